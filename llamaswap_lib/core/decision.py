@@ -1,0 +1,172 @@
+"""One pass over the models somebody waits for: what can be done for each of them now?
+
+Pure; part of the scheduler, which makes a new pass after every event. A pass ends early with a question where it has
+to know who is inside a run; the answer is an event, and begins the next pass. What a pass learns is its own: nothing
+but runs, tickets and claims outlives it. A question is asked again only after news, so passes come to an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from llamaswap_lib.core.effects import Admit, Question, ShutGates, ShutIfIdle
+from llamaswap_lib.core.run import Run, RunState
+from llamaswap_lib.core.snapshot import Reason
+from llamaswap_lib.core.waiting import WaitingRoom
+from llamaswap_lib.core.world import World
+
+
+class Pass:
+    """`run()` once, then read `asked_for` and `reasons`."""
+
+    def __init__(self, world: World, waiting: WaitingRoom) -> None:
+        self.asked_for = ""  # the model for whose swap the question is asked
+        self.reasons: dict[str, Reason] = {}
+        self._world = world
+        self._waiting = waiting
+        self._places: list[str] = []  # models in front that nothing behind them may clash with
+        self._outgoing: set[str] = set()  # models that those will see gone
+        self._needed_shut: dict[int, str] = {}  # run ids whose gates are shut for the model named
+
+    def run(self) -> Question | None:
+        question = self._ask_unloading() or self._serve_all()
+        if question is None:
+            self._world.settle_gates(self._needed_shut, self._waiting.models())
+            question = self._ask_ttl()
+        return question
+
+    def _ask_unloading(self) -> ShutGates | None:
+        runs = [run for run in self._world.runs.values() if run.state is RunState.UNLOADING and run.has_news]
+        return ShutGates(_ids(runs)) if runs else None
+
+    def _ask_ttl(self) -> ShutIfIdle | None:
+        world = self._world
+        for run in world.runs.values():
+            if run.state is RunState.READY and run.deadline is not None and run.deadline <= world.now:
+                if self._waiting.has(run.model):
+                    run.deadline = world.ttl_look(run, world.now)
+                else:
+                    return ShutIfIdle((run.run_id,), world.models[run.model].ttl)
+        return None
+
+    def _serve_all(self) -> Question | None:
+        for model in self._waiting.order(self._world.now):
+            question = self._serve(model)
+            if question is not None:
+                self.asked_for = model
+                return question
+        return None
+
+    def _serve(self, model: str) -> Question | None:
+        """Do for `model` what can be done now.
+
+        1. It is starting: its tickets join the load, and it holds its place.
+        2. It is shut for somebody in front, or would clash with a place held in front: it waits.
+        3. Somebody must go: see `_make_room`.
+        4. All that must go is on its way, or its own last run is: it waits for the exits and holds its place.
+        5. Nothing is in the way: its tickets are admitted, or it starts.
+        """
+        run = self._world.by_model.get(model)
+        if run is not None and run.state is RunState.STARTING:  # 1
+            self._hold_place(model, ())
+            self._note(model, "loading")
+            return None
+        is_up = run is not None and not run.state.is_leaving
+        if holder := self._needed_shut.get(run.run_id) if run and is_up else self._clash(model):  # 2
+            self._wait_behind(model, holder)
+            return None
+        if victims := self._world.evict(model, self._world.staying()):  # 3
+            return self._make_room(model, victims)
+        leaving = self._world.evict(model, self._world.by_model)
+        if leaving or (run and not is_up):  # 4
+            self._hold_place(model, ())
+            self._note(model, "stopping", leaving or [model])
+        elif run is not None:  # 5
+            self._admit(run)
+        else:
+            self._start(model)
+        return None
+
+    def _make_room(self, model: str, victims: Collection[str]) -> Question | None:
+        """Get `victims` to leave: idle ones all at once; busy ones only for a model that is overdue.
+
+        Until it is, what is loaded keeps serving, so A B C A B C becomes A A B B C C. A victim that loads for somebody
+        is left to finish, serve those and only then asked; one that loads for nobody goes with the others. A victim
+        that holds a place in front is left alone: it may be loaded, and wait for others to go before it serves.
+        """
+        is_overdue = self._waiting.is_overdue(model, self._world.now)
+        if is_overdue or self._waiting.is_claimed(model):
+            self._hold_place(model, victims)
+        runs = [self._world.by_model[victim] for victim in victims]
+        loading = [run for run in runs if run.state is RunState.STARTING]
+        wanted = [run.model for run in loading if self._waiting.has(run.model)]
+        if wanted:
+            self._note(model, "loading for others", wanted)
+            return None
+        if holder := next((victim for victim in victims if victim in self._places), ""):
+            self._wait_behind(model, holder)
+            return None
+        live = [run for run in runs if run.state is not RunState.STARTING]
+        self._note(model, "busy" if live else "stopping", [run.model for run in live or loading])
+        if is_overdue or not live:
+            self._stop_loading(model, loading, victims)
+        if not live:
+            return None
+        if is_overdue:
+            return self._shut(model, live)
+        return None if any(run.is_watched for run in live) else ShutIfIdle(_ids(live))
+
+    def _stop_loading(self, model: str, loading: list[Run], victims: Collection[str]) -> None:
+        for run in loading:
+            self._world.stop(run, f"to make room for {model}")
+            self._waiting.claim(model)
+            self._hold_place(model, victims)
+
+    def _shut(self, model: str, live: list[Run]) -> ShutGates | None:
+        """Ask for all gates at once, and again whenever one of them may have emptied."""
+        for run in live:
+            self._needed_shut.setdefault(run.run_id, model)
+        is_known = all(run.state is RunState.DRAINING and not run.has_news for run in live)
+        return None if is_known else ShutGates(_ids(live))
+
+    def _clash(self, model: str) -> str:
+        """Who holds a place in front that `model` would take, or be taken from: judged on the world as it will be."""
+        if not self._places:
+            return ""
+        staying = [other for other in self._world.staying() if other not in self._outgoing]
+        future = list(dict.fromkeys(staying + self._places))
+        unwanted = self._world.evict(model, future)
+        for holder in self._places:
+            others = [other for other in future if other != holder]
+            if holder in unwanted or model in self._world.evict(holder, [*others, model]):
+                return holder
+        return ""
+
+    def _wait_behind(self, model: str, holder: str) -> None:
+        run = self._world.by_model.get(holder)
+        is_loading = run is not None and run.state is RunState.STARTING
+        self._note(model, "loading for others" if is_loading else "after", [holder])
+
+    def _hold_place(self, model: str, victims: Collection[str]) -> None:
+        if model not in self._places:
+            self._places.append(model)
+        self._outgoing.update(victims)
+
+    def _admit(self, run: Run) -> None:
+        if run.state is RunState.DRAINING:
+            self._world.become_ready(run)
+        self._world.out += [Admit(ticket, run.run_id) for ticket in self._waiting.remove_all(run.model)]
+
+    def _start(self, model: str) -> None:
+        self._waiting.end_claim(model)
+        self._note(model, "loading")
+        self._world.start(model)
+
+    def _note(self, model: str, kind: str, others: Collection[str] = ()) -> None:
+        by_model = self._world.by_model
+        inside = sum([by_model[other].inside for other in others if other in by_model])
+        self.reasons[model] = Reason(kind, tuple(others), inside)
+
+
+def _ids(runs: list[Run]) -> tuple[int, ...]:
+    return tuple(run.run_id for run in runs)

@@ -1,0 +1,125 @@
+"""What to do: the orders that the scheduler gives, one frozen dataclass each.
+
+Pure data, carried out in order by the controller thread. At most one question (`ShutIfIdle`, `ShutGates`) stands in a
+list of effects, always last: the controller answers it with `GatesAnswered` before it handles anything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Fault(Enum):
+    """Whose fault a refusal is; the runtime turns it into the error of that kind."""
+
+    UNKNOWN_MODEL = "unknown model"
+    LOAD_FAILED = "load failed"
+    SHUTTING_DOWN = "shutting down"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Put the ticket's token into the gate of the run, then wake whoever waits."""
+
+    ticket: int
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    ticket: int
+    fault: Fault
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """Every run that the unload (or shutdown) named has exited."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartProcess:
+    run_id: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopProcess:
+    """Stop it politely; its gate is shut. `reason` is for people (`to make room for B`)."""
+
+    run_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillProcess:
+    """Its time to stop politely is over."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGate:
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShutGate:
+    """Let nobody else in by the fast path; the run goes on serving whom the scheduler admits."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropRun:
+    """The run is gone; forget its gate."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A line for the log; `level` is `info`, `warn` or `error`."""
+
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutIfIdle:
+    """Question: shut all of these gates at one instant, or none; if none, watch those that are busy.
+
+    With `idle_for` they must also have been idle for that many seconds.
+    """
+
+    run_ids: tuple[int, ...]
+    idle_for: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShutGates:
+    """Question: shut these gates whoever is inside; who still is?"""
+
+    run_ids: tuple[int, ...]
+
+
+Question = ShutIfIdle | ShutGates
+
+Effect = (
+    Admit
+    | Refuse
+    | Unloaded
+    | StartProcess
+    | StopProcess
+    | KillProcess
+    | OpenGate
+    | ShutGate
+    | DropRun
+    | Report
+    | ShutIfIdle
+    | ShutGates
+)

@@ -1,0 +1,113 @@
+"""What happened: the facts that the scheduler is told, one frozen dataclass each.
+
+Pure data. Whatever can arrive late carries the identity of its cause (`run_id`, `ticket`), so that a late fact about
+a dead run is dropped by look-up. `Event` is the union of them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llamaswap_lib.core.effects import Question
+
+
+@dataclass(frozen=True, slots=True)
+class RequestArrived:
+    """A request waits for `model` under the number `ticket`; it is answered with `Admit` or `Refuse`, once."""
+
+    ticket: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAbandoned:
+    """The client of `ticket` (a request or an unload) left; one that waits is refused, a late notice is dropped."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadRequested:
+    """Somebody wants `models` (None: all) stopped; answered with `Unloaded` when every run it named has exited."""
+
+    ticket: int
+    models: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownRequested:
+    """The server ends: who waits is refused, requests in progress get `grace` seconds, then every run is stopped."""
+
+    ticket: int
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReady:
+    """The health probe of the run got its answer."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessExited:
+    """The run's whole process group is gone; `detail` says how (`exited with code 3`, `killed by SIGKILL`)."""
+
+    run_id: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTimedOut:
+    """The run did not become ready in time; `detail` says what the last health answer was."""
+
+    run_id: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateIdle:
+    """A watched gate emptied. A hint: it may be stale, the scheduler asks again."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class GateDrained:
+    """A shut gate emptied. A hint, like `GateIdle`."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatesAnswered:
+    """The answer to the one question of the list of effects before; `gates` maps run ids to (inside, idle_since).
+
+    `inside` is how many requests are in the run, `idle_since` the moment at which the last one left. `done` says
+    whether the gates are shut now.
+    """
+
+    question: Question
+    done: bool
+    gates: Mapping[int, tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The deadline that `next_deadline()` named has come."""
+
+
+Event = (
+    RequestArrived
+    | RequestAbandoned
+    | UnloadRequested
+    | ShutdownRequested
+    | ProcessReady
+    | ProcessExited
+    | LoadTimedOut
+    | GateIdle
+    | GateDrained
+    | GatesAnswered
+    | TimePassed
+)

@@ -1,0 +1,10 @@
+"""Policies: (the model that is wanted, what runs) -> who must go. Pure functions of their arguments.
+
+`running` holds the names of the models that have a process, the target's own among them if it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+Evict = Callable[[str, tuple[str, ...]], Collection[str]]

@@ -1,0 +1,36 @@
+"""The group policy: members of a group swap with each other, and an exclusive group empties the others.
+
+Pure. The rules are those of llama-swap's `groups`: a request for a model, also for one that is ready, unloads the other
+running members of its group if the group swaps, and the running models of every other group that is not persistent
+if the group is exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    name: str
+    members: tuple[str, ...]
+    swap: bool = True
+    exclusive: bool = True
+    persistent: bool = False
+
+
+class GroupPolicy:
+    """Who must go for a model, by groups. Every model is a member of exactly one group."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self._group_of = {member: group for group in groups for member in group.members}
+
+    def evict(self, target: str, running: tuple[str, ...]) -> set[str]:
+        group = self._group_of[target]
+        return {model for model in running if model != target and self._must_go(group, self._group_of[model])}
+
+    def _must_go(self, wanted: Group, other: Group) -> bool:
+        if other is wanted:
+            return wanted.swap
+        return wanted.exclusive and not other.persistent

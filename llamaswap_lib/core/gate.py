@@ -1,0 +1,148 @@
+"""Who is inside a run: a set of tokens, and a flag that says whether the set may grow by itself.
+
+The one thing that threads share. Any thread may `enter` and `leave`; only the controller thread shuts, opens and
+watches. There is no lock on purpose: a lock makes a convoy (whoever is woken owns it while still waiting for the
+interpreter). Instead `enter` adds its token and then reads `shut`, the controller writes `shut` and then reads the
+set: one of them sees the other. This leans on the interpreter lock; a free-threaded build takes `LockedGate`.
+
+Notices (`GateIdle`, `GateDrained`) are hints and may be stale: whoever gets one asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+
+from llamaswap_lib.core.events import GateDrained, GateIdle
+
+Notice = GateIdle | GateDrained
+Answer = dict[int, tuple[int, float]]
+
+
+class Gate:
+    """The gate of one run; it begins shut and empty."""
+
+    __slots__ = ("_clock", "_inside", "_post", "idle_since", "run_id", "shut", "watched")
+
+    def __init__(self, run_id: int, post: Callable[[Notice], None], clock: Callable[[], float]) -> None:
+        self.run_id: Final = run_id
+        self.shut = True
+        self.watched = False
+        self.idle_since = clock()
+        self._inside: set[object] = set()
+        self._post = post
+        self._clock = clock
+
+    # -- any thread --
+
+    def __len__(self) -> int:
+        """How many are inside."""
+        return len(self._inside)
+
+    def enter(self, token: object) -> bool:
+        """Go in if the gate is open. After True the token must `leave`, once."""
+        self._inside.add(token)
+        if not self.shut:
+            return True
+        self._inside.discard(token)
+        self._notice()
+        return False
+
+    def leave(self, token: object) -> None:
+        """Give the place back. The moment is written first: whoever sees the set empty sees since when."""
+        self.idle_since = self._clock()
+        self._inside.discard(token)
+        if self.shut or self.watched:
+            self._notice()
+
+    def _notice(self) -> None:
+        if self._inside:
+            return
+        if self.shut:
+            self._post(GateDrained(self.run_id))
+        elif self.watched:
+            self.watched = False
+            self._post(GateIdle(self.run_id))
+
+    # -- controller thread only --
+
+    def admit(self, token: object) -> None:
+        """Put a token inside whether the gate is open or shut; its thread leaves like any other."""
+        self._inside.add(token)
+
+    def watch(self) -> None:
+        """Post one `GateIdle` when it empties, at once if it has emptied since somebody looked."""
+        self.watched = True
+        if not self._inside and self.watched:
+            self.watched = False
+            self._post(GateIdle(self.run_id))
+
+    def answer(self) -> tuple[int, float]:
+        """(how many are inside, since when it is idle), read in the order that never calls a busy gate idle."""
+        inside = len(self._inside)
+        return inside, self.idle_since
+
+
+class LockedGate(Gate):
+    """The gate for builds without an interpreter lock: the same moves, one at a time."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(
+        self,
+        run_id: int,
+        post: Callable[[Notice], None],
+        clock: Callable[[], float],
+        lock: AbstractContextManager[object],
+    ) -> None:
+        super().__init__(run_id, post, clock)
+        self._lock = lock
+
+    def enter(self, token: object) -> bool:
+        with self._lock:
+            return super().enter(token)
+
+    def leave(self, token: object) -> None:
+        with self._lock:
+            super().leave(token)
+
+    def admit(self, token: object) -> None:
+        with self._lock:
+            super().admit(token)
+
+    def watch(self) -> None:
+        with self._lock:
+            super().watch()
+
+    def answer(self) -> tuple[int, float]:
+        with self._lock:
+            return super().answer()
+
+
+def shut_if_idle(gates: Sequence[Gate], idle_for: float, now: float) -> tuple[bool, Answer]:
+    """Shut all of them at one instant if nobody is inside any and each has been idle for `idle_for` seconds.
+
+    Otherwise leave each as it was and watch the busy ones. The idle test adds rather than subtracts, so that it is
+    the same float expression as the deadline `idle_since + ttl` and can not miss it by a rounding. Without `idle_for`
+    there is no such test: who left since `now` was read would make it a no that nobody is watched for.
+    """
+    before = [gate.shut for gate in gates]
+    for gate in gates:
+        gate.shut = True
+    answer = {gate.run_id: gate.answer() for gate in gates}
+    if all(not inside and (not idle_for or idle_since + idle_for <= now) for inside, idle_since in answer.values()):
+        return True, answer
+    for gate, was_shut in zip(gates, before, strict=True):
+        gate.shut = was_shut
+    for gate in gates:
+        if answer[gate.run_id][0]:
+            gate.watch()
+    return False, answer
+
+
+def shut_all(gates: Sequence[Gate]) -> Answer:
+    """Shut all of them whoever is inside, and say who is."""
+    for gate in gates:
+        gate.shut = True
+    return {gate.run_id: gate.answer() for gate in gates}

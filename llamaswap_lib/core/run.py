@@ -1,0 +1,70 @@
+"""One life of a model's process, as the scheduler sees it: its state, and the legal moves between states.
+
+Pure. `MOVES` is the only description of what may follow what; stopped is no state, a run that has exited is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class RunState(Enum):
+    """The value is what `/running` calls the state: draining is still ready, unloading is stopping to the outside."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"  # shut for somebody who waited too long; may return to READY
+    UNLOADING = "unloading"  # shut for good, finishing what is inside
+    STOPPING = "stopping"  # told to end
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it will never serve again."""
+        return self in (RunState.UNLOADING, RunState.STOPPING)
+
+    @property
+    def public_name(self) -> str:
+        """The word for it in `/running`."""
+        return {"draining": "ready", "unloading": "stopping"}.get(self.value, self.value)
+
+
+MOVES: dict[RunState, frozenset[RunState]] = {
+    RunState.STARTING: frozenset({RunState.READY, RunState.STOPPING}),
+    RunState.READY: frozenset({RunState.DRAINING, RunState.UNLOADING, RunState.STOPPING}),
+    RunState.DRAINING: frozenset({RunState.READY, RunState.UNLOADING, RunState.STOPPING}),
+    RunState.UNLOADING: frozenset({RunState.STOPPING}),
+    RunState.STOPPING: frozenset(),
+}
+
+
+@dataclass(slots=True)
+class Run:
+    """One life of a process. Times are monotonic seconds.
+
+    `deadline` belongs to the state: READY, when to look whether its ttl is over; UNLOADING, when to stop it whoever is
+    inside; STOPPING, when to kill it.
+    """
+
+    run_id: int
+    model: str
+    incarnation: int
+    started_at: float
+    state: RunState = RunState.STARTING
+    ready_at: float | None = None
+    deadline: float | None = None
+    is_open: bool = False  # what its gate was last told
+    is_watched: bool = False  # it was busy, and its gate will say when it is not: no use asking before
+    has_news: bool = False  # it is shut, and may have emptied since it was last asked
+    inside: int = 0  # how many requests it had when it was last asked
+
+    def move(self, state: RunState, deadline: float | None = None) -> None:
+        """Enter `state`; an illegal move is our own mistake."""
+        assert state in MOVES[self.state], f"{self!r} can not become {state.value}"
+        self.state = state
+        self.deadline = deadline
+        self.is_open = False
+        self.is_watched = False
+
+    def __repr__(self) -> str:
+        return f"<run {self.run_id} {self.model} #{self.incarnation} {self.state.value}{' open' * self.is_open}>"

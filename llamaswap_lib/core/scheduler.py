@@ -1,0 +1,193 @@
+"""Decides: which run starts, which stops, who may enter. Told events, returns effects; `now` is an argument.
+
+Pure; the controller thread is the only one that calls it. It guarantees that
+
+- every ticket is answered exactly once, with `Admit` or `Refuse`;
+- a run is stopped only on an answer that says shut and nobody inside, or when an unload ran out of time;
+- a run starts and admits only while the policy wants nobody gone of all processes that exist;
+- no ticket waits longer than `max_wait`, the swap under way, for each other model in front one (longest request, stop
+  and load), and its own load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from llamaswap_lib.core import events
+from llamaswap_lib.core.decision import Pass
+from llamaswap_lib.core.effects import Admit, Effect, Fault, Question, Refuse, Report, ShutGates, ShutIfIdle, Unloaded
+from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.run import Run, RunState
+from llamaswap_lib.core.snapshot import Reason, RunView, Snapshot, take_snapshot, view_runs
+from llamaswap_lib.core.waiting import WaitingRoom
+from llamaswap_lib.core.world import ModelSpec, World
+
+_CLOSING = "the server is shutting down"
+_RunEvent = events.ProcessReady | events.ProcessExited | events.LoadTimedOut | events.GateIdle | events.GateDrained
+
+
+class Scheduler:
+    """The one place where swap state lives."""
+
+    def __init__(self, models: Mapping[str, ModelSpec], evict: Evict, max_wait: float) -> None:
+        """`max_wait` in seconds: whoever has waited longer gets the gates in front shut; 0 for never."""
+        self._world = World(models, evict)
+        self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
+        self._unloads: dict[int, set[int]] = {}  # ticket -> run ids that have yet to exit
+        self._is_closing = False
+        self._asked_for = ""
+        self._reasons: dict[str, Reason] = {}
+
+    def __repr__(self) -> str:
+        runs = " ".join(map(repr, self._world.runs.values()))
+        return f"<scheduler runs[{runs}] {self._waiting!r} unloads[{len(self._unloads)}]>"
+
+    def handle(self, event: events.Event, now: float) -> list[Effect]:
+        """Take note of `event` and say what to do, in order. Monotonic seconds; `now` never goes back."""
+        world = self._world
+        world.now = now
+        self._note(event)
+        world.meet_deadlines()
+        decision = Pass(world, self._waiting)
+        if question := decision.run():
+            world.out.append(question)
+        self._asked_for, self._reasons = decision.asked_for, decision.reasons
+        effects, world.out = world.out, []
+        return effects
+
+    def next_deadline(self) -> float | None:
+        """When `TimePassed` is due at the latest, if nothing happens before."""
+        times = (self._world.next_deadline(), self._waiting.next_overdue(self._world.now))
+        return min((time for time in times if time is not None), default=None)
+
+    def runs(self) -> tuple[RunView, ...]:
+        return view_runs(self._world.runs.values())
+
+    def snapshot(self) -> Snapshot:
+        """What runs and who waits for what, as immutable data."""
+        return take_snapshot(self.runs(), self._waiting, self._world.now, self._reasons)
+
+    # -- what happened --
+
+    def _note(self, event: events.Event) -> None:
+        match event:
+            case events.RequestArrived(ticket, model):
+                self._arrive(ticket, model)
+            case events.RequestAbandoned(ticket):
+                self._abandon(ticket)
+            case events.UnloadRequested(ticket, models):
+                self._unload(ticket, models, None)
+            case events.ShutdownRequested(ticket, grace):
+                self._shut_down(ticket, grace)
+            case events.GatesAnswered(question, done, gates):
+                self._take_answer(question, done, gates)
+            case events.TimePassed():
+                pass
+            case _:
+                if run := self._world.runs.get(event.run_id):  # else a late fact about a dead run
+                    self._note_run(run, event)
+
+    def _note_run(self, run: Run, event: _RunEvent) -> None:
+        match event:
+            case events.ProcessReady() if run.state is RunState.STARTING:
+                self._world.become_ready(run)
+                # Who joined the load is admitted before anybody in front can shut it: the load was begun for them.
+                # Not if the policy now wants somebody gone for it, who was started beside it meanwhile.
+                if not self._world.evict(run.model, self._world.by_model):
+                    self._world.out += [Admit(ticket, run.run_id) for ticket in self._waiting.remove_all(run.model)]
+            case events.ProcessExited(_, detail):
+                self._forget(run, detail)
+            case events.LoadTimedOut(_, detail) if run.state is RunState.STARTING:
+                self._fail_load(run, detail)
+                self._world.stop(run, "it did not become ready in time")
+            case events.GateIdle() | events.GateDrained():
+                run.is_watched = False
+                run.has_news = True
+
+    def _arrive(self, ticket: int, model: str) -> None:
+        if self._is_closing:
+            self._world.out.append(Refuse(ticket, Fault.SHUTTING_DOWN, _CLOSING))
+        elif model not in self._world.models:
+            self._world.out.append(Refuse(ticket, Fault.UNKNOWN_MODEL, f"model not found: {model}"))
+        else:
+            self._waiting.add(ticket, model, self._world.now)
+
+    def _abandon(self, ticket: int) -> None:
+        if self._waiting.remove(ticket):
+            self._world.out.append(Refuse(ticket, Fault.ABANDONED, "the client left"))
+        elif self._unloads.pop(ticket, None) is not None:  # what it began goes on
+            self._world.out.append(Unloaded(ticket))
+
+    def _forget(self, run: Run, detail: str) -> None:
+        """A run is gone: a load that failed unless we had stopped it, a crash if it served."""
+        self._world.forget(run)
+        if run.state is RunState.STARTING:
+            self._fail_load(run, detail)
+        elif run.state is not RunState.STOPPING:
+            self._world.out.append(Report("warn", f"{run.model}: {detail} while it was {run.state.value}"))
+        for ticket, pending in list(self._unloads.items()):
+            pending.discard(run.run_id)
+            if not pending:
+                del self._unloads[ticket]
+                self._world.out.append(Unloaded(ticket))
+
+    def _fail_load(self, run: Run, detail: str) -> None:
+        """Refuse all who wait for the model now; later ones try anew."""
+        self._world.out.append(Report("error", f"{run.model}: could not be loaded: {detail}"))
+        self._refuse_all(run.model, Fault.LOAD_FAILED, f"model {run.model} could not be loaded: {detail}")
+
+    def _refuse_all(self, model: str, fault: Fault, message: str) -> None:
+        self._world.out += [Refuse(ticket, fault, message) for ticket in self._waiting.remove_all(model)]
+
+    def _unload(self, ticket: int, models: Iterable[str] | None, grace: float | None) -> None:
+        runs = [run for run in self._world.runs.values() if models is None or run.model in models]
+        for run in runs:
+            self._world.unload(run, self._world.models[run.model].unload_timeout if grace is None else grace)
+        if runs:
+            self._unloads[ticket] = {run.run_id for run in runs}
+        else:
+            self._world.out.append(Unloaded(ticket))
+
+    def _shut_down(self, ticket: int, grace: float) -> None:
+        self._is_closing = True
+        for model in self._waiting.models():
+            self._refuse_all(model, Fault.SHUTTING_DOWN, _CLOSING)
+        self._unload(ticket, None, grace)
+
+    # -- what the gates said --
+
+    def _take_answer(self, question: Question, done: bool, gates: Mapping[int, tuple[int, float]]) -> None:
+        for run_id in question.run_ids:
+            run = self._world.runs[run_id]
+            run.inside, idle_since = gates[run_id]
+            run.has_news = False
+            if isinstance(question, ShutGates):
+                self._take_shut(run)
+            elif done:
+                self._stop_empty(run)
+            else:
+                self._take_no(run, question, idle_since)
+
+    def _take_shut(self, run: Run) -> None:
+        if run.state is RunState.READY:
+            run.move(RunState.DRAINING)
+        if not run.inside:
+            self._stop_empty(run)
+
+    def _take_no(self, run: Run, question: ShutIfIdle, idle_since: float) -> None:
+        run.is_watched = run.inside > 0
+        if question.idle_for:
+            run.deadline = self._world.ttl_look(run, self._world.now if run.inside else idle_since)
+
+    def _stop_empty(self, run: Run) -> None:
+        """Shut and nobody inside: the one way in which a swap stops a run. With it, the swap has begun."""
+        if run.state is RunState.UNLOADING:
+            self._world.stop(run, "unloaded")
+        elif self._asked_for:
+            self._world.stop(run, f"to make room for {self._asked_for}")
+            self._waiting.claim(self._asked_for)
+        else:
+            self._world.stop(run, "its ttl is over")
+
+
+__all__ = ["ModelSpec", "Scheduler"]

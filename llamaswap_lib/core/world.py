@@ -1,0 +1,131 @@
+"""All runs that exist, what may be done to them, and what the policy says of them.
+
+Pure; part of the scheduler. Its methods change a run and write down the effect that goes with the change, so the two
+can not drift apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+import traceback
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from llamaswap_lib.core.effects import (
+    DropRun,
+    Effect,
+    KillProcess,
+    OpenGate,
+    Report,
+    ShutGate,
+    StartProcess,
+    StopProcess,
+)
+from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.run import Run, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What deciding needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds."""
+
+    priority: int = 0
+    ttl: float = 0.0
+    unload_timeout: float = 10.0
+
+
+class World:
+    """The runs by id and by model (a model has one at most), and the effects that are due."""
+
+    def __init__(self, models: Mapping[str, ModelSpec], policy: Evict) -> None:
+        self.models = models
+        self.runs: dict[int, Run] = {}
+        self.by_model: dict[str, Run] = {}
+        self.out: list[Effect] = []
+        self.now = 0.0
+        self._policy = policy
+        self._incarnations: dict[str, int] = {}
+        self._run_ids = itertools.count(1)
+
+    # -- changes --
+
+    def start(self, model: str) -> None:
+        incarnation = self._incarnations[model] = self._incarnations.get(model, 0) + 1
+        run = Run(next(self._run_ids), model, incarnation, self.now)
+        self.runs[run.run_id] = self.by_model[model] = run
+        self.out.append(StartProcess(run.run_id, model))
+
+    def become_ready(self, run: Run) -> None:
+        """From STARTING, or from DRAINING when nobody needs it shut any more: its ttl begins anew."""
+        if run.state is RunState.STARTING:
+            run.ready_at = self.now
+        run.move(RunState.READY, self.ttl_look(run, self.now))
+
+    def unload(self, run: Run, timeout: float) -> None:
+        """Let it finish what is inside for `timeout` seconds at most, then stop it; a loading one stops at once."""
+        if run.state is RunState.STARTING:
+            self.stop(run, "unloaded while it was loading")
+        elif run.state is RunState.UNLOADING:
+            run.deadline = min(run.deadline or self.now, self.now + timeout)
+        elif run.state is not RunState.STOPPING:
+            run.move(RunState.UNLOADING, self.now + timeout)
+            run.has_news = True
+
+    def stop(self, run: Run, reason: str) -> None:
+        run.move(RunState.STOPPING, self.now + self.models[run.model].unload_timeout)
+        self.out.append(StopProcess(run.run_id, reason))
+
+    def forget(self, run: Run) -> None:
+        del self.runs[run.run_id]
+        del self.by_model[run.model]
+        self.out.append(DropRun(run.run_id))
+
+    def meet_deadlines(self) -> None:
+        """Stop what was unloaded and kill what was stopped, where the time for it has come."""
+        for run in self.runs.values():
+            if run.deadline is None or run.deadline > self.now:
+                continue
+            if run.state is RunState.UNLOADING and not run.has_news:  # else its gate is asked, and shut, first
+                self.stop(run, "unloaded, its time to finish is over")
+            elif run.state is RunState.STOPPING:
+                run.deadline = None
+                self.out.append(KillProcess(run.run_id))
+
+    def settle_gates(self, needed_shut: Collection[int], waited_for: Collection[str]) -> None:
+        """Open what nobody needs shut any more; let the fast path in only where the policy wants nobody gone.
+
+        Nobody overtakes who waits: a policy without much sense may want somebody gone until another has started.
+        """
+        for run in self.runs.values():
+            if run.state is RunState.DRAINING and run.run_id not in needed_shut:
+                self.become_ready(run)
+            if run.state is RunState.READY:
+                may_open = run.model not in waited_for and not self.evict(run.model, self.by_model)
+                if may_open != run.is_open:
+                    run.is_open = may_open
+                    self.out.append(OpenGate(run.run_id) if may_open else ShutGate(run.run_id))
+
+    # -- questions --
+
+    def staying(self) -> list[str]:
+        """The models whose run is not on its way out."""
+        return [run.model for run in self.runs.values() if not run.state.is_leaving]
+
+    def evict(self, target: str, running: Collection[str]) -> list[str]:
+        """The policy's answer without strangers; where it fails, everybody, since that is always safe."""
+        if len(running) == (target in running):  # nobody but the target itself
+            return []
+        try:
+            unwanted = set(self._policy(target, tuple(running)))
+        except Exception:  # noqa: BLE001 - a user's own policy may raise anything, and must not stop the server
+            self.out.append(Report("error", f"the policy failed for {target}:\n{traceback.format_exc()}"))
+            unwanted = set(running)
+        return [model for model in running if model in unwanted and model != target]
+
+    def ttl_look(self, run: Run, since: float) -> float | None:
+        """When to look whether the run has been idle for its ttl, if it is idle since `since`; None for never."""
+        ttl = self.models[run.model].ttl
+        return since + ttl if ttl > 0 else None
+
+    def next_deadline(self) -> float | None:
+        return min((run.deadline for run in self.runs.values() if run.deadline is not None), default=None)

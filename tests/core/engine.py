@@ -1,0 +1,297 @@
+"""A simulated world around the real scheduler and the real gates: clients, processes, a clock and an inbox.
+
+One thread, virtual time: an agenda of (time, what to do). The controller's part is played as the runtime plays it: an
+event is handled, the orders are carried out, a question is asked of the gates at once. Everything random comes from
+the plan's seed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from llamaswap_lib.core import effects, events
+from llamaswap_lib.core.effects import Effect
+from llamaswap_lib.core.events import Event
+from llamaswap_lib.core.gate import Gate, shut_all, shut_if_idle
+from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
+from tests.core.books import BrokenError, Client, Life
+from tests.core.witness import Witness
+from tests.core.worlds import Plan, Span
+
+MOST_STEPS = 300_000
+STRANGER = "a stranger"
+
+
+class Simulation:
+    """`run()` plays the whole plan, and raises where a promise is broken."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.now = 0.0
+        self.witness = Witness(plan)
+        self.requests = 0
+        self.trace: deque[tuple[float, Event, list[Effect]]] = deque(maxlen=40)
+        self._random = random.Random(f"{plan.seed} {plan.flavour}")
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._steps = 0
+        self._numbers = 0
+        self._inbox_until = 0.0
+        self._on_the_way = 0
+        self._alarm: float | None = None
+        self._alarms_at_once = 0
+        self._is_over = False
+        self._clients: dict[int, Client] = {}
+        self._inside: dict[int, dict[int, Client]] = {}
+        self._current: dict[str, Life] = {}
+        specs = {m: ModelSpec(habit.priority, habit.ttl, habit.unload_timeout) for m, habit in plan.habits.items()}
+        self.scheduler = Scheduler(specs, plan.policy.evict, plan.max_wait)
+
+    def run(self) -> None:
+        for model, habit in self.plan.habits.items():
+            for _ in range(habit.workers):
+                self._after(self._draw(habit.pause), partial(self._ask, model, True))
+        for _ in range(self.plan.unloads):
+            self._after(self._draw((0.0, self.plan.duration)), self._unload)
+        self._after(self.plan.duration, self._end)
+        self._play()
+        if not self.plan.abrupt:
+            self.witness.require(not self.witness.waiting, f"waits for ever: {self.witness.waiting}")
+            self._shut_down()
+            self._play()
+        self.witness.finish(repr(self.scheduler))
+        self.witness.require(self.scheduler.next_deadline() is None, "a deadline is left over")
+        unanswered = [client for client in self._clients.values() if not client.is_answered]
+        self.witness.require(not unanswered, f"never answered: {unanswered}")
+
+    # -- time --
+
+    def _play(self) -> None:
+        while self._agenda:
+            self.now, _, action = heapq.heappop(self._agenda)
+            self.witness.now = self.now
+            self._steps += 1
+            self.witness.require(self._steps < MOST_STEPS, "the world does not come to an end")
+            action()
+
+    def _after(self, delay: float, action: Callable[[], None]) -> None:
+        self._at(self.now + delay, action)
+
+    def _at(self, time: float, action: Callable[[], None]) -> None:
+        if grid := self.plan.grid:
+            time = max(self.now, math.ceil(time / grid - 1e-9) * grid)
+        self._push(time, action)
+
+    def _push(self, time: float, action: Callable[[], None]) -> None:
+        self._numbers += 1
+        heapq.heappush(self._agenda, (time, self._numbers, action))
+
+    def _draw(self, span: Span) -> float:
+        return self._random.uniform(*span)
+
+    def _chance(self, probability: float) -> bool:
+        return self._random.random() < probability
+
+    # -- clients --
+
+    def _ask(self, model: str, is_worker: bool = False) -> None:
+        """A request: through the gate if it is open, else with a ticket."""
+        if self._is_over and not (self.plan.abrupt and self._chance(0.5)):
+            return
+        asked = STRANGER if self._chance(self.plan.strangers) else model
+        client = Client(self._ticket(), asked, is_worker)
+        self._clients[client.ticket] = client
+        life = self._current.get(asked)
+        if life is not None and life.gate.enter(client.ticket):
+            self._be_served(client, life)
+            return
+        self._post(events.RequestArrived(client.ticket, asked))
+        if self._chance(self.plan.hangs_up):
+            self._after(self._draw((0.0, 3.0)), partial(self._hang_up, client))
+
+    def _ticket(self) -> int:
+        self.requests += 1
+        return self.requests
+
+    def _hang_up(self, client: Client) -> None:
+        """It leaves; the answer may be on its way already, which makes the notice a late one."""
+        client.has_left = True
+        if not client.is_answered or self._chance(0.3):
+            self._post(events.RequestAbandoned(client.ticket))
+
+    def _be_served(self, client: Client, life: Life) -> None:
+        client.is_answered = True
+        self._inside[life.run_id][client.ticket] = client
+        habit = self.plan.habits[client.model]
+        length = 0.0 if client.has_left else self._draw(habit.request) if life.is_alive else 0.05
+        self._after(length, partial(self._leave, client, life))
+
+    def _leave(self, client: Client, life: Life) -> None:
+        if self._inside[life.run_id].pop(client.ticket, None) is not None:
+            life.gate.leave(client.ticket)
+            self._ask_again(client)
+
+    def _ask_again(self, client: Client) -> None:
+        if client.is_worker:
+            model = self._random.choice(self.plan.models) if client.model == STRANGER else client.model
+            self._after(self._draw(self.plan.habits[model].pause), partial(self._ask, model, True))
+
+    def _refused(self, client: Client) -> None:
+        client.is_answered = True
+        if client.is_worker:
+            model = self._random.choice(self.plan.models) if client.model == STRANGER else client.model
+            self._after(self._draw((0.1, 2.0)), partial(self._ask, model, True))
+
+    def _unload(self) -> None:
+        if self._is_over:
+            return
+        models = self.plan.models
+        chosen = None if self._chance(0.3) else tuple(self._random.sample(models, self._random.choice([1, 1, 2])))
+        ticket = self._ticket()
+        self._post(events.UnloadRequested(ticket, chosen))
+        if self._chance(0.2):
+            self._after(self._draw((0.0, 3.0)), partial(self._post, events.RequestAbandoned(ticket)))
+
+    def _end(self) -> None:
+        self._is_over = True
+        if self.plan.abrupt:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        self._post(events.ShutdownRequested(self._ticket(), self._random.choice([0.0, 1.0, 10.0])))
+
+    # -- the inbox --
+
+    def _post(self, event: Event) -> None:
+        """It arrives later, and never before what was posted before it."""
+        self._inbox_until = max(self._inbox_until, self.now + self._draw(self.plan.inbox_delay))
+        self._on_the_way += 1
+        self._at(self._inbox_until, partial(self._deliver, event))
+
+    def _deliver(self, event: Event) -> None:
+        self._on_the_way -= 1
+        self._drive(event)
+
+    def _ring(self, time: float) -> None:
+        if time == self._alarm:
+            self._alarm = None
+            self._drive(events.TimePassed())
+
+    # -- the controller's part --
+
+    def _drive(self, event: Event) -> None:
+        """Handle one event, and the answers to the questions that follow from it."""
+        self.witness.note(event)
+        question: Event | None = event
+        length = 0
+        while question is not None:
+            orders = self.scheduler.handle(question, self.now)
+            self.trace.append((self.now, question, orders))
+            question = self._carry_out(orders)
+            length += 1
+            self.witness.require(length <= 6 + 3 * len(self.plan.habits), f"an endless chain of questions: {event}")
+        self.witness.settle(self._on_the_way == 0)
+        if self.requests % 8 == 0:
+            self._check_queue()
+        self._set_alarm()
+
+    def _carry_out(self, orders: list[Effect]) -> events.GatesAnswered | None:
+        for order in orders:
+            self.witness.check(order)
+            match order:
+                case effects.Admit(ticket, run_id):
+                    life = self.witness.lives[run_id]
+                    life.gate.admit(ticket)
+                    self._be_served(self._clients[ticket], life)
+                case effects.Refuse(ticket):
+                    self._refused(self._clients[ticket])
+                case effects.StartProcess(run_id, model):
+                    self._start(run_id, model)
+                case effects.StopProcess(run_id):
+                    habit = self.plan.habits[self.witness.lives[run_id].model]
+                    self._after(self._draw(habit.stop), partial(self._exit, run_id))
+                case effects.KillProcess(run_id):
+                    self._after(self.plan.kill_delay, partial(self._exit, run_id))
+                case effects.OpenGate(run_id):
+                    self.witness.lives[run_id].gate.shut = False
+                case effects.ShutGate(run_id):
+                    self.witness.lives[run_id].gate.shut = True
+                case effects.DropRun(run_id):
+                    del self._current[self.witness.lives.pop(run_id).model]
+                case effects.ShutIfIdle(run_ids, idle_for):
+                    self.witness.require(order is orders[-1], "a question that is not the last order")
+                    done, answer = shut_if_idle(self._gates(run_ids), idle_for, self.now)
+                    return events.GatesAnswered(order, done, answer)
+                case effects.ShutGates(run_ids):
+                    self.witness.require(order is orders[-1], "a question that is not the last order")
+                    return events.GatesAnswered(order, True, shut_all(self._gates(run_ids)))
+                case _:
+                    pass
+        return None
+
+    def _gates(self, run_ids: tuple[int, ...]) -> list[Gate]:
+        return [self.witness.lives[run_id].gate for run_id in run_ids]
+
+    def _set_alarm(self) -> None:
+        deadline = self.scheduler.next_deadline()
+        if deadline is None or deadline == self._alarm:
+            self._alarm = deadline
+            return
+        self._alarms_at_once = self._alarms_at_once + 1 if deadline <= self.now else 0
+        self.witness.require(self._alarms_at_once < 5, "a deadline that is met is named again and again")
+        self._alarm = deadline
+        self._push(max(self.now, deadline), partial(self._ring, deadline))
+
+    def _check_queue(self) -> None:
+        """Now and then: everyone who waits is shown, once, with a place and a reason."""
+        shown = self.scheduler.snapshot().queue
+        self.witness.require([view.place for view in shown] == list(range(1, len(shown) + 1)), "places are wrong")
+        self.witness.require({view.ticket for view in shown} == self.witness.waiting.keys(), "the queue is wrong")
+        self.witness.require(all(view.reason != "waiting" for view in shown), f"no reason: {shown}")
+
+    # -- processes --
+
+    def _start(self, run_id: int, model: str) -> None:
+        life = Life(run_id, model, Gate(run_id, self._post, lambda: self.now))
+        self.witness.lives[run_id] = self._current[model] = life
+        self._inside[run_id] = {}
+        habit, load = self.plan.habits[model], self._draw(self.plan.habits[model].load)
+        if self._chance(habit.fails_to_load):
+            self._after(self._draw((0.0, load)), partial(self._exit, run_id))
+        elif self._chance(habit.never_ready):
+            timed_out = events.LoadTimedOut(run_id, "not ready in time")
+            self._after(self.plan.health_timeout, partial(self._report, life, timed_out))
+        else:
+            self._after(load, partial(self._report, life, events.ProcessReady(run_id)))
+            if self._chance(habit.crashes):
+                self._after(load + self._draw((0.0, 6.0)), partial(self._exit, run_id))
+
+    def _report(self, life: Life, event: Event) -> None:
+        if life.is_alive:
+            self._post(event)
+
+    def _exit(self, run_id: int) -> None:
+        """The process ends, once; whoever is inside fails soon after."""
+        life = self.witness.lives.get(run_id)
+        if life is None or not life.is_alive:
+            return
+        life.is_alive = False
+        self._post(events.ProcessExited(run_id, "exited"))
+        for client in list(self._inside[run_id].values()):
+            self._after(self._draw((0.0, 0.05)), partial(self._leave, client, life))
+
+
+def play(plan: Plan) -> Simulation:
+    """Play the plan to its end. A failure names the seed and the last things that happened."""
+    simulation = Simulation(plan)
+    try:
+        simulation.run()
+    except Exception as error:
+        lines = [f"  {now:9.4f} {event}\n{'':12}-> {orders}" for now, event, orders in simulation.trace]
+        header = f"seed {plan.seed} flavour {plan.flavour} policy {plan.policy.name}: {type(error).__name__}: {error}"
+        raise BrokenError("\n".join([header, *lines[-14:], f"  now {simulation.scheduler!r}"])) from error
+    return simulation

@@ -1,0 +1,114 @@
+"""Mistakes made on purpose in copies of the core, each of which the tests must notice.
+
+A mutant is a few lines in a file of `core` and what takes their place. It is tried in a temporary copy of the package
+and of these tests, in a process of its own: by worlds of a flavour, by the gate's interleavings, or by a test that
+names the rule. `python tests/core/mutants.py [PART OF A NAME]` tries them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_WORLDS = 150
+PLAIN = [word for name in ("cacheprovider", "hypothesispytest", "xdist", "anyio") for word in ("-p", f"no:{name}")]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`by` says what is to notice: a flavour of worlds, `any` of them, `scenes`, or a file of tests."""
+
+    name: str
+    file: str
+    by: str
+    old: str
+    new: str
+
+    def command(self, worlds: int = MOST_WORLDS) -> list[str]:
+        if self.by == "scenes":
+            return [sys.executable, "tests/core/interleavings.py"]
+        if self.by.startswith("test_"):
+            return [sys.executable, "-m", "pytest", "-qx", *PLAIN, f"tests/core/{self.by}.py"]
+        flavour = "" if self.by == "any" else self.by
+        return [sys.executable, "tests/core/simulation.py", "--worlds", str(worlds), "--flavour", flavour]
+
+    def apply(self, package: Path) -> None:
+        """Change the file below `package`; its text must be there exactly once."""
+        path = package / "core" / self.file
+        text = f"\n{path.read_text()}"
+        times = text.count(self.old)
+        assert times == 1, f"mutant {self.name!r}: its text is {times} times in {self.file}"
+        path.write_text(text.replace(self.old, self.new).removeprefix("\n"))
+
+
+def read_mutants() -> list[Mutant]:
+    """From `mutants.txt`: `# name`, `@ file noticed-by`, then lines as in a diff; an empty line between two."""
+    return [_parse(block) for block in (ROOT / "tests/core/mutants.txt").read_text().strip().split("\n\n")]
+
+
+def _parse(block: str) -> Mutant:
+    name, place, *lines = block.splitlines()
+    file, by = place.removeprefix("@ ").split()
+    old = "".join(f"\n{line[1:]}" for line in lines if line[0] in " -")
+    new = "".join(f"\n{line[1:]}" for line in lines if line[0] in " +")
+    return Mutant(name.removeprefix("# "), file, by, f"{old}\n", f"{new}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    mutant: Mutant
+    is_caught: bool
+    seconds: float
+    said: str
+
+
+def judge(mutant: Mutant | None, command: list[str]) -> tuple[bool, str]:
+    """Whether `command` fails in a copy of the package with the mutant in it, and the last of what it said."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "llamaswap_lib" / "core", copy / "llamaswap_lib" / "core", ignore=ignored)
+        shutil.copytree(ROOT / "tests" / "core", copy / "tests" / "core", ignore=ignored)
+        (copy / "llamaswap_lib" / "__init__.py").touch()
+        (copy / "tests" / "__init__.py").touch()
+        if mutant is not None:
+            mutant.apply(copy / "llamaswap_lib")
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=120, check=False)
+        return done.returncode != 0, (done.stdout + done.stderr)[-3000:]
+
+
+def try_mutant(mutant: Mutant) -> Verdict:
+    begin = time.monotonic()
+    is_caught, said = judge(mutant, mutant.command())
+    return Verdict(mutant, is_caught, time.monotonic() - begin, said)
+
+
+def try_all(mutants: Iterable[Mutant], at_once: int = 2) -> Iterable[Verdict]:
+    with ThreadPoolExecutor(at_once, "mutant") as pool:
+        yield from pool.map(try_mutant, mutants)
+
+
+def main() -> int:
+    part = " ".join(sys.argv[1:])
+    chosen = [mutant for mutant in read_mutants() if part in mutant.name]
+    alive = 0
+    for verdict in try_all(chosen):
+        alive += not verdict.is_caught
+        outcome = "caught" if verdict.is_caught else "ALIVE "
+        print(f"{outcome} {verdict.seconds:5.1f} s by {verdict.mutant.by:22} {verdict.mutant.name}")
+        if len(chosen) == 1:
+            print(verdict.said)
+    print(f"{len(chosen) - alive} of {len(chosen)} caught")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Random policies for the simulated worlds: groups, sets, one-sided relations, counts, arbitrary and failing functions.
+
+All are pure functions of (target, set of running models), as the scheduler may demand. `is_pairwise` says that whether
+A goes for B depends on A and B alone; only then does "they do not clash" mean the same in every world.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.eviction.group import Group, GroupPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    evict: Evict
+    is_pairwise: bool
+    name: str
+
+    def victims(self, target: str, running: Collection[str]) -> set[str]:
+        """What the answer means: a failure is "all of them", strangers are ignored."""
+        others = set(running) - {target}
+        if not others:
+            return set()
+        try:
+            answer = set(self.evict(target, tuple(running)))
+        except PolicyFailedError:
+            answer = others
+        return answer & others
+
+
+class PolicyFailedError(Exception):
+    """What a user's own policy raises in these worlds."""
+
+
+def one_place(models: list[str]) -> Policy:
+    """Only one of them runs at a time."""
+    return Policy(GroupPolicy([Group("all", tuple(models))]).evict, True, "one place")
+
+
+def groups(rng: random.Random, models: list[str]) -> Policy:
+    count = rng.randint(1, 3)
+    members: list[list[str]] = [[] for _ in range(count)]
+    for model in models:
+        rng.choice(members).append(model)
+    made = [
+        Group(str(number), tuple(names), rng.random() < 0.7, rng.random() < 0.6, rng.random() < 0.25)
+        for number, names in enumerate(members)
+    ]
+    return Policy(GroupPolicy(made).evict, True, "groups")
+
+
+def relation(rng: random.Random, models: list[str], density: float, one_sided: float) -> Policy:
+    """Who goes for whom, at random; `one_sided` is how often only one of a pair minds the other."""
+    pairs: set[tuple[str, str]] = set()
+    for first, second in itertools.combinations(models, 2):
+        if rng.random() < density:
+            both = [(first, second), (second, first)]
+            pairs.update(both if rng.random() >= one_sided else [rng.choice(both)])
+
+    def evict(target: str, running: tuple[str, ...]) -> set[str]:
+        return {model for model in running if (target, model) in pairs}
+
+    return Policy(evict, True, "relation")
+
+
+def sets(rng: random.Random, models: list[str]) -> Policy:
+    """Like a matrix: what may run together is listed, and the cheapest set that holds the target is chosen."""
+    listed = [frozenset(rng.sample(models, rng.randint(1, len(models)))) for _ in range(rng.randint(1, 4))]
+    costs = {model: rng.randint(1, 3) for model in models}
+
+    def evict(target: str, running: tuple[str, ...]) -> set[str]:
+        choices = [chosen for chosen in listed if target in chosen] or [frozenset({target})]
+        gone = [set(running) - chosen for chosen in choices]
+        return min(gone, key=lambda models: sum(costs[model] for model in models))
+
+    return Policy(evict, False, "sets")
+
+
+def count(rng: random.Random, models: list[str]) -> Policy:
+    """At most so many at a time; the first by name stay."""
+    places = rng.randint(1, max(1, len(models) - 1))
+
+    def evict(target: str, running: tuple[str, ...]) -> list[str]:
+        return sorted(set(running) - {target})[places - 1 :]
+
+    return Policy(evict, False, f"at most {places}")
+
+
+def arbitrary(rng: random.Random) -> Policy:
+    """No sense at all, but always the same answer to the same question."""
+    seed, density = rng.random(), rng.choice([0.2, 0.5, 0.9])
+
+    def evict(target: str, running: tuple[str, ...]) -> list[str]:
+        dice = random.Random(f"{seed} {target} {sorted(running)}")
+        return [model for model in sorted(running) if dice.random() < density]
+
+    return Policy(evict, False, "arbitrary")
+
+
+def unreliable(rng: random.Random, models: list[str], policy: Policy) -> Policy:
+    """The same, but it names strangers and the target, and fails for one model."""
+    broken = rng.choice(models)
+
+    def evict(target: str, running: tuple[str, ...]) -> list[str]:
+        if target == broken:
+            raise PolicyFailedError(target)
+        return [*policy.evict(target, running), target, "a stranger"]
+
+    return Policy(evict, policy.is_pairwise, f"unreliable {policy.name}")
+
+
+def any_policy(rng: random.Random, models: list[str]) -> Policy:
+    makers: list[Callable[[], Policy]] = [
+        lambda: one_place(models),
+        lambda: groups(rng, models),
+        lambda: groups(rng, models),
+        lambda: relation(rng, models, rng.choice([0.3, 0.6, 1.0]), rng.choice([0.0, 0.5, 1.0])),
+        lambda: sets(rng, models),
+        lambda: count(rng, models),
+        lambda: arbitrary(rng),
+    ]
+    made = rng.choice(makers)()
+    return unreliable(rng, models, made) if rng.random() < 0.1 else made

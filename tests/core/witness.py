@@ -1,0 +1,300 @@
+"""What must be true of every simulated world, checked after every order of the scheduler.
+
+The witness knows what the scheduler was told and what it ordered, and keeps its own books of it; it never looks inside
+the scheduler. `Broken` says which promise was broken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llamaswap_lib.core import effects, events
+from llamaswap_lib.core.effects import Effect, Fault
+from llamaswap_lib.core.events import Event
+from tests.core.books import BrokenError, Life, Unload, Waiter
+from tests.core.worlds import Plan
+
+MOMENT = 1e-6  # for sums of floats
+
+
+@dataclass(slots=True)
+class Witness:
+    plan: Plan
+    lives: dict[int, Life] = field(default_factory=dict)
+    waiting: dict[int, Waiter] = field(default_factory=dict)
+    unloads: dict[int, Unload] = field(default_factory=dict)
+    now: float = 0.0
+    is_closing: bool = False
+    disturbances: int = 0
+    longest_wait: float = 0.0  # as a share of what is allowed
+    _event: Event = field(default_factory=events.TimePassed)
+    _stays: list[list[str]] = field(default_factory=list)  # who stayed when this chain of questions asked
+    _doomed: set[int] = field(default_factory=set)  # tickets that must be answered in this chain
+    _may_fail: str = ""  # the model whose load has failed just now
+    _hop: float = 0.0  # the longest time for a message to arrive
+    _units: dict[str, float] = field(default_factory=dict)  # model -> longest request, stop and load
+    _patience: float = 0.0  # the longest anybody may wait if nothing goes wrong
+
+    def __post_init__(self) -> None:
+        plan, habits = self.plan, self.plan.habits
+        self._hop = hop = plan.inbox_delay[1] + plan.grid
+        self._units = {
+            model: habit.request[1]
+            + min(habit.stop[1], habit.unload_timeout + plan.kill_delay)
+            + max(habit.load[1], plan.health_timeout if habit.never_ready else 0.0)
+            + 8 * hop
+            for model, habit in habits.items()
+        }
+        # the swap under way, one for each other model in front, and its own
+        self._patience = plan.max_wait + max(self._units.values()) + sum(self._units.values())
+
+    def require(self, condition: bool, message: str) -> None:
+        if not condition:
+            raise BrokenError(message)
+
+    # -- what the scheduler is told --
+
+    def note(self, event: Event) -> None:
+        """Before `handle` sees the event."""
+        self._event, self._may_fail = event, ""
+        self._doomed.clear()
+        self._stays = [self._staying()]
+        match event:
+            case events.RequestArrived(ticket, model):
+                self.waiting[ticket] = Waiter(model, self.now, self.disturbances)
+                if self.is_closing or model not in self.plan.habits:
+                    self._doomed.add(ticket)
+            case events.RequestAbandoned(ticket):
+                self._doomed.add(ticket)
+            case events.UnloadRequested(ticket, models):
+                self._note_unload(ticket, models, None)
+            case events.ShutdownRequested(ticket, grace):
+                self.is_closing = True
+                self._doomed.update(self.waiting)
+                self._note_unload(ticket, None, grace)
+            case events.ProcessReady(run_id) | events.ProcessExited(run_id) | events.LoadTimedOut(run_id):
+                if run_id in self.lives:
+                    self._note_process(self.lives[run_id], event)
+            case _:
+                pass
+
+    def _note_unload(self, ticket: int, models: tuple[str, ...] | None, grace: float | None) -> None:
+        self.disturbances += 1
+        named = [life for life in self.lives.values() if models is None or life.model in models]
+        longest = 0.0
+        for life in named:
+            timeout = self.plan.habits[life.model].unload_timeout
+            drain = timeout if grace is None else grace
+            longest = max(longest, drain + timeout)
+            if life.stopped_at is None:
+                by = self.now + drain if life.is_ready else self.now
+                life.unload_by = by if life.unload_by is None else min(life.unload_by, by)
+        slack = self.plan.kill_delay + 4 * self._hop
+        self.unloads[ticket] = Unload(named, self.now + longest + slack)
+
+    def _note_process(self, life: Life, event: Event) -> None:
+        if isinstance(event, events.ProcessReady):
+            life.is_ready = life.is_ready or life.stopped_at is None
+            return
+        self.disturbances += life.stopped_at is None
+        if not life.is_ready and life.stopped_at is None:
+            self._may_fail = life.model
+            self._doomed.update(ticket for ticket, waiter in self.waiting.items() if waiter.model == life.model)
+            life.has_timed_out = isinstance(event, events.LoadTimedOut)
+
+    # -- what it ordered --
+
+    def check(self, effect: Effect) -> None:
+        """Before the order is carried out."""
+        match effect:
+            case effects.Admit(ticket, run_id):
+                self._check_admit(ticket, self.lives[run_id])
+            case effects.Refuse(ticket, fault):
+                self._check_refuse(ticket, fault)
+            case effects.StartProcess(_, model):
+                self._check_start(model)
+            case effects.StopProcess(run_id):
+                self._check_stop(self.lives[run_id])
+            case effects.KillProcess(run_id):
+                self._check_kill(self.lives[run_id])
+            case effects.OpenGate(run_id):
+                life = self.lives[run_id]
+                self.require(life.is_ready and life.is_staying, f"opened the gate of {life.model}, which is not ready")
+            case effects.Unloaded(ticket):
+                self._check_unloaded(ticket)
+            case effects.DropRun(run_id):
+                self.require(not self.lives[run_id].is_alive, "forgot a process that runs")
+            case effects.ShutIfIdle() | effects.ShutGates():
+                self._stays.append(self._staying())
+                self._check_question(effect)
+            case _:
+                pass
+
+    def _check_admit(self, ticket: int, life: Life) -> None:
+        waiter = self._answer(ticket)
+        self.require(waiter.model == life.model, f"ticket {ticket} wants {waiter.model}, not {life.model}")
+        self.require(life.is_ready and life.is_staying, f"admitted to {life.model}, which is not ready")
+        unwanted = self._victims(life.model, self._existing())
+        self.require(not unwanted, f"admitted to {life.model} beside {unwanted}")
+
+    def _check_refuse(self, ticket: int, fault: Fault) -> None:
+        waiter = self._answer(ticket)
+        is_due = {
+            Fault.UNKNOWN_MODEL: waiter.model not in self.plan.habits,
+            Fault.LOAD_FAILED: waiter.model == self._may_fail,
+            Fault.SHUTTING_DOWN: self.is_closing,
+            Fault.ABANDONED: self._event == events.RequestAbandoned(ticket),
+        }
+        self.require(is_due[fault], f"refused ticket {ticket} for {waiter.model}: {fault.value}")
+
+    def _answer(self, ticket: int) -> Waiter:
+        self.require(ticket in self.waiting, f"answered ticket {ticket}, which does not wait")
+        waiter = self.waiting.pop(ticket)
+        if self.plan.max_wait and waiter.model in self.plan.habits:
+            allowed = self._patience + (self.disturbances - waiter.disturbances) * max(self._units.values())
+            waited = self.now - waiter.since
+            self.longest_wait = max(self.longest_wait, waited / allowed)
+            self.require(waited <= allowed, f"{ticket} waited {waited:.2f} s for {waiter.model}, allowed {allowed:.2f}")
+        return waiter
+
+    def _check_start(self, model: str) -> None:
+        existing = self._existing()
+        self._stays.append(self._staying())
+        self.require(not self.is_closing, f"started {model} after the shutdown")
+        self.require(model not in existing, f"started {model} twice")
+        unwanted = self._victims(model, existing)
+        self.require(not unwanted, f"started {model} beside {unwanted}")
+        self.require(self._waits(model), f"started {model}, for which nobody waits")
+
+    def _check_stop(self, life: Life) -> None:
+        self.require(life.stopped_at is None, f"stopped {life.model} twice")
+        inside = len(life.gate)
+        self._stays.append(self._staying())
+        is_due = life.unload_by is not None and (self.now >= life.unload_by or inside == 0)
+        is_due = is_due or life.has_timed_out or self._is_victim(life) or self._is_over(life)
+        self.require(is_due, f"stopped {life.model} for no reason")
+        is_overtime = life.unload_by is not None and self.now >= life.unload_by
+        self.require(inside == 0 or is_overtime, f"stopped {life.model} with {inside} inside")
+        self.require(life.gate.shut, f"stopped {life.model} while its gate was open")
+        life.stopped_at = self.now
+
+    def _is_victim(self, life: Life) -> bool:
+        """Somebody waits for whom it must go, and if it is loading nobody waits for it."""
+        if not life.is_ready and self._waits(life.model):
+            return False
+        models = {waiter.model for waiter in self.waiting.values()}
+        return any(life.model in self._victims(model, stay) for model in models for stay in self._stays)
+
+    def _is_over(self, life: Life) -> bool:
+        ttl = self.plan.habits[life.model].ttl
+        return ttl > 0 and life.is_ready and life.gate.idle_since + ttl <= self.now and not self._waits(life.model)
+
+    def _check_kill(self, life: Life) -> None:
+        due = (life.stopped_at or 0.0) + self.plan.habits[life.model].unload_timeout
+        self.require(life.stopped_at is not None and self.now >= due - MOMENT, f"killed {life.model} too early")
+
+    def _check_unloaded(self, ticket: int) -> None:
+        self.require(ticket in self.unloads, f"answered unload {ticket}, which does not wait")
+        unload = self.unloads.pop(ticket)
+        if self._event != events.RequestAbandoned(ticket):
+            self.require(not any(life.is_alive for life in unload.lives), "answered an unload before the exit")
+            self.require(self.now <= unload.until + MOMENT, "answered an unload too late")
+
+    def _check_question(self, question: effects.Question) -> None:
+        """It is about all that somebody wants gone and that serve, about one whose ttl is over, or about unloads."""
+        asked = [self.lives[run_id] for run_id in question.run_ids]
+        models = {life.model for life in asked}
+        ready = {life.model for life in self.lives.values() if life.is_ready}
+        if isinstance(question, effects.ShutIfIdle) and question.idle_for:
+            is_due = len(asked) == 1 and question.idle_for == self.plan.habits[asked[0].model].ttl
+        else:
+            wanted = {waiter.model for waiter in self.waiting.values()}
+            is_due = any(models == self._victims(model, stay) & ready for model in wanted for stay in self._stays)
+            is_due = is_due or all(life.unload_by is not None for life in asked)
+        self.require(is_due, f"asked about {models} for nobody")
+
+    # -- when no question is open --
+
+    def settle(self, is_quiet: bool) -> None:
+        """After a chain of questions. `is_quiet`: nothing is on its way to the scheduler."""
+        late = self._doomed & (self.waiting.keys() | self.unloads.keys())
+        self.require(not late, f"tickets {late} were not answered")
+        for life in self.lives.values():
+            if life.is_ready and life.is_staying:
+                self._check_gate(life)
+                self._check_ttl(life)
+            else:
+                self.require(life.gate.shut, f"the gate of {life.model} is open")
+        models = list(dict.fromkeys(waiter.model for waiter in self.waiting.values()))
+        if is_quiet and len(models) == 1:
+            self._check_alone(models[0])
+        if self.plan.policy.is_pairwise:
+            for model in models:
+                self._check_side_by_side(model, models)
+
+    def _check_gate(self, life: Life) -> None:
+        if self._victims(life.model, self._existing()):
+            self.require(life.gate.shut, f"the gate of {life.model} is open though others must go for it")
+        elif life.gate.shut:
+            stays = [*self._stays, self._staying()]
+            is_needed = any(
+                self.plan.max_wait > 0
+                and waiter.since + self.plan.max_wait <= self.now
+                and any(life.model in self._victims(waiter.model, stay) for stay in stays)
+                for waiter in self.waiting.values()
+            )
+            # Where a policy makes little sense, a start may admit those who wait there, in the next decision.
+            is_odd = not self.plan.policy.is_pairwise and self._waits(life.model)
+            self.require(is_needed or is_odd, f"the gate of {life.model} is shut for nobody")
+        else:
+            self.require(not self._waits(life.model), f"somebody waits before the open gate of {life.model}")
+
+    def _check_ttl(self, life: Life) -> None:
+        ttl = self.plan.habits[life.model].ttl
+        if not ttl or life.gate.shut:
+            life.ttl_counts_from = None
+            return
+        if life.ttl_counts_from is None or self._waits(life.model):
+            life.ttl_counts_from = self.now
+        due = max(life.gate.idle_since, life.ttl_counts_from) + ttl
+        self.require(len(life.gate) > 0 or self.now <= due + MOMENT, f"{life.model} has outlived its ttl by {due}")
+
+    def _check_alone(self, model: str) -> None:
+        """Nobody else waits and nothing is on its way: then something loads, ends, or is busy."""
+        if any(not life.is_ready for life in self.lives.values()):
+            return
+        unwanted = self._victims(model, self._existing())
+        is_held_up = any(
+            not life.is_staying or (life.model in unwanted and len(life.gate)) for life in self.lives.values()
+        )
+        self.require(is_held_up, f"nothing is in the way of {model}, and nothing happens")
+
+    def _check_side_by_side(self, model: str, waiting: list[str]) -> None:
+        existing = self._existing()
+        if model in existing or self._victims(model, existing):
+            return
+        everybody = [*existing, *waiting]
+        clashes = self._victims(model, everybody).intersection(waiting)
+        clashes.update(other for other in waiting if model in self._victims(other, everybody))
+        self.require(bool(clashes), f"{model} could run beside all others, and waits")
+
+    def finish(self, said: str) -> None:
+        """At the end of the world; `said` is the scheduler's own account."""
+        self.require(not self.lives, f"left over: {list(self.lives.values())}")
+        self.require(not self.waiting, f"never answered: {self.waiting}")
+        self.require(not self.unloads, f"never answered: {self.unloads}")
+        self.require(said == "<scheduler runs[] waiting[] unloads[0]>", f"the scheduler remembers: {said}")
+
+    # -- look-up --
+
+    def _existing(self) -> list[str]:
+        return [life.model for life in self.lives.values()]
+
+    def _staying(self) -> list[str]:
+        return [life.model for life in self.lives.values() if life.is_staying]
+
+    def _waits(self, model: str) -> bool:
+        return any(waiter.model == model for waiter in self.waiting.values())
+
+    def _victims(self, target: str, running: list[str]) -> set[str]:
+        return self.plan.policy.victims(target, running) if target in self.plan.habits else set()

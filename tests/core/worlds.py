@@ -1,0 +1,205 @@
+"""The plans of the simulated worlds: which models there are, how they behave, who asks for them, what goes wrong.
+
+A plan is a pure function of its seed and flavour. A flavour is a kind of world in which some mistake once lived.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.core import policies
+from tests.core.policies import Policy
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How one model behaves. Spans are (shortest, longest) in seconds, chances from 0 to 1."""
+
+    load: Span = (0.5, 2.0)
+    request: Span = (0.1, 1.0)
+    stop: Span = (0.05, 0.3)
+    unload_timeout: float = 3.0
+    ttl: float = 0.0
+    priority: int = 0
+    workers: int = 1  # clients that ask again as soon as they are answered
+    pause: Span = (0.0, 4.0)  # between two requests of one of them
+    fails_to_load: float = 0.0
+    never_ready: float = 0.0
+    crashes: float = 0.0  # that a life ends by itself, some time after it was ready
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    seed: int
+    flavour: str
+    habits: dict[str, Habits]
+    policy: Policy
+    max_wait: float
+    inbox_delay: Span = (0.0, 0.0)
+    duration: float = 40.0
+    health_timeout: float = 4.0
+    kill_delay: float = 0.05
+    grid: float = 0.0  # times are multiples of this, so that things coincide; 0 for any time
+    hangs_up: float = 0.0  # the chance that a client's patience is short
+    strangers: float = 0.0  # the chance that a request names no model
+    unloads: int = 0
+    abrupt: bool = False  # shut down in the midst of it
+
+    @property
+    def models(self) -> list[str]:
+        return list(self.habits)
+
+
+def names(rng: random.Random, fewest: int = 2, most: int = 6) -> list[str]:
+    return list("ABCDEFGH"[: rng.randint(fewest, most)])
+
+
+def mixed(seed: int, rng: random.Random) -> Plan:
+    """A bit of everything."""
+    models = names(rng, 2, 8)
+    rough = rng.random() < 0.6
+
+    def habits() -> Habits:
+        return Habits(
+            load=rng.choice([(0.0, 0.2), (0.5, 2.0), (2.0, 5.0)]),
+            request=rng.choice([(0.05, 0.2), (0.1, 1.0), (1.0, 4.0)]),
+            stop=rng.choice([(0.0, 0.05), (0.1, 1.0), (5.0, 9.0)]),
+            unload_timeout=rng.choice([0.5, 2.0, 4.0]),
+            ttl=rng.choice([0.0, 0.0, 1.0, 3.0]),
+            priority=rng.choice([0, 0, 0, 1, 5]),
+            workers=rng.choice([1, 1, 2, 3]),
+            pause=rng.choice([(0.0, 0.0), (0.0, 4.0), (2.0, 10.0)]),
+            fails_to_load=rng.choice([0.0, 0.2]) * rough,
+            never_ready=rng.choice([0.0, 0.1]) * rough,
+            crashes=rng.choice([0.0, 0.0, 0.3]) * rough,
+        )
+
+    return Plan(
+        seed,
+        "mixed",
+        {model: habits() for model in models},
+        policies.any_policy(rng, models),
+        max_wait=rng.choice([0.0, 0.0, 1.0, 3.0, 8.0]),
+        inbox_delay=rng.choice([(0.0, 0.0), (0.0, 0.02), (0.0, 0.5)]),
+        grid=rng.choice([0.0, 0.0, 0.1, 0.5]),
+        hangs_up=rng.choice([0.0, 0.2, 0.6]),
+        strangers=rng.choice([0.0, 0.05]),
+        unloads=rng.choice([0, 0, 3, 10]),
+        abrupt=rng.random() < 0.5,
+    )
+
+
+def hot(seed: int, rng: random.Random) -> Plan:
+    """One model whose requests never pause, of a high priority; the others must not wait for ever."""
+    models = names(rng, 2, 5)
+    habits = {model: Habits(request=(0.1, 0.5), load=(0.2, 1.0), pause=(1.0, 6.0)) for model in models}
+    habits["A"] = Habits(
+        request=(0.4, 0.6), load=(0.2, 1.0), workers=rng.choice([2, 4]), pause=(0.0, 0.0), priority=rng.choice([0, 9])
+    )
+    makers: list[Callable[[], Policy]] = [
+        lambda: policies.one_place(models),
+        lambda: policies.groups(rng, models),
+        lambda: policies.relation(rng, models, 0.8, 0.2),
+        lambda: policies.count(rng, models),
+    ]
+    max_wait = rng.choice([0.0, 0.5, 2.0, 4.0])
+    return Plan(seed, "hot", habits, rng.choice(makers)(), max_wait, rng.choice([(0.0, 0.0), (0.0, 0.1)]), 30.0)
+
+
+def patience(seed: int, rng: random.Random) -> Plan:
+    """Short requests, a slow inbox, and a patience that ends just as the gate empties: stale notices."""
+    models = names(rng, 2, 4)
+    habits = {
+        model: Habits(
+            load=(0.1, 0.4),
+            request=(0.05, 0.4),
+            stop=(0.0, 0.1),
+            workers=rng.choice([1, 2, 3]),
+            pause=rng.choice([(0.0, 0.0), (0.0, 0.3)]),
+        )
+        for model in models
+    }
+    policy = rng.choice([policies.one_place(models), policies.relation(rng, models, 0.8, 0.4)])
+    max_wait = rng.choice([0.3, 0.5, 1.0])
+    grid = rng.choice([0.0, 0.0, 0.05])
+    return Plan(seed, "patience", habits, policy, max_wait, (0.0, rng.choice([0.1, 0.3, 0.6])), 20.0, grid=grid)
+
+
+def churn(seed: int, rng: random.Random) -> Plan:
+    """Short ttls and overlapping loads under one-sided rules: the reservations are what keeps it in order."""
+    models = names(rng, 4, 7)
+    habits = {
+        model: Habits(
+            load=(0.5, 2.5),
+            request=(0.1, 1.5),
+            stop=(0.2, 2.0),
+            ttl=rng.choice([0.3, 0.7, 1.5]),
+            workers=rng.choice([1, 2]),
+            pause=(0.0, 3.0),
+            priority=rng.choice([0, 0, 2]),
+        )
+        for model in models
+    }
+    policy = policies.relation(rng, models, rng.choice([0.3, 0.6]), 1.0)
+    delay = rng.choice([(0.0, 0.0), (0.0, 0.2)])
+    return Plan(seed, "churn", habits, policy, rng.choice([1.0, 3.0]), delay, grid=rng.choice([0.0, 0.5]))
+
+
+def queue(seed: int, rng: random.Random) -> Plan:
+    """One-sided rules, waiters that come and go: claims and gates that belong to nobody any more."""
+    models = names(rng, 3, 6)
+    habits = {
+        model: Habits(
+            load=(0.5, 3.0),
+            request=(0.5, 2.0),
+            stop=(0.5, 2.0),
+            workers=rng.choice([1, 2]),
+            pause=(0.0, 5.0),
+            crashes=rng.choice([0.0, 0.2]),
+            priority=rng.choice([0, 0, 1, 3]),
+            ttl=rng.choice([0.0, 1.0]),
+        )
+        for model in models
+    }
+    made = [policies.one_place(models), policies.groups(rng, models), policies.relation(rng, models, 0.7, 0.6)]
+    delay = rng.choice([(0.0, 0.0), (0.0, 0.3)])
+    return Plan(seed, "queue", habits, rng.choice(made), rng.choice([0.0, 1.0, 3.0]), delay, 50.0, hangs_up=0.5)
+
+
+def unloads(seed: int, rng: random.Random) -> Plan:
+    """Unloads of one and of all in the midst of loads, long requests and stops that hang."""
+    models = names(rng, 2, 4)
+    habits = {
+        model: Habits(
+            load=(0.5, 3.0),
+            request=rng.choice([(0.1, 1.0), (2.0, 6.0)]),
+            stop=rng.choice([(0.0, 0.3), (5.0, 9.0)]),
+            unload_timeout=rng.choice([0.5, 1.0, 3.0]),
+            workers=2,
+            pause=(0.0, 3.0),
+        )
+        for model in models
+    }
+    delay = rng.choice([(0.0, 0.0), (0.0, 0.3)])
+    return Plan(seed, "unloads", habits, policies.any_policy(rng, models), 4.0, delay, unloads=20, abrupt=True)
+
+
+FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
+    "mixed": mixed,
+    "hot": hot,
+    "patience": patience,
+    "churn": churn,
+    "queue": queue,
+    "unloads": unloads,
+}
+
+
+def make_plan(seed: int, flavour: str = "") -> Plan:
+    """The plan of `seed`; without a flavour the seed chooses one, most often the mixed one."""
+    rng = random.Random(seed)
+    chosen = rng.choice([*FLAVOURS, "mixed", "mixed"])
+    return FLAVOURS[flavour or chosen](seed, rng)
