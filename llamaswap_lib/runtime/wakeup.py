@@ -1,0 +1,45 @@
+"""A flag that a thread can wait for in `poll`, beside sockets: an eventfd, or a pipe where there is none.
+
+Any thread may set it; setting it twice is setting it once. Whoever made it closes it.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class Wakeup:
+    """Like `threading.Event`, with a file descriptor that is readable while the flag is set."""
+
+    __slots__ = ("_read", "_write")
+
+    def __init__(self) -> None:
+        if hasattr(os, "eventfd"):
+            self._read = self._write = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        else:
+            self._read, self._write = os.pipe()
+            os.set_blocking(self._read, False)
+            os.set_blocking(self._write, False)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def set(self) -> None:
+        """Make it readable. Never blocks: a full pipe is already readable."""
+        try:
+            os.write(self._write, b"\1\0\0\0\0\0\0\0")
+        except BlockingIOError:
+            pass
+
+    def clear(self) -> None:
+        """Make it unreadable again; what is set after this call is seen."""
+        try:
+            while os.read(self._read, 4096) and self._read != self._write:
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        os.close(self._read)
+        if self._write != self._read:
+            os.close(self._write)

@@ -1,0 +1,152 @@
+"""Stdout, as pipes of our own: nobody waits for it, and it is told what it lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from llamaswap_lib.runtime.logs import Logs
+
+
+@dataclass
+class Pipe:
+    """A pipe whose ends are closed in the end, if they were not before."""
+
+    read: int
+    write: int
+
+    def close_read(self) -> None:
+        os.close(self.read)
+        self.read = -1
+
+    def close_write(self) -> None:
+        os.close(self.write)
+        self.write = -1
+
+    def read_until(self, end: bytes) -> bytes:
+        got = b""
+        while not got.endswith(end):
+            assert select.select([self.read], [], [], 10)[0], f"only {got[-200:]!r} came"
+            got += os.read(self.read, 65536)
+        return got
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    read, write = os.pipe()
+    pipe = Pipe(read, write)
+    yield pipe
+    for fd in (pipe.read, pipe.write):
+        if fd >= 0:
+            os.close(fd)
+
+
+def sink_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "log-stdout"]
+
+
+@pytest.mark.parametrize(
+    ("to_stdout", "expected"), [("proxy", b"[INFO] said\n"), ("upstream", b"output\n"), ("both", b"output\n")]
+)
+def test_what_is_shown_comes_out(pipe: Pipe, to_stdout: str, expected: bytes) -> None:
+    logs = Logs(to_stdout=to_stdout, stdout=pipe.write)
+    logs.log.info("said")
+    logs.model_output("m")(b"output\n")
+    got = pipe.read_until(expected)
+    assert got == (b"[INFO] said\noutput\n" if to_stdout == "both" else expected)
+    logs.close()
+    assert not sink_threads()
+
+
+def test_none_shows_nothing_and_has_no_thread(pipe: Pipe) -> None:
+    logs = Logs(to_stdout="none", stdout=pipe.write)
+    assert not sink_threads()
+    logs.log.info("said")
+    logs.close()
+    pipe.close_write()
+    assert os.read(pipe.read, 100) == b""
+
+
+def test_a_lone_line_comes_out_without_another_one_or_a_close(pipe: Pipe) -> None:
+    logs = Logs(stdout=pipe.write)
+    logs.log.info("first")
+    assert pipe.read_until(b"first\n") == b"[INFO] first\n"
+    logs.log.info("second")
+    assert pipe.read_until(b"second\n") == b"[INFO] second\n"
+    logs.close()
+
+
+def test_every_line_said_before_the_close_comes_out(pipe: Pipe) -> None:
+    logs = Logs(stdout=pipe.write)
+    for number in range(500):
+        logs.log.info(f"line {number}")
+    logs.close()
+    logs.log.info("too late")
+    pipe.close_write()
+    assert pipe.read_until(b"line 499\n") == b"".join(b"[INFO] line %d\n" % number for number in range(500))
+    assert os.read(pipe.read, 100) == b""
+
+
+def test_ending_the_streams_does_not_end_stdout(pipe: Pipe) -> None:
+    logs = Logs(stdout=pipe.write)
+    logs.end_streams()
+    logs.log.info("stopping")
+    assert pipe.read_until(b"stopping\n") == b"[INFO] stopping\n"
+    logs.close()
+
+
+def test_a_stdout_nobody_reads_delays_no_writer_and_is_told_what_it_lost(pipe: Pipe) -> None:
+    logs = Logs(to_stdout="upstream", stdout=pipe.write)
+    write = logs.model_output("m")
+    for number in range(20_000):
+        write(b"%099d\n" % number)
+    assert logs.upstream.history().endswith(b"19999\n")
+    got = pipe.read_until(b"%099d\n" % 19_999)
+    logs.close()
+    notes = re.findall("\n(— (\\d+) bytes dropped —\n)".encode(), got)
+    assert notes
+    shown_bytes = len(got) - sum(len(note) for note, _ in notes)
+    assert shown_bytes + sum(int(dropped_bytes) for _, dropped_bytes in notes) == 2_000_000
+
+
+def test_close_gives_a_stdout_that_nobody_reads_up_in_time(pipe: Pipe) -> None:
+    logs = Logs(to_stdout="upstream", stdout=pipe.write)
+    logs.model_output("m")(b"x" * 200_000)
+    logs.close(flush_timeout=0.05)
+    assert not sink_threads()
+
+
+def test_a_closed_stdout_is_given_up_and_logging_goes_on(pipe: Pipe) -> None:
+    logs = Logs(stdout=pipe.write)
+    pipe.close_read()
+    (sink,) = sink_threads()
+    logs.log.info("into nothing")
+    sink.join(10)
+    assert not sink.is_alive()
+    logs.log.info("still kept")
+    assert logs.proxy.history().endswith(b"still kept\n")
+    logs.close()
+
+
+def test_a_stdout_that_was_never_open_is_given_up() -> None:
+    logs = Logs(stdout=99_999)
+    logs.log.info("into nothing")
+    for sink in sink_threads():
+        sink.join(10)
+    assert not sink_threads()
+    logs.close()
+
+
+def test_a_non_blocking_stdout_loses_nothing_that_fits_the_buffer(pipe: Pipe) -> None:
+    os.set_blocking(pipe.write, False)
+    logs = Logs(to_stdout="upstream", stdout=pipe.write)
+    data = os.urandom(250_000).replace(b"\n", b" ") + b"\n"
+    logs.model_output("m")(data)
+    assert pipe.read_until(b"\n") == data
+    logs.close()
