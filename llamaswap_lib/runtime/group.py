@@ -1,0 +1,190 @@
+"""A process group: a program started as its leader, signals to all of it, and whether anybody of it is left.
+
+Any thread may signal a group; the thread that made it waits for the leader and looks for the rest. Nothing here sleeps.
+
+The group's number is the leader's pid, and the system gives a number away again when nobody has it as pid or group
+any more. So: the leader is collected under the lock that signals take, the first look that finds nobody is under it
+too, and after that no signal is sent. While members are left they hold the number, collected leader or not.
+
+Rejected: being a child subreaper. Processes that left the group would become ours to collect as well, which only a
+reaper for the whole program could do, beside every other wait; and macOS has none. Where orphans come to us anyway
+(llamaswap is PID 1 of a container) those of the group are collected here.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+
+_PROC = Path("/proc")
+_HAS_PROC = (_PROC / "self" / "stat").exists()
+
+# What Python ignores, and what a stop needs, whatever we inherited from whoever started us.
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+class _State(Enum):
+    RUNNING = "running"
+    ASKED = "asked to end"
+    GONE = "gone"
+
+
+class ProcessGroup:
+    """One group, from the start of its leader to the end of its last member."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], output: int) -> None:
+        """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError."""
+        self._lock = threading.Lock()
+        self._state = _State.RUNNING
+        self._collected: dict[int, int] = {}
+        self._known: list[str] = []
+        self.pid = _spawn(argv, env, output)
+
+    # -- any thread --
+
+    def terminate(self) -> None:
+        """SIGTERM to every member, once: many servers break off on a second one. Raises PermissionError."""
+        with self._lock:
+            if self._state is _State.RUNNING:
+                self._state = _State.ASKED
+                self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL to every member. Raises PermissionError."""
+        with self._lock:
+            self._signal(signal.SIGKILL)
+
+    # -- the thread that made it only --
+
+    def wait(self) -> int | None:
+        """Block until the leader has exited; its exit code, minus the signal that ended it, or None if it is unknown.
+
+        Unknown is what somebody else collected, as where SIGCHLD is ignored.
+        """
+        try:
+            # macOS has no waitid before Python 3.13: there the leader is collected outside the lock.
+            if hasattr(os, "waitid"):
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            else:
+                self._collected[self.pid] = os.waitpid(self.pid, 0)[1]
+        except ChildProcessError:
+            pass
+        with self._lock:
+            self._collect()
+        status = self._collected.get(self.pid)
+        return None if status is None else os.waitstatus_to_exitcode(status)
+
+    def is_gone(self) -> bool:
+        """Whether every member has exited; cheap when nobody is left, else one look at /proc. Never blocks."""
+        with self._lock:
+            self._collect()
+            if self._state is _State.GONE or not self._is_number_taken():
+                self._state = _State.GONE
+                return True
+        if not _HAS_PROC:
+            return False
+        # Zombies whose parent does not collect them hold the number; only /proc tells them from the living.
+        self._known = _living(self.pid, self._known) or _living(self.pid, (path.name for path in _PROC.iterdir()))
+        if self._known:
+            return False
+        with self._lock:
+            self._signal(signal.SIGKILL)  # a zombie does not mind, and one born behind the look's back does not survive
+            self._state = _State.GONE
+        return True
+
+    # -- under the lock --
+
+    def _signal(self, number: int) -> None:
+        if self._state is not _State.GONE:
+            try:
+                os.killpg(self.pid, number)
+            except ProcessLookupError:
+                pass  # all of them have exited; the next look will say so
+
+    def _collect(self) -> None:
+        """Take the exit statuses of the members that are children of ours: the leader, and orphans if we are PID 1."""
+        try:
+            while self._state is not _State.GONE:
+                pid, status = os.waitpid(-self.pid, os.WNOHANG)
+                if not pid:
+                    return
+                self._collected[pid] = status
+        except ChildProcessError:
+            pass
+
+    def _is_number_taken(self) -> bool:
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return _HAS_PROC  # members that changed user; on macOS, which has no /proc, zombies
+        return True
+
+
+def _living(group: int, candidates: Iterable[str]) -> list[str]:
+    """Those of the pids that belong to the group and have not exited."""
+    living = []
+    for pid in candidates:
+        try:
+            stat = (_PROC / pid / "stat").read_bytes() if pid.isdigit() else b""
+        except OSError:
+            continue  # it ended between the listing and the look
+        fields = stat[stat.rfind(b")") + 1 :].split()
+        # The state of a process is its first thread's: others may live on behind a zombie (field 20 counts them).
+        if fields and int(fields[2]) == group and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1):
+            living.append(pid)
+    return living
+
+
+def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:
+    """Start a program as the leader of a new session, which is a new group; the pid. PATH is our own.
+
+    Not `subprocess`: it would hand down our signal mask (the program blocks SIGTERM in every thread, to wait for it in
+    one), and a child that has SIGTERM blocked can not be stopped politely. `preexec_fn` is not safe beside threads.
+    """
+    if not argv or not argv[0]:
+        raise ValueError("the command is empty")
+    _keep_inherited_descriptors()
+    actions = (
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
+    )
+    return os.posix_spawnp(
+        argv[0], list(argv), env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
+    )
+
+
+@functools.cache
+def _keep_inherited_descriptors() -> None:
+    """Close on exec what our own parent left open for us (a lock, a socket); Python does it for all we open."""
+    for path in list(Path("/dev/fd").iterdir()):
+        if int(path.name) > 2:
+            with suppress(OSError):  # the listing's own is closed already
+                os.set_inheritable(int(path.name), False)
+
+
+def describe_exit(status: int | None) -> str:
+    """`exited with code 3`, `killed by SIGKILL`."""
+    if status is None:
+        return "exited"
+    if status >= 0:
+        return f"exited with code {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
+
+
+def describe_error(error: Exception) -> str:
+    """`No such file or directory: '/no/such/program'`, without the number in front."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename!r}"
+    return str(error)

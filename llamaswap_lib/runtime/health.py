@@ -1,0 +1,170 @@
+"""When an upstream is ready: it answers a GET with status 200.
+
+The thread `probe-M` lives from the start of a process until the first 200, the health timeout or the word that the
+process is ending. It posts one event at most, and none once `end` has returned. How to ask is `look.py`'s business.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
+from llamaswap_lib.runtime.look import Ended, Look, wait
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+# A tenth more from look to look makes a pause a tenth of the time that has passed: a load is noticed a twentieth late,
+# and after 0.4 s, at the ceiling, 20 ms late on average, for some 30 looks of 50 us. (Half more: a sixth late.)
+_FIRST_PAUSE, _PAUSE_GROWTH, _LONGEST_PAUSE = 0.002, 1.1, 0.04
+_LOOK_TIMEOUT = 1.0
+_ADDRESS_LIFETIME = 1.0  # a name is looked up again so often: a container's may come to mean something else
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """Where to ask, and the bytes of the question."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    request: bytes
+
+    @classmethod
+    def at(cls, proxy: str, check_endpoint: str) -> HealthCheck:
+        """The check of a proxy URL, whose path and query are joined in front; raises ValueError."""
+        url = urlsplit(proxy)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError(f"proxy {proxy!r} is no http:// or https:// URL with a host")
+        host = url.hostname.encode("idna").decode()
+        authority = f"[{host}]" if ":" in host else host
+        if url.port is not None:
+            authority += f":{url.port}"
+        path, _, query = check_endpoint.partition("?")
+        path = f"{url.path.rstrip('/')}/{path.lstrip('/')}"
+        target = "?".join(filter(None, (path, "&".join(filter(None, (url.query, query))))))
+        lines = (
+            f"GET {quote(target, safe='%/:?[]@!$&()*+,;=~')} HTTP/1.1",
+            f"Host: {authority}",
+            "User-Agent: llamaswap",
+            "Accept: */*",
+            "Connection: close",
+        )
+        tls = _any_certificate() if url.scheme == "https" else None
+        port = url.port if url.port is not None else (443 if tls else 80)
+        return cls(host, port, tls, "\r\n".join((*lines, "", "")).encode("ascii"))
+
+
+def _any_certificate() -> ssl.SSLContext:
+    """TLS that trusts anybody: a local upstream's certificate is its own, and the question holds no secret.
+
+    Whether an upstream is trusted with requests is decided where they are sent.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Probe:
+    """Looks until the upstream is ready, and says so once."""
+
+    def __init__(self, run_id: int, check: HealthCheck, health_timeout: float, post: Callable[[Event], None]) -> None:
+        self._run_id = run_id
+        self._check = check
+        self._health_timeout = health_timeout
+        self._deadline = time.monotonic() + health_timeout
+        self._post = post
+        self._last_answer = "none"
+        self._addresses: list[tuple[socket.AddressFamily, Any]] = []
+        self._addresses_until = 0.0
+        self._lock = threading.Lock()  # protects what follows
+        self._is_wanted = True
+        self._ending: Wakeup | None = None  # while the thread lives
+
+    # -- any thread --
+
+    def start(self, thread_name: str) -> None:
+        """Begin to look, on a thread of that name; call it once. Raises OSError or RuntimeError when there is none."""
+        self._ending = ending = Wakeup()
+        try:
+            threading.Thread(target=self._run, args=(ending,), name=thread_name, daemon=True).start()
+        except RuntimeError:
+            self._close()
+            raise
+
+    def end(self) -> None:
+        """Post nothing from now on, and end soon."""
+        with self._lock:
+            self._is_wanted = False
+            if self._ending:
+                self._ending.set()
+
+    def _tell(self, event: Event) -> None:
+        """Post the event if it is the first and still wanted."""
+        with self._lock:
+            if self._is_wanted:
+                self._is_wanted = False
+                self._post(event)
+
+    def _close(self) -> None:
+        with self._lock:
+            assert self._ending
+            self._ending.close()
+            self._ending = None
+
+    # -- thread probe-M --
+
+    def _run(self, ending: Wakeup) -> None:
+        try:
+            self._search(ending)
+        except Ended:
+            pass
+        finally:
+            # Nobody hears this one, unless an error of ours ended the search: then a load fails and no client hangs.
+            self._tell(LoadTimedOut(self._run_id, "its health probe failed"))
+            self._close()
+
+    def _search(self, ending: Wakeup) -> None:
+        pause = _FIRST_PAUSE
+        while (now := time.monotonic()) < self._deadline:
+            with Look(ending, min(now + _LOOK_TIMEOUT, self._deadline)) as look:
+                answer = self._ask(look)
+                if answer == "200":
+                    self._tell(ProcessReady(self._run_id))
+                self._last_answer = answer or self._last_answer
+                look.finish()
+            if answer == "200":
+                return
+            wait(ending, min(time.monotonic() + pause, self._deadline))
+            pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
+        detail = f"not ready after {self._health_timeout:g} s; last health answer: {self._last_answer}"
+        self._tell(LoadTimedOut(self._run_id, detail))
+
+    def _ask(self, look: Look) -> str:
+        """The status, else why there is none; nothing when the health timeout broke it off."""
+        check = self._check
+        try:
+            look.connect(self._resolve())
+            if check.tls:
+                look.secure(check.tls, check.host)
+            look.send(check.request)
+            return look.read_status()
+        except TimeoutError:
+            return f"none within {_LOOK_TIMEOUT:g} s" if time.monotonic() < self._deadline else ""
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+
+    def _resolve(self) -> list[tuple[socket.AddressFamily, Any]]:
+        """Every address of the host: `localhost` may mean ::1 first while the server listens on 127.0.0.1."""
+        now = time.monotonic()
+        if now >= self._addresses_until:
+            found = socket.getaddrinfo(self._check.host, self._check.port, type=socket.SOCK_STREAM)
+            self._addresses = [(family, address) for family, _, _, _, address in found]
+            self._addresses_until = now + _ADDRESS_LIFETIME
+        return self._addresses

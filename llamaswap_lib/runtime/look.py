@@ -1,0 +1,147 @@
+"""One look at an upstream: a connection, a question, the status of the answer.
+
+The thread `probe-M` looks. Every wait ends at the look's deadline or with the probe, also in the middle of an answer
+that drips; most looks are refused connections and cost some 50 us.
+
+Not `http.client`: its timeout is one for each read, so an upstream that sends a byte a second would be listened to for
+ever, and it can not be called off.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+import select
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+_GOODBYE_TIMEOUT, _GOODBYE_BYTES = 0.1, 65_536  # for the rest of an answer whose status is known
+_READ_BYTES = 65_536
+_STATUS_LINE = re.compile(rb"HTTP/\d\.\d (\d{3})[ \r\n]")
+_STATUS_LINE_BYTES = 4096
+
+_Result = TypeVar("_Result")
+
+
+class Ended(Exception):
+    """The probe was told to end."""
+
+
+class Look:
+    """One connection, closed by its `with` block.
+
+    Every wait raises TimeoutError at the deadline, and Ended when the probe is to end.
+    """
+
+    def __init__(self, ending: Wakeup, deadline: float) -> None:
+        self._ending = ending
+        self._deadline = deadline
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Look:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._socket:
+            self._socket.close()
+
+    def connect(self, addresses: Sequence[tuple[socket.AddressFamily, Any]]) -> None:
+        """Connect to the first address that takes it; each gets its share of the time."""
+        for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            now = time.monotonic()
+            try:
+                self._socket = socket.socket(family, socket.SOCK_STREAM)
+                self._socket.setblocking(False)
+                self._connect(self._socket, address, now + (self._deadline - now) / left)
+                return
+            except OSError:
+                if left == 1:
+                    raise
+                self.__exit__()
+
+    def _connect(self, sock: socket.socket, address: Any, deadline: float) -> None:
+        error = sock.connect_ex(address)
+        if error == errno.EINPROGRESS:
+            if not wait(self._ending, deadline, sock, select.POLLOUT):
+                raise TimeoutError
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error and sock.getsockname() == sock.getpeername():
+            # A port that nobody listens on may be the one the system chose for our end: TCP then connects us to
+            # ourselves, and the upstream would find its port taken. An abort leaves nothing behind.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            error = errno.ECONNREFUSED
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def secure(self, tls: ssl.SSLContext, host: str) -> None:
+        """TLS over the connection."""
+        assert self._socket
+        self._socket = secured = tls.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
+        self._repeat(secured.do_handshake, select.POLLIN)
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        assert self._socket
+        while data:
+            data = data[self._repeat(functools.partial(self._socket.send, data), select.POLLOUT) :]
+
+    def read_status(self) -> str:
+        """The status of an HTTP answer, or what came instead."""
+        start = b""
+        while b"\n" not in start and len(start) < _STATUS_LINE_BYTES:
+            data = self._receive()
+            if not data:
+                break
+            start += data
+        match = _STATUS_LINE.match(start)
+        if match:
+            return match[1].decode()
+        return "not HTTP" if start else "closed without an answer"
+
+    def finish(self) -> None:
+        """Read the rest of the answer, for a little while: closed under its hands, many servers print an error."""
+        self._deadline = min(self._deadline, time.monotonic() + _GOODBYE_TIMEOUT)
+        left = _GOODBYE_BYTES if self._socket else 0
+        try:
+            while left > 0 and (data := self._receive()):
+                left -= len(data)
+        except OSError:
+            pass  # what was asked is known
+
+    def _receive(self) -> bytes:
+        assert self._socket
+        return self._repeat(functools.partial(self._socket.recv, _READ_BYTES), select.POLLIN)
+
+    def _repeat(self, operation: Callable[[], _Result], events: int) -> _Result:
+        """Do a non-blocking operation, waiting as often as it would block; a plain socket waits for `events`."""
+        while True:
+            try:
+                return operation()
+            except BlockingIOError:
+                wanted = events
+            except ssl.SSLWantReadError:
+                wanted = select.POLLIN
+            except ssl.SSLWantWriteError:
+                wanted = select.POLLOUT
+            if not wait(self._ending, self._deadline, self._socket, wanted):
+                raise TimeoutError
+
+
+def wait(ending: Wakeup, deadline: float, sock: socket.socket | None = None, events: int = 0) -> bool:
+    """Block until the socket is ready, or the deadline (false); raises Ended when the probe is to end."""
+    poll = select.poll()
+    poll.register(ending, select.POLLIN)
+    if sock:
+        poll.register(sock, events)
+    ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+    if any(descriptor == ending.fileno() for descriptor, _ in ready):
+        raise Ended
+    return bool(ready)

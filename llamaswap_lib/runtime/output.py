@@ -1,0 +1,56 @@
+"""The pipe that takes a process's stdout and stderr, and the thread `output-M` that empties it.
+
+The process never waits for a reader of logs: what it writes is handed on at once, as raw bytes, to a callback that must
+not block. The end of the pipe's use is told, never inferred: a process that left the group may keep its write end open
+for days.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+_READ_BYTES = 65_536
+_LAST_READS = 16  # 1 MiB, the largest pipe; who still writes then is a stranger and is not waited for
+
+
+@contextmanager
+def drained_pipe(model: str, output: Callable[[bytes], None]) -> Iterator[int]:
+    """The write end of a pipe whose content goes to `output`; all that is in it at the end of the block does, too.
+
+    Raises OSError (no descriptor left) and RuntimeError (no thread) on entry.
+    """
+    with ExitStack() as stack:
+        read_end, write_end = os.pipe()
+        stack.callback(os.close, read_end)
+        stack.callback(os.close, write_end)
+        os.set_blocking(read_end, False)
+        ending = Wakeup()
+        stack.callback(ending.close)
+        arguments = (read_end, ending, output)
+        thread = threading.Thread(target=_drain, args=arguments, name=f"output-{model}", daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(ending.set)
+        yield write_end
+
+
+# -- thread output-M --
+
+
+def _drain(read_end: int, ending: Wakeup, output: Callable[[bytes], None]) -> None:
+    poll = select.poll()
+    poll.register(read_end, select.POLLIN)
+    poll.register(ending, select.POLLIN)
+    while ending.fileno() not in (descriptor for descriptor, _ in poll.poll()):
+        output(os.read(read_end, _READ_BYTES))
+    try:
+        for _ in range(_LAST_READS):
+            output(os.read(read_end, _READ_BYTES))
+    except BlockingIOError:
+        pass  # empty

@@ -1,0 +1,235 @@
+"""One life of one upstream: its process group from the start to the exit of its last member.
+
+The controller thread gives orders (`start`, `stop`, `kill`), which never block. The thread `watch-M` starts the
+program, sleeps until the leader exits, ends what is left of the group and posts `ProcessExited`: exactly once, after
+the last byte of output was handed on, and after it no other event of this run. `output-M`, `probe-M` and, for a
+cmdStop, `stop-M` help it and end with the run.
+
+The time between a polite stop and the kill is the scheduler's to measure; here only what outlives the leader is
+bounded. Never done here: deciding, restarting, reading the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+
+from llamaswap_lib.core.events import Event, ProcessExited, ProcessReady
+from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_exit
+from llamaswap_lib.runtime.health import HealthCheck, Probe
+from llamaswap_lib.runtime.output import drained_pipe
+
+_KILL_GRACE = 5.0  # what survives SIGKILL so long hangs in the kernel: it is reported and left
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # between looks at what outlives a leader; nobody tells us of its end
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """How to start, check and stop one model's upstream, in plain values."""
+
+    model: str
+    argv: tuple[str, ...]
+    stop_argv: tuple[str, ...]
+    """The command that stops it, `${PID}` standing for the leader's; () is SIGTERM to the group."""
+    env: tuple[str, ...]
+    """NAME=value, added to our own environment; of two with one name the later counts."""
+    proxy: str
+    check_endpoint: str
+    """The path that answers 200 when it is ready; 'none' is ready at once."""
+    health_timeout: float
+    unload_timeout: float
+
+
+class _Order(Enum):
+    RUN = "run"
+    STOP = "stop"
+    KILL = "kill"
+
+
+class Process:
+    """One run. `post` and `output` are called from this run's threads and must neither block nor call back."""
+
+    def __init__(
+        self, run_id: int, spec: LaunchSpec, post: Callable[[Event], None], output: Callable[[bytes], None]
+    ) -> None:
+        self.run_id = run_id
+        self._spec = spec
+        self._post = post
+        self._output = output
+        self._pipe = -1
+        self._lock = threading.Lock()  # protects what follows
+        self._order = _Order.RUN  # the strongest order so far
+        self._group: ProcessGroup | None = None  # while it exists
+        self._probe: Probe | None = None
+        self._stopper: ProcessGroup | None = None  # cmdStop, while it runs
+        self._stop_thread: threading.Thread | None = None
+
+    # -- any thread; the controller's orders --
+
+    @property
+    def pid(self) -> int | None:
+        """The leader's pid, while there is anything to signal under it."""
+        group = self._group
+        return group.pid if group else None
+
+    def start(self) -> None:
+        """Start it, on a thread of its own; call it once."""
+        try:
+            threading.Thread(target=self._watch, name=f"watch-{self._spec.model}", daemon=True).start()
+        except RuntimeError as error:  # the system gives us no thread
+            self._post(ProcessExited(self.run_id, f"could not start: {error}"))
+
+    def stop(self) -> None:
+        """Ask it to end: by cmdStop, else by SIGTERM to the group. A run that has not started yet never will."""
+        with self._lock:
+            if self._order is _Order.RUN:
+                self._order = _Order.STOP
+                self._carry_out()
+
+    def kill(self) -> None:
+        """SIGKILL to the group, and to a cmdStop that still runs."""
+        with self._lock:
+            self._order = _Order.KILL
+            self._carry_out()
+
+    # -- under the lock --
+
+    def _carry_out(self) -> None:
+        """Do what was ordered last to whatever exists: a cmdStop may outlive the group."""
+        if self._probe:
+            self._probe.end()
+        if self._order is _Order.KILL:
+            for group in filter(None, (self._group, self._stopper)):
+                self._signal(group.kill)
+        elif self._group is None:
+            pass  # not started yet, and never will be; or gone
+        elif self._spec.stop_argv:
+            arguments = (self._group.pid,)
+            self._stop_thread = threading.Thread(
+                target=self._run_stop_command, args=arguments, name=f"stop-{self._spec.model}", daemon=True
+            )
+            self._stop_thread.start()
+        else:
+            self._signal(self._group.terminate)
+
+    def _signal(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except PermissionError as error:  # a leader that changed user, as with sudo
+            self._note(f"the process could not be signalled: {describe_error(error)}")
+
+    # -- thread watch-M --
+
+    def _watch(self) -> None:
+        detail = "was lost: the thread that watched it failed"
+        try:
+            detail = self._live()
+        finally:
+            self._post(ProcessExited(self.run_id, detail))
+
+    def _live(self) -> str:
+        """The whole life of the group, from the start on; how it ended. Ends the group whatever happens."""
+        spec = self._spec
+        with ExitStack() as stack:
+            try:
+                check = None if spec.check_endpoint == "none" else HealthCheck.at(spec.proxy, spec.check_endpoint)
+                self._pipe = stack.enter_context(drained_pipe(spec.model, self._output))
+                if self._order is not _Order.RUN:
+                    return "stopped before it was started"
+                group = ProcessGroup(spec.argv, self._environment(), self._pipe)
+            except (OSError, ValueError, RuntimeError) as error:
+                return f"could not start: {describe_error(error)}"
+            stack.callback(self._finish, group)
+            self._begin(group, check)
+            return describe_exit(group.wait())
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **dict(entry.partition("=")[::2] for entry in self._spec.env)}
+
+    def _begin(self, group: ProcessGroup, check: HealthCheck | None) -> None:
+        """Make the group known, and carry out an order that came while it was being started."""
+        with self._lock:
+            self._group = group
+            if self._order is not _Order.RUN:
+                self._carry_out()
+            elif check is None:
+                self._post(ProcessReady(self.run_id))
+            else:
+                self._probe = Probe(self.run_id, check, self._spec.health_timeout, self._post)
+                self._probe.start(f"probe-{self._spec.model}")
+
+    def _finish(self, group: ProcessGroup) -> None:
+        """Wait until nobody of the group and no cmdStop is left, with signals to those that stay."""
+        if self._probe:
+            self._probe.end()
+        if not group.is_gone():
+            self._end_leftovers(group)
+        with self._lock:
+            self._group = None
+            stop_thread = self._stop_thread
+        if stop_thread:
+            # What cmdStop does after the exit (free a device, remove a container) belongs to the stop.
+            stop_thread.join(self._spec.unload_timeout)
+            with self._lock:
+                self._order = _Order.KILL
+                if self._stopper:
+                    self._signal(self._stopper.kill)
+            stop_thread.join()
+
+    def _end_leftovers(self, group: ProcessGroup) -> None:
+        self._signal(group.terminate)
+        if self._await_end(group, self._spec.unload_timeout):
+            return
+        self._signal(group.kill)
+        if not self._await_end(group, _KILL_GRACE):
+            self._note(f"processes of the group {group.pid} survive SIGKILL and are left behind")
+
+    def _await_end(self, group: ProcessGroup, timeout: float) -> bool:
+        """Whether the group ended in time. These are nobody's children any more, so there is nothing to wait for."""
+        deadline = time.monotonic() + timeout
+        pause = _FIRST_PAUSE
+        while not group.is_gone():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        return True
+
+    # -- thread stop-M --
+
+    def _run_stop_command(self, pid: int) -> None:
+        """Run cmdStop to its end; where it fails, SIGTERM does its work."""
+        failure = self._stop_by_command(pid)
+        with self._lock:
+            if failure and self._group and self._order is not _Order.KILL:
+                self._note(f"cmdStop {failure}; the process gets SIGTERM instead")
+                self._signal(self._group.terminate)
+
+    def _stop_by_command(self, pid: int) -> str:
+        """How cmdStop failed, or nothing."""
+        argv = [word.replace("${PID}", str(pid)) for word in self._spec.stop_argv]
+        try:
+            stopper = ProcessGroup(argv, self._environment(), self._pipe)
+        except (OSError, ValueError) as error:
+            return f"could not start: {describe_error(error)}"
+        with self._lock:
+            self._stopper = stopper
+            if self._order is _Order.KILL:
+                self._signal(stopper.kill)
+        status = stopper.wait()
+        with self._lock:
+            self._stopper = None
+        if not stopper.is_gone():
+            self._signal(stopper.kill)
+        return "" if status == 0 else describe_exit(status)
+
+    # -- any thread --
+
+    def _note(self, message: str) -> None:
+        self._output(f"llamaswap: {message}\n".encode())

@@ -1,0 +1,58 @@
+"""Small programs that tests start as upstreams, as argument vectors for `python -S -c`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def python(source: str, *arguments: object) -> tuple[str, ...]:
+    """A program in Python, started as fast as Python can."""
+    return (sys.executable, "-S", "-c", source, *map(str, arguments))
+
+
+def shell(command: str) -> tuple[str, ...]:
+    return ("sh", "-c", command)
+
+
+def health_server(port: int, status: int = 200, host: str = "127.0.0.1") -> tuple[str, ...]:
+    """A server that answers every request with `status`; it ends on SIGTERM as any program."""
+    return python(_HEALTH_SERVER, host, port, status)
+
+
+def stubborn() -> tuple[str, ...]:
+    """A program that ignores SIGTERM; it prints `stubborn PID` once it does."""
+    return python(_STUBBORN)
+
+
+def stubborn_orphan() -> tuple[str, ...]:
+    """A program that exits with code 0 and leaves such a child in its group; it prints `member PID`."""
+    return python(_STUBBORN_ORPHAN)
+
+
+_HEALTH_SERVER = """
+import socket, sys
+host, port, status = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+server = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+while True:
+    client, _ = server.accept()
+    client.recv(65536)
+    client.sendall(f"HTTP/1.1 {status} X\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n".encode())
+    client.close()
+"""
+
+_STUBBORN = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("stubborn", os.getpid(), flush=True)
+while True:
+    signal.pause()
+"""
+
+_STUBBORN_ORPHAN = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    print("member", os.getpid(), flush=True)
+    while True:
+        signal.pause()
+"""

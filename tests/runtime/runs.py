@@ -1,0 +1,112 @@
+"""A process under test: started with a few words, with what it posted and printed to wait for."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from llamaswap_lib.core.events import Event, ProcessExited
+from llamaswap_lib.runtime.process import LaunchSpec, Process
+
+PATIENCE = 10.0
+_Event = TypeVar("_Event")
+
+
+class Run:
+    """Posted events and output of one `Process`; leaving the block kills what is left and waits for the exit."""
+
+    def __init__(self, *argv: str, **overrides: Any) -> None:
+        values: dict[str, Any] = {"stop_argv": (), "env": (), "proxy": "http://localhost:1", "check_endpoint": "none"}
+        values |= {"health_timeout": PATIENCE, "unload_timeout": PATIENCE, **overrides}
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._printed = threading.Condition()
+        self.output = bytearray()
+        self._has_exited = False
+        self.process = Process(7, LaunchSpec("m", argv, **values), self.events.put, self._print)
+
+    def __enter__(self) -> Run:
+        self.process.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        while not self._has_exited:
+            self.next_event()
+        assert self.events.empty(), "something was posted after the exit"
+
+    def _print(self, data: bytes) -> None:
+        with self._printed:
+            self.output += data
+            self._printed.notify_all()
+
+    def next_event(self) -> Event:
+        event = self.events.get(timeout=PATIENCE)
+        self._has_exited |= isinstance(event, ProcessExited)
+        return event
+
+    def expect(self, kind: type[_Event]) -> _Event:
+        """The next event, which is of this kind."""
+        event = self.next_event()
+        assert isinstance(event, kind), event
+        return event
+
+    def exit_detail(self) -> str:
+        """How it exited; what it posted before is skipped."""
+        while not isinstance(event := self.next_event(), ProcessExited):
+            pass
+        assert event.run_id == 7
+        return event.detail
+
+    @contextmanager
+    def held_output(self) -> Iterator[None]:
+        """Whoever hands output on waits until the end of the block."""
+        with self._printed:
+            yield
+
+    def await_output(self, text: str) -> None:
+        with self._printed:
+            assert self._printed.wait_for(lambda: text.encode() in self.output, PATIENCE), bytes(self.output)
+
+    def printed_pid(self, label: str) -> int:
+        """The number printed after the label."""
+        self.await_output(f"{label} ")
+        with self._printed:
+            assert self._printed.wait_for(lambda: b"\n" in self.output.partition(f"{label} ".encode())[2], PATIENCE)
+        return int(self.output.partition(f"{label} ".encode())[2].split()[0])
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a thread of the process has not exited; a zombie's have."""
+    try:
+        threads = [stat.read_bytes() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(stat.rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X") for stat in threads)
+
+
+def await_condition(is_met: Callable[[], bool]) -> bool:
+    """Whether it is met in time, where there is no event to wait for."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_met() and time.monotonic() < deadline:
+        threading.Event().wait(0.005)
+    return is_met()
+
+
+def await_death(pid: int) -> bool:
+    """Whether the process ends in time; for one that is nobody's child."""
+    return await_condition(lambda: not is_alive(pid))
+
+
+def end(pid: int) -> None:
+    """SIGKILL to one that left its group."""
+    os.kill(pid, 9)
+    assert await_death(pid)
