@@ -1,0 +1,1 @@
+"""The demo server, as a real child process."""
