@@ -1,0 +1,34 @@
+"""Which files make the configuration: `-config FILE`, then what is in `-config-dir DIR`.
+
+Owns the choice and its order. Reads folders, never files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llamaswap_lib.errors import ConfigError
+
+SUFFIXES = (".yml", ".yaml")
+
+
+def config_files(file: Path | None, folder: Path | None) -> list[Path]:
+    """The files to load, in the order in which they are merged. Raises ConfigError."""
+    if file is None and folder is None:
+        raise ConfigError("no configuration: name a file with -config or a folder with -config-dir")
+    found = [] if folder is None else _in_folder(folder)
+    if file is not None and any(one.absolute() == file.absolute() for one in found):
+        raise ConfigError(f"{file} is given with -config and lies in {folder} too; it can be only one of the two")
+    files = ([] if file is None else [file]) + found
+    if not files:
+        raise ConfigError(f"no configuration: there is no *.yml or *.yaml in {folder}")
+    return files
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Its YAML files in byte order of their names; subfolders do not count."""
+    try:
+        found = [one for one in folder.iterdir() if one.suffix in SUFFIXES and not one.is_dir()]
+    except OSError as error:
+        raise ConfigError(f"{folder}: can not read this folder: {error.strerror}") from None
+    return sorted(found, key=lambda one: one.name)

@@ -1,0 +1,202 @@
+"""From either spelling of groups and matrix to the one `Routing`.
+
+Owns which spelling counts, and that groups and matrix make sense: members are models, each in one group, sets refer to
+what is there and not in circles. Only the kind in use is validated. Reports what is wrong; pure otherwise.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Mapping
+from pathlib import Path as File
+
+from llamaswap_lib.core.eviction import dsl
+
+from .document import Document
+from .names import check_priorities
+from .nodes import Scalar
+from .problems import Path, Place, did_you_mean, quoted
+from .routing import Group, Matrix, MatrixKeys, Routing
+from .schema import Config, RoutingInput
+
+DEFAULT_GROUP = "(default)"
+POLICY = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)\Z")
+SHORT_NAME = re.compile(r"[a-zA-Z0-9.-]{1,32}\Z")
+SETTINGS: Path = ("routing", "router", "settings")
+USE: Path = ("routing", "router", "use")
+
+
+def routing_of(given: RoutingInput, config: Config, document: Document) -> Routing:
+    """What the core is built from. `config` has its models and aliases."""
+    router, policy, matrix_keys, groups, path = _in_use(given, document)
+    fifo = given.routing.scheduler.settings.fifo
+    if given.routing.scheduler.use not in ("fifo", ""):
+        got = quoted(given.routing.scheduler.use)
+        document.error(("routing", "scheduler", "use"), f"expected fifo, got {got}")
+    matrix = None
+    if router == "matrix" and matrix_keys is not None:
+        matrix = _matrix(matrix_keys, (*path, "matrix"), config, document)
+        groups = {}
+    return Routing(
+        router=router,
+        groups=_groups(groups, (*path, "groups"), config, document),
+        matrix=matrix,
+        policy=policy,
+        fifo_priority=check_priorities(fifo.priority, config, document),
+        max_wait=fifo.max_wait,
+    )
+
+
+def run_together(routing: Routing, models: tuple[str, ...]) -> bool:
+    """Whether these models can all stay ready while each is asked for.
+
+    With groups that is one group that does not swap: what the Go program demands of the targets of a spillover.
+    """
+    if routing.router == "policy":
+        return True  # only the user's own code knows
+    if routing.matrix is not None:
+        return dsl.can_hold(routing.matrix.sets, models)
+    group_of = {member: group for group in routing.groups for member in group.members}
+    found = [group_of[model] for model in models]
+    return all(not group.swap and group.id == found[0].id for group in found)
+
+
+def may_meet(routing: Routing, one: str, other: str) -> bool:
+    """Whether two models may ever be running at the same time, in whatever order they are asked for."""
+    if routing.router == "policy":
+        return True
+    if routing.matrix is not None:
+        return dsl.can_hold(routing.matrix.sets, (one, other))
+    group_of = {member: group for group in routing.groups for member in group.members}
+    mine, its = group_of[one], group_of[other]
+    if mine.id == its.id:
+        return not mine.swap
+    return not (mine.exclusive and not its.persistent and its.exclusive and not mine.persistent)
+
+
+def in_matrix(matrix: Matrix, model: str) -> bool:
+    """Whether any set names this model."""
+    return dsl.can_hold(matrix.sets, (model,))
+
+
+def _in_use(given: RoutingInput, document: Document) -> tuple[str, str, MatrixKeys | None, Mapping[str, Group], Path]:
+    """Kind of router, policy, matrix, groups, and the path under which the last two stand."""
+    router = given.routing.router
+    settings = router.settings
+    has_top_level = given.matrix is not None or bool(given.groups)
+    written_use = document.node(USE) is not None and bool(router.use)
+    if has_top_level and (written_use or settings.matrix is not None or settings.groups):
+        older = ("matrix",) if given.matrix is not None else ("groups",)
+        document.error(older, "stands beside routing.router; move it into routing.router.settings", at_key=True)
+    if given.matrix is not None and given.groups:
+        document.error(("groups",), "stands beside matrix; there can be only one of them", at_key=True)
+    if has_top_level:
+        return ("group" if given.matrix is None else "matrix"), "", given.matrix, given.groups, ()
+    if router.use == "matrix" and settings.matrix is None:
+        document.error(USE, "is matrix, but routing.router.settings.matrix is not there")
+    if router.use in ("", "group", "matrix"):
+        return router.use or "group", "", settings.matrix, settings.groups, SETTINGS
+    return "policy", _policy(router.use, document), None, settings.groups, SETTINGS
+
+
+def _policy(use: str, document: Document) -> str:
+    """The user's own policy, its file found from the folder of the configuration."""
+    match = POLICY.match(use)
+    if match is None:
+        near = did_you_mean(use, ("group", "matrix"))
+        document.error(USE, f"expected group, matrix or path/to/file.py:ClassName, got {quoted(use)}{near}")
+        return ""
+    place = document.place(USE)
+    folder = File(place.source.name).parent if place is not None else File()
+    file = os.path.abspath(folder / File(match["file"]).expanduser())  # noqa: PTH100 - Path.absolute keeps '..'
+    if not File(file).is_file():
+        document.error(USE, f"there is no file {file}")
+    return f"{file}:{match['name']}"
+
+
+def _groups(groups: Mapping[str, Group], path: Path, config: Config, document: Document) -> tuple[Group, ...]:
+    """The groups with their real members, and one more for the models in none."""
+    holder: dict[str, str] = {}
+    found = []
+    for name, group in groups.items():
+        members = []
+        for index, member in enumerate(group.members):
+            at: Path = (*path, name, "members", index)
+            if member in holder:
+                where = "this group" if holder[member] == name else f"the group {quoted(holder[member])}"
+                document.error(at, f"{quoted(member)} is in {where} already")
+            elif member in config.models:
+                members.append(member)
+            elif member in config.aliases:
+                real = quoted(config.aliases[member])
+                document.warn(at, f"{quoted(member)} is an alias and does nothing here; the model's id is {real}")
+            else:
+                document.error(at, f"unknown model {quoted(member)}{did_you_mean(member, config.models)}")
+            holder.setdefault(member, name)
+        found.append(Group(name, group.swap, group.exclusive, group.persistent, tuple(members)))
+    rest = tuple(sorted(model for model in config.models if model not in holder))
+    if rest:
+        found.append(Group(_free_name(DEFAULT_GROUP, groups), members=rest))
+    return tuple(found)
+
+
+def _free_name(name: str, taken: Mapping[str, Group]) -> str:
+    while name in taken:
+        name += "'"
+    return name
+
+
+def _matrix(keys: MatrixKeys, path: Path, config: Config, document: Document) -> Matrix:
+    if not keys.sets:
+        document.error((*path, "sets"), "expected at least one set", at_key=True)
+    variables: dict[str, str] = {}
+    for name, model in keys.variables.items():
+        at: Path = (*path, "vars", name)
+        if not SHORT_NAME.match(name):
+            document.error(at, "expected a short name of 1 to 32 letters, digits, - and .", at_key=True)
+        if model in config.models:
+            variables[name] = model
+        else:
+            document.error(at, f"unknown model {quoted(model)}{did_you_mean(model, config.models)}")
+
+    def model_of(name: str) -> str | None:
+        if name in keys.variables:
+            return variables.get(name, name)  # a wrong one has been reported
+        return name if name in config.models else None
+
+    costs: dict[str, int] = {}
+    for name, cost in keys.evict_costs.items():
+        model_id = model_of(name)
+        if model_id is None:
+            near = did_you_mean(name, [*keys.variables, *config.models])
+            document.error((*path, "evict_costs", name), f"unknown model {quoted(name)}{near}", at_key=True)
+        else:
+            costs[model_id] = cost
+    try:
+        return Matrix(dsl.compile_sets(keys.sets, model_of), costs)
+    except dsl.DslError as error:
+        _report(error, keys, (*path, "sets", error.set_name), config, document)
+        return Matrix((), costs)
+
+
+def _report(error: dsl.DslError, keys: MatrixKeys, path: Path, config: Config, document: Document) -> None:
+    message = error.message
+    if error.unknown:
+        known = keys.sets if error.unknown.startswith("+") else [*keys.variables, *config.models]
+        message += did_you_mean(error.unknown.lstrip("+"), known)
+    node = document.node(path)
+    place = document.place(path)
+    if isinstance(node, Scalar) and place is not None:
+        place = _inside(node, error.position)
+    document.problems.error(place, path, message)
+
+
+def _inside(node: Scalar, position: int) -> Place:
+    """The place of one character of a scalar, as far as it can be told."""
+    place = node.place
+    quotes = place.end_column - place.column - len(node.text)
+    if quotes not in (0, 2):
+        return place  # it goes over several lines, or has escapes in it
+    column = place.column + quotes // 2 + position
+    return place._replace(column=column, end_column=column + 1)

@@ -1,0 +1,194 @@
+"""Configuration files in, one `Config` out.
+
+Owns the order of work: read, merge, macros, single values, then how they agree. Everything that is wrong is told at
+once, by one `InvalidConfig`. Runs in the thread that calls it, and again for every reload; keeps nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import re
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Dict
+from dataclasses import replace
+from pathlib import Path as File
+from typing import NamedTuple
+
+from . import grouping, macros, models, names, re2
+from .document import Document
+from .merge import merge
+from .nodes import Mapping
+from .problems import Problems, in_order, quoted
+from .reader import Reader
+from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
+from .sections import Hooks
+from .text import parse, read
+
+
+class Loaded(NamedTuple):
+    """A configuration with what was found on the way; of no use while there are errors."""
+
+    config: Config
+    given: RoutingInput
+    written: Mapping | None  # the tree with its macros still in it
+    document: Document
+    problems: Problems
+
+
+def load(files: Sequence[File], environment: Dict[str, str] | None = None) -> Config:
+    """The configuration that these files make together. Raises InvalidConfig, which tells every error."""
+    return _finished(inspect(files, environment))
+
+
+def load_text(text: str | bytes, name: str = "config.yaml", environment: Dict[str, str] | None = None) -> Config:
+    """The same for one text."""
+    return _finished(inspect_text(text, name, environment))
+
+
+def inspect(files: Sequence[File], environment: Dict[str, str] | None = None) -> Loaded:
+    """The same as `load`, but errors are handed back with whatever could be read."""
+    problems = Problems()
+    with _without_collections():
+        return build([read(file, problems, environment) for file in files], problems)
+
+
+def inspect_text(text: str | bytes, name: str = "config.yaml", environment: Dict[str, str] | None = None) -> Loaded:
+    problems = Problems()
+    data = text if isinstance(text, bytes) else text.encode()
+    with _without_collections():
+        return build([parse(data, name, problems, os.environ if environment is None else environment)], problems)
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Garbage collections off: loading only builds, and to look through what it built costs a quarter of its time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def build(roots: Sequence[Mapping | None], problems: Problems) -> Loaded:
+    """One configuration of the trees of several files."""
+    root: Mapping | None = None
+    for one in roots:
+        if one is not None:
+            root = one if root is None else merge(root, one, problems)
+    written = root
+    if root is None:
+        config, given = Config(), RoutingInput()
+    else:
+        root = macros.expand(root, problems)
+        config, given = Reader(problems).top_level(TOP_LEVEL, root)
+    document = Document(root, problems)
+    return Loaded(_linked(config, given, document), given, written, document, problems)
+
+
+def _finished(loaded: Loaded) -> Config:
+    loaded.problems.raise_errors()
+    return replace(loaded.config, warnings=in_order(loaded.problems.warnings))
+
+
+def _linked(config: Config, given: RoutingInput, document: Document) -> Config:
+    """The configuration with its values resolved against each other."""
+    config = _with_defaults(config)
+    config = replace(
+        config,
+        models={name: models.complete(name, model, config, document) for name, model in config.models.items()},
+        peers={name: replace(peer, filters=models.protected(peer.filters)) for name, peer in config.peers.items()},
+    )
+    config = replace(config, aliases=names.aliases_of(config, document))
+    config = _with_aliases(config)
+    config = replace(config, peer_models=names.peer_models_of(config, document))
+    routing = grouping.routing_of(given, config, document)
+    config = replace(
+        config, routing=routing, hooks=_hooks(config, document), ignore_patterns=_patterns(config, document)
+    )
+    for name, peer in config.peers.items():
+        models.check_url(peer.proxy, ("peers", name, "proxy"), document)
+    names.check_peers(config, document)
+    names.check_selectors(config, document, lambda together: grouping.run_together(routing, together))
+    names.check_profiles(config, document)
+    _check_keys(config, document)
+    _check_store(config, document)
+    if config.log_requests:
+        document.warn(("logRequests",), "does nothing any more; requests are logged at level info", at_key=True)
+    return config
+
+
+def _with_defaults(config: Config) -> Config:
+    """Values that mean a default without being absent."""
+    upstream = config.upstream
+    if not upstream.ignore_paths:
+        upstream = type(upstream)()
+    activity = replace(config.ui.activity, session_id=_header_names(config.ui.activity.session_id))
+    return replace(
+        config,
+        unload_timeout=config.unload_timeout or DEFAULT_UNLOAD_TIMEOUT,
+        metrics_max_rows=config.metrics_max_rows if config.metrics_max_rows > 0 else DEFAULT_METRICS_ROWS,
+        upstream=upstream,
+        ui=replace(config.ui, activity=activity),
+    )
+
+
+def _header_names(written: Sequence[str]) -> tuple[str, ...]:
+    """Trimmed, without repeats in whatever case."""
+    found: dict[str, str] = {}
+    for name in written:
+        if name.strip():
+            found.setdefault(name.strip().lower(), name.strip())
+    return tuple(found.values())
+
+
+def _with_aliases(config: Config) -> Config:
+    """Models whose aliases include the keys of their setParamsByID."""
+    changed = {}
+    for name, model in config.models.items():
+        by_id = [key for key in model.filters.set_params_by_id if config.aliases.get(key) == name]
+        changed[name] = replace(model, aliases=tuple(dict.fromkeys((*model.aliases, *by_id)))) if by_id else model
+    return replace(config, models=changed)
+
+
+def _hooks(config: Config, document: Document) -> Hooks:
+    on_startup = replace(config.hooks.on_startup, preload=names.preload_of(config, document))
+    return replace(config.hooks, on_startup=on_startup)
+
+
+def _patterns(config: Config, document: Document) -> tuple[re.Pattern[str], ...]:
+    found = [re2.compiled(pattern) for pattern in config.upstream.ignore_paths]
+    for index, one in enumerate(found):
+        if isinstance(one, re2.BadPattern):
+            got = quoted(config.upstream.ignore_paths[index])
+            message = f"expected a regular expression (RE2), got {got}: {one.reason}"
+            document.error(("upstream", "ignorePaths", index), message)
+    return tuple(one for one in found if isinstance(one, re.Pattern))
+
+
+def _check_keys(config: Config, document: Document) -> None:
+    for index, key in enumerate(config.api_keys):
+        if not key:
+            document.error(("apiKeys", index), "expected a key, got an empty one")
+        elif " " in key:
+            document.error(("apiKeys", index), "expected a key without blanks in it")
+
+
+def _check_store(config: Config, document: Document) -> None:
+    """A store is a file that can be written, or a name for one in a folder that can."""
+    if not config.store.path:
+        return
+    file = File(config.store.path)
+    if file.is_dir():
+        wrong = f"expected a file, but {file} is a folder"
+    elif file.exists():
+        wrong = "" if file.is_file() and os.access(file, os.W_OK) else f"expected a file that can be written: {file}"
+    elif not file.parent.is_dir():
+        wrong = f"expected a file in a folder that is there, but there is no {file.parent}"
+    else:
+        wrong = "" if os.access(file.parent, os.W_OK) else f"expected a folder that can be written: {file.parent}"
+    if wrong:
+        document.error(("store", "path"), wrong)

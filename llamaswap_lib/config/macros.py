@@ -1,0 +1,237 @@
+"""`${name}`: macros replaced in the tree of nodes, ports given out, and what is left unresolved reported.
+
+Owns the rules of scope and order. Macros are replaced from the last declared to the first, so that one may use those
+declared before it; a model's macro takes the place of the global one it overrides. A value that is nothing but one
+macro becomes the macro's scalar, type and all. The given tree is not changed: what holds a macro is copied.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+
+from . import scalars
+from .command import without_comments
+from .kinds import keys_of
+from .nodes import Entry, Mapping, Node, Scalar, Sequence, is_null, walk
+from .problems import Path, Problems, did_you_mean
+from .schema import TOP_LEVEL, Config, Model
+
+USE = re.compile(r"\$\{(?:env\.[A-Za-z_][A-Za-z0-9_]*|[a-zA-Z0-9_-]+)\}")
+NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
+MAX_NAME_CHARS = 63
+RESERVED = ("PORT", "PID", "MODEL_ID")
+KNOWN_KEYS = frozenset(known.name for cls in TOP_LEVEL for known in keys_of(cls)) - {"macros", "models"}
+DEFAULT_PROXY = next(known.default for known in keys_of(Model) if known.name == "proxy")
+DEFAULT_PORT = next(known.default for known in keys_of(Config) if known.name == "startPort")
+
+Scope = dict[str, Scalar]  # `${name}` -> what stands for it, in the order of declaration
+
+
+def expand(root: Mapping, problems: Problems) -> Mapping:
+    """The tree with every macro replaced; what can not be is reported."""
+    declared = _declared(root, (), problems)
+    entries = dict(root.entries)
+    for name, entry in root.entries.items():
+        if name in KNOWN_KEYS and entry.value.has_macro:
+            entries[name] = Entry(entry.key, _replaced(entry.value, declared))
+            _report_unresolved(entries[name].value, (name,), declared, problems)
+    models = root.mapping("models")
+    if models is not None:
+        key = root.entries["models"].key
+        entries["models"] = Entry(key, _expand_models(models, _first_port(entries), declared, problems))
+    return _copy(root, entries)
+
+
+def _expand_models(models: Mapping, first_port: int, declared: Scope, problems: Problems) -> Mapping:
+    """Models in the byte order of their ids, each that uses `${PORT}` in its cmd with the next port."""
+    port = first_port
+    expanded: dict[str, Entry] = {}
+    for name in sorted(models.entries):
+        key, value = models.entries[name]
+        if is_null(value):
+            value = Mapping(key.place)
+        if isinstance(value, Mapping):
+            one = _OneModel(name, key, value, declared, problems)
+            port += one.take_port(port)
+            value = one.finish()
+        expanded[name] = Entry(key, value)
+    return _copy(models, {name: expanded[name] for name in models.entries})
+
+
+class _OneModel:
+    """The expansion of one model."""
+
+    def __init__(self, name: str, key: Scalar, node: Mapping, declared: Scope, problems: Problems) -> None:
+        self.path: Path = ("models", name)
+        self.key = key
+        self.problems = problems
+        self.macros = node.entries.get("macros")
+        own = _declared(node, self.path, problems)
+        self.scope: Scope = {"${MODEL_ID}": Scalar(name, False, key.place), **declared, **own}
+        self.node = _with_keys(_copy(node, self.prepared(node)), self.scope, self.path, problems)
+
+    def prepared(self, node: Mapping) -> dict[str, Entry]:
+        """Its entries without comments in commands and with the default proxy, macros replaced but for the port."""
+        entries = {name: entry for name, entry in node.entries.items() if name != "macros"}
+        for name in ("cmd", "cmdStop"):
+            command = node.get(name)
+            if isinstance(command, Scalar) and "#" in command.text:
+                text = without_comments(command.text)
+                bare = Scalar(text, command.plain, command.place, has_macro="${" in text)
+                entries[name] = Entry(entries[name].key, bare)
+        if is_null(node.get("proxy")):
+            entries["proxy"] = Entry(self.key, Scalar(DEFAULT_PROXY, False, self.key.place, has_macro=True))
+        return {name: Entry(entry.key, _replaced(entry.value, self.scope)) for name, entry in entries.items()}
+
+    def take_port(self, port: int) -> int:
+        """Put `port` in where cmd asks for one; how many ports were taken, 0 or 1."""
+        if not self.uses_port("cmd"):
+            return 0
+        number: Scope = {"${PORT}": Scalar(str(port), True, self.key.place)}
+        self.node = _with_keys(_replaced(self.node, number), number, self.path, self.problems)
+        return 1
+
+    def uses_port(self, name: str) -> bool:
+        value = self.node.get(name)
+        return isinstance(value, Scalar) and "${PORT}" in value.text
+
+    def finish(self) -> Mapping:
+        if self.uses_port("proxy"):
+            self.report_proxy()
+        for name, entry in self.node.entries.items():
+            if entry.value.has_macro and not (name == "proxy" and self.uses_port("proxy")):
+                allowed = ("PID",) if name == "cmdStop" else ()
+                _report_unresolved(entry.value, (*self.path, name), self.scope, self.problems, allowed)
+        if self.macros is not None:
+            return _copy(self.node, {**self.node.entries, "macros": self.macros})
+        return self.node
+
+    def report_proxy(self) -> None:
+        value = self.node.entries["proxy"].value
+        if value.place is self.key.place:
+            message = f"expected a proxy: the default {DEFAULT_PROXY} needs a cmd that uses ${{PORT}}"
+            self.problems.error(self.key.place, self.path, message)
+        else:
+            message = "uses ${PORT}, which is only there when cmd uses it too"
+            self.problems.error(value.place, (*self.path, "proxy"), message)
+
+
+def _declared(holder: Mapping, path: Path, problems: Problems) -> Scope:
+    """The macros declared in `holder`; those that are none are reported and left out."""
+    path = (*path, "macros")
+    node = holder.get("macros")
+    if not isinstance(node, Mapping):
+        return {}  # null, or what the reader will refuse
+    if node.merge_key is not None:
+        problems.error(node.merge_key.place, path, "<< can not stand among macros")
+    found: Scope = {}
+    for name, (key, value) in node.entries.items():
+        wrong = _wrong_name(name)
+        if wrong:
+            problems.error(key.place, (*path, name), wrong)
+        elif not isinstance(value, Scalar) or is_null(value):
+            problems.error(value.place, (*path, name), "expected text, a number or a boolean as the macro's value")
+        elif "${" + name + "}" in value.text:
+            problems.error(value.place, (*path, name), f"the macro ${{{name}}} uses itself")
+        else:
+            found["${" + name + "}"] = value
+    return found
+
+
+def _wrong_name(name: str) -> str:
+    if name in RESERVED:
+        return f"{name} is a macro of its own and can not be declared"
+    if len(name) > MAX_NAME_CHARS:
+        return f"expected a macro's name of at most {MAX_NAME_CHARS} characters, got {len(name)}"
+    return "" if NAME.match(name) else "expected a macro's name of letters, digits, _ and -"
+
+
+def _replaced(node: Node, scope: Scope) -> Node:
+    if not node.has_macro:
+        return node
+    if isinstance(node, Scalar):
+        return _replaced_text(node, scope)
+    if isinstance(node, Sequence):
+        items = [_replaced(item, scope) for item in node.items]
+        return Sequence(node.place, items, has_macro=any(item.has_macro for item in items))
+    return _copy(node, {name: Entry(key, _replaced(value, scope)) for name, (key, value) in node.entries.items()})
+
+
+def _replaced_text(node: Scalar, scope: Scope) -> Scalar:
+    text, plain = node.text, node.plain
+    for use, value in reversed(scope.items()):
+        if text == use:
+            text, plain = value.text, value.plain
+        elif use in text:
+            text, plain = text.replace(use, value.text), False
+    return Scalar(text, plain, node.place, has_macro="${" in text)
+
+
+def _with_keys(model: Node, scope: Scope, path: Path, problems: Problems) -> Mapping:
+    """The model with macros replaced in the keys of `filters.setParamsByID`, the only keys where they count."""
+    assert isinstance(model, Mapping)
+    filters = model.mapping("filters")
+    by_id = None if filters is None else filters.mapping("setParamsByID")
+    if filters is None or by_id is None or not any("${" in name for name in by_id.entries):
+        return model
+    path = (*path, "filters", "setParamsByID")
+    entries: dict[str, Entry] = {}
+    for name, (key, value) in by_id.entries.items():
+        text = _replaced_text(key, scope).text if "${" in name else name
+        if text in entries:
+            problems.error(key.place, path, f'duplicate key "{text}", once its macros are replaced')
+        entries.setdefault(text, Entry(Scalar(text, False, key.place), value))
+    replaced = _copy(
+        filters, {**filters.entries, "setParamsByID": _entry(filters, "setParamsByID", _copy(by_id, entries))}
+    )
+    return _copy(model, {**model.entries, "filters": _entry(model, "filters", replaced)})
+
+
+def _entry(holder: Mapping, name: str, value: Node) -> Entry:
+    return Entry(holder.entries[name].key, value)
+
+
+def _copy(node: Mapping, entries: dict[str, Entry]) -> Mapping:
+    has_macro = any(value.has_macro or "${" in name for name, (_, value) in entries.items())
+    return Mapping(node.place, entries, node.anchored, has_macro, node.size, node.merge_key)
+
+
+def _first_port(entries: dict[str, Entry]) -> int:
+    """`startPort`, or its default where the reader is going to refuse it."""
+    node = entries["startPort"].value if "startPort" in entries else None
+    number = scalars.number_of(node.text) if isinstance(node, Scalar) and node.plain else None
+    return (scalars.integer_of(number) if number is not None else None) or DEFAULT_PORT
+
+
+def _report_unresolved(
+    node: Node, path: Path, declared: Iterable[str], problems: Problems, allowed: Collection[str] = ()
+) -> None:
+    names = tuple(use[2:-1] for use in declared)
+    for at, value, use in _uses(node, path):
+        if use not in allowed:
+            problems.error(value.place, at, _unresolved(use, path[0] == "models", names))
+
+
+def _uses(node: Node, path: Path) -> Iterator[tuple[Path, Scalar, str]]:
+    for at, value in walk(node, path):
+        if value.has_macro:
+            yield from ((at, value, match[0][2:-1]) for match in USE.finditer(value.text))
+    if path[-1] == "filters" and isinstance(node, Mapping):
+        by_id = node.mapping("setParamsByID")
+        for name, (key, _) in () if by_id is None else by_id.entries.items():
+            yield from (((*path, "setParamsByID"), key, match[0][2:-1]) for match in USE.finditer(name))
+
+
+def _unresolved(use: str, in_model: bool, declared: tuple[str, ...]) -> str:
+    if use == "PORT":
+        return "${PORT} is only there in a model whose cmd uses it"
+    if use == "PID":
+        return "${PID} is only there in cmdStop"
+    if use == "MODEL_ID" and not in_model:
+        return "${MODEL_ID} is only there in a model"
+    if use.startswith("env."):
+        return f"${{{use}}} came out of a variable or macro; it is replaced only where it is written in the file"
+    if use in declared:
+        return f"the macro ${{{use}}} is used by one that is declared before it"
+    return f"unknown macro ${{{use}}}{did_you_mean(use, declared)}"

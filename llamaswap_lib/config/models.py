@@ -1,0 +1,104 @@
+"""A model made complete: what it takes from the global keys, its commands as words, its address checked.
+
+Owns the rules of single models; which names may stand beside each other is `names.py`. Pure but for what it reports.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from .command import split, without_comments
+from .document import Document
+from .problems import Path, quoted
+from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, Config, Model
+from .sections import Filters, ModelFilters
+
+COMFYUI = "comfyui_auto"
+COMFYUI_CONCURRENCY = 50
+PROTECTED_PARAMETER = "model"
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def complete(name: str, model: Model, config: Config, document: Document) -> Model:
+    """The model with everything resolved. `config` gives the global values."""
+    path: Path = ("models", name)
+    if "${" not in model.proxy:  # what is unresolved has been reported
+        check_url(model.proxy, (*path, "proxy"), document)
+    if name == COMFYUI:
+        model = replace(
+            model,
+            compat=replace(model.compat, ignore_websockets=True),
+            concurrency_limit=max(model.concurrency_limit, COMFYUI_CONCURRENCY),
+        )
+    loading = model.send_loading_state
+    return replace(
+        model,
+        id=name,
+        cmd=without_comments(model.cmd),
+        argv=split(model.cmd),
+        cmd_stop=without_comments(model.cmd_stop),
+        stop_argv=split(model.cmd_stop),
+        ttl=config.global_ttl if model.ttl < 0 else model.ttl,
+        unload_timeout=model.unload_timeout or config.unload_timeout,
+        health_check_timeout=_health_check_timeout(model, config),
+        send_loading_state=config.send_loading_state if loading is None else loading,
+        filters=model_filters(model.filters),
+    )
+
+
+def _health_check_timeout(model: Model, config: Config) -> float:
+    if not model.health_check_timeout:
+        return config.health_check_timeout
+    return max(model.health_check_timeout, MINIMUM_HEALTH_CHECK_TIMEOUT)
+
+
+def model_filters(filters: ModelFilters) -> ModelFilters:
+    """The filters with the older spelling folded in."""
+    if filters.legacy_strip_params:
+        strip = filters.strip_params or filters.legacy_strip_params
+        filters = replace(filters, strip_params=strip, legacy_strip_params=())
+    return protected(filters)
+
+
+F = TypeVar("F", bound=Filters)
+
+
+def protected(filters: F) -> F:
+    """The filters without what they say about `model`."""
+    said = (filters.strip_params, filters.set_params, *filters.set_params_by_id.values())
+    if not any(PROTECTED_PARAMETER in names for names in said):
+        return filters
+    return replace(
+        filters,
+        strip_params=tuple(name for name in filters.strip_params if name != PROTECTED_PARAMETER),
+        set_params=_without_model(filters.set_params),
+        set_params_by_id={name: _without_model(values) for name, values in filters.set_params_by_id.items()},
+    )
+
+
+def _without_model(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != PROTECTED_PARAMETER}
+
+
+def check_url(url: str, path: Path, document: Document) -> None:
+    """Report a proxy that no request could be sent to."""
+    if not url:
+        document.error(path, "expected a URL such as http://localhost:8080, got nothing")
+        return
+    scheme = SCHEME.match(url)
+    if scheme is None:
+        document.error(
+            path, f"expected a URL with its scheme, got {quoted(url)} (did you mean {quoted('http://' + url)}?)"
+        )
+        return
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or any(char <= " " for char in url):
+        document.error(path, f"expected a URL such as http://localhost:8080, got {quoted(url)}")

@@ -1,0 +1,196 @@
+"""Every name a request can ask for, and whether they can stand beside each other.
+
+Owns aliases, peers' models, selectors and pins: what each name leads to, what collides, what leads nowhere. Everything
+wrong is reported with its place; pure otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from .document import Document
+from .nodes import Sequence
+from .problems import Path, did_you_mean, quoted
+from .schema import Config, PeerModel
+from .sections import Selector
+
+RunTogether = Callable[[tuple[str, ...]], bool]
+
+
+def aliases_of(config: Config, document: Document) -> dict[str, str]:
+    """Alias -> id, in byte order of the models' ids; the keys of setParamsByID are aliases too."""
+    found: dict[str, str] = {}
+    for name, model in config.models.items():
+        for index, alias in enumerate(model.aliases):
+            if alias in found:
+                document.error(
+                    ("models", name, "aliases", index),
+                    f"the alias {quoted(alias)} is one of {_owner(found[alias], name)} already",
+                )
+            found.setdefault(alias, name)
+    for name, path, alias in _keys_by_id(config):
+        if alias in config.models:
+            document.error(path, f"the key {quoted(alias)} becomes an alias, but is the id of a model", at_key=True)
+        elif found.get(alias, name) != name:
+            document.error(
+                path,
+                f"the key {quoted(alias)} becomes an alias, but is one of {quoted(found[alias])} already",
+                at_key=True,
+            )
+        found.setdefault(alias, name)
+    return found
+
+
+def _owner(owner: str, name: str) -> str:
+    return "this model" if owner == name else quoted(owner)
+
+
+def _keys_by_id(config: Config) -> Iterator[tuple[str, Path, str]]:
+    for name in sorted(config.models):
+        for alias in config.models[name].filters.set_params_by_id:
+            if alias != name:
+                yield name, ("models", name, "filters", "setParamsByID", alias), alias
+
+
+def peer_models_of(config: Config, document: Document) -> dict[str, PeerModel]:
+    """What peers offer, by full name, and by the bare one where it is one peer's alone."""
+    full: dict[str, PeerModel] = {}
+    bare: dict[str, list[PeerModel]] = {}
+    for name, peer in config.peers.items():
+        for index, model in enumerate(dict.fromkeys(peer.models)):
+            offered = PeerModel(name, model)
+            path: Path = ("peers", name, "models", index)
+            _report_full_name(f"{name}/{model}", path, config, full, document)
+            full.setdefault(f"{name}/{model}", offered)
+            bare.setdefault(model, []).append(offered)
+    alone = {model: offers[0] for model, offers in bare.items() if len(offers) == 1}
+    return {**alone, **full}
+
+
+def _report_full_name(name: str, path: Path, config: Config, full: Mapping[str, PeerModel], document: Document) -> None:
+    taken = [
+        (f"models.{name}", name in config.models),
+        ("an alias", name in config.aliases),
+        ("a selector", name in config.selectors),
+    ]
+    taken += [(f"the pin of profile {quoted(one)}", name in profile.pins) for one, profile in config.profiles.items()]
+    if name in full:
+        taken.append((f"a model of peer {quoted(full[name].peer)}", True))
+    for what, is_taken in taken:
+        if is_taken:
+            document.error(path, f"the full name {quoted(name)} is that of {what} too")
+
+
+def check_peers(config: Config, document: Document) -> None:
+    for name, peer in config.peers.items():
+        if not peer.models and not _has_items(document, ("peers", name, "models")):
+            document.error(("peers", name, "models"), "expected at least one model of this peer", at_key=True)
+
+
+def check_selectors(config: Config, document: Document, run_together: RunTogether) -> None:
+    for name, selector in config.selectors.items():
+        path: Path = ("selectors", name)
+        if not name.strip():
+            document.error(path, "expected a name for the selector", at_key=True)
+        if name in config.models:
+            document.error(path, f"the selector has the name of the model {quoted(name)}", at_key=True)
+        elif name in config.aliases:
+            document.error(
+                path, f"the selector has the name of an alias of {quoted(config.aliases[name])}", at_key=True
+            )
+        node = document.node((*path, "strategy"))
+        if not selector.strategy and node is None:
+            document.error(path, "expected a strategy: one of pin, warm, spillover", at_key=True)
+        if not selector.targets and not _has_items(document, (*path, "targets")):
+            document.error((*path, "targets"), "expected at least one target", at_key=True)
+        _check_targets(path, selector, config, document)
+        if selector.strategy == "spillover":
+            _check_spillover(path, selector, config, document, run_together)
+
+
+def _has_items(document: Document, path: Path) -> bool:
+    """Whether something stands there that was refused, so that its absence is no news."""
+    node = document.node(path)
+    return bool(getattr(node, "items", None)) if node is not None else False
+
+
+def _check_targets(path: Path, selector: Selector, config: Config, document: Document) -> None:
+    for index, target in enumerate(selector.targets):
+        at: Path = (*path, "targets", index)
+        if target in config.selectors and config.resolve(target) is None:
+            document.error(at, f"the target {quoted(target)} is a selector; selectors can not lead to selectors")
+        elif config.resolve(target) is None and target not in config.peer_models:
+            document.error(at, f"unknown model {quoted(target)}{did_you_mean(target, _targets(config))}")
+        elif config.resolve(target) is None and selector.strategy in ("warm", "spillover"):
+            document.error(
+                at, f"the target {quoted(target)} is a peer's model; {selector.strategy} takes local ones only"
+            )
+
+
+def _check_spillover(path: Path, selector: Selector, config: Config, document: Document, together: RunTogether) -> None:
+    if selector.settings.spillover < 1:
+        got = selector.settings.spillover
+        document.error((*path, "settings", "spillover"), f"expected an integer of at least 1, got {got}")
+    local = [config.resolve(target) for target in selector.targets]
+    models = tuple(model for model in local if model is not None)
+    repeated = sorted({model for model in models if models.count(model) > 1})
+    if repeated:
+        document.error((*path, "targets"), f"the model {quoted(repeated[0])} is a target twice")
+    elif len(models) == len(local) > 1 and not together(models):
+        document.error((*path, "targets"), "these models can not run together, so nothing can spill over")
+
+
+def check_profiles(config: Config, document: Document) -> None:
+    for name, profile in config.profiles.items():
+        path: Path = ("profiles", name)
+        if not name.strip():
+            document.error(path, "expected a name for the profile", at_key=True)
+        if not profile.pins and not isinstance(document.node(path), Sequence):
+            document.error((*path, "pins"), "expected at least one pin", at_key=True)
+        for pin, target in profile.pins.items():
+            at: Path = (*path, "pins", pin)
+            if not pin.strip():
+                document.error(at, "expected a name for the pin", at_key=True)
+            known = config.resolve(target) is not None or target in config.peer_models or target in config.selectors
+            if target and not known:
+                near = did_you_mean(target, [*_targets(config), *config.selectors])
+                document.error(at, f"unknown model {quoted(target)}{near}")
+
+
+def check_priorities(priority: Mapping[str, int], config: Config, document: Document) -> dict[str, int]:
+    """Priorities by id; a name that is no model is reported."""
+    path: Path = ("routing", "scheduler", "settings", "fifo", "priority")
+    found: dict[str, int] = {}
+    for name, value in priority.items():
+        model = config.resolve(name)
+        if model is None:
+            document.error(
+                (*path, name), f"unknown model {quoted(name)}{did_you_mean(name, _local(config))}", at_key=True
+            )
+        elif model in found and found[model] != value:
+            document.error((*path, name), f"{quoted(model)} has the priority {found[model]} already", at_key=True)
+        else:
+            found[model] = value
+    return found
+
+
+def preload_of(config: Config, document: Document) -> tuple[str, ...]:
+    """The ids to load at start; unknown ones are skipped with a warning."""
+    path: Path = ("hooks", "on_startup", "preload")
+    found: list[str] = []
+    for index, name in enumerate(config.hooks.on_startup.preload):
+        model = config.resolve(name.strip())
+        if model is not None:
+            found.append(model)
+        elif name.strip():
+            near = did_you_mean(name.strip(), _local(config))
+            document.warn((*path, index), f"unknown model {quoted(name.strip())}{near}; it is skipped")
+    return tuple(dict.fromkeys(found))
+
+
+def _local(config: Config) -> Iterable[str]:
+    return [*config.models, *config.aliases]
+
+
+def _targets(config: Config) -> Iterable[str]:
+    return [*_local(config), *config.peer_models]

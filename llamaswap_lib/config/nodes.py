@@ -1,0 +1,241 @@
+"""YAML text as a tree in which every value knows its place.
+
+Owns the three kinds of node and `compose`, which builds them from the parser's events: anchors resolved, `<<` merged,
+duplicate keys reported with both lines, keys counted by their text. PyYAML's own resolver and constructors (YAML 1.1)
+are never used. The tree is not changed after it is built; aliases share their nodes, so a file can not blow up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import yaml
+
+from .problems import Place, Problems, Source
+from .scalars import NULL
+
+# Events come from libyaml where PyYAML was built with it; in pure Python they are slower, and the same.
+PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+MAX_DEPTH = 100
+MAX_NODES = 500_000  # aliases counted as often as they are used
+MERGE = "<<"
+STANDARD_TAG = "tag:yaml.org,2002:"
+TYPED_TAGS = frozenset(STANDARD_TAG + name for name in ("int", "float", "bool", "null"))
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Scalar:
+    """Text; `plain` means that it stands unquoted, so that it may be a number, a boolean or null."""
+
+    text: str
+    plain: bool
+    place: Place
+    anchored: bool = False
+    has_macro: bool = False
+    size: int = 1
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Sequence:
+    place: Place
+    items: list[Node] = field(default_factory=list)
+    anchored: bool = False
+    has_macro: bool = False
+    size: int = 1
+
+
+class Entry(NamedTuple):
+    key: Scalar
+    value: Node
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Mapping:
+    """Entries by the text of their key, in the order of the file; those that came by `<<` stand last."""
+
+    place: Place
+    entries: dict[str, Entry] = field(default_factory=dict)
+    anchored: bool = False
+    has_macro: bool = False
+    size: int = 1
+    merge_key: Scalar | None = None
+
+    def get(self, name: str) -> Node | None:
+        entry = self.entries.get(name)
+        return None if entry is None else entry.value
+
+    def mapping(self, name: str) -> Mapping | None:
+        """The entry's value if it is a mapping."""
+        value = self.get(name)
+        return value if isinstance(value, Mapping) else None
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def is_null(node: Node | None) -> bool:
+    """Absent, or a null."""
+    return node is None or (isinstance(node, Scalar) and node.plain and node.text in NULL)
+
+
+def walk(node: Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Scalar]]:
+    """Every scalar value with its path; keys are not values."""
+    if isinstance(node, Scalar):
+        yield path, node
+    elif isinstance(node, Sequence):
+        for index, item in enumerate(node.items):
+            yield from walk(item, (*path, index))
+    else:
+        for name, entry in node.entries.items():
+            yield from walk(entry.value, (*path, name))
+
+
+class NotYaml(Exception):
+    """The text can not be parsed any further; the problem has been reported."""
+
+
+def compose(text: str, source: Source, problems: Problems) -> Node | None:
+    """The first document of `text`, None when there is nothing in it; raises NotYaml after reporting why."""
+    return _Composer(text, source, problems).document()
+
+
+class _Open:
+    """A collection that is being filled."""
+
+    __slots__ = ("key", "merged", "node", "pending_anchor")
+
+    def __init__(self, node: Sequence | Mapping, pending_anchor: str | None) -> None:
+        self.node = node
+        self.pending_anchor = pending_anchor  # an alias to it is legal only after it has ended
+        self.key: Scalar | None = None  # of a mapping: the key whose value comes next
+        self.merged: Node | None = None
+
+
+class _Composer:
+    def __init__(self, text: str, source: Source, problems: Problems) -> None:
+        self.events: Iterator[Any] = yaml.parse(text, Loader=PARSER)
+        self.source = source
+        self.problems = problems
+        self.anchors: dict[str, Node] = {}
+        self.stack: list[_Open] = []
+        self.handlers: dict[type, Callable[[Any], Node | None]] = {
+            yaml.ScalarEvent: self.scalar,
+            yaml.AliasEvent: self.alias,
+            yaml.MappingStartEvent: self.open,
+            yaml.SequenceStartEvent: self.open,
+            yaml.MappingEndEvent: self.close,
+            yaml.SequenceEndEvent: self.close,
+        }
+
+    def document(self) -> Node | None:
+        for event in self.events:
+            if isinstance(event, yaml.DocumentEndEvent):
+                return None
+            node = self.take(event)
+            if node is not None and not self.stack:
+                self.report_next_document()
+                return node
+        return None
+
+    def report_next_document(self) -> None:
+        """Warn of a second document; whatever is in it does not count."""
+        try:
+            following = next((event for event in self.events if isinstance(event, yaml.DocumentStartEvent)), None)
+        except yaml.YAMLError:
+            return
+        if following is not None:
+            self.problems.warn(self.place(following), (), "a second document begins here; only the first counts")
+
+    def take(self, event: Any) -> Node | None:
+        """The node that is complete with this event, already put into its parent."""
+        handle = self.handlers.get(type(event))
+        node = None if handle is None else handle(event)
+        if node is not None and self.stack:
+            self.put(self.stack[-1], node)
+        return node
+
+    def place(self, event: Any) -> Place:
+        start, end = event.start_mark, event.end_mark
+        line, column = start.line, start.column
+        return Place(self.source, line, column, end.column if end.line == line else column + 1)
+
+    def scalar(self, event: Any) -> Scalar:
+        tag, text, anchor = event.tag, event.value, event.anchor
+        plain = event.implicit[0] if tag is None else tag in TYPED_TAGS
+        node = Scalar(text, plain, self.place(event), anchor is not None, "${" in text)
+        if anchor is not None:
+            self.anchors[anchor] = node
+        return node
+
+    def alias(self, event: Any) -> Node:
+        name = event.anchor
+        if any(open_.pending_anchor == name for open_ in self.stack):
+            raise self.fatal(self.place(event), f"the alias *{name} stands inside of what it refers to")
+        if name not in self.anchors:
+            raise self.fatal(self.place(event), f"there is no anchor &{name} before this alias")
+        return self.anchors[name]
+
+    def open(self, event: Any) -> None:
+        start = event.start_mark
+        place = Place(self.source, start.line, start.column, start.column + 1)
+        if len(self.stack) >= MAX_DEPTH:
+            raise self.fatal(place, f"nested more than {MAX_DEPTH} levels deep")
+        kind = Mapping if isinstance(event, yaml.MappingStartEvent) else Sequence
+        self.stack.append(_Open(kind(place, anchored=event.anchor is not None), event.anchor))
+
+    def close(self, _event: Any) -> Node:
+        opened = self.stack.pop()
+        node = opened.node
+        if isinstance(node, Mapping) and opened.merged is not None:
+            self.merge(node, opened.merged)
+        if opened.pending_anchor is not None:
+            self.anchors[opened.pending_anchor] = node
+        return node
+
+    def put(self, parent: _Open, node: Node) -> None:
+        holder = parent.node
+        holder.size += node.size
+        if node.has_macro:
+            holder.has_macro = True
+        if holder.size > MAX_NODES:
+            raise self.fatal(node.place, f"aliases make more than {MAX_NODES} values of this file")
+        if isinstance(holder, Sequence):
+            holder.items.append(node)
+        elif parent.key is None:
+            if not isinstance(node, Scalar):
+                raise self.fatal(node.place, "a key must be text")
+            parent.key = node
+        else:
+            self.put_entry(parent, holder, parent.key, node)
+            parent.key = None
+
+    def put_entry(self, parent: _Open, holder: Mapping, key: Scalar, value: Node) -> None:
+        if key.text == MERGE and key.plain:
+            if parent.merged is not None:
+                line = holder.merge_key.place.line + 1 if holder.merge_key else 0
+                self.problems.error(key.place, (), f"a second << in the same mapping; the first is in line {line}")
+                return
+            parent.merged, holder.merge_key = value, key
+            return
+        earlier = holder.entries.get(key.text)
+        if earlier is not None:
+            line = earlier.key.place.line + 1
+            self.problems.error(key.place, (), f'duplicate key "{key.text}"; the first is in line {line}')
+            return
+        holder.entries[key.text] = Entry(key, value)
+
+    def merge(self, node: Mapping, merged: Node) -> None:
+        """Add what `<<` brings; own keys win, then the earlier mappings of a list."""
+        for one in merged.items if isinstance(merged, Sequence) else [merged]:
+            if not isinstance(one, Mapping):
+                self.problems.error(one.place, (), "<< expects a mapping or a list of mappings")
+                continue
+            for name, entry in one.entries.items():
+                node.entries.setdefault(name, entry)
+
+    def fatal(self, place: Place, message: str) -> NotYaml:
+        self.problems.error(place, (), message)
+        return NotYaml()

@@ -1,0 +1,176 @@
+"""What is wrong with a configuration, and where: said so that a person finds it at once.
+
+Owns `Source` (a file as it was read), `Place` (a spot in it), `Problem` (one complaint with its place) and the list in
+which they are gathered, so that everything wrong is told at once. A secret never gets into a message: the line shown is
+the one in the file, before `${env.X}` was replaced. Used by the thread that loads; the rest are plain values.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from llamaswap_lib.errors import ConfigError
+
+PathStep = str | int
+Path = tuple[PathStep, ...]
+
+MAX_SHOWN_CHARS = 100
+LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML counts as one
+PLAIN_STEP = re.compile(r"[^\s.\[\]\"']+\Z")
+
+
+class Source:
+    """One file: its name for messages, the lines as written, and where columns were moved by `${env.X}`."""
+
+    __slots__ = ("lines", "name", "number", "shifts")
+
+    def __init__(self, name: str, number: int = 0) -> None:
+        self.name = name
+        self.number = number  # in the order in which files were read
+        self.lines: Sequence[str] = ()
+        self.shifts: dict[int, list[tuple[int, int, int]]] = {}  # line -> (column, new length, old length)
+
+    def written_column(self, line: int, column: int) -> int:
+        """The column in the file of a column in the text with its environment variables replaced."""
+        moved = 0
+        for start, new, old in self.shifts.get(line, ()):
+            if column < start:
+                break
+            if column < start + new:
+                return start + moved
+            moved += old - new
+        return column + moved
+
+
+class Place(NamedTuple):
+    """A spot in a file; lines and columns count from 0."""
+
+    source: Source
+    line: int
+    column: int
+    end_column: int  # of the same line
+
+
+class Problem(NamedTuple):
+    """One complaint. `str()` is one line; `text()` adds the line of the file and a caret."""
+
+    place: Place | None
+    path: Path
+    message: str
+
+    @property
+    def where(self) -> str:
+        """`config.yaml:14`, or the name of the file alone, or nothing."""
+        return "" if self.place is None else f"{self.place.source.name}:{self.place.line + 1}"
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, dotted(self.path), self.message) if part)
+
+    def text(self) -> str:
+        return str(self) if self.place is None else str(self) + _excerpt(self.place)
+
+
+class InvalidConfig(ConfigError):
+    """The configuration can not be used; its text tells every error."""
+
+    def __init__(self, errors: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
+        self.errors = tuple(errors)
+        self.warnings = tuple(warnings)
+        super().__init__("\n".join(problem.text() for problem in self.errors))
+
+
+class Problems:
+    """Gathers what is wrong, in the order of discovery; `in_order` gives that of the files."""
+
+    def __init__(self) -> None:
+        self.files_read = 0
+        self.errors: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def source(self, name: str) -> Source:
+        """The next file."""
+        self.files_read += 1
+        return Source(name, self.files_read)
+
+    def error(self, place: Place | None, path: Path, message: str) -> None:
+        self.errors.append(Problem(place, path, message))
+
+    def warn(self, place: Place | None, path: Path, message: str) -> None:
+        self.warnings.append(Problem(place, path, message))
+
+    def raise_errors(self) -> None:
+        if self.errors:
+            raise InvalidConfig(in_order(self.errors), in_order(self.warnings))
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """In the order of files and lines, and one for each spot and message: an anchor may be used many times."""
+    first: dict[object, Problem] = {}
+    for problem in problems:
+        first.setdefault((problem.place, problem.message) if problem.place else problem, problem)
+
+    def rank(problem: Problem) -> tuple[int, int, int]:
+        place = problem.place
+        return (0, 0, 0) if place is None else (place.source.number, place.line, place.column)
+
+    return tuple(sorted(first.values(), key=rank))
+
+
+def dotted(path: Path) -> str:
+    """`models.qwen.aliases[1]`; a step that has dots or blanks stands in quotes."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += ("." if text else "") + (step if PLAIN_STEP.match(step) else quoted(step))
+    return text
+
+
+def quoted(text: str, limit: int = 60) -> str:
+    """The text in double quotes, on one line and not too long."""
+    shown = text if len(text) <= limit else text[: limit - 1] + "…"
+    return (
+        '"'
+        + shown.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+        + '"'
+    )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean "x"?)`, or nothing."""
+    import difflib  # noqa: PLC0415 - only mistakes need it, and the server is to start fast
+
+    near = difflib.get_close_matches(name, known, 1, 0.65)
+    if not near:
+        folded = {one.lower().replace("_", ""): one for one in known}
+        near = [folded[name.lower().replace("_", "")]] if name.lower().replace("_", "") in folded else []
+    return f" (did you mean {quoted(near[0])}?)" if near else ""
+
+
+def _excerpt(place: Place) -> str:
+    if place.line >= len(place.source.lines):
+        return ""
+    line = place.source.lines[place.line]
+    start = place.source.written_column(place.line, place.column)
+    end = max(place.source.written_column(place.line, place.end_column), start + 1)
+    left = max(0, start - MAX_SHOWN_CHARS // 2) if len(line) > MAX_SHOWN_CHARS else 0
+    shown = line[left : left + MAX_SHOWN_CHARS]
+    pad = "".join("\t" if char == "\t" else " " for char in shown[: start - left])
+    carets = "^" * max(1, min(end, left + len(shown)) - start)
+    number = str(place.line + 1)
+    return f"\n  {number} | {shown}\n  {' ' * len(number)} | {pad}{carets}"
+
+
+def line_starts(text: str) -> list[int]:
+    """Where each line of `text` begins."""
+    return [0, *(match.end() for match in LINE_END.finditer(text))]
+
+
+def line_of(starts: Sequence[int], index: int) -> tuple[int, int]:
+    """Line and column of a character."""
+    line = bisect.bisect_right(starts, index) - 1
+    return line, index - starts[line]

@@ -1,0 +1,214 @@
+"""The configuration as the rest of the program reads it: resolved, checked and complete.
+
+Owns `Config` and `Model`; `sections.py` and `routing.py` hold what they are made of, and are re-exported here. The same
+dataclasses describe the keys of the file (`kinds.key`), so the loader, the reference and the JSON schema can not
+disagree. Frozen: any thread may read a `Config`; a changed file makes a new one.
+"""
+
+# ruff: noqa: RUF009 - `key` and `derived` make a `dataclasses.field`
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .kinds import Anything, Choice, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
+from .problems import Problem
+from .routing import Group, Matrix, MatrixKeys, Routing, RoutingKeys
+from .sections import (
+    Capabilities,
+    Compat,
+    Filters,
+    Hooks,
+    ModelFilters,
+    Peer,
+    Performance,
+    Profile,
+    Selector,
+    Store,
+    Timeouts,
+    Ui,
+    UpstreamPassthrough,
+)
+
+__all__ = [
+    "Capabilities",
+    "Compat",
+    "Config",
+    "Filters",
+    "Group",
+    "Matrix",
+    "Model",
+    "Peer",
+    "PeerModel",
+    "Profile",
+    "Routing",
+    "Selector",
+    "Timeouts",
+]
+
+LOG_LEVELS = ("debug", "info", "warn", "error")
+LOG_TIME_FORMATS = (
+    "", "ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z", "rfc3339", "rfc3339nano",
+    "kitchen", "stamp", "stampmilli", "stampmicro", "stampnano",
+)  # fmt: skip
+MINIMUM_HEALTH_CHECK_TIMEOUT = 15.0
+DEFAULT_METRICS_ROWS = 1000
+DEFAULT_UNLOAD_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One local model: how its server is started, reached, stopped and described."""
+
+    id: str = derived("")
+    cmd: str = key(
+        "cmd",
+        Text("a command"),
+        "the command that starts its server; `${PORT}` takes the next free port of the count",
+        "",
+    )
+    argv: tuple[str, ...] = derived(())  # cmd, split into words
+    cmd_stop: str = key("cmdStop", Text("a command"), "run in place of SIGTERM to stop it; may use `${PID}`", "")
+    stop_argv: tuple[str, ...] = derived(())  # cmd_stop, split; () means SIGTERM
+    proxy: str = key("proxy", Text("a URL"), "where its server listens", "http://localhost:${PORT}")
+    check_endpoint: str = key(
+        "checkEndpoint", Text(), "path that answers 200 when it is ready; `none` for ready at once", "/health"
+    )
+    env: tuple[str, ...] = key(
+        "env", ListOf(Text("NAME=value")), "NAME=value, added to our own environment; later ones win"
+    )
+    aliases: tuple[str, ...] = key("aliases", ListOf(Text()), "further names")
+    name: str = key("name", Text(), "shown in the list of models", "")
+    description: str = key("description", Text(), "shown in the list of models", "")
+    unlisted: bool = key("unlisted", Flag(), "not in the list of models", False)
+    ttl: float = key(
+        "ttl", Seconds(-1), "seconds without a request until it is unloaded; 0 never, -1 takes `globalTTL`", -1.0
+    )
+    unload_timeout: float = key(
+        "unloadTimeout", Seconds(), "seconds from the polite stop to SIGKILL; 0 takes the global one", 0.0
+    )
+    health_check_timeout: float = key(
+        "healthCheckTimeout", Seconds(None), "seconds it may take to become ready; 0 takes the global one", 0.0
+    )
+    use_model_name: str = key("useModelName", Text(), "the `model` that is sent upstream", "")
+    concurrency_limit: int = key(
+        "concurrencyLimit", Integer(floor=0), "with N > 0 the N+1st request is refused with 429", 0
+    )
+    send_loading_state: bool = key("sendLoadingState", Flag(), "overrides the global one")
+    metadata: Mapping[str, Any] = key("metadata", MapOf(Anything()), "anything, passed on to the list of models")
+    macros: Mapping[str, Any] = key(
+        "macros", MapOf(Anything(), "macro"), "macros of this model; they win over global ones"
+    )
+    filters: ModelFilters = key("filters", Section(ModelFilters), "changes to JSON bodies")
+    timeouts: Timeouts = key("timeouts", Section(Timeouts), "limits of one exchange with its server")
+    compat: Compat = key("compat", Section(Compat), "concessions to particular servers")
+    capabilities: Capabilities = key("capabilities", Section(Capabilities), "what clients are told that it can do")
+
+
+class PeerModel(NamedTuple):
+    """A model of another server."""
+
+    peer: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a user can say."""
+
+    models: Mapping[str, Model] = key(
+        "models", MapOf(Section(Model), "id"), "the local models, in the order of the file"
+    )
+    health_check_timeout: float = key(
+        "healthCheckTimeout",
+        Seconds(None, floor=15),
+        "seconds a model may take to become ready; below 15 counts as 15",
+        120.0,
+    )
+    log_level: str = key("logLevel", Choice(LOG_LEVELS, lenient=True), "the least level that is logged", "info")
+    log_time_format: str = key(
+        "logTimeFormat",
+        Choice(LOG_TIME_FORMATS, lenient=True),
+        "format of the time before each line; empty for none",
+        "",
+    )
+    log_to_stdout: str = key(
+        "logToStdout", Choice(("proxy", "upstream", "both", "none")), "which logs are shown", "proxy"
+    )
+    log_requests: bool = key("logRequests", Flag(), "does nothing", False)
+    store: Store = key("store", Section(Store), "what outlives a restart")
+    metrics_max_rows: int = key(
+        "metricsMaxInMemory", Integer(), "rows of activity kept in memory; 0 or less means 1000", 1000
+    )
+    capture_buffer_mb: int = key(
+        "captureBuffer", Integer(floor=0), "MB of captured requests and answers; 0 or less turns them off", 5
+    )
+    ui: Ui = key("ui", Section(Ui), "the web page")
+    performance: Performance = key("performance", Section(Performance), "sampling of the machine")
+    start_port: int = key("startPort", Integer(1), "the first automatic `${PORT}`", 5800)
+    send_loading_state: bool = key("sendLoadingState", Flag(), "streams tell of the loading of a model", False)
+    include_aliases_in_list: bool = key("includeAliasesInList", Flag(), "aliases stand in the list of models", False)
+    global_ttl: float = key("globalTTL", Seconds(), "seconds without a request until a model is unloaded; 0 never", 0.0)
+    unload_timeout: float = key(
+        "unloadTimeout", Seconds(), "seconds from the polite stop to SIGKILL; 0 means 10", DEFAULT_UNLOAD_TIMEOUT
+    )
+    macros: Mapping[str, Any] = key("macros", MapOf(Anything(), "macro"), "values for `${name}` anywhere else")
+    api_keys: tuple[str, ...] = key(
+        "apiKeys", ListOf(Text(secret=True)), "keys of which clients must bring one; none with a space"
+    )
+    upstream: UpstreamPassthrough = key("upstream", Section(UpstreamPassthrough), "the routes under `/upstream/`")
+    hooks: Hooks = key("hooks", Section(Hooks), "what happens by itself")
+    peers: Mapping[str, Peer] = key(
+        "peers", MapOf(Section(Peer), "peer"), "other servers whose models are offered here"
+    )
+    selectors: Mapping[str, Selector] = key(
+        "selectors", MapOf(Section(Selector), "selector"), "names that choose among models"
+    )
+    profiles: Mapping[str, Profile] = key(
+        "profiles", MapOf(Section(Profile), "profile"), "sets of pins, of which one may be active"
+    )
+
+    routing: Routing = derived(factory=Routing)
+    ignore_patterns: tuple[re.Pattern[str], ...] = derived(())  # upstream.ignore_paths, to be used with `search`
+    aliases: Mapping[str, str] = derived(factory=dict)  # alias -> id, those of setParamsByID too
+    peer_models: Mapping[str, PeerModel] = derived(
+        factory=dict
+    )  # 'peer/model', and 'model' where it is one peer's alone
+    warnings: tuple[Problem, ...] = derived(())
+
+    @property
+    def hooks_preload(self) -> tuple[str, ...]:
+        """The ids of the models to load at start."""
+        return self.hooks.on_startup.preload
+
+    @property
+    def upstream_ignore_paths(self) -> tuple[str, ...]:
+        return self.upstream.ignore_paths
+
+    def resolve(self, name: str) -> str | None:
+        """The id of the local model that `name`, an id or an alias, stands for."""
+        return name if name in self.models else self.aliases.get(name)
+
+    def resolve_peer(self, name: str) -> PeerModel | None:
+        """The peer's model that `name` stands for, if nothing local has that name."""
+        return None if self.resolve(name) is not None else self.peer_models.get(name)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RoutingInput:
+    """The keys at top level that come to `Config.routing`: the section, and the older spelling beside it."""
+
+    routing: RoutingKeys = key(
+        "routing", Section(RoutingKeys), "which models may run side by side, and who is served first"
+    )
+    groups: Mapping[str, Group] = key(
+        "groups", MapOf(Section(Group), "group"), "older spelling of `routing.router.settings.groups`"
+    )
+    matrix: MatrixKeys | None = key(
+        "matrix", Section(MatrixKeys, optional=True), "older spelling of `routing.router.settings.matrix`"
+    )
+
+
+TOP_LEVEL = (Config, RoutingInput)

@@ -1,0 +1,165 @@
+"""The smaller sections of the configuration: what models and peers are made of.
+
+Owns their dataclasses, which are both the description of the keys and the values that the rest of the program reads.
+Frozen, so any thread may read them; they hold no logic.
+"""
+
+# ruff: noqa: RUF009 - `key` and `derived` make a `dataclasses.field`
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .kinds import Anything, Choice, CommaList, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, key
+
+MODALITY = Choice(("text", "audio", "image"))
+ROUTED_SETTINGS = "for the strategy `spillover` only"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits of one exchange with an upstream, in seconds; 0 is none."""
+
+    connect: float = key("connect", Seconds(None, floor=0), "seconds to connect", 30.0)
+    keepalive: float = key("keepalive", Seconds(None, floor=0), "seconds between TCP keep-alive probes", 30.0)
+    response_header: float = key("responseHeader", Seconds(None, floor=0), "seconds until the head of the answer", 0.0)
+    tls_handshake: float = key("tlsHandshake", Seconds(None, floor=0), "seconds for the TLS handshake", 10.0)
+    expect_continue: float = key("expectContinue", Seconds(None, floor=0), "seconds to wait for `100 Continue`", 1.0)
+    idle_connection: float = key("idleConn", Seconds(None, floor=0), "seconds an idle connection is kept", 90.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What is changed in a JSON body before it is sent on. `model` is never touched."""
+
+    strip_params: tuple[str, ...] = key("stripParams", CommaList(), "names to remove, comma separated", ())
+    set_params: Mapping[str, Any] = key("setParams", MapOf(Anything(), "parameter"), "values to set")
+    set_params_by_id: Mapping[str, Mapping[str, Any]] = key(
+        "setParamsByID",
+        MapOf(MapOf(Anything(), "parameter"), "asked-for name"),
+        "values to set by the name that was asked for; its keys become aliases of the model",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFilters(Filters):
+    """Filters of a model, with the older spelling of one key."""
+
+    legacy_strip_params: tuple[str, ...] = key("strip_params", CommaList(), "older spelling of `stripParams`", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model can do, as told to clients in the list of models."""
+
+    inputs: tuple[str, ...] = key("in", ListOf(MODALITY), "what it takes: text, audio, image")
+    outputs: tuple[str, ...] = key("out", ListOf(MODALITY), "what it gives: text, audio, image")
+    tools: bool = key("tools", Flag(), "it can call functions", False)
+    reranker: bool = key("reranker", Flag(), "it reranks", False)
+    context: int = key("context", Integer(0), "tokens of context; 0 says nothing", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Compat:
+    """Concessions to particular upstreams."""
+
+    ignore_websockets: bool = key(
+        "ignoreWebsockets", Flag(), "WebSockets neither load the model nor keep it from being unloaded", False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    path: str = key("path", Text("a path"), "SQLite file that keeps activity across restarts", "")
+
+
+@dataclass(frozen=True, slots=True)
+class UiActivity:
+    session_id: tuple[str, ...] = key(
+        "session_id",
+        ListOf(Text()),
+        "request headers that name a session; [] for none",
+        ("X-Session-ID", "X-Litellm-Session-Id"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ui:
+    activity: UiActivity = key("activity", Section(UiActivity), "the activity page")
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    disabled: bool = key("disabled", Flag(), "no sampling of the machine", False)
+    every: float = key("every", Seconds(5, unit=True), "time between samples, with its unit; at least 5s", 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamPassthrough:
+    ignore_paths: tuple[str, ...] = key(
+        "ignorePaths",
+        ListOf(Text("a regular expression")),
+        "regular expressions (RE2) of paths under `/upstream/` that never load a model; empty means the default",
+        (r".*\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OnStartup:
+    preload: tuple[str, ...] = key(
+        "preload", ListOf(Text()), "models (ids or aliases) to load at start; unknown ones are skipped"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    on_startup: OnStartup = key("on_startup", Section(OnStartup), "when the server starts")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A set of names that lead elsewhere while it is active; a pin to '' switches the name off."""
+
+    description: str = key("description", Text(), "shown to people", "")
+    pins: Mapping[str, str] = key(
+        "pins", MapOf(Text(), "name"), "name -> model, alias, peer model or selector; empty or null disables the name"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorSettings:
+    spillover: int = key(
+        "spillover", Integer(), "requests per active target before the next one is started; at least 1", 1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A name of its own that chooses one of its targets for each request."""
+
+    strategy: str = key("strategy", Choice(("pin", "warm", "spillover")), "how a target is chosen", "", required=True)
+    targets: tuple[str, ...] = key(
+        "targets", ListOf(Text()), "models, aliases or peer models, at least one", required=True
+    )
+    settings: SelectorSettings = key("settings", Section(SelectorSettings), ROUTED_SETTINGS)
+    name: str = key("name", Text(), "shown in the list of models", "")
+    description: str = key("description", Text(), "shown in the list of models", "")
+    unlisted: bool = key("unlisted", Flag(), "not in the list of models", False)
+    metadata: Mapping[str, Any] = key("metadata", MapOf(Anything()), "anything, passed on to the list of models")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another server, whose models are offered as `peer/model`."""
+
+    proxy: str = key("proxy", Text("a URL"), "address of the other server", "", required=True)
+    models: tuple[str, ...] = key("models", ListOf(Text()), "its models, at least one", required=True)
+    api_key: str = key("apiKey", Text(secret=True), "sent to it in place of the client's credentials", "")
+    filters: Filters = key("filters", Section(Filters), "changes to JSON bodies")
+    timeouts: Timeouts = key(
+        "timeouts",
+        Section(Timeouts),
+        "limits of one exchange, as of a model, but `responseHeader` is 60",
+        {"response_header": 60.0},
+    )

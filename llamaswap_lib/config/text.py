@@ -1,0 +1,131 @@
+"""From a file to a tree of nodes: bytes, encoding, `${env.X}`, YAML.
+
+Owns reading. `${env.NAME}` is replaced in the text, so that it works in keys and inside `[...]` too, but not in
+comments: a first pass with a harmless stand-in of the same length finds what is text. Messages quote the line as
+written, without the values of variables. Runs in the thread that loads; reads files and the environment, nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from collections.abc import Mapping as Dict
+from pathlib import Path as File
+from typing import Any
+
+import yaml
+
+from .nodes import PARSER, Mapping, Node, NotYaml, compose, is_null
+from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, line_starts
+
+ENVIRONMENT = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
+STAND_IN = "x"
+
+
+def read(file: File, problems: Problems, environment: Dict[str, str] | None = None) -> Mapping | None:
+    """The file's top-level mapping; None when it is empty or, reported, of no use."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        problems.error(None, (), f"{file}: can not read it: {error.strerror}")
+        return None
+    return parse(data, str(file), problems, os.environ if environment is None else environment)
+
+
+def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str]) -> Mapping | None:
+    """The same for bytes that are there already."""
+    source = problems.source(name)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n")
+        problems.error(Place(source, line, 0, 0), (), f"expected UTF-8 text, got the byte 0x{data[error.start]:02x}")
+        return None
+    source.lines = LINE_END.split(text)
+    try:
+        if "${env." in text:
+            text = _with_environment(text, source, problems, environment)
+        return _top_level(compose(text, source, problems), problems)
+    except NotYaml:
+        return None
+    except yaml.YAMLError as error:
+        _report(error, text, source, problems)
+        return None
+
+
+def _top_level(node: Node | None, problems: Problems) -> Mapping | None:
+    if node is None or is_null(node):
+        return None
+    if isinstance(node, Mapping):
+        return node
+    problems.error(node.place, (), "expected a mapping at top level, such as `models:`")
+    return None
+
+
+def _with_environment(text: str, source: Source, problems: Problems, environment: Dict[str, str]) -> str:
+    """The text with its variables replaced, quotes and backslashes in them escaped for a double-quoted scalar."""
+    matches = list(ENVIRONMENT.finditer(text))
+    safe = ENVIRONMENT.sub(lambda match: STAND_IN * len(match[0]), text)
+    spans = _text_spans(safe)
+    starts = line_starts(text)
+    parts, end, moved = [], 0, dict[int, int]()
+    for match in matches:
+        if not any(start <= match.start() < stop for start, stop in spans):
+            continue
+        line, column = line_of(starts, match.start())
+        place = Place(source, line, column, column + len(match[0]))
+        value = _value(match[1], place, problems, environment)
+        parts += [text[end : match.start()], value]
+        end = match.end()
+        source.shifts.setdefault(line, []).append((column + moved.get(line, 0), len(value), len(match[0])))
+        moved[line] = moved.get(line, 0) + len(value) - len(match[0])
+    return "".join([*parts, text[end:]])
+
+
+def _value(name: str, place: Place, problems: Problems, environment: Dict[str, str]) -> str:
+    value = environment.get(name)
+    if value is None:
+        problems.error(place, (), f"the environment variable {name} is not set{did_you_mean(name, environment)}")
+        return STAND_IN
+    if any(char in value for char in "\n\r\0"):
+        problems.error(place, (), f"the environment variable {name} has line breaks in it, which can not stand here")
+        return STAND_IN
+    return value.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _text_spans(text: str) -> list[tuple[int, int]]:
+    """Where scalars stand, that is everything but structure and comments; all of it where the text is no YAML."""
+    spans: list[tuple[int, int]] = []
+    events: Iterable[Any] = yaml.parse(text, Loader=PARSER)
+    try:
+        spans.extend((e.start_mark.index, e.end_mark.index) for e in events if hasattr(e, "value"))
+    except yaml.YAMLError:
+        spans.append((spans[-1][1] if spans else 0, len(text)))
+    return spans
+
+
+def _report(error: yaml.YAMLError, text: str, source: Source, problems: Problems) -> None:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is not None:
+        line = min(mark.line, max(len(source.lines) - 1, 0))
+        column = mark.column if line == mark.line else 0
+        problems.error(Place(source, line, column, column + 1), (), _reason(error, source, line))
+        return
+    position = getattr(error, "position", 0)  # yaml.reader.ReaderError: a character that YAML does not know
+    line, column = line_of(line_starts(text), position)
+    char = text[position : position + 1]
+    shown = f"U+{ord(char):04X}" if char else "nothing"
+    problems.error(
+        Place(source, line, column, column + 1), (), f"this is no YAML: the character {shown} is not allowed"
+    )
+
+
+def _reason(error: Any, source: Source, line: int) -> str:
+    indentation = re.match(r"[ \t]*", source.lines[line] if line < len(source.lines) else "")
+    if indentation is not None and "\t" in indentation[0]:
+        return "this is no YAML: a tab can not indent, use spaces"
+    context = f"{error.context}: " if getattr(error, "context", None) else ""
+    begun = getattr(error, "context_mark", None)
+    since = f" (begun in line {begun.line + 1})" if context and begun is not None and begun.line != line else ""
+    return f"this is no YAML: {context}{error.problem}{since}"

@@ -1,0 +1,145 @@
+"""What a model becomes: commands, ports, times, aliases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llamaswap_lib.config.command import split, without_comments
+from llamaswap_lib.config.load import load, load_text
+from llamaswap_lib.config.problems import InvalidConfig
+from llamaswap_lib.config.schema import Model, PeerModel
+
+
+def model(text: str, name: str = "a") -> Model:
+    return load_text(text, environment={}).models[name]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("", ()),
+        (" \t\r\n", ()),
+        ("a  b\tc\nd\r\ne", ("a", "b", "c", "d", "e")),
+        ("a''b \"\" ''", ("ab", "", "")),
+        ("'a \"b\\' c", ('a "b\\', "c")),
+        (r'"a\"b\\c\$d\`e\f"', ('a"b\\c$d`e\\f',)),
+        (r"a\ b \"c\' \d", ("a b", "\"c'", "d")),
+        ("it's open\n", ("its open\n",)),
+        ('say "half\nopen', ("say", "half\nopen")),
+        ('"ends with \\', ("ends with  ",)),
+        ("a \\\n ab\\\n0\n", ("a", "ab", "0")),
+        ("a \\  \n b", ("a", "b")),
+        ("a\\\\\nb", ("a ", "b")),
+        ("x $HOME ~ * | > ; && `y`", ("x", "$HOME", "~", "*", "|", ">", ";", "&&", "`y`")),
+        ("a # b\n  # gone\n#gone too\n#\nc#d", ("a", "#", "b", "c#d")),
+        ("a 'first\n# gone even inside quotes\nlast'", ("a", "first\nlast")),
+        ("non\u00a0breaking caf\u00e9", ("non\u00a0breaking", "caf\u00e9")),
+        ('--json \'{"a": "b c"}\'', ("--json", '{"a": "b c"}')),
+    ],
+)
+def test_command_is_split_without_a_shell(command: str, words: tuple[str, ...]) -> None:
+    assert split(command) == words
+
+
+def test_comment_lines_go_and_others_stay_as_they_are() -> None:
+    assert without_comments("a \\\n  # x\nb # y\n") == "a \\\nb # y\n"
+
+
+def test_comments_go_before_macros_expand_and_those_in_macros_go_too() -> None:
+    one = model(
+        "macros:\n  m: |\n    --one\n    # inside\n    --two\n"
+        "models:\n  a:\n    cmd: |\n      x ${PORT}\n      # ${unknown}\n      ${m}\n"
+    )
+    assert one.argv == ("x", "5800", "--one", "--two")
+
+
+def test_ports_follow_byte_order_of_ids_and_skip_models_without_one() -> None:
+    config = load_text(
+        "startPort: 7000\nmodels:\n"
+        "  m9: {cmd: 'x ${PORT}'}\n  m10: {cmd: 'x ${PORT}'}\n  b: {cmd: x, proxy: 'http://h:1'}\n"
+        "  _c: {cmd: 'x ${PORT}'}\n  Z: {cmd: 'x ${PORT} ${PORT}'}\n  \u00e9: {cmd: 'x ${PORT}'}\n"
+    )
+    proxies = {name: one.proxy.rpartition(":")[2] for name, one in config.models.items()}
+    assert proxies == {"Z": "7000", "_c": "7001", "b": "1", "m10": "7002", "m9": "7003", "\u00e9": "7004"}
+    assert list(config.models) == ["m9", "m10", "b", "_c", "Z", "\u00e9"]
+
+
+def test_start_port_may_be_a_macro() -> None:
+    assert model("macros: {p: 0x1F40}\nstartPort: ${p}\nmodels: {a: {cmd: 'x ${PORT}'}}").argv == ("x", "8000")
+
+
+def test_stop_command_keeps_its_pid_and_lies_in_words() -> None:
+    one = model("models: {a: {cmd: 'x ${PORT}', cmdStop: 'docker stop ${MODEL_ID} \"p ${PID}\"'}}")
+    assert one.stop_argv == ("docker", "stop", "a", "p ${PID}")
+
+
+@pytest.mark.parametrize(
+    ("global_keys", "key", "ttl"),
+    [
+        ("", "", 0),
+        ("globalTTL: 9", "", 9),
+        ("globalTTL: 9", "ttl: -1", 9),
+        ("globalTTL: 9", "ttl: 0", 0),
+        ("", "ttl: 1h", 3600),
+    ],
+)
+def test_ttl_takes_the_global_one_only_where_it_is_minus_one(global_keys: str, key: str, ttl: float) -> None:
+    assert model(f"{global_keys}\nmodels:\n  a:\n    cmd: x ${{PORT}}\n    {key}\n").ttl == ttl
+
+
+@pytest.mark.parametrize(
+    ("global_keys", "key", "expected"),
+    [
+        ("", "", 120),
+        ("healthCheckTimeout: 3", "", 15),
+        ("healthCheckTimeout: 40", "healthCheckTimeout: 0", 40),
+        ("healthCheckTimeout: 40", "healthCheckTimeout: 2", 15),
+        ("", "healthCheckTimeout: 2m", 120),
+    ],
+)
+def test_health_check_timeout_is_at_least_15_seconds(global_keys: str, key: str, expected: float) -> None:
+    assert model(f"{global_keys}\nmodels:\n  a:\n    cmd: x ${{PORT}}\n    {key}\n").health_check_timeout == expected
+
+
+def test_timeouts_of_a_model_and_of_a_peer_differ_in_one_default() -> None:
+    config = load_text(
+        "models: {a: {cmd: 'x ${PORT}'}}\n"
+        "peers:\n  p: {proxy: 'http://h', models: [m]}\n  q: {proxy: 'http://h', models: [m], timeouts: {connect: 1}}\n"
+        "  r: {proxy: 'http://h', models: [m], timeouts: {responseHeader: ~}}\n"
+    )
+    assert config.models["a"].timeouts.response_header == 0
+    assert [peer.timeouts.response_header for peer in config.peers.values()] == [60, 60, 60]
+    assert config.peers["q"].timeouts.connect == 1
+
+
+def test_names_resolve_to_ids_before_aliases_before_peers() -> None:
+    config = load_text(
+        "models:\n  a: {cmd: 'x ${PORT}', aliases: [b, c, own]}\n"
+        "  b: {cmd: 'x ${PORT}', filters: {setParamsByID: {'b:x': {}}}}\n"
+        "peers:\n  p: {proxy: 'http://h', models: [own, both, alone]}\n  q: {proxy: 'http://h', models: [both]}\n"
+    )
+    assert [config.resolve(name) for name in ("a", "b", "c", "b:x", "alone", "A")] == ["a", "b", "a", "b", None, None]
+    assert config.resolve_peer("alone") == PeerModel("p", "alone")
+    assert config.resolve_peer("q/both") == PeerModel("q", "both")
+    assert config.resolve_peer("p/own") == PeerModel("p", "own")
+    assert config.resolve_peer("both") is None
+    assert config.resolve_peer("own") is None
+
+
+def test_default_paths_to_ignore_are_ready_to_use() -> None:
+    (pattern,) = load_text("models: {}").ignore_patterns
+    assert pattern.search("/assets/app.js")
+    assert not pattern.search("/v1/json")
+
+
+def test_policy_of_the_users_own_is_found_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("class Policy: ...\n")
+    file = tmp_path / "config.yaml"
+    file.write_text("routing: {router: {use: 'mine.py:Policy'}}\n")
+    routing = load([file], {}).routing
+    assert (routing.router, routing.policy) == ("policy", f"{tmp_path / 'mine.py'}:Policy")
+    file.write_text("routing: {router: {use: 'other.py:Policy'}}\n")
+    with pytest.raises(InvalidConfig, match=r"there is no file .*/other\.py"):
+        load([file], {})
