@@ -1,0 +1,219 @@
+"""`llamaswap check`: everything that is wrong or odd about a configuration, all at once.
+
+Owns the warnings that only a look around gives: programs and files that are not there, ports that clash, models that
+belong nowhere, names that hide others, keys without effect. Errors and the loader's own warnings come from
+`load.py`. Looks at the file system and PATH; starts nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path as File
+from typing import NamedTuple
+
+from . import grouping
+from .document import Document
+from .load import Loaded, inspect
+from .nodes import Mapping as Node
+from .nodes import walk
+from .problems import Path, Problem, in_order, quoted
+from .schema import Config, Model
+
+MODEL_SUFFIXES = (".gguf", ".safetensors", ".onnx", ".ggml", ".pth", ".mmproj")
+# their arguments name files elsewhere
+CONTAINER_PROGRAMS = (
+    "docker",
+    "podman",
+    "nerdctl",
+    "ssh",
+    "flatpak-spawn",
+    "distrobox",
+    "toolbox",
+)
+MAX_PORT = 65_535
+MAX_FILE_CHARS = 300
+
+
+class Report(NamedTuple):
+    """What was found; `config` is None when there are errors."""
+
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+    config: Config | None
+
+
+def check(files: Sequence[File], environment: Mapping[str, str] | None = None) -> Report:
+    """Everything there is to say about the configuration that these files make together."""
+    return report(inspect(files, environment), os.environ if environment is None else environment)
+
+
+def report(loaded: Loaded, environment: Mapping[str, str]) -> Report:
+    """The same for one that is loaded already."""
+    if not loaded.problems.errors:
+        _look_around(loaded, environment)
+    errors, warnings = in_order(loaded.problems.errors), in_order(loaded.problems.warnings)
+    return Report(errors, warnings, None if errors else replace(loaded.config, warnings=warnings))
+
+
+def _look_around(loaded: Loaded, environment: Mapping[str, str]) -> None:
+    config, document = loaded.config, loaded.document
+    if not config.models and not config.peers:
+        document.warn((), "there are no models and no peers")
+    for model in config.models.values():
+        _check_command(model, environment, document)
+    _check_ports(config, document)
+    _check_places(config, document)
+    _check_names(config, document)
+    _check_idle_keys(loaded, document)
+    if loaded.written is not None:
+        _check_macros(loaded.written, document)
+
+
+# -- commands --
+
+
+def _check_command(model: Model, environment: Mapping[str, str], document: Document) -> None:
+    path: Path = ("models", model.id)
+    variables = dict(entry.partition("=")[::2] for entry in model.env)
+    for index, entry in enumerate(model.env):
+        if not entry.partition("=")[1] or entry.startswith("="):
+            document.warn((*path, "env", index), f"expected NAME=value, got {quoted(entry)}")
+    if not model.argv:
+        document.warn((*path, "cmd"), "there is no command, so the model can not be started", at_key=True)
+    search = variables.get("PATH", environment.get("PATH", os.defpath))
+    for name, words in (("cmd", model.argv), ("cmdStop", model.stop_argv)):
+        if words and shutil.which(words[0], path=search) is None:
+            document.warn((*path, name), _missing_program(words[0]))
+    for file in _model_files(model.argv):
+        if not File(file).exists():
+            document.warn((*path, "cmd"), f"there is no file {quoted(file, MAX_FILE_CHARS)}")
+
+
+def _missing_program(program: str) -> str:
+    shown = quoted(program, MAX_FILE_CHARS)
+    if "/" not in program:
+        return f"the program {shown} is not on PATH"
+    what = "can not be executed" if File(program).exists() else "is not there"
+    return f"the program {shown} {what}"
+
+
+def _model_files(words: Sequence[str]) -> Iterator[str]:
+    """Words that name files of models on this machine."""
+    if words and File(words[0]).name in CONTAINER_PROGRAMS:
+        return
+    for word in words[1:]:
+        file = word.partition("=")[2] if word.startswith("-") else word
+        if file.lower().endswith(MODEL_SUFFIXES) and "://" not in file and "," not in file:
+            yield file
+
+
+# -- ports --
+
+
+def _check_ports(config: Config, document: Document) -> None:
+    found: dict[tuple[str, int], list[str]] = {}
+    for model in config.models.values():
+        parts = urllib.parse.urlsplit(model.proxy)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        found.setdefault((_host(parts.hostname or ""), port), []).append(model.id)
+        if port > MAX_PORT:
+            document.warn(("models", model.id), f"its port {port} is beyond {MAX_PORT}; see startPort", at_key=True)
+    for (_, port), models in found.items():
+        for one, other in itertools.combinations(models, 2):
+            if grouping.may_meet(config.routing, one, other):
+                message = f"listens on port {port}, as {quoted(one)} does; they may run at the same time"
+                document.warn(("models", other, "proxy"), message)
+
+
+def _host(name: str) -> str:
+    return "localhost" if name in ("127.0.0.1", "::1", "0.0.0.0") else name
+
+
+# -- places and names --
+
+
+def _check_places(config: Config, document: Document) -> None:
+    """Models that no group or set names, where the user has begun to name them."""
+    matrix = config.routing.matrix
+    if matrix is not None:
+        for model in config.models:
+            if not grouping.in_matrix(matrix, model):
+                document.warn(("models", model), "is in no set of the matrix, so it runs alone", at_key=True)
+        return
+    groups = config.routing.groups
+    if len(groups) > 1 and groups[-1].id.startswith(grouping.DEFAULT_GROUP):
+        for model in groups[-1].members:
+            document.warn(
+                ("models", model), "is in no group; it is in the default one, which swaps and is exclusive", at_key=True
+            )
+
+
+def _check_names(config: Config, document: Document) -> None:
+    for name, model in config.models.items():
+        for index, alias in enumerate(model.aliases):
+            path: Path = ("models", name, "aliases", index)
+            if alias == name:
+                document.warn(path, "is the id of this model already")
+            elif alias in config.models:
+                document.warn(path, f"{quoted(alias)} is the id of a model, which wins; the alias does nothing")
+    for name, peer in config.peers.items():
+        for index, offered in enumerate(peer.models):
+            if config.resolve(offered) is not None or offered in config.selectors:
+                message = f"{quoted(offered)} is a name of our own, so this one is only {quoted(f'{name}/{offered}')}"
+                document.warn(("peers", name, "models", index), message)
+            elif offered not in config.peer_models:
+                message = f"other peers have {quoted(offered)} too, so this one is only {quoted(f'{name}/{offered}')}"
+                document.warn(("peers", name, "models", index), message)
+
+
+# -- keys without effect --
+
+
+def _check_idle_keys(loaded: Loaded, document: Document) -> None:
+    settings = loaded.given.routing.router.settings
+    base: Path = grouping.SETTINGS
+    router = loaded.config.routing.router
+    if settings.matrix is not None and router != "matrix":
+        document.warn((*base, "matrix"), "does nothing while routing.router.use is not matrix", at_key=True)
+    if settings.groups and router == "matrix":
+        document.warn((*base, "groups"), "does nothing while routing.router.use is matrix", at_key=True)
+    if loaded.config.store.path and document.node(("metricsMaxInMemory",)) is not None:
+        document.warn(("metricsMaxInMemory",), "does nothing beside store.path", at_key=True)
+    for name, selector in loaded.config.selectors.items():
+        at: Path = ("selectors", name, "settings", "spillover")
+        if selector.strategy != "spillover" and document.node(at) is not None:
+            document.warn(at, f"does nothing with the strategy {selector.strategy}", at_key=True)
+
+
+def _check_macros(written: Node, document: Document) -> None:
+    """Macros that nothing uses."""
+    models = written.mapping("models")
+    holders: list[tuple[Path, Node]] = [((), written)]
+    for name, (_, model) in () if models is None else models.entries.items():
+        if isinstance(model, Node):
+            holders.append((("models", name), model))
+    everywhere = _all_text(written)
+    for path, holder in holders:
+        macros = holder.mapping("macros")
+        for name in () if macros is None else macros.entries:
+            if "${" + name + "}" not in everywhere:
+                document.warn((*path, "macros", name), "nothing uses this macro", at_key=True)
+
+
+def _all_text(node: Node) -> str:
+    """Every scalar of the tree that has a macro in it, and the keys that may."""
+    values = [scalar.text for _, scalar in walk(node) if scalar.has_macro]
+    return "\n".join([*values, *_keys(node)])
+
+
+def _keys(node: Node) -> Iterator[str]:
+    for name, (_, value) in node.entries.items():
+        if "${" in name:
+            yield name
+        if isinstance(value, Node):
+            yield from _keys(value)

@@ -1,0 +1,183 @@
+"""A resolved configuration, written so that it can be read by people and loaded again.
+
+Owns the way back from `Config` to keys, with secrets masked, and a small writer of YAML whose scalars mean the same to
+our loader and to any other. Loading what it writes (unmasked) gives an equal configuration. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet, Member, Reference
+
+from .kinds import CommaList, Kind, ListOf, MapOf, Seconds, Section, Text, empty, keys_of
+from .routing import Group, Matrix, Routing
+from .schema import Config
+
+MASK = "[hidden]"
+SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSW|_KEY|APIKEY|CREDENTIAL)", re.IGNORECASE)
+URL_PASSWORD = re.compile(r"(?P<before>://[^/@:\s]*:)[^/@\s]*@")
+DSL_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
+PLAIN = re.compile(r"[A-Za-z_/][\w/ .+-]*\Z", re.ASCII)
+NOT_PLAIN = re.compile(r"(?i)(true|false|null|yes|no|on|off|y|n|.* )\Z")
+OMITTED = ("macros",)  # they are resolved
+
+
+def shown(config: Config, *, mask: bool = True) -> dict[str, Any]:
+    """The keys of a file that says what `config` holds; those at their default are left out."""
+    keys = _section(config, Config(), mask)
+    keys["routing"] = _routing(config.routing)
+    return keys
+
+
+def to_yaml(keys: Mapping[str, Any]) -> str:
+    """The same as YAML."""
+    return "".join(f"{line}\n" for line in _lines(keys, "")) if keys else "{}\n"
+
+
+def _section(value: Any, default: Any, mask: bool) -> dict[str, Any]:
+    found = {}
+    cls: type = type(value)
+    for known in keys_of(cls):
+        current = getattr(value, known.attribute)
+        if known.name in OMITTED or (current == getattr(default, known.attribute) and not known.required):
+            continue
+        found[known.name] = _value(known.kind, current, known.default, mask)
+    if mask and "env" in found:
+        found["env"] = [_masked_variable(entry) for entry in found["env"]]
+    if mask and isinstance(found.get("proxy"), str):
+        found["proxy"] = URL_PASSWORD.sub(rf"\g<before>{MASK}@", found["proxy"])
+    return found
+
+
+def _value(kind: Kind, value: Any, default: Any, mask: bool) -> Any:
+    if isinstance(kind, Section):
+        return _section(value, empty(kind, default), mask)
+    if isinstance(kind, MapOf):
+        return {name: _value(kind.item, item, None, mask) for name, item in value.items()}
+    if isinstance(kind, ListOf):
+        return [_value(kind.item, item, None, mask) for item in value]
+    if isinstance(kind, CommaList):
+        return ", ".join(value)
+    if isinstance(kind, Seconds):
+        return _seconds(value, kind.unit)
+    return MASK if mask and isinstance(kind, Text) and kind.secret and value else value
+
+
+def _seconds(value: float, unit: bool) -> int | str:
+    if value.is_integer() and not unit and abs(value) < 2**63:
+        return int(value)
+    return f"{Decimal(repr(value)):f}s"
+
+
+def _masked_variable(entry: str) -> str:
+    name, equals, _ = entry.partition("=")
+    return f"{name}={MASK}" if equals and SECRET_NAME.search(name) else entry
+
+
+# -- routing --
+
+
+def _routing(routing: Routing) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if routing.matrix is not None:
+        settings["matrix"] = _matrix(routing.matrix)
+    elif routing.groups:
+        settings["groups"] = {group.id: _group(group) for group in routing.groups}
+    router = {"use": routing.policy or routing.router, "settings": settings}
+    fifo = {"priority": dict(routing.fifo_priority), "maxWait": _seconds(routing.max_wait, False)}
+    return {"router": router, "scheduler": {"use": "fifo", "settings": {"fifo": fifo}}}
+
+
+def _group(group: Group) -> dict[str, Any]:
+    flags = {"swap": group.swap, "exclusive": group.exclusive, "persistent": group.persistent}
+    return {**flags, "members": list(group.members)}
+
+
+def _matrix(matrix: Matrix) -> dict[str, Any]:
+    members = dict.fromkeys(model for one in matrix.sets for model in _members(one.expression))
+    taken = {*members, *matrix.evict_costs}
+    free = (name for name in (f"v{n}" for n in range(1, len(members) + len(taken) + 2)) if name not in taken)
+    short = {model: next(free) for model in members if not DSL_NAME.match(model)}
+    texts = {one.name: _text(one.expression, matrix.sets, short) for one in matrix.sets}
+    variables = {name: model for model, name in short.items()}
+    return {"vars": variables, "sets": texts, "evict_costs": dict(matrix.evict_costs)}
+
+
+def _members(expression: Expression) -> Iterator[str]:
+    if isinstance(expression, Member):
+        yield expression.model
+    elif not isinstance(expression, Reference):
+        for part in expression.parts:
+            yield from _members(part)
+
+
+def _text(expression: Expression, sets: tuple[MatrixSet, ...], short: Mapping[str, str]) -> str:
+    if isinstance(expression, Member):
+        return short.get(expression.model, expression.model)
+    if isinstance(expression, Reference):
+        return f"+{sets[expression.index].name}"
+    mark = " & " if isinstance(expression, Both) else " | "
+    parts = ((part, _text(part, sets, short)) for part in expression.parts)
+    return mark.join(f"({text})" if isinstance(part, (Both, Either)) else text for part, text in parts)
+
+
+# -- YAML --
+
+
+def _lines(value: Any, indent: str) -> Iterator[str]:
+    """The lines of a mapping or list that is not empty."""
+    entries = [(f"{_scalar(name)}:", item) for name, item in value.items()] if isinstance(value, Mapping) else None
+    for head, item in entries if entries is not None else [("-", item) for item in value]:
+        if isinstance(item, (Mapping, list, tuple)) and item:
+            yield f"{indent}{head}"
+            yield from _lines(item, indent + "  ")
+        elif isinstance(item, str) and _is_block(item):
+            yield f"{indent}{head} {'|' if item.endswith(chr(10)) else '|-'}"
+            yield from (f"{indent}  {line}" if line else "" for line in item.removesuffix("\n").split("\n"))
+        else:
+            yield f"{indent}{head} {_scalar(item)}"
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return value if PLAIN.match(value) and not NOT_PLAIN.match(value) else _double_quoted(value)
+    if isinstance(value, Mapping):
+        return "{}"
+    if isinstance(value, (list, tuple)):
+        return "[]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _double_quoted(text: str) -> str:
+    return '"' + "".join(_escaped(char) for char in text) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    if char == "\n":
+        return "\\n"
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+def _is_block(text: str) -> bool:
+    """Whether the text reads best, and safely, as a block of lines."""
+    body = text.removesuffix("\n")
+    lines = body.split("\n")
+    printable = all(char.isprintable() or char == "\n" for char in text)
+    return (
+        len(lines) > 1
+        and printable
+        and bool(lines[-1])
+        and lines[0][:1] not in ("", " ")
+        and not any(line.isspace() for line in lines)
+    )

@@ -1,0 +1,20 @@
+"""The small files beside the tests, and the environment in which they are loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HERE = Path(__file__).parent
+INVALID = sorted((HERE / "invalid").glob("*.yaml"))
+VALID = sorted((HERE / "valid").glob("*.yaml"))
+ENVIRONMENT = {
+    "SECRET": "s3cret",
+    "NAME": "from-env",
+    "TWO_LINES": "a\nb",
+    "PORT_TEXT": "nope",
+    "QUOTES": 'he said "a\\b"',
+}
+
+
+def name_of(file: Path) -> str:
+    return file.stem

@@ -1,0 +1,200 @@
+"""`llamaswap check`: what it warns of beyond the loader, and how it prints what was found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llamaswap_lib.config import render
+from llamaswap_lib.config.check import Report, check
+
+Check = Callable[[str], Report]
+
+
+@pytest.fixture
+def checked(tmp_path: Path) -> Check:
+    """Check a text, on a machine with the one program `server` on PATH."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "server").write_text("#!/bin/sh\n")
+    (programs / "server").chmod(0o755)
+    (tmp_path / "there.gguf").write_text("")
+
+    def check_text(text: str) -> Report:
+        file = tmp_path / "config.yaml"
+        file.write_text(text.replace("%", str(tmp_path)))
+        return check([file], {"PATH": str(programs)})
+
+    return check_text
+
+
+def warnings(report: Report) -> list[str]:
+    """`LINE: path: message` of each."""
+    assert not report.errors
+    assert report.config is not None
+    assert report.config.warnings == report.warnings
+    return [str(problem).rpartition("config.yaml:")[2] for problem in report.warnings]
+
+
+def test_a_sound_configuration_has_nothing_to_warn_of(checked: Check) -> None:
+    report = checked(
+        "macros: {m: there}\nmodels:\n  a: {cmd: 'server ${PORT} -m %/${m}.gguf'}\n  b: {cmd: '%/bin/server ${PORT}'}\n"
+    )
+    assert warnings(report) == []
+    assert render.text_of(report) == "ok: 2 models\n"
+
+
+def test_programs_and_files_that_are_not_there_are_named(checked: Check) -> None:
+    report = checked(
+        "models:\n"
+        "  a: {cmd: 'nope ${PORT} -m %/there.gguf --mmproj=%/gone.gguf https://h/x.gguf'}\n"
+        "  b: {cmd: '%/nope ${PORT}', cmdStop: 'server ${PID}'}\n"
+        "  c: {cmd: '%/there.gguf ${PORT}', cmdStop: 'kil ${PID}'}\n"
+        "  d: {proxy: 'http://localhost:1'}\n"
+        "  e: {cmd: 'nope ${PORT}', env: ['PATH=/nowhere', 'NO_VALUE']}\n"
+    )
+    said = "\n".join(warnings(report))
+    for expected in (
+        '2: models.a.cmd: the program "nope" is not on PATH',
+        "2: models.a.cmd: there is no file",
+        "gone.gguf",
+        '/nope" is not there',
+        '/there.gguf" can not be executed',
+        '4: models.c.cmdStop: the program "kil" is not on PATH',
+        "5: models.d.cmd: there is no command",
+        '6: models.e.env[1]: expected NAME=value, got "NO_VALUE"',
+    ):
+        assert expected in said
+    assert len(warnings(report)) == 8
+
+
+def test_files_inside_of_a_container_are_not_looked_for(checked: Check, tmp_path: Path) -> None:
+    (tmp_path / "bin" / "docker").symlink_to(tmp_path / "bin" / "server")
+    assert warnings(checked("models: {a: {cmd: 'docker run x -m /models/x.gguf ${PORT}'}}")) == []
+
+
+def test_ports_clash_only_for_models_that_can_run_together(checked: Check) -> None:
+    text = (
+        "models:\n  a: {cmd: 'server ${PORT}'}\n  b: {cmd: server, proxy: 'http://127.0.0.1:5800'}\n"
+        "  far: {cmd: server, proxy: 'http://other:5800'}\n"
+    )
+    assert warnings(checked(text)) == []
+    said = warnings(checked(text + "groups: {g: {swap: no, members: [a, b, far]}}\n"))
+    assert said == ['3: models.b.proxy: listens on port 5800, as "a" does; they may run at the same time']
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "may_meet"),
+    [
+        ("", "", False),
+        ("exclusive: no", "", True),
+        ("", "exclusive: no", True),
+        ("persistent: yes", "", True),
+        ("", "persistent: yes", True),
+    ],
+)
+def test_ports_clash_across_groups_that_leave_each_other_alone(
+    checked: Check, one: str, other: str, may_meet: bool
+) -> None:
+    models = "models:\n  a: {cmd: 'server ${PORT}'}\n  b: {cmd: server, proxy: 'http://127.0.0.1:5800'}\n"
+    report = checked(f"{models}groups:\n  g: {{members: [a], {one}}}\n  h: {{members: [b], {other}}}\n")
+    assert bool(warnings(report)) == may_meet
+
+
+def test_a_port_beyond_the_last_is_named(checked: Check) -> None:
+    report = checked("startPort: 65535\nmodels:\n  a: {cmd: 'server ${PORT}'}\n  b: {cmd: 'server ${PORT}'}\n")
+    assert [str(problem.message) for problem in report.errors] == [
+        'expected a URL such as http://localhost:8080, got "http://localhost:65536"'
+    ]
+
+
+def test_models_in_no_group_and_in_no_set_are_named_where_there_are_any(checked: Check) -> None:
+    models = "models: {a: {cmd: 'server ${PORT}'}, b: {cmd: 'server ${PORT}'}}\n"
+    assert warnings(checked(models)) == []
+    assert warnings(checked(models + "groups: {g: {members: [a]}}\n")) == [
+        "1: models.b: is in no group; it is in the default one, which swaps and is exclusive"
+    ]
+    assert warnings(checked(models + "matrix: {sets: {s: a}}\n")) == [
+        "1: models.b: is in no set of the matrix, so it runs alone"
+    ]
+
+
+def test_names_that_hide_others_are_named(checked: Check) -> None:
+    report = checked(
+        "models:\n  a: {cmd: 'server ${PORT}', aliases: [a, b]}\n  b: {cmd: 'server ${PORT}'}\n"
+        "peers:\n  p: {proxy: 'http://h', models: [b, m]}\n  q: {proxy: 'http://h', models: [m]}\n"
+    )
+    assert warnings(report) == [
+        "2: models.a.aliases[0]: is the id of this model already",
+        '2: models.a.aliases[1]: "b" is the id of a model, which wins; the alias does nothing',
+        '5: peers.p.models[0]: "b" is a name of our own, so this one is only "p/b"',
+        '5: peers.p.models[1]: other peers have "m" too, so this one is only "p/m"',
+        '6: peers.q.models[0]: other peers have "m" too, so this one is only "q/m"',
+    ]
+
+
+def test_keys_without_effect_are_named(checked: Check) -> None:
+    report = checked(
+        "logRequests: true\nmetricsMaxInMemory: 5\nstore: {path: '%/x.db'}\nmacros: {used: 1, unused: 2}\n"
+        "models:\n  a: {cmd: 'server ${PORT} ${used}', macros: {mine: 3}, tll: 1}\n"
+        "selectors: {s: {strategy: pin, targets: [a], settings: {spillover: 2}}}\n"
+        "routing: {router: {use: matrix, settings: {matrix: {sets: {s: a}}, groups: {g: {members: [a]}}}}}\n"
+    )
+    assert [line.partition(": ")[2] for line in warnings(report)] == [
+        "logRequests: does nothing any more; requests are logged at level info",
+        "metricsMaxInMemory: does nothing beside store.path",
+        "macros.unused: nothing uses this macro",
+        "models.a.macros.mine: nothing uses this macro",
+        'models.a: unknown key "tll" (did you mean "ttl"?)',
+        "selectors.s.settings.spillover: does nothing with the strategy pin",
+        "routing.router.settings.groups: does nothing while routing.router.use is matrix",
+    ]
+
+
+def test_nothing_to_serve_is_worth_a_warning(checked: Check) -> None:
+    assert [problem.message for problem in checked("logLevel: info").warnings] == ["there are no models and no peers"]
+
+
+def test_errors_are_all_told_and_there_is_no_configuration(checked: Check) -> None:
+    report = checked("startPort: 0\nlogLevel: loud\nmodels: {a: {cmd: 'server ${nope}'}}\n")
+    assert report.config is None
+    assert len(report.errors) == 3
+    text = render.text_of(report, show=True)
+    assert text.count("error: ") == 3
+    assert "warning: " in text
+    assert text.endswith("3 errors, 1 warning\n")
+    assert "| startPort: 0\n" in text
+
+
+def test_shown_configuration_is_yaml_with_secrets_masked(checked: Check) -> None:
+    report = checked(
+        "apiKeys: [hush]\nlogRequests: yes\npeers: {p: {proxy: 'https://me:hush@h/x', apiKey: hush, models: [m]}}\n"
+        "models: {a: {cmd: 'server ${PORT}', env: [HF_TOKEN=hush, A=b]}}\n"
+    )
+    text = render.text_of(report, show=True)
+    assert "hush" not in text.replace("apiKeys: [hush]", "").replace(report.warnings[0].text(), "")
+    assert '- "HF_TOKEN=[hidden]"' in text
+    assert '- "A=b"' in text
+    assert '"https://me:[hidden]@h/x"' in text
+    assert text.startswith("# warning: ")
+
+
+def test_command_prints_text_or_json_without_the_last_line_end(checked: Check) -> None:
+    report = checked("models: {a: {cmd: 'server ${PORT}'}}\n")
+    assert render.render(report) == "ok: 1 model"
+    assert json.loads(render.render(report, as_json=True)) == {"ok": True, "errors": [], "warnings": []}
+    assert render.render(report, show=True).startswith("models:\n  a:\n    cmd: server 5800\n")
+
+
+def test_json_holds_places_messages_and_the_configuration(checked: Check) -> None:
+    found = json.loads(render.json_of(checked("models:\n  a: {cmd: 'server ${PORT}', tll: 5}\n"), show=True))
+    assert found["ok"] is True
+    assert found["errors"] == []
+    (warning,) = found["warnings"]
+    assert (warning["line"], warning["column"], warning["path"]) == (2, 30, "models.a")
+    assert found["config"]["models"]["a"]["proxy"] == "http://localhost:5800"
+    refused = json.loads(render.json_of(checked("models: ["), show=True))
+    assert (refused["ok"], refused["config"], len(refused["errors"])) == (False, None, 1)
