@@ -1,0 +1,27 @@
+"""`python -m llamaswap_lib.config.generate`: writes the files that come from the descriptions in `schema.py`.
+
+Owns which file holds what, from the root of the repository. A test compares them with what they ought to hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from . import jsonschema, reference
+
+ROOT = Path(__file__).parents[2]
+FILES: Mapping[str, Callable[[], str]] = {
+    "config-schema.json": jsonschema.text,
+    "docs/configuration.md": reference.text,
+}
+
+
+def write(root: Path) -> None:
+    for name, text in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(ROOT)

@@ -1,0 +1,102 @@
+"""`docs/configuration.md`: every key with its kind, its default and what it means.
+
+Owns the form; all that is said of a key comes from its description in `schema.py`. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .kinds import Anything, Choice, CommaList, Integer, Key, Kind, ListOf, MapOf, Seconds, Section, keys_of
+from .schema import TOP_LEVEL
+
+HEAD = """# Configuration
+
+Generated from `llamaswap_lib/config/schema.py`; do not edit. `llamaswap check -c config.yaml` tells everything that is
+wrong or odd about a file, `--show` prints it with everything resolved.
+
+Unknown keys do no harm; `check` warns of them. Where seconds are expected, a number or a duration such as `90s` or
+`1m30s` may stand. `${name}` is a macro, `${env.NAME}` an environment variable.
+"""
+
+
+WORDS: dict[type, str] = {CommaList: "names, comma separated", Anything: "anything", Section: "see below"}
+
+
+def text() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *_sections()])
+
+
+def _sections() -> Iterator[str]:
+    """One table for the top level, then one for each section, in the order in which they are met."""
+    yield _table("Top level", "", [known for cls in TOP_LEVEL for known in keys_of(cls)])
+    seen: set[type] = set()
+    waiting = [(known.name, known.kind) for cls in TOP_LEVEL for known in keys_of(cls)]
+    while waiting:
+        path, kind = waiting.pop(0)
+        path, section = _inner(path, kind)
+        if section is None or section in seen:
+            continue
+        seen.add(section)
+        keys = list(keys_of(section))
+        yield _table(f"`{path}`", _doc(section), keys)
+        waiting = [(f"{path}.{known.name}", known.kind) for known in keys] + waiting
+
+
+def _inner(path: str, kind: Kind) -> tuple[str, type | None]:
+    """The section inside of lists and mappings, and the path to it."""
+    while isinstance(kind, (ListOf, MapOf)):
+        path += f".<{kind.of}>" if isinstance(kind, MapOf) else "[]"
+        kind = kind.item
+    return path, kind.cls if isinstance(kind, Section) else None
+
+
+def _doc(section: type) -> str:
+    """The first sentence about the section, where it was given one."""
+    doc = section.__doc__ or ""
+    return "" if doc.startswith(f"{section.__name__}(") else doc.strip().split("\n\n")[0]
+
+
+def _table(title: str, doc: str, keys: list[Key]) -> str:
+    rows = "".join(_row(known) for known in keys)
+    intro = f"{doc}\n\n" if doc else ""
+    return f"## {title}\n\n{intro}| key | value | default | meaning |\n|---|---|---|---|\n{rows}"
+
+
+def _row(known: Key) -> str:
+    cells = (f"`{known.name}`", _kind(known.kind), _default(known), known.doc)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _kind(kind: Kind) -> str:
+    if isinstance(kind, Choice):
+        return ", ".join(f"`{word}`" if word else '`""`' for word in kind.words)
+    if isinstance(kind, (ListOf, MapOf)):
+        inner = "" if isinstance(kind.item, Section) else f" of {_kind(kind.item)}"
+        return f"list{inner}" if isinstance(kind, ListOf) else f"{kind.of} -> {_kind(kind.item)}"
+    if isinstance(kind, Seconds):
+        return "duration" if kind.unit else _at_least("seconds", kind.minimum)
+    if isinstance(kind, Integer):
+        return _at_least("integer", kind.minimum)
+    return WORDS.get(type(kind), kind.expected)
+
+
+def _at_least(what: str, minimum: int | None) -> str:
+    return what if minimum is None else f"{what}, at least {minimum}"
+
+
+def _default(known: Key) -> str:
+    value: Any = known.default
+    if known.required:
+        return "required"
+    if value is None or value == () or isinstance(value, dict):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(known.kind, Seconds):
+        return f"{value:g}s" if known.kind.unit else f"{value:g}"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value)
+    return f"`{value}`" if value != "" else '`""`'
