@@ -1,0 +1,52 @@
+"""Waiting for something on behalf of a client, and noticing at once when that client leaves.
+
+For the http thread of that client. A client that half-closes its connection has left, as for other servers. Nothing
+is read: what the client has sent already stays where it is.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+
+from llamaswap_lib.errors import ClientGone
+
+POLL_RDHUP: int = getattr(select, "POLLRDHUP", 0)
+
+
+def has_hung_up(sock: socket.socket) -> bool:
+    """Whether the peer closed its side or reset the connection."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+class HangUpWatch:
+    """Waits for file descriptors in turn, always with an eye on one client."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+        self._client_fd = client.fileno()
+        self._poll = select.poll()
+        self._poll.register(client, POLL_RDHUP or select.POLLIN)
+
+    def wait(self, fd: int, mask: int, timeout: float | None = None) -> bool:
+        """Block until `fd` is ready for one of `mask`, or broken; False when the time is over; raises ClientGone."""
+        poll = self._poll
+        poll.register(fd, mask)
+        try:
+            ready = poll.poll(None if timeout is None else max(0.0, timeout * 1000))
+        finally:
+            poll.unregister(fd)
+        for ready_fd, _ in ready:
+            if ready_fd == self._client_fd:
+                self._check_client()
+        return any(ready_fd == fd for ready_fd, _ in ready)
+
+    def _check_client(self) -> None:
+        if POLL_RDHUP or has_hung_up(self._client):
+            raise ClientGone
+        self._poll.modify(self._client, 0)  # its next request is there already: only a reset will still be noticed

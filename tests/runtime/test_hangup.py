@@ -1,0 +1,129 @@
+"""Noticing at once that a client has left, on real sockets."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from llamaswap_lib.errors import ClientGone
+from llamaswap_lib.runtime.hangup import HangUpWatch, has_hung_up
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def tcp() -> Iterator[Pair]:
+    """Our end and the client's of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def wakeup() -> Iterator[Wakeup]:
+    made = Wakeup()
+    yield made
+    made.close()
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def half_close(sock: socket.socket) -> None:
+    sock.shutdown(socket.SHUT_WR)
+
+
+def test_what_is_waited_for_is_seen_while_the_client_stays(tcp: Pair, wakeup: Wakeup) -> None:
+    watch = HangUpWatch(tcp[0])
+    assert not watch.wait(wakeup.fileno(), select.POLLIN, 0.0)
+    threading.Timer(0.05, wakeup.set).start()
+    assert watch.wait(wakeup.fileno(), select.POLLIN)
+    wakeup.clear()
+    assert not watch.wait(wakeup.fileno(), select.POLLIN, 0.01)  # the same watch, again
+
+
+def test_the_time_is_kept(tcp: Pair, wakeup: Wakeup) -> None:
+    begun = time.monotonic()
+    assert not HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN, 0.1)
+    assert 0.09 < time.monotonic() - begun < 5
+    assert not HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN, -3.0)  # already over
+
+
+@pytest.mark.parametrize("leave", [socket.socket.close, reset, half_close])
+def test_a_client_that_has_left_is_gone(tcp: Pair, wakeup: Wakeup, leave: object) -> None:
+    assert callable(leave)
+    leave(tcp[1])
+    with pytest.raises(ClientGone):
+        HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN)
+
+
+@pytest.mark.parametrize("leave", [socket.socket.close, reset, half_close])
+def test_a_client_that_leaves_meanwhile_is_gone_at_once(tcp: Pair, wakeup: Wakeup, leave: object) -> None:
+    assert callable(leave)
+    left_at: list[float] = []
+
+    def go() -> None:
+        left_at.append(time.monotonic())
+        leave(tcp[1])
+
+    threading.Timer(0.05, go).start()
+    with pytest.raises(ClientGone):
+        HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN)
+    assert time.monotonic() - left_at[0] < 0.5
+
+
+def test_a_client_that_sent_ahead_and_left_is_gone(tcp: Pair, wakeup: Wakeup) -> None:
+    tcp[1].sendall(b"next request")
+    tcp[1].close()
+    with pytest.raises(ClientGone):
+        HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN)
+
+
+def test_what_a_client_sends_ahead_is_left_where_it_is_and_wakes_nobody(tcp: Pair, wakeup: Wakeup) -> None:
+    tcp[1].sendall(b"next request")
+    assert not HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN, 0.05)
+    assert tcp[0].recv(100) == b"next request"
+
+
+def test_both_at_once_count_as_gone(tcp: Pair, wakeup: Wakeup) -> None:
+    wakeup.set()
+    tcp[1].close()
+    with pytest.raises(ClientGone):
+        HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN)
+
+
+def test_a_broken_descriptor_is_ready(tcp: Pair) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        assert HangUpWatch(tcp[0]).wait(ours.fileno(), select.POLLOUT)
+
+
+def test_has_hung_up_looks_without_taking(tcp: Pair) -> None:
+    ours, theirs = tcp
+    assert not has_hung_up(ours)
+    theirs.sendall(b"x")
+    select.select([ours], [], [], 5)
+    assert not has_hung_up(ours)
+    assert ours.recv(1) == b"x"
+    theirs.close()
+    select.select([ours], [], [], 5)
+    assert has_hung_up(ours)
+
+
+def test_has_hung_up_after_a_reset(tcp: Pair) -> None:
+    ours, theirs = tcp
+    reset(theirs)
+    select.select([ours], [], [], 5)
+    assert has_hung_up(ours)
