@@ -1,0 +1,66 @@
+"""JSON text edited in place: where the values of an object's top-level keys stand, so that only they are replaced.
+
+Pure, any thread. Guarantees: the whole text is checked, as `json.loads` would; what is not replaced keeps its order,
+numbers, spacing, escapes and duplicates, because it is never written anew. Of a repeated key the last one counts, as
+for `json.loads`, and all are replaced, so that a receiver that lets the first one count sees the same. Numbers are read
+as floats whatever their length: a value is there to be looked at, the text is what counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+# parse_int: an int of 5,000 digits would be a ValueError of its own, and one of a million digits a minute of work.
+_raw_decode = json.JSONDecoder(parse_int=float).raw_decode
+_skip_blanks = re.compile(r"[ \t\n\r]*").match
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+class NotAnObject(ValueError):
+    """It is JSON, but no object."""
+
+
+class Member(NamedTuple):
+    """One `"key": value` of an object; `start` and `end` are where the value stands in the text."""
+
+    key: str
+    start: int
+    end: int
+
+
+def load_object(text: str) -> dict[str, Any]:
+    """The object that is the whole of `text`; raises JSONDecodeError or NotAnObject."""
+    start = _blanks_end(text, len(_BYTE_ORDER_MARK) if text.startswith(_BYTE_ORDER_MARK) else 0)
+    try:
+        value, end = _raw_decode(text, start)
+    except RecursionError:
+        raise json.JSONDecodeError("Nested too deeply", text, start) from None
+    end = _blanks_end(text, end)
+    if end != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    if not isinstance(value, dict):
+        raise NotAnObject("it is JSON, but not an object")
+    return value
+
+
+def read_members(text: str) -> list[Member]:
+    """The members, in order and with those repeated, of the object in a text that `load_object` takes."""
+    members = []
+    at = _blanks_end(text, text.index("{") + 1)
+    while text[at] != "}":
+        key, at = _raw_decode(text, at)
+        start = _blanks_end(text, _blanks_end(text, at) + 1)
+        _, end = _raw_decode(text, start)
+        members.append(Member(key, start, end))
+        at = _blanks_end(text, end)
+        if text[at] == ",":
+            at = _blanks_end(text, at + 1)
+    return members
+
+
+def _blanks_end(text: str, at: int) -> int:
+    blanks = _skip_blanks(text, at)
+    assert blanks is not None
+    return blanks.end()

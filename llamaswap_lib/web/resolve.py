@@ -1,0 +1,214 @@
+"""Which model a request names, where it names it, and how another name is put in its place.
+
+Pure, any thread. A name is looked for in the JSON body, in the form, in the query or in the path, as `routes.py` says.
+Guarantees: whatever is not the name stays byte for byte; all places that name the model are replaced together, so
+that no receiver can read another name than we did; a form of any size passes in bounded memory. Every failure is a
+BadRequest or a NotFound that a client can read. Never looks at a body under /upstream.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+from urllib.parse import quote, unquote
+
+from llamaswap_lib.errors import BadRequest, NotFound
+from llamaswap_lib.web.forms import BadForm, FormScanner, Value, find_pairs, parse_parameters
+from llamaswap_lib.web.jsontext import NotAnObject, load_object, read_members
+
+FIELD = "model"
+MAX_URLENCODED_BYTES = 10 << 20
+_MAX_SHOWN = 100
+
+Lookup = Callable[[str], "str | None"]
+
+
+class Body(Protocol):
+    """What is asked of a request's body."""
+
+    size_bytes: int
+
+    def read(self) -> bytes: ...
+
+    def pieces(self) -> Iterator[bytes]: ...
+
+
+class Edit(NamedTuple):
+    """`new` in the place of the bytes from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+    new: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The model that a request names, as the client wrote it, and the places in the body that say so."""
+
+    name: str
+    form_places: tuple[tuple[int, int], ...] = ()
+    json_text: str = ""  # searched only when there is something to replace: the hot path needs no places
+
+    def edits(self, name: str) -> tuple[Edit, ...]:
+        """What makes the body name `name`; in order, none overlaps another."""
+        if self.json_text:
+            new, places = json.dumps(name).encode(), _places_in_json(self.json_text)
+        else:
+            new, places = name.encode(), self.form_places
+        return tuple(Edit(start, end, new) for start, end in places)
+
+
+# -- the model of a model route --
+
+
+def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
+    """The model that a request to a model route names; `query` may begin with its question mark.
+
+    Raises BadRequest for a body that is not what `content_type` says, NotFound where no model is named.
+    """
+    if method in ("GET", "HEAD"):
+        return _first_of(_query_values(query))
+    if "application/json" in content_type.lower():
+        return _find_in_json(body.read())
+    kind, parameters = parse_parameters(content_type)
+    if kind == "multipart/form-data":
+        values = _scan_form(parameters.get("boundary", ""), body)
+        places = tuple((value.start, value.end) for value in values)
+        return Named(_first_of(_query_values(query) + values).name, places)
+    if kind == "application/x-www-form-urlencoded":
+        if body.size_bytes > MAX_URLENCODED_BYTES:
+            raise BadRequest(f"an urlencoded body may have {MAX_URLENCODED_BYTES} bytes at most")
+        # No places: such a body goes on as it came. Existing upstreams get it so, and llama.cpp does not read it.
+        return _first_of(find_pairs(body.read(), FIELD) + _query_values(query))
+    return _first_of(_query_values(query))
+
+
+def rename_in_query(query: str, name: str) -> str:
+    """`query` with `name` as the model; the rest as it was."""
+    mark = "?" if query.startswith("?") else ""
+    edits = [Edit(value.start, value.end, quote(name, safe="").encode()) for value in _query_values(query)]
+    return mark + b"".join(splice([query[len(mark) :].encode("latin-1")], edits)).decode("latin-1")
+
+
+def _query_values(query: str) -> list[Value]:
+    return find_pairs(query.removeprefix("?").encode("latin-1"), FIELD)
+
+
+def _first_of(values: list[Value]) -> Named:
+    if not values or not values[0].text:
+        raise _no_model()
+    return Named(values[0].text)
+
+
+def _no_model() -> NotFound:
+    return NotFound("no model id could be identified")
+
+
+def _find_in_json(data: bytes) -> Named:
+    text = data.decode("utf-8", "surrogateescape")  # what is no UTF-8 goes on as it came
+    if not text.strip(" \t\r\n"):
+        raise _no_model()
+    try:
+        name = load_object(text).get(FIELD)
+    except json.JSONDecodeError as broken:
+        raise BadRequest(f"the body is not JSON: {broken}") from None
+    except NotAnObject:
+        raise BadRequest("the body is JSON, but not an object") from None
+    if name is None or name == "":
+        raise _no_model()
+    if not isinstance(name, str):
+        raise BadRequest("'model' must be a string")
+    return Named(name, json_text=text)
+
+
+def _places_in_json(text: str) -> tuple[tuple[int, int], ...]:
+    """Where the values of every top-level `model` stand, in bytes."""
+    found = [member for member in read_members(text) if member.key == FIELD]
+    if text.isascii():  # then characters and bytes are counted alike
+        return tuple((member.start, member.end) for member in found)
+    return tuple((_byte_length(text[: member.start]), _byte_length(text[: member.end])) for member in found)
+
+
+def _byte_length(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
+def _scan_form(boundary: str, body: Body) -> list[Value]:
+    if not boundary:
+        raise BadRequest("the Content-Type of the form has no boundary")
+    scanner = FormScanner(boundary, FIELD)
+    try:
+        for piece in body.pieces():
+            scanner.feed(piece)
+        return scanner.finish()
+    except BadForm as bad:
+        raise BadRequest(f"the body is not a form: {bad}") from None
+
+
+# -- the model of /upstream/{model}/{path} --
+
+
+class UpstreamPath(NamedTuple):
+    """What follows /upstream/: the model, its name as written, and the path for it; '' asks for the slash first."""
+
+    model: str
+    name: str
+    path: str
+
+
+def find_upstream(rest: str, lookup: Lookup, names: Collection[str]) -> UpstreamPath:
+    """The model of `rest`, the raw path behind /upstream/: of all names that it begins with, the longest.
+
+    A name ends at a raw slash or at the end; it may hold slashes itself, raw or encoded. Raises NotFound.
+    """
+    # No name has more slashes than this; without the bound a path of 30,000 slashes would be worth 30,000 look-ups.
+    most = 1 + max((name.count("/") for name in names), default=0)
+    segments = rest.split("/")
+    for count in range(min(most, len(segments)), 0, -1):
+        raw = "/".join(segments[:count])
+        name = unquote(raw)
+        model = lookup(name)
+        if model is not None:
+            return UpstreamPath(model, name, rest[len(raw) :])
+    raise unknown_model(unquote(segments[0]), names)
+
+
+def unknown_model(name: str, names: Collection[str]) -> NotFound:
+    """The error for a name that is configured nowhere, with the nearest of `names`."""
+    shown = repr(name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "…")  # repr: nothing unprintable goes out
+    nearest = difflib.get_close_matches(name, names, 3, 0.5) if len(name) <= _MAX_SHOWN else []
+    offer = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+    return NotFound(f"model not found: {shown}{offer}")
+
+
+# -- putting it into effect --
+
+
+def splice(pieces: Iterable[bytes], edits: Iterable[Edit]) -> Iterator[bytes]:
+    """The body that comes in `pieces`, with `edits` (in order, none overlapping) carried out on the way."""
+    handled = 0  # how far the unedited body is sent on or replaced
+    offset = 0  # of the piece's first byte
+    waiting = iter(edits)
+    edit = next(waiting, None)
+    for piece in pieces:
+        end = offset + len(piece)
+        while edit is not None and edit.start < end:
+            yield piece[handled - offset : edit.start - offset]
+            yield edit.new
+            handled = edit.end
+            edit = next(waiting, None)
+        if handled < end:
+            yield piece[handled - offset :]
+            handled = end
+        offset = end
+    while edit is not None:  # it stands behind the last byte
+        yield edit.new
+        edit = next(waiting, None)
+
+
+def grown_by(edits: Iterable[Edit]) -> int:
+    """How many bytes longer `edits` make a body."""
+    return sum(len(edit.new) - (edit.end - edit.start) for edit in edits)

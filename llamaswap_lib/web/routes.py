@@ -1,0 +1,189 @@
+"""Which endpoint a request is for: (method, path) -> `Route`, from one table.
+
+Pure, any thread. Paths are matched as sent: an endpoint's own path is never percent-decoded, a trailing slash makes
+another path. Only names that a path carries (`Route.argument`) are decoded, once. What goes on to an upstream
+(`Route.upstream_path`) keeps its encoding byte for byte. HEAD works wherever GET does; OPTIONS is answered the same
+for every path. Knows no model, no key, no configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import NamedTuple
+from urllib.parse import unquote
+
+
+class Endpoint(Enum):
+    """Who answers."""
+
+    MODEL = auto()  # relayed to the model that the body (POST) or the query (GET) names
+    UPSTREAM = auto()  # relayed to the model that the path names; `upstream_path` is what follows /upstream/
+    COMFYUI = auto()  # relayed to the model comfyui_auto
+    PREFLIGHT = auto()
+    REDIRECT = auto()  # to `argument` with `status`
+    NOT_FOUND = auto()
+    METHOD_NOT_ALLOWED = auto()  # `allow` says which are
+    HEALTH = auto()
+    UI = auto()  # `argument` is the path below /ui/
+    FAVICON = auto()
+    MODEL_LIST = auto()
+    RUNNING = auto()
+    UNLOAD_EVERY = auto()  # GET /unload: text
+    UNLOAD_ALL = auto()  # POST /api/models/unload: JSON
+    UNLOAD_ONE = auto()  # `argument` is the model
+    LOAD_ONE = auto()  # `argument` is the model
+    QUEUE = auto()
+    PROFILES = auto()
+    ACTIVE_PROFILE = auto()
+    VERSION = auto()
+    ACTIVITY = auto()
+    ACTIVITY_STATS = auto()
+    CAPTURE = auto()  # `argument` is the id
+    CANCEL = auto()  # `argument` is the id
+    PERFORMANCE = auto()
+    HARDWARE = auto()
+    METRICS = auto()
+    EVENTS = auto()
+    LOGS = auto()
+    LOG_STREAM = auto()
+    LOG_STREAM_OF = auto()  # `argument` is proxy, upstream or a model
+
+
+class Route(NamedTuple):
+    endpoint: Endpoint
+    argument: str = ""
+    upstream_path: str = ""
+    status: int = 0
+    allow: str = ""
+
+
+class Target(NamedTuple):
+    """A request's target: `path` as sent, `query` with its question mark, or ''."""
+
+    path: str
+    query: str
+
+
+COMFYUI_MODEL = "comfyui_auto"
+
+_MODEL_POSTS = """
+/v1/chat/completions /v1/responses /v1/completions /v1/messages /v1/messages/count_tokens /v1/embeddings
+/reranking /rerank /v1/rerank /v1/reranking /infill /completion
+/v1/audio/speech /v1/audio/voices /v1/audio/transcriptions /v1/images/generations /v1/images/edits
+/sdapi/v1/txt2img /sdapi/v1/img2img /audioapi/v1/tasks/run
+/v/chat/completions /v/responses /v/completions /v/messages /v/messages/count_tokens /v/embeddings /v/rerank
+/v/reranking
+"""
+_MODEL_GETS = "/v1/audio/voices /sdapi/v1/loras /props"
+_NOT_SENT_ON = ("/audioapi/", "/v/")
+
+_OWN = {
+    ("GET", "/"): Route(Endpoint.REDIRECT, "/ui", status=302),
+    ("GET", "/ui"): Route(Endpoint.REDIRECT, "/ui/", status=301),
+    ("GET", "/upstream"): Route(Endpoint.REDIRECT, "/ui/models", status=302),
+    ("GET", "/health"): Route(Endpoint.HEALTH),
+    ("GET", "/wol-health"): Route(Endpoint.HEALTH),
+    ("GET", "/favicon.ico"): Route(Endpoint.FAVICON),
+    ("GET", "/v1/models"): Route(Endpoint.MODEL_LIST),
+    ("GET", "/models"): Route(Endpoint.MODEL_LIST),
+    ("GET", "/running"): Route(Endpoint.RUNNING),
+    ("GET", "/unload"): Route(Endpoint.UNLOAD_EVERY),
+    ("POST", "/api/models/unload"): Route(Endpoint.UNLOAD_ALL),
+    ("GET", "/api/queue"): Route(Endpoint.QUEUE),
+    ("GET", "/api/profiles"): Route(Endpoint.PROFILES),
+    ("PUT", "/api/profiles/active"): Route(Endpoint.ACTIVE_PROFILE),
+    ("GET", "/api/version"): Route(Endpoint.VERSION),
+    ("GET", "/api/metrics/activity"): Route(Endpoint.ACTIVITY),
+    ("GET", "/api/metrics/stats"): Route(Endpoint.ACTIVITY_STATS),
+    ("GET", "/api/performance"): Route(Endpoint.PERFORMANCE),
+    ("GET", "/api/hardware"): Route(Endpoint.HARDWARE),
+    ("GET", "/metrics"): Route(Endpoint.METRICS),
+    ("GET", "/api/events"): Route(Endpoint.EVENTS),
+    ("GET", "/logs"): Route(Endpoint.LOGS),
+    ("GET", "/logs/stream"): Route(Endpoint.LOG_STREAM),
+}
+
+# method, what stands before the argument, what stands behind it, whether the argument may hold a raw slash
+_WITH_ARGUMENT = (
+    ("GET", "/logs/stream/", "", True, Endpoint.LOG_STREAM_OF),
+    ("GET", "/ui/", "", True, Endpoint.UI),
+    ("POST", "/api/models/unload/", "", True, Endpoint.UNLOAD_ONE),
+    ("POST", "/api/models/load/", "", True, Endpoint.LOAD_ONE),
+    ("GET", "/api/captures/", "", False, Endpoint.CAPTURE),
+    ("POST", "/api/inflight/", "/cancel", False, Endpoint.CANCEL),
+)
+
+NOT_FOUND = Route(Endpoint.NOT_FOUND)
+PREFLIGHT = Route(Endpoint.PREFLIGHT)
+
+
+def split_target(target: str) -> Target:
+    """The path and the query of a request's target, both as sent; a URL's scheme and host are left out."""
+    path, mark, query = target.partition("?")
+    if path[0] != "/" and path != "*":
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    return Target(path, mark + query)
+
+
+def find_route(method: str, path: str) -> Route:
+    """The route of a request; `path` without its query."""
+    if method == "OPTIONS":
+        return PREFLIGHT
+    methods = _TABLE.get(path)
+    if methods is None:
+        return _find_below(method, path)
+    return methods.get(method) or _not_allowed(methods)
+
+
+def _find_below(method: str, path: str) -> Route:
+    """Routes that are known by how their path begins."""
+    if path.startswith("/upstream/"):
+        return Route(Endpoint.UPSTREAM, upstream_path=path[len("/upstream/") :])
+    if path.startswith("/comfyui/"):
+        return Route(Endpoint.COMFYUI, COMFYUI_MODEL, path[len("/comfyui") :])
+    if path == "/comfyui":
+        return Route(Endpoint.REDIRECT, "/comfyui/", status=slash_redirect_status(method))
+    for wanted, before, behind, may_hold_slash, endpoint in _WITH_ARGUMENT:
+        if not (path.startswith(before) and path.endswith(behind)):
+            continue
+        argument = path[len(before) : len(path) - len(behind)]
+        if not may_hold_slash and (not argument or "/" in argument):
+            continue
+        methods = _with_head({wanted: Route(endpoint, unquote(argument))})
+        return methods.get(method) or _not_allowed(methods)
+    return NOT_FOUND
+
+
+def slash_redirect_status(method: str) -> int:
+    """A redirect that adds a slash: one that lets the client repeat its method and body where there is one."""
+    return 301 if method in ("GET", "HEAD") else 308
+
+
+def _not_allowed(methods: Mapping[str, Route]) -> Route:
+    return Route(Endpoint.METHOD_NOT_ALLOWED, allow=", ".join(sorted(methods)))
+
+
+def _with_head(methods: dict[str, Route]) -> dict[str, Route]:
+    return {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
+
+
+def _sent_on(path: str) -> str:
+    """A model route's path as its upstream knows it."""
+    for prefix in _NOT_SENT_ON:
+        if path.startswith(prefix):
+            return path[len(prefix) - 1 :]
+    return path
+
+
+def _make_table() -> dict[str, dict[str, Route]]:
+    table: dict[str, dict[str, Route]] = {}
+    for method, paths in (("POST", _MODEL_POSTS), ("GET", _MODEL_GETS)):
+        for path in paths.split():
+            table.setdefault(path, {})[method] = Route(Endpoint.MODEL, upstream_path=_sent_on(path))
+    for (method, path), route in _OWN.items():
+        table.setdefault(path, {})[method] = route
+    return {path: _with_head(methods) for path, methods in table.items()}
+
+
+_TABLE = _make_table()
