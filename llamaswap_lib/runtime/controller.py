@@ -1,0 +1,300 @@
+"""The one thread that decides: it drains a queue of events, asks the scheduler, and carries the effects out.
+
+Owns the queue, the thread `controller`, the gates and the processes of all runs. Any thread may take a lease, unload,
+and read `runs()`. It guarantees what the scheduler guarantees, and that whoever waits is answered exactly once. The
+controller thread never blocks: it starts and signals processes, it does not wait for them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from socket import socket
+
+from llamaswap_lib.core import events
+from llamaswap_lib.core.effects import (
+    Admit,
+    DropRun,
+    Effect,
+    KillProcess,
+    OpenGate,
+    Question,
+    Refuse,
+    Report,
+    ShutGate,
+    ShutGates,
+    ShutIfIdle,
+    StartProcess,
+    StopProcess,
+    Unloaded,
+)
+from llamaswap_lib.core.gate import Gate, shut_all, shut_if_idle
+from llamaswap_lib.core.scheduler import Scheduler
+from llamaswap_lib.core.snapshot import RunView, Snapshot
+from llamaswap_lib.runtime.gates import new_gate
+from llamaswap_lib.runtime.launch import Launcher, ProcessHandle
+from llamaswap_lib.runtime.lease import Lease, Places, Upstream, Waiter
+from llamaswap_lib.runtime.logs import Logger
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What exists of one run."""
+
+    gate: Gate
+    process: ProcessHandle
+    upstream: Upstream
+
+
+class _KillAll:
+    """A command: end every process at once."""
+
+
+class _Stop:
+    """A command: the thread ends."""
+
+
+Listener = Callable[[tuple[RunView, ...]], None]
+_Command = events.Event | _KillAll | _Stop | threading.Event
+
+
+class Controller:
+    """Leases on models, and the thread behind them."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        launch: Launcher,
+        *,
+        limits: Mapping[str, int],
+        log: Logger,
+        last_words: Callable[[str], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`limits`: places of each model, 0 for no limit. `last_words`: the end of a model's log, for its errors."""
+        self._scheduler = scheduler
+        self._launch = launch
+        self._log = log
+        self._last_words = last_words
+        self._clock = clock
+        self._places = Places(limits)
+        self._queue: queue.Queue[_Command] = queue.Queue()
+        self._tickets = itertools.count(1)
+        self._waiters: dict[int, Waiter] = {}
+        self._overdue: list[Waiter] = []  # nobody waits for their answers any more
+        self._entries: dict[int, _Entry] = {}
+        self._current: dict[str, _Entry] = {}
+        self._runs: tuple[RunView, ...] = ()
+        self._snapshot = Snapshot((), ())
+        self._listeners: list[Listener] = []
+        self._thread = threading.Thread(target=self._work, name="controller", daemon=True)
+
+    # -- any thread --
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; whatever it was told before is done first. Processes are left as they are."""
+        self._queue.put(_Stop())
+        self._thread.join()
+        for waiter in self._overdue:
+            waiter.close()
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` on the controller thread at every change of what runs. Before `start`; it must be quick."""
+        self._listeners.append(listener)
+
+    def lease(self, model: str, client: socket | None) -> Lease:
+        """A place inside a ready run of `model`, for a `with` block; `client` is watched for hanging up meanwhile."""
+        return Lease(self, self._places, model, client)
+
+    def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
+        """The fast path: go in at once if the model's gate is open."""
+        entry = self._current.get(model)
+        return (entry.gate, entry.upstream) if entry is not None and entry.gate.enter(token) else None
+
+    def queue_up(self, model: str, token: object) -> Waiter:
+        """The slow path: wait for admission; the waiter is answered once, whatever happens."""
+        waiter = self._new_waiter(token)
+        self._queue.put(events.RequestArrived(waiter.ticket, model))
+        return waiter
+
+    def last_words(self, model: str) -> str:
+        """The end of the model's log, for the error of a load that failed."""
+        return self._last_words(model)
+
+    def abandon(self, waiter: Waiter) -> None:
+        """Its client left. The waiter is answered all the same."""
+        self._queue.put(events.RequestAbandoned(waiter.ticket))
+
+    def unload(self, models: Sequence[str] | None, client: socket | None) -> None:
+        """Block until the runs of `models` (ids; None: all) have exited; raises ClientGone."""
+        with self._new_waiter(None) as waiter:
+            self._queue.put(events.UnloadRequested(waiter.ticket, None if models is None else tuple(models)))
+            waiter.wait(client, self.abandon)
+
+    def shut_down(self, grace: float, timeout: float) -> bool:
+        """Refuse who waits, give requests inside `grace` seconds, stop everything; False if `timeout` was too short."""
+        waiter = self._new_waiter(None)
+        self._queue.put(events.ShutdownRequested(waiter.ticket, grace))
+        is_over = waiter.wait_for(timeout)
+        if is_over:
+            waiter.close()
+        else:
+            self._overdue.append(waiter)  # its answer may still come
+        return is_over
+
+    def kill_all(self) -> None:
+        """End every process at once; returns when the signals are sent."""
+        self._queue.put(_KillAll())
+        self.settle()
+
+    def settle(self) -> None:
+        """Return when everything that was told the controller before this call is done."""
+        marker = threading.Event()
+        self._queue.put(marker)
+        marker.wait()
+
+    def runs(self) -> tuple[RunView, ...]:
+        """What runs, sorted by model, as of the last change. No lock, no wait."""
+        return self._runs
+
+    def snapshot(self) -> Snapshot:
+        """What runs and who waits for what, now; waits for the controller thread to come by."""
+        self.settle()
+        return self._snapshot
+
+    def is_ready(self, model: str) -> bool:
+        return any(run.model == model and run.state == "ready" for run in self._runs)
+
+    def count_inside(self, model: str) -> int:
+        """How many requests the run of `model` serves now."""
+        entry = self._current.get(model)
+        return 0 if entry is None else len(entry.gate)
+
+    def _post(self, event: events.Event) -> None:
+        self._queue.put(event)
+
+    def _new_waiter(self, token: object) -> Waiter:
+        waiter = Waiter(next(self._tickets), token)
+        self._waiters[waiter.ticket] = waiter
+        return waiter
+
+    # -- controller thread only --
+
+    def _work(self) -> None:
+        while True:
+            command = self._next()
+            if isinstance(command, _Stop):
+                return
+            try:
+                self._obey(command)
+            except Exception:  # noqa: BLE001 - the top of the thread: a decision that failed must not end all others
+                self._log.error(f"controller: {command!r} failed in {self._scheduler!r}\n{traceback.format_exc()}")
+
+    def _next(self) -> _Command:
+        deadline = self._scheduler.next_deadline()
+        try:
+            return self._queue.get(timeout=None if deadline is None else max(0.0, deadline - self._clock()))
+        except queue.Empty:
+            return events.TimePassed()
+
+    def _obey(self, command: _Command) -> None:
+        if isinstance(command, threading.Event):
+            self._snapshot = self._scheduler.snapshot()
+            command.set()
+        elif isinstance(command, _KillAll):
+            for entry in self._entries.values():
+                entry.process.kill()
+        elif not isinstance(command, _Stop):
+            event: events.Event | None = command
+            while event is not None:
+                effects = self._scheduler.handle(event, self._clock())
+                self._publish()  # before anybody is woken: whoever was answered finds `runs()` up to date
+                event = self._carry_out(effects)
+
+    def _carry_out(self, effects: list[Effect]) -> events.GatesAnswered | None:
+        """Do it in order; the answer to the question at the end, if there is one, is the next event."""
+        for effect in effects:
+            if isinstance(effect, ShutIfIdle | ShutGates):
+                return self._ask(effect)
+            self._do(effect)
+        return None
+
+    def _ask(self, question: Question) -> events.GatesAnswered:
+        gates = [self._entries[run_id].gate for run_id in question.run_ids]
+        if isinstance(question, ShutIfIdle):
+            done, answer = shut_if_idle(gates, question.idle_for, self._clock())
+        else:
+            done, answer = True, shut_all(gates)
+        return events.GatesAnswered(question, done, answer)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Admit(ticket, run_id):
+                entry, waiter = self._entries[run_id], self._waiters.pop(ticket)
+                entry.gate.admit(waiter.token)
+                waiter.admit(entry.gate, entry.upstream)
+            case Refuse(ticket, fault, message):
+                self._waiters.pop(ticket).refuse(fault, message)
+            case Unloaded(ticket):
+                self._waiters.pop(ticket).release()
+            case StartProcess(run_id, model):
+                self._start(run_id, model)
+            case StopProcess(run_id, reason):
+                entry = self._entries[run_id]
+                self._log.info(f"{entry.upstream.model}: stopping, {reason}")
+                entry.process.stop()
+            case KillProcess(run_id):
+                entry = self._entries[run_id]
+                self._log.warn(f"{entry.upstream.model}: did not stop in time, killing it")
+                entry.process.kill()
+            case OpenGate(run_id):
+                self._entries[run_id].gate.shut = False
+            case ShutGate(run_id):
+                self._entries[run_id].gate.shut = True
+            case DropRun(run_id):
+                self._drop(run_id)
+            case Report(level, message):
+                {"info": self._log.info, "warn": self._log.warn, "error": self._log.error}[level](message)
+
+    def _start(self, run_id: int, model: str) -> None:
+        self._log.info(f"{model}: starting")
+        process, upstream = self._launch(run_id, model, self._post)
+        entry = _Entry(new_gate(run_id, self._post, self._clock), process, upstream)
+        self._entries[run_id] = self._current[model] = entry
+        process.start()
+
+    def _drop(self, run_id: int) -> None:
+        """The gate stays shut for ever: whoever still finds it goes the slow way, whoever is inside may leave."""
+        entry = self._entries.pop(run_id)
+        entry.gate.shut = True
+        del self._current[entry.upstream.model]
+
+    def _publish(self) -> None:
+        runs = self._scheduler.runs()
+        if runs == self._runs:
+            return
+        known = {run.run_id: run for run in self._runs}
+        for run in runs:
+            before = known.get(run.run_id)
+            if run.ready_at is not None and before is not None and before.ready_at is None:
+                self._log.info(f"{run.model}: ready after {run.ready_at - run.started_at:.2f} s")
+        self._runs = runs
+        for listener in self._listeners:
+            self._tell(listener)
+
+    def _tell(self, listener: Listener) -> None:
+        try:
+            listener(self._runs)
+        except Exception:  # noqa: BLE001 - the effects behind it are still to be carried out: somebody waits for them
+            self._log.error(f"controller: a listener failed\n{traceback.format_exc()}")
+
+
+__all__ = ["Controller", "Launcher", "Lease", "ProcessHandle", "RunView", "Upstream"]

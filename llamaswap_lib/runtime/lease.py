@@ -1,0 +1,188 @@
+"""A place inside a run: how an http thread gets one, waits for it, and gives it back.
+
+`Lease` is a `with` block and the only way in: whatever is taken is given back on the one path out of it. `Waiter` is
+one thread's wait for the controller. `Places` counts requests of models with a `concurrencyLimit`, waiting ones
+included. All of it runs on the thread that asks, but `Waiter`'s answers, which the controller thread gives.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from socket import socket
+from types import TracebackType
+from typing import Protocol
+
+from llamaswap_lib.core.effects import Fault
+from llamaswap_lib.core.gate import Gate
+from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, NotFound, ServiceUnavailable
+from llamaswap_lib.runtime.hangup import HangUpWatch
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+_ERRORS: dict[Fault, type[HttpError]] = {
+    Fault.UNKNOWN_MODEL: NotFound,
+    Fault.LOAD_FAILED: BadGateway,
+    Fault.SHUTTING_DOWN: ServiceUnavailable,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where a run listens; `proxy` is a URL whose path and query are joined in front of those of a request."""
+
+    run_id: int
+    model: str
+    proxy: str
+
+
+class Waiter:
+    """One thread's wait for one answer of the controller; close it once answered, or leave it with `with`."""
+
+    __slots__ = ("_gate", "_refusal", "_upstream", "_wakeup", "ticket", "token")
+
+    def __init__(self, ticket: int, token: object) -> None:
+        self.ticket = ticket
+        self.token = token
+        self._wakeup = Wakeup()
+        self._gate: Gate | None = None
+        self._upstream: Upstream | None = None
+        self._refusal: tuple[Fault, str] | None = None
+
+    def __enter__(self) -> Waiter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._wakeup.close()
+
+    # -- the waiting thread only --
+
+    def wait(self, client: socket | None, abandon: Callable[[Waiter], None]) -> None:
+        """Block until answered. If `client` leaves, `abandon` is called, the answer awaited, and ClientGone raised."""
+        try:
+            if client is not None:
+                HangUpWatch(client).wait(self._wakeup.fileno(), select.POLLIN)
+        except ClientGone:
+            abandon(self)
+            self.wait_for(None)
+            raise
+        self.wait_for(None)
+
+    def wait_for(self, timeout: float | None) -> bool:
+        """Block until answered, or for `timeout` seconds; whether it was. Close it only when it was.
+
+        It is the wakeup that counts, not a flag beside it: a waiter that saw the flag first would close the descriptor
+        that the controller is about to write to.
+        """
+        poll = select.poll()
+        poll.register(self._wakeup.fileno(), select.POLLIN)
+        return bool(poll.poll(None if timeout is None else timeout * 1000))
+
+    def admission(self) -> tuple[Gate, Upstream] | None:
+        """Where the token is inside now, if it was admitted."""
+        return None if self._gate is None or self._upstream is None else (self._gate, self._upstream)
+
+    def error(self, last_words: Callable[[], str]) -> Exception:
+        """The error of a refusal; a failed load tells what the process said last."""
+        assert self._refusal is not None, "answered, not admitted, not refused"
+        fault, message = self._refusal
+        if fault is Fault.ABANDONED:
+            return ClientGone()
+        words = last_words() if fault is Fault.LOAD_FAILED else ""
+        return _ERRORS[fault](f"{message}\n{words}" if words else message)
+
+    # -- controller thread only --
+
+    def admit(self, gate: Gate, upstream: Upstream) -> None:
+        self._gate, self._upstream = gate, upstream
+        self.release()
+
+    def refuse(self, fault: Fault, message: str) -> None:
+        self._refusal = fault, message
+        self.release()
+
+    def release(self) -> None:
+        self._wakeup.set()
+
+
+class Places:
+    """Requests in each model that has a limit, from the moment they ask until they are through."""
+
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        """`limits`: model -> places, 0 or less for no limit."""
+        self._limits = {model: limit for model, limit in limits.items() if limit > 0}
+        self._taken = dict.fromkeys(self._limits, 0)
+        self._lock = threading.Lock()  # protects the counts
+
+    def take(self, model: str) -> None:
+        """Raises ConcurrencyLimit when every place is taken."""
+        if model not in self._limits:
+            return
+        with self._lock:
+            if self._taken[model] >= self._limits[model]:
+                raise ConcurrencyLimit
+            self._taken[model] += 1
+
+    def give_back(self, model: str) -> None:
+        if model in self._limits:
+            with self._lock:
+                self._taken[model] -= 1
+
+
+class _Door(Protocol):
+    """What a lease needs of the controller."""
+
+    def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None: ...
+    def queue_up(self, model: str, token: object) -> Waiter: ...
+    def abandon(self, waiter: Waiter) -> None: ...
+    def last_words(self, model: str) -> str: ...
+
+
+class Lease:
+    """`with controller.lease(model, client) as upstream:` - inside the block the run is not stopped by a swap.
+
+    Entering blocks until the model is ready. It raises ConcurrencyLimit, NotFound, BadGateway (the load failed),
+    ServiceUnavailable (the server is ending) or ClientGone.
+    """
+
+    __slots__ = ("_client", "_door", "_gate", "_model", "_places")
+
+    def __init__(self, door: _Door, places: Places, model: str, client: socket | None) -> None:
+        self._door = door
+        self._places = places
+        self._model = model
+        self._client = client
+        self._gate: Gate | None = None
+
+    def __enter__(self) -> Upstream:
+        self._places.take(self._model)
+        try:
+            self._gate, upstream = self._door.enter(self._model, self) or self._wait()
+        except BaseException:
+            self._places.give_back(self._model)
+            raise
+        return upstream
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._gate is not None, "left before it was entered"
+        self._gate.leave(self)
+        self._places.give_back(self._model)
+
+    def _wait(self) -> tuple[Gate, Upstream]:
+        with self._door.queue_up(self._model, self) as waiter:
+            try:
+                waiter.wait(self._client, self._door.abandon)
+            except ClientGone:
+                if inside := waiter.admission():  # admitted while the news of the hang-up was on its way
+                    inside[0].leave(self)
+                raise
+            inside = waiter.admission()
+            if inside is None:
+                raise waiter.error(lambda: self._door.last_words(self._model))
+            return inside

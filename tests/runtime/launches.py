@@ -1,0 +1,188 @@
+"""A controller with processes that become ready and exit when the test says so, and clients that are real sockets."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from types import TracebackType
+
+from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessExited, ProcessReady
+from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
+from llamaswap_lib.core.snapshot import RunView
+from llamaswap_lib.runtime.controller import Controller
+from llamaswap_lib.runtime.lease import Upstream
+from llamaswap_lib.runtime.logs import Logger
+
+PATIENCE = 10.0
+
+
+def one_at_a_time(target: str, running: Collection[str]) -> list[str]:
+    """The policy of models that all clash."""
+    return [model for model in running if model != target]
+
+
+def side_by_side(target: str, running: Collection[str]) -> list[str]:
+    """The policy of models that do not clash."""
+    del target, running
+    return []
+
+
+class FakeProcess:
+    """What the controller starts: it does nothing by itself, but for those that are told to obey."""
+
+    def __init__(self, run_id: int, model: str, post: Callable[[Event], None], *, obeys: bool) -> None:
+        self.run_id = run_id
+        self.model = model
+        self.orders: list[str] = []
+        self._ordered = threading.Condition()
+        self._post = post
+        self._obeys = obeys
+
+    # -- the test's side --
+
+    def become_ready(self) -> None:
+        self._post(ProcessReady(self.run_id))
+
+    def exit(self, detail: str = "exited with code 0") -> None:
+        self._post(ProcessExited(self.run_id, detail))
+
+    def time_out(self, detail: str = "not ready after 15 s") -> None:
+        self._post(LoadTimedOut(self.run_id, detail))
+
+    def await_order(self, order: str) -> None:
+        with self._ordered:
+            assert self._ordered.wait_for(lambda: order in self.orders, PATIENCE), f"{order} not in {self.orders}"
+
+    # -- controller thread --
+
+    def start(self) -> None:
+        self._order("start")
+        if self._obeys:
+            self.become_ready()
+
+    def stop(self) -> None:
+        self._order("stop")
+        if self._obeys:
+            self.exit()
+
+    def kill(self) -> None:
+        self._order("kill")
+        if self._obeys:
+            self.exit("killed by SIGKILL")
+
+    def _order(self, order: str) -> None:
+        with self._ordered:
+            self.orders.append(order)
+            self._ordered.notify_all()
+
+
+class Stage:
+    """A running controller, and the processes it has started so far."""
+
+    def __init__(
+        self,
+        *models: str,
+        evict: Evict = one_at_a_time,
+        max_wait: float = 0.0,
+        ttl: float = 0.0,
+        unload_timeout: float = PATIENCE,
+        limits: Mapping[str, int] | None = None,
+        obeys: bool = True,
+    ) -> None:
+        """`obeys`: processes become ready and exit as soon as they are told to."""
+        self.lines: list[str] = []
+        self.processes: list[FakeProcess] = []
+        self.published: list[tuple[RunView, ...]] = []
+        self._started: queue.SimpleQueue[FakeProcess] = queue.SimpleQueue()
+        self._obeys = obeys
+        specs = {model: ModelSpec(ttl=ttl, unload_timeout=unload_timeout) for model in models}
+        self.controller = Controller(
+            Scheduler(specs, evict, max_wait),
+            self._launch,
+            limits=limits or {},
+            log=Logger(lambda line: self.lines.append(line.decode()), level="debug"),
+            last_words=lambda model: f"last words of {model}",
+        )
+        self.controller.listen(self.published.append)
+
+    def _launch(self, run_id: int, model: str, post: Callable[[Event], None]) -> tuple[FakeProcess, Upstream]:
+        process = FakeProcess(run_id, model, post, obeys=self._obeys)
+        self.processes.append(process)
+        self._started.put(process)
+        return process, Upstream(run_id, model, f"http://{model}")
+
+    def __enter__(self) -> Stage:
+        self.controller.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes:
+            process.exit("ended by the test")
+        self.controller.close()
+
+    def next_process(self) -> FakeProcess:
+        """The one that was started next."""
+        return self._started.get(timeout=PATIENCE)
+
+    def states(self) -> dict[str, str]:
+        self.controller.settle()
+        return {run.model: run.state for run in self.controller.runs()}
+
+    def await_queue(self, *models: str) -> None:
+        """Wait until exactly these models are waited for, one entry a ticket."""
+        deadline = time.monotonic() + PATIENCE
+        while (waiting := sorted(t.model for t in self.controller.snapshot().queue)) != sorted(models):
+            assert time.monotonic() < deadline, waiting
+            threading.Event().wait(0.002)
+
+    def is_queue_empty(self) -> bool:
+        return not self.controller.snapshot().queue
+
+
+class Visit:
+    """A thread with a lease: it goes in, stays until told to leave, and remembers what happened."""
+
+    def __init__(self, stage: Stage, model: str, client: socket.socket | None = None) -> None:
+        self._stage = stage
+        self._model = model
+        self._client = client
+        self._is_in = threading.Event()
+        self._may_leave = threading.Event()
+        self._is_over = threading.Event()
+        self.upstream: Upstream | None = None
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name=f"visit-{model}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with self._stage.controller.lease(self._model, self._client) as self.upstream:
+                self._is_in.set()
+                self._may_leave.wait(PATIENCE)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+        self._is_over.set()
+
+    def await_in(self) -> Upstream:
+        assert self._is_in.wait(PATIENCE), self.error
+        assert self.upstream is not None
+        return self.upstream
+
+    def is_in(self) -> bool:
+        return self._is_in.is_set()
+
+    def leave(self) -> None:
+        self._may_leave.set()
+        self._thread.join(PATIENCE)
+        assert self.error is None
+
+    def await_error(self) -> Exception:
+        self._thread.join(PATIENCE)
+        assert self.error is not None
+        return self.error

@@ -1,0 +1,228 @@
+"""Leases, waiters and places, with a door that answers on command and clients that are real sockets."""
+
+from __future__ import annotations
+
+import itertools
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from llamaswap_lib.core.effects import Fault
+from llamaswap_lib.core.gate import Gate
+from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, ServiceUnavailable
+from llamaswap_lib.runtime.lease import Lease, Places, Upstream, Waiter
+
+PATIENCE = 10.0
+UPSTREAM = Upstream(3, "m", "http://m")
+
+
+def _ignore(_: object) -> None:
+    """Nobody listens for notices here."""
+
+
+class Door:
+    """What a lease needs of a controller: no way straight in, and an answer that the test chose."""
+
+    def __init__(self, answer: Callable[[Waiter], None], answer_to_abandon: Callable[[Waiter], None] | None = None):
+        self.gate = Gate(3, _ignore, time.monotonic)
+        self._answer = answer
+        self.answer_to_abandon = answer_to_abandon
+        self._tickets = itertools.count(1)
+        self.abandoned: list[int] = []
+
+    def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
+        return (self.gate, UPSTREAM) if self.gate.enter(token) else None
+
+    def queue_up(self, model: str, token: object) -> Waiter:
+        waiter = Waiter(next(self._tickets), token)
+        self._answer(waiter)
+        return waiter
+
+    def abandon(self, waiter: Waiter) -> None:
+        self.abandoned.append(waiter.ticket)
+        if self.answer_to_abandon:
+            self.answer_to_abandon(waiter)
+
+    def last_words(self, model: str) -> str:
+        return "out of memory\n"
+
+    def admit(self, waiter: Waiter) -> None:
+        self.gate.admit(waiter.token)
+        waiter.admit(self.gate, UPSTREAM)
+
+
+@pytest.fixture
+def client() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Our end and the client's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def never(waiter: Waiter) -> None:
+    """The answer does not come by itself."""
+
+
+def refusing(fault: Fault, message: str) -> Callable[[Waiter], None]:
+    return lambda waiter: waiter.refuse(fault, message)
+
+
+# -- leases --
+
+
+def test_an_open_gate_is_entered_and_left() -> None:
+    door = Door(never)
+    door.gate.shut = False
+    with Lease(door, Places({}), "m", None) as upstream:
+        assert upstream is UPSTREAM
+        assert len(door.gate) == 1
+    assert len(door.gate) == 0
+
+
+def test_a_shut_gate_is_waited_at() -> None:
+    door = Door(lambda waiter: threading.Timer(0.05, door.admit, (waiter,)).start())
+    with Lease(door, Places({}), "m", None):
+        assert len(door.gate) == 1
+    assert len(door.gate) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        (Fault.UNKNOWN_MODEL, NotFound, "why"),
+        (Fault.LOAD_FAILED, BadGateway, "why\nout of memory\n"),
+        (Fault.SHUTTING_DOWN, ServiceUnavailable, "why"),
+    ],
+)
+def test_a_refusal_is_the_error_of_its_kind(fault: Fault, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught, Lease(Door(refusing(fault, "why")), Places({}), "m", None):
+        pytest.fail("it was let in")
+    assert str(caught.value) == message
+
+
+def test_a_client_that_has_left_is_abandoned_and_its_answer_awaited(
+    client: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = client
+    theirs.close()
+    door = Door(never, lambda waiter: threading.Timer(0.05, waiter.refuse, (Fault.ABANDONED, "")).start())
+    with pytest.raises(ClientGone), Lease(door, Places({}), "m", ours):
+        pytest.fail("it was let in")
+    assert door.abandoned == [1]
+
+
+def test_an_admission_that_crosses_with_the_hang_up_is_given_back(client: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = client
+    theirs.close()
+    door = Door(never)
+    door.answer_to_abandon = door.admit
+    places = Places({"m": 1})
+    for _ in range(2):
+        with pytest.raises(ClientGone), Lease(door, places, "m", ours):
+            pytest.fail("it was let in")
+    assert len(door.gate) == 0
+
+
+def test_a_client_whose_next_request_is_there_already_has_not_left(client: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = client
+    theirs.sendall(b"GET / HTTP/1.1\r\n")
+    door = Door(lambda waiter: threading.Timer(0.05, door.admit, (waiter,)).start())
+    with Lease(door, Places({}), "m", ours):
+        pass
+    assert door.abandoned == []
+    assert ours.recv(3) == b"GET"  # nothing was taken
+
+
+def test_the_place_is_given_back_on_every_way_out(client: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = client
+    places = Places({"m": 1})
+    door = Door(refusing(Fault.LOAD_FAILED, "why"))
+    with pytest.raises(BadGateway), Lease(door, places, "m", None):
+        pass
+    theirs.close()
+    door = Door(never, refusing(Fault.ABANDONED, ""))
+    with pytest.raises(ClientGone), Lease(door, places, "m", ours):
+        pass
+    door.gate.shut = False
+    with pytest.raises(ZeroDivisionError), Lease(door, places, "m", None):
+        raise ZeroDivisionError
+    with Lease(door, places, "m", None):
+        pass
+    assert len(door.gate) == 0
+
+
+# -- waiters --
+
+
+def test_a_waiter_that_nobody_answers_waits_as_long_as_it_is_told() -> None:
+    with Waiter(1, None) as waiter:
+        begun = time.monotonic()
+        assert not waiter.wait_for(0.05)
+        assert time.monotonic() - begun >= 0.05
+        waiter.release()
+        assert waiter.wait_for(0.0)
+        assert waiter.admission() is None
+
+
+def test_a_waiter_leaves_no_descriptor_in_use() -> None:
+    waiter = Waiter(1, None)
+    poll = select.poll()
+    poll.register(waiter._wakeup.fileno())
+    waiter.close()
+    assert poll.poll(0)[0][1] & select.POLLNVAL
+
+
+# -- places --
+
+
+def test_a_model_without_a_limit_has_room_for_everybody() -> None:
+    places = Places({"a": 0, "b": -1})
+    for model in "abc":
+        for _ in range(1000):
+            places.take(model)
+
+
+def test_limits_are_each_models_own() -> None:
+    places = Places({"a": 1, "b": 1})
+    places.take("a")
+    places.take("b")
+    with pytest.raises(ConcurrencyLimit) as caught:
+        places.take("a")
+    assert caught.value.headers == {"Retry-After": "1"}
+    places.give_back("b")
+    places.take("b")
+
+
+def test_never_more_than_the_limit_are_inside_whatever_the_threads_do() -> None:
+    places = Places({"m": 3})
+    inside = 0
+    most = 0
+    lock = threading.Lock()
+
+    def visit(_: int) -> bool:
+        nonlocal inside, most
+        try:
+            places.take("m")
+        except ConcurrencyLimit:
+            return False
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        with lock:
+            inside -= 1
+        places.give_back("m")
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        outcomes = list(pool.map(visit, range(3000)))
+    assert most <= 3
+    assert any(outcomes)
+    for _ in range(3):
+        places.take("m")
+    with pytest.raises(ConcurrencyLimit):
+        places.take("m")
