@@ -1,0 +1,1 @@
+"""HTTP: one thread for each connection, one more for all flowing bodies."""

@@ -1,0 +1,39 @@
+"""The access log: one line for each request, when it has ended.
+
+Any http thread. No text of a client can begin a line of its own.
+"""
+
+from __future__ import annotations
+
+from llamaswap_lib.web.exchange import Exchange, decoded_path
+
+UNTOLD = ("/wol-health", "/api/performance", "/metrics")  # asked every few seconds by machines
+GONE = 502  # of a client that left before its answer began
+
+
+def access_line(exchange: Exchange, seconds: float) -> str:
+    """`Request IP "METHOD PATH PROTO" STATUS BYTES "USER-AGENT" DURATION`, or '' where none is due."""
+    if exchange.path.startswith(UNTOLD):
+        return ""
+    head = exchange.head
+    first = head.first
+    ip = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip") or exchange.client_ip
+    path = decoded_path(exchange.path)
+    agent = first.get("user-agent", "")
+    line = (
+        f'Request {ip} "{head.method} {path} HTTP/1.{head.minor}" {exchange.status or GONE} '
+        f'{exchange.sent_bytes} "{agent}" {duration_text(seconds)}'
+    )
+    return line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
+
+
+def duration_text(seconds: float) -> str:
+    """As Go writes a duration: `812µs`, `12.3ms`, `4.56s`, `2m3.4s`."""
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f}µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.4g}ms"
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f}m{rest:.1f}s"

@@ -1,0 +1,90 @@
+"""What every request may need, in one place: `App`, built once by main and never changed.
+
+Any thread reads it. The protocols say what of the controller the web layer uses, so that a test can bring a plain fake.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llamaswap_lib.config.schema import Config
+from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.web.pool import Pool
+from llamaswap_lib.web.pump import Pump
+
+
+class Upstream(Protocol):
+    """The address of a run: `proxy` is `http://localhost:5801`, perhaps with a path or query to be joined in front."""
+
+    @property
+    def run_id(self) -> int: ...
+    @property
+    def proxy(self) -> str: ...
+
+
+class RunView(Protocol):
+    """One run as a snapshot shows it."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def run_id(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+
+
+class Controller(Protocol):
+    """What the web layer asks of `runtime.controller.Controller`."""
+
+    def lease(self, model: str, client: socket.socket | None) -> AbstractContextManager[Upstream]:
+        """A place inside a ready run; entering blocks until the model is ready, and raises HttpError or ClientGone."""
+
+    def unload(self, models: Sequence[str] | None, client: socket.socket | None) -> None:
+        """Stop the models (None: all), and block until they have exited; raises ClientGone."""
+
+    def runs(self) -> Sequence[RunView]:
+        """What runs, at once."""
+
+    def is_ready(self, model: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a client may do to us: the defaults are for people, tests bring smaller ones."""
+
+    idle_timeout: float = 120.0  # of a connection on which no request begins
+    head_timeout: float = 30.0  # for a whole head
+    body_timeout: float = 60.0  # without a byte of the body
+    body_bytes_per_second: int = 1024  # on the average, once `body_timeout` has passed
+    write_timeout: float = 60.0  # of a client that takes nothing
+    linger_timeout: float = 2.0  # for a client to stop sending what we have refused
+    memory_body_bytes: int = 1 << 20  # of one request; what is above goes to a temporary file
+    max_body_bytes: int = 4 << 30
+    max_json_bytes: int = 128 << 20  # has to be in memory to be understood
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    version: str
+    commit: str = "unknown"
+    build_date: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything that requests share."""
+
+    config: Config
+    controller: Controller
+    logs: Logs
+    pool: Pool
+    pump: Pump
+    version: Version
+    limits: Limits = field(default_factory=Limits)
+    clock: Callable[[], float] = time.monotonic
+    started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list

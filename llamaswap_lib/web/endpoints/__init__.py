@@ -1,0 +1,48 @@
+"""What answers a request: one file per noun, and here the table that leads to them.
+
+Any http thread. An endpoint answers its exchange exactly once, or raises HttpError or ClientGone before it has begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
+from llamaswap_lib.web.endpoints import about, logs, models, relayed, runs
+from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.keys import check_key, needs_key
+from llamaswap_lib.web.routes import Endpoint, Route, find_route
+
+Serve = Callable[[Exchange, Route], None]
+
+_ENDPOINTS: dict[Endpoint, Serve] = {
+    Endpoint.MODEL: relayed.serve_model,
+    Endpoint.UPSTREAM: relayed.serve_upstream,
+    Endpoint.PREFLIGHT: lambda exchange, _: answer_preflight(exchange),
+    Endpoint.METHOD_NOT_ALLOWED: lambda exchange, route: answer_wrong_method(exchange, route.allow),
+    Endpoint.REDIRECT: lambda exchange, route: exchange.redirect(route.status, route.argument),
+    Endpoint.HEALTH: about.serve_health,
+    Endpoint.VERSION: about.serve_version,
+    Endpoint.MODEL_LIST: models.serve_list,
+    Endpoint.RUNNING: runs.serve_running,
+    Endpoint.UNLOAD_EVERY: runs.serve_unload_every,
+    Endpoint.UNLOAD_ALL: runs.serve_unload_all,
+    Endpoint.UNLOAD_ONE: runs.serve_unload_one,
+    Endpoint.LOAD_ONE: runs.serve_load_one,
+    Endpoint.LOGS: logs.serve_history,
+    Endpoint.LOG_STREAM: logs.serve_stream,
+    Endpoint.LOG_STREAM_OF: logs.serve_stream,
+}
+
+
+def serve(exchange: Exchange) -> None:
+    """Answer the exchange; raises HttpError or ClientGone."""
+    route = find_route(exchange.head.method, exchange.path)
+    keys = exchange.app.config.api_keys
+    if keys and needs_key(route, exchange.path):
+        check_key(exchange.head, keys)
+    endpoint = _ENDPOINTS.get(route.endpoint)
+    if endpoint is None:
+        answer_not_found(exchange)
+    else:
+        endpoint(exchange, route)

@@ -1,0 +1,61 @@
+"""The logs: what was said so far, and what is said from now on.
+
+Any http thread. A stream's reader never holds up a writer: what it does not take in time is lost to it, and told.
+"""
+
+from __future__ import annotations
+
+import select
+
+from llamaswap_lib.errors import BadRequest
+from llamaswap_lib.runtime.logs import LogMonitor
+from llamaswap_lib.web.answers import NOSNIFF, preferred_type
+from llamaswap_lib.web.app import App
+from llamaswap_lib.web.exchange import HTML, TEXT, Exchange
+from llamaswap_lib.web.routes import Route
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def serve_history(exchange: Exchange, _route: Route) -> None:
+    """GET /logs: people are led to the page, everybody else gets the history of what is shown on stdout."""
+    if preferred_type(exchange.head.get("accept") or "") is HTML:
+        exchange.redirect(302, "/ui/")
+    else:
+        exchange.answer(200, exchange.app.logs.combined.history(), TEXT)
+
+
+def serve_stream(exchange: Exchange, route: Route) -> None:
+    """GET /logs/stream[/{which}]: the history unless `?no-history`, then what comes, until the client leaves."""
+    monitor = find_monitor(exchange.app, route.argument)
+    is_chunked = bool(exchange.head.minor)
+    headers = [("Content-Type", "text/plain"), ("X-Accel-Buffering", "no"), NOSNIFF]
+    if is_chunked:
+        headers.append(("Transfer-Encoding", "chunked"))
+    else:
+        exchange.closes = True
+    wants_history = "no-history" not in {item.partition("=")[0] for item in exchange.query[1:].split("&")}
+    if exchange.head.method == "HEAD":
+        exchange.begin(200, "OK", headers)
+        return
+    with monitor.subscribe(history=wants_history) as subscription:
+        exchange.begin(200, "OK", headers)
+        while not subscription.closed:
+            exchange.watch.wait(subscription.wakeup.fileno(), select.POLLIN)
+            data = subscription.take()
+            if data:
+                exchange.send(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
+    if is_chunked:
+        exchange.send(LAST_CHUNK)
+
+
+def find_monitor(app: App, name: str) -> LogMonitor:
+    """The monitor of a stream: '' is what is shown on stdout; raises BadRequest."""
+    own = {"": app.logs.combined, "proxy": app.logs.proxy, "upstream": app.logs.upstream}
+    if name in own:
+        return own[name]
+    model_id = app.config.resolve(name)
+    if model_id is None:
+        headers = dict([NOSNIFF, ("X-Accel-Buffering", "no")])
+        raise BadRequest("invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=headers)
+    return app.logs.model(model_id)

@@ -1,0 +1,84 @@
+"""The list of models that clients may ask for.
+
+Any http thread. Clients drop entries with a false or an empty capability, so there is never one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llamaswap_lib.config.schema import Capabilities, Model
+from llamaswap_lib.web.app import App
+from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.routes import Route
+
+
+def serve_list(exchange: Exchange, _route: Route) -> None:
+    """GET /v1/models, /models."""
+    origin = exchange.head.get("origin")
+    headers = [("Access-Control-Allow-Origin", origin)] if origin else []
+    data = sorted(list_models(exchange.app), key=lambda entry: str(entry["id"]))
+    exchange.answer_json({"object": "list", "data": data}, headers=headers)
+
+
+def list_models(app: App) -> Iterator[dict[str, Any]]:
+    """An entry for each listed model, and for each of its aliases where they are listed."""
+    loaded = {run.model for run in app.controller.runs()}
+    for model in app.config.models.values():
+        if model.unlisted:
+            continue
+        about: dict[str, Any] = {"type": "model"}
+        if model.aliases:
+            about["aliases"] = list(model.aliases)
+        yield describe(app, model, model.id, about, model.id in loaded)
+        if app.config.include_aliases_in_list:
+            for alias in model.aliases:
+                yield describe(app, model, alias, {"type": "alias", "modelID": model.id}, model.id in loaded)
+
+
+def describe(app: App, model: Model, listed_id: str, about: Mapping[str, Any], is_loaded: bool) -> dict[str, Any]:
+    """One entry; `about` is what `meta.llamaswap` says beside the user's metadata."""
+    can = describe_capabilities(model.capabilities)
+    context = model.capabilities.context
+    metadata = {key: value for key, value in model.metadata.items() if key not in can}
+    entry: dict[str, Any] = {
+        "id": listed_id,
+        "object": "model",
+        "created": app.started_at,
+        "owned_by": "llama-swap",
+        "status": {"value": "loaded" if is_loaded else "unloaded"},
+        "meta": {"llamaswap": {**metadata, **about}},
+    }
+    texts = {"name": model.name.strip(), "description": model.description.strip()}
+    if context:
+        entry["meta"]["n_ctx"] = context
+    return entry | {key: text for key, text in texts.items() if text} | can
+
+
+def describe_capabilities(capabilities: Capabilities) -> dict[str, Any]:
+    """What a model can do, in the keys that clients read."""
+    inputs, outputs = capabilities.inputs, capabilities.outputs
+    modalities: dict[str, Any] = {}
+    if inputs:
+        modalities["input_modalities"] = list(inputs)
+    if outputs:
+        modalities["output_modalities"] = list(outputs)
+    if inputs and outputs:
+        modalities["modality"] = f"{'+'.join(inputs)}->{'+'.join(outputs)}"
+    able = {
+        "vision": "image" in inputs,
+        "audio_transcriptions": "audio" in inputs and "text" in outputs,
+        "audio_speech": "text" in inputs and "audio" in outputs,
+        "image_generation": "text" in inputs and "image" in outputs,
+        "image_to_image": "image" in inputs and "image" in outputs,
+        "function_calling": capabilities.tools,
+        "reranker": capabilities.reranker,
+    }
+    said = {
+        "architecture": modalities,
+        "capabilities": {name: True for name, is_so in able.items() if is_so},
+        "supported_parameters": ["tools", "tool_choice"] if capabilities.tools else [],
+        "context_length": capabilities.context,
+    }
+    return {key: value for key, value in said.items() if value}

@@ -1,0 +1,81 @@
+"""Requests that a model answers: named in the body, the query or the path.
+
+Any http thread. Order of work: head, model, body, then the lease. Under /upstream the body is not looked at.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from urllib.parse import unquote
+
+from llamaswap_lib.config.schema import Config
+from llamaswap_lib.errors import Conflict, ContentTooLarge, NotImplementedByServer
+from llamaswap_lib.web.body import EditedBody, RequestBody
+from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.relay import relay
+from llamaswap_lib.web.resolve import Named, find_model, find_upstream, rename_in_query, unknown_model
+from llamaswap_lib.web.routes import Route, slash_redirect_status
+
+
+def serve_model(exchange: Exchange, route: Route) -> None:
+    """A model route: POST names the model in the body, GET in the query."""
+    _refuse_upgrade(exchange)
+    body = exchange.read_body()
+    try:
+        named = _find_named(exchange, body)
+        _relay_named(exchange, route, named, body)
+    finally:
+        body.close()
+
+
+def serve_upstream(exchange: Exchange, route: Route) -> None:
+    """/upstream/{model}/{path}, any method."""
+    config = exchange.app.config
+    found = find_upstream(route.upstream_path, config.resolve, _names(config))
+    if not found.path:
+        exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
+        return
+    _refuse_upgrade(exchange)
+    model = config.models[found.model]
+    if _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
+        raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
+    body = exchange.read_body()
+    try:
+        relay(exchange, model, found.path, exchange.query, body)
+    finally:
+        body.close()
+
+
+def _find_named(exchange: Exchange, body: RequestBody) -> Named:
+    content_type = exchange.head.get("content-type") or ""
+    if body.size_bytes > exchange.app.limits.max_json_bytes and "application/json" in content_type.lower():
+        raise ContentTooLarge(f"a JSON body may have {exchange.app.limits.max_json_bytes} bytes at most")
+    return find_model(exchange.head.method, content_type, exchange.query, body)
+
+
+def _relay_named(exchange: Exchange, route: Route, named: Named, body: RequestBody) -> None:
+    config, query = exchange.app.config, exchange.query
+    model_id = config.resolve(named.name)
+    if model_id is None:
+        raise unknown_model(named.name, _names(config))
+    model = config.models[model_id]
+    if not model.use_model_name:
+        relay(exchange, model, route.upstream_path, query, body)
+        return
+    if exchange.head.method in ("GET", "HEAD"):
+        query = rename_in_query(query, model.use_model_name)
+    relay(exchange, model, route.upstream_path, query, EditedBody(body, named.edits(model.use_model_name)))
+
+
+def _names(config: Config) -> tuple[str, ...]:
+    """Every name that a local model answers to."""
+    return tuple(chain(config.models, config.aliases))
+
+
+def _never_loads(config: Config, path: str) -> bool:
+    return any(pattern.search(unquote(path)) for pattern in config.ignore_patterns)
+
+
+def _refuse_upgrade(exchange: Exchange) -> None:
+    if exchange.head.upgrade:
+        raise NotImplementedByServer(f"upgrading to {exchange.head.upgrade} is not supported")

@@ -1,0 +1,148 @@
+"""One request and its answer, as an endpoint sees them.
+
+One http thread at a time. Guarantees: at most one answer; head and body leave in one call; whether the connection is
+kept is decided when the head goes out, and told. After the head there is no error page: `cut` ends the connection.
+A client that can not be written to is `ClientGone`.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from llamaswap_lib.errors import ClientGone, HttpError
+from llamaswap_lib.runtime.hangup import HangUpWatch
+from llamaswap_lib.web.app import App
+from llamaswap_lib.web.body import RequestBody
+from llamaswap_lib.web.forwarding import serialize_response
+from llamaswap_lib.web.heads import RequestHead, has_no_body
+from llamaswap_lib.web.intake import Intake
+from llamaswap_lib.web.routes import split_target
+
+TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+REASONS = {status.value: status.phrase for status in HTTPStatus}
+Headers = Iterable[tuple[str, str]]
+
+
+class Exchange:
+    """One request, its client, and how far the answer is."""
+
+    __slots__ = (
+        "_intake",
+        "_may_stay",
+        "app",
+        "client_ip",
+        "closes",
+        "head",
+        "path",
+        "query",
+        "sent_bytes",
+        "sock",
+        "status",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        app: App,
+        head: RequestHead,
+        sock: socket.socket,
+        intake: Intake,
+        watch: HangUpWatch,
+        client_ip: str,
+        may_stay: Callable[[], bool],
+    ) -> None:
+        self.app = app
+        self.head = head
+        self.sock = sock
+        self.watch = watch  # to wait for something else while the client stays
+        self.client_ip = client_ip
+        self.path, self.query = split_target(head.target)  # as sent; the query with its question mark
+        self.status = 0  # of the answer, once its head has gone out
+        self.sent_bytes = 0  # of the answer's body, its chunked framing counted
+        self.closes = not head.keep_alive
+        self._intake = intake
+        self._may_stay = may_stay
+
+    @property
+    def has_answered(self) -> bool:
+        return self.status != 0
+
+    def read_body(self) -> RequestBody:
+        """The whole body of the request; raises HttpError or ClientGone. Whoever reads it closes it."""
+        try:
+            return self._intake.read_body()
+        except HttpError:
+            self.closes = True  # where the next request begins is not known
+            raise
+
+    # -- answering --
+
+    def answer(self, status: int, body: bytes = b"", content_type: str = "", headers: Headers = ()) -> None:
+        """Send a whole answer of our own."""
+        if has_no_body(status):
+            fields = [*headers]
+        else:
+            fields = [("Content-Type", content_type)] if content_type else []
+            fields += [*headers, ("Content-Length", str(len(body)))]
+        if self.head.method == "HEAD":
+            body = b""
+        fields.append(("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())))
+        self.begin(status, REASONS.get(status, ""), fields, body)
+
+    def answer_json(self, value: Any, status: int = 200, headers: Headers = ()) -> None:
+        body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        self.answer(status, body, JSON, headers)
+
+    def answer_text(self, text: str, status: int = 200, headers: Headers = ()) -> None:
+        self.answer(status, text.encode(), TEXT, headers)
+
+    def redirect(self, status: int, location: str) -> None:
+        """Send the client elsewhere."""
+        if self.head.method not in ("GET", "HEAD"):
+            self.answer(status, headers=[("Location", location)])
+            return
+        href = location.replace("&", "&amp;").replace('"', "&#34;").replace("<", "&lt;").replace(">", "&gt;")
+        body = f'<a href="{href}">{REASONS[status]}</a>.\n\n'.encode()
+        self.answer(status, body, HTML, [("Location", location)])
+
+    def begin(self, status: int, reason: str, headers: list[tuple[str, str]], body: bytes = b"") -> None:
+        """Send the head, and what there is of the body, in one call. `headers` holds the framing, not Connection."""
+        if not self._may_stay():
+            self.closes = True
+        if self.closes:
+            headers.append(("Connection", "close"))
+        elif not self.head.minor:
+            headers.append(("Connection", "keep-alive"))
+        head = serialize_response(status, reason, headers)
+        self.status = status
+        self.send(head + body)
+        self.sent_bytes = len(body)
+
+    def send(self, data: bytes) -> None:
+        """Send bytes of the body, its framing included; blocks; raises ClientGone, also if the client takes nothing."""
+        try:
+            self.sock.sendall(data)
+        except OSError:  # SO_SNDTIMEO makes a BlockingIOError of a client that takes nothing
+            self.closes = True
+            raise ClientGone from None
+        self.sent_bytes += len(data)
+
+    def cut(self, *, reset: bool) -> None:
+        """Break the answer off; where only its connection's end ends it, the client needs a reset to see that."""
+        self.closes = True
+        if reset:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def decoded_path(path: str) -> str:
+    """A path without percent-encoding, for people and for look-ups."""
+    return unquote(path, errors="replace") if "%" in path else path

@@ -1,0 +1,153 @@
+"""One connection of a client: its requests, one after the other, from the first byte to the last.
+
+Thread `http-N`, one for each connection; `end_if_idle` and `abort` are for the main thread. Guarantees: every request
+that was understood is answered once or its connection is cut; whatever goes wrong, the socket is closed and the server
+told; a client whose request was refused gets to see why before the connection ends.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import traceback
+from http.server import BaseHTTPRequestHandler
+from typing import Protocol
+
+from llamaswap_lib.errors import ClientGone, HttpError
+from llamaswap_lib.runtime.hangup import HangUpWatch
+from llamaswap_lib.web.access import access_line
+from llamaswap_lib.web.answers import answer_error
+from llamaswap_lib.web.app import App
+from llamaswap_lib.web.endpoints import serve
+from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.heads import RequestHead
+from llamaswap_lib.web.intake import Intake
+from llamaswap_lib.web.sockets import prepare
+
+# Stands for a request whose head was refused: nothing of it is believed.
+UNREADABLE = RequestHead("-", "*", 1, (), None, False, False, False, "", frozenset(), {})
+
+
+class Connections(Protocol):
+    """What a connection needs of its server."""
+
+    app: App
+    is_stopping: bool
+
+    def register(self, handler: Handler) -> None: ...
+    def forget(self, handler: Handler) -> None: ...
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A connection and what serves it: heads are read by `Intake`, answers written by `Exchange`."""
+
+    server: Connections  # type: ignore[assignment]  # what typeshed promises is more than is needed
+
+    # -- http thread --
+
+    def setup(self) -> None:
+        """Make the socket ready. `is_idle` comes first: from `register` on, `end_if_idle` may be called."""
+        sock, limits = self.request, self.server.app.limits
+        self.is_idle = True
+        self._app = self.server.app
+        self._sock: socket.socket = sock
+        self._client_ip = self.client_address[0].removeprefix("::ffff:")  # IPv4, on a socket that serves both
+        self._exchange: Exchange | None = None
+        self._is_ready = False
+        self.server.register(self)
+        try:
+            prepare(sock, receive_timeout=limits.idle_timeout, send_timeout=limits.write_timeout)
+        except OSError:
+            return  # the client reset the connection already
+        self._intake = Intake(sock, limits, self._app.clock)
+        self._watch = HangUpWatch(sock)
+        self._is_ready = True
+
+    def handle(self) -> None:
+        """Serve the client until it leaves, or has to."""
+        try:
+            while self._is_ready and self._serve_next():
+                pass
+        except OSError:
+            pass  # the client left within a head
+        except Exception:  # noqa: BLE001 - the top of the thread
+            self._report()
+
+    def finish(self) -> None:
+        self.server.forget(self)
+
+    def _serve_next(self) -> bool:
+        """Serve one request; whether another may follow."""
+        self.is_idle = True  # first say so, then look: `end_if_idle` comes after `is_stopping` was written
+        if self.server.is_stopping or not self._intake.await_request():
+            return False
+        self.is_idle = False
+        started = self._app.clock()
+        head, refusal = self._read_head()
+        exchange = Exchange(self._app, head, self._sock, self._intake, self._watch, self._client_ip, self._may_stay)
+        self._exchange = exchange
+        try:
+            self._answer(exchange, refusal)
+        except ClientGone:
+            exchange.closes = True
+        finally:
+            self._log_access(exchange, started)
+        if refusal is not None or (exchange.closes and not self._intake.will_be_clear()):
+            self._intake.linger()
+        return not exchange.closes
+
+    def _may_stay(self) -> bool:
+        """Whether another request may follow the one in progress."""
+        return self._intake.will_be_clear() and not self.server.is_stopping
+
+    def _read_head(self) -> tuple[RequestHead, HttpError | None]:
+        try:
+            return self._intake.read_head(), None
+        except HttpError as refusal:
+            return UNREADABLE, refusal
+        except ClientGone as gone:
+            raise OSError("the client left within a head") from gone
+
+    def _answer(self, exchange: Exchange, refusal: HttpError | None) -> None:
+        try:
+            if refusal is not None:
+                raise refusal
+            serve(exchange)
+        except HttpError as error:
+            if exchange.has_answered:  # the endpoint's promise is broken: no second answer, no clean end
+                exchange.cut(reset=False)
+                raise
+            answer_error(exchange, error)
+
+    def _log_access(self, exchange: Exchange, started: float) -> None:
+        line = access_line(exchange, self._app.clock() - started)
+        if line:
+            self._app.logs.log.info(line)
+
+    def _report(self) -> None:
+        """Something of ours is broken: the log has it all, the client is told no more than that."""
+        self._app.logs.log.error(f"{threading.current_thread().name} failed: {traceback.format_exc()}")
+        exchange = self._exchange
+        if exchange is not None and not exchange.has_answered:
+            exchange.closes = True
+            try:
+                answer_error(exchange, HttpError("internal error"))
+            except ClientGone:
+                pass
+
+    # -- main thread --
+
+    def end_if_idle(self) -> None:
+        """Close the connection unless a request is in progress; after that, it closes by itself."""
+        if self.is_idle:
+            self._shut_down(socket.SHUT_RD)
+
+    def abort(self) -> None:
+        """Break the connection off, whatever it does."""
+        self._shut_down(socket.SHUT_RDWR)
+
+    def _shut_down(self, how: int) -> None:
+        try:
+            self._sock.shutdown(how)
+        except OSError:
+            pass  # it has ended by itself

@@ -1,0 +1,164 @@
+"""The reading side of one client's connection: heads, bodies, and what was sent ahead.
+
+One http thread. Owns the bytes that were received and not yet used, so pipelined requests are served in order.
+Guarantees: a head has `head_timeout` in all; a body needs a byte within `body_timeout` and a low average rate beyond
+it; whoever is slower is cut off with RequestTimeout. Memory is bounded by a head, or by `memory_body_bytes`.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+
+from llamaswap_lib.errors import BadRequest, ClientGone, ContentTooLarge, RequestTimeout
+from llamaswap_lib.web.app import Limits
+from llamaswap_lib.web.body import RequestBody
+from llamaswap_lib.web.chunks import BadChunk, ChunkDecoder
+from llamaswap_lib.web.heads import RequestHead
+from llamaswap_lib.web.wire import head_end, parse_request_head
+
+READ_BYTES = 65_536
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Intake:
+    """What comes from one client, through a socket that waits `idle_timeout` for a byte."""
+
+    __slots__ = ("_buffer", "_clock", "_limits", "_poll", "_sock", "_unread")
+
+    def __init__(self, sock: socket.socket, limits: Limits, clock: Callable[[], float]) -> None:
+        self._sock = sock
+        self._limits = limits
+        self._clock = clock
+        self._buffer = b""
+        self._unread: RequestHead | None = None  # the request whose body nobody has read yet
+        self._poll: select.poll | None = None  # made when a client is slow for the first time
+
+    def await_request(self) -> bool:
+        """Block until a request begins; False if the client leaves, or is idle for too long."""
+        self._skip_unread()
+        if not self._buffer:
+            try:
+                self._buffer = self._sock.recv(READ_BYTES)
+            except OSError:
+                return False
+        return bool(self._buffer)
+
+    def read_head(self) -> RequestHead:
+        """The head of the request that begins; raises HttpError or ClientGone."""
+        data, searched_bytes, deadline = self._buffer, 0, 0.0
+        while True:
+            while data.startswith(b"\r\n"):  # some clients send one after a body; RFC 9112 asks for patience
+                data, searched_bytes = data[2:], 0
+            end = head_end(data, searched_bytes)
+            if end >= 0:
+                break
+            searched_bytes = len(data)
+            deadline = deadline or self._clock() + self._limits.head_timeout
+            data += self._receive(deadline - self._clock(), "the head")
+        self._buffer = data[end:]
+        head = parse_request_head(data[:end])
+        if head.content_length or head.chunked:
+            self._unread = head
+        return head
+
+    def read_body(self) -> RequestBody:
+        """The body of the request whose head was read last, once; raises HttpError or ClientGone."""
+        head, self._unread = self._unread, None
+        if head is None:
+            return RequestBody()
+        length = head.content_length
+        if length is not None and length <= len(self._buffer) and length <= self._limits.memory_body_bytes:
+            body = RequestBody(self._buffer[:length])
+            self._buffer = self._buffer[length:]
+            return body
+        body = RequestBody(memory_bytes=self._limits.memory_body_bytes)
+        try:
+            self._read_slowly(head, body)
+        except BaseException:
+            self._unread = head
+            body.close()
+            raise
+        return body
+
+    def will_be_clear(self) -> bool:
+        """Whether the next request can be read: nothing is left of this one, or what is left is here already."""
+        head = self._unread
+        return head is None or (head.content_length is not None and head.content_length <= len(self._buffer))
+
+    def linger(self) -> None:
+        """After our last word: let the client see it before its unread bytes make the kernel reset the connection."""
+        deadline = self._clock() + self._limits.linger_timeout
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+            while (left := deadline - self._clock()) > 0:
+                self._receive(left, "")
+        except (OSError, ClientGone, RequestTimeout):
+            pass
+
+    def _skip_unread(self) -> None:
+        if self._unread is not None:
+            assert self._unread.content_length is not None
+            self._buffer = self._buffer[self._unread.content_length :]
+            self._unread = None
+
+    def _read_slowly(self, head: RequestHead, body: RequestBody) -> None:
+        if head.content_length is not None and head.content_length > self._limits.max_body_bytes:
+            raise ContentTooLarge(f"the body is larger than {self._limits.max_body_bytes} bytes")
+        if head.expect_continue and not self._buffer:
+            self._say_continue()
+        take = self._chunk_taker(body) if head.chunked else self._length_taker(body, head.content_length or 0)
+        started = self._clock()
+        received_bytes = len(self._buffer)
+        while not take():
+            late = started + self._limits.body_timeout + received_bytes / self._limits.body_bytes_per_second
+            piece = self._receive(min(self._limits.body_timeout, late - self._clock()), "the body")
+            received_bytes += len(piece)
+            self._buffer += piece
+
+    def _length_taker(self, body: RequestBody, length_bytes: int) -> Callable[[], bool]:
+        def take() -> bool:
+            left_bytes = length_bytes - body.size_bytes
+            body.append(self._buffer[:left_bytes])
+            self._buffer = self._buffer[left_bytes:]
+            return body.size_bytes == length_bytes
+
+        return take
+
+    def _chunk_taker(self, body: RequestBody) -> Callable[[], bool]:
+        decoder = ChunkDecoder()
+
+        def take() -> bool:
+            try:
+                payload, used_bytes = decoder.feed(self._buffer)
+            except BadChunk as bad:
+                raise BadRequest(f"the body is not chunked properly: {bad}") from None
+            body.append(payload)
+            self._buffer = self._buffer[used_bytes:]
+            if body.size_bytes > self._limits.max_body_bytes:
+                raise ContentTooLarge(f"the body is larger than {self._limits.max_body_bytes} bytes")
+            return decoder.done
+
+        return take
+
+    def _say_continue(self) -> None:
+        try:
+            self._sock.sendall(CONTINUE)
+        except OSError:
+            raise ClientGone from None
+
+    def _receive(self, timeout: float, what: str) -> bytes:
+        """The next bytes, never none; raises RequestTimeout and ClientGone."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._sock, select.POLLIN)
+        if not self._poll.poll(max(0.0, timeout * 1000)):
+            raise RequestTimeout(f"{what} of the request did not come in time")
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except OSError:
+            raise ClientGone from None
+        if not data:
+            raise ClientGone
+        return data

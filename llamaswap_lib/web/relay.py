@@ -1,0 +1,249 @@
+"""One exchange with an upstream: the request sent on, the answer passed back as it comes.
+
+The http thread of the client runs it, inside the lease; bodies that flow on after the head ride the pump. Guarantees:
+(1) a client that leaves ends the upstream's work at once, at every moment; (2) a pooled connection that dies before
+any byte of the answer is tried again once on a fresh one, never after a byte; (3) bodies pass with the framing they
+came with, byte for byte (an HTTP/1.0 client gets chunks decoded); (4) an answer that breaks off is never ended as
+if it were whole. An upstream's fault before our head is BadGateway; after it, the client's connection is cut.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+
+from llamaswap_lib.config.schema import Model
+from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge
+from llamaswap_lib.web.app import Upstream
+from llamaswap_lib.web.body import OutgoingBody
+from llamaswap_lib.web.chunks import BadChunk
+from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.forwarding import forwarded_headers, response_headers, serialize_request
+from llamaswap_lib.web.framings import Body, body_of
+from llamaswap_lib.web.heads import UNTIL_CLOSE, BodyKind, Framing, ResponseHead
+from llamaswap_lib.web.pool import Connection, Origin, origin_of
+from llamaswap_lib.web.pump import Ending, Flow
+from llamaswap_lib.web.wire import head_end, parse_response_head
+
+READ_BYTES = 65_536
+SHORT_BYTES = 65_536  # an answer of a known length up to this stays on its own thread
+DONTWAIT = socket.MSG_DONTWAIT
+
+
+def relay(exchange: Exchange, model: Model, path: str, query: str, body: OutgoingBody) -> None:
+    """Have the model serve the exchange at `path`, once it is ready; raises HttpError or ClientGone."""
+    with exchange.app.controller.lease(model.id, exchange.sock) as upstream:
+        _Relay(exchange, model, upstream, body).run(path, query)
+
+
+class _UpstreamLost(Exception):
+    """The connection ended before any byte of the answer."""
+
+
+class _Relay:
+    __slots__ = ("body", "connection", "exchange", "is_reusable", "message", "model", "origin", "upstream")
+
+    connection: Connection
+    message: bytes
+
+    def __init__(self, exchange: Exchange, model: Model, upstream: Upstream, body: OutgoingBody) -> None:
+        self.exchange = exchange
+        self.model = model
+        self.upstream = upstream
+        self.body = body
+        self.origin: Origin = origin_of(upstream.proxy)
+        self.is_reusable = True
+
+    def run(self, path: str, query: str) -> None:
+        self.message = self._request_head(path, query)
+        head, rest = self._ask()
+        try:
+            self._deliver(head, rest)
+        except BaseException:
+            self.connection.close()
+            raise
+        if self.is_reusable:
+            self.exchange.app.pool.give(self.connection)
+        else:
+            self.connection.close()
+
+    # -- asking --
+
+    def _request_head(self, path: str, query: str) -> bytes:
+        exchange = self.exchange
+        has_body = exchange.head.chunked or exchange.head.content_length is not None
+        framing = Framing(BodyKind.LENGTH, self.body.size_bytes) if has_body else None
+        headers = forwarded_headers(exchange.head, exchange.client_ip, framing)
+        if exchange.head.get("host") is None:
+            headers.insert(0, ("Host", self.origin.authority))
+        return serialize_request(exchange.head.method, self.origin.target(path, query), headers)
+
+    def _ask(self) -> tuple[ResponseHead, bytes]:
+        """Send the request and read the head of its answer, on a second connection if a pooled one has died."""
+        try:
+            return self._ask_once(fresh=False)
+        except _UpstreamLost as lost:
+            if self.connection.is_fresh:
+                raise self._broken(str(lost)) from None
+        try:
+            return self._ask_once(fresh=True)
+        except _UpstreamLost as lost:
+            raise self._broken(str(lost)) from None
+
+    def _ask_once(self, *, fresh: bool) -> tuple[ResponseHead, bytes]:
+        self.connection = self._connect(fresh=fresh)
+        try:
+            self._send()
+            return self._receive_head()
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _connect(self, *, fresh: bool) -> Connection:
+        timeout = self.model.timeouts.connect or None
+        try:
+            return self.exchange.app.pool.take(self.upstream.run_id, self.origin, connect_timeout=timeout, fresh=fresh)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            message = f"can not connect to {self.model.id} at {self.upstream.proxy}: {reason}"
+            raise BadGateway(message) from None
+
+    def _send(self) -> None:
+        """Send the request, head and body in one call if the kernel takes it."""
+        data, pieces = self.message, self.body.pieces()
+        if self.body.is_in_memory:
+            data += b"".join(pieces)
+        try:
+            sent_bytes = self.connection.sock.send(data, DONTWAIT)
+        except BlockingIOError:
+            sent_bytes = 0
+        except OSError:
+            return  # it may have answered before it hung up
+        if sent_bytes == len(data) and self.body.is_in_memory:
+            return
+        if self._send_slowly(data[sent_bytes:]):
+            for piece in pieces:
+                if not self._send_slowly(piece):
+                    return
+
+    def _send_slowly(self, data: bytes) -> bool:
+        """Send a piece as the upstream takes it; False if it answers, or hangs up, before it has all."""
+        sock, rest = self.connection.sock, memoryview(data)
+        while rest:
+            self.exchange.watch.wait(sock.fileno(), select.POLLIN | select.POLLOUT)
+            if not self.connection.is_quiet():
+                self.is_reusable = False
+                return False
+            rest = rest[self._try_send(rest) :]
+        return True
+
+    def _try_send(self, data: memoryview) -> int:
+        try:
+            return self.connection.sock.send(data, DONTWAIT)
+        except OSError:
+            return 0  # full again, or broken: the next look tells
+
+    def _receive_head(self) -> tuple[ResponseHead, bytes]:
+        """The head of the final answer, and what came of its body."""
+        data, searched_bytes = b"", 0
+        timeout = self.model.timeouts.response_header or None
+        deadline = None if timeout is None else self.exchange.app.clock() + timeout
+        while True:
+            data += self._receive_more(deadline, data)
+            while (end := self._head_end(data, searched_bytes)) >= 0:
+                head, data, searched_bytes = parse_response_head(data[:end]), data[end:], 0
+                if head.status >= 200:
+                    return head, data
+                if head.status == 101:
+                    raise self._broken("it switches protocols unasked")
+            searched_bytes = len(data)
+
+    def _receive_more(self, deadline: float | None, so_far: bytes) -> bytes:
+        """The next bytes of the head; mostly they come within the first look, which spares us looking out for them."""
+        try:
+            while (data := self._look()) is None:
+                self._look_out(deadline)
+            reason = "it closed the connection without an answer"
+        except OSError as error:
+            data, reason = b"", error.strerror or "the connection broke"
+        if data:
+            return data
+        if so_far:
+            raise self._broken("it broke off within the head of its answer")
+        raise _UpstreamLost(reason)
+
+    def _look(self) -> bytes | None:
+        """What comes from the upstream, b"" at its end, None if nothing comes soon; raises OSError."""
+        try:
+            return self.connection.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+
+    def _look_out(self, deadline: float | None) -> None:
+        """Block until there is something to read; raises GatewayTimeout, and ClientGone."""
+        timeout = None if deadline is None else deadline - self.exchange.app.clock()
+        is_ready = self.exchange.watch.wait(self.connection.sock.fileno(), select.POLLIN, timeout)
+        if not is_ready and deadline is not None and self.exchange.app.clock() >= deadline:
+            raise GatewayTimeout(f"{self.model.id} did not begin to answer in time")
+
+    def _head_end(self, data: bytes, searched_bytes: int) -> int:
+        try:
+            return head_end(data, searched_bytes)
+        except (BadRequest, HeadTooLarge) as bad:
+            raise self._broken(bad.message) from None
+
+    def _broken(self, reason: str) -> BadGateway:
+        return BadGateway(f"the server of {self.model.id} can not be understood: {reason}")
+
+    # -- delivering --
+
+    def _deliver(self, head: ResponseHead, rest: bytes) -> None:
+        exchange = self.exchange
+        framing = head.body(exchange.head.method)
+        is_decoded = framing.kind is BodyKind.CHUNKED and not exchange.head.minor
+        headers = response_headers(head, UNTIL_CLOSE if is_decoded else None)
+        content_type = head.get("content-type")
+        if content_type and content_type.startswith("text/event-stream") and head.get("x-accel-buffering") is None:
+            headers.append(("X-Accel-Buffering", "no"))
+        body = body_of(framing, decoded=is_decoded)
+        if body.ends_by_close or is_decoded:
+            exchange.closes = True
+        try:
+            first = body.take(rest) if rest else b""
+        except BadChunk as bad:
+            raise self._broken(str(bad)) from None
+        exchange.begin(head.status, head.reason, headers, first)
+        if not body.done:
+            self._deliver_rest(framing, body)
+        self.is_reusable = self.is_reusable and head.keep_alive and body.done and not body.surplus
+
+    def _deliver_rest(self, framing: Framing, body: Body) -> None:
+        exchange = self.exchange
+        if framing.kind is BodyKind.LENGTH and framing.length <= SHORT_BYTES:
+            ending = self._pass_on_here(body)
+        else:
+            flow = Flow(self.connection.sock, exchange.sock, body)
+            ending = exchange.app.pump.move(flow)
+            exchange.sent_bytes += flow.sent_bytes
+        if ending is Ending.CUT:
+            self._cut(body)
+        elif ending is not Ending.COMPLETE:
+            exchange.closes = True
+            raise ClientGone
+
+    def _pass_on_here(self, body: Body) -> Ending:
+        while not body.done:
+            try:
+                while (data := self._look()) is None:
+                    self._look_out(None)
+            except OSError:
+                data = b""
+            if not data:
+                return Ending.CUT
+            self.exchange.send(body.take(data))
+        return Ending.COMPLETE
+
+    def _cut(self, body: Body) -> None:
+        self.is_reusable = False
+        self.exchange.cut(reset=not body.shows_its_end)
+        self.exchange.app.logs.log.warn(f"{self.model.id}: the answer broke off after {self.exchange.sent_bytes} bytes")

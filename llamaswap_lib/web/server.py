@@ -1,0 +1,173 @@
+"""The listening socket, and every connection that came in through it.
+
+Thread `accept` runs `serve_forever`; each connection has a thread `http-N`; main calls the rest. Guarantees: a failure
+to accept (no descriptor left) is waited out, never the end; `begin_stop` lets requests in progress go on and closes
+everything else; `wait_idle` tells when the last has ended; `abort` ends what is left.
+
+What `ThreadingHTTPServer` lacks, and gets here: a loop that does not poll, threads with names, an end that waits for
+requests but not for idle connections, no look-up of names, a backlog for a server.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import select
+import socket
+import threading
+import time
+import traceback
+from http.server import ThreadingHTTPServer
+from typing import Any
+
+from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.web.app import App
+from llamaswap_lib.web.handler import Handler
+
+BACKLOG = 1024
+SHORTAGE_PAUSE = 0.1  # seconds, when the system has no descriptor or memory for another connection
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Server(ThreadingHTTPServer):
+    """One listening address and its connections."""
+
+    daemon_threads = True
+
+    def __init__(self, app: App, host: str, port: int) -> None:
+        """Bind and listen, `host` '' for every address; raises OSError."""
+        super().__init__((host, port), Handler, bind_and_activate=False)
+        self.socket.close()  # one of a fixed address family; which one is right depends on the host
+        self.socket = _listen(host, port)
+        self.app = app
+        self.is_stopping = False
+        self._wakeup = Wakeup()
+        self._numbers = itertools.count(1)
+        self._open: set[socket.socket] = set()
+        self._handlers: set[Handler] = set()
+        self._is_empty = threading.Condition()
+        self._accepting = threading.Thread(target=self.serve_forever, name="accept", daemon=True)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self.socket.getsockname()[:2]
+        return host, port
+
+    # -- main thread --
+
+    def start(self) -> None:
+        """Accept connections, on a thread of its own."""
+        self._accepting.start()
+
+    def begin_stop(self) -> None:
+        """Accept no more, and close the connections that have no request in progress. Returns at once."""
+        self.is_stopping = True
+        self._wakeup.set()
+        if self._accepting.ident is not None:
+            self._accepting.join()
+        self.socket.close()
+        for handler in list(self._handlers):
+            handler.end_if_idle()
+
+    def wait_idle(self, grace: float) -> bool:
+        """Block until every connection has ended, for at most `grace` seconds; whether they have."""
+        deadline = time.monotonic() + grace
+        with self._is_empty:
+            while self._open:
+                if not self._is_empty.wait(deadline - time.monotonic()):
+                    break
+        return not self._open
+
+    def abort(self, grace: float = 2.0) -> bool:
+        """Break off every connection that is left; whether their threads have ended within `grace` seconds."""
+        for handler in list(self._handlers):
+            handler.abort()
+        return self.wait_idle(grace)
+
+    def close(self) -> None:
+        """Give back what is left, after `begin_stop`."""
+        self._wakeup.close()
+
+    def count(self) -> tuple[int, int]:
+        """How many connections there are, and how many of them have a request in progress."""
+        return len(self._open), sum(not handler.is_idle for handler in list(self._handlers))
+
+    # -- accept thread only --
+
+    def serve_forever(self, poll_interval: float = 0.0) -> None:  # noqa: ARG002 - the signature is not ours
+        """Accept connections until `begin_stop`; nothing is polled."""
+        self.socket.setblocking(False)
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        poll.register(self._wakeup.fileno(), select.POLLIN)
+        while not self.is_stopping:
+            poll.poll()
+            self._accept_all()
+
+    def _accept_all(self) -> None:
+        """Accept whoever waits."""
+        while not self.is_stopping:
+            try:
+                request, client_address = self.get_request()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._endure(error)
+                return
+            self.process_request(request, client_address)
+
+    def _endure(self, error: OSError) -> None:
+        if error.errno in _SHORTAGES:
+            self.app.logs.log.error(f"can not accept a connection: {error.strerror}")
+            pause = select.poll()
+            pause.register(self._wakeup.fileno(), select.POLLIN)
+            pause.poll(SHORTAGE_PAUSE * 1000)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give the connection a thread."""
+        self._open.add(request)
+        name = f"http-{next(self._numbers)}"
+        try:
+            threading.Thread(
+                target=self.process_request_thread, args=(request, client_address), name=name, daemon=True
+            ).start()
+        except RuntimeError as error:
+            self.app.logs.log.error(f"can not serve a connection: {error}")
+            self.shutdown_request(request)
+
+    # -- http threads --
+
+    def register(self, handler: Handler) -> None:
+        """A connection is being served."""
+        self._handlers.add(handler)
+
+    def forget(self, handler: Handler) -> None:
+        """The handler has served its last request; its socket is still open."""
+        self._handlers.discard(handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature is not ours
+        """Something of ours is broken, beyond what the handler tells its client."""
+        self.app.logs.log.error(f"{threading.current_thread().name} failed: {traceback.format_exc()}")
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the connection, without the FIN that would go before a reset; the last thing its thread does."""
+        request.close()
+        self._open.discard(request)
+        if not self._open:
+            with self._is_empty:
+                self._is_empty.notify_all()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; '' is every address, IPv6 and IPv4 where there are both."""
+    if not host and socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+    if not host:
+        return socket.create_server(("", port), backlog=BACKLOG)
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)

@@ -1,0 +1,265 @@
+"""Answers of the server's own, and the way to a model."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.web.world import OK, Peer, Running, World, answers, chat, get, length_of
+
+CONFIG = """
+includeAliasesInList: true
+models:
+  b:
+    cmd: |
+      # a comment
+      server --flag
+    proxy: http://127.0.0.1:1
+    ttl: 60
+    capabilities: {in: [text, audio], out: [audio, text], reranker: true}
+  a/x:
+    cmd: server
+    proxy: http://127.0.0.1:1
+    name: ' A '
+    description: first
+    aliases: [x]
+    useModelName: real
+    capabilities: {in: [text, image], out: [text], tools: true, context: 4096}
+    metadata: {k: v, capabilities: no, n: [1, {z: 2}]}
+  hidden:
+    cmd: server
+    proxy: http://127.0.0.1:1
+    unlisted: true
+"""
+
+
+def ask_json(world: World, request: bytes) -> Any:
+    return json.loads(world.ask(request)[1])
+
+
+@pytest.mark.parametrize("path", ["/health", "/wol-health"])
+def test_health_is_ok(path: str) -> None:
+    with World(answers(OK)) as world:
+        head, body = world.ask(get(path))
+        assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n")
+        assert body == b"OK"
+
+
+def test_head_of_an_answer_of_ours_has_its_length_and_no_body() -> None:
+    with World(answers(OK)) as world, world.connect() as client:
+        client.send(get("/health", method="HEAD") + get("/health"))
+        assert length_of(client.read_until(b"\r\n\r\n")) == 2
+        assert client.read_message()[1] == b"OK"
+
+
+@pytest.mark.parametrize(("path", "place"), [("/", "/ui"), ("/upstream", "/ui/models"), ("/ui", "/ui/")])
+def test_pages_are_found_by_redirect(path: str, place: str) -> None:
+    with World(answers(OK)) as world:
+        head, body = world.ask(get(path))
+        assert head.startswith((b"HTTP/1.1 302 ", b"HTTP/1.1 301 "))
+        assert f"\r\nLocation: {place}\r\n".encode() in head
+        assert f'<a href="{place}">'.encode() in body
+
+
+@pytest.mark.parametrize("path", ["/nope", "/v1/models/", "/api/captures/1", "/ui/models", "/metrics"])
+def test_unknown_path_is_not_found(path: str) -> None:
+    with World(answers(OK)) as world:
+        head, body = world.ask(get(path))
+        assert head.startswith(b"HTTP/1.1 404 ")
+        assert b"\r\nX-Content-Type-Options: nosniff\r\n" in head
+        assert body == b"404 page not found\n"
+
+
+def test_wrong_method_says_which_are_right() -> None:
+    with World(answers(OK)) as world:
+        head, body = world.ask(get("/v1/chat/completions"))
+        assert head.startswith(b"HTTP/1.1 405 ")
+        assert b"\r\nAllow: POST\r\n" in head
+        assert body == b"Method Not Allowed\n"
+
+
+def test_preflight_allows_the_headers_that_are_tokens() -> None:
+    asked = b"Access-Control-Request-Headers: X-One, bad header, X-Two\r\n"
+    with World(answers(OK)) as world:
+        head, body = world.ask(get("/zzz", method="OPTIONS", extra=asked))
+        assert head.startswith(b"HTTP/1.1 204 ")
+        assert b"\r\nAccess-Control-Allow-Headers: X-One, X-Two\r\n" in head
+        assert b"\r\nAccess-Control-Allow-Origin: *\r\n" in head
+        assert b"\r\nAccess-Control-Max-Age: 86400\r\n" in head
+        assert b"content-length" not in head.lower()
+        assert body == b""
+        plain, _ = world.ask(get("/zzz", method="OPTIONS"))
+        assert b"\r\nAccess-Control-Allow-Headers: Content-Type, Authorization, Accept, X-Requested-With\r\n" in plain
+
+
+def test_list_of_models_tells_what_they_can_and_nothing_false() -> None:
+    with World(answers(OK), config=CONFIG) as world:
+        world.controller.running = [Running("b", 1, "starting")]
+        data = ask_json(world, get("/v1/models"))["data"]
+        assert data == ask_json(world, get("/models"))["data"]
+        created = data[0]["created"]
+        assert created > 1_700_000_000
+        shared = {"object": "model", "created": created, "owned_by": "llama-swap"}
+        able = {
+            "name": "A",
+            "description": "first",
+            "status": {"value": "unloaded"},
+            "architecture": {
+                "input_modalities": ["text", "image"],
+                "output_modalities": ["text"],
+                "modality": "text+image->text",
+            },
+            "capabilities": {"vision": True, "function_calling": True},
+            "supported_parameters": ["tools", "tool_choice"],
+            "context_length": 4096,
+        }
+        own = {"k": "v", "n": [1, {"z": 2}]}
+        model = {**own, "type": "model", "aliases": ["x"]}
+        alias = {**own, "type": "alias", "modelID": "a/x"}
+        assert data[0] == {"id": "a/x", **shared, **able, "meta": {"n_ctx": 4096, "llamaswap": model}}
+        assert data[1]["status"] == {"value": "loaded"}
+        assert data[1]["capabilities"] == {"audio_transcriptions": True, "audio_speech": True, "reranker": True}
+        assert "name" not in data[1]
+        assert data[2] == {"id": "x", **shared, **able, "meta": {"n_ctx": 4096, "llamaswap": alias}}
+        assert len(data) == 3
+
+
+def test_list_of_models_echoes_the_origin() -> None:
+    with World(answers(OK)) as world:
+        head, _ = world.ask(get("/v1/models", extra=b"Origin: http://x.example\r\n"))
+        assert b"\r\nAccess-Control-Allow-Origin: http://x.example\r\n" in head
+
+
+def test_running_tells_what_runs() -> None:
+    with World(answers(OK), config=CONFIG) as world:
+        assert ask_json(world, get("/running")) == {"running": []}
+        world.controller.running = [Running("b", 7, "stopping"), Running("a/x", 3, "ready")]
+        rows = ask_json(world, get("/running"))["running"]
+        assert [row["model"] for row in rows] == ["a/x", "b"]
+        assert rows[1] == {
+            "model": "b",
+            "state": "stopping",
+            "cmd": rows[1]["cmd"],
+            "proxy": "http://127.0.0.1:1",
+            "ttl": 60,
+            "name": "",
+            "description": "",
+            "run_id": 7,
+        }
+        assert "server --flag" in rows[1]["cmd"]
+        assert '"ttl":60,' in world.ask(get("/running"))[1].decode()
+
+
+def test_unloading_names_the_models() -> None:
+    with World(answers(OK), config=CONFIG) as world:
+        assert world.ask(get("/unload"))[1] == b"OK"
+        assert ask_json(world, get("/api/models/unload", method="POST")) == {"msg": "ok"}
+        for name in ("x", "a/x", "a%2Fx"):
+            assert world.ask(get(f"/api/models/unload/{name}", method="POST"))[1] == b"OK"
+        assert world.controller.unloaded == [None, None, ("a/x",), ("a/x",), ("a/x",)]
+        head, body = world.ask(get("/api/models/unload/zzz", method="POST"))
+        assert head.startswith(b"HTTP/1.1 404 ")
+        assert json.loads(body)["error"]["message"] == "model not found"
+
+
+def test_loading_by_hand_takes_a_lease_and_gives_it_back() -> None:
+    with World(answers(OK), config=CONFIG) as world:
+        assert world.ask(get("/api/models/load/x", method="POST"))[0].startswith(b"HTTP/1.1 200 ")
+        assert world.controller.leased == ["a/x"]
+        world.controller.wait_empty()
+        assert world.ask(get("/api/models/load/zzz", method="POST"))[0].startswith(b"HTTP/1.1 404 ")
+
+
+def test_version_is_told() -> None:
+    with World(answers(OK)) as world:
+        version = ask_json(world, get("/api/version"))
+        assert version == {"version": "1.2", "commit": "unknown", "build_date": "unknown"}
+
+
+def echo(peer: Peer) -> None:
+    """Answer each request with what it was."""
+    while True:
+        head, body = peer.read_message()
+        line = head.split(b"\r\n")[0]
+        answer = line + b"|" + body
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
+        if b"x=last" in line:
+            return
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("/upstream/m", "/upstream/m/"), ("/upstream/al?x=1", "/upstream/al/?x=1")],
+)
+def test_upstream_without_a_slash_is_sent_to_the_one_with_it(path: str, place: str) -> None:
+    with World(answers(OK)) as world:
+        assert (
+            f"301 Moved Permanently\r\nContent-Type: text/html; charset=utf-8\r\nLocation: {place}\r\n".encode()
+            in (world.ask(get(path))[0])
+        )
+        head, body = world.ask(get(path, method="POST"))
+        assert head.startswith(b"HTTP/1.1 308 ")
+        assert f"\r\nLocation: {place}\r\n".encode() in head
+        assert body == b""
+
+
+def test_upstream_passes_any_method_and_path() -> None:
+    with World(echo) as world:
+        ask = get("/upstream/al/v1/x%2Fy?a=%20", method="DELETE")
+        assert world.ask(ask)[1] == b"DELETE /v1/x%2Fy?a=%20 HTTP/1.1|"
+        assert world.ask(get("/upstream/m/?x=last"))[1] == b"GET /?x=last HTTP/1.1|"
+        assert world.controller.leased == ["m", "m"]
+
+
+def test_upstream_of_an_unknown_model_is_not_found() -> None:
+    with World(answers(OK)) as world:
+        head, body = world.ask(get("/upstream/zzz/x"))
+        assert head.startswith(b"HTTP/1.1 404 ")
+        assert b"model not found" in body
+
+
+def test_ignored_path_never_loads_a_model() -> None:
+    with World(answers(OK)) as world:
+        head, body = world.ask(get("/upstream/m/app.js?v=1"))
+        assert head.startswith(b"HTTP/1.1 409 ")
+        assert b'"code":"conflict"' in body
+        assert world.controller.leased == []
+        world.controller.running = [Running("m", 1, "ready")]
+        assert world.ask(get("/upstream/m/app.js"))[1] == b"ok"
+
+
+def test_upgrade_is_not_implemented_yet() -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    with World(answers(OK)) as world:
+        assert world.ask(get("/upstream/m/ws", extra=upgrade))[0].startswith(b"HTTP/1.1 501 ")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{}", 404),
+        (b'{"model":""}', 404),
+        (b'{"model":"zzz"}', 404),
+        (b'{"model":3}', 400),
+        (b'{"model":', 400),
+        (b"[]", 400),
+        (b"", 404),
+        (b"\xff\xfe", 400),
+    ],
+)
+def test_request_that_names_no_model_is_refused(body: bytes, status: int) -> None:
+    with World(answers(OK)) as world:
+        head, answer = world.ask(chat(body))
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert json.loads(answer)["error"]["message"]
+        assert world.controller.leased == []
+
+
+def test_name_of_the_model_is_replaced_where_it_stands() -> None:
+    config = CONFIG.replace("proxy: http://127.0.0.1:1\n    name", "proxy: PROXY\n    name")
+    with World(echo, config=config) as world:
+        body = b'{"a":1.50, "model" : "x", "b":[ ]}'
+        assert world.ask(chat(body))[1] == b'POST /v1/chat/completions HTTP/1.1|{"a":1.50, "model" : "real", "b":[ ]}'
+        assert world.ask(get("/props?x=last&model=x"))[1] == b"GET /props?x=last&model=real HTTP/1.1|"

@@ -1,0 +1,93 @@
+"""The logs over HTTP: history first, then what comes, until somebody leaves."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.web.world import DEADLINE, OK, Peer, World, answers, get
+
+
+def read_chunk(client: Peer) -> bytes:
+    size = int(client.read_until(b"\r\n"), 16)
+    data = client.read(size)
+    assert client.read(2) == b"\r\n"
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("/logs/stream", "proxy"),
+        ("/logs/stream/proxy", "proxy"),
+        ("/logs/stream/upstream", "m"),
+        ("/logs/stream/m", "m"),
+        ("/logs/stream/al", "m"),
+    ],
+)
+def test_stream_has_the_history_and_then_what_comes(path: str, source: str) -> None:
+    with World(answers(OK)) as world, world.connect() as client:
+        write = world.logs.proxy.write if source == "proxy" else world.logs.model_output("m")
+        write(b"before\xff")
+        client.send(get(path))
+        head = client.read_until(b"\r\n\r\n")
+        assert b"\r\nContent-Type: text/plain\r\n" in head
+        assert b"\r\nX-Accel-Buffering: no\r\n" in head
+        assert b"\r\nX-Content-Type-Options: nosniff\r\n" in head
+        assert read_chunk(client) == b"before\xff"
+        write(b"after")
+        assert read_chunk(client) == b"after"
+
+
+def test_head_of_a_silent_stream_goes_out_at_once() -> None:
+    with World(answers(OK)) as world, world.connect() as client:
+        world.logs.proxy.write(b"before")
+        client.send(get("/logs/stream?x&no-history"))
+        client.read_until(b"\r\n\r\n")
+        world.logs.proxy.write(b"after")
+        assert read_chunk(client) == b"after"
+
+
+def test_stream_ends_cleanly_when_the_server_does() -> None:
+    with World(answers(OK)) as world, world.connect() as client:
+        client.send(get("/logs/stream"))
+        client.read_until(b"\r\n\r\n")
+        world.logs.end_streams()
+        assert client.read(5) == b"0\r\n\r\n"
+
+
+def test_reader_that_leaves_is_noticed_though_nothing_is_said() -> None:
+    with World(answers(OK)) as world:
+        with world.connect() as client:
+            client.send(get("/logs/stream/upstream"))
+            client.read_until(b"\r\n\r\n")
+        started = time.monotonic()
+        assert world.server.wait_idle(DEADLINE)
+        assert time.monotonic() - started < 0.5
+
+
+def test_http_1_0_reader_gets_no_chunks() -> None:
+    with World(answers(OK)) as world, world.connect() as client:
+        world.logs.proxy.write(b"before")
+        client.send(b"GET /logs/stream HTTP/1.0\r\n\r\n")
+        head = client.read_until(b"\r\n\r\n")
+        assert b"chunked" not in head
+        assert client.read(6) == b"before"
+
+
+@pytest.mark.parametrize("name", ["zzz", "M"])
+def test_unknown_source_is_refused(name: str) -> None:
+    with World(answers(OK)) as world:
+        head, body = world.ask(get(f"/logs/stream/{name}"))
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"invalid logger. Use 'proxy', 'upstream' or a model's ID" in body
+
+
+def test_history_is_what_is_shown_and_people_get_the_page() -> None:
+    with World(answers(OK)) as world:
+        world.logs.proxy.write(b"hello\n")
+        head, body = world.ask(get("/logs"))
+        assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in head
+        assert body == b"hello\n"
+        assert b"\r\nLocation: /ui/\r\n" in world.ask(get("/logs", extra=b"Accept: text/html\r\n"))[0]

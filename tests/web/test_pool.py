@@ -1,0 +1,133 @@
+"""Connections to upstreams: kept, found dead, forgotten."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from llamaswap_lib.errors import BadGateway
+from llamaswap_lib.web.pool import MAX_IDLE, Connection, Origin, Pool, origin_of
+from tests.web.world import DEADLINE
+
+
+class Place:
+    """A listener and a pool that connects to it."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(DEADLINE)
+        self.pool = Pool()
+        self.accepted: list[socket.socket] = []
+
+    def take(self, run_id: int = 1, *, fresh: bool = False) -> Connection:
+        origin = Origin("localhost", self.listener.getsockname()[1], "", "")
+        connection = self.pool.take(run_id, origin, connect_timeout=DEADLINE, fresh=fresh)
+        if connection.is_fresh:
+            self.accepted.append(self.listener.accept()[0])
+        return connection
+
+    def close(self) -> None:
+        self.pool.close()
+        for sock in (*self.accepted, self.listener):
+            sock.close()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    place = Place()
+    yield place
+    place.close()
+
+
+def test_connection_given_back_is_taken_again(place: Place) -> None:
+    first = place.take()
+    place.pool.give(first)
+    second = place.take()
+    assert second is first
+    assert not second.is_fresh
+    second.close()
+
+
+def test_connection_of_one_run_never_serves_another(place: Place) -> None:
+    first = place.take(1)
+    place.pool.give(first)
+    other = place.take(2)
+    assert other is not first
+    other.close()
+
+
+def test_fresh_connection_is_made_when_one_is_asked_for(place: Place) -> None:
+    first = place.take()
+    place.pool.give(first)
+    second = place.take(fresh=True)
+    assert second is not first
+    second.close()
+
+
+@pytest.mark.parametrize("last_words", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"])
+def test_connection_that_is_closed_or_holds_bytes_is_not_handed_out(place: Place, last_words: bytes) -> None:
+    first = place.take()
+    place.pool.give(first)
+    place.accepted[0].sendall(last_words)
+    place.accepted[0].close()
+    second = place.take()
+    assert second is not first
+    assert first.sock is None
+    second.close()
+
+
+def test_forgotten_run_has_no_connections_left_nor_gets_any_back(place: Place) -> None:
+    idle, busy = place.take(), place.take()
+    place.pool.give(idle)
+    place.pool.forget(1)
+    place.pool.give(busy)
+    assert not any([idle.sock, busy.sock])
+    assert place.pool.idle_count(1) == 0
+
+
+def test_no_more_connections_are_kept_than_the_bound(place: Place) -> None:
+    for connection in [place.take() for _ in range(MAX_IDLE + 1)]:
+        place.pool.give(connection)
+    assert place.pool.idle_count(1) == MAX_IDLE
+
+
+def localhost_has_ipv6() -> bool:
+    return any(found[0] is socket.AF_INET6 for found in socket.getaddrinfo("localhost", 1))
+
+
+@pytest.mark.skipif(not localhost_has_ipv6(), reason="localhost has one address here")
+def test_upstream_on_one_address_of_localhost_only_is_found(place: Place) -> None:
+    place.take().close()
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        place.pool.take(7, Origin("localhost", other.getsockname()[1], "", ""), connect_timeout=DEADLINE).close()
+
+
+def test_unreachable_upstream_is_an_error(place: Place) -> None:
+    place.listener.close()
+    origin = Origin("127.0.0.1", 1, "", "")
+    with pytest.raises(ConnectionRefusedError):
+        place.pool.take(1, origin, connect_timeout=DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "origin"),
+    [
+        ("http://localhost:5801", Origin("localhost", 5801, "", "")),
+        ("http://h", Origin("h", 80, "", "")),
+        ("http://[::1]:9/a/b?x=1", Origin("::1", 9, "/a/b", "x=1")),
+    ],
+)
+def test_proxy_is_taken_apart(proxy: str, origin: Origin) -> None:
+    assert origin_of(proxy) == origin
+
+
+@pytest.mark.parametrize("proxy", ["localhost:5801", "ftp://x", "http://", "http://x:99999", "http://x:a", ""])
+def test_proxy_that_is_no_http_address_is_a_bad_gateway(proxy: str) -> None:
+    with pytest.raises(BadGateway):
+        origin_of(proxy)
+
+
+def test_authority_of_an_ipv6_address_is_in_brackets() -> None:
+    assert origin_of("http://[::1]:9").authority == "[::1]:9"

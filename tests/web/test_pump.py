@@ -1,0 +1,204 @@
+"""The pump by itself, on socket pairs: on epoll and on what stands in for it elsewhere."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from llamaswap_lib.web.framings import ChunkedBody, ClosedBody, LengthBody
+from llamaswap_lib.web.pump import Ending, Flow, Pump
+from llamaswap_lib.web.readiness import Poller, SelectorPoller, new_poller
+from tests.web.world import DEADLINE, PROMPT
+
+POLLERS: list[Callable[[], Poller]] = [new_poller, SelectorPoller]
+
+
+class Pair:
+    """A flow on a pump: `upstream` is written to and `client` is read from."""
+
+    def __init__(self, pump: Pump, body: ChunkedBody | ClosedBody | LengthBody) -> None:
+        self.sockets = ExitStack()
+        self.upstream, source = socket.socketpair()
+        sink, self.client = socket.socketpair()
+        for sock in (self.upstream, source, sink, self.client):
+            self.sockets.enter_context(sock)
+        self.upstream.settimeout(DEADLINE)
+        self.client.settimeout(DEADLINE)
+        self.flow = Flow(source, sink, body)
+        self.ending: Ending | None = None
+        self.thread = threading.Thread(target=self._move, args=(pump,))
+        self.thread.start()
+
+    def _move(self, pump: Pump) -> None:
+        self.ending = pump.move(self.flow)
+
+    def wait(self, timeout: float = DEADLINE) -> Ending | None:
+        self.thread.join(timeout)
+        return self.ending
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = self.client.recv(size - len(data))
+            assert piece
+            data += piece
+        return data
+
+
+@pytest.fixture(params=POLLERS)
+def pump(request: pytest.FixtureRequest) -> Iterator[Pump]:
+    errors: list[str] = []
+    pump = Pump(write_timeout=0.3, poller=request.param, on_error=errors.append)
+    pump.start()
+    yield pump
+    pump.stop()
+    assert errors == []
+
+
+def test_body_of_known_length_ends_with_its_last_byte(pump: Pump) -> None:
+    pair = Pair(pump, LengthBody(5))
+    with pair.sockets:
+        pair.upstream.send(b"he")
+        assert pair.read(2) == b"he"
+        pair.upstream.send(b"llo")
+        assert pair.read(3) == b"llo"
+        assert pair.wait() is Ending.COMPLETE
+        assert pair.flow.sent_bytes == 5
+
+
+def test_bytes_behind_the_body_are_not_passed_on(pump: Pump) -> None:
+    pair = Pair(pump, ChunkedBody())
+    with pair.sockets:
+        pair.upstream.send(b"1\r\nx\r\n0\r\n\r\nmore")
+        assert pair.wait() is Ending.COMPLETE
+        assert pair.read(11) == b"1\r\nx\r\n0\r\n\r\n"
+        assert pair.flow.body.surplus
+
+
+def test_body_until_close_is_complete_when_its_sender_closes(pump: Pump) -> None:
+    pair = Pair(pump, ClosedBody())
+    with pair.sockets:
+        pair.upstream.send(b"all")
+        pair.upstream.close()
+        assert pair.wait() is Ending.COMPLETE
+        assert pair.read(3) == b"all"
+
+
+def test_framed_body_is_cut_when_its_sender_closes(pump: Pump) -> None:
+    pair = Pair(pump, LengthBody(5))
+    with pair.sockets:
+        pair.upstream.send(b"all")
+        pair.upstream.close()
+        assert pair.wait() is Ending.CUT
+        assert pair.read(3) == b"all"
+
+
+def test_broken_framing_cuts_the_body(pump: Pump) -> None:
+    pair = Pair(pump, ChunkedBody())
+    with pair.sockets:
+        pair.upstream.send(b"nonsense\r\n")
+        assert pair.wait() is Ending.CUT
+
+
+def test_client_that_leaves_ends_a_silent_flow_at_once(pump: Pump) -> None:
+    pair = Pair(pump, ChunkedBody())
+    with pair.sockets:
+        pair.upstream.send(b"1\r\nx\r\n")
+        pair.read(6)
+        pair.client.close()
+        assert pair.wait(PROMPT * 4) is Ending.CLIENT_GONE
+
+
+def test_client_that_sends_its_next_request_early_is_not_gone(pump: Pump) -> None:
+    pair = Pair(pump, LengthBody(2))
+    with pair.sockets:
+        pair.client.send(b"GET")
+        pair.upstream.send(b"o")
+        assert pair.read(1) == b"o"
+        pair.upstream.send(b"k")
+        assert pair.wait() is Ending.COMPLETE
+
+
+def test_client_that_takes_nothing_is_given_up_and_not_before(pump: Pump) -> None:
+    pair, other = Pair(pump, ChunkedBody()), Pair(pump, LengthBody(2))
+    with pair.sockets, other.sockets:
+        pair.upstream.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            pair.upstream.sendall(b"1000000\r\n" + b"x" * 0x1000000)
+        other.upstream.send(b"ok")
+        assert other.wait() is Ending.COMPLETE
+        assert pair.wait() is Ending.CLIENT_STALLED
+
+
+def test_slow_client_gets_every_byte_in_order(pump: Pump) -> None:
+    body = bytes(range(256)) * 20_000
+    pair = Pair(pump, LengthBody(len(body)))
+    with pair.sockets:
+        sending = threading.Thread(target=pair.upstream.sendall, args=(body,))
+        sending.start()
+        assert pair.read(len(body)) == body
+        sending.join()
+        assert pair.wait() is Ending.COMPLETE
+
+
+@pytest.mark.parametrize("size", range(150_000, 450_000, 50_000))
+def test_body_whose_last_bytes_are_held_is_complete_when_they_are_taken(pump: Pump, size: int) -> None:
+    pair = Pair(pump, LengthBody(size))
+    with pair.sockets:
+        try:
+            pair.upstream.settimeout(0.1)
+            pair.upstream.sendall(b"x" * size)  # of one of these sizes exactly the end does not fit
+        except TimeoutError:
+            return
+        pair.wait(0.02)
+        assert pair.read(size) == b"x" * size
+        assert pair.wait() is Ending.COMPLETE
+
+
+def test_client_that_leaves_while_bytes_are_held_for_it_ends_the_flow(pump: Pump) -> None:
+    pair = Pair(pump, LengthBody(50_000_000))
+    with pair.sockets:
+        pair.upstream.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            pair.upstream.sendall(b"x" * 50_000_000)
+        pair.client.close()
+        assert pair.wait() is Ending.CLIENT_GONE
+
+
+def test_stop_ends_what_flows() -> None:
+    pump = Pump()
+    pump.start()
+    pair = Pair(pump, LengthBody(5))
+    with pair.sockets:
+        pair.upstream.send(b"a")
+        pair.read(1)
+        pump.stop()
+        assert pair.wait() is Ending.CUT
+
+
+class BrokenBody(LengthBody):
+    """A mistake of ours."""
+
+    def take(self, data: bytes) -> bytes:
+        raise ZeroDivisionError
+
+
+def test_mistake_of_ours_is_reported_and_the_pump_goes_on() -> None:
+    errors: list[str] = []
+    pump = Pump(on_error=errors.append)
+    pump.start()
+    broken = Pair(pump, BrokenBody(5))
+    with broken.sockets:
+        broken.upstream.send(b"a")
+        assert broken.wait() is Ending.CUT
+    whole = Pair(pump, LengthBody(2))
+    with whole.sockets:
+        whole.upstream.send(b"ok")
+        assert whole.wait() is Ending.COMPLETE
+    pump.stop()
+    assert len(errors) == 1
+    assert "ZeroDivisionError" in errors[0]

@@ -1,0 +1,128 @@
+"""The listening socket and its connections: starting, stopping in order, running short of descriptors."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import threading
+
+import pytest
+
+from llamaswap_lib.web.server import Server
+from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get
+
+
+def test_begin_stop_closes_idle_connections_and_lets_requests_finish() -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(CHUNKED_HEAD + b"1\r\nx\r\n")
+        asked.set()
+        assert go_on.wait(DEADLINE)
+        peer.send(b"0\r\n\r\n")
+
+    with World(script) as world, world.connect() as idle, world.connect() as busy:
+        idle.send(get("/health"))
+        idle.read_message()
+        busy.send(chat())
+        assert asked.wait(DEADLINE)
+        assert world.server.count() == (2, 1)
+        address = world.server.address
+        world.server.begin_stop()
+        assert idle.read_to_end() == b""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, DEADLINE)
+        assert not world.server.wait_idle(0.01)
+        go_on.set()
+        assert busy.read_to_end().endswith(b"1\r\nx\r\n0\r\n\r\n")
+        assert world.server.wait_idle(DEADLINE)
+
+
+def test_abort_breaks_off_what_is_left() -> None:
+    asked = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        asked.set()
+        peer.seconds_to_hang_up()
+
+    with World(script) as world, world.connect() as client:
+        client.send(chat())
+        assert asked.wait(DEADLINE)
+        world.server.begin_stop()
+        assert world.server.abort(DEADLINE)
+        assert client.read_to_end() == b""
+        world.controller.wait_empty()
+
+
+def test_request_in_progress_when_the_stop_begins_is_told_that_its_connection_ends() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        world.server.begin_stop()
+        peer.send(OK)
+
+    with World(script) as world, world.connect() as client:
+        client.send(chat())
+        assert b"\r\nConnection: close\r\n" in client.read_message()[0]
+        assert client.read_to_end() == b""
+
+
+def test_connections_that_can_not_be_accepted_wait_until_they_can() -> None:
+    with World(answers(OK)) as world, world.connect() as first:
+        first.send(get("/health"))
+        first.read_message()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket() as late:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (late.fileno() + 1, hard))
+            try:
+                late.settimeout(DEADLINE)
+                late.connect(world.server.address)
+                world.wait_for_log_without_descriptors("can not accept a connection")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            late.sendall(get("/health"))
+            assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_address_in_use_is_an_error_at_once() -> None:
+    with World(answers(OK)) as world, pytest.raises(OSError, match="in use"):
+        Server(world.app, *world.server.address)
+
+
+@pytest.mark.parametrize(
+    ("host", "reached_at"), [("", "127.0.0.1"), ("localhost", "localhost"), ("127.0.0.1", "127.0.0.1")]
+)
+def test_it_listens_where_it_is_told(host: str, reached_at: str) -> None:
+    with World(answers(OK)) as world:
+        server = Server(world.app, host, 0)
+        server.start()
+        with Peer(socket.create_connection((host or "127.0.0.1", server.address[1]), DEADLINE)) as client:
+            client.send(get("/health"))
+            assert client.read_message()[1] == b"OK"
+        server.begin_stop()
+        assert server.wait_idle(DEADLINE)
+        server.close()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_client_of_both_kinds_of_address_is_known_by_its_own() -> None:
+    with World(answers(OK)) as world:
+        server = Server(world.app, "", 0)
+        server.start()
+        for host in ("127.0.0.1", "::1"):
+            with Peer(socket.create_connection((host, server.address[1]), DEADLINE)) as client:
+                client.send(get("/health"))
+                client.read_message()
+        server.begin_stop()
+        assert server.wait_idle(DEADLINE)
+        server.close()
+        assert {line.split()[2] for line in world.log.splitlines()} == {"127.0.0.1", "::1"}
+
+
+def test_threads_are_named_for_what_they_do() -> None:
+    with World(answers(OK)) as world, world.connect() as client:
+        client.send(get("/health"))
+        client.read_message()
+        names = {thread.name for thread in threading.enumerate()}
+        assert {"accept", "pump", "http-1"} <= names

@@ -1,0 +1,314 @@
+"""A web server and all that is behind it, in the open: a controller that says yes, upstreams that play scripts."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+from llamaswap_lib.config.load import load_text
+from llamaswap_lib.runtime.hangup import has_hung_up
+from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.web.app import App, Limits, Version
+from llamaswap_lib.web.pool import Pool
+from llamaswap_lib.web.pump import Pump
+from llamaswap_lib.web.server import Server
+
+DEADLINE = 10.0  # of every wait in these tests; none should come near it
+PROMPT = 0.05  # within which a hang-up must have its effect
+
+MODELS = """
+models:
+  m:
+    cmd: server
+    proxy: PROXY
+    aliases: [al]
+"""
+
+Script = Callable[["Peer"], None]
+
+
+@dataclass(frozen=True)
+class Where:
+    """An upstream's address."""
+
+    run_id: int
+    model: str
+    proxy: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """One run, as `/running` is told."""
+
+    model: str
+    run_id: int
+    state: str
+
+
+class FakeController:
+    """Admits everybody at once, or refuses with `refusal`; counts who is inside."""
+
+    def __init__(self, proxy: str) -> None:
+        self.proxy = proxy
+        self.refusal: Exception | None = None
+        self.running: list[Running] = []
+        self.unloaded: list[tuple[str, ...] | None] = []
+        self.leased: list[str] = []
+        self.inside = 0
+        self.left = threading.Condition()
+
+    @contextmanager
+    def lease(self, model: str, client: socket.socket | None) -> Iterator[Where]:
+        self.leased.append(model)
+        if self.refusal is not None:
+            raise self.refusal
+        with self.left:
+            self.inside += 1
+        try:
+            yield Where(1, model, self.proxy)
+        finally:
+            with self.left:
+                self.inside -= 1
+                self.left.notify_all()
+
+    def unload(self, models: Sequence[str] | None, client: socket.socket | None) -> None:
+        self.unloaded.append(None if models is None else tuple(models))
+
+    def runs(self) -> Sequence[Running]:
+        return tuple(self.running)
+
+    def is_ready(self, model: str) -> bool:
+        return any(run.model == model and run.state == "ready" for run in self.running)
+
+    def wait_empty(self) -> None:
+        """Block until no lease is held."""
+        with self.left:
+            assert self.left.wait_for(lambda: self.inside == 0, DEADLINE), "a lease is still held"
+
+
+class Peer:
+    """One end of a connection: a raw socket that reads whole messages and fails instead of waiting for ever."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.rest = b""
+        sock.settimeout(DEADLINE)
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def read_until(self, mark: bytes) -> bytes:
+        """What comes up to and with `mark`."""
+        while mark not in self.rest:
+            data = self.sock.recv(65536)
+            assert data, f"the connection ended before {mark!r}: {self.rest!r}"
+            self.rest += data
+        before, _, self.rest = self.rest.partition(mark)
+        return before + mark
+
+    def read(self, size: int) -> bytes:
+        while len(self.rest) < size:
+            data = self.sock.recv(65536)
+            assert data, f"the connection ended within {size} bytes: {self.rest!r}"
+            self.rest += data
+        data, self.rest = self.rest[:size], self.rest[size:]
+        return data
+
+    def read_message(self) -> tuple[bytes, bytes]:
+        """A head and its body of Content-Length bytes."""
+        head = self.read_until(b"\r\n\r\n")
+        return head, self.read(length_of(head))
+
+    def read_to_end(self) -> bytes:
+        """All that comes until the other side closes; a reset is an error."""
+        pieces = [self.rest]
+        while data := self.sock.recv(65536):
+            pieces.append(data)
+        self.rest = b""
+        return b"".join(pieces)
+
+    def seconds_to_hang_up(self) -> float:
+        """Block until the other side is gone; how long that took."""
+        started = time.monotonic()
+        try:
+            while self.sock.recv(65536):
+                pass
+        except ConnectionError:
+            pass
+        return time.monotonic() - started
+
+    def has_hung_up(self) -> bool:
+        return has_hung_up(self.sock)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Close with a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.sock.close()
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def length_of(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0
+
+
+class Upstream:
+    """A server whose connections each run the next script, the last one again and again, on a thread of their own."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self.scripts = list(scripts)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.accepted = 0
+        self.failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._peers: list[Peer] = []
+        self._accepting = threading.Thread(target=self._accept, name="upstream")
+        self._accepting.start()
+
+    @property
+    def proxy(self) -> str:
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            script = self.scripts[min(self.accepted, len(self.scripts) - 1)]
+            self.accepted += 1
+            self._peers.append(Peer(sock))
+            self._threads.append(threading.Thread(target=self._play, args=(script, self._peers[-1]), name="script"))
+            self._threads[-1].start()
+
+    def _play(self, script: Script, peer: Peer) -> None:
+        try:
+            script(peer)
+        except BaseException as failure:  # noqa: BLE001 - told when the test ends
+            self.failures.put(failure)
+        finally:
+            peer.close()
+
+    def close(self) -> None:
+        """End it, and fail the test if a script failed."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(DEADLINE)
+        self.listener.close()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+        if not self.failures.empty():
+            raise self.failures.get()
+
+
+class World:
+    """A server with one model `m` (alias `al`) at an upstream; a `with` block ends all of it."""
+
+    def __init__(self, *scripts: Script, limits: Limits | None = None, config: str = "") -> None:
+        self.upstream = Upstream(*scripts)
+        self.controller = FakeController(self.upstream.proxy)
+        self.logs = Logs(to_stdout="proxy", stdout=None)
+        limits = limits or Limits()
+        self.pump = Pump(write_timeout=limits.write_timeout, on_error=self.logs.log.error)
+        self.pump.start()
+        loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
+        self.app = App(loaded, self.controller, self.logs, Pool(), self.pump, Version("1.2"), limits)
+        self.server = Server(self.app, "127.0.0.1", 0)
+        self.server.start()
+
+    def connect(self) -> Peer:
+        return Peer(socket.create_connection(self.server.address, DEADLINE))
+
+    def ask(self, request: bytes) -> tuple[bytes, bytes]:
+        """One request on a connection of its own, answered with a Content-Length."""
+        with self.connect() as client:
+            client.send(request)
+            return client.read_message()
+
+    @property
+    def log(self) -> str:
+        return self.logs.proxy.history().decode()
+
+    def wait_for_log(self, text: str) -> None:
+        """Block until the log holds `text`."""
+        with self.logs.proxy.subscribe() as subscription:
+            heard, deadline = "", time.monotonic() + DEADLINE
+            while text not in heard:
+                assert time.monotonic() < deadline, f"{text!r} was not logged: {heard}"
+                heard += subscription.take().decode()
+
+    def wait_for_log_without_descriptors(self, text: str) -> None:
+        """The same, where no descriptor is left to wait with."""
+        pause, deadline = threading.Event(), time.monotonic() + DEADLINE
+        while text not in self.log:
+            assert time.monotonic() < deadline, f"{text!r} was not logged: {self.log}"
+            pause.wait(0.01)
+
+    def close(self) -> None:
+        self.server.begin_stop()
+        self.logs.end_streams()
+        self.server.abort()
+        assert self.server.wait_idle(DEADLINE), "a connection does not end"
+        self.server.close()
+        self.pump.stop()
+        self.app.pool.close()
+        self.logs.close()
+        self.upstream.close()
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+CHAT_BODY = b'{"model":"m"}'
+
+
+def chat(body: bytes = CHAT_BODY, *, extra: bytes = b"", version: bytes = b"1.1") -> bytes:
+    """A chat request."""
+    head = b"POST /v1/chat/completions HTTP/%b\r\nHost: x\r\nContent-Type: application/json\r\n" % version
+    return head + b"%bContent-Length: %d\r\n\r\n%b" % (extra, len(body), body)
+
+
+def get(path: str, *, extra: bytes = b"", method: str = "GET") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n".encode() + extra + b"\r\n"
+
+
+def answers(*raw: bytes) -> Script:
+    """A script: each request is answered with the next of `raw`; then the connection is closed."""
+
+    def script(peer: Peer) -> None:
+        for answer in raw:
+            peer.read_message()
+            peer.send(answer)
+
+    return script
+
+
+def sized(body: bytes, extra: bytes = b"") -> bytes:
+    """An answer with a Content-Length."""
+    return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (extra, len(body), body)
+
+
+OK = sized(b"ok")
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
