@@ -1,0 +1,94 @@
+"""The command line: arguments in, an exit code out. 0 after an orderly end, 1 where something is wrong.
+
+Runs on the main thread. Whatever a user can get wrong here is told in one line on stderr, without a traceback; nothing
+heavy is imported before the arguments are understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from llamaswap_lib import __version__
+from llamaswap_lib.errors import ConfigError
+
+DESCRIPTION = "Model hot-swapping for local AI servers: one OpenAI-compatible address, the right server behind it."
+PORT_MAX = 65535
+
+
+class _Parser(argparse.ArgumentParser):
+    """Exit code 1 for wrong arguments, as for everything else that is wrong."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]  # argparse says NoReturn, and exit() is
+        self.exit(1, f"llamaswap: {message} (llamaswap -h lists the flags)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; `argv` without its name, None for the process's own."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["check"]:
+            return _check(arguments[1:])
+        return _serve(arguments)
+    except ModuleNotFoundError as error:
+        if error.name != "yaml":
+            raise
+        return _fail("PyYAML is missing; install it with: python -m pip install pyyaml")
+    except ConfigError as error:
+        return _fail(str(error))
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    parser = _parser("llamaswap", DESCRIPTION)
+    add = parser.add_argument
+    add("-listen", "--listen", metavar="ADDRESS", default=":8080", help="[host]:port or port (default %(default)s)")
+    add("-version", "--version", action="version", version=f"llamaswap {__version__}")
+    parser.epilog = "`llamaswap check -c config.yaml` says what is wrong with a configuration."
+    options = parser.parse_args(arguments)
+    host, port = parse_address(parser, options.listen)
+    files = _files(options)
+    from llamaswap_lib.main import serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
+
+    return serve(files, host, port)
+
+
+def _check(arguments: Sequence[str]) -> int:
+    parser = _parser("llamaswap check", "Says everything that is wrong with a configuration; exit code 1 on errors.")
+    parser.add_argument("-show", "--show", action="store_true", help="print the resolved configuration, secrets masked")
+    parser.add_argument("-json", "--json", action="store_true", help="print findings and configuration as JSON")
+    options = parser.parse_args(arguments)
+    from llamaswap_lib.config import check, render  # noqa: PLC0415 - as in _serve
+
+    report = check.check(_files(options))
+    print(render.render(report, show=options.show, as_json=options.json))  # noqa: T201 - what the user asked for
+    return 1 if report.errors else 0
+
+
+def _parser(name: str, description: str) -> _Parser:
+    parser = _Parser(prog=name, description=description, allow_abbrev=False)
+    add = parser.add_argument
+    add("-c", "-config", "--config", metavar="FILE", type=Path, help="the configuration")
+    add("-config-dir", "--config-dir", metavar="DIR", type=Path, help="a folder whose *.yml and *.yaml are merged")
+    return parser
+
+
+def _files(options: argparse.Namespace) -> list[Path]:
+    from llamaswap_lib.config.files import config_files  # noqa: PLC0415 - as in _serve
+
+    return config_files(options.config, options.config_dir)
+
+
+def parse_address(parser: argparse.ArgumentParser, text: str) -> tuple[str, int]:
+    """Host ('' for every address) and port of `:8080`, `127.0.0.1:8080`, `[::1]:8080` or `8080`."""
+    match = re.fullmatch(r"(?:\[([^][]+)\]:|([^][:]*):)?(\d{1,5})", text, re.ASCII)
+    if match is None or int(match[3]) > PORT_MAX:
+        parser.error(f"-listen: expected [host]:port or a port of at most {PORT_MAX}, got {text!r}")
+    return match[1] or match[2] or "", int(match[3])
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"llamaswap: {message}\n")
+    return 1

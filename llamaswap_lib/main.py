@@ -1,0 +1,206 @@
+"""Builds everything, runs it, and takes it down in order: the only place that knows all parts.
+
+Runs on the main thread, which then sleeps until a signal. Order of the end: no new connections, streams of logs closed,
+whoever waits refused, requests in progress given `SHUTDOWN_GRACE`, every process gone, connections closed, threads
+joined. A second signal ends it at once, children included.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamaswap_lib import __version__
+from llamaswap_lib.config.load import load
+from llamaswap_lib.config.schema import Config, Model, Routing
+from llamaswap_lib.core.events import Event
+from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.eviction.group import Group, GroupPolicy
+from llamaswap_lib.core.eviction.matrix import MatrixPolicy
+from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
+from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.runtime.controller import Controller, RunView, Upstream
+from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.process import LaunchSpec, Process
+from llamaswap_lib.runtime.signals import Signals
+from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.web.app import App, Version
+from llamaswap_lib.web.pool import Pool
+from llamaswap_lib.web.pump import Pump
+from llamaswap_lib.web.server import Server
+
+SHUTDOWN_GRACE = 5.0  # for requests in progress
+LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
+LAST_WORDS_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What runs."""
+
+    logs: Logs
+    controller: Controller
+    pool: Pool
+    pump: Pump
+    server: Server
+    stop_time: float  # the longest that stopping the models may take
+
+
+def serve(files: Sequence[Path], host: str, port: int) -> int:
+    """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that can not be used."""
+    config = load(files)
+    with Signals() as signals:
+        stdout = None if sys.stdout is None else sys.stdout.fileno()  # closed: the number may be somebody else's by now
+        logs = Logs(
+            level=config.log_level, time_format=config.log_time_format, to_stdout=config.log_to_stdout, stdout=stdout
+        )
+        try:
+            parts = _build(config, logs, host, port)
+        except BaseException:
+            logs.close()
+            raise
+        for warning in config.warnings:
+            logs.log.warn(str(warning))
+        _start(parts)
+        signal = signals.wait()
+        logs.log.info(f"{signal.name if signal else 'a signal'}: stopping")
+        return _stop(parts, signals)
+
+
+def _build(config: Config, logs: Logs, host: str, port: int) -> _Parts:
+    controller = _controller(config, logs)
+    pool = Pool()
+    pump = Pump(on_error=logs.log.error)
+    controller.listen(_forgetting(pool))
+    app = App(config, controller, logs, pool, pump, Version(__version__))
+    try:
+        server = Server(app, host, port)
+    except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
+        raise ConfigError(f"can not listen on {_address_text(host, port)}: {_reason(error)}") from error
+    stop_time = max((model.unload_timeout for model in config.models.values()), default=0.0)
+    return _Parts(logs, controller, pool, pump, server, SHUTDOWN_GRACE + stop_time + LAST_GRACE)
+
+
+def _start(parts: _Parts) -> None:
+    # What exists now lives as long as the server: let the collector never look at it again.
+    gc.collect()
+    gc.freeze()
+    threading.excepthook = lambda args: parts.logs.log.error(_thread_death(args))
+    parts.controller.start()
+    parts.pump.start()
+    parts.logs.log.info(f"llamaswap {__version__} listening on http://{_address_text(*parts.server.address)}")
+    parts.server.start()
+
+
+def _stop(parts: _Parts, signals: Signals) -> int:
+    """End in order on a thread of its own, so that a second signal is heard."""
+    is_done = Wakeup()
+
+    def end() -> None:
+        _end_in_order(parts)
+        is_done.set()
+
+    threading.Thread(target=end, name="shutdown", daemon=True).start()
+    if signals.wait(is_done.fileno()) is None:
+        parts.logs.close()
+        return 0
+    parts.logs.log.warn("a second signal: ending at once")
+    parts.controller.kill_all()
+    parts.logs.close()
+    return 1
+
+
+def _end_in_order(parts: _Parts) -> None:
+    parts.server.begin_stop()
+    parts.logs.end_streams()
+    if not parts.controller.shut_down(SHUTDOWN_GRACE, parts.stop_time):
+        parts.logs.log.error("some processes could not be ended")
+    parts.server.wait_idle(LAST_GRACE)
+    parts.server.abort()
+    parts.server.close()
+    parts.pump.stop()
+    parts.pool.close()
+    parts.controller.close()
+
+
+def _controller(config: Config, logs: Logs) -> Controller:
+    routing = config.routing
+    specs = {
+        name: ModelSpec(routing.fifo_priority.get(name, 0), model.ttl, model.unload_timeout)
+        for name, model in config.models.items()
+    }
+
+    def launch(run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
+        process = Process(run_id, _launch_spec(config.models[model]), post, logs.model_output(model))
+        return process, Upstream(run_id, model, config.models[model].proxy)
+
+    return Controller(
+        Scheduler(specs, _policy(routing), routing.max_wait),
+        launch,
+        limits={name: model.concurrency_limit for name, model in config.models.items()},
+        log=logs.log,
+        last_words=lambda model: _last_lines(logs.model(model).history()),
+    )
+
+
+def _forgetting(pool: Pool) -> Callable[[tuple[RunView, ...]], None]:
+    """A listener that closes the pooled connections of runs that are gone."""
+    known: set[int] = set()
+
+    def listen(runs: tuple[RunView, ...]) -> None:
+        exist = {run.run_id for run in runs}
+        for run_id in known - exist:
+            pool.forget(run_id)
+        known.clear()
+        known.update(exist)
+
+    return listen
+
+
+def _policy(routing: Routing) -> Evict:
+    if routing.matrix is not None:
+        return MatrixPolicy(routing.matrix.sets, routing.matrix.evict_costs).evict
+    if routing.policy:
+        raise ConfigError(f"routing.router.use: a policy of one's own ({routing.policy}) can not be used yet")
+    groups = [Group(one.id, one.members, one.swap, one.exclusive, one.persistent) for one in routing.groups]
+    return GroupPolicy(groups).evict
+
+
+def _launch_spec(model: Model) -> LaunchSpec:
+    return LaunchSpec(
+        model=model.id,
+        argv=model.argv,
+        stop_argv=model.stop_argv,
+        env=model.env,
+        proxy=model.proxy,
+        check_endpoint=model.check_endpoint,
+        health_timeout=model.health_check_timeout,
+        unload_timeout=model.unload_timeout,
+    )
+
+
+def _address_text(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """Without the number in front, and without the address, which `socket.create_server` puts behind."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    return str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno)
+
+
+def _last_lines(output: bytes) -> str:
+    return "\n".join(output.decode("utf-8", "replace").splitlines()[-LAST_WORDS_LINES:])
+
+
+def _thread_death(args: threading.ExceptHookArgs) -> str:
+    name = args.thread.name if args.thread else "a thread"
+    return f"{name} died\n{''.join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))}"

@@ -1,0 +1,104 @@
+"""The house rules that a machine can check: who imports whom, how long things get, what tests may not do."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "llamaswap_lib"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__).resolve())
+MOST_LINES, MOST_FUNCTION_LINES = 300, 50
+
+# Room -> what of ours it may import, besides itself, as prefixes. `main` and `cli` compose everything.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "errors": (),
+    "core": (),
+    "config": ("errors", "core.eviction.dsl"),  # the language of the matrix is read with the rest of the file
+    "runtime": ("core", "errors"),
+    "web": (
+        *("runtime.controller", "runtime.hangup", "runtime.logs", "runtime.wakeup"),
+        *("config.schema", "core.events", "errors"),
+    ),
+    "demo": (),
+    "main": ("",),
+    "cli": ("",),
+    "__init__": (),
+}
+PURE = {"core"}
+IMPURE = {"asyncio", "logging", "os", "queue", "selectors", "socket", "subprocess", "threading", "time"}
+MAY_READ_YAML = {"config"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of what a file imports, inside functions and `if TYPE_CHECKING` as well."""
+    package = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*above, *filter(None, [node.module])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def allowed(here: str, name: str) -> bool:
+    return any(not prefix or f"{name}.".startswith(f"{prefix}.") for prefix in (here, *MAY_IMPORT[here]))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_room_imports_only_what_it_may(path: Path) -> None:
+    assert room(path) in MAY_IMPORT, f"a new room: say in {Path(__file__).name} what {room(path)} may import"
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == PACKAGE.name and rest != "__version__":
+            assert allowed(room(path), rest), f"{path} imports {name}"
+        assert room(path) not in PURE or top not in IMPURE, f"{path} is to be pure and imports {name}"
+        assert top != "yaml" or room(path) in MAY_READ_YAML, f"{path} imports {name}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES}
+    arrows: dict[str, set[str]] = {}
+    for path in SOURCES:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        named = {part for name in imports(path) for part in (name, name.rpartition(".")[0])}
+        arrows[module] = (named & modules) - {module, PACKAGE.name}
+    while leaves := {module for module, targets in arrows.items() if not targets & arrows.keys()}:
+        arrows = {module: targets for module, targets in arrows.items() if module not in leaves}
+    assert not arrows, f"they import each other: {sorted(arrows)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MOST_LINES, f"{path} asks to be split by noun"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= MOST_FUNCTION_LINES, f"{path}:{node.lineno}: {node.name} has {lines} lines"
+
+
+def test_no_test_sleeps_or_patches() -> None:
+    forbidden = re.compile(r"\btime\.sleep\b|from time import .*\bsleep\b|\bmonkeypatch\b|\bmock\b|\bpatch\(|@patch\b")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in TESTS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if forbidden.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_nothing_is_called_by_a_name_that_says_nothing() -> None:
+    vague = {"utils", "util", "common", "base", "manager", "misc", "helpers"}
+    assert not [path for path in SOURCES if path.stem in vague or room(path) in vague]
