@@ -1,0 +1,249 @@
+"""The real program as a child of a test: its configuration, requests to it, and its end.
+
+Leaving the `with` block ends it with SIGTERM, and checks what holds for every test: exit code 0 unless the test ended
+it, no process of any upstream left behind, nothing on stderr, no traceback anywhere. Ports come from `ports`, every
+wait has a deadline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from tests.e2e.ports import PortBlock
+from tests.e2e.talk import Reply, Wire, ask
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "llamaswap.py"
+DEADLINE = 20.0
+MARKER = "LLAMASWAP_TEST"
+HELLO = {"messages": [{"role": "user", "content": "Hello there, my friend"}]}
+ENDLESS = {**HELLO, "stream": True, "max_tokens": 90_000, "ignore_eos": True}
+
+
+def demo(*flags: str) -> str:
+    """The command of a demo model."""
+    return (
+        shlex.join((sys.executable, "-S", str(ROOT / "llamaswap_lib" / "demo")))
+        + " --port ${PORT} --model "
+        + (" ".join(("${MODEL_ID}", *flags)))
+    )
+
+
+def upstream(*flags: str) -> str:
+    """The command of `upstream.py`, which echoes requests and answers oddly."""
+    return (
+        shlex.join((sys.executable, "-S", str(Path(__file__).with_name("upstream.py")))) + " ${PORT} " + " ".join(flags)
+    )
+
+
+def python(source: str, *arguments: str) -> str:
+    """The command of a few lines of Python; the port is their last argument."""
+    return " ".join(shlex.quote(word) for word in (sys.executable, "-S", "-c", source, *arguments)) + " ${PORT}"
+
+
+def models(**commands: str | Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's `models`, from commands or whole entries."""
+    return {"models": {name: {"cmd": it} if isinstance(it, str) else dict(it) for name, it in commands.items()}}
+
+
+def wait_until(is_so: Callable[[], bool], what: str, timeout: float = DEADLINE) -> float:
+    """Look every few milliseconds until it is so; how long it took."""
+    begun = time.monotonic()
+    pause = 0.002
+    while not is_so():
+        assert time.monotonic() < begun + timeout, f"never: {what}"
+        threading.Event().wait(pause)
+        pause = min(pause * 1.2, 0.02)
+    return time.monotonic() - begun
+
+
+def _read(path: Path) -> bytes:
+    """Of a process that may end meanwhile."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+class Program:
+    """`python llamaswap.py -c config.yaml -listen 127.0.0.1:PORT`, with a configuration of the test's own."""
+
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], *, stdout: int | None = None, log_level: str = "info"
+    ) -> None:
+        """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`."""
+        self.folder = folder
+        self.code: int | None = None  # of its exit, once it has ended
+        self._ports = PortBlock()
+        self.port = self._ports.first
+        self._id = uuid.uuid4().hex
+        self._models: Mapping[str, Mapping[str, Any]] = config.get("models", {})
+        whole = {"startPort": self.port + 1, "logLevel": log_level, **config}
+        self.config_path = folder / "config.yaml"
+        self.config_path.write_text(json.dumps(whole))
+        self._out: IO[bytes] = (folder / "stdout").open("wb")
+        self._err: IO[bytes] = (folder / "stderr").open("wb")
+        self.process = subprocess.Popen(
+            (sys.executable, str(SCRIPT), "-c", str(self.config_path), "-listen", f"127.0.0.1:{self.port}"),
+            stdin=subprocess.DEVNULL,
+            stdout=self._out if stdout is None else stdout,
+            stderr=self._err,
+            cwd=folder,
+            env={**os.environ, MARKER: self._id},
+            start_new_session=True,
+        )
+        self._awaits_exit = True
+
+    def __enter__(self) -> Program:
+        try:
+            wait_until(self._is_listening, "the program listens")
+        except BaseException:
+            self._clean_up()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._end_well()
+        finally:
+            left = self._clean_up()
+        if kind is None:
+            assert not left, f"left behind: {left}"
+            assert self.stderr == ""
+            assert "Traceback" not in self.stdout
+        else:
+            sys.stderr.write(f"--- its stdout ---\n{self.stdout[-4000:]}--- its stderr ---\n{self.stderr[-4000:]}")
+
+    def _is_listening(self) -> bool:
+        assert self.process.poll() is None, f"it ended: {self.stdout}{self.stderr}"
+        try:
+            return self.get("/health").status == 200
+        except ConnectionRefusedError:
+            return False
+
+    def _end_well(self) -> None:
+        if self.code is None:
+            self.signal(signal.SIGTERM)
+            assert self.wait() == 0, self.stdout
+
+    def _clean_up(self) -> list[str]:
+        """Kill what is left; the command lines of what should not have been."""
+        try:
+            self.process.kill()
+            self.process.wait(DEADLINE)
+            left = self.relatives()
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            return list(left.values())
+        finally:
+            self._out.close()
+            self._err.close()
+            self._ports.close()
+
+    # -- what can be seen of it --
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text(errors="replace")
+
+    def relatives(self) -> dict[int, str]:
+        """Every living process that descends from it, wherever it went: pid -> command line. Not itself."""
+        wanted = f"{MARKER}={self._id}".encode()
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            if int(folder.name) != self.process.pid and wanted in _read(folder / "environ").split(b"\0"):
+                command = _read(folder / "cmdline").replace(b"\0", b" ").decode(errors="replace")
+                if command:
+                    found[int(folder.name)] = command
+        return found
+
+    def thread_count(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
+    def descriptor_count(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def resident_bytes(self) -> int:
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    # -- its end --
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Its exit code."""
+        self.code = self.process.wait(DEADLINE)
+        return self.code
+
+    # -- requests --
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+        """One request on a connection of its own; `content_type="x"` is a header."""
+        return ask(self.port, method, path, body, **headers)
+
+    def get(self, path: str, **headers: str) -> Reply:
+        return self.ask("GET", path, None, **headers)
+
+    def post(self, path: str, value: object, **headers: str) -> Reply:
+        """POST as JSON."""
+        return self.ask("POST", path, json.dumps(value).encode(), content_type="application/json", **headers)
+
+    def chat(self, model: str, **more: Any) -> Reply:
+        return self.post("/v1/chat/completions", {"model": model, **HELLO, **more})
+
+    def wire(self) -> Wire:
+        return Wire(self.port)
+
+    def stream(self, model: str, **more: Any) -> Wire:
+        """A client whose chat is on its way: an endless stream, nothing of it read."""
+        wire = Wire(self.port)
+        wire.request("POST", "/v1/chat/completions", {"model": model, **ENDLESS, **more})
+        return wire
+
+    def states(self) -> dict[str, str]:
+        """What runs, and how far it is."""
+        return {run["model"]: run["state"] for run in self.get("/running").json()["running"]}
+
+    def run_ids(self) -> dict[str, int]:
+        return {run["model"]: run["run_id"] for run in self.get("/running").json()["running"]}
+
+    def stats(self, model: str) -> dict[str, int]:
+        """What a demo tells of its requests, asked directly so that it does not count as one of ours; {} without it."""
+        try:
+            told: dict[str, int] = ask(self.upstream_port(model), "GET", "/stats").json()
+        except OSError:
+            return {}
+        return told
+
+    def upstream_port(self, model: str) -> int:
+        """Ports are given in the order of names to those that use one."""
+        using = sorted(name for name, entry in self._models.items() if "${PORT}" in entry["cmd"])
+        return self.port + 1 + using.index(model)
+
+    def await_stats(self, model: str, **wanted: int) -> float:
+        """Wait until the demo says so; how long that took."""
+        return wait_until(lambda: wanted.items() <= self.stats(model).items(), f"{model}: {wanted}")
+
+    def starts(self, model: str) -> int:
+        """How often it was started, by the log."""
+        return self.stdout.count(f"[INFO] {model}: starting\n")

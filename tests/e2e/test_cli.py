@@ -1,0 +1,233 @@
+"""The command line: whatever a user gets wrong is one clear line on stderr and exit code 1, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llamaswap_lib import __version__
+from llamaswap_lib.cli import main
+from tests.e2e.program import DEADLINE, ROOT, SCRIPT, demo, wait_until
+from tests.e2e.talk import ask
+
+GOOD = "models: {m: {cmd: 'sleep 1 --port ${PORT}'}}\n"
+
+
+def run(*arguments: str, cwd: Path, interpreter: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """The program, which is expected to end by itself."""
+    argv = (sys.executable, *interpreter, str(SCRIPT), *arguments)
+    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+
+def fails(*arguments: str, cwd: Path, interpreter: tuple[str, ...] = ()) -> str:
+    """What it says on stderr: one line."""
+    ended = run(*arguments, cwd=cwd, interpreter=interpreter)
+    assert (ended.returncode, ended.stdout) == (1, ""), ended
+    assert ended.stderr.startswith("llamaswap: "), ended.stderr
+    assert ended.stderr.endswith("\n")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    return ended.stderr
+
+
+def fails_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The same in this process, which is faster; what it says on stderr."""
+    try:
+        code: object = main(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    told = capsys.readouterr()
+    assert (code, told.out) == (1, "")
+    assert told.err.startswith("llamaswap: "), told.err
+    return told.err
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    return tmp_path
+
+
+def test_a_missing_configuration(folder: Path) -> None:
+    assert "no.yaml" in fails("-c", "no.yaml", cwd=folder)
+    assert "no-folder" in fails("-config-dir", "no-folder", cwd=folder)
+    assert "no configuration: " in fails(cwd=folder)
+
+
+def test_a_folder_where_a_file_belongs_and_a_file_where_a_folder_does(folder: Path) -> None:
+    (folder / "folder").mkdir()
+    assert "folder" in fails("-c", "folder", cwd=folder)
+    assert "good.yaml" in fails("-config-dir", "good.yaml", cwd=folder)
+
+
+def test_an_empty_folder_of_configurations(folder: Path) -> None:
+    (folder / "folder").mkdir()
+    assert "folder" in fails("-config-dir", "folder", cwd=folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file(folder: Path) -> None:
+    (folder / "good.yaml").chmod(0)
+    assert "good.yaml" in fails("-c", "good.yaml", cwd=folder)
+
+
+def test_a_file_that_can_not_be_read_to_its_end(folder: Path) -> None:
+    assert "/proc/self/mem" in fails("-c", "/proc/self/mem", cwd=folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"models: {a: {cmd: x\n", "bad.yaml:"),
+        (b"models:\n\ta: 1\n", "bad.yaml:2"),
+        (b"- a list\n", "bad.yaml:1"),
+        (b"models: {a: {cmd: [1]}}\n", "models.a.cmd"),
+        (b"models: {a: {cmd: x}}\nmodels: {}\n", "models"),
+        (b"\xff\xfe\x00", "bad.yaml"),
+        (b"startPort: zero\n", "startPort"),
+        (b"healthCheckTimeout: -1x\n", "healthCheckTimeout"),
+        (b"a: &a [*a]\n", "bad.yaml"),
+        (b"[" * 100_000, "bad.yaml"),
+        (b"\0", "bad.yaml"),
+    ],
+)
+def test_a_bad_configuration_is_told_with_its_place(
+    capsys: pytest.CaptureFixture[str], folder: Path, content: bytes, wanted: str
+) -> None:
+    (folder / "bad.yaml").write_bytes(content)
+    assert wanted in fails_here(capsys, "-c", str(folder / "bad.yaml"))
+
+
+def test_a_bad_configuration_leaves_no_traceback(folder: Path) -> None:
+    (folder / "bad.yaml").write_bytes(b"startPort: zero\n")
+    ended = run("-c", "bad.yaml", cwd=folder)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "bad.yaml:1" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_port_in_use(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        message = fails("-c", "good.yaml", "-listen", f"127.0.0.1:{port}", cwd=folder)
+    assert message == f"llamaswap: can not listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may have any port")
+def test_a_privileged_port(folder: Path) -> None:
+    assert "can not listen on 127.0.0.1:1: Permission denied" in fails(
+        "-c", "good.yaml", "-listen", "127.0.0.1:1", cwd=folder
+    )
+
+
+@pytest.mark.parametrize("address", ["host.invalid:8080", "203.0.113.7:8080", "[::ffff]:8080"])
+def test_an_address_that_is_not_ours(folder: Path, address: str) -> None:
+    assert f"can not listen on {address}" in fails("-c", "good.yaml", "-listen", address, cwd=folder)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        ":",
+        "x",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "1.2.3.4:99999",
+        ":-1",
+        ":80a",
+        "::1:8080",
+        "[::1]",
+        ":٣",
+        "[:80",
+        "[]:80",
+        ":" + "1" * 5000,
+    ],
+)
+def test_a_listen_address_that_is_none(capsys: pytest.CaptureFixture[str], folder: Path, address: str) -> None:
+    message = fails_here(capsys, "-c", str(folder / "good.yaml"), f"-listen={address}")
+    assert "-listen: expected [host]:port" in message
+    assert message.count("\n") == 1
+
+
+def test_a_host_that_is_no_name_at_all(folder: Path) -> None:
+    fails("-c", "good.yaml", "-listen", f"{'x' * 70}:0", cwd=folder)
+    fails("-c", "good.yaml", "-listen", "a..b:0", cwd=folder)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-wrong",), ("--conf", "good.yaml"), ("-c",), ("-c", "good.yaml", "extra"), ("-listen",), ("serve",)]
+)
+def test_wrong_flags(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+    message = fails_here(capsys, *arguments)
+    assert "llamaswap -h lists the flags" in message
+    assert message.count("\n") == 1
+
+
+def test_a_wrong_flag_leaves_no_traceback(folder: Path) -> None:
+    assert "-wrong" in fails("-wrong", cwd=folder)
+
+
+def test_a_missing_pyyaml_is_told_with_how_to_install_it(folder: Path) -> None:
+    message = fails("-c", "good.yaml", cwd=folder, interpreter=("-S",))
+    assert message == "llamaswap: PyYAML is missing; install it with: python -m pip install pyyaml\n"
+
+
+@pytest.mark.parametrize("flag", ["-version", "--version"])
+def test_the_version(folder: Path, flag: str) -> None:
+    ended = run(flag, cwd=folder, interpreter=("-S",))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"llamaswap {__version__}\n", "")
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_the_help(folder: Path, flag: str) -> None:
+    ended = run(flag, cwd=folder)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for told in ("-c FILE", "-config-dir DIR", "-listen ADDRESS", "-version"):
+        assert told in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-c", "good.yaml", "-listen", "127.0.0.1:0"),
+        ("-c=good.yaml", "-listen=127.0.0.1:0"),
+        ("-config", "good.yaml", "-listen", "localhost:0"),
+        ("--config", "good.yaml", "--listen", "127.0.0.1:0"),
+        ("--config=good.yaml", "--listen=127.0.0.1:0"),
+        ("-listen", "[::1]:0", "-config=good.yaml"),
+        ("-listen", "0", "-c", "good.yaml"),
+        ("-listen", ":0", "-c", "good.yaml"),
+        ("-config-dir", "parts", "-listen", ":0"),
+        ("--config-dir=parts", "--config=good.yaml", "-listen", ":0"),
+    ],
+)
+def test_every_spelling_starts_it_and_it_says_where_it_listens(folder: Path, arguments: tuple[str, ...]) -> None:
+    (folder / "parts").mkdir()
+    (folder / "parts" / "b.yaml").write_text(f"models: {{b: {{cmd: {demo()!r}}}}}\n")
+    (folder / "parts" / "a.yml").write_text("logLevel: debug\n")
+    out = folder / "stdout"
+    with out.open("wb") as stdout:
+        process = subprocess.Popen((sys.executable, str(SCRIPT), *arguments), cwd=folder, stdout=stdout)
+        try:
+            wait_until(lambda: b"listening on http://" in out.read_bytes(), "it listens")
+            port = int(out.read_text().rpartition(":")[2])
+            if "[::1]:0" not in arguments:
+                assert ask(port, "GET", "/health").text == "OK"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE) == 0
+
+
+def test_it_starts_from_any_folder_and_by_its_own_name(folder: Path) -> None:
+    for argv in ((str(SCRIPT),), ("-m", "llamaswap")):
+        ended = subprocess.run(
+            (sys.executable, *argv, "-version"), cwd=ROOT if argv[0] == "-m" else folder,
+            capture_output=True, text=True, timeout=DEADLINE, check=True,
+        )  # fmt: skip
+        assert ended.stdout == f"llamaswap {__version__}\n"

@@ -1,0 +1,155 @@
+"""Clients that leave: the upstream's work ends at once, wherever the request was, and nobody else is disturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import Program, demo, models, upstream, wait_until
+from tests.e2e.talk import Wire, events
+
+PACED = demo("--tokens-per-second", "100")
+AT_ONCE = 2.0  # seconds; it takes milliseconds, the rest is for a busy machine
+SHORT = {"max_tokens": 3, "ignore_eos": True}
+
+
+@pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
+def test_in_mid_stream(run_program: RunProgram, leave: Callable[[Wire], None]) -> None:
+    with run_program(models(m=PACED)) as program, program.stream("m", max_tokens=100) as other:
+        leaver = program.stream("m")
+        for wire in (leaver, other):
+            wire.read_head_and_first_chunk()
+        leave(leaver)
+        assert program.await_stats("m", cancelled=1, in_progress=1) < AT_ONCE
+        assert events(b"".join(other.chunks()))[-1] == "[DONE]"
+
+
+def test_it_takes_milliseconds(run_program: RunProgram) -> None:
+    with run_program(models(m=PACED)) as program:
+        taken = []
+        for count in range(1, 11):
+            with program.stream("m") as wire:
+                wire.read_head_and_first_chunk()
+            taken.append(program.await_stats("m", cancelled=count, in_progress=0))
+        assert min(taken) < 0.05, taken  # of ten, since others may be busy here
+
+
+def test_a_half_closed_connection_counts_as_left(run_program: RunProgram) -> None:
+    with run_program(models(m=PACED)) as program, program.stream("m") as wire:
+        wire.read_head_and_first_chunk()
+        wire.sock.shutdown(1)
+        assert program.await_stats("m", cancelled=1, in_progress=0) < AT_ONCE
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_during_prefill(run_program: RunProgram, is_stream: bool) -> None:
+    with run_program(models(m=demo("--prompt-seconds", "30"))) as program:
+        wire = program.stream("m", stream=is_stream)
+        program.await_stats("m", in_progress=1)
+        wire.close()
+        assert program.await_stats("m", cancelled=1, in_progress=0) < AT_ONCE
+
+
+def test_while_an_answer_that_is_no_stream_is_made(run_program: RunProgram) -> None:
+    with run_program(models(m=PACED)) as program:
+        wire = program.stream("m", stream=False)
+        program.await_stats("m", in_progress=1)
+        wire.close()
+        assert program.await_stats("m", cancelled=1, in_progress=0) < AT_ONCE
+
+
+def test_with_the_next_request_sent_ahead(run_program: RunProgram) -> None:
+    with run_program(models(m=PACED)) as program:
+        wire = program.stream("m")
+        wire.read_head_and_first_chunk()
+        wire.request("GET", "/health")
+        wire.reset()
+        assert program.await_stats("m", cancelled=1, in_progress=0) < AT_ONCE
+
+
+def test_while_the_model_loads_for_another(run_program: RunProgram) -> None:
+    with run_program(models(m=demo("--load-seconds", "0.6")), log_level="debug") as program:
+        with program.stream("m", **SHORT) as stays:
+            leaver = program.stream("m")
+            wait_until(lambda: program.states() == {"m": "starting"}, "it loads")
+            leaver.close()
+            wait_until(lambda: '" 502 0 ' in program.stdout, "the request is over", AT_ONCE)
+            assert program.states() == {"m": "starting"}
+            assert stays.status() == 200
+            assert events(b"".join(stays.chunks()))[-1] == "[DONE]"
+        stats = program.stats("m")
+        assert (stats["requests"], stats["cancelled"]) == (1, 0)  # the one who left never reached it
+        assert program.starts("m") == 1
+
+
+def test_a_load_that_nobody_waits_for_gives_way_at_once(run_program: RunProgram) -> None:
+    with run_program(models(slow=demo("--load-seconds", "60"), quick=demo())) as program:
+        wire = program.stream("slow")
+        wait_until(lambda: program.states() == {"slow": "starting"}, "it loads")
+        wire.close()
+        assert program.chat("quick").status == 200
+        assert program.states() == {"quick": "ready"}
+
+
+def test_in_the_queue_behind_a_busy_model(run_program: RunProgram) -> None:
+    with run_program(models(busy=PACED, wanted=demo())) as program, program.stream("busy", max_tokens=100) as other:
+        other.read_head_and_first_chunk()
+        leaver = program.stream("wanted")
+        with ThreadPoolExecutor() as pool:
+            program.get("/health")
+            leaver.close()
+            wait_until(lambda: '" 502 0 ' in program.stdout, "the request is over", AT_ONCE)
+            again = pool.submit(program.chat, "busy", **SHORT)  # not held up by who has left
+            assert again.result().status == 200
+        assert events(b"".join(other.chunks()))[-1] == "[DONE]"
+        assert program.states() == {"busy": "ready"}
+        assert program.starts("wanted") == 0
+
+
+def test_from_an_unload_that_goes_on(run_program: RunProgram) -> None:
+    with run_program(models(m=demo("--stop-seconds", "0.3"))) as program:
+        assert program.chat("m").status == 200
+        with program.wire() as wire:
+            wire.request("GET", "/unload")
+            wait_until(lambda: program.states() == {"m": "stopping"}, "it stops")
+        wait_until(lambda: program.states() == {}, "it has stopped")
+
+
+def test_from_an_upstream_that_is_silent(run_program: RunProgram) -> None:
+    with run_program(models(m={"cmd": upstream(), "concurrencyLimit": 1})) as program:
+        with program.wire() as wire:
+            wire.request("GET", "/upstream/m/silent")
+            wait_until(lambda: program.get("/upstream/m/x").status == 429, "its only place is taken")
+        assert wait_until(lambda: program.get("/upstream/m/x").status == 200, "the place is back") < AT_ONCE
+
+
+def test_in_the_middle_of_a_request_body(run_program: RunProgram) -> None:
+    with run_program(models(m=upstream())) as program:
+        for sent in (b"", b"x" * 100_000):
+            with program.wire() as wire:
+                wire.send(b"POST /upstream/m/x HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n" + sent)
+        wait_until(lambda: program.stdout.count('" 502 0 ') == 2, "both are over")
+        assert program.get("/upstream/m/x").status == 200
+
+
+def test_fifty_at_once(run_program: RunProgram) -> None:
+    with run_program(models(m=PACED)) as program, program.stream("m", max_tokens=150) as other:
+        wires = [program.stream("m") for _ in range(50)]
+        for wire in (*wires, other):
+            wire.read_head_and_first_chunk()
+        threads = program.thread_count()
+        for wire in wires:
+            wire.close()
+        assert program.await_stats("m", cancelled=50, in_progress=1) < 5
+        wait_until(lambda: program.thread_count() <= threads - 50, "their threads have ended")
+        assert events(b"".join(other.chunks()))[-1] == "[DONE]"
+        _assert_is_quiet(program)
+
+
+def _assert_is_quiet(program: Program) -> None:
+    """No connection to the upstream is left in use, and the next request works."""
+    assert program.chat("m", **SHORT).status == 200
+    wait_until(lambda: program.stats("m")["in_progress"] == 0, "nothing is in progress")

@@ -1,0 +1,100 @@
+"""Everything at once for a few seconds: every request is answered, nothing is left over, nothing grows."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import HELLO, Program, demo, models, wait_until
+from tests.e2e.talk import Cut, Wire
+
+CLIENTS = 50
+SECONDS = 4.0
+PATIENCE = {"routing": {"scheduler": {"settings": {"fifo": {"maxWait": 1}}}}}
+
+
+class Client:
+    """One client that asks without a pause, streams or not, and sometimes leaves in the middle."""
+
+    def __init__(self, program: Program, seed: int, ending: threading.Event) -> None:
+        self._program = program
+        self._random = random.Random(seed)
+        self._ending = ending
+        self.outcomes: Counter[str] = Counter()
+
+    def run(self) -> Counter[str]:
+        while not self._ending.is_set():
+            with Wire(self._program.port) as wire:
+                self.outcomes[self._ask(wire)] += 1
+        return self.outcomes
+
+    def _ask(self, wire: Wire) -> str:
+        choice = self._random
+        is_stream = choice.random() < 0.7
+        model = choice.choice(("a", "b", "crashes"))
+        body = {"model": model, **HELLO, "stream": is_stream, "max_tokens": choice.randrange(1, 30), "ignore_eos": True}
+        wire.request("POST", "/v1/chat/completions", body)
+        if choice.random() < 0.15:
+            return "left at once"
+        try:
+            return self._read(wire, is_stream)
+        except Cut:
+            assert model == "crashes"
+            return "cut by the crash"
+
+    def _read(self, wire: Wire, is_stream: bool) -> str:
+        head = wire.head()
+        status = head.split(" ", 2)[1]
+        if status != "200" or not is_stream:
+            length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
+            told = json.loads(wire.exactly(length))
+            assert status == "200" or told["error"]["message"]
+            return status
+        if self._random.random() < 0.2:
+            wire.chunk()
+            return "left in mid-stream"
+        data = b"".join(wire.chunks())
+        assert data.endswith(b"data: [DONE]\n\n")
+        return "streamed"
+
+
+def storm(program: Program, seconds: float) -> Counter[str]:
+    """What became of all requests of fifty clients."""
+    ending = threading.Event()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(Client(program, seed, ending).run) for seed in range(CLIENTS)]
+        ending.wait(seconds)
+        ending.set()
+        total: Counter[str] = Counter()
+        for client in clients:
+            total += client.result()
+    return total
+
+
+def test_fifty_clients_over_three_models_of_which_one_crashes(run_program: RunProgram) -> None:
+    fast = ("--tokens-per-second", "500", "--quiet")
+    entries = models(a=demo(*fast), b=demo(*fast), crashes=demo(*fast, "--crash-after", "40"))
+    groups = {"pair": {"swap": False, "members": ["a", "crashes"]}}
+    with run_program({**entries, **PATIENCE, "groups": groups}) as program:
+        assert program.chat("a", max_tokens=1).status == 200
+        threads, descriptors = program.thread_count(), program.descriptor_count()
+        total = storm(program, SECONDS / 2)
+        wait_until(lambda: program.thread_count() <= 30, "the storm is over")
+        before = program.resident_bytes()
+        total += storm(program, SECONDS / 2)
+        assert set(total) <= {
+            "200", "502", "streamed", "left at once", "left in mid-stream", "cut by the crash",
+        }, total  # fmt: skip
+        assert total["200"] + total["streamed"] > 100, total
+        assert total["502"] + total["cut by the crash"] > 0, total
+        assert program.get("/unload").status == 200
+        assert (program.states(), program.relatives()) == ({}, {})
+        wait_until(lambda: program.thread_count() <= threads, "no thread is left")
+        wait_until(lambda: program.descriptor_count() <= descriptors, "no descriptor is left")
+        assert program.resident_bytes() - before < 8_000_000
+        assert program.resident_bytes() < 60_000_000
+        assert [program.chat(name, max_tokens=1).status for name in ("a", "b", "crashes")] == [200] * 3

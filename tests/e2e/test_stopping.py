@@ -1,0 +1,152 @@
+"""The end: in order on the first signal, at once on the second; no process of anybody is left in either case."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import demo, models, wait_until
+from tests.e2e.talk import Cut, events
+
+PACED = ("--tokens-per-second", "100")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_idle(run_program: RunProgram, number: signal.Signals) -> None:
+    with run_program(models(m=demo())) as program:
+        assert program.chat("m").status == 200
+        with program.wire() as kept:
+            kept.request("GET", "/health")
+            assert kept.answer()[0] == 200
+            begun = time.monotonic()
+            program.signal(number)
+            assert program.wait() == 0
+            assert time.monotonic() - begun < 5
+            assert kept.rest() == b""
+        assert program.relatives() == {}
+        assert f"[INFO] {number.name}: stopping\n" in program.stdout
+
+
+def test_before_any_model_was_loaded(run_program: RunProgram) -> None:
+    with run_program(models(m=demo())) as program:
+        begun = time.monotonic()
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+        assert time.monotonic() - begun < 4
+
+
+def test_a_stream_in_progress_is_finished_within_the_grace(run_program: RunProgram) -> None:
+    with run_program(models(m=demo(*PACED))) as program, program.stream("m", max_tokens=100) as wire:
+        wire.read_head_and_first_chunk()
+        program.signal(signal.SIGTERM)
+        assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+        assert wire.rest() == b""
+        assert program.wait() == 0
+
+
+def test_a_stream_that_outlasts_the_grace_is_cut(run_program: RunProgram) -> None:
+    with run_program(models(m=demo(*PACED))) as program, program.stream("m") as wire:
+        wire.read_head_and_first_chunk()
+        begun = time.monotonic()
+        program.signal(signal.SIGTERM)
+        with pytest.raises(Cut):
+            list(wire.chunks())
+        assert 4.5 < time.monotonic() - begun < 12
+        assert program.wait() == 0
+        assert program.relatives() == {}
+
+
+def test_nobody_is_let_in_any_more(run_program: RunProgram) -> None:
+    with run_program(models(m=demo(*PACED))) as program, program.stream("m", max_tokens=100) as wire:
+        wire.read_head_and_first_chunk()
+        program.signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in program.stdout, "it ends")
+        with pytest.raises(ConnectionRefusedError):
+            wait_until(lambda: program.get("/health").status != 200, "it listens no more")
+        assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+        assert program.wait() == 0
+
+
+def test_whoever_waits_is_503(run_program: RunProgram) -> None:
+    config = models(busy=demo(*PACED), wanted=demo())
+    with run_program(config) as program, program.stream("busy", max_tokens=90) as wire:
+        wire.read_head_and_first_chunk()
+        with program.stream("wanted") as waiting:
+            assert program.chat("busy", max_tokens=3).status == 200  # the other has arrived by then
+            program.signal(signal.SIGTERM)
+            status, body = waiting.answer()
+            assert (status, b"shutting down" in body) == (503, True)
+        assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+        assert program.wait() == 0
+
+
+def test_while_a_model_loads(run_program: RunProgram) -> None:
+    with run_program(models(m=demo("--load-seconds", "60"))) as program, program.stream("m") as wire:
+        wait_until(lambda: program.states() == {"m": "starting"}, "it loads")
+        begun = time.monotonic()
+        program.signal(signal.SIGTERM)
+        assert wire.answer()[0] == 503
+        assert program.wait() == 0
+        assert time.monotonic() - begun < 6
+
+
+def test_streams_of_logs_are_closed_properly(run_program: RunProgram) -> None:
+    with run_program(models(m=demo())) as program:
+        wires = [program.wire() for _ in range(3)]
+        for wire, path in zip(wires, ("", "/proxy", "/m"), strict=True):
+            wire.request("GET", f"/logs/stream{path}")
+            assert wire.status() == 200
+        begun = time.monotonic()
+        program.signal(signal.SIGTERM)
+        for wire in wires:
+            list(wire.chunks())  # to the proper end
+            assert wire.rest() == b""
+            wire.close()
+        assert program.wait() == 0
+        assert time.monotonic() - begun < 5
+
+
+def test_every_stubborn_process_is_gone(run_program: RunProgram) -> None:
+    flags = {"a": "--ignore-sigterm", "b": "--grandchild-ignores-sigterm", "c": "--hang-on-sigterm"}
+    entries = {name: {"cmd": demo(flag), "unloadTimeout": 1} for name, flag in flags.items()}
+    groups = {"all": {"swap": False, "members": list(entries)}}
+    with run_program({"models": entries, "groups": groups}) as program:
+        for name in entries:
+            assert program.chat(name).status == 200
+        wait_until(lambda: len(program.relatives()) == 4, "all run")
+        begun = time.monotonic()
+        program.signal(signal.SIGINT)
+        assert program.wait() == 0
+        assert time.monotonic() - begun < 9
+        assert program.relatives() == {}
+
+
+def test_a_second_signal_ends_it_at_once_children_included(run_program: RunProgram) -> None:
+    entry = {"cmd": demo(*PACED, "--grandchild-ignores-sigterm", "--ignore-sigterm"), "unloadTimeout": 60}
+    with run_program(models(m=entry)) as program, program.stream("m") as wire:
+        wire.read_head_and_first_chunk()
+        program.signal(signal.SIGTERM)
+        wait_until(lambda: "SIGTERM: stopping" in program.stdout, "it ends in order")
+        begun = time.monotonic()
+        program.signal(signal.SIGINT)
+        assert program.wait() == 1
+        assert time.monotonic() - begun < 5
+        wait_until(lambda: program.relatives() == {}, "nobody is left", timeout=5)
+
+
+def test_while_clients_storm(run_program: RunProgram) -> None:
+    with run_program(models(m=demo(*PACED))) as program:
+        wires = [program.stream("m", max_tokens=50) for _ in range(20)]
+        wires += [program.wire() for _ in range(10)]  # silent
+        with ThreadPoolExecutor() as pool:
+            unload = pool.submit(lambda: program.get("/unload"))
+            wires[0].status()
+            program.signal(signal.SIGTERM)
+            assert program.wait() == 0
+            assert unload.exception() is None or isinstance(unload.exception(), OSError)
+        for wire in wires:
+            wire.close()

@@ -1,0 +1,78 @@
+"""An upstream for tests: `python upstream.py PORT`. It echoes every request as JSON; below /odd it answers oddly.
+
+A program of its own, without dependencies.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+# What /odd/NAME sends before it closes the connection.
+ODD = {
+    "nothing": b"",
+    "no-http": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "half-a-head": HEAD + b"Content-Type: te",
+    "two-lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nhey",
+    "length-and-chunked": HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "short-body": HEAD + b"Content-Length: 100\r\n\r\nonly this",
+    "bad-chunk": CHUNKED + b"5\r\nhello\r\n-1\r\nhello\r\n",
+    "huge-chunk": CHUNKED + b"5\r\nhello\r\nffffffffffffffffff\r\nhello\r\n",
+    "cut-chunks": CHUNKED + b"5\r\nhello\r\n5\r\nhel",
+    "no-last-chunk": CHUNKED + b"5\r\nhello\r\n",
+    "until-close": HEAD + b"Content-Type: text/plain\r\n\r\nall of it",
+    "http-1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    "large-head": HEAD + b"X-Large: " + b"x" * 200_000 + b"\r\nContent-Length: 2\r\n\r\nhi",
+    "unasked-upgrade": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+    "continue-first": b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Content-Length: 2\r\n\r\nhi",
+    "no-content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "surplus": HEAD + b"Content-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
+    "teapot": b"HTTP/1.1 418 I am a teapot\r\nX-Odd: yes\r\nContent-Length: 5\r\n\r\nshort",
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def handle_one(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        path = self.path.partition("?")[0]
+        if path.startswith("/odd/"):
+            self.wfile.write(ODD[path[5:]])
+            self.close_connection = True
+        elif path == "/silent":
+            threading.Event().wait()
+        elif path == "/large":
+            self._answer(b"x" * int(self.path.partition("?")[2]))
+        else:
+            told = {"method": self.command, "target": self.path, "headers": self.headers.items()}
+            self._answer(json.dumps({**told, "body": body.decode("latin-1")}).encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_PROPFIND = handle_one  # noqa: N815
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+
+if __name__ == "__main__":
+    Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
