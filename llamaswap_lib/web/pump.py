@@ -23,6 +23,9 @@ from llamaswap_lib.web.framings import Body
 from llamaswap_lib.web.readiness import GONE, IN, OUT, RDHUP, Poller, new_poller
 
 READ_BYTES = 65_536
+FIRST_READ_BYTES = 4_096  # a token's event is a few hundred bytes, and room that stays empty costs time
+CROWD = 32  # flows from which on the pump lets events gather
+GATHERING = 0.0005  # seconds between two looks at a crowd
 WRITE_TIMEOUT = 60.0
 DONTWAIT = socket.MSG_DONTWAIT
 
@@ -45,6 +48,7 @@ class Flow:
         "_is_held_up",
         "_pump",
         "_receive",
+        "_room_bytes",
         "_send",
         "_take",
         "body",
@@ -65,6 +69,7 @@ class Flow:
         self._ended = threading.Lock()  # held while it flows: an Event costs several times as much
         self._ended.acquire()
         self._receive, self._send, self._take = source.recv, sink.send, body.take
+        self._room_bytes = FIRST_READ_BYTES
 
     # -- http thread --
 
@@ -86,7 +91,9 @@ class Flow:
     def read_source(self, _mask: int) -> None:
         """Pass on what is there. This is the hot path of every stream."""
         try:
-            data = self._receive(READ_BYTES, DONTWAIT)
+            data = self._receive(self._room_bytes, DONTWAIT)
+            if len(data) == self._room_bytes:  # more than a trickle
+                self._room_bytes = READ_BYTES
             if not data:
                 self.end(Ending.COMPLETE if self.body.ends_by_close else Ending.CUT)
                 return
@@ -236,7 +243,14 @@ class Pump:
         self._arrivals.clear()
 
     def _turn(self) -> None:
+        """Serve whoever is ready.
+
+        Waking up costs more than moving a chunk, so a crowd is looked at every half millisecond: what came meanwhile
+        is moved in one go, at less than half the cost. A few flows are served the moment they have something.
+        """
         on_ready = self.on_ready
+        if len(self.flows) > CROWD:
+            time.sleep(GATHERING)
         for fd, mask in self.poller.poll(self._patience()):
             serve = on_ready.get(fd)
             if serve is not None:  # its flow may have ended earlier in this turn
