@@ -90,8 +90,8 @@ def _build(config: Config, logs: Logs, host: str, port: int) -> _Parts:
 
 def _start(parts: _Parts) -> None:
     # What exists now lives as long as the server: let the collector never look at it again.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     threading.excepthook = lambda args: parts.logs.log.error(_thread_death(args))
     parts.controller.start()
     parts.pump.start()
