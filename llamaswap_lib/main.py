@@ -33,6 +33,7 @@ from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App, Version
 from llamaswap_lib.web.pool import Pool
+from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.server import Server
 
@@ -79,7 +80,7 @@ def _build(config: Config, logs: Logs, host: str, port: int) -> _Parts:
     pool = Pool()
     pump = Pump(on_error=logs.log.error)
     controller.listen(_forgetting(pool))
-    app = App(config, controller, logs, pool, pump, Version(__version__))
+    app = App(config, controller, logs, pool, pump, Profiles(config.profiles), Version(__version__))
     try:
         server = Server(app, host, port)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text

@@ -15,6 +15,7 @@ from typing import Protocol
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.web.pool import Pool
+from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
 
 
@@ -84,6 +85,7 @@ class App:
     logs: Logs
     pool: Pool
     pump: Pump
+    profiles: Profiles
     version: Version
     limits: Limits = field(default_factory=Limits)
     clock: Callable[[], float] = time.monotonic

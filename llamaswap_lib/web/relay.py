@@ -84,11 +84,11 @@ class _Relay:
             return self._ask_once(fresh=False)
         except _UpstreamLost as lost:
             if self.connection.is_fresh:
-                raise self._broken(str(lost)) from None
+                raise self._lost(lost) from None
         try:
             return self._ask_once(fresh=True)
         except _UpstreamLost as lost:
-            raise self._broken(str(lost)) from None
+            raise self._lost(lost) from None
 
     def _ask_once(self, *, fresh: bool) -> tuple[ResponseHead, bytes]:
         self.connection = self._connect(fresh=fresh)
@@ -191,6 +191,9 @@ class _Relay:
             return head_end(data, searched_bytes)
         except (BadRequest, HeadTooLarge) as bad:
             raise self._broken(bad.message) from None
+
+    def _lost(self, lost: _UpstreamLost) -> BadGateway:
+        return BadGateway(f"the server of {self.model.id} did not answer: {lost}")
 
     def _broken(self, reason: str) -> BadGateway:
         return BadGateway(f"the server of {self.model.id} can not be understood: {reason}")

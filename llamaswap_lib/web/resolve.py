@@ -99,18 +99,19 @@ def _query_values(query: str) -> list[Value]:
 
 def _first_of(values: list[Value]) -> Named:
     if not values or not values[0].text:
-        raise _no_model()
+        raise no_model()
     return Named(values[0].text)
 
 
-def _no_model() -> NotFound:
+def no_model() -> NotFound:
+    """The error of a request that names no model, or one that is switched off."""
     return NotFound("no model id could be identified")
 
 
 def _find_in_json(data: bytes) -> Named:
     text = data.decode("utf-8", "surrogateescape")  # what is no UTF-8 goes on as it came
     if not text.strip(" \t\r\n"):
-        raise _no_model()
+        raise no_model()
     try:
         name = load_object(text).get(FIELD)
     except json.JSONDecodeError as broken:
@@ -118,7 +119,7 @@ def _find_in_json(data: bytes) -> Named:
     except NotAnObject:
         raise BadRequest("the body is JSON, but not an object") from None
     if name is None or name == "":
-        raise _no_model()
+        raise no_model()
     if not isinstance(name, str):
         raise BadRequest("'model' must be a string")
     return Named(name, json_text=text)

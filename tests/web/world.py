@@ -16,6 +16,7 @@ from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.web.app import App, Limits, Version
 from llamaswap_lib.web.pool import Pool
+from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.server import Server
 
@@ -229,7 +230,9 @@ class World:
         self.pump = Pump(write_timeout=limits.write_timeout, on_error=self.logs.log.error)
         self.pump.start()
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
-        self.app = App(loaded, self.controller, self.logs, Pool(), self.pump, Version("1.2"), limits)
+        self.app = App(
+            loaded, self.controller, self.logs, Pool(), self.pump, Profiles(loaded.profiles), Version("1.2"), limits
+        )
         self.server = Server(self.app, "127.0.0.1", 0)
         self.server.start()
 

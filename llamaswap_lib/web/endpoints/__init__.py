@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
-from llamaswap_lib.web.endpoints import about, logs, models, relayed, runs
+from llamaswap_lib.web.endpoints import about, logs, models, profiles, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.keys import check_key, needs_key
 from llamaswap_lib.web.routes import Endpoint, Route, find_route
@@ -29,6 +29,8 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.UNLOAD_ALL: runs.serve_unload_all,
     Endpoint.UNLOAD_ONE: runs.serve_unload_one,
     Endpoint.LOAD_ONE: runs.serve_load_one,
+    Endpoint.PROFILES: profiles.serve_list,
+    Endpoint.ACTIVE_PROFILE: profiles.serve_activation,
     Endpoint.LOGS: logs.serve_history,
     Endpoint.LOG_STREAM: logs.serve_stream,
     Endpoint.LOG_STREAM_OF: logs.serve_stream,

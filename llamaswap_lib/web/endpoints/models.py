@@ -23,7 +23,7 @@ def serve_list(exchange: Exchange, _route: Route) -> None:
 
 
 def list_models(app: App) -> Iterator[dict[str, Any]]:
-    """An entry for each listed model, and for each of its aliases where they are listed."""
+    """An entry for each listed model, for its aliases where they are listed, and for what the active profile adds."""
     loaded = {run.model for run in app.controller.runs()}
     for model in app.config.models.values():
         if model.unlisted:
@@ -35,6 +35,10 @@ def list_models(app: App) -> Iterator[dict[str, Any]]:
         if app.config.include_aliases_in_list:
             for alias in model.aliases:
                 yield describe(app, model, alias, {"type": "alias", "modelID": model.id}, model.id in loaded)
+    for name, target in app.profiles.pins().items():
+        model_id = app.config.resolve(target)
+        if model_id is not None and app.config.resolve(name) is None:
+            yield describe_plain(app, name, {"type": "profile"}, model_id in loaded)
 
 
 def describe(app: App, model: Model, listed_id: str, about: Mapping[str, Any], is_loaded: bool) -> dict[str, Any]:
@@ -42,18 +46,23 @@ def describe(app: App, model: Model, listed_id: str, about: Mapping[str, Any], i
     can = describe_capabilities(model.capabilities)
     context = model.capabilities.context
     metadata = {key: value for key, value in model.metadata.items() if key not in can}
-    entry: dict[str, Any] = {
+    entry = describe_plain(app, listed_id, {**metadata, **about}, is_loaded)
+    texts = {"name": model.name.strip(), "description": model.description.strip()}
+    if context:
+        entry["meta"]["n_ctx"] = context
+    return entry | {key: text for key, text in texts.items() if text} | can
+
+
+def describe_plain(app: App, listed_id: str, about: Mapping[str, Any], is_loaded: bool) -> dict[str, Any]:
+    """What every entry has."""
+    return {
         "id": listed_id,
         "object": "model",
         "created": app.started_at,
         "owned_by": "llama-swap",
         "status": {"value": "loaded" if is_loaded else "unloaded"},
-        "meta": {"llamaswap": {**metadata, **about}},
+        "meta": {"llamaswap": dict(about)},
     }
-    texts = {"name": model.name.strip(), "description": model.description.strip()}
-    if context:
-        entry["meta"]["n_ctx"] = context
-    return entry | {key: text for key, text in texts.items() if text} | can
 
 
 def describe_capabilities(capabilities: Capabilities) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Requests that a model answers: named in the body, the query or the path.
 
-Any http thread. Order of work: head, model, body, then the lease. Under /upstream the body is not looked at.
+Any http thread. Order of work: head, model, the active profile's pin, alias, then the lease. Under /upstream the body
+is not looked at.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from urllib.parse import unquote
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import Conflict, ContentTooLarge, NotImplementedByServer
+from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import EditedBody, RequestBody
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.relay import relay
-from llamaswap_lib.web.resolve import Named, find_model, find_upstream, rename_in_query, unknown_model
+from llamaswap_lib.web.resolve import Named, find_model, find_upstream, no_model, rename_in_query, unknown_model
 from llamaswap_lib.web.routes import Route, slash_redirect_status
 
 
@@ -31,7 +33,7 @@ def serve_model(exchange: Exchange, route: Route) -> None:
 def serve_upstream(exchange: Exchange, route: Route) -> None:
     """/upstream/{model}/{path}, any method."""
     config = exchange.app.config
-    found = find_upstream(route.upstream_path, config.resolve, _names(config))
+    found = find_upstream(route.upstream_path, lambda name: _resolve(exchange.app, name), _names(exchange.app))
     if not found.path:
         exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
         return
@@ -54,22 +56,31 @@ def _find_named(exchange: Exchange, body: RequestBody) -> Named:
 
 
 def _relay_named(exchange: Exchange, route: Route, named: Named, body: RequestBody) -> None:
-    config, query = exchange.app.config, exchange.query
-    model_id = config.resolve(named.name)
+    app, query = exchange.app, exchange.query
+    pin = app.profiles.pins().get(named.name)
+    if pin == "":
+        raise no_model()
+    model_id = app.config.resolve(named.name if pin is None else pin)
     if model_id is None:
-        raise unknown_model(named.name, _names(config))
-    model = config.models[model_id]
-    if not model.use_model_name:
+        raise unknown_model(named.name, _names(app))
+    model = app.config.models[model_id]
+    sent_name = model.use_model_name or pin
+    if not sent_name:
         relay(exchange, model, route.upstream_path, query, body)
         return
     if exchange.head.method in ("GET", "HEAD"):
-        query = rename_in_query(query, model.use_model_name)
-    relay(exchange, model, route.upstream_path, query, EditedBody(body, named.edits(model.use_model_name)))
+        query = rename_in_query(query, sent_name)
+    relay(exchange, model, route.upstream_path, query, EditedBody(body, named.edits(sent_name)))
 
 
-def _names(config: Config) -> tuple[str, ...]:
-    """Every name that a local model answers to."""
-    return tuple(chain(config.models, config.aliases))
+def _resolve(app: App, name: str) -> str | None:
+    """The id of the model that `name` stands for now."""
+    return app.config.resolve(app.profiles.pins().get(name, name))
+
+
+def _names(app: App) -> tuple[str, ...]:
+    """Every name that a local model answers to, or answered to but for the active profile."""
+    return tuple(dict.fromkeys(chain(app.config.models, app.config.aliases, app.profiles.pins())))
 
 
 def _never_loads(config: Config, path: str) -> bool:
