@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPConnection
@@ -133,10 +134,15 @@ class Pool:
         if run is not None:
             _close_all(run.idle)
 
+    def keep_only(self, run_ids: Collection[int]) -> None:
+        """Forget every other run: they are ending, or have ended."""
+        for run_id in list(self._runs):
+            if run_id not in run_ids:
+                self.forget(run_id)
+
     def close(self) -> None:
         """Close all idle connections."""
-        for run_id in list(self._runs):
-            self.forget(run_id)
+        self.keep_only(())
 
     def idle_count(self, run_id: int) -> int:
         run = self._runs.get(run_id)

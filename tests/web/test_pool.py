@@ -87,6 +87,15 @@ def test_forgotten_run_has_no_connections_left_nor_gets_any_back(place: Place) -
     assert place.pool.idle_count(1) == 0
 
 
+def test_only_the_runs_that_go_on_keep_their_connections(place: Place) -> None:
+    ending, going_on = place.take(1), place.take(2)
+    place.pool.give(ending)
+    place.pool.give(going_on)
+    place.pool.keep_only({2, 3})
+    assert (place.pool.idle_count(1), place.pool.idle_count(2)) == (0, 1)
+    assert ending.sock is None
+
+
 def test_no_more_connections_are_kept_than_the_bound(place: Place) -> None:
     for connection in [place.take() for _ in range(MAX_IDLE + 1)]:
         place.pool.give(connection)
