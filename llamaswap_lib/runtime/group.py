@@ -95,6 +95,7 @@ class ProcessGroup:
             return False
         with self._lock:
             self._signal(signal.SIGKILL)  # a zombie does not mind, and one born behind the look's back does not survive
+            self._collect()  # who exited since the first look is ours to collect, if we are PID 1
             self._state = _State.GONE
         return True
 
