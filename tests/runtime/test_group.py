@@ -30,12 +30,12 @@ def test_a_member_that_outlives_the_leader_is_ended_before_the_exit_is_told() ->
 
 
 def test_a_member_that_ignores_sigterm_is_killed_after_the_unload_timeout() -> None:
+    begun = time.monotonic()  # before the leader's exit, from which the time counts
     with Run(*stubborn_orphan(), unload_timeout=0.3) as run:
         pid = run.printed_pid("member")
-        begun = time.monotonic()
         assert run.exit_detail() == "exited with code 0"
         assert not is_alive(pid)
-        assert 0.3 < time.monotonic() - begun < 3
+        assert 0.3 < time.monotonic() - begun < 10
 
 
 def test_kill_reaches_members_that_outlive_the_leader() -> None:
