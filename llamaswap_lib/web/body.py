@@ -73,6 +73,9 @@ class EditedBody:
         self.is_in_memory = body.is_in_memory
         self.size_bytes = body.size_bytes + grown_by(edits)
 
+    def read(self) -> bytes:
+        return b"".join(self.pieces())
+
     def pieces(self) -> Iterator[bytes]:
         return splice(self._body.pieces(), self._edits)
 

@@ -96,7 +96,7 @@ class Exchange:
         if self.head.method == "HEAD":
             body = b""
         fields.append(("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())))
-        self.begin(status, REASONS.get(status, ""), fields, body)
+        self.begin(status, serialize_response(status, REASONS.get(status, ""), fields), body)
 
     def answer_json(self, value: Any, status: int = 200, headers: Headers = ()) -> None:
         body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
@@ -114,17 +114,19 @@ class Exchange:
         body = f'<a href="{href}">{REASONS[status]}</a>.\n\n'.encode()
         self.answer(status, body, HTML, [("Location", location)])
 
-    def begin(self, status: int, reason: str, headers: list[tuple[str, str]], body: bytes = b"") -> None:
-        """Send the head, and what there is of the body, in one call. `headers` holds the framing, not Connection."""
+    def begin(self, status: int, lines: str, body: bytes = b"") -> None:
+        """Send a head of these lines, and what there is of the body, in one call.
+
+        `lines`: the status line and the fields, the framing among them, but not Connection; they are not checked.
+        """
         if not self._may_stay():
             self.closes = True
         if self.closes:
-            headers.append(("Connection", "close"))
+            lines += "Connection: close\r\n"
         elif not self.head.minor:
-            headers.append(("Connection", "keep-alive"))
-        head = serialize_response(status, reason, headers)
+            lines += "Connection: keep-alive\r\n"
         self.status = status
-        self.send(head + body)
+        self.send(f"{lines}\r\n".encode("latin-1") + body)
         self.sent_bytes = len(body)
 
     def send(self, data: bytes) -> None:

@@ -1,23 +1,17 @@
-"""Heads on their way out: which headers go on to the next hop, and how a head is written.
+"""Heads on their way out: which header lines go on to the next hop, and how a head of our own is written.
 
 Pure, any thread. Guarantees: hop-by-hop headers, and those that Connection names, go no further; the framing written is
-that of the body sent; what is written parses by the grammar that `wire.py` reads by, as exactly the headers given, so
-that no header, target or reason can bring in a line of its own. What would not is a ValueError.
+that of the body sent; no header, target or reason can bring in a line of its own. Lines that are passed on are passed
+on as they came: `wire.py` let them in, so they parse. Lines of our own are checked by the same grammar; what does not
+match it is a ValueError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Container
+from functools import lru_cache
 
-from llamaswap_lib.web.heads import (
-    CHUNKED,
-    Framing,
-    RequestHead,
-    ResponseHead,
-    has_no_body,
-    match_request,
-    match_response,
-)
+from llamaswap_lib.web.heads import RequestHead, ResponseHead, has_no_body, match_response
 
 # Those that matter to one hop only; Expect among them, since this hop answers it.
 HOP_BY_HOP = frozenset(
@@ -35,63 +29,79 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     )
 )
+_FORWARDED_FOR = "x-forwarded-for"
+_LENGTH = ("content-length",)
 # A Connection header may not take away what the next hop's parser needs.
 _KEPT_WHATEVER_CONNECTION_SAYS = frozenset(("host", "content-length"))
 
 
-def forwarded_headers(head: RequestHead, client_ip: str, framing: Framing | None = None) -> list[tuple[str, str]]:
-    """What goes on to a local upstream: end-to-end headers, the client appended to X-Forwarded-For, the body's framing.
+def request_fields(head: RequestHead, client_ip: str, body_bytes: int | None) -> str:
+    """The header lines for a local upstream: end-to-end ones, the client appended to X-Forwarded-For, the framing.
 
-    `framing` is that of the body as sent on; None: as it came. An accepted Upgrade is asked for again.
+    `body_bytes` is the length of the body as sent on, None for no body. An accepted Upgrade is asked for again.
     """
-    dropped = HOP_BY_HOP | (head.connection - _KEPT_WHATEVER_CONNECTION_SAYS)
-    forwarded_for = []
-    result = []
-    for name, value in head.headers:
-        key = name.lower()
-        if key == "x-forwarded-for":
-            forwarded_for.append(value)
-        elif key not in dropped and key != "content-length":
-            result.append((name, value))
-    if "x-forwarded-for" in dropped:
-        forwarded_for.clear()
-    result.append(("X-Forwarded-For", ", ".join([*filter(None, forwarded_for), client_ip])))
+    first = head.first
+    dropped = _not_sent_on(head.connection)
+    fields = head.fields
+    if not dropped.isdisjoint(first):
+        fields = _without(fields, dropped)
+    if _FORWARDED_FOR in first:
+        client_ip = _forwarded_for(head, client_ip)
+    if body_bytes != head.content_length:
+        fields = f"{_without(fields, _LENGTH)}Content-Length: {body_bytes}\r\n"
     if head.upgrade:
-        result += (("Connection", "Upgrade"), ("Upgrade", head.first["upgrade"]))
-    return result + (head.framing if framing is None else framing).headers()
+        fields += f"Connection: Upgrade\r\nUpgrade: {first['upgrade']}\r\n"
+    return f"{fields}X-Forwarded-For: {client_ip}\r\n"
 
 
-def response_headers(head: ResponseHead, framing: Framing | None = None) -> list[tuple[str, str]]:
-    """What goes on to the client: end-to-end headers and the body's framing.
+def response_fields(head: ResponseHead, *, is_decoded: bool = False) -> str:
+    """The header lines for the client: end-to-end ones, and the framing as the upstream declared it.
 
-    `framing` is that of the body as sent on; None: as the upstream declared it, which also suits answers to HEAD.
+    That also suits answers to HEAD. `is_decoded`: a chunked body is sent on without its framing.
     """
-    dropped = HOP_BY_HOP | (head.connection - _KEPT_WHATEVER_CONNECTION_SAYS)
-    if framing is not None or head.status < 200 or head.status == 204:
-        dropped |= {"content-length"}
-    result = [(name, value) for name, value in head.headers if name.lower() not in dropped]
+    dropped = _not_passed_back(head.connection)
+    fields = head.fields
+    if not dropped.isdisjoint(head.first):
+        fields = _without(fields, dropped)
+    if head.chunked and not is_decoded and not has_no_body(head.status):
+        fields += "Transfer-Encoding: chunked\r\n"
+    if head.status < 200 or head.status == 204:
+        fields = _without(fields, _LENGTH)
     if head.status == 101:
-        result += (("Connection", "Upgrade"), ("Upgrade", head.first.get("upgrade", "")))
-    if framing is not None:
-        return result + framing.headers()
-    return result + (CHUNKED.headers() if head.chunked and not has_no_body(head.status) else [])
+        fields += f"Connection: Upgrade\r\nUpgrade: {head.first.get('upgrade', '')}\r\n"
+    return fields
 
 
-def serialize_request(method: str, target: str, headers: Collection[tuple[str, str]]) -> bytes:
-    """A request's head; raises ValueError for anything that would not parse as exactly this."""
-    return _serialize(f"{method} {target} HTTP/1.1\r\n", headers, match_request)
+@lru_cache(maxsize=64)
+def _not_sent_on(connection: frozenset[str]) -> frozenset[str]:
+    return _not_passed_back(connection) | {_FORWARDED_FOR}
 
 
-def serialize_response(status: int, reason: str, headers: Collection[tuple[str, str]]) -> bytes:
-    """An answer's head; raises ValueError for anything that would not parse as exactly this."""
-    return _serialize(f"HTTP/1.1 {status} {reason}\r\n", headers, match_response)
+@lru_cache(maxsize=64)
+def _not_passed_back(connection: frozenset[str]) -> frozenset[str]:
+    return HOP_BY_HOP | (connection - _KEPT_WHATEVER_CONNECTION_SAYS)
 
 
-def _serialize(line: str, headers: Collection[tuple[str, str]], is_head: Callable[[str], object]) -> bytes:
-    fields = [f"{name}: {value}\r\n" for name, value in headers]
-    head = f"{line}{''.join(fields)}\r\n"
+def _without(fields: str, names: Container[str]) -> str:
+    """The lines whose name, in lower case, is none of `names`."""
+    lines = fields.split("\r\n")  # the last one is empty
+    return "\r\n".join([line for line in lines if line.partition(":")[0].lower() not in names])
+
+
+def _forwarded_for(head: RequestHead, client_ip: str) -> str:
+    """The addresses of all X-Forwarded-For headers, and the client's."""
+    if _FORWARDED_FOR in head.connection:
+        return client_ip
+    told = [value for name, value in head.headers if value and name.lower() == _FORWARDED_FOR]
+    return ", ".join([*told, client_ip])
+
+
+def serialize_response(status: int, reason: str, headers: Collection[tuple[str, str]]) -> str:
+    """The lines of an answer's head, without the empty one; raises ValueError for what would not parse as these."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    head = f"HTTP/1.1 {status} {reason}\r\n{''.join(lines)}"
     # One line for each header, and a name that ends where it should: the grammar sees to the rest.
-    is_one_line_each = head.count("\r\n") == len(headers) + 2 and all(":" not in name for name, _ in headers)
-    if not is_one_line_each or not is_head(head):
+    is_one_line_each = head.count("\r\n") == len(headers) + 1 and all(":" not in name for name, _ in headers)
+    if not is_one_line_each or not match_response(head + "\r\n"):
         raise ValueError(f"not a head: {head[:200]!r}")
-    return head.encode("latin-1")
+    return head

@@ -9,7 +9,7 @@ a whole body from one that broke off.
 from __future__ import annotations
 
 from llamaswap_lib.web.chunks import ChunkDecoder, ChunkScanner
-from llamaswap_lib.web.wire import BodyKind, Framing
+from llamaswap_lib.web.heads import BodyKind, Framing
 
 
 class LengthBody:

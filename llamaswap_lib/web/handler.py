@@ -25,7 +25,7 @@ from llamaswap_lib.web.intake import Intake
 from llamaswap_lib.web.sockets import prepare
 
 # Stands for a request whose head was refused: nothing of it is believed.
-UNREADABLE = RequestHead("-", "*", 1, (), None, False, False, False, "", frozenset(), {})
+UNREADABLE = RequestHead("-", "*", 1, "", None, False, False, False, "", frozenset(), {})
 
 
 class Connections(Protocol):

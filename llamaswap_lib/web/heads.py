@@ -15,11 +15,20 @@ MAX_HEAD_BYTES = 65_536
 
 NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 TEXT = r"[\t\x20-\x7e\x80-\xff]*"
-_FIELDS = rf"(?:{NAME}:{TEXT}\r\n)*\r\n"
-match_request = re.compile(rf"({NAME}) ([!-~]+) HTTP/1\.([01])\r\n{_FIELDS}").fullmatch
-match_response = re.compile(rf"HTTP/1\.([01]) ([1-9][0-9]{{2}})(?: ({TEXT}))?\r\n{_FIELDS}").fullmatch
+_FIELDS = rf"(?:{NAME}:{TEXT}\r\n)*"
+match_request = re.compile(rf"({NAME}) ([!-~]+) HTTP/1\.([01])\r\n({_FIELDS})\r\n").fullmatch
+match_response = re.compile(rf"HTTP/1\.([01]) ([1-9][0-9]{{2}})(?: ({TEXT}))?\r\n({_FIELDS})\r\n").fullmatch
+_find_pairs = re.compile(r"([^:\r\n]+):[ \t]*([^\r]*)\r\n").findall
 
-Headers = tuple[tuple[str, str], ...]
+Headers = list[tuple[str, str]]
+
+
+def read_pairs(fields: str) -> Headers:
+    """Names as sent, and values without the blanks around them, of header lines that match the grammar."""
+    pairs: Headers = _find_pairs(fields)
+    if " \r" in fields or "\t\r" in fields:
+        return [(name, value.rstrip(" \t")) for name, value in pairs]
+    return pairs
 
 
 class BodyKind(Enum):
@@ -35,11 +44,6 @@ class Framing(NamedTuple):
     kind: BodyKind
     length: int = 0
 
-    def headers(self) -> list[tuple[str, str]]:
-        if self.kind is BodyKind.LENGTH:
-            return [("Content-Length", str(self.length))]
-        return [("Transfer-Encoding", "chunked")] if self.kind is BodyKind.CHUNKED else []
-
 
 NO_BODY = Framing(BodyKind.NONE)
 CHUNKED = Framing(BodyKind.CHUNKED)
@@ -50,7 +54,7 @@ class RequestHead(NamedTuple):
     method: str
     target: str  # as sent: /path?query, http://host/path?query or *; printable ASCII
     minor: int
-    headers: Headers  # names as sent, values without blanks around them, latin-1
+    fields: str  # the header lines as sent, each with its CRLF; latin-1
     content_length: int | None
     chunked: bool
     keep_alive: bool
@@ -64,6 +68,10 @@ class RequestHead(NamedTuple):
         return self.first.get(name)
 
     @property
+    def headers(self) -> Headers:
+        return read_pairs(self.fields)
+
+    @property
     def framing(self) -> Framing:
         if self.chunked:
             return CHUNKED
@@ -74,7 +82,7 @@ class ResponseHead(NamedTuple):
     status: int
     reason: str
     minor: int
-    headers: Headers
+    fields: str
     content_length: int | None
     chunked: bool
     keep_alive: bool  # the sender will keep it; a body until close still ends the connection
@@ -84,9 +92,17 @@ class ResponseHead(NamedTuple):
     def get(self, name: str) -> str | None:
         return self.first.get(name)
 
+    @property
+    def headers(self) -> Headers:
+        return read_pairs(self.fields)
+
+    def is_followed_by_body(self, method: str) -> bool:
+        """Whether this answer to a request of that method can have a body at all."""
+        return method != "HEAD" and not has_no_body(self.status)
+
     def body(self, method: str) -> Framing:
         """How the body of this answer to a request of that method ends."""
-        if method == "HEAD" or has_no_body(self.status):
+        if not self.is_followed_by_body(method):
             return NO_BODY
         if self.chunked:
             return CHUNKED

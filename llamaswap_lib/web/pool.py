@@ -8,6 +8,7 @@ a list's `append` and `pop` are each one step, and a lock here would make a conv
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 from collections.abc import Collection
@@ -46,6 +47,9 @@ class Origin:
         return path + query
 
 
+_is_visible = re.compile("[!-~]*").fullmatch  # as the grammar of a request line wants it: nobody checks it later
+
+
 @lru_cache(maxsize=1024)
 def origin_of(proxy: str) -> Origin:
     """Take a `proxy` apart; raises BadGateway for one that is no http:// address."""
@@ -56,6 +60,8 @@ def origin_of(proxy: str) -> Origin:
         raise BadGateway(f"the model's proxy {proxy!r} has no valid port") from None
     if parts.scheme != "http" or not parts.hostname:
         raise BadGateway(f"the model's proxy {proxy!r} is not an http:// address")
+    if not _is_visible(proxy):
+        raise BadGateway(f"the model's proxy {proxy!r} holds characters that no address has")
     return Origin(parts.hostname, port, parts.path, parts.query)
 
 

@@ -18,9 +18,9 @@ from llamaswap_lib.web.app import Upstream
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import BadChunk
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.forwarding import forwarded_headers, response_headers, serialize_request
+from llamaswap_lib.web.forwarding import request_fields, response_fields
 from llamaswap_lib.web.framings import Body, body_of
-from llamaswap_lib.web.heads import UNTIL_CLOSE, BodyKind, Framing, ResponseHead
+from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.web.pool import Connection, Origin, origin_of
 from llamaswap_lib.web.pump import Ending, Flow
 from llamaswap_lib.web.wire import head_end, parse_response_head
@@ -57,12 +57,20 @@ class _Relay:
     def run(self, path: str, query: str) -> None:
         self.message = self._request_head(path, query)
         head, rest = self._ask()
+        if rest and len(rest) == head.content_length and head.is_followed_by_body(self.exchange.head.method):
+            self._let_go(head.keep_alive)  # before the client has its answer: its next request finds it idle
+            self.exchange.begin(head.status, self._answer_lines(head), rest)
+            return
         try:
-            self._deliver(head, rest)
+            may_stay = self._deliver(head, rest)
         except BaseException:
             self.connection.close()
             raise
-        if self.is_reusable:
+        self._let_go(may_stay)
+
+    def _let_go(self, may_stay: bool) -> None:
+        """Give the connection back, or close it unless another request may follow on it."""
+        if may_stay and self.is_reusable:
             self.exchange.app.pool.give(self.connection)
         else:
             self.connection.close()
@@ -70,13 +78,11 @@ class _Relay:
     # -- asking --
 
     def _request_head(self, path: str, query: str) -> bytes:
-        exchange = self.exchange
-        has_body = exchange.head.chunked or exchange.head.content_length is not None
-        framing = Framing(BodyKind.LENGTH, self.body.size_bytes) if has_body else None
-        headers = forwarded_headers(exchange.head, exchange.client_ip, framing)
-        if exchange.head.get("host") is None:
-            headers.insert(0, ("Host", self.origin.authority))
-        return serialize_request(exchange.head.method, self.origin.target(path, query), headers)
+        head = self.exchange.head
+        has_body = head.chunked or head.content_length is not None
+        host = "" if "host" in head.first else f"Host: {self.origin.authority}\r\n"
+        fields = request_fields(head, self.exchange.client_ip, self.body.size_bytes if has_body else None)
+        return f"{head.method} {self.origin.target(path, query)} HTTP/1.1\r\n{host}{fields}\r\n".encode("latin-1")
 
     def _ask(self) -> tuple[ResponseHead, bytes]:
         """Send the request and read the head of its answer, on a second connection if a pooled one has died."""
@@ -91,7 +97,13 @@ class _Relay:
             raise self._lost(lost) from None
 
     def _ask_once(self, *, fresh: bool) -> tuple[ResponseHead, bytes]:
-        self.connection = self._connect(fresh=fresh)
+        run_id, timeout = self.upstream.run_id, self.model.timeouts.connect or None
+        try:
+            self.connection = self.exchange.app.pool.take(run_id, self.origin, connect_timeout=timeout, fresh=fresh)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            message = f"can not connect to {self.model.id} at {self.upstream.proxy}: {reason}"
+            raise BadGateway(message) from None
         try:
             self._send()
             return self._receive_head()
@@ -99,32 +111,21 @@ class _Relay:
             self.connection.close()
             raise
 
-    def _connect(self, *, fresh: bool) -> Connection:
-        timeout = self.model.timeouts.connect or None
-        try:
-            return self.exchange.app.pool.take(self.upstream.run_id, self.origin, connect_timeout=timeout, fresh=fresh)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            message = f"can not connect to {self.model.id} at {self.upstream.proxy}: {reason}"
-            raise BadGateway(message) from None
-
     def _send(self) -> None:
         """Send the request, head and body in one call if the kernel takes it."""
-        data, pieces = self.message, self.body.pieces()
-        if self.body.is_in_memory:
-            data += b"".join(pieces)
+        body, data = self.body, self.message
+        if body.is_in_memory:
+            data += body.read()
         try:
             sent_bytes = self.connection.sock.send(data, DONTWAIT)
         except BlockingIOError:
             sent_bytes = 0
         except OSError:
             return  # it may have answered before it hung up
-        if sent_bytes == len(data) and self.body.is_in_memory:
+        if sent_bytes < len(data) and not self._send_slowly(data[sent_bytes:]):
             return
-        if self._send_slowly(data[sent_bytes:]):
-            for piece in pieces:
-                if not self._send_slowly(piece):
-                    return
+        if not body.is_in_memory:
+            all(map(self._send_slowly, body.pieces()))
 
     def _send_slowly(self, data: bytes) -> bool:
         """Send a piece as the upstream takes it; False if it answers, or hangs up, before it has all."""
@@ -145,9 +146,9 @@ class _Relay:
 
     def _receive_head(self) -> tuple[ResponseHead, bytes]:
         """The head of the final answer, and what came of its body."""
-        data, searched_bytes = b"", 0
-        timeout = self.model.timeouts.response_header or None
-        deadline = None if timeout is None else self.exchange.app.clock() + timeout
+        data, searched_bytes, deadline = b"", 0, None
+        if self.model.timeouts.response_header:
+            deadline = self.exchange.app.clock() + self.model.timeouts.response_header
         while True:
             data += self._receive_more(deadline, data)
             while (end := self._head_end(data, searched_bytes)) >= 0:
@@ -159,25 +160,27 @@ class _Relay:
             searched_bytes = len(data)
 
     def _receive_more(self, deadline: float | None, so_far: bytes) -> bytes:
-        """The next bytes of the head; mostly they come within the first look, which spares us looking out for them."""
+        """The next bytes of the head, never none; raises _UpstreamLost, BadGateway, GatewayTimeout or ClientGone."""
+        reason = "it closed the connection without an answer"
         try:
-            while (data := self._look()) is None:
-                self._look_out(deadline)
-            reason = "it closed the connection without an answer"
+            if data := self._receive(deadline):
+                return data
         except OSError as error:
-            data, reason = b"", error.strerror or "the connection broke"
-        if data:
-            return data
+            reason = error.strerror or "the connection broke"
         if so_far:
             raise self._broken("it broke off within the head of its answer")
         raise _UpstreamLost(reason)
 
-    def _look(self) -> bytes | None:
-        """What comes from the upstream, b"" at its end, None if nothing comes soon; raises OSError."""
-        try:
-            return self.connection.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return None
+    def _receive(self, deadline: float | None) -> bytes:
+        """What comes from the upstream, b"" at its end; raises OSError, GatewayTimeout or ClientGone.
+
+        Mostly it comes within the first look, which spares us looking out for it.
+        """
+        while True:
+            try:
+                return self.connection.sock.recv(READ_BYTES)
+            except BlockingIOError:  # noqa: PERF203 - nothing came within the first look
+                self._look_out(deadline)
 
     def _look_out(self, deadline: float | None) -> None:
         """Block until there is something to read; raises GatewayTimeout, and ClientGone."""
@@ -200,14 +203,17 @@ class _Relay:
 
     # -- delivering --
 
-    def _deliver(self, head: ResponseHead, rest: bytes) -> None:
+    def _answer_lines(self, head: ResponseHead, *, is_decoded: bool = False) -> str:
+        lines = f"HTTP/1.1 {head.status} {head.reason}\r\n{response_fields(head, is_decoded=is_decoded)}"
+        if "x-accel-buffering" not in head.first and head.first.get("content-type", "").startswith("text/event-stream"):
+            lines += "X-Accel-Buffering: no\r\n"
+        return lines
+
+    def _deliver(self, head: ResponseHead, rest: bytes) -> bool:
+        """Pass the answer on as it comes; whether it was whole and another request may follow it."""
         exchange = self.exchange
         framing = head.body(exchange.head.method)
         is_decoded = framing.kind is BodyKind.CHUNKED and not exchange.head.minor
-        headers = response_headers(head, UNTIL_CLOSE if is_decoded else None)
-        content_type = head.get("content-type")
-        if content_type and content_type.startswith("text/event-stream") and head.get("x-accel-buffering") is None:
-            headers.append(("X-Accel-Buffering", "no"))
         body = body_of(framing, decoded=is_decoded)
         if body.ends_by_close or is_decoded:
             exchange.closes = True
@@ -215,10 +221,10 @@ class _Relay:
             first = body.take(rest) if rest else b""
         except BadChunk as bad:
             raise self._broken(str(bad)) from None
-        exchange.begin(head.status, head.reason, headers, first)
+        exchange.begin(head.status, self._answer_lines(head, is_decoded=is_decoded), first)
         if not body.done:
             self._deliver_rest(framing, body)
-        self.is_reusable = self.is_reusable and head.keep_alive and body.done and not body.surplus
+        return head.keep_alive and body.done and not body.surplus
 
     def _deliver_rest(self, framing: Framing, body: Body) -> None:
         exchange = self.exchange
@@ -237,8 +243,7 @@ class _Relay:
     def _pass_on_here(self, body: Body) -> Ending:
         while not body.done:
             try:
-                while (data := self._look()) is None:
-                    self._look_out(None)
+                data = self._receive(None)
             except OSError:
                 data = b""
             if not data:
@@ -247,6 +252,5 @@ class _Relay:
         return Ending.COMPLETE
 
     def _cut(self, body: Body) -> None:
-        self.is_reusable = False
         self.exchange.cut(reset=not body.shows_its_end)
         self.exchange.app.logs.log.warn(f"{self.model.id}: the answer broke off after {self.exchange.sent_bytes} bytes")

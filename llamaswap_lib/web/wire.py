@@ -13,42 +13,18 @@ import re
 from functools import lru_cache
 
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, NotImplementedByServer
-from llamaswap_lib.web.forwarding import forwarded_headers, response_headers, serialize_request, serialize_response
 from llamaswap_lib.web.heads import (
-    CHUNKED,
     MAX_HEAD_BYTES,
     NAME,
-    NO_BODY,
     TEXT,
-    UNTIL_CLOSE,
-    BodyKind,
-    Framing,
     Headers,
     RequestHead,
     ResponseHead,
     match_request,
     match_response,
+    read_pairs,
 )
 
-__all__ = [
-    "CHUNKED",
-    "MAX_HEAD_BYTES",
-    "NO_BODY",
-    "UNTIL_CLOSE",
-    "BodyKind",
-    "Framing",
-    "RequestHead",
-    "ResponseHead",
-    "forwarded_headers",
-    "head_end",
-    "parse_request_head",
-    "parse_response_head",
-    "response_headers",
-    "serialize_request",
-    "serialize_response",
-]
-
-_find_fields = re.compile(r"\n([^:\r]+):[ \t]*([^\r]*)").findall
 _is_length = re.compile(r"[0-9]{1,18}").fullmatch
 _is_authority = re.compile(r"[-A-Za-z0-9._~!$&'()*+;=:%\[\]]*").fullmatch
 _is_protocol = re.compile(rf"{NAME}(?:/{NAME})?").fullmatch
@@ -77,27 +53,19 @@ def parse_request_head(head: bytes) -> RequestHead:
     line = match_request(text)
     if line is None:
         raise BadRequest(_fault(text, "request line"))
-    method, target, minor = line[1], line[2], int(line[3])
+    method, target, version, fields = line.groups()
+    minor = int(version)
     try:
-        headers, first, connection, length, chunked = _read_fields(text, minor)
+        first, connection, length, chunked = _read_fields(fields, minor)
     except _Refused as refused:
         raise BadRequest(str(refused)) from None
     except _UnknownCoding as unknown:
         raise NotImplementedByServer(str(unknown)) from None
     _check_target(method, target, first.get("host"), minor)
-    return RequestHead(
-        method,
-        target,
-        minor,
-        headers,
-        length,
-        chunked,
-        _is_kept(minor, connection),
-        bool(minor) and first.get("expect", "").lower() == "100-continue",
-        _read_upgrade(first.get("upgrade", "")) if minor and "upgrade" in connection else "",
-        connection,
-        first,
-    )
+    kept = _is_kept(minor, connection) if connection else minor == 1
+    expects = "expect" in first and minor == 1 and first["expect"].lower() == "100-continue"
+    upgrade = _read_upgrade(first.get("upgrade", "")) if minor and "upgrade" in connection else ""
+    return RequestHead(method, target, minor, fields, length, chunked, kept, expects, upgrade, connection, first)
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
@@ -108,13 +76,14 @@ def parse_response_head(head: bytes) -> ResponseHead:
     line = match_response(text)
     if line is None:
         raise BadGateway("the upstream's answer is not HTTP: " + _fault(text, "status line"))
-    minor = int(line[1])
+    version, status, reason, fields = line.groups("")
+    minor = int(version)
     try:
-        headers, first, connection, length, chunked = _read_fields(text, minor)
+        first, connection, length, chunked = _read_fields(fields, minor)
     except (_Refused, _UnknownCoding) as refused:
         raise BadGateway(f"the upstream's answer is ambiguous: {refused}") from None
-    kept = _is_kept(minor, connection)
-    return ResponseHead(int(line[2]), line[3] or "", minor, headers, length, chunked, kept, connection, first)
+    kept = _is_kept(minor, connection) if connection else minor == 1
+    return ResponseHead(int(status), reason, minor, fields, length, chunked, kept, connection, first)
 
 
 class _Refused(Exception):
@@ -125,25 +94,30 @@ class _UnknownCoding(Exception):
     """A transfer coding other than chunked."""
 
 
-_Fields = tuple[Headers, dict[str, str], frozenset[str], int | None, bool]
+_Meaning = tuple[dict[str, str], frozenset[str], "int | None", bool]
 
 
-def _read_fields(text: str, minor: int) -> _Fields:
-    """The fields of a head whose grammar was checked: headers, first values, Connection, length, chunked."""
-    headers: list[tuple[str, str]] = _find_fields(text)
-    if " \r" in text or "\t\r" in text:
-        headers = [(name, value.rstrip(" \t")) for name, value in headers]
-    first = {name.lower(): value for name, value in reversed(headers)}
-    connection = _read_connection(first.get("connection"))
-    if len(first) < len(headers):
-        connection = _read_connection(_check_repeated(headers))
+def _read_fields(fields: str, minor: int) -> _Meaning:
+    """What header lines of the right grammar say: first values, Connection, length, chunked; raises _Refused."""
+    pairs = read_pairs(fields)
+    first = {name.lower(): value for name, value in pairs}
+    if len(first) < len(pairs):
+        connection = _read_connection(_check_repeated(pairs))
+        first = {name.lower(): value for name, value in reversed(pairs)}
+    else:
+        connection = _read_connection(first.get("connection"))
     length, coding = first.get("content-length"), first.get("transfer-encoding")
-    if length is None and coding is None:
-        return tuple(headers), first, connection, None, False
-    return tuple(headers), first, connection, _read_length(length, coding, minor), coding is not None
+    if coding is not None:
+        _check_coding(coding, length, minor)
+        return first, connection, None, True
+    if length is None:
+        return first, connection, None, False
+    if not _is_length(length):
+        raise _Refused(f"Content-Length {length[:40]!r} is not a length")
+    return first, connection, int(length), False
 
 
-def _check_repeated(headers: list[tuple[str, str]]) -> str:
+def _check_repeated(headers: Headers) -> str:
     """All values of Connection as one; raises _Refused when a header is repeated of which there is one."""
     names = [name.lower() for name, _ in headers]
     for name in ("content-length", "transfer-encoding", "host"):
@@ -157,24 +131,16 @@ def _read_connection(value: str | None) -> frozenset[str]:
     return frozenset(option.strip(" \t").lower() for option in value.split(",")) if value else frozenset()
 
 
-def _read_length(length: str | None, coding: str | None, minor: int) -> int | None:
-    if coding is not None:
-        if length is not None:
-            raise _Refused("both Content-Length and Transfer-Encoding")
-        if not minor:
-            raise _Refused("Transfer-Encoding in HTTP/1.0")
-        if coding.lower() != "chunked":
-            raise _UnknownCoding(f"transfer coding {coding[:40]!r} is not supported, only chunked is")
-        return None
-    assert length is not None
-    if not _is_length(length):
-        raise _Refused(f"Content-Length {length[:40]!r} is not a length")
-    return int(length)
+def _check_coding(coding: str, length: str | None, minor: int) -> None:
+    if length is not None:
+        raise _Refused("both Content-Length and Transfer-Encoding")
+    if not minor:
+        raise _Refused("Transfer-Encoding in HTTP/1.0")
+    if coding.lower() != "chunked":
+        raise _UnknownCoding(f"transfer coding {coding[:40]!r} is not supported, only chunked is")
 
 
 def _is_kept(minor: int, connection: frozenset[str]) -> bool:
-    if not connection:
-        return minor == 1
     return "close" not in connection and (minor == 1 or "keep-alive" in connection)
 
 

@@ -45,7 +45,7 @@ def test_request_reaches_the_upstream_as_it_was_sent() -> None:
         world.ask(chat(body, extra=b"X-Custom: a  b\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\n"))
         assert seen[0] == (
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Custom: a  b\r\n"
-            b"X-Forwarded-For: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            b"Content-Length: %d\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n%b" % (len(body), body)
         )
 
 

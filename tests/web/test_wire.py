@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, HttpError, NotImplementedByServer
-from llamaswap_lib.web.wire import (
+from llamaswap_lib.web.forwarding import request_fields, response_fields
+from llamaswap_lib.web.heads import (
     CHUNKED,
     MAX_HEAD_BYTES,
     NO_BODY,
@@ -19,14 +20,8 @@ from llamaswap_lib.web.wire import (
     BodyKind,
     Framing,
     RequestHead,
-    forwarded_headers,
-    head_end,
-    parse_request_head,
-    parse_response_head,
-    response_headers,
-    serialize_request,
-    serialize_response,
 )
+from llamaswap_lib.web.wire import head_end, parse_request_head, parse_response_head
 
 
 def request(*lines: str, first: str = "POST /v1/x?y=%20 HTTP/1.1", host: str = "Host: h:1") -> bytes:
@@ -63,7 +58,7 @@ def test_a_request_head_is_read() -> None:
     head = request("Content-Length: 12", "CONNECTION: Keep-Alive , x-a", "X-A:", "x-b: \t one  two\t", "X-B: \xe4")
     read = parse_request_head(head)
     assert (read.method, read.target, read.minor) == ("POST", "/v1/x?y=%20", 1)
-    assert read.headers == (
+    assert tuple(read.headers) == (
         ("Host", "h:1"),
         ("Content-Length", "12"),
         ("CONNECTION", "Keep-Alive , x-a"),
@@ -376,11 +371,14 @@ def test_whatever_is_accepted_h11_reads_the_same(first: str, lines: list[tuple[s
     except (BadRequest, NotImplementedByServer):
         return
     assert_h11_reads_the_same(head, ours)
-    written = serialize_request(ours.method, ours.target, forwarded_headers(ours, "1.2.3.4"))
+    body_bytes = 7 if ours.chunked else ours.content_length
+    written = f"{ours.method} {ours.target} HTTP/1.1\r\n{request_fields(ours, '1.2.3.4', body_bytes)}\r\n".encode(
+        "latin-1"
+    )
     if ours.get("host") is not None:
         again = parse_request_head(written)
         assert_h11_reads_the_same(written, again)
-        assert (again.content_length, again.chunked) == (ours.content_length, ours.chunked)
+        assert (again.content_length, again.chunked) == (body_bytes, False)
     else:
         assert b"\r\nHost:" not in written
 
@@ -398,7 +396,8 @@ def test_whatever_answer_is_accepted_h11_reads_the_same(lines: list[tuple[str, s
     event = connection.next_event()
     assert isinstance(event, h11.Response)
     assert [(n.decode("latin-1"), v.decode("latin-1")) for n, v in event.headers.raw_items()] == list(ours.headers)
-    parse_response_head(serialize_response(ours.status, ours.reason, response_headers(ours)))
+    again = parse_response_head(f"HTTP/1.1 200 OK\r\n{response_fields(ours)}\r\n".encode("latin-1"))
+    assert (again.content_length, again.chunked) == (ours.content_length, ours.chunked)
 
 
 @given(st.binary(max_size=200))

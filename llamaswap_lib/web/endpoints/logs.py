@@ -12,6 +12,7 @@ from llamaswap_lib.runtime.logs import LogMonitor
 from llamaswap_lib.web.answers import NOSNIFF, preferred_type
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.exchange import HTML, TEXT, Exchange
+from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.routes import Route
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -35,11 +36,12 @@ def serve_stream(exchange: Exchange, route: Route) -> None:
     else:
         exchange.closes = True
     wants_history = "no-history" not in {item.partition("=")[0] for item in exchange.query[1:].split("&")}
+    lines = serialize_response(200, "OK", headers)
     if exchange.head.method == "HEAD":
-        exchange.begin(200, "OK", headers)
+        exchange.begin(200, lines)
         return
     with monitor.subscribe(history=wants_history) as subscription:
-        exchange.begin(200, "OK", headers)
+        exchange.begin(200, lines)
         while not subscription.closed:
             exchange.watch.wait(subscription.wakeup.fileno(), select.POLLIN)
             data = subscription.take()
