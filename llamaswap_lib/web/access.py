@@ -15,10 +15,12 @@ def access_line(exchange: Exchange, seconds: float) -> str:
     """`Request IP "METHOD PATH PROTO" STATUS BYTES "USER-AGENT" DURATION`, or '' where none is due."""
     if exchange.path.startswith(UNTOLD):
         return ""
-    head = exchange.head
+    head, ip, path = exchange.head, exchange.client_ip, exchange.path
     first = head.first
-    ip = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip") or exchange.client_ip
-    path = decoded_path(exchange.path)
+    if "x-forwarded-for" in first or "x-real-ip" in first:
+        ip = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip") or ip
+    if "%" in path:
+        path = decoded_path(path)
     agent = first.get("user-agent", "")
     line = (
         f'Request {ip} "{head.method} {path} HTTP/1.{head.minor}" {exchange.status or GONE} '

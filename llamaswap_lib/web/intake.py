@@ -37,7 +37,8 @@ class Intake:
 
     def await_request(self) -> bool:
         """Block until a request begins; False if the client leaves, or is idle for too long."""
-        self._skip_unread()
+        if self._unread is not None:
+            self._skip_unread(self._unread)
         if not self._buffer:
             try:
                 self._buffer = self._sock.recv(READ_BYTES)
@@ -47,21 +48,28 @@ class Intake:
 
     def read_head(self) -> RequestHead:
         """The head of the request that begins; raises HttpError or ClientGone."""
-        data, searched_bytes, deadline = self._buffer, 0, 0.0
-        while True:
-            while data.startswith(b"\r\n"):  # some clients send one after a body; RFC 9112 asks for patience
-                data, searched_bytes = data[2:], 0
-            end = head_end(data, searched_bytes)
-            if end >= 0:
-                break
-            searched_bytes = len(data)
-            deadline = deadline or self._clock() + self._limits.head_timeout
-            data += self._receive(deadline - self._clock(), "the head")
+        data = self._buffer
+        end = -1 if data.startswith(b"\r") else head_end(data)
+        if end < 0:
+            data, end = self._read_head_slowly(data)
         self._buffer = data[end:]
         head = parse_request_head(data[:end])
         if head.content_length or head.chunked:
             self._unread = head
         return head
+
+    def _read_head_slowly(self, data: bytes) -> tuple[bytes, int]:
+        """What comes until a head is there, and where it ends."""
+        deadline = self._clock() + self._limits.head_timeout
+        searched_bytes = 0
+        while True:
+            while data.startswith(b"\r\n"):  # some clients send one after a body; RFC 9112 asks for patience
+                data, searched_bytes = data[2:], 0
+            end = head_end(data, searched_bytes)
+            if end >= 0:
+                return data, end
+            searched_bytes = len(data)
+            data += self._receive(deadline - self._clock(), "the head")
 
     def read_body(self) -> RequestBody:
         """The body of the request whose head was read last, once; raises HttpError or ClientGone."""
@@ -97,11 +105,10 @@ class Intake:
         except (OSError, ClientGone, RequestTimeout):
             pass
 
-    def _skip_unread(self) -> None:
-        if self._unread is not None:
-            assert self._unread.content_length is not None
-            self._buffer = self._buffer[self._unread.content_length :]
-            self._unread = None
+    def _skip_unread(self, head: RequestHead) -> None:
+        assert head.content_length is not None
+        self._buffer = self._buffer[head.content_length :]
+        self._unread = None
 
     def _read_slowly(self, head: RequestHead, body: RequestBody) -> None:
         if head.content_length is not None and head.content_length > self._limits.max_body_bytes:

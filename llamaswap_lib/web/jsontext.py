@@ -32,13 +32,12 @@ class Member(NamedTuple):
 
 def load_object(text: str) -> dict[str, Any]:
     """The object that is the whole of `text`; raises JSONDecodeError or NotAnObject."""
-    start = _blanks_end(text, len(_BYTE_ORDER_MARK) if text.startswith(_BYTE_ORDER_MARK) else 0)
+    start = 0 if text.startswith("{") else _blanks_end(text, int(text.startswith(_BYTE_ORDER_MARK)))
     try:
         value, end = _raw_decode(text, start)
     except RecursionError:
         raise json.JSONDecodeError("Nested too deeply", text, start) from None
-    end = _blanks_end(text, end)
-    if end != len(text):
+    if end != len(text) and (end := _blanks_end(text, end)) != len(text):
         raise json.JSONDecodeError("Extra data", text, end)
     if not isinstance(value, dict):
         raise NotAnObject("it is JSON, but not an object")

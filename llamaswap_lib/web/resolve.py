@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
@@ -44,8 +43,7 @@ class Edit(NamedTuple):
     new: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """The model that a request names, as the client wrote it, and the places in the body that say so."""
 
     name: str
@@ -110,11 +108,11 @@ def no_model() -> NotFound:
 
 def _find_in_json(data: bytes) -> Named:
     text = data.decode("utf-8", "surrogateescape")  # what is no UTF-8 goes on as it came
-    if not text.strip(" \t\r\n"):
-        raise no_model()
     try:
         name = load_object(text).get(FIELD)
     except json.JSONDecodeError as broken:
+        if not text.strip(" \t\r\n"):
+            raise no_model() from None
         raise BadRequest(f"the body is not JSON: {broken}") from None
     except NotAnObject:
         raise BadRequest("the body is JSON, but not an object") from None
@@ -122,7 +120,7 @@ def _find_in_json(data: bytes) -> Named:
         raise no_model()
     if not isinstance(name, str):
         raise BadRequest("'model' must be a string")
-    return Named(name, json_text=text)
+    return Named(name, (), text)
 
 
 def _places_in_json(text: str) -> tuple[tuple[int, int], ...]:

@@ -49,6 +49,8 @@ class Endpoint(Enum):
     LOG_STREAM = auto()
     LOG_STREAM_OF = auto()  # `argument` is proxy, upstream or a model
 
+    __hash__ = object.__hash__  # members are single; that of Enum is a call into Python for every request
+
 
 class Route(NamedTuple):
     endpoint: Endpoint
@@ -56,13 +58,6 @@ class Route(NamedTuple):
     upstream_path: str = ""
     status: int = 0
     allow: str = ""
-
-
-class Target(NamedTuple):
-    """A request's target: `path` as sent, `query` with its question mark, or ''."""
-
-    path: str
-    query: str
 
 
 COMFYUI_MODEL = "comfyui_auto"
@@ -118,12 +113,12 @@ NOT_FOUND = Route(Endpoint.NOT_FOUND)
 PREFLIGHT = Route(Endpoint.PREFLIGHT)
 
 
-def split_target(target: str) -> Target:
-    """The path and the query of a request's target, both as sent; a URL's scheme and host are left out."""
+def split_target(target: str) -> tuple[str, str]:
+    """The path of a request's target, and its query with the question mark or '', both as sent; no scheme, no host."""
     path, mark, query = target.partition("?")
     if path[0] != "/" and path != "*":
         path = "/" + path.partition("://")[2].partition("/")[2]
-    return Target(path, mark + query)
+    return path, mark + query
 
 
 def find_route(method: str, path: str) -> Route:

@@ -60,7 +60,7 @@ def _relay_named(exchange: Exchange, route: Route, named: Named, body: RequestBo
     pin = app.profiles.pins().get(named.name)
     if pin == "":
         raise no_model()
-    model_id = app.config.resolve(named.name if pin is None else pin)
+    model_id = app.config.resolve(pin or named.name)
     if model_id is None:
         raise unknown_model(named.name, _names(app))
     model = app.config.models[model_id]
