@@ -40,6 +40,8 @@ class Scalar:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Sequence:
+    """A list of the file."""
+
     place: Place
     items: list[Node] = field(default_factory=list)
     anchored: bool = False

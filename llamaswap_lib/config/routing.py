@@ -64,12 +64,16 @@ class Routing:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RouterSettingsKeys:
+    """The settings of each kind of router; that of the kind in use counts."""
+
     groups: Mapping[str, Group] = key("groups", MapOf(Section(Group), "group"), "with `use: group`")
     matrix: MatrixKeys | None = key("matrix", Section(MatrixKeys, optional=True), "with `use: matrix`")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RouterKeys:
+    """What decides who must go."""
+
     use: str = key(
         "use",
         Text("group, matrix or path/to/file.py:ClassName"),
@@ -81,6 +85,8 @@ class RouterKeys:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FifoKeys:
+    """The queue: whose turn it is."""
+
     priority: Mapping[str, int] = key(
         "priority",
         MapOf(Integer(), "model"),
@@ -93,11 +99,15 @@ class FifoKeys:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SchedulerSettingsKeys:
+    """The settings of each kind of scheduler."""
+
     fifo: FifoKeys = key("fifo", Section(FifoKeys), "with `use: fifo`")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SchedulerKeys:
+    """What decides whose turn it is."""
+
     use: str = key("use", Text("fifo"), "`fifo`", "fifo")
     settings: SchedulerSettingsKeys = key(
         "settings", Section(SchedulerSettingsKeys), "settings of each kind of scheduler"

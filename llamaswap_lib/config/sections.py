@@ -71,11 +71,15 @@ class Compat:
 
 @dataclass(frozen=True, slots=True)
 class Store:
+    """Where activity is kept across restarts."""
+
     path: str = key("path", Text("a path"), "SQLite file that keeps activity across restarts", "")
 
 
 @dataclass(frozen=True, slots=True)
 class UiActivity:
+    """What the activity page shows of a request."""
+
     session_id: tuple[str, ...] = key(
         "session_id",
         ListOf(Text()),
@@ -86,17 +90,23 @@ class UiActivity:
 
 @dataclass(frozen=True, slots=True)
 class Ui:
+    """The web page."""
+
     activity: UiActivity = key("activity", Section(UiActivity), "the activity page")
 
 
 @dataclass(frozen=True, slots=True)
 class Performance:
+    """Samples of the machine."""
+
     disabled: bool = key("disabled", Flag(), "no sampling of the machine", False)
     every: float = key("every", Seconds(5, unit=True), "time between samples, with its unit; at least 5s", 5.0)
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPassthrough:
+    """Requests under `/upstream/`."""
+
     ignore_paths: tuple[str, ...] = key(
         "ignorePaths",
         ListOf(Text("a regular expression")),
@@ -107,6 +117,8 @@ class UpstreamPassthrough:
 
 @dataclass(frozen=True, slots=True)
 class OnStartup:
+    """What is done when the server starts."""
+
     preload: tuple[str, ...] = key(
         "preload", ListOf(Text()), "models (ids or aliases) to load at start; unknown ones are skipped"
     )
@@ -114,6 +126,8 @@ class OnStartup:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
+    """What is done when something happens."""
+
     on_startup: OnStartup = key("on_startup", Section(OnStartup), "when the server starts")
 
 
@@ -129,6 +143,8 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class SelectorSettings:
+    """How a selector spreads requests over its targets."""
+
     spillover: int = key(
         "spillover", Integer(), "requests per active target before the next one is started; at least 1", 1
     )

@@ -29,6 +29,8 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
+    """Tell the ticket that it will not be admitted, and why."""
+
     ticket: int
     fault: Fault
     message: str
@@ -43,6 +45,8 @@ class Unloaded:
 
 @dataclass(frozen=True, slots=True)
 class StartProcess:
+    """Begin a run of the model."""
+
     run_id: int
     model: str
 
@@ -64,6 +68,8 @@ class KillProcess:
 
 @dataclass(frozen=True, slots=True)
 class OpenGate:
+    """Let requests in by the fast path."""
+
     run_id: int
 
 

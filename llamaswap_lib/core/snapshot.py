@@ -62,6 +62,8 @@ class TicketView:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """What runs and who waits, at one moment."""
+
     runs: tuple[RunView, ...]
     queue: tuple[TicketView, ...]
 

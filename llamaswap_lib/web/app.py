@@ -71,6 +71,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Version:
+    """Which program this is, as /api/version tells."""
+
     version: str
     commit: str = "unknown"
     build_date: str = "unknown"

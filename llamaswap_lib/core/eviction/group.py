@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Group:
+    """Models that share a rule about running together."""
+
     name: str
     members: tuple[str, ...]
     swap: bool = True
