@@ -49,6 +49,10 @@ class Unauthorized(HttpError):
     status, kind, code = 401, "authentication_error", "unauthorized"
 
 
+class Forbidden(HttpError):
+    status, kind, code = 403, "authentication_error", "forbidden"
+
+
 class NotFound(HttpError):
     status, kind, code = 404, "invalid_request_error", "not_found"
 

@@ -183,10 +183,6 @@ class Config:
         """The ids of the models to load at start."""
         return self.hooks.on_startup.preload
 
-    @property
-    def upstream_ignore_paths(self) -> tuple[str, ...]:
-        return self.upstream.ignore_paths
-
     def resolve(self, name: str) -> str | None:
         """The id of the local model that `name`, an id or an alias, stands for."""
         return name if name in self.models else self.aliases.get(name)

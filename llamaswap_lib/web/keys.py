@@ -46,6 +46,11 @@ def given_key(head: RequestHead) -> bytes:
     return (head.get("x-api-key") or "").encode("latin-1")
 
 
+def brings_basic(head: RequestHead) -> bool:
+    """Whether its credentials are of the kind that a browser remembers and adds by itself."""
+    return (head.get("authorization") or "").lower().startswith("basic")
+
+
 def _password(credentials: str) -> bytes:
     try:
         return base64.b64decode(credentials.strip().encode("latin-1"), validate=True).partition(b":")[2]

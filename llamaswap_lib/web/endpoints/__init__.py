@@ -10,10 +10,24 @@ from collections.abc import Callable
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
 from llamaswap_lib.web.endpoints import about, logs, models, profiles, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.keys import check_key, needs_key
+from llamaswap_lib.web.keys import brings_basic, check_key, needs_key
+from llamaswap_lib.web.origins import refuse_other_sites
 from llamaswap_lib.web.routes import Endpoint, Route, find_route
 
 Serve = Callable[[Exchange, Route], None]
+
+
+def _operation(endpoint: Serve) -> Serve:
+    """An endpoint that changes something for everybody: not for pages of other sites, unless they bring a key."""
+
+    def serve_own_pages(exchange: Exchange, route: Route) -> None:
+        # With keys it has brought one, or would not be here; but browsers bring that of Basic whoever asks.
+        if not exchange.app.config.api_keys or brings_basic(exchange.head):
+            refuse_other_sites(exchange.head)
+        endpoint(exchange, route)
+
+    return serve_own_pages
+
 
 _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.MODEL: relayed.serve_model,
@@ -25,12 +39,12 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.VERSION: about.serve_version,
     Endpoint.MODEL_LIST: models.serve_list,
     Endpoint.RUNNING: runs.serve_running,
-    Endpoint.UNLOAD_EVERY: runs.serve_unload_every,
-    Endpoint.UNLOAD_ALL: runs.serve_unload_all,
-    Endpoint.UNLOAD_ONE: runs.serve_unload_one,
-    Endpoint.LOAD_ONE: runs.serve_load_one,
+    Endpoint.UNLOAD_EVERY: _operation(runs.serve_unload_every),
+    Endpoint.UNLOAD_ALL: _operation(runs.serve_unload_all),
+    Endpoint.UNLOAD_ONE: _operation(runs.serve_unload_one),
+    Endpoint.LOAD_ONE: _operation(runs.serve_load_one),
     Endpoint.PROFILES: profiles.serve_list,
-    Endpoint.ACTIVE_PROFILE: profiles.serve_activation,
+    Endpoint.ACTIVE_PROFILE: _operation(profiles.serve_activation),
     Endpoint.LOGS: logs.serve_history,
     Endpoint.LOG_STREAM: logs.serve_stream,
     Endpoint.LOG_STREAM_OF: logs.serve_stream,
