@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import socket
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from llamaswap_lib import __version__
 from llamaswap_lib.config.load import load
 from llamaswap_lib.config.schema import Config, Model, Routing
+from llamaswap_lib.config.sections import ClientLimits
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.eviction import Evict
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
@@ -31,7 +34,7 @@ from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.process import LaunchSpec, Process
 from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.wakeup import Wakeup
-from llamaswap_lib.web.app import App, Version
+from llamaswap_lib.web.app import App, Limits, Version
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
@@ -40,6 +43,7 @@ from llamaswap_lib.web.server import Server
 SHUTDOWN_GRACE = 5.0  # for requests in progress
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
 LAST_WORDS_LINES = 20
+DESCRIPTORS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,12 @@ def serve(files: Sequence[Path], host: str, port: int) -> int:
 def _build(config: Config, logs: Logs, host: str, port: int) -> _Parts:
     controller = _controller(config, logs)
     pool = Pool()
-    pump = Pump(on_error=logs.log.error)
+    pump = Pump(write_timeout=config.limits.write_timeout, on_error=logs.log.error)
     # Told before a run gets its SIGTERM: llama.cpp takes 0.1 s longer to end while a connection to it is open.
     controller.listen(lambda runs: pool.keep_only({run.run_id for run in runs if run.state == "ready"}))
-    app = App(config, controller, logs, pool, pump, Profiles(config.profiles), Version(__version__))
+    app = App(
+        config, controller, logs, pool, pump, Profiles(config.profiles), Version(__version__), _limits(config.limits)
+    )
     try:
         server = Server(app, host, port)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
@@ -91,6 +97,7 @@ def _build(config: Config, logs: Logs, host: str, port: int) -> _Parts:
 
 
 def _start(parts: _Parts) -> None:
+    _allow_descriptors()
     # What exists now lives as long as the server: let the collector never look at it again.
     gc.freeze()
     gc.enable()
@@ -99,6 +106,15 @@ def _start(parts: _Parts) -> None:
     parts.pump.start()
     parts.logs.log.info(f"llamaswap {__version__} listening on http://{_address_text(*parts.server.address)}")
     parts.server.start()
+
+
+def _allow_descriptors() -> None:
+    """As many as we may have: a login's 1024 are 340 requests in progress. What we start may have them too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # some systems have another bound besides
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _stop(parts: _Parts, signals: Signals) -> int:
@@ -171,6 +187,18 @@ def _launch_spec(model: Model) -> LaunchSpec:
         check_endpoint=model.check_endpoint,
         health_timeout=model.health_check_timeout,
         unload_timeout=model.unload_timeout,
+    )
+
+
+def _limits(limits: ClientLimits) -> Limits:
+    return Limits(
+        connections=limits.connections,
+        idle_timeout=limits.idle_timeout,
+        head_timeout=limits.head_timeout,
+        body_timeout=limits.body_timeout,
+        write_timeout=limits.write_timeout,
+        max_body_bytes=limits.max_body_mb << 20,
+        max_json_bytes=limits.max_json_mb << 20,
     )
 
 

@@ -18,6 +18,7 @@ from .problems import Problem
 from .routing import Group, Matrix, MatrixKeys, Routing, RoutingKeys
 from .sections import (
     Capabilities,
+    ClientLimits,
     Compat,
     Filters,
     Hooks,
@@ -158,6 +159,7 @@ class Config:
     api_keys: tuple[str, ...] = key(
         "apiKeys", ListOf(Text(secret=True)), "keys of which clients must bring one; none with a space"
     )
+    limits: ClientLimits = key("limits", Section(ClientLimits), "what clients may take (llamaswap only)")
     upstream: UpstreamPassthrough = key("upstream", Section(UpstreamPassthrough), "the routes under `/upstream/`")
     hooks: Hooks = key("hooks", Section(Hooks), "what happens by itself")
     peers: Mapping[str, Peer] = key(

@@ -116,6 +116,26 @@ class UpstreamPassthrough:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """What clients may take of the server, so that none of them can take it from the others."""
+
+    connections: int = key(
+        "connections",
+        Integer(1),
+        "connections at once; beyond it idle ones are closed, and where all are busy the newest is answered 503",
+        1000,
+    )
+    idle_timeout: float = key("idleTimeout", Seconds(1), "seconds a connection may stay without a request", 120.0)
+    head_timeout: float = key("headTimeout", Seconds(1), "seconds for the whole head of a request", 30.0)
+    body_timeout: float = key(
+        "bodyTimeout", Seconds(1), "seconds between two pieces of a body, beyond which it needs 1 KB/s on average", 60.0
+    )
+    write_timeout: float = key("writeTimeout", Seconds(1), "seconds a client may take nothing of its answer", 60.0)
+    max_body_mb: int = key("maxBodyMB", Integer(1), "MB of a request's body; what is above 1 MB waits in a file", 4096)
+    max_json_mb: int = key("maxJSONMB", Integer(1), "MB of a JSON body, which has to be in memory", 128)
+
+
+@dataclass(frozen=True, slots=True)
 class OnStartup:
     """What is done when the server starts."""
 

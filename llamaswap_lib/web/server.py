@@ -1,7 +1,8 @@
 """The listening socket, and every connection that came in through it.
 
 Thread `accept` runs `serve_forever`; each connection has a thread `http-N`; main calls the rest. Guarantees: a failure
-to accept (no descriptor left) is waited out, never the end; `begin_stop` lets requests in progress go on and closes
+to accept (no descriptor left) is waited out, never the end; beyond `limits.connections` idle ones make room, and where
+all are busy a newcomer is answered 503; `begin_stop` lets requests in progress go on and closes
 everything else; `wait_idle` tells when the last has ended; `abort` ends what is left.
 
 What `ThreadingHTTPServer` lacks, and gets here: a loop that does not poll, threads with names, an end that waits for
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import select
 import socket
 import threading
@@ -20,12 +22,18 @@ import traceback
 from http.server import ThreadingHTTPServer
 from typing import Any
 
+from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.handler import Handler
 
 BACKLOG = 1024
 SHORTAGE_PAUSE = 0.1  # seconds, when the system has no descriptor or memory for another connection
+_TOO_MANY_BODY = json.dumps(ServiceUnavailable("too many connections").body()).encode()
+TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_MANY_BODY), _TOO_MANY_BODY)
+)
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -44,7 +52,7 @@ class Server(ThreadingHTTPServer):
         self._wakeup = Wakeup()
         self._numbers = itertools.count(1)
         self._open: set[socket.socket] = set()
-        self._handlers: set[Handler] = set()
+        self._handlers: dict[Handler, None] = {}  # in the order in which they came
         self._is_empty = threading.Condition()
         self._accepting = threading.Thread(target=self.serve_forever, name="accept", daemon=True)
 
@@ -125,7 +133,10 @@ class Server(ThreadingHTTPServer):
             pause.poll(SHORTAGE_PAUSE * 1000)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread."""
+        """Give the connection a thread, if there is room for it."""
+        if len(self._open) >= self.app.limits.connections and not self._make_room():
+            self._turn_away(request)
+            return
         self._open.add(request)
         name = f"http-{next(self._numbers)}"
         try:
@@ -136,15 +147,37 @@ class Server(ThreadingHTTPServer):
             self.app.logs.log.error(f"can not serve a connection: {error}")
             self.shutdown_request(request)
 
+    def _make_room(self) -> bool:
+        """End the oldest of the connections that have no request in progress; whether there was one.
+
+        Its thread ends a moment later, so that for this moment there is one connection more.
+        """
+        for handler in list(self._handlers):
+            if handler.is_idle:
+                self._handlers.pop(handler, None)
+                handler.end_if_idle()
+                return True
+        return False
+
+    def _turn_away(self, request: socket.socket) -> None:
+        """Say that there are too many, as far as that is possible without waiting."""
+        self.app.logs.log.warn(f"turned a client away: {len(self._open)} connections have requests in progress")
+        try:
+            request.send(TOO_MANY, socket.MSG_DONTWAIT)
+            request.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has left already
+        request.close()
+
     # -- http threads --
 
     def register(self, handler: Handler) -> None:
         """A connection is being served."""
-        self._handlers.add(handler)
+        self._handlers[handler] = None
 
     def forget(self, handler: Handler) -> None:
         """The handler has served its last request; its socket is still open."""
-        self._handlers.discard(handler)
+        self._handlers.pop(handler, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature is not ours
         """Something of ours is broken, beyond what the handler tells its client."""

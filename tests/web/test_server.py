@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import socket
 import threading
 
 import pytest
 
+from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.server import Server
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get
 
@@ -126,3 +128,41 @@ def test_threads_are_named_for_what_they_do() -> None:
         client.read_message()
         names = {thread.name for thread in threading.enumerate()}
         assert {"accept", "pump", "http-1"} <= names
+
+
+def test_beyond_the_limit_the_oldest_idle_connection_makes_room() -> None:
+    with World(answers(OK), limits=Limits(connections=2)) as world, world.connect() as old, world.connect() as young:
+        for client in (old, young):
+            client.send(get("/health"))
+            client.read_message()
+        with world.connect() as late:
+            late.send(get("/health"))
+            assert late.read_message()[0].startswith(b"HTTP/1.1 200 ")
+            assert old.read_to_end() == b""
+            young.send(get("/health"))
+            assert young.read_message()[0].startswith(b"HTTP/1.1 200 ")
+
+
+def test_where_all_connections_are_busy_a_newcomer_is_turned_away_and_nobody_else() -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        asked.set()
+        assert go_on.wait(DEADLINE)
+        peer.send(OK)
+
+    with World(script, limits=Limits(connections=1)) as world, world.connect() as busy:
+        busy.send(chat())
+        assert asked.wait(DEADLINE)
+        with world.connect() as late:
+            head, body = late.read_message()
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nRetry-After: 1\r\n" in head
+            assert json.loads(body)["error"]["code"] == "service_unavailable"
+        go_on.set()
+        assert busy.read_message()[0].startswith(b"HTTP/1.1 200 ")
+        with world.connect() as next_one:
+            next_one.send(get("/health"))
+            assert next_one.read_message()[0].startswith(b"HTTP/1.1 200 ")
+    assert "turned a client away" in world.log
