@@ -44,15 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(arguments: Sequence[str]) -> int:
     parser = _parser("llamaswap", DESCRIPTION)
     add = parser.add_argument
-    add("-listen", "--listen", metavar="ADDRESS", default=":8080", help="[host]:port or port (default %(default)s)")
+    add("-listen", "--listen", metavar="ADDRESS", help="[host]:port or port (default :8080, with TLS :8443)")
+    add("-tls-cert-file", "--tls-cert-file", metavar="FILE", type=Path, help="certificate (PEM): serve HTTPS")
+    add("-tls-key-file", "--tls-key-file", metavar="FILE", type=Path, help="its key (PEM)")
     add("-version", "--version", action="version", version=f"llamaswap {__version__}")
     parser.epilog = "`llamaswap check -c config.yaml` says what is wrong with a configuration."
     options = parser.parse_args(arguments)
-    host, port = parse_address(parser, options.listen)
+    is_tls = options.tls_cert_file is not None
+    if is_tls != (options.tls_key_file is not None):
+        parser.error("-tls-cert-file and -tls-key-file: one is of no use without the other")
+    host, port = parse_address(parser, (":8443" if is_tls else ":8080") if options.listen is None else options.listen)
     files = _files(options)
     from llamaswap_lib.main import serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
+    from llamaswap_lib.web.tls import Certificate  # noqa: PLC0415 - as in the line above
 
-    return serve(files, host, port)
+    return serve(files, host, port, Certificate(options.tls_cert_file, options.tls_key_file) if is_tls else None)
 
 
 def _check(arguments: Sequence[str]) -> int:

@@ -39,6 +39,7 @@ from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.server import Server
+from llamaswap_lib.web.tls import Certificate
 
 SHUTDOWN_GRACE = 5.0  # for requests in progress
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
@@ -58,8 +59,11 @@ class _Parts:
     stop_time: float  # the longest that stopping the models may take
 
 
-def serve(files: Sequence[Path], host: str, port: int) -> int:
-    """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that can not be used."""
+def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate | None = None) -> int:
+    """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that can not be used.
+
+    With a certificate, clients have to speak TLS.
+    """
     config = load(files)
     with Signals() as signals:
         stdout = None if sys.stdout is None else sys.stdout.fileno()  # closed: the number may be somebody else's by now
@@ -67,7 +71,7 @@ def serve(files: Sequence[Path], host: str, port: int) -> int:
             level=config.log_level, time_format=config.log_time_format, to_stdout=config.log_to_stdout, stdout=stdout
         )
         try:
-            parts = _build(config, logs, host, port)
+            parts = _build(config, logs, host, port, certificate)
         except BaseException:
             logs.close()
             raise
@@ -79,7 +83,7 @@ def serve(files: Sequence[Path], host: str, port: int) -> int:
         return _stop(parts, signals)
 
 
-def _build(config: Config, logs: Logs, host: str, port: int) -> _Parts:
+def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certificate | None) -> _Parts:
     controller = _controller(config, logs)
     pool = Pool()
     pump = Pump(write_timeout=config.limits.write_timeout, on_error=logs.log.error)
@@ -89,7 +93,7 @@ def _build(config: Config, logs: Logs, host: str, port: int) -> _Parts:
         config, controller, logs, pool, pump, Profiles(config.profiles), Version(__version__), _limits(config.limits)
     )
     try:
-        server = Server(app, host, port)
+        server = Server(app, host, port, certificate)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(f"can not listen on {_address_text(host, port)}: {_reason(error)}") from error
     stop_time = max((model.unload_timeout for model in config.models.values()), default=0.0)
@@ -104,7 +108,9 @@ def _start(parts: _Parts) -> None:
     threading.excepthook = lambda args: parts.logs.log.error(_thread_death(args))
     parts.controller.start()
     parts.pump.start()
-    parts.logs.log.info(f"llamaswap {__version__} listening on http://{_address_text(*parts.server.address)}")
+    parts.logs.log.info(
+        f"llamaswap {__version__} listening on {parts.server.scheme}://{_address_text(*parts.server.address)}"
+    )
     parts.server.start()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -24,6 +23,7 @@ from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.heads import RequestHead, has_no_body
 from llamaswap_lib.web.intake import Intake
 from llamaswap_lib.web.routes import split_target
+from llamaswap_lib.web.sockets import reset_on_close
 
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
@@ -142,7 +142,7 @@ class Exchange:
         """Break the answer off; where only its connection's end ends it, the client needs a reset to see that."""
         self.closes = True
         if reset:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_on_close(self.sock)
 
 
 def decoded_path(path: str) -> str:

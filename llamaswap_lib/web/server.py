@@ -26,6 +26,7 @@ from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.handler import Handler
+from llamaswap_lib.web.tls import Certificate, TlsFront
 
 BACKLOG = 1024
 SHORTAGE_PAUSE = 0.1  # seconds, when the system has no descriptor or memory for another connection
@@ -42,12 +43,13 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, app: App, host: str, port: int) -> None:
-        """Bind and listen, `host` '' for every address; raises OSError."""
+    def __init__(self, app: App, host: str, port: int, certificate: Certificate | None = None) -> None:
+        """Bind and listen, `host` '' for every address, with TLS if there is a certificate; raises OSError."""
         super().__init__((host, port), Handler, bind_and_activate=False)
         self.socket.close()  # one of a fixed address family; which one is right depends on the host
         self.socket = _listen(host, port)
         self.app = app
+        self._tls = None if certificate is None else TlsFront(certificate, app.logs.log.error)
         self.is_stopping = False
         self._wakeup = Wakeup()
         self._numbers = itertools.count(1)
@@ -62,10 +64,16 @@ class Server(ThreadingHTTPServer):
         host, port = self.socket.getsockname()[:2]
         return host, port
 
+    @property
+    def scheme(self) -> str:
+        return "http" if self._tls is None else "https"
+
     # -- main thread --
 
     def start(self) -> None:
         """Accept connections, on a thread of its own."""
+        if self._tls is not None:
+            self._tls.start()
         self._accepting.start()
 
     def begin_stop(self) -> None:
@@ -94,7 +102,9 @@ class Server(ThreadingHTTPServer):
         return self.wait_idle(grace)
 
     def close(self) -> None:
-        """Give back what is left, after `begin_stop`."""
+        """Give back what is left, after every connection has ended."""
+        if self._tls is not None:
+            self._tls.stop()
         self._wakeup.close()
 
     def count(self) -> tuple[int, int]:
@@ -123,7 +133,11 @@ class Server(ThreadingHTTPServer):
             except OSError as error:
                 self._endure(error)
                 return
-            self.process_request(request, client_address)
+            try:
+                self.process_request(self._tls.adopt(request) if self._tls else request, client_address)
+            except OSError as error:
+                request.close()  # it has left already, or there is no descriptor for its other side
+                self._endure(error)
 
     def _endure(self, error: OSError) -> None:
         if error.errno in _SHORTAGES:

@@ -10,13 +10,28 @@ import socket
 import struct
 
 
+class PlainEnd(socket.socket):
+    """The end of a socket pair behind which something else, such as TLS, leads to the client."""
+
+    is_broken_off = False  # what is behind it must not end like something whole
+
+
 def prepare(sock: socket.socket, *, receive_timeout: float, send_timeout: float | None = None) -> None:
     """Blocking, without Nagle's delay, with the given bounds; raises OSError."""
     sock.setblocking(True)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if not isinstance(sock, PlainEnd):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(receive_timeout))
     if send_timeout is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(send_timeout))
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Have the connection end with a reset when it is closed: its peer must not take what it has for all there is."""
+    if isinstance(sock, PlainEnd):
+        sock.is_broken_off = True
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _timeval(seconds: float) -> bytes:

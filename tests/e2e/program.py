@@ -11,12 +11,13 @@ import json
 import os
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -81,9 +82,17 @@ class Program:
     """`python llamaswap.py -c config.yaml -listen 127.0.0.1:PORT`, with a configuration of the test's own."""
 
     def __init__(
-        self, folder: Path, config: Mapping[str, Any], *, stdout: int | None = None, log_level: str = "info"
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        *,
+        stdout: int | None = None,
+        log_level: str = "info",
+        flags: Sequence[str] = (),
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`."""
+        """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`; `context` is for TLS."""
+        self._context = context
         self.folder = folder
         self.code: int | None = None  # of its exit, once it has ended
         self._ports = PortBlock()
@@ -96,7 +105,7 @@ class Program:
         self._out: IO[bytes] = (folder / "stdout").open("wb")
         self._err: IO[bytes] = (folder / "stderr").open("wb")
         self.process = subprocess.Popen(
-            (sys.executable, str(SCRIPT), "-c", str(self.config_path), "-listen", f"127.0.0.1:{self.port}"),
+            (sys.executable, str(SCRIPT), "-c", str(self.config_path), "-listen", f"127.0.0.1:{self.port}", *flags),
             stdin=subprocess.DEVNULL,
             stdout=self._out if stdout is None else stdout,
             stderr=self._err,
@@ -199,7 +208,7 @@ class Program:
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
         """One request on a connection of its own; `content_type="x"` is a header."""
-        return ask(self.port, method, path, body, **headers)
+        return ask(self.port, method, path, body, self._context, **headers)
 
     def get(self, path: str, **headers: str) -> Reply:
         return self.ask("GET", path, None, **headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,9 +38,18 @@ class Reply:
         return message
 
 
-def ask(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
-    """One request on a connection of its own."""
+def ask(
+    port: int,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    context: ssl.SSLContext | None = None,
+    **headers: str,
+) -> Reply:
+    """One request on a connection of its own, over TLS if there is a `context`."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    if context is not None:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()

@@ -19,6 +19,7 @@ from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.server import Server
+from llamaswap_lib.web.tls import Certificate
 
 DEADLINE = 10.0  # of every wait in these tests; none should come near it
 PROMPT = 0.05  # within which a hang-up must have its effect
@@ -222,7 +223,9 @@ class Upstream:
 class World:
     """A server with one model `m` (alias `al`) at an upstream; a `with` block ends all of it."""
 
-    def __init__(self, *scripts: Script, limits: Limits | None = None, config: str = "") -> None:
+    def __init__(
+        self, *scripts: Script, limits: Limits | None = None, config: str = "", certificate: Certificate | None = None
+    ) -> None:
         self.upstream = Upstream(*scripts)
         self.controller = FakeController(self.upstream.proxy)
         self.logs = Logs(to_stdout="proxy", stdout=None)
@@ -233,7 +236,7 @@ class World:
         self.app = App(
             loaded, self.controller, self.logs, Pool(), self.pump, Profiles(loaded.profiles), Version("1.2"), limits
         )
-        self.server = Server(self.app, "127.0.0.1", 0)
+        self.server = Server(self.app, "127.0.0.1", 0, certificate)
         self.server.start()
 
     def connect(self) -> Peer:

@@ -1,0 +1,82 @@
+"""TLS, from the flags to real clients."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+import trustme
+
+from tests.e2e.program import SCRIPT, Program, demo, models, wait_until
+
+AUTHORITY = trustme.CA()
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> tuple[str, ...]:
+    issued = AUTHORITY.issue_cert("localhost", "127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+    AUTHORITY.cert_pem.write_to_path(tmp_path / "authority.pem")
+    return "-tls-cert-file", str(tmp_path / "certificate.pem"), "--tls-key-file", str(tmp_path / "key.pem")
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    return context
+
+
+def test_sdk_and_curl_speak_tls_with_it(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    config = models(m=demo("--tokens-per-second", "500"))
+    with Program(tmp_path, config, flags=flags, context=trusting()) as program:
+        url = f"https://localhost:{program.port}"
+        assert f"listening on https://127.0.0.1:{program.port}" in program.stdout
+        with (
+            httpx.Client(verify=trusting()) as http_client,
+            openai.OpenAI(api_key="x", base_url=f"{url}/v1", http_client=http_client) as client,
+        ):
+            stream = client.chat.completions.create(
+                model="m", messages=[{"role": "user", "content": "Hello"}], stream=True, max_tokens=40
+            )
+            assert sum(bool(chunk.choices and chunk.choices[0].delta.content) for chunk in stream) > 1
+        curl = shutil.which("curl")
+        assert curl is not None
+        command = (curl, "-sS", "--cacert", str(tmp_path / "authority.pem"), f"{url}/health")
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "OK"
+
+
+def test_client_that_leaves_within_a_stream_ends_it(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    config = models(m=demo("--tokens-per-second", "100"))
+    with Program(tmp_path, config, flags=flags, context=trusting()) as program:
+        body = {"model": "m", "messages": [], "stream": True, "max_tokens": 10_000, "ignore_eos": True}
+        with (
+            httpx.Client(verify=trusting()) as client,
+            client.stream("POST", f"https://localhost:{program.port}/v1/chat/completions", json=body) as answer,
+        ):
+            next(answer.iter_bytes())
+        assert program.await_stats("m", cancelled=1) < 1
+        wait_until(lambda: program.thread_count() <= 20, "its thread has ended")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("-tls-cert-file", "a.pem"), "one is of no use without the other"),
+        (("-tls-key-file", "a.pem"), "one is of no use without the other"),
+        (("-tls-cert-file", "no.pem", "-tls-key-file", "no.pem"), "can not use the certificate no.pem"),
+    ],
+)
+def test_what_can_not_be_used_is_told_in_one_line(tmp_path: Path, given: tuple[str, ...], told: str) -> None:
+    (tmp_path / "config.yaml").write_text("models: {}\n")
+    command = (sys.executable, str(SCRIPT), "-c", "config.yaml", "-listen", "127.0.0.1:0", *given)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert told in ended.stderr
+    assert ended.stderr.count("\n") == 1
