@@ -23,6 +23,10 @@ class ClientGone(LlamaswapError):
     """The client hung up: there is nobody left to answer."""
 
 
+class RunNotDead(LlamaswapError):
+    """The run hung up on a request, but did not die: no other one is tried."""
+
+
 class HttpError(LlamaswapError):
     """Something a client is told: `status`, and a JSON body with `type`, `code` and `message`."""
 

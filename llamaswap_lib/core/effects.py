@@ -15,6 +15,8 @@ class Fault(Enum):
 
     UNKNOWN_MODEL = "unknown model"
     LOAD_FAILED = "load failed"
+    BACKING_OFF = "backing off"  # it has failed again and again, and is not tried now
+    NOT_DEAD = "not dead"  # the run that hung up lives, or was stopped by us: no other one is tried
     SHUTTING_DOWN = "shutting down"
     ABANDONED = "abandoned"
 
@@ -29,11 +31,15 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Tell the ticket that it will not be admitted, and why."""
+    """Tell the ticket that it will not be admitted, and why.
+
+    `retry_after`: the seconds after which asking again may help; 0 where that is not known.
+    """
 
     ticket: int
     fault: Fault
     message: str
+    retry_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,14 @@ from llamaswap_lib.core.effects import Question
 
 @dataclass(frozen=True, slots=True)
 class RequestArrived:
-    """A request waits for `model` under the number `ticket`; it is answered with `Admit` or `Refuse`, once."""
+    """A request waits for `model` under the number `ticket`; it is answered with `Admit` or `Refuse`, once.
+
+    `lost_run` hung up on it before a byte of its answer: if that run has died, the request is tried on the next one.
+    """
 
     ticket: int
     model: str
+    lost_run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,13 @@ class RequestAbandoned:
     """The client of `ticket` (a request or an unload) left; one that waits is refused, a late notice is dropped."""
 
     ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadDemanded:
+    """Somebody wants `model` tried at once, however often its load has failed."""
+
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,14 @@ class ProcessReady:
     """The health probe of the run got its answer."""
 
     run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderExited:
+    """The run's first process has exited by itself; `ProcessExited` follows when all that it started has been ended."""
+
+    run_id: int
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +120,11 @@ class TimePassed:
 Event = (
     RequestArrived
     | RequestAbandoned
+    | LoadDemanded
     | UnloadRequested
     | ShutdownRequested
     | ProcessReady
+    | LeaderExited
     | ProcessExited
     | LoadTimedOut
     | GateIdle

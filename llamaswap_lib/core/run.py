@@ -56,6 +56,7 @@ class Run:
     is_open: bool = False  # what its gate was last told
     is_watched: bool = False  # it was busy, and its gate will say when it is not: no use asking before
     has_news: bool = False  # it is shut, and may have emptied since it was last asked
+    has_died: bool = False  # by itself, and something of it is left
     inside: int = 0  # how many requests it had when it was last asked
 
     def move(self, state: RunState, deadline: float | None = None) -> None:

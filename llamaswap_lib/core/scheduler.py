@@ -3,6 +3,7 @@
 Pure; the controller thread is the only one that calls it. It guarantees that
 
 - every ticket is answered exactly once, with `Admit` or `Refuse`;
+- nobody waits for a model that is backing off: whoever asks for it then is refused at once;
 - a run is stopped only on an answer that says shut and nobody inside, or when an unload ran out of time;
 - a run starts and admits only while the policy wants nobody gone of all processes that exist;
 - no ticket waits longer than `max_wait`, the swap under way, for each other model in front one (longest request, stop
@@ -17,13 +18,22 @@ from llamaswap_lib.core import events
 from llamaswap_lib.core.decision import Pass
 from llamaswap_lib.core.effects import Admit, Effect, Fault, Question, Refuse, Report, ShutGates, ShutIfIdle, Unloaded
 from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.failures import Failures
+from llamaswap_lib.core.orphans import Orphans
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason, RunView, Snapshot, take_snapshot, view_runs
 from llamaswap_lib.core.waiting import WaitingRoom
 from llamaswap_lib.core.world import ModelSpec, World
 
 _CLOSING = "the server is shutting down"
-_RunEvent = events.ProcessReady | events.ProcessExited | events.LoadTimedOut | events.GateIdle | events.GateDrained
+_RunEvent = (
+    events.ProcessReady
+    | events.LeaderExited
+    | events.ProcessExited
+    | events.LoadTimedOut
+    | events.GateIdle
+    | events.GateDrained
+)
 
 
 class Scheduler:
@@ -33,6 +43,8 @@ class Scheduler:
         """`max_wait` in seconds: whoever has waited longer gets the gates in front shut; 0 for never."""
         self._world = World(models, evict)
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
+        self._failures = Failures()
+        self._orphans = Orphans()
         self._unloads: dict[int, set[int]] = {}  # ticket -> run ids that have yet to exit
         self._is_closing = False
         self._asked_for = ""
@@ -48,6 +60,7 @@ class Scheduler:
         world.now = now
         self._note(event)
         world.meet_deadlines()
+        self._settle_orphans()
         decision = Pass(world, self._waiting)
         if question := decision.run():
             world.out.append(question)
@@ -58,7 +71,7 @@ class Scheduler:
     def next_deadline(self) -> float | None:
         """When `TimePassed` is due at the latest, if nothing happens before."""
         times = (self._world.next_deadline(), self._waiting.next_overdue(self._world.now))
-        return min((time for time in times if time is not None), default=None)
+        return min((time for time in (*times, self._orphans.next_deadline()) if time is not None), default=None)
 
     def runs(self) -> tuple[RunView, ...]:
         return view_runs(self._world.runs.values())
@@ -71,10 +84,12 @@ class Scheduler:
 
     def _note(self, event: events.Event) -> None:
         match event:
-            case events.RequestArrived(ticket, model):
-                self._arrive(ticket, model)
+            case events.RequestArrived(ticket, model, lost_run):
+                self._arrive(ticket, model, lost_run)
             case events.RequestAbandoned(ticket):
                 self._abandon(ticket)
+            case events.LoadDemanded(model):
+                self._failures.pardon([model])
             case events.UnloadRequested(ticket, models):
                 self._unload(ticket, models, None)
             case events.ShutdownRequested(ticket, grace):
@@ -91,10 +106,14 @@ class Scheduler:
         match event:
             case events.ProcessReady() if run.state is RunState.STARTING:
                 self._world.become_ready(run)
+                self._failures.note_ready(run.model)
                 # Who joined the load is admitted before anybody in front can shut it: the load was begun for them.
                 # Not if the policy now wants somebody gone for it, who was started beside it meanwhile.
                 if not self._world.evict(run.model, self._world.by_model):
                     self._world.out += [Admit(ticket, run.run_id) for ticket in self._waiting.remove_all(run.model)]
+            case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
+                self._crash(run, detail)
+                self._world.lose(run)
             case events.ProcessExited(_, detail):
                 self._forget(run, detail)
             case events.LoadTimedOut(_, detail) if run.state is RunState.STARTING:
@@ -104,27 +123,36 @@ class Scheduler:
                 run.is_watched = False
                 run.has_news = True
 
-    def _arrive(self, ticket: int, model: str) -> None:
+    def _arrive(self, ticket: int, model: str, lost_run: int | None) -> None:
+        world = self._world
         if self._is_closing:
-            self._world.out.append(Refuse(ticket, Fault.SHUTTING_DOWN, _CLOSING))
-        elif model not in self._world.models:
-            self._world.out.append(Refuse(ticket, Fault.UNKNOWN_MODEL, f"model not found: {model}"))
+            world.out.append(Refuse(ticket, Fault.SHUTTING_DOWN, _CLOSING))
+        elif model not in world.models:
+            world.out.append(Refuse(ticket, Fault.UNKNOWN_MODEL, f"model not found: {model}"))
+        elif lost_run is not None and lost_run == world.cut_short.get(model):
+            world.out.append(Refuse(ticket, Fault.NOT_DEAD, "the run was stopped"))
+        elif lost_run is not None and world.may_serve(lost_run):
+            self._orphans.add(ticket, model, lost_run, world.now)
+        elif refusal := self._failures.refusal(model, world.now):
+            world.out.append(Refuse(ticket, Fault.BACKING_OFF, *refusal))
         else:
-            self._waiting.add(ticket, model, self._world.now)
+            self._waiting.add(ticket, model, world.now)
 
     def _abandon(self, ticket: int) -> None:
-        if self._waiting.remove(ticket):
+        if self._waiting.remove(ticket) or self._orphans.remove(ticket):
             self._world.out.append(Refuse(ticket, Fault.ABANDONED, "the client left"))
         elif self._unloads.pop(ticket, None) is not None:  # what it began goes on
             self._world.out.append(Unloaded(ticket))
 
     def _forget(self, run: Run, detail: str) -> None:
-        """A run is gone: a load that failed unless we had stopped it, a crash if it served."""
+        """A run is gone: a load that failed, or a crash if it served, unless it was known to be ending."""
         self._world.forget(run)
         if run.state is RunState.STARTING:
             self._fail_load(run, detail)
         elif run.state is not RunState.STOPPING:
-            self._world.out.append(Report("warn", f"{run.model}: {detail} while it was {run.state.value}"))
+            self._crash(run, detail)
+        elif run.ready_at is not None and not run.has_died:
+            self._failures.pardon([run.model])  # it ended well
         for ticket, pending in list(self._unloads.items()):
             pending.discard(run.run_id)
             if not pending:
@@ -132,15 +160,38 @@ class Scheduler:
                 self._world.out.append(Unloaded(ticket))
 
     def _fail_load(self, run: Run, detail: str) -> None:
-        """Refuse all who wait for the model now; later ones try anew."""
-        self._world.out.append(Report("error", f"{run.model}: could not be loaded: {detail}"))
-        self._refuse_all(run.model, Fault.LOAD_FAILED, f"model {run.model} could not be loaded: {detail}")
+        """Refuse all who wait for the model now, and later ones for a while."""
+        backoff = self._failures.note_failed_load(run.model, detail, self._world.now)
+        message = f"{run.model}: could not be loaded: {detail}; not tried again for {backoff:g} s"
+        self._world.out.append(Report("error", message))
+        self._refuse_all(run.model, Fault.LOAD_FAILED, f"model {run.model} could not be loaded: {detail}", backoff)
 
-    def _refuse_all(self, model: str, fault: Fault, message: str) -> None:
-        self._world.out += [Refuse(ticket, fault, message) for ticket in self._waiting.remove_all(model)]
+    def _crash(self, run: Run, detail: str) -> None:
+        """Only those inside fail; unless it keeps dying, it is started again for whoever waits."""
+        now, state = self._world.now, run.state.value
+        assert run.ready_at is not None, f"{run!r} served before it was ready"
+        backoff = self._failures.note_crash(run.model, detail, now - run.ready_at, now)
+        self._world.out.append(Report("warn", f"{run.model}: {detail} while it was {state}"))
+        if refusal := self._failures.refusal(run.model, now):
+            self._world.out.append(Report("error", f"{run.model}: keeps dying, not tried again for {backoff:g} s"))
+            self._refuse_all(run.model, Fault.BACKING_OFF, *refusal)
+
+    def _settle_orphans(self) -> None:
+        """Those whose run is ending or gone arrive once more; after a while the others are told that it lives."""
+        for orphan in self._orphans.take_settled(self._world.may_serve, self._world.now):
+            if self._world.may_serve(orphan.run_id):
+                self._world.out.append(Refuse(orphan.ticket, Fault.NOT_DEAD, "the run lives on"))
+            else:
+                self._arrive(orphan.ticket, orphan.model, orphan.run_id)
+
+    def _refuse_all(self, model: str, fault: Fault, message: str, retry_after: float = 0.0) -> None:
+        tickets = self._waiting.remove_all(model)
+        self._world.out += [Refuse(ticket, fault, message, retry_after) for ticket in tickets]
 
     def _unload(self, ticket: int, models: Iterable[str] | None, grace: float | None) -> None:
-        runs = [run for run in self._world.runs.values() if models is None or run.model in models]
+        named = self._world.models if models is None else set(models)
+        self._failures.pardon(named)  # by hand: whatever was wrong may be mended
+        runs = [run for run in self._world.runs.values() if run.model in named]
         for run in runs:
             self._world.unload(run, self._world.models[run.model].unload_timeout if grace is None else grace)
         if runs:
@@ -152,6 +203,8 @@ class Scheduler:
         self._is_closing = True
         for model in self._waiting.models():
             self._refuse_all(model, Fault.SHUTTING_DOWN, _CLOSING)
+        for orphan in self._orphans.take_all():
+            self._world.out.append(Refuse(orphan.ticket, Fault.SHUTTING_DOWN, _CLOSING))
         self._unload(ticket, None, grace)
 
     # -- what the gates said --

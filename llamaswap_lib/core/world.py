@@ -44,6 +44,7 @@ class World:
         self.out: list[Effect] = []
         self.now = 0.0
         self._policy = policy
+        self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
         self._incarnations: dict[str, int] = {}
         self._run_ids = itertools.count(1)
 
@@ -75,6 +76,14 @@ class World:
         run.move(RunState.STOPPING, self.now + self.models[run.model].unload_timeout)
         self.out.append(StopProcess(run.run_id, reason))
 
+    def lose(self, run: Run) -> None:
+        """Its leader has exited by itself; what it leaves behind is being ended."""
+        run.has_died = True
+        if run.is_open:
+            self.out.append(ShutGate(run.run_id))
+        kill_at = self.now + self.models[run.model].unload_timeout
+        run.move(RunState.STOPPING, kill_at)
+
     def forget(self, run: Run) -> None:
         del self.runs[run.run_id]
         del self.by_model[run.model]
@@ -86,6 +95,7 @@ class World:
             if run.deadline is None or run.deadline > self.now:
                 continue
             if run.state is RunState.UNLOADING and not run.has_news:  # else its gate is asked, and shut, first
+                self.cut_short[run.model] = run.run_id
                 self.stop(run, "unloaded, its time to finish is over")
             elif run.state is RunState.STOPPING:
                 run.deadline = None
@@ -106,6 +116,11 @@ class World:
                     self.out.append(OpenGate(run.run_id) if may_open else ShutGate(run.run_id))
 
     # -- questions --
+
+    def may_serve(self, run_id: int) -> bool:
+        """Whether it is there, and not known to be ending."""
+        run = self.runs.get(run_id)
+        return run is not None and run.state is not RunState.STOPPING
 
     def staying(self) -> list[str]:
         """The models whose run is not on its way out."""

@@ -119,10 +119,10 @@ class Controller:
         entry = self._current.get(model)
         return (entry.gate, entry.upstream) if entry is not None and entry.gate.enter(token) else None
 
-    def queue_up(self, model: str, token: object) -> Waiter:
-        """The slow path: wait for admission; the waiter is answered once, whatever happens."""
+    def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
+        """The slow path: wait for admission (`lost_run` hung up); the waiter is answered once, whatever happens."""
         waiter = self._new_waiter(token)
-        self._queue.put(events.RequestArrived(waiter.ticket, model))
+        self._queue.put(events.RequestArrived(waiter.ticket, model, lost_run))
         return waiter
 
     def last_words(self, model: str) -> str:
@@ -178,7 +178,7 @@ class Controller:
         entry = self._current.get(model)
         return 0 if entry is None else len(entry.gate)
 
-    def _post(self, event: events.Event) -> None:
+    def post(self, event: events.Event) -> None:
         self._queue.put(event)
 
     def _new_waiter(self, token: object) -> Waiter:
@@ -241,8 +241,8 @@ class Controller:
                 entry, waiter = self._entries[run_id], self._waiters.pop(ticket)
                 entry.gate.admit(waiter.token)
                 waiter.admit(entry.gate, entry.upstream)
-            case Refuse(ticket, fault, message):
-                self._waiters.pop(ticket).refuse(fault, message)
+            case Refuse(ticket, fault, message, retry_after):
+                self._waiters.pop(ticket).refuse(fault, message, retry_after)
             case Unloaded(ticket):
                 self._waiters.pop(ticket).release()
             case StartProcess(run_id, model):
@@ -266,8 +266,8 @@ class Controller:
 
     def _start(self, run_id: int, model: str) -> None:
         self._log.info(f"{model}: starting")
-        process, upstream = self._launch(run_id, model, self._post)
-        entry = _Entry(new_gate(run_id, self._post, self._clock), process, upstream)
+        process, upstream = self._launch(run_id, model, self.post)
+        entry = _Entry(new_gate(run_id, self.post, self._clock), process, upstream)
         self._entries[run_id] = self._current[model] = entry
         process.start()
 

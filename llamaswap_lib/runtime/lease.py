@@ -11,19 +11,29 @@ import select
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from socket import socket
 from types import TracebackType
 from typing import Protocol
 
 from llamaswap_lib.core.effects import Fault
 from llamaswap_lib.core.gate import Gate
-from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, NotFound, ServiceUnavailable
+from llamaswap_lib.errors import (
+    BadGateway,
+    ClientGone,
+    ConcurrencyLimit,
+    HttpError,
+    NotFound,
+    RunNotDead,
+    ServiceUnavailable,
+)
 from llamaswap_lib.runtime.hangup import HangUpWatch
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 _ERRORS: dict[Fault, type[HttpError]] = {
     Fault.UNKNOWN_MODEL: NotFound,
     Fault.LOAD_FAILED: BadGateway,
+    Fault.BACKING_OFF: BadGateway,
     Fault.SHUTTING_DOWN: ServiceUnavailable,
 }
 
@@ -48,7 +58,7 @@ class Waiter:
         self._wakeup = Wakeup()
         self._gate: Gate | None = None
         self._upstream: Upstream | None = None
-        self._refusal: tuple[Fault, str] | None = None
+        self._refusal: tuple[Fault, str, float] | None = None
 
     def __enter__(self) -> Waiter:
         return self
@@ -89,11 +99,14 @@ class Waiter:
     def error(self, last_words: Callable[[], str]) -> Exception:
         """The error of a refusal; a failed load tells what the process said last."""
         assert self._refusal is not None, "answered, not admitted, not refused"
-        fault, message = self._refusal
+        fault, message, retry_after = self._refusal
         if fault is Fault.ABANDONED:
             return ClientGone()
-        words = last_words() if fault is Fault.LOAD_FAILED else ""
-        return _ERRORS[fault](f"{message}\n{words}" if words else message)
+        if fault is Fault.NOT_DEAD:
+            return RunNotDead(message)
+        words = last_words() if fault in (Fault.LOAD_FAILED, Fault.BACKING_OFF) else ""
+        headers = {"Retry-After": str(ceil(retry_after))} if retry_after else {}
+        return _ERRORS[fault](f"{message}\n{words}" if words else message, headers=headers)
 
     # -- controller thread only --
 
@@ -101,8 +114,8 @@ class Waiter:
         self._gate, self._upstream = gate, upstream
         self.release()
 
-    def refuse(self, fault: Fault, message: str) -> None:
-        self._refusal = fault, message
+    def refuse(self, fault: Fault, message: str, retry_after: float = 0.0) -> None:
+        self._refusal = fault, message, retry_after
         self.release()
 
     def release(self) -> None:
@@ -137,7 +150,7 @@ class _Door(Protocol):
     """What a lease needs of the controller."""
 
     def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None: ...
-    def queue_up(self, model: str, token: object) -> Waiter: ...
+    def queue_up(self, model: str, token: object, lost_run: int | None) -> Waiter: ...
     def abandon(self, waiter: Waiter) -> None: ...
     def last_words(self, model: str) -> str: ...
 
@@ -145,8 +158,8 @@ class _Door(Protocol):
 class Lease:
     """`with controller.lease(model, client) as upstream:` - inside the block the run is not stopped by a swap.
 
-    Entering blocks until the model is ready. It raises ConcurrencyLimit, NotFound, BadGateway (the load failed),
-    ServiceUnavailable (the server is ending) or ClientGone.
+    Entering blocks until the model is ready. It raises ConcurrencyLimit, NotFound, BadGateway (the load failed, or
+    failed before and is not tried yet), ServiceUnavailable (the server is ending) or ClientGone.
     """
 
     __slots__ = ("_client", "_door", "_gate", "_model", "_places")
@@ -161,7 +174,7 @@ class Lease:
     def __enter__(self) -> Upstream:
         self._places.take(self._model)
         try:
-            self._gate, upstream = self._door.enter(self._model, self) or self._wait()
+            self._gate, upstream = self._door.enter(self._model, self) or self._wait(None)
         except BaseException:
             self._places.give_back(self._model)
             raise
@@ -170,12 +183,23 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._gate is not None, "left before it was entered"
-        self._gate.leave(self)
+        if self._gate is not None:  # None: the run was lost, and there was no other
+            self._gate.leave(self)
         self._places.give_back(self._model)
 
-    def _wait(self) -> tuple[Gate, Upstream]:
-        with self._door.queue_up(self._model, self) as waiter:
+    def move_on(self) -> Upstream:
+        """The run hung up before a byte of the answer: if it has died, a place in the next one, for the old.
+
+        Blocks until that is known and the next is ready. Raises RunNotDead, or what entering raises.
+        """
+        assert self._gate is not None, "moved on before it was entered"
+        lost, self._gate = self._gate, None
+        lost.leave(self)
+        self._gate, upstream = self._wait(lost.run_id)
+        return upstream
+
+    def _wait(self, lost_run: int | None) -> tuple[Gate, Upstream]:
+        with self._door.queue_up(self._model, self, lost_run) as waiter:
             try:
                 waiter.wait(self._client, self._door.abandon)
             except ClientGone:

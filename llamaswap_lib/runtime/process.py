@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 
-from llamaswap_lib.core.events import Event, ProcessExited, ProcessReady
+from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
 from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_exit
 from llamaswap_lib.runtime.health import HealthCheck, Probe
 from llamaswap_lib.runtime.output import drained_pipe
@@ -146,7 +146,10 @@ class Process:
                 return f"could not start: {describe_error(error)}"
             stack.callback(self._finish, group)
             self._begin(group, check)
-            return describe_exit(group.wait())
+            detail = describe_exit(group.wait())
+            if self._order is _Order.RUN:
+                self._post(LeaderExited(self.run_id, detail))
+            return detail
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **dict(entry.partition("=")[::2] for entry in self._spec.env)}

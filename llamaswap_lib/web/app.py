@@ -8,11 +8,12 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Protocol
 
 from llamaswap_lib.config.schema import Config
+from llamaswap_lib.core.events import Event
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
@@ -26,6 +27,20 @@ class Upstream(Protocol):
     def run_id(self) -> int: ...
     @property
     def proxy(self) -> str: ...
+
+
+class Lease(Protocol):
+    """A place inside a ready run, for a `with` block; entering blocks until the model is ready."""
+
+    def __enter__(self) -> Upstream:
+        """Raises HttpError or ClientGone."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def move_on(self) -> Upstream:
+        """A place in the next run, if this one has died; raises RunNotDead, or what entering raises."""
 
 
 class RunView(Protocol):
@@ -42,8 +57,10 @@ class RunView(Protocol):
 class Controller(Protocol):
     """What the web layer asks of `runtime.controller.Controller`."""
 
-    def lease(self, model: str, client: socket.socket | None) -> AbstractContextManager[Upstream]:
-        """A place inside a ready run; entering blocks until the model is ready, and raises HttpError or ClientGone."""
+    def lease(self, model: str, client: socket.socket | None) -> Lease: ...
+
+    def post(self, event: Event) -> None:
+        """Tell it a fact; whatever is asked of it later finds it known."""
 
     def unload(self, models: Sequence[str] | None, client: socket.socket | None) -> None:
         """Stop the models (None: all), and block until they have exited; raises ClientGone."""

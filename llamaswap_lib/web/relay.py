@@ -2,7 +2,8 @@
 
 The http thread of the client runs it, inside the lease; bodies that flow on after the head ride the pump. Guarantees:
 (1) a client that leaves ends the upstream's work at once, at every moment; (2) a pooled connection that dies before
-any byte of the answer is tried again once on a fresh one, never after a byte; (3) bodies pass with the framing they
+any byte of the answer is tried again once on a fresh one, never after a byte, and once more on the next process if
+this one has died; (3) bodies pass with the framing they
 came with, byte for byte (an HTTP/1.0 client gets chunks decoded); (4) an answer that breaks off is never ended as
 if it were whole. An upstream's fault before our head is BadGateway; after it, the client's connection is cut.
 """
@@ -13,8 +14,8 @@ import select
 import socket
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge
-from llamaswap_lib.web.app import Upstream
+from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge, RunNotDead
+from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import BadChunk
 from llamaswap_lib.web.exchange import Exchange
@@ -32,8 +33,24 @@ DONTWAIT = socket.MSG_DONTWAIT
 
 def relay(exchange: Exchange, model: Model, path: str, query: str, body: OutgoingBody) -> None:
     """Have the model serve the exchange at `path`, once it is ready; raises HttpError or ClientGone."""
-    with exchange.app.controller.lease(model.id, exchange.sock) as upstream:
-        _Relay(exchange, model, upstream, body).run(path, query)
+    lease = exchange.app.controller.lease(model.id, exchange.sock)
+    with lease as upstream:
+        try:
+            _Relay(exchange, model, upstream, body).run(path, query)
+        except _NoAnswer as no_answer:
+            _Relay(exchange, model, _next_upstream(lease, no_answer), body).run(path, query)
+
+
+def _next_upstream(lease: Lease, no_answer: _NoAnswer) -> Upstream:
+    """Where to try once more, the process having died; raises `no_answer` if it lives."""
+    try:
+        return lease.move_on()
+    except RunNotDead:
+        raise no_answer from None
+
+
+class _NoAnswer(BadGateway):
+    """Not a byte of an answer came: another process may be asked."""
 
 
 class _UpstreamLost(Exception):
@@ -103,7 +120,8 @@ class _Relay:
         except OSError as error:
             reason = error.strerror or str(error)
             message = f"can not connect to {self.model.id} at {self.upstream.proxy}: {reason}"
-            raise BadGateway(message) from None
+            # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
+            raise (BadGateway if self.model.check_endpoint == "none" else _NoAnswer)(message) from None
         try:
             self._send()
             return self._receive_head()
@@ -195,8 +213,8 @@ class _Relay:
         except (BadRequest, HeadTooLarge) as bad:
             raise self._broken(bad.message) from None
 
-    def _lost(self, lost: _UpstreamLost) -> BadGateway:
-        return BadGateway(f"the server of {self.model.id} did not answer: {lost}")
+    def _lost(self, lost: _UpstreamLost) -> _NoAnswer:
+        return _NoAnswer(f"the server of {self.model.id} did not answer: {lost}")
 
     def _broken(self, reason: str) -> BadGateway:
         return BadGateway(f"the server of {self.model.id} can not be understood: {reason}")

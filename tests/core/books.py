@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from llamaswap_lib.core.gate import Gate
@@ -21,13 +22,16 @@ class Life:
     is_alive: bool = True
     is_ready: bool = False
     has_timed_out: bool = False
+    has_exited: bool = False  # and somebody was told
+    ready_at: float | None = None
+    lost_at: float | None = None  # its leader ended by itself, and the scheduler knows
     stopped_at: float | None = None
     unload_by: float | None = None
     ttl_counts_from: float | None = None
 
     @property
     def is_staying(self) -> bool:
-        return self.stopped_at is None and self.unload_by is None
+        return self.stopped_at is None and self.unload_by is None and self.lost_at is None
 
 
 @dataclass(slots=True)
@@ -35,6 +39,8 @@ class Waiter:
     model: str
     since: float
     disturbances: int
+    lost_run: int | None = None
+    is_stranded: bool = False  # the run that it lost was stopped: it is tried nowhere else
 
 
 @dataclass(slots=True)
@@ -44,11 +50,51 @@ class Unload:
 
 
 @dataclass(slots=True)
+class Record:
+    """How a model has failed lately."""
+
+    loads: int = 0
+    crashes: int = 0
+    until: float = 0.0
+
+    def back_off(self, now: float) -> None:
+        strikes = self.loads + max(self.crashes - 1, 0)
+        self.until = now + (0, 1, 2, 4, 8, 16, 32, 60)[min(strikes, 7)]
+
+
+class Records(dict[str, Record]):
+    """By model."""
+
+    def of(self, model: str) -> Record:
+        return self.setdefault(model, Record())
+
+    def until(self, model: str) -> float:
+        """When it may be tried again."""
+        return self[model].until if model in self else 0.0
+
+    def pardon(self, models: Iterable[str]) -> None:
+        for model in models:
+            self.pop(model, None)
+
+    def note_failure(self, life: Life, now: float) -> None:
+        """It ended by itself, or did not become ready in time."""
+        record = self.of(life.model)
+        if life.ready_at is None:
+            record.loads += 1
+        elif now - life.ready_at < 5:
+            record.crashes += 1
+        else:
+            record.loads = record.crashes = 0
+        record.back_off(now)
+
+
+@dataclass(slots=True)
 class Client:
     """One who asks; the truth about it, which the scheduler learns late."""
 
     ticket: int
     model: str
     is_worker: bool
+    has_retried: bool = False
     is_answered: bool = False
     has_left: bool = False

@@ -57,10 +57,13 @@ class Simulation:
                 self._after(self._draw(habit.pause), partial(self._ask, model, True))
         for _ in range(self.plan.unloads):
             self._after(self._draw((0.0, self.plan.duration)), self._unload)
+        for _ in range(self.plan.demands):
+            self._after(self._draw((0.0, self.plan.duration)), self._demand)
         self._after(self.plan.duration, self._end)
         self._play()
         if not self.plan.abrupt:
-            self.witness.require(not self.witness.waiting, f"waits for ever: {self.witness.waiting}")
+            waiting = self.witness.waiting | self.witness.orphans
+            self.witness.require(not waiting, f"waits for ever: {waiting}")
             self._shut_down()
             self._play()
         self.witness.finish(repr(self.scheduler))
@@ -92,6 +95,10 @@ class Simulation:
 
     def _draw(self, span: Span) -> float:
         return self._random.uniform(*span)
+
+    def _may(self, probability: float) -> bool:
+        """A chance that, where there is none, leaves the world's other chances as they were."""
+        return probability > 0 and self._chance(probability)
 
     def _chance(self, probability: float) -> bool:
         return self._random.random() < probability
@@ -131,9 +138,21 @@ class Simulation:
         self._after(length, partial(self._leave, client, life))
 
     def _leave(self, client: Client, life: Life) -> None:
-        if self._inside[life.run_id].pop(client.ticket, None) is not None:
-            life.gate.leave(client.ticket)
+        if self._inside[life.run_id].pop(client.ticket, None) is None:
+            return
+        life.gate.leave(client.ticket)
+        is_lost = not life.is_alive or self._may(self.plan.hiccups)
+        if is_lost and not (client.has_left or client.has_retried) and self._may(self.plan.retries):
+            self._retry(client, life)
+        else:
             self._ask_again(client)
+
+    def _retry(self, lost: Client, life: Life) -> None:
+        client = Client(self._ticket(), lost.model, lost.is_worker, has_retried=True)
+        self._clients[client.ticket] = client
+        self._post(events.RequestArrived(client.ticket, client.model, life.run_id))
+        if self._chance(self.plan.hangs_up):
+            self._after(self._draw((0.0, 3.0)), partial(self._hang_up, client))
 
     def _ask_again(self, client: Client) -> None:
         if client.is_worker:
@@ -145,6 +164,13 @@ class Simulation:
         if client.is_worker:
             model = self._random.choice(self.plan.models) if client.model == STRANGER else client.model
             self._after(self._draw((0.1, 2.0)), partial(self._ask, model, True))
+
+    def _demand(self) -> None:
+        """Somebody loads a model by hand."""
+        if not self._is_over:
+            model = self._random.choice(self.plan.models)
+            self._post(events.LoadDemanded(model))
+            self._ask(model)
 
     def _unload(self) -> None:
         if self._is_over:
@@ -215,7 +241,7 @@ class Simulation:
                     habit = self.plan.habits[self.witness.lives[run_id].model]
                     self._after(self._draw(habit.stop), partial(self._exit, run_id))
                 case effects.KillProcess(run_id):
-                    self._after(self.plan.kill_delay, partial(self._exit, run_id))
+                    self._after(self.plan.kill_delay, partial(self._end_group, run_id))
                 case effects.OpenGate(run_id):
                     self.witness.lives[run_id].gate.shut = False
                 case effects.ShutGate(run_id):
@@ -280,9 +306,28 @@ class Simulation:
         if life is None or not life.is_alive:
             return
         life.is_alive = False
-        self._post(events.ProcessExited(run_id, "exited"))
+        is_told = life.stopped_at is None and self._may(self.plan.lingers)
+        if self.plan.notice[1] or is_told:
+            self._after(self._draw(self.plan.notice), partial(self._tell_exit, life, is_told))
+        else:
+            self._end_group(run_id)
         for client in list(self._inside[run_id].values()):
             self._after(self._draw((0.0, 0.05)), partial(self._leave, client, life))
+
+    def _tell_exit(self, life: Life, is_told: bool) -> None:
+        if is_told:
+            self._post(events.LeaderExited(life.run_id, "exited"))
+            self._after(self._draw(self.plan.habits[life.model].stop), partial(self._end_group, life.run_id))
+        else:
+            self._end_group(life.run_id)
+
+    def _end_group(self, run_id: int) -> None:
+        """Nobody of it is left; told once."""
+        self._exit(run_id)
+        life = self.witness.lives.get(run_id)
+        if life is not None and not life.has_exited:
+            life.has_exited = True
+            self._post(events.ProcessExited(run_id, "exited"))
 
 
 def play(plan: Plan) -> Simulation:

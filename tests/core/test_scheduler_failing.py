@@ -30,17 +30,18 @@ def test_an_exit_while_loading_fails_all_who_wait_for_that_model() -> None:
     message = "model A could not be loaded: exited with code 3"
     assert story.exited(1, "exited with code 3") == [
         DropRun(1),
-        Report("error", "A: could not be loaded: exited with code 3"),
-        Refuse(1, Fault.LOAD_FAILED, message),
-        Refuse(2, Fault.LOAD_FAILED, message),
+        Report("error", "A: could not be loaded: exited with code 3; not tried again for 1 s"),
+        Refuse(1, Fault.LOAD_FAILED, message, 1.0),
+        Refuse(2, Fault.LOAD_FAILED, message, 1.0),
     ]
     assert story.reasons == {3: "loading"}
 
 
-def test_a_request_after_a_failed_load_tries_anew() -> None:
+def test_a_request_some_time_after_a_failed_load_tries_anew() -> None:
     story = Story()
     story.arrive(1, "A")
     story.exited(1)
+    story.now = 1.0
     assert story.arrive(2, "A") == [StartProcess(2, "A")]
 
 
@@ -48,10 +49,11 @@ def test_a_load_that_takes_too_long_is_refused_and_stopped_and_later_ones_wait_f
     story = Story()
     story.arrive(1, "A")
     assert story.tell(LoadTimedOut(1, "not ready after 15 s")) == [
-        Report("error", "A: could not be loaded: not ready after 15 s"),
-        Refuse(1, Fault.LOAD_FAILED, "model A could not be loaded: not ready after 15 s"),
+        Report("error", "A: could not be loaded: not ready after 15 s; not tried again for 1 s"),
+        Refuse(1, Fault.LOAD_FAILED, "model A could not be loaded: not ready after 15 s", 1.0),
         StopProcess(1, "it did not become ready in time"),
     ]
+    story.now = 1.0
     assert story.arrive(2, "A") == []
     assert story.reasons == {2: "waiting for A to stop"}
     assert story.exited(1) == [DropRun(1), StartProcess(2, "A")]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect, Fault
 from llamaswap_lib.core.events import Event
-from tests.core.books import BrokenError, Life, Unload, Waiter
+from tests.core.books import BrokenError, Life, Records, Unload, Waiter
 from tests.core.worlds import Plan
 
 MOMENT = 1e-6  # for sums of floats
@@ -22,6 +22,7 @@ class Witness:
     plan: Plan
     lives: dict[int, Life] = field(default_factory=dict)
     waiting: dict[int, Waiter] = field(default_factory=dict)
+    orphans: dict[int, Waiter] = field(default_factory=dict)  # whose run hung up, and may live
     unloads: dict[int, Unload] = field(default_factory=dict)
     now: float = 0.0
     is_closing: bool = False
@@ -31,6 +32,8 @@ class Witness:
     _stays: list[list[str]] = field(default_factory=list)  # who stayed when this chain of questions asked
     _doomed: set[int] = field(default_factory=set)  # tickets that must be answered in this chain
     _may_fail: str = ""  # the model whose load has failed just now
+    _records: Records = field(default_factory=Records)
+    _cut_short: set[int] = field(default_factory=set)  # runs that were stopped whoever was inside
     _hop: float = 0.0  # the longest time for a message to arrive
     _units: dict[str, float] = field(default_factory=dict)  # model -> longest request, stop and load
     _patience: float = 0.0  # the longest anybody may wait if nothing goes wrong
@@ -60,47 +63,82 @@ class Witness:
         self._doomed.clear()
         self._stays = [self._staying()]
         match event:
-            case events.RequestArrived(ticket, model):
-                self.waiting[ticket] = Waiter(model, self.now, self.disturbances)
-                if self.is_closing or model not in self.plan.habits:
-                    self._doomed.add(ticket)
+            case events.RequestArrived(ticket, model, lost_run):
+                self._note_arrival(ticket, Waiter(model, self.now, self.disturbances, lost_run))
+            case events.LoadDemanded(model):
+                self._records.pardon([model])
             case events.RequestAbandoned(ticket):
                 self._doomed.add(ticket)
             case events.UnloadRequested(ticket, models):
                 self._note_unload(ticket, models, None)
             case events.ShutdownRequested(ticket, grace):
                 self.is_closing = True
-                self._doomed.update(self.waiting)
+                self._doomed.update(self.waiting, self.orphans)
                 self._note_unload(ticket, None, grace)
-            case events.ProcessReady(run_id) | events.ProcessExited(run_id) | events.LoadTimedOut(run_id):
+            case events.ProcessReady(run_id) | events.LoadTimedOut(run_id):
                 if run_id in self.lives:
                     self._note_process(self.lives[run_id], event)
+            case events.ProcessExited(run_id) | events.LeaderExited(run_id):
+                if run_id in self.lives:
+                    self._note_process(self.lives[run_id], event)
+                    self._end_doubt(run_id)
             case _:
                 pass
 
+    def _note_arrival(self, ticket: int, waiter: Waiter) -> None:
+        life = self.lives.get(waiter.lost_run or 0)
+        is_bad = self.is_closing or waiter.model not in self.plan.habits
+        is_in_doubt = life is not None and life.stopped_at is None and life.lost_at is None
+        if is_in_doubt and not is_bad:
+            self.orphans[ticket] = waiter
+            return
+        self.waiting[ticket] = waiter
+        waiter.is_stranded = waiter.lost_run in self._cut_short
+        if is_bad or waiter.is_stranded or self._records.until(waiter.model) > self.now:
+            self._doomed.add(ticket)
+
+    def _end_doubt(self, run_id: int) -> None:
+        """The run has ended: those it hung up on wait like others, or not at all."""
+        for ticket in [ticket for ticket, waiter in self.orphans.items() if waiter.lost_run == run_id]:
+            self._note_arrival(ticket, self.orphans.pop(ticket))
+
     def _note_unload(self, ticket: int, models: tuple[str, ...] | None, grace: float | None) -> None:
         self.disturbances += 1
+        self._records.pardon(models or self.plan.models)
         named = [life for life in self.lives.values() if models is None or life.model in models]
         longest = 0.0
         for life in named:
             timeout = self.plan.habits[life.model].unload_timeout
             drain = timeout if grace is None else grace
             longest = max(longest, drain + timeout)
-            if life.stopped_at is None:
+            if life.stopped_at is None and life.lost_at is None:
                 by = self.now + drain if life.is_ready else self.now
                 life.unload_by = by if life.unload_by is None else min(life.unload_by, by)
         slack = self.plan.kill_delay + 4 * self._hop
         self.unloads[ticket] = Unload(named, self.now + longest + slack)
 
     def _note_process(self, life: Life, event: Event) -> None:
+        is_ours = life.stopped_at is not None
+        if isinstance(event, events.LeaderExited) and not life.is_ready:
+            return  # what it said last is still to be read
         if isinstance(event, events.ProcessReady):
-            life.is_ready = life.is_ready or life.stopped_at is None
+            if not is_ours and not life.is_ready:
+                life.is_ready, life.ready_at = True, self.now
+                self._records.of(life.model).loads = 0
             return
-        self.disturbances += life.stopped_at is None
-        if not life.is_ready and life.stopped_at is None:
+        if is_ours and life.is_ready:
+            self._records.pardon([life.model])  # it ended well
+        if is_ours or life.lost_at is not None:
+            return
+        self.disturbances += 1
+        if not isinstance(event, events.LoadTimedOut):
+            life.lost_at = self.now
+        self._records.note_failure(life, self.now)
+        if not life.is_ready:
             self._may_fail = life.model
-            self._doomed.update(ticket for ticket, waiter in self.waiting.items() if waiter.model == life.model)
             life.has_timed_out = isinstance(event, events.LoadTimedOut)
+        if self._records.until(life.model) > self.now:
+            self._doomed.update(ticket for ticket, waiter in self.waiting.items() if waiter.model == life.model)
 
     # -- what it ordered --
 
@@ -109,12 +147,15 @@ class Witness:
         match effect:
             case effects.Admit(ticket, run_id):
                 self._check_admit(ticket, self.lives[run_id])
-            case effects.Refuse(ticket, fault):
-                self._check_refuse(ticket, fault)
+            case effects.Refuse(ticket, fault, _, retry_after):
+                self._check_refuse(ticket, fault, retry_after)
             case effects.StartProcess(_, model):
                 self._check_start(model)
-            case effects.StopProcess(run_id):
+            case effects.StopProcess(run_id, reason):
                 self._check_stop(self.lives[run_id])
+                if reason == "unloaded, its time to finish is over":
+                    self._cut_short.add(run_id)
+                self._end_doubt(run_id)
             case effects.KillProcess(run_id):
                 self._check_kill(self.lives[run_id])
             case effects.OpenGate(run_id):
@@ -137,11 +178,15 @@ class Witness:
         unwanted = self._victims(life.model, self._existing())
         self.require(not unwanted, f"admitted to {life.model} beside {unwanted}")
 
-    def _check_refuse(self, ticket: int, fault: Fault) -> None:
-        waiter = self._answer(ticket)
+    def _check_refuse(self, ticket: int, fault: Fault, retry_after: float) -> None:
+        is_in_doubt = ticket in self.orphans
+        waiter = self.orphans.pop(ticket) if is_in_doubt else self._answer(ticket)
+        left = self._records.until(waiter.model) - self.now
         is_due = {
             Fault.UNKNOWN_MODEL: waiter.model not in self.plan.habits,
-            Fault.LOAD_FAILED: waiter.model == self._may_fail,
+            Fault.LOAD_FAILED: waiter.model == self._may_fail and abs(retry_after - left) < MOMENT,
+            Fault.BACKING_OFF: left > 0 and abs(retry_after - left) < MOMENT,
+            Fault.NOT_DEAD: waiter.is_stranded or (is_in_doubt and abs(waiter.since + 2 - self.now) < MOMENT),
             Fault.SHUTTING_DOWN: self.is_closing,
             Fault.ABANDONED: self._event == events.RequestAbandoned(ticket),
         }
@@ -164,6 +209,7 @@ class Witness:
         self.require(model not in existing, f"started {model} twice")
         unwanted = self._victims(model, existing)
         self.require(not unwanted, f"started {model} beside {unwanted}")
+        self.require(self._records.until(model) <= self.now, f"started {model} before its time")
         self.require(self._waits(model), f"started {model}, for which nobody waits")
 
     def _check_stop(self, life: Life) -> None:
@@ -176,6 +222,7 @@ class Witness:
         is_overtime = life.unload_by is not None and self.now >= life.unload_by
         self.require(inside == 0 or is_overtime, f"stopped {life.model} with {inside} inside")
         self.require(life.gate.shut, f"stopped {life.model} while its gate was open")
+        self.require(life.lost_at is None, f"stopped {life.model}, which has ended")
         life.stopped_at = self.now
 
     def _is_victim(self, life: Life) -> bool:
@@ -190,8 +237,9 @@ class Witness:
         return ttl > 0 and life.is_ready and life.gate.idle_since + ttl <= self.now and not self._waits(life.model)
 
     def _check_kill(self, life: Life) -> None:
-        due = (life.stopped_at or 0.0) + self.plan.habits[life.model].unload_timeout
-        self.require(life.stopped_at is not None and self.now >= due - MOMENT, f"killed {life.model} too early")
+        ended_at = life.lost_at if life.stopped_at is None else life.stopped_at
+        due = (ended_at or 0.0) + self.plan.habits[life.model].unload_timeout
+        self.require(ended_at is not None and self.now >= due - MOMENT, f"killed {life.model} too early")
 
     def _check_unloaded(self, ticket: int) -> None:
         self.require(ticket in self.unloads, f"answered unload {ticket}, which does not wait")
@@ -217,7 +265,8 @@ class Witness:
 
     def settle(self, is_quiet: bool) -> None:
         """After a chain of questions. `is_quiet`: nothing is on its way to the scheduler."""
-        late = self._doomed & (self.waiting.keys() | self.unloads.keys())
+        late = self._doomed & (self.waiting.keys() | self.orphans.keys() | self.unloads.keys())
+        late |= {ticket for ticket, waiter in self.orphans.items() if waiter.since + 2 <= self.now}
         self.require(not late, f"tickets {late} were not answered")
         for life in self.lives.values():
             if life.is_ready and life.is_staying:
@@ -281,7 +330,7 @@ class Witness:
     def finish(self, said: str) -> None:
         """At the end of the world; `said` is the scheduler's own account."""
         self.require(not self.lives, f"left over: {list(self.lives.values())}")
-        self.require(not self.waiting, f"never answered: {self.waiting}")
+        self.require(not self.waiting and not self.orphans, f"never answered: {self.waiting} {self.orphans}")
         self.require(not self.unloads, f"never answered: {self.unloads}")
         self.require(said == "<scheduler runs[] waiting[] unloads[0]>", f"the scheduler remembers: {said}")
 

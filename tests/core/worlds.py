@@ -47,6 +47,11 @@ class Plan:
     hangs_up: float = 0.0  # the chance that a client's patience is short
     strangers: float = 0.0  # the chance that a request names no model
     unloads: int = 0
+    demands: int = 0  # times that somebody wants a model loaded whatever failed before
+    retries: float = 0.0  # the chance that who loses its run asks for another one
+    hiccups: float = 0.0  # the chance that a run which lives hangs up on a request
+    lingers: float = 0.0  # the chance that a leader's exit is told before the end of its group
+    notice: Span = (0.0, 0.0)  # from an exit to the news of it
     abrupt: bool = False  # shut down in the midst of it
 
     @property
@@ -188,6 +193,43 @@ def unloads(seed: int, rng: random.Random) -> Plan:
     return Plan(seed, "unloads", habits, policies.any_policy(rng, models), 4.0, delay, unloads=20, abrupt=True)
 
 
+def failing(seed: int, rng: random.Random) -> Plan:
+    """Loads that fail, crashes as soon as it serves, and requests that are tried again."""
+    models = names(rng, 2, 5)
+    habits = {
+        model: Habits(
+            load=rng.choice([(0.0, 0.3), (0.5, 3.0)]),
+            request=rng.choice([(0.1, 1.0), (1.0, 4.0)]),
+            stop=rng.choice([(0.0, 0.3), (1.0, 6.0)]),
+            unload_timeout=rng.choice([0.5, 2.0]),
+            ttl=rng.choice([0.0, 0.0, 2.0]),
+            workers=rng.choice([1, 2, 3]),
+            pause=rng.choice([(0.0, 0.5), (0.0, 4.0)]),
+            fails_to_load=rng.choice([0.0, 0.3, 0.9]),
+            never_ready=rng.choice([0.0, 0.1]),
+            crashes=rng.choice([0.0, 0.5, 1.0]),
+        )
+        for model in models
+    }
+    return Plan(
+        seed,
+        "failing",
+        habits,
+        policies.any_policy(rng, models),
+        max_wait=rng.choice([0.0, 3.0]),
+        inbox_delay=rng.choice([(0.0, 0.0), (0.0, 0.2)]),
+        duration=60.0,
+        hangs_up=rng.choice([0.0, 0.3]),
+        unloads=rng.choice([0, 0, 5]),
+        demands=rng.choice([0, 5]),
+        retries=rng.choice([0.5, 1.0]),
+        hiccups=rng.choice([0.0, 0.1]),
+        lingers=rng.choice([0.0, 0.5]),
+        notice=rng.choice([(0.0, 0.0), (0.0, 0.5), (1.5, 2.5)]),
+        abrupt=rng.random() < 0.5,
+    )
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -195,11 +237,16 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "churn": churn,
     "queue": queue,
     "unloads": unloads,
+    "failing": failing,
 }
+SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 
 
 def make_plan(seed: int, flavour: str = "") -> Plan:
-    """The plan of `seed`; without a flavour the seed chooses one, most often the mixed one."""
+    """The plan of `seed`; without a flavour the seed chooses one, most often the mixed one.
+
+    What it may choose stays as it is: else every seed would mean another world, and those that once failed be lost.
+    """
     rng = random.Random(seed)
-    chosen = rng.choice([*FLAVOURS, "mixed", "mixed"])
+    chosen = rng.choice(SEEDED)
     return FLAVOURS[flavour or chosen](seed, rng)

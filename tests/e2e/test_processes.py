@@ -63,11 +63,10 @@ def test_a_grandchild_does_not_outlive_a_leader_that_crashes(run_program: RunPro
 
 def test_one_that_exits_at_once_is_502_that_says_why(run_program: RunProgram) -> None:
     with run_program(models(a=demo("--exit-at-start", "3"), b=demo())) as program:
-        for _ in range(2):
-            refused = program.chat("a")
-            assert (refused.status, refused.json()["error"]["code"]) == (502, "bad_gateway")
-            assert refused.message.startswith("model a could not be loaded: exited with code 3\n")
-            assert "error: told to fail at the start" in refused.message
+        refused = program.chat("a")
+        assert (refused.status, refused.json()["error"]["code"]) == (502, "bad_gateway")
+        assert refused.message.startswith("model a could not be loaded: exited with code 3\n")
+        assert "error: told to fail at the start" in refused.message
         assert_swaps_to(program, "b", within=8)
 
 
@@ -121,13 +120,13 @@ def test_a_crash_while_ready_is_noticed_and_the_next_request_loads_it_again(run_
         assert "a: killed by SIGKILL while it was ready" in program.stdout
 
 
-def test_a_crash_while_serving_fails_only_those_inside(run_program: RunProgram) -> None:
+def test_a_crash_while_serving_fails_only_those_who_have_had_a_byte(run_program: RunProgram) -> None:
     flags = (*PACED, "--crash-after", "3", "--crash-exit", "9")
     with run_program(models(a=demo(*flags))) as program:
         wires = [program.stream("a") for _ in range(2)]
         for wire in wires:
             wire.read_head_and_first_chunk()
-        whole = program.stream("a", stream=False)
+        whole = program.stream("a", stream=False, max_tokens=30)
         program.await_stats("a", in_progress=3)
         last = program.stream("a")  # dies with its first token
         with pytest.raises(Cut):
@@ -135,12 +134,9 @@ def test_a_crash_while_serving_fails_only_those_inside(run_program: RunProgram) 
         for wire in wires:
             with pytest.raises(Cut):
                 list(wire.chunks())
-        status, body = whole.answer()
-        assert status == 502
-        assert b"bad_gateway" in body
+        assert whole.answer()[0] == 200  # not a byte of it had come: it was tried again
         for wire in (*wires, whole, last):
             wire.close()
-        wait_until(lambda: program.states() == {}, "it is noticed")
         assert program.chat("a", **SHORT).status == 200
         assert program.starts("a") == 2
 
@@ -187,7 +183,7 @@ def test_one_whose_port_is_somebody_elses_is_502(run_program: RunProgram) -> Non
             assert refused.status == 502
             assert "can not listen on" in refused.message
             assert_swaps_to(program, "b", within=8)
-        assert program.chat("a").status == 200
+        assert program.post("/api/models/load/a", {}).status == 200
 
 
 def test_one_without_a_check_is_ready_at_once(run_program: RunProgram) -> None:

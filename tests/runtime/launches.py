@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 
-from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessExited, ProcessReady
+from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
 from llamaswap_lib.core.eviction import Evict
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.core.snapshot import RunView
@@ -43,6 +43,9 @@ class FakeProcess:
         self._obeys = obeys
 
     # -- the test's side --
+
+    def lose_leader(self, detail: str) -> None:
+        self._post(LeaderExited(self.run_id, detail))
 
     def become_ready(self) -> None:
         self._post(ProcessReady(self.run_id))
@@ -154,6 +157,7 @@ class Visit:
         self._client = client
         self._is_in = threading.Event()
         self._may_leave = threading.Event()
+        self._is_lost = False
         self._is_over = threading.Event()
         self.upstream: Upstream | None = None
         self.error: Exception | None = None
@@ -162,9 +166,16 @@ class Visit:
 
     def _run(self) -> None:
         try:
-            with self._stage.controller.lease(self._model, self._client) as self.upstream:
+            lease = self._stage.controller.lease(self._model, self._client)
+            with lease as self.upstream:
                 self._is_in.set()
                 self._may_leave.wait(PATIENCE)
+                if self._is_lost:
+                    self._is_in.clear()
+                    self._may_leave.clear()
+                    self.upstream = lease.move_on()
+                    self._is_in.set()
+                    self._may_leave.wait(PATIENCE)
         except Exception as error:  # noqa: BLE001 - the test looks at it
             self.error = error
         self._is_over.set()
@@ -176,6 +187,11 @@ class Visit:
 
     def is_in(self) -> bool:
         return self._is_in.is_set()
+
+    def lose(self) -> None:
+        """Its run hung up: it moves on to the next one."""
+        self._is_lost = True
+        self._may_leave.set()
 
     def leave(self) -> None:
         self._may_leave.set()

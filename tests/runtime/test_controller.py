@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from llamaswap_lib.core.events import LoadDemanded
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, ServiceUnavailable
 from tests.runtime.launches import PATIENCE, Stage, Visit, side_by_side
 
@@ -192,6 +193,27 @@ def test_a_load_that_fails_refuses_all_who_wait_with_the_last_words() -> None:
             error = visit.await_error()
             assert isinstance(error, BadGateway)
             assert error.message == "model a could not be loaded: exited with code 3\nlast words of a"
+            assert error.headers == {"Retry-After": "1"}
+        refused = Visit(stage, "a").await_error()
+        assert isinstance(refused, BadGateway)
+        told = "model a could not be loaded: exited with code 3; next try in 1 s\nlast words of a"
+        assert refused.message == told
+        assert refused.headers == {"Retry-After": "1"}
+        assert len(stage.processes) == 1
+        stage.controller.post(LoadDemanded("a"))
+        later = Visit(stage, "a")
+        stage.next_process().become_ready()
+        later.await_in()
+        later.leave()
+
+
+def test_a_load_is_tried_again_when_its_time_has_come() -> None:
+    with Stage("a", obeys=False) as stage:
+        visit = Visit(stage, "a")
+        stage.next_process().exit()
+        error = visit.await_error()
+        assert isinstance(error, BadGateway)
+        assert not threading.Event().wait(float(error.headers["Retry-After"]))
         later = Visit(stage, "a")
         stage.next_process().become_ready()
         later.await_in()
@@ -205,6 +227,7 @@ def test_a_load_that_takes_too_long_is_stopped_and_the_next_waits_for_its_exit()
         process.time_out()
         assert "not ready after 15 s" in str(visit.await_error())
         process.await_order("stop")
+        stage.controller.post(LoadDemanded("a"))
         later = Visit(stage, "a")
         stage.await_queue("a")
         assert len(stage.processes) == 1
@@ -366,6 +389,7 @@ def test_a_place_is_given_back_whatever_becomes_of_its_request() -> None:
         failed = Visit(stage, "a")
         stage.next_process().exit("exited with code 1")
         failed.await_error()
+        stage.controller.post(LoadDemanded("a"))
         left = Visit(stage, "a", ours)
         process = stage.next_process()
         theirs.close()

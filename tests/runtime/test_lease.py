@@ -14,7 +14,7 @@ import pytest
 
 from llamaswap_lib.core.effects import Fault
 from llamaswap_lib.core.gate import Gate
-from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, ServiceUnavailable
+from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, RunNotDead, ServiceUnavailable
 from llamaswap_lib.runtime.lease import Lease, Places, Upstream, Waiter
 
 PATIENCE = 10.0
@@ -30,7 +30,8 @@ class Door:
 
     def __init__(self, answer: Callable[[Waiter], None], answer_to_abandon: Callable[[Waiter], None] | None = None):
         self.gate = Gate(3, _ignore, time.monotonic)
-        self._answer = answer
+        self.answer = answer
+        self.lost_runs: list[int | None] = []
         self.answer_to_abandon = answer_to_abandon
         self._tickets = itertools.count(1)
         self.abandoned: list[int] = []
@@ -38,9 +39,10 @@ class Door:
     def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
         return (self.gate, UPSTREAM) if self.gate.enter(token) else None
 
-    def queue_up(self, model: str, token: object) -> Waiter:
+    def queue_up(self, model: str, token: object, lost_run: int | None) -> Waiter:
         waiter = Waiter(next(self._tickets), token)
-        self._answer(waiter)
+        self.lost_runs.append(lost_run)
+        self.answer(waiter)
         return waiter
 
     def abandon(self, waiter: Waiter) -> None:
@@ -96,6 +98,8 @@ def test_a_shut_gate_is_waited_at() -> None:
     [
         (Fault.UNKNOWN_MODEL, NotFound, "why"),
         (Fault.LOAD_FAILED, BadGateway, "why\nout of memory\n"),
+        (Fault.BACKING_OFF, BadGateway, "why\nout of memory\n"),
+        (Fault.NOT_DEAD, RunNotDead, "why"),
         (Fault.SHUTTING_DOWN, ServiceUnavailable, "why"),
     ],
 )
@@ -103,6 +107,44 @@ def test_a_refusal_is_the_error_of_its_kind(fault: Fault, error: type[Exception]
     with pytest.raises(error) as caught, Lease(Door(refusing(fault, "why")), Places({}), "m", None):
         pytest.fail("it was let in")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("retry_after", "told"), [(0.0, None), (0.2, "1"), (1.0, "1"), (3.1, "4")])
+def test_a_refusal_that_says_when_to_come_again_says_it_in_whole_seconds(retry_after: float, told: str | None) -> None:
+    door = Door(lambda waiter: waiter.refuse(Fault.BACKING_OFF, "why", retry_after))
+    with pytest.raises(BadGateway) as caught, Lease(door, Places({}), "m", None):
+        pytest.fail("it was let in")
+    assert caught.value.headers.get("Retry-After") == told
+
+
+def test_who_moves_on_leaves_the_lost_run_and_is_inside_the_next() -> None:
+    door = Door(never)
+    lost = door.gate
+    lost.shut = False
+    places = Places({"m": 1})
+    lease = Lease(door, places, "m", None)
+    with lease:
+        door.gate = Gate(4, _ignore, time.monotonic)
+        door.answer = door.admit
+        assert lease.move_on() is UPSTREAM
+        assert (len(lost), len(door.gate)) == (0, 1)
+        assert door.lost_runs == [3]
+        with pytest.raises(ConcurrencyLimit):
+            places.take("m")
+    assert len(door.gate) == 0
+    places.take("m")
+
+
+def test_who_can_not_move_on_is_nowhere_and_gives_its_place_back() -> None:
+    door = Door(never)
+    door.gate.shut = False
+    places = Places({"m": 1})
+    lease = Lease(door, places, "m", None)
+    door.answer = refusing(Fault.NOT_DEAD, "")
+    with pytest.raises(RunNotDead), lease:
+        lease.move_on()
+    assert len(door.gate) == 0
+    places.take("m")
 
 
 def test_a_client_that_has_left_is_abandoned_and_its_answer_awaited(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.core.events import LoadTimedOut, ProcessExited, ProcessReady
-from tests.children import health_server, python, shell, stubborn
+from llamaswap_lib.core.events import LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
+from tests.children import health_server, python, shell, stubborn, stubborn_orphan
 from tests.runtime.runs import Run, await_condition, is_alive
 
 SLEEP = ("sleep", "60")
@@ -203,7 +203,26 @@ def test_a_process_without_a_check_is_ready_at_once() -> None:
 
 def test_a_process_that_dies_while_loading_was_never_ready() -> None:
     with Run(*shell("sleep 0.1; exit 1"), check_endpoint="/health", proxy=f"http://localhost:{free_port()}") as run:
+        assert run.expect(LeaderExited).detail == "exited with code 1"
         assert run.expect(ProcessExited).detail == "exited with code 1"
+
+
+def test_a_leader_that_ends_by_itself_is_told_before_the_rest_of_its_group_has_ended() -> None:
+    with Run(*stubborn_orphan()) as run:
+        run.expect(ProcessReady)
+        member = run.printed_pid("member")
+        assert run.expect(LeaderExited) == LeaderExited(7, "exited with code 0")
+        assert is_alive(member)
+        run.process.kill()
+        assert run.exit_detail() == "exited with code 0"
+        assert not is_alive(member)
+
+
+def test_a_leader_that_was_told_to_end_is_not_told_apart_from_its_group() -> None:
+    with Run(*SLEEP) as run:
+        run.expect(ProcessReady)
+        run.process.stop()
+        run.expect(ProcessExited)
 
 
 def test_a_load_that_timed_out_leaves_the_process_to_the_scheduler() -> None:

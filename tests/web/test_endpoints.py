@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llamaswap_lib.core.events import LoadDemanded
 from tests.web.world import OK, Peer, Running, World, answers, chat, get, length_of
 
 CONFIG = """
@@ -168,6 +169,7 @@ def test_loading_by_hand_takes_a_lease_and_gives_it_back() -> None:
     with World(answers(OK), config=CONFIG) as world:
         assert world.ask(get("/api/models/load/x", method="POST"))[0].startswith(b"HTTP/1.1 200 ")
         assert world.controller.leased == ["a/x"]
+        assert world.controller.told == [LoadDemanded("a/x")]
         world.controller.wait_empty()
         assert world.ask(get("/api/models/load/zzz", method="POST"))[0].startswith(b"HTTP/1.1 404 ")
 

@@ -6,12 +6,13 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 from llamaswap_lib.config.load import load_text
+from llamaswap_lib.core.events import Event
+from llamaswap_lib.errors import RunNotDead
 from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.web.app import App, Limits, Version
@@ -53,31 +54,61 @@ class Running:
     state: str
 
 
+class FakeLease:
+    """A place that is taken and given back; `move_on` leads to what the controller names as successor."""
+
+    def __init__(self, controller: FakeController, model: str) -> None:
+        self._controller = controller
+        self._model = model
+
+    def __enter__(self) -> Where:
+        return self._controller.enter(self._model)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._controller.leave()
+
+    def move_on(self) -> Where:
+        self._controller.moved_on += 1
+        if isinstance(self._controller.successor, Exception):
+            raise self._controller.successor
+        return Where(2, self._model, self._controller.successor)
+
+
 class FakeController:
     """Admits everybody at once, or refuses with `refusal`; counts who is inside."""
 
     def __init__(self, proxy: str) -> None:
         self.proxy = proxy
         self.refusal: Exception | None = None
+        self.successor: Exception | str = RunNotDead()  # where a request goes whose run hung up
+        self.moved_on = 0
         self.running: list[Running] = []
         self.unloaded: list[tuple[str, ...] | None] = []
+        self.told: list[Event] = []
         self.leased: list[str] = []
         self.inside = 0
         self.left = threading.Condition()
 
-    @contextmanager
-    def lease(self, model: str, client: socket.socket | None) -> Iterator[Where]:
+    def lease(self, model: str, client: socket.socket | None) -> FakeLease:
         self.leased.append(model)
+        return FakeLease(self, model)
+
+    def enter(self, model: str) -> Where:
         if self.refusal is not None:
             raise self.refusal
         with self.left:
             self.inside += 1
-        try:
-            yield Where(1, model, self.proxy)
-        finally:
-            with self.left:
-                self.inside -= 1
-                self.left.notify_all()
+        return Where(1, model, self.proxy)
+
+    def leave(self) -> None:
+        with self.left:
+            self.inside -= 1
+            self.left.notify_all()
+
+    def post(self, event: Event) -> None:
+        self.told.append(event)
 
     def unload(self, models: Sequence[str] | None, client: socket.socket | None) -> None:
         self.unloaded.append(None if models is None else tuple(models))

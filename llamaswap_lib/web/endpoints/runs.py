@@ -5,6 +5,7 @@ Any http thread. The list is a published snapshot: it never waits, never wakes a
 
 from __future__ import annotations
 
+from llamaswap_lib.core.events import LoadDemanded
 from llamaswap_lib.errors import NotFound
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.routes import Route
@@ -50,8 +51,10 @@ def serve_unload_one(exchange: Exchange, route: Route) -> None:
 
 
 def serve_load_one(exchange: Exchange, route: Route) -> None:
-    """POST /api/models/load/{model}: answers when it is ready."""
-    with exchange.app.controller.lease(_known_model(exchange, route.argument), exchange.sock):
+    """POST /api/models/load/{model}: answers when it is ready; tries even if it has just failed."""
+    model_id = _known_model(exchange, route.argument)
+    exchange.app.controller.post(LoadDemanded(model_id))
+    with exchange.app.controller.lease(model_id, exchange.sock):
         pass
     exchange.answer_json({"msg": "ok"})
 

@@ -1,0 +1,78 @@
+"""What went wrong with each model lately, and when it may be tried again.
+
+Pure; the scheduler's. A failed load is answered to all who wait for it; then, for 1, 2, 4 ... 60 seconds, nobody waits
+for the model: who asks is refused at once. A crash within `SETTLING` seconds of being ready counts too, from the
+second in a row on: the first is restarted at once, for whoever was inside. A load that succeeds ends the count of
+failed loads; a life that does not end in such a crash ends the count of crashes; `pardon` ends both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+
+LONGEST_BACKOFF = 60.0
+SETTLING = 5.0
+
+
+@dataclass(slots=True)
+class _Record:
+    loads: int = 0  # failed ones in a row
+    crashes: int = 0  # early ones in a row
+    until: float = 0.0  # not to be tried again before
+    detail: str = ""
+
+    @property
+    def backoff(self) -> float:
+        strikes = self.loads + max(self.crashes - 1, 0)
+        return min(2.0 ** (min(strikes, 7) - 1), LONGEST_BACKOFF) if strikes else 0.0
+
+    def describe(self) -> str:
+        if not self.loads:
+            return f"keeps dying: {self.detail}"
+        return f"{'could not be loaded' if self.loads == 1 else 'keeps failing to load'}: {self.detail}"
+
+
+class Failures:
+    """Counts of failures by model. Monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+
+    def note_failed_load(self, model: str, detail: str, now: float) -> float:
+        """For how many seconds it is not to be tried again."""
+        record = self._records.setdefault(model, _Record())
+        record.loads += 1
+        return self._back_off(record, detail, now)
+
+    def note_ready(self, model: str) -> None:
+        if model in self._records:
+            self._records[model].loads = 0
+
+    def note_crash(self, model: str, detail: str, ready_time: float, now: float) -> float:
+        """It died by itself, ready for `ready_time` seconds; for how many it is not to be tried again."""
+        if ready_time >= SETTLING:
+            self._records.pop(model, None)
+            return 0.0
+        record = self._records.setdefault(model, _Record())
+        record.crashes += 1
+        return self._back_off(record, f"{detail} {ready_time:.1f} s after it was ready", now)
+
+    def pardon(self, models: Iterable[str]) -> None:
+        """Forget what they did: they may be tried at once."""
+        for model in models:
+            self._records.pop(model, None)
+
+    def refusal(self, model: str, now: float) -> tuple[str, float] | None:
+        """While it is not to be tried: why, and for how many seconds more."""
+        record = self._records.get(model)
+        if record is None or record.until <= now:
+            return None
+        left = record.until - now
+        return f"model {model} {record.describe()}; next try in {ceil(left)} s", left
+
+    def _back_off(self, record: _Record, detail: str, now: float) -> float:
+        record.detail = detail
+        record.until = now + record.backoff
+        return record.backoff

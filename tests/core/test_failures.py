@@ -1,0 +1,79 @@
+"""How long a model that fails is left alone, and what ends it."""
+
+from __future__ import annotations
+
+from llamaswap_lib.core.failures import Failures
+
+
+def test_each_failed_load_in_a_row_doubles_the_backoff_up_to_a_minute() -> None:
+    failures = Failures()
+    told = [failures.note_failed_load("A", "exited", 0.0) for _ in range(9)]
+    assert told == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_thousand_failures_are_no_trouble() -> None:
+    failures = Failures()
+    assert {failures.note_failed_load("A", "exited", 0.0) for _ in range(5000)} == {1, 2, 4, 8, 16, 32, 60}
+
+
+def test_a_model_is_refused_until_its_time_has_come() -> None:
+    failures = Failures()
+    failures.note_failed_load("A", "exited with code 3", 10.0)
+    assert failures.refusal("A", 10.0) == ("model A could not be loaded: exited with code 3; next try in 1 s", 1.0)
+    assert failures.refusal("A", 10.75) == ("model A could not be loaded: exited with code 3; next try in 1 s", 0.25)
+    assert failures.refusal("A", 11.0) is None
+    assert failures.refusal("B", 10.0) is None
+
+
+def test_the_second_failure_in_a_row_says_that_it_keeps_failing() -> None:
+    failures = Failures()
+    failures.note_failed_load("A", "exited with code 3", 0.0)
+    failures.note_failed_load("A", "exited with code 4", 5.0)
+    assert failures.refusal("A", 5.5) == ("model A keeps failing to load: exited with code 4; next try in 2 s", 1.5)
+
+
+def test_a_load_that_succeeds_ends_the_count_of_failed_loads() -> None:
+    failures = Failures()
+    for _ in range(4):
+        failures.note_failed_load("A", "exited", 0.0)
+    failures.note_ready("A")
+    assert failures.note_failed_load("A", "exited", 20.0) == 1
+
+
+def test_the_first_early_crash_costs_nothing_and_each_further_one_doubles_the_backoff() -> None:
+    failures = Failures()
+    told = []
+    for _ in range(9):
+        failures.note_ready("A")
+        told.append(failures.note_crash("A", "killed", 0.5, 0.0))
+    assert told == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+    text = "model A keeps dying: killed 0.5 s after it was ready; next try in 60 s"
+    assert failures.refusal("A", 0.0) == (text, 60.0)
+
+
+def test_a_life_that_is_not_short_ends_the_count_of_crashes() -> None:
+    failures = Failures()
+    for ready_time in (4.9, 4.9, 5.0):
+        failures.note_crash("A", "killed", ready_time, 0.0)
+    assert failures.refusal("A", 0.0) is None
+    assert failures.note_crash("A", "killed", 4.9, 0.0) == 0
+    assert failures.note_crash("A", "killed", 4.9, 0.0) == 1
+
+
+def test_crashes_and_failed_loads_add_up() -> None:
+    failures = Failures()
+    failures.note_crash("A", "killed", 1.0, 0.0)
+    assert failures.note_failed_load("A", "exited", 0.0) == 1
+    failures.note_ready("A")
+    assert failures.note_crash("A", "killed", 1.0, 0.0) == 1
+    assert failures.note_failed_load("A", "exited", 0.0) == 2
+
+
+def test_a_pardon_ends_everything_and_only_for_whom_it_is() -> None:
+    failures = Failures()
+    for model in "AB":
+        failures.note_failed_load(model, "exited", 0.0)
+    failures.pardon(["A", "C"])
+    assert failures.refusal("A", 0.0) is None
+    assert failures.refusal("B", 0.0) is not None
+    assert failures.note_failed_load("A", "exited", 0.0) == 1

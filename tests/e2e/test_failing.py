@@ -1,0 +1,206 @@
+"""Failure is an answer: models that keep failing, and requests whose process dies under them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import ROOT, Program, demo, models, python, upstream, wait_until
+from tests.e2e.talk import Cut, Reply
+
+THINKS = ("--prompt-seconds", "1", "--quiet")
+SHORT = {"max_tokens": 3, "ignore_eos": True}
+AT_ONCE = 0.5  # a look at the books, on a busy machine
+
+
+def kill_model(program: Program) -> None:
+    [pid] = program.relatives()
+    os.kill(pid, signal.SIGKILL)
+
+
+def ask_at_once(pool: ThreadPoolExecutor, program: Program, count: int) -> list[Future[Reply]]:
+    """So many requests, of which the model has heard when this returns."""
+    futures = [pool.submit(program.chat, "a", **SHORT) for _ in range(count)]
+    program.await_stats("a", in_progress=count)
+    return futures
+
+
+# -- dying while serving --
+
+
+def test_twenty_clients_of_a_model_that_is_killed_are_answered_by_the_next_one(run_program: RunProgram) -> None:
+    with run_program(models(a=demo(*THINKS))) as program, ThreadPoolExecutor(20) as pool:
+        assert program.chat("a", **SHORT).status == 200
+        first = program.run_ids()["a"]
+        futures = ask_at_once(pool, program, 20)
+        kill_model(program)
+        assert [future.result().status for future in futures] == [200] * 20
+        assert program.run_ids()["a"] > first
+        assert program.starts("a") == 2
+
+
+def test_streams_that_have_had_bytes_break_off_and_those_that_have_not_go_on(run_program: RunProgram) -> None:
+    flags = ("--tokens-per-second", "50", "--prompt-seconds", "1", "--quiet")
+    with run_program(models(a=demo(*flags))) as program:
+        begun = [program.stream("a") for _ in range(3)]
+        for wire in begun:
+            wire.read_head_and_first_chunk()
+        waiting = [program.stream("a", max_tokens=5) for _ in range(3)]
+        program.await_stats("a", in_progress=6)
+        kill_model(program)
+        for wire in begun:
+            with pytest.raises(Cut):
+                list(wire.chunks())
+        for wire in waiting:
+            assert b"".join(wire.chunks_of_answer()).endswith(b"data: [DONE]\n\n")
+        for wire in (*begun, *waiting):
+            wire.close()
+        assert program.starts("a") == 2
+
+
+def test_no_request_notices_that_the_model_has_just_been_killed(run_program: RunProgram) -> None:
+    """Between the kill and the news of it the gate is open, and nobody listens behind it."""
+    with run_program(models(a=demo("--quiet"))) as program:
+        assert program.chat("a", **SHORT).status == 200
+        kill_model(program)
+        assert [program.chat("a", **SHORT).status for _ in range(5)] == [200] * 5
+        assert program.starts("a") == 2
+
+
+def test_a_large_body_is_sent_again_whole(run_program: RunProgram) -> None:
+    with run_program(models(a=demo(*THINKS))) as program, ThreadPoolExecutor() as pool:
+        assert program.chat("a", **SHORT).status == 200
+        text = "word " * 600_000
+        body = {"model": "a", **SHORT, "messages": [{"role": "user", "content": text}]}
+        future = pool.submit(program.post, "/v1/chat/completions", body)
+        program.await_stats("a", in_progress=1)
+        kill_model(program)
+        answer = future.result()
+        assert answer.status == 200
+        assert answer.json()["usage"]["prompt_tokens"] >= 600_000
+
+
+def test_a_request_that_kills_the_model_is_tried_once_more_and_no_oftener(run_program: RunProgram) -> None:
+    with run_program(models(a=demo("--crash-after", "0"), b=demo())) as program:
+        refused = program.chat("a")
+        assert (refused.status, refused.json()["error"]["code"]) == (502, "bad_gateway")
+        assert "the server of a did not answer" in refused.message
+        assert program.starts("a") == 2
+        assert program.chat("b").status == 200
+
+
+def test_a_model_that_hangs_up_but_lives_is_left_alone(run_program: RunProgram) -> None:
+    with run_program(models(a=upstream())) as program:
+        begun = time.monotonic()
+        refused = program.get("/upstream/a/odd/nothing")
+        assert refused.status == 502
+        assert "it closed the connection without an answer" in refused.message
+        assert time.monotonic() - begun < 8
+        assert program.get("/upstream/a/echo").status == 200
+        assert program.starts("a") == 1
+
+
+def test_requests_wait_for_what_a_dead_leader_left_behind(run_program: RunProgram) -> None:
+    entry = {"cmd": demo("--grandchild-ignores-sigterm", *THINKS), "unloadTimeout": 3}
+    with run_program(models(a=entry)) as program, ThreadPoolExecutor() as pool:
+        assert program.chat("a", **SHORT).status == 200
+        futures = ask_at_once(pool, program, 5)
+        os.kill(program.stats("a")["pid"], signal.SIGKILL)
+        wait_until(lambda: program.states() == {"a": "stopping"}, "it is noticed")
+        futures.append(pool.submit(program.chat, "a", **SHORT))
+        assert [future.result().status for future in futures] == [200] * 6
+        assert program.starts("a") == 2
+
+
+def test_a_request_that_an_unload_broke_off_does_not_load_the_model_again(run_program: RunProgram) -> None:
+    entry = {"cmd": demo("--prompt-seconds", "60", "--quiet"), "unloadTimeout": 1}
+    with run_program(models(a=entry)) as program, ThreadPoolExecutor() as pool:
+        [future] = ask_at_once(pool, program, 1)
+        assert program.get("/unload").status == 200
+        assert future.result().status == 502
+        assert (program.states(), program.starts("a")) == ({}, 1)
+
+
+# -- keeping on failing --
+
+
+def test_a_model_that_does_not_load_is_not_tried_again_for_a_while(run_program: RunProgram) -> None:
+    with run_program(models(a=demo("--exit-at-start", "3"), b=demo())) as program:
+        first = program.chat("a")
+        assert (first.status, first.headers["Retry-After"]) == (502, "1")
+        assert first.message.startswith("model a could not be loaded: exited with code 3\n")
+        begun = time.monotonic()
+        again = program.chat("a")
+        if time.monotonic() - begun < AT_ONCE:
+            assert (again.status, again.headers["Retry-After"]) == (502, "1")
+            assert again.message.startswith("model a could not be loaded: exited with code 3; next try in 1 s\n")
+            assert "error: told to fail at the start" in again.message
+            assert program.starts("a") == 1
+        wait_until(lambda: program.chat("a").headers["Retry-After"] == "2", "it is tried again")
+        assert program.starts("a") == 2
+        assert "keeps failing to load: exited with code 3; next try in 2 s\n" in program.chat("a").message
+        assert program.chat("b").status == 200
+
+
+def test_loading_by_hand_tries_at_once_and_so_does_a_request_after_an_unload(run_program: RunProgram) -> None:
+    with run_program(models(a=demo("--exit-at-start", "3"))) as program:
+        for starts in range(1, 4):
+            refused = program.post("/api/models/load/a", {})
+            assert (refused.status, refused.headers["Retry-After"]) == (502, "1")
+            assert program.starts("a") == starts
+        assert program.post("/api/models/unload/a", {}).status == 200
+        assert program.chat("a").status == 502
+        assert program.starts("a") == 4
+
+
+def test_a_model_that_is_mended_is_loaded_when_its_time_has_come(run_program: RunProgram) -> None:
+    source = (
+        "import os, sys, runpy; os.path.exists('mended') or sys.exit('not yet');"
+        " sys.argv[1:1] = ['--port']; runpy.run_path(os.environ['DEMO'], run_name='__main__')"
+    )
+    entry = {"cmd": python(source), "env": [f"DEMO={ROOT / 'llamaswap_lib' / 'demo'}"]}
+    with run_program(models(a=entry)) as program:
+        assert "not yet" in program.chat("a").message
+        (program.folder / "mended").touch()
+        wait_until(lambda: program.chat("a", **SHORT).status == 200, "it is tried again")
+        assert program.starts("a") == 2
+
+
+def test_a_model_that_dies_again_and_again_as_soon_as_it_serves_backs_off(run_program: RunProgram) -> None:
+    with run_program(models(a=demo("--crash-after", "0"), b=demo())) as program:
+        assert program.chat("a").status == 502  # two lives
+        begun = time.monotonic()
+        refused = program.chat("a")
+        assert refused.status == 502
+        if time.monotonic() - begun < AT_ONCE:
+            assert refused.headers["Retry-After"] == "1"
+            assert refused.message.startswith("model a keeps dying: killed by SIGKILL 0.")
+            assert "; next try in 1 s\n" in refused.message
+            assert program.starts("a") == 2
+        wait_until(lambda: "[ERROR] a: keeps dying, not tried again for " in program.stdout, "it is told")
+        assert program.chat("b").status == 200
+
+
+def test_a_model_that_dies_while_loading_by_a_signal_says_which_and_what_it_said_last(run_program: RunProgram) -> None:
+    source = "import os; print('\\n'.join(f'line {n}' for n in range(40)), flush=True); os.kill(os.getpid(), 6)"
+    with run_program(models(a=python(source))) as program:
+        refused = program.chat("a")
+        assert refused.message.startswith("model a could not be loaded: killed by SIGABRT\nline 20\n")
+        assert refused.message.endswith("line 39")
+
+
+@pytest.mark.slow
+def test_a_models_own_health_timeout_counts_and_its_last_health_answer_is_told(run_program: RunProgram) -> None:
+    entry = {"cmd": demo("--health-status", "418"), "healthCheckTimeout": 15}
+    with run_program({**models(a=entry), "healthCheckTimeout": 600}) as program:
+        begun = time.monotonic()
+        refused = program.chat("a")
+        assert 15 <= time.monotonic() - begun < 19
+        assert refused.status == 502
+        assert "not ready after 15 s; last health answer: 418" in refused.message
+        assert program.states() in ({}, {"a": "stopping"})

@@ -1,0 +1,123 @@
+"""The controller with runs that hang up or crash."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from llamaswap_lib.core.orphans import EXIT_NOTICE_TIMEOUT
+from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, RunNotDead, ServiceUnavailable
+from tests.runtime.launches import FakeProcess, Stage, Visit
+
+
+def inside(stage: Stage, *visits: Visit) -> FakeProcess:
+    """They are in a run of "a", which is this."""
+    process = stage.next_process()
+    process.become_ready()
+    for visit in visits:
+        visit.await_in()
+    return process
+
+
+def test_who_loses_its_run_goes_on_in_the_next_one() -> None:
+    with Stage("a", obeys=False) as stage:
+        visits = [Visit(stage, "a") for _ in range(5)]
+        first = inside(stage, *visits)
+        for visit in visits:
+            visit.lose()
+        first.exit("killed by SIGKILL")
+        second = stage.next_process()
+        stage.await_queue(*"aaaaa")
+        second.become_ready()
+        assert {visit.await_in().run_id for visit in visits} == {second.run_id}
+        assert stage.controller.count_inside("a") == 5
+        for visit in visits:
+            visit.leave()
+        assert stage.controller.count_inside("a") == 0
+
+
+def test_who_loses_a_run_whose_group_lingers_waits_for_its_end() -> None:
+    with Stage("a", obeys=False) as stage:
+        visit = Visit(stage, "a")
+        first = inside(stage, visit)
+        first.lose_leader("killed by SIGKILL")
+        assert stage.states() == {"a": "stopping"}
+        newcomer = Visit(stage, "a")
+        visit.lose()
+        stage.await_queue("a", "a")
+        assert len(stage.processes) == 1
+        first.exit("killed by SIGKILL")
+        inside(stage, visit, newcomer)
+        visit.leave()
+        newcomer.leave()
+        assert stage.lines.count("[WARN] a: killed by SIGKILL while it was ready\n") == 1
+
+
+def test_who_is_hung_up_on_by_a_run_that_lives_is_told_so_after_a_while_and_is_not_let_in_again() -> None:
+    with Stage("a", limits={"a": 1}) as stage:
+        visit = Visit(stage, "a")
+        visit.await_in()
+        begun = time.monotonic()
+        visit.lose()
+        assert isinstance(visit.await_error(), RunNotDead)
+        assert EXIT_NOTICE_TIMEOUT <= time.monotonic() - begun < 3 * EXIT_NOTICE_TIMEOUT
+        assert stage.controller.count_inside("a") == 0
+        with stage.controller.lease("a", None):  # the one place is free
+            pass
+        assert len(stage.processes) == 1
+
+
+def test_who_loses_its_run_keeps_its_place() -> None:
+    with Stage("a", limits={"a": 1}, obeys=False) as stage:
+        visit = Visit(stage, "a")
+        process = inside(stage, visit)
+        visit.lose()
+        process.exit()
+        second = stage.next_process()
+        with pytest.raises(ConcurrencyLimit), stage.controller.lease("a", None):
+            pass
+        second.become_ready()
+        visit.await_in()
+        visit.leave()
+        with stage.controller.lease("a", None):
+            pass
+
+
+def test_a_client_that_leaves_while_the_end_of_its_run_is_awaited_is_gone() -> None:
+    ours, theirs = socket.socketpair()
+    with Stage("a", limits={"a": 1}) as stage, ours:
+        visit = Visit(stage, "a", ours)
+        visit.await_in()
+        theirs.close()
+        visit.lose()
+        assert isinstance(visit.await_error(), ClientGone)
+        with stage.controller.lease("a", None):
+            pass
+
+
+def test_who_loses_its_run_at_the_end_of_the_server_is_refused() -> None:
+    with Stage("a") as stage:
+        visit = Visit(stage, "a")
+        visit.await_in()
+        visit.lose()
+        while stage.controller.count_inside("a"):
+            stage.controller.settle()
+        stage.controller.shut_down(1.0, 10.0)
+        assert isinstance(visit.await_error(), ServiceUnavailable)
+
+
+def test_a_model_that_dies_again_and_again_is_refused_for_a_while() -> None:
+    with Stage("a", obeys=False) as stage:
+        for _ in range(2):
+            visit = Visit(stage, "a")
+            process = inside(stage, visit)
+            process.exit("killed by SIGSEGV")
+            stage.controller.settle()  # else the next one gets in by the gate
+            visit.leave()
+        error = Visit(stage, "a").await_error()
+        assert isinstance(error, BadGateway)
+        assert error.message.startswith("model a keeps dying: killed by SIGSEGV 0.")
+        assert error.message.endswith("; next try in 1 s\nlast words of a")
+        assert error.headers == {"Retry-After": "1"}
