@@ -23,7 +23,7 @@ from llamaswap_lib import __version__
 from llamaswap_lib.config.load import load
 from llamaswap_lib.config.schema import Config, Model, Routing
 from llamaswap_lib.config.sections import ClientLimits
-from llamaswap_lib.core.events import Event
+from llamaswap_lib.core.events import Event, PreloadRequested
 from llamaswap_lib.core.eviction import Evict
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
@@ -56,6 +56,7 @@ class _Parts:
     pool: Pool
     pump: Pump
     server: Server
+    preload: tuple[str, ...]
     stop_time: float  # the longest that stopping the models may take
 
 
@@ -97,7 +98,7 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(f"can not listen on {_address_text(host, port)}: {_reason(error)}") from error
     stop_time = max((model.unload_timeout for model in config.models.values()), default=0.0)
-    return _Parts(logs, controller, pool, pump, server, SHUTDOWN_GRACE + stop_time + LAST_GRACE)
+    return _Parts(logs, controller, pool, pump, server, config.hooks_preload, SHUTDOWN_GRACE + stop_time + LAST_GRACE)
 
 
 def _start(parts: _Parts) -> None:
@@ -112,6 +113,7 @@ def _start(parts: _Parts) -> None:
         f"llamaswap {__version__} listening on {parts.server.scheme}://{_address_text(*parts.server.address)}"
     )
     parts.server.start()
+    parts.controller.post(PreloadRequested(parts.preload))
 
 
 def _allow_descriptors() -> None:

@@ -140,7 +140,9 @@ class OnStartup:
     """What is done when the server starts."""
 
     preload: tuple[str, ...] = key(
-        "preload", ListOf(Text()), "models (ids or aliases) to load at start; unknown ones are skipped"
+        "preload",
+        ListOf(Text()),
+        "models (ids or aliases) to load at start, in order, as far as they can run together; unknown ones are skipped",
     )
 
 

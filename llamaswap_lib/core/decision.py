@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from llamaswap_lib.core.effects import Admit, Question, ShutGates, ShutIfIdle
+from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason
 from llamaswap_lib.core.waiting import WaitingRoom
@@ -19,11 +20,12 @@ from llamaswap_lib.core.world import World
 class Pass:
     """`run()` once, then read `asked_for` and `reasons`."""
 
-    def __init__(self, world: World, waiting: WaitingRoom) -> None:
+    def __init__(self, world: World, waiting: WaitingRoom, preload: Preload) -> None:
         self.asked_for = ""  # the model for whose swap the question is asked
         self.reasons: dict[str, Reason] = {}
         self._world = world
         self._waiting = waiting
+        self._preload = preload
         self._places: list[str] = []  # models in front that nothing behind them may clash with
         self._outgoing: set[str] = set()  # models that those will see gone
         self._needed_shut: dict[int, str] = {}  # run ids whose gates are shut for the model named
@@ -31,6 +33,8 @@ class Pass:
     def run(self) -> Question | None:
         question = self._ask_unloading() or self._serve_all()
         if question is None:
+            if not self._waiting.models():
+                self._preload.go_on(self._world)
             self._world.settle_gates(self._needed_shut, self._waiting.models())
             question = self._ask_ttl()
         return question

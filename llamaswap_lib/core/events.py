@@ -32,6 +32,13 @@ class RequestAbandoned:
 
 
 @dataclass(frozen=True, slots=True)
+class PreloadRequested:
+    """These are to be loaded in this order, as far as nobody is disturbed by it."""
+
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadDemanded:
     """Somebody wants `model` tried at once, however often its load has failed."""
 
@@ -120,6 +127,7 @@ class TimePassed:
 Event = (
     RequestArrived
     | RequestAbandoned
+    | PreloadRequested
     | LoadDemanded
     | UnloadRequested
     | ShutdownRequested

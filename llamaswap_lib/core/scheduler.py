@@ -20,6 +20,7 @@ from llamaswap_lib.core.effects import Admit, Effect, Fault, Question, Refuse, R
 from llamaswap_lib.core.eviction import Evict
 from llamaswap_lib.core.failures import Failures
 from llamaswap_lib.core.orphans import Orphans
+from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason, RunView, Snapshot, take_snapshot, view_runs
 from llamaswap_lib.core.waiting import WaitingRoom
@@ -45,6 +46,7 @@ class Scheduler:
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
         self._failures = Failures()
         self._orphans = Orphans()
+        self._preload = Preload(self._failures)
         self._unloads: dict[int, set[int]] = {}  # ticket -> run ids that have yet to exit
         self._is_closing = False
         self._asked_for = ""
@@ -61,7 +63,7 @@ class Scheduler:
         self._note(event)
         world.meet_deadlines()
         self._settle_orphans()
-        decision = Pass(world, self._waiting)
+        decision = Pass(world, self._waiting, self._preload)
         if question := decision.run():
             world.out.append(question)
         self._asked_for, self._reasons = decision.asked_for, decision.reasons
@@ -88,6 +90,8 @@ class Scheduler:
                 self._arrive(ticket, model, lost_run)
             case events.RequestAbandoned(ticket):
                 self._abandon(ticket)
+            case events.PreloadRequested(models):
+                self._preload.add(() if self._is_closing else models)
             case events.LoadDemanded(model):
                 self._failures.pardon([model])
             case events.UnloadRequested(ticket, models):
@@ -190,6 +194,7 @@ class Scheduler:
 
     def _unload(self, ticket: int, models: Iterable[str] | None, grace: float | None) -> None:
         named = self._world.models if models is None else set(models)
+        self._preload.drop(named)
         self._failures.pardon(named)  # by hand: whatever was wrong may be mended
         runs = [run for run in self._world.runs.values() if run.model in named]
         for run in runs:

@@ -59,6 +59,8 @@ class Simulation:
             self._after(self._draw((0.0, self.plan.duration)), self._unload)
         for _ in range(self.plan.demands):
             self._after(self._draw((0.0, self.plan.duration)), self._demand)
+        if self.plan.preload:
+            self._post(events.PreloadRequested(self.plan.preload))
         self._after(self.plan.duration, self._end)
         self._play()
         if not self.plan.abrupt:

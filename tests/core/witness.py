@@ -34,6 +34,7 @@ class Witness:
     _may_fail: str = ""  # the model whose load has failed just now
     _records: Records = field(default_factory=Records)
     _cut_short: set[int] = field(default_factory=set)  # runs that were stopped whoever was inside
+    _preload: list[str] = field(default_factory=list)
     _hop: float = 0.0  # the longest time for a message to arrive
     _units: dict[str, float] = field(default_factory=dict)  # model -> longest request, stop and load
     _patience: float = 0.0  # the longest anybody may wait if nothing goes wrong
@@ -65,6 +66,8 @@ class Witness:
         match event:
             case events.RequestArrived(ticket, model, lost_run):
                 self._note_arrival(ticket, Waiter(model, self.now, self.disturbances, lost_run))
+            case events.PreloadRequested(models):
+                self._preload += models
             case events.LoadDemanded(model):
                 self._records.pardon([model])
             case events.RequestAbandoned(ticket):
@@ -105,6 +108,7 @@ class Witness:
     def _note_unload(self, ticket: int, models: tuple[str, ...] | None, grace: float | None) -> None:
         self.disturbances += 1
         self._records.pardon(models or self.plan.models)
+        self._preload = [model for model in self._preload if models is not None and model not in models]
         named = [life for life in self.lives.values() if models is None or life.model in models]
         longest = 0.0
         for life in named:
@@ -210,7 +214,19 @@ class Witness:
         unwanted = self._victims(model, existing)
         self.require(not unwanted, f"started {model} beside {unwanted}")
         self.require(self._records.until(model) <= self.now, f"started {model} before its time")
-        self.require(self._waits(model), f"started {model}, for which nobody waits")
+        if not self._waits(model):
+            self._check_preload(model)
+
+    def _check_preload(self, model: str) -> None:
+        """In order, when nobody waits and nothing loads, and at nobody's expense."""
+        self.require(model in self._preload, f"started {model}, for which nobody waits")
+        self._preload = self._preload[self._preload.index(model) + 1 :]
+        self.require(not self.waiting, f"preloaded {model} while others wait")
+        loading = [life.model for life in self.lives.values() if life.is_staying and not life.is_ready]
+        self.require(not loading, f"preloaded {model} while {loading} loads")
+        staying = self._staying()
+        losers = [other for other in staying if model in self._victims(other, [*staying, model])]
+        self.require(not losers, f"preloaded {model}, which {losers} want gone")
 
     def _check_stop(self, life: Life) -> None:
         self.require(life.stopped_at is None, f"stopped {life.model} twice")

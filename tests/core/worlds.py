@@ -48,6 +48,7 @@ class Plan:
     strangers: float = 0.0  # the chance that a request names no model
     unloads: int = 0
     demands: int = 0  # times that somebody wants a model loaded whatever failed before
+    preload: tuple[str, ...] = ()
     retries: float = 0.0  # the chance that who loses its run asks for another one
     hiccups: float = 0.0  # the chance that a run which lives hangs up on a request
     lingers: float = 0.0  # the chance that a leader's exit is told before the end of its group
@@ -194,7 +195,7 @@ def unloads(seed: int, rng: random.Random) -> Plan:
 
 
 def failing(seed: int, rng: random.Random) -> Plan:
-    """Loads that fail, crashes as soon as it serves, and requests that are tried again."""
+    """Loads that fail, crashes as soon as it serves, requests that are tried again, and models loaded beforehand."""
     models = names(rng, 2, 5)
     habits = {
         model: Habits(
@@ -222,6 +223,7 @@ def failing(seed: int, rng: random.Random) -> Plan:
         hangs_up=rng.choice([0.0, 0.3]),
         unloads=rng.choice([0, 0, 5]),
         demands=rng.choice([0, 5]),
+        preload=tuple(rng.sample(models, rng.randint(0, len(models)))),
         retries=rng.choice([0.5, 1.0]),
         hiccups=rng.choice([0.0, 0.1]),
         lingers=rng.choice([0.0, 0.5]),

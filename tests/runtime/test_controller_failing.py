@@ -1,4 +1,4 @@
-"""The controller with runs that hang up or crash."""
+"""The controller with runs that hang up, crash, or come before anybody asks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.core.orphans import EXIT_NOTICE_TIMEOUT
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, RunNotDead, ServiceUnavailable
-from tests.runtime.launches import FakeProcess, Stage, Visit
+from tests.runtime.launches import FakeProcess, Stage, Visit, side_by_side
 
 
 def inside(stage: Stage, *visits: Visit) -> FakeProcess:
@@ -121,3 +122,27 @@ def test_a_model_that_dies_again_and_again_is_refused_for_a_while() -> None:
         assert error.message.startswith("model a keeps dying: killed by SIGSEGV 0.")
         assert error.message.endswith("; next try in 1 s\nlast words of a")
         assert error.headers == {"Retry-After": "1"}
+
+
+def test_models_are_loaded_beforehand_in_order() -> None:
+    with Stage("a", "b", "c", evict=side_by_side, obeys=False) as stage:
+        stage.controller.post(PreloadRequested(("c", "a")))
+        first = stage.next_process()
+        assert stage.states() == {"c": "starting"}
+        first.become_ready()
+        stage.next_process().become_ready()
+        assert stage.states() == {"a": "ready", "c": "ready"}
+        assert stage.controller.count_inside("a") == 0
+
+
+def test_a_request_that_wants_a_preload_gone_has_it_gone_at_once() -> None:
+    with Stage("a", "b", obeys=False) as stage:
+        stage.controller.post(PreloadRequested(("a",)))
+        preloading = stage.next_process()
+        visit = Visit(stage, "b")
+        preloading.await_order("stop")
+        preloading.exit()
+        stage.next_process().become_ready()
+        assert visit.await_in().model == "b"
+        visit.leave()
+        assert stage.states() == {"b": "ready"}
