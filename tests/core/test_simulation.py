@@ -21,6 +21,12 @@ ONCE_BROKEN = [
     (49, "", "an unload without time left the gate open"),
     (113, "", "a start let others pass who already waited"),
     (1250, "", "what had loaded was evicted by those behind, again and again"),
+    (
+        4,
+        "failing",
+        "who lost a run to a crash was turned away, since the empty run was stopped before the news of its end",
+    ),
+    (8, "failing", "who lost a run that was being stopped was told that it lives"),
 ]
 
 
@@ -34,6 +40,12 @@ def test_no_promise_is_broken_in_random_worlds(batch: int) -> None:
 def test_no_promise_is_broken_in_worlds_of_each_flavour(flavour: str) -> None:
     for seed in range(10_000, 10_005):
         play(make_plan(seed, flavour))
+
+
+@pytest.mark.parametrize("batch", range(5))
+def test_no_promise_is_broken_where_models_keep_failing(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, 5):  # a seed alone chooses no such world
+        play(make_plan(seed, "failing"))
 
 
 @pytest.mark.parametrize(("seed", "flavour", "story"), ONCE_BROKEN)
