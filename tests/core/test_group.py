@@ -1,0 +1,37 @@
+"""The group policy: who goes for whom, for every kind of group."""
+
+from __future__ import annotations
+
+from llamaswap_lib.core.eviction.group import Group, GroupPolicy
+
+SWAPS = Group("swaps", ("a", "b"))
+SHARES = Group("shares", ("c", "d"), swap=False)
+ASIDE = Group("aside", ("e", "f"), swap=True, exclusive=False)
+ALWAYS = Group("always", ("g", "h"), swap=False, exclusive=False, persistent=True)
+EVERYBODY = tuple("abcdefgh")
+
+evict = GroupPolicy([SWAPS, SHARES, ASIDE, ALWAYS]).evict
+
+
+def test_a_group_that_swaps_runs_one_member_at_a_time_and_empties_the_others() -> None:
+    assert evict("a", EVERYBODY) == set("bcdef")
+
+
+def test_members_that_do_not_swap_stay_together_and_empty_the_others() -> None:
+    assert evict("c", EVERYBODY) == set("abef")
+
+
+def test_a_group_that_is_not_exclusive_leaves_the_others_alone() -> None:
+    assert evict("e", EVERYBODY) == {"f"}
+
+
+def test_a_persistent_group_that_neither_swaps_nor_is_exclusive_evicts_nobody() -> None:
+    assert evict("g", EVERYBODY) == set()
+
+
+def test_it_is_the_same_whether_the_model_runs_already() -> None:
+    assert evict("a", ("a", "c")) == evict("a", ("c",)) == {"c"}
+
+
+def test_nobody_goes_where_nobody_runs() -> None:
+    assert evict("a", ()) == evict("a", ("a",)) == set()
