@@ -154,18 +154,20 @@ class Churn:
         logged = Counter(map(int, re.findall(r'"churn-(\d+)"', self.program.stdout)))
         return {number: logged[number] for number in range(1, self._numbers + 1) if logged[number] != 1}
 
-    def growth_bytes(self) -> int:
-        """Resident memory in the last quarter of the time over that in the second, when every buffer had its size."""
-        quarter = len(self.resident_bytes) // 4
-        return median(self.resident_bytes[-quarter:]) - median(self.resident_bytes[quarter : 2 * quarter])
+    def resident_megabytes(self) -> list[float]:
+        """The program's memory in each quarter of the time."""
+        size = len(self.resident_bytes) // 4
+        return [median(self.resident_bytes[place * size :][:size]) / 1e6 for place in range(4)]
 
     def summary(self) -> str:
         kinds = Counter(outcome.kind for outcome in self.outcomes)
         waits = sorted(outcome.ended - outcome.begun for outcome in self.outcomes)
+        memory = " ".join(f"{megabytes:.1f}" for megabytes in self.resident_megabytes())
         starts = sum(self.program.starts(model) for model in self.models)
         return (
             f"{len(self.outcomes)} requests, {dict(kinds.most_common())}, {starts} loads, {len(self.kills)} kills, "
-            f"median {waits[len(waits) // 2]:.2f} s, p95 {waits[len(waits) * 95 // 100]:.2f}, longest {waits[-1]:.2f}"
+            f"median {waits[len(waits) // 2]:.2f} s, p95 {waits[len(waits) * 95 // 100]:.2f}, longest {waits[-1]:.2f}; "
+            f"by quarters {memory} MB"
         )
 
 
