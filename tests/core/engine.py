@@ -20,7 +20,7 @@ from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.gate import Gate, shut_all, shut_if_idle
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from tests.core.books import BrokenError, Client, Life
-from tests.core.witness import Witness
+from tests.core.line import LineWitness
 from tests.core.worlds import Plan, Span
 
 MOST_STEPS = 300_000
@@ -33,7 +33,7 @@ class Simulation:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.now = 0.0
-        self.witness = Witness(plan)
+        self.witness = LineWitness(plan)
         self.requests = 0
         self.trace: deque[tuple[float, Event, list[Effect]]] = deque(maxlen=40)
         self._random = random.Random(f"{plan.seed} {plan.flavour}")

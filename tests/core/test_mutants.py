@@ -11,12 +11,57 @@ import pytest
 from tests.core.mutants import ROOT, Mutant, judge, read_mutants, try_all
 
 MUTANTS = read_mutants()
+PROMISES = {
+    "each ticket is answered exactly once": {
+        "who is admitted goes on waiting",
+        "a failed load answers nobody",
+        "who left is not answered",
+    },
+    "no run is stopped with somebody inside": {
+        "the count in an answer is ignored",
+        "a notice is trusted",
+        "an unload skips the drain",
+    },
+    "the policy's sets are respected": {
+        "a model starts before the others have exited",
+        "who loaded is admitted whatever runs by now",
+        "an open gate whatever the policy says",
+    },
+    "nobody waits past the bound, not even beside a hot model": {
+        "max_wait is off",
+        "max_wait has no deadline of its own",
+        "priority goes before max_wait",
+        "no place is held",
+    },
+    "max_wait 0 is never": {"max_wait is on when it is 0"},
+    "each swap is for the first in line": {
+        "priority is ignored",
+        "among equals the newest goes first",
+        "the newest goes first",
+    },
+    "nothing is left over at the end": {
+        "a load that timed out is not stopped",
+        "nobody is killed",
+        "a run that has exited is remembered",
+    },
+    "the cheapest set is chosen, and ties as the contract says": {
+        "what is kept twice is counted twice",
+        "a later set wins a tie",
+        "the alternative on the right counts most",
+    },
+}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_each_mutant_still_fits_the_core(mutant: Mutant, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "llamaswap_lib" / "core", tmp_path / "core")
     mutant.apply(tmp_path)
+    compile((tmp_path / "core" / mutant.file).read_text(), mutant.file, "exec")  # what is no Python is no mutant
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_each_promise_has_mutants(promise: str) -> None:
+    assert PROMISES[promise] <= {mutant.name for mutant in MUTANTS}
 
 
 @pytest.mark.slow

@@ -1,0 +1,44 @@
+"""A witness of who is next: where one model runs at a time, each swap is for the first in line.
+
+The line is that of the rules as users know them: who has waited past `max_wait` by age, then by priority and age. A
+swap that has begun belongs to the one ticket it was begun for.
+"""
+
+from __future__ import annotations
+
+from llamaswap_lib.core.effects import Effect, StartProcess, StopProcess
+from tests.core.witness import Witness
+
+
+class LineWitness(Witness):
+    """The witness, and who is next."""
+
+    _claimed: int | None = None  # the ticket for which a swap has begun
+
+    def check(self, effect: Effect) -> None:
+        if self.plan.policy.name == "one place" and self.waiting:
+            match effect:
+                case StopProcess(run_id):
+                    life = self.lives[run_id]
+                    if life.unload_by is None and not life.has_timed_out:
+                        self._claimed = self._first()
+                case StartProcess(_, model):
+                    due = self._claimed if self._claimed in self.waiting else self._first()
+                    self._claimed = None
+                    next_model = self.waiting[due].model
+                    self.require(model == next_model, f"started {model}, but {next_model} is first in line")
+                case _:
+                    pass
+        Witness.check(self, effect)
+
+    def _first(self) -> int:
+        """The oldest ticket of those that go first. `waiting` is in the order of arrival."""
+        overdue = (ticket for ticket in self.waiting if self._is_overdue(ticket))
+        return next(overdue, None) or max(self.waiting, key=self._priority)  # the first of those that are equal
+
+    def _is_overdue(self, ticket: int) -> bool:
+        max_wait = self.plan.max_wait
+        return max_wait > 0 and self.waiting[ticket].since + max_wait <= self.now
+
+    def _priority(self, ticket: int) -> int:
+        return self.plan.habits[self.waiting[ticket].model].priority
