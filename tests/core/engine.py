@@ -340,5 +340,7 @@ def play(plan: Plan) -> Simulation:
     except Exception as error:
         lines = [f"  {now:9.4f} {event}\n{'':12}-> {orders}" for now, event, orders in simulation.trace]
         header = f"seed {plan.seed} flavour {plan.flavour} policy {plan.policy.name}: {type(error).__name__}: {error}"
-        raise BrokenError("\n".join([header, *lines[-14:], f"  now {simulation.scheduler!r}"])) from error
+        story = str(error).partition("\n")[0] or type(error).__name__
+        to_keep = f"to keep it, add to tests/core/seeds.txt:\n{plan.seed} {plan.flavour} {story}"
+        raise BrokenError("\n".join([header, *lines[-14:], f"  now {simulation.scheduler!r}", to_keep])) from error
     return simulation
