@@ -1,0 +1,135 @@
+"""Who is served when, with real processes: priorities, grouping, and what `maxWait` bounds or, at 0, does not."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import DEADLINE, HELLO, Program, demo, models, wait_until
+from tests.e2e.talk import Wire, events
+
+FAST = demo("--tokens-per-second", "200")
+SHORT = {**HELLO, "max_tokens": 2, "stream": True, "ignore_eos": True}
+
+
+def fifo(**settings: Any) -> dict[str, Any]:
+    return {"routing": {"scheduler": {"settings": {"fifo": settings}}}}
+
+
+def loads(program: Program) -> str:
+    """The models in the order in which they were loaded; their names have one letter."""
+    return "".join(re.findall(r"\[INFO\] (\w): starting\n", program.stdout))
+
+
+def stand_in_line(program: Program, stack: ExitStack, names: str) -> list[Wire]:
+    """One request for each model named, in this order; each calls itself `as-NAME`."""
+    wires = []
+    for name in names:
+        wire = stack.enter_context(program.wire())
+        wire.request("POST", "/v1/chat/completions", {"model": name, **SHORT}, extra=f"User-Agent: as-{name}\r\n")
+        program.get("/health")  # what is answered now was heard after it
+        wires.append(wire)
+    return wires
+
+
+def read_all(wires: list[Wire]) -> None:
+    for wire in wires:
+        assert wire.status() == 200
+        assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+
+
+@contextmanager
+def kept_hot(program: Program, model: str) -> Iterator[None]:
+    """Somebody is inside `model` all the time: each stream begins half a second before the last one ends."""
+    is_over, is_hot = threading.Event(), threading.Event()
+
+    def begin() -> Wire:
+        wire = program.stream(model, max_tokens=100)
+        wire.read_head_and_first_chunk()
+        return wire
+
+    def keep() -> None:
+        wire = begin()
+        is_hot.set()
+        while not is_over.is_set():
+            for _ in range(40):
+                wire.chunk()
+            following = begin()
+            with wire:
+                assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+            wire = following
+        wire.close()
+
+    with ThreadPoolExecutor() as pool:
+        hot = pool.submit(keep)
+        try:
+            assert is_hot.wait(DEADLINE)
+            yield
+        finally:
+            is_over.set()
+        hot.result()
+
+
+def test_the_higher_priority_goes_first_and_equal_ones_as_they_came(run_program: RunProgram) -> None:
+    entries = models(a=FAST, b=FAST, c=FAST, d={"cmd": FAST, "aliases": ["urgent"]})
+    with run_program({**entries, **fifo(priority={"urgent": 5, "b": -1})}) as program, ExitStack() as stack:
+        busy = stack.enter_context(program.stream("a"))
+        busy.read_head_and_first_chunk()
+        wires = stand_in_line(program, stack, "bcd")
+        assert loads(program) == "a"
+        busy.close()
+        read_all(wires)
+        assert loads(program) == "adcb"
+
+
+def test_a_priority_does_not_interrupt(run_program: RunProgram) -> None:
+    with run_program({**models(a=FAST, b=FAST), **fifo(priority={"b": 9})}) as program, ExitStack() as stack:
+        busy = stack.enter_context(program.stream("a", max_tokens=100))
+        busy.read_head_and_first_chunk()
+        wires = stand_in_line(program, stack, "ba")
+        read_all(wires[1:])  # the loaded model still serves those who come later
+        assert loads(program) == "a"
+        assert events(b"".join(busy.chunks()))[-1] == "[DONE]"
+        read_all(wires[:1])
+        assert loads(program) == "ab"
+
+
+def test_a_b_c_a_b_c_becomes_a_a_b_b_c_c(run_program: RunProgram) -> None:
+    slow = demo("--load-seconds", "0.3", "--tokens-per-second", "200")
+    with run_program(models(a=slow, b=slow, c=slow)) as program, ExitStack() as stack:
+        read_all(stand_in_line(program, stack, "abcabc"))
+        wait_until(lambda: program.stdout.count('"as-') == 6, "all are in the log")
+        assert re.findall(r'"as-(\w)"', program.stdout) == list("aabbcc")
+        assert loads(program) == "abc"
+
+
+def test_past_max_wait_a_hot_model_gives_way_whatever_its_priority_and_comes_back(run_program: RunProgram) -> None:
+    entries = models(h=demo("--tokens-per-second", "100"), c=FAST)
+    with run_program({**entries, **fifo(maxWait=1, priority={"h": 100})}) as program, kept_hot(program, "h"):
+        for _ in range(2):
+            begun = time.monotonic()
+            assert program.chat("c", max_tokens=2).status == 200
+            waited = time.monotonic() - begun
+            assert 0.95 < waited < 5  # a second, the longest request (1 s), a stop, a load
+            wait_until(lambda: program.states() == {"h": "ready"}, "the hot one is back")
+        assert loads(program) == "hchch"
+
+
+def test_without_max_wait_a_hot_model_keeps_its_place(run_program: RunProgram) -> None:
+    entries = models(h=demo("--tokens-per-second", "100"), c=FAST)
+    with run_program({**entries, **fifo(maxWait=0)}) as program, ThreadPoolExecutor() as pool:
+        with kept_hot(program, "h"):
+            begun = time.monotonic()
+            cold = pool.submit(program.chat, "c", max_tokens=2)
+            while time.monotonic() < begun + 2.5:
+                assert program.chat("h", max_tokens=1).status == 200
+            assert not cold.done()
+            assert loads(program) == "h"
+        assert cold.result().status == 200
+        assert loads(program) == "hc"
