@@ -1,4 +1,4 @@
-"""Random policies for the simulated worlds: groups, sets, one-sided relations, counts, arbitrary and failing functions.
+"""Random policies for the simulated worlds: groups, matrices, one-sided relations, counts, no sense at all, failures.
 
 All are pure functions of (target, set of running models), as the scheduler may demand. `is_pairwise` says that whether
 A goes for B depends on A and B alone; only then does "they do not clash" mean the same in every world.
@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.eviction.dsl import Both, MatrixSet, Member
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
+from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +70,12 @@ def relation(rng: random.Random, models: list[str], density: float, one_sided: f
     return Policy(evict, True, "relation")
 
 
-def sets(rng: random.Random, models: list[str]) -> Policy:
-    """Like a matrix: what may run together is listed, and the cheapest set that holds the target is chosen."""
-    listed = [frozenset(rng.sample(models, rng.randint(1, len(models)))) for _ in range(rng.randint(1, 4))]
+def matrix(rng: random.Random, models: list[str]) -> Policy:
+    """What may run together is listed, and the cheapest set that holds the target is chosen."""
+    listed = [rng.sample(models, rng.randint(1, len(models))) for _ in range(rng.randint(1, 4))]
     costs = {model: rng.randint(1, 3) for model in models}
-
-    def evict(target: str, running: tuple[str, ...]) -> set[str]:
-        choices = [chosen for chosen in listed if target in chosen] or [frozenset({target})]
-        gone = [set(running) - chosen for chosen in choices]
-        return min(gone, key=lambda models: sum(costs[model] for model in models))
-
-    return Policy(evict, False, "sets")
+    linked = [MatrixSet(str(place), Both(tuple(map(Member, chosen)))) for place, chosen in enumerate(listed)]
+    return Policy(MatrixPolicy(linked, costs).evict, False, "matrix")
 
 
 def count(rng: random.Random, models: list[str]) -> Policy:
@@ -120,7 +117,7 @@ def any_policy(rng: random.Random, models: list[str]) -> Policy:
         lambda: groups(rng, models),
         lambda: groups(rng, models),
         lambda: relation(rng, models, rng.choice([0.3, 0.6, 1.0]), rng.choice([0.0, 0.5, 1.0])),
-        lambda: sets(rng, models),
+        lambda: matrix(rng, models),
         lambda: count(rng, models),
         lambda: arbitrary(rng),
     ]
