@@ -68,6 +68,8 @@ def test_nothing_is_lost_and_nothing_is_left_when_models_die_under_many_clients(
         assert last - second < 8.0
         kinds = Counter(outcome.kind for outcome in churn.outcomes)
         assert set(kinds) <= {"ok", "cut", "502", "503"}
+        errors = [outcome for outcome in churn.outcomes if outcome.kind not in ("ok", "cut")]
+        assert all(outcome.model in outcome.said for outcome in errors), "an error names its model"
         assert kinds["ok"] > 3 * SECONDS
         assert len(churn.kills) > SECONDS / 5
         assert program.chat("m0", max_tokens=1).status == 200
