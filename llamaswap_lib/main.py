@@ -30,6 +30,7 @@ from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.controller import Controller, Upstream
+from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.process import LaunchSpec, Process
 from llamaswap_lib.runtime.signals import Signals
@@ -56,6 +57,7 @@ class _Parts:
     pool: Pool
     pump: Pump
     server: Server
+    guardian: Guardian
     preload: tuple[str, ...]
     stop_time: float  # the longest that stopping the models may take
 
@@ -85,7 +87,8 @@ def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate 
 
 
 def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certificate | None) -> _Parts:
-    controller = _controller(config, logs)
+    guardian = Guardian(logs.log)
+    controller = _controller(config, logs, guardian)
     pool = Pool()
     pump = Pump(write_timeout=config.limits.write_timeout, on_error=logs.log.error)
     # Told before a run gets its SIGTERM: llama.cpp takes 0.1 s longer to end while a connection to it is open.
@@ -98,7 +101,8 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(f"can not listen on {_address_text(host, port)}: {_reason(error)}") from error
     stop_time = max((model.unload_timeout for model in config.models.values()), default=0.0)
-    return _Parts(logs, controller, pool, pump, server, config.hooks_preload, SHUTDOWN_GRACE + stop_time + LAST_GRACE)
+    grace = SHUTDOWN_GRACE + stop_time + LAST_GRACE
+    return _Parts(logs, controller, pool, pump, server, guardian, config.hooks_preload, grace)
 
 
 def _start(parts: _Parts) -> None:
@@ -113,6 +117,7 @@ def _start(parts: _Parts) -> None:
         f"llamaswap {__version__} listening on {parts.server.scheme}://{_address_text(*parts.server.address)}"
     )
     parts.server.start()
+    parts.guardian.start()
     parts.controller.post(PreloadRequested(parts.preload))
 
 
@@ -154,9 +159,10 @@ def _end_in_order(parts: _Parts) -> None:
     parts.pump.stop()
     parts.pool.close()
     parts.controller.close()
+    parts.guardian.close(LAST_GRACE)
 
 
-def _controller(config: Config, logs: Logs) -> Controller:
+def _controller(config: Config, logs: Logs, guardian: Guardian) -> Controller:
     routing = config.routing
     specs = {
         name: ModelSpec(routing.fifo_priority.get(name, 0), model.ttl, model.unload_timeout)
@@ -164,7 +170,7 @@ def _controller(config: Config, logs: Logs) -> Controller:
     }
 
     def launch(run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
-        process = Process(run_id, _launch_spec(config.models[model]), post, logs.model_output(model))
+        process = Process(run_id, _launch_spec(config.models[model]), post, logs.model_output(model), guardian)
         return process, Upstream(run_id, model, config.models[model].proxy)
 
     return Controller(

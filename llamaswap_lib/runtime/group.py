@@ -22,6 +22,8 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
+from llamaswap_lib.runtime.guard.guardian import Guard
+
 _PROC = Path("/proc")
 _HAS_PROC = (_PROC / "self" / "stat").exists()
 
@@ -38,13 +40,18 @@ class _State(Enum):
 class ProcessGroup:
     """One group, from the start of its leader to the end of its last member."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], output: int) -> None:
-        """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError."""
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], output: int, guard: Guard) -> None:
+        """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError.
+
+        The environment is to hold the guard's marks.
+        """
+        self._guard = guard
         self._lock = threading.Lock()
         self._state = _State.RUNNING
         self._collected: dict[int, int] = {}
         self._known: list[str] = []
         self.pid = _spawn(argv, env, output)
+        guard.add(self.pid)
 
     # -- any thread --
 
@@ -85,7 +92,7 @@ class ProcessGroup:
         with self._lock:
             self._collect()
             if self._state is _State.GONE or not self._is_number_taken():
-                self._state = _State.GONE
+                self._end()
                 return True
         if not _HAS_PROC:
             return False
@@ -96,10 +103,15 @@ class ProcessGroup:
         with self._lock:
             self._signal(signal.SIGKILL)  # a zombie does not mind, and one born behind the look's back does not survive
             self._collect()  # who exited since the first look is ours to collect, if we are PID 1
-            self._state = _State.GONE
+            self._end()
         return True
 
     # -- under the lock --
+
+    def _end(self) -> None:
+        if self._state is not _State.GONE:
+            self._state = _State.GONE
+            self._guard.remove(self.pid)
 
     def _signal(self, number: int) -> None:
         if self._state is not _State.GONE:

@@ -21,6 +21,7 @@ from enum import Enum
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
 from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_exit
+from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.health import HealthCheck, Probe
 from llamaswap_lib.runtime.output import drained_pipe
 
@@ -55,12 +56,18 @@ class Process:
     """One run. `post` and `output` are called from this run's threads and must neither block nor call back."""
 
     def __init__(
-        self, run_id: int, spec: LaunchSpec, post: Callable[[Event], None], output: Callable[[bytes], None]
+        self,
+        run_id: int,
+        spec: LaunchSpec,
+        post: Callable[[Event], None],
+        output: Callable[[bytes], None],
+        guard: Guard,
     ) -> None:
         self.run_id = run_id
         self._spec = spec
         self._post = post
         self._output = output
+        self._guard = guard
         self._pipe = -1
         self._lock = threading.Lock()  # protects what follows
         self._order = _Order.RUN  # the strongest order so far
@@ -139,9 +146,10 @@ class Process:
             try:
                 check = None if spec.check_endpoint == "none" else HealthCheck.at(spec.proxy, spec.check_endpoint)
                 self._pipe = stack.enter_context(drained_pipe(spec.model, self._output))
+                environment = self._environment()  # may take a while
                 if self._order is not _Order.RUN:
                     return "stopped before it was started"
-                group = ProcessGroup(spec.argv, self._environment(), self._pipe)
+                group = ProcessGroup(spec.argv, environment, self._pipe, self._guard)
             except (OSError, ValueError, RuntimeError) as error:
                 return f"could not start: {describe_error(error)}"
             stack.callback(self._finish, group)
@@ -152,7 +160,9 @@ class Process:
             return detail
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, **dict(entry.partition("=")[::2] for entry in self._spec.env)}
+        """Blocks while what an earlier life left is being ended."""
+        added = dict(entry.partition("=")[::2] for entry in self._spec.env)
+        return {**os.environ, **added, **self._guard.marks()}
 
     def _begin(self, group: ProcessGroup, check: HealthCheck | None) -> None:
         """Make the group known, and carry out an order that came while it was being started."""
@@ -218,7 +228,7 @@ class Process:
         """How cmdStop failed, or nothing."""
         argv = [word.replace("${PID}", str(pid)) for word in self._spec.stop_argv]
         try:
-            stopper = ProcessGroup(argv, self._environment(), self._pipe)
+            stopper = ProcessGroup(argv, self._environment(), self._pipe, self._guard)
         except (OSError, ValueError) as error:
             return f"could not start: {describe_error(error)}"
         with self._lock:
@@ -230,6 +240,7 @@ class Process:
             self._stopper = None
         if not stopper.is_gone():
             self._signal(stopper.kill)
+            self._await_end(stopper, _KILL_GRACE)
         return "" if status == 0 else describe_exit(status)
 
     # -- any thread --

@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "llamaswap.py"
 DEADLINE = 20.0
 MARKER = "LLAMASWAP_TEST"
+GUARDIAN_MARKER = "LLAMASWAP_GUARDIAN"
 HELLO = {"messages": [{"role": "user", "content": "Hello there, my friend"}]}
 ENDLESS = {**HELLO, "stream": True, "max_tokens": 90_000, "ignore_eos": True}
 
@@ -153,11 +155,14 @@ class Program:
     def _clean_up(self) -> list[str]:
         """Kill what is left; the command lines of what should not have been."""
         try:
+            left = self.relatives() if self.process.poll() is not None else {}
             self.process.kill()
             self.process.wait(DEADLINE)
-            left = self.relatives()
+            wait_until(lambda: not self.guardians(), "its guardian ends")
+            left |= self.relatives()
             for pid in left:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             return list(left.values())
         finally:
             self._out.close()
@@ -175,14 +180,23 @@ class Program:
         return (self.folder / "stderr").read_text(errors="replace")
 
     def relatives(self) -> dict[int, str]:
-        """Every living process that descends from it, wherever it went: pid -> command line. Not itself."""
-        wanted = f"{MARKER}={self._id}".encode()
+        """Every living process that descends from it, wherever it went: pid -> command line; no guardian."""
+        return {pid: command for pid, (command, is_guardian) in self._descendants().items() if not is_guardian}
+
+    def guardians(self) -> list[int]:
+        """The pids of its guardians; there should be at most one."""
+        return [pid for pid, (_, is_guardian) in self._descendants().items() if is_guardian]
+
+    def _descendants(self) -> dict[int, tuple[str, bool]]:
+        wanted, guardian = f"{MARKER}={self._id}".encode(), f"{GUARDIAN_MARKER}=".encode()
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
-            if int(folder.name) != self.process.pid and wanted in _read(folder / "environ").split(b"\0"):
+            environment = _read(folder / "environ").split(b"\0")
+            if int(folder.name) != self.process.pid and wanted in environment:
                 command = _read(folder / "cmdline").replace(b"\0", b" ").decode(errors="replace")
                 if command:
-                    found[int(folder.name)] = command
+                    is_guardian = any(entry.startswith(guardian) for entry in environment)
+                    found[int(folder.name)] = (command, is_guardian)
         return found
 
     def thread_count(self) -> int:

@@ -19,6 +19,22 @@ PATIENCE = 10.0
 _Event = TypeVar("_Event")
 
 
+class Unguarded:
+    """Guards nobody, and remembers which groups are said to run."""
+
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+
+    def marks(self) -> dict[str, str]:
+        return {}
+
+    def add(self, group: int) -> None:
+        self.groups.append(group)
+
+    def remove(self, group: int) -> None:
+        self.groups.remove(group)
+
+
 class Run:
     """Posted events and output of one `Process`; leaving the block kills what is left and waits for the exit."""
 
@@ -29,7 +45,8 @@ class Run:
         self._printed = threading.Condition()
         self.output = bytearray()
         self._has_exited = False
-        self.process = Process(7, LaunchSpec("m", argv, **values), self.events.put, self._print)
+        self.guard = Unguarded()
+        self.process = Process(7, LaunchSpec("m", argv, **values), self.events.put, self._print, self.guard)
 
     def __enter__(self) -> Run:
         self.process.start()
@@ -42,6 +59,7 @@ class Run:
         while not self._has_exited:
             self.next_event()
         assert self.events.empty(), "something was posted after the exit"
+        assert not self.guard.groups, "the guard was not told of the end"
 
     def _print(self, data: bytes) -> None:
         with self._printed:

@@ -1,0 +1,46 @@
+"""The guardian, a program of its own: `python -I -S .../guard TOKEN`, told on stdin what runs.
+
+`+PID` is a group that was started, `-PID` one that is gone. Stdin ends when llamaswap ends, however it ends: then
+everybody it started is ended, and so is this. The system closes the pipe, so no kill and no crash can forget it; and
+as a process between fork and exec holds a copy of it, nobody is without his marker when the end comes.
+
+It starts with all signals blocked that could end it in llamaswap's place, and in a session of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if not __package__:  # started as a folder, which then stands first in the path
+    sys.path[0] = os.path.realpath(__file__).rsplit(os.sep, 4)[0]
+
+from llamaswap_lib.runtime.guard.sweep import end, of_run
+from llamaswap_lib.runtime.guard.table import look_at
+
+
+def main(token: str) -> None:
+    """Guard until stdin ends; then end everybody."""
+    os.chdir("/")  # keep nobody from unmounting a disk
+    groups: dict[int, str] = {}
+    rest = b""
+    while data := os.read(0, 65_536):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            note(groups, line.decode())
+    end(lambda entries: of_run(entries, token, groups))
+
+
+def note(groups: dict[int, str], line: str) -> None:
+    """Carry out one line. The start is read here: nobody else can have the pid while its group is not told as gone."""
+    pid = int(line[1:])
+    if line[0] == "-":
+        groups.pop(pid, None)
+    else:
+        leader = look_at(pid)
+        groups[pid] = leader.start if leader else ""
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+    os._exit(0)

@@ -1,0 +1,171 @@
+"""The processes of this machine, as one look finds them: who descends from whom, and who carries our marker.
+
+Every process of ours is started with LLAMASWAP_RUN in its environment and hands it down to its children, wherever they
+go: out of the group, out of the session, to another parent. /proc shows it; where there is none (macOS) `ps` does, but
+for programs that the system protects. A pid names a process only together with its start, here always a text.
+
+The guardian imports this: nothing that takes it time or memory. Any thread may look; nothing is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False  # typing itself would cost the guardian a third of its memory
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MARKER = "LLAMASWAP_RUN"
+GUARDIAN_MARKER = "LLAMASWAP_GUARDIAN"
+HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - pathlib would cost the guardian 5 ms
+_PS_COLUMNS = "pid=,ppid=,pgid=,uid=,stat=,lstart=,command="
+_PS_TIMEOUT = 5.0
+
+
+class Entry:
+    """One process. `token` is its marker's value, or ''; `start` is comparable with that of the same pid only."""
+
+    __slots__ = ("is_dead", "is_guardian", "parent", "group", "pid", "session", "start", "token", "uid")  # noqa: RUF023
+
+    def __init__(self, pid: int, parent: int, group: int, session: int, start: str, is_dead: bool = False) -> None:
+        self.pid = pid
+        self.parent = parent
+        self.group = group
+        self.session = session
+        self.start = start
+        self.is_dead = is_dead  # a zombie
+        self.token = ""
+        self.is_guardian = False
+        self.uid = -1  # known only of those that have a token
+
+
+def look() -> list[Entry]:
+    """Every process that can be seen, zombies included."""
+    return list(_from_proc() if HAS_PROC else from_ps(run_ps()))
+
+
+def look_at(pid: int) -> Entry | None:
+    """One process, or None when there is none."""
+    return _entry(pid) if HAS_PROC else next((entry for entry in look() if entry.pid == pid), None)
+
+
+def command_of(pid: int) -> str:
+    """Its command line, or its name; '' when it has ended or may not be seen."""
+    try:
+        if not HAS_PROC:
+            return _output_of("ps", "-o", "command=", "-p", str(pid)).strip()
+        return (_read(pid, "cmdline").replace(b"\0", b" ").strip() or _read(pid, "comm").strip()).decode(
+            errors="replace"
+        )
+    except OSError:
+        return ""
+
+
+def new_token() -> str:
+    """A marker's value that names us as the owner: the world in which our pid means something, pid, start, chance."""
+    me = look_at(os.getpid())
+    return f"{_world()}.{os.getpid()}.{me.start if me else ''}.{os.urandom(4).hex()}"
+
+
+def has_living_owner(token: str, entries: Iterable[Entry]) -> bool:
+    """Whether the process that the token names lives. One that we can not tell counts as living: another world's."""
+    world, _, rest = token.partition(".")
+    owner, _, rest = rest.partition(".")
+    start = rest.rpartition(".")[0]
+    if world != _world() or not owner.isdigit() or not start:
+        return True
+    return any(one.pid == int(owner) and one.start == start and not one.is_dead for one in entries)
+
+
+def _world() -> str:
+    """Which pid namespace we are in: the processes of a container can be seen from outside, under other pids."""
+    try:
+        return "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))  # noqa: PTH115 - as above
+    except OSError:
+        return "0"
+
+
+# -- /proc --
+
+
+def _from_proc() -> Iterator[Entry]:
+    for name in os.listdir("/proc"):  # noqa: PTH208 - as above
+        entry = _entry(int(name)) if name.isdigit() else None
+        if entry is not None:
+            yield entry
+
+
+def _entry(pid: int) -> Entry | None:
+    try:
+        stat = _read(pid, "stat")
+    except OSError:
+        return None  # it ended between the listing and the look
+    fields = stat[stat.rfind(b")") + 1 :].split()
+    # The state of a process is its first thread's: others may live on behind a zombie (field 20 counts them).
+    is_dead = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
+    entry = Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[19].decode(), is_dead)
+    try:
+        environment = b"\0" + _read(pid, "environ")
+        entry.token = _value_in(environment)
+        entry.is_guardian = f"\0{GUARDIAN_MARKER}=".encode() in environment
+        if entry.token:
+            entry.uid = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - as above
+    except OSError:
+        pass  # another user's, or it ended
+    return entry
+
+
+def _value_in(environment: bytes) -> str:
+    _, found, rest = environment.partition(f"\0{MARKER}=".encode())
+    return rest.partition(b"\0")[0].decode("ascii", "replace") if found else ""
+
+
+def _read(pid: int, name: str) -> bytes:
+    descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
+    try:
+        data = piece = os.read(descriptor, 65_536)
+        while piece:
+            piece = os.read(descriptor, 65_536)
+            data += piece
+        return data
+    finally:
+        os.close(descriptor)
+
+
+# -- ps --
+
+
+def run_ps() -> str:
+    """Every process with its environment behind the command, for which macOS has another letter than the others."""
+    return _output_of("ps", "-axEwwo" if sys.platform == "darwin" else "axewwo", _PS_COLUMNS)
+
+
+def _output_of(*argv: str) -> str:
+    import subprocess  # noqa: PLC0415 - the guardian goes without it where there is a /proc
+
+    env = {**os.environ, "LC_ALL": "C", "TZ": "UTC0"}  # the same process has the same start whoever asks
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=_PS_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode(errors="replace")
+
+
+def from_ps(text: str) -> Iterator[Entry]:
+    """The lines of `ps -o pid=,ppid=,pgid=,uid=,stat=,lstart=,command=`, environments behind the commands."""
+    for line in text.splitlines():
+        words = line.split(None, 10)
+        if len(words) < 10 or not all(word.isdigit() for word in words[:3]):
+            continue
+        pid, parent, group = map(int, words[:3])
+        # `sess` is an address on macOS: that a process is in the session of its group is taken for granted.
+        entry = Entry(pid, parent, group, group, "_".join(words[5:10]), words[4].startswith("Z"))
+        command = f" {words[10]}" if len(words) > 10 else ""
+        _, found, rest = command.partition(f" {MARKER}=")
+        entry.token = rest.split(None, 1)[0] if found and rest.strip() else ""
+        entry.is_guardian = f" {GUARDIAN_MARKER}=" in command
+        entry.uid = int(words[3]) if words[3].isdigit() else -1
+        yield entry

@@ -1,0 +1,253 @@
+"""However llamaswap ends, what it started ends with it: by the guardian, or at the latest when the next life begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import SCRIPT, Program, demo, models, python, wait_until
+
+SOON = 2.0  # within which nobody may be left
+SIDE_BY_SIDE = {"groups": {"all": {"swap": False, "members": ["a", "b", "c"]}}}
+
+# Leaves group, session and parent behind and ignores what can be ignored.
+ESCAPE = """
+import os, signal
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        signal.pause()
+os.wait()
+"""
+# Its environment is its own, and its child leads a session of its own: only that it is a child tells that it is ours.
+STRIP = """
+import os, signal, sys
+if "x" in os.environ:
+    signal.pause()
+if os.fork():
+    signal.pause()
+os.setsid()
+os.execve(sys.executable, [sys.executable, "-S", "-c", "import signal; signal.pause()", "MARK"], {})
+"""
+
+
+def kill(program: Program) -> None:
+    program.signal(signal.SIGKILL)
+    assert program.wait() == -signal.SIGKILL
+
+
+def assert_all_gone(program: Program) -> None:
+    """Within two seconds, and the guardian with them."""
+    took = wait_until(lambda: not program.relatives(), f"all gone: {program.relatives()}", timeout=10)
+    assert took < SOON, took
+    wait_until(lambda: not program.guardians(), "the guardian is gone")
+
+
+def load(program: Program, *names: str) -> None:
+    for name in names:
+        assert program.chat(name).status == 200
+
+
+def with_in_their_command(word: str) -> list[int]:
+    """For those that dropped their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if word.encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("--ignore-sigterm",), ("--fork-grandchild",), ("--grandchild-ignores-sigterm", "--hang-on-sigterm")]
+)
+def test_ready_models_end_when_it_is_killed(run_program: RunProgram, flags: tuple[str, ...]) -> None:
+    with run_program({**models(a=demo(*flags), b=demo(), c=demo(*flags)), **SIDE_BY_SIDE}) as program:
+        load(program, "a", "b", "c")
+        expected = 5 if any("grandchild" in flag for flag in flags) else 3
+        wait_until(lambda: len(program.relatives()) == expected, "all run")
+        kill(program)
+        assert_all_gone(program)
+
+
+def test_a_stream_in_progress_does_not_hold_them_up(run_program: RunProgram) -> None:
+    with run_program(models(a=demo("--tokens-per-second", "100"))) as program, program.stream("a") as wire:
+        wire.read_head_and_first_chunk()
+        kill(program)
+        assert_all_gone(program)
+
+
+def test_a_model_that_loads_ends_when_it_is_killed(run_program: RunProgram) -> None:
+    flags = ("--load-seconds", "60", "--grandchild-ignores-sigterm")
+    with run_program(models(a=demo(*flags))) as program, program.stream("a"):
+        wait_until(lambda: len(program.relatives()) == 2, "it loads")
+        kill(program)
+        assert_all_gone(program)
+
+
+@pytest.mark.parametrize("stop", ["", "sleep 1000"], ids=["by signal", "by a command that hangs"])
+def test_a_model_that_stops_ends_when_it_is_killed(run_program: RunProgram, stop: str) -> None:
+    entry = {"cmd": demo("--ignore-sigterm", "--grandchild-ignores-sigterm"), "unloadTimeout": 60, "cmdStop": stop}
+    with run_program(models(a=entry)) as program, program.wire() as wire:
+        load(program, "a")
+        wire.request("GET", "/unload")
+        wait_until(lambda: program.states() == {"a": "stopping"}, "it stops")
+        wait_until(lambda: len(program.relatives()) == 2 + bool(stop), "the command runs")
+        kill(program)
+        assert_all_gone(program)
+
+
+def test_a_kill_at_any_moment_of_a_start_leaves_nobody(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    for number in range(8):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with Program(folder, models(a=demo("--grandchild-ignores-sigterm"), b=demo())) as program:
+            if number % 2:
+                load(program, "b")
+            with program.stream("a"):
+                threading.Event().wait(chance.random() * 0.06)
+                kill(program)
+                assert_all_gone(program)
+
+
+def test_those_that_left_group_session_and_parent_end_when_it_is_killed(run_program: RunProgram) -> None:
+    with run_program(models(a=python(ESCAPE + "signal.pause()"))) as program, program.stream("a"):
+        wait_until(lambda: len(program.relatives()) == 2, "it has left")
+        kill(program)
+        assert_all_gone(program)
+
+
+def test_those_that_dropped_their_environment_end_when_it_is_killed(run_program: RunProgram) -> None:
+    mark = f"stripped-{os.getpid()}"
+    with run_program(models(a=python(STRIP.replace("MARK", mark)))) as program, program.stream("a"):
+        wait_until(lambda: len(with_in_their_command(mark)) == 1, "it has dropped it")
+        kill(program)
+        assert wait_until(lambda: not with_in_their_command(mark), "it is gone") < SOON
+        assert_all_gone(program)
+
+
+def test_those_that_left_end_with_an_orderly_end_too(run_program: RunProgram) -> None:
+    with run_program(
+        models(a={"cmd": python(ESCAPE + "import time; signal.pause()"), "checkEndpoint": "none"})
+    ) as program:
+        assert program.post("/api/models/load/a", {}).status == 200
+        wait_until(lambda: len(program.relatives()) == 2, "it has left")
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+        assert program.relatives() == {}
+        assert program.guardians() == []
+
+
+def test_there_is_no_guardian_before_the_first_model_and_one_for_all(run_program: RunProgram) -> None:
+    with run_program({**models(a=demo(), b=demo(), c=demo()), **SIDE_BY_SIDE}) as program:
+        assert program.guardians() == []
+        load(program, "a", "b", "c")
+        assert len(program.guardians()) == 1
+        assert program.get("/unload").status == 200
+        load(program, "a")
+        assert len(program.guardians()) == 1
+
+
+def test_the_guardian_holds_nothing_of_ours(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program:
+        load(program, "a")
+        [guardian] = program.guardians()
+        held = {path.name: str(path.readlink()) for path in Path(f"/proc/{guardian}/fd").iterdir()}
+        assert sorted(held) == ["0", "1", "2"]
+        assert held["0"].startswith("pipe:")
+        assert (held["1"], held["2"]) == ("/dev/null", "/dev/null")
+        assert os.getsid(guardian) == guardian
+        assert str(Path(f"/proc/{guardian}/cwd").readlink()) == "/"
+
+
+def test_signals_to_everybody_do_not_end_the_guardian_before_us(run_program: RunProgram) -> None:
+    with run_program(models(a=demo("--ignore-sigterm"))) as program:
+        load(program, "a")
+        [guardian] = program.guardians()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            os.kill(guardian, number)
+        kill(program)
+        assert_all_gone(program)
+
+
+def test_a_guardian_that_is_killed_has_a_successor_that_knows_all(run_program: RunProgram) -> None:
+    config = {**models(a=demo("--ignore-sigterm"), b=demo(), c=demo("--grandchild-ignores-sigterm")), **SIDE_BY_SIDE}
+    with run_program(config) as program:
+        load(program, "a", "b")
+        [first] = program.guardians()
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: "the guardian has ended" in program.stdout, "it is noticed")
+        load(program, "c")
+        wait_until(lambda: len(program.guardians()) == 1 and first not in program.guardians(), "there is another one")
+        assert program.states() == {"a": "ready", "b": "ready", "c": "ready"}
+        kill(program)
+        assert_all_gone(program)
+
+
+def test_what_both_could_not_end_the_next_life_ends(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    config = models(a=demo("--ignore-sigterm", "--grandchild-ignores-sigterm"))
+    with Program(tmp_path / "first", config) as first:
+        load(first, "a")
+        [guardian] = first.guardians()
+        os.kill(guardian, signal.SIGSTOP)
+        kill(first)
+        os.kill(guardian, signal.SIGKILL)
+        wait_until(lambda: not first.guardians(), "the guardian is gone")
+        with Program(tmp_path / "second", models(a=demo())) as second:
+            load(second, "a")  # not before those of the earlier life have ended
+            assert first.relatives() == {}
+            assert second.states() == {"a": "ready"}
+
+
+def test_a_second_one_and_its_models_are_left_alone(tmp_path: Path) -> None:
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+    config = {
+        **models(a=demo("--fork-grandchild"), b=demo()),
+        "groups": {"all": {"swap": False, "members": ["a", "b"]}},
+    }
+    with Program(tmp_path / "first", config) as first, Program(tmp_path / "second", config) as second:
+        load(first, "a", "b")
+        load(second, "a", "b")
+        before = second.relatives()
+        assert len(before) == 3
+        kill(first)
+        assert_all_gone(first)
+        with Program(tmp_path / "third", config) as third:
+            load(third, "a")
+        assert second.relatives() == before
+        assert second.states() == {"a": "ready", "b": "ready"}
+        load(second, "a", "b")
+        assert second.starts("a") == 1
+
+
+def test_one_below_another_ends_with_it_and_so_do_its_models(tmp_path: Path, run_program: RunProgram) -> None:
+    inner = tmp_path / "inner.json"
+    command = f"{sys.executable} {SCRIPT} -c {inner} -listen 127.0.0.1:${{PORT}}"
+    with run_program(models(a=command)) as program:
+        first_port = program.port + 4
+        entry = {"cmd": demo("--ignore-sigterm", "--grandchild-ignores-sigterm"), "unloadTimeout": 60}
+        inner.write_text(json.dumps({**models(m=entry), "startPort": first_port}))
+        assert program.post("/upstream/a/v1/chat/completions", {"model": "m", "messages": []}).status == 200
+        assert len(program.guardians()) == 2
+        kill(program)
+        wait_until(lambda: not program.relatives(), "all gone", timeout=6)
+        wait_until(lambda: not program.guardians(), "the guardians are gone")

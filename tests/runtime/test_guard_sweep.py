@@ -1,0 +1,210 @@
+"""Whom the guardian ends: by what a look says, with made-up processes; and how, with a made-up clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from llamaswap_lib.runtime.guard.sweep import GRACE, PATIENCE, end, leftovers, of_run
+from llamaswap_lib.runtime.guard.table import Entry, has_living_owner, look, new_token
+
+US = os.getpid()
+OURS = 1000  # a user
+
+
+def process(pid: int, parent: int = 1, group: int = 0, **more: object) -> Entry:
+    """One that started at `s<pid>`, unless told otherwise; a leader of group and session unless told otherwise."""
+    group = group or pid
+    start, session = str(more.pop("start", f"s{pid}")), int(str(more.pop("session", group)))
+    entry = Entry(pid, parent, group, session, start, is_dead=bool(more.pop("is_dead", False)))
+    entry.uid = OURS
+    for name, value in more.items():
+        setattr(entry, name, value)
+    return entry
+
+
+def pids(entries: list[Entry]) -> list[int]:
+    return sorted(entry.pid for entry in entries)
+
+
+# -- whom --
+
+
+def test_who_carries_the_token_is_ours_wherever_it_went() -> None:
+    entries = [process(10, token="t"), process(11, group=77, token="t"), process(12, token="u"), process(13)]
+    assert pids(of_run(entries, "t", {})) == [10, 11]
+
+
+def test_members_of_a_group_are_ours_also_without_the_token() -> None:
+    entries = [process(10), process(11, parent=10, group=10), process(12, group=10), process(13)]
+    assert pids(of_run(entries, "t", {10: "s10"})) == [10, 11, 12]
+
+
+def test_a_leader_that_started_at_another_time_is_a_stranger_and_so_is_its_group() -> None:
+    entries = [process(10, start="later"), process(11, parent=10, group=10)]
+    assert of_run(entries, "t", {10: "s10"}) == []
+    assert of_run(entries, "t", {10: ""}) == []  # gone before its start was read
+
+
+def test_a_group_whose_leader_is_gone_is_still_ours() -> None:
+    entries = [process(11, group=10), process(12, group=10, session=9)]  # the latter is of another session: not ours
+    assert pids(of_run(entries, "t", {10: "s10"})) == [11]
+
+
+def test_a_zombie_leader_vouches_for_its_group_and_is_not_signalled() -> None:
+    entries = [process(10, is_dead=True), process(11, group=10)]
+    assert pids(of_run(entries, "t", {10: "s10"})) == [11]
+
+
+def test_descendants_are_ours_whatever_became_of_them() -> None:
+    entries = [process(10, token="t"), process(11, parent=10), process(12, parent=11, session=5), process(13, parent=9)]
+    assert pids(of_run(entries, "t", {})) == [10, 11, 12]
+
+
+def test_a_circle_of_parents_ends() -> None:
+    entries = [process(10, parent=11, token="t"), process(11, parent=10)]
+    assert pids(of_run(entries, "t", {})) == [10, 11]
+
+
+def test_guardians_and_what_they_would_be_asked_about_are_spared() -> None:
+    entries = [process(10, token="t"), process(11, parent=10, is_guardian=True, token="t"), process(12, parent=11)]
+    assert pids(of_run(entries, "t", {})) == [10]
+
+
+def test_we_and_whoever_started_us_are_spared() -> None:
+    entries = [process(1, parent=0), process(10, token="t"), process(11, parent=10, token="t")]
+    entries += [process(US, parent=11, token="t"), process(12, parent=US, token="t")]
+    assert pids(of_run(entries, "t", {})) == [12]
+
+
+def test_nobody_is_everybody() -> None:
+    with pytest.raises(AssertionError):
+        of_run([process(10)], "", {})
+
+
+# -- leftovers --
+
+
+def token_of(owner: Entry) -> str:
+    """In our world."""
+    world = new_token().partition(".")[0]
+    return f"{world}.{owner.pid}.{owner.start}.c0ffee"
+
+
+def test_leftovers_are_those_whose_owner_is_dead() -> None:
+    living, dead, zombie = process(20), process(30), process(40, is_dead=True)
+    reused = process(50, start="later")
+    entries = [living, zombie, reused]
+    entries += [process(21, token=token_of(living)), process(31, token=token_of(dead)), process(32, parent=31)]
+    entries += [process(41, token=token_of(zombie)), process(51, token=token_of(process(50)))]
+    assert pids(leftovers(entries, OURS)) == [31, 32, 41, 51]
+
+
+def test_what_is_another_users_is_no_leftover_of_ours() -> None:
+    entries = [process(31, token=token_of(process(30)), uid=OURS + 1)]
+    assert leftovers(entries, OURS) == []
+
+
+def test_a_life_in_another_world_counts_as_going_on() -> None:
+    _, _, rest = token_of(process(30)).partition(".")
+    entries = [process(31, token=f"4026539999.{rest}"), process(32, token="rubbish"), process(33, token="0.1.")]
+    entries += [process(34, token=f"{new_token().partition('.')[0]}.30..c0ffee")]  # whose start nobody knew
+    assert leftovers(entries, OURS) == []
+
+
+def test_our_own_token_names_us() -> None:
+    assert has_living_owner(new_token(), look())
+    assert not has_living_owner(new_token(), [])
+    assert new_token() != new_token()
+
+
+# -- how --
+
+
+class World:
+    """Processes that end as they are told, or not, in a time that passes only while somebody sleeps."""
+
+    def __init__(self, *entries: Entry) -> None:
+        self.entries = list(entries)
+        self.now = 100.0
+        self.signals: list[tuple[float, int, int]] = []
+        self.ignore_term: set[int] = set()
+        self.immortal: set[int] = set()
+        self.forbidden: set[int] = set()
+
+    def send(self, pid: int, number: int) -> None:
+        if pid in self.forbidden:
+            raise PermissionError
+        self.signals.append((round(self.now - 100.0, 3), pid, number))
+        if pid in self.immortal or (number == signal.SIGTERM and pid in self.ignore_term):
+            return
+        self.entries = [entry for entry in self.entries if entry.pid != pid]
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def end(self) -> bool:
+        return end(
+            lambda entries: of_run(entries, "t", {}),
+            look=lambda: list(self.entries),
+            send=self.send,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+        )
+
+
+def test_nobody_to_end_is_the_end() -> None:
+    world = World(process(10))
+    assert world.end()
+    assert (world.signals, world.now) == ([], 100.0)
+
+
+def test_who_hears_sigterm_hears_it_once_and_nothing_else() -> None:
+    world = World(process(10, token="t"), process(11, token="t"), process(12))
+    assert world.end()
+    assert sorted(world.signals) == [(0.0, 10, signal.SIGTERM), (0.0, 11, signal.SIGTERM)]
+
+
+def test_who_ignores_it_is_killed_after_the_grace_and_told_once_before() -> None:
+    world = World(process(10, token="t"))
+    world.ignore_term = {10}
+    assert world.end()
+    [first, second] = world.signals
+    assert first == (0.0, 10, signal.SIGTERM)
+    assert second[1:] == (10, signal.SIGKILL)
+    assert GRACE <= second[0] < GRACE + 0.1
+
+
+def test_who_comes_later_is_ended_too() -> None:
+    world = World(process(10, token="t"))
+
+    def send(pid: int, number: int) -> None:
+        World.send(world, pid, number)
+        if pid == 10:
+            world.entries.append(process(11, token="t"))
+
+    world.send = send  # type: ignore[method-assign]
+    assert world.end()
+    assert [pid for _, pid, _ in world.signals] == [10, 11]
+
+
+def test_a_pid_that_is_given_away_in_between_is_not_signalled() -> None:
+    world = World(process(10, token="t"))
+    world.ignore_term = {10}
+
+    def sleep(seconds: float) -> None:
+        World.sleep(world, seconds)
+        world.entries = [process(10, start="later")]
+
+    world.sleep = sleep  # type: ignore[method-assign]
+    assert world.end()
+    assert world.signals == [(0.0, 10, signal.SIGTERM)]
+
+
+def test_what_can_not_be_ended_is_given_up() -> None:
+    world = World(process(10, token="t"), process(11, token="t"))
+    world.immortal, world.forbidden = {10}, {11}
+    assert not world.end()
+    assert world.now <= 100.0 + GRACE + PATIENCE + 0.1

@@ -1,0 +1,159 @@
+"""The guardian seen from the program that has one: started late, replaced when it dies, told of everything in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.guard.table import MARKER, look
+from llamaswap_lib.runtime.logs import Logger
+from tests.runtime.runs import await_condition, is_alive
+
+ROOT = Path(__file__).parents[2]
+
+
+class Stage:
+    """A guardian of ours, and the lines it logs."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.guardian = Guardian(Logger(lambda line: self.lines.append(line.decode()), level="debug"))
+
+    def pids(self) -> list[int]:
+        """Of the guardians that live."""
+        ours = os.getpid()
+        return [entry.pid for entry in look() if entry.parent == ours and entry.is_guardian and not entry.is_dead]
+
+    def await_line(self, text: str) -> None:
+        assert await_condition(lambda: any(text in line for line in self.lines)), self.lines
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    on_stage = Stage()
+    on_stage.guardian.start()
+    try:
+        yield on_stage
+    finally:
+        on_stage.guardian.close(10.0)
+        assert on_stage.pids() == []
+
+
+def spawn(env: dict[str, str]) -> int:
+    """A process that leads its session and ignores SIGTERM."""
+    script = ("sh", "-c", "trap '' TERM; exec sleep 1000")
+    return os.posix_spawnp("sh", script, {**os.environ, **env}, setsid=True)
+
+
+def test_it_is_started_with_the_first_marks_and_ends_when_it_is_closed() -> None:
+    with stage() as on_stage:
+        assert on_stage.pids() == []
+        first = on_stage.guardian.marks()
+        assert await_condition(lambda: len(on_stage.pids()) == 1)
+        assert on_stage.guardian.marks() == first
+        assert len(on_stage.pids()) == 1
+    assert on_stage.lines == []
+
+
+def test_one_that_was_never_needed_never_was() -> None:
+    with stage():
+        pass
+
+
+@pytest.mark.parametrize("has_marks", [True, False])
+def test_closing_ends_whoever_is_left(has_marks: bool) -> None:
+    with stage() as on_stage:
+        marks = dict(on_stage.guardian.marks())
+        pid = spawn(marks if has_marks else {})
+        if not has_marks:
+            on_stage.guardian.add(pid)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def test_a_group_that_was_told_as_gone_is_nobodys_business() -> None:
+    with stage() as on_stage:
+        on_stage.guardian.marks()
+        pid = spawn({})
+        on_stage.guardian.add(pid)
+        on_stage.guardian.remove(pid)
+    assert is_alive(pid)
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_a_successor_knows_the_groups_of_its_predecessor() -> None:
+    with stage() as on_stage:
+        on_stage.guardian.marks()
+        pid = spawn({})
+        on_stage.guardian.add(pid)
+        [first] = on_stage.pids()
+        os.kill(first, signal.SIGKILL)
+        on_stage.await_line("the guardian has ended")
+        on_stage.guardian.marks()
+        assert await_condition(lambda: len(on_stage.pids()) == 1 and on_stage.pids() != [first])
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def test_a_guardian_that_can_not_be_started_is_told_and_hinders_nobody() -> None:
+    source = """
+import sys
+from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.logs import Logger
+sys.executable = sys.argv[1]
+guardian = Guardian(Logger(lambda line: print(line.decode(), end=""), level="debug"))
+guardian.start()
+assert guardian.marks() == guardian.marks()
+guardian.add(1); guardian.remove(1)
+guardian.close(1.0)
+"""
+    for executable in ("", "/no/such/python"):
+        words = (sys.executable, "-c", source, executable)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+        assert done.stdout.count("could not start the guardian, so models may outlive a crash") == 2
+        assert done.stderr == ""
+
+
+def test_who_dies_between_a_start_and_the_word_of_it_leaves_nobody() -> None:
+    # The marks are what counts then. The program kills itself where it would tell of the group.
+    source = """
+import os, signal, sys
+from llamaswap_lib.runtime.group import ProcessGroup
+from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.logs import Logger
+
+class Dying(Guardian):
+    def add(self, group):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+guardian = Dying(Logger(lambda line: None, level="error"))
+guardian.start()
+env = {**os.environ, **guardian.marks()}
+print(env["%s"], flush=True)
+ProcessGroup(("sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000"), env, 2, guardian)
+"""
+    words = (sys.executable, "-c", source % MARKER)
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL
+    token = done.stdout.strip()
+    assert token
+    assert await_condition(lambda: not [entry for entry in look() if entry.token == token and not entry.is_dead])
+
+
+def test_what_an_earlier_life_left_is_ended_before_the_first_model() -> None:
+    gone = subprocess.Popen(("true",))
+    with stage() as on_stage:
+        world, _, _ = on_stage.guardian.marks()[MARKER].partition(".")
+    gone.wait()
+    pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
+    with stage() as on_stage:
+        on_stage.guardian.marks()
+        assert not is_alive(pid)
+    os.waitpid(pid, 0)
