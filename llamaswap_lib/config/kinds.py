@@ -123,11 +123,11 @@ def key(name: str, kind: Kind, doc: str, default: Any = None, *, required: bool 
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def derived(default: Any = None, *, factory: Callable[[], Any] | None = None) -> Any:
+def derived(default: Any = None, *, factory: Callable[[], Any] | None = None, compare: bool = True) -> Any:
     """A dataclass field that no key sets: the loader computes it."""
     if factory is not None:
         return dataclasses.field(default_factory=factory)
-    return dataclasses.field(default=default)
+    return dataclasses.field(default=default, compare=compare)
 
 
 @cache

@@ -80,13 +80,14 @@ def build(roots: Sequence[Mapping | None], problems: Problems) -> Loaded:
         if one is not None:
             root = one if root is None else merge(root, one, problems)
     written = root
+    ported: dict[str, macros.Ported] = {}
     if root is None:
         config, given = Config(), RoutingInput()
     else:
-        root = macros.expand(root, problems)
+        root, ported = macros.expand(root, problems)
         config, given = Reader(problems).top_level(TOP_LEVEL, root)
     document = Document(root, problems)
-    return Loaded(_linked(config, given, document), given, written, document, problems)
+    return Loaded(_linked(config, given, ported, document), given, written, document, problems)
 
 
 def _finished(loaded: Loaded) -> Config:
@@ -94,12 +95,15 @@ def _finished(loaded: Loaded) -> Config:
     return replace(loaded.config, warnings=in_order(loaded.problems.warnings))
 
 
-def _linked(config: Config, given: RoutingInput, document: Document) -> Config:
+def _linked(config: Config, given: RoutingInput, ported: Dict[str, macros.Ported], document: Document) -> Config:
     """The configuration with its values resolved against each other."""
     config = _with_defaults(config)
     config = replace(
         config,
-        models={name: models.complete(name, model, config, document) for name, model in config.models.items()},
+        models={
+            name: models.complete(name, model, config, document, ported.get(name))
+            for name, model in config.models.items()
+        },
         peers={name: replace(peer, filters=models.protected(peer.filters)) for name, peer in config.peers.items()},
     )
     config = replace(config, aliases=names.aliases_of(config, document))

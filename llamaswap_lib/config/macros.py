@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from . import scalars
 from .command import without_comments
@@ -28,8 +29,15 @@ DEFAULT_PORT = next(known.default for known in keys_of(Config) if known.name == 
 Scope = dict[str, Scalar]  # `${name}` -> what stands for it, in the order of declaration
 
 
-def expand(root: Mapping, problems: Problems) -> Mapping:
-    """The tree with every macro replaced; what can not be is reported."""
+class Ported(NamedTuple):
+    """A model that was given a port: the number, and its node with `${PORT}` still in it."""
+
+    port: int
+    node: Mapping
+
+
+def expand(root: Mapping, problems: Problems) -> tuple[Mapping, dict[str, Ported]]:
+    """The tree with every macro replaced, what can not be is reported; and the models that were given a port."""
     declared = _declared(root, (), problems)
     entries = dict(root.entries)
     for name, entry in root.entries.items():
@@ -37,15 +45,17 @@ def expand(root: Mapping, problems: Problems) -> Mapping:
             entries[name] = Entry(entry.key, _replaced(entry.value, declared))
             _report_unresolved(entries[name].value, (name,), declared, problems)
     models = root.mapping("models")
+    ported: dict[str, Ported] = {}
     if models is not None:
         key = root.entries["models"].key
-        entries["models"] = Entry(key, _expand_models(models, _first_port(entries), declared, problems))
-    return _copy(root, entries)
+        entries["models"] = Entry(key, _expand_models(models, _first_port(entries), declared, ported, problems))
+    return _copy(root, entries), ported
 
 
-def _expand_models(models: Mapping, first_port: int, declared: Scope, problems: Problems) -> Mapping:
+def _expand_models(
+    models: Mapping, first_port: int, declared: Scope, ported: dict[str, Ported], problems: Problems
+) -> Mapping:
     """Models in the byte order of their ids, each that uses `${PORT}` in its cmd with the next port."""
-    port = first_port
     expanded: dict[str, Entry] = {}
     for name in sorted(models.entries):
         key, value = models.entries[name]
@@ -53,7 +63,10 @@ def _expand_models(models: Mapping, first_port: int, declared: Scope, problems: 
             value = Mapping(key.place)
         if isinstance(value, Mapping):
             one = _OneModel(name, key, value, declared, problems)
-            port += one.take_port(port)
+            if one.uses_port("cmd"):
+                port = first_port + len(ported)
+                ported[name] = Ported(port, one.node)
+                one.take_port(port)
             value = one.finish()
         expanded[name] = Entry(key, value)
     return _copy(models, {name: expanded[name] for name in models.entries})
@@ -84,13 +97,10 @@ class _OneModel:
             entries["proxy"] = Entry(self.key, Scalar(DEFAULT_PROXY, False, self.key.place, has_macro=True))
         return {name: Entry(entry.key, _replaced(entry.value, self.scope)) for name, entry in entries.items()}
 
-    def take_port(self, port: int) -> int:
-        """Put `port` in where cmd asks for one; how many ports were taken, 0 or 1."""
-        if not self.uses_port("cmd"):
-            return 0
+    def take_port(self, port: int) -> None:
+        """Put `port` in wherever the model asks for one."""
         number: Scope = {"${PORT}": Scalar(str(port), True, self.key.place)}
         self.node = _with_keys(_replaced(self.node, number), number, self.path, self.problems)
-        return 1
 
     def uses_port(self, name: str) -> bool:
         value = self.node.get(name)

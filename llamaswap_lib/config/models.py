@@ -13,8 +13,11 @@ from typing import Any, TypeVar
 
 from .command import split, without_comments
 from .document import Document
+from .macros import Ported
+from .nodes import Mapping as Node
+from .nodes import Scalar, Sequence, is_null
 from .problems import Path, quoted
-from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, Config, Model
+from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model
 from .sections import Filters, ModelFilters
 
 COMFYUI = "comfyui_auto"
@@ -23,7 +26,7 @@ PROTECTED_PARAMETER = "model"
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def complete(name: str, model: Model, config: Config, document: Document) -> Model:
+def complete(name: str, model: Model, config: Config, document: Document, ported: Ported | None) -> Model:
     """The model with everything resolved. `config` gives the global values."""
     path: Path = ("models", name)
     if "${" not in model.proxy:  # what is unresolved has been reported
@@ -47,7 +50,29 @@ def complete(name: str, model: Model, config: Config, document: Document) -> Mod
         health_check_timeout=_health_check_timeout(model, config),
         send_loading_state=config.send_loading_state if loading is None else loading,
         filters=model_filters(model.filters),
+        automatic_port=None if ported is None else _automatic_port(model, ported),
     )
+
+
+def _automatic_port(model: Model, ported: Ported) -> AutomaticPort:
+    """The texts of the model as they were before the port was put in."""
+    node = ported.node
+    env = node.get("env")
+    return AutomaticPort(
+        ported.port,
+        cmd=_text_in(node, "cmd", model.cmd),
+        cmd_stop=_text_in(node, "cmdStop", model.cmd_stop),
+        proxy=_text_in(node, "proxy", model.proxy),
+        check_endpoint=_text_in(node, "checkEndpoint", model.check_endpoint),
+        env=tuple(item.text for item in env.items if isinstance(item, Scalar) and not is_null(item))
+        if isinstance(env, Sequence)
+        else (),
+    )
+
+
+def _text_in(node: Node, name: str, default: str) -> str:
+    value = node.get(name)
+    return value.text if isinstance(value, Scalar) and not is_null(value) else default
 
 
 def _health_check_timeout(model: Model, config: Config) -> float:

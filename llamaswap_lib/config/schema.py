@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from .command import split, without_comments
 from .kinds import Anything, Choice, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
 from .problems import Problem
 from .routing import Group, Matrix, MatrixKeys, Routing, RoutingKeys
@@ -34,6 +35,7 @@ from .sections import (
 )
 
 __all__ = [
+    "AutomaticPort",
     "Capabilities",
     "Compat",
     "Config",
@@ -57,6 +59,17 @@ LOG_TIME_FORMATS = (
 MINIMUM_HEALTH_CHECK_TIMEOUT = 15.0
 DEFAULT_METRICS_ROWS = 1000
 DEFAULT_UNLOAD_TIMEOUT = 10.0
+
+
+class AutomaticPort(NamedTuple):
+    """The `${PORT}` that a model was given, and its texts with that macro still in them."""
+
+    number: int
+    cmd: str
+    cmd_stop: str
+    proxy: str
+    check_endpoint: str
+    env: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,29 @@ class Model:
     timeouts: Timeouts = key("timeouts", Section(Timeouts), "limits of one exchange with its server")
     compat: Compat = key("compat", Section(Compat), "concessions to particular servers")
     capabilities: Capabilities = key("capabilities", Section(Capabilities), "what clients are told that it can do")
+    automatic_port: AutomaticPort | None = derived(None, compare=False)
+
+    def at_port(self, port: int) -> Model:
+        """The same model with another automatic port in what starts, reaches and stops its server."""
+        given = self.automatic_port
+        if given is None or given.number == port:
+            return self
+
+        def ported(text: str) -> str:
+            return text.replace("${PORT}", str(port))
+
+        cmd, cmd_stop = ported(given.cmd), ported(given.cmd_stop)
+        return replace(
+            self,
+            cmd=without_comments(cmd),
+            argv=split(cmd),
+            cmd_stop=without_comments(cmd_stop),
+            stop_argv=split(cmd_stop),
+            proxy=ported(given.proxy),
+            check_endpoint=ported(given.check_endpoint),
+            env=tuple(map(ported, given.env)),
+            automatic_port=given._replace(number=port),
+        )
 
 
 class PeerModel(NamedTuple):

@@ -143,3 +143,43 @@ def test_policy_of_the_users_own_is_found_from_the_folder_of_the_file(tmp_path: 
     file.write_text("routing: {router: {use: 'other.py:Policy'}}\n")
     with pytest.raises(InvalidConfig, match=r"there is no file .*/other\.py"):
         load([file], {})
+
+
+PORTED = """
+startPort: 7000
+macros: {where: "127.0.0.1:${PORT}"}
+models:
+  a:
+    cmd: |
+      serve --port ${PORT} # ${PORT}
+      # gone ${PORT}
+      --name "7000 ${MODEL_ID}"
+    cmdStop: stop ${PORT} ${PID}
+    proxy: http://${where}/x?port=${PORT}
+    checkEndpoint: /health/${PORT}
+    env: ["HOST=${where}", "N=7000", null]
+  b: {cmd: "serve -p ${PORT}"}
+  fixed: {cmd: serve 7000, proxy: "http://localhost:7000"}
+"""
+
+
+def test_a_model_at_another_port_is_as_if_it_had_been_given_that_one() -> None:
+    moved, other = model(PORTED).at_port(7123), model(PORTED.replace("startPort: 7000", "startPort: 7123"))
+    assert moved == other
+    assert moved.argv == ("serve", "--port", "7123", "#", "7123", "--name", "7000 a")
+    assert moved.stop_argv == ("stop", "7123", "${PID}")
+    assert (moved.proxy, moved.check_endpoint) == ("http://127.0.0.1:7123/x?port=7123", "/health/7123")
+    assert moved.env == ("HOST=127.0.0.1:7123", "N=7000")
+    assert moved.automatic_port == other.automatic_port
+    assert moved.at_port(7000) == model(PORTED)
+
+
+def test_a_model_with_the_default_proxy_and_nothing_else_moves_too() -> None:
+    moved = model(PORTED, "b").at_port(9)
+    assert (moved.argv, moved.proxy, moved.stop_argv) == (("serve", "-p", "9"), "http://localhost:9", ())
+
+
+def test_a_model_without_an_automatic_port_stays_where_it_is() -> None:
+    fixed = model(PORTED, "fixed")
+    assert fixed.automatic_port is None
+    assert fixed.at_port(7123) is fixed
