@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from llamaswap_lib import __version__
 from llamaswap_lib.config.load import load
@@ -32,6 +33,7 @@ from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.controller import Controller, Upstream
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.ports import AutomaticPorts
 from llamaswap_lib.runtime.process import LaunchSpec, Process
 from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.wakeup import Wakeup
@@ -169,9 +171,13 @@ def _controller(config: Config, logs: Logs, guardian: Guardian) -> Controller:
         for name, model in config.models.items()
     }
 
+    ports = _automatic_ports(config, logs)
+
     def launch(run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
-        process = Process(run_id, _launch_spec(config.models[model]), post, logs.model_output(model), guardian)
-        return process, Upstream(run_id, model, config.models[model].proxy)
+        configured, port = config.models[model], ports.choose(model)
+        launched = configured if port is None else configured.at_port(port)
+        process = Process(run_id, _launch_spec(launched), post, logs.model_output(model), guardian)
+        return process, Upstream(run_id, model, launched.proxy, port)
 
     return Controller(
         Scheduler(specs, _policy(routing), routing.max_wait),
@@ -180,6 +186,12 @@ def _controller(config: Config, logs: Logs, guardian: Guardian) -> Controller:
         log=logs.log,
         last_words=lambda model: _last_lines(logs.model(model).history()),
     )
+
+
+def _automatic_ports(config: Config, logs: Logs) -> AutomaticPorts:
+    given = {name: model.automatic_port.number for name, model in config.models.items() if model.automatic_port}
+    fixed = {urlsplit(model.proxy).port or 0 for name, model in config.models.items() if name not in given}
+    return AutomaticPorts(given, fixed, logs.log.warn)
 
 
 def _policy(routing: Routing) -> Evict:

@@ -170,6 +170,9 @@ class Controller:
         self.settle()
         return self._snapshot
 
+    def upstream(self, model: str) -> Upstream | None:
+        return entry.upstream if (entry := self._current.get(model)) else None
+
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self._runs)
 

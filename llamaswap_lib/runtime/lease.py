@@ -45,6 +45,8 @@ class Upstream:
     run_id: int
     model: str
     proxy: str
+    port: int | None = None
+    """The automatic port that this run was given; None for a model that has a fixed one."""
 
 
 class Waiter:

@@ -24,6 +24,7 @@ from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_e
 from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.health import HealthCheck, Probe
 from llamaswap_lib.runtime.output import drained_pipe
+from llamaswap_lib.runtime.ports import find_obstacle, is_named
 
 _KILL_GRACE = 5.0  # what survives SIGKILL so long hangs in the kernel: it is reported and left
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # between looks at what outlives a leader; nobody tells us of its end
@@ -147,6 +148,8 @@ class Process:
                 check = None if spec.check_endpoint == "none" else HealthCheck.at(spec.proxy, spec.check_endpoint)
                 self._pipe = stack.enter_context(drained_pipe(spec.model, self._output))
                 environment = self._environment()  # may take a while
+                if obstacle := self._find_obstacle():
+                    return f"could not start: {obstacle}"
                 if self._order is not _Order.RUN:
                     return "stopped before it was started"
                 group = ProcessGroup(spec.argv, environment, self._pipe, self._guard)
@@ -163,6 +166,18 @@ class Process:
         """Blocks while what an earlier life left is being ended."""
         added = dict(entry.partition("=")[::2] for entry in self._spec.env)
         return {**os.environ, **added, **self._guard.marks()}
+
+    def _find_obstacle(self) -> str:
+        """Who keeps it from listening, or nothing.
+
+        A command that does not name the port may be there for somebody else's server on purpose (`sleep infinity`
+        before one that always runs), so then it is only told.
+        """
+        obstacle = find_obstacle(self._spec.proxy)
+        if obstacle is None or is_named(obstacle.port, (*self._spec.argv, *self._spec.env)):
+            return str(obstacle or "")
+        self._note(f"{obstacle} already")
+        return ""
 
     def _begin(self, group: ProcessGroup, check: HealthCheck | None) -> None:
         """Make the group known, and carry out an order that came while it was being started."""

@@ -27,6 +27,8 @@ class Upstream(Protocol):
     def run_id(self) -> int: ...
     @property
     def proxy(self) -> str: ...
+    @property
+    def port(self) -> int | None: ...
 
 
 class Lease(Protocol):
@@ -67,6 +69,9 @@ class Controller(Protocol):
 
     def runs(self) -> Sequence[RunView]:
         """What runs, at once."""
+
+    def upstream(self, model: str) -> Upstream | None:
+        """Where the run of a model listens, if there is one."""
 
     def is_ready(self, model: str) -> bool: ...
 

@@ -43,6 +43,7 @@ class Where:
     run_id: int
     model: str
     proxy: str
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,9 @@ class FakeController:
 
     def runs(self) -> Sequence[Running]:
         return tuple(self.running)
+
+    def upstream(self, model: str) -> Where | None:
+        return next((Where(run.run_id, model, self.proxy) for run in self.runs() if run.model == model), None)
 
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self.running)

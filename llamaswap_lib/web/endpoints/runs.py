@@ -17,6 +17,9 @@ def serve_running(exchange: Exchange, _route: Route) -> None:
     rows = []
     for run in sorted(exchange.app.controller.runs(), key=lambda run: run.model):
         model = models[run.model]
+        upstream = exchange.app.controller.upstream(run.model)
+        if upstream is not None and upstream.port is not None:
+            model = model.at_port(upstream.port)
         rows.append(
             {
                 "model": model.id,

@@ -1,0 +1,198 @@
+"""Ports that upstreams are to listen on: whether somebody else is there already, who, and which is free instead.
+
+Any thread. A look is a few system calls on loopback; saying who holds a port reads through /proc, and is done only for
+an error. Nobody is asked about hosts that are not this machine, and no name is resolved. A look is no reservation:
+who takes the port between it and the upstream's own start makes the load fail with the upstream's own words.
+
+A port is not taken while its last sockets wait out their time: a server that may have it again is assumed to say so by
+SO_REUSEADDR or, as llama.cpp does, by SO_REUSEPORT.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+LAST_PORT = 65_535
+_CONNECT_TIMEOUT = 0.2
+_IS_LINUX = sys.platform == "linux"
+_EVERYWHERE = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
+_LOCALHOST = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+_LISTENING = "0A"  # in /proc/net/tcp
+
+_Address = tuple[socket.AddressFamily, str]
+
+
+class AutomaticPorts:
+    """Which port a run gets whose model was given one by the configuration. Controller thread only."""
+
+    def __init__(self, given: Mapping[str, int], fixed: Collection[int], warn: Callable[[str], None]) -> None:
+        """`given`: model -> its port; `fixed`: ports that other models name themselves."""
+        self._given = given
+        self._reserved = {*given.values(), *fixed}
+        self._moved: dict[str, int] = {}  # models that last got another one: they may still be on their way to it
+        self._warn = warn
+
+    def choose(self, model: str) -> int | None:
+        """The model's own port, or the next free one that is nobody's; its own as well when there is none.
+
+        None for a model that was not given one.
+        """
+        self._moved.pop(model, None)
+        given = self._given.get(model)
+        if given is None or given > LAST_PORT or is_free(given):
+            return given
+        avoid = self._reserved.union(self._moved.values())
+        free = (port for port in range(given + 1, LAST_PORT + 1) if port not in avoid and is_free(port))
+        port = next(free, None)
+        if port is None:
+            return given
+        self._moved[model] = port
+        self._warn(f"{model}: port {given} is taken, using {port}")
+        return port
+
+
+class Obstacle(NamedTuple):
+    """Somebody who listens where an upstream is to listen."""
+
+    port: int
+    holder: str
+    """`process 123 (nginx)`, or as much as can be known."""
+
+    def __str__(self) -> str:
+        return f"port {self.port} is taken by {self.holder}"
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody has the port on any address of ours."""
+    return not any(_is_taken(address, port) for address in _EVERYWHERE)
+
+
+def find_obstacle(proxy: str) -> Obstacle | None:
+    """Who already listens where the URL leads, if that is on this machine; raises ValueError for a bad port."""
+    url = urlsplit(proxy)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    taken = [address for address in _own_addresses(url.hostname or "") if _is_taken(address, port)]
+    return Obstacle(port, describe_holder(port)) if taken else None
+
+
+def is_named(port: int, words: Iterable[str]) -> bool:
+    """Whether the number stands in one of the words, as `9000`, `--port=9000` or `127.0.0.1:9000` do."""
+    pattern = re.compile(rf"(?<!\d){port}(?!\d)")
+    return any(pattern.search(word) for word in words)
+
+
+# -- whether --
+
+
+def _own_addresses(host: str) -> Sequence[_Address]:
+    """The addresses of a host that is this machine beyond doubt."""
+    if host == "localhost":
+        return _LOCALHOST
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, host)
+            return ((family, host),)
+    return ()
+
+
+def _is_taken(address: _Address, port: int) -> bool:
+    """Whether somebody listens at the address, or keeps a server away by other means. False if it is not ours."""
+    if _IS_LINUX and _can_bind(address, port, socket.SO_REUSEADDR):
+        return False  # elsewhere one may bind beside a listener on another of our addresses
+    return not _can_bind(address, port, socket.SO_REUSEPORT) or _is_listened_on(address, port)
+
+
+def _can_bind(address: _Address, port: int, option: int) -> bool:
+    """Whether a server could have it that sets the option; what is no matter of somebody else's counts as yes."""
+    family, host = address
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, port))
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
+    return True
+
+
+def _is_listened_on(address: _Address, port: int) -> bool:
+    if _IS_LINUX:
+        return any(_listeners(port))
+    family, host = address
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_CONNECT_TIMEOUT)
+            sock.connect((host, port))
+    except TimeoutError:
+        return True  # somebody whose queue is full
+    except OSError:
+        return False
+    return True
+
+
+# -- who --
+
+
+def describe_holder(port: int) -> str:
+    """Who listens on the port: `process 123 (nginx)`, or as much as can be known."""
+    found = list(_listeners(port))
+    holders = sorted(_holders({f"socket:[{inode}]" for _, inode in found})) if found else []
+    if os.getpid() in holders:
+        return "llamaswap itself"
+    if holders:
+        return f"process {holders[0]} ({_name_of(holders[0])})"
+    return f"a process of the user {_user_name(found[0][0])}" if found else "another process"
+
+
+def _listeners(port: int) -> Iterator[tuple[int, str]]:
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            yield from listeners(Path("/proc/net", table).read_text(), port)
+
+
+def listeners(table: str, port: int) -> Iterator[tuple[int, str]]:
+    """User and inode of each socket in the text of /proc/net/tcp that listens on the port."""
+    wanted = f":{port:04X}"
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[1].endswith(wanted) and fields[3] == _LISTENING:
+            yield int(fields[7]), fields[9]
+
+
+def _holders(sockets: Collection[str]) -> Iterator[int]:
+    """The processes that have one of the sockets open, as far as we may see it."""
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        with suppress(OSError), os.scandir(folder) as entries:
+            if any(_is_link_to(entry, sockets) for entry in entries):
+                yield int(folder.parent.name)
+
+
+def _is_link_to(entry: os.DirEntry[str], targets: Collection[str]) -> bool:
+    with suppress(OSError):  # closed meanwhile
+        return os.readlink(entry.path) in targets  # noqa: PTH115 - there may be many thousands
+    return False
+
+
+def _name_of(pid: int) -> str:
+    """The program's name; its arguments may hold secrets, and this goes to clients."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return "?"
+
+
+def _user_name(uid: int) -> str:
+    import pwd  # noqa: PLC0415 - rarely needed
+
+    with suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return str(uid)
