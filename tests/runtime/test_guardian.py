@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,15 @@ def spawn(env: dict[str, str]) -> int:
     return os.posix_spawnp("sh", script, {**os.environ, **env}, setsid=True)
 
 
+def assert_was_killed(pid: int) -> None:
+    """A child of ours; by somebody else, in time."""
+    try:
+        assert await_condition(lambda: not is_alive(pid))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
 def test_it_is_started_with_the_first_marks_and_ends_when_it_is_closed() -> None:
     with stage() as on_stage:
         assert on_stage.pids() == []
@@ -75,7 +85,7 @@ def test_closing_ends_whoever_is_left(has_marks: bool) -> None:
         pid = spawn(marks if has_marks else {})
         if not has_marks:
             on_stage.guardian.add(pid)
-    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert_was_killed(pid)
 
 
 def test_a_group_that_was_told_as_gone_is_nobodys_business() -> None:
@@ -89,17 +99,18 @@ def test_a_group_that_was_told_as_gone_is_nobodys_business() -> None:
     os.waitpid(pid, 0)
 
 
-def test_a_successor_knows_the_groups_of_its_predecessor() -> None:
+@pytest.mark.parametrize("is_old", [False, True], ids=["after a pause", "at once"])
+def test_a_successor_knows_the_groups_of_its_predecessor(is_old: bool) -> None:
     with stage() as on_stage:
         on_stage.guardian.marks()
+        threading.Event().wait(1.1 if is_old else 0.0)
         pid = spawn({})
         on_stage.guardian.add(pid)
         [first] = on_stage.pids()
         os.kill(first, signal.SIGKILL)
-        on_stage.await_line("the guardian has ended")
-        on_stage.guardian.marks()
+        on_stage.await_line(f"the guardian has ended; another one starts {'now' if is_old else 'in 0.2 s'}")
         assert await_condition(lambda: len(on_stage.pids()) == 1 and on_stage.pids() != [first])
-    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert_was_killed(pid)
 
 
 def test_a_guardian_that_can_not_be_started_is_told_and_hinders_nobody() -> None:
@@ -155,5 +166,6 @@ def test_what_an_earlier_life_left_is_ended_before_the_first_model() -> None:
     pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
     with stage() as on_stage:
         on_stage.guardian.marks()
-        assert not is_alive(pid)
-    os.waitpid(pid, 0)
+        was_alive = is_alive(pid)
+    assert_was_killed(pid)
+    assert not was_alive

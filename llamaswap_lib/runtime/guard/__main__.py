@@ -1,4 +1,4 @@
-"""The guardian, a program of its own: `python -I -S .../guard TOKEN`, told on stdin what runs.
+"""The guardian, a program of its own: `python -IS .../guard TOKEN`, told on stdin what runs.
 
 `+PID` is a group that was started, `-PID` one that is gone. Stdin ends when llamaswap ends, however it ends: then
 everybody it started is ended, and so is this. The system closes the pipe, so no kill and no crash can forget it; and

@@ -28,7 +28,8 @@ from llamaswap_lib.runtime.guard.table import GUARDIAN_MARKER, MARKER, Entry, co
 from llamaswap_lib.runtime.logs import Logger
 
 _PROGRAM = Path(__file__).parent
-_SHORTEST_LIFE = 1.0  # of a guardian that is replaced at once; one that dies sooner waits for the next model's start
+_SHORTEST_LIFE = 1.0  # of a guardian that is replaced at once; where they die sooner, after a pause that doubles
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 60.0
 _BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP}
 
 
@@ -53,11 +54,12 @@ class Guardian:
         self._token = ""
         self._is_clean = threading.Event()  # the leftovers are gone
         self._cleaning: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._pause = 0.0  # before the next guardian; the thread's own
         self._lock = threading.Lock()  # protects what follows
         self._groups: set[int] = set()
         self._pipe = -1  # while there is a guardian: its stdin
         self._thread: threading.Thread | None = None
-        self._is_closed = False
 
     # -- main thread --
 
@@ -69,7 +71,7 @@ class Guardian:
     def close(self, timeout: float) -> None:
         """Let the guardian end whoever is left, and then itself; gives up waiting after `timeout` seconds."""
         with self._lock:
-            self._is_closed = True
+            self._closing.set()
             self._drop_pipe()
             threads = (self._cleaning, self._thread)
         deadline = time.monotonic() + timeout
@@ -81,8 +83,7 @@ class Guardian:
     def marks(self) -> Mapping[str, str]:
         self._is_clean.wait()
         with self._lock:
-            if self._pipe < 0 and not self._is_closed:
-                self._start()
+            self._start_if_needed()
         return {MARKER: self._token}
 
     def add(self, group: int) -> None:
@@ -106,6 +107,10 @@ class Guardian:
             self._log.error("the guardian takes nothing any more")  # stopped by hand: its pipe holds thousands of lines
         except OSError:
             pass
+
+    def _start_if_needed(self) -> None:
+        if self._pipe < 0 and not self._closing.is_set():
+            self._start()
 
     def _start(self) -> None:
         """A guardian that knows what runs, and a thread that waits for its end."""
@@ -137,13 +142,17 @@ class Guardian:
         except ChildProcessError:
             pass  # SIGCHLD is ignored: it has ended all the same
         with self._lock:
-            if self._is_closed:
+            if self._closing.is_set():
                 return
             self._drop_pipe()
-            is_old = time.monotonic() - begun >= _SHORTEST_LIFE
-            self._log.warn(f"the guardian has ended; another one starts {'now' if is_old else 'with the next model'}")
-            if is_old:
-                self._start()
+        has_lived = time.monotonic() - begun >= _SHORTEST_LIFE
+        self._pause = 0.0 if has_lived else min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
+        self._log.warn(
+            f"the guardian has ended; another one starts {f'in {self._pause:g} s' if self._pause else 'now'}"
+        )
+        self._closing.wait(self._pause)
+        with self._lock:
+            self._start_if_needed()  # or a model that came meanwhile has
 
     # -- thread leftovers --
 
@@ -171,9 +180,10 @@ def _spawn(stdin: int, token: str) -> int:
     if not sys.executable:
         raise OSError("the Python that runs us is unknown")
     env = {name: value for name, value in os.environ.items() if name != MARKER}
+    flags = "-ISB" if sys.dont_write_bytecode else "-IS"  # -I does not read what the environment says of that
     return os.posix_spawn(
         sys.executable,
-        (sys.executable, "-I", "-S", str(_PROGRAM), token),
+        (sys.executable, flags, str(_PROGRAM), token),
         {**env, GUARDIAN_MARKER: token},
         file_actions=(
             (os.POSIX_SPAWN_DUP2, stdin, 0),

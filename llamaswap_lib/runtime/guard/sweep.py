@@ -43,9 +43,9 @@ def of_run(entries: list[Entry], token: str, groups: Mapping[int, str]) -> list[
 
 def leftovers(entries: list[Entry], uid: int) -> list[Entry]:
     """Who carries the token of an owner that is dead, of this user's, and their descendants."""
-    tokens = {entry.token for entry in entries if entry.token and entry.uid == uid}
+    tokens = {entry.token for entry in entries if entry.token}
     dead = {token for token in tokens if not has_living_owner(token, entries)}
-    return _with_descendants(entries, lambda entry: entry.token in dead and entry.uid == uid) if dead else []
+    return _with_descendants(entries, lambda entry: entry.token in dead and entry.uid == uid)
 
 
 def _with_descendants(entries: list[Entry], is_ours: Callable[[Entry], bool]) -> list[Entry]:
