@@ -216,7 +216,7 @@ def test_every_spelling_starts_it_and_it_says_where_it_listens(folder: Path, arg
         process = subprocess.Popen((sys.executable, str(SCRIPT), *arguments), cwd=folder, stdout=stdout)
         try:
             wait_until(lambda: b"listening on http://" in out.read_bytes(), "it listens")
-            port = int(out.read_text().rpartition(":")[2])
+            port = int(out.read_text().partition("listening on ")[2].splitlines()[0].rpartition(":")[2])
             if "[::1]:0" not in arguments:
                 assert ask(port, "GET", "/health").text == "OK"
         finally:
