@@ -141,7 +141,8 @@ class Pass:
         future = list(dict.fromkeys(staying + self._places))
         unwanted = self._world.evict(model, future)
         for holder in self._places:
-            others = [other for other in future if other != holder]
+            run = self._world.by_model.get(holder)
+            others = [other for other in future if other != holder or (run and run.state.is_up)]
             if holder in unwanted or model in self._world.evict(holder, [*others, model]):
                 return holder
         return ""

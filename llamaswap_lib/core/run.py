@@ -24,6 +24,11 @@ class RunState(Enum):
         return self in (RunState.UNLOADING, RunState.STOPPING)
 
     @property
+    def is_up(self) -> bool:
+        """Whether it may serve more."""
+        return self in (RunState.READY, RunState.DRAINING)
+
+    @property
     def public_name(self) -> str:
         """The word for it in `/running`."""
         return {"draining": "ready", "unloading": "stopping"}.get(self.value, self.value)

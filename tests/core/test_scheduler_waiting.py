@@ -122,6 +122,23 @@ def test_past_max_wait_no_gate_is_shut_while_a_victim_loads_for_somebody() -> No
     assert story.ready(2) == [Admit(3, 2), ShutGates((1, 2))]
 
 
+def test_who_is_loaded_and_has_begun_to_clear_the_way_is_not_overtaken_by_those_it_cleared_away() -> None:
+    def for_itself(target: str, running: tuple[str, ...]) -> set[str]:
+        """C minds A and B only once it runs."""
+        return {"A", "B"} if target == "C" and "C" in running else set()
+
+    story = Story(for_itself)
+    for ticket, model in enumerate("CAB", 1):
+        story.arrive(ticket, model)
+        story.ready(ticket)
+    assert story.arrive(4, "C") == [ShutIfIdle((2, 3))]
+    assert len(story.answer(ShutIfIdle((2, 3)), 0, 0)) == 2
+    assert story.arrive(5, "A") == story.arrive(6, "B") == []
+    assert story.exited(2) == [DropRun(2)]
+    assert story.reasons == {4: "waiting for B to stop", 5: "after C", 6: "after C"}
+    assert story.exited(3)[:2] == [DropRun(3), Admit(4, 1)]
+
+
 def test_a_shut_gate_that_nobody_needs_any_more_opens_and_its_waiters_are_admitted() -> None:
     story = Story(max_wait=10.0, specs={"A": ModelSpec(ttl=30.0)})
     story.load("A", 1)
