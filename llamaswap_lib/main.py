@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from llamaswap_lib.config.load import load
 from llamaswap_lib.config.schema import Config, Model, Routing
 from llamaswap_lib.config.sections import ClientLimits
 from llamaswap_lib.core.events import Event, PreloadRequested
-from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.eviction.explanation import explain_groups, explain_matrix
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
@@ -180,7 +180,7 @@ def _controller(config: Config, logs: Logs, guardian: Guardian) -> Controller:
         return process, Upstream(run_id, model, launched.proxy, port)
 
     return Controller(
-        Scheduler(specs, _policy(routing), routing.max_wait),
+        _scheduler(specs, routing),
         launch,
         limits={name: model.concurrency_limit for name, model in config.models.items()},
         log=logs.log,
@@ -194,13 +194,17 @@ def _automatic_ports(config: Config, logs: Logs) -> AutomaticPorts:
     return AutomaticPorts(given, fixed, logs.log.warn)
 
 
-def _policy(routing: Routing) -> Evict:
-    if routing.matrix is not None:
-        return MatrixPolicy(routing.matrix.sets, routing.matrix.evict_costs).evict
+def _scheduler(specs: Mapping[str, ModelSpec], routing: Routing) -> Scheduler:
+    """With the policy that the configuration names. Raises ConfigError for one of the user's own that is none."""
+    max_wait = routing.max_wait
     if routing.policy:
         raise ConfigError(f"routing.router.use: a policy of one's own ({routing.policy}) can not be used yet")
+    if routing.matrix is not None:
+        sets = routing.matrix.sets
+        matrix = MatrixPolicy(sets, routing.matrix.evict_costs)
+        return Scheduler(specs, matrix.evict, max_wait, explain=explain_matrix(matrix, sets))
     groups = [Group(one.id, one.members, one.swap, one.exclusive, one.persistent) for one in routing.groups]
-    return GroupPolicy(groups).evict
+    return Scheduler(specs, GroupPolicy(groups).evict, max_wait, explain=explain_groups(groups))
 
 
 def _launch_spec(model: Model) -> LaunchSpec:

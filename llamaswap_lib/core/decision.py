@@ -121,6 +121,8 @@ class Pass:
         return None if any(run.is_watched for run in live) else ShutIfIdle(_ids(live))
 
     def _stop_loading(self, model: str, loading: list[Run], victims: Collection[str]) -> None:
+        if loading and not self._waiting.is_claimed(model):
+            self._world.report_swap(model)
         for run in loading:
             self._world.stop(run, f"to make room for {model}")
             self._waiting.claim(model)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from llamaswap_lib.core.eviction import Explanation
+
 
 class Fault(Enum):
     """Whose fault a refusal is; the runtime turns it into the error of that kind."""
@@ -102,6 +104,15 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportSwap:
+    """A swap begins: these go for `model`. The log says it, once a swap."""
+
+    model: str
+    evicted: tuple[str, ...]
+    why: Explanation
+
+
+@dataclass(frozen=True, slots=True)
 class ShutIfIdle:
     """Question: shut all of these gates at one instant, or none; if none, watch those that are busy.
 
@@ -132,6 +143,7 @@ Effect = (
     | ShutGate
     | DropRun
     | Report
+    | ReportSwap
     | ShutIfIdle
     | ShutGates
 )

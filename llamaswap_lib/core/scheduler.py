@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from llamaswap_lib.core import events
 from llamaswap_lib.core.decision import Pass
 from llamaswap_lib.core.effects import Admit, Effect, Fault, Question, Refuse, Report, ShutGates, ShutIfIdle, Unloaded
-from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.eviction import Evict, Explain
+from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.failures import Failures
 from llamaswap_lib.core.orphans import Orphans
 from llamaswap_lib.core.preload import Preload
@@ -40,9 +41,14 @@ _RunEvent = (
 class Scheduler:
     """The one place where swap state lives."""
 
-    def __init__(self, models: Mapping[str, ModelSpec], evict: Evict, max_wait: float) -> None:
-        """`max_wait` in seconds: whoever has waited longer gets the gates in front shut; 0 for never."""
-        self._world = World(models, evict)
+    def __init__(
+        self, models: Mapping[str, ModelSpec], evict: Evict, max_wait: float, *, explain: Explain = unexplained
+    ) -> None:
+        """`max_wait` in seconds: whoever has waited longer gets the gates in front shut; 0 for never.
+
+        `explain` says why those go whom `evict` names.
+        """
+        self._world = World(models, evict, explain)
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
         self._failures = Failures()
         self._orphans = Orphans()
@@ -242,6 +248,8 @@ class Scheduler:
         if run.state is RunState.UNLOADING:
             self._world.stop(run, "unloaded")
         elif self._asked_for:
+            if not self._waiting.is_claimed(self._asked_for):
+                self._world.report_swap(self._asked_for)
             self._world.stop(run, f"to make room for {self._asked_for}")
             self._waiting.claim(self._asked_for)
         else:

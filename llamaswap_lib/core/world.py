@@ -17,11 +17,13 @@ from llamaswap_lib.core.effects import (
     KillProcess,
     OpenGate,
     Report,
+    ReportSwap,
     ShutGate,
     StartProcess,
     StopProcess,
 )
-from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.eviction import Evict, Explain
+from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.run import Run, RunState
 
 
@@ -37,7 +39,7 @@ class ModelSpec:
 class World:
     """The runs by id and by model (a model has one at most), and the effects that are due."""
 
-    def __init__(self, models: Mapping[str, ModelSpec], policy: Evict) -> None:
+    def __init__(self, models: Mapping[str, ModelSpec], policy: Evict, explain: Explain = unexplained) -> None:
         self.models = models
         self.runs: dict[int, Run] = {}
         self.by_model: dict[str, Run] = {}
@@ -45,6 +47,7 @@ class World:
         self.now = 0.0
         self._policy = policy
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
+        self._explain = explain
         self._incarnations: dict[str, int] = {}
         self._run_ids = itertools.count(1)
 
@@ -88,6 +91,11 @@ class World:
         del self.runs[run.run_id]
         del self.by_model[run.model]
         self.out.append(DropRun(run.run_id))
+
+    def report_swap(self, target: str) -> None:
+        """It begins now: before the first of those who go is stopped."""
+        running = self.staying()
+        self.out.append(ReportSwap(target, tuple(self.evict(target, running)), self._explain(target, tuple(running))))
 
     def meet_deadlines(self) -> None:
         """Stop what was unloaded and kill what was stopped, where the time for it has come."""

@@ -26,6 +26,7 @@ from llamaswap_lib.core.effects import (
     Question,
     Refuse,
     Report,
+    ReportSwap,
     ShutGate,
     ShutGates,
     ShutIfIdle,
@@ -264,6 +265,8 @@ class Controller:
                 self._entries[run_id].gate.shut = True
             case DropRun(run_id):
                 self._drop(run_id)
+            case ReportSwap(model, evicted, why):
+                self._log.info(f"swap to {model}: {', '.join(evicted)} {'goes' if len(evicted) == 1 else 'go'}, {why}")
             case Report(level, message):
                 {"info": self._log.info, "warn": self._log.warn, "error": self._log.error}[level](message)
 

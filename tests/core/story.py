@@ -9,6 +9,7 @@ from llamaswap_lib.core.effects import (
     Effect,
     OpenGate,
     Question,
+    ReportSwap,
     ShutGates,
     ShutIfIdle,
     StartProcess,
@@ -25,7 +26,8 @@ from llamaswap_lib.core.events import (
     RequestArrived,
     TimePassed,
 )
-from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.eviction import Evict, Explain
+from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 
 
@@ -52,15 +54,23 @@ class Story:
     """Models A to F, a clock that stands still unless told, and run ids that count from 1."""
 
     def __init__(
-        self, evict: Evict = one_place, max_wait: float = 0.0, specs: Mapping[str, ModelSpec] | None = None
+        self,
+        evict: Evict = one_place,
+        max_wait: float = 0.0,
+        specs: Mapping[str, ModelSpec] | None = None,
+        explain: Explain = unexplained,
     ) -> None:
         self.now = 0.0
         models = dict.fromkeys("ABCDEF", ModelSpec()) | dict(specs or {})
-        self.scheduler = Scheduler(models, evict, max_wait)
+        self.scheduler = Scheduler(models, evict, max_wait, explain=explain)
+        self.swaps: list[ReportSwap] = []
         self._runs = 0
 
     def tell(self, event: Event) -> list[Effect]:
-        return self.scheduler.handle(event, self.now)
+        """What is to be done; what is only to be said of swaps goes to `swaps`."""
+        effects = self.scheduler.handle(event, self.now)
+        self.swaps += [effect for effect in effects if isinstance(effect, ReportSwap)]
+        return [effect for effect in effects if not isinstance(effect, ReportSwap)]
 
     def arrive(self, ticket: int, model: str) -> list[Effect]:
         return self.tell(RequestArrived(ticket, model))

@@ -147,6 +147,8 @@ class Crowd:
                 self._runs[run_id].gate.shut = False
             case effects.ShutGate(run_id):
                 self._runs[run_id].gate.shut = True
+            case effects.ReportSwap():
+                pass
             case effects.DropRun(run_id):
                 del self._by_model[self._runs.pop(run_id).model]
             case _:

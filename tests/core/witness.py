@@ -169,6 +169,8 @@ class Witness:
                 self._check_unloaded(ticket)
             case effects.DropRun(run_id):
                 self.require(not self.lives[run_id].is_alive, "forgot a process that runs")
+            case effects.ReportSwap(model, evicted):
+                self._check_report(model, evicted)
             case effects.ShutIfIdle() | effects.ShutGates():
                 self._stays.append(self._staying())
                 self._check_question(effect)
@@ -263,6 +265,13 @@ class Witness:
         if self._event != events.RequestAbandoned(ticket):
             self.require(not any(life.is_alive for life in unload.lives), "answered an unload before the exit")
             self.require(self.now <= unload.until + MOMENT, "answered an unload too late")
+
+    def _check_report(self, model: str, evicted: tuple[str, ...]) -> None:
+        """Somebody waits for the model, and those go who stay now and must go for it."""
+        self._stays.append(self._staying())
+        self.require(self._waits(model), f"a swap to {model}, for which nobody waits")
+        is_true = bool(evicted) and any(set(evicted) == self._victims(model, stay) for stay in self._stays)
+        self.require(is_true, f"a swap to {model} is said to end {evicted}")
 
     def _check_question(self, question: effects.Question) -> None:
         """It is about all that somebody wants gone and that serve, about one whose ttl is over, or about unloads."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 
 from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
-from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.eviction import Evict, Explain
+from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.runtime.controller import Controller
@@ -95,6 +96,7 @@ class Stage:
         unload_timeout: float = PATIENCE,
         limits: Mapping[str, int] | None = None,
         obeys: bool = True,
+        explain: Explain = unexplained,
     ) -> None:
         """`obeys`: processes become ready and exit as soon as they are told to."""
         self.lines: list[str] = []
@@ -104,7 +106,7 @@ class Stage:
         self._obeys = obeys
         specs = {model: ModelSpec(ttl=ttl, unload_timeout=unload_timeout) for model in models}
         self.controller = Controller(
-            Scheduler(specs, evict, max_wait),
+            Scheduler(specs, evict, max_wait, explain=explain),
             self._launch,
             limits=limits or {},
             log=Logger(lambda line: self.lines.append(line.decode()), level="debug"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Union
 
 MAX_DEPTH = 100
@@ -53,6 +53,7 @@ class MatrixSet:
 
     name: str
     expression: Expression
+    text: str = field(default="", compare=False)  # as written, but for line ends and runs of blanks
 
 
 class DslError(Exception):
@@ -79,7 +80,10 @@ def compile_sets(texts: Mapping[str, str], model_of: Callable[[str], str | None]
     parsed = {name: list(_tokens(name, text)) for name, text in texts.items()}
     order = _order(parsed)
     index = {name: place for place, name in enumerate(order)}
-    return tuple(MatrixSet(name, _Parser(name, parsed[name], index, model_of).parse()) for name in order)
+    return tuple(
+        MatrixSet(name, _Parser(name, parsed[name], index, model_of).parse(), " ".join(texts[name].split()))
+        for name in order
+    )
 
 
 def can_hold(sets: Sequence[MatrixSet], models: Sequence[str]) -> bool:

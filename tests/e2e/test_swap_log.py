@@ -1,0 +1,35 @@
+"""What the log says of a swap."""
+
+from __future__ import annotations
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import demo, models
+
+FAST = demo("--tokens-per-second", "200")
+
+
+def test_the_log_says_what_goes_in_a_swap_and_why(run_program: RunProgram) -> None:
+    with run_program(models(small=FAST, large=FAST)) as program:
+        for name in ("small", "large", "small"):
+            assert program.chat(name).status == 200
+        lines = [line.partition("] ")[2] for line in program.stdout.splitlines() if "swap to " in line]
+        reason = "group (default) runs one model at a time"
+        assert lines == [f"swap to large: small goes, {reason}", f"swap to small: large goes, {reason}"]
+
+
+def test_the_log_says_which_set_of_the_matrix_was_chosen_and_what_it_costs(run_program: RunProgram) -> None:
+    matrix = {
+        "vars": {"v": "vision"},
+        "sets": {"coding": "(big | fast) & v", "alone": "huge"},
+        "evict_costs": {"big": 5},
+    }
+    entries = models(**dict.fromkeys(("big", "fast", "vision", "huge", "odd"), FAST))
+    with run_program({**entries, "matrix": matrix}) as program:
+        for name in ("big", "vision", "fast", "huge", "odd"):
+            assert program.chat(name).status == 200
+        lines = [line.partition("] ")[2] for line in program.stdout.splitlines() if "swap to " in line]
+        assert lines == [
+            "swap to fast: big goes, set coding = (big | fast) & v, cost 5",
+            "swap to huge: vision, fast go, set alone = huge, cost 2",
+            "swap to odd: huge goes, odd is in no set and runs alone, cost 1",
+        ]
