@@ -18,10 +18,11 @@ from llamaswap_lib.core.world import World
 
 
 class Pass:
-    """`run()` once, then read `asked_for` and `reasons`."""
+    """`run()` once, then read `asked_for`, `order` and `reasons`."""
 
     def __init__(self, world: World, waiting: WaitingRoom, preload: Preload) -> None:
         self.asked_for = ""  # the model for whose swap the question is asked
+        self.order: list[str] | None = None  # of the models somebody waits for; None if it did not come to that
         self.reasons: dict[str, Reason] = {}
         self._world = world
         self._waiting = waiting
@@ -54,7 +55,8 @@ class Pass:
         return None
 
     def _serve_all(self) -> Question | None:
-        for model in self._waiting.order(self._world.now):
+        self.order = self._waiting.order(self._world.now)
+        for model in self.order:
             question = self._serve(model)
             if question is not None:
                 self.asked_for = model
@@ -84,7 +86,8 @@ class Pass:
         leaving = self._world.evict(model, self._world.by_model)
         if leaving or (run and not is_up):  # 4
             self._hold_place(model, ())
-            self._note(model, "stopping", leaving or [model])
+            going = [other for other, its in self._world.by_model.items() if its.state.is_leaving]
+            self._note(model, "stopping", [other for other in leaving or [model] if other in going] or going)
         elif run is not None:  # 5
             self._admit(run)
         else:

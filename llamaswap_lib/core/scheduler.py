@@ -23,7 +23,7 @@ from llamaswap_lib.core.failures import Failures
 from llamaswap_lib.core.orphans import Orphans
 from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState
-from llamaswap_lib.core.snapshot import Reason, RunView, Snapshot, take_snapshot, view_runs
+from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
 from llamaswap_lib.core.waiting import WaitingRoom
 from llamaswap_lib.core.world import ModelSpec, World
 
@@ -56,6 +56,7 @@ class Scheduler:
         self._unloads: dict[int, set[int]] = {}  # ticket -> run ids that have yet to exit
         self._is_closing = False
         self._asked_for = ""
+        self._order: list[str] = []
         self._reasons: dict[str, Reason] = {}
 
     def __repr__(self) -> str:
@@ -72,7 +73,8 @@ class Scheduler:
         decision = Pass(world, self._waiting, self._preload)
         if question := decision.run():
             world.out.append(question)
-        self._asked_for, self._reasons = decision.asked_for, decision.reasons
+        self._asked_for = decision.asked_for
+        self._remember(decision, question)
         effects, world.out = world.out, []
         return effects
 
@@ -86,7 +88,20 @@ class Scheduler:
 
     def snapshot(self) -> Snapshot:
         """What runs and who waits for what, as immutable data."""
-        return take_snapshot(self.runs(), self._waiting, self._world.now, self._reasons)
+        runs = self.runs()
+        return Snapshot(runs, view_queue(self.queue(), runs, self._world.now))
+
+    def queue(self) -> Queue:
+        """Who waits, as of the last decision; cheap, for it is taken after each."""
+        waiting = self._waiting
+        models = [model for model in self._order if waiting.has(model)]
+        return Queue(models, [waiting.tickets(model) for model in models], self._reasons, self._world.load_times)
+
+    def _remember(self, decision: Pass, question: Question | None) -> None:
+        """Order and reasons; a pass that a question cut short knows some of them, the last one knows the rest."""
+        if decision.order is not None:
+            self._order = decision.order
+        self._reasons = {**self._reasons, **decision.reasons} if question else decision.reasons
 
     # -- what happened --
 

@@ -1,15 +1,16 @@
 """What runs and who waits for what, as immutable data: what `/running`, `/api/queue`, log lines and tests read.
 
-Pure.
+Pure. `Queue` is cheap to take, after every decision; `view_queue` makes of it what people read, on any thread, later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from llamaswap_lib.core.run import Run, RunState
-from llamaswap_lib.core.waiting import WaitingRoom
+from llamaswap_lib.core.waiting import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,13 @@ class Reason:
 
     def __str__(self) -> str:
         names = ", ".join(self.others)
+        verb = "is" if len(self.others) == 1 else "are"
         match self.kind:
             case "busy":
                 plural = "" if self.inside == 1 else "s"
-                return f"waiting for {names} to finish {self.inside} request{plural}"
+                return f"waiting for {names}: {self.inside} request{plural} in progress"
             case "loading for others":
-                return f"{names} is loading for others"
+                return f"{names} {verb} loading for others"
             case "stopping":
                 return f"waiting for {names} to stop"
             case "after":
@@ -51,13 +53,18 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class TicketView:
-    """One waiting request; `place` counts from 1 over all models, in the order in which they are decided."""
+    """One waiting request; `place` counts from 1 over all models, in the order in which they will be served.
+
+    `estimate` is how many seconds are left of its load and of those in front of it, or None where one of them was never
+    seen; how long requests in progress will take nobody knows.
+    """
 
     ticket: int
     model: str
     place: int
     since: float
     reason: str
+    estimate: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,15 @@ class Snapshot:
 
     runs: tuple[RunView, ...]
     queue: tuple[TicketView, ...]
+
+
+class Queue(NamedTuple):
+    """Who waits, as decided last: the models in their order, the tickets of each, and what is known of loads."""
+
+    models: Sequence[str] = ()
+    tickets: Sequence[tuple[Ticket, ...]] = ()
+    reasons: Mapping[str, Reason] = {}
+    load_times: Mapping[str, float] = {}
 
 
 def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
@@ -77,13 +93,46 @@ def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
     return tuple(sorted(views, key=lambda view: view.model))
 
 
-def take_snapshot(
-    runs: tuple[RunView, ...], waiting: WaitingRoom, now: float, reasons: Mapping[str, Reason]
-) -> Snapshot:
-    models = waiting.order(now)
-    tickets = [(ticket, str(reasons.get(model, "waiting"))) for model in models for ticket in waiting.tickets(model)]
-    queue = [
-        TicketView(ticket.ticket, ticket.model, place, ticket.since, reason)
-        for place, (ticket, reason) in enumerate(tickets, 1)
-    ]
-    return Snapshot(runs, tuple(queue))
+def view_queue(queue: Queue, runs: Iterable[RunView], now: float) -> tuple[TicketView, ...]:
+    """Everyone who waits. Who has joined a load stands before all others: it will be served first."""
+    by_model = {run.model: run for run in runs}
+    estimates = _estimate(queue, by_model, now)
+    waiting = sorted(
+        zip(queue.models, queue.tickets, strict=True),
+        key=lambda item: item[0] not in by_model or by_model[item[0]].detail is not RunState.STARTING,
+    )
+    tickets = [ticket for _, tickets in waiting for ticket in tickets]
+    return tuple(
+        TicketView(
+            ticket.ticket,
+            ticket.model,
+            place,
+            ticket.since,
+            str(queue.reasons.get(ticket.model, "waiting")),
+            estimates[ticket.model],
+        )
+        for place, ticket in enumerate(tickets, 1)
+    )
+
+
+def _estimate(queue: Queue, runs: Mapping[str, RunView], now: float) -> dict[str, float | None]:
+    """Seconds until each model can serve, as far as loads decide it: its own, after those that it waits for."""
+    found: dict[str, float | None] = {}
+    for model in queue.models:
+        reason = queue.reasons.get(model)
+        in_front = reason.others if reason and reason.kind in ("loading for others", "after") else ()
+        loads = [found[other] if other in found else _load_left(other, queue, runs, now) for other in in_front]
+        run = runs.get(model)
+        own = 0.0 if run and run.detail.is_up and not in_front else _load_left(model, queue, runs, now)
+        known = [load for load in loads if load is not None]
+        found[model] = None if own is None or len(known) < len(loads) else own + max(known, default=0.0)
+    return found
+
+
+def _load_left(model: str, queue: Queue, runs: Mapping[str, RunView], now: float) -> float | None:
+    """Of a load that is on its way or yet to come."""
+    seconds = queue.load_times.get(model)
+    run = runs.get(model)
+    if seconds is None or run is None or run.detail is not RunState.STARTING:
+        return seconds
+    return max(0.0, run.started_at + seconds - now)

@@ -6,7 +6,7 @@ age whatever their priority, then by priority and age. A claim (a swap begun) be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -109,5 +109,6 @@ class WaitingRoom:
     def _oldest(self, model: str) -> Ticket:
         return next(iter(self._by_model[model].values()))
 
-    def tickets(self, model: str) -> Iterator[Ticket]:
-        yield from self._by_model[model].values()
+    def tickets(self, model: str) -> tuple[Ticket, ...]:
+        """Oldest first."""
+        return tuple(self._by_model[model].values())

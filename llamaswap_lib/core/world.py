@@ -45,6 +45,7 @@ class World:
         self.by_model: dict[str, Run] = {}
         self.out: list[Effect] = []
         self.now = 0.0
+        self.load_times: Mapping[str, float] = {}  # model -> seconds, the last loads counting most; never changed
         self._policy = policy
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
         self._explain = explain
@@ -63,6 +64,8 @@ class World:
         """From STARTING, or from DRAINING when nobody needs it shut any more: its ttl begins anew."""
         if run.state is RunState.STARTING:
             run.ready_at = self.now
+            took = self.now - run.started_at
+            self.load_times = {**self.load_times, run.model: (took + self.load_times.get(run.model, took)) / 2}
         run.move(RunState.READY, self.ttl_look(run, self.now))
 
     def unload(self, run: Run, timeout: float) -> None:

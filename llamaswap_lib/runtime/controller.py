@@ -1,8 +1,8 @@
 """The one thread that decides: it drains a queue of events, asks the scheduler, and carries the effects out.
 
 Owns the queue, the thread `controller`, the gates and the processes of all runs. Any thread may take a lease, unload,
-and read `runs()`. It guarantees what the scheduler guarantees, and that whoever waits is answered exactly once. The
-controller thread never blocks: it starts and signals processes, it does not wait for them.
+and read what runs and who waits. It guarantees what the scheduler guarantees, and that whoever waits is answered
+exactly once. The controller thread never blocks: it starts and signals processes, it does not wait for them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from socket import socket
 
 from llamaswap_lib.core import events
@@ -36,20 +35,12 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.gate import Gate, shut_all, shut_if_idle
 from llamaswap_lib.core.scheduler import Scheduler
-from llamaswap_lib.core.snapshot import RunView, Snapshot
+from llamaswap_lib.core.snapshot import RunView, Snapshot, TicketView
+from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
 from llamaswap_lib.runtime.gates import new_gate
 from llamaswap_lib.runtime.launch import Launcher, ProcessHandle
 from llamaswap_lib.runtime.lease import Lease, Places, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What exists of one run."""
-
-    gate: Gate
-    process: ProcessHandle
-    upstream: Upstream
 
 
 class _KillAll:
@@ -60,7 +51,6 @@ class _Stop:
     """A command: the thread ends."""
 
 
-Listener = Callable[[tuple[RunView, ...]], None]
 _Command = events.Event | _KillAll | _Stop | threading.Event
 
 
@@ -88,11 +78,10 @@ class Controller:
         self._tickets = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
         self._overdue: list[Waiter] = []  # nobody waits for their answers any more
-        self._entries: dict[int, _Entry] = {}
-        self._current: dict[str, _Entry] = {}
-        self._runs: tuple[RunView, ...] = ()
+        self._entries: dict[int, Entry] = {}
+        self._current: dict[str, Entry] = {}
+        self._board = Board(self._entries, log)
         self._snapshot = Snapshot((), ())
-        self._listeners: list[Listener] = []
         self._thread = threading.Thread(target=self._work, name="controller", daemon=True)
 
     # -- any thread --
@@ -109,7 +98,7 @@ class Controller:
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` on the controller thread at every change of what runs. Before `start`; it must be quick."""
-        self._listeners.append(listener)
+        self._board.listen(listener)
 
     def lease(self, model: str, client: socket | None) -> Lease:
         """A place inside a ready run of `model`, for a `with` block; `client` is watched for hanging up meanwhile."""
@@ -164,18 +153,23 @@ class Controller:
 
     def runs(self) -> tuple[RunView, ...]:
         """What runs, sorted by model, as of the last change. No lock, no wait."""
-        return self._runs
+        return self._board.runs
+
+    def details(self) -> tuple[RunDetail, ...]:
+        """The same, with what each run does now. No lock, no wait."""
+        return self._board.details(self._clock())
+
+    def tickets(self) -> tuple[TicketView, ...]:
+        """Who waits for what, as of the last decision. No lock, no wait."""
+        return self._board.tickets(self._clock())
 
     def snapshot(self) -> Snapshot:
         """What runs and who waits for what, now; waits for the controller thread to come by."""
         self.settle()
         return self._snapshot
 
-    def upstream(self, model: str) -> Upstream | None:
-        return entry.upstream if (entry := self._current.get(model)) else None
-
     def is_ready(self, model: str) -> bool:
-        return any(run.model == model and run.state == "ready" for run in self._runs)
+        return any(run.model == model and run.state == "ready" for run in self._board.runs)
 
     def count_inside(self, model: str) -> int:
         """How many requests the run of `model` serves now."""
@@ -220,7 +214,7 @@ class Controller:
             event: events.Event | None = command
             while event is not None:
                 effects = self._scheduler.handle(event, self._clock())
-                self._publish()  # before anybody is woken: whoever was answered finds `runs()` up to date
+                self._board.put_up(self._scheduler.runs(), self._scheduler.queue())
                 event = self._carry_out(effects)
 
     def _carry_out(self, effects: list[Effect]) -> events.GatesAnswered | None:
@@ -273,7 +267,7 @@ class Controller:
     def _start(self, run_id: int, model: str) -> None:
         self._log.info(f"{model}: starting")
         process, upstream = self._launch(run_id, model, self.post)
-        entry = _Entry(new_gate(run_id, self.post, self._clock), process, upstream)
+        entry = Entry(new_gate(run_id, self.post, self._clock), process, upstream)
         self._entries[run_id] = self._current[model] = entry
         process.start()
 
@@ -283,24 +277,5 @@ class Controller:
         entry.gate.shut = True
         del self._current[entry.upstream.model]
 
-    def _publish(self) -> None:
-        runs = self._scheduler.runs()
-        if runs == self._runs:
-            return
-        known = {run.run_id: run for run in self._runs}
-        for run in runs:
-            before = known.get(run.run_id)
-            if run.ready_at is not None and before is not None and before.ready_at is None:
-                self._log.info(f"{run.model}: ready after {run.ready_at - run.started_at:.2f} s")
-        self._runs = runs
-        for listener in self._listeners:
-            self._tell(listener)
 
-    def _tell(self, listener: Listener) -> None:
-        try:
-            listener(self._runs)
-        except Exception:  # noqa: BLE001 - the effects behind it are still to be carried out: somebody waits for them
-            self._log.error(f"controller: a listener failed\n{traceback.format_exc()}")
-
-
-__all__ = ["Controller", "Launcher", "Lease", "ProcessHandle", "RunView", "Upstream"]
+__all__ = ["Controller", "Launcher", "Lease", "ProcessHandle", "RunDetail", "RunView", "TicketView", "Upstream"]

@@ -18,6 +18,7 @@ from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
+from llamaswap_lib.web.wallclock import WallClock
 
 
 class Upstream(Protocol):
@@ -27,8 +28,6 @@ class Upstream(Protocol):
     def run_id(self) -> int: ...
     @property
     def proxy(self) -> str: ...
-    @property
-    def port(self) -> int | None: ...
 
 
 class Lease(Protocol):
@@ -54,6 +53,44 @@ class RunView(Protocol):
     def run_id(self) -> int: ...
     @property
     def state(self) -> str: ...
+    @property
+    def started_at(self) -> float: ...
+    @property
+    def ready_at(self) -> float | None: ...
+
+
+class RunDetail(Protocol):
+    """One run, and what it does now. `pid` is None where there is no process; `port` is its automatic one, if any."""
+
+    @property
+    def run(self) -> RunView: ...
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def idle_seconds(self) -> float: ...
+    @property
+    def waiting(self) -> int: ...
+
+
+class TicketView(Protocol):
+    """One waiting request. `since` is in monotonic seconds; `estimate` in seconds, None where nothing is known."""
+
+    @property
+    def ticket(self) -> int: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def place(self) -> int: ...
+    @property
+    def since(self) -> float: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def estimate(self) -> float | None: ...
 
 
 class Controller(Protocol):
@@ -70,8 +107,11 @@ class Controller(Protocol):
     def runs(self) -> Sequence[RunView]:
         """What runs, at once."""
 
-    def upstream(self, model: str) -> Upstream | None:
-        """Where the run of a model listens, if there is one."""
+    def details(self) -> Sequence[RunDetail]:
+        """What runs and what it does, at once."""
+
+    def tickets(self) -> Sequence[TicketView]:
+        """Who waits, in the order in which they will be served, at once."""
 
     def is_ready(self, model: str) -> bool: ...
 
@@ -114,4 +154,5 @@ class App:
     version: Version
     limits: Limits = field(default_factory=Limits)
     clock: Callable[[], float] = time.monotonic
+    wall_clock: WallClock = field(default_factory=WallClock)
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list

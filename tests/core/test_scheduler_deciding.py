@@ -58,7 +58,7 @@ def test_a_busy_victim_finishes_first_and_goes_on_serving() -> None:
     story.load("A", 1)
     assert story.arrive(2, "B") == [ShutIfIdle((1,))]
     assert story.answer(ShutIfIdle((1,)), 2) == []
-    assert story.reasons == {2: "waiting for A to finish 2 requests"}
+    assert story.reasons == {2: "waiting for A: 2 requests in progress"}
     assert story.arrive(3, "A") == [Admit(3, 1)]
     assert story.arrive(4, "C") == []  # A is watched: no use asking
     assert story.idle(1) == [ShutIfIdle((1,))]

@@ -55,7 +55,7 @@ def test_past_max_wait_the_gate_in_front_is_shut() -> None:
     assert story.states == {"A": "draining"}
     assert story.scheduler.runs()[0].state == "ready"
     assert story.arrive(3, "A") == []
-    assert story.reasons == {2: "waiting for A to finish 3 requests", 3: "after B"}
+    assert story.reasons == {2: "waiting for A: 3 requests in progress", 3: "after B"}
     assert story.drained(1) == [ShutGates((1,))]
     assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "to make room for B")]
 

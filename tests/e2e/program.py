@@ -247,6 +247,16 @@ class Program:
         """What runs, and how far it is."""
         return {run["model"]: run["state"] for run in self.get("/running").json()["running"]}
 
+    def running(self, model: str) -> dict[str, Any]:
+        """The row of `/running`."""
+        [row] = [run for run in self.get("/running").json()["running"] if run["model"] == model]
+        assert isinstance(row, dict)
+        return row
+
+    def queue(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.get("/api/queue").json()["queue"]
+        return rows
+
     def run_ids(self) -> dict[str, int]:
         return {run["model"]: run["run_id"] for run in self.get("/running").json()["running"]}
 

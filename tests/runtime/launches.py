@@ -38,6 +38,7 @@ class FakeProcess:
     def __init__(self, run_id: int, model: str, post: Callable[[Event], None], *, obeys: bool) -> None:
         self.run_id = run_id
         self.model = model
+        self.pid: int | None = 1000 + run_id
         self.orders: list[str] = []
         self._ordered = threading.Condition()
         self._post = post

@@ -132,7 +132,7 @@ def test_the_queue_tells_who_waits_for_what() -> None:
         stage.await_queue("b", "c")
         queue = stage.controller.snapshot().queue
         assert [(ticket.place, ticket.model) for ticket in queue] == [(1, "b"), (2, "c")]
-        assert queue[0].reason == "waiting for a to finish 1 request"
+        assert queue[0].reason == "waiting for a: 1 request in progress"
         inside.leave()
         for visit in others:
             visit.await_in()

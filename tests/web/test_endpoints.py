@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from llamaswap_lib.core.events import LoadDemanded
-from tests.web.world import OK, Peer, Running, World, answers, chat, get, length_of
+from tests.web.world import OK, Doing, Peer, Running, Waiting, World, answers, chat, get, length_of
 
 CONFIG = """
 includeAliasesInList: true
@@ -148,9 +150,100 @@ def test_running_tells_what_runs() -> None:
             "name": "",
             "description": "",
             "run_id": 7,
+            "pid": None,
+            "port": 1,
+            "started": rows[1]["started"],
+            "ready": None,
+            "load_seconds": None,
+            "in_flight": 0,
+            "concurrency_limit": None,
+            "idle_seconds": 0.0,
+            "ttl_remaining": None,
+            "waiting": 0,
         }
         assert "server --flag" in rows[1]["cmd"]
         assert '"ttl":60,' in world.ask(get("/running"))[1].decode()
+
+
+def ask_running(world: World, doing: Doing) -> dict[str, Any]:
+    world.controller.running, world.controller.doing = [doing.run], {doing.run.model: doing}
+    [row] = ask_json(world, get("/running"))["running"]
+    assert isinstance(row, dict)
+    return row
+
+
+def test_running_tells_how_a_run_is_doing() -> None:
+    with World(answers(OK), config=CONFIG) as world:
+        now = time.monotonic()
+        run = Running("b", 7, "ready", now - 100.0, now - 96.5)
+        row = ask_running(world, Doing(run, 4711, None, 0, 12.5, 3))
+        assert (row["pid"], row["port"], row["load_seconds"], row["waiting"]) == (4711, 1, 3.5, 3)
+        assert (row["in_flight"], row["idle_seconds"], row["ttl_remaining"]) == (0, 12.5, 47.5)
+        started, ready = datetime.fromisoformat(row["started"][:-1]), datetime.fromisoformat(row["ready"][:-1])
+        assert row["started"][-1] == row["ready"][-1] == "Z"
+        assert abs((ready - started).total_seconds() - 3.5) < 0.002
+        ago = datetime.now(timezone.utc) - started.replace(tzinfo=timezone.utc)
+        assert abs(ago.total_seconds() - 100.0) < 5.0
+
+
+@pytest.mark.parametrize(
+    ("model", "state", "in_flight", "idle", "remaining"),
+    [
+        ("b", "ready", 2, 0.0, None),  # busy
+        ("b", "starting", 0, 0.0, None),
+        ("b", "stopping", 0, 5.0, None),
+        ("b", "ready", 0, 61.0, 0.0),  # about to go
+        ("hidden", "ready", 0, 5.0, None),  # no ttl
+    ],
+)
+def test_what_is_left_of_the_ttl_is_told_of_an_idle_model(
+    model: str, state: str, in_flight: int, idle: float, remaining: float | None
+) -> None:
+    with World(answers(OK), config=CONFIG) as world:
+        row = ask_running(world, Doing(Running(model, 1, state, 0.0, 1.0), 1, None, in_flight, idle))
+        assert (row["in_flight"], row["idle_seconds"], row["ttl_remaining"]) == (in_flight, idle, remaining)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "port"),
+    [("https://box", 443), ("http://box/x", 80), ("http://[::1]:5800", 5800), ("http://box:99999", None)],
+)
+def test_the_port_of_a_run_is_that_of_its_address(proxy: str, port: int | None) -> None:
+    config = f"models:\n  b:\n    cmd: x\n    proxy: {proxy}\n"
+    with World(answers(OK), config=config) as world:
+        assert ask_running(world, Doing(Running("b", 1, "ready"), 1))["port"] == port
+
+
+def test_a_run_shows_the_automatic_port_it_was_given() -> None:
+    with World(answers(OK), config="models:\n  b:\n    cmd: x --port ${PORT}\n") as world:
+        row = ask_running(world, Doing(Running("b", 1, "ready"), 1, port=5999))
+        assert (row["port"], row["cmd"], row["proxy"]) == (5999, "x --port 5999", "http://localhost:5999")
+
+
+def test_a_concurrency_limit_is_told() -> None:
+    config = CONFIG.replace("    ttl: 60\n", "    concurrencyLimit: 4\n")
+    with World(answers(OK), config=config) as world:
+        assert ask_running(world, Doing(Running("b", 1, "ready"), in_flight=3))["concurrency_limit"] == 4
+
+
+def test_the_queue_tells_who_waits_for_what() -> None:
+    with World(answers(OK), config=CONFIG) as world:
+        assert ask_json(world, get("/api/queue")) == {"queue": []}
+        now = time.monotonic()
+        world.controller.queue = [
+            Waiting(12, "b", 1, now - 3.0, "loading", 1.23456),
+            Waiting(13, "a/x", 2, now + 1.0, "waiting for b: 2 requests in progress"),
+        ]
+        rows = ask_json(world, get("/api/queue"))["queue"]
+        assert [(row["ticket"], row["model"], row["place"]) for row in rows] == [(12, "b", 1), (13, "a/x", 2)]
+        assert [row["reason"] for row in rows] == ["loading", "waiting for b: 2 requests in progress"]
+        assert [row["estimate_seconds"] for row in rows] == [1.235, None]
+        assert 3.0 <= rows[0]["waiting_seconds"] < 8.0
+        assert rows[1]["waiting_seconds"] == 0.0
+        since = datetime.fromisoformat(rows[0]["since"][:-1]).replace(tzinfo=timezone.utc)
+        assert 2.9 < (datetime.now(timezone.utc) - since).total_seconds() < 8.0
+        assert set(rows[0]) == {"ticket", "model", "place", "since", "waiting_seconds", "reason", "estimate_seconds"}
+        assert world.controller.leased == []
 
 
 def test_unloading_names_the_models() -> None:

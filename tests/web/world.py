@@ -53,6 +53,32 @@ class Running:
     model: str
     run_id: int
     state: str
+    started_at: float = 0.0
+    ready_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Doing:
+    """One run and what it does."""
+
+    run: Running
+    pid: int | None = None
+    port: int | None = None
+    in_flight: int = 0
+    idle_seconds: float = 0.0
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One ticket, as `/api/queue` is told."""
+
+    ticket: int
+    model: str
+    place: int
+    since: float
+    reason: str
+    estimate: float | None = None
 
 
 class FakeLease:
@@ -86,6 +112,8 @@ class FakeController:
         self.successor: Exception | str = RunNotDead()  # where a request goes whose run hung up
         self.moved_on = 0
         self.running: list[Running] = []
+        self.doing: dict[str, Doing] = {}  # where it is more than to be there
+        self.queue: list[Waiting] = []
         self.unloaded: list[tuple[str, ...] | None] = []
         self.told: list[Event] = []
         self.leased: list[str] = []
@@ -117,8 +145,11 @@ class FakeController:
     def runs(self) -> Sequence[Running]:
         return tuple(self.running)
 
-    def upstream(self, model: str) -> Where | None:
-        return next((Where(run.run_id, model, self.proxy) for run in self.runs() if run.model == model), None)
+    def details(self) -> Sequence[Doing]:
+        return [self.doing.get(run.model, Doing(run)) for run in self.running]
+
+    def tickets(self) -> Sequence[Waiting]:
+        return self.queue
 
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self.running)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
-from llamaswap_lib.web.endpoints import about, logs, models, profiles, relayed, runs
+from llamaswap_lib.web.endpoints import about, logs, models, profiles, queue, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.keys import brings_basic, check_key, needs_key
 from llamaswap_lib.web.origins import refuse_other_sites
@@ -43,6 +43,7 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.UNLOAD_ALL: _operation(runs.serve_unload_all),
     Endpoint.UNLOAD_ONE: _operation(runs.serve_unload_one),
     Endpoint.LOAD_ONE: _operation(runs.serve_load_one),
+    Endpoint.QUEUE: queue.serve_queue,
     Endpoint.PROFILES: profiles.serve_list,
     Endpoint.ACTIVE_PROFILE: _operation(profiles.serve_activation),
     Endpoint.LOGS: logs.serve_history,

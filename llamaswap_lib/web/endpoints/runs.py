@@ -5,34 +5,57 @@ Any http thread. The list is a published snapshot: it never waits, never wakes a
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import urlsplit
+
+from llamaswap_lib.config.schema import Model
 from llamaswap_lib.core.events import LoadDemanded
 from llamaswap_lib.errors import NotFound
+from llamaswap_lib.web.app import App, RunDetail
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.routes import Route
 
 
 def serve_running(exchange: Exchange, _route: Route) -> None:
     """GET /running."""
-    models = exchange.app.config.models
-    rows = []
-    for run in sorted(exchange.app.controller.runs(), key=lambda run: run.model):
-        model = models[run.model]
-        upstream = exchange.app.controller.upstream(run.model)
-        if upstream is not None and upstream.port is not None:
-            model = model.at_port(upstream.port)
-        rows.append(
-            {
-                "model": model.id,
-                "state": run.state,
-                "cmd": model.cmd,
-                "proxy": model.proxy,
-                "ttl": int(model.ttl),
-                "name": model.name,
-                "description": model.description,
-                "run_id": run.run_id,
-            }
-        )
-    exchange.answer_json({"running": rows})
+    app = exchange.app
+    details = sorted(app.controller.details(), key=lambda detail: detail.run.model)
+    exchange.answer_json({"running": [_row(app, app.config.models[detail.run.model], detail) for detail in details]})
+
+
+def _row(app: App, model: Model, detail: RunDetail) -> dict[str, Any]:
+    run = detail.run
+    if detail.port is not None:
+        model = model.at_port(detail.port)  # another one, where its own was taken
+    is_idle = run.state == "ready" and not detail.in_flight
+    return {
+        "model": model.id,
+        "state": run.state,
+        "cmd": model.cmd,
+        "proxy": model.proxy,
+        "ttl": int(model.ttl),
+        "name": model.name,
+        "description": model.description,
+        "run_id": run.run_id,
+        "pid": detail.pid,
+        "port": _port(model.proxy),
+        "started": app.wall_clock.text(run.started_at),
+        "ready": None if run.ready_at is None else app.wall_clock.text(run.ready_at),
+        "load_seconds": None if run.ready_at is None else round(run.ready_at - run.started_at, 3),
+        "in_flight": detail.in_flight,
+        "concurrency_limit": model.concurrency_limit if model.concurrency_limit > 0 else None,
+        "idle_seconds": round(detail.idle_seconds, 3),
+        "ttl_remaining": round(max(0.0, model.ttl - detail.idle_seconds), 3) if model.ttl and is_idle else None,
+        "waiting": detail.waiting,
+    }
+
+
+def _port(url: str) -> int | None:
+    parts = urlsplit(url)
+    try:
+        return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # no port that there could be
+        return None
 
 
 def serve_unload_every(exchange: Exchange, _route: Route) -> None:

@@ -1,0 +1,104 @@
+"""What runs and who waits, for everybody to read.
+
+The controller thread puts it up after every decision, before anybody is woken: whoever was answered finds it up to
+date. Any thread reads it, without a lock and without waiting: what is put up is never changed, only replaced.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from llamaswap_lib.core.gate import Gate
+from llamaswap_lib.core.snapshot import Queue, RunView, TicketView, view_queue
+from llamaswap_lib.runtime.launch import ProcessHandle
+from llamaswap_lib.runtime.lease import Upstream
+from llamaswap_lib.runtime.logs import Logger
+
+Listener = Callable[[tuple[RunView, ...]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What exists of one run."""
+
+    gate: Gate
+    process: ProcessHandle
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetail:
+    """One run and what it does now; `port` is its automatic one, `waiting` counts the tickets of its model."""
+
+    run: RunView
+    pid: int | None
+    port: int | None
+    in_flight: int
+    idle_seconds: float
+    waiting: int
+
+
+class Board:
+    """`entries` are the controller's, by run id."""
+
+    def __init__(self, entries: Mapping[int, Entry], log: Logger) -> None:
+        self._entries = entries
+        self._log = log
+        self._listeners: list[Listener] = []
+        self._queue = Queue()
+        self.runs: tuple[RunView, ...] = ()
+
+    # -- before the controller starts --
+
+    def listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    # -- any thread --
+
+    def details(self, now: float) -> tuple[RunDetail, ...]:
+        """What runs, and what each of them does."""
+        queue = self._queue
+        waiting = {model: len(tickets) for model, tickets in zip(queue.models, queue.tickets, strict=True)}
+        return tuple(self._detail(run, waiting.get(run.model, 0), now) for run in self.runs)
+
+    def _detail(self, run: RunView, waiting: int, now: float) -> RunDetail:
+        entry = self._entries.get(run.run_id)
+        if entry is None:  # about to be started, or just gone
+            return RunDetail(run, None, None, 0, 0.0, waiting)
+        in_flight = len(entry.gate)
+        is_idle = run.ready_at is not None and not in_flight
+        idle_seconds = max(0.0, now - max(entry.gate.idle_since, run.ready_at or 0.0)) if is_idle else 0.0
+        return RunDetail(run, entry.process.pid, entry.upstream.port, in_flight, idle_seconds, waiting)
+
+    def tickets(self, now: float) -> tuple[TicketView, ...]:
+        """Who waits, in the order in which they will be served; requests in progress are counted now."""
+        queue, runs = self._queue, self.runs
+        inside = {run.model: len(entry.gate) for run in runs if (entry := self._entries.get(run.run_id))}
+        reasons = {
+            model: replace(reason, inside=sum(inside.get(other, 0) for other in reason.others))
+            for model, reason in queue.reasons.items()
+        }
+        return view_queue(queue._replace(reasons=reasons), runs, now)
+
+    # -- controller thread only --
+
+    def put_up(self, runs: tuple[RunView, ...], queue: Queue) -> None:
+        self._queue = queue
+        if runs == self.runs:
+            return
+        known = {run.run_id: run for run in self.runs}
+        for run in runs:
+            before = known.get(run.run_id)
+            if run.ready_at is not None and before is not None and before.ready_at is None:
+                self._log.info(f"{run.model}: ready after {run.ready_at - run.started_at:.2f} s")
+        self.runs = runs
+        for listener in self._listeners:
+            self._tell(listener)
+
+    def _tell(self, listener: Listener) -> None:
+        try:
+            listener(self.runs)
+        except Exception:  # noqa: BLE001 - the effects behind it are still to be carried out: somebody waits for them
+            self._log.error(f"controller: a listener failed\n{traceback.format_exc()}")

@@ -1,0 +1,34 @@
+"""The queue: who waits, for what, since when, in which place.
+
+Any http thread. Rows are made of what the controller published: no wait, nothing woken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llamaswap_lib.web.app import App
+from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.routes import Route
+
+
+def serve_queue(exchange: Exchange, _route: Route) -> None:
+    """GET /api/queue."""
+    exchange.answer_json({"queue": queue_rows(exchange.app)})
+
+
+def queue_rows(app: App) -> list[dict[str, Any]]:
+    """One row for each waiting request, in the order in which they will be served."""
+    now = app.clock()
+    return [
+        {
+            "ticket": ticket.ticket,
+            "model": ticket.model,
+            "place": ticket.place,
+            "since": app.wall_clock.text(ticket.since),
+            "waiting_seconds": round(max(0.0, now - ticket.since), 3),
+            "reason": ticket.reason,
+            "estimate_seconds": None if ticket.estimate is None else round(ticket.estimate, 3),
+        }
+        for ticket in app.controller.tickets()
+    ]

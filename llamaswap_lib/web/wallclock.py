@@ -1,0 +1,29 @@
+"""Monotonic moments as people write them.
+
+Any thread. Everything is measured on the monotonic clock and only shown on this one. The distance between the two is
+remembered, so that a moment is written the same each time, until the wall clock is set: then all moments move along.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+SET_BY = 1.0  # seconds between the two clocks' steps from which on somebody has set the one on the wall
+
+
+class WallClock:
+    """`text(moment)` is RFC 3339 in UTC, with milliseconds."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self._monotonic = monotonic
+        self._wall = wall
+        self._offset = wall() - monotonic()
+
+    def text(self, moment: float) -> str:
+        offset = self._wall() - self._monotonic()
+        if abs(offset - self._offset) > SET_BY:
+            self._offset = offset
+        shown = datetime.fromtimestamp(moment + self._offset, timezone.utc)
+        return shown.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,107 @@
+"""What runs and who waits, read by anybody at any time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+
+from llamaswap_lib.core.eviction import Explanation
+from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time
+
+
+def test_what_runs_is_told_with_what_it_does() -> None:
+    with Stage("a", "b") as stage:
+        visit = Visit(stage, "a")
+        visit.await_in()
+        waiting = Visit(stage, "b")
+        stage.await_queue("b")
+        [busy] = stage.controller.details()
+        assert (busy.run.model, busy.pid, busy.port) == ("a", 1001, None)
+        assert (busy.in_flight, busy.idle_seconds, busy.waiting) == (1, 0.0, 0)
+        visit.leave()
+        waiting.await_in()
+        waiting.leave()
+        [idle] = stage.controller.details()
+        assert (idle.run.model, idle.in_flight, idle.waiting) == ("b", 0, 0)
+        assert 0.0 <= idle.idle_seconds < PATIENCE
+        assert stage.controller.tickets() == ()
+
+
+def test_a_run_that_loads_is_not_idle_and_has_those_who_wait() -> None:
+    with Stage("a", obeys=False) as stage:
+        visits = [Visit(stage, "a"), Visit(stage, "a")]
+        stage.await_queue("a", "a")
+        [run] = stage.controller.details()
+        assert (run.run.state, run.idle_seconds, run.waiting) == ("starting", 0.0, 2)
+        stage.next_process().become_ready()
+        for visit in visits:
+            visit.await_in()
+            visit.leave()
+
+
+def test_requests_in_progress_are_counted_when_the_queue_is_read() -> None:
+    with Stage("a", "b") as stage:
+        first = Visit(stage, "a")
+        first.await_in()
+        waiting = Visit(stage, "b")
+        stage.await_queue("b")
+        assert [ticket.reason for ticket in stage.controller.tickets()] == ["waiting for a: 1 request in progress"]
+        second = Visit(stage, "a")  # through the open gate: the controller knows nothing of it
+        second.await_in()
+        assert [ticket.reason for ticket in stage.controller.tickets()] == ["waiting for a: 2 requests in progress"]
+        second.leave()
+        first.leave()
+        waiting.await_in()
+        waiting.leave()
+
+
+def test_reading_never_waits_for_a_decision() -> None:
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def slow_policy(target: str, running: Collection[str]) -> list[str]:
+        if target == "c":
+            is_asked.set()
+            may_answer.wait(PATIENCE)
+        return one_at_a_time(target, running)
+
+    with Stage("a", "b", "c", evict=slow_policy) as stage:
+        first = Visit(stage, "a")
+        first.await_in()
+        second = Visit(stage, "b")
+        stage.await_queue("b")
+        third = Visit(stage, "c")
+        assert is_asked.wait(PATIENCE)
+        begun = time.monotonic()
+        assert [ticket.model for ticket in stage.controller.tickets()] == ["b"]
+        assert [detail.run.model for detail in stage.controller.details()] == ["a"]
+        assert time.monotonic() - begun < 1.0
+        may_answer.set()
+        first.leave()
+        for visit in (second, third):
+            visit.await_in()
+            visit.leave()
+
+
+def test_who_was_let_in_is_not_in_the_queue_any_more() -> None:
+    with Stage("a", "b") as stage:
+        for number in range(30):
+            visit = Visit(stage, "ab"[number % 2])
+            visit.await_in()
+            assert stage.controller.tickets() == ()
+            assert [detail.in_flight for detail in stage.controller.details() if detail.run.state == "ready"] == [1]
+            visit.leave()
+
+
+def test_a_swap_is_one_line_in_the_log() -> None:
+    def explain(target: str, running: tuple[str, ...]) -> Explanation:
+        return Explanation(f"because of {target}", cost=len(running))
+
+    with Stage("a", "b", explain=explain) as stage:
+        for model in "ab":
+            visit = Visit(stage, model)
+            visit.await_in()
+            visit.leave()
+        lines = [line for line in stage.lines if "swap to " in line]
+        assert len(lines) == 1
+        assert lines[0].endswith("swap to b: a goes, because of b, cost 1\n")
