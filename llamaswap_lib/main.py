@@ -22,12 +22,14 @@ from urllib.parse import urlsplit
 
 from llamaswap_lib import __version__
 from llamaswap_lib.config.load import load
+from llamaswap_lib.config.own_policy import load_policy
 from llamaswap_lib.config.schema import Config, Model, Routing
 from llamaswap_lib.config.sections import ClientLimits
 from llamaswap_lib.core.events import Event, PreloadRequested
-from llamaswap_lib.core.eviction.explanation import explain_groups, explain_matrix
+from llamaswap_lib.core.eviction.explanation import explain_groups, explain_matrix, explain_own
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
+from llamaswap_lib.core.eviction.own import OwnPolicy
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.controller import Controller, Upstream
@@ -198,7 +200,10 @@ def _scheduler(specs: Mapping[str, ModelSpec], routing: Routing) -> Scheduler:
     """With the policy that the configuration names. Raises ConfigError for one of the user's own that is none."""
     max_wait = routing.max_wait
     if routing.policy:
-        raise ConfigError(f"routing.router.use: a policy of one's own ({routing.policy}) can not be used yet")
+        own = OwnPolicy(load_policy(routing.policy))
+        return Scheduler(
+            specs, own.evict, max_wait, explain=explain_own(Path(routing.policy).name), observe=own.observe
+        )
     if routing.matrix is not None:
         sets = routing.matrix.sets
         matrix = MatrixPolicy(sets, routing.matrix.evict_costs)

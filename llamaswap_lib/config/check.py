@@ -1,8 +1,8 @@
 """`llamaswap check`: everything that is wrong or odd about a configuration, all at once.
 
 Owns the warnings that only a look around gives: programs and files that are not there, ports that clash, models that
-belong nowhere, names that hide others, keys without effect. Errors and the loader's own warnings come from
-`load.py`. Looks at the file system and PATH; starts nothing.
+belong nowhere, names that hide others, keys without effect; and whether a policy of the user's own can be made. Errors
+and the loader's own warnings come from `load.py`. Looks at the file system and PATH; starts no model.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from dataclasses import replace
 from pathlib import Path as File
 from typing import NamedTuple
 
+from llamaswap_lib.errors import ConfigError
+
 from . import grouping
 from .document import Document
 from .load import Loaded, inspect
 from .nodes import Mapping as Node
 from .nodes import walk
+from .own_policy import load_policy
 from .problems import Path, Problem, in_order, quoted
 from .schema import Config, Model
 
@@ -69,6 +72,7 @@ def _look_around(loaded: Loaded, environment: Mapping[str, str]) -> None:
     _check_ports(config, document)
     _check_places(config, document)
     _check_names(config, document)
+    _check_policy(config, document)
     _check_idle_keys(loaded, document)
     if loaded.written is not None:
         _check_macros(loaded.written, document)
@@ -169,6 +173,15 @@ def _check_names(config: Config, document: Document) -> None:
             elif offered not in config.peer_models:
                 message = f"other peers have {quoted(offered)} too, so this one is only {quoted(f'{name}/{offered}')}"
                 document.warn(("peers", name, "models", index), message)
+
+
+def _check_policy(config: Config, document: Document) -> None:
+    """The one error that only a look around finds: the loader does not execute what the user wrote."""
+    if config.routing.policy:
+        try:
+            load_policy(config.routing.policy)
+        except ConfigError as error:
+            document.error(grouping.USE, str(error))
 
 
 # -- keys without effect --

@@ -77,7 +77,7 @@ class RouterKeys:
     use: str = key(
         "use",
         Text("group, matrix or path/to/file.py:ClassName"),
-        "`group`, `matrix`, or `path/to/file.py:ClassName` for an eviction policy of your own",
+        "`group`, `matrix`, or `path/to/file.py:ClassName` for an eviction policy of your own (docs/policies.md)",
         "group",
     )
     settings: RouterSettingsKeys = key("settings", Section(RouterSettingsKeys), "settings of each kind of router")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from llamaswap_lib.core.effects import Admit, Question, ShutGates, ShutIfIdle
+from llamaswap_lib.core.effects import Admit, LookInside, Question, ShutGates, ShutIfIdle
 from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason
@@ -32,6 +32,8 @@ class Pass:
         self._needed_shut: dict[int, str] = {}  # run ids whose gates are shut for the model named
 
     def run(self) -> Question | None:
+        if not self._world.is_observed:
+            return self._look_inside()
         question = self._ask_unloading() or self._serve_all()
         if question is None:
             if not self._waiting.models():
@@ -39,6 +41,11 @@ class Pass:
             self._world.settle_gates(self._needed_shut, self._waiting.models())
             question = self._ask_ttl()
         return question
+
+    def _look_inside(self) -> LookInside:
+        """For a policy that wants to know. While somebody waits, an end of business may change its mind."""
+        serving = [run for run in self._world.runs.values() if run.state.is_serving]
+        return LookInside(_ids(serving), watch=bool(self._waiting.models()))
 
     def _ask_unloading(self) -> ShutGates | None:
         runs = [run for run in self._world.runs.values() if run.state is RunState.UNLOADING and run.has_news]

@@ -1,7 +1,8 @@
 """What to do: the orders that the scheduler gives, one frozen dataclass each.
 
-Pure data, carried out in order by the controller thread. At most one question (`ShutIfIdle`, `ShutGates`) stands in a
-list of effects, always last: the controller answers it with `GatesAnswered` before it handles anything else.
+Pure data, carried out in order by the controller thread. At most one question (`ShutIfIdle`, `ShutGates`,
+`LookInside`) stands in a list of effects, always last: the controller answers it with `GatesAnswered` before it handles
+anything else.
 """
 
 from __future__ import annotations
@@ -130,7 +131,15 @@ class ShutGates:
     run_ids: tuple[int, ...]
 
 
-Question = ShutIfIdle | ShutGates
+@dataclass(frozen=True, slots=True)
+class LookInside:
+    """Question: who is inside, and since when is it empty? It changes nothing, but may watch those that are busy."""
+
+    run_ids: tuple[int, ...]
+    watch: bool
+
+
+Question = ShutIfIdle | ShutGates | LookInside
 
 Effect = (
     Admit
@@ -146,4 +155,5 @@ Effect = (
     | ReportSwap
     | ShutIfIdle
     | ShutGates
+    | LookInside
 )

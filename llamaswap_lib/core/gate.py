@@ -141,6 +141,15 @@ def shut_if_idle(gates: Sequence[Gate], idle_for: float, now: float) -> tuple[bo
     return False, answer
 
 
+def look_inside(gates: Sequence[Gate], watch: bool) -> Answer:
+    """Who is inside, and since when it is empty; with `watch` the busy ones will say when they are not."""
+    answer = {gate.run_id: gate.answer() for gate in gates}
+    for gate in gates:
+        if watch and answer[gate.run_id][0]:
+            gate.watch()
+    return answer
+
+
 def shut_all(gates: Sequence[Gate]) -> Answer:
     """Shut all of them whoever is inside, and say who is."""
     for gate in gates:

@@ -29,6 +29,11 @@ class RunState(Enum):
         return self in (RunState.READY, RunState.DRAINING)
 
     @property
+    def is_serving(self) -> bool:
+        """Whether somebody may be inside."""
+        return self.is_up or self is RunState.UNLOADING
+
+    @property
     def public_name(self) -> str:
         """The word for it in `/running`."""
         return {"draining": "ready", "unloading": "stopping"}.get(self.value, self.value)
@@ -63,6 +68,7 @@ class Run:
     has_news: bool = False  # it is shut, and may have emptied since it was last asked
     has_died: bool = False  # by itself, and something of it is left
     inside: int = 0  # how many requests it had when it was last asked
+    idle_since: float = 0.0  # when the last of them had left; of no meaning before it was asked
 
     def move(self, state: RunState, deadline: float | None = None) -> None:
         """Enter `state`; an illegal move is our own mistake."""

@@ -16,8 +16,19 @@ from collections.abc import Iterable, Mapping
 
 from llamaswap_lib.core import events
 from llamaswap_lib.core.decision import Pass
-from llamaswap_lib.core.effects import Admit, Effect, Fault, Question, Refuse, Report, ShutGates, ShutIfIdle, Unloaded
-from llamaswap_lib.core.eviction import Evict, Explain
+from llamaswap_lib.core.effects import (
+    Admit,
+    Effect,
+    Fault,
+    LookInside,
+    Question,
+    Refuse,
+    Report,
+    ShutGates,
+    ShutIfIdle,
+    Unloaded,
+)
+from llamaswap_lib.core.eviction import Evict, Explain, Observe
 from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.failures import Failures
 from llamaswap_lib.core.orphans import Orphans
@@ -42,13 +53,19 @@ class Scheduler:
     """The one place where swap state lives."""
 
     def __init__(
-        self, models: Mapping[str, ModelSpec], evict: Evict, max_wait: float, *, explain: Explain = unexplained
+        self,
+        models: Mapping[str, ModelSpec],
+        evict: Evict,
+        max_wait: float,
+        *,
+        explain: Explain = unexplained,
+        observe: Observe | None = None,
     ) -> None:
         """`max_wait` in seconds: whoever has waited longer gets the gates in front shut; 0 for never.
 
-        `explain` says why those go whom `evict` names.
+        `explain` says why those go whom `evict` names. `observe` is told what runs before `evict` is asked.
         """
-        self._world = World(models, evict, explain)
+        self._world = World(models, evict, explain, observe)
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
         self._failures = Failures()
         self._orphans = Orphans()
@@ -67,6 +84,8 @@ class Scheduler:
         """Take note of `event` and say what to do, in order. Monotonic seconds; `now` never goes back."""
         world = self._world
         world.now = now
+        if not isinstance(event, events.GatesAnswered):
+            world.expire_observation()
         self._note(event)
         world.meet_deadlines()
         self._settle_orphans()
@@ -119,8 +138,8 @@ class Scheduler:
                 self._unload(ticket, models, None)
             case events.ShutdownRequested(ticket, grace):
                 self._shut_down(ticket, grace)
-            case events.GatesAnswered(question, done, gates):
-                self._take_answer(question, done, gates)
+            case events.GatesAnswered():
+                self._take_answer(event)
             case events.TimePassed():
                 pass
             case _:
@@ -235,17 +254,26 @@ class Scheduler:
 
     # -- what the gates said --
 
-    def _take_answer(self, question: Question, done: bool, gates: Mapping[int, tuple[int, float]]) -> None:
+    def _take_answer(self, answer: events.GatesAnswered) -> None:
+        question, gates = answer.question, answer.gates
+        if isinstance(question, LookInside):
+            self._world.observe(gates, question.watch, self._is_settled)
+            return
         for run_id in question.run_ids:
             run = self._world.runs[run_id]
             run.inside, idle_since = gates[run_id]
             run.has_news = False
             if isinstance(question, ShutGates):
                 self._take_shut(run)
-            elif done:
+            elif answer.done:
                 self._stop_empty(run)
             else:
                 self._take_no(run, question, idle_since)
+
+    def _is_settled(self, model: str) -> bool:
+        """Who goes for this model is not to change any more: it must not be kept waiting by second thoughts."""
+        waiting = self._waiting
+        return waiting.is_claimed(model) or (waiting.has(model) and waiting.is_overdue(model, self._world.now))
 
     def _take_shut(self, run: Run) -> None:
         if run.state is RunState.READY:

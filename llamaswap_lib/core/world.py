@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from llamaswap_lib.core.effects import (
@@ -22,7 +22,7 @@ from llamaswap_lib.core.effects import (
     StartProcess,
     StopProcess,
 )
-from llamaswap_lib.core.eviction import Evict, Explain
+from llamaswap_lib.core.eviction import Evict, Explain, Observe, RunningModel
 from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.run import Run, RunState
 
@@ -39,16 +39,24 @@ class ModelSpec:
 class World:
     """The runs by id and by model (a model has one at most), and the effects that are due."""
 
-    def __init__(self, models: Mapping[str, ModelSpec], policy: Evict, explain: Explain = unexplained) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, ModelSpec],
+        policy: Evict,
+        explain: Explain = unexplained,
+        observe: Observe | None = None,
+    ) -> None:
         self.models = models
         self.runs: dict[int, Run] = {}
         self.by_model: dict[str, Run] = {}
         self.out: list[Effect] = []
         self.now = 0.0
         self.load_times: Mapping[str, float] = {}  # model -> seconds, the last loads counting most; never changed
+        self.is_observed = True  # the policy was told what runs now, or does not want to know
         self._policy = policy
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
         self._explain = explain
+        self._observe = observe
         self._incarnations: dict[str, int] = {}
         self._run_ids = itertools.count(1)
 
@@ -147,6 +155,27 @@ class World:
             self.out.append(Report("error", f"the policy failed for {target}:\n{traceback.format_exc()}"))
             unwanted = set(running)
         return [model for model in running if model in unwanted and model != target]
+
+    def expire_observation(self) -> None:
+        """Something happened: what the policy was told is not the latest any more."""
+        self.is_observed = self._observe is None
+
+    def observe(self, gates: Mapping[int, tuple[int, float]], watch: bool, stands: Callable[[str], bool]) -> None:
+        """The gates said who is inside: the policy is told, and its answers for targets that `stands` names stand."""
+        for run_id, (inside, idle_since) in gates.items():
+            run = self.runs[run_id]
+            run.inside, run.idle_since = inside, idle_since
+            run.is_watched = run.is_watched or (watch and inside > 0)
+        self.is_observed = True
+        if self._observe:
+            self._observe(self._view, stands)
+
+    def _view(self, model: str) -> RunningModel:
+        run, load_seconds = self.by_model.get(model), self.load_times.get(model)
+        if run is None or not run.state.is_serving:
+            return RunningModel(model, run.state.value if run else "starting", load_seconds=load_seconds)
+        idle_seconds = 0.0 if run.inside else max(0.0, self.now - max(run.idle_since, run.ready_at or 0.0))
+        return RunningModel(model, run.state.public_name, idle_seconds, run.inside, load_seconds)
 
     def ttl_look(self, run: Run, since: float) -> float | None:
         """When to look whether the run has been idle for its ttl, if it is idle since `since`; None for never."""

@@ -21,6 +21,7 @@ from llamaswap_lib.core.effects import (
     DropRun,
     Effect,
     KillProcess,
+    LookInside,
     OpenGate,
     Question,
     Refuse,
@@ -33,7 +34,7 @@ from llamaswap_lib.core.effects import (
     StopProcess,
     Unloaded,
 )
-from llamaswap_lib.core.gate import Gate, shut_all, shut_if_idle
+from llamaswap_lib.core.gate import Gate, look_inside, shut_all, shut_if_idle
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, Snapshot, TicketView
 from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
@@ -220,7 +221,7 @@ class Controller:
     def _carry_out(self, effects: list[Effect]) -> events.GatesAnswered | None:
         """Do it in order; the answer to the question at the end, if there is one, is the next event."""
         for effect in effects:
-            if isinstance(effect, ShutIfIdle | ShutGates):
+            if isinstance(effect, ShutIfIdle | ShutGates | LookInside):
                 return self._ask(effect)
             self._do(effect)
         return None
@@ -229,8 +230,10 @@ class Controller:
         gates = [self._entries[run_id].gate for run_id in question.run_ids]
         if isinstance(question, ShutIfIdle):
             done, answer = shut_if_idle(gates, question.idle_for, self._clock())
-        else:
+        elif isinstance(question, ShutGates):
             done, answer = True, shut_all(gates)
+        else:
+            done, answer = False, look_inside(gates, question.watch)
         return events.GatesAnswered(question, done, answer)
 
     def _do(self, effect: Effect) -> None:

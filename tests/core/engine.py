@@ -17,7 +17,7 @@ from functools import partial
 from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect
 from llamaswap_lib.core.events import Event
-from llamaswap_lib.core.gate import Gate, shut_all, shut_if_idle
+from llamaswap_lib.core.gate import Gate, look_inside, shut_all, shut_if_idle
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from tests.core.books import BrokenError, Client, Life
 from tests.core.line import LineWitness
@@ -49,7 +49,7 @@ class Simulation:
         self._inside: dict[int, dict[int, Client]] = {}
         self._current: dict[str, Life] = {}
         specs = {m: ModelSpec(habit.priority, habit.ttl, habit.unload_timeout) for m, habit in plan.habits.items()}
-        self.scheduler = Scheduler(specs, plan.policy.evict, plan.max_wait)
+        self.scheduler = Scheduler(specs, plan.policy.evict, plan.max_wait, observe=plan.policy.observe)
 
     def run(self) -> None:
         for model, habit in self.plan.habits.items():
@@ -230,39 +230,45 @@ class Simulation:
     def _carry_out(self, orders: list[Effect]) -> events.GatesAnswered | None:
         for order in orders:
             self.witness.check(order)
-            match order:
-                case effects.Admit(ticket, run_id):
-                    life = self.witness.lives[run_id]
-                    life.gate.admit(ticket)
-                    self._be_served(self._clients[ticket], life)
-                case effects.Refuse(ticket):
-                    self._refused(self._clients[ticket])
-                case effects.StartProcess(run_id, model):
-                    self._start(run_id, model)
-                case effects.StopProcess(run_id):
-                    habit = self.plan.habits[self.witness.lives[run_id].model]
-                    self._after(self._draw(habit.stop), partial(self._exit, run_id))
-                case effects.KillProcess(run_id):
-                    self._after(self.plan.kill_delay, partial(self._end_group, run_id))
-                case effects.OpenGate(run_id):
-                    self.witness.lives[run_id].gate.shut = False
-                case effects.ShutGate(run_id):
-                    self.witness.lives[run_id].gate.shut = True
-                case effects.DropRun(run_id):
-                    del self._current[self.witness.lives.pop(run_id).model]
-                case effects.ShutIfIdle(run_ids, idle_for):
-                    self.witness.require(order is orders[-1], "a question that is not the last order")
-                    done, answer = shut_if_idle(self._gates(run_ids), idle_for, self.now)
-                    return events.GatesAnswered(order, done, answer)
-                case effects.ShutGates(run_ids):
-                    self.witness.require(order is orders[-1], "a question that is not the last order")
-                    return events.GatesAnswered(order, True, shut_all(self._gates(run_ids)))
-                case _:
-                    pass
+            if isinstance(order, effects.ShutIfIdle | effects.ShutGates | effects.LookInside):
+                self.witness.require(order is orders[-1], "a question that is not the last order")
+                return self._answer(order)
+            self._obey(order)
         return None
 
-    def _gates(self, run_ids: tuple[int, ...]) -> list[Gate]:
-        return [self.witness.lives[run_id].gate for run_id in run_ids]
+    def _answer(self, question: effects.Question) -> events.GatesAnswered:
+        gates = [self.witness.lives[run_id].gate for run_id in question.run_ids]
+        match question:
+            case effects.ShutIfIdle():
+                return events.GatesAnswered(question, *shut_if_idle(gates, question.idle_for, self.now))
+            case effects.ShutGates():
+                return events.GatesAnswered(question, True, shut_all(gates))
+            case effects.LookInside():
+                return events.GatesAnswered(question, False, look_inside(gates, question.watch))
+
+    def _obey(self, order: Effect) -> None:
+        match order:
+            case effects.Admit(ticket, run_id):
+                life = self.witness.lives[run_id]
+                life.gate.admit(ticket)
+                self._be_served(self._clients[ticket], life)
+            case effects.Refuse(ticket):
+                self._refused(self._clients[ticket])
+            case effects.StartProcess(run_id, model):
+                self._start(run_id, model)
+            case effects.StopProcess(run_id):
+                habit = self.plan.habits[self.witness.lives[run_id].model]
+                self._after(self._draw(habit.stop), partial(self._exit, run_id))
+            case effects.KillProcess(run_id):
+                self._after(self.plan.kill_delay, partial(self._end_group, run_id))
+            case effects.OpenGate(run_id):
+                self.witness.lives[run_id].gate.shut = False
+            case effects.ShutGate(run_id):
+                self.witness.lives[run_id].gate.shut = True
+            case effects.DropRun(run_id):
+                del self._current[self.witness.lives.pop(run_id).model]
+            case _:
+                pass
 
     def _set_alarm(self) -> None:
         deadline = self.scheduler.next_deadline()

@@ -1,20 +1,23 @@
 """Random policies for the simulated worlds: groups, matrices, one-sided relations, counts, no sense at all, failures.
 
-All are pure functions of (target, set of running models), as the scheduler may demand. `is_pairwise` says that whether
-A goes for B depends on A and B alone; only then does "they do not clash" mean the same in every world.
+Most are pure functions of (target, set of running models), as the scheduler may demand. `is_pairwise` says that whether
+A goes for B depends on A and B alone; only then does "they do not clash" mean the same in every world. `whims` are
+policies of users' own, who look at idle times, throw dice and make mistakes.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
-from llamaswap_lib.core.eviction import Evict
+from llamaswap_lib.core.eviction import Evict, Observe, RunningModel
 from llamaswap_lib.core.eviction.dsl import Both, MatrixSet, Member
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
+from llamaswap_lib.core.eviction.own import OwnPolicy, PolicyFailedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +25,25 @@ class Policy:
     evict: Evict
     is_pairwise: bool
     name: str
+    observe: Observe | None = None
+    told: dict[tuple[str, frozenset[str]], Collection[str]] | None = None
+    """For one that is no function of its arguments: what it answered last."""
 
     def victims(self, target: str, running: Collection[str]) -> set[str]:
-        """What the answer means: a failure is "all of them", strangers are ignored."""
+        """What the answer means: a failure is "all of them", strangers are ignored.
+
+        One that was not asked wants everybody gone: nobody may act as if it had been.
+        """
         others = set(running) - {target}
         if not others:
             return set()
+        if self.told is not None:
+            return others.intersection(self.told.get((target, frozenset(running)), others))
         try:
             answer = set(self.evict(target, tuple(running)))
         except PolicyFailedError:
             answer = others
         return answer & others
-
-
-class PolicyFailedError(Exception):
-    """What a user's own policy raises in these worlds."""
 
 
 def one_place(models: list[str]) -> Policy:
@@ -109,6 +116,59 @@ def unreliable(rng: random.Random, models: list[str], policy: Policy) -> Policy:
         return [*policy.evict(target, running), target, "a stranger"]
 
     return Policy(evict, policy.is_pairwise, f"unreliable {policy.name}")
+
+
+class Whim:
+    """A user's own policy, of one of several kinds; now and then it makes a mistake."""
+
+    KINDS = ("least recent", "choices", "idle", "busy", "dice", "all at once")
+
+    def __init__(self, rng: random.Random, models: list[str]) -> None:
+        self.kind = rng.choice(self.KINDS)
+        self.places = rng.randint(1, max(1, len(models) - 1))
+        self.mistakes = rng.choice([0.0, 0.0, 0.05, 0.5])
+        self.rng = random.Random(rng.random())
+
+    def evict(self, target: str, running: Sequence[RunningModel]) -> Collection[str] | Sequence[Collection[str]]:
+        if self.rng.random() < self.mistakes:
+            return self.blunder(target)
+        others = [one for one in running if one.model != target]
+        by_age = sorted(others, key=lambda one: (one.state == "stopping", one.idle_seconds), reverse=True)
+        too_many = max(0, len(others) + 1 - self.places)
+        match self.kind:
+            case "least recent":
+                return [one.model for one in by_age[:too_many]]
+            case "choices":
+                names = sorted(one.model for one in others)
+                return [set(choice) for choice in itertools.combinations(names, too_many)]
+            case "idle":
+                return {one.model for one in others if one.idle_seconds > 1.0} or {one.model for one in by_age[:1]}
+            case "busy":
+                return {one.model for one in others if one.in_flight > 1}
+            case "dice":
+                return {one.model for one in others if self.rng.random() < 0.5}
+            case _:
+                return {one.model for one in others} if self.rng.random() < 0.5 else ()
+
+    def blunder(self, target: str) -> Collection[str]:
+        wrong: list[Any] = [None, "A", b"A", [None], [["A"], "B"], 7, {"A": 1}, [[1]], object()]
+        if self.rng.random() < 0.5:
+            return cast(Collection[str], self.rng.choice(wrong))
+        raise self.rng.choice([ValueError, KeyError, SystemExit, KeyboardInterrupt])(target)
+
+
+def whims(rng: random.Random, models: list[str]) -> Policy:
+    """Its answers are written down, and are what the scheduler has to go by."""
+    whim = Whim(rng, models)
+    own = OwnPolicy(whim)
+    told: dict[tuple[str, frozenset[str]], Collection[str]] = {}
+
+    def evict(target: str, running: tuple[str, ...]) -> Collection[str]:
+        told[target, frozenset(running)] = running  # should it fail
+        answer = told[target, frozenset(running)] = own.evict(target, running)
+        return answer
+
+    return Policy(evict, False, f"whim {whim.kind} {whim.places}", own.observe, told)
 
 
 def any_policy(rng: random.Random, models: list[str]) -> Policy:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from llamaswap_lib.core.effects import (
     Admit,
     Effect,
+    LookInside,
     OpenGate,
-    Question,
     ReportSwap,
     ShutGates,
     ShutIfIdle,
@@ -28,6 +28,7 @@ from llamaswap_lib.core.events import (
 )
 from llamaswap_lib.core.eviction import Evict, Explain
 from llamaswap_lib.core.eviction.explanation import unexplained
+from llamaswap_lib.core.eviction.own import OwnPolicy, Policy
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 
 
@@ -59,16 +60,28 @@ class Story:
         max_wait: float = 0.0,
         specs: Mapping[str, ModelSpec] | None = None,
         explain: Explain = unexplained,
+        policy: Policy | None = None,
     ) -> None:
+        """`policy` is one of the user's own, in place of `evict`; what it looks at is in `inside`."""
         self.now = 0.0
         models = dict.fromkeys("ABCDEF", ModelSpec()) | dict(specs or {})
-        self.scheduler = Scheduler(models, evict, max_wait, explain=explain)
+        if policy is None:
+            self.scheduler = Scheduler(models, evict, max_wait, explain=explain)
+        else:
+            own = OwnPolicy(policy)
+            self.scheduler = Scheduler(models, own.evict, max_wait, explain=explain, observe=own.observe)
+        self.inside: dict[int, tuple[int, float]] = {}  # run id -> who is inside when the policy looks, idle since when
+        self.watched: list[int] = []  # run ids that were, when it looked last
         self.swaps: list[ReportSwap] = []
         self._runs = 0
 
     def tell(self, event: Event) -> list[Effect]:
         """What is to be done; what is only to be said of swaps goes to `swaps`."""
         effects = self.scheduler.handle(event, self.now)
+        if effects and isinstance(look := effects[-1], LookInside):
+            gates = {run_id: self.inside.get(run_id, (0, 0.0)) for run_id in look.run_ids}
+            self.watched = [run_id for run_id, (inside, _) in gates.items() if inside and look.watch]
+            effects = effects[:-1] + self.scheduler.handle(GatesAnswered(look, False, gates), self.now)
         self.swaps += [effect for effect in effects if isinstance(effect, ReportSwap)]
         return [effect for effect in effects if not isinstance(effect, ReportSwap)]
 
@@ -94,7 +107,7 @@ class Story:
         self.now = time
         return self.tell(TimePassed())
 
-    def answer(self, question: Question, *inside: int, since: float = 0.0) -> list[Effect]:
+    def answer(self, question: ShutIfIdle | ShutGates, *inside: int, since: float = 0.0) -> list[Effect]:
         """The gates answer, in the order of the question; a `ShutIfIdle` succeeds if all are empty for long enough."""
         gates = {run_id: (count, since) for run_id, count in zip(question.run_ids, inside, strict=True)}
         done = isinstance(question, ShutGates) or (not any(inside) and since + question.idle_for <= self.now)

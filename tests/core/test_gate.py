@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from llamaswap_lib.core.events import GateDrained, GateIdle
-from llamaswap_lib.core.gate import Gate, Notice, shut_all, shut_if_idle
+from llamaswap_lib.core.gate import Gate, Notice, look_inside, shut_all, shut_if_idle
 from tests.core.interleavings import SCENES, LockedStepGate, StepGate, play_scene
 from tests.core.threads import Crowd
 
@@ -137,6 +137,19 @@ def test_shutting_gates_says_who_is_inside() -> None:
     assert not busy.gate.enter("b")
     busy.gate.leave("a")
     assert busy.posted == [GateDrained(1)]
+
+
+def test_a_look_changes_nothing_but_may_watch_the_busy_ones() -> None:
+    busy, idle = Door(1), Door(2)
+    busy.gate.enter("a")
+    assert look_inside([busy.gate, idle.gate], watch=False) == {1: (1, 100.0), 2: (0, 100.0)}
+    busy.gate.leave("a")
+    assert busy.posted == idle.posted == []
+    busy.gate.enter("b")
+    look_inside([busy.gate, idle.gate], watch=True)
+    assert not busy.gate.shut
+    busy.gate.leave("b")
+    assert (busy.posted, idle.posted) == ([GateIdle(1)], [])
 
 
 @pytest.mark.parametrize("scene", SCENES)

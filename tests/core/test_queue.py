@@ -16,11 +16,12 @@ def estimates(story: Story) -> dict[int, float | None]:
 
 
 def load_for(story: Story, model: str, ticket: int, seconds: float) -> None:
-    """It is loaded, which takes that long, and is unloaded by its end."""
+    """It is loaded, which takes that long, serves for a while, and ends."""
     [start] = story.arrive(ticket, model)
     assert isinstance(start, StartProcess)
     story.now += seconds
     story.ready(start.run_id)
+    story.now += 60.0
     story.exited(start.run_id, "killed by SIGKILL")
 
 

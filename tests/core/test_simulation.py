@@ -35,6 +35,12 @@ def test_no_promise_is_broken_in_worlds_of_each_flavour(flavour: str) -> None:
         play(make_plan(seed, flavour))
 
 
+@pytest.mark.parametrize("batch", range(4))
+def test_no_promise_is_broken_by_policies_that_change_their_minds_and_make_mistakes(batch: int) -> None:
+    for seed in range(20_000 + batch, 20_060, 4):
+        play(make_plan(seed, "whims"))
+
+
 @pytest.mark.parametrize("batch", range(5))
 def test_no_promise_is_broken_where_models_keep_failing(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, 5):  # a seed alone chooses no such world

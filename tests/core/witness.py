@@ -51,6 +51,8 @@ class Witness:
         }
         # the swap under way, one for each other model in front, and its own
         self._patience = plan.max_wait + max(self._units.values()) + sum(self._units.values())
+        if plan.policy.told is not None:  # what it let start it may want gone again once it is ready
+            self._patience *= 2
 
     def require(self, condition: bool, message: str) -> None:
         if not condition:
@@ -157,9 +159,7 @@ class Witness:
                 self._check_start(model)
             case effects.StopProcess(run_id, reason):
                 self._check_stop(self.lives[run_id])
-                if reason == "unloaded, its time to finish is over":
-                    self._cut_short.add(run_id)
-                self._end_doubt(run_id)
+                self._note_stop(run_id, reason)
             case effects.KillProcess(run_id):
                 self._check_kill(self.lives[run_id])
             case effects.OpenGate(run_id):
@@ -169,6 +169,8 @@ class Witness:
                 self._check_unloaded(ticket)
             case effects.DropRun(run_id):
                 self.require(not self.lives[run_id].is_alive, "forgot a process that runs")
+            case effects.LookInside(run_ids):
+                self._check_look(run_ids)
             case effects.ReportSwap(model, evicted):
                 self._check_report(model, evicted)
             case effects.ShutIfIdle() | effects.ShutGates():
@@ -176,6 +178,11 @@ class Witness:
                 self._check_question(effect)
             case _:
                 pass
+
+    def _note_stop(self, run_id: int, reason: str) -> None:
+        if reason == "unloaded, its time to finish is over":
+            self._cut_short.add(run_id)
+        self._end_doubt(run_id)
 
     def _check_admit(self, ticket: int, life: Life) -> None:
         waiter = self._answer(ticket)
@@ -266,6 +273,12 @@ class Witness:
             self.require(not any(life.is_alive for life in unload.lives), "answered an unload before the exit")
             self.require(self.now <= unload.until + MOMENT, "answered an unload too late")
 
+    def _check_look(self, run_ids: tuple[int, ...]) -> None:
+        """Only where the policy wants to know, and then at all that serve."""
+        serving = {life.run_id for life in self.lives.values() if life.is_ready and life.stopped_at is None}
+        self.require(self.plan.policy.observe is not None, "looked inside for nobody")
+        self.require(set(run_ids) == serving, f"looked inside {run_ids}, and {serving} serve")
+
     def _check_report(self, model: str, evicted: tuple[str, ...]) -> None:
         """Somebody waits for the model, and those go who stay now and must go for it."""
         self._stays.append(self._staying())
@@ -273,7 +286,7 @@ class Witness:
         is_true = bool(evicted) and any(set(evicted) == self._victims(model, stay) for stay in self._stays)
         self.require(is_true, f"a swap to {model} is said to end {evicted}")
 
-    def _check_question(self, question: effects.Question) -> None:
+    def _check_question(self, question: effects.ShutIfIdle | effects.ShutGates) -> None:
         """It is about all that somebody wants gone and that serve, about one whose ttl is over, or about unloads."""
         asked = [self.lives[run_id] for run_id in question.run_ids]
         models = {life.model for life in asked}

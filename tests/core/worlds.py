@@ -232,6 +232,26 @@ def failing(seed: int, rng: random.Random) -> Plan:
     )
 
 
+def whims(seed: int, rng: random.Random) -> Plan:
+    """Policies of users' own, who change their minds from one moment to the next, beside models that never pause."""
+    models = names(rng, 3, 6)
+    habits = {
+        model: Habits(
+            load=(0.2, 1.5),
+            request=rng.choice([(0.05, 0.3), (0.2, 2.0)]),
+            stop=(0.0, 0.5),
+            ttl=rng.choice([0.0, 0.0, 1.0]),
+            workers=rng.choice([1, 2, 3]),
+            pause=rng.choice([(0.0, 0.0), (0.0, 0.5), (0.0, 5.0)]),
+            priority=rng.choice([0, 0, 3]),
+        )
+        for model in models
+    }
+    delay = rng.choice([(0.0, 0.0), (0.0, 0.1)])
+    max_wait = rng.choice([0.0, 1.0, 3.0])
+    return Plan(seed, "whims", habits, policies.whims(rng, models), max_wait, delay, 30.0, hangs_up=0.1, unloads=2)
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -240,6 +260,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "queue": queue,
     "unloads": unloads,
     "failing": failing,
+    "whims": whims,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 

@@ -92,9 +92,14 @@ class Program:
         log_level: str = "info",
         flags: Sequence[str] = (),
         context: ssl.SSLContext | None = None,
+        tracebacks: int = 0,
     ) -> None:
-        """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`; `context` is for TLS."""
+        """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`, with that many tracebacks.
+
+        `context` is for TLS.
+        """
         self._context = context
+        self._tracebacks = tracebacks
         self.folder = folder
         self.code: int | None = None  # of its exit, once it has ended
         self._ports = PortBlock()
@@ -136,7 +141,7 @@ class Program:
         if kind is None:
             assert not left, f"left behind: {left}"
             assert self.stderr == ""
-            assert "Traceback" not in self.stdout
+            assert self.stdout.count("Traceback") == self._tracebacks
         else:
             sys.stderr.write(f"--- its stdout ---\n{self.stdout[-4000:]}--- its stderr ---\n{self.stderr[-4000:]}")
 

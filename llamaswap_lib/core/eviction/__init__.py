@@ -1,6 +1,7 @@
 """Policies: (the model that is wanted, what runs) -> who must go. Pure functions of their arguments.
 
-`running` holds the names of the models that have a process, the target's own among them if it has one.
+`running` holds the names of the models that have a process, the target's own among them if it has one. `RunningModel`
+is what a policy of the user's own is shown; import it from here.
 """
 
 from __future__ import annotations
@@ -8,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from llamaswap_lib.core.eviction.explanation import Explanation
+from llamaswap_lib.core.eviction.own import RunningModel
 
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]
 Explain = Callable[[str, tuple[str, ...]], Explanation]
 """Why those must go whom `Evict` names. Asked once a swap."""
+Observe = Callable[[Callable[[str], RunningModel], Callable[[str], bool]], None]
+"""Told what runs before each decision, by policies that look at more than names: see `own.OwnPolicy.observe`."""
 
-__all__ = ["Evict", "Explain", "Explanation"]
+__all__ = ["Evict", "Explain", "Explanation", "Observe", "RunningModel"]

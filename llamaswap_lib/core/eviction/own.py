@@ -1,0 +1,115 @@
+"""A policy of the user's own: what it is shown, what it may answer, and what becomes of its mistakes.
+
+Pure but for the policy itself, which may look at idle times, throw dice or raise. The core wants a function of
+(target, who runs), so an answer stands until what runs has been looked at again, and for a target whose swap has begun
+or is overdue until that is over: else a policy that changes its mind could keep it waiting for ever. A policy that
+fails, or answers what is no answer, wants everybody gone, which is always safe; each kind of failure is raised once.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import traceback
+from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RunningModel:
+    """A model that has a process, or is about to have one, as a policy sees it."""
+
+    model: str
+    state: str = "starting"
+    """`starting`, `ready`, or `stopping`: it is on its way out, but still there."""
+    idle_seconds: float = 0.0
+    """Since its last request ended; 0 while it serves one, or starts."""
+    in_flight: int = 0
+    """Requests inside it: its places in use."""
+    load_seconds: float | None = None
+    """How long it took to load, averaged in favour of the last times; None before the first."""
+
+
+class Policy(Protocol):
+    """What a user's class must look like. It is made once, without arguments."""
+
+    def evict(self, target: str, running: Sequence[RunningModel]) -> Collection[str] | Sequence[Collection[str]]:
+        """Who must go for `target`: names; or several such choices, the best first.
+
+        Of several the first counts whose models are all idle, else the first of all. `running` holds the target's own
+        process too, if it has one.
+        """
+
+
+class PolicyFailedError(Exception):
+    """The policy raised, or answered what is no answer; the cause says where."""
+
+
+_Question = tuple[str, frozenset[str]]
+_Kind = tuple[type[BaseException], frozenset[tuple[str, int]]]
+
+
+class OwnPolicy:
+    """`evict` for the scheduler, around a policy of the user's own; `observe` comes first."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._view: Callable[[str], RunningModel] = RunningModel
+        self._answers: dict[_Question, Collection[str]] = {}
+        self._known_failures: set[_Kind] = set()
+
+    def observe(self, view: Callable[[str], RunningModel], stands: Callable[[str], bool]) -> None:
+        """Something happened. `view` shows a model as it is; only answers for targets that `stands` names stand."""
+        self._view = view
+        self._answers = {question: answer for question, answer in self._answers.items() if stands(question[0])}
+
+    def evict(self, target: str, running: tuple[str, ...]) -> Collection[str]:
+        """Raises PolicyFailedError for a new kind of failure; the answer is everybody then, as for an old one."""
+        question = target, frozenset(running)
+        answer = self._answers.get(question)
+        if answer is None:
+            self._answers[question] = running  # should it fail
+            answer = self._answers[question] = self._ask(target, running)
+        return answer
+
+    def _ask(self, target: str, running: tuple[str, ...]) -> Collection[str]:
+        shown = tuple(map(self._view, running))
+        try:
+            return self._choose(self._policy.evict(target, shown), frozenset(running) - {target})
+        except BaseException as error:  # SystemExit, too, would end the thread that decides
+            if self._is_known(error):
+                return running
+            raise PolicyFailedError(f"{type(error).__name__}: {error}") from error
+
+    def _choose(self, answer: object, others: frozenset[str]) -> Collection[str]:
+        names = _names(answer)
+        if names is not None:
+            return names
+        choices = []
+        for choice in answer if isinstance(answer, Sequence) else (None,):
+            names = _names(choice)
+            if names is None:
+                raise TypeError(f"expected names of models, or a list of choices of names, got {reprlib.repr(answer)}")
+            choices.append(others.intersection(names))
+        return next((choice for choice in choices if all(map(self._is_free, choice))), choices[0])
+
+    def _is_free(self, model: str) -> bool:
+        seen = self._view(model)
+        return seen.state != "starting" and not seen.in_flight
+
+    def _is_known(self, error: BaseException) -> bool:
+        """Whether one of that type was raised on that way before."""
+        places = frozenset((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__))
+        kind = type(error), places
+        if kind in self._known_failures:
+            return True
+        self._known_failures.add(kind)
+        return False
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    """Of a set, list or tuple of names, else None. A copy: the policy may go on using its own."""
+    if not isinstance(value, AbstractSet | Sequence) or isinstance(value, str):
+        return None
+    return tuple(value) if all(isinstance(name, str) for name in value) else None
