@@ -124,6 +124,7 @@ class TimePassed:
     """The deadline that `next_deadline()` named has come."""
 
 
+RunEvent = ProcessReady | LeaderExited | ProcessExited | LoadTimedOut | GateIdle | GateDrained
 Event = (
     RequestArrived
     | RequestAbandoned
@@ -131,12 +132,7 @@ Event = (
     | LoadDemanded
     | UnloadRequested
     | ShutdownRequested
-    | ProcessReady
-    | LeaderExited
-    | ProcessExited
-    | LoadTimedOut
-    | GateIdle
-    | GateDrained
+    | RunEvent
     | GatesAnswered
     | TimePassed
 )

@@ -39,14 +39,6 @@ from llamaswap_lib.core.waiting import WaitingRoom
 from llamaswap_lib.core.world import ModelSpec, World
 
 _CLOSING = "the server is shutting down"
-_RunEvent = (
-    events.ProcessReady
-    | events.LeaderExited
-    | events.ProcessExited
-    | events.LoadTimedOut
-    | events.GateIdle
-    | events.GateDrained
-)
 
 
 class Scheduler:
@@ -146,7 +138,7 @@ class Scheduler:
                 if run := self._world.runs.get(event.run_id):  # else a late fact about a dead run
                     self._note_run(run, event)
 
-    def _note_run(self, run: Run, event: _RunEvent) -> None:
+    def _note_run(self, run: Run, event: events.RunEvent) -> None:
         match event:
             case events.ProcessReady() if run.state is RunState.STARTING:
                 self._world.become_ready(run)
