@@ -6,6 +6,7 @@ import json
 import resource
 import socket
 import threading
+import time
 
 import pytest
 
@@ -162,6 +163,10 @@ def test_where_all_connections_are_busy_a_newcomer_is_turned_away_and_nobody_els
             assert json.loads(body)["error"]["code"] == "service_unavailable"
         go_on.set()
         assert busy.read_message()[0].startswith(b"HTTP/1.1 200 ")
+        pause, deadline = threading.Event(), time.monotonic() + DEADLINE
+        while world.server.count()[1]:  # its thread has yet to write its line of log
+            assert time.monotonic() < deadline
+            pause.wait(0.005)
         with world.connect() as next_one:
             next_one.send(get("/health"))
             assert next_one.read_message()[0].startswith(b"HTTP/1.1 200 ")
