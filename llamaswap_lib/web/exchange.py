@@ -138,6 +138,19 @@ class Exchange:
             raise ClientGone from None
         self.sent_bytes += len(data)
 
+    def switch(self, lines: str) -> bytes:
+        """Send the head of a 101: from here on the connection is not HTTP any more. What the client sent ahead."""
+        self.closes = True
+        self.status = 101
+        ahead = self._intake.take_ahead()
+        self.send(f"{lines}\r\n".encode("latin-1"))
+        self.sent_bytes = 0
+        return ahead
+
+    def linger(self) -> None:
+        """Let the client see our last word, though it still sends; blocks for a bounded time."""
+        self._intake.linger()
+
     def cut(self, *, reset: bool) -> None:
         """Break the answer off; where only its connection's end ends it, the client needs a reset to see that."""
         self.closes = True

@@ -90,6 +90,11 @@ class Intake:
             raise
         return body
 
+    def take_ahead(self) -> bytes:
+        """What stands behind the request whose body was read: it belongs to the protocol that follows."""
+        ahead, self._buffer = self._buffer, b""
+        return ahead
+
     def will_be_clear(self) -> bool:
         """Whether the next request can be read: nothing is left of this one, or what is left is here already."""
         head = self._unread

@@ -5,7 +5,8 @@ The http thread of the client runs it, inside the lease; bodies that flow on aft
 any byte of the answer is tried again once on a fresh one, never after a byte, and once more on the next process if
 this one has died; (3) bodies pass with the framing they
 came with, byte for byte (an HTTP/1.0 client gets chunks decoded); (4) an answer that breaks off is never ended as
-if it were whole. An upstream's fault before our head is BadGateway; after it, the client's connection is cut.
+if it were whole. An upstream's fault before our head is BadGateway; after it, the client's connection is cut. Where the
+upstream switches protocols as the client asked, a tunnel follows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from llamaswap_lib.web.framings import Body, body_of
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.web.pool import Connection, Origin, origin_of
 from llamaswap_lib.web.pump import Ending, Flow
+from llamaswap_lib.web.tunnel import tunnel
 from llamaswap_lib.web.wire import head_end, parse_response_head
 
 READ_BYTES = 65_536
@@ -174,7 +176,8 @@ class _Relay:
                 if head.status >= 200:
                     return head, data
                 if head.status == 101:
-                    raise self._broken("it switches protocols unasked")
+                    self._check_switch(head)
+                    return head, data
             searched_bytes = len(data)
 
     def _receive_more(self, deadline: float | None, so_far: bytes) -> bytes:
@@ -213,6 +216,14 @@ class _Relay:
         except (BadRequest, HeadTooLarge) as bad:
             raise self._broken(bad.message) from None
 
+    def _check_switch(self, head: ResponseHead) -> None:
+        """Whether the upstream switches to the protocol that was asked for; raises BadGateway."""
+        protocol = head.first.get("upgrade", "").lower() if "upgrade" in head.connection else ""
+        if not protocol or protocol != self.exchange.head.upgrade:
+            raise self._broken("it switches protocols unasked")
+        if not self.is_reusable:
+            raise self._broken("it switches protocols within the request")
+
     def _lost(self, lost: _UpstreamLost) -> _NoAnswer:
         return _NoAnswer(f"the server of {self.model.id} did not answer: {lost}")
 
@@ -230,6 +241,10 @@ class _Relay:
     def _deliver(self, head: ResponseHead, rest: bytes) -> bool:
         """Pass the answer on as it comes; whether it was whole and another request may follow it."""
         exchange = self.exchange
+        if head.status == 101:
+            probes = self.model.timeouts.keepalive
+            tunnel(exchange, self.connection.sock, self._answer_lines(head), rest, upstream_probes=probes)
+            return False
         framing = head.body(exchange.head.method)
         is_decoded = framing.kind is BodyKind.CHUNKED and not exchange.head.minor
         body = body_of(framing, decoded=is_decoded)

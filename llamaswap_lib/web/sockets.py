@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 
 
 class PlainEnd(socket.socket):
@@ -26,11 +27,24 @@ def prepare(sock: socket.socket, *, receive_timeout: float, send_timeout: float 
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(send_timeout))
 
 
+def probe_when_silent(sock: socket.socket, seconds: float) -> None:
+    """Have the kernel ask after `seconds` of silence whether the other side is there; thrice in vain is the end."""
+    interval = max(1, round(seconds))
+    idle: int = socket.TCP_KEEPIDLE if hasattr(socket, "TCP_KEEPIDLE") else vars(socket)["TCP_KEEPALIVE"]
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in ((idle, interval), (socket.TCP_KEEPINTVL, interval), (socket.TCP_KEEPCNT, 3)):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError:
+        pass  # it has been reset: whoever reads it is told
+
+
 def reset_on_close(sock: socket.socket) -> None:
     """Have the connection end with a reset when it is closed: its peer must not take what it has for all there is."""
     if isinstance(sock, PlainEnd):
         sock.is_broken_off = True
-    else:
+        return
+    with suppress(OSError):  # it has been reset from the other side
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 

@@ -325,12 +325,6 @@ def test_ignored_path_never_loads_a_model() -> None:
         assert world.ask(get("/upstream/m/app.js"))[1] == b"ok"
 
 
-def test_upgrade_is_not_implemented_yet() -> None:
-    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    with World(answers(OK)) as world:
-        assert world.ask(get("/upstream/m/ws", extra=upgrade))[0].startswith(b"HTTP/1.1 501 ")
-
-
 @pytest.mark.parametrize(
     ("body", "status"),
     [

@@ -10,7 +10,7 @@ from itertools import chain
 from urllib.parse import unquote
 
 from llamaswap_lib.config.schema import Config
-from llamaswap_lib.errors import Conflict, ContentTooLarge, NotImplementedByServer
+from llamaswap_lib.errors import Conflict, ContentTooLarge
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import EditedBody, RequestBody
 from llamaswap_lib.web.exchange import Exchange
@@ -21,7 +21,6 @@ from llamaswap_lib.web.routes import Route, slash_redirect_status
 
 def serve_model(exchange: Exchange, route: Route) -> None:
     """A model route: POST names the model in the body, GET in the query."""
-    _refuse_upgrade(exchange)
     body = exchange.read_body()
     try:
         named = _find_named(exchange, body)
@@ -37,7 +36,6 @@ def serve_upstream(exchange: Exchange, route: Route) -> None:
     if not found.path:
         exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
         return
-    _refuse_upgrade(exchange)
     model = config.models[found.model]
     if _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
@@ -85,8 +83,3 @@ def _names(app: App) -> tuple[str, ...]:
 
 def _never_loads(config: Config, path: str) -> bool:
     return any(pattern.search(unquote(path)) for pattern in config.ignore_patterns)
-
-
-def _refuse_upgrade(exchange: Exchange) -> None:
-    if exchange.head.upgrade:
-        raise NotImplementedByServer(f"upgrading to {exchange.head.upgrade} is not supported")

@@ -1,0 +1,142 @@
+"""A connection that has left HTTP behind, both ways: a WebSocket, or whatever else an `Upgrade` led to.
+
+The http thread of its client runs it for as long as it lasts; nothing but its two sides ends it, however long both are
+silent. Guarantees: bytes pass unchanged and in order, also those that came ahead of the switch; a side that takes
+nothing stops the reading of the other one and nothing else, with at most one piece held for it; the end of one
+direction is passed on and the other goes on; a reset is passed on as a reset; a side that has vanished without a word
+is found by TCP's probes. Never closes a socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+
+from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.sockets import probe_when_silent, reset_on_close
+
+READ_BYTES = 65_536
+CLIENT_PROBES = 30.0  # seconds of silence between two probes
+IN, OUT = select.POLLIN, select.POLLOUT
+BROKEN = select.POLLERR | select.POLLHUP
+DONTWAIT = socket.MSG_DONTWAIT
+
+
+def tunnel(exchange: Exchange, upstream: socket.socket, lines: str, ahead: bytes, *, upstream_probes: float) -> None:
+    """Pass the head of a 101 on, then bytes both ways until both have ended; blocks; raises ClientGone.
+
+    `ahead` came from the upstream behind its head. `upstream_probes`: seconds of its silence between two, 0 for none.
+    """
+    client = exchange.sock
+    up, down = _Way(client, upstream, exchange.switch(lines)), _Way(upstream, client, ahead)
+    probe_when_silent(client, CLIENT_PROBES)
+    if upstream_probes:
+        probe_when_silent(upstream, upstream_probes)
+    _Tunnel(up, down).run()
+    exchange.sent_bytes += down.moved_bytes
+    if up.is_broken or down.is_broken:
+        exchange.cut(reset=True)
+        reset_on_close(upstream)
+    elif up.has_lost_sink:
+        exchange.linger()
+
+
+class _Way:
+    """One direction: what `source` sends goes to `sink`, and then its end."""
+
+    __slots__ = ("_has_ended", "has_lost_sink", "held", "is_broken", "is_over", "moved_bytes", "sink", "source")
+
+    def __init__(self, source: socket.socket, sink: socket.socket, ahead: bytes) -> None:
+        self.source = source
+        self.sink = sink
+        self.held = ahead  # read, and not yet taken
+        self.moved_bytes = 0
+        self.is_over = False
+        self.is_broken = False  # it did not end as its source meant it to
+        self.has_lost_sink = False
+        self._has_ended = False  # all is read, and passed on but for the end
+
+    @property
+    def has_room(self) -> bool:
+        return not (self.held or self._has_ended or self.is_over)
+
+    def read(self) -> bool:
+        """Take what is there and pass it on; False if the source is no more."""
+        try:
+            self.held = self.source.recv(READ_BYTES, DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            self.is_broken = self.is_over = True
+            return False
+        self._has_ended = not self.held
+        self.write()
+        return True
+
+    def write(self) -> None:
+        """Pass on what is held; behind the last of it, the end."""
+        try:
+            if self.held:
+                sent = self.sink.send(self.held, DONTWAIT)
+                self.held = self.held[sent:]
+                self.moved_bytes += sent
+            if self._has_ended:
+                self.is_over = True
+                self.sink.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.lose_sink(error.errno)
+
+    def lose_sink(self, error: int | None) -> None:
+        """Nobody takes it any more. A broken pipe: that side had said its own last word before, and is whole."""
+        self.held, self.is_over, self.has_lost_sink = b"", True, True
+        self.is_broken = error != errno.EPIPE
+
+
+class _Tunnel:
+    """Two ways over the same two sockets."""
+
+    __slots__ = ("_down", "_poll", "_quiet", "_up")
+
+    def __init__(self, up: _Way, down: _Way) -> None:
+        self._up = up
+        self._down = down
+        self._poll = select.poll()
+        self._quiet: set[int] = set()  # hung up, and we want nothing of them: they would be reported for ever
+
+    def run(self) -> None:
+        """Block until both ways are over, or one of the sides is no more."""
+        up, down = self._up, self._down
+        up.write()
+        down.write()
+        is_whole = True
+        while is_whole and not (up.is_over and down.is_over):
+            self._watch(up, down)
+            self._watch(down, up)
+            for fd, mask in self._poll.poll():
+                from_here, to_here = (up, down) if fd == up.source.fileno() else (down, up)
+                is_whole = self._serve(fd, mask, from_here, to_here) and is_whole
+
+    def _watch(self, from_here: _Way, to_here: _Way) -> None:
+        """Look out for what can be done with one side now; a reset is always reported."""
+        side = from_here.source
+        mask = (IN if from_here.has_room else 0) | (OUT if to_here.held else 0)
+        if mask or side.fileno() not in self._quiet:
+            self._poll.register(side, mask)
+
+    def _serve(self, fd: int, mask: int, from_here: _Way, to_here: _Way) -> bool:
+        """Do what one side is ready for; False if that side is no more."""
+        is_wanted = from_here.has_room or bool(to_here.held)
+        if to_here.held and mask & (OUT | BROKEN):
+            to_here.write()
+        if from_here.has_room and mask & (IN | BROKEN):
+            return from_here.read()
+        if not is_wanted:
+            self._poll.unregister(fd)
+            self._quiet.add(fd)
+            if error := from_here.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                to_here.lose_sink(error)
+                from_here.is_broken = to_here.is_broken
+        return not from_here.is_broken
