@@ -32,8 +32,9 @@ from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.errors import ConfigError
-from llamaswap_lib.runtime.controller import Controller, Upstream
+from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.ports import AutomaticPorts
 from llamaswap_lib.runtime.process import LaunchSpec, Process

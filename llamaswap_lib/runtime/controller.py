@@ -39,7 +39,7 @@ from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, Snapshot, TicketView
 from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
 from llamaswap_lib.runtime.gates import new_gate
-from llamaswap_lib.runtime.launch import Launcher, ProcessHandle
+from llamaswap_lib.runtime.launch import Launcher
 from llamaswap_lib.runtime.lease import Lease, Places, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
 
@@ -172,6 +172,11 @@ class Controller:
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self._board.runs)
 
+    def ready_upstream(self, model: str) -> Upstream | None:
+        """Where the ready run of `model` listens, for whoever takes no place inside it: it may end at any time."""
+        entry, ready = self._current.get(model), {run.run_id for run in self._board.runs if run.state == "ready"}
+        return entry.upstream if entry is not None and entry.upstream.run_id in ready else None
+
     def count_inside(self, model: str) -> int:
         """How many requests the run of `model` serves now."""
         entry = self._current.get(model)
@@ -279,6 +284,3 @@ class Controller:
         entry = self._entries.pop(run_id)
         entry.gate.shut = True
         del self._current[entry.upstream.model]
-
-
-__all__ = ["Controller", "Launcher", "Lease", "ProcessHandle", "RunDetail", "RunView", "TicketView", "Upstream"]

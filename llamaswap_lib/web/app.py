@@ -115,6 +115,9 @@ class Controller(Protocol):
 
     def is_ready(self, model: str) -> bool: ...
 
+    def ready_upstream(self, model: str) -> Upstream | None:
+        """Where the ready run of `model` listens, without a place inside it: it may end at any time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -15,7 +15,7 @@ import select
 import socket
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge, RunNotDead
+from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, Conflict, GatewayTimeout, HeadTooLarge, RunNotDead
 from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import BadChunk
@@ -35,6 +35,9 @@ DONTWAIT = socket.MSG_DONTWAIT
 
 def relay(exchange: Exchange, model: Model, path: str, query: str, body: OutgoingBody) -> None:
     """Have the model serve the exchange at `path`, once it is ready; raises HttpError or ClientGone."""
+    if exchange.head.upgrade == "websocket" and model.compat.ignore_websockets:
+        _Relay(exchange, model, _ready_upstream(exchange, model), body).run(path, query)
+        return
     lease = exchange.app.controller.lease(model.id, exchange.sock)
     with lease as upstream:
         try:
@@ -53,6 +56,14 @@ def _next_upstream(lease: Lease, no_answer: _NoAnswer) -> Upstream:
 
 class _NoAnswer(BadGateway):
     """Not a byte of an answer came: another process may be asked."""
+
+
+def _ready_upstream(exchange: Exchange, model: Model) -> Upstream:
+    """Where an ignored WebSocket goes: it takes no place, so it neither loads the model nor keeps it."""
+    upstream = exchange.app.controller.ready_upstream(model.id)
+    if upstream is None:
+        raise Conflict(f"model {model.id} is not loaded; WebSockets do not load it (compat.ignoreWebsockets)")
+    return upstream
 
 
 class _UpstreamLost(Exception):

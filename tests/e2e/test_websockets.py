@@ -109,6 +109,23 @@ def test_a_tunnel_loads_its_model_and_takes_a_place(run_program: RunProgram) -> 
         wait_until(lambda: program.get("/upstream/m/x").status == 200, "its place is free")
 
 
+def test_an_ignored_websocket_does_not_keep_the_ttl_from_running(run_program: RunProgram) -> None:
+    entry = {"cmd": ECHO, "ttl": 2, "compat": {"ignoreWebsockets": True}}
+    with run_program(models(m=entry)) as program:
+        with pytest.raises(InvalidStatus) as refused, dial(program):
+            pytest.fail("it was let in")
+        assert refused.value.response.status_code == 409
+        assert program.states() == {}
+        assert program.get("/upstream/m/x").status == 200
+        with dial(program) as client:
+            client.send("in")
+            assert client.recv(DEADLINE) == "in"
+            with pytest.raises(ConnectionClosed):
+                client.recv(DEADLINE)
+        wait_until(lambda: program.states() == {}, "it is unloaded")
+        assert program.starts("m") == 1
+
+
 def test_unloading_cuts_a_tunnel_when_its_time_is_over(run_program: RunProgram) -> None:
     with run_program(models(m={"cmd": ECHO, "unloadTimeout": 1})) as program, dial(program) as client:
         assert program.post("/api/models/unload/m", None).status == 200

@@ -74,6 +74,23 @@ def test_runs_are_published_before_anybody_is_let_in() -> None:
         assert [run.state for run in stage.published[0]] == ["starting"]
 
 
+def test_the_address_of_a_run_is_told_without_a_place_only_while_it_is_ready() -> None:
+    with Stage("a", obeys=False) as stage:
+        assert stage.controller.ready_upstream("a") is None
+        visit = Visit(stage, "a")
+        process = stage.next_process()
+        process.await_order("start")
+        assert stage.controller.ready_upstream("a") is None
+        process.become_ready()
+        upstream = visit.await_in()
+        assert stage.controller.ready_upstream("a") is upstream
+        assert stage.controller.count_inside("a") == 1
+        visit.leave()
+        process.exit()
+        stage.controller.settle()
+        assert stage.controller.ready_upstream("a") is None
+
+
 def test_an_unknown_model_is_not_found() -> None:
     with Stage("a") as stage:
         error = Visit(stage, "none").await_error()

@@ -13,7 +13,7 @@ import pytest
 
 from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.tunnel import _Tunnel, _Way
-from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, PROMPT, Peer, World, answers, chat, get, sized
+from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, PROMPT, Peer, Running, World, answers, chat, get, sized
 
 ASKED = b"Connection: keep-alive, Upgrade\r\nUpgrade: Raw/1\r\n"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\nX-Told: yes\r\n\r\n"
@@ -392,3 +392,43 @@ def test_client_that_leaves_before_the_switch_is_not_waited_for() -> None:
                 world.controller.left.wait_for(lambda: world.controller.inside == 1, PROMPT)
         assert gone.wait(DEADLINE)
         world.controller.wait_empty()
+
+
+# -- compat.ignoreWebsockets --
+
+IGNORING = """
+models:
+  m:
+    cmd: server
+    proxy: PROXY
+    concurrencyLimit: 1
+    compat:
+      ignoreWebsockets: true
+"""
+WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: WebSocket\r\n"
+
+
+def test_ignored_websocket_neither_loads_a_model_nor_takes_a_place() -> None:
+    held = Held(SWITCH.replace(b"raw/1", b"websocket"))
+    with World(held, config=IGNORING) as world, world.connect() as client:
+        for state in ("starting", "stopping"):
+            world.controller.running = [Running("m", 1, state)]
+            client.send(get("/upstream/m/ws", extra=WEBSOCKET))
+            head, body = client.read_message()
+            assert head.startswith(b"HTTP/1.1 409 ")
+            assert b'"code":"conflict"' in body
+        world.controller.running = [Running("m", 1, "ready")]
+        client.send(get("/upstream/m/ws", extra=WEBSOCKET))
+        client.read_until(b"\r\n\r\n")
+        held.peer().send(b"hello")
+        assert client.read(5) == b"hello"
+        assert (world.controller.leased, world.controller.inside) == ([], 0)
+        held.release()
+
+
+def test_other_upgrades_and_requests_are_not_ignored() -> None:
+    with World(answers(OK, OK, OK), config=IGNORING) as world:
+        assert world.ask(get("/upstream/m/ws", extra=ASKED))[1] == b"ok"
+        assert world.ask(get("/upstream/m/ws", extra=b"Upgrade: websocket\r\n"))[1] == b"ok"
+        assert world.ask(chat())[1] == b"ok"
+        assert world.controller.leased == ["m"] * 3

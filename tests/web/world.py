@@ -154,6 +154,10 @@ class FakeController:
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self.running)
 
+    def ready_upstream(self, model: str) -> Where | None:
+        ready = [run for run in self.running if run.model == model and run.state == "ready"]
+        return Where(ready[0].run_id, model, self.proxy) if ready else None
+
     def wait_empty(self) -> None:
         """Block until no lease is held."""
         with self.left:
