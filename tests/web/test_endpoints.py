@@ -315,6 +315,54 @@ def test_upstream_of_an_unknown_model_is_not_found() -> None:
         assert b"model not found" in body
 
 
+COMFYUI = """
+profiles:
+  p:
+    pins:
+      comfyui_auto: ""
+models:
+  comfyui_auto:
+    cmd: server
+    proxy: PROXY
+    useModelName: other
+    filters:
+      stripParams: a
+"""
+
+
+def test_comfyui_is_loaded_by_its_page_alone() -> None:
+    with World(echo, config=COMFYUI) as world:
+        head, _ = world.ask(get("/comfyui"))
+        assert head.startswith(b"HTTP/1.1 301 ")
+        assert b"\r\nLocation: /comfyui/\r\n" in head
+        assert world.ask(get("/comfyui", method="POST"))[0].startswith(b"HTTP/1.1 308 ")
+        for path in ("/comfyui/app", "/comfyui//", "/comfyui/index?x=1"):
+            head, body = world.ask(get(path))
+            assert head.startswith(b"HTTP/1.1 409 ")
+            assert b"only /comfyui/ can start it" in body
+        assert world.controller.leased == []
+        assert world.ask(get("/comfyui/?x=1"))[1] == b"GET /?x=1 HTTP/1.1|"
+        world.controller.running = [Running("comfyui_auto", 1, "ready")]
+        assert world.ask(get("/comfyui/a%2Fb/app.js?x=last"))[1] == b"GET /a%2Fb/app.js?x=last HTTP/1.1|"
+        assert world.controller.leased == ["comfyui_auto"] * 2
+
+
+def test_comfyui_knows_no_pin_and_no_filter() -> None:
+    with World(echo, config=COMFYUI) as world:
+        world.app.profiles.activate("p")
+        world.controller.running = [Running("comfyui_auto", 1, "ready")]
+        body = b'{"model":"m", "a": 1}'
+        asked = b"POST /comfyui/api?x=last HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        assert world.ask(asked + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))[1].endswith(b"|" + body)
+
+
+def test_without_such_a_model_comfyui_is_not_found() -> None:
+    with World(echo) as world:
+        head, body = world.ask(get("/comfyui/"))
+        assert head.startswith(b"HTTP/1.1 404 ")
+        assert b"comfyui_auto not found" in body
+
+
 def test_ignored_path_never_loads_a_model() -> None:
     with World(answers(OK)) as world:
         head, body = world.ask(get("/upstream/m/app.js?v=1"))

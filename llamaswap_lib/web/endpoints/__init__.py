@@ -32,6 +32,7 @@ def _operation(endpoint: Serve) -> Serve:
 _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.MODEL: relayed.serve_model,
     Endpoint.UPSTREAM: relayed.serve_upstream,
+    Endpoint.COMFYUI: relayed.serve_comfyui,
     Endpoint.PREFLIGHT: lambda exchange, _: answer_preflight(exchange),
     Endpoint.METHOD_NOT_ALLOWED: lambda exchange, route: answer_wrong_method(exchange, route.allow),
     Endpoint.REDIRECT: lambda exchange, route: exchange.redirect(route.status, route.argument),

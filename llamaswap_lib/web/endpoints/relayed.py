@@ -10,7 +10,7 @@ from itertools import chain
 from urllib.parse import unquote
 
 from llamaswap_lib.config.schema import Config
-from llamaswap_lib.errors import Conflict, ContentTooLarge
+from llamaswap_lib.errors import Conflict, ContentTooLarge, NotFound
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import EditedBody, RequestBody
 from llamaswap_lib.web.exchange import Exchange
@@ -42,6 +42,20 @@ def serve_upstream(exchange: Exchange, route: Route) -> None:
     body = exchange.read_body()
     try:
         relay(exchange, model, found.path, exchange.query, body)
+    finally:
+        body.close()
+
+
+def serve_comfyui(exchange: Exchange, route: Route) -> None:
+    """/comfyui/{path}, any method: a local model of a fixed name, which only the page itself may load."""
+    model = exchange.app.config.models.get(route.argument)
+    if model is None:
+        raise NotFound(f"local model {route.argument} not found")
+    if route.upstream_path != "/" and not exchange.app.controller.is_ready(model.id):
+        raise Conflict(f"model {model.id} is not loaded; only /comfyui/ can start it")
+    body = exchange.read_body()
+    try:
+        relay(exchange, model, route.upstream_path, exchange.query, body)
     finally:
         body.close()
 
