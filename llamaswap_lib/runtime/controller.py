@@ -40,7 +40,7 @@ from llamaswap_lib.core.snapshot import RunView, Snapshot, TicketView
 from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
 from llamaswap_lib.runtime.gates import new_gate
 from llamaswap_lib.runtime.launch import Launcher
-from llamaswap_lib.runtime.lease import Lease, Places, Upstream, Waiter
+from llamaswap_lib.runtime.lease import Client, Lease, Places, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
 
 
@@ -101,7 +101,7 @@ class Controller:
         """Call `listener` on the controller thread at every change of what runs. Before `start`; it must be quick."""
         self._board.listen(listener)
 
-    def lease(self, model: str, client: socket | None) -> Lease:
+    def lease(self, model: str, client: Client) -> Lease:
         """A place inside a ready run of `model`, for a `with` block; `client` is watched for hanging up meanwhile."""
         return Lease(self, self._places, model, client)
 

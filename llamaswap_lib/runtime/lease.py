@@ -73,12 +73,18 @@ class Waiter:
 
     # -- the waiting thread only --
 
-    def wait(self, client: socket | None, abandon: Callable[[Waiter], None]) -> None:
+    def fileno(self) -> int:
+        """Readable once it is answered."""
+        return self._wakeup.fileno()
+
+    def wait(self, client: Client, abandon: Callable[[Waiter], None]) -> None:
         """Block until answered. If `client` leaves, `abandon` is called, the answer awaited, and ClientGone raised."""
         try:
-            if client is not None:
+            if callable(client):
+                client(self)
+            elif client is not None:
                 HangUpWatch(client).wait(self._wakeup.fileno(), select.POLLIN)
-        except ClientGone:
+        except BaseException:
             abandon(self)
             self.wait_for(None)
             raise
@@ -124,6 +130,11 @@ class Waiter:
         self._wakeup.set()
 
 
+# For whom we wait: watched for hanging up, or called to wait in our stead (it raises ClientGone, or returns when the
+# waiter is readable). None can not leave.
+Client = socket | Callable[[Waiter], None] | None
+
+
 class Places:
     """Requests in each model that has a limit, from the moment they ask until they are through."""
 
@@ -166,7 +177,7 @@ class Lease:
 
     __slots__ = ("_client", "_door", "_gate", "_model", "_places")
 
-    def __init__(self, door: _Door, places: Places, model: str, client: socket | None) -> None:
+    def __init__(self, door: _Door, places: Places, model: str, client: Client) -> None:
         self._door = door
         self._places = places
         self._model = model
@@ -204,7 +215,7 @@ class Lease:
         with self._door.queue_up(self._model, self, lost_run) as waiter:
             try:
                 waiter.wait(self._client, self._door.abandon)
-            except ClientGone:
+            except BaseException:
                 if inside := waiter.admission():  # admitted while the news of the hang-up was on its way
                     inside[0].leave(self)
                 raise

@@ -93,10 +93,26 @@ class TicketView(Protocol):
     def estimate(self) -> float | None: ...
 
 
+class Waiting(Protocol):
+    """One request's wait for a place; `fileno` is readable once it is over."""
+
+    @property
+    def ticket(self) -> int: ...
+    def fileno(self) -> int: ...
+
+
+Client = socket.socket | Callable[[Waiting], None] | None
+
+
 class Controller(Protocol):
     """What the web layer asks of `runtime.controller.Controller`."""
 
-    def lease(self, model: str, client: socket.socket | None) -> Lease: ...
+    def lease(self, model: str, client: Client) -> Lease:
+        """A place inside a ready run; entering blocks until the model is ready, and raises HttpError or ClientGone.
+
+        `client` is watched for hanging up meanwhile; or it is called where there is something to wait for, to return
+        when the wait is over, or to raise ClientGone.
+        """
 
     def post(self, event: Event) -> None:
         """Tell it a fact; whatever is asked of it later finds it known."""
@@ -130,6 +146,8 @@ class Limits:
     body_bytes_per_second: int = 1024  # on the average, once `body_timeout` has passed
     write_timeout: float = 60.0  # of a client that takes nothing
     linger_timeout: float = 2.0  # for a client to stop sending what we have refused
+    telling_interval: float = 1.0  # at least, between two things that a client is told while its model loads
+    silence_timeout: float = 10.0  # of the stream in which it is told: a proxy in between must bear that
     memory_body_bytes: int = 1 << 20  # of one request; what is above goes to a temporary file
     max_body_bytes: int = 4 << 30
     max_json_bytes: int = 128 << 20  # has to be in memory to be understood

@@ -91,7 +91,20 @@ class ClosedBody:
         return data
 
 
-Body = LengthBody | ChunkedBody | DecodedBody | ClosedBody
+class ChunkingBody:
+    """The same for a receiver that reads chunks: each piece becomes one. The last chunk is left to the caller."""
+
+    __slots__ = ()
+    ends_by_close = True
+    shows_its_end = True
+    done = False
+    surplus = False
+
+    def take(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+Body = LengthBody | ChunkedBody | DecodedBody | ClosedBody | ChunkingBody
 
 
 def body_of(framing: Framing, *, decoded: bool = False) -> Body:

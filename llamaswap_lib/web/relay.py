@@ -36,17 +36,17 @@ DONTWAIT = socket.MSG_DONTWAIT
 def relay(exchange: Exchange, model: Model, path: str, query: str, body: OutgoingBody) -> None:
     """Have the model serve the exchange at `path`, once it is ready; raises HttpError or ClientGone."""
     if exchange.head.upgrade == "websocket" and model.compat.ignore_websockets:
-        _Relay(exchange, model, _ready_upstream(exchange, model), body).run(path, query)
+        Relay(exchange, model, _ready_upstream(exchange, model), body).run(path, query)
         return
     lease = exchange.app.controller.lease(model.id, exchange.sock)
     with lease as upstream:
         try:
-            _Relay(exchange, model, upstream, body).run(path, query)
-        except _NoAnswer as no_answer:
-            _Relay(exchange, model, _next_upstream(lease, no_answer), body).run(path, query)
+            Relay(exchange, model, upstream, body).run(path, query)
+        except NoAnswer as no_answer:
+            Relay(exchange, model, next_upstream(lease, no_answer), body).run(path, query)
 
 
-def _next_upstream(lease: Lease, no_answer: _NoAnswer) -> Upstream:
+def next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:
     """Where to try once more, the process having died; raises `no_answer` if it lives."""
     try:
         return lease.move_on()
@@ -54,7 +54,7 @@ def _next_upstream(lease: Lease, no_answer: _NoAnswer) -> Upstream:
         raise no_answer from None
 
 
-class _NoAnswer(BadGateway):
+class NoAnswer(BadGateway):
     """Not a byte of an answer came: another process may be asked."""
 
 
@@ -70,7 +70,9 @@ class _UpstreamLost(Exception):
     """The connection ended before any byte of the answer."""
 
 
-class _Relay:
+class Relay:
+    """One request to an upstream, and its answer."""
+
     __slots__ = ("body", "connection", "exchange", "is_reusable", "message", "model", "origin", "upstream")
 
     connection: Connection
@@ -134,7 +136,7 @@ class _Relay:
             reason = error.strerror or str(error)
             message = f"can not connect to {self.model.id} at {self.upstream.proxy}: {reason}"
             # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
-            raise (BadGateway if self.model.check_endpoint == "none" else _NoAnswer)(message) from None
+            raise (BadGateway if self.model.check_endpoint == "none" else NoAnswer)(message) from None
         try:
             self._send()
             return self._receive_head()
@@ -235,8 +237,8 @@ class _Relay:
         if not self.is_reusable:
             raise self._broken("it switches protocols within the request")
 
-    def _lost(self, lost: _UpstreamLost) -> _NoAnswer:
-        return _NoAnswer(f"the server of {self.model.id} did not answer: {lost}")
+    def _lost(self, lost: _UpstreamLost) -> NoAnswer:
+        return NoAnswer(f"the server of {self.model.id} did not answer: {lost}")
 
     def _broken(self, reason: str) -> BadGateway:
         return BadGateway(f"the server of {self.model.id} can not be understood: {reason}")
@@ -270,7 +272,8 @@ class _Relay:
             self._deliver_rest(framing, body)
         return head.keep_alive and body.done and not body.surplus
 
-    def _deliver_rest(self, framing: Framing, body: Body) -> None:
+    def _deliver_rest(self, framing: Framing, body: Body) -> bool:
+        """Pass on what is still to come; whether it came whole."""
         exchange = self.exchange
         if framing.kind is BodyKind.LENGTH and framing.length <= SHORT_BYTES:
             ending = self._pass_on_here(body)
@@ -283,6 +286,7 @@ class _Relay:
         elif ending is not Ending.COMPLETE:
             exchange.closes = True
             raise ClientGone
+        return ending is Ending.COMPLETE
 
     def _pass_on_here(self, body: Body) -> Ending:
         while not body.done:
@@ -297,4 +301,7 @@ class _Relay:
 
     def _cut(self, body: Body) -> None:
         self.exchange.cut(reset=not body.shows_its_end)
+        self._log_cut()
+
+    def _log_cut(self) -> None:
         self.exchange.app.logs.log.warn(f"{self.model.id}: the answer broke off after {self.exchange.sent_bytes} bytes")

@@ -158,6 +158,46 @@ def test_a_client_that_has_left_is_abandoned_and_its_answer_awaited(
     assert door.abandoned == [1]
 
 
+def test_whoever_waits_in_its_stead_is_called_only_where_there_is_something_to_wait_for() -> None:
+    waits: list[int] = []
+
+    def wait(waiter: Waiter) -> None:
+        waits.append(waiter.ticket)
+        door.admit(waiter)
+        assert select.select([waiter], [], [], PATIENCE)[0] == [waiter]
+
+    door = Door(never)
+    with Lease(door, Places({}), "m", wait) as upstream:
+        assert (upstream, waits, len(door.gate)) == (UPSTREAM, [1], 1)
+    door.gate.shut = False
+    with Lease(door, Places({}), "m", wait):
+        assert waits == [1]
+    places = Places({"m": 1})
+    places.take("m")
+    with pytest.raises(ConcurrencyLimit), Lease(door, places, "m", wait):
+        pytest.fail("it was let in")
+    assert (waits, len(door.gate)) == ([1], 0)
+
+
+@pytest.mark.parametrize("error", [ClientGone(), RuntimeError("ours")])
+@pytest.mark.parametrize("is_admitted", [False, True])
+def test_a_wait_that_fails_is_abandoned_and_nothing_is_held(error: Exception, is_admitted: bool) -> None:
+    def wait(_: Waiter) -> None:
+        raise error
+
+    door = Door(never)
+    door.answer_to_abandon = door.admit if is_admitted else refusing_later
+    places = Places({"m": 1})
+    with pytest.raises(type(error)), Lease(door, places, "m", wait):
+        pytest.fail("it was let in")
+    assert (door.abandoned, len(door.gate)) == ([1], 0)
+    places.take("m")  # its place is free again
+
+
+def refusing_later(waiter: Waiter) -> None:
+    threading.Timer(0.02, waiter.refuse, (Fault.ABANDONED, "")).start()
+
+
 def test_an_admission_that_crosses_with_the_hang_up_is_given_back(client: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = client
     theirs.close()

@@ -15,7 +15,8 @@ from llamaswap_lib.core.events import Event
 from llamaswap_lib.errors import RunNotDead
 from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.runtime.logs import Logs
-from llamaswap_lib.web.app import App, Limits, Version
+from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.web.app import App, Client, Limits, Version
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
@@ -69,7 +70,7 @@ class Doing:
     waiting: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Waiting:
     """One ticket, as `/api/queue` is told."""
 
@@ -84,12 +85,13 @@ class Waiting:
 class FakeLease:
     """A place that is taken and given back; `move_on` leads to what the controller names as successor."""
 
-    def __init__(self, controller: FakeController, model: str) -> None:
+    def __init__(self, controller: FakeController, model: str, client: Client) -> None:
         self._controller = controller
         self._model = model
+        self._client = client
 
     def __enter__(self) -> Where:
-        return self._controller.enter(self._model)
+        return self._controller.enter(self._model, self._client)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -101,6 +103,19 @@ class FakeLease:
         if isinstance(self._controller.successor, Exception):
             raise self._controller.successor
         return Where(2, self._model, self._controller.successor)
+
+
+class FakeQueue:
+    """A wait that is over when the test says so, and the queue that shows it."""
+
+    def __init__(self) -> None:
+        self.ticket = 7
+        self.own = Waiting(7, "m", 1, 0.0, "loading")
+        self.queue = [Waiting(6, "m", 1, 0.0, "somebody else's"), self.own]
+        self.is_over = Wakeup()
+
+    def fileno(self) -> int:
+        return self.is_over.fileno()
 
 
 class FakeController:
@@ -119,12 +134,15 @@ class FakeController:
         self.leased: list[str] = []
         self.inside = 0
         self.left = threading.Condition()
+        self.waiting: FakeQueue | None = None  # whoever can tell of its wait waits here first
 
-    def lease(self, model: str, client: socket.socket | None) -> FakeLease:
+    def lease(self, model: str, client: Client) -> FakeLease:
         self.leased.append(model)
-        return FakeLease(self, model)
+        return FakeLease(self, model, client)
 
-    def enter(self, model: str) -> Where:
+    def enter(self, model: str, client: Client) -> Where:
+        if self.waiting and callable(client):
+            client(self.waiting)
         if self.refusal is not None:
             raise self.refusal
         with self.left:
@@ -149,6 +167,7 @@ class FakeController:
         return [self.doing.get(run.model, Doing(run)) for run in self.running]
 
     def tickets(self) -> Sequence[Waiting]:
+        return self.queue if self.waiting is None else self.waiting.queue
         return self.queue
 
     def is_ready(self, model: str) -> bool:

@@ -1,0 +1,123 @@
+"""The answer of an upstream as the rest of a stream that has begun.
+
+The http thread of the client runs it, inside the lease. Its head has gone out before: 200, a stream of events, chunked
+unless the client speaks HTTP/1.0. Guarantees: the upstream's events go on byte for byte, in a framing that continues
+ours; an answer that is no stream of events is an HttpError that nothing was sent of; one that breaks off is cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from llamaswap_lib.errors import BadGateway
+from llamaswap_lib.web.chunks import BadChunk
+from llamaswap_lib.web.framings import Body, ChunkingBody, body_of
+from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
+from llamaswap_lib.web.relay import Relay
+
+LAST_CHUNK = b"0\r\n\r\n"
+MAX_ERROR_BYTES = 65_536
+MAX_SHOWN = 500
+_remove_encodings = re.compile(rb"(?im)^accept-encoding:[^\r]*\r\n").sub
+
+
+class UpstreamRefused(BadGateway):
+    """The upstream answered with an error; its own words, where they are an `error` object."""
+
+    def __init__(self, message: str, own: Any = None) -> None:
+        super().__init__(message)
+        self.own = own
+
+    def body(self) -> dict[str, Any]:
+        return {"error": self.own} if isinstance(self.own, dict) else super().body()
+
+
+class Continuation(Relay):
+    """A relay whose answer goes on in the body that its client reads already."""
+
+    __slots__ = ()
+
+    def run(self, path: str, query: str) -> None:
+        """Pass on the events; raises HttpError before the first of them, or ClientGone."""
+        self.message = self._request_head(path, query)
+        head, rest = self._ask()
+        try:
+            may_stay = self._deliver(head, rest)
+        except BaseException:
+            self.connection.close()
+            raise
+        self._let_go(may_stay)
+
+    def _request_head(self, path: str, query: str) -> bytes:
+        """A compressed stream could not go on behind what was said in the clear."""
+        return _remove_encodings(b"", super()._request_head(path, query))
+
+    def _deliver(self, head: ResponseHead, rest: bytes) -> bool:
+        exchange, framing = self.exchange, head.body("POST")
+        if fault := _fault(head):
+            raise self._refused(fault, framing, rest)
+        opening, body, closing = _continued(framing, is_chunked=bool(exchange.head.minor))
+        try:
+            first = body.take(rest) if rest else b""
+        except BadChunk as bad:
+            raise self._broken(str(bad)) from None
+        exchange.send(opening + first)
+        if not body.done and not self._deliver_rest(framing, body):
+            return False
+        exchange.send(closing)
+        return head.keep_alive and body.done and not body.surplus
+
+    def _cut(self, body: Body) -> None:
+        del body  # what shows us its end shows a client of HTTP/1.0 nothing
+        self.exchange.cut(reset=not self.exchange.head.minor)
+        self._log_cut()
+
+    def _refused(self, fault: str, framing: Framing, rest: bytes) -> UpstreamRefused:
+        """What the upstream says in place of a stream."""
+        said = self._read_some(body_of(framing, decoded=True), rest)
+        message = f"the server of {self.model.id} {fault}"
+        try:
+            return UpstreamRefused(message, json.loads(said)["error"])
+        except (ValueError, TypeError, LookupError):
+            words = " ".join(said.decode("utf-8", "replace").split())[:MAX_SHOWN]
+            return UpstreamRefused(f"{message}: {words}" if words else message)
+
+    def _read_some(self, body: Body, rest: bytes) -> bytes:
+        """The body of an error, or the beginning of it."""
+        said = b""
+        try:
+            while True:
+                said += body.take(rest) if rest else b""
+                if body.done or len(said) > MAX_ERROR_BYTES:
+                    break
+                rest = self._receive(None)
+                if not rest:
+                    break
+        except (OSError, BadChunk):
+            pass  # what there is of it is better than nothing
+        return said
+
+
+def _fault(head: ResponseHead) -> str:
+    """Why this answer can not go on in a stream of events, '' if it can."""
+    if head.status != 200:
+        return f"answered {head.status} {head.reason}".rstrip()
+    encoding = head.first.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        return f"answered in the encoding {encoding}"
+    if "json" in head.first.get("content-type", "").lower():
+        return "answered with JSON where a stream was asked for"
+    return ""
+
+
+def _continued(framing: Framing, *, is_chunked: bool) -> tuple[bytes, Body, bytes]:
+    """What goes before the body in a stream that is chunked, or ends by close; the follower; and what goes behind."""
+    if not is_chunked or framing.kind is BodyKind.CHUNKED:
+        return b"", body_of(framing, decoded=not is_chunked), b""
+    if framing.kind is BodyKind.UNTIL_CLOSE:
+        return b"", ChunkingBody(), LAST_CHUNK
+    if not framing.length:
+        return b"", body_of(framing), LAST_CHUNK
+    return b"%x\r\n" % framing.length, body_of(framing), b"\r\n" + LAST_CHUNK  # one chunk, as long as the body

@@ -1,0 +1,385 @@
+"""`sendLoadingState`: what a client that waits for a stream is told, and how the answer goes on behind it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from llamaswap_lib.errors import BadGateway, ConcurrencyLimit
+from llamaswap_lib.web.app import Limits
+from llamaswap_lib.web.progress import MAX_LINE_BYTES, LastLine
+from tests.web.world import CHUNKED_HEAD, OK, FakeQueue, Peer, Script, World, answers, chat, get, sized
+
+CONFIG = """
+sendLoadingState: true
+models:
+  m:
+    cmd: server
+    proxy: PROXY
+  silent:
+    cmd: server
+    proxy: PROXY
+    sendLoadingState: false
+"""
+STREAM = b'{"model":"m","stream":true}'
+EVENTS = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\ndata: [DONE]\n\n'
+LENGTH_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(EVENTS)
+CLOSE_HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Loading(World):
+    """A world whose model is still loading."""
+
+    def __init__(self, *scripts: Script, limits: Limits | None = None) -> None:
+        super().__init__(*scripts, limits=limits, config=CONFIG)
+        self.queue = self.controller.waiting = FakeQueue()
+
+    def __enter__(self) -> Loading:
+        return self
+
+    def close(self) -> None:
+        self.queue.is_over.set()
+        super().close()
+        self.queue.is_over.close()
+
+
+class Reader:
+    """A client of HTTP/1.1 that takes chunks apart."""
+
+    def __init__(self, client: Peer) -> None:
+        self.client = client
+        self.text = b""
+        self.is_over = False
+
+    def read_chunk(self) -> bytes:
+        size = int(self.client.read_until(b"\r\n"), 16)
+        data = self.client.read(size)
+        assert self.client.read(2) == b"\r\n"
+        self.text += data
+        self.is_over = not size
+        return data
+
+    def read_to(self, mark: bytes) -> None:
+        while mark not in self.text:
+            assert not self.is_over, self.text
+            self.read_chunk()
+
+    def read_to_end(self) -> bytes:
+        while not self.is_over:
+            self.read_chunk()
+        return self.text
+
+
+def told(stream: bytes) -> str:
+    """The reasoning of a stream, each of whose chunks must be well-formed."""
+    text = ""
+    for event in stream.decode().split("\n\n"):
+        if "reasoning_content" in event:
+            value: dict[str, Any] = json.loads(event.removeprefix("data: "))
+            assert value["id"].startswith("chatcmpl-")
+            assert (value["object"], value["model"]) == ("chat.completion.chunk", "m")
+            assert isinstance(value["created"], int)
+            [choice] = value["choices"]
+            assert choice["index"] == 0
+            text += choice["delta"]["reasoning_content"]
+    return text
+
+
+def test_stream_begins_at_once_and_the_answer_goes_on_in_it() -> None:
+    with Loading(answers(CHUNKED_HEAD + chunk(EVENTS[:20]) + chunk(EVENTS[20:]) + b"0\r\n\r\n", OK)) as world:
+        with world.connect() as client:
+            client.send(chat(STREAM))
+            assert client.read_until(b"\r\n\r\n") == (
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
+                b"X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+            reader = Reader(client)
+            reader.read_to(b"\n\n")
+            assert told(reader.text) == "Loading m\n"
+            assert world.upstream.accepted == 0
+            world.queue.is_over.set()
+            stream = reader.read_to_end()
+            assert stream.endswith(EVENTS)
+            assert told(stream).startswith("Loading m\nm is ready after ")
+            assert told(stream).endswith(" s\n\n")
+            world.controller.waiting = None
+            client.send(chat())  # both connections are kept
+            assert client.read_message()[1] == b"ok"
+            assert world.upstream.accepted == 1
+            world.controller.wait_empty()
+        world.wait_for_log('"POST /v1/chat/completions HTTP/1.1" 200 ')
+
+
+FRAMINGS = [
+    [LENGTH_HEAD + EVENTS],
+    [LENGTH_HEAD, EVENTS],
+    [LENGTH_HEAD + EVENTS[:9], EVENTS[9:]],
+    [CLOSE_HEAD + EVENTS],
+    [CLOSE_HEAD, EVENTS[:9], EVENTS[9:]],
+    [CHUNKED_HEAD, chunk(EVENTS[:9]), chunk(EVENTS[9:]), b"0\r\nTrailer: x\r\n\r\n"],
+]
+
+
+def in_pieces(pieces: list[bytes]) -> Script:
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        for piece in pieces:
+            peer.send(piece)
+            assert not threading.Event().wait(0.02)
+
+    return script
+
+
+@pytest.mark.parametrize("pieces", FRAMINGS)
+def test_answer_in_any_framing_goes_on_in_chunks(pieces: list[bytes]) -> None:
+    with Loading(in_pieces(pieces)) as world, world.connect() as client:
+        world.queue.is_over.set()
+        client.send(chat(STREAM))
+        client.read_until(b"\r\n\r\n")
+        # A trailer may stand behind the last chunk.
+        reader = Reader(client)
+        while not reader.is_over and not reader.text.endswith(EVENTS):
+            reader.read_chunk()
+        assert reader.text.endswith(b"\n\n" + EVENTS)
+        assert client.read_until(b"\r\n\r\n").startswith(b"0\r\n")
+
+
+@pytest.mark.parametrize("pieces", FRAMINGS)
+def test_client_of_http_1_0_gets_no_chunks(pieces: list[bytes]) -> None:
+    with Loading(in_pieces(pieces)) as world, world.connect() as client:
+        world.queue.is_over.set()
+        client.send(chat(STREAM, version=b"1.0", extra=b"Connection: keep-alive\r\n"))
+        head, _, stream = client.read_to_end().partition(b"\r\n\r\n")
+        assert b"chunked" not in head
+        assert head.endswith(b"Connection: close")
+        assert told(stream).startswith("Loading m\nm is ready")
+        assert stream.startswith(b"data: ")
+        assert stream.endswith(b"\n\n" + EVENTS)
+
+
+def test_empty_answer_is_an_end() -> None:
+    with Loading(answers(LENGTH_HEAD.replace(b"%d" % len(EVENTS), b"0"))) as world, world.connect() as client:
+        world.queue.is_over.set()
+        client.send(chat(STREAM))
+        client.read_until(b"\r\n\r\n")
+        assert told(Reader(client).read_to_end()).endswith(" s\n\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "pieces"),
+    [
+        (b"1.1", [LENGTH_HEAD + EVENTS[:9]]),
+        (b"1.1", [CHUNKED_HEAD + chunk(EVENTS)]),
+        (b"1.1", [CHUNKED_HEAD + chunk(EVENTS), b"nonsense\r\n"]),
+        (b"1.0", [LENGTH_HEAD + EVENTS[:9]]),
+        (b"1.0", [CHUNKED_HEAD + chunk(EVENTS)]),
+    ],
+)
+def test_answer_that_breaks_off_is_cut(version: bytes, pieces: list[bytes]) -> None:
+    with Loading(in_pieces(pieces)) as world, world.connect() as client:
+        world.queue.is_over.set()
+        client.send(chat(STREAM, version=version))
+        if version == b"1.0":
+            with pytest.raises(ConnectionResetError):
+                client.read_to_end()
+        else:
+            assert not client.read_to_end().endswith(b"0\r\n\r\n")
+        world.wait_for_log("m: the answer broke off")
+
+
+# -- what is told meanwhile --
+
+
+def test_changes_of_place_and_the_output_of_the_process_are_told() -> None:
+    pace = Limits(telling_interval=0.02, silence_timeout=0.06)
+    with Loading(answers(CHUNKED_HEAD + b"0\r\n\r\n"), limits=pace) as world, world.connect() as client:
+        own = world.queue.own
+        own.place, own.reason = 2, "waiting for a to finish 2 requests"
+        output = world.logs.model_output("m")
+        output(b"of a run before\n")
+        client.send(chat(STREAM))
+        client.read_until(b"\r\n\r\n")
+        reader = Reader(client)
+        reader.read_to(b"2 requests")
+        own.reason = "waiting for a to finish 1 request"
+        reader.read_to(b"1 request")
+        output(b"still the old run\n")
+        reader.read_to(b": still waiting\n\n")  # which is not told: it is not what is loading now
+        own.place, own.reason = 1, "loading"
+        reader.read_to(b"Loading m")
+        output(b"tensors 1/3\ntensors 2/3\n")
+        reader.read_to(b"2/3")
+        output(b"\x1b[32mtensors 2/3\x1b[0m\r\n\n")
+        output(b"half a line")
+        reader.text += b"|"
+        reader.read_to(b"|: still waiting\n\n")
+        output(b", and its end\n")
+        reader.read_to(b"its end")
+        world.queue.is_over.set()
+        lines = told(reader.read_to_end().replace(b"|", b"")).splitlines()
+        assert lines[:-2] == [
+            "Place 2 in the queue for m: waiting for a to finish 2 requests",
+            "Place 2 in the queue for m: waiting for a to finish 1 request",
+            "Loading m",
+            "tensors 2/3",
+            "half a line, and its end",
+        ]
+
+
+def test_client_that_leaves_ends_the_wait_at_once() -> None:
+    with Loading(answers()) as world:
+        with world.connect() as client:
+            client.send(chat(STREAM))
+            client.read_until(b"\n\n")
+        world.wait_for_log('"POST /v1/chat/completions HTTP/1.1" 200 ')
+        assert (world.controller.inside, world.upstream.accepted) == (0, 0)
+
+
+def test_telling_takes_nothing_from_a_client_that_sends_its_next_request_early() -> None:
+    with Loading(answers(CHUNKED_HEAD + b"0\r\n\r\n", OK)) as world, world.connect() as client:
+        client.send(chat(STREAM) + chat())
+        client.read_until(b"\r\n\r\n")
+        reader = Reader(client)
+        reader.read_to(b"Loading m")
+        world.queue.is_over.set()
+        assert told(reader.read_to_end()).endswith(" s\n\n")
+        assert client.read_message()[1] == b"ok"
+
+
+# -- failures --
+
+
+def error_of(stream: bytes) -> Any:
+    """The error event that ends a stream."""
+    event = stream.decode().split("\n\n")[-2]
+    assert event.startswith("event: error\ndata: {"), event
+    return json.loads(event.partition("data: ")[2])["error"]
+
+
+def test_load_that_fails_is_an_error_event_and_a_clean_end() -> None:
+    with Loading(answers()) as world, world.connect() as client:
+        client.send(chat(STREAM))
+        client.read_until(b"\r\n\r\n")
+        reader = Reader(client)
+        reader.read_to(b"Loading m")
+        world.controller.refusal = BadGateway("m: exited with code 3\nout of memory")
+        world.queue.is_over.set()
+        error = error_of(reader.read_to_end())
+        assert (error["message"], error["code"]) == ("m: exited with code 3\nout of memory", "bad_gateway")
+        client.send(get("/health"))
+        assert client.read_message()[1] == b"OK"
+
+
+def test_load_that_fails_for_a_client_of_http_1_0_ends_with_the_connection() -> None:
+    with Loading(answers()) as world, world.connect() as client:
+        world.controller.refusal = BadGateway("why")
+        world.queue.is_over.set()
+        client.send(chat(STREAM, version=b"1.0"))
+        assert error_of(client.read_to_end())["message"] == "why"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            b'HTTP/1.1 400 Bad Request\r\nContent-Length: 35\r\n\r\n{"error":{"message":"own","code":1}}'[:-1] + b"}",
+            "own",
+        ),
+        (b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\n not\n now", "the server of m answered 503 No: not now"),
+        (b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", "500 No: hello"),
+        (b"HTTP/1.0 500 No\r\n\r\nuntil close", "500 No: until close"),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\ncut", "500 No: cut"),
+        (b'HTTP/1.1 404 No\r\nContent-Length: 15\r\n\r\n{"error":"text"}', "404 No"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "answered 204 No Content"),
+        (sized(b"{}", b"Content-Type: application/json\r\n"), "JSON where a stream was asked for: {}"),
+        (sized(b"\x1f\x8b", b"Content-Encoding: gzip\r\n"), "in the encoding gzip"),
+        (b"rubbish\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nrubbish\r\n", "can not be understood"),
+        (b"", "did not answer"),
+    ],
+)
+def test_answer_that_is_no_stream_is_an_error_event(answer: bytes, message: str) -> None:
+    with Loading(answers(answer)) as world, world.connect() as client:
+        world.queue.is_over.set()
+        client.send(chat(STREAM))
+        client.read_until(b"\r\n\r\n")
+        assert message in error_of(Reader(client).read_to_end())["message"]
+        world.controller.wait_empty()
+
+
+def test_compression_is_not_asked_for() -> None:
+    seen: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        seen.append(peer.read_message()[0])
+        peer.send(CHUNKED_HEAD + b"0\r\n\r\n")
+
+    with Loading(script) as world, world.connect() as client:
+        world.queue.is_over.set()
+        client.send(chat(STREAM, extra=b"ACCEPT-Encoding: gzip\r\nX-Accept-Encoding: y\r\n"))
+        client.read_until(b"0\r\n\r\n")
+        assert b"\r\nX-Accept-Encoding: y\r\n" in seen[0]
+        assert seen[0].lower().count(b"accept-encoding") == 1
+
+
+# -- to whom nothing is told --
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        chat(b'{"model":"m"}'),
+        chat(b'{"model":"m","stream":false}'),
+        chat(b'{"model":"m","stream":"true"}'),
+        chat(b'{"model":"silent","stream":true}'),
+        chat(STREAM).replace(b"/v1/chat/completions", b"/v1/completions"),
+        chat(STREAM).replace(b"/v1/chat/completions", b"/v/chat/completions"),
+        chat(STREAM).replace(b"/v1/chat/completions", b"/upstream/m/v1/chat/completions"),
+        chat(STREAM, extra=b"Connection: Upgrade\r\nUpgrade: websocket\r\n"),
+    ],
+)
+def test_other_requests_are_answered_as_ever(request_bytes: bytes) -> None:
+    with Loading(answers(OK)) as world:
+        world.queue.is_over.set()
+        assert world.ask(request_bytes) == (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"ok")
+
+
+def test_request_that_need_not_wait_is_answered_as_ever() -> None:
+    with Loading(answers(sized(EVENTS))) as world:
+        world.controller.waiting = None
+        assert world.ask(chat(STREAM)) == (sized(EVENTS).removesuffix(EVENTS), EVENTS)
+
+
+def test_refusal_before_the_wait_is_an_ordinary_error() -> None:
+    with Loading(answers()) as world:
+        world.controller.waiting, world.controller.refusal = None, ConcurrencyLimit()
+        assert world.ask(chat(STREAM))[0].startswith(b"HTTP/1.1 429 ")
+
+
+# -- the last line --
+
+
+def test_last_line_is_the_last_whole_one_that_says_something_new() -> None:
+    line = LastLine()
+    assert [line.feed(data) for data in (b"", b"one", b" line", b"\n", b"\n\r\n", b"one line\n")] == [
+        *("", "", "", "one line", "", ""),
+    ]
+    assert line.feed(b"10%\r20%\r30%") == "20%"
+    assert line.feed(b"\r") == "30%"
+
+
+def test_last_line_is_fit_to_be_shown() -> None:
+    line = LastLine()
+    assert line.feed(b"\x1b[1;32mgreen\x1b[0m\ttab \xff\x07\n") == "green tab \ufffd"
+    assert line.feed(b"\x1b]0;title\x07\x1b[2K\n \n") == ""
+    shown = line.feed(b"x" * 5_000 + b"\n")
+    assert shown == "x" * 200 + "…"
+    assert line.feed(b"y" * 100_000) == ""
+    assert len(line._rest) == MAX_LINE_BYTES
