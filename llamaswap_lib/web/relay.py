@@ -2,11 +2,10 @@
 
 The http thread of the client runs it, inside the lease; bodies that flow on after the head ride the pump. Guarantees:
 (1) a client that leaves ends the upstream's work at once, at every moment; (2) a pooled connection that dies before
-any byte of the answer is tried again once on a fresh one, never after a byte, and once more on the next process if
-this one has died; (3) bodies pass with the framing they
-came with, byte for byte (an HTTP/1.0 client gets chunks decoded); (4) an answer that breaks off is never ended as
-if it were whole. An upstream's fault before our head is BadGateway; after it, the client's connection is cut. Where the
-upstream switches protocols as the client asked, a tunnel follows.
+any byte of the answer is tried again once on a fresh one, never after a byte; NoAnswer tells that no byte came; (3)
+bodies pass with the framing they came with, byte for byte (an HTTP/1.0 client gets chunks decoded); (4) an answer that
+breaks off is never ended as if it were whole. An upstream's fault before our head is BadGateway; after it, the client's
+connection is cut. Where the upstream switches protocols as the client asked, a tunnel follows.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import select
 import socket
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, Conflict, GatewayTimeout, HeadTooLarge, RunNotDead
+from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge, RunNotDead
 from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import BadChunk
@@ -33,19 +32,6 @@ SHORT_BYTES = 65_536  # an answer of a known length up to this stays on its own 
 DONTWAIT = socket.MSG_DONTWAIT
 
 
-def relay(exchange: Exchange, model: Model, path: str, query: str, body: OutgoingBody) -> None:
-    """Have the model serve the exchange at `path`, once it is ready; raises HttpError or ClientGone."""
-    if exchange.head.upgrade == "websocket" and model.compat.ignore_websockets:
-        Relay(exchange, model, _ready_upstream(exchange, model), body).run(path, query)
-        return
-    lease = exchange.app.controller.lease(model.id, exchange.sock)
-    with lease as upstream:
-        try:
-            Relay(exchange, model, upstream, body).run(path, query)
-        except NoAnswer as no_answer:
-            Relay(exchange, model, next_upstream(lease, no_answer), body).run(path, query)
-
-
 def next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:
     """Where to try once more, the process having died; raises `no_answer` if it lives."""
     try:
@@ -56,14 +42,6 @@ def next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:
 
 class NoAnswer(BadGateway):
     """Not a byte of an answer came: another process may be asked."""
-
-
-def _ready_upstream(exchange: Exchange, model: Model) -> Upstream:
-    """Where an ignored WebSocket goes: it takes no place, so it neither loads the model nor keeps it."""
-    upstream = exchange.app.controller.ready_upstream(model.id)
-    if upstream is None:
-        raise Conflict(f"model {model.id} is not loaded; WebSockets do not load it (compat.ignoreWebsockets)")
-    return upstream
 
 
 class _UpstreamLost(Exception):

@@ -13,9 +13,8 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import Conflict, ContentTooLarge, NotFound
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import EditedBody, OutgoingBody, RequestBody
+from llamaswap_lib.web.dispatch import relay
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.loading import is_told, relay_telling
-from llamaswap_lib.web.relay import relay
 from llamaswap_lib.web.resolve import Named, find_model, find_upstream, no_model, rename_in_query, unknown_model
 from llamaswap_lib.web.routes import Route, slash_redirect_status
 
@@ -83,8 +82,7 @@ def _relay_named(exchange: Exchange, route: Route, named: Named, body: RequestBo
         outgoing = EditedBody(body, named.edits(sent_name))
         if exchange.head.method in ("GET", "HEAD"):
             query = rename_in_query(query, sent_name)
-    send_on = relay_telling if model.send_loading_state and is_told(exchange) else relay
-    send_on(exchange, model, route.upstream_path, query, outgoing)
+    relay(exchange, model, route.upstream_path, query, outgoing)
 
 
 def _resolve(app: App, name: str) -> str | None:
