@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
@@ -15,6 +15,7 @@ from typing import Protocol
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.web.destinations import Destination, destinations_of
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
@@ -177,3 +178,7 @@ class App:
     clock: Callable[[], float] = time.monotonic
     wall_clock: WallClock = field(default_factory=WallClock)
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list
+    destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "destinations", destinations_of(self.config))

@@ -13,7 +13,8 @@ import re
 from typing import Any, NamedTuple
 
 # parse_int: an int of 5,000 digits would be a ValueError of its own, and one of a million digits a minute of work.
-_raw_decode = json.JSONDecoder(parse_int=float).raw_decode
+raw_decode = json.JSONDecoder(parse_int=float).raw_decode
+encode = json.JSONEncoder(separators=(",", ":")).encode  # in ASCII
 _skip_blanks = re.compile(r"[ \t\n\r]*").match
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -32,12 +33,12 @@ class Member(NamedTuple):
 
 def load_object(text: str) -> dict[str, Any]:
     """The object that is the whole of `text`; raises JSONDecodeError or NotAnObject."""
-    start = 0 if text.startswith("{") else _blanks_end(text, int(text.startswith(_BYTE_ORDER_MARK)))
+    start = 0 if text.startswith("{") else blanks_end(text, int(text.startswith(_BYTE_ORDER_MARK)))
     try:
-        value, end = _raw_decode(text, start)
+        value, end = raw_decode(text, start)
     except RecursionError:
         raise json.JSONDecodeError("Nested too deeply", text, start) from None
-    if end != len(text) and (end := _blanks_end(text, end)) != len(text):
+    if end != len(text) and (end := blanks_end(text, end)) != len(text):
         raise json.JSONDecodeError("Extra data", text, end)
     if not isinstance(value, dict):
         raise NotAnObject("it is JSON, but not an object")
@@ -47,19 +48,20 @@ def load_object(text: str) -> dict[str, Any]:
 def read_members(text: str) -> list[Member]:
     """The members, in order and with those repeated, of the object in a text that `load_object` takes."""
     members = []
-    at = _blanks_end(text, text.index("{") + 1)
+    at = blanks_end(text, text.index("{") + 1)
     while text[at] != "}":
-        key, at = _raw_decode(text, at)
-        start = _blanks_end(text, _blanks_end(text, at) + 1)
-        _, end = _raw_decode(text, start)
+        key, at = raw_decode(text, at)
+        start = blanks_end(text, blanks_end(text, at) + 1)
+        _, end = raw_decode(text, start)
         members.append(Member(key, start, end))
-        at = _blanks_end(text, end)
+        at = blanks_end(text, end)
         if text[at] == ",":
-            at = _blanks_end(text, at + 1)
+            at = blanks_end(text, at + 1)
     return members
 
 
-def _blanks_end(text: str, at: int) -> int:
+def blanks_end(text: str, at: int) -> int:
+    """Where the blanks that stand at `at` end."""
     blanks = _skip_blanks(text, at)
     assert blanks is not None
     return blanks.end()

@@ -1,7 +1,7 @@
 """Requests that a model answers: named in the body, the query or the path.
 
-Any http thread. Order of work: head, model, the active profile's pin, alias, then the lease. Under /upstream the body
-is not looked at.
+Any http thread. Order of work: head, model, the active profile's pin, alias, filters, then the lease. Under /upstream
+the body is not looked at.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import EditedBody, OutgoingBody, RequestBody
 from llamaswap_lib.web.dispatch import relay
 from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.filters import Change, apply_changes, renaming
 from llamaswap_lib.web.resolve import Named, find_model, find_upstream, no_model, rename_in_query, unknown_model
 from llamaswap_lib.web.routes import Route, slash_redirect_status
 
@@ -72,17 +73,25 @@ def _relay_named(exchange: Exchange, route: Route, named: Named, body: RequestBo
     pin = app.profiles.pins().get(named.name)
     if pin == "":
         raise no_model()
-    model_id = app.config.resolve(pin or named.name)
-    if model_id is None:
+    destination = app.destinations.get(pin or named.name)
+    if destination is None:
         raise unknown_model(named.name, _names(app))
-    model = app.config.models[model_id]
-    sent_name = model.use_model_name or pin
+    sent_name = destination.sent_name or pin
+    if sent_name and exchange.head.method in ("GET", "HEAD"):
+        query = rename_in_query(query, sent_name)
     outgoing: OutgoingBody = body
-    if sent_name:
+    if destination.changes and named.json_text:
+        outgoing = _filtered(named.json_text, destination.changes, sent_name)
+    elif sent_name:
         outgoing = EditedBody(body, named.edits(sent_name))
-        if exchange.head.method in ("GET", "HEAD"):
-            query = rename_in_query(query, sent_name)
-    relay(exchange, model, route.upstream_path, query, outgoing)
+    relay(exchange, destination.model, route.upstream_path, query, outgoing)
+
+
+def _filtered(text: str, changes: tuple[Change, ...], sent_name: str | None) -> RequestBody:
+    """The JSON body as it is sent on, all of it in memory."""
+    if sent_name:
+        changes = (renaming(sent_name), *changes)
+    return RequestBody(apply_changes(text, changes).encode("utf-8", "surrogateescape"))
 
 
 def _resolve(app: App, name: str) -> str | None:

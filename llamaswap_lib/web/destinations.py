@@ -1,0 +1,30 @@
+"""Where a name leads: the model, what it is called there, and what is changed in a body on the way.
+
+Pure, any thread. Made once from the configuration, so that a request costs one look-up.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import NamedTuple
+
+from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.web.filters import Change, changes_of
+
+
+class Destination(NamedTuple):
+    """A local model, by one of its names."""
+
+    model: Model
+    sent_name: str  # what the model is called in the body; '' as it was asked for
+    changes: tuple[Change, ...]  # to a JSON body
+
+
+def destinations_of(config: Config) -> dict[str, Destination]:
+    """By name, aliases among them."""
+    names = chain(((name, name) for name in config.models), config.aliases.items())
+    found: dict[str, Destination] = {}
+    for name, model_id in names:
+        model = config.models[model_id]
+        found.setdefault(name, Destination(model, model.use_model_name, changes_of(model.filters, name)))
+    return found
