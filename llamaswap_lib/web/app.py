@@ -19,6 +19,7 @@ from llamaswap_lib.web.destinations import Destination, destinations_of
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
+from llamaswap_lib.web.selectors import Selectors
 from llamaswap_lib.web.wallclock import WallClock
 
 
@@ -179,6 +180,8 @@ class App:
     wall_clock: WallClock = field(default_factory=WallClock)
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list
     destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
+    selectors: Selectors = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "destinations", destinations_of(self.config))
+        object.__setattr__(self, "selectors", Selectors(self.config, self.controller.runs))

@@ -44,6 +44,7 @@ class Exchange:
         "head",
         "path",
         "query",
+        "selector",
         "sent_bytes",
         "sock",
         "status",
@@ -69,6 +70,7 @@ class Exchange:
         self.status = 0  # of the answer, once its head has gone out
         self.sent_bytes = 0  # of the answer's body, its chunked framing counted
         self.closes = not head.keep_alive
+        self.selector = ""  # that chose the model
         self._intake = intake
         self._may_stay = may_stay
 

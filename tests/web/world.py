@@ -177,10 +177,14 @@ class FakeController:
         ready = [run for run in self.running if run.model == model and run.state == "ready"]
         return Where(ready[0].run_id, model, self.proxy) if ready else None
 
+    def wait_inside(self, count: int) -> None:
+        """Block until that many leases are held, coming down from more."""
+        with self.left:
+            assert self.left.wait_for(lambda: self.inside == count, DEADLINE), f"{self.inside} leases are held"
+
     def wait_empty(self) -> None:
         """Block until no lease is held."""
-        with self.left:
-            assert self.left.wait_for(lambda: self.inside == 0, DEADLINE), "a lease is still held"
+        self.wait_inside(0)
 
 
 class Peer:

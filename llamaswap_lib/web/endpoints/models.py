@@ -5,10 +5,10 @@ Any http thread. Clients drop entries with a false or an empty capability, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from llamaswap_lib.config.schema import Capabilities, Model
+from llamaswap_lib.config.schema import Capabilities, Model, Selector
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.routes import Route
@@ -23,22 +23,51 @@ def serve_list(exchange: Exchange, _route: Route) -> None:
 
 
 def list_models(app: App) -> Iterator[dict[str, Any]]:
-    """An entry for each listed model, for its aliases where they are listed, and for what the active profile adds."""
+    """An entry for each listed name: models, their aliases, selectors, and what the active profile adds."""
+    config = app.config
     loaded = {run.model for run in app.controller.runs()}
-    for model in app.config.models.values():
+    for model in config.models.values():
         if model.unlisted:
             continue
         about: dict[str, Any] = {"type": "model"}
         if model.aliases:
             about["aliases"] = list(model.aliases)
         yield describe(app, model, model.id, about, model.id in loaded)
-        if app.config.include_aliases_in_list:
+        if config.include_aliases_in_list:
             for alias in model.aliases:
                 yield describe(app, model, alias, {"type": "alias", "modelID": model.id}, model.id in loaded)
+    for name, selector in config.selectors.items():
+        if not selector.unlisted:
+            yield describe_selector(app, name, selector, is_loaded(app, name, loaded))
     for name, target in app.profiles.pins().items():
-        model_id = app.config.resolve(target)
-        if model_id is not None and app.config.resolve(name) is None:
-            yield describe_plain(app, name, {"type": "profile"}, model_id in loaded)
+        if target and not is_known(app, name):
+            yield describe_plain(app, name, {"type": "profile"}, is_loaded(app, target, loaded))
+
+
+def is_known(app: App, name: str) -> bool:
+    """Whether `name` leads somewhere without a profile."""
+    return name in app.destinations or name in app.selectors
+
+
+def is_loaded(app: App, name: str, loaded: Container[str]) -> bool:
+    """Whether what `name` leads to, or for a selector may lead to, is among the `loaded` models."""
+    selector = app.config.selectors.get(name)
+    targets = selector.targets if selector is not None else (name,)
+    return any(app.config.resolve(target) in loaded for target in targets)
+
+
+def describe_selector(app: App, name: str, selector: Selector, is_loaded: bool) -> dict[str, Any]:
+    """The entry of a selector."""
+    about = {**selector.metadata, "type": "selector", "strategy": selector.strategy, "targets": list(selector.targets)}
+    if selector.strategy == "spillover":
+        about["spillover"] = selector.settings.spillover
+    return describe_plain(app, name, about, is_loaded) | texts_of(selector)
+
+
+def texts_of(described: Model | Selector) -> dict[str, str]:
+    """Name and description, where they say something."""
+    texts = {"name": described.name.strip(), "description": described.description.strip()}
+    return {key: text for key, text in texts.items() if text}
 
 
 def describe(app: App, model: Model, listed_id: str, about: Mapping[str, Any], is_loaded: bool) -> dict[str, Any]:
@@ -47,10 +76,9 @@ def describe(app: App, model: Model, listed_id: str, about: Mapping[str, Any], i
     context = model.capabilities.context
     metadata = {key: value for key, value in model.metadata.items() if key not in can}
     entry = describe_plain(app, listed_id, {**metadata, **about}, is_loaded)
-    texts = {"name": model.name.strip(), "description": model.description.strip()}
     if context:
         entry["meta"]["n_ctx"] = context
-    return entry | {key: text for key, text in texts.items() if text} | can
+    return entry | texts_of(model) | can
 
 
 def describe_plain(app: App, listed_id: str, about: Mapping[str, Any], is_loaded: bool) -> dict[str, Any]:

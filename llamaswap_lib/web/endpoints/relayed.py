@@ -1,7 +1,7 @@
 """Requests that a model answers: named in the body, the query or the path.
 
-Any http thread. Order of work: head, model, the active profile's pin, alias, filters, then the lease. Under /upstream
-the body is not looked at.
+Any http thread. Order of work: head, model, the active profile's pin, selector, alias, filters, then the lease. Under
+/upstream there are no selectors, and the body is not looked at.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import Conflict, ContentTooLarge, NotFound
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import EditedBody, OutgoingBody, RequestBody
+from llamaswap_lib.web.destinations import Destination
 from llamaswap_lib.web.dispatch import relay
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.filters import Change, apply_changes, renaming
@@ -69,14 +70,28 @@ def _find_named(exchange: Exchange, body: RequestBody) -> Named:
 
 
 def _relay_named(exchange: Exchange, route: Route, named: Named, body: RequestBody) -> None:
-    app, query = exchange.app, exchange.query
+    app = exchange.app
     pin = app.profiles.pins().get(named.name)
     if pin == "":
         raise no_model()
-    destination = app.destinations.get(pin or named.name)
-    if destination is None:
+    name = pin or named.name
+    destination = app.destinations.get(name)
+    if destination is not None:
+        _relay_to(exchange, route, named, body, name, destination)
+        return
+    if name not in app.selectors:
         raise unknown_model(named.name, _names(app))
-    sent_name = destination.sent_name or pin
+    exchange.selector = name
+    with app.selectors.choose(name) as target:
+        _relay_to(exchange, route, named, body, target, app.destinations[target])
+
+
+def _relay_to(
+    exchange: Exchange, route: Route, named: Named, body: RequestBody, name: str, destination: Destination
+) -> None:
+    """Pass the request on to where `name` leads, and tell it of that name if it asked for another."""
+    query = exchange.query
+    sent_name = destination.sent_name or (name if name != named.name else "")
     if sent_name and exchange.head.method in ("GET", "HEAD"):
         query = rename_in_query(query, sent_name)
     outgoing: OutgoingBody = body
@@ -87,7 +102,7 @@ def _relay_named(exchange: Exchange, route: Route, named: Named, body: RequestBo
     relay(exchange, destination.model, route.upstream_path, query, outgoing)
 
 
-def _filtered(text: str, changes: tuple[Change, ...], sent_name: str | None) -> RequestBody:
+def _filtered(text: str, changes: tuple[Change, ...], sent_name: str) -> RequestBody:
     """The JSON body as it is sent on, all of it in memory."""
     if sent_name:
         changes = (renaming(sent_name), *changes)
@@ -100,8 +115,8 @@ def _resolve(app: App, name: str) -> str | None:
 
 
 def _names(app: App) -> tuple[str, ...]:
-    """Every name that a local model answers to, or answered to but for the active profile."""
-    return tuple(dict.fromkeys(chain(app.config.models, app.config.aliases, app.profiles.pins())))
+    """Every name that is answered to, or would be but for the active profile."""
+    return tuple(dict.fromkeys(chain(app.destinations, app.config.selectors, app.profiles.pins())))
 
 
 def _never_loads(config: Config, path: str) -> bool:

@@ -1,0 +1,114 @@
+"""Selectors: names of their own that choose one of their targets for each request.
+
+Any thread; every choice of a selector that spills over is made, and given back, under its one lock. What runs is asked
+at that moment and may change right after it: a choice that comes too late is served all the same, only less well.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol
+
+from llamaswap_lib.config.schema import Config, Selector
+
+
+class Run(Protocol):
+    """One run, as far as a selector looks: `state` is starting, ready or stopping."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+
+
+States = Mapping[str, str]  # model -> the state of its run; absent: it does not run
+
+
+class Selectors:
+    """The selectors of the configuration."""
+
+    def __init__(self, config: Config, runs: Callable[[], Sequence[Run]]) -> None:
+        self._runs = runs
+        self._by_name = {name: _strategy_of(selector, config) for name, selector in config.selectors.items()}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def choose(self, name: str) -> AbstractContextManager[str]:
+        """For a `with` block around one request: its target, as configured, busy with it until the block ends."""
+        return self._by_name[name].choose({run.model: run.state for run in self._runs()})
+
+
+class _Pin:
+    """The first target."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+
+    def choose(self, _states: States) -> AbstractContextManager[str]:
+        return nullcontext(self._target)
+
+
+class _Warm:
+    """The first target that is ready, else the first that is starting, else the first."""
+
+    def __init__(self, models: Mapping[str, str]) -> None:
+        self._models = models  # target -> model
+
+    def choose(self, states: States) -> AbstractContextManager[str]:
+        for wanted in ("ready", "starting"):
+            for target, model in self._models.items():
+                if states.get(model) == wanted:
+                    return nullcontext(target)
+        return nullcontext(next(iter(self._models)))
+
+
+class _Spillover:
+    """The least busy of the active targets; one more is started when each of those has `limit` requests.
+
+    A request counts from its choice to its end, the time that it waits included. Equally busy targets take turns. One
+    that is on its way out is chosen when there is no other.
+    """
+
+    def __init__(self, models: Mapping[str, str], limit: int) -> None:
+        self._models = models
+        self._limit = limit
+        self._lock = threading.Lock()  # protects what follows
+        self._counts = dict.fromkeys(models, 0)
+        self._turn = 0
+        self._last_turns = dict.fromkeys(models, 0)  # in which each was chosen
+
+    @contextmanager
+    def choose(self, states: States) -> Iterator[str]:
+        with self._lock:
+            target = self._choose(states)
+            self._counts[target] += 1
+            self._turn += 1
+            self._last_turns[target] = self._turn
+        try:
+            yield target
+        finally:
+            with self._lock:
+                self._counts[target] -= 1
+
+    def _choose(self, states: States) -> str:
+        staying = [target for target, model in self._models.items() if states.get(model) != "stopping"]
+        active = [target for target in staying if self._models[target] in states or self._counts[target]]
+        cold = [target for target in staying if target not in active]
+        if cold and all(self._counts[target] >= self._limit for target in active):
+            return cold[0]
+        candidates = active or list(self._models)
+        return min(candidates, key=lambda target: (self._counts[target], self._last_turns[target]))
+
+
+_Strategy = _Pin | _Warm | _Spillover
+
+
+def _strategy_of(selector: Selector, config: Config) -> _Strategy:
+    """`warm` and `spillover` have local targets only; the configuration was checked for that."""
+    if selector.strategy == "pin":
+        return _Pin(selector.targets[0])
+    models = {target: config.resolve(target) or target for target in selector.targets}
+    return _Warm(models) if selector.strategy == "warm" else _Spillover(models, selector.settings.spillover)
