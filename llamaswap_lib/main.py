@@ -118,6 +118,7 @@ def _start(parts: _Parts) -> None:
     threading.excepthook = lambda args: parts.logs.log.error(_thread_death(args))
     parts.controller.start()
     parts.pump.start()
+    parts.pool.start()
     parts.logs.log.info(
         f"llamaswap {__version__} listening on {parts.server.scheme}://{_address_text(*parts.server.address)}"
     )

@@ -1,11 +1,12 @@
 """One exchange with an upstream: the request sent on, the answer passed back as it comes.
 
-The http thread of the client runs it, inside the lease; bodies that flow on after the head ride the pump. Guarantees:
-(1) a client that leaves ends the upstream's work at once, at every moment; (2) a pooled connection that dies before
-any byte of the answer is tried again once on a fresh one, never after a byte; NoAnswer tells that no byte came; (3)
-bodies pass with the framing they came with, byte for byte (an HTTP/1.0 client gets chunks decoded); (4) an answer that
-breaks off is never ended as if it were whole. An upstream's fault before our head is BadGateway; after it, the client's
-connection is cut. Where the upstream switches protocols as the client asked, a tunnel follows.
+The http thread of the client runs it, inside the lease; bodies that flow on after the head ride the pump, unless they
+come with TLS. Guarantees: (1) a client that leaves ends the upstream's work at once, at every moment; (2) a pooled
+connection that dies before any byte of the answer is tried again once on a fresh one, never after a byte; NoAnswer tells
+that no byte came; (3) bodies pass with the framing they came with, byte for byte (an HTTP/1.0 client gets chunks
+decoded); (4) an answer that breaks off is never ended as if it were whole. An upstream's fault before our head is
+BadGateway; after it, the client's connection is cut. Where the upstream switches protocols as the client asked, a tunnel
+follows.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import socket
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge, RunNotDead
+from llamaswap_lib.web.addresses import Origin, origin_of
 from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import BadChunk
+from llamaswap_lib.web.connection import Connection
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.forwarding import request_fields, response_fields
 from llamaswap_lib.web.framings import Body, body_of
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
-from llamaswap_lib.web.pool import Connection, Origin, origin_of
 from llamaswap_lib.web.pump import Ending, Flow
 from llamaswap_lib.web.tunnel import tunnel
 from llamaswap_lib.web.wire import head_end, parse_response_head
@@ -107,12 +109,12 @@ class Relay:
             raise self._lost(lost) from None
 
     def _ask_once(self, *, fresh: bool) -> tuple[ResponseHead, bytes]:
-        run_id, timeout = self.upstream.run_id, self.model.timeouts.connect or None
+        pool, timeouts = self.exchange.app.pool, self.model.timeouts
         try:
-            self.connection = self.exchange.app.pool.take(run_id, self.origin, connect_timeout=timeout, fresh=fresh)
+            self.connection = pool.take(self.upstream.run_id, self.origin, timeouts, fresh=fresh)
         except OSError as error:
             reason = error.strerror or str(error)
-            message = f"can not connect to {self.model.id} at {self.upstream.proxy}: {reason}"
+            message = f"can not connect to {self.model.id} at {self.origin}: {reason}"
             # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
             raise (BadGateway if self.model.check_endpoint == "none" else NoAnswer)(message) from None
         try:
@@ -253,7 +255,7 @@ class Relay:
     def _deliver_rest(self, framing: Framing, body: Body) -> bool:
         """Pass on what is still to come; whether it came whole."""
         exchange = self.exchange
-        if framing.kind is BodyKind.LENGTH and framing.length <= SHORT_BYTES:
+        if (framing.kind is BodyKind.LENGTH and framing.length <= SHORT_BYTES) or self.origin.is_secure:
             ending = self._pass_on_here(body)
         else:
             flow = Flow(self.connection.sock, exchange.sock, body)
@@ -270,11 +272,12 @@ class Relay:
         while not body.done:
             try:
                 data = self._receive(None)
-            except OSError:
-                data = b""
-            if not data:
+                if not data:
+                    return Ending.COMPLETE if body.ends_by_close else Ending.CUT
+                data = body.take(data)
+            except (OSError, BadChunk):
                 return Ending.CUT
-            self.exchange.send(body.take(data))
+            self.exchange.send(data)
         return Ending.COMPLETE
 
     def _cut(self, body: Body) -> None:

@@ -10,6 +10,8 @@ import socket
 import struct
 from contextlib import suppress
 
+_LONGEST_KEEPALIVE = 32_767  # seconds; the kernel takes no more
+
 
 class PlainEnd(socket.socket):
     """The end of a socket pair behind which something else, such as TLS, leads to the client."""
@@ -29,14 +31,13 @@ def prepare(sock: socket.socket, *, receive_timeout: float, send_timeout: float 
 
 def probe_when_silent(sock: socket.socket, seconds: float) -> None:
     """Have the kernel ask after `seconds` of silence whether the other side is there; thrice in vain is the end."""
-    interval = max(1, round(seconds))
-    idle: int = socket.TCP_KEEPIDLE if hasattr(socket, "TCP_KEEPIDLE") else vars(socket)["TCP_KEEPALIVE"]
-    try:
+    pause = min(max(1, round(seconds)), _LONGEST_KEEPALIVE)
+    options = {"TCP_KEEPIDLE": pause, "TCP_KEEPALIVE": pause, "TCP_KEEPINTVL": pause, "TCP_KEEPCNT": 3}
+    with suppress(OSError):  # it has been reset: whoever reads it is told
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in ((idle, interval), (socket.TCP_KEEPINTVL, interval), (socket.TCP_KEEPCNT, 3)):
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-    except OSError:
-        pass  # it has been reset: whoever reads it is told
+        for name, value in options.items():  # the second is macOS's word for the first
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def reset_on_close(sock: socket.socket) -> None:

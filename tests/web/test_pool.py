@@ -7,9 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.errors import BadGateway
-from llamaswap_lib.web.pool import MAX_IDLE, Connection, Origin, Pool, origin_of
+from llamaswap_lib.web.addresses import Origin, origin_of
+from llamaswap_lib.web.connection import Connection, Key
+from llamaswap_lib.web.pool import MAX_IDLE, Pool
 from tests.web.world import DEADLINE
+
+TIMEOUTS = Timeouts(connect=DEADLINE)
 
 
 class Place:
@@ -20,10 +25,11 @@ class Place:
         self.listener.settimeout(DEADLINE)
         self.pool = Pool()
         self.accepted: list[socket.socket] = []
+        self.timeouts = TIMEOUTS
 
-    def take(self, run_id: int = 1, *, fresh: bool = False) -> Connection:
+    def take(self, key: Key = 1, *, fresh: bool = False) -> Connection:
         origin = Origin("localhost", self.listener.getsockname()[1], "", "")
-        connection = self.pool.take(run_id, origin, connect_timeout=DEADLINE, fresh=fresh)
+        connection = self.pool.take(key, origin, self.timeouts, fresh=fresh)
         if connection.is_fresh:
             self.accepted.append(self.listener.accept()[0])
         return connection
@@ -110,14 +116,14 @@ def localhost_has_ipv6() -> bool:
 def test_upstream_on_one_address_of_localhost_only_is_found(place: Place) -> None:
     place.take().close()
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
-        place.pool.take(7, Origin("localhost", other.getsockname()[1], "", ""), connect_timeout=DEADLINE).close()
+        place.pool.take(7, Origin("localhost", other.getsockname()[1], "", ""), TIMEOUTS).close()
 
 
 def test_unreachable_upstream_is_an_error(place: Place) -> None:
     place.listener.close()
     origin = Origin("127.0.0.1", 1, "", "")
     with pytest.raises(ConnectionRefusedError):
-        place.pool.take(1, origin, connect_timeout=DEADLINE)
+        place.pool.take(1, origin, TIMEOUTS)
 
 
 @pytest.mark.parametrize(
@@ -140,3 +146,74 @@ def test_proxy_that_is_no_http_address_is_a_bad_gateway(proxy: str) -> None:
 
 def test_authority_of_an_ipv6_address_is_in_brackets() -> None:
     assert origin_of("http://[::1]:9").authority == "[::1]:9"
+
+
+def test_authority_leaves_out_the_port_of_its_scheme() -> None:
+    assert origin_of("https://api.example.com/v1").authority == "api.example.com"
+    assert origin_of("https://h:80").authority == "h:80"
+    assert origin_of("http://h:80").authority == "h"
+    assert str(origin_of("https://me:hush@h:444/x?key=hush")) == "https://h:444"
+
+
+@pytest.mark.parametrize("proxy", ["http://a..b", "http://.a", f"https://{'x' * 64}.org", "http://h/\u00e9"])
+def test_host_that_no_look_up_takes_is_a_bad_gateway(proxy: str) -> None:
+    with pytest.raises(BadGateway):
+        origin_of(proxy)
+
+
+def test_a_peer_keeps_its_connections_when_runs_end(place: Place) -> None:
+    place.pool.give(place.take("peer"))
+    place.pool.keep_only(set())
+    assert place.pool.idle_count("peer") == 1
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="other names for it here")
+def test_keepalive_is_set_for_the_life_of_a_connection(place: Place) -> None:
+    sock = place.take().sock
+    place.timeouts = Timeouts(keepalive=0)
+    silent = place.take().sock
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 30
+    assert silent.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+    sock.close()
+    silent.close()
+
+
+# -- idle for too long --
+
+
+def is_closed_by_us(accepted: socket.socket) -> bool:
+    """Block until the pool's end of the connection is closed."""
+    accepted.settimeout(DEADLINE)
+    return not accepted.recv(1)
+
+
+def test_connection_idle_for_too_long_is_closed(place: Place) -> None:
+    place.timeouts = Timeouts(idle_connection=0.05)
+    place.pool.start()
+    place.pool.give(place.take())
+    assert is_closed_by_us(place.accepted[0])
+    assert place.pool.idle_count(1) == 0
+
+
+def test_each_connection_has_its_own_time(place: Place) -> None:
+    place.pool.start()
+    place.pool.give(place.take("slow"))  # the sweeper sleeps for 90 seconds from here on
+    place.timeouts = Timeouts(idle_connection=0.05)
+    place.pool.give(place.take("quick"))
+    assert is_closed_by_us(place.accepted[1])
+    place.timeouts = Timeouts(idle_connection=0)
+    place.pool.give(place.take("never"))
+    assert (place.pool.idle_count("slow"), place.pool.idle_count("never")) == (1, 1)
+
+
+def test_connection_in_use_is_not_closed_however_old(place: Place) -> None:
+    place.timeouts = Timeouts(idle_connection=0.05)
+    place.pool.start()
+    place.pool.give(place.take())
+    busy = place.take()
+    place.pool.give(place.take(fresh=True))
+    assert is_closed_by_us(place.accepted[1])
+    assert busy.is_quiet()
+    busy.close()

@@ -330,6 +330,7 @@ class World:
             loaded, self.controller, self.logs, Pool(), self.pump, Profiles(loaded.profiles), Version("1.2"), limits
         )
         self.server = Server(self.app, "127.0.0.1", 0, certificate)
+        self.app.pool.start()
         self.server.start()
 
     def connect(self) -> Peer:

@@ -1,0 +1,81 @@
+"""One connection to an upstream, plain or with TLS.
+
+Owned by one http thread at a time. Whoever made or took it gives it back to the pool, or closes it. Of `http.client` it
+takes connecting: requests and answers are written and read by the relay, through `sock`, for the parser behind
+`getresponse` costs more than all the rest of a request.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+from http.client import HTTPConnection
+
+from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.web.addresses import Origin
+from llamaswap_lib.web.sockets import prepare, probe_when_silent
+from llamaswap_lib.web.upstream_tls import TlsSocket, secure, verifying_context
+
+FIRST_LOOK = 0.02  # seconds that a `recv` waits: a client's hang-up is not seen meanwhile
+
+Key = int | str  # a run, by its number, or a peer, by its name
+
+
+class Connection(HTTPConnection):
+    """A plain one, in blocking mode; a `recv` gives up after FIRST_LOOK with a BlockingIOError."""
+
+    sock: socket.socket  # None before `connect` and after `close`
+
+    def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts) -> None:
+        super().__init__(host, origin.port, timeout=timeouts.connect or None)
+        self.key = key
+        self.is_fresh = True
+        self.idle_timeout = timeouts.idle_connection or math.inf
+        self.idle_until = math.inf  # once it is idle
+        self._keepalive = timeouts.keepalive
+
+    def connect(self) -> None:
+        """Connect to the first of the host's addresses that answers; raises OSError."""
+        super().connect()
+        try:
+            if self._keepalive:
+                probe_when_silent(self.sock, self._keepalive)
+            self._make_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_ready(self) -> None:
+        prepare(self.sock, receive_timeout=FIRST_LOOK)
+        self._poll = select.poll()
+        self._poll.register(self.sock, select.POLLIN)
+
+    def is_quiet(self) -> bool:
+        """Whether it is open and holds no byte, as it should between requests."""
+        return not self._poll.poll(0)
+
+
+class TlsConnection(Connection):
+    """One with TLS, in non-blocking mode."""
+
+    sock: TlsSocket
+
+    def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts) -> None:
+        super().__init__(key, host, origin, timeouts)
+        self._name = origin.host
+        self._handshake_timeout = timeouts.tls_handshake or None
+
+    def _make_ready(self) -> None:
+        self.sock = secure(self.sock, self._name, self._handshake_timeout, verifying_context())
+
+    def is_quiet(self) -> bool:
+        """The same. Bytes of TLS itself, such as a new session's ticket, are no bytes."""
+        return self.sock.is_quiet()
+
+
+def connect(key: Key, host: str, origin: Origin, timeouts: Timeouts) -> Connection:
+    """A new connection to `host`, which is the origin's or its address; raises OSError."""
+    connection = (TlsConnection if origin.is_secure else Connection)(key, host, origin, timeouts)
+    connection.connect()
+    return connection
