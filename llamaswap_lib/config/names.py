@@ -85,6 +85,8 @@ def check_peers(config: Config, document: Document) -> None:
     for name, peer in config.peers.items():
         if not peer.models and not _has_items(document, ("peers", name, "models")):
             document.error(("peers", name, "models"), "expected at least one model of this peer", at_key=True)
+        if not peer.api_key.strip().isprintable():  # it would end the header that brings it
+            document.error(("peers", name, "apiKey"), "expected a key in one line, without control characters")
 
 
 def check_selectors(config: Config, document: Document, run_together: RunTogether) -> None:

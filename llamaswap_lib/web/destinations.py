@@ -10,21 +10,25 @@ from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.web.filters import Change, changes_of
+from llamaswap_lib.web.peers import Remote, remote_of
 
 
 class Destination(NamedTuple):
-    """A local model, by one of its names."""
+    """A model, by one of its names."""
 
-    model: Model
+    model: Model | Remote
     sent_name: str  # what the model is called in the body; '' as it was asked for
     changes: tuple[Change, ...]  # to a JSON body
 
 
 def destinations_of(config: Config) -> dict[str, Destination]:
-    """By name, aliases among them."""
-    names = chain(((name, name) for name in config.models), config.aliases.items())
+    """By name: local models, their aliases, and models of peers where nothing of ours has the name."""
     found: dict[str, Destination] = {}
-    for name, model_id in names:
+    for name, model_id in chain(((name, name) for name in config.models), config.aliases.items()):
         model = config.models[model_id]
         found.setdefault(name, Destination(model, model.use_model_name, changes_of(model.filters, name)))
+    for name, offered in config.peer_models.items():
+        if name not in found and name not in config.selectors:
+            changes = changes_of(config.peers[offered.peer].filters, name)
+            found[name] = Destination(remote_of(config, offered), offered.model, changes)
     return found

@@ -50,7 +50,7 @@ def request_fields(head: RequestHead, client_ip: str, body_bytes: int | None) ->
     if body_bytes != head.content_length:
         fields = f"{_without(fields, _LENGTH)}Content-Length: {body_bytes}\r\n"
     if head.upgrade:
-        fields += f"Connection: Upgrade\r\nUpgrade: {first['upgrade']}\r\n"
+        fields += upgrade_lines(head)
     return f"{fields}X-Forwarded-For: {client_ip}\r\n"
 
 
@@ -59,7 +59,7 @@ def response_fields(head: ResponseHead, *, is_decoded: bool = False) -> str:
 
     That also suits answers to HEAD. `is_decoded`: a chunked body is sent on without its framing.
     """
-    dropped = _not_passed_back(head.connection)
+    dropped = dropped_names(head.connection)
     fields = head.fields
     if not dropped.isdisjoint(head.first):
         fields = _without(fields, dropped)
@@ -74,12 +74,18 @@ def response_fields(head: ResponseHead, *, is_decoded: bool = False) -> str:
 
 @lru_cache(maxsize=64)
 def _not_sent_on(connection: frozenset[str]) -> frozenset[str]:
-    return _not_passed_back(connection) | {_FORWARDED_FOR}
+    return dropped_names(connection) | {_FORWARDED_FOR}
 
 
 @lru_cache(maxsize=64)
-def _not_passed_back(connection: frozenset[str]) -> frozenset[str]:
+def dropped_names(connection: frozenset[str]) -> frozenset[str]:
+    """The headers that go no further, in lower case, where Connection names those."""
     return HOP_BY_HOP | (connection - _KEPT_WHATEVER_CONNECTION_SAYS)
+
+
+def upgrade_lines(head: RequestHead) -> str:
+    """What asks for an accepted Upgrade once more."""
+    return f"Connection: Upgrade\r\nUpgrade: {head.first['upgrade']}\r\n" if head.upgrade else ""
 
 
 def _without(fields: str, names: Container[str]) -> str:

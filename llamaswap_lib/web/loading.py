@@ -94,11 +94,11 @@ class _Story:
 
     def go_on(self, upstream: Upstream, path: str, query: str) -> None:
         """Have the upstream serve the exchange, in the stream that has begun if one has."""
+        kind = Relay
         if self._exchange.has_answered:
             self._tell_ready()
-            Continuation(self._exchange, self._model, upstream, self._body).run(path, query)
-        else:
-            Relay(self._exchange, self._model, upstream, self._body).run(path, query)
+            kind = Continuation
+        kind(self._exchange, self._model, upstream.run_id, upstream.proxy, self._body).run(path, query)
 
     def _tell_ready(self) -> None:
         seconds = self._exchange.app.clock() - self._started_at

@@ -2,11 +2,10 @@
 
 The http thread of the client runs it, inside the lease; bodies that flow on after the head ride the pump, unless they
 come with TLS. Guarantees: (1) a client that leaves ends the upstream's work at once, at every moment; (2) a pooled
-connection that dies before any byte of the answer is tried again once on a fresh one, never after a byte; NoAnswer tells
+connection that dies before any byte of the answer is tried again once on a fresh one, never after a byte; NoAnswer says
 that no byte came; (3) bodies pass with the framing they came with, byte for byte (an HTTP/1.0 client gets chunks
 decoded); (4) an answer that breaks off is never ended as if it were whole. An upstream's fault before our head is
-BadGateway; after it, the client's connection is cut. Where the upstream switches protocols as the client asked, a tunnel
-follows.
+BadGateway; after it, the client's connection is cut. Where the upstream switches protocols as asked, a tunnel follows.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ from llamaswap_lib.web.addresses import Origin, origin_of
 from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import BadChunk
-from llamaswap_lib.web.connection import Connection
+from llamaswap_lib.web.connection import Connection, Key
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.forwarding import request_fields, response_fields
 from llamaswap_lib.web.framings import Body, body_of
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
+from llamaswap_lib.web.peers import Remote
 from llamaswap_lib.web.pump import Ending, Flow
 from llamaswap_lib.web.tunnel import tunnel
 from llamaswap_lib.web.wire import head_end, parse_response_head
@@ -53,17 +53,17 @@ class _UpstreamLost(Exception):
 class Relay:
     """One request to an upstream, and its answer."""
 
-    __slots__ = ("body", "connection", "exchange", "is_reusable", "message", "model", "origin", "upstream")
+    __slots__ = ("body", "connection", "exchange", "is_reusable", "key", "message", "model", "origin")
 
     connection: Connection
     message: bytes
 
-    def __init__(self, exchange: Exchange, model: Model, upstream: Upstream, body: OutgoingBody) -> None:
+    def __init__(self, exchange: Exchange, model: Model | Remote, key: Key, proxy: str, body: OutgoingBody) -> None:
         self.exchange = exchange
         self.model = model
-        self.upstream = upstream
+        self.key = key
         self.body = body
-        self.origin: Origin = origin_of(upstream.proxy)
+        self.origin: Origin = origin_of(proxy)
         self.is_reusable = True
 
     def run(self, path: str, query: str) -> None:
@@ -111,12 +111,13 @@ class Relay:
     def _ask_once(self, *, fresh: bool) -> tuple[ResponseHead, bytes]:
         pool, timeouts = self.exchange.app.pool, self.model.timeouts
         try:
-            self.connection = pool.take(self.upstream.run_id, self.origin, timeouts, fresh=fresh)
+            self.connection = pool.take(self.key, self.origin, timeouts, fresh=fresh)
         except OSError as error:
             reason = error.strerror or str(error)
             message = f"can not connect to {self.model.id} at {self.origin}: {reason}"
             # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
-            raise (BadGateway if self.model.check_endpoint == "none" else NoAnswer)(message) from None
+            is_unchecked = isinstance(self.model, Model) and self.model.check_endpoint == "none"
+            raise (BadGateway if is_unchecked else NoAnswer)(message) from None
         try:
             self._send()
             return self._receive_head()

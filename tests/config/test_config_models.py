@@ -183,3 +183,14 @@ def test_a_model_without_an_automatic_port_stays_where_it_is() -> None:
     fixed = model(PORTED, "fixed")
     assert fixed.automatic_port is None
     assert fixed.at_port(7123) is fixed
+
+
+@pytest.mark.parametrize("key", ['"a\\r\\nX-Evil: 1"', '"a\\tb"', '"a\\0b"'])
+def test_key_of_a_peer_that_would_end_its_header_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(InvalidConfig, match=r"peers\.p\.apiKey: expected a key in one line") as caught:
+        load_text(f"peers: {{p: {{proxy: 'http://h', models: [m], apiKey: {key}}}}}")
+    assert all("Evil" not in problem.message for problem in caught.value.errors)
+
+
+def test_key_of_a_peer_may_have_a_line_end_behind_it() -> None:
+    load_text("peers:\n  p:\n    proxy: http://h\n    models: [m]\n    apiKey: |\n      sek\n")

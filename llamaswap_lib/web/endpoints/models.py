@@ -23,7 +23,7 @@ def serve_list(exchange: Exchange, _route: Route) -> None:
 
 
 def list_models(app: App) -> Iterator[dict[str, Any]]:
-    """An entry for each listed name: models, their aliases, selectors, and what the active profile adds."""
+    """An entry for each listed name: models, their aliases, peers' models, selectors, what the active profile adds."""
     config = app.config
     loaded = {run.model for run in app.controller.runs()}
     for model in config.models.values():
@@ -36,6 +36,10 @@ def list_models(app: App) -> Iterator[dict[str, Any]]:
         if config.include_aliases_in_list:
             for alias in model.aliases:
                 yield describe(app, model, alias, {"type": "alias", "modelID": model.id}, model.id in loaded)
+    for peer_id, peer in config.peers.items():
+        for name in dict.fromkeys(peer.models):
+            entry = describe_plain(app, f"{peer_id}/{name}", {"type": "peer", "peerID": peer_id}, False)
+            yield {**entry, "name": f"{peer_id}: {name}"}
     for name, selector in config.selectors.items():
         if not selector.unlisted:
             yield describe_selector(app, name, selector, is_loaded(app, name, loaded))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 from urllib.parse import unquote
 
-from llamaswap_lib.config.schema import Config
+from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.errors import Conflict, ContentTooLarge, NotFound
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import EditedBody, OutgoingBody, RequestBody
@@ -38,8 +38,9 @@ def serve_upstream(exchange: Exchange, route: Route) -> None:
     if not found.path:
         exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
         return
-    model = config.models[found.model]
-    if _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
+    model = exchange.app.destinations[found.model].model
+    is_local = isinstance(model, Model)
+    if is_local and _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
     body = exchange.read_body()
     try:
@@ -110,8 +111,9 @@ def _filtered(text: str, changes: tuple[Change, ...], sent_name: str) -> Request
 
 
 def _resolve(app: App, name: str) -> str | None:
-    """The id of the model that `name` stands for now."""
-    return app.config.resolve(app.profiles.pins().get(name, name))
+    """The name of the model that `name` leads to now."""
+    name = app.profiles.pins().get(name, name)
+    return name if name in app.destinations else None
 
 
 def _names(app: App) -> tuple[str, ...]:

@@ -1,0 +1,24 @@
+"""One exchange with a peer: as with an upstream of our own, but the peer sees less of the client.
+
+The http thread of the client runs it. There is no lease: whoever runs the peer sees to its models.
+"""
+
+from __future__ import annotations
+
+from llamaswap_lib.web import peers
+from llamaswap_lib.web.peers import Remote
+from llamaswap_lib.web.relay import Relay
+
+
+class PeerRelay(Relay):
+    """One request to a model of a peer, and its answer."""
+
+    __slots__ = ()
+    model: Remote
+
+    def _request_head(self, path: str, query: str) -> bytes:
+        head = self.exchange.head
+        has_body = head.chunked or head.content_length is not None
+        fields = peers.request_fields(head, self.model, self.body.size_bytes if has_body else None)
+        line = f"{head.method} {self.origin.target(path, query)} HTTP/1.1\r\nHost: {self.origin.authority}\r\n"
+        return f"{line}{fields}\r\n".encode("latin-1")

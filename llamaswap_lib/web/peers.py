@@ -1,0 +1,108 @@
+"""What a peer gets to see of a request: its own key or the client's, and nothing about where the request came from.
+
+Pure, any thread. Guarantees: no `X-Forwarded-*` and no `Forwarded` goes out; the Host is that of the peer's URL; a
+value that is one of our own keys is never sent, in whatever header or parameter a client put it: with it goes the
+whole header, or the parameter. (A peer's `apiKey` is sent as configured, also if it is one of ours.) What stands in
+bodies goes on as it came.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from llamaswap_lib.config.schema import Config, PeerModel, Timeouts
+from llamaswap_lib.web.forwarding import dropped_names, upgrade_lines
+from llamaswap_lib.web.heads import RequestHead
+
+_OWN = frozenset(("host", "forwarded"))
+_CREDENTIALS = frozenset(("authorization", "x-api-key"))
+# What they say matters to the meaning of the request, and is never a secret: a key such as "json" does not remove them.
+_NO_SECRETS = frozenset(("accept", "accept-encoding", "content-length", "content-type"))
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A model of a peer, as `relay` serves it."""
+
+    id: str  # peer/model
+    peer: str
+    name: str  # what the peer calls it
+    proxy: str
+    timeouts: Timeouts
+    api_key: str
+    own_keys: re.Pattern[str] | None  # what is never sent to it
+
+
+def remote_of(config: Config, offered: PeerModel) -> Remote:
+    """The peer's model, with all that its peer says about it."""
+    peer = config.peers[offered.peer]
+    full = f"{offered.peer}/{offered.model}"
+    key = _as_in_head(peer.api_key.strip())
+    return Remote(full, offered.peer, offered.model, peer.proxy, peer.timeouts, key, key_pattern(config.api_keys))
+
+
+def key_pattern(keys: Sequence[str]) -> re.Pattern[str] | None:
+    """What finds any of `keys` that stands by itself in a header's text; None without keys."""
+    if not keys:
+        return None
+    choice = "|".join(re.escape(_as_in_head(key)) for key in keys)
+    return re.compile(f"(?<![0-9A-Za-z])(?:{choice})(?![0-9A-Za-z])")
+
+
+def _as_in_head(text: str) -> str:
+    """A head is read and written as latin-1; what is not goes as its UTF-8."""
+    return text.encode().decode("latin-1")
+
+
+def request_fields(head: RequestHead, remote: Remote, body_bytes: int | None) -> str:
+    """The header lines for the peer, but Host; `body_bytes` is the length of the body as sent on, None for none."""
+    dropped = dropped_names(head.connection) | _OWN
+    if remote.api_key:
+        dropped |= _CREDENTIALS
+    if body_bytes != head.content_length:
+        dropped |= {"content-length"}
+    lines = [line for line in head.fields.split("\r\n")[:-1] if _may_be_sent(line, dropped, remote.own_keys)]
+    if body_bytes != head.content_length:
+        lines.append(f"Content-Length: {body_bytes}")
+    if remote.api_key:
+        lines += [f"Authorization: Bearer {remote.api_key}", f"x-api-key: {remote.api_key}"]
+    return "".join([f"{line}\r\n" for line in lines]) + upgrade_lines(head)
+
+
+def _may_be_sent(line: str, dropped: frozenset[str], own_keys: re.Pattern[str] | None) -> bool:
+    name, _, value = line.partition(":")
+    name = name.lower()
+    if name in dropped or name.startswith("x-forwarded-"):
+        return False
+    return own_keys is None or name in _NO_SECRETS or not _carries(value.strip(" \t"), own_keys)
+
+
+def _carries(value: str, own_keys: re.Pattern[str]) -> bool:
+    """Whether a header's value holds a key, plainly or as Basic credentials."""
+    if own_keys.search(value):
+        return True
+    scheme, _, credentials = value.partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    try:
+        decoded = base64.b64decode(credentials.strip() + "==").decode("latin-1")
+    except (binascii.Error, ValueError):
+        return False
+    return own_keys.search(decoded) is not None
+
+
+def query_for(remote: Remote, query: str) -> str:
+    """The query, which may begin with its question mark, without parameters that hold a key of ours."""
+    own_keys = remote.own_keys
+    if own_keys is None or not query:
+        return query
+    pairs = query[1:].split("&")
+    kept = [pair for pair in pairs if not own_keys.search(unquote(pair, "latin-1"))]
+    if len(kept) == len(pairs):
+        return query
+    return f"?{'&'.join(kept)}" if kept else ""
