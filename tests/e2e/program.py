@@ -93,6 +93,7 @@ class Program:
         flags: Sequence[str] = (),
         context: ssl.SSLContext | None = None,
         tracebacks: int = 0,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`, with that many tracebacks.
 
@@ -117,7 +118,7 @@ class Program:
             stdout=self._out if stdout is None else stdout,
             stderr=self._err,
             cwd=folder,
-            env={**os.environ, MARKER: self._id},
+            env={**os.environ, **(env or {}), MARKER: self._id},
             start_new_session=True,
         )
         self._awaits_exit = True

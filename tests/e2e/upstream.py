@@ -1,11 +1,12 @@
 """An upstream for tests: `python upstream.py PORT`. It echoes every request as JSON; below /odd it answers oddly.
 
-A program of its own, without dependencies.
+A program of its own, without dependencies. With a file of key and certificate behind the port it speaks TLS.
 """
 
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +40,7 @@ ODD = {
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    left = 0  # clients that left /ticks
 
     def handle_one(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -49,11 +51,26 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif path == "/silent":
             threading.Event().wait()
+        elif path == "/ticks":
+            self._tick()
+        elif path == "/left":
+            self._answer(str(Handler.left).encode())
         elif path == "/large":
             self._answer(b"x" * int(self.path.partition("?")[2]))
         else:
             told = {"method": self.command, "target": self.path, "headers": self.headers.items()}
             self._answer(json.dumps({**told, "body": body.decode("latin-1")}).encode())
+
+    def _tick(self) -> None:
+        """A stream without an end."""
+        try:
+            self.wfile.write(CHUNKED)
+            while True:
+                self.wfile.write(b"4\r\ntick\r\n")
+                threading.Event().wait(0.005)
+        except OSError:
+            Handler.left += 1
+            self.close_connection = True
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
@@ -75,4 +92,9 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+    if sys.argv[2:]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[2])
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()
