@@ -96,10 +96,13 @@ class Tree:
         name, rest = path[0], path[1:]
         if self._is_list and not _is_index(name):
             return
-        for entry in self._find(name):
-            if not rest:
-                self._entries.remove(entry)
-            elif inner := entry.open():
+        found = self._find(name)
+        if not rest:
+            gone = set(found)  # one pass, however often the key is repeated
+            self._entries = [entry for entry in self._entries if entry not in gone]
+            return
+        for entry in found:
+            if inner := entry.open():
                 inner.remove(rest)
 
     def _find(self, name: str) -> list[_Entry]:

@@ -110,8 +110,10 @@ class Pool:
     # -- pool thread only --
 
     def _sweep(self) -> None:
-        while not self._is_closed:
+        while True:
             self._look.clear()
+            if self._is_closed:
+                return
             self._next_look = math.inf  # whoever gives from here on has us look again, and not wait
             self._next_look = due = self._close_overdue()
             self._look.wait(None if due == math.inf else max(0.0, due - self._clock()))

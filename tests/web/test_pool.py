@@ -180,6 +180,19 @@ def test_keepalive_is_set_for_the_life_of_a_connection(place: Place) -> None:
     silent.close()
 
 
+def test_connecting_takes_no_longer_than_its_timeout(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]  # more than the backlog holds: the kernel answers no further one
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(address)
+        with pytest.raises(TimeoutError):
+            place.pool.take(1, Origin("127.0.0.1", address[1], "", ""), Timeouts(connect=0.1))
+        for sock in waiting:
+            sock.close()
+
+
 # -- idle for too long --
 
 

@@ -75,22 +75,29 @@ def _relay_named(exchange: Exchange, route: Route, named: Named, body: RequestBo
     pin = app.profiles.pins().get(named.name)
     if pin == "":
         raise no_model()
-    name = pin or named.name
-    destination = app.destinations.get(name)
-    if destination is not None:
-        _relay_to(exchange, route, named, body, name, destination)
-        return
-    if name not in app.selectors:
+    destination = app.destinations.get(pin or named.name)
+    if destination is None:
+        _relay_chosen(exchange, route, named, body, pin or named.name)
+    elif pin or destination.sent_name or destination.changes:
+        _relay_edited(exchange, route, named, body, pin or named.name, destination)
+    else:
+        relay(exchange, destination.model, route.upstream_path, exchange.query, body)
+
+
+def _relay_chosen(exchange: Exchange, route: Route, named: Named, body: RequestBody, selector: str) -> None:
+    """Have `selector` choose where the request goes; it is busy with it until the end."""
+    app = exchange.app
+    if selector not in app.selectors:
         raise unknown_model(named.name, _names(app))
-    exchange.selector = name
-    with app.selectors.choose(name) as target:
-        _relay_to(exchange, route, named, body, target, app.destinations[target])
+    exchange.selector = selector
+    with app.selectors.choose(selector) as target:
+        _relay_edited(exchange, route, named, body, target, app.destinations[target])
 
 
-def _relay_to(
+def _relay_edited(
     exchange: Exchange, route: Route, named: Named, body: RequestBody, name: str, destination: Destination
 ) -> None:
-    """Pass the request on to where `name` leads, and tell it of that name if it asked for another."""
+    """Pass the request on to where `name` leads, filtered, and told of that name if it asked for another."""
     query = exchange.query
     sent_name = destination.sent_name or (name if name != named.name else "")
     if sent_name and exchange.head.method in ("GET", "HEAD"):
