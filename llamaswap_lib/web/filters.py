@@ -61,13 +61,20 @@ def renaming(name: str) -> Change:
 def apply_changes(text: str, changes: Iterable[Change]) -> str:
     """The object that is `text` (`load_object` took it), changed; raises BadRequest where it has no place for one."""
     start, end = text.index("{"), text.rindex("}") + 1
-    tree = Tree(text[start:end])
-    for change in changes:
-        if change.value is None:
-            tree.remove(change.path)
-            continue
-        try:
-            tree.set(change.path, change.value)
-        except NoPlace as reason:
-            raise BadRequest(f"the filters of this model can not set {change.name!r} in this body: {reason}") from None
+    try:
+        tree = Tree(text[start:end])
+        for change in changes:
+            _apply(tree, change)
+    except RecursionError:  # `load_object` was called with more of the stack to spare
+        raise BadRequest("the body is not JSON: Nested too deeply") from None
     return text[:start] + tree.text() + text[end:]
+
+
+def _apply(tree: Tree, change: Change) -> None:
+    if change.value is None:
+        tree.remove(change.path)
+        return
+    try:
+        tree.set(change.path, change.value)
+    except NoPlace as reason:
+        raise BadRequest(f"the filters of this model can not set {change.name!r} in this body: {reason}") from None

@@ -152,6 +152,28 @@ def test_a_key_repeated_without_end_costs_little() -> None:
     assert time.process_time() - begin < 2
 
 
+def test_a_body_nested_as_deeply_as_it_may_be_is_served_or_refused() -> None:
+    """Whatever depth is too much, it is never an error of our own: find the limit, and look around it."""
+
+    def script(peer: Peer) -> None:
+        while not peer.has_hung_up():
+            peer.read_message()
+            peer.send(OK)
+
+    with World(script, config=CONFIG) as world, world.connect() as client:
+        low, high = 1, 100_000
+
+        def status(depth: int) -> bytes:
+            client.send(chat(b'{"model":"al","x":%b1%b}' % (b'{"y":' * depth, b"}" * depth)))
+            return client.read_message()[0].split(b" ")[1]
+
+        while low + 1 < high:
+            middle = (low + high) // 2
+            low, high = (middle, high) if status(middle) == b"200" else (low, middle)
+        assert {status(depth) for depth in range(high, high + 8)} == {b"400"}
+        assert "Traceback" not in world.log
+
+
 # -- what the keys mean --
 
 
