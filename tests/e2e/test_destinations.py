@@ -219,6 +219,27 @@ def test_a_stream_with_tls_comes_chunk_by_chunk_and_ends_with_its_client(peered:
     wait_until(lambda: int(peered.get("/upstream/good/m/left").body) == before + 1, "the peer saw the client leave")
 
 
+def test_what_came_of_a_tls_record_is_passed_on_at_once(peered: Program) -> None:
+    with peered.wire() as wire:
+        wire.request("GET", "/upstream/good/m/burst")
+        assert wire.read_head_and_first_chunk() == b"x" * 8000
+
+
+def test_a_body_that_ends_with_tls_is_whole_and_one_that_only_stops_is_not(peered: Program) -> None:
+    before = peered.stdout.count("the answer broke off")
+    with peered.wire() as wire:
+        wire.request("GET", "/upstream/good/m/goodbye")
+        assert wire.status() == 200
+        assert wire.rest() == b"all of it"
+    wait_until(lambda: 'GET /upstream/good/m/goodbye HTTP/1.1" 200' in peered.stdout, "it is over")
+    assert peered.stdout.count("the answer broke off") == before
+    with peered.wire() as wire:
+        wire.request("GET", "/upstream/good/m/odd/until-close")
+        assert wire.status() == 200
+        wire.rest()
+    wait_until(lambda: "good/m: the answer broke off after 9 bytes" in peered.stdout, "it is told")
+
+
 @pytest.mark.parametrize("odd", ["short-body", "no-last-chunk", "cut-chunks"])
 def test_an_answer_with_tls_that_breaks_off_is_never_ended_as_if_it_were_whole(peered: Program, odd: str) -> None:
     with peered.wire() as wire:

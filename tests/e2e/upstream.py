@@ -53,6 +53,11 @@ class Handler(BaseHTTPRequestHandler):
             threading.Event().wait()
         elif path == "/ticks":
             self._tick()
+        elif path == "/burst":
+            self.wfile.write(CHUNKED + b"1f40\r\n" + b"x" * 8000 + b"\r\n")
+            threading.Event().wait()
+        elif path == "/goodbye":
+            self._say_goodbye()
         elif path == "/left":
             self._answer(str(Handler.left).encode())
         elif path == "/large":
@@ -71,6 +76,15 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             Handler.left += 1
             self.close_connection = True
+
+    def _say_goodbye(self) -> None:
+        """A body that TLS itself ends."""
+        self.wfile.write(ODD["until-close"])
+        self.close_connection = True
+        try:
+            self.connection.unwrap()
+        except OSError:
+            pass  # it did not wait for ours
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)

@@ -232,6 +232,10 @@ def test_a_dotted_name_is_taken_away(name: str, result: str) -> None:
     assert filtered(f"{{stripParams: {json.dumps(name)}}}", '{"a":[1,{"x":2}],"b":1}') == result
 
 
+def test_nothing_is_taken_away_from_an_empty_list() -> None:
+    assert filtered("{stripParams: 'a.-1, a.0'}", '{"a":[ ]}') == '{"a":[ ]}'
+
+
 @pytest.mark.parametrize("name", ["a.x", f"a.{MAX_FILL + 2}", "a.999999999999999999999"])
 def test_a_list_without_such_a_place_is_a_bad_request_that_says_so(name: str) -> None:
     with pytest.raises(BadRequest, match=r"can not set 'a\."):
