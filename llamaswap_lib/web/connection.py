@@ -19,7 +19,7 @@ from llamaswap_lib.web.upstream_tls import TlsSocket, secure, verifying_context
 
 FIRST_LOOK = 0.02  # seconds that a `recv` waits: a client's hang-up is not seen meanwhile
 
-Key = int | str  # a run, by its number, or a peer, by its name
+Key = int | str  # a run, by its number, or a peer, by its name and address
 
 
 class Connection(HTTPConnection):

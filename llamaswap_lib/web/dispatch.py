@@ -24,7 +24,7 @@ def relay(exchange: Exchange, model: Model | Remote, path: str, query: str, body
     if exchange.head.upgrade and origin_of(model.proxy).is_secure:
         raise NotImplementedByServer(f"upgrading to {exchange.head.upgrade} is not supported behind https://")
     if isinstance(model, Remote):
-        PeerRelay(exchange, model, model.peer, model.proxy, body).run(path, peers.query_for(model, query))
+        PeerRelay(exchange, model, model.key, model.proxy, body).run(path, peers.query_for(model, query))
     elif model.send_loading_state and is_told(exchange):
         relay_telling(exchange, model, path, query, body)
     elif exchange.head.upgrade == "websocket" and model.compat.ignore_websockets:

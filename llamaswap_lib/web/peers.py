@@ -1,4 +1,4 @@
-"""What a peer gets to see of a request: its own key or the client's, and nothing about where the request came from.
+"""What a peer gets to see of a request: its own key or the client's, and nothing of the proxies before it.
 
 Pure, any thread. Guarantees: no `X-Forwarded-*` and no `Forwarded` goes out; the Host is that of the peer's URL; a
 value that is one of our own keys is never sent, in whatever header or parameter a client put it: with it goes the
@@ -30,8 +30,7 @@ class Remote:
     """A model of a peer, as `relay` serves it."""
 
     id: str  # peer/model
-    peer: str
-    name: str  # what the peer calls it
+    key: str  # of the peer's connections: one whose address changes gets new ones
     proxy: str
     timeouts: Timeouts
     api_key: str
@@ -41,9 +40,14 @@ class Remote:
 def remote_of(config: Config, offered: PeerModel) -> Remote:
     """The peer's model, with all that its peer says about it."""
     peer = config.peers[offered.peer]
-    full = f"{offered.peer}/{offered.model}"
-    key = _as_in_head(peer.api_key.strip())
-    return Remote(full, offered.peer, offered.model, peer.proxy, peer.timeouts, key, key_pattern(config.api_keys))
+    return Remote(
+        id=f"{offered.peer}/{offered.model}",
+        key=f"{offered.peer} at {peer.proxy}",
+        proxy=peer.proxy,
+        timeouts=peer.timeouts,
+        api_key=_as_in_head(peer.api_key.strip()),
+        own_keys=key_pattern(config.api_keys),
+    )
 
 
 def key_pattern(keys: Sequence[str]) -> re.Pattern[str] | None:

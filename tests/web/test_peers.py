@@ -306,7 +306,7 @@ def test_streams_arrive_chunk_by_chunk_and_the_connection_is_used_again() -> Non
         assert client.read_message()[1] == b"ok"
         assert world.upstream.accepted == 1
         world.app.pool.keep_only(())
-        assert world.app.pool.idle_count("keyed") == 1
+        assert world.app.pool.idle_count(f"keyed at {world.upstream.proxy}") == 1
 
 
 def test_errors_of_a_peer_pass_through_untouched() -> None:
