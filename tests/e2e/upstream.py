@@ -1,16 +1,22 @@
 """An upstream for tests: `python upstream.py PORT`. It echoes every request as JSON; below /odd it answers oddly.
 
-A program of its own, without dependencies. With a file of key and certificate behind the port it speaks TLS.
+With the header `X-Count` it tells the size and the checksum of a body of any size. The header `X-Answer` is the body
+that it answers with (`\\n` stands for a line end); the body it got is then the answer's header `X-Body`. A program of
+its own, without dependencies. With a file of key and certificate behind the port it speaks TLS.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import ssl
 import sys
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+PIECE_BYTES = 1 << 18
+GZIPPED = gzip.compress(b"it was compressed")
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -33,6 +39,7 @@ ODD = {
     "continue-first": b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Content-Length: 2\r\n\r\nhi",
     "no-content": b"HTTP/1.1 204 No Content\r\n\r\n",
     "surplus": HEAD + b"Content-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
+    "gzip": HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(GZIPPED) + GZIPPED,
     "teapot": b"HTTP/1.1 418 I am a teapot\r\nX-Odd: yes\r\nContent-Length: 5\r\n\r\nshort",
 }
 
@@ -44,9 +51,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_one(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
+        if self.headers["X-Count"]:
+            self._answer(json.dumps(self._count(length)).encode())
+            return
         body = self.rfile.read(length)
         path = self.path.partition("?")[0]
-        if path.startswith("/odd/"):
+        if answer := self.headers["X-Answer"]:
+            self._answer(answer.replace("\\n", "\n").encode(), body.decode("latin-1"))
+        elif path.startswith("/odd/"):
             self.wfile.write(ODD[path[5:]])
             self.close_connection = True
         elif path == "/silent":
@@ -86,9 +98,18 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             pass  # it did not wait for ours
 
-    def _answer(self, body: bytes) -> None:
+    def _count(self, size: int) -> dict[str, int]:
+        checksum = 0
+        for start in range(0, size, PIECE_BYTES):
+            checksum = zlib.crc32(self.rfile.read(min(PIECE_BYTES, size - start)), checksum)
+        return {"size": size, "crc32": checksum}
+
+    def _answer(self, body: bytes, told: str = "") -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        is_stream = body.startswith((b"data:", b"event:"))
+        self.send_header("Content-Type", "text/event-stream" if is_stream else "application/json")
+        if told:
+            self.send_header("X-Body", told)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

@@ -1,37 +1,35 @@
-"""The clients that people use: the `openai` SDK and curl."""
+"""The `openai` SDK: what people write most."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import subprocess
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.e2e.program import DEADLINE, Program, demo, models
+from tests.e2e.program import Program, demo, models, upstream
+from tests.e2e.sdks import MESSAGES, PARAMETERS, openai, openai_client
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    openai = pytest.importorskip("openai", reason="the openai SDK is not installed")
-
-MESSAGES = [{"role": "user", "content": "Hello there"}]
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+TOOLS = [
+    {"type": "function", "function": {"name": "weather", "description": "In a city\u2026", "parameters": PARAMETERS}}
+]
+CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    config = models(small={"cmd": demo("--tokens-per-second", "300"), "aliases": ["gpt-4o"]}, large=demo())
-    with Program(tmp_path_factory.mktemp("clients"), config) as running:
+    small = {"cmd": demo("--tokens-per-second", "300"), "aliases": ["gpt-4o"]}
+    config = models(small=small, large=demo(), echo={"cmd": upstream(), "unlisted": True})
+    groups = {"all": {"swap": False, "members": ["small", "echo"]}}
+    with Program(tmp_path_factory.mktemp("openai"), {**config, "groups": groups}) as running:
         yield running
 
 
 @pytest.fixture
 def client(program: Program) -> Iterator[Any]:
-    with openai.OpenAI(base_url=f"http://127.0.0.1:{program.port}/v1", api_key="none", max_retries=0) as client:
+    with openai_client(program.port) as client:
         yield client
 
 
@@ -95,7 +93,7 @@ def test_the_list_of_models(client: Any) -> None:
 
 def test_the_async_client(program: Program) -> None:
     async def talk() -> list[str]:
-        async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{program.port}/v1", api_key="none") as client:
+        async with openai_client(program.port, kind="AsyncOpenAI") as client:
 
             async def ask() -> str:
                 stream = await client.chat.completions.create(model="large", messages=MESSAGES, stream=True)
@@ -109,40 +107,29 @@ def test_the_async_client(program: Program) -> None:
     assert all("Hello, this is large." in text for text in texts)
 
 
-def curl(program: Program, path: str, *arguments: str) -> tuple[int, bytes]:
-    """Exit code and output."""
-    argv = ("curl", "-sS", *arguments, f"http://127.0.0.1:{program.port}{path}")
-    ended = subprocess.run(argv, capture_output=True, timeout=DEADLINE, check=False)
-    return ended.returncode, ended.stdout
+def test_tools_and_their_results_pass_byte_for_byte(client: Any) -> None:
+    called = {"role": "assistant", "tool_calls": [CALL]}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "12.50 \u00b0C"}
+    choice = {"index": 0, "finish_reason": "tool_calls", "message": called}
+    answer = {"id": "c", "object": "chat.completion", "created": 1, "model": "echo", "choices": [choice]}
+    reply = client.chat.completions.with_raw_response.create(
+        model="echo", messages=[*MESSAGES, called, result], tools=TOOLS, tool_choice="required", temperature=1.0,
+        extra_headers={"X-Answer": json.dumps(answer)},
+    )  # fmt: skip
+    assert dict(reply.http_response.headers.raw)[b"X-Body"] == reply.http_request.content
+    completion = reply.parse()
+    assert completion.choices[0].finish_reason == "tool_calls"
+    assert completion.choices[0].message.tool_calls[0].function.name == "weather"
 
 
-@needs_curl
-def test_curl_as_the_readme_says(program: Program) -> None:
-    json_header = ("-H", "Content-Type: application/json")
-    body = json.dumps({"model": "small", "messages": MESSAGES})
-    code, output = curl(program, "/v1/chat/completions", *json_header, "-d", body)
-    assert (code, json.loads(output)["object"]) == (0, "chat.completion")
-    body = json.dumps({"model": "large", "messages": MESSAGES, "stream": True})
-    code, output = curl(program, "/v1/chat/completions", "-N", *json_header, "-d", body)
-    assert (code, output.endswith(b"data: [DONE]\n\n")) == (0, True)
-    code, output = curl(program, "/running")
-    assert (code, json.loads(output)["running"][0]["model"]) == (0, "large")
-    code, output = curl(program, "/v1/audio/transcriptions", "-F", "model=small", "-F", "file=@/etc/hostname")
-    assert (code, b"small heard " in output) == (0, True)
-
-
-@needs_curl
-def test_curl_with_a_body_so_large_that_it_asks_first(program: Program) -> None:
-    body = json.dumps({"model": "small", "input": "x" * 2_000_000})
-    argv = ("curl", "-sS", "-H", "Content-Type: application/json", "--data-binary", "@-", "-w", "%{http_code}")
-    url = f"http://127.0.0.1:{program.port}/v1/embeddings"
-    ended = subprocess.run((*argv, url), input=body.encode(), capture_output=True, timeout=DEADLINE, check=True)
-    assert ended.stdout.endswith(b"200")
-
-
-@needs_curl
-def test_curl_with_head_and_many_on_one_connection(program: Program) -> None:
-    code, output = curl(program, "/v1/models", "-I")
-    assert (code, output.startswith(b"HTTP/1.1 200 OK\r\n")) == (0, True)
-    code, output = curl(program, "/[health,wol-health,health]".replace("[", "{").replace("]", "}"))
-    assert (code, output) == (0, b"OKOKOK")
+def test_a_streamed_call_of_a_tool(client: Any) -> None:
+    facts = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "echo"}
+    calls = ({"index": 0, **CALL}, {"index": 0, "function": {"arguments": '{"city": "Oslo"}'}})
+    chunks = [{**facts, "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]} for call in calls]
+    answer = "".join(f"data: {json.dumps(chunk)}\\n\\n" for chunk in chunks) + "data: [DONE]\\n\\n"
+    answer = answer.replace('"arguments": "{}"', '"arguments": ""').replace('\\"', "\\u0022")
+    stream = client.chat.completions.create(
+        model="echo", messages=MESSAGES, tools=TOOLS, stream=True, extra_headers={"X-Answer": answer}
+    )
+    said = [chunk.choices[0].delta.tool_calls[0].function.arguments for chunk in stream]
+    assert said == ["", '{"city": "Oslo"}']
