@@ -78,10 +78,10 @@ def test_a_stream_whose_model_dies_is_an_error_and_never_a_short_answer(run_prog
     config = models(m=demo("--cut-stream-after", "3"))
     with run_program(config) as program, both(program) as ((_, one), (_, other)):
         stream = one.chat.completions.create(model="m", messages=MESSAGES, stream=True)
-        with pytest.raises(Exception, match="Connection error|peer closed connection"):
+        with pytest.raises(Exception, match=r"Connection error|peer closed connection"):
             list(stream)
         stream = other.messages.create(model="m", messages=MESSAGES, max_tokens=50, stream=True)
-        with pytest.raises(Exception, match="Connection error|peer closed connection"):
+        with pytest.raises(Exception, match=r"Connection error|peer closed connection"):
             list(stream)
 
 

@@ -72,6 +72,8 @@ class Handler(BaseHTTPRequestHandler):
             self._say_goodbye()
         elif path == "/left":
             self._answer(str(Handler.left).encode())
+        elif path == "/drip":
+            self._drip(int(self.path.partition("?")[2]))
         elif path == "/large":
             self._answer(b"x" * int(self.path.partition("?")[2]))
         else:
@@ -103,6 +105,14 @@ class Handler(BaseHTTPRequestHandler):
         for start in range(0, size, PIECE_BYTES):
             checksum = zlib.crc32(self.rfile.read(min(PIECE_BYTES, size - start)), checksum)
         return {"size": size, "crc32": checksum}
+
+    def _drip(self, count: int) -> None:
+        """An event each 50 ms, with nothing in the head that asks a proxy not to collect them."""
+        self.wfile.write(CHUNKED)
+        for number in range(count):
+            threading.Event().wait(0.05)
+            self.wfile.write(b"c\r\ndata: %04d\n\n\r\n" % number)
+        self.wfile.write(b"0\r\n\r\n")
 
     def _answer(self, body: bytes, told: str = "") -> None:
         self.send_response(200)
