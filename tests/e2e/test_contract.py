@@ -211,9 +211,10 @@ def test_running_is_an_empty_list_and_wakes_nobody(run_program: RunProgram) -> N
 
 def test_a_refusal_for_want_of_a_place_is_json_whatever_is_accepted(run_program: RunProgram) -> None:
     with run_program(models(m={"cmd": upstream(), "concurrencyLimit": 1})) as program, program.wire() as wire:
+        assert program.post("/api/models/load/m", {}).status == 200
         wire.request("GET", "/upstream/m/silent")
+        wait_until(lambda: program.running("m")["in_flight"] == 1, "its only place is taken")
         for accepted in ("text/plain", "text/html", "application/json"):
-            wait_until(lambda: program.get("/upstream/m/x").status == 429, "its only place is taken")
             refused = program.get("/upstream/m/x", accept=accepted)
             assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
             error = refused.json()["error"]

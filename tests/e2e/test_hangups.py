@@ -120,9 +120,11 @@ def test_from_an_unload_that_goes_on(run_program: RunProgram) -> None:
 
 def test_from_an_upstream_that_is_silent(run_program: RunProgram) -> None:
     with run_program(models(m={"cmd": upstream(), "concurrencyLimit": 1})) as program:
+        assert program.post("/api/models/load/m", {}).status == 200
         with program.wire() as wire:
             wire.request("GET", "/upstream/m/silent")
-            wait_until(lambda: program.get("/upstream/m/x").status == 429, "its only place is taken")
+            wait_until(lambda: program.running("m")["in_flight"] == 1, "its only place is taken")
+            assert program.get("/upstream/m/x").status == 429
         assert wait_until(lambda: program.get("/upstream/m/x").status == 200, "the place is back") < AT_ONCE
 
 

@@ -14,7 +14,7 @@ from tests.e2e.program import ENDLESS, HELLO, Program, demo, models, upstream, w
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
-AT_ONCE = 1.0  # it takes milliseconds, the rest is for a busy machine
+AT_ONCE = 2.0  # it takes milliseconds, the rest is for a busy machine
 SHORT = {"max_tokens": 20, "ignore_eos": True}
 
 
