@@ -128,3 +128,7 @@ def test_an_unknown_model_is_a_not_found_error(client: Any) -> None:
 def test_an_error_of_the_upstream_passes_through(client: Any) -> None:
     with pytest.raises(anthropic.BadRequestError, match="'max_tokens' must be an integer"):
         client.messages.create(model="small", messages=MESSAGES, max_tokens="many")
+
+
+def test_the_list_of_models(client: Any) -> None:
+    assert [model.id for model in client.models.list()] == ["echo", "large", "small"]

@@ -133,3 +133,20 @@ def test_a_streamed_call_of_a_tool(client: Any) -> None:
     )
     said = [chunk.choices[0].delta.tool_calls[0].function.arguments for chunk in stream]
     assert said == ["", '{"city": "Oslo"}']
+
+
+def test_streamed_completions_and_responses(client: Any) -> None:
+    pieces = list(client.completions.create(model="small", prompt="Hello", max_tokens=5, stream=True))
+    assert len(pieces) > 5
+    happenings = list(client.responses.create(model="small", input="Hello", stream=True))
+    assert happenings[0].type == "response.created"
+    assert "Hello, this is" in happenings[-1].response.output_text
+
+
+def test_speech_and_images_reach_their_routes(client: Any) -> None:
+    spoken = client.audio.speech.create(model="echo", voice="any", input="Hi")
+    assert json.loads(spoken.content)["target"] == "/v1/audio/speech"
+    assert client.images.generate(model="echo", prompt="a cat").target == "/v1/images/generations"
+    edited = client.images.edit(model="echo", prompt="a cat", image=("a.png", b"\x89PNG", "image/png"))
+    assert edited.target == "/v1/images/edits"
+    assert 'filename="a.png"' in edited.body
