@@ -43,6 +43,8 @@ from llamaswap_lib.runtime.launch import Launcher
 from llamaswap_lib.runtime.lease import Client, Lease, Places, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
 
+SETTLE_LOOK = 0.1  # seconds between two looks whether the thread lives at all
+
 
 class _KillAll:
     """A command: end every process at once."""
@@ -147,10 +149,11 @@ class Controller:
         self.settle()
 
     def settle(self) -> None:
-        """Return when everything that was told the controller before this call is done."""
+        """Return when everything that was told the controller before this call is done, or its thread has ended."""
         marker = threading.Event()
         self._queue.put(marker)
-        marker.wait()
+        while not marker.wait(SETTLE_LOOK) and self._thread.is_alive():
+            pass
 
     def runs(self) -> tuple[RunView, ...]:
         """What runs, sorted by model, as of the last change. No lock, no wait."""
