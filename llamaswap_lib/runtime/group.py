@@ -13,15 +13,14 @@ reaper for the whole program could do, beside every other wait; and macOS has no
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
+from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.guardian import Guard
 
 _PROC = Path("/proc")
@@ -159,12 +158,12 @@ def _living(group: int, candidates: Iterable[str]) -> list[str]:
 def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:
     """Start a program as the leader of a new session, which is a new group; the pid. PATH is our own.
 
-    Not `subprocess`: it would hand down our signal mask (the program blocks SIGTERM in every thread, to wait for it in
-    one), and a child that has SIGTERM blocked can not be stopped politely. `preexec_fn` is not safe beside threads.
+    Not `subprocess`: it would hand down the signal mask that our own parent left us, and a child that has SIGTERM
+    blocked can not be stopped politely. `preexec_fn` is not safe beside threads.
     """
     if not argv or not argv[0]:
         raise ValueError("the command is empty")
-    _keep_inherited_descriptors()
+    keep_inherited_descriptors()
     actions = (
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, output, 1),
@@ -173,15 +172,6 @@ def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:
     return os.posix_spawnp(
         argv[0], list(argv), env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
     )
-
-
-@functools.cache
-def _keep_inherited_descriptors() -> None:
-    """Close on exec what our own parent left open for us (a lock, a socket); Python does it for all we open."""
-    for path in list(Path("/dev/fd").iterdir()):
-        if int(path.name) > 2:
-            with suppress(OSError):  # the listing's own is closed already
-                os.set_inheritable(int(path.name), False)
 
 
 def describe_exit(status: int | None) -> str:

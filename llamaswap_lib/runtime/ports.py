@@ -84,10 +84,13 @@ def find_obstacle(proxy: str) -> Obstacle | None:
     return Obstacle(port, describe_holder(port)) if taken else None
 
 
-def is_named(port: int, words: Iterable[str]) -> bool:
-    """Whether the number stands in one of the words, as `9000`, `--port=9000` or `127.0.0.1:9000` do."""
-    pattern = re.compile(rf"(?<!\d){port}(?!\d)")
-    return any(pattern.search(word) for word in words)
+def is_told_to_listen(port: int, argv: Iterable[str]) -> bool:
+    """Whether a command has the port as a word, or at its end: `--port 9000`, `--port=9000`, `-l 127.0.0.1:9000`.
+
+    So has `docker run -p 9000:8000`. A number within a word is no more than an address to talk to.
+    """
+    pattern = re.compile(rf"(?:.*[=:])?{port}(?::\d+)?(?:/tcp)?", re.DOTALL)
+    return any(pattern.fullmatch(word) for word in argv)
 
 
 # -- whether --

@@ -24,7 +24,7 @@ from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_e
 from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.health import HealthCheck, Probe
 from llamaswap_lib.runtime.output import drained_pipe
-from llamaswap_lib.runtime.ports import find_obstacle, is_named
+from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen
 
 _KILL_GRACE = 5.0  # what survives SIGKILL so long hangs in the kernel: it is reported and left
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # between looks at what outlives a leader; nobody tells us of its end
@@ -121,7 +121,11 @@ class Process:
             self._stop_thread = threading.Thread(
                 target=self._run_stop_command, args=arguments, name=f"stop-{self._spec.model}", daemon=True
             )
-            self._stop_thread.start()
+            try:
+                self._stop_thread.start()
+            except RuntimeError:  # no thread to be had: whoever ordered it must not hear of that
+                self._stop_thread = None
+                self._signal(self._group.terminate)
         else:
             self._signal(self._group.terminate)
 
@@ -163,18 +167,18 @@ class Process:
             return detail
 
     def _environment(self) -> dict[str, str]:
-        """Blocks while what an earlier life left is being ended."""
+        """Blocks while what an earlier life left is being ended. A model's own `env` may take the guard's mark away."""
         added = dict(entry.partition("=")[::2] for entry in self._spec.env)
-        return {**os.environ, **added, **self._guard.marks()}
+        return {**os.environ, **self._guard.marks(), **added}
 
     def _find_obstacle(self) -> str:
         """Who keeps it from listening, or nothing.
 
-        A command that does not name the port may be there for somebody else's server on purpose (`sleep infinity`
+        A command that is not told to listen there may be there for somebody else's server on purpose (`sleep infinity`
         before one that always runs), so then it is only told.
         """
         obstacle = find_obstacle(self._spec.proxy)
-        if obstacle is None or is_named(obstacle.port, (*self._spec.argv, *self._spec.env)):
+        if obstacle is None or is_told_to_listen(obstacle.port, self._spec.argv):
             return str(obstacle or "")
         self._note(f"{obstacle} already")
         return ""

@@ -99,12 +99,25 @@ def test_leftovers_are_those_whose_owner_is_dead() -> None:
     entries = [living, zombie, reused]
     entries += [process(21, token=token_of(living)), process(31, token=token_of(dead)), process(32, parent=31)]
     entries += [process(41, token=token_of(zombie)), process(51, token=token_of(process(50)))]
-    assert pids(leftovers(entries, OURS)) == [31, 32, 41, 51]
+    assert pids(leftovers(entries, OURS, lambda _: False)) == [31, 32, 41, 51]
+
+
+def test_an_owner_that_is_hidden_from_us_counts_as_living() -> None:
+    entries = [process(31, token=token_of(process(30)))]
+    assert leftovers(entries, OURS, lambda pid: pid == 30) == []
+    assert pids(leftovers(entries, OURS, lambda _: False)) == [31]
+
+
+def test_another_llamaswap_at_work_is_no_leftover_of_the_one_it_was_started_in() -> None:
+    nested = process(31, token=token_of(process(30)))
+    entries = [nested, process(33, token=token_of(process(30)))]
+    entries += [process(32, parent=31, token=token_of(nested))]
+    assert pids(leftovers(entries, OURS, lambda _: False)) == [33]
 
 
 def test_what_is_another_users_is_no_leftover_of_ours() -> None:
     entries = [process(31, token=token_of(process(30)), uid=OURS + 1)]
-    assert leftovers(entries, OURS) == []
+    assert leftovers(entries, OURS, lambda _: False) == []
 
 
 def test_a_life_in_another_world_counts_as_going_on() -> None:
@@ -116,7 +129,8 @@ def test_a_life_in_another_world_counts_as_going_on() -> None:
 
 def test_our_own_token_names_us() -> None:
     assert has_living_owner(new_token(), look())
-    assert not has_living_owner(new_token(), [])
+    assert has_living_owner(new_token(), [])  # as where /proc hides us
+    assert not has_living_owner(new_token(), [], lambda _: False)
     assert new_token() != new_token()
 
 

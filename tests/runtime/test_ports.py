@@ -16,7 +16,7 @@ from llamaswap_lib.runtime.ports import (
     describe_holder,
     find_obstacle,
     is_free,
-    is_named,
+    is_told_to_listen,
     listeners,
 )
 from tests.runtime.runs import Run
@@ -129,11 +129,12 @@ def test_a_holder_whom_nobody_knows_is_another_process() -> None:
 
 @pytest.mark.parametrize(
     ("word", "is_it"),
-    [("9000", True), ("--port=9000", True), ("H=0.0.0.0:9000", True), ("9000:8080", True), ("19000", False),
-     ("90001", False), ("", False)],
+    [("9000", True), ("--port=9000", True), ("H=0.0.0.0:9000", True), ("9000:8080", True), ("[::]:9000", True),
+     ("127.0.0.1:9000:80/tcp", True), ("19000", False), ("90001", False), ("", False),
+     ("curl -s localhost:9000/load; sleep infinity", False), ("http://localhost:9000/", False)],
 )  # fmt: skip
-def test_a_command_names_a_port_or_not(word: str, is_it: bool) -> None:
-    assert is_named(9000, ("server", word)) is is_it
+def test_a_command_is_told_to_listen_at_a_port_or_not(word: str, is_it: bool) -> None:
+    assert is_told_to_listen(9000, ("server", word)) is is_it
 
 
 # -- which instead --
@@ -191,12 +192,10 @@ def test_a_command_that_names_a_port_of_somebody_else_is_not_started() -> None:
         assert detail == f"could not start: port {port} is taken by llamaswap itself"
 
 
-def test_so_is_one_that_names_it_in_its_environment() -> None:
-    with listening() as port, Run("sleep", "60", env=(f"PORT={port}",), proxy=f"http://127.0.0.1:{port}") as run:
-        assert "is taken by" in run.expect(ProcessExited).detail
-
-
 def test_one_that_does_not_name_it_is_started_and_told() -> None:
-    with listening() as port, Run("sleep", "60", proxy=f"http://127.0.0.1:{port}") as run:
+    with (
+        listening() as port,  # its environment may say where it finds the other server, as for `ollama run`
+        Run("sleep", "60", env=(f"HOST=127.0.0.1:{port}",), proxy=f"http://127.0.0.1:{port}") as run,
+    ):
         run.expect(ProcessReady)
         run.await_output(f"llamaswap: port {port} is taken by llamaswap itself already\n")

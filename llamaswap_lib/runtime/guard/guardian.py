@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.sweep import end, leftovers
 from llamaswap_lib.runtime.guard.table import GUARDIAN_MARKER, MARKER, Entry, command_of, new_token
 from llamaswap_lib.runtime.logs import Logger
@@ -114,8 +115,10 @@ class Guardian:
 
     def _start(self) -> None:
         """A guardian that knows what runs, and a thread that waits for its end."""
-        read_end, self._pipe = os.pipe()
+        keep_inherited_descriptors()
+        read_end = -1
         try:
+            read_end, self._pipe = os.pipe()
             os.set_blocking(self._pipe, False)
             pid = _spawn(read_end, self._token)
             self._thread = threading.Thread(target=self._watch, args=(pid,), name="guardian", daemon=True)
@@ -124,7 +127,8 @@ class Guardian:
             self._drop_pipe()
             self._log.error(f"could not start the guardian, so models may outlive a crash: {error}")
         finally:
-            os.close(read_end)
+            if read_end >= 0:
+                os.close(read_end)
         for group in self._groups:
             self._tell(b"+%d\n" % group)
 
@@ -150,9 +154,12 @@ class Guardian:
         self._log.warn(
             f"the guardian has ended; another one starts {f'in {self._pause:g} s' if self._pause else 'now'}"
         )
-        self._closing.wait(self._pause)
-        with self._lock:
-            self._start_if_needed()  # or a model that came meanwhile has
+        while not self._closing.wait(self._pause):
+            with self._lock:
+                self._start_if_needed()  # or a model that came meanwhile has
+                if self._pipe >= 0:
+                    return
+            self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
 
     # -- thread leftovers --
 

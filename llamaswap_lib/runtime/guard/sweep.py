@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 
-from llamaswap_lib.runtime.guard.table import Entry, has_living_owner, look
+from llamaswap_lib.runtime.guard.table import Entry, has_living_owner, is_there, look, owner_of
 
 TYPE_CHECKING = False  # as in `table`
 if TYPE_CHECKING:
@@ -41,11 +41,14 @@ def of_run(entries: list[Entry], token: str, groups: Mapping[int, str]) -> list[
     return _with_descendants(entries, lambda entry: entry.token == token or is_member(entry))
 
 
-def leftovers(entries: list[Entry], uid: int) -> list[Entry]:
-    """Who carries the token of an owner that is dead, of this user's, and their descendants."""
+def leftovers(entries: list[Entry], uid: int, is_there: Callable[[int], bool] = is_there) -> list[Entry]:
+    """Who carries the token of an owner that is dead, of this user's, and their descendants; no living owner."""
     tokens = {entry.token for entry in entries if entry.token}
-    dead = {token for token in tokens if not has_living_owner(token, entries)}
-    return _with_descendants(entries, lambda entry: entry.token in dead and entry.uid == uid)
+    dead = {token for token in tokens if not has_living_owner(token, entries, is_there)}
+    owners = {owner for token in tokens - dead if (owner := owner_of(token)) is not None}  # another llamaswap, at work
+    return _with_descendants(
+        entries, lambda entry: entry.token in dead and entry.uid == uid and entry.pid not in owners
+    )
 
 
 def _with_descendants(entries: list[Entry], is_ours: Callable[[Entry], bool]) -> list[Entry]:

@@ -14,7 +14,7 @@ import sys
 
 TYPE_CHECKING = False  # typing itself would cost the guardian a third of its memory
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MARKER = "LLAMASWAP_RUN"
 GUARDIAN_MARKER = "LLAMASWAP_GUARDIAN"
@@ -68,14 +68,34 @@ def new_token() -> str:
     return f"{_world()}.{os.getpid()}.{me.start if me else ''}.{os.urandom(4).hex()}"
 
 
-def has_living_owner(token: str, entries: Iterable[Entry]) -> bool:
-    """Whether the process that the token names lives. One that we can not tell counts as living: another world's."""
+def owner_of(token: str) -> int | None:
+    """The pid that the token names, in the world that it names."""
+    owner = token.split(".")[1:2]
+    return int(owner[0]) if owner and owner[0].isdigit() else None
+
+
+def is_there(pid: int) -> bool:
+    """Whether anybody has the pid, also one that /proc hides from us."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # another user's
+    return True
+
+
+def has_living_owner(token: str, entries: Iterable[Entry], is_there: Callable[[int], bool] = is_there) -> bool:
+    """Whether the process that the token names lives. Where we can not tell, it does: another world's, or hidden."""
     world, _, rest = token.partition(".")
     owner, _, rest = rest.partition(".")
     start = rest.rpartition(".")[0]
     if world != _world() or not owner.isdigit() or not start:
         return True
-    return any(one.pid == int(owner) and one.start == start and not one.is_dead for one in entries)
+    known = [one for one in entries if one.pid == int(owner)]
+    if known:
+        return any(one.start == start and not one.is_dead for one in known)
+    return is_there(int(owner))
 
 
 def _world() -> str:
