@@ -128,7 +128,8 @@ def _check_repeated(headers: Headers) -> str:
 
 @lru_cache(maxsize=16)  # nearly every client and upstream says one of three things
 def _read_connection(value: str | None) -> frozenset[str]:
-    return frozenset(option.strip(" \t").lower() for option in value.split(",")) if value else frozenset()
+    """What Connection names; never '', which a list with a comma too many holds."""
+    return frozenset(option.strip(" \t").lower() for option in (value or "").split(",")) - {""}
 
 
 def _check_coding(coding: str, length: str | None, minor: int) -> None:

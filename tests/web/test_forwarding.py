@@ -98,6 +98,14 @@ def test_the_framing_of_an_answer_is_kept_unless_it_is_decoded(line: str, is_dec
     assert passed_back(parse_response_head(answer(line)), is_decoded=is_decoded) == written
 
 
+def test_a_comma_too_many_in_connection_names_no_line() -> None:
+    read = parse_request_head(request("X: y", "Connection: keep-alive,, ,"))
+    assert sent_on(read, "i") == [("Host", "h:1"), ("X", "y"), ("X-Forwarded-For", "i")]
+    head = parse_response_head(answer("Transfer-Encoding: chunked", "Connection: ,close", "X: y"))
+    assert passed_back(head) == [("X", "y"), ("Transfer-Encoding", "chunked")]
+    assert not head.keep_alive
+
+
 def test_lines_that_go_on_go_on_as_they_came() -> None:
     lines = ["X-Blank:", "x-spaces: \t a  b \t", "NoBlank:1", "Umlaut: \xe4\x85\xa0", "x-spaces: again"]
     assert request_fields(parse_request_head(request(*lines, "TE: trailers")), "i", None) == (
