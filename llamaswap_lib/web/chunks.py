@@ -1,9 +1,10 @@
 """Chunked transfer coding, followed (`ChunkScanner`) or taken apart (`ChunkDecoder`).
 
 Pure: no socket, no clock; whoever moves the bytes calls it, one instance for each body, never two threads at once.
-Guarantees: bytes may be cut anywhere; only the exact grammar of RFC 9112 passes, without its optional blanks (so what
-is passed on means the same to every other parser); memory stays below `MAX_LINE_BYTES` whatever comes. Never waits
-for a line that can not become a valid one any more, and never takes a byte that stands behind the body.
+Guarantees: bytes may be cut anywhere; only the exact grammar of RFC 9112 passes, without its optional blanks and
+without framing in the trailer (so what is passed on means the same to every other parser); memory stays below
+`MAX_LINE_BYTES` whatever comes. Never waits for a line that can not become a valid one any more, and never takes a
+byte that stands behind the body.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ MAX_TRAILER_BYTES = 16_384
 
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+# Whoever merges trailers into the head must not find another framing or host in them.
+_TRAILER_NAME = rb"(?!(?i:content-length|transfer-encoding|host):)" + _TOKEN + rb"+"
 _EXTENSION = rb";" + _TEXT + rb"*"
 _match_size = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")?\r\n").match
-_match_trailer = re.compile(rb"(?:" + _TOKEN + rb"+:" + _TEXT + rb"*)?\r\n").match
+_match_trailer = re.compile(rb"(?:" + _TRAILER_NAME + rb":" + _TEXT + rb"*)?\r\n").match
 _unfinished_size = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:" + _EXTENSION + rb")?\r?)?").fullmatch
-_unfinished_trailer = re.compile(rb"(?:" + _TOKEN + rb"+(?::" + _TEXT + rb"*\r?)?|\r)?").fullmatch
+_unfinished_trailer = re.compile(rb"(?:" + _TRAILER_NAME + rb"(?::" + _TEXT + rb"*\r?)?|\r)?").fullmatch
 
 Data = bytes | bytearray | memoryview
 
