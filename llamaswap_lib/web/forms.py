@@ -25,7 +25,11 @@ class BadForm(ValueError):
 
 
 class Value(NamedTuple):
-    """One value of the field, and where it stands: from `start` up to, not including, `end`."""
+    """One value of the field, and where it stands: from `start` up to, not including, `end`.
+
+    In a form, an empty value may have no line end of its own: the blank line before it is followed by the boundary at
+    once. Then `end` is two bytes before `start`, where that line begins.
+    """
 
     text: str
     start: int
@@ -142,7 +146,6 @@ class FormScanner:
         start, self._value_start = self._value_start, -1
         if start < 0:
             return
-        end = max(start, end)
         if end - start > MAX_VALUE_BYTES:
             raise BadForm(f"the field {self._field!r} is longer than {MAX_VALUE_BYTES} bytes")
         text = self._buffer[start:end].decode("utf-8", "surrogateescape")

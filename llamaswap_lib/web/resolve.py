@@ -47,7 +47,7 @@ class Named(NamedTuple):
     """The model that a request names, as the client wrote it, and the places in the body that say so."""
 
     name: str
-    form_places: tuple[tuple[int, int], ...] = ()
+    form_places: tuple[tuple[int, int], ...] = ()  # the blank line before each value among them
     json_text: str = ""  # searched only when there is something to replace: the hot path needs no places
 
     def edits(self, name: str) -> tuple[Edit, ...]:
@@ -55,7 +55,7 @@ class Named(NamedTuple):
         if self.json_text:
             new, places = json.dumps(name).encode(), _places_in_json(self.json_text)
         else:
-            new, places = name.encode(), self.form_places
+            new, places = b"\r\n" + name.encode(), self.form_places
         return tuple(Edit(start, end, new) for start, end in places)
 
 
@@ -74,7 +74,7 @@ def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
     kind, parameters = parse_parameters(content_type)
     if kind == "multipart/form-data":
         values = _scan_form(parameters.get("boundary", ""), body)
-        places = tuple((value.start, value.end) for value in values)
+        places = tuple((value.start - 2, value.end) for value in values)  # with the blank line that may be its own end
         return Named(_first_of(_query_values(query) + values).name, places)
     if kind == "application/x-www-form-urlencoded":
         if body.size_bytes > MAX_URLENCODED_BYTES:

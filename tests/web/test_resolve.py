@@ -50,9 +50,9 @@ def named(content_type: str, data: bytes | str, query: str = "") -> Named:
     return find_model("POST", content_type, query, Bytes(data.encode() if isinstance(data, str) else data))
 
 
-def renamed(content_type: str, data: bytes | str, name: str) -> bytes:
+def renamed(content_type: str, data: bytes | str, name: str, query: str = "") -> bytes:
     data = data.encode() if isinstance(data, str) else data
-    edits = named(content_type, data).edits(name)
+    edits = named(content_type, data, query).edits(name)
     result = b"".join(splice([data], edits))
     assert b"".join(splice(Bytes(data, 3).pieces(), edits)) == result
     assert len(result) == len(data) + grown_by(edits)
@@ -155,6 +155,13 @@ def test_the_name_in_a_multipart_form() -> None:
     assert named(MULTIPART, text).name == "org/b"
     assert named('Multipart/Form-Data; charset=x; boundary="BB"', text).name == "org/b"
     assert renamed(MULTIPART, text, 'n"ä').decode() == text.replace("org/b", 'n"ä').replace("second", 'n"ä')
+
+
+def test_a_name_takes_the_place_of_an_empty_value_whose_blank_line_ends_at_the_boundary() -> None:
+    text = '--BB\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + form(("x", "y"))
+    new = renamed(MULTIPART, text, "n", query="?model=query")
+    assert new.decode() == text.replace("\r\n\r\n--BB", "\r\n\r\nn\r\n--BB", 1)
+    assert named(MULTIPART, new.decode()).name == "n"
 
 
 def test_the_query_of_a_form_counts_too_in_the_order_that_go_gives_them() -> None:
