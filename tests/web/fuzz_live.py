@@ -73,7 +73,9 @@ def play(world: World, chance: Random) -> None:
                     client.sock.shutdown(socket.SHUT_WR)
                 while client.sock.recv(65536):
                     pass
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:
             pass  # it was cut off, as it deserved
 
 
