@@ -1,0 +1,167 @@
+"""500 connections at once, 200 of them slow readers of endless streams: what they cost the 300 others.
+
+`--seconds 120` for each half, 10 by default. The others stream 10 chunks a second each, alone and then beside the slow
+ones, in one run: the ratio of their delays of a chunk, from the upstream's writing to the client's reading. The bounds:
+no request fails, no slow reader is cut off, the median delay is less than double, and that of 99 in a hundred less than
+triple.
+"""
+
+from __future__ import annotations
+
+import argparse
+import operator
+import selectors
+import socket
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.bench.rig import Rig, free_port, llamaswap, load_tool, report, running, wait_until_ok
+
+SLOW, OTHERS = 200, 300
+READ_BYTES = 1024  # by each slow reader, each PAUSE
+PAUSE = 1.0
+SETTLING = 5.0  # seconds in which the buffers on the way to the slow readers fill
+BODY = b'{"model":"endless","stream":true}'
+REQUEST = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(BODY), BODY)
+)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = b"1000\r\n%b\n\n\r\n" % (b"data: ".ljust(4094, b"x")) * 16
+CONFIG = """
+models:
+  model1: {cmd: sleep 1000000, checkEndpoint: none, proxy: "PACED"}
+  endless: {cmd: sleep 1000000, checkEndpoint: none, proxy: "ENDLESS"}
+groups:
+  all: {swap: false, exclusive: false, members: [model1, endless]}
+"""
+
+
+class Endless:
+    """An upstream that streams to everybody as fast as they take it, without work of its own."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=SLOW)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._offsets: dict[socket.socket, int] = {}
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name="endless")
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._stopping:
+            for key, _ in self._selector.select(0.1):
+                sock = key.fileobj
+                assert isinstance(sock, socket.socket)
+                if sock is self._listener:
+                    self._begin(sock.accept()[0])
+                else:
+                    self._send(sock)
+
+    def _begin(self, sock: socket.socket) -> None:
+        sock.recv(65536)
+        sock.sendall(HEAD)
+        sock.setblocking(False)
+        self._offsets[sock] = 0
+        self._selector.register(sock, selectors.EVENT_WRITE)
+
+    def _send(self, sock: socket.socket) -> None:
+        try:
+            offset = self._offsets[sock]
+            self._offsets[sock] = (offset + sock.send(memoryview(CHUNKS)[offset:])) % len(CHUNKS)
+        except OSError:
+            self._selector.unregister(sock)
+            sock.close()
+            del self._offsets[sock]
+
+    def close(self) -> None:
+        self._stopping = True
+        self._thread.join()
+        for sock in (*self._offsets, self._listener):
+            sock.close()
+        self._selector.close()
+
+
+class SlowReaders:
+    """Clients that take a little of an endless stream now and then, all on one thread."""
+
+    def __init__(self, url: str) -> None:
+        self.lost = 0
+        self._stop = threading.Event()
+        self._sockets = [self._ask(url) for _ in range(SLOW)]
+        self._thread = threading.Thread(target=self._read, name="slow readers")
+        self._thread.start()
+
+    def _ask(self, url: str) -> socket.socket:
+        parts = urlsplit(url)
+        sock = socket.create_connection((str(parts.hostname), parts.port or 80))
+        sock.sendall(REQUEST)
+        sock.setblocking(False)
+        return sock
+
+    def _read(self) -> None:
+        while not self._stop.wait(PAUSE):
+            for sock in [sock for sock in self._sockets if not self._take(sock)]:
+                self.lost += 1
+                self._sockets.remove(sock)
+                sock.close()
+
+    def _take(self, sock: socket.socket) -> bool:
+        """Whether the stream goes on."""
+        try:
+            return bool(sock.recv(READ_BYTES))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        for sock in self._sockets:
+            sock.close()
+
+
+def others(bench: Rig, seconds: float) -> dict[str, float]:
+    arguments = ("-stream", "-c", OTHERS, "-chunks", 20, "-gap", "100ms", "-d", f"{seconds}s")
+    return bench.load(bench.through, *arguments)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    seconds = parser.parse_args().seconds
+    with ExitStack() as stack:
+        tool, port, endless = load_tool(), free_port(), Endless()
+        stack.callback(endless.close)
+        stack.enter_context(running([str(tool), "upstream", "-addr", f"127.0.0.1:{port}"]))
+        direct = f"http://127.0.0.1:{port}"
+        wait_until_ok(f"{direct}/health")
+        config = CONFIG.replace("PACED", direct).replace("ENDLESS", endless.url)
+        through, server = stack.enter_context(llamaswap(config))
+        bench = Rig(tool, direct, through, server)
+        alone = others(bench, seconds)
+        readers = SlowReaders(through)
+        stack.callback(readers.close)
+        threading.Event().wait(SETTLING)
+        beside = others(bench, seconds)
+        megabytes = bench.resident_mb()
+    (p50, p99), (slow_p50, slow_p99) = ((half["chunk_us p50"], half["chunk_us p99"]) for half in (alone, beside))
+    figures = (
+        f"p50 {p50 / 1000:.2f} -> {slow_p50 / 1000:.2f} ms (ratio {slow_p50 / p50:.2f}), "
+        f"p99 {p99 / 1000:.1f} -> {slow_p99 / 1000:.1f} ms (ratio {slow_p99 / p99:.2f}), "
+        f"{alone['ok']:.0f} -> {beside['ok']:.0f} requests of {OTHERS} clients beside {SLOW} slow readers, "
+        f"{readers.lost} of them lost, {megabytes:.0f} MB"
+    )
+    bounds = ((slow_p50 / p50, operator.lt, 2.0), (slow_p99 / p99, operator.lt, 3.0))
+    return report("slow readers", figures, *bounds, (float(readers.lost), operator.lt, 1.0))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
