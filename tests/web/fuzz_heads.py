@@ -12,9 +12,9 @@ from random import Random
 import h11
 
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, HttpError, NotFound, NotImplementedByServer
+from llamaswap_lib.web.addresses import origin_of
 from llamaswap_lib.web.forwarding import HOP_BY_HOP, request_fields, response_fields
 from llamaswap_lib.web.heads import NO_BODY, BodyKind, Framing, RequestHead, ResponseHead
-from llamaswap_lib.web.pool import origin_of
 from llamaswap_lib.web.resolve import find_upstream
 from llamaswap_lib.web.routes import find_route, split_target
 from llamaswap_lib.web.wire import head_end, parse_request_head, parse_response_head
