@@ -1,8 +1,9 @@
 """One connection of a client: its requests, one after the other, from the first byte to the last.
 
-Thread `http-N`, one for each connection; `end_if_idle` and `abort` are for the main thread. Guarantees: every request
+Thread `http-N`, one for each connection; `end_if_idle` and `abort` are for other threads. Guarantees: every request
 that was understood is answered once or its connection is cut; whatever goes wrong, the socket is closed and the server
-told; a client whose request was refused gets to see why before the connection ends.
+told; a client whose request was refused gets to see why before the connection ends. A connection that was ended for
+being idle begins no request, even if one has come meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Connections(Protocol):
     is_stopping: bool
 
     def register(self, handler: Handler) -> None: ...
+    def note_idle(self, handler: Handler) -> None: ...
     def forget(self, handler: Handler) -> None: ...
 
 
@@ -46,9 +48,9 @@ class Handler(BaseHTTPRequestHandler):
     # -- http thread --
 
     def setup(self) -> None:
-        """Make the socket ready. `is_idle` comes first: from `register` on, `end_if_idle` may be called."""
+        """Make the socket ready. `_claim` comes first: from `register` on, `end_if_idle` may be called."""
         sock, limits = self.request, self.server.app.limits
-        self.is_idle = True
+        self._claim = threading.Lock()  # taken to serve a request, or to end the connection: whoever is first
         self._app = self.server.app
         self._sock: socket.socket = sock
         self._client_ip = self.client_address[0].removeprefix("::ffff:")  # IPv4, on a socket that serves both
@@ -78,10 +80,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve_next(self) -> bool:
         """Serve one request; whether another may follow."""
-        self.is_idle = True  # first say so, then look: `end_if_idle` comes after `is_stopping` was written
-        if self.server.is_stopping or not self._intake.await_request():
+        if self.server.is_stopping or not self._intake.await_request() or not self._claim.acquire(blocking=False):
             return False
-        self.is_idle = False
         started = self._app.clock()
         head, refusal = self._read_head()
         exchange = Exchange(self._app, head, self._sock, self._intake, self._watch, self._client_ip, self._may_stay)
@@ -94,7 +94,11 @@ class Handler(BaseHTTPRequestHandler):
             self._log_access(exchange, started)
         if refusal is not None or (exchange.closes and not self._intake.will_be_clear()):
             self._intake.linger()
-        return not exchange.closes
+        if exchange.closes:
+            return False
+        self.server.note_idle(self)
+        self._claim.release()  # and then look at `is_stopping`: it is written before `end_if_idle` tries
+        return True
 
     def _may_stay(self) -> bool:
         """Whether another request may follow the one in progress."""
@@ -135,12 +139,22 @@ class Handler(BaseHTTPRequestHandler):
             except ClientGone:
                 pass
 
-    # -- main thread --
+    # -- any thread --
 
-    def end_if_idle(self) -> None:
-        """Close the connection unless a request is in progress; after that, it closes by itself."""
-        if self.is_idle:
-            self._shut_down(socket.SHUT_RD)
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in progress, and the connection may go on."""
+        return not self._claim.locked()
+
+    def end_if_idle(self) -> bool:
+        """End the connection unless a request is in progress or it was ended before; whether that was done.
+
+        What has come and was not read stays readable: it is the claim, never given back, that keeps it unserved.
+        """
+        if not self._claim.acquire(blocking=False):
+            return False
+        self._shut_down(socket.SHUT_RD)
+        return True
 
     def abort(self) -> None:
         """Break the connection off, whatever it does."""

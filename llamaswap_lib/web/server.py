@@ -1,8 +1,8 @@
 """The listening socket, and every connection that came in through it.
 
 Thread `accept` runs `serve_forever`; each connection has a thread `http-N`; main calls the rest. Guarantees: a failure
-to accept (no descriptor left) is waited out, never the end; beyond `limits.connections` idle ones make room, and where
-all are busy a newcomer is answered 503; `begin_stop` lets requests in progress go on and closes
+to accept (no descriptor left) is waited out, never the end; beyond `limits.connections` the one idle for longest makes
+room, and where all are busy a newcomer is answered 503; `begin_stop` lets requests in progress go on and closes
 everything else; `wait_idle` tells when the last has ended; `abort` ends what is left.
 
 What `ThreadingHTTPServer` lacks, and gets here: a loop that does not poll, threads with names, an end that waits for
@@ -19,6 +19,7 @@ import socket
 import threading
 import time
 import traceback
+from collections import OrderedDict
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -54,7 +55,8 @@ class Server(ThreadingHTTPServer):
         self._wakeup = Wakeup()
         self._numbers = itertools.count(1)
         self._open: set[socket.socket] = set()
-        self._handlers: dict[Handler, None] = {}  # in the order in which they came
+        # In the order in which they became idle. Each thread changes it for itself, by one call into C.
+        self._handlers: OrderedDict[Handler, None] = OrderedDict()
         self._is_empty = threading.Condition()
         self._accepting = threading.Thread(target=self.serve_forever, name="accept", daemon=True)
 
@@ -162,16 +164,11 @@ class Server(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def _make_room(self) -> bool:
-        """End the oldest of the connections that have no request in progress; whether there was one.
+        """End the connection that has been idle for longest; whether there was one.
 
         Its thread ends a moment later, so that for this moment there is one connection more.
         """
-        for handler in list(self._handlers):
-            if handler.is_idle:
-                self._handlers.pop(handler, None)
-                handler.end_if_idle()
-                return True
-        return False
+        return any(handler.end_if_idle() for handler in list(self._handlers))
 
     def _turn_away(self, request: socket.socket) -> None:
         """Say that there are too many, as far as that is possible without waiting."""
@@ -188,6 +185,10 @@ class Server(ThreadingHTTPServer):
     def register(self, handler: Handler) -> None:
         """A connection is being served."""
         self._handlers[handler] = None
+
+    def note_idle(self, handler: Handler) -> None:
+        """The handler has served a request, and waits for the next."""
+        self._handlers.move_to_end(handler)
 
     def forget(self, handler: Handler) -> None:
         """The handler has served its last request; its socket is still open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import socket
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from llamaswap_lib.web.app import Limits
+from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.server import Server
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get
 
@@ -57,6 +59,24 @@ def test_abort_breaks_off_what_is_left() -> None:
         assert world.server.abort(DEADLINE)
         assert client.read_to_end() == b""
         world.controller.wait_empty()
+
+
+def test_connection_that_was_too_busy_to_make_room_is_reached_by_the_end() -> None:
+    asked = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        asked.set()
+        peer.seconds_to_hang_up()
+
+    with World(script, limits=Limits(connections=1)) as world, world.connect() as busy:
+        busy.send(chat())
+        assert asked.wait(DEADLINE)
+        with world.connect() as late:
+            assert late.read_message()[0].startswith(b"HTTP/1.1 503 ")
+        world.server.begin_stop()
+        assert world.server.count() == (1, 1)
+        assert world.server.abort(DEADLINE)
 
 
 def test_request_in_progress_when_the_stop_begins_is_told_that_its_connection_ends() -> None:
@@ -131,17 +151,92 @@ def test_threads_are_named_for_what_they_do() -> None:
         assert {"accept", "pump", "http-1"} <= names
 
 
-def test_beyond_the_limit_the_oldest_idle_connection_makes_room() -> None:
+def wait_until_idle(world: World) -> None:
+    """Block until no request is in progress: who has its answer may find that its line of log is yet to be written."""
+    pause, deadline = threading.Event(), time.monotonic() + DEADLINE
+    while world.server.count()[1]:
+        assert time.monotonic() < deadline
+        pause.wait(0.005)
+
+
+@pytest.mark.parametrize("last_asked", ["old", "young"])
+def test_beyond_the_limit_the_connection_that_is_idle_for_longest_makes_room(last_asked: str) -> None:
     with World(answers(OK), limits=Limits(connections=2)) as world, world.connect() as old, world.connect() as young:
-        for client in (old, young):
+        in_use, unused = (old, young) if last_asked == "old" else (young, old)
+        for client in (old, young, in_use):
             client.send(get("/health"))
             client.read_message()
+            wait_until_idle(world)
         with world.connect() as late:
             late.send(get("/health"))
             assert late.read_message()[0].startswith(b"HTTP/1.1 200 ")
-            assert old.read_to_end() == b""
-            young.send(get("/health"))
-            assert young.read_message()[0].startswith(b"HTTP/1.1 200 ")
+            assert unused.read_to_end() == b""
+            in_use.send(get("/health"))
+            assert in_use.read_message()[0].startswith(b"HTTP/1.1 200 ")
+
+
+class Ender:
+    """What a connection needs of its server; each that registers is sent a request, and ended for being idle."""
+
+    def __init__(self, world: World, client: Peer, request: bytes) -> None:
+        self.app = world.app
+        self.is_stopping = False
+        self.has_ended: list[bool] = []
+        self._client = client
+        self._request = request
+
+    def register(self, handler: Handler) -> None:
+        self._client.send(self._request)
+        self.has_ended += [handler.end_if_idle(), handler.end_if_idle()]
+
+    def note_idle(self, handler: Handler) -> None:
+        raise AssertionError("it has served a request")
+
+    def forget(self, handler: Handler) -> None:
+        assert not self.has_ended[1]
+
+
+def test_request_that_comes_as_its_idle_connection_is_ended_is_not_served_at_all() -> None:
+    with World(answers(OK)) as world, socket.create_server(("127.0.0.1", 0)) as listener:
+        with Peer(socket.create_connection(listener.getsockname())) as client:
+            ours, address = listener.accept()
+            with ours:
+                server = Ender(world, client, chat())
+                Handler(ours, address, server)  # type: ignore[arg-type]  # typeshed wants a whole server
+            assert server.has_ended == [True, False]
+            assert client.read_to_end() == b""
+        assert (world.controller.leased, world.upstream.accepted) == ([], 0)
+
+
+def test_every_request_that_is_served_is_answered_whatever_makes_room() -> None:
+    served, answered = itertools.count(), itertools.count()
+
+    def script(peer: Peer) -> None:
+        while not peer.has_hung_up():
+            peer.read_message()
+            next(served)
+            peer.send(OK)
+
+    def keep_asking() -> None:
+        for _ in range(30):
+            with world.connect() as client:
+                try:
+                    for _ in range(10):
+                        client.send(chat())
+                        head, _body = client.read_message()
+                        if head.startswith(b"HTTP/1.1 200 "):
+                            next(answered)
+                except (AssertionError, OSError):
+                    pass  # ended, or turned away
+
+    with World(script, limits=Limits(connections=2)) as world:
+        asking = [threading.Thread(target=keep_asking) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join(DEADLINE)
+        wait_until_idle(world)
+        assert next(served) == next(answered) > 0
 
 
 def test_where_all_connections_are_busy_a_newcomer_is_turned_away_and_nobody_else() -> None:
@@ -163,10 +258,7 @@ def test_where_all_connections_are_busy_a_newcomer_is_turned_away_and_nobody_els
             assert json.loads(body)["error"]["code"] == "service_unavailable"
         go_on.set()
         assert busy.read_message()[0].startswith(b"HTTP/1.1 200 ")
-        pause, deadline = threading.Event(), time.monotonic() + DEADLINE
-        while world.server.count()[1]:  # its thread has yet to write its line of log
-            assert time.monotonic() < deadline
-            pause.wait(0.005)
+        wait_until_idle(world)
         with world.connect() as next_one:
             next_one.send(get("/health"))
             assert next_one.read_message()[0].startswith(b"HTTP/1.1 200 ")
