@@ -44,6 +44,7 @@ from llamaswap_lib.runtime.lease import Client, Lease, Places, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
 
 SETTLE_LOOK = 0.1  # seconds between two looks whether the thread lives at all
+_UNLIMITED = Places({})
 
 
 class _KillAll:
@@ -106,6 +107,12 @@ class Controller:
     def lease(self, model: str, client: Client) -> Lease:
         """A place inside a ready run of `model`, for a `with` block; `client` is watched for hanging up meanwhile."""
         return Lease(self, self._places, model, client)
+
+    def load(self, model: str, client: Client) -> None:
+        """Block until `model` is ready, tried even if it just failed. Takes no place; raises what a lease raises."""
+        self._queue.put(events.LoadDemanded(model))
+        with Lease(self, _UNLIMITED, model, client):
+            pass
 
     def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
         """The fast path: go in at once if the model's gate is open."""

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Protocol
 
 from llamaswap_lib.config.schema import Config
-from llamaswap_lib.core.events import Event
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.web.destinations import Destination, destinations_of
 from llamaswap_lib.web.pool import Pool
@@ -116,8 +115,8 @@ class Controller(Protocol):
         when the wait is over, or to raise ClientGone.
         """
 
-    def post(self, event: Event) -> None:
-        """Tell it a fact; whatever is asked of it later finds it known."""
+    def load(self, model: str, client: Client) -> None:
+        """Block until the model is ready, tried even if it just failed; takes no place, raises what a lease raises."""
 
     def unload(self, models: Sequence[str] | None, client: socket.socket | None) -> None:
         """Stop the models (None: all), and block until they have exited; raises ClientGone."""

@@ -400,6 +400,31 @@ def test_one_more_than_the_limit_is_refused_at_once_waiting_ones_counted() -> No
         visits[1].leave()
 
 
+def test_loading_by_hand_takes_no_place_and_needs_none() -> None:
+    with ThreadPoolExecutor(1) as pool, Stage("a", limits={"a": 1}, obeys=False) as stage:
+        loading = pool.submit(stage.controller.load, "a", None)
+        process = stage.next_process()
+        stage.await_queue("a")
+        visit = Visit(stage, "a")
+        stage.await_queue("a", "a")
+        process.become_ready()
+        loading.result(PATIENCE)
+        visit.await_in()
+        stage.controller.load("a", None)
+        with pytest.raises(ConcurrencyLimit), stage.controller.lease("a", None):
+            pass
+        visit.leave()
+
+
+def test_loading_by_hand_tries_what_has_just_failed_and_tells_how_it_went() -> None:
+    with ThreadPoolExecutor(1) as pool, Stage("a", obeys=False) as stage:
+        for code in (1, 2):
+            loading = pool.submit(stage.controller.load, "a", None)
+            stage.next_process().exit(f"exited with code {code}")
+            with pytest.raises(BadGateway, match=f"exited with code {code}"):
+                loading.result(PATIENCE)
+
+
 def test_a_place_is_given_back_whatever_becomes_of_its_request() -> None:
     ours, theirs = socket.socketpair()
     with Stage("a", limits={"a": 1}, obeys=False) as stage, ours:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib.core.events import LoadDemanded
 from tests.web.world import OK, Doing, Peer, Running, Waiting, World, answers, chat, get, length_of
 
 CONFIG = """
@@ -258,11 +257,10 @@ def test_unloading_names_the_models() -> None:
         assert json.loads(body)["error"]["message"] == "model not found"
 
 
-def test_loading_by_hand_takes_a_lease_and_gives_it_back() -> None:
+def test_loading_by_hand_takes_no_place() -> None:
     with World(answers(OK), config=CONFIG) as world:
         assert world.ask(get("/api/models/load/x", method="POST"))[0].startswith(b"HTTP/1.1 200 ")
-        assert world.controller.leased == ["a/x"]
-        assert world.controller.told == [LoadDemanded("a/x")]
+        assert (world.controller.loaded, world.controller.leased) == (["a/x"], [])
         world.controller.wait_empty()
         assert world.ask(get("/api/models/load/zzz", method="POST"))[0].startswith(b"HTTP/1.1 404 ")
 

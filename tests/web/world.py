@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from llamaswap_lib.config.load import load_text
-from llamaswap_lib.core.events import Event
 from llamaswap_lib.errors import RunNotDead
 from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.runtime.logs import Logs
@@ -130,7 +129,7 @@ class FakeController:
         self.doing: dict[str, Doing] = {}  # where it is more than to be there
         self.queue: list[Waiting] = []
         self.unloaded: list[tuple[str, ...] | None] = []
-        self.told: list[Event] = []
+        self.loaded: list[str] = []
         self.leased: list[str] = []
         self.inside = 0
         self.left = threading.Condition()
@@ -154,8 +153,10 @@ class FakeController:
             self.inside -= 1
             self.left.notify_all()
 
-    def post(self, event: Event) -> None:
-        self.told.append(event)
+    def load(self, model: str, client: Client) -> None:
+        self.loaded.append(model)
+        self.enter(model, client)
+        self.leave()
 
     def unload(self, models: Sequence[str] | None, client: socket.socket | None) -> None:
         self.unloaded.append(None if models is None else tuple(models))

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.core.events import LoadDemanded
 from llamaswap_lib.errors import NotFound
 from llamaswap_lib.web.app import App, RunDetail
 from llamaswap_lib.web.exchange import Exchange
@@ -78,10 +77,7 @@ def serve_unload_one(exchange: Exchange, route: Route) -> None:
 
 def serve_load_one(exchange: Exchange, route: Route) -> None:
     """POST /api/models/load/{model}: answers when it is ready; tries even if it has just failed."""
-    model_id = _known_model(exchange, route.argument)
-    exchange.app.controller.post(LoadDemanded(model_id))
-    with exchange.app.controller.lease(model_id, exchange.sock):
-        pass
+    exchange.app.controller.load(_known_model(exchange, route.argument), exchange.sock)
     exchange.answer_json({"msg": "ok"})
 
 
