@@ -1,9 +1,9 @@
 """What a peer gets to see of a request: its own key or the client's, and nothing of the proxies before it.
 
 Pure, any thread. Guarantees: no `X-Forwarded-*` and no `Forwarded` goes out; the Host is that of the peer's URL; a
-value that is one of our own keys is never sent, in whatever header or parameter a client put it: with it goes the
-whole header, or the parameter. (A peer's `apiKey` is sent as configured, also if it is one of ours.) What stands in
-bodies goes on as it came.
+value that is one of our own keys is never sent, in whatever header or parameter a client put it, plainly or
+percent-encoded: with it goes the whole header, or the parameter; an Upgrade with one is refused. (A peer's `apiKey` is
+sent as configured, also if it is one of ours.) What stands in bodies and in the path is not looked at.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from llamaswap_lib.config.schema import Config, PeerModel, Timeouts
+from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.web.forwarding import dropped_names, upgrade_lines
 from llamaswap_lib.web.heads import RequestHead
 
@@ -64,7 +65,12 @@ def _as_in_head(text: str) -> str:
 
 
 def request_fields(head: RequestHead, remote: Remote, body_bytes: int | None) -> str:
-    """The header lines for the peer, but Host; `body_bytes` is the length of the body as sent on, None for none."""
+    """The header lines for the peer, but Host; `body_bytes` is the length of the body as sent on, None for none.
+
+    Raises BadRequest where the protocol to upgrade to holds a key of ours.
+    """
+    if head.upgrade and remote.own_keys is not None and _holds(head.first["upgrade"], remote.own_keys):
+        raise BadRequest("the Upgrade header holds an API key")
     dropped = dropped_names(head.connection) | _OWN
     if remote.api_key:
         dropped |= _CREDENTIALS
@@ -88,7 +94,7 @@ def _may_be_sent(line: str, dropped: frozenset[str], own_keys: re.Pattern[str] |
 
 def _carries(value: str, own_keys: re.Pattern[str]) -> bool:
     """Whether a header's value holds a key, plainly or as Basic credentials."""
-    if own_keys.search(value):
+    if _holds(value, own_keys):
         return True
     scheme, _, credentials = value.partition(" ")
     if scheme.lower() != "basic":
@@ -97,7 +103,12 @@ def _carries(value: str, own_keys: re.Pattern[str]) -> bool:
         decoded = base64.b64decode(credentials.strip() + "==").decode("latin-1")
     except (binascii.Error, ValueError):
         return False
-    return own_keys.search(decoded) is not None
+    return _holds(decoded, own_keys)
+
+
+def _holds(text: str, own_keys: re.Pattern[str]) -> bool:
+    """Whether a key stands in `text`, as it is or percent-encoded."""
+    return any(own_keys.search(form) for form in (text, unquote(text, "latin-1")))
 
 
 def query_for(remote: Remote, query: str) -> str:
@@ -106,7 +117,7 @@ def query_for(remote: Remote, query: str) -> str:
     if own_keys is None or not query:
         return query
     pairs = query[1:].split("&")
-    kept = [pair for pair in pairs if not own_keys.search(unquote(pair, "latin-1"))]
+    kept = [pair for pair in pairs if not _holds(pair, own_keys)]
     if len(kept) == len(pairs):
         return query
     return f"?{'&'.join(kept)}" if kept else ""

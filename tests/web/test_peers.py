@@ -219,13 +219,50 @@ def basic(text: str) -> str:
         "Authorization: bAsIc {basic}",
         "Authorization: Basic {basic_as_user}",
         "Authorization: Basic {basic_cut}",
+        "Authorization: Basic {basic_quoted}",
+        "Cookie: a=b; token={quoted}; c=d",
+        "Referer: https://x/?key%3D{quoted}&a=b",
+        "Authorization: Bearer {quoted}",
     ],
 )
 def test_a_key_of_ours_is_never_sent_to_a_peer(header: str, key: str) -> None:
+    quoted = "".join(f"%{byte:02X}" for byte in key.encode())
     line = header.format(
-        key=key, basic=basic(f"me:{key}"), basic_as_user=basic(f"{key}:"), basic_cut=basic(f"me:{key}").rstrip("=")
+        key=key,
+        basic=basic(f"me:{key}"),
+        basic_as_user=basic(f"{key}:"),
+        basic_cut=basic(f"me:{key}").rstrip("="),
+        basic_quoted=basic(f"me:{quoted}"),
+        quoted=quoted,
     )
     assert fields(f"X-Before: 1\r\n{line}\r\nX-After: 2\r\n") == ["X-Before: 1", "X-After: 2"]
+
+
+@pytest.mark.parametrize(
+    ("key", "header"),
+    [("ab+cd", "Cookie: key=ab%2Bcd"), ("ab+cd", "Cookie: key=ab%2bcd"), ("sk-1", "Referer: http://x/?k=sk%2D1")],
+)
+def test_a_key_of_which_one_letter_is_percent_encoded_is_found(key: str, header: str) -> None:
+    config = f"apiKeys: [{key}]\n" + CONFIG
+    head = parse_request_head(f"GET / HTTP/1.1\r\nHost: us\r\n{header}\r\n\r\n".encode())
+    assert request_fields(head, remote("org/m1", config), None) == ""
+
+
+@pytest.mark.parametrize("protocol", ["our-key", "x/our-key", "our%2Dkey"])
+def test_an_upgrade_to_a_key_of_ours_is_refused(protocol: str) -> None:
+    seen = Seen()
+    extra = f"Authorization: Bearer our-key\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n".encode()
+    with World(seen, config=KEYS + CONFIG) as world:
+        head, body = world.ask(chat(b'{"model":"org/m1"}', extra=extra))
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"the Upgrade header holds an API key" in body
+    assert seen.heads == []
+
+
+def test_another_upgrade_is_asked_for_once_more() -> None:
+    head = parse_request_head(b"GET / HTTP/1.1\r\nHost: us\r\nConnection: upgrade\r\nUpgrade: our-keys\r\n\r\n")
+    config = "apiKeys: [our-key, Upgrade, Connection]\n" + CONFIG
+    assert request_fields(head, remote("org/m1", config), None) == "Connection: Upgrade\r\nUpgrade: our-keys\r\n"
 
 
 def test_what_only_looks_like_a_key_of_ours_is_sent() -> None:
@@ -258,6 +295,7 @@ def test_a_peers_own_key_is_sent_though_it_is_ours_too() -> None:
         ("?our-key", ""),
         ("?a=k%C3%A9y.2&b", "?b"),
         ("?a=our-keys", "?a=our-keys"),
+        ("?a=our%2Dkeys", "?a=our%2Dkeys"),
     ],
 )
 def test_a_key_of_ours_is_taken_out_of_the_query(query: str, sent: str) -> None:
