@@ -1,10 +1,10 @@
 """`sendLoadingState`: a client that waits for a stream is told, in that stream, how far its model is.
 
 The http thread of the client runs it while it waits for its lease; nobody else is held up, and a request that does not
-wait costs nothing. Guarantees: the head goes out at once; what is told is well-formed (chat completion chunks with
-`reasoning_content`), told when it changes and at most once a second; where nothing changes, a comment keeps proxies
-from giving up. A client that hangs up is noticed as in any other wait. Whatever fails once the stream has begun is an
-`error` event in it, and its proper end.
+wait costs nothing. Guarantees: the head goes out as soon as it is known that there is a wait, and no sooner: what fails
+at once keeps its status; what is told is well-formed (chat completion chunks with `reasoning_content`), told when it
+changes and at most once a second; where nothing changes, a comment keeps proxies from giving up. A client that hangs up
+is noticed as in any other wait. Whatever fails once the stream has begun is an `error` event in it, and its proper end.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from llamaswap_lib.web.relay import NoAnswer, Relay, next_upstream
 
 CHAT = "/v1/chat/completions"
 OUTPUT_BYTES = 16_384  # of the process's output since the last look: enough for its last line
+QUIET_LOOK = 0.05  # seconds: what is over by then is answered as if it had not waited
 COMMENT = b": still waiting\n\n"
 
 
@@ -88,9 +89,22 @@ class _Story:
             return
         self._ticket = waiting.ticket
         with app.logs.model(self._model.id).subscribe(history=False, capacity_bytes=OUTPUT_BYTES) as output:
+            if self._is_over_soon(fd, output):
+                return
             self._begin()
             while not watch.wait(fd, select.POLLIN, app.limits.telling_interval):
                 self._tell_changes(output)
+
+    def _is_over_soon(self, fd: int, output: Subscription) -> bool:
+        """Block until we are seen to wait for a load (False), or need not wait any more.
+
+        Who lost a run stands in no queue until that run is known to be dead; it may yet live, which is a plain error.
+        """
+        while not self._exchange.watch.wait(fd, select.POLLIN, QUIET_LOOK):
+            if self._find_ticket():
+                return False
+            output.take()  # it is about an earlier run
+        return True
 
     def go_on(self, upstream: Upstream, path: str, query: str) -> None:
         """Have the upstream serve the exchange, in the stream that has begun if one has."""

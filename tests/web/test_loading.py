@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+import queue
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from llamaswap_lib.errors import BadGateway, ConcurrencyLimit
+from llamaswap_lib.errors import BadGateway, ConcurrencyLimit, HttpError, ServiceUnavailable
 from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.progress import MAX_LINE_BYTES, LastLine
-from tests.web.world import CHUNKED_HEAD, OK, FakeQueue, Peer, Script, World, answers, chat, get, sized
+from tests.web.world import (
+    CHUNKED_HEAD,
+    DEADLINE,
+    OK,
+    FakeQueue,
+    Peer,
+    Script,
+    Waiting,
+    World,
+    answers,
+    chat,
+    get,
+    sized,
+)
 
 CONFIG = """
 sendLoadingState: true
@@ -43,6 +58,12 @@ class Loading(World):
 
     def __enter__(self) -> Loading:
         return self
+
+    def end_wait(self, client: Peer) -> bytes:
+        """End the wait once its stream has begun; the head of that."""
+        head = client.read_until(b"\r\n\r\n")
+        self.queue.is_over.set()
+        return head
 
     def close(self) -> None:
         self.queue.is_over.set()
@@ -140,9 +161,8 @@ def in_pieces(pieces: list[bytes]) -> Script:
 @pytest.mark.parametrize("pieces", FRAMINGS)
 def test_answer_in_any_framing_goes_on_in_chunks(pieces: list[bytes]) -> None:
     with Loading(in_pieces(pieces)) as world, world.connect() as client:
-        world.queue.is_over.set()
         client.send(chat(STREAM))
-        client.read_until(b"\r\n\r\n")
+        world.end_wait(client)
         # A trailer may stand behind the last chunk.
         reader = Reader(client)
         while not reader.is_over and not reader.text.endswith(EVENTS):
@@ -154,11 +174,11 @@ def test_answer_in_any_framing_goes_on_in_chunks(pieces: list[bytes]) -> None:
 @pytest.mark.parametrize("pieces", FRAMINGS)
 def test_client_of_http_1_0_gets_no_chunks(pieces: list[bytes]) -> None:
     with Loading(in_pieces(pieces)) as world, world.connect() as client:
-        world.queue.is_over.set()
         client.send(chat(STREAM, version=b"1.0", extra=b"Connection: keep-alive\r\n"))
-        head, _, stream = client.read_to_end().partition(b"\r\n\r\n")
+        head = world.end_wait(client)
         assert b"chunked" not in head
-        assert head.endswith(b"Connection: close")
+        assert head.endswith(b"Connection: close\r\n\r\n")
+        stream = client.read_to_end()
         assert told(stream).startswith("Loading m\nm is ready")
         assert stream.startswith(b"data: ")
         assert stream.endswith(b"\n\n" + EVENTS)
@@ -166,9 +186,8 @@ def test_client_of_http_1_0_gets_no_chunks(pieces: list[bytes]) -> None:
 
 def test_empty_answer_is_an_end() -> None:
     with Loading(answers(LENGTH_HEAD.replace(b"%d" % len(EVENTS), b"0"))) as world, world.connect() as client:
-        world.queue.is_over.set()
         client.send(chat(STREAM))
-        client.read_until(b"\r\n\r\n")
+        world.end_wait(client)
         assert told(Reader(client).read_to_end()).endswith(" s\n\n")
 
 
@@ -184,8 +203,8 @@ def test_empty_answer_is_an_end() -> None:
 )
 def test_answer_that_breaks_off_is_cut(version: bytes, pieces: list[bytes]) -> None:
     with Loading(in_pieces(pieces)) as world, world.connect() as client:
-        world.queue.is_over.set()
         client.send(chat(STREAM, version=version))
+        world.end_wait(client)
         if version == b"1.0":
             with pytest.raises(ConnectionResetError):
                 client.read_to_end()
@@ -280,8 +299,8 @@ def test_load_that_fails_is_an_error_event_and_a_clean_end() -> None:
 def test_load_that_fails_for_a_client_of_http_1_0_ends_with_the_connection() -> None:
     with Loading(answers()) as world, world.connect() as client:
         world.controller.refusal = BadGateway("why")
-        world.queue.is_over.set()
         client.send(chat(STREAM, version=b"1.0"))
+        world.end_wait(client)
         assert error_of(client.read_to_end())["message"] == "why"
 
 
@@ -307,9 +326,8 @@ def test_load_that_fails_for_a_client_of_http_1_0_ends_with_the_connection() -> 
 )
 def test_answer_that_is_no_stream_is_an_error_event(answer: bytes, message: str) -> None:
     with Loading(answers(answer)) as world, world.connect() as client:
-        world.queue.is_over.set()
         client.send(chat(STREAM))
-        client.read_until(b"\r\n\r\n")
+        world.end_wait(client)
         assert message in error_of(Reader(client).read_to_end())["message"]
         world.controller.wait_empty()
 
@@ -322,8 +340,8 @@ def test_compression_is_not_asked_for() -> None:
         peer.send(CHUNKED_HEAD + b"0\r\n\r\n")
 
     with Loading(script) as world, world.connect() as client:
-        world.queue.is_over.set()
         client.send(chat(STREAM, extra=b"ACCEPT-Encoding: gzip\r\nX-Accept-Encoding: y\r\n"))
+        world.end_wait(client)
         client.read_until(b"0\r\n\r\n")
         assert b"\r\nX-Accept-Encoding: y\r\n" in seen[0]
         assert seen[0].lower().count(b"accept-encoding") == 1
@@ -361,6 +379,76 @@ def test_refusal_before_the_wait_is_an_ordinary_error() -> None:
     with Loading(answers()) as world:
         world.controller.waiting, world.controller.refusal = None, ConcurrencyLimit()
         assert world.ask(chat(STREAM))[0].startswith(b"HTTP/1.1 429 ")
+
+
+def test_request_whose_wait_is_over_at_once_is_answered_as_ever() -> None:
+    with Loading(answers(sized(EVENTS))) as world:
+        world.queue.is_over.set()
+        assert world.ask(chat(STREAM)) == (sized(EVENTS).removesuffix(EVENTS), EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "line"),
+    [
+        (BadGateway("backing off", headers={"Retry-After": "3"}), b"\r\nRetry-After: 3\r\n"),
+        (ServiceUnavailable("the server is shutting down"), b"HTTP/1.1 503 "),
+    ],
+)
+def test_refusal_that_comes_at_once_is_an_ordinary_error(refusal: HttpError, line: bytes) -> None:
+    with Loading(answers()) as world:
+        world.controller.refusal = refusal
+        world.queue.is_over.set()
+        head, body = world.ask(chat(STREAM))
+        assert head.startswith(b"HTTP/1.1 %d " % refusal.status)
+        assert line in head
+        assert refusal.message.encode() in body
+
+
+class Looks(list[Waiting]):
+    """A queue that notes who looks at it."""
+
+    def __init__(self, tickets: list[Waiting]) -> None:
+        super().__init__(tickets)
+        self.looks: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def __iter__(self) -> Iterator[Waiting]:
+        self.looks.put(None)
+        return super().__iter__()
+
+    def wait_for_two(self) -> None:
+        """Block until somebody has looked twice more: after the first look came what follows it."""
+        while not self.looks.empty():
+            self.looks.get()
+        for _ in range(2):
+            self.looks.get(timeout=DEADLINE)
+
+
+def test_process_that_turns_out_to_live_is_an_ordinary_error() -> None:
+    with Loading(answers()) as world, world.connect() as client:
+        others = world.queue.queue = Looks(world.queue.queue[:1])  # one's own ticket is for those whose run has died
+        client.send(chat(STREAM))
+        others.wait_for_two()
+        world.controller.refusal = BadGateway("did not answer")
+        world.queue.is_over.set()
+        assert client.read_message()[0].startswith(b"HTTP/1.1 502 ")
+
+
+def test_stream_begins_once_the_process_is_known_to_be_dead() -> None:
+    pace = Limits(telling_interval=0.02)
+    with Loading(answers(CHUNKED_HEAD + b"0\r\n\r\n"), limits=pace) as world, world.connect() as client:
+        others = world.queue.queue = Looks(world.queue.queue[:1])
+        client.send(chat(STREAM))
+        others.wait_for_two()
+        world.logs.model_output("m")(b"last words\n")
+        others.wait_for_two()
+        world.queue.queue = [world.queue.own]
+        client.read_until(b"\r\n\r\n")
+        reader = Reader(client)
+        reader.read_to(b"Loading m")
+        world.logs.model_output("m")(b"tensors\n")
+        reader.read_to(b"tensors")
+        world.queue.is_over.set()
+        assert told(reader.read_to_end()).splitlines()[:2] == ["Loading m", "tensors"]
 
 
 # -- the last line --
