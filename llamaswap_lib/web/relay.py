@@ -240,9 +240,9 @@ class Relay:
             tunnel(exchange, self.connection.sock, self._answer_lines(head), rest, upstream_probes=probes)
             return False
         framing = head.body(exchange.head.method)
-        is_decoded = framing.kind is BodyKind.CHUNKED and not exchange.head.minor
+        is_decoded = head.chunked and not exchange.head.minor  # in the head of an answer to HEAD too
         body = body_of(framing, decoded=is_decoded)
-        if body.ends_by_close or is_decoded:
+        if not body.shows_its_end:
             exchange.closes = True
         try:
             first = body.take(rest) if rest else b""

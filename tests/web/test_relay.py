@@ -130,6 +130,17 @@ def test_head_of_a_get_keeps_the_length_and_sends_no_body() -> None:
             assert client.read_until(b"\r\n\r\n") == head
 
 
+def test_http_1_0_client_that_asks_for_a_head_is_told_of_no_chunks() -> None:
+    with World(answers(CHUNKED_HEAD, CHUNKED_HEAD)) as world, world.connect() as client:
+        for _ in range(2):  # nothing stands behind the head, so both connections are kept
+            client.send(b"HEAD /upstream/m/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert client.read_until(b"\r\n\r\n") == (
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n"
+                b"Connection: keep-alive\r\n\r\n"
+            )
+        assert world.upstream.accepted == 1
+
+
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
 def test_answers_without_a_body_end_with_their_head(status: bytes) -> None:
     head = b"HTTP/1.1 %b\r\nETag: x\r\n\r\n" % status
