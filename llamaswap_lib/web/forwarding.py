@@ -54,6 +54,14 @@ def request_fields(head: RequestHead, client_ip: str, body_bytes: int | None) ->
     return f"{fields}X-Forwarded-For: {client_ip}\r\n"
 
 
+def answer_lines(head: ResponseHead, *, is_decoded: bool = False) -> str:
+    """The status line, and the header lines as `response_fields` says; no proxy in front is to hold events up."""
+    lines = f"HTTP/1.1 {head.status} {head.reason}\r\n{response_fields(head, is_decoded=is_decoded)}"
+    if "x-accel-buffering" not in head.first and head.first.get("content-type", "").startswith("text/event-stream"):
+        lines += "X-Accel-Buffering: no\r\n"
+    return lines
+
+
 def response_fields(head: ResponseHead, *, is_decoded: bool = False) -> str:
     """The header lines for the client: end-to-end ones, and the framing as the upstream declared it.
 

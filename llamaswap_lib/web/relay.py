@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Iterable
+from itertools import chain
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge, RunNotDead
@@ -21,7 +23,7 @@ from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import BadChunk
 from llamaswap_lib.web.connection import Connection, Key
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.forwarding import request_fields, response_fields
+from llamaswap_lib.web.forwarding import answer_lines, request_fields
 from llamaswap_lib.web.framings import Body, body_of
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.web.peers import Remote
@@ -71,7 +73,7 @@ class Relay:
         head, rest = self._ask()
         if rest and len(rest) == head.content_length and head.is_followed_by_body(self.exchange.head.method):
             self._let_go(head.keep_alive)  # before the client has its answer: its next request finds it idle
-            self.exchange.begin(head.status, self._answer_lines(head), rest)
+            self.exchange.begin(head.status, answer_lines(head), rest)
             return
         try:
             may_stay = self._deliver(head, rest)
@@ -119,14 +121,13 @@ class Relay:
             is_unchecked = isinstance(self.model, Model) and self.model.check_endpoint == "none"
             raise (BadGateway if is_unchecked else NoAnswer)(message) from None
         try:
-            self._send()
-            return self._receive_head()
+            return self._receive_head(self._send())
         except BaseException:
             self.connection.close()
             raise
 
-    def _send(self) -> None:
-        """Send the request, head and body in one call if the kernel takes it."""
+    def _send(self) -> bytes | None:
+        """Send the request, head and body in one call if the kernel takes it; what came of its answer meanwhile."""
         body, data = self.body, self.message
         if body.is_in_memory:
             data += body.read()
@@ -135,22 +136,40 @@ class Relay:
         except BlockingIOError:
             sent_bytes = 0
         except OSError:
-            return  # it may have answered before it hung up
-        if sent_bytes < len(data) and not self._send_slowly(data[sent_bytes:]):
-            return
-        if not body.is_in_memory:
-            all(map(self._send_slowly, body.pieces()))
+            return None  # it may have answered before it hung up
+        if sent_bytes == len(data) and body.is_in_memory:
+            return None
+        return self._send_slowly(chain((data[sent_bytes:],), () if body.is_in_memory else body.pieces()))
 
-    def _send_slowly(self, data: bytes) -> bool:
-        """Send a piece as the upstream takes it; False if it answers, or hangs up, before it has all."""
-        sock, rest = self.connection.sock, memoryview(data)
-        while rest:
-            self.exchange.watch.wait(sock.fileno(), select.POLLIN | select.POLLOUT)
-            if not self.connection.is_quiet():
-                self.is_reusable = False
-                return False
-            rest = rest[self._try_send(rest) :]
-        return True
+    def _send_slowly(self, pieces: Iterable[bytes]) -> bytes | None:
+        """Send them until the answer comes; what came of it, less interim heads (b"": only those), None for nothing."""
+        early = None
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                self.exchange.watch.wait(self.connection.sock.fileno(), select.POLLIN | select.POLLOUT)
+                early, is_over = self._listen(early)
+                if is_over:
+                    self.is_reusable = False
+                    return early
+                rest = rest[self._try_send(rest) :]
+        return early
+
+    def _listen(self, early: bytes | None) -> tuple[bytes | None, bool]:
+        """`early` and what is there behind it, less interim heads; whether it is no use to send on."""
+        try:
+            data = self.connection.sock.recv(READ_BYTES, DONTWAIT)
+        except BlockingIOError:
+            return early, False
+        except OSError:
+            return early, True
+        early = (early or b"") + data if data else early
+        while early and (end := self._head_end(early, 0)) >= 0:
+            status = parse_response_head(early[:end]).status
+            if status >= 200 or status == 101:
+                return early, True
+            early = early[end:]
+        return early, not data
 
     def _try_send(self, data: memoryview) -> int:
         try:
@@ -158,13 +177,14 @@ class Relay:
         except OSError:
             return 0  # full again, or broken: the next look tells
 
-    def _receive_head(self) -> tuple[ResponseHead, bytes]:
-        """The head of the final answer, and what came of its body."""
-        data, searched_bytes, deadline = b"", 0, None
+    def _receive_head(self, early: bytes | None) -> tuple[ResponseHead, bytes]:
+        """The head of the final answer, and what came of its body; `early` is what `_send` heard of it."""
+        data, searched_bytes, deadline, has_begun = b"", 0, None, early is not None
         if self.model.timeouts.response_header:
             deadline = self.exchange.app.clock() + self.model.timeouts.response_header
         while True:
-            data += self._receive_more(deadline, data)
+            data += early or self._receive_more(deadline, has_begun=has_begun)
+            early, has_begun = None, True  # also where data is empty again behind an interim head
             while (end := self._head_end(data, searched_bytes)) >= 0:
                 head, data, searched_bytes = parse_response_head(data[:end]), data[end:], 0
                 if head.status >= 200:
@@ -174,7 +194,7 @@ class Relay:
                     return head, data
             searched_bytes = len(data)
 
-    def _receive_more(self, deadline: float | None, so_far: bytes) -> bytes:
+    def _receive_more(self, deadline: float | None, *, has_begun: bool) -> bytes:
         """The next bytes of the head, never none; raises _UpstreamLost, BadGateway, GatewayTimeout or ClientGone."""
         reason = "it closed the connection without an answer"
         try:
@@ -182,19 +202,16 @@ class Relay:
                 return data
         except OSError as error:
             reason = error.strerror or "the connection broke"
-        if so_far:
+        if has_begun:
             raise self._broken("it broke off within the head of its answer")
         raise _UpstreamLost(reason)
 
     def _receive(self, deadline: float | None) -> bytes:
-        """What comes from the upstream, b"" at its end; raises OSError, GatewayTimeout or ClientGone.
-
-        Mostly it comes within the first look, which spares us looking out for it.
-        """
+        """What comes from the upstream, b"" at its end; raises OSError, GatewayTimeout or ClientGone."""
         while True:
             try:
                 return self.connection.sock.recv(READ_BYTES)
-            except BlockingIOError:  # noqa: PERF203 - nothing came within the first look
+            except BlockingIOError:  # noqa: PERF203 - mostly it comes within the first look
                 self._look_out(deadline)
 
     def _look_out(self, deadline: float | None) -> None:
@@ -226,18 +243,12 @@ class Relay:
 
     # -- delivering --
 
-    def _answer_lines(self, head: ResponseHead, *, is_decoded: bool = False) -> str:
-        lines = f"HTTP/1.1 {head.status} {head.reason}\r\n{response_fields(head, is_decoded=is_decoded)}"
-        if "x-accel-buffering" not in head.first and head.first.get("content-type", "").startswith("text/event-stream"):
-            lines += "X-Accel-Buffering: no\r\n"
-        return lines
-
     def _deliver(self, head: ResponseHead, rest: bytes) -> bool:
         """Pass the answer on as it comes; whether it was whole and another request may follow it."""
         exchange = self.exchange
         if head.status == 101:
             probes = self.model.timeouts.keepalive
-            tunnel(exchange, self.connection.sock, self._answer_lines(head), rest, upstream_probes=probes)
+            tunnel(exchange, self.connection.sock, answer_lines(head), rest, upstream_probes=probes)
             return False
         framing = head.body(exchange.head.method)
         is_decoded = head.chunked and not exchange.head.minor  # in the head of an answer to HEAD too
@@ -248,7 +259,7 @@ class Relay:
             first = body.take(rest) if rest else b""
         except BadChunk as bad:
             raise self._broken(str(bad)) from None
-        exchange.begin(head.status, self._answer_lines(head, is_decoded=is_decoded), first)
+        exchange.begin(head.status, answer_lines(head, is_decoded=is_decoded), first)
         if not body.done:
             self._deliver_rest(framing, body)
         return head.keep_alive and body.done and not body.surplus
@@ -272,8 +283,7 @@ class Relay:
     def _pass_on_here(self, body: Body) -> Ending:
         while not body.done:
             try:
-                data = self._receive(None)
-                if not data:
+                if not (data := self._receive(None)):
                     return Ending.COMPLETE if body.ends_by_close else Ending.CUT
                 data = body.take(data)
             except (OSError, BadChunk):

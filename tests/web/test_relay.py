@@ -19,8 +19,12 @@ from tests.web.world import (
     answers,
     chat,
     get,
+    length_of,
     sized,
 )
+
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+BIG_BODY = b'{"model":"m","x":"' + b"x" * 20_000_000 + b'"}'  # more than the kernel takes at once
 
 
 def test_short_answer_arrives_with_its_head_and_the_connection_stays() -> None:
@@ -153,6 +157,32 @@ def test_answers_without_a_body_end_with_their_head(status: bytes) -> None:
 def test_interim_answers_of_the_upstream_are_not_the_answer() -> None:
     with World(answers(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK)) as world:
         assert world.ask(chat())[1] == b"ok"
+
+
+@pytest.mark.parametrize("is_during_the_body", [False, True])
+@pytest.mark.parametrize("is_pooled", [False, True])
+def test_connection_that_dies_behind_an_interim_answer_is_not_tried_again(
+    is_during_the_body: bool, is_pooled: bool
+) -> None:
+    def script(peer: Peer) -> None:
+        if is_pooled:
+            peer.read_message()
+            peer.send(OK)
+        head = peer.read_until(b"\r\n\r\n")
+        if is_during_the_body:
+            peer.send(EARLY_HINTS)
+        peer.read(length_of(head))
+        if not is_during_the_body:
+            peer.send(EARLY_HINTS)
+
+    with World(script, answers(OK)) as world:
+        world.controller.successor = world.upstream.proxy
+        if is_pooled:
+            world.ask(chat())
+        head, body = world.ask(chat(BIG_BODY))
+        assert head.startswith(b"HTTP/1.1 502 ")
+        assert b"broke off within the head" in body
+        assert (world.controller.moved_on, world.upstream.accepted) == (0, 1)
 
 
 def test_error_of_the_upstream_passes_through_untouched() -> None:
@@ -409,6 +439,62 @@ def test_upstream_that_refuses_before_it_has_the_body_is_heard() -> None:
     with World(script) as world, world.connect() as client:
         client.send(chat(body))
         assert client.read_message()[1] == b"big"
+        done.set()
+
+
+@pytest.mark.parametrize("memory_body_bytes", [1000, 1 << 30])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_interim_answers_before_it_has_the_body_do_not_keep_the_body_from_it(size: int, memory_body_bytes: int) -> None:
+    interim = EARLY_HINTS + b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    seen: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        head = peer.read_until(b"\r\n\r\n")
+        for at in range(0, len(interim), size):
+            peer.send(interim[at : at + size])
+            peer.rest += peer.sock.recv(65_536)
+        seen.append(peer.read(length_of(head)))
+        peer.send(OK)
+        peer.read_message()
+        peer.send(OK)
+
+    with World(script, limits=Limits(memory_body_bytes=memory_body_bytes)) as world:
+        assert world.ask(chat(BIG_BODY))[1] == b"ok"
+        assert seen == [BIG_BODY]
+        assert world.ask(chat())[1] == b"ok"
+        assert world.upstream.accepted == 1
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_upstream_that_refuses_the_body_behind_an_interim_answer_is_heard(size: int) -> None:
+    said = EARLY_HINTS + b"HTTP/1.1 413 No\r\nContent-Length: 3\r\n\r\nbig"
+    done = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_until(b"\r\n\r\n")
+        for at in range(0, len(said), size):
+            peer.send(said[at : at + size])
+        assert done.wait(DEADLINE)
+
+    with World(script, answers(OK)) as world, world.connect() as client:
+        client.send(chat(BIG_BODY))
+        assert client.read_message()[1] == b"big"
+        client.send(chat())  # the upstream's connection can not be used again: it still waits for the body
+        assert client.read_message()[1] == b"ok"
+        done.set()
+
+
+@pytest.mark.parametrize("rubbish", [b"HTTP/1.1 103 Hints\r\nX: " + b"x" * 70_000, EARLY_HINTS + b"rubbish\r\n\r\n"])
+def test_rubbish_before_it_has_the_body_is_a_bad_gateway(rubbish: bytes) -> None:
+    done = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_until(b"\r\n\r\n")
+        peer.send(rubbish)
+        assert done.wait(DEADLINE)
+
+    with World(script) as world:
+        assert world.ask(chat(BIG_BODY))[0].startswith(b"HTTP/1.1 502 ")
         done.set()
 
 
