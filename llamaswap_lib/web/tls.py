@@ -2,10 +2,10 @@
 
 The rest of the web layer peeks at sockets, polls them for hang-ups and hands them to the pump, none of which a TLS
 socket can do. So each TLS client gets a pair of connected sockets: the `PlainEnd` is served like any other connection,
-and thread `tls` moves bytes between its counterpart and the TLS. Guarantees: accepting never waits for a handshake,
-which has HANDSHAKE_TIMEOUT in all; at most READ_BYTES are held for each direction; who hangs up on one side is gone on
-the other; an answer that breaks off ends without TLS's farewell, so that no client takes it for whole. A certificate
-that is renewed on disk is used from the next handshake on. Never decides about a request.
+and thread `tls` moves bytes between its counterpart and the TLS (a `Bridge`). Guarantees: accepting never waits for a
+handshake; who hangs up on one side is gone on the other; an answer that breaks off ends without TLS's farewell, so that
+no client takes it for whole. A certificate that is renewed on disk is used from the next handshake on. Never decides
+about a request.
 """
 
 from __future__ import annotations
@@ -24,14 +24,10 @@ from pathlib import Path
 
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.wakeup import Wakeup
-from llamaswap_lib.web.sockets import PlainEnd, reset_on_close
+from llamaswap_lib.web.bridge import READ, Bridge, Patience
+from llamaswap_lib.web.sockets import PlainEnd
 
-READ_BYTES = 65_536
-HANDSHAKE_TIMEOUT = 10.0
-FAREWELL_TIMEOUT = 60.0  # for a client to take what was answered before its connection was closed
-STOP_GRACE = 1.0  # for the same, when the server ends
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-NOT_TLS = b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nThis port speaks HTTPS, and you sent plain HTTP.\n"
+STOP_GRACE = 1.0  # for clients to take their last bytes when the server ends
 
 
 class Certificate:
@@ -74,16 +70,19 @@ class Certificate:
 class TlsFront:
     """All TLS connections of one server."""
 
-    def __init__(self, certificate: Certificate, on_error: Callable[[str], None]) -> None:
+    def __init__(
+        self, certificate: Certificate, on_error: Callable[[str], None], patience: Patience | None = None
+    ) -> None:
         """`on_error` is told the traceback of what must not happen."""
         self._certificate = certificate
+        self._patience = patience or Patience()
         self._on_error = on_error
         self._wakeup = Wakeup()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wakeup, READ)
-        self._arrivals: deque[_Bridge] = deque()
-        self._bridges: set[_Bridge] = set()
-        self._hurried: set[_Bridge] = set()  # those that have a deadline
+        self._arrivals: deque[Bridge] = deque()
+        self._bridges: set[Bridge] = set()
+        self._hurried: set[Bridge] = set()  # those that have a deadline
         self._stop_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
 
@@ -104,7 +103,7 @@ class TlsFront:
             raise
         ours.setblocking(False)
         plain_end = PlainEnd(fileno=theirs.detach())
-        self._arrivals.append(_Bridge(tls, ours, plain_end))
+        self._arrivals.append(Bridge(tls, ours, plain_end, self._patience))
         self._wakeup.set()
         return plain_end
 
@@ -136,17 +135,17 @@ class TlsFront:
             self._end(bridge)
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(self._patience()):
+        for key, _ in self._selector.select(self._time_left()):
             bridge = key.data
             if bridge is None:
                 self._welcome()
             elif bridge in self._bridges:  # not ended earlier in this turn
                 self._serve(bridge)
         now = time.monotonic()
-        for bridge in [bridge for bridge in self._hurried if bridge.deadline <= now]:
+        for bridge in [bridge for bridge in self._hurried if bridge.is_due(now)]:
             self._end(bridge)
 
-    def _patience(self) -> float | None:
+    def _time_left(self) -> float | None:
         deadlines = [bridge.deadline for bridge in self._hurried]
         if self._stop_at is not None:
             deadlines.append(self._stop_at)
@@ -159,7 +158,7 @@ class TlsFront:
             self._bridges.add(bridge)
             self._serve(bridge)
 
-    def _serve(self, bridge: _Bridge) -> None:
+    def _serve(self, bridge: Bridge) -> None:
         try:
             bridge.move()
         except OSError as error:
@@ -171,7 +170,7 @@ class TlsFront:
         self._watch(bridge.tls, bridge.tls_mask, bridge)
         self._watch(bridge.plain, bridge.plain_mask, bridge)
 
-    def _watch(self, sock: socket.socket, mask: int, bridge: _Bridge) -> None:
+    def _watch(self, sock: socket.socket, mask: int, bridge: Bridge) -> None:
         known = self._selector.get_map().get(sock)
         if known is None and mask:
             self._selector.register(sock, mask, bridge)
@@ -180,105 +179,9 @@ class TlsFront:
         elif known is not None and known.events != mask:
             self._selector.modify(sock, mask, bridge)
 
-    def _end(self, bridge: _Bridge) -> None:
+    def _end(self, bridge: Bridge) -> None:
         self._bridges.discard(bridge)
         self._hurried.discard(bridge)
         for sock in (bridge.tls, bridge.plain):
             self._watch(sock, 0, bridge)
             sock.close()
-
-
-class _Bridge:
-    """One connection: `tls` is the client's socket, `plain` leads to the thread that serves it."""
-
-    def __init__(self, tls: ssl.SSLSocket, plain: socket.socket, plain_end: PlainEnd) -> None:
-        self.tls = tls
-        self.plain = plain
-        self.deadline = time.monotonic() + HANDSHAKE_TIMEOUT
-        self.is_over = False
-        self.tls_mask = self.plain_mask = 0  # what has to happen before moving on makes sense
-        self._plain_end = plain_end
-        self._is_shaken = False
-        self._to_plain = b""
-        self._to_client = b""
-        self._is_heard_out = False  # the client has left, or nobody reads it any more
-        self._is_answered = False  # the serving thread has closed its end
-
-    def move(self) -> None:
-        """Move what can be moved; raises OSError where the client's side is broken."""
-        self.tls_mask = self.plain_mask = 0
-        for move in (self._shake_hands, self._move_up, self._move_down):
-            try:
-                move()
-            except ssl.SSLWantReadError:
-                self.tls_mask |= READ
-            except ssl.SSLWantWriteError:
-                self.tls_mask |= WRITE
-            if not self._is_shaken or self.is_over:
-                return
-
-    def break_off(self, error: OSError) -> None:
-        """The client's side is broken: say what may help, and do not end it like something whole."""
-        self.is_over = True
-        if self._is_shaken:
-            reset_on_close(self.tls)
-        elif isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
-            with suppress(OSError):
-                socket.socket.send(self.tls, NOT_TLS)
-
-    def _shake_hands(self) -> None:
-        if not self._is_shaken:
-            self.tls.do_handshake()
-            self._is_shaken, self.deadline = True, math.inf
-
-    def _move_up(self) -> None:
-        """From the client to the thread that serves it."""
-        while self._pass_up() and not self._is_heard_out:
-            self._to_plain = self.tls.recv(READ_BYTES)
-            if not self._to_plain:
-                self._is_heard_out = True
-                with suppress(OSError):
-                    self.plain.shutdown(socket.SHUT_WR)
-
-    def _pass_up(self) -> bool:
-        """Pass on what the client sent; whether there is room for more."""
-        try:
-            while self._to_plain:
-                self._to_plain = self._to_plain[self.plain.send(self._to_plain) :]
-        except BlockingIOError:
-            self.plain_mask |= WRITE
-            return False
-        except OSError:  # nobody reads it any more; the answer goes on
-            self._to_plain, self._is_heard_out = b"", True
-        return True
-
-    def _move_down(self) -> None:
-        """From the thread that serves the client to the client."""
-        while True:
-            while self._to_client:
-                self._to_client = self._to_client[self.tls.send(self._to_client) :]
-            if self._is_answered:
-                self._say_farewell()
-                return
-            try:
-                self._to_client = self.plain.recv(READ_BYTES)
-            except BlockingIOError:
-                self.plain_mask |= READ
-                return
-            except ConnectionResetError:  # closed, with bytes of the client's left unread
-                self._to_client = b""
-            if not self._to_client:
-                self._is_answered, self.deadline = True, time.monotonic() + FAREWELL_TIMEOUT
-
-    def _say_farewell(self) -> None:
-        """Everything was sent: end it with TLS's own word for that, unless the answer had broken off."""
-        if self._plain_end.is_broken_off:
-            reset_on_close(self.tls)
-        else:
-            try:
-                self.tls.unwrap()
-            except ssl.SSLWantWriteError:
-                raise
-            except OSError:
-                pass  # the client has left, or its own farewell is to come, for which we do not wait
-        self.is_over = True

@@ -5,6 +5,9 @@ silent. Guarantees: bytes pass unchanged and in order, also those that came ahea
 nothing stops the reading of the other one and nothing else, with at most one piece held for it; the end of one
 direction is passed on and the other goes on; a reset is passed on as a reset; a side that has vanished without a word
 is found by TCP's probes. Never closes a socket.
+
+Behind TLS two of these do not hold: the upstream's end is the end of both ways, for what the client sends behind it is
+thrown away; and a client's reset is an end like any other to the upstream.
 """
 
 from __future__ import annotations

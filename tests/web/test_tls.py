@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 import trustme
 
 from llamaswap_lib.errors import ConfigError
-from llamaswap_lib.web import tls
+from llamaswap_lib.web import bridge, tls
 from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.sockets import PlainEnd
 from llamaswap_lib.web.tls import Certificate
@@ -224,7 +225,7 @@ def test_certificates_that_can_not_be_used_are_an_error_that_names_them(tmp_path
             Certificate(tmp_path / certificate, tmp_path / key)
 
 
-class Faulty(tls._Bridge):
+class Faulty(bridge.Bridge):
     def move(self) -> None:
         raise RuntimeError("a fault of ours")
 
@@ -236,7 +237,7 @@ def test_a_fault_of_ours_ends_connections_and_not_the_service(certificate: Certi
     plain, plain_end = socket.socketpair()
     tls_socket = certificate.context().wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
     served = PlainEnd(fileno=plain_end.detach())
-    front._arrivals.append(Faulty(tls_socket, plain, served))
+    front._arrivals.append(Faulty(tls_socket, plain, served, bridge.Patience()))
     front._wakeup.set()
     front.start()
     try:
@@ -255,3 +256,130 @@ def test_a_fault_of_ours_ends_connections_and_not_the_service(certificate: Certi
         theirs.close()
         served.close()
     assert "a fault of ours" in faults[0]
+
+
+@contextmanager
+def fronted(
+    certificate: Certificate, patience: bridge.Patience
+) -> Iterator[tuple[bridge.Bridge, ssl.SSLSocket, PlainEnd]]:
+    """One bridge with little room on the way to the client, that client, and the plain end at the other side."""
+    faults: list[str] = []
+    front = tls.TlsFront(certificate, faults.append, patience)
+    front.start()
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as plain:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)  # what it accepts inherits it
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)  # loopback's are as large as all that room
+        plain.settimeout(DEADLINE)
+        plain.connect(listener.getsockname())
+        with (
+            front.adopt(listener.accept()[0]) as end,
+            trusting().wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False) as client,
+        ):
+            end.settimeout(DEADLINE)
+            client.sendall(b"hello")
+            assert end.recv(100) == b"hello"
+            [crossed] = front._bridges
+            try:
+                yield crossed, client, end
+            finally:
+                front.stop()
+    assert faults == []
+
+
+def fill(end: PlainEnd, seconds: float) -> int:
+    """Send until nothing was taken for `seconds`; how many bytes were."""
+    end.settimeout(seconds)
+    sent_bytes = 0
+    try:
+        while True:
+            sent_bytes += end.send(b"x" * 65_536)
+    except TimeoutError:
+        end.settimeout(DEADLINE)
+        return sent_bytes
+
+
+def wait_for_end(crossed: bridge.Bridge) -> None:
+    pause, deadline = threading.Event(), time.monotonic() + DEADLINE
+    while crossed.tls.fileno() >= 0 or crossed.plain.fileno() >= 0:
+        assert time.monotonic() < deadline, "its descriptors are still open"
+        pause.wait(0.01)
+
+
+def test_client_that_takes_nothing_of_what_is_left_for_it_costs_nothing_in_the_end(certificate: Certificate) -> None:
+    with fronted(certificate, bridge.Patience(farewell_timeout=0.1)) as (crossed, _, end):
+        fill(end, 0.3)
+        end.close()
+        wait_for_end(crossed)
+
+
+def test_client_that_takes_nothing_for_a_while_is_waited_for_while_it_is_served(certificate: Certificate) -> None:
+    with fronted(certificate, bridge.Patience(farewell_timeout=0.2)) as (crossed, client, end):
+        sent_bytes = fill(end, 0.5)
+        end.shutdown(socket.SHUT_WR)
+        assert len(Peer(client).read_to_end()) == sent_bytes
+        client.close()
+        wait_for_end(crossed)
+
+
+def test_slow_client_gets_all_that_is_left_for_it(certificate: Certificate) -> None:
+    with fronted(certificate, bridge.Patience(farewell_timeout=0.8)) as (crossed, client, end):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
+        filled_bytes = fill(end, 0.2)
+        end.close()
+        peer, pause = Peer(client), threading.Event()
+        for _ in range(14):  # longer than the bound in all, and never so long without a byte
+            peer.read(filled_bytes // 20)
+            pause.wait(0.1)
+        assert len(peer.read_to_end()) == filled_bytes - 14 * (filled_bytes // 20)
+        wait_for_end(crossed)
+
+
+def test_refusal_is_heard_by_a_client_that_goes_on_sending(certificate: Certificate) -> None:
+    limits = Limits(max_body_bytes=1000, linger_timeout=DEADLINE)
+    with World(certificate=certificate, limits=limits) as world, talk(world) as client:
+        client.send(chat(b"x" * 5_000_000))
+        assert client.read_to_end().startswith(b"HTTP/1.1 413 ")
+
+
+def test_half_closed_plain_end_takes_what_the_client_sends_until_it_ends(certificate: Certificate) -> None:
+    with fronted(certificate, bridge.Patience(linger_timeout=DEADLINE)) as (crossed, client, end):
+        end.sendall(b"refused")
+        end.shutdown(socket.SHUT_WR)
+        assert Peer(client).read_to_end() == b"refused"
+        client.sendall(b"x" * 5_000_000)
+        assert crossed.tls.fileno() >= 0
+        client.close()
+        assert end.recv(1) == b""
+        wait_for_end(crossed)
+
+
+def test_client_that_does_not_end_after_the_farewell_is_not_waited_for(certificate: Certificate) -> None:
+    with fronted(certificate, bridge.Patience(linger_timeout=0.1)) as (crossed, client, end):
+        end.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        assert end.recv(1) == b""
+        wait_for_end(crossed)
+
+
+def test_upstreams_last_word_ends_a_tunnel(certificate: Certificate) -> None:
+    has_ended = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\n\r\n")
+        assert peer.read(4) == b"ping"
+        peer.send(b"pong")
+        peer.sock.shutdown(socket.SHUT_WR)
+        peer.read_to_end()
+        has_ended.set()
+
+    with World(script, certificate=certificate) as world:
+        with talk(world) as client:
+            client.send(get("/upstream/m/ws", extra=b"Connection: Upgrade\r\nUpgrade: raw/1\r\n"))
+            client.read_until(b"\r\n\r\n")
+            client.send(b"ping")
+            assert client.read_to_end() == b"pong"
+            client.send(b"x" * 1_000_000)
+        assert has_ended.wait(DEADLINE)
+        world.controller.wait_empty()
