@@ -7,6 +7,7 @@ no closing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import TracebackType
 from typing import IO
 
 from llamaswap_lib.web.resolve import Edit, grown_by, splice
@@ -60,6 +61,14 @@ class RequestBody:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+    def __enter__(self) -> RequestBody:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class EditedBody:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 MAX_LINE_BYTES = 4_096
 MAX_TRAILER_BYTES = 16_384
+LAST_CHUNK = b"0\r\n\r\n"
 
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -30,6 +31,11 @@ Data = bytes | bytearray | memoryview
 
 class BadChunk(ValueError):
     """The chunked framing is broken: nothing behind this point can be trusted, the connection is of no more use."""
+
+
+def chunk_of(data: bytes) -> bytes:
+    """`data`, not empty, as one chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class ChunkScanner:

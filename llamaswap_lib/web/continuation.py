@@ -12,12 +12,11 @@ import re
 from typing import Any
 
 from llamaswap_lib.errors import BadGateway
-from llamaswap_lib.web.chunks import BadChunk
+from llamaswap_lib.web.chunks import LAST_CHUNK, BadChunk
 from llamaswap_lib.web.framings import Body, ChunkingBody, body_of
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.web.relay import Relay
 
-LAST_CHUNK = b"0\r\n\r\n"
 MAX_ERROR_BYTES = 65_536
 MAX_SHOWN = 500
 _remove_encodings = re.compile(rb"(?im)^accept-encoding:[^\r]*\r\n").sub

@@ -8,7 +8,7 @@ a whole body from one that broke off.
 
 from __future__ import annotations
 
-from llamaswap_lib.web.chunks import ChunkDecoder, ChunkScanner
+from llamaswap_lib.web.chunks import ChunkDecoder, ChunkScanner, chunk_of
 from llamaswap_lib.web.heads import BodyKind, Framing
 
 
@@ -101,7 +101,7 @@ class ChunkingBody:
     surplus = False
 
     def take(self, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data)
+        return chunk_of(data)
 
 
 Body = LengthBody | ChunkedBody | DecodedBody | ClosedBody | ChunkingBody

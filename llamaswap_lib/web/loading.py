@@ -19,7 +19,8 @@ from llamaswap_lib.errors import HttpError
 from llamaswap_lib.runtime.logs import Subscription
 from llamaswap_lib.web.app import TicketView, Upstream, Waiting
 from llamaswap_lib.web.body import OutgoingBody
-from llamaswap_lib.web.continuation import LAST_CHUNK, Continuation
+from llamaswap_lib.web.chunks import LAST_CHUNK, chunk_of
+from llamaswap_lib.web.continuation import Continuation
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.jsontext import load_object
@@ -176,7 +177,7 @@ class _Story:
         self._spoke_at = self._exchange.app.clock()
 
     def _framed(self, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._exchange.head.minor else data
+        return chunk_of(data) if self._exchange.head.minor else data
 
 
 def _event(value: dict[str, Any]) -> bytes:

@@ -11,11 +11,10 @@ from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.runtime.logs import LogMonitor
 from llamaswap_lib.web.answers import NOSNIFF, preferred_type
 from llamaswap_lib.web.app import App
+from llamaswap_lib.web.chunks import LAST_CHUNK, chunk_of
 from llamaswap_lib.web.exchange import HTML, TEXT, Exchange
 from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.routes import Route
-
-LAST_CHUNK = b"0\r\n\r\n"
 
 
 def serve_history(exchange: Exchange, _route: Route) -> None:
@@ -46,7 +45,7 @@ def serve_stream(exchange: Exchange, route: Route) -> None:
             exchange.watch.wait(subscription.wakeup.fileno(), select.POLLIN)
             data = subscription.take()
             if data:
-                exchange.send(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
+                exchange.send(chunk_of(data) if is_chunked else data)
     if is_chunked:
         exchange.send(LAST_CHUNK)
 

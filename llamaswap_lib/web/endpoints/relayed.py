@@ -23,12 +23,9 @@ from llamaswap_lib.web.routes import Route, slash_redirect_status
 
 def serve_model(exchange: Exchange, route: Route) -> None:
     """A model route: POST names the model in the body, GET in the query."""
-    body = exchange.read_body()
-    try:
+    with exchange.read_body() as body:
         named = _find_named(exchange, body)
         _relay_named(exchange, route, named, body)
-    finally:
-        body.close()
 
 
 def serve_upstream(exchange: Exchange, route: Route) -> None:
@@ -42,11 +39,8 @@ def serve_upstream(exchange: Exchange, route: Route) -> None:
     is_local = isinstance(model, Model)
     if is_local and _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
-    body = exchange.read_body()
-    try:
+    with exchange.read_body() as body:
         relay(exchange, model, found.path, exchange.query, body)
-    finally:
-        body.close()
 
 
 def serve_comfyui(exchange: Exchange, route: Route) -> None:
@@ -56,11 +50,8 @@ def serve_comfyui(exchange: Exchange, route: Route) -> None:
         raise NotFound(f"local model {route.argument} not found")
     if route.upstream_path != "/" and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; only /comfyui/ can start it")
-    body = exchange.read_body()
-    try:
+    with exchange.read_body() as body:
         relay(exchange, model, route.upstream_path, exchange.query, body)
-    finally:
-        body.close()
 
 
 def _find_named(exchange: Exchange, body: RequestBody) -> Named:
