@@ -27,8 +27,9 @@ def destinations_of(config: Config) -> dict[str, Destination]:
     for name, model_id in chain(((name, name) for name in config.models), config.aliases.items()):
         model = config.models[model_id]
         found.setdefault(name, Destination(model, model.use_model_name, changes_of(model.filters, name)))
-    for name, offered in config.peer_models.items():
-        if name not in found and name not in config.selectors:
+    for name in config.peer_models:
+        offered = config.resolve_peer(name)
+        if offered is not None and name not in config.selectors:
             changes = changes_of(config.peers[offered.peer].filters, name)
             found[name] = Destination(remote_of(config, offered), offered.model, changes)
     return found
