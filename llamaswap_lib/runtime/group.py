@@ -22,6 +22,7 @@ from pathlib import Path
 
 from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.guardian import Guard
+from llamaswap_lib.runtime.guard.table import read_stat
 
 _PROC = Path("/proc")
 _HAS_PROC = (_PROC / "self" / "stat").exists()
@@ -142,17 +143,8 @@ class ProcessGroup:
 
 def _living(group: int, candidates: Iterable[str]) -> list[str]:
     """Those of the pids that belong to the group and have not exited."""
-    living = []
-    for pid in candidates:
-        try:
-            stat = (_PROC / pid / "stat").read_bytes() if pid.isdigit() else b""
-        except OSError:
-            continue  # it ended between the listing and the look
-        fields = stat[stat.rfind(b")") + 1 :].split()
-        # The state of a process is its first thread's: others may live on behind a zombie (field 20 counts them).
-        if fields and int(fields[2]) == group and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1):
-            living.append(pid)
-    return living
+    entries = [(pid, read_stat(int(pid))) for pid in candidates if pid.isdigit()]
+    return [pid for pid, entry in entries if entry is not None and entry.group == group and not entry.is_dead]
 
 
 def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:

@@ -150,7 +150,7 @@ class Guardian:
                 return
             self._drop_pipe()
         has_lived = time.monotonic() - begun >= _SHORTEST_LIFE
-        self._pause = 0.0 if has_lived else min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
+        self._pause = 0.0 if has_lived else self._longer_pause()
         self._log.warn(
             f"the guardian has ended; another one starts {f'in {self._pause:g} s' if self._pause else 'now'}"
         )
@@ -159,7 +159,10 @@ class Guardian:
                 self._start_if_needed()  # or a model that came meanwhile has
                 if self._pipe >= 0:
                     return
-            self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
+            self._pause = self._longer_pause()
+
+    def _longer_pause(self) -> float:
+        return min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
 
     # -- thread leftovers --
 

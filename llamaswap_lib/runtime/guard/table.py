@@ -70,8 +70,15 @@ def new_token() -> str:
 
 def owner_of(token: str) -> int | None:
     """The pid that the token names, in the world that it names."""
-    owner = token.split(".")[1:2]
-    return int(owner[0]) if owner and owner[0].isdigit() else None
+    owner = _parts(token)[1]
+    return int(owner) if owner.isdigit() else None
+
+
+def _parts(token: str) -> tuple[str, str, str]:
+    """World, pid and start of the owner, '' for what is missing; a start may hold dots, chance stands behind it."""
+    world, _, rest = token.partition(".")
+    owner, _, rest = rest.partition(".")
+    return world, owner, rest.rpartition(".")[0]
 
 
 def is_there(pid: int) -> bool:
@@ -87,9 +94,7 @@ def is_there(pid: int) -> bool:
 
 def has_living_owner(token: str, entries: Iterable[Entry], is_there: Callable[[int], bool] = is_there) -> bool:
     """Whether the process that the token names lives. Where we can not tell, it does: another world's, or hidden."""
-    world, _, rest = token.partition(".")
-    owner, _, rest = rest.partition(".")
-    start = rest.rpartition(".")[0]
+    world, owner, start = _parts(token)
     if world != _world() or not owner.isdigit() or not start:
         return True
     known = [one for one in entries if one.pid == int(owner)]
@@ -116,7 +121,8 @@ def _from_proc() -> Iterator[Entry]:
             yield entry
 
 
-def _entry(pid: int) -> Entry | None:
+def read_stat(pid: int) -> Entry | None:
+    """What /proc says of a process to everybody, without the markers in its environment; None when there is none."""
     try:
         stat = _read(pid, "stat")
     except OSError:
@@ -124,7 +130,13 @@ def _entry(pid: int) -> Entry | None:
     fields = stat[stat.rfind(b")") + 1 :].split()
     # The state of a process is its first thread's: others may live on behind a zombie (field 20 counts them).
     is_dead = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
-    entry = Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[19].decode(), is_dead)
+    return Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[19].decode(), is_dead)
+
+
+def _entry(pid: int) -> Entry | None:
+    entry = read_stat(pid)
+    if entry is None:
+        return None
     try:
         environment = b"\0" + _read(pid, "environ")
         entry.token = _value_in(environment)
