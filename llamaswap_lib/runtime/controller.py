@@ -36,7 +36,7 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.gate import Gate, look_inside, shut_all, shut_if_idle
 from llamaswap_lib.core.scheduler import Scheduler
-from llamaswap_lib.core.snapshot import RunView, Snapshot, TicketView
+from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
 from llamaswap_lib.runtime.gates import new_gate
 from llamaswap_lib.runtime.launch import Launcher
@@ -85,7 +85,6 @@ class Controller:
         self._entries: dict[int, Entry] = {}
         self._current: dict[str, Entry] = {}
         self._board = Board(self._entries, log)
-        self._snapshot = Snapshot((), ())
         self._thread = threading.Thread(target=self._work, name="controller", daemon=True)
 
     # -- any thread --
@@ -174,11 +173,6 @@ class Controller:
         """Who waits for what, as of the last decision. No lock, no wait."""
         return self._board.tickets(self._clock())
 
-    def snapshot(self) -> Snapshot:
-        """What runs and who waits for what, now; waits for the controller thread to come by."""
-        self.settle()
-        return self._snapshot
-
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self._board.runs)
 
@@ -186,11 +180,6 @@ class Controller:
         """Where the ready run of `model` listens, for whoever takes no place inside it: it may end at any time."""
         entry, ready = self._current.get(model), {run.run_id for run in self._board.runs if run.state == "ready"}
         return entry.upstream if entry is not None and entry.upstream.run_id in ready else None
-
-    def count_inside(self, model: str) -> int:
-        """How many requests the run of `model` serves now."""
-        entry = self._current.get(model)
-        return 0 if entry is None else len(entry.gate)
 
     def post(self, event: events.Event) -> None:
         self._queue.put(event)
@@ -221,7 +210,6 @@ class Controller:
 
     def _obey(self, command: _Command) -> None:
         if isinstance(command, threading.Event):
-            self._snapshot = self._scheduler.snapshot()
             command.set()
         elif isinstance(command, _KillAll):
             for entry in self._entries.values():

@@ -13,7 +13,7 @@ from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, Process
 from llamaswap_lib.core.eviction import Evict, Explain
 from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
-from llamaswap_lib.core.snapshot import RunView
+from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.logs import Logger
@@ -140,15 +140,24 @@ class Stage:
         self.controller.settle()
         return {run.model: run.state for run in self.controller.runs()}
 
+    def tickets(self) -> tuple[TicketView, ...]:
+        """Who waits, once everything told before is done."""
+        self.controller.settle()
+        return self.controller.tickets()
+
+    def inside(self, model: str) -> int:
+        """How many requests the run of `model` serves now."""
+        return sum(detail.in_flight for detail in self.controller.details() if detail.run.model == model)
+
     def await_queue(self, *models: str) -> None:
         """Wait until exactly these models are waited for, one entry a ticket."""
         deadline = time.monotonic() + PATIENCE
-        while (waiting := sorted(t.model for t in self.controller.snapshot().queue)) != sorted(models):
+        while (waiting := sorted(t.model for t in self.tickets())) != sorted(models):
             assert time.monotonic() < deadline, waiting
             threading.Event().wait(0.002)
 
     def is_queue_empty(self) -> bool:
-        return not self.controller.snapshot().queue
+        return not self.tickets()
 
 
 class Visit:

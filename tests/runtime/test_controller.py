@@ -45,7 +45,7 @@ def test_a_ready_model_is_entered_without_the_controller_thread() -> None:
         assert knocked.wait(PATIENCE)  # the controller thread is stuck now
         visit = Visit(stage, "a")
         visit.await_in()
-        assert stage.controller.count_inside("a") == 1
+        assert stage.inside("a") == 1
         visit.leave()
         door.set()
         waiting.leave()
@@ -58,10 +58,10 @@ def test_all_who_wait_for_a_load_are_let_in_together() -> None:
         stage.await_queue(*"a" * 10)
         process.become_ready()
         assert {visit.await_in().run_id for visit in visits} == {process.run_id}
-        assert stage.controller.count_inside("a") == 10
+        assert stage.inside("a") == 10
         for visit in visits:
             visit.leave()
-        assert stage.controller.count_inside("a") == 0
+        assert stage.inside("a") == 0
         assert len(stage.processes) == 1
 
 
@@ -84,7 +84,7 @@ def test_the_address_of_a_run_is_told_without_a_place_only_while_it_is_ready() -
         process.become_ready()
         upstream = visit.await_in()
         assert stage.controller.ready_upstream("a") is upstream
-        assert stage.controller.count_inside("a") == 1
+        assert stage.inside("a") == 1
         visit.leave()
         process.exit()
         stage.controller.settle()
@@ -97,7 +97,7 @@ def test_an_unknown_model_is_not_found() -> None:
         assert isinstance(error, NotFound)
         assert error.message == "model not found: none"
         assert not stage.controller.is_ready("none")
-        assert stage.controller.count_inside("none") == 0
+        assert stage.inside("none") == 0
 
 
 # -- swapping --
@@ -147,7 +147,7 @@ def test_the_queue_tells_who_waits_for_what() -> None:
         stage.await_queue("b")
         others.append(Visit(stage, "c"))
         stage.await_queue("b", "c")
-        queue = stage.controller.snapshot().queue
+        queue = stage.tickets()
         assert [(ticket.place, ticket.model) for ticket in queue] == [(1, "b"), (2, "c")]
         assert queue[0].reason == "waiting for a: 1 request in progress"
         inside.leave()
@@ -163,7 +163,7 @@ def test_whoever_has_waited_too_long_gets_the_way_cleared() -> None:
         hot.await_in()
         cold = Visit(stage, "cold")
         stage.await_queue("cold")
-        while len(stage.controller.snapshot().queue) == 1:  # until the gate is shut they go straight in
+        while len(stage.tickets()) == 1:  # until the gate is shut they go straight in
             more = Visit(stage, "hot")
             stage.controller.settle()
             if not more.is_in():

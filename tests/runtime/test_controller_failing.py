@@ -33,10 +33,10 @@ def test_who_loses_its_run_goes_on_in_the_next_one() -> None:
         stage.await_queue(*"aaaaa")
         second.become_ready()
         assert {visit.await_in().run_id for visit in visits} == {second.run_id}
-        assert stage.controller.count_inside("a") == 5
+        assert stage.inside("a") == 5
         for visit in visits:
             visit.leave()
-        assert stage.controller.count_inside("a") == 0
+        assert stage.inside("a") == 0
 
 
 def test_who_loses_a_run_whose_group_lingers_waits_for_its_end() -> None:
@@ -64,7 +64,7 @@ def test_who_is_hung_up_on_by_a_run_that_lives_is_told_so_after_a_while_and_is_n
         visit.lose()
         assert isinstance(visit.await_error(), RunNotDead)
         assert EXIT_NOTICE_TIMEOUT <= time.monotonic() - begun < 3 * EXIT_NOTICE_TIMEOUT
-        assert stage.controller.count_inside("a") == 0
+        assert stage.inside("a") == 0
         with stage.controller.lease("a", None):  # the one place is free
             pass
         assert len(stage.processes) == 1
@@ -103,7 +103,7 @@ def test_who_loses_its_run_at_the_end_of_the_server_is_refused() -> None:
         visit = Visit(stage, "a")
         visit.await_in()
         visit.lose()
-        while stage.controller.count_inside("a"):
+        while stage.inside("a"):
             stage.controller.settle()
         stage.controller.shut_down(1.0, 10.0)
         assert isinstance(visit.await_error(), ServiceUnavailable)
@@ -132,7 +132,7 @@ def test_models_are_loaded_beforehand_in_order() -> None:
         first.become_ready()
         stage.next_process().become_ready()
         assert stage.states() == {"a": "ready", "c": "ready"}
-        assert stage.controller.count_inside("a") == 0
+        assert stage.inside("a") == 0
 
 
 def test_a_request_that_wants_a_preload_gone_has_it_gone_at_once() -> None:
