@@ -62,6 +62,13 @@ class ShutdownRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class PrioritiesChanged:
+    """Who waits, and who comes, is served by these from now on; a model that is not named has priority 0."""
+
+    priorities: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessReady:
     """The health probe of the run got its answer."""
 
@@ -132,6 +139,7 @@ Event = (
     | LoadDemanded
     | UnloadRequested
     | ShutdownRequested
+    | PrioritiesChanged
     | RunEvent
     | GatesAnswered
     | TimePassed

@@ -130,6 +130,8 @@ class Scheduler:
                 self._unload(ticket, models, None)
             case events.ShutdownRequested(ticket, grace):
                 self._shut_down(ticket, grace)
+            case events.PrioritiesChanged(priorities):
+                self._waiting.change_priorities(priorities)
             case events.GatesAnswered():
                 self._take_answer(event)
             case events.TimePassed():

@@ -2,6 +2,7 @@
 
 Pure. The order is: models whose swap has begun, then those whose oldest ticket has waited longer than `max_wait` by
 age whatever their priority, then by priority and age. A claim (a swap begun) belongs to one ticket and ends with it.
+Priorities are looked up when the order is made, so a change of them holds for everybody who waits; claims outlast it.
 """
 
 from __future__ import annotations
@@ -80,6 +81,10 @@ class WaitingRoom:
         return model in self._claims
 
     # -- order and time --
+
+    def change_priorities(self, priorities: Mapping[str, int]) -> None:
+        """Models that are not named have priority 0, and those that nobody knows are never looked up."""
+        self._priorities = priorities
 
     def is_overdue(self, model: str, now: float) -> bool:
         return self._is_late(self._oldest(model), now)

@@ -29,7 +29,10 @@ from llamaswap_lib.core.run import Run, RunState
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What deciding needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds."""
+    """What deciding needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds.
+
+    `priority` is its first one: see `PrioritiesChanged`.
+    """
 
     priority: int = 0
     ttl: float = 0.0

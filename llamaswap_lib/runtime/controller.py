@@ -138,6 +138,10 @@ class Controller:
             self._queue.put(events.UnloadRequested(waiter.ticket, None if models is None else tuple(models)))
             waiter.wait(client, self.abandon)
 
+    def change_priorities(self, priorities: Mapping[str, int]) -> None:
+        """Serve by these from now on, those who wait already too; 0 for a model that is not named. Does not block."""
+        self._queue.put(events.PrioritiesChanged(dict(priorities)))
+
     def shut_down(self, grace: float, timeout: float) -> bool:
         """Refuse who waits, give requests inside `grace` seconds, stop everything; False if `timeout` was too short."""
         waiter = self._new_waiter(None)

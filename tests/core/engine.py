@@ -59,6 +59,8 @@ class Simulation:
             self._after(self._draw((0.0, self.plan.duration)), self._unload)
         for _ in range(self.plan.demands):
             self._after(self._draw((0.0, self.plan.duration)), self._demand)
+        for _ in range(self.plan.reorders):
+            self._after(self._draw((0.0, self.plan.duration)), self._reorder)
         if self.plan.preload:
             self._post(events.PreloadRequested(self.plan.preload))
         self._after(self.plan.duration, self._end)
@@ -183,6 +185,12 @@ class Simulation:
         self._post(events.UnloadRequested(ticket, chosen))
         if self._chance(0.2):
             self._after(self._draw((0.0, 3.0)), partial(self._post, events.RequestAbandoned(ticket)))
+
+    def _reorder(self) -> None:
+        """Priorities change, of some models and of one that there is not; the others have none any more."""
+        models = [*self.plan.models, STRANGER]
+        named = self._random.sample(models, self._random.randint(0, len(models)))
+        self._post(events.PrioritiesChanged({model: self._random.randint(-3, 9) for model in named}))
 
     def _end(self) -> None:
         self._is_over = True

@@ -1,12 +1,15 @@
 """A witness of who is next: where one model runs at a time, each swap is for the first in line.
 
-The line is that of the rules as users know them: who has waited past `max_wait` by age, then by priority and age. A
-swap that has begun belongs to the one ticket it was begun for.
+The line is that of the rules as users know them: who has waited past `max_wait` by age, then by priority and age, by
+the priorities as they are now. A swap that has begun belongs to the one ticket it was begun for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from llamaswap_lib.core.effects import Effect, StartProcess, StopProcess
+from llamaswap_lib.core.events import Event, PrioritiesChanged
 from tests.core.witness import Witness
 
 
@@ -14,6 +17,15 @@ class LineWitness(Witness):
     """The witness, and who is next."""
 
     _claimed: int | None = None  # the ticket for which a swap has begun
+
+    def __post_init__(self) -> None:
+        Witness.__post_init__(self)
+        self._priorities: Mapping[str, int] = {model: habit.priority for model, habit in self.plan.habits.items()}
+
+    def note(self, event: Event) -> None:
+        Witness.note(self, event)
+        if isinstance(event, PrioritiesChanged):
+            self._priorities = event.priorities
 
     def check(self, effect: Effect) -> None:
         if self.plan.policy.name == "one place" and self.waiting:
@@ -41,4 +53,4 @@ class LineWitness(Witness):
         return max_wait > 0 and self.waiting[ticket].since + max_wait <= self.now
 
     def _priority(self, ticket: int) -> int:
-        return self.plan.habits[self.waiting[ticket].model].priority
+        return self._priorities.get(self.waiting[ticket].model, 0)

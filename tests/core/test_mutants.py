@@ -38,6 +38,9 @@ PROMISES = {
         "priority is ignored",
         "among equals the newest goes first",
         "the newest goes first",
+        "a change of priorities is ignored",
+        "a change of priorities is for those who come later",
+        "a change of priorities loses the swap that has begun",
     },
     "nothing is left over at the end": {
         "a load that timed out is not stopped",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.core import policies
 from tests.core.policies import Policy
@@ -54,6 +54,7 @@ class Plan:
     lingers: float = 0.0  # the chance that a leader's exit is told before the end of its group
     notice: Span = (0.0, 0.0)  # from an exit to the news of it
     abrupt: bool = False  # shut down in the midst of it
+    reorders: int = 0  # times that all priorities are changed
 
     @property
     def models(self) -> list[str]:
@@ -252,6 +253,13 @@ def whims(seed: int, rng: random.Random) -> Plan:
     return Plan(seed, "whims", habits, policies.whims(rng, models), max_wait, delay, 30.0, hangs_up=0.1, unloads=2)
 
 
+def reordered(seed: int, rng: random.Random) -> Plan:
+    """Any of these, while priorities change; often with one place, where it is known who is next."""
+    plan = FLAVOURS[rng.choice([*SEEDED, "failing", "whims"])](seed, rng)
+    policy = policies.one_place(plan.models) if rng.random() < 0.6 else plan.policy
+    return replace(plan, flavour="reordered", policy=policy, reorders=rng.choice([1, 5, 20, 60]))
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -261,6 +269,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "unloads": unloads,
     "failing": failing,
     "whims": whims,
+    "reordered": reordered,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 

@@ -157,6 +157,26 @@ def test_the_queue_tells_who_waits_for_what() -> None:
         assert stage.is_queue_empty()
 
 
+def test_a_change_of_priorities_is_for_those_who_wait_already() -> None:
+    with Stage("a", "b", "c") as stage:
+        inside = Visit(stage, "a")
+        inside.await_in()
+        b = Visit(stage, "b")
+        stage.await_queue("b")
+        c = Visit(stage, "c")
+        stage.await_queue("b", "c")
+        priorities = {"c": 1, "stranger": 9}
+        stage.controller.change_priorities(priorities)
+        priorities.clear()  # the caller's own, to do with as it likes
+        assert [(ticket.place, ticket.model) for ticket in stage.tickets()] == [(1, "c"), (2, "b")]
+        inside.leave()
+        c.await_in()
+        assert not b.is_in()
+        c.leave()
+        b.await_in()
+        b.leave()
+
+
 def test_whoever_has_waited_too_long_gets_the_way_cleared() -> None:
     with Stage("hot", "cold", max_wait=0.1) as stage:
         hot = Visit(stage, "hot")
