@@ -34,6 +34,7 @@ class Pass:
     def run(self) -> Question | None:
         if not self._world.is_observed:
             return self._look_inside()
+        self._admit_loaded()
         question = self._ask_unloading() or self._serve_all()
         if question is None:
             if not self._waiting.models():
@@ -46,6 +47,17 @@ class Pass:
         """For a policy that wants to know. While somebody waits, an end of business may change its mind."""
         serving = [run for run in self._world.runs.values() if run.state.is_serving]
         return LookInside(_ids(serving), watch=bool(self._waiting.models()))
+
+    def _admit_loaded(self) -> None:
+        """Who joined a load is admitted before anybody in front can shut it: the load was begun for them.
+
+        Not if the policy now wants somebody gone for it, who was started beside it meanwhile.
+        """
+        for run in self._world.runs.values():
+            if run.is_new:
+                run.is_new = False
+                if not self._world.evict(run.model, self._world.by_model):
+                    self._admit(run)
 
     def _ask_unloading(self) -> ShutGates | None:
         runs = [run for run in self._world.runs.values() if run.state is RunState.UNLOADING and run.has_news]
@@ -172,7 +184,9 @@ class Pass:
     def _admit(self, run: Run) -> None:
         if run.state is RunState.DRAINING:
             self._world.become_ready(run)
-        self._world.out += [Admit(ticket, run.run_id) for ticket in self._waiting.remove_all(run.model)]
+        tickets = self._waiting.remove_all(run.model)
+        run.inside += len(tickets)  # a policy of the user's own may be asked about others yet
+        self._world.out += [Admit(ticket, run.run_id) for ticket in tickets]
 
     def _start(self, model: str) -> None:
         self._waiting.end_claim(model)

@@ -63,11 +63,12 @@ class Run:
     state: RunState = RunState.STARTING
     ready_at: float | None = None
     deadline: float | None = None
+    is_new: bool = False  # it has just loaded, and who joined the load is not let in yet
     is_open: bool = False  # what its gate was last told
     is_watched: bool = False  # it was busy, and its gate will say when it is not: no use asking before
     has_news: bool = False  # it is shut, and may have emptied since it was last asked
     has_died: bool = False  # by itself, and something of it is left
-    inside: int = 0  # how many requests it had when it was last asked
+    inside: int = 0  # how many requests it had when it was last asked, and how many were let in by ticket since
     idle_since: float = 0.0  # when the last of them had left; of no meaning before it was asked
 
     def move(self, state: RunState, deadline: float | None = None) -> None:

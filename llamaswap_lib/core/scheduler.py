@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping
 from llamaswap_lib.core import events
 from llamaswap_lib.core.decision import Pass
 from llamaswap_lib.core.effects import (
-    Admit,
     Effect,
     Fault,
     LookInside,
@@ -145,10 +144,6 @@ class Scheduler:
             case events.ProcessReady() if run.state is RunState.STARTING:
                 self._world.become_ready(run)
                 self._failures.note_ready(run.model)
-                # Who joined the load is admitted before anybody in front can shut it: the load was begun for them.
-                # Not if the policy now wants somebody gone for it, who was started beside it meanwhile.
-                if not self._world.evict(run.model, self._world.by_model):
-                    self._world.out += [Admit(ticket, run.run_id) for ticket in self._waiting.remove_all(run.model)]
             case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
                 self._crash(run, detail)
                 self._world.lose(run)
@@ -255,14 +250,14 @@ class Scheduler:
             return
         for run_id in question.run_ids:
             run = self._world.runs[run_id]
-            run.inside, idle_since = gates[run_id]
+            run.inside, run.idle_since = gates[run_id]
             run.has_news = False
             if isinstance(question, ShutGates):
                 self._take_shut(run)
             elif answer.done:
                 self._stop_empty(run)
             else:
-                self._take_no(run, question, idle_since)
+                self._take_no(run, question)
 
     def _is_settled(self, model: str) -> bool:
         """Who goes for this model is not to change any more: it must not be kept waiting by second thoughts."""
@@ -275,10 +270,10 @@ class Scheduler:
         if not run.inside:
             self._stop_empty(run)
 
-    def _take_no(self, run: Run, question: ShutIfIdle, idle_since: float) -> None:
+    def _take_no(self, run: Run, question: ShutIfIdle) -> None:
         run.is_watched = run.inside > 0
         if question.idle_for:
-            run.deadline = self._world.ttl_look(run, self._world.now if run.inside else idle_since)
+            run.deadline = self._world.ttl_look(run, self._world.now if run.inside else run.idle_since)
 
     def _stop_empty(self, run: Run) -> None:
         """Shut and nobody inside: the one way in which a swap stops a run. With it, the swap has begun."""

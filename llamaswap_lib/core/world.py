@@ -74,7 +74,7 @@ class World:
     def become_ready(self, run: Run) -> None:
         """From STARTING, or from DRAINING when nobody needs it shut any more: its ttl begins anew."""
         if run.state is RunState.STARTING:
-            run.ready_at = self.now
+            run.ready_at, run.is_new = self.now, True
             took = self.now - run.started_at
             self.load_times = {**self.load_times, run.model: (took + self.load_times.get(run.model, took)) / 2}
         run.move(RunState.READY, self.ttl_look(run, self.now))

@@ -227,6 +227,7 @@ class Simulation:
         while question is not None:
             orders = self.scheduler.handle(question, self.now)
             self.trace.append((self.now, question, orders))
+            self.witness.check_shown(orders)
             question = self._carry_out(orders)
             length += 1
             self.witness.require(length <= 6 + 3 * len(self.plan.habits), f"an endless chain of questions: {event}")

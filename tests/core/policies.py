@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from llamaswap_lib.core.eviction import Evict, Observe, RunningModel
@@ -28,6 +28,8 @@ class Policy:
     observe: Observe | None = None
     told: dict[tuple[str, frozenset[str]], Collection[str]] | None = None
     """For one that is no function of its arguments: what it answered last."""
+    shown: list[RunningModel] = field(default_factory=list)
+    """What one that looks was shown; whoever checks it takes it out."""
 
     def victims(self, target: str, running: Collection[str]) -> set[str]:
         """What the answer means: a failure is "all of them", strangers are ignored.
@@ -160,7 +162,16 @@ class Whim:
 def whims(rng: random.Random, models: list[str]) -> Policy:
     """Its answers are written down, and are what the scheduler has to go by."""
     whim = Whim(rng, models)
-    own = OwnPolicy(whim)
+    shown: list[RunningModel] = []
+
+    class Noting:
+        """The policy, and what it is shown."""
+
+        def evict(self, target: str, running: Sequence[RunningModel]) -> Collection[str] | Sequence[Collection[str]]:
+            shown.extend(running)
+            return whim.evict(target, running)
+
+    own = OwnPolicy(Noting())
     told: dict[tuple[str, frozenset[str]], Collection[str]] = {}
 
     def evict(target: str, running: tuple[str, ...]) -> Collection[str]:
@@ -168,7 +179,7 @@ def whims(rng: random.Random, models: list[str]) -> Policy:
         answer = told[target, frozenset(running)] = own.evict(target, running)
         return answer
 
-    return Policy(evict, False, f"whim {whim.kind} {whim.places}", own.observe, told)
+    return Policy(evict, False, f"whim {whim.kind} {whim.places}", own.observe, told, shown)
 
 
 def any_policy(rng: random.Random, models: list[str]) -> Policy:

@@ -33,6 +33,11 @@ PROMISES = {
         "priority goes before max_wait",
         "no place is held",
     },
+    "a policy of one's own is shown what is true": {
+        "a policy of one's own is shown what was true before",
+        "who loaded is admitted before it is known who is inside the others",
+        "who is let in does not count until the gates are asked",
+    },
     "max_wait 0 is never": {"max_wait is on when it is 0"},
     "each swap is for the first in line": {
         "priority is ignored",

@@ -105,6 +105,33 @@ def test_it_is_shown_who_is_on_the_way_out() -> None:
     assert story.reasons == {3: "waiting for A to stop"}
 
 
+def test_when_a_model_is_ready_it_is_shown_how_busy_the_others_are_by_then() -> None:
+    policy = saying(())
+    story = Story(policy=policy)
+    story.load("A", 1)
+    story.arrive(2, "B")
+    policy.asked.clear()
+    story.now, story.inside = 10.0, {1: (2, 9.0)}
+    assert story.ready(2) == [Admit(2, 2), OpenGate(2)]
+    assert {running[0] for _, running in policy.asked} == {RunningModel("A", "ready", 0.0, 2, 0.0)}
+    story.arrive(3, "C")
+    policy.asked.clear()
+    story.now, story.inside = 20.0, {1: (0, 15.0), 2: (0, 12.0)}
+    story.ready(3)
+    assert {running[0].idle_seconds for _, running in policy.asked} == {5.0}
+
+
+def test_who_is_let_in_counts_at_once() -> None:
+    policy = Scripted(Idlest(1).evict)
+    story = Story(policy=policy)
+    story.arrive(1, "A")
+    story.arrive(2, "A")
+    story.arrive(3, "B")
+    policy.asked.clear()
+    assert story.ready(1)[:2] == [Admit(1, 1), Admit(2, 1)]
+    assert policy.asked == [("B", (RunningModel("A", "ready", in_flight=2, load_seconds=0.0),))]
+
+
 def test_it_is_told_anew_whenever_something_happens() -> None:
     story = Story(policy=Idlest(2))
     story.load("A", 1)

@@ -299,6 +299,21 @@ class Witness:
             is_due = is_due or all(life.unload_by is not None for life in asked)
         self.require(is_due, f"asked about {models} for nobody")
 
+    def check_shown(self, orders: list[Effect]) -> None:
+        """Before they are carried out: what a policy was shown meanwhile is true, those who are let in counted."""
+        lives = {life.model: life for life in self.lives.values()}
+        shown = self.plan.policy.shown
+        while shown:
+            seen = shown.pop()
+            if seen.state == "ready":
+                life = lives[seen.model]
+                admitted = sum(isinstance(order, effects.Admit) and order.run_id == life.run_id for order in orders)
+                inside = len(life.gate)
+                idle = self.now - max(life.gate.idle_since, life.ready_at or 0.0)
+                is_true = inside <= seen.in_flight <= inside + admitted
+                is_true = is_true and seen.idle_seconds == (0.0 if seen.in_flight else idle)
+                self.require(is_true, f"the policy was shown {seen}, but {inside} are inside, idle for {idle}")
+
     # -- when no question is open --
 
     def settle(self, is_quiet: bool) -> None:
