@@ -175,7 +175,7 @@ def _controller(config: Config, logs: Logs, guardian: Guardian) -> Controller:
         for name, model in config.models.items()
     }
 
-    ports = _automatic_ports(config, logs)
+    ports = _automatic_ports(config, logs, guardian)
 
     def launch(run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
         configured, port = config.models[model], ports.choose(model)
@@ -192,10 +192,10 @@ def _controller(config: Config, logs: Logs, guardian: Guardian) -> Controller:
     )
 
 
-def _automatic_ports(config: Config, logs: Logs) -> AutomaticPorts:
+def _automatic_ports(config: Config, logs: Logs, guardian: Guardian) -> AutomaticPorts:
     given = {name: model.automatic_port.number for name, model in config.models.items() if model.automatic_port}
     fixed = {urlsplit(model.proxy).port or 0 for name, model in config.models.items() if name not in given}
-    return AutomaticPorts(given, fixed, logs.log.warn)
+    return AutomaticPorts(given, fixed, logs.log.warn, guardian.leftovers)
 
 
 def _scheduler(specs: Mapping[str, ModelSpec], routing: Routing) -> Scheduler:

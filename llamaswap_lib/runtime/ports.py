@@ -1,8 +1,9 @@
 """Ports that upstreams are to listen on: whether somebody else is there already, who, and which is free instead.
 
 Any thread. A look is a few system calls on loopback; saying who holds a port reads through /proc, and is done only for
-an error. Nobody is asked about hosts that are not this machine, and no name is resolved. A look is no reservation:
-who takes the port between it and the upstream's own start makes the load fail with the upstream's own words.
+an error and while leftovers are being ended. Nobody is asked about hosts that are not this machine, and no name is
+resolved. A look is no reservation: who takes the port between it and the upstream's own start makes the load fail with
+the upstream's own words.
 
 A port is not taken while its last sockets wait out their time: a server that may have it again is assumed to say so by
 SO_REUSEADDR or, as llama.cpp does, by SO_REUSEPORT.
@@ -34,12 +35,22 @@ _Address = tuple[socket.AddressFamily, str]
 class AutomaticPorts:
     """Which port a run gets whose model was given one by the configuration. Controller thread only."""
 
-    def __init__(self, given: Mapping[str, int], fixed: Collection[int], warn: Callable[[str], None]) -> None:
-        """`given`: model -> its port; `fixed`: ports that other models name themselves."""
+    def __init__(
+        self,
+        given: Mapping[str, int],
+        fixed: Collection[int],
+        warn: Callable[[str], None],
+        leftovers: Callable[[], Collection[int]],
+    ) -> None:
+        """`given`: model -> its port; `fixed`: ports that other models name themselves.
+
+        `leftovers`: the processes before whose end no run starts.
+        """
         self._given = given
         self._reserved = {*given.values(), *fixed}
         self._moved: dict[str, int] = {}  # models that last got another one: they may still be on their way to it
         self._warn = warn
+        self._leftovers = leftovers
 
     def choose(self, model: str) -> int | None:
         """The model's own port, or the next free one that is nobody's; its own as well when there is none.
@@ -48,7 +59,7 @@ class AutomaticPorts:
         """
         self._moved.pop(model, None)
         given = self._given.get(model)
-        if given is None or given > LAST_PORT or is_free(given):
+        if given is None or given > LAST_PORT or is_free(given) or self._will_be_free(given):
             return given
         avoid = self._reserved.union(self._moved.values())
         free = (port for port in range(given + 1, LAST_PORT + 1) if port not in avoid and is_free(port))
@@ -58,6 +69,12 @@ class AutomaticPorts:
         self._moved[model] = port
         self._warn(f"{model}: port {given} is taken, using {port}")
         return port
+
+    def _will_be_free(self, port: int) -> bool:
+        """When the run starts: only leftovers have it now, or nobody any more."""
+        leftovers = set(self._leftovers())
+        holders = _holders_of(_listeners(port)) if leftovers else []
+        return leftovers.issuperset(holders) if holders else is_free(port)
 
 
 class Obstacle(NamedTuple):
@@ -149,7 +166,7 @@ def _is_listened_on(address: _Address, port: int) -> bool:
 def describe_holder(port: int) -> str:
     """Who listens on the port: `process 123 (nginx)`, or as much as can be known."""
     found = list(_listeners(port))
-    holders = sorted(_holders({f"socket:[{inode}]" for _, inode in found})) if found else []
+    holders = _holders_of(found)
     if os.getpid() in holders:
         return "llamaswap itself"
     if holders:
@@ -172,8 +189,13 @@ def listeners(table: str, port: int) -> Iterator[tuple[int, str]]:
             yield int(fields[7]), fields[9]
 
 
+def _holders_of(found: Iterable[tuple[int, str]]) -> list[int]:
+    """The processes that have one of the listening sockets open, as far as we may see it."""
+    sockets = {f"socket:[{inode}]" for _, inode in found}
+    return sorted(_holders(sockets)) if sockets else []
+
+
 def _holders(sockets: Collection[str]) -> Iterator[int]:
-    """The processes that have one of the sockets open, as far as we may see it."""
     for folder in Path("/proc").glob("[0-9]*/fd"):
         with suppress(OSError), os.scandir(folder) as entries:
             if any(_is_link_to(entry, sockets) for entry in entries):

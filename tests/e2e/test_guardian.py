@@ -211,10 +211,14 @@ def test_what_both_could_not_end_the_next_life_ends(tmp_path: Path) -> None:
         kill(first)
         os.kill(guardian, signal.SIGKILL)
         wait_until(lambda: not first.guardians(), "the guardian is gone")
-        with Program(tmp_path / "second", models(a=demo())) as second:
+        same_port = {**models(a=demo()), "startPort": first.upstream_port("a")}
+        with Program(tmp_path / "second", same_port) as second:
             load(second, "a")  # not before those of the earlier life have ended
             assert first.relatives() == {}
             assert second.states() == {"a": "ready"}
+            [entry] = second.get("/running").json()["running"]
+            assert entry["port"] == first.upstream_port("a")  # which they had until then
+            assert "is taken" not in second.stdout
 
 
 def test_a_second_one_and_its_models_are_left_alone(tmp_path: Path) -> None:

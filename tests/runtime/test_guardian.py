@@ -169,3 +169,22 @@ def test_what_an_earlier_life_left_is_ended_before_the_first_model() -> None:
         was_alive = is_alive(pid)
     assert_was_killed(pid)
     assert not was_alive
+
+
+def test_who_is_being_ended_is_known_until_it_is_done() -> None:
+    gone = subprocess.Popen(("true",))
+    with stage() as on_stage:
+        world, _, _ = on_stage.guardian.marks()[MARKER].partition(".")
+    gone.wait()
+    guardian = Stage().guardian
+    pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
+    other = spawn({})
+    assert await_condition(lambda: pid in guardian.leftovers())  # its environment has come
+    assert other not in guardian.leftovers()
+    guardian.start()
+    guardian.marks()
+    assert guardian.leftovers() == []
+    assert_was_killed(pid)
+    guardian.close(10.0)
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -140,13 +140,18 @@ def test_a_command_is_told_to_listen_at_a_port_or_not(word: str, is_it: bool) ->
 # -- which instead --
 
 
+def nobody() -> Collection[int]:
+    """There are no leftovers."""
+    return ()
+
+
 class Chooser:
     """Three models with neighbouring ports, and the warnings about them."""
 
-    def __init__(self, first: int, *fixed: int) -> None:
+    def __init__(self, first: int, *fixed: int, leftovers: Callable[[], Collection[int]] = nobody) -> None:
         self.lines: list[str] = []
         given = {"a": first, "b": first + 1, "c": first + 2}
-        self.ports = AutomaticPorts(given, fixed, self.lines.append)
+        self.ports = AutomaticPorts(given, fixed, self.lines.append, leftovers)
 
 
 def block() -> int:
@@ -176,8 +181,37 @@ def test_the_next_free_port_is_none_of_another_model_and_none_that_is_taken() ->
     ]
 
 
+def test_a_port_that_only_leftovers_hold_is_the_models_own() -> None:
+    first = block()
+    chooser = Chooser(first, leftovers=lambda: (1, os.getpid()))
+    with listening(port=first), listening("::1", port=first):
+        assert chooser.ports.choose("a") == first
+    assert chooser.lines == []
+
+
+def test_a_port_that_somebody_else_holds_is_taken_also_while_leftovers_end() -> None:
+    first = block()
+    chooser = Chooser(first, leftovers=lambda: (1, 2))
+    with listening(port=first):
+        assert chooser.ports.choose("a") == first + 3
+
+
+@pytest.mark.parametrize("left", [(), (1,)], ids=["the last", "one of several"])
+def test_a_port_that_a_leftover_gives_up_at_that_moment_is_the_models_own(left: tuple[int, ...]) -> None:
+    first = block()
+    with socket.create_server(("127.0.0.1", first)) as server:
+
+        def leftovers() -> Collection[int]:
+            server.close()
+            return left
+
+        chooser = Chooser(first, leftovers=leftovers)
+        assert chooser.ports.choose("a") == first
+    assert chooser.lines == []
+
+
 def test_where_there_is_no_port_left_the_given_one_is_tried() -> None:
-    ports = AutomaticPorts({"a": LAST_PORT, "b": LAST_PORT + 1}, (), print)
+    ports = AutomaticPorts({"a": LAST_PORT, "b": LAST_PORT + 1}, (), print, nobody)
     with suppress(OSError), listening(port=LAST_PORT):
         assert ports.choose("a") == LAST_PORT
     assert ports.choose("b") == LAST_PORT + 1

@@ -25,7 +25,7 @@ from typing import Protocol
 
 from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.sweep import end, leftovers
-from llamaswap_lib.runtime.guard.table import GUARDIAN_MARKER, MARKER, Entry, command_of, new_token
+from llamaswap_lib.runtime.guard.table import GUARDIAN_MARKER, MARKER, Entry, command_of, look, new_token
 from llamaswap_lib.runtime.logs import Logger
 
 _PROGRAM = Path(__file__).parent
@@ -86,6 +86,10 @@ class Guardian:
         with self._lock:
             self._start_if_needed()
         return {MARKER: self._token}
+
+    def leftovers(self) -> list[int]:
+        """The processes whose end `marks` waits for; nobody, without a look, when it waits for nothing any more."""
+        return [] if self._is_clean.is_set() else [entry.pid for entry in leftovers(look(), os.geteuid())]
 
     def add(self, group: int) -> None:
         with self._lock:
