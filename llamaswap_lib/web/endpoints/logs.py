@@ -11,10 +11,9 @@ from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.runtime.logs import LogMonitor
 from llamaswap_lib.web.answers import NOSNIFF, preferred_type
 from llamaswap_lib.web.app import App
-from llamaswap_lib.web.chunks import LAST_CHUNK, chunk_of
 from llamaswap_lib.web.exchange import HTML, TEXT, Exchange
-from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.routes import Route
+from llamaswap_lib.web.streams import Stream
 
 
 def serve_history(exchange: Exchange, _route: Route) -> None:
@@ -28,26 +27,17 @@ def serve_history(exchange: Exchange, _route: Route) -> None:
 def serve_stream(exchange: Exchange, route: Route) -> None:
     """GET /logs/stream[/{which}]: the history unless `?no-history`, then what comes, until the client leaves."""
     monitor = find_monitor(exchange.app, route.argument)
-    is_chunked = bool(exchange.head.minor)
-    headers = [("Content-Type", "text/plain"), ("X-Accel-Buffering", "no"), NOSNIFF]
-    if is_chunked:
-        headers.append(("Transfer-Encoding", "chunked"))
-    else:
-        exchange.closes = True
+    stream, headers = Stream(exchange), (("Content-Type", "text/plain"), ("X-Accel-Buffering", "no"), NOSNIFF)
     wants_history = "no-history" not in {item.partition("=")[0] for item in exchange.query[1:].split("&")}
-    lines = serialize_response(200, "OK", headers)
     if exchange.head.method == "HEAD":
-        exchange.begin(200, lines)
+        stream.begin(headers)
         return
     with monitor.subscribe(history=wants_history) as subscription:
-        exchange.begin(200, lines)
+        stream.begin(headers)
         while not subscription.closed:
             exchange.watch.wait(subscription.wakeup.fileno(), select.POLLIN)
-            data = subscription.take()
-            if data:
-                exchange.send(chunk_of(data) if is_chunked else data)
-    if is_chunked:
-        exchange.send(LAST_CHUNK)
+            stream.send(subscription.take())
+    stream.end()
 
 
 def find_monitor(app: App, name: str) -> LogMonitor:
