@@ -41,6 +41,7 @@ from llamaswap_lib.runtime.process import LaunchSpec, Process
 from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App, Limits, Version
+from llamaswap_lib.web.changes import Changes, Topic
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
@@ -98,9 +99,12 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
     pump = Pump(write_timeout=config.limits.write_timeout, on_error=logs.log.error)
     # Told before a run gets its SIGTERM: llama.cpp takes 0.1 s longer to end while a connection to it is open.
     controller.listen(lambda runs: pool.keep_only({run.run_id for run in runs if run.state == "ready"}))
-    app = App(
-        config, controller, logs, pool, pump, Profiles(config.profiles), Version(__version__), _limits(config.limits)
-    )
+    changes = Changes()
+    controller.listen(lambda _: changes.note(Topic.RUNS))
+    controller.listen_to_queue(lambda: changes.note(Topic.QUEUE))
+    profiles = Profiles(config.profiles, changes)
+    limits = _limits(config.limits)
+    app = App(config, controller, logs, pool, pump, changes, profiles, Version(__version__), limits)
     try:
         server = Server(app, host, port, certificate)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.snapshot import Queue, RunView, TicketView, view_queue
@@ -47,6 +48,7 @@ class Board:
         self._entries = entries
         self._log = log
         self._listeners: list[Listener] = []
+        self._queue_listeners: list[Callable[[], None]] = []
         self._queue = Queue()
         self.runs: tuple[RunView, ...] = ()
 
@@ -54,6 +56,9 @@ class Board:
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
+
+    def listen_to_queue(self, listener: Callable[[], None]) -> None:
+        self._queue_listeners.append(listener)
 
     # -- any thread --
 
@@ -85,9 +90,15 @@ class Board:
     # -- controller thread only --
 
     def put_up(self, runs: tuple[RunView, ...], queue: Queue) -> None:
+        may_have_changed = bool(queue.models or self._queue.models)
         self._queue = queue
-        if runs == self.runs:
-            return
+        if runs != self.runs:
+            self._put_up_runs(runs)
+        if may_have_changed:
+            for listener in self._queue_listeners:
+                self._tell(listener)
+
+    def _put_up_runs(self, runs: tuple[RunView, ...]) -> None:
         known = {run.run_id: run for run in self.runs}
         for run in runs:
             before = known.get(run.run_id)
@@ -95,10 +106,10 @@ class Board:
                 self._log.info(f"{run.model}: ready after {run.ready_at - run.started_at:.2f} s")
         self.runs = runs
         for listener in self._listeners:
-            self._tell(listener)
+            self._tell(partial(listener, runs))
 
-    def _tell(self, listener: Listener) -> None:
+    def _tell(self, listener: Callable[[], None]) -> None:
         try:
-            listener(self.runs)
+            listener()
         except Exception:  # noqa: BLE001 - the effects behind it are still to be carried out: somebody waits for them
             self._log.error(f"controller: a listener failed\n{traceback.format_exc()}")

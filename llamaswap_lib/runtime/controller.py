@@ -103,6 +103,10 @@ class Controller:
         """Call `listener` on the controller thread at every change of what runs. Before `start`; it must be quick."""
         self._board.listen(listener)
 
+    def listen_to_queue(self, listener: Callable[[], None]) -> None:
+        """The same after every decision while somebody waits, and when nobody does any more."""
+        self._board.listen_to_queue(listener)
+
     def lease(self, model: str, client: Client) -> Lease:
         """A place inside a ready run of `model`, for a `with` block; `client` is watched for hanging up meanwhile."""
         return Lease(self, self._places, model, client)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Sequence
 
 from llamaswap_lib.errors import ClientGone
 
@@ -45,6 +46,19 @@ class HangUpWatch:
             if ready_fd == self._client_fd:
                 self._check_client()
         return any(ready_fd == fd for ready_fd, _ in ready)
+
+    def wait_for_any(self, fds: Sequence[int], timeout: float | None = None) -> None:
+        """Block until one of them is readable, or for `timeout` seconds; may return early; raises ClientGone."""
+        poll = self._poll
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
+        try:
+            ready = poll.poll(None if timeout is None else max(0.0, timeout * 1000))
+        finally:
+            for fd in fds:
+                poll.unregister(fd)
+        if any(fd == self._client_fd for fd, _ in ready):
+            self._check_client()
 
     def _check_client(self) -> None:
         if POLL_RDHUP or has_hung_up(self._client):

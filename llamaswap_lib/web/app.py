@@ -14,6 +14,7 @@ from typing import Protocol
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.web.changes import Changes
 from llamaswap_lib.web.destinations import Destination, destinations_of
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
@@ -172,6 +173,7 @@ class App:
     logs: Logs
     pool: Pool
     pump: Pump
+    changes: Changes
     profiles: Profiles
     version: Version
     limits: Limits = field(default_factory=Limits)

@@ -10,13 +10,15 @@ from collections.abc import Mapping
 
 from llamaswap_lib.config.schema import Profile
 from llamaswap_lib.errors import NotFound
+from llamaswap_lib.web.changes import Changes, Topic
 
 
 class Profiles:
     """The profiles of the configuration, of which one is active or none."""
 
-    def __init__(self, profiles: Mapping[str, Profile]) -> None:
+    def __init__(self, profiles: Mapping[str, Profile], changes: Changes) -> None:
         self._profiles = profiles
+        self._changes = changes
         self._active: str | None = None
 
     @property
@@ -27,7 +29,9 @@ class Profiles:
         """Make `name` the active one, None or '' for none; raises NotFound."""
         if name and name not in self._profiles:
             raise NotFound(f'profile "{name}" not found')
-        self._active = name or None
+        before, self._active = self._active, name or None
+        if self._active != before:
+            self._changes.note(Topic.PROFILE)
 
     def pins(self) -> Mapping[str, str]:
         """Of the active profile: name -> where it leads, '' for a name that is switched off."""

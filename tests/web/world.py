@@ -16,6 +16,7 @@ from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App, Client, Limits, Version
+from llamaswap_lib.web.changes import Changes
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
@@ -327,9 +328,9 @@ class World:
         self.pump = Pump(write_timeout=limits.write_timeout, on_error=self.logs.log.error)
         self.pump.start()
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
-        self.app = App(
-            loaded, self.controller, self.logs, Pool(), self.pump, Profiles(loaded.profiles), Version("1.2"), limits
-        )
+        changes = Changes()
+        profiles = Profiles(loaded.profiles, changes)
+        self.app = App(loaded, self.controller, self.logs, Pool(), self.pump, changes, profiles, Version("1.2"), limits)
         self.server = Server(self.app, "127.0.0.1", 0, certificate)
         self.app.pool.start()
         self.server.start()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
-from llamaswap_lib.web.endpoints import about, logs, models, profiles, queue, relayed, runs
+from llamaswap_lib.web.endpoints import about, events, logs, models, profiles, queue, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.keys import brings_basic, check_key, needs_key
 from llamaswap_lib.web.origins import refuse_other_sites
@@ -47,6 +47,7 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.QUEUE: queue.serve_queue,
     Endpoint.PROFILES: profiles.serve_list,
     Endpoint.ACTIVE_PROFILE: _operation(profiles.serve_activation),
+    Endpoint.EVENTS: events.serve_events,
     Endpoint.LOGS: logs.serve_history,
     Endpoint.LOG_STREAM: logs.serve_stream,
     Endpoint.LOG_STREAM_OF: logs.serve_stream,

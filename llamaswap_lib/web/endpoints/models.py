@@ -1,4 +1,4 @@
-"""The list of models that clients may ask for.
+"""The list of models that clients may ask for, and how each of them is doing.
 
 Any http thread. Clients drop entries with a false or an empty capability, so there is never one.
 """
@@ -66,6 +66,30 @@ def describe_selector(app: App, name: str, selector: Selector, is_loaded: bool) 
     if selector.strategy == "spillover":
         about["spillover"] = selector.settings.spillover
     return describe_plain(app, name, about, is_loaded) | texts_of(selector)
+
+
+def status_rows(app: App) -> list[dict[str, Any]]:
+    """Every local model by id, unlisted ones too, then those of peers; the rows of event `modelStatus`."""
+    states = {run.model: run.state for run in app.controller.runs()}
+    peers = {f"{peer_id}/{name}": peer_id for peer_id, peer in app.config.peers.items() for name in peer.models}
+    local = [_local_status(model, states.get(name, "stopped")) for name, model in sorted(app.config.models.items())]
+    return [*local, *(_status(name, peer=peer_id) for name, peer_id in sorted(peers.items()))]
+
+
+def _local_status(model: Model, state: str) -> dict[str, Any]:
+    row = _status(model.id, model.name, model.description, state, unlisted=model.unlisted)
+    if model.aliases:
+        row["aliases"] = list(model.aliases)
+    can = describe_capabilities(model.capabilities)
+    return {**row, **{key: can[key] for key in ("capabilities", "context_length") if key in can}}
+
+
+def _status(
+    listed_id: str, name: str = "", description: str = "", state: str = "", *, unlisted: bool = False, peer: str = ""
+) -> dict[str, Any]:
+    """What every row has."""
+    texts = {"id": listed_id, "name": name, "description": description, "state": state}
+    return {**texts, "unlisted": unlisted, "peerID": peer}
 
 
 def texts_of(described: Model | Selector) -> dict[str, str]:

@@ -1,0 +1,88 @@
+"""That something changed, for those who follow it: not what it is now, which each of them looks up when it has time.
+
+Any thread notes a change, the controller's among them: with nobody there it costs a look at an empty tuple, and it
+never waits for whoever follows. What is noted twice before it is taken is taken once, so a slow follower costs no
+memory. Whoever follows first and looks then misses nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from enum import Enum, auto
+from types import TracebackType
+
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+
+class Topic(Enum):
+    """What may change."""
+
+    RUNS = auto()  # what runs, and how far it is
+    QUEUE = auto()  # who waits
+    PROFILE = auto()  # which profile is active
+
+
+class Changes:
+    """Who follows, and how each of them is told."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # protects the tuple, and what the followers hold
+        self._followers: tuple[Follower, ...] = ()
+
+    # -- any thread --
+
+    def note(self, topic: Topic) -> None:
+        """It has changed, and whoever looks finds it so."""
+        if not self._followers:
+            return
+        with self._lock:
+            for follower in self._followers:
+                follower._mark(topic)
+
+    def follow(self) -> Follower:
+        """Be told of what changes from now on; for a `with` block."""
+        follower = Follower(self, self._lock)
+        with self._lock:
+            self._followers = (*self._followers, follower)
+        return follower
+
+    def _forget(self, follower: Follower) -> None:
+        """Under the lock: after this nobody touches `follower`."""
+        self._followers = tuple(other for other in self._followers if other is not follower)
+
+
+class Follower:
+    """What changed since it was last taken; `wakeup` is readable exactly while there is something to take."""
+
+    def __init__(self, changes: Changes, lock: threading.Lock) -> None:
+        self.wakeup = Wakeup()
+        self._changes = changes
+        self._lock = lock  # that of the changes
+        self._topics: set[Topic] = set()
+
+    # -- the follower's thread --
+
+    def take(self) -> set[Topic]:
+        """All that changed; never blocks."""
+        with self._lock:
+            topics, self._topics = self._topics, set()
+            if topics:
+                self.wakeup.clear()
+        return topics
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._changes._forget(self)
+        self.wakeup.close()
+
+    # -- any thread, under the lock --
+
+    def _mark(self, topic: Topic) -> None:
+        if not self._topics:
+            self.wakeup.set()
+        self._topics.add(topic)
