@@ -225,7 +225,7 @@ def test_a_refusal_for_want_of_a_place_is_json_whatever_is_accepted(run_program:
 
 OPEN = ("/health", "/wol-health", "/", "/upstream", "/nothing")
 LOCKED = ("/v1/models", "/running", "/unload", "/logs", "/logs/stream", "/api/version", "/api/profiles", "/api/queue",
-          "/upstream/m/x", "/props?model=m", "/ui/")  # fmt: skip
+          "/api/events", "/upstream/m/x", "/props?model=m", "/ui/")  # fmt: skip
 
 
 def basic(password: str) -> str:

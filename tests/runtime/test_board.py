@@ -105,3 +105,44 @@ def test_a_swap_is_one_line_in_the_log() -> None:
         lines = [line for line in stage.lines if "swap to " in line]
         assert len(lines) == 1
         assert lines[0].endswith("swap to b: a goes, because of b, cost 1\n")
+
+
+def test_every_change_of_the_queue_is_told_once_it_can_be_read() -> None:
+    seen: list[list[str]] = []
+    with Stage("a", "b") as stage:
+        stage.controller.listen_to_queue(lambda: seen.append([ticket.model for ticket in stage.controller.tickets()]))
+        first = Visit(stage, "a")
+        first.await_in()
+        waiting = Visit(stage, "b")
+        stage.await_queue("b")
+        also = Visit(stage, "b")
+        stage.await_queue("b", "b")
+        stage.controller.settle()
+        assert [queue for queue, before in zip(seen, [[], *seen], strict=False) if queue != before] == [
+            ["a"],
+            [],
+            ["b"],
+            ["b", "b"],
+        ]
+        first.leave()
+        for visit in (waiting, also):
+            visit.await_in()
+            visit.leave()
+        stage.controller.settle()
+        assert seen[-1] == []
+
+
+def test_a_request_that_goes_straight_in_tells_nobody() -> None:
+    told: list[None] = []
+    with Stage("a") as stage:
+        visit = Visit(stage, "a")
+        visit.await_in()
+        visit.leave()
+        stage.controller.settle()
+        stage.controller.listen_to_queue(lambda: told.append(None))
+        for _ in range(20):
+            visit = Visit(stage, "a")
+            visit.await_in()
+            visit.leave()
+        stage.controller.settle()
+        assert told == []

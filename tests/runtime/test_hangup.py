@@ -110,6 +110,29 @@ def test_a_broken_descriptor_is_ready(tcp: Pair) -> None:
         assert HangUpWatch(tcp[0]).wait(ours.fileno(), select.POLLOUT)
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_any_of_several_ends_the_wait(tcp: Pair, which: int) -> None:
+    several = [Wakeup() for _ in range(3)]
+    fds = [one.fileno() for one in several]
+    watch, begun = HangUpWatch(tcp[0]), time.monotonic()
+    watch.wait_for_any(fds, 0.05)
+    assert time.monotonic() - begun > 0.04
+    threading.Timer(0.05, several[which].set).start()
+    watch.wait_for_any(fds)
+    watch.wait_for_any(fds)  # it still is
+    tcp[1].close()
+    with pytest.raises(ClientGone):
+        watch.wait_for_any(fds)
+    for one in several:
+        one.close()
+
+
+def test_a_client_that_leaves_ends_the_wait_for_several(tcp: Pair, wakeup: Wakeup) -> None:
+    threading.Timer(0.05, tcp[1].close).start()
+    with pytest.raises(ClientGone):
+        HangUpWatch(tcp[0]).wait_for_any([wakeup.fileno()])
+
+
 def test_has_hung_up_looks_without_taking(tcp: Pair) -> None:
     ours, theirs = tcp
     assert not has_hung_up(ours)
