@@ -214,12 +214,15 @@ def test_a_change_of_profile_is_told_with_the_models() -> None:
                     kinds[event.type] = event.data
             assert list(kinds) == ["profileChanged", "modelStatus"]
             assert kinds["profileChanged"] == {"active": name}
-        world.app.profiles.activate("")  # none, as before
-        world.logs.proxy.write(b"the end")
-        while event := events.next():
-            assert event.type == "logData"
-            if "the end" in event.data["data"]:
-                break
+
+
+@pytest.mark.parametrize("name", ["night", ""])
+def test_a_profile_that_is_active_already_is_no_news(name: str) -> None:
+    with World(answers(OK), config=CONFIG) as world, world.connect() as client:
+        world.app.profiles.activate(name)
+        follow(client).start()
+        world.app.profiles.activate(name)
+        assert is_silent(client)
 
 
 def test_who_joins_leaves_moves_up_or_waits_for_another_reason_is_told() -> None:
@@ -396,6 +399,16 @@ def test_the_stream_ends_in_good_order_with_the_server() -> None:
         assert events.next() is None
         client.send(get("/health"))
         assert client.read_message()[1] == b"OK"
+
+
+def test_the_end_of_one_log_is_not_the_end() -> None:
+    with World(answers(OK)) as world, world.connect() as client:
+        events = follow(client)
+        events.start()
+        world.logs.upstream.close()
+        for word in ("still", "here"):
+            world.logs.proxy.write(word.encode())
+            assert events.next_of("logData") == {"source": "proxy", "data": word}
 
 
 def test_the_first_events_are_those_that_are_promised() -> None:
