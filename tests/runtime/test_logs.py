@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import select
 import threading
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.runtime.logs import Logger, LogMonitor, Logs, Subscription
+from llamaswap_lib.runtime.wakeup import Wakeup
 
 NOTE = re.compile("— (\\d+) bytes dropped —\n".encode())
 
@@ -199,6 +201,63 @@ def test_a_reader_that_waits_in_poll_is_woken_by_a_write_of_another_thread() -> 
         assert is_readable(reader, 10)
         assert reader.take() == b"hello"
         thread.join(10)
+
+
+def test_a_reader_that_only_looks_when_it_is_woken_misses_nothing() -> None:
+    monitor = LogMonitor()
+    count, line = 6000, b"a line of the log\n"
+
+    def write() -> None:
+        for _ in range(count):
+            monitor.write(line)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    with monitor.subscribe(capacity_bytes=10_000_000) as reader:
+        for thread in threads:
+            thread.start()
+        left_bytes = 3 * count * len(line)
+        while left_bytes:
+            assert is_readable(reader, 10), left_bytes
+            left_bytes -= len(reader.take())
+        for thread in threads:
+            thread.join(20)
+        assert not is_readable(reader, 0) or reader.take() == b""  # woken for nothing, at most
+
+
+def test_what_nobody_reads_is_bounded_however_it_is_written() -> None:
+    monitor = LogMonitor(capacity_bytes=1000)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(4000):
+            monitor.write(b"%500d" % number)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 200_000
+    assert monitor.history() == b"%500d%500d" % (3998, 3999)
+
+
+class Interrupting(Wakeup):
+    """Something happens right behind its clearing."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._act = act
+
+    def clear(self) -> None:
+        super().clear()
+        self._act()
+
+
+def test_what_is_written_while_a_reader_takes_is_taken_or_wakes_it_again() -> None:
+    monitor = LogMonitor()
+    with monitor.subscribe() as reader:
+        reader.wakeup.close()
+        reader.wakeup = Interrupting(lambda: monitor.write(b"late"))
+        monitor.write(b"early ")
+        assert is_readable(reader, 10)
+        assert reader.take() == b"early late"
 
 
 def test_a_left_subscription_is_forgotten_by_its_monitor() -> None:
