@@ -2,27 +2,27 @@
 
 Thread `tls` alone moves it. Guarantees: at most READ_BYTES are held for each direction; a client has HANDSHAKE_TIMEOUT
 for its handshake in all; one that takes nothing of what is left for it goes when its serving thread has gone and its
-`farewell` is over; behind the end of the answer comes TLS's farewell, and then what the client still sends is taken and
-thrown away for `linger`, or it might see a reset in place of the answer. That is why a half-closed plain end is no
-half-closed TLS: OpenSSL reads nothing behind its own farewell when bytes were on their way as it was said. Never
-selects, and closes nothing.
+`farewell` is over. The end of one direction is passed on, TLS's farewell before it, and the other goes on: so a client
+that still sends gets to see the answer, and a tunnel may be half-closed. (TLS 1.3 has it so; before, the farewell was
+the end of both ways, and a client that keeps to that ends them both.) A reset is passed on as a reset both ways, and
+an answer that broke off ends with one. Never selects, and closes nothing.
 """
 
 from __future__ import annotations
 
 import math
-import selectors
 import socket
 import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from llamaswap_lib.web.readiness import IN, OUT
 from llamaswap_lib.web.sockets import PlainEnd, reset_on_close
+from llamaswap_lib.web.tls_socket import TlsSocket
 
 READ_BYTES = 65_536
 HANDSHAKE_TIMEOUT = 10.0
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 NOT_TLS = b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nThis port speaks HTTPS, and you sent plain HTTP.\n"
 
 
@@ -31,13 +31,12 @@ class Patience:
     """With clients that nobody serves any more."""
 
     farewell_timeout: float = 60.0  # to take a byte of what is left for it
-    linger_timeout: float = 2.0  # to end its own side when the answer has ended
 
 
 class Bridge:
     """One connection: `tls` is the client's socket, `plain` leads to the thread that serves it."""
 
-    def __init__(self, tls: ssl.SSLSocket, plain: socket.socket, plain_end: PlainEnd, patience: Patience) -> None:
+    def __init__(self, tls: TlsSocket, plain: socket.socket, plain_end: PlainEnd, patience: Patience) -> None:
         self.tls = tls
         self.plain = plain
         self.deadline = time.monotonic() + HANDSHAKE_TIMEOUT
@@ -48,53 +47,60 @@ class Bridge:
         self._is_shaken = False
         self._to_plain = b""
         self._to_client = b""
+        self._unsent_bytes = 0  # when the client took no more
         self._is_heard_out = False  # the client has left, or nobody reads it any more
         self._is_answered = False  # the serving thread has said its last word
-        self._is_lingering = False  # so has TLS
+        self._is_dismissed = False  # so has TLS
 
     def move(self) -> None:
         """Move what can be moved; raises OSError where the client's side is broken."""
         self.tls_mask = self.plain_mask = 0
-        for move in (self._shake_hands, self._move_up, self._move_down):
-            try:
-                move()
-            except ssl.SSLWantReadError:
-                self.tls_mask |= READ
-            except ssl.SSLWantWriteError:
-                self.tls_mask |= WRITE
-            if not self._is_shaken or self.is_over:
-                return
+        if self._is_shaken or self._shake_hands():
+            self._move_up()
+            self._move_down()
+        if self._is_dismissed or not self._is_shaken:
+            self.is_over = self.is_over or self._is_heard_out or self._plain_end.fileno() < 0
 
     def break_off(self, error: OSError) -> None:
-        """The client's side is broken: say what may help, and do not end it like something whole."""
+        """The client's side is broken: say what may help, and do not end either side like something whole."""
         self.is_over = True
+        self._plain_end.is_reset = True
         if self._is_shaken:
             reset_on_close(self.tls)
         elif isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
             with suppress(OSError):
                 socket.socket.send(self.tls, NOT_TLS)
 
+    def let_go(self) -> None:
+        """It is about to be closed; a client that has not got all must see that."""
+        self._plain_end.on_close = None
+        if self._is_shaken and not self._is_dismissed:
+            reset_on_close(self.tls)
+
     def is_due(self, now: float) -> bool:
         """Whether to end it now; a client that takes nothing and is still served gets another while."""
-        is_deserted = self._plain_end.fileno() < 0
-        if self._is_lingering and is_deserted:
-            return True
-        if self.deadline <= now and self._is_shaken and not (self._is_answered or is_deserted):
+        if self.deadline <= now and self._is_shaken and self._plain_end.fileno() >= 0:
             self.deadline = now + self._patience.farewell_timeout
         return self.deadline <= now
 
-    def _shake_hands(self) -> None:
-        if not self._is_shaken:
-            self.tls.do_handshake()
-            self._is_shaken, self.deadline = True, math.inf
+    def _shake_hands(self) -> bool:
+        """Go on with the handshake; whether it is over."""
+        try:
+            self.tls.shake_hands()
+        except BlockingIOError:
+            self.tls_mask = OUT if self.tls.unsent_bytes else IN
+            return False
+        self._is_shaken, self.deadline = True, math.inf
+        return True
 
     def _move_up(self) -> None:
         """From the client to the thread that serves it."""
-        if self._is_lingering:
-            self._discard()
-            return
         while self._pass_up() and not self._is_heard_out:
-            self._to_plain = self.tls.recv(READ_BYTES)
+            try:
+                self._to_plain = self.tls.recv()
+            except BlockingIOError:
+                self.tls_mask |= IN
+                return
             if not self._to_plain:
                 self._is_heard_out = True
                 with suppress(OSError):
@@ -106,63 +112,48 @@ class Bridge:
             while self._to_plain:
                 self._to_plain = self._to_plain[self.plain.send(self._to_plain) :]
         except BlockingIOError:
-            self.plain_mask |= WRITE
+            self.plain_mask |= OUT
             return False
         except OSError:  # nobody reads it any more; the answer goes on
             self._to_plain, self._is_heard_out = b"", True
         return True
 
-    def _discard(self) -> None:
-        """Take what the client still sends, until it ends; one piece, for others wait."""
-        self._pass_up()
-        self.tls_mask |= READ
-        with suppress(BlockingIOError):
-            self.is_over = not socket.socket.recv(self.tls, READ_BYTES)
-
     def _move_down(self) -> None:
         """From the thread that serves the client to the client."""
-        while not self._is_lingering:
-            self._pass_down()
+        while not self._is_dismissed and self._pass_down():
             if self._is_answered:
-                self._say_farewell()
+                self._is_dismissed = True
                 return
             try:
                 self._to_client = self.plain.recv(READ_BYTES)
             except BlockingIOError:
-                self.plain_mask |= READ
+                self.plain_mask |= IN
                 return
             except ConnectionResetError:  # closed, with bytes of the client's left unread
                 self._to_client = b""
-            if not self._to_client:
-                self._is_answered, self.deadline = True, time.monotonic() + self._patience.farewell_timeout
+            self._is_answered = not self._to_client
 
-    def _pass_down(self) -> None:
-        """Pass on what was answered; a client that takes no more has a while from its last byte on."""
-        while self._to_client:
-            try:
-                sent_bytes = self.tls.send(self._to_client)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                if self.deadline == math.inf:
-                    self.deadline = time.monotonic() + self._patience.farewell_timeout
-                raise
-            self._to_client = self._to_client[sent_bytes:]
-            self.deadline = math.inf
+    def _pass_down(self) -> bool:
+        """Pass on what was answered, or its end; a client that takes no more has a while from its last byte on."""
+        try:
+            while self._to_client:
+                self._to_client = self._to_client[self.tls.send(self._to_client) :]
+                self.deadline = math.inf
+            if self._is_answered:
+                self._say_farewell()
+        except BlockingIOError:
+            self.tls_mask |= OUT
+            if self.deadline == math.inf or self.tls.unsent_bytes < self._unsent_bytes:
+                self.deadline = time.monotonic() + self._patience.farewell_timeout
+            self._unsent_bytes = self.tls.unsent_bytes
+            return False
+        return True
 
     def _say_farewell(self) -> None:
         """Everything was sent: end it with TLS's own word for that, unless the answer had broken off."""
         if self._plain_end.is_broken_off:
             reset_on_close(self.tls)
             self.is_over = True
-            return
-        try:
-            self.tls.unwrap()
-        except ssl.SSLWantWriteError:
-            raise
-        except OSError:
-            pass  # the client has left, or its own farewell is to come, or bytes that are before it
-        if self._is_heard_out or self._plain_end.fileno() < 0:
-            self.is_over = True
-            return
-        socket.socket.shutdown(self.tls, socket.SHUT_WR)
-        self._is_lingering, self.deadline = True, time.monotonic() + self._patience.linger_timeout
-        self.tls_mask |= READ
+        else:
+            self.tls.shutdown(socket.SHUT_WR)
+            self.deadline = math.inf

@@ -15,7 +15,8 @@ from http.client import HTTPConnection
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.web.addresses import Origin
 from llamaswap_lib.web.sockets import prepare, probe_when_silent
-from llamaswap_lib.web.upstream_tls import TlsSocket, secure, verifying_context
+from llamaswap_lib.web.tls_socket import TlsSocket
+from llamaswap_lib.web.upstream_tls import secure, verifying_context
 
 FIRST_LOOK = 0.02  # seconds that a `recv` waits: a client's hang-up is not seen meanwhile
 

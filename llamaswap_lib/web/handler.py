@@ -23,7 +23,7 @@ from llamaswap_lib.web.endpoints import serve
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.heads import RequestHead
 from llamaswap_lib.web.intake import Intake
-from llamaswap_lib.web.sockets import prepare
+from llamaswap_lib.web.sockets import prepare, reset_on_close
 
 # Stands for a request whose head was refused: nothing of it is believed.
 UNREADABLE = RequestHead("-", "*", 1, "", None, False, False, False, "", frozenset(), {})
@@ -156,9 +156,14 @@ class Handler(BaseHTTPRequestHandler):
         self._shut_down(socket.SHUT_RD)
         return True
 
-    def abort(self) -> None:
-        """Break the connection off, whatever it does."""
-        self._shut_down(socket.SHUT_RDWR)
+    def abort(self, how: int) -> None:
+        """Break the connection off, so that its client sees that.
+
+        SHUT_RD ends all that waits, and a reset is all that the client hears; SHUT_RDWR frees also whoever sends to a
+        client that takes nothing.
+        """
+        reset_on_close(self._sock)
+        self._shut_down(how)
 
     def _shut_down(self, how: int) -> None:
         try:

@@ -1,8 +1,9 @@
 """Which sockets are ready, and who hung up: epoll's dialect, also where there is no epoll.
 
-Thread `pump`. The masks are those of epoll. Other platforms get `SelectorPoller`, which speaks the
-same dialect and finds a hang-up by looking at the byte that comes next (a client that sends its next request early
-can then hang up unnoticed until something is sent to it). Nobody here reads or writes what flows.
+Threads `pump` and `tls`, each with its own. The masks are those of epoll, which reports ERR and HUP for a mask of 0
+too. Other platforms get `SelectorPoller`, which speaks the same dialect, reports nothing for 0, and finds a hang-up by
+looking at the byte that comes next (a client that sends its next request early can then hang up unnoticed until
+something is sent to it). Nobody here reads or writes what flows.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class SelectorPoller:
         self._parked: set[Watched] = set()  # nothing about them can be watched without looking for ever
 
     def register(self, sock: Watched, mask: int) -> None:
-        self._selector.register(sock, _interest(mask), mask)
+        if interest := _interest(mask):
+            self._selector.register(sock, interest, mask)
+        else:
+            self._parked.add(sock)
 
     def modify(self, sock: Watched, mask: int) -> None:
         self.unregister(sock)

@@ -99,9 +99,12 @@ class Server(ThreadingHTTPServer):
 
     def abort(self, grace: float = 2.0) -> bool:
         """Break off every connection that is left; whether their threads have ended within `grace` seconds."""
-        for handler in list(self._handlers):
-            handler.abort()
-        return self.wait_idle(grace)
+        for how in (socket.SHUT_RD, socket.SHUT_RDWR):
+            for handler in list(self._handlers):
+                handler.abort(how)
+            if self.wait_idle(grace / 2):
+                return True
+        return False
 
     def close(self) -> None:
         """Give back what is left, after every connection has ended."""

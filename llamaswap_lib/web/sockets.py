@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 _LONGEST_KEEPALIVE = 32_767  # seconds; the kernel takes no more
@@ -17,6 +18,13 @@ class PlainEnd(socket.socket):
     """The end of a socket pair behind which something else, such as TLS, leads to the client."""
 
     is_broken_off = False  # what is behind it must not end like something whole
+    is_reset = False  # what is behind it has not ended like something whole
+    on_close: Callable[[], None] | None = None  # whom nobody serves any more
+
+    def close(self) -> None:
+        super().close()
+        if self.on_close is not None:
+            self.on_close()
 
 
 def prepare(sock: socket.socket, *, receive_timeout: float, send_timeout: float | None = None) -> None:
@@ -47,6 +55,11 @@ def reset_on_close(sock: socket.socket) -> None:
         return
     with suppress(OSError):  # it has been reset from the other side
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def was_reset(sock: socket.socket) -> bool:
+    """Whether what looks like its end was the reset of what is behind it."""
+    return isinstance(sock, PlainEnd) and sock.is_reset
 
 
 def _timeval(seconds: float) -> bytes:

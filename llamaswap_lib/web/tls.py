@@ -3,15 +3,14 @@
 The rest of the web layer peeks at sockets, polls them for hang-ups and hands them to the pump, none of which a TLS
 socket can do. So each TLS client gets a pair of connected sockets: the `PlainEnd` is served like any other connection,
 and thread `tls` moves bytes between its counterpart and the TLS (a `Bridge`). Guarantees: accepting never waits for a
-handshake; who hangs up on one side is gone on the other; an answer that breaks off ends without TLS's farewell, so that
-no client takes it for whole. A certificate that is renewed on disk is used from the next handshake on. Never decides
-about a request.
+handshake; who hangs up on one side is gone on the other, and TCP's probes find a client that has vanished without a
+word; an answer that breaks off ends without TLS's farewell, so that no client takes it for whole. A certificate that
+is renewed on disk is used from the next handshake on. Never decides about a request.
 """
 
 from __future__ import annotations
 
 import math
-import selectors
 import socket
 import ssl
 import threading
@@ -20,13 +19,18 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.wakeup import Wakeup
-from llamaswap_lib.web.bridge import READ, Bridge, Patience
-from llamaswap_lib.web.sockets import PlainEnd
+from llamaswap_lib.web.bridge import Bridge, Patience
+from llamaswap_lib.web.readiness import ERR, IN, new_poller
+from llamaswap_lib.web.sockets import PlainEnd, probe_when_silent
+from llamaswap_lib.web.tls_socket import TlsSocket
 
+CLIENT_PROBES = 30.0  # seconds of silence between two: a tunnel can not reach the client's socket to ask for them
+PARKED, UNKNOWN = -1, -2  # in place of a mask: the poller does not watch it
 STOP_GRACE = 1.0  # for clients to take their last bytes when the server ends
 
 
@@ -78,9 +82,11 @@ class TlsFront:
         self._patience = patience or Patience()
         self._on_error = on_error
         self._wakeup = Wakeup()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wakeup, READ)
+        self._poller = new_poller()
+        self._poller.register(self._wakeup, IN)
+        self._watched: dict[int, tuple[Bridge, int]] = {}  # descriptors, and what is asked about them
         self._arrivals: deque[Bridge] = deque()
+        self._deserted: deque[Bridge] = deque()  # nobody serves their clients any more
         self._bridges: set[Bridge] = set()
         self._hurried: set[Bridge] = set()  # those that have a deadline
         self._stop_at: float | None = None
@@ -93,9 +99,9 @@ class TlsFront:
 
     def adopt(self, client: socket.socket) -> PlainEnd:
         """The plain side of a connection that was just accepted; raises OSError. Returns at once."""
-        client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tls = self._certificate.context().wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        probe_when_silent(client, CLIENT_PROBES)
+        tls = TlsSocket(client, self._certificate.context())
         try:
             ours, theirs = socket.socketpair()
         except OSError:
@@ -103,9 +109,14 @@ class TlsFront:
             raise
         ours.setblocking(False)
         plain_end = PlainEnd(fileno=theirs.detach())
-        self._arrivals.append(Bridge(tls, ours, plain_end, self._patience))
-        self._wakeup.set()
+        bridge = Bridge(tls, ours, plain_end, self._patience)
+        plain_end.on_close = partial(self._call, self._deserted, bridge)
+        self._call(self._arrivals, bridge)
         return plain_end
+
+    def _call(self, calls: deque[Bridge], bridge: Bridge) -> None:
+        calls.append(bridge)
+        self._wakeup.set()
 
     def stop(self) -> None:
         """End what is left, after a moment for clients to take their last bytes; blocks until the thread has ended."""
@@ -113,7 +124,7 @@ class TlsFront:
         self._wakeup.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self._selector.close()
+        self._poller.close()
         self._wakeup.close()
 
     # -- tls thread only --
@@ -135,12 +146,11 @@ class TlsFront:
             self._end(bridge)
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(self._time_left()):
-            bridge = key.data
-            if bridge is None:
+        for fd, mask in self._poller.poll(self._time_left()):
+            if fd == self._wakeup.fileno():
                 self._welcome()
-            elif bridge in self._bridges:  # not ended earlier in this turn
-                self._serve(bridge)
+            elif fd in self._watched:  # not ended earlier in this turn
+                self._attend(fd, mask, *self._watched[fd])
         now = time.monotonic()
         for bridge in [bridge for bridge in self._hurried if bridge.is_due(now)]:
             self._end(bridge)
@@ -157,6 +167,10 @@ class TlsFront:
             bridge = self._arrivals.popleft()
             self._bridges.add(bridge)
             self._serve(bridge)
+        while self._deserted:
+            bridge = self._deserted.popleft()
+            if bridge in self._bridges:
+                self._serve(bridge)
 
     def _serve(self, bridge: Bridge) -> None:
         try:
@@ -170,18 +184,38 @@ class TlsFront:
         self._watch(bridge.tls, bridge.tls_mask, bridge)
         self._watch(bridge.plain, bridge.plain_mask, bridge)
 
+    def _attend(self, fd: int, mask: int, bridge: Bridge, wanted: int) -> None:
+        """Do what one side is ready for, or look that it hung up."""
+        if mask & wanted:
+            self._serve(bridge)
+        elif fd == bridge.plain.fileno():
+            self._park(bridge.plain, bridge)
+        elif mask & ERR:
+            bridge.break_off(ConnectionResetError())
+            self._end(bridge)
+        else:
+            self._park(bridge.tls, bridge)
+
     def _watch(self, sock: socket.socket, mask: int, bridge: Bridge) -> None:
-        known = self._selector.get_map().get(sock)
-        if known is None and mask:
-            self._selector.register(sock, mask, bridge)
-        elif known is not None and not mask:
-            self._selector.unregister(sock)
-        elif known is not None and known.events != mask:
-            self._selector.modify(sock, mask, bridge)
+        """Look out for what can be done with one side now; a reset of the client is always reported."""
+        fd = sock.fileno()
+        _, known = self._watched.get(fd, (bridge, UNKNOWN))
+        if known == mask or (known == PARKED and not mask):
+            return
+        (self._poller.register if known < 0 else self._poller.modify)(sock, mask)
+        self._watched[fd] = bridge, mask
+
+    def _park(self, sock: socket.socket, bridge: Bridge) -> None:
+        """It has hung up, and nothing is wanted of it: it would be reported for ever."""
+        self._poller.unregister(sock)
+        self._watched[sock.fileno()] = bridge, PARKED
 
     def _end(self, bridge: Bridge) -> None:
+        bridge.let_go()
         self._bridges.discard(bridge)
         self._hurried.discard(bridge)
         for sock in (bridge.tls, bridge.plain):
-            self._watch(sock, 0, bridge)
+            _, known = self._watched.pop(sock.fileno(), (bridge, UNKNOWN))
+            if known >= 0:
+                self._poller.unregister(sock)
             sock.close()

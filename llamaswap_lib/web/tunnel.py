@@ -6,8 +6,8 @@ nothing stops the reading of the other one and nothing else, with at most one pi
 direction is passed on and the other goes on; a reset is passed on as a reset; a side that has vanished without a word
 is found by TCP's probes. Never closes a socket.
 
-Behind TLS two of these do not hold: the upstream's end is the end of both ways, for what the client sends behind it is
-thrown away; and a client's reset is an end like any other to the upstream.
+With TLS on a side, whichever, the end of a direction is TLS's farewell. Whoever takes that for the end of both, as it
+was before TLS 1.3, ends both. An upstream's end without it is a reset.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import select
 import socket
 
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.sockets import probe_when_silent, reset_on_close
+from llamaswap_lib.web.sockets import probe_when_silent, reset_on_close, was_reset
+from llamaswap_lib.web.tls_socket import TlsSocket
 
 READ_BYTES = 65_536
 CLIENT_PROBES = 30.0  # seconds of silence between two probes
@@ -58,11 +59,21 @@ class _Way:
         self.is_over = False
         self.is_broken = False  # it did not end as its source meant it to
         self.has_lost_sink = False
-        self._has_ended = False  # all is read, and passed on but for the end
+        self._has_ended = self._is_at_end()
 
     @property
     def has_room(self) -> bool:
-        return not (self.held or self._has_ended or self.is_over)
+        """Whether to read on."""
+        return not (self.is_pending or self.is_over)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether something waits for the sink: bytes, or the end."""
+        return bool(self.held) or (self._has_ended and not self.is_over)
+
+    def _is_at_end(self) -> bool:
+        """Whether all has been read. What came with TLS may have brought the end along, which no poll would tell."""
+        return isinstance(self.source, TlsSocket) and self.source.has_ended
 
     def read(self) -> bool:
         """Take what is there and pass it on; False if the source is no more."""
@@ -73,7 +84,10 @@ class _Way:
         except OSError:
             self.is_broken = self.is_over = True
             return False
-        self._has_ended = not self.held
+        if not self.held and was_reset(self.source):
+            self.is_broken = self.is_over = True
+            return False
+        self._has_ended = not self.held or self._is_at_end()
         self.write()
         return True
 
@@ -84,9 +98,9 @@ class _Way:
                 sent = self.sink.send(self.held, DONTWAIT)
                 self.held = self.held[sent:]
                 self.moved_bytes += sent
-            if self._has_ended:
-                self.is_over = True
+            if self._has_ended and not self.held:
                 self.sink.shutdown(socket.SHUT_WR)
+                self.is_over = True
         except BlockingIOError:
             pass
         except OSError as error:
@@ -95,7 +109,7 @@ class _Way:
     def lose_sink(self, error: int | None) -> None:
         """Nobody takes it any more. A broken pipe: that side had said its own last word before, and is whole."""
         self.held, self.is_over, self.has_lost_sink = b"", True, True
-        self.is_broken = error != errno.EPIPE
+        self.is_broken = error != errno.EPIPE or was_reset(self.sink)
 
 
 class _Tunnel:
@@ -125,21 +139,22 @@ class _Tunnel:
     def _watch(self, from_here: _Way, to_here: _Way) -> None:
         """Look out for what can be done with one side now; a reset is always reported."""
         side = from_here.source
-        mask = (IN if from_here.has_room else 0) | (OUT if to_here.held else 0)
+        mask = (IN if from_here.has_room else 0) | (OUT if to_here.is_pending else 0)
         if mask or side.fileno() not in self._quiet:
             self._poll.register(side, mask)
 
     def _serve(self, fd: int, mask: int, from_here: _Way, to_here: _Way) -> bool:
         """Do what one side is ready for; False if that side is no more."""
-        is_wanted = from_here.has_room or bool(to_here.held)
-        if to_here.held and mask & (OUT | BROKEN):
+        is_wanted = from_here.has_room or to_here.is_pending
+        if to_here.is_pending and mask & (OUT | BROKEN):
             to_here.write()
         if from_here.has_room and mask & (IN | BROKEN):
             return from_here.read()
         if not is_wanted:
             self._poll.unregister(fd)
             self._quiet.add(fd)
-            if error := from_here.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            error = from_here.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error or was_reset(from_here.source):
                 to_here.lose_sink(error)
                 from_here.is_broken = to_here.is_broken
         return not from_here.is_broken

@@ -19,23 +19,9 @@ from llamaswap_lib.web import bridge, tls
 from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.sockets import PlainEnd
 from llamaswap_lib.web.tls import Certificate
-from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get
-
-AUTHORITY = trustme.CA()
-
-
-def issue(folder: Path, name: str = "localhost", authority: trustme.CA = AUTHORITY) -> Certificate:
-    """A certificate for `name`, in files in `folder`."""
-    issued = authority.issue_cert(name)
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    issued.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
-    return Certificate(folder / "certificate.pem", folder / "key.pem")
-
-
-def trusting(authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+from llamaswap_lib.web.tls_socket import TlsSocket
+from tests.web.certificates import issue, trusting
+from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, Script, World, answers, chat, get, sized
 
 
 @contextmanager
@@ -235,7 +221,7 @@ def test_a_fault_of_ours_ends_connections_and_not_the_service(certificate: Certi
     front = tls.TlsFront(certificate, faults.append)
     ours, theirs = socket.socketpair()
     plain, plain_end = socket.socketpair()
-    tls_socket = certificate.context().wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
+    tls_socket = TlsSocket(ours, certificate.context())
     served = PlainEnd(fileno=plain_end.detach())
     front._arrivals.append(Faulty(tls_socket, plain, served, bridge.Patience()))
     front._wakeup.set()
@@ -342,44 +328,80 @@ def test_refusal_is_heard_by_a_client_that_goes_on_sending(certificate: Certific
         assert client.read_to_end().startswith(b"HTTP/1.1 413 ")
 
 
-def test_half_closed_plain_end_takes_what_the_client_sends_until_it_ends(certificate: Certificate) -> None:
-    with fronted(certificate, bridge.Patience(linger_timeout=DEADLINE)) as (crossed, client, end):
+def test_half_closed_plain_end_still_gets_what_the_client_sends(certificate: Certificate) -> None:
+    with fronted(certificate, bridge.Patience()) as (crossed, client, end):
         end.sendall(b"refused")
         end.shutdown(socket.SHUT_WR)
         assert Peer(client).read_to_end() == b"refused"
-        client.sendall(b"x" * 5_000_000)
+        sender = threading.Thread(target=client.sendall, args=(b"x" * 5_000_000,))
+        sender.start()
+        assert Peer(end).read(5_000_000) == b"x" * 5_000_000
+        sender.join(DEADLINE)
         assert crossed.tls.fileno() >= 0
         client.close()
         assert end.recv(1) == b""
         wait_for_end(crossed)
 
 
-def test_client_that_does_not_end_after_the_farewell_is_not_waited_for(certificate: Certificate) -> None:
-    with fronted(certificate, bridge.Patience(linger_timeout=0.1)) as (crossed, client, end):
+def test_client_that_does_not_end_after_the_farewell_goes_with_its_thread(certificate: Certificate) -> None:
+    with fronted(certificate, bridge.Patience()) as (crossed, client, end):
         end.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
-        assert end.recv(1) == b""
+        end.close()
         wait_for_end(crossed)
 
 
-def test_upstreams_last_word_ends_a_tunnel(certificate: Certificate) -> None:
-    has_ended = threading.Event()
+def test_what_was_on_its_way_as_the_farewell_was_said_is_not_lost(certificate: Certificate) -> None:
+    for size in (1, 100, 300_000):
+        with fronted(certificate, bridge.Patience()) as (_, client, end):
+            sender = threading.Thread(target=client.sendall, args=(b"x" * size,))
+            sender.start()
+            end.shutdown(socket.SHUT_WR)
+            assert Peer(end).read(size) == b"x" * size
+            sender.join(DEADLINE)
+            assert client.recv(1) == b""
 
+
+@contextmanager
+def asked(script: Script, certificate: Certificate | None, version: bytes) -> Iterator[tuple[World, Peer]]:
+    """A world, with TLS or without, and a client that has asked."""
+    with World(script, certificate=certificate) as world, talk(world) if certificate else world.connect() as client:
+        client.send(chat(version=version))
+        yield world, client
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_answer_that_the_end_of_the_server_breaks_off_does_not_look_whole(
+    certificate: Certificate, is_secure: bool
+) -> None:
     def script(peer: Peer) -> None:
         peer.read_message()
-        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\n\r\n")
-        assert peer.read(4) == b"ping"
-        peer.send(b"pong")
-        peer.sock.shutdown(socket.SHUT_WR)
-        peer.read_to_end()
-        has_ended.set()
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        peer.seconds_to_hang_up()
 
-    with World(script, certificate=certificate) as world:
-        with talk(world) as client:
-            client.send(get("/upstream/m/ws", extra=b"Connection: Upgrade\r\nUpgrade: raw/1\r\n"))
-            client.read_until(b"\r\n\r\n")
-            client.send(b"ping")
-            assert client.read_to_end() == b"pong"
-            client.send(b"x" * 1_000_000)
-        assert has_ended.wait(DEADLINE)
-        world.controller.wait_empty()
+    with asked(script, certificate if is_secure else None, b"1.0") as (world, client):
+        client.read_until(b"half")
+        world.server.begin_stop()
+        assert world.server.abort(grace=DEADLINE)
+        with pytest.raises(OSError, match=r"reset|EOF"):
+            client.read_to_end()
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_client_that_takes_nothing_does_not_keep_the_server_from_ending(
+    certificate: Certificate, is_secure: bool
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        try:
+            peer.send(sized(b"x" * 60_000_000))
+        except OSError:
+            pass
+
+    with asked(script, certificate if is_secure else None, b"1.1") as (world, client):
+        client.read_until(b"xxx")
+        world.server.begin_stop()
+        assert not world.server.wait_idle(0.3)
+        assert world.server.abort(grace=1)
+        with pytest.raises(OSError, match=r"reset|EOF"):
+            client.read_to_end()

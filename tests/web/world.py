@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.server import Server
 from llamaswap_lib.web.tls import Certificate
+from tests.web.certificates import TlsEnd
 
 DEADLINE = 10.0  # of every wait in these tests; none should come near it
 PROMPT = 0.05  # within which a hang-up must have its effect
@@ -243,6 +245,10 @@ class Peer:
     def has_hung_up(self) -> bool:
         return has_hung_up(self.sock)
 
+    def end(self) -> None:
+        """End our direction; reading goes on."""
+        self.sock.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         self.sock.close()
 
@@ -270,7 +276,9 @@ def length_of(head: bytes) -> int:
 class Upstream:
     """A server whose connections each run the next script, the last one again and again, on a thread of their own."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, context: ssl.SSLContext | None = None) -> None:
+        """With a `context` it speaks TLS."""
+        self.context = context
         self.scripts = list(scripts)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.accepted = 0
@@ -282,7 +290,8 @@ class Upstream:
 
     @property
     def proxy(self) -> str:
-        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        scheme = "https" if self.context else "http"
+        return f"{scheme}://127.0.0.1:{self.listener.getsockname()[1]}"
 
     def _accept(self) -> None:
         while True:
@@ -292,9 +301,15 @@ class Upstream:
                 return
             script = self.scripts[min(self.accepted, len(self.scripts) - 1)]
             self.accepted += 1
-            self._peers.append(Peer(sock))
+            self._peers.append(Peer(self._secured(sock)))
             self._threads.append(threading.Thread(target=self._play, args=(script, self._peers[-1]), name="script"))
             self._threads[-1].start()
+
+    def _secured(self, sock: socket.socket) -> socket.socket:
+        if self.context is None:
+            return sock
+        sock.settimeout(DEADLINE)
+        return TlsEnd(sock, self.context)
 
     def _play(self, script: Script, peer: Peer) -> None:
         try:
@@ -319,9 +334,14 @@ class World:
     """A server with one model `m` (alias `al`) at an upstream; a `with` block ends all of it."""
 
     def __init__(
-        self, *scripts: Script, limits: Limits | None = None, config: str = "", certificate: Certificate | None = None
+        self,
+        *scripts: Script,
+        limits: Limits | None = None,
+        config: str = "",
+        certificate: Certificate | None = None,
+        upstream_context: ssl.SSLContext | None = None,
     ) -> None:
-        self.upstream = Upstream(*scripts)
+        self.upstream = Upstream(*scripts, context=upstream_context)
         self.controller = FakeController(self.upstream.proxy)
         self.logs = Logs(to_stdout="proxy", stdout=None)
         limits = limits or Limits()
