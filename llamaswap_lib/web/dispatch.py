@@ -7,9 +7,8 @@ time: it is tried once more, on the next process.
 from __future__ import annotations
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import Conflict, NotImplementedByServer
+from llamaswap_lib.errors import Conflict
 from llamaswap_lib.web import peers
-from llamaswap_lib.web.addresses import origin_of
 from llamaswap_lib.web.app import Upstream
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.exchange import Exchange
@@ -21,8 +20,6 @@ from llamaswap_lib.web.relay import NoAnswer, Relay, next_upstream
 
 def relay(exchange: Exchange, model: Model | Remote, path: str, query: str, body: OutgoingBody) -> None:
     """Have the model serve the exchange at `path`, a local one once it is ready; raises HttpError or ClientGone."""
-    if exchange.head.upgrade and origin_of(model.proxy).is_secure:
-        raise NotImplementedByServer(f"upgrading to {exchange.head.upgrade} is not supported behind https://")
     if isinstance(model, Remote):
         PeerRelay(exchange, model, model.key, model.proxy, body).run(path, peers.query_for(model, query))
     elif model.send_loading_state and is_told(exchange):

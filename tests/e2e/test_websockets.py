@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import shlex
 import signal
+import ssl
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import DEADLINE, Program, demo, models, wait_until
@@ -58,6 +61,55 @@ def test_a_close_passes_both_ways_with_its_code(run_program: RunProgram) -> None
             client.close(4321, "enough")
         assert client.close_code == 4321  # echoed by the other end
         wait_until(lambda: program.stdout.count('"GET /upstream/m/ws HTTP/1.1" 101 ') == 2, "both have ended")
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[Program]:
+    """A program that speaks TLS, with the echo behind TLS."""
+    authority, pem = trustme.CA(), tmp_path / "localhost.pem"
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    config = models(m={"cmd": f"{ECHO} {pem}", "proxy": "https://localhost:${PORT}"})
+    flags = ("-tls-cert-file", str(pem), "-tls-key-file", str(pem))
+    with Program(tmp_path, config, env=trusting(tmp_path), flags=flags, context=context) as program:
+        yield program
+
+
+def trusting(folder: Path) -> dict[str, str]:
+    return {"SSL_CERT_FILE": str(folder / "ca.pem")}
+
+
+def converse(client: ClientConnection) -> None:
+    """Messages both ways, and a close of the other side's."""
+    for message in ("text, ünd", b"\0\xff", "", "x" * 300_000, b"\1" * 700_000):
+        client.send(message)
+        assert client.recv(DEADLINE) == message
+    assert client.ping().wait(DEADLINE)
+    client.send("close")
+    with pytest.raises(ConnectionClosedError):
+        client.recv(DEADLINE)
+    assert (client.close_code, client.close_reason) == (4001, "as you wish")
+
+
+def test_messages_pass_with_tls_on_both_sides(secure: Program) -> None:
+    context = ssl.create_default_context(cafile=str(secure.folder / "ca.pem"))
+    url = f"wss://localhost:{secure.port}/upstream/m/ws"
+    for _ in range(2):
+        with connect(url, ssl=context, open_timeout=DEADLINE, proxy=None) as client:
+            converse(client)
+    wait_until(lambda: secure.stdout.count('"GET /upstream/m/ws HTTP/1.1" 101 ') == 2, "both have ended")
+
+
+def test_messages_pass_to_a_peer_behind_tls(secure: Program, tmp_path: Path) -> None:
+    peer = {"proxy": f"https://localhost:{secure.port}", "models": ["m"]}
+    (tmp_path / "near").mkdir()
+    with Program(tmp_path / "near", {"peers": {"far": peer}}, env=trusting(tmp_path)) as program:
+        for path in ("/upstream/far/m/upstream/m/ws", "/upstream/m/upstream/m/ws"):
+            with dial(program, path) as client:
+                converse(client)
+        wait_until(lambda: program.stdout.count(" 101 ") == 2, "both have ended")
 
 
 def test_a_hundred_at_once(run_program: RunProgram) -> None:

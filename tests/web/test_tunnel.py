@@ -54,7 +54,7 @@ class Held:
 Tunnelled = AbstractContextManager[tuple[World, Peer, Peer]]
 
 
-@pytest.fixture(params=["plain", "client"])
+@pytest.fixture(params=["plain", "client", "upstream", "both"])
 def across(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Tunnelled]:
     """`tunnelled`, with TLS on some side, or on none."""
     certificate = issue(tmp_path) if request.param in ("client", "both") else None
