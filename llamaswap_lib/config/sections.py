@@ -25,7 +25,12 @@ class Timeouts:
     keepalive: float = key("keepalive", Seconds(None, floor=0), "seconds between TCP keep-alive probes", 30.0)
     response_header: float = key("responseHeader", Seconds(None, floor=0), "seconds until the head of the answer", 0.0)
     tls_handshake: float = key("tlsHandshake", Seconds(None, floor=0), "seconds for the TLS handshake", 10.0)
-    expect_continue: float = key("expectContinue", Seconds(None, floor=0), "seconds to wait for `100 Continue`", 1.0)
+    expect_continue: float = key(
+        "expectContinue",
+        Seconds(None, floor=0),
+        "does nothing: no server is asked for `100 Continue`, for a body is sent on when all of it is here",
+        1.0,
+    )
     idle_connection: float = key("idleConn", Seconds(None, floor=0), "seconds an idle connection is kept", 90.0)
 
 

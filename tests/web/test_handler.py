@@ -66,6 +66,40 @@ def test_continue_is_said_before_the_body_is_read() -> None:
         assert client.read_message()[1] == b"ok"
 
 
+UPSTREAMS = """
+models:
+  m:
+    cmd: server
+    proxy: PROXY
+peers:
+  far:
+    proxy: PROXY
+    models: [p]
+"""
+
+
+@pytest.mark.parametrize("model", [b"m", b"far/p"])
+@pytest.mark.parametrize("framing", [b"Content-Length: %d\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_no_upstream_is_asked_for_a_continue_and_none_is_waited_for(model: bytes, framing: bytes) -> None:
+    heard: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        heard.extend(peer.read_message())  # it never says 100, and has the body all the same
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)  # nor is it harmful to say it unasked
+
+    body = b'{"model":"%b"}' % model
+    is_chunked = framing.startswith(b"T")
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += b"Expect: 100-continue\r\n" + (framing if is_chunked else framing % len(body)) + b"\r\n"
+    with World(script, config=UPSTREAMS) as world, world.connect() as client:
+        client.send(head)
+        assert client.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if is_chunked else body)
+        assert client.read_message()[0].startswith(b"HTTP/1.1 200 ")
+        assert b"expect" not in heard[0].lower()
+        assert b'"model":' in heard[1]
+
+
 def test_expected_body_is_not_asked_for_when_the_path_is_unknown() -> None:
     with World(answers(OK), limits=QUICK) as world, world.connect() as client:
         client.send(b"POST /nope HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
