@@ -2,7 +2,8 @@
 
 The http thread of the client runs it, inside the lease. Its head has gone out before: 200, a stream of events, chunked
 unless the client speaks HTTP/1.0. Guarantees: the upstream's events go on byte for byte, in a framing that continues
-ours; an answer that is no stream of events is an HttpError that nothing was sent of; one that breaks off is cut.
+ours; a chat completion that came whole goes on as a stream of one chunk; any other answer that is no stream of events
+is an HttpError that nothing was sent of; one that breaks off is cut.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import re
 from typing import Any
 
 from llamaswap_lib.errors import BadGateway
-from llamaswap_lib.web.chunks import LAST_CHUNK, BadChunk
+from llamaswap_lib.web.chunks import LAST_CHUNK, BadChunk, chunk_of
 from llamaswap_lib.web.framings import Body, ChunkingBody, body_of
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.web.relay import Relay
+from llamaswap_lib.web.whole_answer import as_stream
 
 MAX_ERROR_BYTES = 65_536
+MAX_WHOLE_BYTES = 8_388_608  # of a chat completion: more than any model says in one
 MAX_SHOWN = 500
+NO_STREAM = "answered with JSON where a stream was asked for"
 _remove_encodings = re.compile(rb"(?im)^accept-encoding:[^\r]*\r\n").sub
 
 
@@ -56,7 +60,11 @@ class Continuation(Relay):
     def _deliver(self, head: ResponseHead, rest: bytes) -> bool:
         exchange, framing = self.exchange, head.body("POST")
         if fault := _fault(head):
-            raise self._refused(fault, framing, rest)
+            said = self._read_some(body_of(framing, decoded=True), rest, fault)
+            if fault != NO_STREAM or not (events := as_stream(said)):
+                raise self._refused(fault, said)
+            exchange.send(chunk_of(events) + LAST_CHUNK if exchange.head.minor else events)
+            return False
         opening, body, closing = _continued(framing, is_chunked=bool(exchange.head.minor))
         try:
             first = body.take(rest) if rest else b""
@@ -73,30 +81,29 @@ class Continuation(Relay):
         self.exchange.cut(reset=not self.exchange.head.minor)
         self._log_cut()
 
-    def _refused(self, fault: str, framing: Framing, rest: bytes) -> UpstreamRefused:
+    def _refused(self, fault: str, said: bytes) -> UpstreamRefused:
         """What the upstream says in place of a stream."""
-        said = self._read_some(body_of(framing, decoded=True), rest)
         message = f"the server of {self.model.id} {fault}"
         try:
             return UpstreamRefused(message, json.loads(said)["error"])
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, RecursionError):
             words = " ".join(said.decode("utf-8", "replace").split())[:MAX_SHOWN]
             return UpstreamRefused(f"{message}: {words}" if words else message)
 
-    def _read_some(self, body: Body, rest: bytes) -> bytes:
-        """The body of an error, or the beginning of it."""
-        said = b""
+    def _read_some(self, body: Body, rest: bytes, fault: str) -> bytes:
+        """What is no stream, or the beginning of it."""
+        said, most_bytes = bytearray(), MAX_WHOLE_BYTES if fault == NO_STREAM else MAX_ERROR_BYTES
         try:
             while True:
                 said += body.take(rest) if rest else b""
-                if body.done or len(said) > MAX_ERROR_BYTES:
+                if body.done or len(said) > most_bytes:
                     break
                 rest = self._receive(None)
                 if not rest:
                     break
         except (OSError, BadChunk):
             pass  # what there is of it is better than nothing
-        return said
+        return bytes(said)
 
 
 def _fault(head: ResponseHead) -> str:
@@ -107,7 +114,7 @@ def _fault(head: ResponseHead) -> str:
     if encoding.lower() != "identity":
         return f"answered in the encoding {encoding}"
     if "json" in head.first.get("content-type", "").lower():
-        return "answered with JSON where a stream was asked for"
+        return NO_STREAM
     return ""
 
 

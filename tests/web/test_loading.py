@@ -6,13 +6,16 @@ import json
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit, HttpError, ServiceUnavailable
 from llamaswap_lib.web.app import Limits
+from llamaswap_lib.web.continuation import MAX_WHOLE_BYTES
 from llamaswap_lib.web.progress import MAX_LINE_BYTES, LastLine
+from llamaswap_lib.web.whole_answer import as_stream
 from tests.web.world import (
     CHUNKED_HEAD,
     DEADLINE,
@@ -43,6 +46,17 @@ STREAM = b'{"model":"m","stream":true}'
 EVENTS = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\ndata: [DONE]\n\n'
 LENGTH_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(EVENTS)
 CLOSE_HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+WHOLE: dict[str, Any] = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi\u2028"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+}
 
 
 def chunk(data: bytes) -> bytes:
@@ -318,6 +332,9 @@ def test_load_that_fails_for_a_client_of_http_1_0_ends_with_the_connection() -> 
         (b'HTTP/1.1 404 No\r\nContent-Length: 15\r\n\r\n{"error":"text"}', "404 No"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", "answered 204 No Content"),
         (sized(b"{}", b"Content-Type: application/json\r\n"), "JSON where a stream was asked for: {}"),
+        (JSON_HEAD % 60_000 + b"[" * 60_000, "JSON where a stream was asked for: [[["),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 60000\r\n\r\n" + b"[" * 60_000, "500 No: [[["),
+        (sized(b'{"error":{"message":"own"}}', b"Content-Type: application/json\r\n"), "own"),
         (sized(b"\x1f\x8b", b"Content-Encoding: gzip\r\n"), "in the encoding gzip"),
         (b"rubbish\r\n\r\n", "not HTTP"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nrubbish\r\n", "can not be understood"),
@@ -330,6 +347,100 @@ def test_answer_that_is_no_stream_is_an_error_event(answer: bytes, message: str)
         world.end_wait(client)
         assert message in error_of(Reader(client).read_to_end())["message"]
         world.controller.wait_empty()
+
+
+# -- an answer that came whole --
+
+
+def chunk_in(stream: bytes) -> dict[str, Any]:
+    """The one chunk of an answer that came whole, behind what was told."""
+    *_, event, done, end = stream.split(b"\n\n")
+    assert (done, end) == (b"data: [DONE]", b"")
+    value: dict[str, Any] = json.loads(event.removeprefix(b"data: "))
+    return value
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+@pytest.mark.parametrize("size", [0, 3_000_000])
+def test_completion_that_comes_whole_is_the_chunk_of_a_stream(version: bytes, framing: str, size: int) -> None:
+    body = json.dumps({**WHOLE, "timings": "x" * size}).encode()
+    answer = {
+        "length": JSON_HEAD % len(body) + body,
+        "chunked": CHUNKED_HEAD.replace(b"text/event-stream", b"application/json") + chunk(body) + b"0\r\n\r\n",
+        "close": CLOSE_HEAD.replace(b"text/event-stream", b"application/json") + body,
+    }[framing]
+    with Loading(answers(answer)) as world, world.connect() as client:
+        client.send(chat(STREAM, version=version))
+        world.end_wait(client)
+        stream = Reader(client).read_to_end() if version == b"1.1" else client.read_to_end()
+        said = chunk_in(stream)
+        choice = {"index": 0, "delta": WHOLE["choices"][0]["message"], "finish_reason": "stop"}
+        expected = {**WHOLE, "object": "chat.completion.chunk", "timings": "x" * size, "choices": [choice]}
+        assert said == expected
+        assert told(stream).startswith("Loading m\n")
+        world.controller.wait_empty()
+
+
+def test_tool_calls_and_choices_are_numbered_as_in_a_stream() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call, call]}
+    choices = [{"message": message, "finish_reason": "tool_calls"}] * 2
+    said = chunk_in(b"told\n\n" + as_stream(json.dumps({**WHOLE, "choices": choices}).encode()))
+    assert [choice["index"] for choice in said["choices"]] == [0, 1]
+    assert said["choices"][1]["delta"]["tool_calls"] == [{"index": 0, **call}, {"index": 1, **call}]
+    parsed = pytest.importorskip("openai.types.chat").ChatCompletionChunk.model_validate(said)
+    assert parsed.choices[0].delta.tool_calls[1].function.name == "f"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"choices":[]}',
+        b'{"choices":{}}',
+        b'{"choices":[1]}',
+        b'{"choices":[{"message":"hi"}]}',
+        b'{"choices":[{"text":"hi"}]}',
+        b'{"choices":[{"message":{}},{}]}',
+        b'{"choices":[{"message":{}}],"x":NaN}',
+        b'{"choices":[{"message":{}}]',
+        b'{"choices":[{"message":{}}]}}',
+        b'\xff{"choices":[{"message":{}}]}',
+        b'{"choices":[{"message":{}}],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"choices":[{"message":{}}],"x":' + b"1" * 10_000 + b"}",
+    ],
+)
+def test_what_is_no_completion_is_no_stream(text: bytes) -> None:
+    assert as_stream(text) == b""
+
+
+def test_odd_completions_are_streams_all_the_same() -> None:
+    oddities: tuple[Any, ...] = (None, [], {}, [1], "x")
+    for calls in oddities:
+        text = json.dumps({"choices": [{"message": {"tool_calls": calls}}]}).encode()
+        assert chunk_in(b"told\n\n" + as_stream(text))["choices"][0]["delta"] == {"tool_calls": calls}
+
+
+def test_completion_without_an_end_is_an_error_event() -> None:
+    body = b'{"choices":[{"message":{}}],"x":"' + b"x" * (MAX_WHOLE_BYTES + 200_000) + b'"}'
+    for answer in (JSON_HEAD % len(body) + body, JSON_HEAD % 100 + b'{"choices":['):
+        with Loading(answers_though_it_hangs_up(answer)) as world, world.connect() as client:
+            client.send(chat(STREAM))
+            world.end_wait(client)
+            assert "JSON where a stream was asked for" in error_of(Reader(client).read_to_end())["message"]
+            world.controller.wait_empty()
+
+
+def answers_though_it_hangs_up(answer: bytes) -> Script:
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        with suppress(OSError):
+            peer.send(answer)
+
+    return script
 
 
 def test_compression_is_not_asked_for() -> None:
