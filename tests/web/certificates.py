@@ -115,6 +115,14 @@ class TlsEnd(socket.socket):
             self._flush()
             super().shutdown(how)
 
+    def say_last(self, data: bytes) -> None:
+        """Send `data` and the farewell in one piece; the connection stays as it is."""
+        with self._sending:
+            with self._inside, suppress(ssl.SSLWantReadError):
+                self._tls.write(data)
+                self._tls.unwrap()
+            self._flush()
+
     def _flush(self) -> None:
         with self._inside:
             self._unsent += self._outgoing.read()

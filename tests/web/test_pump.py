@@ -11,7 +11,7 @@ import pytest
 
 from llamaswap_lib.web.framings import ChunkedBody, ClosedBody, LengthBody
 from llamaswap_lib.web.pump import Ending, Flow, Pump
-from llamaswap_lib.web.readiness import Poller, SelectorPoller, new_poller
+from llamaswap_lib.web.readiness import IN, Poller, SelectorPoller, new_poller
 from tests.web.world import DEADLINE, PROMPT
 
 POLLERS: list[Callable[[], Poller]] = [new_poller, SelectorPoller]
@@ -202,3 +202,19 @@ def test_mistake_of_ours_is_reported_and_the_pump_goes_on() -> None:
     pump.stop()
     assert len(errors) == 1
     assert "ZeroDivisionError" in errors[0]
+
+
+def test_poller_of_other_platforms_watches_nothing_for_nothing() -> None:
+    poller = SelectorPoller()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        poller.register(ours, 0)
+        theirs.sendall(b"x")
+        assert poller.poll(0) == []
+        poller.modify(ours, IN)
+        assert poller.poll(0) == [(ours.fileno(), IN)]
+        poller.modify(ours, 0)
+        theirs.close()
+        assert poller.poll(0) == []
+        poller.unregister(ours)
+    poller.close()

@@ -199,6 +199,22 @@ def test_upstream_that_has_said_all_still_hears_the_client(across: Callable[...,
         world.controller.wait_empty()
 
 
+@pytest.mark.parametrize("waits_for_room", [False, True])
+def test_end_that_comes_in_one_piece_with_data_is_seen(waits_for_room: bool) -> None:
+    with tunnelled(upstream_context=trusted_upstream()) as (world, client, upstream):
+        sent_bytes = fill(upstream) if waits_for_room else 0
+        if waits_for_room:
+            client.read(sent_bytes // 2)
+        assert isinstance(upstream.sock, TlsEnd)
+        upstream.sock.say_last(b"the end")
+        assert client.read_to_end().endswith(b"the end")
+        client.send(b"answer")
+        assert upstream.read(6) == b"answer"
+        client.end()
+        assert upstream.read_to_end() == b""
+        world.controller.wait_empty()
+
+
 def test_client_that_resets_is_a_reset_to_a_silent_upstream_at_once(across: Callable[..., Tunnelled]) -> None:
     with across() as (world, client, upstream):
         client.reset()
