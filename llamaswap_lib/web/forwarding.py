@@ -48,7 +48,7 @@ def request_fields(head: RequestHead, client_ip: str, body_bytes: int | None) ->
     if _FORWARDED_FOR in first:
         client_ip = _forwarded_for(head, client_ip)
     if body_bytes != head.content_length:
-        fields = f"{_without(fields, _LENGTH)}Content-Length: {body_bytes}\r\n"
+        fields = _with_length(fields, head.content_length, body_bytes)
     if head.upgrade:
         fields += upgrade_lines(head)
     return f"{fields}X-Forwarded-For: {client_ip}\r\n"
@@ -100,6 +100,14 @@ def _without(fields: str, names: Container[str]) -> str:
     """The lines whose name, in lower case, is none of `names`."""
     lines = fields.split("\r\n")  # the last one is empty
     return "\r\n".join([line for line in lines if line.partition(":")[0].lower() not in names])
+
+
+def _with_length(fields: str, old: int | None, new: int | None) -> str:
+    """The lines with another Content-Length, of which there is one at most."""
+    line = f"\r\nContent-Length: {old}\r\n"
+    if line in fields:  # so it is mostly spelled: in place, at a tenth of the cost
+        return fields.replace(line, f"\r\nContent-Length: {new}\r\n")
+    return f"{_without(fields, _LENGTH)}Content-Length: {new}\r\n"
 
 
 def _forwarded_for(head: RequestHead, client_ip: str) -> str:
