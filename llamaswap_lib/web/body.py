@@ -72,14 +72,15 @@ class RequestBody:
 
 
 class EditedBody:
-    """A request's body as it is sent on, where it is not sent on as it came. It needs no closing of its own."""
+    """A request's body with edits, where it is too large for memory. It needs no closing of its own."""
 
-    __slots__ = ("_body", "_edits", "is_in_memory", "size_bytes")
+    __slots__ = ("_body", "_edits", "size_bytes")
+
+    is_in_memory = False
 
     def __init__(self, body: RequestBody, edits: Sequence[Edit]) -> None:
         self._body = body
         self._edits = edits
-        self.is_in_memory = body.is_in_memory
         self.size_bytes = body.size_bytes + grown_by(edits)
 
     def read(self) -> bytes:
@@ -90,3 +91,10 @@ class EditedBody:
 
 
 OutgoingBody = RequestBody | EditedBody
+
+
+def edited(body: RequestBody, edits: Sequence[Edit]) -> OutgoingBody:
+    """What is sent on in place of `body`; it needs no closing of its own."""
+    if not body.is_in_memory:
+        return EditedBody(body, edits)
+    return RequestBody(b"".join(splice([body.read()], edits)))

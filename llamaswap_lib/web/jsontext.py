@@ -16,6 +16,11 @@ from typing import Any, NamedTuple
 raw_decode = json.JSONDecoder(parse_int=float).raw_decode
 encode = json.JSONEncoder(separators=(",", ":")).encode  # in ASCII
 _skip_blanks = re.compile(r"[ \t\n\r]*").match
+# A key and its colon, and the value up to the comma or bracket behind it unless that takes a closer look.
+_match_member = re.compile(
+    r'[ \t\n\r]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t\n\r]*:[ \t\n\r]*'
+    r'(?:("[^"\\]*"|[-+.0-9Ea-z]+)[ \t\n\r]*(?=[,}]))?'
+).match
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -24,11 +29,16 @@ class NotAnObject(ValueError):
 
 
 class Member(NamedTuple):
-    """One `"key": value` of an object; `start` and `end` are where the value stands in the text."""
+    """One `"key": value` of an object: `begin` is behind the bracket or comma in front, `stop` is at the one behind.
+
+    `start` and `end` are where the value stands in the text.
+    """
 
     key: str
+    begin: int
     start: int
     end: int
+    stop: int
 
 
 def load_object(text: str) -> dict[str, Any]:
@@ -48,15 +58,20 @@ def load_object(text: str) -> dict[str, Any]:
 def read_members(text: str) -> list[Member]:
     """The members, in order and with those repeated, of the object in a text that `load_object` takes."""
     members = []
-    at = blanks_end(text, text.index("{") + 1)
-    while text[at] != "}":
-        key, at = raw_decode(text, at)
-        start = blanks_end(text, blanks_end(text, at) + 1)
-        _, end = raw_decode(text, start)
-        members.append(Member(key, start, end))
-        at = blanks_end(text, end)
-        if text[at] == ",":
-            at = blanks_end(text, at + 1)
+    begin = text.index("{") + 1
+    while found := _match_member(text, begin):  # else it is empty
+        key = found[1] if "\\" not in found[1] else raw_decode(f'"{found[1]}"')[0]
+        if found.lastindex == 2:
+            start, end = found.span(2)
+            stop = found.end()
+        else:
+            start = found.end()
+            _, end = raw_decode(text, start)
+            stop = blanks_end(text, end)
+        members.append(Member(key, begin, start, end, stop))
+        if text[stop] == "}":
+            break
+        begin = stop + 1
     return members
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from llamaswap_lib.web.jsontext import blanks_end, encode, raw_decode
+from llamaswap_lib.web.jsontext import blanks_end, encode, raw_decode, read_members
 
 MAX_FILL = 1_000  # nulls that a list may get so that an index exists
 
@@ -55,24 +55,8 @@ class Tree:
 
     def __init__(self, text: str) -> None:
         self._is_list = text[0] == "["
-        self._entries: list[_Entry] = []
-        end = blanks_end(text, 1)
-        self._blank = text[1:end]  # all there is between the brackets of an empty one
-        begin = 1
-        while text[end] not in "}]":
-            entry, end = self._read(text, begin)
-            self._entries.append(entry)
-            begin = end + 1
-
-    def _read(self, text: str, begin: int) -> tuple[_Entry, int]:
-        """The entry that begins behind a bracket or comma, and where the next bracket or comma stands."""
-        key, start = None, blanks_end(text, begin)
-        if not self._is_list:
-            key, start = raw_decode(text, start)
-            start = blanks_end(text, blanks_end(text, start) + 1)
-        _, stop = raw_decode(text, start)
-        end = blanks_end(text, stop)
-        return _Entry(key, text[begin:start], text[start:stop], text[stop:end]), end
+        self._entries = _items(text) if self._is_list else _members(text)
+        self._blank = text[1 : blanks_end(text, 1)]  # all there is between the brackets of an empty one
 
     def text(self) -> str:
         inner = ",".join([entry.text() for entry in self._entries]) if self._entries else self._blank
@@ -121,6 +105,26 @@ class Tree:
             nulls = _fill(int(name) - len(self._entries))
             self._entries += [_Entry(None, "", "null") for _ in range(nulls)]
         self._entries.append(_Entry(None, "", value))
+
+
+def _members(text: str) -> list[_Entry]:
+    return [
+        _Entry(key, text[begin:start], text[start:end], text[end:stop])
+        for key, begin, start, end, stop in read_members(text)
+    ]
+
+
+def _items(text: str) -> list[_Entry]:
+    entries: list[_Entry] = []
+    begin, start = 1, blanks_end(text, 1)
+    while text[start] != "]":
+        _, end = raw_decode(text, start)
+        stop = blanks_end(text, end)
+        entries.append(_Entry(None, text[begin:start], text[start:end], text[end:stop]))
+        if text[stop] == "]":
+            break
+        begin, start = stop + 1, blanks_end(text, stop + 1)
+    return entries
 
 
 def _wrapped(path: Sequence[str], value: str) -> str:

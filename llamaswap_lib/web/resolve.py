@@ -126,12 +126,12 @@ def _find_in_json(data: bytes) -> Named:
 def _places_in_json(text: str) -> tuple[tuple[int, int], ...]:
     """Where the values of every top-level `model` stand, in bytes."""
     try:
-        found = [member for member in read_members(text) if member.key == FIELD]
+        found = [(member.start, member.end) for member in read_members(text) if member.key == FIELD]
     except RecursionError:  # `load_object` was called with more of the stack to spare
         raise BadRequest("the body is not JSON: Nested too deeply") from None
     if text.isascii():  # then characters and bytes are counted alike
-        return tuple((member.start, member.end) for member in found)
-    return tuple((_byte_length(text[: member.start]), _byte_length(text[: member.end])) for member in found)
+        return tuple(found)
+    return tuple((_byte_length(text[:start]), _byte_length(text[:end])) for start, end in found)
 
 
 def _byte_length(text: str) -> int:

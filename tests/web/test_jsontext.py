@@ -27,7 +27,12 @@ def spaced(value: Any, blank: str) -> str:
 def test_members_in_order_with_their_spans() -> None:
     text = ' {"a" : 1.50 ,"b\\u0065":"x\\n" , "o":{"a":[1,{}]},"a":null}\r\n'
     assert load_object(text) == {"a": None, "be": "x\n", "o": {"a": [1, {}]}}
-    assert read_members(text) == [Member("a", 8, 12), Member("be", 24, 29), Member("o", 36, 48), Member("a", 53, 57)]
+    assert read_members(text) == [
+        Member("a", 2, 8, 12, 13),
+        Member("be", 14, 24, 29, 30),
+        Member("o", 31, 36, 48, 48),
+        Member("a", 49, 53, 57, 57),
+    ]
     assert [text[m.start : m.end] for m in read_members(text)] == ["1.50", '"x\\n"', '{"a":[1,{}]}', "null"]
 
 

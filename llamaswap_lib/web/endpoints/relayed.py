@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.errors import Conflict, ContentTooLarge, NotFound
 from llamaswap_lib.web.app import App
-from llamaswap_lib.web.body import EditedBody, OutgoingBody, RequestBody
+from llamaswap_lib.web.body import OutgoingBody, RequestBody, edited
 from llamaswap_lib.web.destinations import Destination
 from llamaswap_lib.web.dispatch import relay
 from llamaswap_lib.web.exchange import Exchange
@@ -97,7 +97,7 @@ def _relay_edited(
     if destination.changes and named.json_text:
         outgoing = _filtered(named.json_text, destination.changes, sent_name)
     elif sent_name:
-        outgoing = EditedBody(body, named.edits(sent_name))
+        outgoing = edited(body, named.edits(sent_name))
     relay(exchange, destination.model, route.upstream_path, query, outgoing)
 
 
