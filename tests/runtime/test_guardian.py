@@ -70,7 +70,8 @@ def test_it_is_started_with_the_first_marks_and_ends_when_it_is_closed() -> None
         assert await_condition(lambda: len(on_stage.pids()) == 1)
         assert on_stage.guardian.marks() == first
         assert len(on_stage.pids()) == 1
-    assert on_stage.lines == []
+    # A test beside this one may have killed a llamaswap, whose leftovers are then everybody's to end.
+    assert [line for line in on_stage.lines if "an earlier life" not in line] == []
 
 
 def test_one_that_was_never_needed_never_was() -> None:
