@@ -8,6 +8,7 @@ for every path. Knows no model, no key, no configuration.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum, auto
 from typing import NamedTuple
@@ -28,6 +29,7 @@ class Endpoint(Enum):
     UI = auto()  # `argument` is the path below /ui/
     FAVICON = auto()
     MODEL_LIST = auto()
+    MODEL_ENTRY = auto()  # `argument` is its id
     RUNNING = auto()
     UNLOAD_EVERY = auto()  # GET /unload: text
     UNLOAD_ALL = auto()  # POST /api/models/unload: JSON
@@ -99,14 +101,19 @@ _OWN = {
     ("GET", "/logs/stream"): Route(Endpoint.LOG_STREAM),
 }
 
-# method, what stands before the argument, what stands behind it, whether the argument may hold a raw slash
+_is_anything = re.compile(r".*").fullmatch
+_is_something = re.compile(r".+").fullmatch
+_is_one_segment = re.compile(r"[^/]+").fullmatch
+
+# method, what stands before the argument, what stands behind it, what the argument may be as sent
 _WITH_ARGUMENT = (
-    ("GET", "/logs/stream/", "", True, Endpoint.LOG_STREAM_OF),
-    ("GET", "/ui/", "", True, Endpoint.UI),
-    ("POST", "/api/models/unload/", "", True, Endpoint.UNLOAD_ONE),
-    ("POST", "/api/models/load/", "", True, Endpoint.LOAD_ONE),
-    ("GET", "/api/captures/", "", False, Endpoint.CAPTURE),
-    ("POST", "/api/inflight/", "/cancel", False, Endpoint.CANCEL),
+    ("GET", "/logs/stream/", "", _is_anything, Endpoint.LOG_STREAM_OF),
+    ("GET", "/v1/models/", "", _is_something, Endpoint.MODEL_ENTRY),
+    ("GET", "/ui/", "", _is_anything, Endpoint.UI),
+    ("POST", "/api/models/unload/", "", _is_anything, Endpoint.UNLOAD_ONE),
+    ("POST", "/api/models/load/", "", _is_anything, Endpoint.LOAD_ONE),
+    ("GET", "/api/captures/", "", _is_one_segment, Endpoint.CAPTURE),
+    ("POST", "/api/inflight/", "/cancel", _is_one_segment, Endpoint.CANCEL),
 )
 
 NOT_FOUND = Route(Endpoint.NOT_FOUND)
@@ -139,11 +146,11 @@ def _find_below(method: str, path: str) -> Route:
         return Route(Endpoint.COMFYUI, COMFYUI_MODEL, path[len("/comfyui") :])
     if path == "/comfyui":
         return Route(Endpoint.REDIRECT, "/comfyui/", status=slash_redirect_status(method))
-    for wanted, before, behind, may_hold_slash, endpoint in _WITH_ARGUMENT:
+    for wanted, before, behind, is_argument, endpoint in _WITH_ARGUMENT:
         if not (path.startswith(before) and path.endswith(behind)):
             continue
         argument = path[len(before) : len(path) - len(behind)]
-        if not may_hold_slash and (not argument or "/" in argument):
+        if not is_argument(argument):
             continue
         methods = _with_head({wanted: Route(endpoint, unquote(argument))})
         return methods.get(method) or _not_allowed(methods)

@@ -91,6 +91,12 @@ def test_the_list_of_models(client: Any) -> None:
     assert [model.id for model in client.models.list()] == ["large", "small"]
 
 
+def test_one_model_by_its_name(client: Any) -> None:
+    assert client.models.retrieve("small").id == "small"
+    with pytest.raises(openai.NotFoundError, match="did you mean 'small'"):
+        client.models.retrieve("smal")
+
+
 def test_the_async_client(program: Program) -> None:
     async def talk() -> list[str]:
         async with openai_client(program.port, kind="AsyncOpenAI") as client:

@@ -128,6 +128,26 @@ def test_list_of_models_tells_what_they_can_and_nothing_false() -> None:
         assert len(data) == 3
 
 
+def test_one_entry_of_the_list_and_of_what_it_leaves_out() -> None:
+    config = CONFIG.replace("includeAliasesInList: true", "includeAliasesInList: false")
+    with World(answers(OK), config=config) as world:
+        listed = {entry["id"]: entry for entry in ask_json(world, get("/v1/models"))["data"]}
+        assert set(listed) == {"a/x", "b"}
+        for name, entry in listed.items():
+            assert ask_json(world, get(f"/v1/models/{name}")) == entry
+        assert ask_json(world, get("/v1/models/a%2Fx")) == listed["a/x"]
+        assert ask_json(world, get("/v1/models/x"))["meta"]["llamaswap"]["modelID"] == "a/x"
+        assert ask_json(world, get("/v1/models/hidden"))["id"] == "hidden"
+        head, body = world.ask(get("/v1/models/bb", extra=b"Accept: application/json\r\n"))
+        assert head.startswith(b"HTTP/1.1 404 ")
+        assert b"did you mean" in body
+        head, _ = world.ask(get("/v1/models/b", extra=b"Origin: http://x.example\r\n"))
+        assert b"\r\nAccess-Control-Allow-Origin: http://x.example\r\n" in head
+        head, body = world.ask(get("/v1/models/"))
+        assert (head[:12], body) == (b"HTTP/1.1 404", b"404 page not found\n")
+        assert world.controller.leased == []
+
+
 def test_list_of_models_echoes_the_origin() -> None:
     with World(answers(OK)) as world:
         head, _ = world.ask(get("/v1/models", extra=b"Origin: http://x.example\r\n"))

@@ -172,6 +172,7 @@ def test_redirects() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "route"),
     [
+        ("GET", "/v1/models/org%2Fb/c", Route(Endpoint.MODEL_ENTRY, "org/b/c")),
         ("GET", "/logs/stream/proxy", Route(Endpoint.LOG_STREAM_OF, "proxy")),
         ("GET", "/logs/stream/org/b:q4", Route(Endpoint.LOG_STREAM_OF, "org/b:q4")),
         ("GET", "/logs/stream/org%2Fb%3Aq4%20%C3%A4", Route(Endpoint.LOG_STREAM_OF, "org/b:q4 ä")),

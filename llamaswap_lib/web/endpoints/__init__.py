@@ -39,6 +39,7 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.HEALTH: about.serve_health,
     Endpoint.VERSION: about.serve_version,
     Endpoint.MODEL_LIST: models.serve_list,
+    Endpoint.MODEL_ENTRY: models.serve_entry,
     Endpoint.RUNNING: runs.serve_running,
     Endpoint.UNLOAD_EVERY: _operation(runs.serve_unload_every),
     Endpoint.UNLOAD_ALL: _operation(runs.serve_unload_all),

@@ -10,30 +10,45 @@ from typing import Any
 
 from llamaswap_lib.config.schema import Capabilities, Model, Selector
 from llamaswap_lib.web.app import App
-from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.exchange import Exchange, Headers
+from llamaswap_lib.web.resolve import unknown_model
 from llamaswap_lib.web.routes import Route
 
 
 def serve_list(exchange: Exchange, _route: Route) -> None:
     """GET /v1/models, /models."""
-    origin = exchange.head.get("origin")
-    headers = [("Access-Control-Allow-Origin", origin)] if origin else []
     data = sorted(list_models(exchange.app), key=lambda entry: str(entry["id"]))
-    exchange.answer_json({"object": "list", "data": data}, headers=headers)
+    exchange.answer_json({"object": "list", "data": data}, headers=_for_any_origin(exchange))
 
 
-def list_models(app: App) -> Iterator[dict[str, Any]]:
-    """An entry for each listed name: models, their aliases, peers' models, selectors, what the active profile adds."""
+def serve_entry(exchange: Exchange, route: Route) -> None:
+    """GET /v1/models/{id}: the one entry, also of what the list leaves out."""
+    entries = {entry["id"]: entry for entry in list_models(exchange.app, is_whole=True)}
+    if route.argument not in entries:
+        raise unknown_model(route.argument, tuple(entries))
+    exchange.answer_json(entries[route.argument], headers=_for_any_origin(exchange))
+
+
+def _for_any_origin(exchange: Exchange) -> Headers:
+    origin = exchange.head.get("origin")
+    return [("Access-Control-Allow-Origin", origin)] if origin else []
+
+
+def list_models(app: App, *, is_whole: bool = False) -> Iterator[dict[str, Any]]:
+    """An entry for each listed name: models, their aliases, peers' models, selectors, what the active profile adds.
+
+    `is_whole`: unlisted ones and aliases too, whatever the configuration says.
+    """
     config = app.config
     loaded = {run.model for run in app.controller.runs()}
     for model in config.models.values():
-        if model.unlisted:
+        if model.unlisted and not is_whole:
             continue
         about: dict[str, Any] = {"type": "model"}
         if model.aliases:
             about["aliases"] = list(model.aliases)
         yield describe(app, model, model.id, about, model.id in loaded)
-        if config.include_aliases_in_list:
+        if config.include_aliases_in_list or is_whole:
             for alias in model.aliases:
                 yield describe(app, model, alias, {"type": "alias", "modelID": model.id}, model.id in loaded)
     for peer_id, peer in config.peers.items():
@@ -41,7 +56,7 @@ def list_models(app: App) -> Iterator[dict[str, Any]]:
             entry = describe_plain(app, f"{peer_id}/{name}", {"type": "peer", "peerID": peer_id}, False)
             yield {**entry, "name": f"{peer_id}: {name}"}
     for name, selector in config.selectors.items():
-        if not selector.unlisted:
+        if is_whole or not selector.unlisted:
             yield describe_selector(app, name, selector, is_loaded(app, name, loaded))
     for name, target in app.profiles.pins().items():
         if target and not is_known(app, name):
