@@ -94,13 +94,18 @@ class Bridge:
         return True
 
     def _move_up(self) -> None:
-        """From the client to the thread that serves it."""
+        """From the client to the thread that serves it: one piece, for others wait too, and the end behind it."""
+        has_read = False
         while self._pass_up() and not self._is_heard_out:
+            if has_read and not self.tls.has_ended:
+                self.tls_mask |= IN
+                return
             try:
                 self._to_plain = self.tls.recv()
             except BlockingIOError:
                 self.tls_mask |= IN
                 return
+            has_read = True
             if not self._to_plain:
                 self._is_heard_out = True
                 with suppress(OSError):

@@ -2,10 +2,11 @@
 
 One thread at a time. OpenSSL reads and writes memory here, not the socket: said over a socket, Python's farewell reads
 what the other side sends meanwhile, and is broken by it for good; so a connection could never be half-closed, as TLS
-1.3 allows. Guarantees: `shutdown(SHUT_WR)` says TLS's farewell, and reading goes on; nothing that has come is kept
-back, so `poll` tells when to call `recv` again, but for an end that came together with data (`has_ended`). An end of
-the connection without TLS's farewell is an error where we are the client: a body that ends by it may have been cut;
-of clients it is taken for the end, for many leave like that. It can not be read with MSG_DONTWAIT by the pump.
+1.3 allows. Guarantees: `shutdown(SHUT_WR)` says TLS's farewell, and reading goes on; nothing that was taken from the
+system is kept back, so `poll` tells when to call `recv` again, but for an end that came together with data
+(`has_ended`); a `recv` takes one look, however much TLS says to itself, and who makes it answer without taking the
+answers is broken off. An end of the connection without TLS's farewell is an error where we are the client: a body that
+ends by it may have been cut; of clients it is taken for the end. It can not be read with MSG_DONTWAIT by the pump.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 READ_BYTES = 65_536
 _RECORD_BYTES = 16_384  # the most that one holds
+_UNSENT_BYTES = 2 * READ_BYTES  # the most that TLS may have to say while the other side takes nothing
 
 
 class TlsSocket(socket.socket):
@@ -57,12 +59,15 @@ class TlsSocket(socket.socket):
         self._flush()
 
     def recv(self, buflen: int = READ_BYTES, flags: int = 0) -> bytes:  # noqa: ARG002 - it never blocks
-        """All there is, whatever `buflen`, b"" at the end; raises BlockingIOError where nothing is, and OSErrors."""
+        """What one look finds, whatever `buflen`, b"" at the end; raises BlockingIOError for nothing, and OSErrors."""
         data, self._ahead = self._ahead, b""
-        while not data and not self.has_ended:
+        if not data and not self.has_ended:
+            data = self._decrypt()
+        if not data and not self.has_ended:
+            self._fill()
             data = self._decrypt()
             if not data and not self.has_ended:
-                self._fill()
+                raise BlockingIOError
         return data
 
     def send(self, data: Any, flags: int = 0) -> int:  # noqa: ARG002 - it never blocks
@@ -109,6 +114,8 @@ class TlsSocket(socket.socket):
         if self._outgoing.pending:  # TLS has its own conversation
             with suppress(OSError):
                 self._flush()
+            if len(self._wire) > _UNSENT_BYTES:
+                raise ConnectionAbortedError(errno.ECONNABORTED, "it asks for more answers of TLS than it takes")
         return b"".join(pieces)
 
     def _fill(self) -> None:
