@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.web.readiness import IN, OUT
 from llamaswap_lib.web.sockets import PlainEnd, reset_on_close
 from llamaswap_lib.web.tls_socket import TlsSocket
@@ -58,8 +59,11 @@ class Bridge:
         if self._is_shaken or self._shake_hands():
             self._move_up()
             self._move_down()
-        if self._is_dismissed or not self._is_shaken:
-            self.is_over = self.is_over or self._is_heard_out or self._plain_end.fileno() < 0
+        is_deserted = self._plain_end.fileno() < 0
+        if self._is_dismissed:
+            self.is_over = self.is_over or self._is_heard_out or is_deserted
+        elif not self._is_shaken:  # who is turned away is to hear why
+            self.is_over = is_deserted and has_hung_up(self.plain)
 
     def break_off(self, error: OSError) -> None:
         """The client's side is broken: say what may help, and do not end either side like something whole."""

@@ -328,6 +328,19 @@ def test_refusal_is_heard_by_a_client_that_goes_on_sending(certificate: Certific
         assert client.read_to_end().startswith(b"HTTP/1.1 413 ")
 
 
+def test_newcomer_who_is_turned_away_hears_why(certificate: Certificate) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(CHUNKED_HEAD)
+        peer.seconds_to_hang_up()
+
+    with World(script, certificate=certificate, limits=Limits(connections=1)) as world, talk(world) as busy:
+        busy.send(chat())
+        busy.read_until(b"\r\n\r\n")
+        with talk(world) as late:
+            assert late.read_to_end().startswith(b"HTTP/1.1 503 ")
+
+
 def test_half_closed_plain_end_still_gets_what_the_client_sends(certificate: Certificate) -> None:
     with fronted(certificate, bridge.Patience()) as (crossed, client, end):
         end.sendall(b"refused")
