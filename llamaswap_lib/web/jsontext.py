@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 raw_decode = json.JSONDecoder(parse_int=float).raw_decode
 encode = json.JSONEncoder(separators=(",", ":")).encode  # in ASCII
 _skip_blanks = re.compile(r"[ \t\n\r]*").match
-# A key and its colon, and the value up to the comma or bracket behind it unless that takes a closer look.
+# A key and its colon, and the value up to the comma or bracket behind it unless that takes a closer look: a long text
+# is read by `raw_decode` at a tenth of the cost.
 _match_member = re.compile(
     r'[ \t\n\r]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t\n\r]*:[ \t\n\r]*'
-    r'(?:("[^"\\]*"|[-+.0-9Ea-z]+)[ \t\n\r]*(?=[,}]))?'
+    r'(?:("[^"\\]{0,99}"|[-+.0-9Ea-z]+)[ \t\n\r]*(?=[,}]))?'
 ).match
 _BYTE_ORDER_MARK = "\ufeff"
 

@@ -36,6 +36,18 @@ def test_members_in_order_with_their_spans() -> None:
     assert [text[m.start : m.end] for m in read_members(text)] == ["1.50", '"x\\n"', '{"a":[1,{}]}', "null"]
 
 
+@pytest.mark.parametrize("size", [0, 1, 98, 99, 100, 70_000])
+def test_texts_of_every_length_have_their_spans(size: int) -> None:
+    value = json.dumps("x" * size)
+    text = f'{{"a":{value} ,"{"k" * size}":1}}'
+    assert load_object(text) == {"a": "x" * size, "k" * size: 1}
+    end = 5 + len(value)
+    assert read_members(text) == [
+        Member("a", 1, 5, end, end + 1),
+        Member("k" * size, end + 2, end + 5 + size, end + 6 + size, end + 6 + size),
+    ]
+
+
 @pytest.mark.parametrize("text", ["{}", " { } ", "\ufeff{}", "\ufeff \t\r\n{\n}"])
 def test_empty_objects(text: str) -> None:
     assert load_object(text) == {}
