@@ -172,7 +172,6 @@ class FakeController:
 
     def tickets(self) -> Sequence[Waiting]:
         return self.queue if self.waiting is None else self.waiting.queue
-        return self.queue
 
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self.running)
