@@ -18,9 +18,10 @@ def as_stream(text: bytes) -> bytes:
         value = json.loads(text, parse_constant=_refuse)
         if not _is_completion(value):
             return b""
-        return b"data: " + json.dumps(_as_chunk(value), separators=(",", ":")).encode() + b"\n\n" + DONE
+        said = json.dumps(_as_chunk(value), separators=(",", ":"), allow_nan=False)  # 1e999 is read as infinity
     except (ValueError, RecursionError):
         return b""
+    return b"data: " + said.encode() + b"\n\n" + DONE
 
 
 def _is_completion(value: Any) -> bool:

@@ -406,6 +406,7 @@ def test_tool_calls_and_choices_are_numbered_as_in_a_stream() -> None:
         b'{"choices":[{"text":"hi"}]}',
         b'{"choices":[{"message":{}},{}]}',
         b'{"choices":[{"message":{}}],"x":NaN}',
+        b'{"choices":[{"message":{}}],"x":1e999}',
         b'{"choices":[{"message":{}}]',
         b'{"choices":[{"message":{}}]}}',
         b'\xff{"choices":[{"message":{}}]}',
