@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 _LONGEST_KEEPALIVE = 32_767  # seconds; the kernel takes no more
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER's word for it
 
 
 class PlainEnd(socket.socket):
@@ -54,12 +55,15 @@ def reset_on_close(sock: socket.socket) -> None:
         sock.is_broken_off = True
         return
     with suppress(OSError):  # it has been reset from the other side
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 def was_reset(sock: socket.socket) -> bool:
-    """Whether what looks like its end was the reset of what is behind it."""
-    return isinstance(sock, PlainEnd) and sock.is_reset
+    """Whether what looks like its end was a reset: of what is behind it, or one of ours that is to come."""
+    if isinstance(sock, PlainEnd):
+        return sock.is_reset or sock.is_broken_off
+    lingers, seconds = struct.unpack("ii", sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET)))
+    return bool(lingers) and not seconds
 
 
 def _timeval(seconds: float) -> bytes:

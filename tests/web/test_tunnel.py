@@ -294,16 +294,25 @@ def test_silence_is_not_the_end_whatever_the_limits_of_requests(across: Callable
         assert client.read(4) == b"here"
 
 
-def test_end_of_the_server_ends_it() -> None:
-    with tunnelled() as (world, client, upstream):
+def test_end_of_the_server_ends_it(across: Callable[..., Tunnelled]) -> None:
+    with across() as (world, client, upstream):
         world.server.begin_stop()
         assert not world.server.wait_idle(PROMPT)
         upstream.send(b"not yet")
         assert client.read(7) == b"not yet"
-        world.server.abort(grace=0.0)
+        assert world.server.abort(grace=1), "it waits for an upstream that goes on"
+        with pytest.raises(ConnectionResetError):
+            client.read_to_end()
+        assert upstream.seconds_to_hang_up() < 1
+
+
+def test_end_of_the_server_ends_it_though_the_client_has_said_its_last_word(across: Callable[..., Tunnelled]) -> None:
+    with across() as (world, client, upstream):
+        client.end()
+        assert upstream.read_to_end() == b""
+        world.server.begin_stop()
+        assert world.server.abort(grace=1)
         assert client.seconds_to_hang_up() < 1
-        upstream.close()
-        assert world.server.wait_idle(DEADLINE)
 
 
 # -- slow sides --
