@@ -24,8 +24,9 @@ class PlainEnd(socket.socket):
 
     def close(self) -> None:
         super().close()
-        if self.on_close is not None:
-            self.on_close()
+        tell = self.on_close  # read once: the thread behind it may take itself out
+        if tell is not None:
+            tell()
 
 
 def prepare(sock: socket.socket, *, receive_timeout: float, send_timeout: float | None = None) -> None:
