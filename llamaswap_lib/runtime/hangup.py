@@ -36,29 +36,25 @@ class HangUpWatch:
 
     def wait(self, fd: int, mask: int, timeout: float | None = None) -> bool:
         """Block until `fd` is ready for one of `mask`, or broken; False when the time is over; raises ClientGone."""
-        poll = self._poll
-        poll.register(fd, mask)
-        try:
-            ready = poll.poll(None if timeout is None else max(0.0, timeout * 1000))
-        finally:
-            poll.unregister(fd)
-        for ready_fd, _ in ready:
-            if ready_fd == self._client_fd:
-                self._check_client()
-        return any(ready_fd == fd for ready_fd, _ in ready)
+        return fd in self._wait(((fd, mask),), timeout)
 
     def wait_for_any(self, fds: Sequence[int], timeout: float | None = None) -> None:
         """Block until one of them is readable, or for `timeout` seconds; may return early; raises ClientGone."""
+        self._wait([(fd, select.POLLIN) for fd in fds], timeout)
+
+    def _wait(self, wanted: Sequence[tuple[int, int]], timeout: float | None) -> set[int]:
+        """Block until one of them is ready, or the client's socket is; which are."""
         poll = self._poll
-        for fd in fds:
-            poll.register(fd, select.POLLIN)
+        for fd, mask in wanted:
+            poll.register(fd, mask)
         try:
-            ready = poll.poll(None if timeout is None else max(0.0, timeout * 1000))
+            ready = {fd for fd, _ in poll.poll(None if timeout is None else max(0.0, timeout * 1000))}
         finally:
-            for fd in fds:
+            for fd, _ in wanted:
                 poll.unregister(fd)
-        if any(fd == self._client_fd for fd, _ in ready):
+        if self._client_fd in ready:
             self._check_client()
+        return ready
 
     def _check_client(self) -> None:
         if POLL_RDHUP or has_hung_up(self._client):
