@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.runtime.guard.guardian import Guardian
-from llamaswap_lib.runtime.guard.table import MARKER, look
+from llamaswap_lib.runtime.guard.table import MARKER, command_of, look
 from llamaswap_lib.runtime.logs import Logger
 from tests.runtime.runs import await_condition, is_alive
 
@@ -51,7 +51,9 @@ def stage() -> Iterator[Stage]:
 def spawn(env: dict[str, str]) -> int:
     """A process that leads its session and ignores SIGTERM."""
     script = ("sh", "-c", "trap '' TERM; exec sleep 1000")
-    return os.posix_spawnp("sh", script, {**os.environ, **env}, setsid=True)
+    pid = os.posix_spawnp("sh", script, {**os.environ, **env}, setsid=True)
+    assert await_condition(lambda: command_of(pid) == "sleep 1000")  # while it is on its way, it has no environment
+    return pid
 
 
 def assert_was_killed(pid: int) -> None:
