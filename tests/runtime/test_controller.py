@@ -547,6 +547,7 @@ def test_the_end_refuses_who_waits_and_lets_finish_who_is_inside() -> None:
         stage.await_queue("b")
         end = pool.submit(stage.controller.shut_down, PATIENCE, PATIENCE)
         assert isinstance(waiting.await_error(), ServiceUnavailable)
+        stage.controller.settle()  # the gate is shut right after that
         assert isinstance(Visit(stage, "a").await_error(), ServiceUnavailable)
         assert stage.processes[0].orders == ["start"]
         inside.leave()
