@@ -196,10 +196,10 @@ def _holders_of(found: Iterable[tuple[int, str]]) -> list[int]:
 
 
 def _holders(sockets: Collection[str]) -> Iterator[int]:
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        with suppress(OSError), os.scandir(folder) as entries:
+    for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - `glob` looks at what has ended, and raises
+        with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
             if any(_is_link_to(entry, sockets) for entry in entries):
-                yield int(folder.parent.name)
+                yield int(pid)
 
 
 def _is_link_to(entry: os.DirEntry[str], targets: Collection[str]) -> bool:
