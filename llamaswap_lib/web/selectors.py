@@ -7,8 +7,7 @@ at that moment and may change right after it: a choice that comes too late is se
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from llamaswap_lib.config.schema import Config, Selector
@@ -26,6 +25,26 @@ class Run(Protocol):
 States = Mapping[str, str]  # model -> the state of its run; absent: it does not run
 
 
+class Choice:
+    """The target of one request, as configured, busy with it from now on to the end of a `with` block."""
+
+    __slots__ = ("_give_back", "target")
+
+    def __init__(self, target: str, give_back: Callable[[str], None] | None = None) -> None:
+        self.target = target
+        self._give_back = give_back
+
+    def __enter__(self) -> str:
+        return self.target
+
+    def __exit__(self, *_: object) -> None:
+        if self._give_back is not None:
+            self._give_back(self.target)
+
+
+NO_CHOICE = Choice("")  # of a request that names no selector
+
+
 class Selectors:
     """The selectors of the configuration."""
 
@@ -36,8 +55,8 @@ class Selectors:
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
-    def choose(self, name: str) -> AbstractContextManager[str]:
-        """For a `with` block around one request: its target, as configured, busy with it until the block ends."""
+    def choose(self, name: str) -> Choice:
+        """For a `with` block around one request: its target, busy with it until the block ends."""
         return self._by_name[name].choose({run.model: run.state for run in self._runs()})
 
 
@@ -47,8 +66,8 @@ class _Pin:
     def __init__(self, target: str) -> None:
         self._target = target
 
-    def choose(self, _states: States) -> AbstractContextManager[str]:
-        return nullcontext(self._target)
+    def choose(self, _states: States) -> Choice:
+        return Choice(self._target)
 
 
 class _Warm:
@@ -57,12 +76,12 @@ class _Warm:
     def __init__(self, models: Mapping[str, str]) -> None:
         self._models = models  # target -> model
 
-    def choose(self, states: States) -> AbstractContextManager[str]:
+    def choose(self, states: States) -> Choice:
         for wanted in ("ready", "starting"):
             for target, model in self._models.items():
                 if states.get(model) == wanted:
-                    return nullcontext(target)
-        return nullcontext(next(iter(self._models)))
+                    return Choice(target)
+        return Choice(next(iter(self._models)))
 
 
 class _Spillover:
@@ -80,18 +99,17 @@ class _Spillover:
         self._turn = 0
         self._last_turns = dict.fromkeys(models, 0)  # in which each was chosen
 
-    @contextmanager
-    def choose(self, states: States) -> Iterator[str]:
+    def choose(self, states: States) -> Choice:
         with self._lock:
             target = self._choose(states)
             self._counts[target] += 1
             self._turn += 1
             self._last_turns[target] = self._turn
-        try:
-            yield target
-        finally:
-            with self._lock:
-                self._counts[target] -= 1
+        return Choice(target, self._give_back)
+
+    def _give_back(self, target: str) -> None:
+        with self._lock:
+            self._counts[target] -= 1
 
     def _choose(self, states: States) -> str:
         staying = [target for target, model in self._models.items() if states.get(model) != "stopping"]

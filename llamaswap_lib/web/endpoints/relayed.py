@@ -14,18 +14,20 @@ from llamaswap_lib.errors import Conflict, ContentTooLarge, NotFound
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import OutgoingBody, RequestBody, edited
 from llamaswap_lib.web.destinations import Destination
-from llamaswap_lib.web.dispatch import relay
+from llamaswap_lib.web.dispatch import Order, relay
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.filters import Change, apply_changes, renaming
 from llamaswap_lib.web.resolve import Named, find_model, find_upstream, no_model, rename_in_query, unknown_model
 from llamaswap_lib.web.routes import Route, slash_redirect_status
+from llamaswap_lib.web.selectors import NO_CHOICE, Choice
 
 
 def serve_model(exchange: Exchange, route: Route) -> None:
     """A model route: POST names the model in the body, GET in the query."""
     with exchange.read_body() as body:
-        named = _find_named(exchange, body)
-        _relay_named(exchange, route, named, body)
+        order = order_of(exchange, route, body)
+        with order.choice:
+            relay(exchange, order)
 
 
 def serve_upstream(exchange: Exchange, route: Route) -> None:
@@ -40,7 +42,7 @@ def serve_upstream(exchange: Exchange, route: Route) -> None:
     if is_local and _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
     with exchange.read_body() as body:
-        relay(exchange, model, found.path, exchange.query, body)
+        relay(exchange, Order(model, found.path, exchange.query, body))
 
 
 def serve_comfyui(exchange: Exchange, route: Route) -> None:
@@ -51,7 +53,32 @@ def serve_comfyui(exchange: Exchange, route: Route) -> None:
     if route.upstream_path != "/" and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; only /comfyui/ can start it")
     with exchange.read_body() as body:
-        relay(exchange, model, route.upstream_path, exchange.query, body)
+        relay(exchange, Order(model, route.upstream_path, exchange.query, body))
+
+
+def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
+    """Where a request to a model route goes, and as what; raises HttpError.
+
+    The choice that it holds has to be given back by a `with` block, also where nothing is relayed.
+    """
+    app, named = exchange.app, _find_named(exchange, body)
+    pin = app.profiles.pins().get(named.name)
+    if pin == "":
+        raise no_model()
+    name = pin or named.name
+    destination = app.destinations.get(name)
+    if destination is not None:
+        return _order_by_name(exchange, route, named, body, name, destination)
+    if name not in app.selectors:
+        raise unknown_model(named.name, _names(app))
+    exchange.selector = name
+    choice = app.selectors.choose(name)
+    try:
+        destination = app.destinations[choice.target]
+        return _order_by_name(exchange, route, named, body, choice.target, destination, choice)
+    except BaseException:
+        with choice:
+            raise
 
 
 def _find_named(exchange: Exchange, body: RequestBody) -> Named:
@@ -61,34 +88,16 @@ def _find_named(exchange: Exchange, body: RequestBody) -> Named:
     return find_model(exchange.head.method, content_type, exchange.query, body)
 
 
-def _relay_named(exchange: Exchange, route: Route, named: Named, body: RequestBody) -> None:
-    app = exchange.app
-    pin = app.profiles.pins().get(named.name)
-    if pin == "":
-        raise no_model()
-    destination = app.destinations.get(pin or named.name)
-    if destination is None:
-        _relay_chosen(exchange, route, named, body, pin or named.name)
-    elif pin or destination.sent_name or destination.changes:
-        _relay_edited(exchange, route, named, body, pin or named.name, destination)
-    else:
-        relay(exchange, destination.model, route.upstream_path, exchange.query, body)
-
-
-def _relay_chosen(exchange: Exchange, route: Route, named: Named, body: RequestBody, selector: str) -> None:
-    """Have `selector` choose where the request goes; it is busy with it until the end."""
-    app = exchange.app
-    if selector not in app.selectors:
-        raise unknown_model(named.name, _names(app))
-    exchange.selector = selector
-    with app.selectors.choose(selector) as target:
-        _relay_edited(exchange, route, named, body, target, app.destinations[target])
-
-
-def _relay_edited(
-    exchange: Exchange, route: Route, named: Named, body: RequestBody, name: str, destination: Destination
-) -> None:
-    """Pass the request on to where `name` leads, filtered, and told of that name if it asked for another."""
+def _order_by_name(
+    exchange: Exchange,
+    route: Route,
+    named: Named,
+    body: RequestBody,
+    name: str,
+    destination: Destination,
+    choice: Choice = NO_CHOICE,
+) -> Order:
+    """To where `name` leads, filtered, and told of that name if the request asked for another."""
     query = exchange.query
     sent_name = destination.sent_name or (name if name != named.name else "")
     if sent_name and exchange.head.method in ("GET", "HEAD"):
@@ -98,7 +107,7 @@ def _relay_edited(
         outgoing = _filtered(named.json_text, destination.changes, sent_name)
     elif sent_name:
         outgoing = edited(body, named.edits(sent_name))
-    relay(exchange, destination.model, route.upstream_path, query, outgoing)
+    return Order(destination.model, route.upstream_path, query, outgoing, choice)
 
 
 def _filtered(text: str, changes: tuple[Change, ...], sent_name: str) -> RequestBody:
