@@ -23,11 +23,11 @@ from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import BadChunk
 from llamaswap_lib.web.connection import Connection, Key
 from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.forwarding import answer_lines, request_fields
 from llamaswap_lib.web.framings import Body, body_of
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.web.peers import Remote
-from llamaswap_lib.web.pump import Ending, Flow
 from llamaswap_lib.web.tunnel import tunnel
 from llamaswap_lib.web.wire import head_end, parse_response_head
 
@@ -271,7 +271,7 @@ class Relay:
             ending = self._pass_on_here(body)
         else:
             flow = Flow(self.connection.sock, exchange.sock, body)
-            ending = exchange.app.pump.move(flow)
+            ending = flow.move(exchange.app.pump)
             exchange.sent_bytes += flow.sent_bytes
         if ending is Ending.CUT:
             self._cut(body)

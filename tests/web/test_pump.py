@@ -9,8 +9,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.framings import ChunkedBody, ClosedBody, LengthBody
-from llamaswap_lib.web.pump import Ending, Flow, Pump
+from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.readiness import IN, Poller, SelectorPoller, new_poller
 from tests.web.world import DEADLINE, PROMPT
 
@@ -34,7 +35,7 @@ class Pair:
         self.thread.start()
 
     def _move(self, pump: Pump) -> None:
-        self.ending = pump.move(self.flow)
+        self.ending = self.flow.move(pump)
 
     def wait(self, timeout: float = DEADLINE) -> Ending | None:
         self.thread.join(timeout)

@@ -1,0 +1,166 @@
+"""One body on its way from an upstream's socket to a client's, carried by the pump.
+
+Thread `pump` runs everything here but making a `Flow` and `move`. Guarantees: it never blocks on a socket; bytes leave
+in the order and the pieces in which they came; a client that can not take more stops the reading of its own upstream
+and of nothing else, with at most READ_BYTES held for it; a client that hangs up, or takes nothing for the pump's
+`write_timeout`, ends its flow at once. Each flow ends exactly once, and whoever waits is told how. Never closes a
+socket: both belong to the http thread that waits. TLS sockets do not ride here.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from enum import Enum, auto
+
+from llamaswap_lib.web.chunks import BadChunk
+from llamaswap_lib.web.framings import Body
+from llamaswap_lib.web.pump import Pump
+from llamaswap_lib.web.readiness import GONE, IN, OUT, RDHUP
+
+READ_BYTES = 65_536
+FIRST_READ_BYTES = 4_096  # a token's event is a few hundred bytes, and room that stays empty costs time
+DONTWAIT = socket.MSG_DONTWAIT
+
+
+class Ending(Enum):
+    """How a flow ended."""
+
+    COMPLETE = auto()  # the last byte of the body was accepted for the client
+    CUT = auto()  # the upstream broke off, or broke its framing
+    CLIENT_GONE = auto()
+    CLIENT_STALLED = auto()  # it took nothing for `write_timeout`
+
+
+class Flow:
+    """One body on its way from `source` to `sink`; both are in blocking mode and stay the http thread's."""
+
+    __slots__ = (
+        "_backlog",
+        "_ended",
+        "_is_held_up",
+        "_pump",
+        "_receive",
+        "_room_bytes",
+        "_send",
+        "_take",
+        "body",
+        "ending",
+        "sent_bytes",
+        "sink",
+        "source",
+    )
+
+    def __init__(self, source: socket.socket, sink: socket.socket, body: Body) -> None:
+        self.source = source
+        self.sink = sink
+        self.body = body
+        self.sent_bytes = 0
+        self.ending = Ending.CUT
+        self._backlog = b""
+        self._is_held_up = False  # the client has no room: its upstream is not read, and not registered
+        self._ended = threading.Lock()  # held while it flows: an Event costs several times as much
+        self._ended.acquire()
+        self._receive, self._send, self._take = source.recv, sink.send, body.take
+        self._room_bytes = FIRST_READ_BYTES
+
+    # -- http thread --
+
+    def move(self, pump: Pump) -> Ending:
+        """Have the whole body moved; blocks until that has ended."""
+        pump.take_aboard(self)
+        self._ended.acquire()
+        return self.ending
+
+    # -- pump thread only --
+
+    def begin(self, pump: Pump) -> None:
+        self._pump = pump
+        pump.flows += 1
+        pump.poller.register(self.source, IN)
+        pump.poller.register(self.sink, RDHUP)
+        pump.on_ready[self.source.fileno()] = self.read_source
+        pump.on_ready[self.sink.fileno()] = self.serve_sink
+
+    def read_source(self, _mask: int) -> None:
+        """Pass on what is there. This is the hot path of every stream."""
+        try:
+            data = self._receive(self._room_bytes, DONTWAIT)
+            if len(data) == self._room_bytes:  # more than a trickle
+                self._room_bytes = READ_BYTES
+            if not data:
+                self.end(Ending.COMPLETE if self.body.ends_by_close else Ending.CUT)
+                return
+            data = self._take(data)
+        except BlockingIOError:
+            return
+        except (OSError, BadChunk):
+            self.end(Ending.CUT)
+            return
+        # An observer of the stream gets `data` here and keeps a bounded tail; it reads that tail after the end.
+        try:
+            sent = self._send(data, DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.end(Ending.CLIENT_GONE)
+            return
+        self.sent_bytes += sent
+        if sent < len(data):
+            self._hold(data[sent:])
+        elif self.body.done:
+            self.end(Ending.COMPLETE)
+
+    def serve_sink(self, mask: int) -> None:
+        """The client hung up, or has room again for what is held."""
+        if mask & GONE:
+            self.end(Ending.CLIENT_GONE)
+            return
+        try:
+            sent = self._send(self._backlog, DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.end(Ending.CLIENT_GONE)
+            return
+        self.sent_bytes += sent
+        self._backlog = self._backlog[sent:]
+        self._pump.stalled.renew(self)
+        if not self._backlog:
+            self._resume()
+
+    def _hold(self, rest: bytes) -> None:
+        self._backlog = rest
+        self._is_held_up = True
+        self._pump.poller.unregister(self.source)  # not modify(0): a hang-up would be reported over and over
+        self._pump.poller.modify(self.sink, OUT | RDHUP)
+        self._pump.stalled.renew(self)
+
+    def _resume(self) -> None:
+        self._pump.stalled.drop(self)
+        if self.body.done:
+            self.end(Ending.COMPLETE)
+            return
+        self._is_held_up = False
+        self._pump.poller.modify(self.sink, RDHUP)
+        self._pump.poller.register(self.source, IN)
+
+    def end(self, ending: Ending) -> None:
+        """Let go of both sockets, and of the http thread."""
+        pump = self._pump
+        pump.flows -= 1
+        pump.stalled.drop(self)
+        del pump.on_ready[self.source.fileno()], pump.on_ready[self.sink.fileno()]
+        if not self._is_held_up:
+            pump.poller.unregister(self.source)
+        pump.poller.unregister(self.sink)
+        pump.aboard.discard(self)
+        self.ending = ending
+        self._ended.release()
+
+    def give_up(self) -> None:
+        self.end(Ending.CLIENT_STALLED)
+
+    def throw_off(self) -> None:
+        self.ending = Ending.CUT
+        self._ended.release()
