@@ -12,12 +12,13 @@ from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import Conflict
 from llamaswap_lib.web import peers
 from llamaswap_lib.web.app import Upstream
+from llamaswap_lib.web.asking import NoAnswer
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.loading import is_told, relay_telling
 from llamaswap_lib.web.peer_relay import PeerRelay
 from llamaswap_lib.web.peers import Remote
-from llamaswap_lib.web.relay import NoAnswer, Relay, next_upstream
+from llamaswap_lib.web.relay import Relay, next_upstream
 from llamaswap_lib.web.selectors import NO_CHOICE, Choice
 
 

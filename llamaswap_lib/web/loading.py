@@ -18,6 +18,7 @@ from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import HttpError
 from llamaswap_lib.runtime.logs import Subscription
 from llamaswap_lib.web.app import TicketView, Upstream, Waiting
+from llamaswap_lib.web.asking import NoAnswer
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import LAST_CHUNK, chunk_of
 from llamaswap_lib.web.continuation import Continuation
@@ -25,7 +26,7 @@ from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.jsontext import load_object
 from llamaswap_lib.web.progress import LastLine
-from llamaswap_lib.web.relay import NoAnswer, Relay, next_upstream
+from llamaswap_lib.web.relay import Relay, next_upstream
 
 CHAT = "/v1/chat/completions"
 OUTPUT_BYTES = 16_384  # of the process's output since the last look: enough for its last line

@@ -1,0 +1,209 @@
+"""The first half of one exchange with an upstream: the request sent, and the head of its answer read.
+
+The http thread of the client runs it. Guarantees: (1) a client that leaves ends the upstream's work at once, at every
+moment; (2) a pooled connection that dies before any byte of the answer is tried again once on a fresh one, never after
+a byte; NoAnswer says that no byte came. Whatever else an upstream does wrong is BadGateway.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterable
+from itertools import chain
+
+from llamaswap_lib.config.schema import Model
+from llamaswap_lib.errors import BadGateway, BadRequest, GatewayTimeout, HeadTooLarge
+from llamaswap_lib.web.addresses import Origin, origin_of
+from llamaswap_lib.web.body import OutgoingBody
+from llamaswap_lib.web.connection import Connection, Key
+from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.forwarding import request_fields
+from llamaswap_lib.web.heads import ResponseHead
+from llamaswap_lib.web.peers import Remote
+from llamaswap_lib.web.wire import head_end, parse_response_head
+
+READ_BYTES = 65_536
+DONTWAIT = socket.MSG_DONTWAIT
+
+
+class NoAnswer(BadGateway):
+    """Not a byte of an answer came: another process may be asked."""
+
+
+class _UpstreamLost(Exception):
+    """The connection ended before any byte of the answer."""
+
+
+class Asking:
+    """One request to an upstream."""
+
+    __slots__ = ("body", "connection", "exchange", "is_reusable", "key", "message", "model", "origin")
+
+    connection: Connection
+    message: bytes
+
+    def __init__(self, exchange: Exchange, model: Model | Remote, key: Key, proxy: str, body: OutgoingBody) -> None:
+        self.exchange = exchange
+        self.model = model
+        self.key = key
+        self.body = body
+        self.origin: Origin = origin_of(proxy)
+        self.is_reusable = True
+
+    def _request_head(self, path: str, query: str) -> bytes:
+        head = self.exchange.head
+        has_body = head.chunked or head.content_length is not None
+        host = "" if "host" in head.first else f"Host: {self.origin.authority}\r\n"
+        fields = request_fields(head, self.exchange.client_ip, self.body.size_bytes if has_body else None)
+        return f"{head.method} {self.origin.target(path, query)} HTTP/1.1\r\n{host}{fields}\r\n".encode("latin-1")
+
+    def _ask(self) -> tuple[ResponseHead, bytes]:
+        """Send the request and read the head of its answer, on a second connection if a pooled one has died."""
+        try:
+            return self._ask_once(fresh=False)
+        except _UpstreamLost as lost:
+            if self.connection.is_fresh:
+                raise self._lost(lost) from None
+        try:
+            return self._ask_once(fresh=True)
+        except _UpstreamLost as lost:
+            raise self._lost(lost) from None
+
+    def _ask_once(self, *, fresh: bool) -> tuple[ResponseHead, bytes]:
+        pool, timeouts = self.exchange.app.pool, self.model.timeouts
+        try:
+            self.connection = pool.take(self.key, self.origin, timeouts, fresh=fresh)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            message = f"can not connect to {self.model.id} at {self.origin}: {reason}"
+            # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
+            is_unchecked = isinstance(self.model, Model) and self.model.check_endpoint == "none"
+            raise (BadGateway if is_unchecked else NoAnswer)(message) from None
+        try:
+            return self._receive_head(self._send())
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _send(self) -> bytes | None:
+        """Send the request, head and body in one call if the kernel takes it; what came of its answer meanwhile."""
+        body, data = self.body, self.message
+        if body.is_in_memory:
+            data += body.read()
+        try:
+            sent_bytes = self.connection.sock.send(data, DONTWAIT)
+        except BlockingIOError:
+            sent_bytes = 0
+        except OSError:
+            return None  # it may have answered before it hung up
+        if sent_bytes == len(data) and body.is_in_memory:
+            return None
+        return self._send_slowly(chain((data[sent_bytes:],), () if body.is_in_memory else body.pieces()))
+
+    def _send_slowly(self, pieces: Iterable[bytes]) -> bytes | None:
+        """Send them until the answer comes; what came of it, less interim heads (b"": only those), None for nothing."""
+        early = None
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                self.exchange.watch.wait(self.connection.sock.fileno(), select.POLLIN | select.POLLOUT)
+                early, is_over = self._listen(early)
+                if is_over:
+                    self.is_reusable = False
+                    return early
+                rest = rest[self._try_send(rest) :]
+        return early
+
+    def _listen(self, early: bytes | None) -> tuple[bytes | None, bool]:
+        """`early` and what is there behind it, less interim heads; whether it is no use to send on."""
+        try:
+            data = self.connection.sock.recv(READ_BYTES, DONTWAIT)
+        except BlockingIOError:
+            return early, False
+        except OSError:
+            return early, True
+        early = (early or b"") + data if data else early
+        while early and (end := self._head_end(early, 0)) >= 0:
+            status = parse_response_head(early[:end]).status
+            if status >= 200 or status == 101:
+                return early, True
+            early = early[end:]
+        return early, not data
+
+    def _try_send(self, data: memoryview) -> int:
+        try:
+            return self.connection.sock.send(data, DONTWAIT)
+        except OSError:
+            return 0  # full again, or broken: the next look tells
+
+    def _receive_head(self, early: bytes | None) -> tuple[ResponseHead, bytes]:
+        """The head of the final answer, and what came of its body; `early` is what `_send` heard of it."""
+        data, searched_bytes, deadline, has_begun = b"", 0, None, early is not None
+        if self.model.timeouts.response_header:
+            deadline = self.exchange.app.clock() + self.model.timeouts.response_header
+        while True:
+            data += early or self._receive_more(deadline, has_begun=has_begun)
+            early, has_begun = None, True  # also where data is empty again behind an interim head
+            while (end := self._head_end(data, searched_bytes)) >= 0:
+                head, data, searched_bytes = parse_response_head(data[:end]), data[end:], 0
+                if head.status >= 200:
+                    return head, data
+                if head.status == 101:
+                    self._check_switch(head)
+                    return head, data
+            searched_bytes = len(data)
+
+    def _receive_more(self, deadline: float | None, *, has_begun: bool) -> bytes:
+        """The next bytes of the head, never none; raises _UpstreamLost, BadGateway, GatewayTimeout or ClientGone."""
+        reason = "it closed the connection without an answer"
+        try:
+            if data := self._receive(deadline):
+                return data
+        except OSError as error:
+            reason = error.strerror or "the connection broke"
+        if has_begun:
+            raise self._broken("it broke off within the head of its answer")
+        raise _UpstreamLost(reason)
+
+    def _receive(self, deadline: float | None) -> bytes:
+        """What comes from the upstream, b"" at its end; raises OSError, GatewayTimeout or ClientGone."""
+        while True:
+            try:
+                return self.connection.sock.recv(READ_BYTES)
+            except BlockingIOError:  # noqa: PERF203 - mostly it comes within the first look
+                self._look_out(deadline)
+
+    def _look_out(self, deadline: float | None) -> None:
+        """Block until there is something to read; raises GatewayTimeout, and ClientGone."""
+        timeout = None if deadline is None else deadline - self.exchange.app.clock()
+        is_ready = self.exchange.watch.wait(self.connection.sock.fileno(), select.POLLIN, timeout)
+        if not is_ready and deadline is not None and self.exchange.app.clock() >= deadline:
+            raise GatewayTimeout(f"{self.model.id} did not begin to answer in time")
+
+    def _head_end(self, data: bytes, searched_bytes: int) -> int:
+        try:
+            return head_end(data, searched_bytes)
+        except (BadRequest, HeadTooLarge) as bad:
+            raise self._broken(bad.message) from None
+
+    def _check_switch(self, head: ResponseHead) -> None:
+        """Whether the upstream switches to the protocol that was asked for; raises BadGateway."""
+        protocol = head.first.get("upgrade", "").lower() if "upgrade" in head.connection else ""
+        if not protocol or protocol != self.exchange.head.upgrade:
+            raise self._broken("it switches protocols unasked")
+        if not self.is_reusable:
+            raise self._broken("it switches protocols within the request")
+
+    def _lost(self, lost: _UpstreamLost) -> NoAnswer:
+        return NoAnswer(f"the server of {self.model.id} did not answer: {lost}")
+
+    def _broken(self, reason: str) -> BadGateway:
+        return BadGateway(f"the server of {self.model.id} can not be understood: {reason}")
+
+    def _let_go(self, may_stay: bool) -> None:
+        """Give the connection back, or close it unless another request may follow on it."""
+        if may_stay and self.is_reusable:
+            self.exchange.app.pool.give(self.connection)
+        else:
+            self.connection.close()
