@@ -26,11 +26,11 @@ SHORT = {"max_tokens": 8, "seed": 1, "ignore_eos": True}
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two small models, one that embeds, one of some 150 tokens a second."""
+    """Two small models, one that embeds, one of 50 to 150 tokens a second."""
     from tests.e2e.tiny_gguf import Shape, write_model  # noqa: PLC0415 - gguf may be missing
 
     folder = tmp_path_factory.mktemp("models")
-    slow = Shape(seed=4, layers=4, width=512, heads=8, feed_forward=2048)
+    slow = Shape(seed=4, layers=12, width=512, heads=8, feed_forward=2048)
     shapes = {"one": Shape(1), "two": Shape(2), "embed": Shape(3, is_embedder=True), "slow": slow}
     for name, shape in shapes.items():
         write_model(folder / f"{name}.gguf", shape)
