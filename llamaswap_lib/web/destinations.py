@@ -8,8 +8,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import NamedTuple
 
-from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.web.filters import Change, changes_of
+from llamaswap_lib.config.schema import Config, Filters, Model
+from llamaswap_lib.web.filters import BodyFilter, changes_of
 from llamaswap_lib.web.peers import Remote, remote_of
 
 
@@ -18,7 +18,7 @@ class Destination(NamedTuple):
 
     model: Model | Remote
     sent_name: str  # what the model is called in the body; '' as it was asked for
-    changes: tuple[Change, ...]  # to a JSON body
+    body_filter: BodyFilter | None  # of a JSON body
 
 
 def destinations_of(config: Config) -> dict[str, Destination]:
@@ -26,10 +26,15 @@ def destinations_of(config: Config) -> dict[str, Destination]:
     found: dict[str, Destination] = {}
     for name, model_id in chain(((name, name) for name in config.models), config.aliases.items()):
         model = config.models[model_id]
-        found.setdefault(name, Destination(model, model.use_model_name, changes_of(model.filters, name)))
+        found.setdefault(name, Destination(model, model.use_model_name, _filter_of(model.filters, name)))
     for name in config.peer_models:
         offered = config.resolve_peer(name)
         if offered is not None and name not in config.selectors:
-            changes = changes_of(config.peers[offered.peer].filters, name)
-            found[name] = Destination(remote_of(config, offered), offered.model, changes)
+            body_filter = _filter_of(config.peers[offered.peer].filters, name)
+            found[name] = Destination(remote_of(config, offered), offered.model, body_filter)
     return found
+
+
+def _filter_of(filters: Filters, name: str) -> BodyFilter | None:
+    changes = changes_of(filters, name)
+    return BodyFilter(changes) if changes else None

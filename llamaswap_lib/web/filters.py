@@ -1,20 +1,20 @@
 """What the configuration changes in a JSON body before it is sent on.
 
-Pure, any thread. `changes_of` turns the filters of a model or peer into a list once, when the configuration is read;
-`apply_changes` carries such a list out. Order: `stripParams`, `setParams`, `setParamsByID`, each by the names' bytes.
-`model` is never touched by them; what nothing names stays byte for byte.
+Pure, any thread. `changes_of` turns the filters of a model or peer into a list once, when the configuration is read; a
+`BodyFilter` carries such a list out, and gives the model another name if need be. Order: `stripParams`, `setParams`,
+`setParamsByID`, each by the names' bytes. `model` is never touched by them; what nothing names stays byte for byte.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from llamaswap_lib.config.schema import Filters
 from llamaswap_lib.errors import BadRequest
-from llamaswap_lib.web.jsontext import encode
-from llamaswap_lib.web.jsontree import NoPlace, Tree
+from llamaswap_lib.web.jsontext import encode, only_place
+from llamaswap_lib.web.jsontree import NoPlace, Tree, wrapped
 
 PROTECTED = "model"
 
@@ -51,6 +51,42 @@ def path_of(name: str) -> tuple[str, ...]:
     if "\\" not in name:
         return tuple(name.split("."))
     return tuple(_unescape(r"\1", part) for part in _find_names(name))
+
+
+class BodyFilter:
+    """What becomes of each body that is sent to one model under one name."""
+
+    __slots__ = ("_addition", "_changes", "_names")
+
+    def __init__(self, changes: tuple[Change, ...]) -> None:
+        self._changes = changes
+        self._names = frozenset(change.path[0] for change in changes)
+        self._addition = _addition(changes)
+
+    def apply(self, text: str, members: Collection[str], sent_name: str) -> str:
+        """The object that is `text`, with these top-level keys, filtered, and for the model `sent_name` unless ''.
+
+        Mostly nothing that is filtered is there: then what is set goes to the end, and the text is never taken apart.
+        Raises BadRequest where there is no place for something.
+        """
+        place = only_place(text, PROTECTED) if sent_name else (0, 0)
+        if place is None or self._addition is None or not self._names.isdisjoint(members):
+            return apply_changes(text, (renaming(sent_name), *self._changes) if sent_name else self._changes)
+        start, end = place
+        last = text.rindex("}")
+        name = encode(sent_name) if sent_name else ""
+        return f"{text[:start]}{name}{text[end:last]}{self._addition}{text[last:]}"
+
+
+def _addition(changes: Collection[Change]) -> str | None:
+    """What is added to an object that has none of the changed keys; None if that is not so simple."""
+    if len({change.path[0] for change in changes}) < len(changes):
+        return None
+    added = [(path, value) for path, value in changes if value is not None]
+    try:
+        return "".join(f",{encode(path[0])}:{wrapped(path[1:], value)}" for path, value in added)
+    except NoPlace:
+        return None
 
 
 def renaming(name: str) -> Change:

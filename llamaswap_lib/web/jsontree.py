@@ -69,11 +69,11 @@ class Tree:
         for entry in found:
             inner = entry.open() if rest else None
             if inner is None:
-                entry.value = _wrapped(rest, value)
+                entry.value = wrapped(rest, value)
             else:
                 inner.set(rest, value)
         if not found:
-            self._append(name, _wrapped(rest, value))
+            self._append(name, wrapped(rest, value))
 
     def remove(self, path: Sequence[str]) -> None:
         """Take away what stands there, if anything does."""
@@ -127,8 +127,8 @@ def _items(text: str) -> list[_Entry]:
     return entries
 
 
-def _wrapped(path: Sequence[str], value: str) -> str:
-    """`value` inside of new objects and lists."""
+def wrapped(path: Sequence[str], value: str) -> str:
+    """`value` inside of new objects and lists; raises NoPlace."""
     for name in reversed(path):
         if not _is_index(name):
             value = f"{{{encode(name)}:{value}}}"

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from llamaswap_lib.errors import BadRequest, NotFound
 from llamaswap_lib.web.forms import BadForm, FormScanner, Value, find_pairs, parse_parameters
-from llamaswap_lib.web.jsontext import NotAnObject, load_object, read_members
+from llamaswap_lib.web.jsontext import NotAnObject, load_object, only_place, read_members
 
 FIELD = "model"
 MAX_URLENCODED_BYTES = 10 << 20
@@ -49,6 +49,7 @@ class Named(NamedTuple):
     name: str
     form_places: tuple[tuple[int, int], ...] = ()  # the blank line before each value among them
     json_text: str = ""  # searched only when there is something to replace: the hot path needs no places
+    json_members: Collection[str] = ()  # its top-level keys
 
     def edits(self, name: str) -> tuple[Edit, ...]:
         """What makes the body name `name`; in order, none overlaps another."""
@@ -109,29 +110,35 @@ def no_model() -> NotFound:
 def _find_in_json(data: bytes) -> Named:
     text = data.decode("utf-8", "surrogateescape")  # what is no UTF-8 goes on as it came
     try:
-        name = load_object(text).get(FIELD)
+        members = load_object(text)
     except json.JSONDecodeError as broken:
         if not text.strip(" \t\r\n"):
             raise no_model() from None
         raise BadRequest(f"the body is not JSON: {broken}") from None
     except NotAnObject:
         raise BadRequest("the body is JSON, but not an object") from None
+    name = members.get(FIELD)
     if name is None or name == "":
         raise no_model()
     if not isinstance(name, str):
         raise BadRequest("'model' must be a string")
-    return Named(name, (), text)
+    return Named(name, (), text, members)
 
 
 def _places_in_json(text: str) -> tuple[tuple[int, int], ...]:
     """Where the values of every top-level `model` stand, in bytes."""
-    try:
-        found = [(member.start, member.end) for member in read_members(text) if member.key == FIELD]
-    except RecursionError:  # `load_object` was called with more of the stack to spare
-        raise BadRequest("the body is not JSON: Nested too deeply") from None
+    only = only_place(text, FIELD)
+    found = _all_places(text) if only is None else [only]
     if text.isascii():  # then characters and bytes are counted alike
         return tuple(found)
     return tuple((_byte_length(text[:start]), _byte_length(text[:end])) for start, end in found)
+
+
+def _all_places(text: str) -> list[tuple[int, int]]:
+    try:
+        return [(member.start, member.end) for member in read_members(text) if member.key == FIELD]
+    except RecursionError:  # `load_object` was called with more of the stack to spare
+        raise BadRequest("the body is not JSON: Nested too deeply") from None
 
 
 def _byte_length(text: str) -> int:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.errors import BadRequest
-from llamaswap_lib.web.filters import Change, apply_changes, changes_of, path_of, renaming
-from llamaswap_lib.web.jsontext import read_members
+from llamaswap_lib.web.filters import BodyFilter, Change, apply_changes, changes_of, path_of, renaming
+from llamaswap_lib.web.jsontext import load_object, read_members
 from llamaswap_lib.web.jsontree import MAX_FILL
 from tests.web.test_jsontext import VALUES, spaced
 from tests.web.world import OK, Peer, World, chat
@@ -108,6 +108,36 @@ def test_members_that_no_change_names_keep_their_text_and_their_order(
     assert [(one.key, result[one.start : one.end]) for one in read_members(result) if one.key not in touched] == kept
     if not steps:
         assert result == text
+
+
+TEXTS = st.sampled_from(['"', "\\", '"model"', '"model":"x"', "model", "\u0080", "m"])
+
+
+@given(
+    st.lists(st.tuples(NAMES, VALUES | TEXTS), max_size=5),
+    st.lists(st.tuples(PATHS, st.none() | VALUES.map(json.dumps)), max_size=4),
+    st.sampled_from(["", " ", "\n\t"]),
+    st.booleans(),
+    st.sampled_from(["", 'o"ther']),
+)
+def test_the_short_way_and_the_long_way_are_the_same(
+    members: list[tuple[str, Any]],
+    steps: list[tuple[tuple[str, ...], str | None]],
+    blank: str,
+    is_ascii: bool,
+    name: str,
+) -> None:
+    members.insert(len(members) // 2, ("model", "m"))
+    texts = [json.dumps(key) + f"{blank}:{blank}" + json.dumps(value, ensure_ascii=is_ascii) for key, value in members]
+    text = f"{blank}{{{blank}{f'{blank},{blank}'.join(texts)}{blank}}}{blank}"
+    changes = tuple(Change(path, value) for path, value in steps if path[0] != "model")
+    try:
+        expected = apply_changes(text, (renaming(name), *changes) if name else changes)
+    except BadRequest:
+        with pytest.raises(BadRequest):
+            BodyFilter(changes).apply(text, load_object(text), name)
+        return
+    assert BodyFilter(changes).apply(text, load_object(text), name) == expected
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=4), PATHS)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.web.jsontext import Member, NotAnObject, load_object, read_members
+from llamaswap_lib.web.jsontext import Member, NotAnObject, load_object, only_place, read_members
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-99, 99), st.floats(allow_nan=False), st.text(max_size=5)),
@@ -130,3 +130,33 @@ def test_rubbish_has_the_same_verdict_as_from_json(text: str) -> None:
     else:
         with pytest.raises(NotAnObject):
             load_object(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"model":"a"}', '"a"'),
+        (' {"x":{"models":1,"y":"model"},"model"\n:\t"a b" }', None),
+        ('{"x":{"models":1,"y":"the model"},"model"\n:\t"a b" }', '"a b"'),
+        ('{"model":"a","x":{"model":"b"}}', None),
+        ('{"x":{"model":"b"},"mode\\u006c":"a"}', None),
+        ('{"x":{"model":"b"},"\\u006Dodel":"a"}', None),
+        ('{"model":"a","model":"b"}', None),
+        ('{"model":"a\\"b"}', None),
+        ('{"model":"a","x":"a \\"model\\" \\u00e9"}', '"a"'),
+        ('{"mode\\u006c":"a"}', None),
+        ('{"model":1}', None),
+    ],
+)
+def test_the_place_of_a_key_is_told_only_where_there_is_no_doubt(text: str, value: str | None) -> None:
+    place = only_place(text, "model")
+    assert (None if place is None else text[slice(*place)]) == value
+
+
+@given(st.lists(st.tuples(st.sampled_from(["model", "m", 'model"']), VALUES | st.just('"model":"x"')), max_size=5))
+def test_the_place_that_is_told_is_that_of_the_only_member(members: list[tuple[str, Any]]) -> None:
+    texts = [f"{json.dumps(key)}:{json.dumps(value)}" for key, value in [*members, ("model", "m")]]
+    text = f"{{{','.join(texts)}}}"
+    place = only_place(text, "model")
+    found = [(one.start, one.end) for one in read_members(text) if one.key == "model"]
+    assert place is None or [place] == found

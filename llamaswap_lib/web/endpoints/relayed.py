@@ -16,7 +16,6 @@ from llamaswap_lib.web.body import OutgoingBody, RequestBody, edited
 from llamaswap_lib.web.destinations import Destination
 from llamaswap_lib.web.dispatch import Order, relay
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.filters import Change, apply_changes, renaming
 from llamaswap_lib.web.resolve import Named, find_model, find_upstream, no_model, rename_in_query, unknown_model
 from llamaswap_lib.web.routes import Route, slash_redirect_status
 from llamaswap_lib.web.selectors import NO_CHOICE, Choice
@@ -103,18 +102,12 @@ def _order_by_name(
     if sent_name and exchange.head.method in ("GET", "HEAD"):
         query = rename_in_query(query, sent_name)
     outgoing: OutgoingBody = body
-    if destination.changes and named.json_text:
-        outgoing = _filtered(named.json_text, destination.changes, sent_name)
+    if destination.body_filter and named.json_text:
+        text = destination.body_filter.apply(named.json_text, named.json_members, sent_name)
+        outgoing = RequestBody(text.encode("utf-8", "surrogateescape"))
     elif sent_name:
         outgoing = edited(body, named.edits(sent_name))
     return Order(destination.model, route.upstream_path, query, outgoing, choice)
-
-
-def _filtered(text: str, changes: tuple[Change, ...], sent_name: str) -> RequestBody:
-    """The JSON body as it is sent on, all of it in memory."""
-    if sent_name:
-        changes = (renaming(sent_name), *changes)
-    return RequestBody(apply_changes(text, changes).encode("utf-8", "surrogateescape"))
 
 
 def _resolve(app: App, name: str) -> str | None:
