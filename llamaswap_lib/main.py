@@ -96,7 +96,9 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
     guardian = Guardian(logs.log)
     controller = _controller(config, logs, guardian)
     pool = Pool()
-    pump = Pump(write_timeout=config.limits.write_timeout, on_error=logs.log.error)
+    pump = Pump(
+        write_timeout=config.limits.write_timeout, idle_timeout=config.limits.idle_timeout, on_error=logs.log.error
+    )
     # Told before a run gets its SIGTERM: llama.cpp takes 0.1 s longer to end while a connection to it is open.
     controller.listen(lambda runs: pool.keep_only({run.run_id for run in runs if run.state == "ready"}))
     changes = Changes()

@@ -184,6 +184,22 @@ class Lease:
         self._client = client
         self._gate: Gate | None = None
 
+    def enter_now(self) -> Upstream | None:
+        """A place if there is one without waiting, to `leave`, in place of a `with` block; never blocks."""
+        self._places.take(self._model)
+        found = self._door.enter(self._model, self)
+        if found is None:
+            self._places.give_back(self._model)
+            return None
+        self._gate, upstream = found
+        return upstream
+
+    def leave(self) -> None:
+        """Give the place back."""
+        if self._gate is not None:  # None: the run was lost, and there was no other
+            self._gate.leave(self)
+        self._places.give_back(self._model)
+
     def __enter__(self) -> Upstream:
         self._places.take(self._model)
         try:
@@ -196,9 +212,7 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._gate is not None:  # None: the run was lost, and there was no other
-            self._gate.leave(self)
-        self._places.give_back(self._model)
+        self.leave()
 
     def move_on(self) -> Upstream:
         """The run hung up before a byte of the answer: if it has died, a place in the next one, for the old.

@@ -1,6 +1,6 @@
 """The access log: one line for each request, when it has ended.
 
-Any http thread. No text of a client can begin a line of its own.
+Any http thread, and the pump. No text of a client can begin a line of its own.
 """
 
 from __future__ import annotations

@@ -35,6 +35,11 @@ class Upstream(Protocol):
 class Lease(Protocol):
     """A place inside a ready run, for a `with` block; entering blocks until the model is ready."""
 
+    def enter_now(self) -> Upstream | None:
+        """A place if there is one without waiting, to `leave`, in place of a `with` block; raises ConcurrencyLimit."""
+
+    def leave(self) -> None: ...
+
     def __enter__(self) -> Upstream:
         """Raises HttpError or ClientGone."""
 

@@ -1,15 +1,16 @@
 """The first half of one exchange with an upstream: the request sent, and the head of its answer read.
 
-The http thread of the client runs it. Guarantees: (1) a client that leaves ends the upstream's work at once, at every
-moment; (2) a pooled connection that dies before any byte of the answer is tried again once on a fresh one, never after
-a byte; NoAnswer says that no byte came. Whatever else an upstream does wrong is BadGateway.
+The http thread of the client runs it. The pump may begin (`ask_now`, which never blocks), and end it too or leave the
+rest to the thread. Guarantees: (1) a client that leaves ends the upstream's work at once, at every moment; (2) a pooled
+connection that dies before any byte of the answer is tried again once on a fresh one, never after a byte; NoAnswer says
+that no byte came. Whatever else an upstream does wrong is BadGateway.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 
 from llamaswap_lib.config.schema import Model
@@ -21,6 +22,7 @@ from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.forwarding import request_fields
 from llamaswap_lib.web.heads import ResponseHead
 from llamaswap_lib.web.peers import Remote
+from llamaswap_lib.web.standing import Standing
 from llamaswap_lib.web.wire import head_end, parse_response_head
 
 READ_BYTES = 65_536
@@ -38,7 +40,7 @@ class _UpstreamLost(Exception):
 class Asking:
     """One request to an upstream."""
 
-    __slots__ = ("body", "connection", "exchange", "is_reusable", "key", "message", "model", "origin")
+    __slots__ = ("body", "connection", "exchange", "is_reusable", "key", "message", "model", "origin", "standing")
 
     connection: Connection
     message: bytes
@@ -50,6 +52,7 @@ class Asking:
         self.body = body
         self.origin: Origin = origin_of(proxy)
         self.is_reusable = True
+        self.standing: Standing | None = None  # while the pump has the connection
 
     def _request_head(self, path: str, query: str) -> bytes:
         head = self.exchange.head
@@ -58,10 +61,48 @@ class Asking:
         fields = request_fields(head, self.exchange.client_ip, self.body.size_bytes if has_body else None)
         return f"{head.method} {self.origin.target(path, query)} HTTP/1.1\r\n{host}{fields}\r\n".encode("latin-1")
 
+    def ask_now(self, path: str, query: str) -> bool:
+        """Send the request, whole, on an idle connection; False if that can not be. Never blocks."""
+        app = self.exchange.app
+        self.standing = standing = app.pool.take_standing(self.key, app.pump)
+        if standing is None:
+            return False
+        self.connection = standing.connection
+        is_sent = False
+        try:
+            self.message = self._request_head(path, query)
+            data = self.message + self.body.read()
+            is_sent = self.connection.sock.send(data, DONTWAIT) == len(data)
+        except OSError:
+            pass  # it has died
+        finally:
+            if not is_sent:  # nobody has heard it all, so it may be sent again
+                self.close_now()
+        return is_sent
+
+    def leave_pump(self) -> None:
+        """Behind `ask_now`: the rest is for the http thread."""
+        if self.standing is not None:
+            self.standing.release()
+            self.standing = None
+
+    def close_now(self) -> None:
+        """Behind `ask_now`: have the upstream stop, unless it has answered and was let go."""
+        if self.standing is not None:
+            self.standing.close()
+            self.standing = None
+
     def _ask(self) -> tuple[ResponseHead, bytes]:
         """Send the request and read the head of its answer, on a second connection if a pooled one has died."""
+        return self._ask_again_if_lost(lambda: self._ask_once(fresh=False))
+
+    def _hear_out(self, early: bytes | None) -> tuple[ResponseHead, bytes]:
+        """The same behind `ask_now`; `early` is what has come of the answer, None for nothing."""
+        return self._ask_again_if_lost(lambda: self._converse(lambda: early))
+
+    def _ask_again_if_lost(self, ask: Callable[[], tuple[ResponseHead, bytes]]) -> tuple[ResponseHead, bytes]:
         try:
-            return self._ask_once(fresh=False)
+            return ask()
         except _UpstreamLost as lost:
             if self.connection.is_fresh:
                 raise self._lost(lost) from None
@@ -80,8 +121,12 @@ class Asking:
             # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
             is_unchecked = isinstance(self.model, Model) and self.model.check_endpoint == "none"
             raise (BadGateway if is_unchecked else NoAnswer)(message) from None
+        return self._converse(self._send)
+
+    def _converse(self, send: Callable[[], bytes | None]) -> tuple[ResponseHead, bytes]:
+        """Have `send` send the request; the head of its answer, and what came of the body."""
         try:
-            return self._receive_head(self._send())
+            return self._receive_head(send())
         except BaseException:
             self.connection.close()
             raise
@@ -203,7 +248,9 @@ class Asking:
 
     def _let_go(self, may_stay: bool) -> None:
         """Give the connection back, or close it unless another request may follow on it."""
-        if may_stay and self.is_reusable:
-            self.exchange.app.pool.give(self.connection)
+        standing, self.standing = self.standing, None
+        pool, may_stay = self.exchange.app.pool, may_stay and self.is_reusable
+        if standing is not None:
+            pool.give_standing(standing) if may_stay else standing.close()
         else:
-            self.connection.close()
+            pool.give(self.connection) if may_stay else self.connection.close()

@@ -1,8 +1,8 @@
 """One connection to an upstream, plain or with TLS.
 
-Owned by one http thread at a time. Whoever made or took it gives it back to the pool, or closes it. Of `http.client` it
-takes connecting: requests and answers are written and read by the relay, through `sock`, for the parser behind
-`getresponse` costs more than all the rest of a request.
+Owned by one thread at a time, an http thread or the pump. Whoever made or took it gives it back to the pool, or closes
+it. Of `http.client` it takes connecting: requests and answers are written and read by the relay, through `sock`, for
+the parser behind `getresponse` costs more than all the rest of a request.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from http.client import HTTPConnection
 
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.web.addresses import Origin
+from llamaswap_lib.web.recall import Recall
 from llamaswap_lib.web.sockets import prepare, probe_when_silent
 from llamaswap_lib.web.tls_socket import TlsSocket
 from llamaswap_lib.web.upstream_tls import secure, verifying_context
+from llamaswap_lib.web.wire import parse_response_head
 
 FIRST_LOOK = 0.02  # seconds that a `recv` waits: a client's hang-up is not seen meanwhile
 
@@ -34,6 +36,7 @@ class Connection(HTTPConnection):
         self.is_fresh = True
         self.idle_timeout = timeouts.idle_connection or math.inf
         self.idle_until = math.inf  # once it is idle
+        self.answers = Recall(parse_response_head)
         self._keepalive = timeouts.keepalive
 
     def connect(self) -> None:

@@ -1,17 +1,19 @@
 """How a request reaches the model that it is for: inside a lease, telling of its wait, past both, or at a peer.
 
-The http thread of the client runs it. A process that dies before any byte of the answer costs the request nothing but
-time: it is tried once more, on the next process.
+The http thread of the client runs it, but for `begin` and what it returns, which the pump begins and a thread may end.
+A process that dies before any byte of the answer costs the request nothing but time: it is tried once more, on the next
+process.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import Conflict
 from llamaswap_lib.web import peers
-from llamaswap_lib.web.app import Upstream
+from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.asking import NoAnswer
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.exchange import Exchange
@@ -49,6 +51,67 @@ def relay(exchange: Exchange, order: Order) -> None:
                 _relay_to(exchange, order, model, upstream)
             except NoAnswer as no_answer:
                 _relay_to(exchange, order, model, next_upstream(lease, no_answer))
+
+
+class Begun:
+    """A request that was sent to its model without waiting for anything; it has a place there until `leave`."""
+
+    __slots__ = ("_has_left", "_lease", "_model", "_order", "exchange", "relay")
+
+    def __init__(self, exchange: Exchange, order: Order, model: Model, lease: Lease, relay: Relay) -> None:
+        self.exchange = exchange
+        self.relay = relay
+        self._order = order
+        self._model = model
+        self._lease = lease
+        self._has_left = False
+
+    def listen(self, on_ready: Callable[[int], None]) -> None:
+        """Have the pump call `on_ready` when there is something to hear of the answer."""
+        assert self.relay.standing is not None, "it was not begun on the pump"
+        self.relay.standing.serve(on_ready)
+
+    def leave(self) -> None:
+        """The exchange has ended: give back what it holds, once."""
+        if not self._has_left:
+            self._has_left = True
+            self._lease.leave()
+            self._order.choice.give_back()
+
+    def go_on(self, early: bytes | None) -> None:
+        """Serve the rest of the exchange, as `relay` would; `early` is what has come of the answer, None for nothing.
+
+        Blocks; raises HttpError or ClientGone; leaves.
+        """
+        try:
+            self.relay.go_on(early)
+        except NoAnswer as no_answer:
+            _relay_to(self.exchange, self._order, self._model, next_upstream(self._lease, no_answer))
+        finally:
+            self.leave()
+
+
+def begin(exchange: Exchange, order: Order) -> Begun | None:
+    """Send the request to its model if nothing can make it wait; else None, and nothing has happened. Never blocks.
+
+    That is: a local model that is ready, no TLS on the way, and an idle connection to it. Raises ConcurrencyLimit.
+    """
+    model = order.model
+    if isinstance(model, Remote) or model.timeouts.response_header or (model.send_loading_state and is_told(exchange)):
+        return None
+    lease = exchange.app.controller.lease(model.id, exchange.sock)
+    upstream = lease.enter_now()
+    if upstream is None:
+        return None
+    try:
+        relay = Relay(exchange, model, upstream.run_id, upstream.proxy, order.body)
+        if not relay.origin.is_secure and relay.ask_now(order.path, order.query):
+            return Begun(exchange, order, model, lease, relay)
+    except BaseException:
+        lease.leave()
+        raise
+    lease.leave()
+    return None
 
 
 def _relay_to(exchange: Exchange, order: Order, model: Model, upstream: Upstream) -> None:

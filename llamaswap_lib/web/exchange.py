@@ -1,8 +1,8 @@
 """One request and its answer, as an endpoint sees them.
 
-One http thread at a time. Guarantees: at most one answer; head and body leave in one call; whether the connection is
-kept is decided when the head goes out, and told. After the head there is no error page: `cut` ends the connection.
-A client that can not be written to is `ClientGone`.
+One thread at a time, the client's http thread or, while that sleeps, the pump. Guarantees: at most one answer; head and
+body leave in one call; whether the connection is kept is decided when the head goes out, and told. After the head there
+is no error page: `cut` ends the connection. A client that can not be written to is `ClientGone`.
 """
 
 from __future__ import annotations
@@ -121,6 +121,11 @@ class Exchange:
 
         `lines`: the status line and the fields, the framing among them, but not Connection; they are not checked.
         """
+        self.send(self.opening(status, lines, body))
+        self.sent_bytes = len(body)
+
+    def opening(self, status: int, lines: str, body: bytes) -> bytes:
+        """What `begin` sends; whoever else sends it counts the bytes of the body itself."""
         if not self._may_stay():
             self.closes = True
         if self.closes:
@@ -128,8 +133,7 @@ class Exchange:
         elif not self.head.minor:
             lines += "Connection: keep-alive\r\n"
         self.status = status
-        self.send(f"{lines}\r\n".encode("latin-1") + body)
-        self.sent_bytes = len(body)
+        return f"{lines}\r\n".encode("latin-1") + body
 
     def send(self, data: bytes) -> None:
         """Send bytes of the body, its framing included; blocks; raises ClientGone, also if the client takes nothing."""

@@ -1,8 +1,9 @@
 """The reading side of one client's connection: heads, bodies, and what was sent ahead.
 
-One http thread. Owns the bytes that were received and not yet used, so pipelined requests are served in order.
-Guarantees: a head has `head_timeout` in all; a body needs a byte within `body_timeout` and a low average rate beyond
-it; whoever is slower is cut off with RequestTimeout. Memory is bounded by a head, or by `memory_body_bytes`.
+One thread at a time, the client's http thread or, while that sleeps, the pump, which never waits here. Owns the bytes
+that were received and not yet used, so pipelined requests are served in order. Guarantees: a head has `head_timeout` in
+all; a body needs a byte within `body_timeout` and a low average rate beyond it; whoever is slower is cut off with
+RequestTimeout. Memory is bounded by a head, or by `memory_body_bytes`.
 """
 
 from __future__ import annotations
@@ -37,14 +38,34 @@ class Intake:
 
     def await_request(self) -> bool:
         """Block until a request begins; False if the client leaves, or is idle for too long."""
-        if self._unread is not None:
-            self._skip_unread(self._unread)
-        if not self._buffer:
+        if self.is_empty():
             try:
                 self._buffer = self._sock.recv(READ_BYTES)
             except OSError:
                 return False
         return bool(self._buffer)
+
+    def is_empty(self) -> bool:
+        """Whether nothing of the next request is here."""
+        if self._unread is not None:
+            self._skip_unread(self._unread)
+        return not self._buffer
+
+    @property
+    def ahead(self) -> bytes:
+        """What is here of the next request."""
+        return self._buffer
+
+    def receive_now(self) -> int | None:
+        """Take what has come, without waiting: how many bytes, 0 if the client has left, None for nothing."""
+        try:
+            data = self._sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return 0
+        self._buffer += data
+        return len(data)
 
     def read_head(self) -> RequestHead:
         """The head of the request that begins; raises HttpError or ClientGone."""
@@ -91,7 +112,7 @@ class Intake:
         return body
 
     def take_ahead(self) -> bytes:
-        """What stands behind the request whose body was read: it belongs to the protocol that follows."""
+        """What stands behind the request that was read, taken out."""
         ahead, self._buffer = self._buffer, b""
         return ahead
 

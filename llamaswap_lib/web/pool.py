@@ -13,22 +13,28 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection
+from typing import TypeVar
 
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.web.addresses import Origin
 from llamaswap_lib.web.connection import Connection, Key, connect
+from llamaswap_lib.web.pump import Pump
+from llamaswap_lib.web.standing import Standing
 
 MAX_IDLE = 64  # connections kept for one run or peer
+
+_T = TypeVar("_T")
 
 
 class _Upstream:
     """What is remembered of one run or peer."""
 
-    __slots__ = ("address", "idle")
+    __slots__ = ("address", "idle", "standing")
 
     def __init__(self, address: str) -> None:
         self.address = address  # the one of the host's addresses that answered: `localhost` is ::1 and 127.0.0.1
         self.idle: list[Connection] = []  # the one used last at the end
+        self.standing: list[Standing] = []  # the same, of those that the pump has
 
 
 class Pool:
@@ -51,13 +57,18 @@ class Pool:
 
     def take(self, key: Key, origin: Origin, timeouts: Timeouts, *, fresh: bool = False) -> Connection:
         """A connection, an idle one unless `fresh`, to be given back or closed; raises OSError."""
+        connection = None if fresh else self.take_idle(key)
+        return connection or self._connect(key, origin, timeouts)
+
+    def take_idle(self, key: Key) -> Connection | None:
+        """An idle connection, to be given back or closed, if there is one; never blocks."""
         upstream = self._upstreams.get(key)
-        if upstream is not None and not fresh:
+        if upstream is not None:
             while connection := _pop(upstream.idle):
                 if connection.is_quiet():
                     return connection
                 connection.close()
-        return self._connect(key, origin, timeouts)
+        return None
 
     def give(self, connection: Connection) -> None:
         """Take back a connection whose last answer was read to the end."""
@@ -65,19 +76,27 @@ class Pool:
         if upstream is None or len(upstream.idle) >= MAX_IDLE:
             connection.close()
             return
-        connection.is_fresh = False
-        connection.idle_until = until = self._clock() + connection.idle_timeout
+        self._mark_idle(connection)
         upstream.idle.append(connection)
-        if until < self._next_look:
-            self._look.set()
+        self._look_in_time(connection)
         if self._upstreams.get(connection.key) is not upstream:  # forgotten meanwhile: we close it, or `forget` did
             _close_all(upstream.idle)
+
+    def _mark_idle(self, connection: Connection) -> None:
+        connection.is_fresh = False
+        connection.idle_until = self._clock() + connection.idle_timeout
+
+    def _look_in_time(self, connection: Connection) -> None:
+        """Have it looked at, once it can be seen, when it is overdue."""
+        if connection.idle_until < self._next_look:
+            self._look.set()
 
     def forget(self, key: Key) -> None:
         """The run has ended: close its connections."""
         upstream = self._upstreams.pop(key, None)
         if upstream is not None:
             _close_all(upstream.idle)
+            _hang_up_all(upstream.standing)
 
     def keep_only(self, run_ids: Collection[int]) -> None:
         """Forget every other run: they are ending, or have ended. Peers stay."""
@@ -96,7 +115,7 @@ class Pool:
 
     def idle_count(self, key: Key) -> int:
         upstream = self._upstreams.get(key)
-        return len(upstream.idle) if upstream is not None else 0
+        return len(upstream.idle) + len(upstream.standing) if upstream is not None else 0
 
     def _connect(self, key: Key, origin: Origin, timeouts: Timeouts) -> Connection:
         upstream = self._upstreams.get(key)
@@ -106,6 +125,37 @@ class Pool:
         if upstream is None:
             self._upstreams.setdefault(key, _Upstream(connection.sock.getpeername()[0]))
         return connection
+
+    # -- pump thread only --
+
+    def take_standing(self, key: Key, pump: Pump) -> Standing | None:
+        """The pump's hold on an idle connection, to be given back or closed, if there is one; never blocks."""
+        upstream = self._upstreams.get(key)
+        while upstream is not None and (standing := _pop(upstream.standing)):
+            if standing.connection.is_quiet():
+                return standing
+            standing.close()  # the pump would have heard it next
+        connection = self.take_idle(key)
+        return None if connection is None else Standing(connection, pump, self._lose)
+
+    def give_standing(self, standing: Standing) -> None:
+        """Take back one whose last answer was read to the end."""
+        connection = standing.connection
+        upstream = self._upstreams.get(connection.key)
+        if upstream is None or len(upstream.standing) >= MAX_IDLE:
+            standing.close()
+            return
+        self._mark_idle(connection)
+        standing.rest()
+        upstream.standing.append(standing)
+        self._look_in_time(connection)
+        if self._upstreams.get(connection.key) is not upstream:
+            _hang_up_all(upstream.standing)
+
+    def _lose(self, standing: Standing) -> None:
+        upstream = self._upstreams.get(standing.connection.key)
+        if upstream is not None:
+            _remove(upstream.standing, standing)
 
     # -- pool thread only --
 
@@ -127,21 +177,26 @@ class Pool:
                     due = min(due, connection.idle_until)
                 elif _remove(upstream.idle, connection):
                     connection.close()
+            for standing in tuple(upstream.standing):
+                if standing.connection.idle_until > now:
+                    due = min(due, standing.connection.idle_until)
+                elif _remove(upstream.standing, standing):
+                    standing.hang_up()
         return due
 
 
-def _pop(idle: list[Connection]) -> Connection | None:
-    """The connection that was used last, in one step."""
+def _pop(idle: list[_T]) -> _T | None:
+    """The one that was used last, in one step."""
     try:
         return idle.pop()
     except IndexError:
         return None
 
 
-def _remove(idle: list[Connection], connection: Connection) -> bool:
-    """Take this connection; False if somebody else has."""
+def _remove(idle: list[_T], one: _T) -> bool:
+    """Take this one; False if somebody else has."""
     try:
-        idle.remove(connection)
+        idle.remove(one)
     except ValueError:
         return False
     return True
@@ -150,3 +205,8 @@ def _remove(idle: list[Connection], connection: Connection) -> bool:
 def _close_all(idle: list[Connection]) -> None:
     while connection := _pop(idle):
         connection.close()
+
+
+def _hang_up_all(idle: list[Standing]) -> None:
+    while standing := _pop(idle):
+        standing.hang_up()

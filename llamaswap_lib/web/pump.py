@@ -7,10 +7,11 @@ end; a mistake in one ends all that ride, is reported, and the next ones ride ag
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from llamaswap_lib.web.readiness import IN, Poller, new_poller
 CROWD = 32  # flows from which on the pump lets events gather
 GATHERING = 0.0005  # seconds between two looks at a crowd
 WRITE_TIMEOUT = 60.0
+IDLE_TIMEOUT = 120.0
+PROMPTLY = 0.05  # seconds within which the rest of a request comes whose sender has it ready
 
 
 class Passenger(Protocol):
@@ -38,28 +41,34 @@ class Passenger(Protocol):
 class Deadlines:
     """Until when somebody is waited for; all have the same patience, so the order of insertion is that of time."""
 
+    __slots__ = ("_clock", "_due", "_patience", "soonest")
+
     def __init__(self, patience: float, clock: Callable[[], float]) -> None:
         self._patience = patience
         self._clock = clock
-        self._due: dict[Passenger, float] = {}
+        self._due: OrderedDict[Passenger, float] = OrderedDict()
+        self.soonest = math.inf  # nobody is due before: a look at a busy pump costs no search
 
     def renew(self, who: Passenger) -> None:
         """Give it the whole patience from now on."""
-        self._due.pop(who, None)
-        self._due[who] = self._clock() + self._patience
+        self._due[who] = due = self._clock() + self._patience
+        self._due.move_to_end(who)
+        if self.soonest == math.inf:
+            self.soonest = due
 
     def drop(self, who: Passenger) -> None:
         self._due.pop(who, None)
 
-    def first(self) -> float | None:
-        """When the first one is due."""
-        return next(iter(self._due.values()), None)
-
-    def give_up_overdue(self) -> None:
-        now = self._clock()
-        for who in [who for who, due in self._due.items() if due <= now]:
+    def give_up_overdue(self, now: float) -> None:
+        """Call `give_up` of all who are due."""
+        while self._due:
+            who, due = next(iter(self._due.items()))
+            if due > now:
+                self.soonest = due
+                return
             del self._due[who]
             who.give_up()
+        self.soonest = math.inf
 
 
 class Pump:
@@ -69,6 +78,7 @@ class Pump:
         self,
         *,
         write_timeout: float = WRITE_TIMEOUT,
+        idle_timeout: float = IDLE_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
         poller: Callable[[], Poller] = new_poller,
         on_error: Callable[[str], None] = print,
@@ -77,6 +87,7 @@ class Pump:
         self._new_poller = poller
         self._wakeup = Wakeup()
         self._write_timeout = write_timeout
+        self._idle_timeout = idle_timeout
         self._clock = clock
         self._begin_anew()
         self._on_error = on_error
@@ -124,13 +135,16 @@ class Pump:
         self.aboard: set[Passenger] = set()
         self.flows = 0  # how many of them are flowing bodies
         self.stalled = Deadlines(self._write_timeout, self._clock)  # clients that have to take what is held for them
+        self.incomplete = Deadlines(PROMPTLY, self._clock)  # clients that have to send the rest
+        self.idle = Deadlines(self._idle_timeout, self._clock)  # clients that have to begin a request
 
     def _end_all(self) -> None:
         """Let go of everybody at once."""
         self.poller.close()
-        for passenger in (*self.aboard, *self._arrivals):
+        for passenger in tuple(self.aboard):
             passenger.throw_off()
-        self._arrivals.clear()
+        while self._arrivals:  # and not all that there were at one moment: who comes meanwhile waits too
+            self._arrivals.popleft().throw_off()
 
     def _turn(self) -> None:
         """Serve whoever is ready.
@@ -141,13 +155,15 @@ class Pump:
         on_ready = self.on_ready
         if self.flows > CROWD:
             time.sleep(GATHERING)
-        due = self.stalled.first()
-        for fd, mask in self.poller.poll(None if due is None else max(0.0, due - self._clock())):
+        due = min(self.stalled.soonest, self.incomplete.soonest, self.idle.soonest)
+        for fd, mask in self.poller.poll(None if due == math.inf else max(0.0, due - self._clock())):
             serve = on_ready.get(fd)
             if serve is not None:  # its passenger may have left earlier in this turn
                 serve(mask)
-        if due is not None:
-            self.stalled.give_up_overdue()
+        now = self._clock()
+        if due <= now:
+            for deadlines in (self.stalled, self.incomplete, self.idle):
+                deadlines.give_up_overdue(now)
 
     def _welcome(self, _mask: int) -> None:
         self._wakeup.clear()

@@ -33,7 +33,7 @@ class Recall(Generic[Head]):
         self._parse = parse
         self._head = None
         self._before = self._digits = self._after = b""
-        self.generation = 0  # another one for another head: what follows from it may be remembered too
+        self.generation = 0  # another one for another head than the last: what follows from it may be remembered too
 
     def read(self, data: bytes) -> tuple[Head | None, int]:
         """The head that `data` begins with and where it ends, (None, -1) while it is not all there.

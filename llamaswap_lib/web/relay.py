@@ -1,15 +1,15 @@
 """One exchange with an upstream: the request sent on, the answer passed back as it comes.
 
-The http thread of the client runs it, inside the lease; bodies that flow on after the head ride the pump, unless they
-come with TLS. Guarantees, besides those of `Asking`: bodies pass with the framing they came with, byte for byte (an
-HTTP/1.0 client gets chunks decoded); an answer that breaks off is never ended as if it were whole. An upstream's fault
-before our head is BadGateway; after it, the client's connection is cut. Where the upstream switches protocols as asked,
-a tunnel follows.
+The http thread of the client runs it, inside the lease, but for what ends in `_now`, which is the pump's. Bodies that
+flow on after the head ride the pump, unless they come with TLS. Guarantees, besides those of `Asking`: bodies pass with
+the framing they came with, byte for byte (an HTTP/1.0 client gets chunks decoded); an answer that breaks off is never
+ended as if it were whole. An upstream's fault before our head is BadGateway; after it, the client's connection is cut.
+Where the upstream switches protocols as asked, a tunnel follows.
 """
 
 from __future__ import annotations
 
-from llamaswap_lib.errors import ClientGone, RunNotDead
+from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, HeadTooLarge, RunNotDead
 from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.asking import Asking, NoAnswer
 from llamaswap_lib.web.chunks import BadChunk
@@ -37,8 +37,38 @@ class Relay(Asking):
 
     def run(self, path: str, query: str) -> None:
         self.message = self._request_head(path, query)
-        head, rest = self._ask()
-        if rest and len(rest) == head.content_length and head.is_followed_by_body(self.exchange.head.method):
+        self._pass_back(*self._ask())
+
+    def go_on(self, early: bytes | None) -> None:
+        """The rest behind `ask_now`; `early` is what has come of the answer, None for nothing."""
+        self._pass_back(*self._hear_out(early))
+
+    def answer_now(self, data: bytes) -> bytes | None:
+        """What the client is sent, if `data` is a whole answer and a short one; else None, and it is for `go_on`.
+
+        Once that is sent, `let_go_now` lets go of the connection.
+        """
+        try:
+            head, end = self.connection.answers.read(data)
+        except (BadGateway, BadRequest, HeadTooLarge):
+            return None
+        if head is None or not self._is_whole(head, len(data) - end):
+            return None
+        self.is_reusable = head.keep_alive
+        self.exchange.sent_bytes = len(data) - end
+        return self.exchange.opening(head.status, answer_lines(head), data[end:])
+
+    def let_go_now(self) -> None:
+        self._let_go(may_stay=True)
+
+    def _is_whole(self, head: ResponseHead, rest_bytes: int) -> bool:
+        """Whether the body is here too, and there is one."""
+        if not rest_bytes or rest_bytes != head.content_length:
+            return False
+        return head.is_followed_by_body(self.exchange.head.method)
+
+    def _pass_back(self, head: ResponseHead, rest: bytes) -> None:
+        if self._is_whole(head, len(rest)):
             self._let_go(head.keep_alive)  # before the client has its answer: its next request finds it idle
             self.exchange.begin(head.status, answer_lines(head), rest)
             return

@@ -26,20 +26,24 @@ States = Mapping[str, str]  # model -> the state of its run; absent: it does not
 
 
 class Choice:
-    """The target of one request, as configured, busy with it from now on to the end of a `with` block."""
+    """The target of one request, as configured, busy with it until `give_back`, or the end of a `with` block."""
 
-    __slots__ = ("_give_back", "target")
+    __slots__ = ("_free", "target")
 
-    def __init__(self, target: str, give_back: Callable[[str], None] | None = None) -> None:
+    def __init__(self, target: str, free: Callable[[str], None] | None = None) -> None:
         self.target = target
-        self._give_back = give_back
+        self._free = free
+
+    def give_back(self) -> None:
+        """The request has ended."""
+        if self._free is not None:
+            self._free(self.target)
 
     def __enter__(self) -> str:
         return self.target
 
     def __exit__(self, *_: object) -> None:
-        if self._give_back is not None:
-            self._give_back(self.target)
+        self.give_back()
 
 
 NO_CHOICE = Choice("")  # of a request that names no selector
@@ -105,9 +109,9 @@ class _Spillover:
             self._counts[target] += 1
             self._turn += 1
             self._last_turns[target] = self._turn
-        return Choice(target, self._give_back)
+        return Choice(target, self._free)
 
-    def _give_back(self, target: str) -> None:
+    def _free(self, target: str) -> None:
         with self._lock:
             self._counts[target] -= 1
 

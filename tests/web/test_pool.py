@@ -12,6 +12,7 @@ from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.web.addresses import Origin, origin_of
 from llamaswap_lib.web.connection import Connection, Key
 from llamaswap_lib.web.pool import MAX_IDLE, Pool
+from llamaswap_lib.web.pump import Pump
 from tests.web.world import DEADLINE
 
 TIMEOUTS = Timeouts(connect=DEADLINE)
@@ -117,6 +118,32 @@ def test_upstream_on_one_address_of_localhost_only_is_found(place: Place) -> Non
     place.take().close()
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
         place.pool.take(7, Origin("localhost", other.getsockname()[1], "", ""), TIMEOUTS).close()
+
+
+def test_the_pump_keeps_no_more_than_that_either(place: Place) -> None:
+    pump, holds = Pump(), []
+    for _ in range(MAX_IDLE + 1):
+        place.pool.give(place.take(fresh=True))
+        holds.append(place.pool.take_standing(1, pump))
+    for hold in holds:
+        assert hold is not None
+        place.pool.give_standing(hold)
+    assert place.pool.idle_count(1) == MAX_IDLE
+    pump.start()
+    pump.stop()
+    assert place.pool.idle_count(1) == 0
+
+
+def test_what_the_pump_gives_back_to_a_forgotten_run_is_closed(place: Place) -> None:
+    pump = Pump()
+    place.pool.give(place.take())
+    hold = place.pool.take_standing(1, pump)
+    assert hold is not None
+    place.pool.forget(1)
+    place.pool.give_standing(hold)
+    assert is_closed_by_us(place.accepted[0])
+    pump.start()
+    pump.stop()
 
 
 def test_unreachable_upstream_is_an_error(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.framings import ChunkedBody, ClosedBody, LengthBody
-from llamaswap_lib.web.pump import Pump
+from llamaswap_lib.web.pump import Deadlines, Pump
 from llamaswap_lib.web.readiness import IN, Poller, SelectorPoller, new_poller
 from tests.web.world import DEADLINE, PROMPT
 
@@ -219,3 +220,62 @@ def test_poller_of_other_platforms_watches_nothing_for_nothing() -> None:
         assert poller.poll(0) == []
         poller.unregister(ours)
     poller.close()
+
+
+# -- deadlines --
+
+
+class Patient:
+    """A passenger that is given up."""
+
+    def __init__(self, given_up: list[Patient]) -> None:
+        self._given_up = given_up
+
+    def begin(self, pump: Pump) -> None: ...
+
+    def give_up(self) -> None:
+        self._given_up.append(self)
+
+    def throw_off(self) -> None: ...
+
+
+def test_who_is_overdue_is_given_up_in_order_and_nobody_else() -> None:
+    now, given_up = [0.0], list[Patient]()
+    deadlines = Deadlines(10.0, lambda: now[0])
+    first, second, third, gone = (Patient(given_up) for _ in range(4))
+    assert deadlines.soonest == math.inf
+    for who in (first, gone, second, third):
+        deadlines.renew(who)
+        now[0] += 1.0
+    deadlines.renew(first)  # at 4: after the others
+    deadlines.drop(gone)
+    assert deadlines.soonest == 10.0  # nobody is due before
+    deadlines.give_up_overdue(11.0)
+    assert (given_up, deadlines.soonest) == ([], 12.0)
+    deadlines.give_up_overdue(13.0)
+    assert (given_up, deadlines.soonest) == ([second, third], 14.0)
+    deadlines.give_up_overdue(14.0)
+    assert (given_up, deadlines.soonest) == ([second, third, first], math.inf)
+
+
+def test_who_comes_aboard_while_the_pump_stumbles_is_thrown_off_too() -> None:
+    errors: list[str] = []
+    pump = Pump(on_error=errors.append)
+    thrown_off = threading.Event()
+
+    class Late(Patient):
+        def throw_off(self) -> None:
+            thrown_off.set()
+
+    class Mistaken(Patient):
+        def begin(self, pump: Pump) -> None:
+            raise ZeroDivisionError
+
+        def throw_off(self) -> None:
+            pump.take_aboard(Late([]))
+
+    pump.take_aboard(Mistaken([]))
+    pump.start()
+    assert thrown_off.wait(DEADLINE)
+    pump.stop()
+    assert len(errors) == 1

@@ -88,6 +88,13 @@ def test_what_is_no_head_is_none_whatever_was_read_before(rubbish: bytes) -> Non
         known.read(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
+def test_what_follows_from_a_head_holds_only_until_another_comes() -> None:
+    known = recall()
+    known.read(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    known.read(HEAD % b"17")
+    assert known.generation == 3
+
+
 def test_a_large_head_is_not_kept() -> None:
     known = Recall(parse_request_head)
     head = (HEAD % b"17").replace(b"Host: x", b"Host: x\r\nX: " + b"x" * MAX_REMEMBERED_BYTES)

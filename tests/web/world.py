@@ -92,12 +92,19 @@ class FakeLease:
         self._model = model
         self._client = client
 
+    def enter_now(self) -> Where | None:
+        is_open = self._controller.refusal is None and self._controller.waiting is None
+        return self._controller.enter(self._model, self._client) if is_open else None
+
     def __enter__(self) -> Where:
         return self._controller.enter(self._model, self._client)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
         self._controller.leave()
 
     def move_on(self) -> Where:
@@ -126,6 +133,8 @@ class FakeController:
     def __init__(self, proxy: str) -> None:
         self.proxy = proxy
         self.refusal: Exception | None = None
+        self.fault: Exception | None = None  # of our own, for whoever asks for a lease
+        self.fault_of_leaving: Exception | None = None  # the same for the next one who leaves
         self.successor: Exception | str = RunNotDead()  # where a request goes whose run hung up
         self.moved_on = 0
         self.running: list[Running] = []
@@ -140,6 +149,8 @@ class FakeController:
 
     def lease(self, model: str, client: Client) -> FakeLease:
         self.leased.append(model)
+        if self.fault is not None:
+            raise self.fault
         return FakeLease(self, model, client)
 
     def enter(self, model: str, client: Client) -> Where:
@@ -155,6 +166,9 @@ class FakeController:
         with self.left:
             self.inside -= 1
             self.left.notify_all()
+        fault, self.fault_of_leaving = self.fault_of_leaving, None
+        if fault is not None:
+            raise fault
 
     def load(self, model: str, client: Client) -> None:
         self.loaded.append(model)
@@ -344,7 +358,9 @@ class World:
         self.controller = FakeController(self.upstream.proxy)
         self.logs = Logs(to_stdout="proxy", stdout=None)
         limits = limits or Limits()
-        self.pump = Pump(write_timeout=limits.write_timeout, on_error=self.logs.log.error)
+        self.pump = Pump(
+            write_timeout=limits.write_timeout, idle_timeout=limits.idle_timeout, on_error=self.logs.log.error
+        )
         self.pump.start()
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
         changes = Changes()

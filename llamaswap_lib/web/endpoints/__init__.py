@@ -55,12 +55,18 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
 }
 
 
-def serve(exchange: Exchange) -> None:
-    """Answer the exchange; raises HttpError or ClientGone."""
+def route_of(exchange: Exchange) -> Route:
+    """Who answers the exchange; raises Unauthorized."""
     route = find_route(exchange.head.method, exchange.path)
     keys = exchange.app.config.api_keys
     if keys and needs_key(route, exchange.path):
         check_key(exchange.head, keys)
+    return route
+
+
+def serve(exchange: Exchange) -> None:
+    """Answer the exchange; raises HttpError or ClientGone."""
+    route = route_of(exchange)
     endpoint = _ENDPOINTS.get(route.endpoint)
     if endpoint is None:
         answer_not_found(exchange)

@@ -1,7 +1,7 @@
 """Requests that a model answers: named in the body, the query or the path.
 
-Any http thread. Order of work: head, model, the active profile's pin, selector, alias, filters, then the lease. Under
-/upstream there are no selectors, and the body is not looked at.
+Any http thread; `order_of` is for the pump too. Order of work: head, model, the active profile's pin, selector, alias,
+filters, then the lease. Under /upstream there are no selectors, and the body is not looked at.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from itertools import chain
 from urllib.parse import unquote
 
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.errors import Conflict, ContentTooLarge, NotFound
+from llamaswap_lib.errors import Conflict, ContentTooLarge, LlamaswapError, NotFound
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import OutgoingBody, RequestBody, edited
 from llamaswap_lib.web.destinations import Destination
@@ -24,7 +24,10 @@ from llamaswap_lib.web.selectors import NO_CHOICE, Choice
 def serve_model(exchange: Exchange, route: Route) -> None:
     """A model route: POST names the model in the body, GET in the query."""
     with exchange.read_body() as body:
-        order = order_of(exchange, route, body)
+        try:
+            order = order_of(exchange, route, body)
+        except UnknownName as unknown:
+            raise unknown_model(unknown.name, _names(exchange.app)) from None
         with order.choice:
             relay(exchange, order)
 
@@ -55,10 +58,18 @@ def serve_comfyui(exchange: Exchange, route: Route) -> None:
         relay(exchange, Order(model, route.upstream_path, exchange.query, body))
 
 
-def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
-    """Where a request to a model route goes, and as what; raises HttpError.
+class UnknownName(LlamaswapError):
+    """No model has this name. (To look for those that are near it takes a while.)"""
 
-    The choice that it holds has to be given back by a `with` block, also where nothing is relayed.
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
+    """Where a request to a model route goes, and as what; raises HttpError and UnknownName.
+
+    The choice that it holds has to be given back, also where nothing is relayed.
     """
     app, named = exchange.app, _find_named(exchange, body)
     pin = app.profiles.pins().get(named.name)
@@ -69,15 +80,15 @@ def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
     if destination is not None:
         return _order_by_name(exchange, route, named, body, name, destination)
     if name not in app.selectors:
-        raise unknown_model(named.name, _names(app))
+        raise UnknownName(named.name)
     exchange.selector = name
     choice = app.selectors.choose(name)
     try:
         destination = app.destinations[choice.target]
         return _order_by_name(exchange, route, named, body, choice.target, destination, choice)
     except BaseException:
-        with choice:
-            raise
+        choice.give_back()
+        raise
 
 
 def _find_named(exchange: Exchange, body: RequestBody) -> Named:
