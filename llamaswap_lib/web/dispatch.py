@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import Conflict
+from llamaswap_lib.errors import Conflict, HttpError
 from llamaswap_lib.web import peers
 from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.asking import NoAnswer
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.loading import is_told, relay_telling
+from llamaswap_lib.web.loading import Story, is_told, relay_telling
 from llamaswap_lib.web.peer_relay import PeerRelay
 from llamaswap_lib.web.peers import Remote
 from llamaswap_lib.web.relay import Relay, next_upstream
@@ -56,14 +56,15 @@ def relay(exchange: Exchange, order: Order) -> None:
 class Begun:
     """A request that was sent to its model without waiting for anything; it has a place there until `leave`."""
 
-    __slots__ = ("_has_left", "_lease", "_model", "_order", "exchange", "relay")
+    __slots__ = ("_has_left", "_lease", "_order", "_story", "exchange", "relay")
 
-    def __init__(self, exchange: Exchange, order: Order, model: Model, lease: Lease, relay: Relay) -> None:
+    def __init__(self, exchange: Exchange, order: Order, lease: Lease, relay: Relay, story: Story | None) -> None:
+        """`story`: what the client is told should it have to wait after all."""
         self.exchange = exchange
         self.relay = relay
         self._order = order
-        self._model = model
         self._lease = lease
+        self._story = story
         self._has_left = False
 
     def listen(self, on_ready: Callable[[int], None]) -> None:
@@ -84,9 +85,22 @@ class Begun:
         Blocks; raises HttpError or ClientGone; leaves.
         """
         try:
+            self._go_on(early)
+        except HttpError as error:
+            if self._story is None or not self.exchange.has_answered:
+                raise
+            self._story.fail(error)
+
+    def _go_on(self, early: bytes | None) -> None:
+        order = self._order
+        try:
             self.relay.go_on(early)
         except NoAnswer as no_answer:
-            _relay_to(self.exchange, self._order, self._model, next_upstream(self._lease, no_answer))
+            upstream = next_upstream(self._lease, no_answer)
+            if self._story is None:
+                _relay_to(self.exchange, order, self.relay.model, upstream)
+            else:
+                self._story.go_on(upstream, order.path, order.query)
         finally:
             self.leave()
 
@@ -97,16 +111,17 @@ def begin(exchange: Exchange, order: Order) -> Begun | None:
     That is: a local model that is ready, no TLS on the way, and an idle connection to it. Raises ConcurrencyLimit.
     """
     model = order.model
-    if isinstance(model, Remote) or model.timeouts.response_header or (model.send_loading_state and is_told(exchange)):
+    if isinstance(model, Remote) or model.timeouts.response_header:
         return None
-    lease = exchange.app.controller.lease(model.id, exchange.sock)
+    story = Story(exchange, model, order.body) if model.send_loading_state and is_told(exchange) else None
+    lease = exchange.app.controller.lease(model.id, story.wait if story else exchange.sock)
     upstream = lease.enter_now()
     if upstream is None:
         return None
     try:
         relay = Relay(exchange, model, upstream.run_id, upstream.proxy, order.body)
         if not relay.origin.is_secure and relay.ask_now(order.path, order.query):
-            return Begun(exchange, order, model, lease, relay)
+            return Begun(exchange, order, lease, relay, story)
     except BaseException:
         lease.leave()
         raise
@@ -114,7 +129,7 @@ def begin(exchange: Exchange, order: Order) -> Begun | None:
     return None
 
 
-def _relay_to(exchange: Exchange, order: Order, model: Model, upstream: Upstream) -> None:
+def _relay_to(exchange: Exchange, order: Order, model: Model | Remote, upstream: Upstream) -> None:
     Relay(exchange, model, upstream.run_id, upstream.proxy, order.body).run(order.path, order.query)
 
 

@@ -41,7 +41,7 @@ def is_told(exchange: Exchange) -> bool:
 
 def relay_telling(exchange: Exchange, model: Model, path: str, query: str, body: OutgoingBody) -> None:
     """As `relay`, but if a stream was asked for and has to wait, it begins at once and tells what is waited for."""
-    story = _Story(exchange, model, body)
+    story = Story(exchange, model, body)
     try:
         lease = exchange.app.controller.lease(model.id, story.wait)
         with lease as upstream:
@@ -57,8 +57,8 @@ def relay_telling(exchange: Exchange, model: Model, path: str, query: str, body:
         story.fail(error)
 
 
-class _Story:
-    """What one client has been told so far."""
+class Story:
+    """What one client is told while it waits, and has been told so far."""
 
     __slots__ = (
         "_body",

@@ -28,6 +28,7 @@ from tests.web.world import (
     MODELS,
     OK,
     PROMPT,
+    FakeQueue,
     Peer,
     Running,
     Script,
@@ -714,10 +715,51 @@ def test_an_address_that_is_none_costs_no_place() -> None:
         assert client.read_message()[1] == b"ok"
 
 
-@pytest.mark.parametrize("setting", ["timeouts: {responseHeader: 1}", "sendLoadingState: true"])
-def test_what_only_a_thread_can_do_is_its_threads(setting: str) -> None:
+TELLING = f"{MODELS.rstrip()}\n    sendLoadingState: true\n"
+STREAM = chat(b'{"model":"m","stream":true}')
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_who_has_to_wait_after_all_is_told_if_its_model_tells(is_answered: bool) -> None:
+    thinker, queue = Thinker(CHUNKED_HEAD + b"2\r\nok\r\n0\r\n\r\n"), FakeQueue()
+
+    def die(peer: Peer) -> None:
+        peer.read_message()
+        thinker.asked.set()
+        assert thinker.go.wait(DEADLINE)
+        peer.reset()
+
+    try:
+        with World(ok_then(die), hang_up, thinker.answer, config=TELLING) as world, warm(world) as client:
+            client.send(STREAM)
+            assert thinker.asked.wait(DEADLINE)
+            assert sleepers() == 1
+            world.controller.waiting = queue
+            world.controller.successor = world.upstream.proxy if is_answered else BadGateway("it died again")
+            thinker.go.set()
+            client.read_until(b"Loading m")
+            queue.is_over.set()
+            client.read_until(b"ok" if is_answered else b"it died again")
+            client.read_until(b"\r\n0\r\n\r\n")
+            world.controller.wait_empty()
+            assert world.controller.moved_on == 1
+    finally:
+        queue.is_over.close()
+
+
+def test_a_model_that_tells_needs_no_thread_where_nobody_waits() -> None:
+    with World(always(OK), config=TELLING) as world, warm(world) as client:
+        for _ in range(2):
+            client.send(STREAM)
+            assert client.read_message()[1] == b"ok"
+        world.controller.refusal = BadGateway("it died")
+        client.send(STREAM)
+        assert client.read_message()[0].startswith(b"HTTP/1.1 502 ")
+
+
+def test_an_answer_that_has_to_begin_in_time_is_waited_for_by_the_thread() -> None:
     thinker = Thinker()
-    config = f"{MODELS.rstrip()}\n    {setting}\n"
+    config = f"{MODELS.rstrip()}\n    timeouts: {{responseHeader: 1}}\n"
     with World(ok_then(thinker.answer), config=config) as world, warm(world) as client:
         client.send(chat())
         assert thinker.asked.wait(DEADLINE)

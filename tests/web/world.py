@@ -109,6 +109,8 @@ class FakeLease:
 
     def move_on(self) -> Where:
         self._controller.moved_on += 1
+        if self._controller.waiting and callable(self._client):
+            self._client(self._controller.waiting)
         if isinstance(self._controller.successor, Exception):
             raise self._controller.successor
         return Where(2, self._model, self._controller.successor)
