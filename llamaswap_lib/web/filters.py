@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from llamaswap_lib.config.schema import Filters
@@ -74,7 +75,7 @@ class BodyFilter:
             return apply_changes(text, (renaming(sent_name), *self._changes) if sent_name else self._changes)
         start, end = place
         last = text.rindex("}")
-        name = encode(sent_name) if sent_name else ""
+        name = _encoded(sent_name) if sent_name else ""
         return f"{text[:start]}{name}{text[end:last]}{self._addition}{text[last:]}"
 
 
@@ -91,7 +92,13 @@ def _addition(changes: Collection[Change]) -> str | None:
 
 def renaming(name: str) -> Change:
     """The change that makes a body name another model."""
-    return Change((PROTECTED,), encode(name))
+    return Change((PROTECTED,), _encoded(name))
+
+
+@lru_cache(maxsize=256)
+def _encoded(name: str) -> str:
+    """A model's name as JSON; of names there are few."""
+    return encode(name)
 
 
 def apply_changes(text: str, changes: Iterable[Change]) -> str:

@@ -54,6 +54,7 @@ class Selectors:
 
     def __init__(self, config: Config, runs: Callable[[], Sequence[Run]]) -> None:
         self._runs = runs
+        self._seen: tuple[Sequence[Run], States] = ((), {})  # what ran at the last look, replaced as a whole
         self._by_name = {name: _strategy_of(selector, config) for name, selector in config.selectors.items()}
 
     def __contains__(self, name: str) -> bool:
@@ -61,7 +62,15 @@ class Selectors:
 
     def choose(self, name: str) -> Choice:
         """For a `with` block around one request: its target, busy with it until the block ends."""
-        return self._by_name[name].choose({run.model: run.state for run in self._runs()})
+        return self._by_name[name].choose(self._states())
+
+    def _states(self) -> States:
+        """What runs now; it is put in order only when it has changed."""
+        runs, (seen, states) = self._runs(), self._seen
+        if runs is not seen:
+            states = {run.model: run.state for run in runs}
+            self._seen = runs, states
+        return states
 
 
 class _Pin:
