@@ -46,7 +46,7 @@ class Stage(Enum):
 
 
 class Served(Protocol):
-    """The connection, as its handler knows it."""
+    """The connection, as its driver knows it."""
 
     def claim(self) -> bool:
         """Take it for a request that begins; False if it was ended."""

@@ -27,6 +27,7 @@ from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.handler import Handler
+from llamaswap_lib.web.incoming import Incoming
 from llamaswap_lib.web.tls import Certificate, TlsFront
 
 BACKLOG = 1024
@@ -54,9 +55,8 @@ class Server(ThreadingHTTPServer):
         self.is_stopping = False
         self._wakeup = Wakeup()
         self._numbers = itertools.count(1)
-        self._open: set[socket.socket] = set()
         # In the order in which they became idle. Each thread changes it for itself, by one call into C.
-        self._handlers: OrderedDict[Handler, None] = OrderedDict()
+        self._open: OrderedDict[Incoming, None] = OrderedDict()
         self._is_empty = threading.Condition()
         self._accepting = threading.Thread(target=self.serve_forever, name="accept", daemon=True)
 
@@ -85,8 +85,8 @@ class Server(ThreadingHTTPServer):
         if self._accepting.ident is not None:
             self._accepting.join()
         self.socket.close()
-        for handler in list(self._handlers):
-            handler.end_if_idle()
+        for incoming in list(self._open):
+            incoming.end_if_idle()
 
     def wait_idle(self, grace: float) -> bool:
         """Block until every connection has ended, for at most `grace` seconds; whether they have."""
@@ -100,8 +100,8 @@ class Server(ThreadingHTTPServer):
     def abort(self, grace: float = 2.0) -> bool:
         """Break off every connection that is left; whether their threads have ended within `grace` seconds."""
         for how in (socket.SHUT_RD, socket.SHUT_RDWR):
-            for handler in list(self._handlers):
-                handler.abort(how)
+            for incoming in list(self._open):
+                incoming.abort(how)
             if self.wait_idle(grace / 2):
                 return True
         return False
@@ -114,7 +114,7 @@ class Server(ThreadingHTTPServer):
 
     def count(self) -> tuple[int, int]:
         """How many connections there are, and how many of them have a request in progress."""
-        return len(self._open), sum(not handler.is_idle for handler in list(self._handlers))
+        return len(self._open), sum(not incoming.is_idle for incoming in list(self._open))
 
     # -- accept thread only --
 
@@ -152,26 +152,27 @@ class Server(ThreadingHTTPServer):
             pause.poll(SHORTAGE_PAUSE * 1000)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread, if there is room for it."""
+        """Give the connection a thread, if there is room for it; raises OSError if its client has left already."""
         if len(self._open) >= self.app.limits.connections and not self._make_room():
             self._turn_away(request)
             return
-        self._open.add(request)
+        incoming = Incoming(self, request, client_address[0])
+        self._open[incoming] = None
         name = f"http-{next(self._numbers)}"
         try:
             threading.Thread(
-                target=self.process_request_thread, args=(request, client_address), name=name, daemon=True
+                target=self.process_request_thread, args=(incoming, client_address), name=name, daemon=True
             ).start()
         except RuntimeError as error:
             self.app.logs.log.error(f"can not serve a connection: {error}")
-            self.shutdown_request(request)
+            self.shutdown_request(incoming)
 
     def _make_room(self) -> bool:
         """End the connection that has been idle for longest; whether there was one.
 
         Its thread ends a moment later, so that for this moment there is one connection more.
         """
-        return any(handler.end_if_idle() for handler in list(self._handlers))
+        return any(incoming.end_if_idle() for incoming in list(self._open))
 
     def _turn_away(self, request: socket.socket) -> None:
         """Say that there are too many, as far as that is possible without waiting."""
@@ -185,17 +186,9 @@ class Server(ThreadingHTTPServer):
 
     # -- http threads --
 
-    def register(self, handler: Handler) -> None:
-        """A connection is being served."""
-        self._handlers[handler] = None
-
-    def note_idle(self, handler: Handler) -> None:
-        """The handler has served a request, and waits for the next."""
-        self._handlers.move_to_end(handler)
-
-    def forget(self, handler: Handler) -> None:
-        """The handler has served its last request; its socket is still open."""
-        self._handlers.pop(handler, None)
+    def note_idle(self, incoming: Incoming) -> None:
+        """It has served a request, and waits for the next."""
+        self._open.move_to_end(incoming)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature is not ours
         """Something of ours is broken, beyond what the handler tells its client."""
@@ -203,8 +196,8 @@ class Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """Close the connection, without the FIN that would go before a reset; the last thing its thread does."""
-        request.close()
-        self._open.discard(request)
+        request.sock.close()
+        self._open.pop(request, None)
         if not self._open:
             with self._is_empty:
                 self._is_empty.notify_all()

@@ -13,6 +13,7 @@ import pytest
 
 from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.handler import Handler
+from llamaswap_lib.web.incoming import Incoming
 from llamaswap_lib.web.server import Server
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get
 
@@ -176,25 +177,15 @@ def test_beyond_the_limit_the_connection_that_is_idle_for_longest_makes_room(las
             assert in_use.read_message()[0].startswith(b"HTTP/1.1 200 ")
 
 
-class Ender:
-    """What a connection needs of its server; each that registers is sent a request, and ended for being idle."""
+class Busy:
+    """What a connection needs of its server, none of whose connections has served a request."""
 
-    def __init__(self, world: World, client: Peer, request: bytes) -> None:
+    def __init__(self, world: World) -> None:
         self.app = world.app
         self.is_stopping = False
-        self.has_ended: list[bool] = []
-        self._client = client
-        self._request = request
 
-    def register(self, handler: Handler) -> None:
-        self._client.send(self._request)
-        self.has_ended += [handler.end_if_idle(), handler.end_if_idle()]
-
-    def note_idle(self, handler: Handler) -> None:
+    def note_idle(self, incoming: Incoming) -> None:
         raise AssertionError("it has served a request")
-
-    def forget(self, handler: Handler) -> None:
-        assert not self.has_ended[1]
 
 
 def test_request_that_comes_as_its_idle_connection_is_ended_is_not_served_at_all() -> None:
@@ -202,9 +193,11 @@ def test_request_that_comes_as_its_idle_connection_is_ended_is_not_served_at_all
         with Peer(socket.create_connection(listener.getsockname())) as client:
             ours, address = listener.accept()
             with ours:
-                server = Ender(world, client, chat())
-                Handler(ours, address, server)  # type: ignore[arg-type]  # typeshed wants a whole server
-            assert server.has_ended == [True, False]
+                server = Busy(world)
+                incoming = Incoming(server, ours, address[0])
+                client.send(chat())
+                assert [incoming.end_if_idle(), incoming.end_if_idle()] == [True, False]
+                Handler(incoming, address, server)  # type: ignore[arg-type]  # typeshed wants a whole server
             assert client.read_to_end() == b""
         assert (world.controller.leased, world.upstream.accepted) == ([], 0)
 
