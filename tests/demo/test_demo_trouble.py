@@ -279,7 +279,8 @@ def test_a_grandchild_dies_of_a_sigterm_to_the_group() -> None:
 def test_log_spam_floods_the_pipe_with_whole_lines_and_does_not_stop_the_server() -> None:
     with DemoChild("--log-spam", "20", "--quiet") as demo:
         demo.loaded()
-        demo.read_to(b"%099d\n" % 9999)
+        lines = [demo.read_to(b"\n") for _ in range(10_000)]
+        assert lines == [b"%099d\n" % number for number in range(int(lines[0]), int(lines[0]) + len(lines))]
         stop = threading.Event()
         reader = threading.Thread(target=lambda: [demo.read_bytes(100_000) for _ in iter(stop.is_set, True)])
         reader.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 from typing import Any
 
@@ -22,7 +23,6 @@ from tests.web.world import (
     PROMPT,
     Peer,
     Running,
-    Upstream,
     World,
     answers,
     chat,
@@ -370,11 +370,11 @@ def test_client_that_leaves_ends_the_peers_work_at_once() -> None:
 
 
 def test_peer_that_is_not_there_is_a_bad_gateway_that_names_it() -> None:
-    gone = Upstream(answers())
-    proxy = gone.proxy
-    gone.close()
-    with World(config=CONFIG.replace("PROXY", proxy.replace("//", "//me:hush@"))) as world:
-        head, body = world.ask(chat(b'{"model":"m2"}'))
+    with socket.socket() as deaf:  # bound, so that nobody else gets the port, and not listening
+        deaf.bind(("127.0.0.1", 0))
+        proxy = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with World(config=CONFIG.replace("PROXY", proxy.replace("//", "//me:hush@"))) as world:
+            head, body = world.ask(chat(b'{"model":"m2"}'))
     assert head.startswith(b"HTTP/1.1 502 ")
     error = json.loads(body)["error"]
     assert error["message"] == f"can not connect to keyed/m2 at {proxy}: Connection refused"
