@@ -3,14 +3,15 @@
 Thread `pump` runs everything here but making a `Flow` and `move`. Guarantees: it never blocks on a socket; bytes leave
 in the order and the pieces in which they came; a client that can not take more stops the reading of its own upstream
 and of nothing else, with at most READ_BYTES held for it; a client that hangs up, or takes nothing for the pump's
-`write_timeout`, ends its flow at once. Each flow ends exactly once, and whoever waits is told how. Never closes a
-socket: both belong to the http thread that waits. TLS sockets do not ride here.
+`write_timeout`, ends its flow at once. Each flow ends exactly once, and whoever began it is told. Never closes a
+socket: both belong to whoever began it. TLS sockets do not ride here.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from enum import Enum, auto
 
 from llamaswap_lib.web.chunks import BadChunk
@@ -33,12 +34,12 @@ class Ending(Enum):
 
 
 class Flow:
-    """One body on its way from `source` to `sink`; both are in blocking mode and stay the http thread's."""
+    """One body on its way from `source` to `sink`; both are in blocking mode, and are nobody else's meanwhile."""
 
     __slots__ = (
         "_backlog",
-        "_ended",
         "_is_held_up",
+        "_on_end",
         "_pump",
         "_receive",
         "_room_bytes",
@@ -51,6 +52,8 @@ class Flow:
         "source",
     )
 
+    _on_end: Callable[[], None]
+
     def __init__(self, source: socket.socket, sink: socket.socket, body: Body) -> None:
         self.source = source
         self.sink = sink
@@ -59,8 +62,6 @@ class Flow:
         self.ending = Ending.CUT
         self._backlog = b""
         self._is_held_up = False  # the client has no room: its upstream is not read, and not registered
-        self._ended = threading.Lock()  # held while it flows: an Event costs several times as much
-        self._ended.acquire()
         self._receive, self._send, self._take = source.recv, sink.send, body.take
         self._room_bytes = FIRST_READ_BYTES
 
@@ -68,11 +69,20 @@ class Flow:
 
     def move(self, pump: Pump) -> Ending:
         """Have the whole body moved; blocks until that has ended."""
+        ended = threading.Lock()  # held while it flows: an Event costs several times as much
+        ended.acquire()
+        self._on_end = ended.release
         pump.take_aboard(self)
-        self._ended.acquire()
+        ended.acquire()
         return self.ending
 
     # -- pump thread only --
+
+    def ride(self, pump: Pump, on_end: Callable[[], None]) -> None:
+        """Move the whole body from now on, and call `on_end` when that has ended."""
+        self._on_end = on_end
+        pump.aboard.add(self)
+        self.begin(pump)
 
     def begin(self, pump: Pump) -> None:
         self._pump = pump
@@ -116,6 +126,8 @@ class Flow:
         if mask & GONE:
             self.end(Ending.CLIENT_GONE)
             return
+        if not self._is_held_up:  # what was seen before the flow began: its next request
+            return
         try:
             sent = self._send(self._backlog, DONTWAIT)
         except BlockingIOError:
@@ -146,7 +158,7 @@ class Flow:
         self._pump.poller.register(self.source, IN)
 
     def end(self, ending: Ending) -> None:
-        """Let go of both sockets, and of the http thread."""
+        """Let go of both sockets, and tell whoever began it."""
         pump = self._pump
         pump.flows -= 1
         pump.stalled.drop(self)
@@ -156,11 +168,11 @@ class Flow:
         pump.poller.unregister(self.sink)
         pump.aboard.discard(self)
         self.ending = ending
-        self._ended.release()
+        self._on_end()
 
     def give_up(self) -> None:
         self.end(Ending.CLIENT_STALLED)
 
     def throw_off(self) -> None:
         self.ending = Ending.CUT
-        self._ended.release()
+        self._on_end()

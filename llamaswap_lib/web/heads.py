@@ -71,6 +71,11 @@ class RequestHead(NamedTuple):
     def headers(self) -> Headers:
         return read_pairs(self.fields)
 
+    def is_plain(self, most_bytes: int) -> bool:
+        """Whether it takes no more than to pass on a body of a known length up to that, or none."""
+        is_small = (self.content_length or 0) <= most_bytes
+        return is_small and not (self.chunked or self.expect_continue or self.upgrade)
+
     @property
     def framing(self) -> Framing:
         if self.chunked:

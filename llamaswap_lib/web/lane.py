@@ -1,10 +1,10 @@
 """One client's connection while its thread sleeps: the pump waits for the next request, and serves it if it can.
 
 Thread `pump` runs everything here but `rest`, in which the connection's http thread sleeps. Most requests are small,
-for a model that is ready, with a short answer. Served here they cost no change of threads, which for Python is dearer
-than all the rest of a request; and a connection that thinks or waits costs nothing at all. Guarantees: nothing here
-blocks; whatever could make anybody wait (a request that does not come at once, one that is large, a model that is not
-ready, an error, an answer that is long) wakes the thread, which goes on from where it stands. Each sleep ends once.
+for a model that is ready; their answers are short, or flow. Served here they cost no change of threads, which for
+Python is dearer than all the rest of a request; and a connection that thinks or waits costs nothing at all. Guarantees:
+nothing here blocks; whatever could make anybody wait (a request that does not come at once, one that is large, a model
+that is not ready, an error) wakes the thread, which goes on from where it stands. Each sleep ends once.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Stage(Enum):
     IDLE = auto()  # for a request to begin
     INCOMPLETE = auto()  # for the rest of a request
     ASKING = auto()  # for the answer of the model
+    FLOWING = auto()  # for the end of the answer, in which a flow serves the client
 
 
 class Served(Protocol):
@@ -79,7 +80,7 @@ class Lane:
         "started",
     )
 
-    _begun: Begun  # while ASKING
+    _begun: Begun  # while ASKING and FLOWING
     _pump: Pump
     _route: Route
 
@@ -114,6 +115,7 @@ class Lane:
 
     def begin(self, pump: Pump) -> None:
         self._pump = pump
+        pump.aboard.add(self)
         pump.poller.register(self._sock, IN | RDHUP)
         pump.on_ready[self._sock.fileno()] = self._hear_client
         pump.idle.renew(self)
@@ -165,7 +167,7 @@ class Lane:
         data = self._intake.ahead
         head, end = self._heads.read(data)
         missing_bytes = 1 if head is None else end + (head.content_length or 0) - len(data)
-        is_plain = head is None or _is_plain(head)
+        is_plain = head is None or head.is_plain(MOST_BODY_BYTES)
         if missing_bytes > 0 and is_plain:
             if self._stage is Stage.IDLE:
                 self._stage = Stage.INCOMPLETE
@@ -230,44 +232,68 @@ class Lane:
             self._wake_up(broken(begun, self.started))
 
     def _answer(self, answer: bytes) -> None:
-        """Send the whole answer, and wait for the next request."""
-        begun, exchange = self._begun, self._begun.exchange
+        """Send what there is of the answer, and wait for what is to come of it, or for the next request."""
+        begun, relay = self._begun, self._begun.relay
         try:
             sent_bytes = self._sock.send(answer, DONTWAIT)
         except BlockingIOError:
             sent_bytes = 0
         except OSError:
-            exchange.closes, exchange.sent_bytes, sent_bytes = True, 0, len(answer)
-        begun.relay.let_go_now()
+            begun.exchange.closes, begun.exchange.sent_bytes = True, 0
+            relay.let_go_now()
+            self._end_exchange()
+            return
+        if relay.to_come is None:
+            relay.let_go_now()
+        else:
+            relay.leave_pump()
         if sent_bytes < len(answer):
             self._wake_up(remainder(begun, self.started, answer[sent_bytes:]))
-            return
-        begun.leave()
-        self._stage = Stage.IDLE
-        self._connection.log_access(exchange, self.started)
-        if self._connection.may_go_on(exchange):
-            self._pump.idle.renew(self)
+        elif relay.to_come is None:
+            self._end_exchange()
         else:
+            self._leave_pump()
+            self._stage = Stage.FLOWING
+            relay.flow_on(self._end_flow)
+
+    def _end_flow(self) -> None:
+        try:
+            self._begun.relay.end_flow()
+            self._end_exchange()
+        except Exception:  # noqa: BLE001 - as above
+            self._report()
+            self._wake_up(broken(self._begun, self.started))
+
+    def _end_exchange(self) -> None:
+        """Let go of what it holds, and wait for the next request."""
+        begun, is_flowing = self._begun, self._stage is Stage.FLOWING
+        begun.leave()
+        self._connection.log_access(begun.exchange, self.started)
+        if not self._connection.may_go_on(begun.exchange):
             self._wake_up(is_over=True)
+            return
+        self._stage = Stage.IDLE
+        if is_flowing:
+            self.begin(self._pump)
+        else:
+            self._pump.idle.renew(self)
 
     # -- waking the thread up --
 
     def _wake_up(self, task: Task | None = None, *, is_over: bool = False) -> None:
         """Leave the pump, and have the thread go on: with `task`, with the request in the intake, or to its end."""
+        if self._stage is not Stage.FLOWING:
+            self._leave_pump()
+        self._task, self._is_over, self._stage = task, is_over, Stage.IDLE
+        self._wake.release()
+
+    def _leave_pump(self) -> None:
         pump = self._pump
         pump.aboard.discard(self)
         pump.idle.drop(self)
         pump.incomplete.drop(self)
         del pump.on_ready[self._sock.fileno()]
         pump.poller.unregister(self._sock)
-        self._task, self._is_over, self._stage = task, is_over, Stage.IDLE
-        self._wake.release()
 
     def _report(self) -> None:
         self._app.logs.log.error(f"pump: {traceback.format_exc()}")
-
-
-def _is_plain(head: RequestHead) -> bool:
-    """Whether it takes no more than to pass on a small body."""
-    is_small = (head.content_length or 0) <= MOST_BODY_BYTES
-    return is_small and not (head.chunked or head.expect_continue or head.upgrade)

@@ -1,13 +1,15 @@
 """One exchange with an upstream: the request sent on, the answer passed back as it comes.
 
-The http thread of the client runs it, inside the lease, but for what ends in `_now`, which is the pump's. Bodies that
-flow on after the head ride the pump, unless they come with TLS. Guarantees, besides those of `Asking`: bodies pass with
-the framing they came with, byte for byte (an HTTP/1.0 client gets chunks decoded); an answer that breaks off is never
-ended as if it were whole. An upstream's fault before our head is BadGateway; after it, the client's connection is cut.
-Where the upstream switches protocols as asked, a tunnel follows.
+The http thread of the client runs it, inside the lease, but for what stands under `# -- pump thread only --`. Bodies
+that flow on after the head ride the pump, unless they come with TLS. Guarantees, besides those of `Asking`: bodies pass
+with the framing they came with, byte for byte (an HTTP/1.0 client gets chunks decoded); an answer that breaks off is
+never ended as if it were whole. An upstream's fault before our head is BadGateway; after it, the client's connection is
+cut. Where the upstream switches protocols as asked, a tunnel follows.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, HeadTooLarge, RunNotDead
 from llamaswap_lib.web.app import Lease, Upstream
@@ -33,7 +35,10 @@ def next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:
 class Relay(Asking):
     """One request to an upstream, and its answer."""
 
-    __slots__ = ()
+    __slots__ = ("_flow", "to_come")
+
+    _flow: Flow
+    to_come: Body | None  # behind `answer_now`: the rest of the body, if it has not all come
 
     def run(self, path: str, query: str) -> None:
         self.message = self._request_head(path, query)
@@ -43,23 +48,65 @@ class Relay(Asking):
         """The rest behind `ask_now`; `early` is what has come of the answer, None for nothing."""
         self._pass_back(*self._hear_out(early))
 
-    def answer_now(self, data: bytes) -> bytes | None:
-        """What the client is sent, if `data` is a whole answer and a short one; else None, and it is for `go_on`.
+    def go_on_sending(self, unsent: bytes) -> None:
+        """The rest behind `answer_now`; `unsent` is what the client has not taken of what that gave."""
+        exchange, body = self.exchange, self.to_come
+        body_bytes, exchange.sent_bytes = exchange.sent_bytes, 0  # unless the client takes all of it
+        if body is None:
+            exchange.send(unsent)
+            exchange.sent_bytes = body_bytes
+            return
+        try:
+            exchange.send(unsent)
+            exchange.sent_bytes = body_bytes
+            may_stay = self._is_complete(self._move(body), body) and body.done and not body.surplus
+        except BaseException:
+            self.connection.close()
+            raise
+        self._let_go(may_stay)
 
-        Once that is sent, `let_go_now` lets go of the connection.
+    # -- pump thread only --
+
+    def answer_now(self, data: bytes) -> bytes | None:
+        """What the client is sent of `data`, an answer or the beginning of one; None if it is for `go_on`.
+
+        Then, if all of it is sent, `let_go_now`, or `flow_on` if there is something `to_come`; else `go_on_sending`.
         """
         try:
             head, end = self.connection.answers.read(data)
-        except (BadGateway, BadRequest, HeadTooLarge):
+            if head is None:
+                return None
+            lines, body, first = "", None, data[end:]
+            if self._is_whole(head, len(first)):
+                lines = answer_lines(head)
+            elif head.status < 200:
+                return None
+            else:
+                lines, body, first = self._begin_body(head, first)
+        except (BadChunk, BadGateway, BadRequest, HeadTooLarge):
             return None
-        if head is None or not self._is_whole(head, len(data) - end):
-            return None
-        self.is_reusable = head.keep_alive
-        self.exchange.sent_bytes = len(data) - end
-        return self.exchange.opening(head.status, answer_lines(head), data[end:])
+        self.is_reusable = head.keep_alive and not (body is not None and body.surplus)
+        self.to_come = None if body is None or body.done else body
+        self.exchange.sent_bytes = len(first)
+        return self.exchange.opening(head.status, lines, first)
 
     def let_go_now(self) -> None:
-        self._let_go(may_stay=True)
+        """Behind `answer_now`: the client has what it gave, or is gone."""
+        self._let_go(may_stay=self.to_come is None)
+
+    def flow_on(self, on_end: Callable[[], None]) -> None:
+        """Pass on what is `to_come`; `on_end` is called when that has ended, and calls `end_flow`."""
+        assert self.to_come is not None, "nothing is to come"
+        self._flow = Flow(self.connection.sock, self.exchange.sock, self.to_come)
+        self._flow.ride(self.exchange.app.pump, on_end)
+
+    def end_flow(self) -> None:
+        flow, body = self._flow, self._flow.body
+        self.exchange.sent_bytes += flow.sent_bytes
+        self._take_note(flow.ending, body)
+        self._let_go(may_stay=flow.ending is Ending.COMPLETE and body.done and not body.surplus)
+
+    # -- either --
 
     def _is_whole(self, head: ResponseHead, rest_bytes: int) -> bool:
         """Whether the body is here too, and there is one."""
@@ -86,35 +133,51 @@ class Relay(Asking):
             probes = self.model.timeouts.keepalive
             tunnel(exchange, self.connection.sock, answer_lines(head), rest, upstream_probes=probes)
             return False
-        framing = head.body(exchange.head.method)
-        is_decoded = head.chunked and not exchange.head.minor  # in the head of an answer to HEAD too
-        body = body_of(framing, decoded=is_decoded)
-        if not body.shows_its_end:
-            exchange.closes = True
         try:
-            first = body.take(rest) if rest else b""
+            lines, body, first = self._begin_body(head, rest)
         except BadChunk as bad:
             raise self._broken(str(bad)) from None
-        exchange.begin(head.status, answer_lines(head, is_decoded=is_decoded), first)
+        exchange.begin(head.status, lines, first)
         if not body.done:
-            self._deliver_rest(framing, body)
+            self._deliver_rest(head.body(exchange.head.method), body)
         return head.keep_alive and body.done and not body.surplus
 
-    def _deliver_rest(self, framing: Framing, body: Body) -> bool:
-        """Pass on what is still to come; whether it came whole."""
+    def _begin_body(self, head: ResponseHead, rest: bytes) -> tuple[str, Body, bytes]:
+        """The lines of our head, what follows the body, and what is sent of its beginning; raises BadChunk."""
         exchange = self.exchange
-        if (framing.kind is BodyKind.LENGTH and framing.length <= SHORT_BYTES) or self.origin.is_secure:
-            ending = self._pass_on_here(body)
-        else:
-            flow = Flow(self.connection.sock, exchange.sock, body)
-            ending = flow.move(exchange.app.pump)
-            exchange.sent_bytes += flow.sent_bytes
+        is_decoded = head.chunked and not exchange.head.minor  # in the head of an answer to HEAD too
+        body = body_of(head.body(exchange.head.method), decoded=is_decoded)
+        first = body.take(rest) if rest else b""
+        if not body.shows_its_end:
+            exchange.closes = True
+        return answer_lines(head, is_decoded=is_decoded), body, first
+
+    def _deliver_rest(self, framing: Framing, body: Body) -> bool:
+        """Pass on what is still to come; whether it came whole; raises ClientGone."""
+        is_short = framing.kind is BodyKind.LENGTH and framing.length <= SHORT_BYTES
+        stays_here = is_short or self.origin.is_secure
+        return self._is_complete(self._pass_on_here(body) if stays_here else self._move(body), body)
+
+    def _move(self, body: Body) -> Ending:
+        """Have the pump pass on what is to come; blocks."""
+        flow = Flow(self.connection.sock, self.exchange.sock, body)
+        ending = flow.move(self.exchange.app.pump)
+        self.exchange.sent_bytes += flow.sent_bytes
+        return ending
+
+    def _is_complete(self, ending: Ending, body: Body) -> bool:
+        """Whether the body came whole; raises ClientGone."""
+        self._take_note(ending, body)
+        if ending not in (Ending.COMPLETE, Ending.CUT):
+            raise ClientGone
+        return ending is Ending.COMPLETE
+
+    def _take_note(self, ending: Ending, body: Body) -> None:
+        """See to it that the client's connection ends, unless the body came whole."""
         if ending is Ending.CUT:
             self._cut(body)
         elif ending is not Ending.COMPLETE:
-            exchange.closes = True
-            raise ClientGone
-        return ending is Ending.COMPLETE
+            self.exchange.closes = True
 
     def _pass_on_here(self, body: Body) -> Ending:
         while not body.done:

@@ -33,19 +33,16 @@ def resumed(begun: Begun, started: float, early: bytes | None) -> Task:
     return Task(begun.exchange, started, lambda: begun.go_on(early))
 
 
-def remainder(begun: Begun, started: float, rest: bytes) -> Task:
-    """The `rest` of a whole answer, which the client did not take at once."""
-    exchange, body_bytes = begun.exchange, begun.exchange.sent_bytes
+def remainder(begun: Begun, started: float, unsent: bytes) -> Task:
+    """The client did not take at once what there is of its answer: `unsent` is left of that."""
 
     def serve() -> None:
-        exchange.sent_bytes = 0  # unless the client takes it all
         try:
-            exchange.send(rest)
-            exchange.sent_bytes = body_bytes
+            begun.relay.go_on_sending(unsent)
         finally:
             begun.leave()
 
-    return Task(exchange, started, serve)
+    return Task(begun.exchange, started, serve)
 
 
 def abandoned(begun: Begun, started: float) -> Task:

@@ -5,6 +5,7 @@ A connection's first request is its thread's; of a `warm` one that is through, s
 
 from __future__ import annotations
 
+import queue
 import re
 import socket
 import sys
@@ -12,15 +13,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 import pytest
 
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit
-from llamaswap_lib.web import task
 from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.connection import FIRST_LOOK
 from llamaswap_lib.web.lane import MOST_BODY_BYTES, Lane
 from llamaswap_lib.web.pump import PROMPTLY, Pump
+from llamaswap_lib.web.relay import Relay
 from tests.web.certificates import trusted_upstream
 from tests.web.world import (
     CHUNKED_HEAD,
@@ -46,19 +48,24 @@ def warm(world: World, request: bytes = chat()) -> Iterator[Peer]:
     with world.connect() as client:
         client.send(request)
         assert client.read_message()[1] == b"ok"
-        wait_until(lambda: sleepers() == 1)
+        wait_until(lambda: awake() == 0)
         yield client
 
 
-def sleepers() -> int:
-    """How many http threads sleep while the pump drives their connections."""
-    found = 0
-    for frame in sys._current_frames().values():
-        caller: object = frame
-        while caller is not None:
-            found += caller.f_code is Lane.rest.__code__  # type: ignore[attr-defined]
-            caller = caller.f_back  # type: ignore[attr-defined]
-    return found
+def awake() -> int:
+    """How many http threads do not sleep while the pump drives their connections."""
+    frames = sys._current_frames()
+    return sum(
+        not is_inside(Lane.rest, frames.get(thread.ident or 0))
+        for thread in threading.enumerate()
+        if thread.name.startswith("http-")
+    )
+
+
+def is_inside(function: Callable[..., object], frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -117,13 +124,13 @@ def test_the_next_request_is_served_while_the_thread_sleeps() -> None:
     with World(ok_then(thinker.answer, answers(sized(b"third")))) as world, warm(world) as client:
         client.send(chat())
         assert thinker.asked.wait(DEADLINE)
-        assert (sleepers(), world.controller.inside) == (1, 1)
+        assert (awake(), world.controller.inside) == (0, 1)
         thinker.go.set()
         assert client.read_message()[1] == b"thought"
         world.controller.wait_empty()
         client.send(chat())
         assert client.read_message()[1] == b"third"
-        wait_until(lambda: sleepers() == 1)
+        wait_until(lambda: awake() == 0)
         assert world.upstream.accepted == 1
 
 
@@ -150,17 +157,17 @@ def test_a_request_in_two_pieces_is_served_and_so_is_the_next(place: int, reques
             threading.Event().wait(2 * PROMPTLY)  # there is no deadline left over
         client.send(chat())
         assert client.read_message()[1] == b"ok"
-        wait_until(lambda: sleepers() == 1)
+        wait_until(lambda: awake() == 0)
 
 
 def test_a_request_that_does_not_come_promptly_is_its_threads() -> None:
     with World(always(OK)) as world, warm(world) as client:
         request = chat()
         client.send(request[:100])
-        wait_until(lambda: sleepers() == 0)
+        wait_until(lambda: awake() == 1)
         client.send(request[100:])
         assert client.read_message()[1] == b"ok"
-        wait_until(lambda: sleepers() == 1)
+        wait_until(lambda: awake() == 0)
 
 
 def test_a_head_that_never_ends_is_given_up_in_time() -> None:
@@ -175,7 +182,7 @@ def test_the_next_request_sent_ahead_is_answered_in_its_turn() -> None:
         client.send(chat())
         assert thinker.asked.wait(DEADLINE)
         client.send(chat() + chat())
-        wait_until(lambda: sleepers() == 0)
+        wait_until(lambda: awake() == 1)
         thinker.go.set()
         assert [client.read_message()[1] for _ in range(3)] == [b"1", b"2", b"3"]
         world.controller.wait_empty()
@@ -203,7 +210,7 @@ def test_a_large_request_is_its_threads() -> None:
     with World(ok_then(thinker.answer)) as world, warm(world) as client:
         client.send(chat(b'{"model":"m","x":"' + b"x" * MOST_BODY_BYTES + b'"}'))
         assert thinker.asked.wait(DEADLINE)
-        assert sleepers() == 0
+        assert awake() == 1
         thinker.go.set()
         assert client.read_message()[1] == b"ok"
 
@@ -226,9 +233,9 @@ def test_connections_that_think_sleep_all_at_once() -> None:
                 client.send(chat())
             if not round_number:
                 assert [client.read_message()[1] for client in clients] == [b"ok"] * 20
-                wait_until(lambda: sleepers() == 20)
+                wait_until(lambda: awake() == 0)
         wait_until(lambda: world.controller.inside == 20)
-        assert sleepers() == 20
+        assert awake() == 0
         go.set()
         assert [client.read_message()[1] for client in clients] == [b"ok"] * 20
         world.controller.wait_empty()
@@ -564,7 +571,7 @@ def test_a_run_that_dies_under_a_request_is_followed_by_the_next() -> None:
 
 
 def test_a_client_that_takes_nothing_holds_up_its_own_connection_and_loses_no_byte() -> None:
-    body = bytes(range(256)) * 250
+    body = bytes(range(256)) * 100  # so that it comes in one piece
     with World(always(sized(body))) as world, world.connect() as client, world.connect() as other:
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         count = 0
@@ -586,8 +593,7 @@ def test_a_client_that_takes_nothing_holds_up_its_own_connection_and_loses_no_by
 
 def is_sending_the_rest() -> bool:
     """Whether an http thread sends what a client did not take at once."""
-    frames = sys._current_frames().values()
-    return any(frame.f_back is not None and frame.f_back.f_code.co_filename == task.__file__ for frame in frames)
+    return any(is_inside(Relay.go_on_sending, frame) for frame in sys._current_frames().values())
 
 
 def test_an_upstream_that_wants_to_close_is_let_go() -> None:
@@ -687,21 +693,245 @@ def test_a_connection_that_was_handed_on_outlives_the_pump() -> None:
     def script(peer: Peer) -> None:
         answers(OK, OK)(peer)
         peer.read_message()
-        peer.send(sized(b"in two")[:-3])
+        peer.send(sized(b"late")[:20])
         assert go_on.wait(DEADLINE)
-        peer.send(b"two")
+        peer.send(sized(b"late")[20:])
 
     with World(script) as world, warm(world) as client:
         client.send(chat())
         assert client.read_message()[1] == b"ok"
         client.send(chat())
-        assert client.read_until(b"in ").endswith(b"in ")
+        wait_until(lambda: awake() == 1)
         world.pump.take_aboard(Mistaken())
         world.wait_for_log("ZeroDivisionError")
         wait_until(lambda: is_pump_running(world))  # again, and everybody was thrown off
         threading.Event().wait(2 * FIRST_LOOK)  # what is waited for already would come through a closed socket too
         go_on.set()
-        assert client.read(3) == b"two"
+        assert client.read_message()[1] == b"late"
+
+
+# -- an answer that takes its time --
+
+
+EVENT = b"5\r\ndata:\r\n"
+LAST = b"0\r\n\r\n"
+
+
+class Teller:
+    """An upstream that answers with the beginning of a stream, and goes on as it is told."""
+
+    def __init__(self, head: bytes = CHUNKED_HEAD) -> None:
+        self.words: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.seconds_to_hang_up = -1.0
+        self.was_left = threading.Event()
+        self._head = head
+
+    def answer(self, peer: Peer) -> None:
+        """Say the words, each once it is there; None ends the connection, b"" listens for the other side's end."""
+        peer.read_message()
+        peer.send(self._head)
+        while (word := self.words.get(timeout=DEADLINE)) != LAST:
+            if word is None:
+                peer.close()
+                return
+            if not word:
+                self.seconds_to_hang_up = peer.seconds_to_hang_up()
+                self.was_left.set()
+                return
+            peer.send(word)
+        peer.send(LAST)
+
+
+@contextmanager
+def streaming(world: World, teller: Teller, request: bytes = chat()) -> Iterator[Peer]:
+    """A client in the middle of a stream, with nobody's thread awake."""
+    with warm(world) as client:
+        client.send(request)
+        teller.words.put(EVENT)
+        client.read_until(b"data:")
+        assert awake() == 0
+        yield client
+
+
+def test_a_stream_flows_while_the_thread_sleeps_and_the_next_request_too() -> None:
+    teller = Teller()
+    with World(ok_then(teller.answer, teller.answer, answers(sized(b"next")))) as world:
+        with streaming(world, teller) as client:
+            assert world.controller.inside == 1
+            teller.words.put(LAST)
+            assert client.read_until(LAST) == b"\r\n" + LAST
+            world.controller.wait_empty()
+            client.send(chat())
+            teller.words.put(EVENT)
+            teller.words.put(LAST)
+            client.read_until(LAST)
+            client.send(chat())
+            assert client.read_message()[1] == b"next"
+            assert awake() == 0
+        assert world.upstream.accepted == 1
+        body_bytes = len(EVENT + LAST)
+        wait_until(lambda: world.log.count(f'HTTP/1.1" 200 {body_bytes} ""') == 2)
+
+
+def test_a_request_that_is_sent_ahead_of_the_end_of_a_stream_is_answered_behind_it() -> None:
+    teller = Teller()
+    with World(ok_then(teller.answer, answers(sized(b"next")))) as world, streaming(world, teller) as client:
+        client.send(chat())
+        teller.words.put(EVENT)
+        client.read_until(b"data:")
+        teller.words.put(LAST)
+        client.read_until(LAST)
+        assert client.read_message()[1] == b"next"
+
+
+@pytest.mark.parametrize("leave", [Peer.close, Peer.reset])
+def test_a_client_that_leaves_a_stream_ends_it_at_once(leave: Callable[[Peer], None]) -> None:
+    teller = Teller()
+    with World(ok_then(teller.answer), always(OK)) as world:
+        with streaming(world, teller) as client:
+            teller.words.put(b"")
+            leave(client)
+            assert teller.was_left.wait(DEADLINE)
+            assert teller.seconds_to_hang_up < PROMPT
+            world.controller.wait_empty()
+            wait_until(lambda: world.server.count() == (0, 0))
+        assert f" 200 {len(EVENT)} " in world.log
+        with warm(world):
+            pass
+
+
+@pytest.mark.parametrize(("version", "is_reset"), [(b"1.1", False), (b"1.0", True)])
+def test_a_stream_that_breaks_off_does_not_end_like_a_whole_one(version: bytes, is_reset: bool) -> None:
+    teller = Teller()
+    request = chat(extra=b"Connection: keep-alive\r\n", version=version)
+    with World(ok_then(teller.answer), always(OK)) as world, streaming(world, teller, request) as client:
+        teller.words.put(None)
+        if is_reset:
+            with pytest.raises(ConnectionResetError):
+                client.read_to_end()
+        else:
+            assert client.read_to_end() == b"\r\n"
+        world.wait_for_log("m: the answer broke off after")
+        world.controller.wait_empty()
+
+
+def test_what_an_upstream_sends_behind_a_stream_is_nobodys() -> None:
+    teller = Teller()
+    with World(ok_then(teller.answer), always(sized(b"other"))) as world, streaming(world, teller) as client:
+        teller.words.put(LAST + sized(b"unasked"))
+        teller.words.put(b"")
+        client.read_until(LAST)
+        assert teller.was_left.wait(DEADLINE)
+        client.send(chat())
+        assert client.read_message()[1] == b"other"
+
+
+def test_an_upstream_that_wants_to_close_behind_a_stream_is_let_go() -> None:
+    teller = Teller(CHUNKED_HEAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    with World(ok_then(teller.answer), always(OK)) as world, streaming(world, teller) as client:
+        teller.words.put(EVENT + LAST[:2])
+        teller.words.put(LAST[2:])
+        teller.words.put(b"")
+        client.read_until(LAST)
+        assert teller.was_left.wait(DEADLINE)
+        client.send(chat())
+        assert client.read_message()[1] == b"ok"
+
+
+def test_a_client_that_takes_nothing_of_a_stream_holds_up_nobody_and_loses_no_byte() -> None:
+    body = bytes(range(256)) * 20_000
+    with World(ok_then(answers(sized(body))), always(OK)) as world:
+        with warm(world) as client, world.connect() as other:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            client.send(chat())
+            wait_until(lambda: world.controller.inside == 1)
+            for _ in range(20):
+                other.send(chat())
+                assert other.read_message()[1] == b"ok"
+            wait_until(lambda: awake() == 0)
+            assert client.read_message()[1] == body
+        world.controller.wait_empty()
+        wait_until(lambda: f" 200 {len(body)} " in world.log)
+
+
+def test_a_client_that_takes_nothing_of_a_stream_for_too_long_is_given_up() -> None:
+    body = bytes(range(256)) * 40_000
+
+    def script(peer: Peer) -> None:
+        with suppress(ConnectionError):
+            answers(sized(body))(peer)
+
+    with World(ok_then(script), limits=Limits(write_timeout=0.2)) as world, warm(world) as client:
+        client.send(chat())
+        wait_until(lambda: world.controller.inside == 1)
+        world.controller.wait_empty()
+        wait_until(lambda: world.server.count() == (0, 0))
+
+
+def test_the_beginning_of_a_stream_that_its_client_does_not_take_at_once_is_its_threads() -> None:
+    piece = bytes(range(256)) * 100  # so that it comes in one piece
+    beginning = sized(piece + b"the end")[: -len(b"the end")]
+    go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def script(peer: Peer) -> None:
+        answers(OK)(peer)
+        while not peer.has_hung_up():
+            peer.read_message()
+            peer.send(beginning)
+            go_on.get(timeout=DEADLINE)
+            peer.send(b"the end")
+
+    with World(script) as world, warm(world) as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        count = 0
+        while not is_sending_the_rest():
+            client.send(chat())
+            count += 1
+            wait_until(lambda: world.controller.inside == 1)
+            go_on.put(None)
+            wait_until(lambda count=count: world.log.count("\n") == count + 1 or is_sending_the_rest())  # type: ignore[misc]
+            assert count < 1000
+        assert [client.read_message()[1] for _ in range(count)] == [piece + b"the end"] * count
+        world.controller.wait_empty()
+        wait_until(lambda: world.log.count(f" 200 {len(piece) + 7} ") == count)
+        client.send(chat())
+        go_on.put(None)
+        assert client.read_message()[1] == piece + b"the end"
+
+
+def test_a_pump_that_stumbles_breaks_streams_off() -> None:
+    teller = Teller()
+    with World(ok_then(teller.answer), always(OK)) as world, streaming(world, teller) as client:
+        teller.words.put(b"")
+        world.pump.take_aboard(Mistaken())
+        assert client.read_to_end() == b"\r\n"
+        assert teller.was_left.wait(DEADLINE)
+        world.controller.wait_empty()
+        with warm(world):
+            pass
+
+
+def test_a_server_that_is_broken_off_breaks_streams_off() -> None:
+    teller = Teller()
+    with World(ok_then(teller.answer)) as world, streaming(world, teller) as client:
+        teller.words.put(b"")
+        world.server.begin_stop()
+        assert world.server.abort()
+        assert teller.was_left.wait(DEADLINE)
+        with suppress(ConnectionResetError):
+            assert LAST not in client.read_to_end()
+        world.controller.wait_empty()
+
+
+def test_a_mistake_of_ours_at_the_end_of_a_stream_costs_one_connection() -> None:
+    teller = Teller()
+    with World(ok_then(teller.answer), always(OK)) as world, streaming(world, teller) as client:
+        world.controller.fault_of_leaving = ZeroDivisionError()
+        teller.words.put(LAST)
+        assert client.read_to_end() == b"\r\n" + LAST
+        assert "ZeroDivisionError" in world.log
+        with warm(world):
+            pass
 
 
 def test_an_address_that_is_none_costs_no_place() -> None:
@@ -733,7 +963,7 @@ def test_who_has_to_wait_after_all_is_told_if_its_model_tells(is_answered: bool)
         with World(ok_then(die), hang_up, thinker.answer, config=TELLING) as world, warm(world) as client:
             client.send(STREAM)
             assert thinker.asked.wait(DEADLINE)
-            assert sleepers() == 1
+            assert awake() == 0
             world.controller.waiting = queue
             world.controller.successor = world.upstream.proxy if is_answered else BadGateway("it died again")
             thinker.go.set()
@@ -763,7 +993,7 @@ def test_an_answer_that_has_to_begin_in_time_is_waited_for_by_the_thread() -> No
     with World(ok_then(thinker.answer), config=config) as world, warm(world) as client:
         client.send(chat())
         assert thinker.asked.wait(DEADLINE)
-        assert sleepers() == 0
+        assert awake() == 1
         thinker.go.set()
         assert client.read_message()[1] == b"ok"
 
@@ -773,7 +1003,7 @@ def test_an_upstream_behind_tls_is_its_threads() -> None:
     with World(ok_then(thinker.answer), upstream_context=trusted_upstream()) as world, warm(world) as client:
         client.send(chat())
         assert thinker.asked.wait(DEADLINE)
-        assert sleepers() == 0
+        assert awake() == 1
         thinker.go.set()
         assert client.read_message()[1] == b"ok"
 
@@ -798,7 +1028,7 @@ def test_an_upstream_that_thinks_longer_than_a_client_may_idle_is_waited_for() -
         client.send(chat())
         assert thinker.asked.wait(DEADLINE)
         threading.Event().wait(0.3)
-        assert sleepers() == 1
+        assert awake() == 0
         thinker.go.set()
         assert client.read_message()[1] == b"ok"
 
@@ -821,7 +1051,7 @@ def test_a_server_that_ends_lets_the_request_in_progress_end_and_takes_no_other(
     with World(ok_then(thinker.answer)) as world, warm(world) as client, world.connect() as idle:
         idle.send(get("/health"))
         idle.read_message()
-        wait_until(lambda: sleepers() == 2)
+        wait_until(lambda: awake() == 0)
         client.send(chat())
         assert thinker.asked.wait(DEADLINE)
         world.server.begin_stop()
@@ -867,7 +1097,7 @@ def test_a_pump_that_ends_lets_everybody_go() -> None:
         for one in (idle, served):
             one.send(get("/health"))
             one.read_message()
-        wait_until(lambda: sleepers() == 3)
+        wait_until(lambda: awake() == 0)
         client.send(chat())
         assert thinker.asked.wait(DEADLINE)
         served.send(chat())
@@ -935,7 +1165,7 @@ def test_the_time_of_a_request_counts_from_its_first_byte() -> None:
     with World(always(OK)) as world, warm(world) as client:
         request = chat()
         client.send(request[:50])
-        wait_until(lambda: sleepers() == 0)
+        wait_until(lambda: awake() == 1)
         client.send(request[50:])
         client.read_message()
         wait_until(lambda: world.log.count("\n") == 2)
@@ -958,7 +1188,7 @@ def test_the_time_before_a_request_is_not_counted() -> None:
 def test_a_request_that_comes_byte_by_byte_is_soon_its_threads() -> None:
     with World(always(OK)) as world, warm(world) as client:
         sent, pause = 0, threading.Event()
-        while sleepers():
+        while not awake():
             client.send(chat()[sent : sent + 1])
             sent += 1
             pause.wait(PROMPTLY / 10)
