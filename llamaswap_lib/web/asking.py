@@ -81,7 +81,7 @@ class Asking:
         return is_sent
 
     def leave_pump(self) -> None:
-        """Behind `ask_now`: the rest is for the http thread."""
+        """Behind `ask_now`: the rest is for the http thread, or a flow."""
         if self.standing is not None:
             self.standing.release()
             self.standing = None

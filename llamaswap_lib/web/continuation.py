@@ -14,7 +14,7 @@ from typing import Any
 
 from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.web.chunks import LAST_CHUNK, BadChunk, chunk_of
-from llamaswap_lib.web.framings import Body, ChunkingBody, body_of
+from llamaswap_lib.web.framings import Body, ChunkingBody, body_of, ends_clear
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.web.relay import Relay
 from llamaswap_lib.web.whole_answer import as_stream
@@ -74,7 +74,7 @@ class Continuation(Relay):
         if not body.done and not self._deliver_rest(framing, body):
             return False
         exchange.send(closing)
-        return head.keep_alive and body.done and not body.surplus
+        return head.keep_alive and ends_clear(body)
 
     def _cut(self, body: Body) -> None:
         del body  # what shows us its end shows a client of HTTP/1.0 nothing

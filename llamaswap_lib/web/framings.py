@@ -114,3 +114,8 @@ def body_of(framing: Framing, *, decoded: bool = False) -> Body:
     if framing.kind is BodyKind.UNTIL_CLOSE:
         return ClosedBody()
     return LengthBody(framing.length)
+
+
+def ends_clear(body: Body) -> bool:
+    """Whether all of it came and nothing behind it, so that another answer may follow on its sender's connection."""
+    return body.done and not body.surplus

@@ -17,7 +17,7 @@ from llamaswap_lib.web.asking import Asking, NoAnswer
 from llamaswap_lib.web.chunks import BadChunk
 from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.forwarding import answer_lines
-from llamaswap_lib.web.framings import Body, body_of
+from llamaswap_lib.web.framings import Body, body_of, ends_clear
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.web.tunnel import tunnel
 
@@ -59,7 +59,7 @@ class Relay(Asking):
         try:
             exchange.send(unsent)
             exchange.sent_bytes = body_bytes
-            may_stay = self._is_complete(self._move(body), body) and body.done and not body.surplus
+            may_stay = self._is_complete(self._move(body), body) and ends_clear(body)
         except BaseException:
             self.connection.close()
             raise
@@ -104,7 +104,7 @@ class Relay(Asking):
         flow, body = self._flow, self._flow.body
         self.exchange.sent_bytes += flow.sent_bytes
         self._take_note(flow.ending, body)
-        self._let_go(may_stay=flow.ending is Ending.COMPLETE and body.done and not body.surplus)
+        self._let_go(may_stay=flow.ending is Ending.COMPLETE and ends_clear(body))
 
     # -- either --
 
@@ -140,7 +140,7 @@ class Relay(Asking):
         exchange.begin(head.status, lines, first)
         if not body.done:
             self._deliver_rest(head.body(exchange.head.method), body)
-        return head.keep_alive and body.done and not body.surplus
+        return head.keep_alive and ends_clear(body)
 
     def _begin_body(self, head: ResponseHead, rest: bytes) -> tuple[str, Body, bytes]:
         """The lines of our head, what follows the body, and what is sent of its beginning; raises BadChunk."""

@@ -48,7 +48,7 @@ class Standing:
         self._pump.on_ready[self._fd] = self._lose
 
     def release(self) -> None:
-        """Let the connection go, which is open: from now on it is an http thread's."""
+        """Let the connection go, which is open: from now on it is an http thread's, or a flow's."""
         self._pump.aboard.discard(self)
         del self._pump.on_ready[self._fd]
         self._pump.poller.unregister(self.connection.sock)
