@@ -52,6 +52,16 @@ def warm(world: World, request: bytes = chat()) -> Iterator[Peer]:
         yield client
 
 
+@contextmanager
+def rested(world: World) -> Iterator[Peer]:
+    """The same, after a second one that the pump has served, so that it keeps the connection to the upstream."""
+    with warm(world) as client:
+        client.send(chat())
+        assert client.read_message()[1] == b"ok"
+        wait_until(lambda: world.app.pool.idle_count(1) == 1)
+        yield client
+
+
 def awake() -> int:
     """How many http threads do not sleep while the pump drives their connections."""
     frames = sys._current_frames()
@@ -502,10 +512,7 @@ def test_an_idle_connection_that_ends_or_speaks_unasked_is_closed_there_and_then
             peer.send(last_words)
             assert peer.seconds_to_hang_up() < PROMPT
 
-    with World(script, always(sized(b"new"))) as world, warm(world) as client:
-        client.send(chat())
-        assert client.read_message()[1] == b"ok"
-        wait_until(lambda: world.app.pool.idle_count(1) == 1)
+    with World(script, always(sized(b"new"))) as world, rested(world) as client:
         speak.set()
         wait_until(lambda: world.app.pool.idle_count(1) == 0)
         client.send(chat())
@@ -520,10 +527,7 @@ def test_a_run_that_ends_is_hung_up_on_at_once() -> None:
         peer.seconds_to_hang_up()
         has_ended.set()
 
-    with World(script) as world, warm(world) as client:
-        client.send(chat())
-        assert client.read_message()[1] == b"ok"
-        wait_until(lambda: world.app.pool.idle_count(1) == 1)
+    with World(script) as world, rested(world):
         world.app.pool.keep_only([2])
         assert has_ended.wait(PROMPT * 4)
 
@@ -673,10 +677,7 @@ def test_what_an_upstream_says_unasked_is_no_answer_to_the_next_request() -> Non
         has_spoken.set()
         peer.seconds_to_hang_up()
 
-    with World(script, always(sized(b"asked"))) as world, warm(world) as client:
-        client.send(chat())
-        client.read_message()
-        wait_until(lambda: world.app.pool.idle_count(1) == 1)
+    with World(script, always(sized(b"asked"))) as world, rested(world) as client:
         holding = Holding()
         world.pump.take_aboard(holding)
         assert holding.has_begun.wait(DEADLINE)
