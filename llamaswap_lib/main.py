@@ -87,7 +87,7 @@ def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate 
         for warning in config.warnings:
             logs.log.warn(str(warning))
         _start(parts)
-        signal = signals.wait()
+        signal = signals.wait(lambda: _note_hangup(logs))
         logs.log.info(f"{signal.name if signal else 'a signal'}: stopping")
         return _stop(parts, signals)
 
@@ -151,13 +151,18 @@ def _stop(parts: _Parts, signals: Signals) -> int:
         is_done.set()
 
     threading.Thread(target=end, name="shutdown", daemon=True).start()
-    if signals.wait(is_done.fileno()) is None:
+    if signals.wait(lambda: _note_hangup(parts.logs), is_done.fileno()) is None:
         parts.logs.close()
         return 0
     parts.logs.log.warn("a second signal: ending at once")
     parts.controller.kill_all()
     parts.logs.close()
     return 1
+
+
+def _note_hangup(logs: Logs) -> None:
+    """Units that were written for other servers send it to have the configuration read again."""
+    logs.log.warn("SIGHUP: nothing changes; to read the configuration again, restart llamaswap")
 
 
 def _end_in_order(parts: _Parts) -> None:

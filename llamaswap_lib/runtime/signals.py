@@ -1,5 +1,9 @@
 """Signals as bytes on a descriptor that the main thread can wait for, so that no handler ever takes a lock.
 
+Main thread only. SIGTERM and SIGINT end the program; SIGHUP is told and ends nothing; SIGUSR1 and SIGUSR2 do nothing,
+where the system would end the program. SIGINT and SIGHUP stay ignored where they were ignored at the start: `nohup`
+and the background jobs of a shell ask for that. A mask of blocked signals that was inherited is cleared.
+
 Not `signal.sigwait`: it needs the signals blocked, and a blocked mask is inherited by every child, which would then
 not hear SIGTERM. A handler that does nothing, and Python's wake-up descriptor, leave the children alone.
 """
@@ -9,13 +13,16 @@ from __future__ import annotations
 import select
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ENDING = (signal.SIGTERM, signal.SIGINT)
+HARMLESS = (signal.SIGUSR1, signal.SIGUSR2)
+MAY_STAY_IGNORED = (signal.SIGINT, signal.SIGHUP)
 
 
 class Signals:
-    """Catches the signals that end a program, for a `with` block on the main thread."""
+    """Catches signals for a `with` block on the main thread, and puts everything back at its end."""
 
     def __init__(self) -> None:
         self._read, self._write = socket.socketpair()
@@ -23,21 +30,30 @@ class Signals:
         self._write.setblocking(False)
 
     def __enter__(self) -> Signals:
-        self._before = {number: signal.signal(number, _nothing) for number in ENDING}
+        self._before = {
+            number: signal.signal(number, _nothing)
+            for number in (*ENDING, signal.SIGHUP, *HARMLESS)
+            if number not in MAY_STAY_IGNORED or signal.getsignal(number) is not signal.SIG_IGN
+        }
         self._before_fd = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        self._before_mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before_mask)
         signal.set_wakeup_fd(self._before_fd)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._read.close()
         self._write.close()
 
-    def wait(self, other_fd: int | None = None) -> signal.Signals | None:
-        """Block until one of the signals comes, or `other_fd` is readable: then None."""
+    def wait(self, on_hangup: Callable[[], None], other_fd: int | None = None) -> signal.Signals | None:
+        """Block until a signal comes that ends the program, or `other_fd` is readable: then None.
+
+        `on_hangup` is called for each SIGHUP that comes meanwhile.
+        """
         poll = select.poll()
         poll.register(self._read, select.POLLIN)
         if other_fd is not None:
@@ -45,9 +61,11 @@ class Signals:
         while True:
             ready = {fd for fd, _ in poll.poll()}
             if self._read.fileno() in ready:
-                caught = [number for number in self._read.recv(1) if number in ENDING]
-                if caught:
-                    return signal.Signals(caught[0])
+                number = self._read.recv(1)[0]
+                if number == signal.SIGHUP:
+                    on_hangup()
+                elif number in ENDING:
+                    return signal.Signals(number)
             elif ready:
                 return None
 

@@ -94,10 +94,11 @@ class Program:
         context: ssl.SSLContext | None = None,
         tracebacks: int = 0,
         env: Mapping[str, str] | None = None,
+        wrapper: Sequence[str] = (),
     ) -> None:
         """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`, with that many tracebacks.
 
-        `context` is for TLS.
+        `context` is for TLS. `wrapper` is a command that becomes the program, which is its arguments: `nohup`.
         """
         self._context = context
         self._tracebacks = tracebacks
@@ -113,7 +114,10 @@ class Program:
         self._out: IO[bytes] = (folder / "stdout").open("wb")
         self._err: IO[bytes] = (folder / "stderr").open("wb")
         self.process = subprocess.Popen(
-            (sys.executable, str(SCRIPT), "-c", str(self.config_path), "-listen", f"127.0.0.1:{self.port}", *flags),
+            (
+                *(*wrapper, sys.executable, str(SCRIPT), "-c", str(self.config_path)),
+                *("-listen", f"127.0.0.1:{self.port}", *flags),
+            ),
             stdin=subprocess.DEVNULL,
             stdout=self._out if stdout is None else stdout,
             stderr=self._err,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,7 @@ from tests.e2e.talk import Cut, events
 PACED = ("--tokens-per-second", "100")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_idle(run_program: RunProgram, number: signal.Signals) -> None:
     with run_program(models(m=demo())) as program:
         assert program.chat("m").status == 200
@@ -29,6 +30,48 @@ def test_idle(run_program: RunProgram, number: signal.Signals) -> None:
             assert kept.rest() == b""
         assert program.relatives() == {}
         assert f"[INFO] {number.name}: stopping\n" in program.stdout
+
+
+def test_a_hangup_ends_nothing_and_is_told(run_program: RunProgram) -> None:
+    with run_program(models(m=demo())) as program:
+        assert program.chat("m").status == 200
+        program.signal(signal.SIGHUP)
+        wait_until(lambda: "[WARN] SIGHUP: nothing changes" in program.stdout, "it is told")
+        assert program.chat("m").status == 200
+        assert program.starts("m") == 1
+
+
+def test_the_signals_of_users_end_nothing(run_program: RunProgram) -> None:
+    with run_program(models(m=demo())) as program:
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            program.signal(number)
+        assert program.chat("m").status == 200
+
+
+def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(run_program: RunProgram) -> None:
+    with run_program(models(m=demo()), wrapper=("nohup",)) as program:
+        program.signal(signal.SIGHUP)
+        assert program.chat("m").status == 200
+        assert "SIGHUP" not in program.stdout
+
+
+def test_an_interrupt_that_was_ignored_at_the_start_stays_ignored(run_program: RunProgram) -> None:
+    """As in the background of a shell without job control."""
+    with run_program(models(m=demo()), wrapper=("sh", "-c", "trap '' INT; exec \"$@\"", "sh")) as program:
+        program.signal(signal.SIGINT)
+        assert program.chat("m").status == 200
+        assert "stopping" not in program.stdout
+
+
+def test_signals_that_were_blocked_at_the_start_are_heard(run_program: RunProgram) -> None:
+    block = (
+        "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()); "
+        "os.execvp(sys.argv[1], sys.argv[1:])"
+    )
+    with run_program(models(m=demo()), wrapper=(sys.executable, "-c", block)) as program:
+        assert program.chat("m").status == 200
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
 
 
 def test_before_any_model_was_loaded(run_program: RunProgram) -> None:
