@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "llamaswap_lib"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__).resolve())
-MOST_LINES, MOST_FUNCTION_LINES = 300, 50
+MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 
 # Room -> what of ours it may import, besides itself, as prefixes. `main` and `cli` compose everything.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
