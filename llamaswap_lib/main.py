@@ -8,6 +8,7 @@ joined. A second signal ends it at once, children included.
 from __future__ import annotations
 
 import gc
+import ipaddress
 import os
 import resource
 import socket
@@ -65,6 +66,7 @@ class _Parts:
     server: Server
     guardian: Guardian
     preload: tuple[str, ...]
+    has_keys: bool  # a client has to bring one
     stop_time: float  # the longest that stopping the models may take
 
 
@@ -113,7 +115,7 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
         raise ConfigError(f"can not listen on {_address_text(host, port)}: {_reason(error)}") from error
     stop_time = max((model.unload_timeout for model in config.models.values()), default=0.0)
     grace = SHUTDOWN_GRACE + stop_time + LAST_GRACE
-    return _Parts(logs, controller, pool, pump, server, guardian, config.hooks_preload, grace)
+    return _Parts(logs, controller, pool, pump, server, guardian, config.hooks_preload, bool(config.api_keys), grace)
 
 
 def _start(parts: _Parts) -> None:
@@ -128,9 +130,29 @@ def _start(parts: _Parts) -> None:
     parts.logs.log.info(
         f"llamaswap {__version__} listening on {parts.server.scheme}://{_address_text(*parts.server.address)}"
     )
+    if not _is_loopback(parts.server.address[0]):
+        _tell_who_can_reach_it(parts)
     parts.server.start()
     parts.guardian.start()
     parts.controller.post(PreloadRequested(parts.preload))
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether only programs of this machine can reach what listens on the IP address."""
+    ip = ipaddress.ip_address(address)
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
+
+
+def _tell_who_can_reach_it(parts: _Parts) -> None:
+    log, port = parts.logs.log, parts.server.address[1]
+    cure = f"-listen 127.0.0.1:{port} keeps it to this machine"
+    if parts.has_keys:
+        log.info(f"other machines can reach it with one of the apiKeys; {cure}")
+    else:
+        log.warn(
+            f"other machines can reach it, and nobody needs a key; {cure}, apiKeys in the configuration ask for one"
+        )
 
 
 def _allow_descriptors() -> None:

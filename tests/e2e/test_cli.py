@@ -224,6 +224,39 @@ def test_every_spelling_starts_it_and_it_says_where_it_listens(folder: Path, arg
             assert process.wait(DEADLINE) == 0
 
 
+def what_it_says_at_the_start(folder: Path, address: str, config: str) -> str:
+    (folder / "config.yaml").write_text(config)
+    out = folder / "stdout"
+    with out.open("wb") as stdout:
+        argv = (sys.executable, str(SCRIPT), "-c", "config.yaml", "-listen", address)
+        process = subprocess.Popen(argv, cwd=folder, stdout=stdout)
+        try:
+            wait_until(lambda: b"listening on http://" in out.read_bytes(), "it listens")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE) == 0
+    return out.read_text()
+
+
+@pytest.mark.parametrize("address", [":0", "0.0.0.0:0", "[::]:0"])
+def test_an_address_that_others_can_reach_is_told_with_a_way_out(folder: Path, address: str) -> None:
+    told = what_it_says_at_the_start(folder, address, GOOD)
+    port = told.partition("listening on ")[2].splitlines()[0].rpartition(":")[2]
+    assert "[WARN] other machines can reach it, and nobody needs a key" in told
+    assert f"-listen 127.0.0.1:{port} keeps it to this machine" in told
+
+
+def test_with_keys_it_is_told_and_no_warning(folder: Path) -> None:
+    told = what_it_says_at_the_start(folder, ":0", f"apiKeys: [secret]\n{GOOD}")
+    assert "[INFO] other machines can reach it with one of the apiKeys" in told
+    assert "[WARN]" not in told
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", "127.1.2.3:0", "[::1]:0"])
+def test_an_address_of_this_machine_alone_is_not_worth_a_word(folder: Path, address: str) -> None:
+    assert "other machines" not in what_it_says_at_the_start(folder, address, GOOD)
+
+
 def test_it_starts_from_any_folder_and_by_its_own_name(folder: Path) -> None:
     for argv in ((str(SCRIPT),), ("-m", "llamaswap")):
         ended = subprocess.run(
