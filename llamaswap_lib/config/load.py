@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pathlib import Path as File
 from typing import NamedTuple
 
 from . import grouping, macros, models, names, re2
+from .automaton import Pattern
 from .document import Document
 from .merge import merge
 from .nodes import Mapping
@@ -163,14 +163,14 @@ def _hooks(config: Config, document: Document) -> Hooks:
     return replace(config.hooks, on_startup=on_startup)
 
 
-def _patterns(config: Config, document: Document) -> tuple[re.Pattern[str], ...]:
+def _patterns(config: Config, document: Document) -> tuple[Pattern, ...]:
     found = [re2.compiled(pattern) for pattern in config.upstream.ignore_paths]
     for index, one in enumerate(found):
         if isinstance(one, re2.BadPattern):
             got = quoted(config.upstream.ignore_paths[index])
             message = f"expected a regular expression (RE2), got {got}: {one.reason}"
             document.error(("upstream", "ignorePaths", index), message)
-    return tuple(one for one in found if isinstance(one, re.Pattern))
+    return tuple(one for one in found if isinstance(one, Pattern))
 
 
 def _check_keys(config: Config, document: Document) -> None:

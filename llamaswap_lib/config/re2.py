@@ -1,243 +1,204 @@
-"""Regular expressions as users write them for RE2, compiled with Python's `re`.
+"""Regular expressions as users write them for RE2 and Go, read into automata.
 
-Owns the translation. What both write alike is passed on; what only RE2 knows (`\\z`, `\\pL`, `[[:alpha:]]`,
-`\\Q...\\E`, flags in the middle) is rewritten; what only `re` knows (look-around, back references, possessive
-repeats) is refused, so that a pattern means the same everywhere. `\\d`, `\\w`, `\\s`, `\\b` are ASCII, as there. Pure.
+Owns the syntax and the messages about what is wrong with it. What Go accepts is accepted, and `\\C` of RE2; what only
+other languages know (look-around, back references, possessive repeats) is refused, so that a pattern means the same
+everywhere. `\\d`, `\\w`, `\\s`, `\\b` are ASCII, as there. Groups capture nothing, and whether a repeat is greedy makes
+no difference: all that is asked is whether a pattern matches. Pure; one pass over the pattern, without recursion.
 """
 
 from __future__ import annotations
 
 import re
-import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .charsets import CLASSES, PERL, complement, property_of
+from .automaton import Pattern
+from .characters import CharacterReader, Malformed
+from .charsets import ALL, Ranges, inverted
+from .fragments import MAX_REPEAT, Assertion, Fragment, TooLarge, alternation, concatenation, leaf, repetition, times
 
-MAX_REPEAT = 1000
-SIMPLE = {"a": r"\x07", "f": r"\f", "n": r"\n", "r": r"\r", "t": r"\t", "v": r"\v"}
-ASSERTIONS = {"A": r"\A", "z": r"\Z", "b": r"(?a:\b)", "B": r"(?a:\B)"}
+MAX_DEPTH = 1000  # of groups in groups, as in Go
+NEW_LINE: Ranges = ((10, 10),)
+ASSERTIONS = {
+    "A": Assertion.BEGIN_TEXT,
+    "z": Assertion.END_TEXT,
+    "b": Assertion.BOUNDARY,
+    "B": Assertion.NO_BOUNDARY,
+}
+SIGNS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 GROUP = re.compile(r"\?(?:P?<(?P<name>[^>]*)>|(?P<flags>[imsU]*(?:-[imsU]+)?)(?P<end>[:)]))")
-REPEAT = re.compile(r"(?:[*+?]|\{(?P<least>\d+)(?P<comma>,)?(?P<most>\d*)\})")
-CODE = re.compile(r"x(?:\{(?P<long>[0-9A-Fa-f]+)\}|(?P<short>[0-9A-Fa-f]{2}))|(?P<octal>0[0-7]{0,2}|[1-7][0-7]{1,2})")
-PROPERTY = re.compile(r"(?P<sign>[pP])(?:\{(?P<not>\^?)(?P<long>\w+)\}|(?P<short>[A-Z]))")
-POSIX = re.compile(r"\[:(?P<not>\^?)(?P<name>\w+):\]")
+NAME = re.compile(r"[A-Za-z0-9_]+")
+REPEAT = re.compile(r"(?:[*+?]|\{(?P<least>0|[1-9][0-9]*)(?P<comma>,)?(?P<most>(?<=,)(?:0|[1-9][0-9]*)|)\})")
 
 
 class BadPattern(NamedTuple):
-    """Why a pattern can not be used."""
+    """Why a pattern cannot be used."""
 
     reason: str
 
 
-def compiled(pattern: str) -> re.Pattern[str] | BadPattern:
+def compiled(pattern: str) -> Pattern | BadPattern:
     try:
-        return re.compile(_Translation(pattern).text())
-    except _Bad as error:
+        return Pattern(pattern, _Reader(pattern).fragment())
+    except Malformed as error:
         return BadPattern(str(error))
-    except (re.error, OverflowError, RecursionError) as error:
-        return BadPattern(str(error))
+    except TooLarge:
+        return BadPattern("the expression is too large")
 
 
-class _Bad(Exception):
-    pass
+@dataclass(slots=True)
+class _Group:
+    """One that is open, or the whole pattern."""
+
+    flags: frozenset[str]  # those in force before it
+    alternatives: list[Fragment] = field(default_factory=list)  # those that have ended
+    parts: list[Fragment] = field(default_factory=list)  # of the one that has not
+
+    def fragment(self) -> Fragment:
+        return alternation([*self.alternatives, concatenation(self.parts)])
 
 
-class _Translation:
-    """One pass over the pattern. `flags` are those in force; a flag set in the middle opens a scope of its own."""
+class _Reader(CharacterReader):
+    """One pass over the pattern."""
 
     def __init__(self, pattern: str) -> None:
-        self.pattern = pattern
-        self.at = 0
-        self.out: list[str] = []
-        self.flags = ""
-        self.scope = ""  # what opened the scope of flags of this alternative, '' where there is none
-        self.outer: list[tuple[str, str]] = []
+        super().__init__(pattern)
+        self.group = _Group(self.flags)
+        self.outer: list[_Group] = []
+        self.repeat_start = self.repeat_end = -1  # of the last repeat
 
-    def text(self) -> str:
+    def fragment(self) -> Fragment:
         while self.at < len(self.pattern):
-            char = self.pattern[self.at]
-            step = self.steps.get(char)
+            step = self.steps.get(self.pattern[self.at])
             if step is not None:
                 step(self)
             elif REPEAT.match(self.pattern, self.at):
                 self.repeat()
             else:
                 self.at += 1
-                self.out.append(re.escape(char) if char in "{}]" else char)
+                self.add_character(self.pattern[self.at - 1])
         if self.outer:
-            raise _Bad("missing )")
-        return "".join([*self.out, ")" if self.scope else ""])
+            raise Malformed("missing )")
+        return self.group.fragment()
+
+    def add(self, what: Ranges | Assertion) -> None:
+        self.group.parts.append(leaf(what))
+
+    def add_character(self, char: str) -> None:
+        self.add(self.cases(((ord(char), ord(char)),)))
+
+    # -- groups --
 
     def open_group(self) -> None:
         self.at += 1
         if not self.pattern.startswith("?", self.at):
-            self.enter("(")
+            self.enter()
             return
         match = GROUP.match(self.pattern, self.at)
         if match is None:
-            raise _Bad(f"{self.pattern[self.at - 1 : self.at + 3]} is not known to RE2")
+            raise Malformed(f"{self.pattern[self.at - 1 : self.at + 3]} is not known to RE2")
         self.at = match.end()
         if match["name"] is not None:
-            if not re.fullmatch(r"[A-Za-z_]\w*", match["name"], re.ASCII):
-                raise _Bad(f"bad name of a group: {match['name']}")
-            self.enter(f"(?P<{match['name']}>")
-        elif match["end"] == ":":
-            self.enter("(?:")
-            self.set_flags(match["flags"])
-        elif match["flags"]:
-            self.set_flags(match["flags"])
-        else:
-            raise _Bad("missing argument to (?)")
+            if not NAME.fullmatch(match["name"]):
+                raise Malformed(f"bad name of a group: {match['name']}")
+            self.enter()
+            return
+        if match["end"] == ":":
+            self.enter()
+        on, _, off = match["flags"].partition("-")
+        self.flags = (self.flags | set(on)) - set(off)
 
-    def enter(self, opening: str) -> None:
-        self.outer.append((self.flags, self.scope))
-        self.out.append(opening)
-        self.scope = ""
+    def enter(self) -> None:
+        if len(self.outer) == MAX_DEPTH:
+            raise Malformed(f"more than {MAX_DEPTH} groups inside each other")
+        self.outer.append(self.group)
+        self.group = _Group(self.flags)
 
     def close_group(self) -> None:
         if not self.outer:
-            raise _Bad("unexpected )")
+            raise Malformed("unexpected )")
         self.at += 1
-        self.out.append("))" if self.scope else ")")
-        self.flags, self.scope = self.outer.pop()
+        closed, self.group = self.group, self.outer.pop()
+        self.flags = closed.flags
+        self.group.parts.append(closed.fragment())
 
     def alternative(self) -> None:
         self.at += 1
-        self.out.append(f")|{self.scope}" if self.scope else "|")
+        self.group.alternatives.append(concatenation(self.group.parts))
+        self.group.parts = []
 
-    def set_flags(self, written: str) -> None:
-        on, _, off = written.partition("-")
-        self.flags = "".join(sorted((set(self.flags) | set(on)) - set(off)))
-        if self.scope:
-            self.out.append(")")
-        known = [flag for flag in "ims" if flag in self.flags]
-        dropped = [flag for flag in "ims" if flag not in self.flags]
-        self.scope = "(?" + "".join(known) + "-" + "".join(dropped) + ":" if dropped else "(?ims:"
-        self.out.append(self.scope)
+    # -- what stands by itself --
 
     def repeat(self) -> None:
         match = REPEAT.match(self.pattern, self.at)
         assert match is not None
-        if not self.out or self.out[-1] in ("(", "(?:", "|") or self.out[-1] == self.scope or self.out[-1][:3] == "(?P":
-            raise _Bad(f"nothing to repeat before {match[0]}")
-        if int(match["least"] or 0) > MAX_REPEAT or int(match["most"] or 0) > MAX_REPEAT:
-            raise _Bad(f"a repeat of more than {MAX_REPEAT} times: {match[0]}")
-        self.at = match.end()
-        lazy = self.pattern.startswith("?", self.at)
-        self.at += lazy
-        if REPEAT.match(self.pattern, self.at):
-            raise _Bad(f"a repeat of a repeat: {self.pattern[match.start() : self.at + 1]}")
-        self.out.append(match[0] + ("?" if lazy != ("U" in self.flags) else ""))
+        if not self.group.parts:
+            raise Malformed(f"nothing to repeat before {match[0]}")
+        if self.repeat_end == self.at:
+            raise Malformed(f"a repeat of a repeat: {self.pattern[self.repeat_start : match.end()]}")
+        least, most = SIGNS.get(match[0]) or _counts(match)
+        self.repeat_start, self.at = self.at, match.end()
+        self.at += self.pattern.startswith("?", self.at)  # not greedy, which is all the same here
+        self.repeat_end = self.at
+        part = self.group.parts.pop()
+        if part.repeats * times(least, most) > MAX_REPEAT:
+            raise Malformed(f"a repeat of more than {MAX_REPEAT} times, with those inside it: {match[0]}")
+        self.group.parts.append(repetition(part, least, most))
 
-    def end_of_text(self) -> None:
+    def begin(self) -> None:
         self.at += 1
-        self.out.append("$" if "m" in self.flags else r"\Z")
+        self.add(Assertion.BEGIN_LINE if "m" in self.flags else Assertion.BEGIN_TEXT)
 
-    # -- escapes --
+    def end(self) -> None:
+        self.at += 1
+        self.add(Assertion.END_LINE if "m" in self.flags else Assertion.END_TEXT)
+
+    def any_character(self) -> None:
+        self.at += 1
+        self.add(ALL if "s" in self.flags else inverted(NEW_LINE))
+
+    def bracket(self) -> None:
+        self.add(self.bracketed())
 
     def escape(self) -> None:
-        start = self.at
-        self.at += 1
-        letter = self.pattern[self.at : self.at + 1]
-        if letter in PERL or letter.lower() in PERL:
-            self.at += 1
-            self.out.append(f"[{'^' if letter.isupper() else ''}{PERL[letter.lower()]}]")
+        letter = self.pattern[self.at + 1 : self.at + 2]
+        known = self.escaped_class()
+        if known is not None:
+            self.add(known)
         elif letter in ASSERTIONS:
-            self.at += 1
-            self.out.append(ASSERTIONS[letter])
+            self.at += 2
+            self.add(ASSERTIONS[letter])
         elif letter == "Q":
             end = self.pattern.find("\\E", self.at)
             end = len(self.pattern) if end < 0 else end
-            self.out += [re.escape(char) for char in self.pattern[self.at + 1 : end]]
+            for char in self.pattern[self.at + 2 : end]:
+                self.add_character(char)
             self.at = end + 2
         elif letter == "C":
-            self.at += 1
-            self.out.append("(?s:.)")
-        elif letter in ("p", "P"):
-            self.out.append(f"[{self.property()}]")
+            self.at += 2
+            self.add(ALL)
         else:
-            self.at = start
-            self.out.append(self.character())
+            self.add_character(self.escaped_character())
 
-    def character(self) -> str:
-        """One escaped character, as `re` writes it anywhere."""
-        self.at += 1
-        letter = self.pattern[self.at : self.at + 1]
-        code = CODE.match(self.pattern, self.at)
-        if code is not None:
-            self.at = code.end()
-            number = int(code["octal"], 8) if code["octal"] else int(code["long"] or code["short"], 16)
-            if number > sys.maxunicode:
-                raise _Bad(f"no such character: \\{code[0]}")
-            return re.escape(chr(number))
-        if letter in SIMPLE:
-            self.at += 1
-            return SIMPLE[letter]
-        if not letter or letter.isalnum() or ord(letter) > 127:
-            raise _Bad(f"\\{letter} is not known to RE2" if letter else "a backslash at the end")
-        self.at += 1
-        return re.escape(letter)
-
-    def property(self) -> str:
-        match = PROPERTY.match(self.pattern, self.at)
-        if match is None:
-            raise _Bad(f"\\{self.pattern[self.at : self.at + 2]} is not known to RE2")
-        self.at = match.end()
-        name = match["long"] or match["short"]
-        try:
-            return property_of(name, (match["sign"] == "P") != bool(match["not"]))
-        except KeyError:
-            raise _Bad(f"\\p{{{name}}} is not known to RE2") from None
-
-    # -- [...] --
-
-    def bracket(self) -> None:
-        self.at += 1
-        negated = self.pattern.startswith("^", self.at)
-        self.at += negated
-        parts = []
-        first = True
-        while first or not self.pattern.startswith("]", self.at):
-            if self.at >= len(self.pattern):
-                raise _Bad("missing ]")
-            parts.append(self.bracket_part())
-            first = False
-        self.at += 1
-        self.out.append(f"[{'^' if negated else ''}{''.join(parts)}]")
-
-    def bracket_part(self) -> str:
-        posix = POSIX.match(self.pattern, self.at)
-        if posix is not None:
-            if posix["name"] not in CLASSES:
-                raise _Bad(f"{posix[0]} is not known to RE2")
-            self.at = posix.end()
-            inner = CLASSES[posix["name"]]
-            return complement(inner) if posix["not"] else inner
-        if self.pattern.startswith("\\", self.at):
-            letter = self.pattern[self.at + 1 : self.at + 2]
-            if letter and letter.lower() in PERL:
-                self.at += 2
-                return complement(PERL[letter.lower()]) if letter.isupper() else PERL[letter]
-            if letter in ("p", "P"):
-                self.at += 1
-                return self.property()
-        low = self.bracket_character()
-        if not re.compile(r"-[^\]]").match(self.pattern, self.at):
-            return low
-        self.at += 1
-        return f"{low}-{self.bracket_character()}"
-
-    def bracket_character(self) -> str:
-        if self.pattern.startswith("\\", self.at):
-            return self.character()
-        self.at += 1
-        return re.escape(self.pattern[self.at - 1])
-
-    steps = {  # noqa: RUF012 - not changed
+    steps: Mapping[str, Callable[[_Reader], None]] = {
         "(": open_group,
         ")": close_group,
         "|": alternative,
-        "$": end_of_text,
+        "^": begin,
+        "$": end,
+        ".": any_character,
         "\\": escape,
         "[": bracket,
     }
+
+
+def _counts(match: re.Match[str]) -> tuple[int, int | None]:
+    """How often at least and at most, of a repeat in braces."""
+    written = match["least"], match["most"] or ("" if match["comma"] else match["least"])
+    if any(len(number) > len(str(MAX_REPEAT)) or int(number or 0) > MAX_REPEAT for number in written):
+        raise Malformed(f"a repeat of more than {MAX_REPEAT} times: {match[0]}")
+    least, most = int(written[0]), int(written[1]) if written[1] else None
+    if most is not None and most < least:
+        raise Malformed(f"a repeat whose most is less than its least: {match[0]}")
+    return least, most

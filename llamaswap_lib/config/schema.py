@@ -8,11 +8,11 @@ disagree. Frozen: any thread may read a `Config`; a changed file makes a new one
 # ruff: noqa: RUF009 - `key` and `derived` make a `dataclasses.field`
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from .automaton import Pattern
 from .command import split, without_comments
 from .kinds import Anything, Choice, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
 from .problems import Problem
@@ -209,7 +209,7 @@ class Config:
     )
 
     routing: Routing = derived(factory=Routing)
-    ignore_patterns: tuple[re.Pattern[str], ...] = derived(())  # upstream.ignore_paths, to be used with `search`
+    ignore_patterns: tuple[Pattern, ...] = derived(())  # upstream.ignore_paths, to be used with `search`
     aliases: Mapping[str, str] = derived(factory=dict)  # alias -> id, those of setParamsByID too
     peer_models: Mapping[str, PeerModel] = derived(
         factory=dict
