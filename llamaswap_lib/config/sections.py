@@ -115,7 +115,8 @@ class UpstreamPassthrough:
     ignore_paths: tuple[str, ...] = key(
         "ignorePaths",
         ListOf(Text("a regular expression")),
-        "regular expressions (RE2) of paths under `/upstream/` that never load a model; empty means the default",
+        "regular expressions (RE2) of paths under `/upstream/` that never load a model; of a path of more than 8192 "
+        "characters the first and the last 4096 are looked at; empty means the default",
         (r".*\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",),
     )
 

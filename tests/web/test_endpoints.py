@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.world import OK, Doing, Peer, Running, Waiting, World, answers, chat, get, length_of
+from tests.web.world import MODELS, OK, Doing, Peer, Running, Waiting, World, answers, chat, get, length_of
 
 CONFIG = """
 includeAliasesInList: true
@@ -389,6 +389,30 @@ def test_ignored_path_never_loads_a_model() -> None:
         assert world.controller.leased == []
         world.controller.running = [Running("m", 1, "ready")]
         assert world.ask(get("/upstream/m/app.js"))[1] == b"ok"
+
+
+IGNORING = MODELS + "upstream: {ignorePaths: ['^/(a+)+$', '\\.js$', '^/assets/', '(x+x+)+y']}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ignored"),
+    [
+        ("a" * 60_000, True),
+        ("a" * 60_000 + "!", False),
+        ("x" * 60_000, False),
+        ("b" * 60_000 + ".js", True),
+        ("b.js" * 15_000 + "!", False),
+        ("assets/" + "b" * 60_000, True),
+        ("%C3%A9" * 10_000 + "%2Ejs", True),
+        ("b" * 30_000 + "xy" + "b" * 30_000, False),  # the middle of a long path is not looked at
+        ("b" * 4_000 + "xxy", True),
+    ],
+)
+def test_long_path_is_ignored_by_its_beginning_and_its_end(path: str, is_ignored: bool) -> None:
+    with World(answers(OK), config=IGNORING) as world:
+        head, _ = world.ask(get(f"/upstream/m/{path}"))
+        assert head.startswith(b"HTTP/1.1 409 " if is_ignored else b"HTTP/1.1 200 ")
+        assert world.controller.leased == ([] if is_ignored else ["m"])
 
 
 @pytest.mark.parametrize(
