@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import replace
@@ -25,6 +26,8 @@ from .reader import Reader
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
 from .sections import Hooks
 from .text import parse, read
+
+HOST_PATTERN = re.compile(r"(?:\*|(?:\*\.)?[^\s.:/\\*@\[\],\"']+(?:\.[^\s.:/\\*@\[\],\"']+)*\.?)\Z")
 
 
 class Loaded(NamedTuple):
@@ -119,6 +122,7 @@ def _linked(config: Config, given: RoutingInput, ported: Dict[str, macros.Ported
     names.check_selectors(config, document, lambda together: grouping.run_together(routing, together))
     names.check_profiles(config, document)
     _check_keys(config, document)
+    _check_hosts(config, document)
     _check_store(config, document)
     if config.log_requests:
         document.warn(("logRequests",), "does nothing any more; requests are logged at level info", at_key=True)
@@ -179,6 +183,13 @@ def _check_keys(config: Config, document: Document) -> None:
             document.error(("apiKeys", index), "expected a key, got an empty one")
         elif " " in key:
             document.error(("apiKeys", index), "expected a key without blanks in it")
+
+
+def _check_hosts(config: Config, document: Document) -> None:
+    for index, host in enumerate(config.allowed_hosts):
+        if not HOST_PATTERN.match(host):
+            expected = "expected a host name without a port, such as ai.example.org or *.example.org"
+            document.error(("allowedHosts", index), f"{expected}, got {quoted(host)}")
 
 
 def _check_store(config: Config, document: Document) -> None:

@@ -195,6 +195,12 @@ class Config:
     api_keys: tuple[str, ...] = key(
         "apiKeys", ListOf(Text(secret=True)), "keys of which clients must bring one; none with a space"
     )
+    allowed_hosts: tuple[str, ...] = key(
+        "allowedHosts",
+        ListOf(Text()),
+        "without `apiKeys`: further names by which this server may be asked for operations, logs, events, activity and"
+        " configuration; `*.example.org` for all names below one, `*` for any (llamaswap only; see docs/http.md)",
+    )
     limits: ClientLimits = key("limits", Section(ClientLimits), "what clients may take (llamaswap only)")
     upstream: UpstreamPassthrough = key("upstream", Section(UpstreamPassthrough), "the routes under `/upstream/`")
     hooks: Hooks = key("hooks", Section(Hooks), "what happens by itself")

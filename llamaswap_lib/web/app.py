@@ -16,6 +16,7 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.web.changes import Changes
 from llamaswap_lib.web.destinations import Destination, destinations_of
+from llamaswap_lib.web.hosts import Hosts, own_names
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
@@ -187,7 +188,9 @@ class App:
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list
     destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
     selectors: Selectors = field(init=False)
+    hosts: Hosts = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "destinations", destinations_of(self.config))
         object.__setattr__(self, "selectors", Selectors(self.config, self.controller.runs))
+        object.__setattr__(self, "hosts", Hosts(self.config.allowed_hosts, own_names()))

@@ -1,10 +1,15 @@
-"""Pages of other sites: a browser that shows one must not be made to operate this server.
+"""Who made a browser send a request: this server's own pages, a person, or a page of another site.
 
-Pure, any thread. `Sec-Fetch-Site` is the browser's own word, which no page can change; where a browser does not send it
-(pages over plain HTTP), the host of `Origin` is compared with the one that was asked for. Programs send neither and
-are let through, and so is what a person types or a bookmark holds. Ports do not count, as they do not for browsers.
-X-Forwarded-Host says nothing: a page may send what it likes in it, so a proxy in front has to pass on `Host`.
-(Names that another site makes point here are not found out by this: only `apiKeys` help against them.)
+Pure, any thread. Programs are let through; so are our own pages, and what a person types or a bookmark holds.
+
+- `Sec-Fetch-Site` is the browser's own word, which no page can change. Browsers send it to https and localhost only.
+- Elsewhere the hosts of `Origin` and `Referer` are compared with the one that was asked for. Ports do not count, as
+  they do not for browsers. `X-Forwarded-Host` says nothing: a page may send what it likes in it.
+- A page can make a browser send a GET with none of the three. So a browser that says nothing of where it comes from is
+  not obeyed at once (`is_unexplained`): a person has to press a button first.
+- What a browser fetches ahead of time, nobody has asked for.
+
+Names that another site makes point here are the business of `hosts.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +19,40 @@ from urllib.parse import urlsplit
 from llamaswap_lib.errors import Forbidden
 from llamaswap_lib.web.heads import RequestHead
 
+_PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+_AHEAD = ("prefetch", "prerender", "preview")
+
 
 def refuse_other_sites(head: RequestHead) -> None:
-    """Raise Forbidden for a request that a page of another site has made."""
-    site, origin = head.get("sec-fetch-site"), head.get("origin")
+    """Raise Forbidden for what a page of another site has made a browser send, and for what is fetched ahead."""
+    if any(word in (head.get(name) or "").lower() for name in _PURPOSES for word in _AHEAD):
+        raise Forbidden("this changes something, so it is not done ahead of time (prefetch)")
+    site = head.get("sec-fetch-site")
     if site in ("same-origin", "none"):
         return
-    if site == "cross-site" or (origin is not None and _host_of(origin) != _host_of(f"http://{head.get('host')}")):
+    origin, referer = head.get("origin"), head.get("referer") or None
+    host = _host_of(f"http://{head.get('host')}")
+    if site == "cross-site" or any(url is not None and _host_of(url) != host for url in (origin, referer)):
         raise Forbidden("a page of another site may not do this; where the configuration has apiKeys, a key allows it")
+
+
+def is_unexplained(head: RequestHead) -> bool:
+    """Whether it comes from a browser that does not say which page, if any, has made it send this.
+
+    The marks of a browser: `Upgrade-Insecure-Requests`, which goes with every page that is opened, and
+    `Accept-Language` together with `text/html` in `Accept` (a page) or with the name that all browsers give themselves
+    (an image or a script of a page). `Accept-Language` alone is no mark: node's fetch and Apple's URLSession send it
+    too. Programs that are built with Electron, which have a browser's name, are programs.
+    """
+    if any(head.get(name) for name in ("sec-fetch-site", "origin", "referer")):
+        return False
+    if head.get("upgrade-insecure-requests"):
+        return True
+    agent = head.get("user-agent") or ""
+    wants_page = "text/html" in (head.get("accept") or "").lower()
+    return bool(head.get("accept-language")) and (
+        wants_page or (agent.startswith("Mozilla/") and "Electron/" not in agent)
+    )
 
 
 def _host_of(url: str) -> str:

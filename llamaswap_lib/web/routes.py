@@ -2,8 +2,8 @@
 
 Pure, any thread. Paths are matched as sent: an endpoint's own path is never percent-decoded, a trailing slash makes
 another path. Only names that a path carries (`Route.argument`) are decoded, once. What goes on to an upstream
-(`Route.upstream_path`) keeps its encoding byte for byte. HEAD works wherever GET does; OPTIONS is answered the same
-for every path. Knows no model, no key, no configuration.
+(`Route.upstream_path`) keeps its encoding byte for byte. HEAD works wherever GET does, but for operations: looking
+at a path changes nothing. OPTIONS is answered the same for every path. Knows no model, no key, no configuration.
 """
 
 from __future__ import annotations
@@ -167,7 +167,8 @@ def _not_allowed(methods: Mapping[str, Route]) -> Route:
 
 
 def _with_head(methods: dict[str, Route]) -> dict[str, Route]:
-    return {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
+    get = methods.get("GET")
+    return methods if get is None or get.endpoint is Endpoint.UNLOAD_EVERY else {**methods, "HEAD": get}
 
 
 def _sent_on(path: str) -> str:

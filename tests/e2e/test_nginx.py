@@ -21,7 +21,8 @@ EVERY_SETUP = pytest.mark.parametrize("setup", SETUPS)
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     config = models(paced=demo("--tokens-per-second", "20"), quick=demo(), echo=upstream())
     groups = {"all": {"swap": False, "members": ["paced", "quick", "echo"]}}
-    with Program(tmp_path_factory.mktemp("behind-nginx"), {**config, "groups": groups}) as running:
+    settings = {**config, "groups": groups, "allowedHosts": ["llm.example", "llamaswap"]}
+    with Program(tmp_path_factory.mktemp("behind-nginx"), settings) as running:
         for name in ("paced", "quick", "echo"):
             assert running.post(f"/api/models/load/{name}", {}).status == 200
         yield running

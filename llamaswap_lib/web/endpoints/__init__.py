@@ -11,19 +11,35 @@ from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer
 from llamaswap_lib.web.endpoints import about, events, logs, models, profiles, queue, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.keys import brings_basic, check_key, needs_key
-from llamaswap_lib.web.origins import refuse_other_sites
+from llamaswap_lib.web.origins import is_unexplained, refuse_other_sites
 from llamaswap_lib.web.routes import Endpoint, Route, find_route
 
 Serve = Callable[[Exchange, Route], None]
 
 
-def _operation(endpoint: Serve) -> Serve:
-    """An endpoint that changes something for everybody: not for pages of other sites, unless they bring a key."""
+# What tells of others, or changes something for them: where there are no keys, only for names that are ours.
+_PRIVATE = frozenset(
+    {
+        *(Endpoint.UNLOAD_EVERY, Endpoint.UNLOAD_ALL, Endpoint.UNLOAD_ONE, Endpoint.LOAD_ONE),
+        *(Endpoint.ACTIVE_PROFILE, Endpoint.CANCEL, Endpoint.EVENTS, Endpoint.LOGS, Endpoint.LOG_STREAM),
+        *(Endpoint.LOG_STREAM_OF, Endpoint.ACTIVITY, Endpoint.ACTIVITY_STATS, Endpoint.CAPTURE),
+    }
+)
+
+
+def _operation(endpoint: Serve, ask_first: Serve | None = None) -> Serve:
+    """An endpoint that changes something for everybody: not for pages of other sites, unless they bring a key.
+
+    One that is a GET has `ask_first`, for browsers that do not say which page has sent them.
+    """
 
     def serve_own_pages(exchange: Exchange, route: Route) -> None:
         # With keys it has brought one, or would not be here; but browsers bring that of Basic whoever asks.
         if not exchange.app.config.api_keys or brings_basic(exchange.head):
             refuse_other_sites(exchange.head)
+            if ask_first is not None and is_unexplained(exchange.head):
+                ask_first(exchange, route)
+                return
         endpoint(exchange, route)
 
     return serve_own_pages
@@ -41,7 +57,7 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.MODEL_LIST: models.serve_list,
     Endpoint.MODEL_ENTRY: models.serve_entry,
     Endpoint.RUNNING: runs.serve_running,
-    Endpoint.UNLOAD_EVERY: _operation(runs.serve_unload_every),
+    Endpoint.UNLOAD_EVERY: _operation(runs.serve_unload_every, runs.serve_unload_button),
     Endpoint.UNLOAD_ALL: _operation(runs.serve_unload_all),
     Endpoint.UNLOAD_ONE: _operation(runs.serve_unload_one),
     Endpoint.LOAD_ONE: _operation(runs.serve_load_one),
@@ -67,6 +83,8 @@ def route_of(exchange: Exchange) -> Route:
 def serve(exchange: Exchange) -> None:
     """Answer the exchange; raises HttpError or ClientGone."""
     route = route_of(exchange)
+    if route.endpoint in _PRIVATE and not exchange.app.config.api_keys:
+        exchange.app.hosts.refuse_foreign(exchange.head)
     endpoint = _ENDPOINTS.get(route.endpoint)
     if endpoint is None:
         answer_not_found(exchange)

@@ -10,9 +10,19 @@ from urllib.parse import urlsplit
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import NotFound
+from llamaswap_lib.web.answers import NOSNIFF, preferred_type
 from llamaswap_lib.web.app import App, RunDetail
-from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.exchange import HTML, Exchange
 from llamaswap_lib.web.routes import Route
+
+# A page that nobody can put into a page of theirs, to have it clicked, and that holds nothing but what is sent here.
+PAGE_HEADERS = (
+    ("Content-Security-Policy", "default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
+    ("X-Frame-Options", "DENY"),
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "same-origin"),
+    NOSNIFF,
+)
 
 
 def serve_running(exchange: Exchange, _route: Route) -> None:
@@ -63,10 +73,27 @@ def serve_unload_every(exchange: Exchange, _route: Route) -> None:
     exchange.answer_text("OK")
 
 
+def serve_unload_button(exchange: Exchange, _route: Route) -> None:
+    """GET /unload of a browser that a page of another site may have sent: a page whose button does it."""
+    button = '<form method="post" action="api/models/unload"><button>Unload all models</button></form>'
+    _answer_page(exchange, "Unload all models?", button)
+
+
 def serve_unload_all(exchange: Exchange, _route: Route) -> None:
-    """POST /api/models/unload: the same, in JSON."""
+    """POST /api/models/unload: the same, in JSON; a page for browsers, that is for the button."""
     exchange.app.controller.unload(None, exchange.sock)
-    exchange.answer_json({"msg": "ok"})
+    if preferred_type(exchange.head.get("accept") or "") is HTML:
+        _answer_page(exchange, "All models are unloaded", "")
+    else:
+        exchange.answer_json({"msg": "ok"})
+
+
+def _answer_page(exchange: Exchange, title: str, content: str) -> None:
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{title}</title></head><body><h1>{title}</h1>{content}</body></html>\n"
+    )
+    exchange.answer(200, page.encode(), HTML, PAGE_HEADERS)
 
 
 def serve_unload_one(exchange: Exchange, route: Route) -> None:
