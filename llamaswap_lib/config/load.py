@@ -87,8 +87,11 @@ def build(roots: Sequence[Mapping | None], problems: Problems) -> Loaded:
     if root is None:
         config, given = Config(), RoutingInput()
     else:
-        root, ported = macros.expand(root, problems)
-        config, given = Reader(problems).top_level(TOP_LEVEL, root)
+        try:
+            root, ported = macros.expand(root, problems)
+            config, given = Reader(problems).top_level(TOP_LEVEL, root)
+        except macros.TooMuchText:
+            config, given = Config(), RoutingInput()
     document = Document(root, problems)
     return Loaded(_linked(config, given, ported, document), given, written, document, problems)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Mapping as Dict
 from typing import NamedTuple
 
 from . import scalars
 from .command import without_comments
 from .kinds import keys_of
 from .nodes import Entry, Mapping, Node, Scalar, Sequence, is_null, walk
-from .problems import Path, Problems, did_you_mean
+from .problems import Path, Problems, did_you_mean, quoted
 from .schema import TOP_LEVEL, Config, Model
 
 USE = re.compile(r"\$\{(?:env\.[A-Za-z_][A-Za-z0-9_]*|[a-zA-Z0-9_-]+)\}")
@@ -26,7 +27,37 @@ KNOWN_KEYS = frozenset(known.name for cls in TOP_LEVEL for known in keys_of(cls)
 DEFAULT_PROXY = next(known.default for known in keys_of(Model) if known.name == "proxy")
 DEFAULT_PORT = next(known.default for known in keys_of(Config) if known.name == "startPort")
 
-Scope = dict[str, Scalar]  # `${name}` -> what stands for it, in the order of declaration
+MAX_TEXT_CHARS = 1_000_000  # of one value, its macros replaced
+MAX_CHARS = 20_000_000  # of all texts that are made
+
+
+class TooMuchText(Exception):
+    """Macros double each other; the problem has been reported."""
+
+
+class Scope(dict[str, Scalar]):
+    """`${name}` -> what stands for it, in the order of declaration; and how much text may still be made."""
+
+    def __init__(self, macros: Dict[str, Scalar], ledger: Ledger) -> None:
+        super().__init__(macros)
+        self.ledger = ledger
+
+
+class Ledger:
+    """How much text the macros of one configuration may make."""
+
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
+        self.chars = 0
+
+    def spend(self, chars: int, node: Scalar) -> None:
+        """Account for a text before it is made of `node`; raises TooMuchText."""
+        self.chars += chars
+        if chars > MAX_TEXT_CHARS or self.chars > MAX_CHARS:
+            most, what = (MAX_TEXT_CHARS, "this value") if chars > MAX_TEXT_CHARS else (MAX_CHARS, "the configuration")
+            message = f"macros would make more than {most} characters of {what}; do they double each other?"
+            self.problems.error(node.place, (), message)
+            raise TooMuchText
 
 
 class Ported(NamedTuple):
@@ -37,8 +68,11 @@ class Ported(NamedTuple):
 
 
 def expand(root: Mapping, problems: Problems) -> tuple[Mapping, dict[str, Ported]]:
-    """The tree with every macro replaced, what can not be is reported; and the models that were given a port."""
-    declared = _declared(root, (), problems)
+    """The tree with every macro replaced, what can not be is reported; and the models that were given a port.
+
+    Raises TooMuchText.
+    """
+    declared = Scope(_declared(root, (), problems), Ledger(problems))
     entries = dict(root.entries)
     for name, entry in root.entries.items():
         if name in KNOWN_KEYS and entry.value.has_macro:
@@ -81,7 +115,8 @@ class _OneModel:
         self.problems = problems
         self.macros = node.entries.get("macros")
         own = _declared(node, self.path, problems)
-        self.scope: Scope = {"${MODEL_ID}": Scalar(name, False, key.place), **declared, **own}
+        model_id = {"${MODEL_ID}": Scalar(name, False, key.place)}
+        self.scope = Scope({**model_id, **declared, **own}, declared.ledger)
         self.node = _with_keys(_copy(node, self.prepared(node)), self.scope, self.path, problems)
 
     def prepared(self, node: Mapping) -> dict[str, Entry]:
@@ -99,7 +134,7 @@ class _OneModel:
 
     def take_port(self, port: int) -> None:
         """Put `port` in wherever the model asks for one."""
-        number: Scope = {"${PORT}": Scalar(str(port), True, self.key.place)}
+        number = Scope({"${PORT}": Scalar(str(port), True, self.key.place)}, self.scope.ledger)
         self.node = _with_keys(_replaced(self.node, number), number, self.path, self.problems)
 
     def uses_port(self, name: str) -> bool:
@@ -127,7 +162,7 @@ class _OneModel:
             self.problems.error(value.place, (*self.path, "proxy"), message)
 
 
-def _declared(holder: Mapping, path: Path, problems: Problems) -> Scope:
+def _declared(holder: Mapping, path: Path, problems: Problems) -> dict[str, Scalar]:
     """The macros declared in `holder`; those that are none are reported and left out."""
     path = (*path, "macros")
     node = holder.get("macros")
@@ -135,7 +170,7 @@ def _declared(holder: Mapping, path: Path, problems: Problems) -> Scope:
         return {}  # null, or what the reader will refuse
     if node.merge_key is not None:
         problems.error(node.merge_key.place, path, "<< can not stand among macros")
-    found: Scope = {}
+    found: dict[str, Scalar] = {}
     for name, (key, value) in node.entries.items():
         wrong = _wrong_name(name)
         if wrong:
@@ -169,11 +204,13 @@ def _replaced(node: Node, scope: Scope) -> Node:
 
 
 def _replaced_text(node: Scalar, scope: Scope) -> Scalar:
+    """The text with its macros replaced; raises TooMuchText."""
     text, plain = node.text, node.plain
     for use, value in reversed(scope.items()):
         if text == use:
             text, plain = value.text, value.plain
         elif use in text:
+            scope.ledger.spend(len(text) + text.count(use) * (len(value.text) - len(use)), node)
             text, plain = text.replace(use, value.text), False
     return Scalar(text, plain, node.place, has_macro="${" in text)
 
@@ -190,7 +227,7 @@ def _with_keys(model: Node, scope: Scope, path: Path, problems: Problems) -> Map
     for name, (key, value) in by_id.entries.items():
         text = _replaced_text(key, scope).text if "${" in name else name
         if text in entries:
-            problems.error(key.place, path, f'duplicate key "{text}", once its macros are replaced')
+            problems.error(key.place, path, f"duplicate key {quoted(text)}, once its macros are replaced")
         entries.setdefault(text, Entry(Scalar(text, False, key.place), value))
     replaced = _copy(
         filters, {**filters.entries, "setParamsByID": _entry(filters, "setParamsByID", _copy(by_id, entries))}
