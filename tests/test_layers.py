@@ -18,12 +18,17 @@ MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 # Room -> what of ours it may import, besides itself, as prefixes. `main` and `cli` compose everything.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
+    "printable": (),
     "core": (),
-    "config": ("errors", "core.eviction.dsl"),  # the language of the matrix is read with the rest of the file
-    "runtime": ("core", "errors"),
+    "config": (
+        "errors",
+        "printable",
+        "core.eviction.dsl",
+    ),  # the language of the matrix is read with the rest of the file
+    "runtime": ("core", "errors", "printable"),
     "web": (
         *("runtime.controller", "runtime.hangup", "runtime.logs", "runtime.wakeup"),
-        *("config.schema", "core.events", "errors"),
+        *("config.schema", "core.events", "errors", "printable"),
     ),
     "demo": (),
     "main": ("",),

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
+from llamaswap_lib.printable import printable_message
 from llamaswap_lib.runtime.sink import StdoutSink
 from llamaswap_lib.runtime.timefmt import time_stamp
 from llamaswap_lib.runtime.wakeup import Wakeup
@@ -221,6 +222,8 @@ class Logger:
         self._say("ERROR", message)
 
     def _say(self, level: str, message: str) -> None:
+        if not message.isprintable():
+            message = printable_message(message)
         when = f"{self._stamp(self._clock())} " if self._stamp else ""
         self._write(f"{when}[{level}] {message}\n".encode("utf-8", "backslashreplace"))
 

@@ -1,14 +1,19 @@
 """The access log: one line for each request, when it has ended.
 
-Any http thread, and the pump. No text of a client can begin a line of its own.
+Any http thread, and the pump. No text of a client can begin a line of its own, end a field in quotes, or fill the log.
 """
 
 from __future__ import annotations
 
+from llamaswap_lib.printable import bounded, printable
 from llamaswap_lib.web.exchange import Exchange, decoded_path
 
 UNTOLD = ("/wol-health", "/api/performance", "/metrics")  # asked every few seconds by machines
 GONE = 502  # of a client that left before its answer began
+MOST_BYTES = 512  # of a path and of a User-Agent, as they are shown
+MOST_IP_BYTES = 64
+MOST_METHOD_BYTES = 32
+_IN_QUOTES = str.maketrans({'"': '\\"', "\\": "\\\\"})
 
 
 def access_line(exchange: Exchange, seconds: float) -> str:
@@ -21,12 +26,19 @@ def access_line(exchange: Exchange, seconds: float) -> str:
         ip = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip") or ip
     if "%" in path:
         path = decoded_path(path)
-    agent = first.get("user-agent", "")
-    line = (
-        f'Request {ip} "{head.method} {path} HTTP/1.{head.minor}" {exchange.status or GONE} '
+    method, ip = _field(head.method, MOST_METHOD_BYTES), _field(ip, MOST_IP_BYTES)
+    path, agent = _field(path, MOST_BYTES), _field(first.get("user-agent", ""), MOST_BYTES)
+    return (
+        f'Request {ip} "{method} {path} HTTP/1.{head.minor}" {exchange.status or GONE} '
         f'{exchange.sent_bytes} "{agent}" {duration_text(seconds)}'
     )
-    return line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
+
+
+def _field(text: str, most_bytes: int) -> str:
+    """A client's text as it may stand between quotes on one line, its end cut off where it is too long."""
+    if len(text) <= most_bytes and text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return bounded(printable(text[: most_bytes + 1].translate(_IN_QUOTES)), most_bytes)
 
 
 def duration_text(seconds: float) -> str:

@@ -9,9 +9,11 @@ import html
 import re
 
 from llamaswap_lib.errors import ConcurrencyLimit, HttpError
+from llamaswap_lib.printable import printable
 from llamaswap_lib.web.exchange import HTML, JSON, REASONS, TEXT, Exchange
 
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
+LINES = "\n\t"  # which the last words of a model may have
 METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 USUAL_HEADERS = "Content-Type, Authorization, Accept, X-Requested-With"
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -28,7 +30,7 @@ def answer_error(exchange: Exchange, error: HttpError) -> None:
     if wanted is JSON:
         exchange.answer_json(error.body(), error.status, headers)
     elif wanted is TEXT:
-        exchange.answer_text(f"llama-swap: {error.message}\n", error.status, headers)
+        exchange.answer_text(f"llama-swap: {printable(error.message, keep=LINES)}\n", error.status, headers)
     else:
         exchange.answer(error.status, error_page(error).encode("utf-8", "replace"), HTML, headers)
 
