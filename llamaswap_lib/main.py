@@ -257,6 +257,7 @@ def _launch_spec(model: Model) -> LaunchSpec:
         check_endpoint=model.check_endpoint,
         health_timeout=model.health_check_timeout,
         unload_timeout=model.unload_timeout,
+        shown_programs=model.shown.programs,
     )
 
 

@@ -21,6 +21,7 @@ from llamaswap_lib.errors import ConfigError
 from . import grouping
 from .document import Document
 from .load import Loaded, inspect
+from .mask import mask_command, shown_words
 from .nodes import Mapping as Node
 from .nodes import walk
 from .own_policy import load_policy
@@ -90,30 +91,39 @@ def _check_command(model: Model, environment: Mapping[str, str], document: Docum
     if not model.argv:
         document.warn((*path, "cmd"), "there is no command, so the model can not be started", at_key=True)
     search = variables.get("PATH", environment.get("PATH", os.defpath))
-    for name, words in (("cmd", model.argv), ("cmdStop", model.stop_argv)):
-        if words and shutil.which(words[0], path=search) is None:
-            document.warn((*path, name), _missing_program(words[0]))
-    for file in _model_files(model.argv):
+    words = _shown(model.argv, model.cmd)
+    for name, argv, command in (
+        ("cmd", model.argv, words),
+        ("cmdStop", model.stop_argv, _shown(model.stop_argv, model.cmd_stop)),
+    ):
+        if argv and shutil.which(argv[0], path=search) is None:
+            document.warn((*path, name), _missing_program(argv[0], command[0]))
+    for index, file in _model_files(model.argv):
         if not File(file).exists():
-            document.warn((*path, "cmd"), f"there is no file {quoted(file, MAX_FILE_CHARS)}")
+            shown = words[index] if file == model.argv[index] else words[index].partition("=")[2]
+            document.warn((*path, "cmd"), f"there is no file {quoted(shown, MAX_FILE_CHARS)}")
 
 
-def _missing_program(program: str) -> str:
-    shown = quoted(program, MAX_FILE_CHARS)
+def _shown(argv: Sequence[str], command: str) -> tuple[str, ...]:
+    return shown_words(argv, mask_command(command))
+
+
+def _missing_program(program: str, shown: str) -> str:
+    shown = quoted(shown, MAX_FILE_CHARS)
     if "/" not in program:
         return f"the program {shown} is not on PATH"
     what = "can not be executed" if File(program).exists() else "is not there"
     return f"the program {shown} {what}"
 
 
-def _model_files(words: Sequence[str]) -> Iterator[str]:
-    """Words that name files of models on this machine."""
+def _model_files(words: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Files of models on this machine that a command names, each with the number of its word."""
     if words and File(words[0]).name in CONTAINER_PROGRAMS:
         return
-    for word in words[1:]:
+    for index, word in enumerate(words[1:], 1):
         file = word.partition("=")[2] if word.startswith("-") else word
         if file.lower().endswith(MODEL_SUFFIXES) and "://" not in file and "," not in file:
-            yield file
+            yield index, file
 
 
 # -- ports --

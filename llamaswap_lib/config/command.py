@@ -7,6 +7,7 @@ open quote runs to the end.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 PIECE = re.compile(
     r"""(?P<blank>[ \t\r\n\f\v]+)
@@ -16,6 +17,8 @@ PIECE = re.compile(
       | (?P<plain>[^\s'"\\]+|[^ \t\r\n\f\v'"\\]|\\\Z)""",
     re.VERBOSE | re.DOTALL,
 )
+PLAIN_WORD = re.compile(r"[^\s'\"\\]+\Z")
+CONTINUATION = re.compile(r"\\(?=[^\S\n]*(?:\n|\Z))")
 ESCAPED_IN_QUOTES = re.compile(r'\\(["\\$`])')
 
 
@@ -26,19 +29,50 @@ def without_comments(text: str) -> str:
     return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
 
 
+class Word(NamedTuple):
+    """A word of a command, and where it stands in the text."""
+
+    value: str
+    start: int
+    stop: int
+
+
 def split(text: str) -> tuple[str, ...]:
     """The words of a command; nothing of a shell but quotes and backslashes."""
-    words: list[str] = []
-    word: str | None = None  # None between words, so that '' is a word of its own
-    for match in PIECE.finditer(_joined(without_comments(text))):
+    return tuple(word.value for word in _words(_joined(without_comments(text))))
+
+
+def words_of(text: str) -> list[Word]:
+    """The same with their places in the text, which has no comments.
+
+    Of a word that goes on in the next line, within quotes, the value may have more blanks.
+    """
+    return _words(CONTINUATION.sub(lambda match: " " * len(match[0]), text))
+
+
+def _words(text: str) -> list[Word]:
+    words: list[Word] = []
+    value: str | None = None  # None between words, so that '' is a word of its own
+    start = 0
+    for match in PIECE.finditer(text):
         kind = str(match.lastgroup)
         if kind == "blank":
-            words += [] if word is None else [word]
-            word = None
-        else:
-            piece = ESCAPED_IN_QUOTES.sub(r"\1", match[kind]) if kind == "quoted" else match[kind]
-            word = piece if word is None else word + piece
-    return tuple(words if word is None else [*words, word])
+            words += [] if value is None else [Word(value, start, match.start())]
+            value = None
+            continue
+        if value is None:
+            value, start = "", match.start()
+        value += ESCAPED_IN_QUOTES.sub(r"\1", match[kind]) if kind == "quoted" else match[kind]
+    return words if value is None else [*words, Word(value, start, len(text))]
+
+
+def quoted_word(value: str) -> str:
+    """A word as `split` reads it again, in quotes if it needs them."""
+    if PLAIN_WORD.match(value):
+        return value
+    if "'" not in value:
+        return f"'{value}'"
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _joined(text: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path as File
 from llamaswap_lib.core.eviction import dsl
 
 from .document import Document
+from .hidden import MASK, Hidden, hidden
 from .names import check_priorities
 from .nodes import Scalar
 from .problems import Path, Place, did_you_mean, quoted
@@ -97,7 +98,9 @@ def _in_use(given: RoutingInput, document: Document) -> tuple[str, str, MatrixKe
         document.error(USE, "is matrix, but routing.router.settings.matrix is not there")
     if router.use in ("", "group", "matrix"):
         return router.use or "group", "", settings.matrix, settings.groups, SETTINGS
-    return "policy", _policy(router.use, document), None, settings.groups, SETTINGS
+    policy = _policy(router.use, document)
+    policy = hidden(policy, MASK) if isinstance(router.use, Hidden) else policy
+    return "policy", policy, None, settings.groups, SETTINGS
 
 
 def _policy(use: str, document: Document) -> str:

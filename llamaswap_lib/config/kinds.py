@@ -15,10 +15,14 @@ from typing import Any, NamedTuple, Union
 
 
 class Text(NamedTuple):
-    """Any scalar, as it is written; `secret` ones are never shown."""
+    """Any scalar, as it is written.
+
+    `form` says how secrets are found in it when it is shown: a `secret` is never shown, a `command` has secrets among
+    its words, a `variable` is NAME=value; anything else is `plain`.
+    """
 
     expected: str = "text"
-    secret: bool = False
+    form: str = "plain"
 
 
 class Choice(NamedTuple):

@@ -19,6 +19,8 @@ from typing import NamedTuple
 from . import grouping, macros, models, names, re2
 from .automaton import Pattern
 from .document import Document
+from .hidden import changed
+from .mask import mask_value, mask_variable, secrets_of, shown_words
 from .merge import merge
 from .nodes import Mapping
 from .problems import Problems, in_order, quoted
@@ -93,7 +95,19 @@ def build(roots: Sequence[Mapping | None], problems: Problems) -> Loaded:
         except macros.TooMuchText:
             config, given = Config(), RoutingInput()
     document = Document(root, problems)
-    return Loaded(_linked(config, given, ported, document), given, written, document, problems)
+    config = _linked(config, given, ported, document)
+    if problems.errors or problems.warnings:
+        problems.keep_secret(_secrets(config))
+    return Loaded(config, given, written, document, problems)
+
+
+def _secrets(config: Config) -> Iterator[str]:
+    """Values that are secret in what was loaded, for the lines of the file that may hold them too."""
+    yield from config.api_keys
+    yield from (peer.api_key for peer in config.peers.values() if peer.api_key)
+    for model in config.models.values():
+        yield from secrets_of(model.argv, shown_words(model.argv, model.shown.cmd))
+        yield from secrets_of(model.env, [mask_variable(entry) for entry in model.env])
 
 
 def _finished(loaded: Loaded) -> Config:
@@ -109,6 +123,10 @@ def _linked(config: Config, given: RoutingInput, ported: Dict[str, macros.Ported
         models={
             name: models.complete(name, model, config, document, ported.get(name))
             for name, model in config.models.items()
+        },
+        selectors={
+            name: replace(selector, shown_metadata=mask_value(selector.metadata))
+            for name, selector in config.selectors.items()
         },
         peers={name: replace(peer, filters=models.protected(peer.filters)) for name, peer in config.peers.items()},
     )
@@ -152,7 +170,7 @@ def _header_names(written: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for name in written:
         if name.strip():
-            found.setdefault(name.strip().lower(), name.strip())
+            found.setdefault(name.strip().lower(), changed(name, str.strip))
     return tuple(found.values())
 
 

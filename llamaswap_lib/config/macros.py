@@ -125,8 +125,8 @@ class _OneModel:
         for name in ("cmd", "cmdStop"):
             command = node.get(name)
             if isinstance(command, Scalar) and "#" in command.text:
-                text = without_comments(command.text)
-                bare = Scalar(text, command.plain, command.place, has_macro="${" in text)
+                text, shown = without_comments(command.text), without_comments(command.visible)
+                bare = Scalar(text, command.plain, command.place, has_macro="${" in text, shown=shown)
                 entries[name] = Entry(entries[name].key, bare)
         if is_null(node.get("proxy")):
             entries["proxy"] = Entry(self.key, Scalar(DEFAULT_PROXY, False, self.key.place, has_macro=True))
@@ -205,14 +205,14 @@ def _replaced(node: Node, scope: Scope) -> Node:
 
 def _replaced_text(node: Scalar, scope: Scope) -> Scalar:
     """The text with its macros replaced; raises TooMuchText."""
-    text, plain = node.text, node.plain
+    text, plain, shown = node.text, node.plain, node.visible
     for use, value in reversed(scope.items()):
         if text == use:
-            text, plain = value.text, value.plain
+            text, plain, shown = value.text, value.plain, value.visible
         elif use in text:
             scope.ledger.spend(len(text) + text.count(use) * (len(value.text) - len(use)), node)
-            text, plain = text.replace(use, value.text), False
-    return Scalar(text, plain, node.place, has_macro="${" in text)
+            text, plain, shown = text.replace(use, value.text), False, shown.replace(use, value.visible)
+    return Scalar(text, plain, node.place, has_macro="${" in text, shown=None if shown == text else shown)
 
 
 def _with_keys(model: Node, scope: Scope, path: Path, problems: Problems) -> Mapping:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from .command import split, without_comments
 from .document import Document
+from .hidden import changed, visible
 from .macros import Ported
+from .mask import mask_command, mask_text, mask_value, shown_words
 from .nodes import Mapping as Node
 from .nodes import Scalar, Sequence, is_null
 from .problems import Path, quoted
-from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model
+from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
 from .sections import Filters, ModelFilters
 
 COMFYUI = "comfyui_auto"
@@ -38,20 +40,39 @@ def complete(name: str, model: Model, config: Config, document: Document, ported
             concurrency_limit=max(model.concurrency_limit, COMFYUI_CONCURRENCY),
         )
     loading = model.send_loading_state
+    automatic_port = None if ported is None else _automatic_port(model, ported)
     return replace(
         model,
         id=name,
-        cmd=without_comments(model.cmd),
+        cmd=changed(model.cmd, without_comments),
         argv=split(model.cmd),
-        cmd_stop=without_comments(model.cmd_stop),
+        cmd_stop=changed(model.cmd_stop, without_comments),
         stop_argv=split(model.cmd_stop),
         ttl=config.global_ttl if model.ttl < 0 else model.ttl,
         unload_timeout=model.unload_timeout or config.unload_timeout,
         health_check_timeout=_health_check_timeout(model, config),
         send_loading_state=config.send_loading_state if loading is None else loading,
         filters=model_filters(model.filters),
-        automatic_port=None if ported is None else _automatic_port(model, ported),
+        automatic_port=automatic_port,
+        shown=_shown(model, automatic_port),
     )
+
+
+def _shown(model: Model, automatic_port: AutomaticPort | None) -> ShownModel:
+    """What is told of the model to whoever asks."""
+    if automatic_port is None:
+        cmd, proxy = mask_command(changed(model.cmd, without_comments)), mask_text(model.proxy)
+    else:
+        cmd, proxy = automatic_port.shown_at(automatic_port.number)
+    programs = [*_program(model.cmd, cmd), *_program(model.cmd_stop, mask_command(model.cmd_stop))]
+    return ShownModel(cmd, proxy, mask_value(model.metadata), tuple(programs))
+
+
+def _program(command: str, masked: str) -> Iterator[tuple[str, str]]:
+    """The first word of a command, and what is told of it, where that is another."""
+    if masked != command:
+        words = split(command)
+        yield from zip(words[:1], shown_words(words, masked)[:1], strict=True)
 
 
 def _automatic_port(model: Model, ported: Ported) -> AutomaticPort:
@@ -64,6 +85,8 @@ def _automatic_port(model: Model, ported: Ported) -> AutomaticPort:
         cmd_stop=_text_in(node, "cmdStop", model.cmd_stop),
         proxy=_text_in(node, "proxy", model.proxy),
         check_endpoint=_text_in(node, "checkEndpoint", model.check_endpoint),
+        shown_cmd=mask_command(without_comments(_visible_in(node, "cmd", model.cmd))),
+        shown_proxy=mask_text(_visible_in(node, "proxy", model.proxy)),
         env=tuple(item.text for item in env.items if isinstance(item, Scalar) and not is_null(item))
         if isinstance(env, Sequence)
         else (),
@@ -73,6 +96,11 @@ def _automatic_port(model: Model, ported: Ported) -> AutomaticPort:
 def _text_in(node: Node, name: str, default: str) -> str:
     value = node.get(name)
     return value.text if isinstance(value, Scalar) and not is_null(value) else default
+
+
+def _visible_in(node: Node, name: str, default: str) -> str:
+    value = node.get(name)
+    return value.visible if isinstance(value, Scalar) and not is_null(value) else visible(default)
 
 
 def _health_check_timeout(model: Model, config: Config) -> float:
@@ -109,6 +137,10 @@ def _without_model(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != PROTECTED_PARAMETER}
 
 
+def _with_scheme(url: str) -> str:
+    return "http://" + url
+
+
 def check_url(url: str, path: Path, document: Document) -> None:
     """Report a proxy that no request could be sent to."""
     if not url:
@@ -117,7 +149,8 @@ def check_url(url: str, path: Path, document: Document) -> None:
     scheme = SCHEME.match(url)
     if scheme is None:
         document.error(
-            path, f"expected a URL with its scheme, got {quoted(url)} (did you mean {quoted('http://' + url)}?)"
+            path,
+            f"expected a URL with its scheme, got {quoted(url)} (did you mean {quoted(changed(url, _with_scheme))}?)",
         )
         return
     try:

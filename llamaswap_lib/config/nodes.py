@@ -7,13 +7,15 @@ are never used. The tree is not changed after it is built; aliases share their n
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import yaml
 
-from .problems import Place, Problems, Source
+from .problems import Place, Problems, Source, quoted
 from .scalars import NULL
 
 # Events come from libyaml where PyYAML was built with it; in pure Python they are slower, and the same.
@@ -36,6 +38,12 @@ class Scalar:
     anchored: bool = False
     has_macro: bool = False
     size: int = 1
+    shown: str | None = None  # with [hidden] for what came from the environment, if anything did
+
+    @property
+    def visible(self) -> str:
+        """What may be shown of the text."""
+        return self.text if self.shown is None else self.shown
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -99,9 +107,12 @@ class NotYaml(Exception):
     """The text can not be parsed any further; the problem has been reported."""
 
 
-def compose(text: str, source: Source, problems: Problems) -> Node | None:
-    """The first document of `text`, None when there is nothing in it; raises NotYaml after reporting why."""
-    return _Composer(text, source, problems).document()
+def compose(text: str, source: Source, problems: Problems, shown: Dict[int, str] | None = None) -> Node | None:
+    """The first document of `text`, None when there is nothing in it; raises NotYaml after reporting why.
+
+    `shown`: what may be shown of the n-th scalar, counted from 0, where that is not all of it.
+    """
+    return _Composer(text, source, problems, shown or {}).document()
 
 
 class _Open:
@@ -117,7 +128,9 @@ class _Open:
 
 
 class _Composer:
-    def __init__(self, text: str, source: Source, problems: Problems) -> None:
+    def __init__(self, text: str, source: Source, problems: Problems, shown: Dict[int, str]) -> None:
+        self.shown = shown
+        self.count = itertools.count()
         self.events: Iterator[Any] = yaml.parse(text, Loader=PARSER)
         self.source = source
         self.problems = problems
@@ -167,7 +180,8 @@ class _Composer:
     def scalar(self, event: Any) -> Scalar:
         tag, text, anchor = event.tag, event.value, event.anchor
         plain = event.implicit[0] if tag is None else tag in TYPED_TAGS
-        node = Scalar(text, plain, self.place(event), anchor is not None, "${" in text)
+        shown = self.shown.get(next(self.count))
+        node = Scalar(text, plain, self.place(event), anchor is not None, "${" in text, shown=shown)
         if anchor is not None:
             self.anchors[anchor] = node
         return node
@@ -225,7 +239,7 @@ class _Composer:
         earlier = holder.entries.get(key.text)
         if earlier is not None:
             line = earlier.key.place.line + 1
-            self.problems.error(key.place, (), f'duplicate key "{key.text}"; the first is in line {line}')
+            self.problems.error(key.place, (), f"duplicate key {quoted(key.visible)}; the first is in line {line}")
             return
         holder.entries[key.text] = Entry(key, value)
 

@@ -2,7 +2,8 @@
 
 Owns `Source` (a file as it was read), `Place` (a spot in it), `Problem` (one complaint with its place) and the list in
 which they are gathered, so that everything wrong is told at once. A secret never gets into a message: the line shown is
-the one in the file, before `${env.X}` was replaced. Used by the thread that loads; the rest are plain values.
+the one in the file, before `${env.X}` was replaced, and what looks like a secret is masked in it. Used by the thread
+that loads; the rest are plain values.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.printable import printable
+
+from .mask import Span, hide, mask_text
+from .secret_lines import secrets_in_lines, shown_column
 
 PathStep = str | int
 Path = tuple[PathStep, ...]
@@ -25,13 +30,15 @@ PLAIN_STEP = re.compile(r"[^\s.\[\]\"']+\Z")
 class Source:
     """One file: its name for messages, the lines as written, and where columns were moved by `${env.X}`."""
 
-    __slots__ = ("lines", "name", "number", "shifts")
+    __slots__ = ("_spans", "lines", "name", "number", "secrets", "shifts")
 
     def __init__(self, name: str, number: int = 0) -> None:
         self.name = name
         self.number = number  # in the order in which files were read
         self.lines: Sequence[str] = ()
         self.shifts: dict[int, list[tuple[int, int, int]]] = {}  # line -> (column, new length, old length)
+        self.secrets: frozenset[str] = frozenset()  # values that are not to be shown, wherever they stand
+        self._spans: dict[int, list[Span]] | None = None
 
     def written_column(self, line: int, column: int) -> int:
         """The column in the file of a column in the text with its environment variables replaced."""
@@ -43,6 +50,12 @@ class Source:
                 return start + moved
             moved += old - new
         return column + moved
+
+    def secret_spans(self, line: int) -> list[Span]:
+        """Where secrets stand in a line."""
+        if self._spans is None:
+            self._spans = secrets_in_lines(self.lines, self.secrets)
+        return self._spans.get(line, [])
 
 
 class Place(NamedTuple):
@@ -86,14 +99,19 @@ class Problems:
     """Gathers what is wrong, in the order of discovery; `in_order` gives that of the files."""
 
     def __init__(self) -> None:
-        self.files_read = 0
+        self.sources: list[Source] = []
         self.errors: list[Problem] = []
         self.warnings: list[Problem] = []
 
     def source(self, name: str) -> Source:
         """The next file."""
-        self.files_read += 1
-        return Source(name, self.files_read)
+        self.sources.append(Source(name, len(self.sources) + 1))
+        return self.sources[-1]
+
+    def keep_secret(self, values: Iterable[str]) -> None:
+        """Show none of these values when a line of a file is shown."""
+        for source in self.sources:
+            source.secrets = source.secrets.union(values)
 
     def error(self, place: Place | None, path: Path, message: str) -> None:
         self.errors.append(Problem(place, path, message))
@@ -126,18 +144,16 @@ def dotted(path: Path) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += ("." if text else "") + (step if PLAIN_STEP.match(step) else quoted(step))
+            is_plain = PLAIN_STEP.match(step) and step.isprintable()
+            text += ("." if text else "") + (step if is_plain else quoted(step))
     return text
 
 
 def quoted(text: str, limit: int = 60) -> str:
-    """The text in double quotes, on one line and not too long."""
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return (
-        '"'
-        + shown.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-        + '"'
-    )
+    """The text in double quotes, on one line and not too long, with secrets masked and nothing that cannot be seen."""
+    shown = mask_text(text)
+    shown = shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    return '"' + printable(shown.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -157,6 +173,9 @@ def _excerpt(place: Place) -> str:
     line = place.source.lines[place.line]
     start = place.source.written_column(place.line, place.column)
     end = max(place.source.written_column(place.line, place.end_column), start + 1)
+    spans = place.source.secret_spans(place.line)
+    start, end = shown_column(spans, start), shown_column(spans, end, is_end=True)
+    line = "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in hide(line, spans))
     left = max(0, start - MAX_SHOWN_CHARS // 2) if len(line) > MAX_SHOWN_CHARS else 0
     shown = line[left : left + MAX_SHOWN_CHARS]
     pad = "".join("\t" if char == "\t" else " " for char in shown[: start - left])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import scalars
+from .hidden import hidden
 from .kinds import (
     Anything,
     Choice,
@@ -72,10 +73,12 @@ class Reader:
         """The value, or BAD; null lists and mappings are empty."""
         if isinstance(kind, Section):
             return self.section_of(kind, node, path, default)
-        if isinstance(kind, (Choice, Seconds)):
-            value = self.kinds[type(kind)](kind, node, path)
-            return default if value is None else value
-        return self.kinds[type(kind)](kind, node, path)
+        value = self.kinds[type(kind)](kind, node, path)
+        if isinstance(kind, (Choice, Seconds)) and value is None:
+            return default
+        if isinstance(node, Scalar) and node.shown is not None and value is not BAD:
+            return hidden(value, node.shown)
+        return value
 
     def report_unknown(self, names: list[str], node: Mapping, path: Path) -> None:
         for name, (key, value) in node.entries.items():
@@ -86,8 +89,7 @@ class Reader:
     def bad(self, kind: Kind, node: Node, path: Path) -> Any:
         if isinstance(node, Scalar) and node.has_macro and USE.search(node.text):
             return BAD  # a macro that is left has been reported
-        secret = isinstance(kind, Text) and kind.secret
-        got = "something else" if secret and isinstance(node, Scalar) else described(node)
+        got = "something else" if _holds_secrets(kind) and isinstance(node, Scalar) else described(node)
         self.problems.error(node.place, path, f"expected {kind.expected}, got {got}")
         return BAD
 
@@ -182,6 +184,13 @@ class Reader:
         return plain_value(node)
 
 
+def _holds_secrets(kind: Kind) -> bool:
+    """Whether what should be of this kind is a secret, or has some."""
+    if isinstance(kind, (ListOf, MapOf)):
+        return _holds_secrets(kind.item)
+    return isinstance(kind, Text) and kind.form == "secret"
+
+
 def holds_anchor(node: Node) -> bool:
     """Whether the value was put there to be used elsewhere."""
     if node.anchored or isinstance(node, Scalar):
@@ -197,7 +206,8 @@ def plain_value(node: Node) -> Any:
     if isinstance(node, Mapping):
         return {name: plain_value(value) for name, (_, value) in node.entries.items()}
     value = scalars.resolve(node.text) if node.plain else node.text
-    return node.text if isinstance(value, float) and not math.isfinite(value) else value
+    value = node.text if isinstance(value, float) and not math.isfinite(value) else value
+    return value if node.shown is None else hidden(value, node.shown)
 
 
 def described(node: Node) -> str:
@@ -209,6 +219,6 @@ def described(node: Node) -> str:
     if is_null(node):
         return "null"
     if node.plain:
-        return quoted(node.text) if isinstance(scalars.resolve(node.text), str) else node.text
-    looks_typed = not isinstance(scalars.resolve(node.text), str)
-    return f"the text {quoted(node.text)}" if looks_typed else quoted(node.text)
+        return quoted(node.visible) if isinstance(scalars.resolve(node.visible), str) else node.visible
+    looks_typed = not isinstance(scalars.resolve(node.visible), str)
+    return f"the text {quoted(node.visible)}" if looks_typed else quoted(node.visible)

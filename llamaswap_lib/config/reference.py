@@ -17,7 +17,21 @@ Generated from `llamaswap_lib/config/schema.py`; do not edit. `llamaswap check -
 wrong or odd about a file, `--show` prints it with everything resolved.
 
 Unknown keys do no harm; `check` warns of them. Where seconds are expected, a number or a duration such as `90s` or
-`1m30s` may stand. `${name}` is a macro, `${env.NAME}` an environment variable.
+`1m30s` may stand. `${name}` is a macro, `${env.NAME}` an environment variable. Macros may make one value a million
+characters long, and all values together twenty million.
+
+Secrets are shown nowhere: neither by `check` and its error messages, nor in `/running`, the list of models and the log.
+`[hidden]` stands in their place, for
+
+- everything that came from `${env.NAME}`, but for names of models, and for the name and the description of a model in
+  the lists that clients get;
+- `apiKeys` and `apiKey`;
+- the value of an option, a variable, a header, a parameter of a URL or a key of `setParams` and `metadata` whose name
+  ends with the word key, token, secret, password, passwd, passphrase or credentials (`--api-key`, `HF_TOKEN=`,
+  `X-Api-Key:`, `?key=`; not `--api-key-file`, `TOKENIZERS_PARALLELISM`), and of `Authorization` and `Cookie`;
+- passwords in URLs (`http://user:password@host`).
+
+Only the value is hidden. All other words of a command are shown, so that programs can read its `-m` or `--port`.
 """
 
 

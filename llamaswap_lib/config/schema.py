@@ -48,6 +48,7 @@ __all__ = [
     "Profile",
     "Routing",
     "Selector",
+    "ShownModel",
     "Timeouts",
 ]
 
@@ -70,6 +71,22 @@ class AutomaticPort(NamedTuple):
     proxy: str
     check_endpoint: str
     env: tuple[str, ...]
+    shown_cmd: str
+    shown_proxy: str
+
+    def shown_at(self, port: int) -> tuple[str, str]:
+        """What is told of `cmd` and `proxy` with that port."""
+        number = str(port)
+        return self.shown_cmd.replace("${PORT}", number), self.shown_proxy.replace("${PORT}", number)
+
+
+class ShownModel(NamedTuple):
+    """What is told of a model to whoever asks: without secrets, and without what came from the environment."""
+
+    cmd: str
+    proxy: str
+    metadata: Mapping[str, Any]
+    programs: tuple[tuple[str, str], ...]  # first words of commands that hold secrets, each with what is told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +96,21 @@ class Model:
     id: str = derived("")
     cmd: str = key(
         "cmd",
-        Text("a command"),
+        Text("a command", "command"),
         "the command that starts its server; `${PORT}` takes the next free port of the count",
         "",
     )
     argv: tuple[str, ...] = derived(())  # cmd, split into words
-    cmd_stop: str = key("cmdStop", Text("a command"), "run in place of SIGTERM to stop it; may use `${PID}`", "")
+    cmd_stop: str = key(
+        "cmdStop", Text("a command", "command"), "run in place of SIGTERM to stop it; may use `${PID}`", ""
+    )
     stop_argv: tuple[str, ...] = derived(())  # cmd_stop, split; () means SIGTERM
     proxy: str = key("proxy", Text("a URL"), "where its server listens", "http://localhost:${PORT}")
     check_endpoint: str = key(
         "checkEndpoint", Text(), "path that answers 200 when it is ready; `none` for ready at once", "/health"
     )
     env: tuple[str, ...] = key(
-        "env", ListOf(Text("NAME=value")), "NAME=value, added to our own environment; later ones win"
+        "env", ListOf(Text("NAME=value", "variable")), "NAME=value, added to our own environment; later ones win"
     )
     aliases: tuple[str, ...] = key("aliases", ListOf(Text()), "further names")
     name: str = key("name", Text(), "shown in the list of models", "")
@@ -120,6 +139,7 @@ class Model:
     compat: Compat = key("compat", Section(Compat), "concessions to particular servers")
     capabilities: Capabilities = key("capabilities", Section(Capabilities), "what clients are told that it can do")
     automatic_port: AutomaticPort | None = derived(None, compare=False)
+    shown: ShownModel = derived(ShownModel("", "", {}, ()), compare=False)
 
     def at_port(self, port: int) -> Model:
         """The same model with another automatic port in what starts, reaches and stops its server."""
@@ -131,6 +151,7 @@ class Model:
             return text.replace("${PORT}", str(port))
 
         cmd, cmd_stop = ported(given.cmd), ported(given.cmd_stop)
+        shown_cmd, shown_proxy = given.shown_at(port)
         return replace(
             self,
             cmd=without_comments(cmd),
@@ -141,6 +162,7 @@ class Model:
             check_endpoint=ported(given.check_endpoint),
             env=tuple(map(ported, given.env)),
             automatic_port=given._replace(number=port),
+            shown=self.shown._replace(cmd=shown_cmd, proxy=shown_proxy),
         )
 
 
@@ -193,7 +215,7 @@ class Config:
     )
     macros: Mapping[str, Any] = key("macros", MapOf(Anything(), "macro"), "values for `${name}` anywhere else")
     api_keys: tuple[str, ...] = key(
-        "apiKeys", ListOf(Text(secret=True)), "keys of which clients must bring one; none with a space"
+        "apiKeys", ListOf(Text(form="secret")), "keys of which clients must bring one; none with a space"
     )
     allowed_hosts: tuple[str, ...] = key(
         "allowedHosts",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .kinds import Anything, Choice, CommaList, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, key
+from .kinds import Anything, Choice, CommaList, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
 
 MODALITY = Choice(("text", "audio", "image"))
 ROUTED_SETTINGS = "for the strategy `spillover` only"
@@ -191,6 +191,7 @@ class Selector:
     description: str = key("description", Text(), "shown in the list of models", "")
     unlisted: bool = key("unlisted", Flag(), "not in the list of models", False)
     metadata: Mapping[str, Any] = key("metadata", MapOf(Anything()), "anything, passed on to the list of models")
+    shown_metadata: Mapping[str, Any] = derived(factory=dict)  # without secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ class Peer:
 
     proxy: str = key("proxy", Text("a URL"), "address of the other server", "", required=True)
     models: tuple[str, ...] = key("models", ListOf(Text()), "its models, at least one", required=True)
-    api_key: str = key("apiKey", Text(secret=True), "sent to it in place of the client's credentials", "")
+    api_key: str = key("apiKey", Text(form="secret"), "sent to it in place of the client's credentials", "")
     filters: Filters = key("filters", Section(Filters), "changes to JSON bodies")
     timeouts: Timeouts = key(
         "timeouts",

@@ -13,13 +13,12 @@ from typing import Any
 
 from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet, Member, Reference
 
-from .kinds import CommaList, Kind, ListOf, MapOf, Seconds, Section, Text, empty, keys_of
+from .hidden import HiddenFloat, visible
+from .kinds import Anything, CommaList, Kind, ListOf, MapOf, Seconds, Section, Text, empty, keys_of
+from .mask import mask_by_form, mask_value
 from .routing import Group, Matrix, Routing
 from .schema import Config
 
-MASK = "[hidden]"
-SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSW|_KEY|APIKEY|CREDENTIAL)", re.IGNORECASE)
-URL_PASSWORD = re.compile(r"(?P<before>://[^/@:\s]*:)[^/@\s]*@")
 DSL_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 PLAIN = re.compile(r"[A-Za-z_/][\w/ .+-]*\Z", re.ASCII)
 NOT_PLAIN = re.compile(r"(?i)(true|false|null|yes|no|on|off|y|n|.* )\Z")
@@ -29,8 +28,16 @@ OMITTED = ("macros",)  # they are resolved
 def shown(config: Config, *, mask: bool = True) -> dict[str, Any]:
     """The keys of a file that says what `config` holds; those at their default are left out."""
     keys = _section(config, Config(), mask)
-    keys["routing"] = _routing(config.routing)
+    routing = _routing(config.routing)
+    keys["routing"] = _visible(routing) if mask else routing
     return keys
+
+
+def _visible(value: Any) -> Any:
+    """The same without what came from the environment."""
+    if isinstance(value, dict):
+        return {name: _visible(item) for name, item in value.items()}
+    return [_visible(item) for item in value] if isinstance(value, list) else visible(value)
 
 
 def to_yaml(keys: Mapping[str, Any]) -> str:
@@ -46,10 +53,6 @@ def _section(value: Any, default: Any, mask: bool) -> dict[str, Any]:
         if known.name in OMITTED or (current == getattr(default, known.attribute) and not known.required):
             continue
         found[known.name] = _value(known.kind, current, known.default, mask)
-    if mask and "env" in found:
-        found["env"] = [_masked_variable(entry) for entry in found["env"]]
-    if mask and isinstance(found.get("proxy"), str):
-        found["proxy"] = URL_PASSWORD.sub(rf"\g<before>{MASK}@", found["proxy"])
     return found
 
 
@@ -57,25 +60,29 @@ def _value(kind: Kind, value: Any, default: Any, mask: bool) -> Any:
     if isinstance(kind, Section):
         return _section(value, empty(kind, default), mask)
     if isinstance(kind, MapOf):
+        if mask and isinstance(kind.item, Anything):
+            return mask_value(value)
         return {name: _value(kind.item, item, None, mask) for name, item in value.items()}
     if isinstance(kind, ListOf):
         return [_value(kind.item, item, None, mask) for item in value]
     if isinstance(kind, CommaList):
-        return ", ".join(value)
+        return ", ".join(visible(name) if mask else name for name in value)
     if isinstance(kind, Seconds):
-        return _seconds(value, kind.unit)
-    return MASK if mask and isinstance(kind, Text) and kind.secret and value else value
+        return visible(value) if mask and isinstance(value, HiddenFloat) else _seconds(value, kind.unit)
+    return _masked(kind, value) if mask else value
+
+
+def _masked(kind: Kind, value: Any) -> Any:
+    """A value that is no list or mapping of known kinds, without what is secret in it."""
+    if isinstance(kind, Text):
+        return mask_by_form(kind.form, value)
+    return mask_value(value) if isinstance(kind, Anything) else visible(value)
 
 
 def _seconds(value: float, unit: bool) -> int | str:
     if value.is_integer() and not unit and abs(value) < 2**63:
         return int(value)
     return f"{Decimal(repr(value)):f}s"
-
-
-def _masked_variable(entry: str) -> str:
-    name, equals, _ = entry.partition("=")
-    return f"{name}={MASK}" if equals and SECRET_NAME.search(name) else entry
 
 
 # -- routing --

@@ -7,20 +7,25 @@ written, without the values of variables. Runs in the thread that loads; reads f
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Dict
 from pathlib import Path as File
 from typing import Any
 
 import yaml
 
+from .hidden import MASK
 from .nodes import PARSER, Mapping, Node, NotYaml, compose, is_null
 from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, line_starts
 
 ENVIRONMENT = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
 STAND_IN = "x"
+
+Span = tuple[int, int]  # from one character to before another
 
 
 def read(file: File, problems: Problems, environment: Dict[str, str] | None = None) -> Mapping | None:
@@ -44,9 +49,11 @@ def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str
         return None
     source.lines = LINE_END.split(text)
     try:
+        shown: dict[int, str] = {}
         if "${env." in text:
-            text = _with_environment(text, source, problems, environment)
-        return _top_level(compose(text, source, problems), problems)
+            text, values = _with_environment(text, source, problems, environment)
+            shown = _shown_scalars(text, values)
+        return _top_level(compose(text, source, problems, shown), problems)
     except NotYaml:
         return None
     except yaml.YAMLError as error:
@@ -63,13 +70,20 @@ def _top_level(node: Node | None, problems: Problems) -> Mapping | None:
     return None
 
 
-def _with_environment(text: str, source: Source, problems: Problems, environment: Dict[str, str]) -> str:
-    """The text with its variables replaced, quotes and backslashes in them escaped for a double-quoted scalar."""
+def _with_environment(
+    text: str, source: Source, problems: Problems, environment: Dict[str, str]
+) -> tuple[str, list[Span]]:
+    """The text with its variables replaced, and where in it their values stand.
+
+    Quotes and backslashes in values are escaped for a double-quoted scalar.
+    """
     matches = list(ENVIRONMENT.finditer(text))
     safe = ENVIRONMENT.sub(lambda match: STAND_IN * len(match[0]), text)
     spans = _text_spans(safe)
     starts = line_starts(text)
     parts, end, moved = [], 0, dict[int, int]()
+    values: list[Span] = []
+    grown = 0
     for match in matches:
         if not any(start <= match.start() < stop for start, stop in spans):
             continue
@@ -78,9 +92,73 @@ def _with_environment(text: str, source: Source, problems: Problems, environment
         value = _value(match[1], place, problems, environment)
         parts += [text[end : match.start()], value]
         end = match.end()
+        values.append((match.start() + grown, match.start() + grown + len(value)))
+        grown += len(value) - len(match[0])
         source.shifts.setdefault(line, []).append((column + moved.get(line, 0), len(value), len(match[0])))
         moved[line] = moved.get(line, 0) + len(value) - len(match[0])
-    return "".join([*parts, text[end:]])
+    return "".join([*parts, text[end:]]), values
+
+
+def _shown_scalars(text: str, values: Sequence[Span]) -> dict[int, str]:
+    """What may be shown of scalars in which values of the environment stand, by their number in the text.
+
+    A value within a scalar is marked at both ends and the text parsed once more: what stands between marks is hidden.
+    Where that changes how it is parsed (a value that holds quotes or a whole list), all of the scalar is hidden.
+    """
+    scalars = _scalars(text)
+    inside, parted, touched = _within_scalars(scalars, text, values)
+    begin, end = _unused_characters(text)
+    parts, last = [], 0
+    for start, stop in inside:
+        parts += [text[last:start], begin, text[start:stop], end]
+        last = stop
+    marked = _scalars("".join([*parts, text[last:]]))
+    shown = {}
+    for number in touched:
+        found = marked[number].value if len(marked) == len(scalars) else ""
+        is_same = number not in parted and found.replace(begin, "").replace(end, "") == scalars[number].value
+        shown[number] = _without_marked(found, begin, end) if is_same else MASK
+    return shown
+
+
+def _without_marked(text: str, begin: str, end: str) -> str:
+    """The text with each word between marks hidden, so that it has as many words as before."""
+    return re.sub(f"{begin}([^{end}]*){end}", lambda match: re.sub(r"\S+", MASK, match[1]), text)
+
+
+def _within_scalars(scalars: Sequence[Any], text: str, values: Iterable[Span]) -> tuple[list[Span], set[int], set[int]]:
+    """The values that lie within one scalar, without blanks at their ends; the scalars that other values touch; all."""
+    starts = [scalar.start_mark.index for scalar in scalars]
+    inside, parted, touched = [], set(), set()
+    for start, stop in values:
+        value = text[start:stop]
+        start, stop = start + len(value) - len(value.lstrip()), stop - len(value) + len(value.rstrip())
+        if start >= stop:
+            continue
+        number = max(bisect.bisect_right(starts, start) - 1, 0)
+        if scalars and starts[number] <= start and stop <= scalars[number].end_mark.index:
+            inside.append((start, stop))
+            touched.add(number)
+            continue
+        while number < len(scalars) and starts[number] < stop:
+            if scalars[number].end_mark.index > start:
+                parted.add(number)
+            number += 1
+    return inside, parted, touched | parted
+
+
+def _unused_characters(text: str) -> tuple[str, str]:
+    """Two characters that YAML allows and the text does not have."""
+    free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
+    return next(free), next(free)
+
+
+def _scalars(text: str) -> list[Any]:
+    """The events of all scalars, as far as the text is YAML."""
+    found: list[Any] = []
+    with contextlib.suppress(yaml.YAMLError):
+        found.extend(event for event in yaml.parse(text, Loader=PARSER) if isinstance(event, yaml.ScalarEvent))
+    return found
 
 
 def _value(name: str, place: Place, problems: Problems, environment: Dict[str, str]) -> str:

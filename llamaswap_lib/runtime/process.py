@@ -45,6 +45,8 @@ class LaunchSpec:
     """The path that answers 200 when it is ready; 'none' is ready at once."""
     health_timeout: float
     unload_timeout: float
+    shown_programs: tuple[tuple[str, str], ...] = ()
+    """What is told of the first words of argv and stop_argv, which may hold secrets."""
 
 
 class _Order(Enum):
@@ -158,7 +160,7 @@ class Process:
                     return "stopped before it was started"
                 group = ProcessGroup(spec.argv, environment, self._pipe, self._guard)
             except (OSError, ValueError, RuntimeError) as error:
-                return f"could not start: {describe_error(error)}"
+                return f"could not start: {self._describe(error)}"
             stack.callback(self._finish, group)
             self._begin(group, check)
             detail = describe_exit(group.wait())
@@ -249,7 +251,7 @@ class Process:
         try:
             stopper = ProcessGroup(argv, self._environment(), self._pipe, self._guard)
         except (OSError, ValueError) as error:
-            return f"could not start: {describe_error(error)}"
+            return f"could not start: {self._describe(error)}"
         with self._lock:
             self._stopper = stopper
             if self._order is _Order.KILL:
@@ -263,6 +265,11 @@ class Process:
         return "" if status == 0 else describe_exit(status)
 
     # -- any thread --
+
+    def _describe(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            error.filename = dict(self._spec.shown_programs).get(error.filename, error.filename)
+        return describe_error(error)
 
     def _note(self, message: str) -> None:
         self._output(f"llamaswap: {message}\n".encode())

@@ -14,6 +14,7 @@ from llamaswap_lib.errors import BadGateway
 
 _PORTS = {"http": 80, "https": 443}
 
+_LOGIN = re.compile(r"//[^/]*@")
 _is_visible = re.compile("[!-~]*").fullmatch
 
 
@@ -54,16 +55,17 @@ class Origin:
 def origin_of(proxy: str) -> Origin:
     """Take a `proxy` apart; raises BadGateway for one that is no http:// or https:// address."""
     parts = urlsplit(proxy)
+    shown = repr(_LOGIN.sub("//", proxy).partition("?")[0])  # a login and a query may be secret
     try:
         port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
-        raise BadGateway(f"the proxy {proxy!r} has no valid port") from None
+        raise BadGateway(f"the proxy {shown} has no valid port") from None
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise BadGateway(f"the proxy {proxy!r} is not an http:// or https:// address")
+        raise BadGateway(f"the proxy {shown} is not an http:// or https:// address")
     if not _is_visible(proxy):
-        raise BadGateway(f"the proxy {proxy!r} holds characters that no address has")
+        raise BadGateway(f"the proxy {shown} holds characters that no address has")
     if not _is_name(parts.hostname):
-        raise BadGateway(f"the proxy {proxy!r} names a host that can not be")
+        raise BadGateway(f"the proxy {shown} names a host that can not be")
     return Origin(parts.hostname, port, parts.path, parts.query, parts.scheme)
 
 

@@ -180,7 +180,9 @@ class Guardian:
                 for entry in found:
                     if entry.pid not in told:
                         told.add(entry.pid)
-                        self._log.warn(f"ending what an earlier life left behind: {entry.pid}, {command_of(entry.pid)}")
+                        # The name alone: arguments may hold secrets.
+                        program = Path(command_of(entry.pid).partition(" ")[0]).name
+                        self._log.warn(f"ending what an earlier life left behind: {entry.pid}, {program}")
                 return found
 
             if not end(choose):

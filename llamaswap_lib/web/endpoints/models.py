@@ -77,7 +77,8 @@ def is_loaded(app: App, name: str, loaded: Container[str]) -> bool:
 
 def describe_selector(app: App, name: str, selector: Selector, is_loaded: bool) -> dict[str, Any]:
     """The entry of a selector."""
-    about = {**selector.metadata, "type": "selector", "strategy": selector.strategy, "targets": list(selector.targets)}
+    about = {**selector.shown_metadata, "type": "selector", "strategy": selector.strategy}
+    about["targets"] = list(selector.targets)
     if selector.strategy == "spillover":
         about["spillover"] = selector.settings.spillover
     return describe_plain(app, name, about, is_loaded) | texts_of(selector)
@@ -117,7 +118,7 @@ def describe(app: App, model: Model, listed_id: str, about: Mapping[str, Any], i
     """One entry; `about` is what `meta.llamaswap` says beside the user's metadata."""
     can = describe_capabilities(model.capabilities)
     context = model.capabilities.context
-    metadata = {key: value for key, value in model.metadata.items() if key not in can}
+    metadata = {key: value for key, value in model.shown.metadata.items() if key not in can}
     entry = describe_plain(app, listed_id, {**metadata, **about}, is_loaded)
     if context:
         entry["meta"]["n_ctx"] = context

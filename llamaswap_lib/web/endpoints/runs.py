@@ -40,8 +40,8 @@ def _row(app: App, model: Model, detail: RunDetail) -> dict[str, Any]:
     return {
         "model": model.id,
         "state": run.state,
-        "cmd": model.cmd,
-        "proxy": model.proxy,
+        "cmd": model.shown.cmd,
+        "proxy": model.shown.proxy,
         "ttl": int(model.ttl),
         "name": model.name,
         "description": model.description,
