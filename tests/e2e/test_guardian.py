@@ -6,12 +6,16 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from llamaswap_lib.runtime.guard.table import MARKER, new_token
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import SCRIPT, Program, demo, models, python, wait_until
 
@@ -219,6 +223,38 @@ def test_what_both_could_not_end_the_next_life_ends(tmp_path: Path) -> None:
             [entry] = second.get("/running").json()["running"]
             assert entry["port"] == first.upstream_port("a")  # which they had until then
             assert "is taken" not in second.stdout
+
+
+@contextmanager
+def job(mark: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with that mark, as a batch system's job has it that was started on another machine."""
+    words = (sys.executable, "-S", "-c", "import signal; print(flush=True); signal.pause()")
+    with subprocess.Popen(words, env={**os.environ, MARKER: mark}, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_the_llamaswap_of_another_machine_has_started_here_is_left_alone(run_program: RunProgram) -> None:
+    with subprocess.Popen(("true",)) as gone:
+        gone.wait()
+    world, _, _ = new_token().partition(".")
+    _, _, namespace = world.rpartition("-")  # every Linux machine's first one is called the same
+    rest = f"{gone.pid}.12345.c0ffee"
+    other = f"00000000-0000-4000-8000-000000000000-{namespace}.{rest}"
+    with (
+        job(f"{other}/3") as elsewhere,
+        job(other) as without_run,
+        job(f"{namespace}.{rest}") as of_version_0_1,
+        job(f"{world}.{rest}/3") as ours,
+        run_program(models(a=demo())) as program,
+    ):
+        load(program, "a")
+        assert ours.wait(10) == -signal.SIGTERM
+        assert [job.poll() for job in (elsewhere, without_run, of_version_0_1)] == [None, None, None]
 
 
 def test_a_second_one_and_its_models_are_left_alone(tmp_path: Path) -> None:

@@ -127,6 +127,17 @@ def test_a_life_in_another_world_counts_as_going_on() -> None:
     assert leftovers(entries, OURS) == []
 
 
+def test_a_life_of_another_machine_or_of_another_boot_counts_as_going_on() -> None:
+    world, _, rest = token_of(process(30)).partition(".")
+    boot, _, namespace = world.rpartition("-")
+    other = "00000000-0000-4000-8000-000000000000"
+    assert (len(boot), namespace.isdigit()) == (len(other), True)
+    entries = [process(31, token=f"{other}-{namespace}.{rest}"), process(32, token=f"{boot}-1.{rest}")]
+    entries += [process(33, token=f"{namespace}.{rest}")]  # as version 0.1 named it
+    entries += [process(34, token=f".{rest}"), process(35, token=f"{world}.{rest}")]
+    assert pids(leftovers(entries, OURS, lambda _: False)) == [35]
+
+
 def test_our_own_token_names_us() -> None:
     assert has_living_owner(new_token(), look())
     assert has_living_owner(new_token(), [])  # as where /proc hides us

@@ -93,9 +93,12 @@ def is_there(pid: int) -> bool:
 
 
 def has_living_owner(token: str, entries: Iterable[Entry], is_there: Callable[[int], bool] = is_there) -> bool:
-    """Whether the process that the token names lives. Where we can not tell, it does: another world's, or hidden."""
+    """Whether the process that the token names lives.
+
+    Where we cannot tell, it does: it is another world's, or hidden, or named in another way by an earlier version.
+    """
     world, owner, start = _parts(token)
-    if world != _world() or not owner.isdigit() or not start:
+    if not world or world != _world() or not owner.isdigit() or not start:
         return True
     known = [one for one in entries if one.pid == int(owner)]
     if known:
@@ -104,7 +107,36 @@ def has_living_owner(token: str, entries: Iterable[Entry], is_there: Callable[[i
 
 
 def _world() -> str:
-    """Which pid namespace we are in: the processes of a container can be seen from outside, under other pids."""
+    """In which a pid means something: the boot of this machine and the PID namespace; '' where that is unknown.
+
+    The namespace alone is not enough: the first one has the same inode on every Linux machine, and batch systems and
+    ssh may carry the environment to another machine. A container's processes can be seen from outside, under other
+    pids: so the boot alone is not enough either.
+    """
+    global _our_world  # noqa: PLW0603 - it never changes, and on macOS it takes a process to find out
+    if _our_world is None:
+        boot = _boot()
+        _our_world = f"{boot}-{_namespace()}" if boot else ""
+    return _our_world
+
+
+_our_world: str | None = None
+
+
+def _boot() -> str:
+    """A text that this boot of this machine has and no other, of letters, digits and dashes; '' where there is none."""
+    try:
+        if sys.platform == "darwin":
+            text = _output_of("sysctl", "-n", "kern.bootsessionuuid")
+        else:
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - as above
+                text = file.read()
+    except (OSError, ValueError):
+        return ""
+    return "".join(letter for letter in text if letter.isalnum() or letter == "-")
+
+
+def _namespace() -> str:
     try:
         return "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))  # noqa: PTH115 - as above
     except OSError:
