@@ -29,6 +29,33 @@ def stubborn_orphan() -> tuple[str, ...]:
     return python(_STUBBORN_ORPHAN)
 
 
+def daemon(then: str, *, stays_on_sigterm: bool = False) -> tuple[str, ...]:
+    """A program that starts a daemon, which leaves group, session and parent, and then does what `then` says.
+
+    The daemon prints `daemon PID`, and `asked` at each SIGTERM, on which it ends unless it stays.
+    """
+    return python(_DAEMON + then, int(stays_on_sigterm))
+
+
+_DAEMON = """
+import os, signal, sys
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    def asked(*_):
+        print("asked", flush=True)
+        if sys.argv[1] == "0":
+            os._exit(0)
+    signal.signal(signal.SIGTERM, asked)
+    print("daemon", os.getpid(), flush=True)
+    os.write(write, b"x")
+    while True:
+        signal.pause()
+os.read(read, 1)
+"""
+
 _HEALTH_SERVER = """
 import socket, sys
 host, port, status = sys.argv[1], int(sys.argv[2]), sys.argv[3]

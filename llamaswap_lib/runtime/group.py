@@ -52,6 +52,9 @@ class ProcessGroup:
         self._known: list[str] = []
         self.pid = _spawn(argv, env, output)
         guard.add(self.pid)
+        leader = read_stat(self.pid)
+        self.start = leader.start if leader else ""
+        """When the leader started, as a look says it; '' where there is no /proc."""
 
     # -- any thread --
 
@@ -66,6 +69,11 @@ class ProcessGroup:
         """SIGKILL to every member. Raises PermissionError."""
         with self._lock:
             self._signal(signal.SIGKILL)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a look has found nobody left: from then on the number may be somebody else's."""
+        return self._state is _State.GONE
 
     # -- the thread that made it only --
 

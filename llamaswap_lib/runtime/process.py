@@ -5,8 +5,9 @@ program, sleeps until the leader exits, ends what is left of the group and posts
 the last byte of output was handed on, and after it no other event of this run. `output-M`, `probe-M` and, for a
 cmdStop, `stop-M` help it and end with the run.
 
-The time between a polite stop and the kill is the scheduler's to measure; here only what outlives the leader is
-bounded. Never done here: deciding, restarting, reading the configuration.
+Nobody of the run is left then, wherever it went, see `ending`. The time between a polite stop and the kill is the
+scheduler's to measure; here only what outlives the leader is bounded. Never done here: deciding, restarting, reading
+the configuration.
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
+from llamaswap_lib.runtime.ending import KILL_GRACE, Ending, await_end, strangers
 from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_exit
 from llamaswap_lib.runtime.guard.guardian import Guard
+from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health import HealthCheck, Probe
 from llamaswap_lib.runtime.output import drained_pipe
 from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen
-
-_KILL_GRACE = 5.0  # what survives SIGKILL so long hangs in the kernel: it is reported and left
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # between looks at what outlives a leader; nobody tells us of its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,11 @@ class Process:
         self._output = output
         self._guard = guard
         self._pipe = -1
+        self._mark = ""  # by which those of the run are found that left the group; none where `env` takes it away
         self._lock = threading.Lock()  # protects what follows
         self._order = _Order.RUN  # the strongest order so far
+        self._kill_at = 0.0  # when the time for the stop is up, once it has begun
+        self._has_exited = False  # the leader
         self._group: ProcessGroup | None = None  # while it exists
         self._probe: Probe | None = None
         self._stopper: ProcessGroup | None = None  # cmdStop, while it runs
@@ -85,7 +88,7 @@ class Process:
     def pid(self) -> int | None:
         """The leader's pid, while there is anything to signal under it."""
         group = self._group
-        return group.pid if group else None
+        return group.pid if group and not group.has_ended else None
 
     def start(self) -> None:
         """Start it, on a thread of its own; call it once."""
@@ -99,6 +102,7 @@ class Process:
         with self._lock:
             if self._order is _Order.RUN:
                 self._order = _Order.STOP
+                self._kill_at = self._kill_at or time.monotonic() + self._spec.unload_timeout
                 self._carry_out()
 
     def kill(self) -> None:
@@ -118,7 +122,7 @@ class Process:
                 self._signal(group.kill)
         elif self._group is None:
             pass  # not started yet, and never will be; or gone
-        elif self._spec.stop_argv:
+        elif self._spec.stop_argv and not self._has_exited:
             arguments = (self._group.pid,)
             self._stop_thread = threading.Thread(
                 target=self._run_stop_command, args=arguments, name=f"stop-{self._spec.model}", daemon=True
@@ -158,10 +162,11 @@ class Process:
                     return f"could not start: {obstacle}"
                 if self._order is not _Order.RUN:
                     return "stopped before it was started"
+                before = strangers()
                 group = ProcessGroup(spec.argv, environment, self._pipe, self._guard)
             except (OSError, ValueError, RuntimeError) as error:
                 return f"could not start: {self._describe(error)}"
-            stack.callback(self._finish, group)
+            stack.callback(self._finish, group, before)
             self._begin(group, check)
             detail = describe_exit(group.wait())
             if self._order is _Order.RUN:
@@ -170,8 +175,11 @@ class Process:
 
     def _environment(self) -> dict[str, str]:
         """Blocks while what an earlier life left is being ended. A model's own `env` may take the guard's mark away."""
+        marks = self._guard.marks(self.run_id)
         added = dict(entry.partition("=")[::2] for entry in self._spec.env)
-        return {**os.environ, **self._guard.marks(), **added}
+        if MARKER not in added:
+            self._mark = marks.get(MARKER, "")
+        return {**os.environ, **marks, **added}
 
     def _find_obstacle(self) -> str:
         """Who keeps it from listening, or nothing.
@@ -197,43 +205,37 @@ class Process:
                 self._probe = Probe(self.run_id, check, self._spec.health_timeout, self._post)
                 self._probe.start(f"probe-{self._spec.model}")
 
-    def _finish(self, group: ProcessGroup) -> None:
-        """Wait until nobody of the group and no cmdStop is left, with signals to those that stay."""
+    def _finish(self, group: ProcessGroup, before: Mapping[int, int]) -> None:
+        """Wait until nobody of the run is left, and no cmdStop, with signals to those that stay.
+
+        All within one `unloadTimeout`, which counts from the stop, or from the leader's exit where nobody ordered one.
+        """
         if self._probe:
             self._probe.end()
-        if not group.is_gone():
-            self._end_leftovers(group)
+        with self._lock:
+            self._has_exited = True
+            self._kill_at = self._kill_at or time.monotonic() + self._spec.unload_timeout
+            stop_thread = self._stop_thread
+        ending = Ending(group, self._mark, before, is_time_up=self._is_time_up, signal=self._signal, note=self._note)
+        if stop_thread:
+            ending.end_group()
+            self._await_stop_command(stop_thread)  # which may be about to end those that left the group, in its own way
+        ending.end_all()
         with self._lock:
             self._group = None
-            stop_thread = self._stop_thread
-        if stop_thread:
-            # What cmdStop does after the exit (free a device, remove a container) belongs to the stop.
-            stop_thread.join(self._spec.unload_timeout)
-            with self._lock:
+
+    def _await_stop_command(self, stop_thread: threading.Thread) -> None:
+        """What cmdStop does after the exit (free a device, remove a container) belongs to the stop."""
+        stop_thread.join(max(0.0, self._kill_at - time.monotonic()))
+        with self._lock:
+            if stop_thread.is_alive():
                 self._order = _Order.KILL
-                if self._stopper:
-                    self._signal(self._stopper.kill)
-            stop_thread.join()
+            if self._stopper:
+                self._signal(self._stopper.kill)
+        stop_thread.join()
 
-    def _end_leftovers(self, group: ProcessGroup) -> None:
-        self._signal(group.terminate)
-        if self._await_end(group, self._spec.unload_timeout):
-            return
-        self._signal(group.kill)
-        if not self._await_end(group, _KILL_GRACE):
-            self._note(f"processes of the group {group.pid} survive SIGKILL and are left behind")
-
-    def _await_end(self, group: ProcessGroup, timeout: float) -> bool:
-        """Whether the group ended in time. These are nobody's children any more, so there is nothing to wait for."""
-        deadline = time.monotonic() + timeout
-        pause = _FIRST_PAUSE
-        while not group.is_gone():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
-        return True
+    def _is_time_up(self) -> bool:
+        return self._order is _Order.KILL or time.monotonic() >= self._kill_at
 
     # -- thread stop-M --
 
@@ -241,9 +243,10 @@ class Process:
         """Run cmdStop to its end; where it fails, SIGTERM does its work."""
         failure = self._stop_by_command(pid)
         with self._lock:
-            if failure and self._group and self._order is not _Order.KILL:
+            group = self._group
+            if failure and group and not group.has_ended and self._order is not _Order.KILL:
                 self._note(f"cmdStop {failure}; the process gets SIGTERM instead")
-                self._signal(self._group.terminate)
+                self._signal(group.terminate)
 
     def _stop_by_command(self, pid: int) -> str:
         """How cmdStop failed, or nothing."""
@@ -261,7 +264,7 @@ class Process:
             self._stopper = None
         if not stopper.is_gone():
             self._signal(stopper.kill)
-            self._await_end(stopper, _KILL_GRACE)
+            await_end(stopper, KILL_GRACE)
         return "" if status == 0 else describe_exit(status)
 
     # -- any thread --

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from llamaswap_lib.core.events import Event, ProcessExited
+from llamaswap_lib.runtime.guard.table import MARKER, mark_of
 from llamaswap_lib.runtime.process import LaunchSpec, Process
 
 PATIENCE = 10.0
@@ -20,13 +21,14 @@ _Event = TypeVar("_Event")
 
 
 class Unguarded:
-    """Guards nobody, and remembers which groups are said to run."""
+    """Guards nobody, and remembers which groups are said to run. With a token it has marks."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: str = "") -> None:
         self.groups: list[int] = []
+        self._token = token
 
-    def marks(self) -> dict[str, str]:
-        return {}
+    def marks(self, run_id: int) -> dict[str, str]:
+        return {MARKER: mark_of(self._token, run_id)} if self._token else {}
 
     def add(self, group: int) -> None:
         self.groups.append(group)
@@ -39,13 +41,14 @@ class Run:
     """Posted events and output of one `Process`; leaving the block kills what is left and waits for the exit."""
 
     def __init__(self, *argv: str, **overrides: Any) -> None:
+        token = overrides.pop("token", "")  # the owner's, for marks
         values: dict[str, Any] = {"stop_argv": (), "env": (), "proxy": "http://localhost:1", "check_endpoint": "none"}
         values |= {"health_timeout": PATIENCE, "unload_timeout": PATIENCE, **overrides}
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._printed = threading.Condition()
         self.output = bytearray()
         self._has_exited = False
-        self.guard = Unguarded()
+        self.guard = Unguarded(token)
         self.process = Process(7, LaunchSpec("m", argv, **values), self.events.put, self._print, self.guard)
 
     def __enter__(self) -> Run:

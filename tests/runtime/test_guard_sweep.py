@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 import pytest
 
-from llamaswap_lib.runtime.guard.sweep import GRACE, PATIENCE, end, leftovers, of_run
+from llamaswap_lib.runtime.guard.sweep import GRACE, PATIENCE, PAUSE, end, leftovers, of_owner, of_run
 from llamaswap_lib.runtime.guard.table import Entry, has_living_owner, look, new_token
 
 US = os.getpid()
@@ -34,54 +35,76 @@ def pids(entries: list[Entry]) -> list[int]:
 
 def test_who_carries_the_token_is_ours_wherever_it_went() -> None:
     entries = [process(10, token="t"), process(11, group=77, token="t"), process(12, token="u"), process(13)]
-    assert pids(of_run(entries, "t", {})) == [10, 11]
+    assert pids(of_owner(entries, "t", {})) == [10, 11]
 
 
 def test_members_of_a_group_are_ours_also_without_the_token() -> None:
     entries = [process(10), process(11, parent=10, group=10), process(12, group=10), process(13)]
-    assert pids(of_run(entries, "t", {10: "s10"})) == [10, 11, 12]
+    assert pids(of_owner(entries, "t", {10: "s10"})) == [10, 11, 12]
 
 
 def test_a_leader_that_started_at_another_time_is_a_stranger_and_so_is_its_group() -> None:
     entries = [process(10, start="later"), process(11, parent=10, group=10)]
-    assert of_run(entries, "t", {10: "s10"}) == []
-    assert of_run(entries, "t", {10: ""}) == []  # gone before its start was read
+    assert of_owner(entries, "t", {10: "s10"}) == []
+    assert of_owner(entries, "t", {10: ""}) == []  # gone before its start was read
 
 
 def test_a_group_whose_leader_is_gone_is_still_ours() -> None:
     entries = [process(11, group=10), process(12, group=10, session=9)]  # the latter is of another session: not ours
-    assert pids(of_run(entries, "t", {10: "s10"})) == [11]
+    assert pids(of_owner(entries, "t", {10: "s10"})) == [11]
 
 
 def test_a_zombie_leader_vouches_for_its_group_and_is_not_signalled() -> None:
     entries = [process(10, is_dead=True), process(11, group=10)]
-    assert pids(of_run(entries, "t", {10: "s10"})) == [11]
+    assert pids(of_owner(entries, "t", {10: "s10"})) == [11]
 
 
 def test_descendants_are_ours_whatever_became_of_them() -> None:
     entries = [process(10, token="t"), process(11, parent=10), process(12, parent=11, session=5), process(13, parent=9)]
-    assert pids(of_run(entries, "t", {})) == [10, 11, 12]
+    assert pids(of_owner(entries, "t", {})) == [10, 11, 12]
 
 
 def test_a_circle_of_parents_ends() -> None:
     entries = [process(10, parent=11, token="t"), process(11, parent=10)]
-    assert pids(of_run(entries, "t", {})) == [10, 11]
+    assert pids(of_owner(entries, "t", {})) == [10, 11]
 
 
 def test_guardians_and_what_they_would_be_asked_about_are_spared() -> None:
     entries = [process(10, token="t"), process(11, parent=10, is_guardian=True, token="t"), process(12, parent=11)]
-    assert pids(of_run(entries, "t", {})) == [10]
+    assert pids(of_owner(entries, "t", {})) == [10]
 
 
 def test_we_and_whoever_started_us_are_spared() -> None:
     entries = [process(1, parent=0), process(10, token="t"), process(11, parent=10, token="t")]
     entries += [process(US, parent=11, token="t"), process(12, parent=US, token="t")]
-    assert pids(of_run(entries, "t", {})) == [12]
+    assert pids(of_owner(entries, "t", {})) == [12]
 
 
 def test_nobody_is_everybody() -> None:
     with pytest.raises(AssertionError):
-        of_run([process(10)], "", {})
+        of_owner([process(10)], "", {})
+
+
+# -- one run --
+
+
+def test_of_an_owners_processes_those_of_one_run_are_told_from_the_others() -> None:
+    entries = [process(10, token="t", run="1"), process(11, token="t", run="11"), process(12, token="u", run="1")]
+    entries += [process(13, token="t"), process(14, parent=10), process(15, parent=11, token="t", run="1")]
+    assert pids(of_run(entries, "t", "1", {})) == [10, 14, 15]
+    assert pids(of_run(entries, "t", "1", {11: "s11"})) == [10, 11, 14, 15]
+    assert pids(of_owner(entries, "t", {})) == [10, 11, 13, 14, 15]
+
+
+def test_the_run_that_has_no_name_is_nobodys() -> None:
+    with pytest.raises(AssertionError):
+        of_run([process(10, token="t")], "t", "", {})
+
+
+def test_who_was_found_before_stays_found_and_its_children_with_it() -> None:
+    entries = [process(10), process(11, parent=10), process(12)]
+    assert pids(of_owner(entries, "t", {}, {10: "s10", 12: "earlier"})) == [10, 11]
+    assert pids(leftovers(entries, OURS, lambda _: False, {10: "s10"})) == [10, 11]
 
 
 # -- leftovers --
@@ -158,8 +181,14 @@ class World:
         self.ignore_term: set[int] = set()
         self.immortal: set[int] = set()
         self.forbidden: set[int] = set()
+        self.groups: list[int] = []  # that were killed as a whole
 
     def send(self, pid: int, number: int) -> None:
+        if pid < 0:
+            assert number == signal.SIGKILL
+            assert pid < -1, "a signal to everybody there is"
+            self.groups.append(-pid)
+            return
         if pid in self.forbidden:
             raise PermissionError
         self.signals.append((round(self.now - 100.0, 3), pid, number))
@@ -170,10 +199,10 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def end(self) -> bool:
+    def end(self, look: Callable[[], list[Entry]] | None = None) -> bool:
         return end(
-            lambda entries: of_run(entries, "t", {}),
-            look=lambda: list(self.entries),
+            lambda entries, known: of_owner(entries, "t", {}, known),
+            look=look or (lambda: list(self.entries)),
             send=self.send,
             clock=lambda: self.now,
             sleep=self.sleep,
@@ -233,3 +262,56 @@ def test_what_can_not_be_ended_is_given_up() -> None:
     world.immortal, world.forbidden = {10}, {11}
     assert not world.end()
     assert world.now <= 100.0 + GRACE + PATIENCE + 0.1
+
+
+def test_what_may_not_be_signalled_is_not_waited_for_and_told() -> None:
+    world = World(process(10, token="t"), process(11, token="t"))
+    world.forbidden = {11}
+    assert not world.end()
+    assert (world.signals, world.now) == ([(0.0, 10, signal.SIGTERM)], 100.0 + PAUSE)
+
+
+def test_who_drops_its_mark_and_loses_its_parent_on_sigterm_is_killed_all_the_same() -> None:
+    world = World(process(10, token="t"), process(11, parent=10, group=10))
+    world.ignore_term = {11}
+
+    def send(pid: int, number: int) -> None:
+        World.send(world, pid, number)
+        for entry in world.entries:
+            entry.parent = 1
+
+    world.send = send  # type: ignore[method-assign]
+    assert world.end()
+    assert [(pid, number) for _, pid, number in world.signals] == [
+        (10, signal.SIGTERM),
+        (11, signal.SIGTERM),
+        (11, signal.SIGKILL),
+    ]
+
+
+def test_a_group_is_killed_at_once_if_all_of_it_is_ours_and_can_be_named() -> None:
+    everybody = [process(10, token="t"), process(11, group=10, token="t"), process(12, group=10, is_dead=True)]
+    everybody += [process(20, token="t"), process(21, group=20)]  # a stranger's too
+    everybody += [process(30, token="t", session=0), process(31, group=1, token="t")]
+    everybody[5].group = 0
+    world = World(*everybody)
+    world.ignore_term = {entry.pid for entry in everybody}
+    assert world.end()
+    assert world.groups == [10]
+    assert [entry.pid for entry in world.entries] == [12, 21]
+
+
+def test_one_that_starts_another_whenever_it_is_looked_for_is_fought_until_it_stops() -> None:
+    world = World(process(10, token="t"))
+    world.ignore_term = set(range(10, 2000))
+
+    def look() -> list[Entry]:
+        seen = list(world.entries)
+        newest = seen[-1].pid if seen else 0
+        if 0 < newest < 1500:
+            world.now += 0.01  # a look takes its time, so this goes on for longer than we are patient
+            world.entries.append(process(newest + 1, parent=newest, group=10, token="t"))
+        return seen
+
+    assert world.end(look)
+    assert world.now > 100.0 + GRACE + PATIENCE + 1

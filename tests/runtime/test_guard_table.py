@@ -14,13 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.runtime.guard import table
-from llamaswap_lib.runtime.guard.table import GUARDIAN_MARKER, MARKER, Entry, command_of, from_ps, look, look_at, run_ps
+from llamaswap_lib.runtime.guard.table import (
+    GUARDIAN_MARKER,
+    MARKER,
+    Entry,
+    command_of,
+    from_ps,
+    look,
+    look_at,
+    look_at_others,
+    run_ps,
+    who_is_there,
+)
 
 SLEEPER = "import signal; print(flush=True); signal.pause()"
 MACOS = """\
     1     0     1     0 Ss   Sat Nov 22 08:00:00 2025     /sbin/launchd
   501     1   501   501 S    Sat Nov 22 09:15:01 2025     /opt/homebrew/bin/llama-server --port 5800 HOME=/Users/me \
-LLAMASWAP_RUN=0.400.Sat_Nov_22_09:00:00_2025.c0ffee TMPDIR=/tmp/
+LLAMASWAP_RUN=0.400.Sat_Nov_22_09:00:00_2025.c0ffee/3 TMPDIR=/tmp/
   502   501   501   501 Z    Sat Nov 22 09:15:02 2025     (sh)
   503     1   503   501 S    Sat Nov 22 09:15:03 2025     python -I -S guard x LLAMASWAP_GUARDIAN=x A=b
   504     1   504   501 S    Sat Nov 22 09:15:03 2025
@@ -48,15 +59,15 @@ def found(pid: int, entries: list[Entry]) -> Entry:
 
 
 def facts(entry: Entry) -> dict[str, object]:
-    names = ("pid", "parent", "group", "session", "token", "is_guardian", "is_dead", "uid")
+    names = ("pid", "parent", "group", "session", "token", "run", "is_guardian", "is_dead", "uid")
     return {name: getattr(entry, name) for name in names}
 
 
 @pytest.mark.skipif(not table.HAS_PROC, reason="there is no /proc")
 def test_proc_and_ps_say_the_same_of_a_process() -> None:
-    with sleeper(**{MARKER: "w.1.s.x"}) as pid:
+    with sleeper(**{MARKER: "w.1.s.x/12"}) as pid:
         entry, other = found(pid, look()), found(pid, list(from_ps(run_ps())))
-        expected = {"pid": pid, "parent": os.getpid(), "group": pid, "session": pid, "token": "w.1.s.x"}
+        expected = {"pid": pid, "parent": os.getpid(), "group": pid, "session": pid, "token": "w.1.s.x", "run": "12"}
         assert facts(entry) == {**expected, "is_guardian": False, "is_dead": False, "uid": os.geteuid()}
         assert facts(other) == facts(entry)
         assert (alone := look_at(pid)) is not None
@@ -66,6 +77,25 @@ def test_proc_and_ps_say_the_same_of_a_process() -> None:
 def test_a_guardian_is_known_by_its_marker() -> None:
     with sleeper(**{GUARDIAN_MARKER: "x"}) as pid:
         assert found(pid, look()).is_guardian
+
+
+def test_a_mark_without_a_run_is_that_of_an_earlier_version() -> None:
+    with sleeper(**{MARKER: "w.1.s.x"}) as pid:
+        entry = found(pid, look())
+        assert (entry.token, entry.run) == ("w.1.s.x", "")
+
+
+@pytest.mark.skipif(not table.HAS_PROC, reason="there is no /proc")
+def test_a_look_at_the_others_finds_who_has_come_since() -> None:
+    with sleeper() as old:
+        before = who_is_there()
+        assert old in before
+        with sleeper() as new:
+            pids = {entry.pid for entry in look_at_others(before)}
+            assert new in pids
+            assert old not in pids
+            another = {**before, old: before[old] + 1}  # as if the pid had been given away again
+            assert old in {entry.pid for entry in look_at_others(another)}
 
 
 def test_the_value_of_a_variable_that_only_ends_like_ours_is_none() -> None:
@@ -101,6 +131,7 @@ def test_what_ps_prints_on_macos_is_understood() -> None:
         "is_dead": False,
         "is_guardian": False,
         "token": "0.400.Sat_Nov_22_09:00:00_2025.c0ffee",
+        "run": "3",
     }
     assert server.start == "Sat_Nov_22_09:15:01_2025"
     assert zombie.is_dead

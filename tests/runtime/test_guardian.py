@@ -68,9 +68,9 @@ def assert_was_killed(pid: int) -> None:
 def test_it_is_started_with_the_first_marks_and_ends_when_it_is_closed() -> None:
     with stage() as on_stage:
         assert on_stage.pids() == []
-        first = on_stage.guardian.marks()
+        first = on_stage.guardian.marks(1)
         assert await_condition(lambda: len(on_stage.pids()) == 1)
-        assert on_stage.guardian.marks() == first
+        assert on_stage.guardian.marks(1) == first
         assert len(on_stage.pids()) == 1
     # A test beside this one may have killed a llamaswap, whose leftovers are then everybody's to end.
     assert [line for line in on_stage.lines if "an earlier life" not in line] == []
@@ -84,7 +84,7 @@ def test_one_that_was_never_needed_never_was() -> None:
 @pytest.mark.parametrize("has_marks", [True, False])
 def test_closing_ends_whoever_is_left(has_marks: bool) -> None:
     with stage() as on_stage:
-        marks = dict(on_stage.guardian.marks())
+        marks = dict(on_stage.guardian.marks(1))
         pid = spawn(marks if has_marks else {})
         if not has_marks:
             on_stage.guardian.add(pid)
@@ -93,7 +93,7 @@ def test_closing_ends_whoever_is_left(has_marks: bool) -> None:
 
 def test_a_group_that_was_told_as_gone_is_nobodys_business() -> None:
     with stage() as on_stage:
-        on_stage.guardian.marks()
+        on_stage.guardian.marks(1)
         pid = spawn({})
         on_stage.guardian.add(pid)
         on_stage.guardian.remove(pid)
@@ -105,7 +105,7 @@ def test_a_group_that_was_told_as_gone_is_nobodys_business() -> None:
 @pytest.mark.parametrize("is_old", [False, True], ids=["after a pause", "at once"])
 def test_a_successor_knows_the_groups_of_its_predecessor(is_old: bool) -> None:
     with stage() as on_stage:
-        on_stage.guardian.marks()
+        on_stage.guardian.marks(1)
         threading.Event().wait(1.1 if is_old else 0.0)
         pid = spawn({})
         on_stage.guardian.add(pid)
@@ -124,7 +124,7 @@ from llamaswap_lib.runtime.logs import Logger
 sys.executable = sys.argv[1]
 guardian = Guardian(Logger(lambda line: print(line.decode(), end=""), level="debug"))
 guardian.start()
-assert guardian.marks() == guardian.marks()
+assert guardian.marks(1) == guardian.marks(1)
 guardian.add(1); guardian.remove(1)
 guardian.close(1.0)
 """
@@ -149,7 +149,7 @@ class Dying(Guardian):
 
 guardian = Dying(Logger(lambda line: None, level="error"))
 guardian.start()
-env = {**os.environ, **guardian.marks()}
+env = {**os.environ, **guardian.marks(1)}
 print(env["%s"], flush=True)
 ProcessGroup(("sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000"), env, 2, guardian)
 """
@@ -164,11 +164,11 @@ ProcessGroup(("sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000"), env, 
 def test_what_an_earlier_life_left_is_ended_before_the_first_model() -> None:
     gone = subprocess.Popen(("true",))
     with stage() as on_stage:
-        world, _, _ = on_stage.guardian.marks()[MARKER].partition(".")
+        world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")
     gone.wait()
     pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
     with stage() as on_stage:
-        on_stage.guardian.marks()
+        on_stage.guardian.marks(1)
         was_alive = is_alive(pid)
     assert_was_killed(pid)
     assert not was_alive
@@ -177,7 +177,7 @@ def test_what_an_earlier_life_left_is_ended_before_the_first_model() -> None:
 def test_who_is_being_ended_is_known_until_it_is_done() -> None:
     gone = subprocess.Popen(("true",))
     with stage() as on_stage:
-        world, _, _ = on_stage.guardian.marks()[MARKER].partition(".")
+        world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")
     gone.wait()
     guardian = Stage().guardian
     pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
@@ -185,7 +185,7 @@ def test_who_is_being_ended_is_known_until_it_is_done() -> None:
     assert await_condition(lambda: pid in guardian.leftovers())  # its environment has come
     assert other not in guardian.leftovers()
     guardian.start()
-    guardian.marks()
+    guardian.marks(1)
     assert guardian.leftovers() == []
     assert_was_killed(pid)
     guardian.close(10.0)

@@ -17,6 +17,7 @@ ENDS_ON_USR1 = "trap '' TERM; trap 'exit 6' USR1; echo up; while :; do sleep 0.0
 def test_cmd_stop_takes_the_place_of_sigterm() -> None:
     stop = shell('echo "stopping $NAME ${PID}"; kill -USR1 ${PID}')
     with Run(*shell(ENDS_ON_USR1), stop_argv=stop, env=("NAME=tiny",)) as run:
+        run.expect(ProcessReady)
         run.await_output("up")
         pid = run.process.pid
         run.process.stop()

@@ -15,7 +15,7 @@ import sys
 if not __package__:  # started as a folder, which then stands first in the path
     sys.path[0] = os.path.realpath(__file__).rsplit(os.sep, 4)[0]
 
-from llamaswap_lib.runtime.guard.sweep import end, of_run
+from llamaswap_lib.runtime.guard.sweep import end, of_owner
 from llamaswap_lib.runtime.guard.table import look_at
 
 
@@ -28,7 +28,7 @@ def main(token: str) -> None:
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             note(groups, line.decode())
-    end(lambda entries: of_run(entries, token, groups))
+    end(lambda entries, known: of_owner(entries, token, groups, known))
 
 
 def note(groups: dict[int, str], line: str) -> None:

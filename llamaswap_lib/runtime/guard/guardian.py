@@ -25,7 +25,16 @@ from typing import Protocol
 
 from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.sweep import end, leftovers
-from llamaswap_lib.runtime.guard.table import GUARDIAN_MARKER, MARKER, Entry, command_of, look, new_token
+from llamaswap_lib.runtime.guard.table import (
+    GUARDIAN_MARKER,
+    HAS_PROC,
+    MARKER,
+    Entry,
+    command_of,
+    look,
+    mark_of,
+    new_token,
+)
 from llamaswap_lib.runtime.logs import Logger
 
 _PROGRAM = Path(__file__).parent
@@ -37,8 +46,8 @@ _BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal
 class Guard(Protocol):
     """What whoever starts processes needs of it."""
 
-    def marks(self) -> Mapping[str, str]:
-        """What goes into the environment of a process that is about to be started; blocks while leftovers are ended."""
+    def marks(self, run_id: int) -> Mapping[str, str]:
+        """What goes into the environment of a process of that run; blocks while leftovers are ended."""
 
     def add(self, group: int) -> None:
         """A group was started."""
@@ -81,11 +90,11 @@ class Guardian:
 
     # -- any thread --
 
-    def marks(self) -> Mapping[str, str]:
+    def marks(self, run_id: int) -> Mapping[str, str]:
         self._is_clean.wait()
         with self._lock:
             self._start_if_needed()
-        return {MARKER: self._token}
+        return {MARKER: mark_of(self._token, run_id)}
 
     def leftovers(self) -> list[int]:
         """The processes whose end `marks` waits for; nobody, without a look, when it waits for nothing any more."""
@@ -173,10 +182,14 @@ class Guardian:
     def _clean(self) -> None:
         try:
             self._token = new_token()
+            if not HAS_PROC:
+                self._log.warn(
+                    "there is no /proc, so a process that leaves its model's process group outlives its model"
+                )
             told: set[int] = set()
 
-            def choose(entries: list[Entry]) -> list[Entry]:
-                found = leftovers(entries, os.geteuid())
+            def choose(entries: list[Entry], known: Mapping[int, str]) -> list[Entry]:
+                found = leftovers(entries, os.geteuid(), known=known)
                 for entry in found:
                     if entry.pid not in told:
                         told.add(entry.pid)

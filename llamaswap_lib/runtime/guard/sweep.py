@@ -1,8 +1,8 @@
-"""Whom to end, and how: everybody a run has started, and nobody else.
+"""Whom to end, and how: everybody whom an owner, or one run of it, has started, and nobody else.
 
-`of_run` and `leftovers` choose among the processes of one look; `end` looks, signals, and looks again until nobody is
-left: SIGTERM once, SIGKILL after the grace. Each signal follows a fresh look, and what that says of a process counts,
-never that a number once was ours: one that was given away again is not signalled.
+`of_owner`, `of_run` and `leftovers` choose among the processes of one look; a `Sweep` signals them, SIGTERM once, and
+SIGKILL when its user says so; `end` looks and sweeps until nobody is left. Each signal follows a fresh look, and what
+that says of a process counts, never that a number once was ours: one that was given away again is not signalled.
 
 The guardian imports this: nothing that takes it time or memory. Never ended: ourselves, whoever started us, and the
 guardians of others, which end what they guard and then themselves.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 
-from llamaswap_lib.runtime.guard.table import Entry, has_living_owner, is_there, look, owner_of
+from llamaswap_lib.runtime.guard.table import Entry, has_living_owner, is_there, look, owner_of, read_stat
 
 TYPE_CHECKING = False  # as in `table`
 if TYPE_CHECKING:
@@ -24,10 +24,48 @@ GRACE = 1.0  # from SIGTERM to SIGKILL
 PATIENCE = 5.0  # with what survives SIGKILL, or may not be signalled
 PAUSE = 0.02  # between looks; these are nobody's children any more, so nobody tells us of their end
 
+NOBODY: Mapping[int, str] = {}
 
-def of_run(entries: list[Entry], token: str, groups: Mapping[int, str]) -> list[Entry]:
-    """Who carries the token or is in one of the groups (leader's pid -> its start), and their descendants."""
+
+# -- whom; `groups` and `known` are pids with the start of whoever has them --
+
+
+def of_owner(
+    entries: list[Entry], token: str, groups: Mapping[int, str], known: Mapping[int, str] = NOBODY
+) -> list[Entry]:
+    """Who carries the token, is in one of the groups (by leader) or is known, and their descendants."""
     assert token, "nobody is everybody"
+    return _related(entries, lambda entry: entry.token == token, groups, known)
+
+
+def of_run(
+    entries: list[Entry], token: str, run: str, groups: Mapping[int, str], known: Mapping[int, str] = NOBODY
+) -> list[Entry]:
+    """The same, of those who carry the token, those who carry the run too."""
+    assert token, "nobody is everybody"
+    assert run, "a run has a name"
+    return _related(entries, lambda entry: entry.token == token and entry.run == run, groups, known)
+
+
+def leftovers(
+    entries: list[Entry],
+    uid: int,
+    is_there: Callable[[int], bool] = is_there,
+    known: Mapping[int, str] = NOBODY,
+) -> list[Entry]:
+    """Who carries the token of an owner that is dead, of this user's, and their descendants; no living owner."""
+    tokens = {entry.token for entry in entries if entry.token}
+    dead = {token for token in tokens if not has_living_owner(token, entries, is_there)}
+    owners = {owner for token in tokens - dead if (owner := owner_of(token)) is not None}  # another llamaswap, at work
+    return _related(
+        entries, lambda entry: entry.token in dead and entry.uid == uid and entry.pid not in owners, NOBODY, known
+    )
+
+
+def _related(
+    entries: list[Entry], is_marked: Callable[[Entry], bool], groups: Mapping[int, str], known: Mapping[int, str]
+) -> list[Entry]:
+    """Who is marked, in one of the groups or known, and their descendants."""
     leaders = {entry.pid: entry for entry in entries if entry.pid in groups}
 
     def is_member(entry: Entry) -> bool:
@@ -38,16 +76,8 @@ def of_run(entries: list[Entry], token: str, groups: Mapping[int, str]) -> list[
         # Members hold the number, so that without a leader it is still theirs. Whoever leads a session got it as pid.
         return entry.session == entry.group if leader is None else leader.start == start
 
-    return _with_descendants(entries, lambda entry: entry.token == token or is_member(entry))
-
-
-def leftovers(entries: list[Entry], uid: int, is_there: Callable[[int], bool] = is_there) -> list[Entry]:
-    """Who carries the token of an owner that is dead, of this user's, and their descendants; no living owner."""
-    tokens = {entry.token for entry in entries if entry.token}
-    dead = {token for token in tokens if not has_living_owner(token, entries, is_there)}
-    owners = {owner for token in tokens - dead if (owner := owner_of(token)) is not None}  # another llamaswap, at work
     return _with_descendants(
-        entries, lambda entry: entry.token in dead and entry.uid == uid and entry.pid not in owners
+        entries, lambda entry: is_marked(entry) or is_member(entry) or known.get(entry.pid) == entry.start
     )
 
 
@@ -78,33 +108,102 @@ def _line_of(entries: Iterable[Entry], pid: int) -> set[int]:
     return line
 
 
+# -- how --
+
+
+class Sweep:
+    """Ends whom `choose` finds, one look at a time.
+
+    `choose` gets the processes of a look and whoever was found before (pid -> start): who lost its marker, or the
+    parent by which it was known, is found all the same. Who may not be signalled is left: it is in `refused`.
+    """
+
+    def __init__(
+        self,
+        choose: Callable[[list[Entry], Mapping[int, str]], list[Entry]],
+        *,
+        look: Callable[[], list[Entry]] = look,
+        send: Callable[[int, int], None] = os.kill,
+    ) -> None:
+        self._choose = choose
+        self._look = look
+        self._send = send
+        self._known: dict[int, str] = {}
+        self._killed: set[tuple[int, str]] = set()
+        self.refused: dict[int, str] = {}
+
+    def step(self, number: int) -> tuple[int, int]:
+        """Look once and signal: SIGTERM to whoever has had none, SIGKILL to all.
+
+        How many were found, and how many of them are new to this signal. Does not block.
+        """
+        entries = self._look()
+        found = [entry for entry in self._choose(entries, self._known) if self.refused.get(entry.pid) != entry.start]
+        told = self._killed if number == SIGKILL else set(self._known.items())
+        new = [entry for entry in found if (entry.pid, entry.start) not in told]
+        self._known.update((entry.pid, entry.start) for entry in found)
+        if number == SIGKILL:
+            self._killed.update((entry.pid, entry.start) for entry in found)
+            for group in _whole_groups(entries, found):
+                self._signal(-group, "", number)  # at once, so that none of them can start another one meanwhile
+        for entry in found if number == SIGKILL else new:
+            self._signal(entry.pid, entry.start, number)
+        return len(found), len(new)
+
+    def collect(self) -> None:
+        """Take the exit status of those that came to us when their parents ended, as where we are PID 1.
+
+        Nobody else may wait for any of those that were found.
+        """
+        for pid, start in self._known.items():
+            entry = read_stat(pid)
+            if entry is not None and entry.is_dead and entry.start == start and entry.parent == os.getpid():
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    pass  # SIGCHLD is ignored
+
+    def _signal(self, pid: int, start: str, number: int) -> None:
+        try:
+            self._send(pid, number)
+        except PermissionError:
+            if start:
+                self.refused[pid] = start  # another user's, as with sudo
+        except OSError:
+            pass  # it has just ended
+
+
+def _whole_groups(entries: Iterable[Entry], found: Iterable[Entry]) -> set[int]:
+    """The groups in which nobody lives that was not found."""
+    pids = {entry.pid for entry in found}
+    strangers = {entry.group for entry in entries if entry.pid not in pids and not entry.is_dead}
+    # 0 is the kernel's, or a group outside our PID namespace; a signal to the group 1 goes to everybody there is.
+    return {entry.group for entry in found if entry.group > 1} - strangers
+
+
 def end(
-    choose: Callable[[list[Entry]], list[Entry]],
+    choose: Callable[[list[Entry], Mapping[int, str]], list[Entry]],
     *,
     look: Callable[[], list[Entry]] = look,
     send: Callable[[int, int], None] = os.kill,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """End whom `choose` finds, until a look finds nobody: then True. Blocks, at most GRACE + PATIENCE and a look."""
-    told: set[tuple[int, str]] = set()
-    begun = clock()
-    while found := choose(look()):
-        waited = clock() - begun
-        if waited >= GRACE + PATIENCE:
+    """End whom `choose` finds (see `Sweep`), until a look finds nobody: then True.
+
+    Blocks, at most GRACE + PATIENCE and a look, or longer while new ones are being started.
+    """
+    sweep = Sweep(choose, look=look, send=send)
+    give_up_at = clock() + GRACE + PATIENCE
+    kill_at = clock() + GRACE
+    while True:
+        number = SIGKILL if clock() >= kill_at else SIGTERM
+        found, new = sweep.step(number)
+        if not found:
+            return not sweep.refused
+        if new:
+            give_up_at = max(kill_at, clock()) + PATIENCE
+        elif clock() >= give_up_at:
             return False
-        for entry in found:
-            if waited >= GRACE:
-                _signal(send, entry.pid, SIGKILL)
-            elif (entry.pid, entry.start) not in told:  # once: many servers break off on a second one
-                told.add((entry.pid, entry.start))
-                _signal(send, entry.pid, SIGTERM)
-        sleep(PAUSE)
-    return True
-
-
-def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
-    try:
-        send(pid, number)
-    except OSError:
-        pass  # it has just ended, or became another user's, as with sudo
+        if not new or number == SIGTERM:  # else they may be starting others faster than that
+            sleep(PAUSE)

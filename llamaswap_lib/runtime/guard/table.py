@@ -1,8 +1,9 @@
 """The processes of this machine, as one look finds them: who descends from whom, and who carries our marker.
 
-Every process of ours is started with LLAMASWAP_RUN in its environment and hands it down to its children, wherever they
-go: out of the group, out of the session, to another parent. /proc shows it; where there is none (macOS) `ps` does, but
-for programs that the system protects. A pid names a process only together with its start, here always a text.
+Every process of ours is started with LLAMASWAP_RUN=TOKEN/RUN in its environment and hands it down to its children,
+wherever they go: out of the group, out of the session, to another parent. The token names us, RUN is the number of the
+model's run. /proc shows it; where there is none (macOS) `ps` does, but for programs that the system protects. A pid
+names a process only together with its start, here always a text.
 
 The guardian imports this: nothing that takes it time or memory. Any thread may look; nothing is kept.
 """
@@ -14,9 +15,10 @@ import sys
 
 TYPE_CHECKING = False  # typing itself would cost the guardian a third of its memory
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 MARKER = "LLAMASWAP_RUN"
+_RUN_FOLLOWS = "/"  # no token holds it
 GUARDIAN_MARKER = "LLAMASWAP_GUARDIAN"
 HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - pathlib would cost the guardian 5 ms
 _PS_COLUMNS = "pid=,ppid=,pgid=,uid=,stat=,lstart=,command="
@@ -24,9 +26,9 @@ _PS_TIMEOUT = 5.0
 
 
 class Entry:
-    """One process. `token` is its marker's value, or ''; `start` is comparable with that of the same pid only."""
+    """One process. `start` is comparable with that of the same pid only."""
 
-    __slots__ = ("is_dead", "is_guardian", "parent", "group", "pid", "session", "start", "token", "uid")  # noqa: RUF023
+    __slots__ = ("is_dead", "is_guardian", "parent", "group", "pid", "run", "session", "start", "token", "uid")  # noqa: RUF023
 
     def __init__(self, pid: int, parent: int, group: int, session: int, start: str, is_dead: bool = False) -> None:
         self.pid = pid
@@ -35,14 +37,30 @@ class Entry:
         self.session = session
         self.start = start
         self.is_dead = is_dead  # a zombie
-        self.token = ""
+        self.token = ""  # of its marker; '' without one
+        self.run = ""  # of its marker; '' without one, or with one that names no run
         self.is_guardian = False
         self.uid = -1  # known only of those that have a token
 
 
 def look() -> list[Entry]:
     """Every process that can be seen, zombies included."""
-    return list(_from_proc() if HAS_PROC else from_ps(run_ps()))
+    return list(_from_proc({}) if HAS_PROC else from_ps(run_ps()))
+
+
+def who_is_there() -> dict[int, int]:
+    """Every process there is: pid -> what tells it from any other that has had or will have the pid. Needs a /proc.
+
+    That is the inode of its folder. It costs 1 us for each process where a look costs 20. (Should the kernel run out of
+    memory and forget an inode, the process seems to be another one.)
+    """
+    with os.scandir("/proc") as folders:
+        return {int(folder.name): folder.inode() for folder in folders if folder.name.isdigit()}
+
+
+def look_at_others(known: Mapping[int, int]) -> list[Entry]:
+    """A look at every process but those that were there when somebody asked `who_is_there`. Needs a /proc."""
+    return list(_from_proc(known))
 
 
 def look_at(pid: int) -> Entry | None:
@@ -66,6 +84,17 @@ def new_token() -> str:
     """A marker's value that names us as the owner: the world in which our pid means something, pid, start, chance."""
     me = look_at(os.getpid())
     return f"{_world()}.{os.getpid()}.{me.start if me else ''}.{os.urandom(4).hex()}"
+
+
+def mark_of(token: str, run: int) -> str:
+    """The marker's value for the processes of one run."""
+    return f"{token}{_RUN_FOLLOWS}{run}"
+
+
+def parts_of(mark: str) -> tuple[str, str]:
+    """Token and run of a marker's value; '' for a run that it does not name."""
+    token, _, run = mark.partition(_RUN_FOLLOWS)
+    return token, run
 
 
 def owner_of(token: str) -> int | None:
@@ -146,9 +175,9 @@ def _namespace() -> str:
 # -- /proc --
 
 
-def _from_proc() -> Iterator[Entry]:
-    for name in os.listdir("/proc"):  # noqa: PTH208 - as above
-        entry = _entry(int(name)) if name.isdigit() else None
+def _from_proc(known: Mapping[int, int]) -> Iterator[Entry]:
+    for pid, inode in who_is_there().items():
+        entry = _entry(pid) if known.get(pid) != inode else None
         if entry is not None:
             yield entry
 
@@ -171,7 +200,7 @@ def _entry(pid: int) -> Entry | None:
         return None
     try:
         environment = b"\0" + _read(pid, "environ")
-        entry.token = _value_in(environment)
+        entry.token, entry.run = parts_of(_value_in(environment))
         entry.is_guardian = f"\0{GUARDIAN_MARKER}=".encode() in environment
         if entry.token:
             entry.uid = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - as above
@@ -229,7 +258,7 @@ def from_ps(text: str) -> Iterator[Entry]:
         entry = Entry(pid, parent, group, group, "_".join(words[5:10]), words[4].startswith("Z"))
         command = f" {words[10]}" if len(words) > 10 else ""
         _, found, rest = command.partition(f" {MARKER}=")
-        entry.token = rest.split(None, 1)[0] if found and rest.strip() else ""
+        entry.token, entry.run = parts_of(rest.split(None, 1)[0] if found and rest.strip() else "")
         entry.is_guardian = f" {GUARDIAN_MARKER}=" in command
         entry.uid = int(words[3]) if words[3].isdigit() else -1
         yield entry
