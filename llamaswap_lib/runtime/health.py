@@ -10,13 +10,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
-from llamaswap_lib.runtime.look import Ended, Look, wait
+from llamaswap_lib.runtime.look import Address, Ended, Look, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 # A tenth more from look to look makes a pause a tenth of the time that has passed: a load is noticed a twentieth late,
@@ -30,6 +29,8 @@ _ADDRESS_LIFETIME = 1.0  # a name is looked up again so often: a container's may
 class HealthCheck:
     """Where to ask, and the bytes of the question."""
 
+    address: str
+    """The URL without path and credentials, for people."""
     host: str
     port: int
     tls: ssl.SSLContext | None
@@ -57,7 +58,22 @@ class HealthCheck:
         )
         tls = _any_certificate() if url.scheme == "https" else None
         port = url.port if url.port is not None else (443 if tls else 80)
-        return cls(host, port, tls, "\r\n".join((*lines, "", "")).encode("ascii"))
+        return cls(f"{url.scheme}://{authority}", host, port, tls, "\r\n".join((*lines, "", "")).encode("ascii"))
+
+
+def ask(check: HealthCheck, look: Look, addresses: Sequence[Address]) -> str:
+    """The status of the answer, or what came in place of one; raises OSError and what a look raises."""
+    look.connect(addresses)
+    if check.tls:
+        look.secure(check.tls, check.host)
+    look.send(check.request)
+    return look.read_status()
+
+
+def resolve(check: HealthCheck) -> list[Address]:
+    """Every address of the host: `localhost` may mean ::1 first while the server listens on 127.0.0.1. Blocks."""
+    found = socket.getaddrinfo(check.host, check.port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
 
 
 def _any_certificate() -> ssl.SSLContext:
@@ -81,7 +97,7 @@ class Probe:
         self._deadline = time.monotonic() + health_timeout
         self._post = post
         self._last_answer = "none"
-        self._addresses: list[tuple[socket.AddressFamily, Any]] = []
+        self._addresses: list[Address] = []
         self._addresses_until = 0.0
         self._lock = threading.Lock()  # protects what follows
         self._is_wanted = True
@@ -148,23 +164,16 @@ class Probe:
 
     def _ask(self, look: Look) -> str:
         """The status, else why there is none; nothing when the health timeout broke it off."""
-        check = self._check
         try:
-            look.connect(self._resolve())
-            if check.tls:
-                look.secure(check.tls, check.host)
-            look.send(check.request)
-            return look.read_status()
+            return ask(self._check, look, self._resolve())
         except TimeoutError:
             return f"none within {_LOOK_TIMEOUT:g} s" if time.monotonic() < self._deadline else ""
         except OSError as error:
             return (error.strerror or str(error)).lower()
 
-    def _resolve(self) -> list[tuple[socket.AddressFamily, Any]]:
-        """Every address of the host: `localhost` may mean ::1 first while the server listens on 127.0.0.1."""
+    def _resolve(self) -> list[Address]:
         now = time.monotonic()
         if now >= self._addresses_until:
-            found = socket.getaddrinfo(self._check.host, self._check.port, type=socket.SOCK_STREAM)
-            self._addresses = [(family, address) for family, _, _, _, address in found]
+            self._addresses = resolve(self._check)
             self._addresses_until = now + _ADDRESS_LIFETIME
         return self._addresses

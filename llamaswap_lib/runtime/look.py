@@ -1,6 +1,7 @@
 """One look at an upstream: a connection, a question, the status of the answer.
 
-The thread `probe-M` looks. Every wait ends at the look's deadline or with the probe, also in the middle of an answer
+The threads `probe-M` and, before the start, `watch-M` look. Every wait ends at the look's deadline or when it is called
+off, also in the middle of an answer
 that drips; most looks are refused connections and cost some 50 us.
 
 Not `http.client`: its timeout is one for each read, so an upstream that sends a byte a second would be listened to for
@@ -29,6 +30,8 @@ _STATUS_LINE = re.compile(rb"HTTP/\d\.\d (\d{3})[ \r\n]")
 _STATUS_LINE_BYTES = 4096
 
 _Result = TypeVar("_Result")
+Address = tuple[socket.AddressFamily, Any]
+"""As `getaddrinfo` says it."""
 
 
 class Ended(Exception):
@@ -53,7 +56,7 @@ class Look:
         if self._socket:
             self._socket.close()
 
-    def connect(self, addresses: Sequence[tuple[socket.AddressFamily, Any]]) -> None:
+    def connect(self, addresses: Sequence[Address]) -> None:
         """Connect to the first address that takes it; each gets its share of the time."""
         for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             now = time.monotonic()

@@ -1,9 +1,9 @@
 """Ports that upstreams are to listen on: whether somebody else is there already, who, and which is free instead.
 
 Any thread. A look is a few system calls on loopback; saying who holds a port reads through /proc, and is done only for
-an error and while leftovers are being ended. Nobody is asked about hosts that are not this machine, and no name is
-resolved. A look is no reservation: who takes the port between it and the upstream's own start makes the load fail with
-the upstream's own words.
+an error and while leftovers are being ended. Hosts that may not be this machine are the business of `occupants`:
+nobody is asked about them here, and no name is resolved. A look is no reservation: who takes the port between it and
+the upstream's own start makes the load fail with the upstream's own words.
 
 A port is not taken while its last sockets wait out their time: a server that may have it again is assumed to say so by
 SO_REUSEADDR or, as llama.cpp does, by SO_REUSEPORT.
@@ -104,10 +104,18 @@ def find_obstacle(proxy: str) -> Obstacle | None:
 def is_told_to_listen(port: int, argv: Iterable[str]) -> bool:
     """Whether a command has the port as a word, or at its end: `--port 9000`, `--port=9000`, `-l 127.0.0.1:9000`.
 
-    So has `docker run -p 9000:8000`. A number within a word is no more than an address to talk to.
+    So has `docker run -p 9000:8000`, and so have the words of a line for a shell (`ssh box 'server --port 9000'`), but
+    for URLs. A number within a word is no more than an address to talk to.
     """
     pattern = re.compile(rf"(?:.*[=:])?{port}(?::\d+)?(?:/tcp)?", re.DOTALL)
-    return any(pattern.fullmatch(word) for word in argv)
+    return any(pattern.fullmatch(word) for line in argv for word in _words(line))
+
+
+def _words(line: str) -> Iterator[str]:
+    yield line
+    words = re.split(r"[\s;&|()<>'\"]+", line)
+    if len(words) > 1:
+        yield from (word for word in words if "://" not in word)
 
 
 # -- whether --

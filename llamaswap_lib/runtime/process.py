@@ -26,8 +26,10 @@ from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_e
 from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health import HealthCheck, Probe
+from llamaswap_lib.runtime.look import Ended
+from llamaswap_lib.runtime.occupants import await_free_address
 from llamaswap_lib.runtime.output import drained_pipe
-from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen
+from llamaswap_lib.runtime.wakeup import Wakeup
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Process:
         self._kill_at = 0.0  # when the time for the stop is up, once it has begun
         self._has_exited = False  # the leader
         self._group: ProcessGroup | None = None  # while it exists
+        self._waiting: Wakeup | None = None  # while it waits for its address to be free
         self._probe: Probe | None = None
         self._stopper: ProcessGroup | None = None  # cmdStop, while it runs
         self._stop_thread: threading.Thread | None = None
@@ -115,6 +118,8 @@ class Process:
 
     def _carry_out(self) -> None:
         """Do what was ordered last to whatever exists: a cmdStop may outlive the group."""
+        if self._waiting:
+            self._waiting.set()
         if self._probe:
             self._probe.end()
         if self._order is _Order.KILL:
@@ -182,15 +187,21 @@ class Process:
         return {**os.environ, **marks, **added}
 
     def _find_obstacle(self) -> str:
-        """Who keeps it from listening, or nothing.
-
-        A command that is not told to listen there may be there for somebody else's server on purpose (`sleep infinity`
-        before one that always runs), so then it is only told.
-        """
-        obstacle = find_obstacle(self._spec.proxy)
-        if obstacle is None or is_told_to_listen(obstacle.port, self._spec.argv):
-            return str(obstacle or "")
-        self._note(f"{obstacle} already")
+        """Who keeps it from listening, or nothing; blocks until that is known, or the run is not wanted any more."""
+        ending = Wakeup()
+        try:
+            with self._lock:
+                self._waiting = ending if self._order is _Order.RUN else None
+            if self._waiting:
+                return await_free_address(
+                    self._spec.proxy, self._spec.check_endpoint, self._spec.argv, ending, self._note
+                )
+        except Ended:
+            pass
+        finally:
+            with self._lock:
+                self._waiting = None
+            ending.close()
         return ""
 
     def _begin(self, group: ProcessGroup, check: HealthCheck | None) -> None:

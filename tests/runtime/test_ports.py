@@ -131,7 +131,9 @@ def test_a_holder_whom_nobody_knows_is_another_process() -> None:
     ("word", "is_it"),
     [("9000", True), ("--port=9000", True), ("H=0.0.0.0:9000", True), ("9000:8080", True), ("[::]:9000", True),
      ("127.0.0.1:9000:80/tcp", True), ("19000", False), ("90001", False), ("", False),
-     ("curl -s localhost:9000/load; sleep infinity", False), ("http://localhost:9000/", False)],
+     ("curl -s localhost:9000/load; sleep infinity", False), ("cd /m && exec server --port 9000 -m x", True),
+     ("server '--port=9000'", True), ("server --port 9000;", True),
+     ("wget -q http://box:9000; sleep 9", False), ("http://localhost:9000/", False)],
 )  # fmt: skip
 def test_a_command_is_told_to_listen_at_a_port_or_not(word: str, is_it: bool) -> None:
     assert is_told_to_listen(9000, ("server", word)) is is_it
@@ -223,7 +225,10 @@ def test_where_there_is_no_port_left_the_given_one_is_tried() -> None:
 def test_a_command_that_names_a_port_of_somebody_else_is_not_started() -> None:
     with listening() as port, Run("sleep", "60", str(port), proxy=f"http://127.0.0.1:{port}") as run:
         detail = run.expect(ProcessExited).detail
-        assert detail == f"could not start: port {port} is taken by llamaswap itself"
+        assert detail == (
+            f"could not start: port {port} is taken by llamaswap itself at http://127.0.0.1:{port}; "
+            "use another port or host in `proxy` and `cmd`, or stop what listens there"
+        )
 
 
 def test_one_that_does_not_name_it_is_started_and_told() -> None:
@@ -232,4 +237,4 @@ def test_one_that_does_not_name_it_is_started_and_told() -> None:
         Run("sleep", "60", env=(f"HOST=127.0.0.1:{port}",), proxy=f"http://127.0.0.1:{port}") as run,
     ):
         run.expect(ProcessReady)
-        run.await_output(f"llamaswap: port {port} is taken by llamaswap itself already\n")
+        run.await_output(f"llamaswap: port {port} is taken by llamaswap itself at http://127.0.0.1:{port} already\n")

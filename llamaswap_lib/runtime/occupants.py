@@ -1,0 +1,85 @@
+"""Whether another server is already where a run is to listen, on this machine or on another one.
+
+The thread `watch-M` asks, right before it starts a run, and blocks meanwhile; a stop or kill of the run ends that.
+Without this look the first server that answers the health check would count as the model's own, and requests would go
+to somebody else's process: two users of a cluster easily have the same port of the same node.
+
+On this machine a look at the port tells (`ports`). Elsewhere the health check is asked: whoever answers 200 and still
+does PATIENCE seconds later is an obstacle. Within that time the server of the last run, which is on its way out, ceases
+to answer, and the start goes on at once. Not an obstacle: a load balancer that answers 502 or 503, and whoever is where
+the command is not told to listen (`sleep infinity` for a server that always runs), which is only noted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+from llamaswap_lib.runtime.health import HealthCheck, ask, resolve
+from llamaswap_lib.runtime.look import Look, wait
+from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+PATIENCE = 5.0  # with a server that may be on its way out
+_PAUSE = 0.075  # between looks
+_LOOK_TIMEOUT = 1.0
+_CURE = "use another port or host in `proxy` and `cmd`, or stop what listens there"
+# Addresses of this machine alone. Others that it has (127.0.0.13, one of a network) may lead to a namespace of their
+# own, a container or a node of a cluster, where servers end later than what has started them here.
+_PLAIN_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
+_NOT_REACHED = {"502", "503", "504"}  # what a load balancer says that has no server
+
+
+def await_free_address(
+    proxy: str, check_endpoint: str, argv: Sequence[str], ending: Wakeup, note: Callable[[str], None]
+) -> str:
+    """Why a run with the command `argv` cannot listen where `proxy` leads, '' if nothing is in its way.
+
+    Raises ValueError for a `proxy` that leads nowhere, and `look.Ended` once `ending` is set.
+    """
+    occupant = Occupant(proxy, check_endpoint)
+    deadline, is_noted = time.monotonic() + PATIENCE, False
+    while who := occupant.look(ending):
+        where = f"{who} at {occupant.check.address}"
+        if not is_told_to_listen(occupant.check.port, argv):
+            note(f"{where} already")
+            return ""
+        if not occupant.may_be_leaving or time.monotonic() >= deadline:
+            return f"{where}; {_CURE}"
+        if not is_noted:
+            note(f"{where}: waiting up to {PATIENCE:g} s for its end")
+            is_noted = True
+        wait(ending, time.monotonic() + _PAUSE)
+    return ""
+
+
+class Occupant:
+    """Whoever is at the address of a proxy, looked for again and again."""
+
+    def __init__(self, proxy: str, check_endpoint: str) -> None:
+        self._proxy = proxy
+        self._has_check = check_endpoint != "none"
+        # A model without a check is ready at once, whoever is there: then an answer of almost any kind shows somebody.
+        self.check = HealthCheck.at(proxy, check_endpoint if self._has_check else "/")
+        self.may_be_leaving = True
+        """Whether the one who was found may be the last run's own server."""
+        self._last = ""
+
+    def look(self, ending: Wakeup) -> str:
+        """Who is there, '' for nobody. Who has answered before and now takes too long is still there."""
+        if obstacle := find_obstacle(self._proxy):
+            self.may_be_leaving = urlsplit(self._proxy).hostname not in _PLAIN_HOSTS
+            return str(obstacle)
+        self.may_be_leaving = True
+        try:
+            with Look(ending, time.monotonic() + _LOOK_TIMEOUT) as look:
+                answer = ask(self.check, look, resolve(self.check))
+                look.finish()
+        except TimeoutError:
+            return self._last
+        except OSError:
+            return ""
+        is_there = answer == "200" if self._has_check else answer.isdigit() and answer not in _NOT_REACHED
+        self._last = "another server answers" if is_there else ""
+        return self._last
