@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from llamaswap_lib.core.events import GateDrained, GateIdle
+from llamaswap_lib.core.effects import Question, ShutGates, ShutIfIdle
+from llamaswap_lib.core.events import GateDrained, GateIdle, GatesAnswered
 
 Notice = GateIdle | GateDrained
 Answer = dict[int, tuple[int, float]]
@@ -155,3 +156,12 @@ def shut_all(gates: Sequence[Gate]) -> Answer:
     for gate in gates:
         gate.shut = True
     return {gate.run_id: gate.answer() for gate in gates}
+
+
+def ask_gates(question: Question, gates: Sequence[Gate], now: float) -> GatesAnswered:
+    """The answer to a question about `gates`, which are those of its run ids, in its order."""
+    if isinstance(question, ShutIfIdle):
+        return GatesAnswered(question, *shut_if_idle(gates, question.idle_for, now))
+    if isinstance(question, ShutGates):
+        return GatesAnswered(question, True, shut_all(gates))
+    return GatesAnswered(question, False, look_inside(gates, question.watch))

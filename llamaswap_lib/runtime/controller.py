@@ -23,7 +23,6 @@ from llamaswap_lib.core.effects import (
     KillProcess,
     LookInside,
     OpenGate,
-    Question,
     Refuse,
     Report,
     ReportSwap,
@@ -34,7 +33,7 @@ from llamaswap_lib.core.effects import (
     StopProcess,
     Unloaded,
 )
-from llamaswap_lib.core.gate import Gate, look_inside, shut_all, shut_if_idle
+from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
@@ -233,19 +232,10 @@ class Controller:
         """Do it in order; the answer to the question at the end, if there is one, is the next event."""
         for effect in effects:
             if isinstance(effect, ShutIfIdle | ShutGates | LookInside):
-                return self._ask(effect)
+                gates = [self._entries[run_id].gate for run_id in effect.run_ids]
+                return ask_gates(effect, gates, self._clock())
             self._do(effect)
         return None
-
-    def _ask(self, question: Question) -> events.GatesAnswered:
-        gates = [self._entries[run_id].gate for run_id in question.run_ids]
-        if isinstance(question, ShutIfIdle):
-            done, answer = shut_if_idle(gates, question.idle_for, self._clock())
-        elif isinstance(question, ShutGates):
-            done, answer = True, shut_all(gates)
-        else:
-            done, answer = False, look_inside(gates, question.watch)
-        return events.GatesAnswered(question, done, answer)
 
     def _do(self, effect: Effect) -> None:
         match effect:

@@ -17,7 +17,7 @@ from functools import partial
 from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect
 from llamaswap_lib.core.events import Event
-from llamaswap_lib.core.gate import Gate, look_inside, shut_all, shut_if_idle
+from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from tests.core.books import BrokenError, Client, Life
 from tests.core.line import LineWitness
@@ -241,19 +241,9 @@ class Simulation:
             self.witness.check(order)
             if isinstance(order, effects.ShutIfIdle | effects.ShutGates | effects.LookInside):
                 self.witness.require(order is orders[-1], "a question that is not the last order")
-                return self._answer(order)
+                return ask_gates(order, [self.witness.lives[run_id].gate for run_id in order.run_ids], self.now)
             self._obey(order)
         return None
-
-    def _answer(self, question: effects.Question) -> events.GatesAnswered:
-        gates = [self.witness.lives[run_id].gate for run_id in question.run_ids]
-        match question:
-            case effects.ShutIfIdle():
-                return events.GatesAnswered(question, *shut_if_idle(gates, question.idle_for, self.now))
-            case effects.ShutGates():
-                return events.GatesAnswered(question, True, shut_all(gates))
-            case effects.LookInside():
-                return events.GatesAnswered(question, False, look_inside(gates, question.watch))
 
     def _obey(self, order: Effect) -> None:
         match order:
