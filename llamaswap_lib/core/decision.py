@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from llamaswap_lib.core.effects import Admit, LookInside, Question, ShutGates, ShutIfIdle
+from llamaswap_lib.core.effects import Admit, CheckLaunch, LookInside, Question, ShutGates, ShutIfIdle
 from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason
@@ -86,10 +86,11 @@ class Pass:
         """Do for `model` what can be done now.
 
         1. It is starting: its tickets join the load, and it holds its place.
-        2. It is shut for somebody in front, or would clash with a place held in front: it waits.
-        3. Somebody must go: see `_make_room`.
-        4. All that must go is on its way, or its own last run is: it waits for the exits and holds its place.
-        5. Nothing is in the way: its tickets are admitted, or it starts.
+        2. Somebody must go for its start: it is looked at once, so that an error need not wait for its turn.
+        3. It is shut for somebody in front, or would clash with a place held in front: it waits.
+        4. Somebody must go: see `_make_room`.
+        5. All that must go is on its way, or its own last run is: it waits for the exits and holds its place.
+        6. Nothing is in the way: its tickets are admitted, or it starts.
         """
         run = self._world.by_model.get(model)
         if run is not None and run.state is RunState.STARTING:  # 1
@@ -97,28 +98,33 @@ class Pass:
             self._note(model, "loading")
             return None
         is_up = run is not None and not run.state.is_leaving
-        if holder := self._needed_shut.get(run.run_id) if run and is_up else self._clash(model):  # 2
+        if not (is_up or self._waiting.is_checked(model)) and self._world.evict(model, self._world.staying()):  # 2
+            return CheckLaunch(model)
+        if holder := self._needed_shut.get(run.run_id) if run and is_up else self._clash(model):  # 3
             self._wait_behind(model, holder)
             return None
-        if victims := self._world.evict(model, self._world.staying()):  # 3
-            return self._make_room(model, victims)
+        if victims := self._world.evict(model, self._world.staying()):  # 4
+            return self._make_room(model, victims, is_up)
         leaving = self._world.evict(model, self._world.by_model)
-        if leaving or (run and not is_up):  # 4
+        if leaving or (run and not is_up):  # 5
             self._hold_place(model, ())
             going = [other for other, its in self._world.by_model.items() if its.state.is_leaving]
             self._note(model, "stopping", [other for other in leaving or [model] if other in going] or going)
-        elif run is not None:  # 5
+        elif run is not None:  # 6
             self._admit(run)
         else:
             self._start(model)
         return None
 
-    def _make_room(self, model: str, victims: Collection[str]) -> Question | None:
+    def _make_room(self, model: str, victims: Collection[str], is_up: bool) -> Question | None:
         """Get `victims` to leave: idle ones all at once; busy ones only for a model that is overdue.
 
         Until it is, what is loaded keeps serving, so A B C A B C becomes A A B B C C. A victim that loads for somebody
         is left to finish, serve those and only then asked; one that loads for nobody goes with the others. A victim
         that holds a place in front is left alone: it may be loaded, and wait for others to go before it serves.
+
+        Nobody is shut or stopped for a model that would then not start: unless it is up, that is looked at before,
+        and an older look does not count once something has happened.
         """
         is_overdue = self._waiting.is_overdue(model, self._world.now)
         if is_overdue or self._waiting.is_claimed(model):
@@ -134,16 +140,22 @@ class Pass:
             return None
         live = [run for run in runs if run.state is not RunState.STARTING]
         self._note(model, "busy" if live else "stopping", [run.model for run in live or loading])
-        if is_overdue or not live:
-            self._stop_loading(model, loading, victims)
-        if not live:
-            return None
+        unwanted = loading if is_overdue or not live else []
+        question = self._question_for(model, live, is_overdue)
+        if (unwanted or question) and not (is_up or model in self._world.launchable):
+            return CheckLaunch(model)
+        if unwanted:
+            self._stop_loading(model, unwanted, victims)
+        return question
+
+    def _question_for(self, model: str, live: list[Run], is_overdue: bool) -> Question | None:
+        """How to get those to leave who serve, where there is anything to be done about them now."""
         if is_overdue:
             return self._shut(model, live)
-        return None if any(run.is_watched for run in live) else ShutIfIdle(_ids(live))
+        return None if not live or any(run.is_watched for run in live) else ShutIfIdle(_ids(live))
 
     def _stop_loading(self, model: str, loading: list[Run], victims: Collection[str]) -> None:
-        if loading and not self._waiting.is_claimed(model):
+        if not self._waiting.is_claimed(model):
             self._world.report_swap(model)
         for run in loading:
             self._world.stop(run, f"to make room for {model}")

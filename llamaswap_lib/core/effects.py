@@ -1,8 +1,8 @@
 """What to do: the orders that the scheduler gives, one frozen dataclass each.
 
-Pure data, carried out in order by the controller thread. At most one question (`ShutIfIdle`, `ShutGates`,
-`LookInside`) stands in a list of effects, always last: the controller answers it with `GatesAnswered` before it handles
-anything else.
+Pure data, carried out in order by the controller thread. At most one question stands in a list of effects, always last.
+The controller answers it before it handles anything else: one about gates (`ShutIfIdle`, `ShutGates`, `LookInside`)
+with `GatesAnswered`, `CheckLaunch` with `LaunchChecked`.
 """
 
 from __future__ import annotations
@@ -139,7 +139,15 @@ class LookInside:
     watch: bool
 
 
-Question = ShutIfIdle | ShutGates | LookInside
+@dataclass(frozen=True, slots=True)
+class CheckLaunch:
+    """Question: is there anything that would keep the model from being started? It changes nothing."""
+
+    model: str
+
+
+GateQuestion = ShutIfIdle | ShutGates | LookInside
+Question = GateQuestion | CheckLaunch
 
 Effect = (
     Admit
@@ -153,7 +161,5 @@ Effect = (
     | DropRun
     | Report
     | ReportSwap
-    | ShutIfIdle
-    | ShutGates
-    | LookInside
+    | Question
 )

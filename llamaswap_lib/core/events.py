@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llamaswap_lib.core.effects import Question
+from llamaswap_lib.core.effects import GateQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,17 @@ class GatesAnswered:
     whether the gates are shut now.
     """
 
-    question: Question
+    question: GateQuestion
     done: bool
     gates: Mapping[int, tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchChecked:
+    """The answer to `CheckLaunch`: why `model` can not be started as things are now, '' where nothing is known."""
+
+    model: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,5 +150,6 @@ Event = (
     | PrioritiesChanged
     | RunEvent
     | GatesAnswered
+    | LaunchChecked
     | TimePassed
 )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from llamaswap_lib.core.effects import Question, ShutGates, ShutIfIdle
+from llamaswap_lib.core.effects import GateQuestion, ShutGates, ShutIfIdle
 from llamaswap_lib.core.events import GateDrained, GateIdle, GatesAnswered
 
 Notice = GateIdle | GateDrained
@@ -158,7 +158,7 @@ def shut_all(gates: Sequence[Gate]) -> Answer:
     return {gate.run_id: gate.answer() for gate in gates}
 
 
-def ask_gates(question: Question, gates: Sequence[Gate], now: float) -> GatesAnswered:
+def ask_gates(question: GateQuestion, gates: Sequence[Gate], now: float) -> GatesAnswered:
     """The answer to a question about `gates`, which are those of its run ids, in its order."""
     if isinstance(question, ShutIfIdle):
         return GatesAnswered(question, *shut_if_idle(gates, question.idle_for, now))

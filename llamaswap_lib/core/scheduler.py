@@ -4,6 +4,7 @@ Pure; the controller thread is the only one that calls it. It guarantees that
 
 - every ticket is answered exactly once, with `Admit` or `Refuse`;
 - nobody waits for a model that is backing off: whoever asks for it then is refused at once;
+- nobody is shut or stopped for a model of which it is known that it can not be started: its load has failed then;
 - a run is stopped only on an answer that says shut and nobody inside, or when an unload ran out of time;
 - a run starts and admits only while the policy wants nobody gone of all processes that exist;
 - no ticket waits longer than `max_wait`, the swap under way, for each other model in front one (longest request, stop
@@ -75,7 +76,7 @@ class Scheduler:
         """Take note of `event` and say what to do, in order. Monotonic seconds; `now` never goes back."""
         world = self._world
         world.now = now
-        if not isinstance(event, events.GatesAnswered):
+        if not isinstance(event, events.GatesAnswered | events.LaunchChecked):
             world.expire_observation()
         self._note(event)
         world.meet_deadlines()
@@ -133,6 +134,8 @@ class Scheduler:
                 self._waiting.change_priorities(priorities)
             case events.GatesAnswered():
                 self._take_answer(event)
+            case events.LaunchChecked(model, problem):
+                self._take_check(model, problem)
             case events.TimePassed():
                 pass
             case _:
@@ -150,7 +153,7 @@ class Scheduler:
             case events.ProcessExited(_, detail):
                 self._forget(run, detail)
             case events.LoadTimedOut(_, detail) if run.state is RunState.STARTING:
-                self._fail_load(run, detail)
+                self._fail_load(run.model, detail)
                 self._world.stop(run, "it did not become ready in time")
             case events.GateIdle() | events.GateDrained():
                 run.is_watched = False
@@ -181,7 +184,7 @@ class Scheduler:
         """A run is gone: a load that failed, or a crash if it served, unless it was known to be ending."""
         self._world.forget(run)
         if run.state is RunState.STARTING:
-            self._fail_load(run, detail)
+            self._fail_load(run.model, detail)
         elif run.state is not RunState.STOPPING:
             self._crash(run, detail)
         elif run.ready_at is not None and not run.has_died:
@@ -192,12 +195,12 @@ class Scheduler:
                 del self._unloads[ticket]
                 self._world.out.append(Unloaded(ticket))
 
-    def _fail_load(self, run: Run, detail: str) -> None:
+    def _fail_load(self, model: str, detail: str) -> None:
         """Refuse all who wait for the model now, and later ones for a while."""
-        backoff = self._failures.note_failed_load(run.model, detail, self._world.now)
-        message = f"{run.model}: could not be loaded: {detail}; not tried again for {backoff:g} s"
+        backoff = self._failures.note_failed_load(model, detail, self._world.now)
+        message = f"{model}: could not be loaded: {detail}; not tried again for {backoff:g} s"
         self._world.out.append(Report("error", message))
-        self._refuse_all(run.model, Fault.LOAD_FAILED, f"model {run.model} could not be loaded: {detail}", backoff)
+        self._refuse_all(model, Fault.LOAD_FAILED, f"model {model} could not be loaded: {detail}", backoff)
 
     def _crash(self, run: Run, detail: str) -> None:
         """Only those inside fail; unless it keeps dying, it is started again for whoever waits."""
@@ -241,7 +244,15 @@ class Scheduler:
             self._world.out.append(Refuse(orphan.ticket, Fault.SHUTTING_DOWN, _CLOSING))
         self._unload(ticket, None, grace)
 
-    # -- what the gates said --
+    # -- answers to questions --
+
+    def _take_check(self, model: str, problem: str) -> None:
+        """As if it had been started and had failed, but that nobody had to go for it."""
+        if problem:
+            self._fail_load(model, f"could not start: {problem}")
+        else:
+            self._world.launchable.add(model)
+            self._waiting.note_checked(model)
 
     def _take_answer(self, answer: events.GatesAnswered) -> None:
         question, gates = answer.question, answer.gates

@@ -30,6 +30,7 @@ class WaitingRoom:
         self._by_model: dict[str, dict[int, Ticket]] = {}
         self._model_of: dict[int, str] = {}
         self._claims: dict[str, int] = {}
+        self._checked: set[str] = set()
         self._arrivals = 0
 
     def __repr__(self) -> str:
@@ -50,6 +51,7 @@ class WaitingRoom:
         del tickets[ticket]
         if not tickets:
             del self._by_model[model]
+            self._checked.discard(model)
         if self._claims.get(model) == ticket:
             del self._claims[model]
         return True
@@ -79,6 +81,16 @@ class WaitingRoom:
 
     def is_claimed(self, model: str) -> bool:
         return model in self._claims
+
+    # -- whether it can be started at all --
+
+    def note_checked(self, model: str) -> None:
+        """It was found that it can, for those who wait now."""
+        if model in self._by_model:
+            self._checked.add(model)
+
+    def is_checked(self, model: str) -> bool:
+        return model in self._checked
 
     # -- order and time --
 

@@ -55,6 +55,7 @@ class World:
         self.out: list[Effect] = []
         self.now = 0.0
         self.load_times: Mapping[str, float] = {}  # model -> seconds, the last loads counting most; never changed
+        self.launchable: set[str] = set()  # models that can be started, as was seen since the last event
         self.is_observed = True  # the policy was told what runs now, or does not want to know
         self._policy = policy
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
@@ -160,7 +161,8 @@ class World:
         return [model for model in running if model in unwanted and model != target]
 
     def expire_observation(self) -> None:
-        """Something happened: what the policy was told is not the latest any more."""
+        """Something happened: what was seen, and what the policy was told, is not the latest any more."""
+        self.launchable.clear()
         self.is_observed = self._observe is None
 
     def observe(self, gates: Mapping[int, tuple[int, float]], watch: bool, stands: Callable[[str], bool]) -> None:

@@ -12,12 +12,13 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from socket import socket
 
 from llamaswap_lib.core import events
 from llamaswap_lib.core.effects import (
     Admit,
+    CheckLaunch,
     DropRun,
     Effect,
     KillProcess,
@@ -68,13 +69,18 @@ class Controller:
         limits: Mapping[str, int],
         log: Logger,
         last_words: Callable[[str], str],
+        check_launch: Callable[[str, Collection[str]], str] = lambda _model, _running: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`limits`: places of each model, 0 for no limit. `last_words`: the end of a model's log, for its errors."""
+        """`limits`: places of each model, 0 for no limit. `last_words`: the end of a model's log, for its errors.
+
+        `check_launch`: why a model can not be started beside the runs with these proxies, '' for nothing known; quick.
+        """
         self._scheduler = scheduler
         self._launch = launch
         self._log = log
         self._last_words = last_words
+        self._check_launch = check_launch
         self._clock = clock
         self._places = Places(limits)
         self._queue: queue.Queue[_Command] = queue.Queue()
@@ -228,14 +234,23 @@ class Controller:
                 self._board.put_up(self._scheduler.runs(), self._scheduler.queue())
                 event = self._carry_out(effects)
 
-    def _carry_out(self, effects: list[Effect]) -> events.GatesAnswered | None:
+    def _carry_out(self, effects: list[Effect]) -> events.Event | None:
         """Do it in order; the answer to the question at the end, if there is one, is the next event."""
         for effect in effects:
             if isinstance(effect, ShutIfIdle | ShutGates | LookInside):
                 gates = [self._entries[run_id].gate for run_id in effect.run_ids]
                 return ask_gates(effect, gates, self._clock())
+            if isinstance(effect, CheckLaunch):
+                return events.LaunchChecked(effect.model, self._find_problem(effect.model))
             self._do(effect)
         return None
+
+    def _find_problem(self, model: str) -> str:
+        try:
+            return self._check_launch(model, [entry.upstream.proxy for entry in self._entries.values()])
+        except Exception:  # noqa: BLE001 - a look that failed is no answer, and somebody waits for one: the start will tell
+            self._log.error(f"controller: the look before the start of {model} failed\n{traceback.format_exc()}")
+            return ""
 
     def _do(self, effect: Effect) -> None:
         match effect:

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect
-from llamaswap_lib.core.gate import Gate, shut_all, shut_if_idle
+from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from tests.bench.arrivals import Pattern, Script, Step, patterns
 
@@ -158,7 +158,7 @@ class World:
             self._alarm = deadline
             self._after(max(0.0, deadline - self._now), partial(self._tell, events.TimePassed()))
 
-    def _carry_out(self, orders: list[Effect]) -> events.GatesAnswered | None:
+    def _carry_out(self, orders: list[Effect]) -> events.Event | None:
         for order in orders:
             match order:
                 case effects.Admit(ticket, run_id):
@@ -175,11 +175,10 @@ class World:
                     self._lives[run_id].gate.shut = True
                 case effects.DropRun(run_id):
                     del self._by_model[self._lives.pop(run_id).model]
-                case effects.ShutIfIdle(run_ids, idle_for):
-                    done, answer = shut_if_idle([self._lives[one].gate for one in run_ids], idle_for, self._now)
-                    return events.GatesAnswered(order, done, answer)
-                case effects.ShutGates(run_ids):
-                    return events.GatesAnswered(order, True, shut_all([self._lives[one].gate for one in run_ids]))
+                case effects.ShutIfIdle(run_ids) | effects.ShutGates(run_ids):
+                    return ask_gates(order, [self._lives[run_id].gate for run_id in run_ids], self._now)
+                case effects.CheckLaunch(model):
+                    return events.LaunchChecked(model, "")
                 case effects.ReportSwap():
                     pass
                 case _:

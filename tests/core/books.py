@@ -76,12 +76,18 @@ class Records(dict[str, Record]):
         for model in models:
             self.pop(model, None)
 
+    def note_failed_load(self, model: str, now: float) -> None:
+        record = self.of(model)
+        record.loads += 1
+        record.back_off(now)
+
     def note_failure(self, life: Life, now: float) -> None:
         """It ended by itself, or did not become ready in time."""
-        record = self.of(life.model)
         if life.ready_at is None:
-            record.loads += 1
-        elif now - life.ready_at < 5:
+            self.note_failed_load(life.model, now)
+            return
+        record = self.of(life.model)
+        if now - life.ready_at < 5:
             record.crashes += 1
         else:
             record.loads = record.crashes = 0

@@ -230,20 +230,29 @@ class Simulation:
             self.witness.check_shown(orders)
             question = self._carry_out(orders)
             length += 1
-            self.witness.require(length <= 6 + 3 * len(self.plan.habits), f"an endless chain of questions: {event}")
+            self.witness.require(length <= 6 + 4 * len(self.plan.habits), f"an endless chain of questions: {event}")
         self.witness.settle(self._on_the_way == 0)
         if self.requests % 8 == 0:
             self._check_queue()
         self._set_alarm()
 
-    def _carry_out(self, orders: list[Effect]) -> events.GatesAnswered | None:
+    def _carry_out(self, orders: list[Effect]) -> Event | None:
         for order in orders:
             self.witness.check(order)
+            if isinstance(order, effects.CheckLaunch):
+                self.witness.require(order is orders[-1], "a question that is not the last order")
+                return self._check_launch(order.model)
             if isinstance(order, effects.ShutIfIdle | effects.ShutGates | effects.LookInside):
                 self.witness.require(order is orders[-1], "a question that is not the last order")
                 return ask_gates(order, [self.witness.lives[run_id].gate for run_id in order.run_ids], self.now)
             self._obey(order)
         return None
+
+    def _check_launch(self, model: str) -> Event:
+        problem = "" if self.witness.is_launchable(model) else "no such program"
+        if problem:
+            self.witness.note_unlaunchable(model)
+        return events.LaunchChecked(model, problem)
 
     def _obey(self, order: Effect) -> None:
         match order:
@@ -293,7 +302,9 @@ class Simulation:
         self.witness.lives[run_id] = self._current[model] = life
         self._inside[run_id] = {}
         habit, load = self.plan.habits[model], self._draw(self.plan.habits[model].load)
-        if self._chance(habit.fails_to_load):
+        if not self.witness.is_launchable(model):
+            self._exit(run_id)
+        elif self._chance(habit.fails_to_load):
             self._after(self._draw((0.0, load)), partial(self._exit, run_id))
         elif self._chance(habit.never_ready):
             timed_out = events.LoadTimedOut(run_id, "not ready in time")

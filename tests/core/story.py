@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from llamaswap_lib.core.effects import (
     Admit,
+    CheckLaunch,
     Effect,
     LookInside,
     OpenGate,
@@ -20,6 +21,7 @@ from llamaswap_lib.core.events import (
     GateDrained,
     GateIdle,
     GatesAnswered,
+    LaunchChecked,
     ProcessExited,
     ProcessReady,
     RequestAbandoned,
@@ -73,6 +75,8 @@ class Story:
         self.inside: dict[int, tuple[int, float]] = {}  # run id -> who is inside when the policy looks, idle since when
         self.watched: list[int] = []  # run ids that were, when it looked last
         self.swaps: list[ReportSwap] = []
+        self.problems: dict[str, str] = {}  # why models can not be started
+        self.checked: list[str] = []  # the models of which it was asked
         self._runs = 0
 
     def tell(self, event: Event) -> list[Effect]:
@@ -82,6 +86,10 @@ class Story:
             gates = {run_id: self.inside.get(run_id, (0, 0.0)) for run_id in look.run_ids}
             self.watched = [run_id for run_id, (inside, _) in gates.items() if inside and look.watch]
             effects = effects[:-1] + self.scheduler.handle(GatesAnswered(look, False, gates), self.now)
+        while effects and isinstance(check := effects[-1], CheckLaunch):
+            self.checked.append(check.model)
+            answer = LaunchChecked(check.model, self.problems.get(check.model, ""))
+            effects = effects[:-1] + self.scheduler.handle(answer, self.now)
         self.swaps += [effect for effect in effects if isinstance(effect, ReportSwap)]
         return [effect for effect in effects if not isinstance(effect, ReportSwap)]
 

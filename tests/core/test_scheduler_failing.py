@@ -142,7 +142,7 @@ def test_a_policy_that_fails_counts_as_all_of_them_and_is_reported() -> None:
 
     story = Story(evict)
     story.load("A", 1)
-    report, question = story.arrive(2, "B")
+    report, *_, question = story.arrive(2, "B")
     assert isinstance(report, Report)
     assert report.level == "error"
     assert "ZeroDivisionError: B" in report.message

@@ -48,6 +48,12 @@ def test_no_promise_is_broken_where_models_keep_failing(batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", range(5))
+def test_no_promise_is_broken_where_models_can_not_be_started(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, 5):
+        play(make_plan(seed, "misconfigured"))
+
+
+@pytest.mark.parametrize("batch", range(5))
 def test_no_promise_is_broken_while_priorities_change(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, 5):
         play(make_plan(seed, "reordered"))

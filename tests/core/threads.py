@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
-from llamaswap_lib.core.gate import Gate, shut_all, shut_if_idle
+from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 
 
@@ -110,15 +110,13 @@ class Crowd:
             while event is not None:
                 event = self._carry_out(self._scheduler.handle(event, time.monotonic()))
 
-    def _carry_out(self, orders: list[Effect]) -> events.GatesAnswered | None:
+    def _carry_out(self, orders: list[Effect]) -> events.Event | None:
         for order in orders:
             match order:
-                case effects.ShutIfIdle(run_ids, idle_for):
-                    gates = [self._runs[run_id].gate for run_id in run_ids]
-                    done, answer = shut_if_idle(gates, idle_for, time.monotonic())
-                    return events.GatesAnswered(order, done, answer)
-                case effects.ShutGates(run_ids):
-                    return events.GatesAnswered(order, True, shut_all([self._runs[number].gate for number in run_ids]))
+                case effects.ShutIfIdle(run_ids) | effects.ShutGates(run_ids):
+                    return ask_gates(order, [self._runs[run_id].gate for run_id in run_ids], time.monotonic())
+                case effects.CheckLaunch(model):
+                    return events.LaunchChecked(model, "")
                 case _:
                     self._obey(order)
         return None

@@ -31,7 +31,8 @@ class Witness:
     _event: Event = field(default_factory=events.TimePassed)
     _stays: list[list[str]] = field(default_factory=list)  # who stayed when this chain of questions asked
     _doomed: set[int] = field(default_factory=set)  # tickets that must be answered in this chain
-    _may_fail: str = ""  # the model whose load has failed just now
+    _may_fail: set[str] = field(default_factory=set)  # the models whose load has failed in this chain
+    _looked_at: set[str] = field(default_factory=set)  # models asked about in this chain: can it start?
     _records: Records = field(default_factory=Records)
     _cut_short: set[int] = field(default_factory=set)  # runs that were stopped whoever was inside
     _preload: list[str] = field(default_factory=list)
@@ -62,8 +63,9 @@ class Witness:
 
     def note(self, event: Event) -> None:
         """Before `handle` sees the event."""
-        self._event, self._may_fail = event, ""
-        self._doomed.clear()
+        self._event = event
+        for told in (self._may_fail, self._looked_at, self._doomed):
+            told.clear()
         self._stays = [self._staying()]
         match event:
             case events.RequestArrived(ticket, model, lost_run):
@@ -141,10 +143,20 @@ class Witness:
             life.lost_at = self.now
         self._records.note_failure(life, self.now)
         if not life.is_ready:
-            self._may_fail = life.model
+            self._may_fail.add(life.model)
             life.has_timed_out = isinstance(event, events.LoadTimedOut)
         if self._records.until(life.model) > self.now:
-            self._doomed.update(ticket for ticket, waiter in self.waiting.items() if waiter.model == life.model)
+            self._doom(life.model)
+
+    def note_unlaunchable(self, model: str) -> None:
+        """The scheduler asked, and is told that it can not be started: that is a load that failed."""
+        self._records.note_failed_load(model, self.now)
+        self._may_fail.add(model)
+        self._doom(model)
+
+    def _doom(self, model: str) -> None:
+        """Whoever waits for it must be answered in this chain."""
+        self._doomed.update(ticket for ticket, waiter in self.waiting.items() if waiter.model == model)
 
     # -- what it ordered --
 
@@ -169,11 +181,9 @@ class Witness:
                 self._check_unloaded(ticket)
             case effects.DropRun(run_id):
                 self.require(not self.lives[run_id].is_alive, "forgot a process that runs")
-            case effects.LookInside(run_ids):
-                self._check_look(run_ids)
             case effects.ReportSwap(model, evicted):
                 self._check_report(model, evicted)
-            case effects.ShutIfIdle() | effects.ShutGates():
+            case effects.LookInside() | effects.CheckLaunch() | effects.ShutIfIdle() | effects.ShutGates():
                 self._stays.append(self._staying())
                 self._check_question(effect)
             case _:
@@ -197,7 +207,7 @@ class Witness:
         left = self._records.until(waiter.model) - self.now
         is_due = {
             Fault.UNKNOWN_MODEL: waiter.model not in self.plan.habits,
-            Fault.LOAD_FAILED: waiter.model == self._may_fail and abs(retry_after - left) < MOMENT,
+            Fault.LOAD_FAILED: waiter.model in self._may_fail and abs(retry_after - left) < MOMENT,
             Fault.BACKING_OFF: left > 0 and abs(retry_after - left) < MOMENT,
             Fault.NOT_DEAD: waiter.is_stranded or (is_in_doubt and abs(waiter.since + 2 - self.now) < MOMENT),
             Fault.SHUTTING_DOWN: self.is_closing,
@@ -254,8 +264,7 @@ class Witness:
         """Somebody waits for whom it must go, and if it is loading nobody waits for it."""
         if not life.is_ready and self._waits(life.model):
             return False
-        models = {waiter.model for waiter in self.waiting.values()}
-        return any(life.model in self._victims(model, stay) for model in models for stay in self._stays)
+        return any(life.model in self._victims(model, stay) for model in self._startable() for stay in self._stays)
 
     def _is_over(self, life: Life) -> bool:
         ttl = self.plan.habits[life.model].ttl
@@ -280,24 +289,45 @@ class Witness:
         self.require(set(run_ids) == serving, f"looked inside {run_ids}, and {serving} serve")
 
     def _check_report(self, model: str, evicted: tuple[str, ...]) -> None:
-        """Somebody waits for the model, and those go who stay now and must go for it."""
+        """Somebody waits for the model, which can be started, and those go who stay now and must go for it."""
         self._stays.append(self._staying())
-        self.require(self._waits(model), f"a swap to {model}, for which nobody waits")
+        self.require(model in self._startable(), f"a swap to {model}, for which nobody waits, or which can not start")
         is_true = bool(evicted) and any(set(evicted) == self._victims(model, stay) for stay in self._stays)
         self.require(is_true, f"a swap to {model} is said to end {evicted}")
 
-    def _check_question(self, question: effects.ShutIfIdle | effects.ShutGates) -> None:
-        """It is about all that somebody wants gone and that serve, about one whose ttl is over, or about unloads."""
+    def _check_question(self, question: effects.Question) -> None:
+        match question:
+            case effects.LookInside(run_ids):
+                self._check_look(run_ids)
+            case effects.CheckLaunch(model):
+                self._check_launch_question(model)
+            case _:
+                self._check_shut_question(question)
+
+    def _check_shut_question(self, question: effects.ShutIfIdle | effects.ShutGates) -> None:
+        """It is about all that somebody wants gone and that serve, about one whose ttl is over, or about unloads.
+
+        Somebody: for whose model nothing is known that keeps it from starting, and which is not backing off.
+        """
         asked = [self.lives[run_id] for run_id in question.run_ids]
         models = {life.model for life in asked}
         ready = {life.model for life in self.lives.values() if life.is_ready}
         if isinstance(question, effects.ShutIfIdle) and question.idle_for:
             is_due = len(asked) == 1 and question.idle_for == self.plan.habits[asked[0].model].ttl
         else:
-            wanted = {waiter.model for waiter in self.waiting.values()}
+            wanted = self._startable()
             is_due = any(models == self._victims(model, stay) & ready for model in wanted for stay in self._stays)
             is_due = is_due or all(life.unload_by is not None for life in asked)
         self.require(is_due, f"asked about {models} for nobody")
+
+    def _check_launch_question(self, model: str) -> None:
+        """Once in a chain, and only of a model that somebody waits for, that has to start, and others to go for it."""
+        self.require(not self._is_up(model), f"asked whether {model} can start, which is there")
+        self.require(self._waits(model), f"asked whether {model} can start, for which nobody waits")
+        self.require(model not in self._looked_at, f"asked twice whether {model} can start")
+        self._looked_at.add(model)
+        is_needed = any(self._victims(model, stay) for stay in self._stays)
+        self.require(is_needed, f"asked whether {model} can start, for which nobody has to go")
 
     def check_shown(self, orders: list[Effect]) -> None:
         """Before they are carried out: what a policy was shown meanwhile is true, those who are let in counted."""
@@ -388,6 +418,19 @@ class Witness:
         self.require(said == "<scheduler runs[] waiting[] unloads[0]>", f"the scheduler remembers: {said}")
 
     # -- look-up --
+
+    def is_launchable(self, model: str) -> bool:
+        """The truth about it now."""
+        return not any(begin <= self.now < end for begin, end in self.plan.habits[model].unlaunchable)
+
+    def _startable(self) -> set[str]:
+        """The models that somebody waits for, and which are there, or can start and are not backing off."""
+        models = {waiter.model for waiter in self.waiting.values() if waiter.model in self.plan.habits}
+        ready = {model for model in models if self.is_launchable(model) and self._records.until(model) <= self.now}
+        return ready.union(filter(self._is_up, models))
+
+    def _is_up(self, model: str) -> bool:
+        return any(life.model == model and life.is_ready and life.is_staying for life in self.lives.values())
 
     def _existing(self) -> list[str]:
         return [life.model for life in self.lives.values()]

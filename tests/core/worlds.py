@@ -29,6 +29,7 @@ class Habits:
     pause: Span = (0.0, 4.0)  # between two requests of one of them
     fails_to_load: float = 0.0
     never_ready: float = 0.0
+    unlaunchable: tuple[Span, ...] = ()  # from when until when it can not be started, which is seen beforehand
     crashes: float = 0.0  # that a life ends by itself, some time after it was ready
 
 
@@ -233,6 +234,45 @@ def failing(seed: int, rng: random.Random) -> Plan:
     )
 
 
+def misconfigured(seed: int, rng: random.Random) -> Plan:
+    """Models that can not be started, for a while or for ever: nobody is to go for them."""
+    models = names(rng, 2, 5)
+
+    def spans() -> tuple[Span, ...]:
+        begins = [rng.uniform(0.0, 40.0) for _ in range(rng.choice([0, 1, 2, 6]))]
+        short = tuple((begin, begin + rng.choice([0.2, 1.0, 10.0])) for begin in begins)
+        return rng.choice([short, short, ((0.0, 1000.0),)])
+
+    habits = {
+        model: Habits(
+            load=rng.choice([(0.0, 0.3), (0.5, 3.0)]),
+            request=rng.choice([(0.05, 0.3), (0.5, 2.0)]),
+            stop=rng.choice([(0.0, 0.3), (0.5, 3.0)]),
+            ttl=rng.choice([0.0, 0.0, 2.0]),
+            priority=rng.choice([0, 0, 3]),
+            workers=rng.choice([1, 2, 3]),
+            pause=rng.choice([(0.0, 0.0), (0.0, 0.5), (0.0, 4.0)]),
+            unlaunchable=spans() if rng.random() < 0.7 else (),
+            crashes=rng.choice([0.0, 0.0, 0.5]),
+        )
+        for model in models
+    }
+    return Plan(
+        seed,
+        "misconfigured",
+        habits,
+        policies.any_policy(rng, models),
+        max_wait=rng.choice([0.0, 0.5, 3.0]),
+        inbox_delay=rng.choice([(0.0, 0.0), (0.0, 0.2)]),
+        hangs_up=rng.choice([0.0, 0.5]),
+        unloads=rng.choice([0, 0, 5]),
+        demands=rng.choice([0, 5]),
+        preload=tuple(rng.sample(models, rng.randint(0, len(models)))),
+        retries=rng.choice([0.0, 0.5]),
+        abrupt=rng.random() < 0.5,
+    )
+
+
 def whims(seed: int, rng: random.Random) -> Plan:
     """Policies of users' own, who change their minds from one moment to the next, beside models that never pause."""
     models = names(rng, 3, 6)
@@ -268,6 +308,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "queue": queue,
     "unloads": unloads,
     "failing": failing,
+    "misconfigured": misconfigured,
     "whims": whims,
     "reordered": reordered,
 }
