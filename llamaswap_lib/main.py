@@ -35,8 +35,10 @@ from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.launch_check import LaunchCheck
 from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import AutomaticPorts
 from llamaswap_lib.runtime.process import LaunchSpec, Process
 from llamaswap_lib.runtime.signals import Signals
@@ -95,8 +97,8 @@ def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate 
 
 
 def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certificate | None) -> _Parts:
-    guardian = Guardian(logs.log)
-    controller = _controller(config, logs, guardian)
+    guardian, ourselves = Guardian(logs.log), Ourselves()
+    controller = _controller(config, logs, guardian, ourselves)
     pool = Pool()
     pump = Pump(
         write_timeout=config.limits.write_timeout, idle_timeout=config.limits.idle_timeout, on_error=logs.log.error
@@ -113,6 +115,7 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
         server = Server(app, host, port, certificate)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(f"can not listen on {_address_text(host, port)}: {_reason(error)}") from error
+    ourselves.note_listening(server.socket)
     stop_time = max((model.unload_timeout for model in config.models.values()), default=0.0)
     grace = SHUTDOWN_GRACE + stop_time + LAST_GRACE
     return _Parts(logs, controller, pool, pump, server, guardian, config.hooks_preload, bool(config.api_keys), grace)
@@ -201,7 +204,7 @@ def _end_in_order(parts: _Parts) -> None:
     parts.guardian.close(LAST_GRACE)
 
 
-def _controller(config: Config, logs: Logs, guardian: Guardian) -> Controller:
+def _controller(config: Config, logs: Logs, guardian: Guardian, ourselves: Ourselves) -> Controller:
     routing = config.routing
     specs = {
         name: ModelSpec(routing.fifo_priority.get(name, 0), model.ttl, model.unload_timeout)
@@ -213,7 +216,7 @@ def _controller(config: Config, logs: Logs, guardian: Guardian) -> Controller:
     def launch(run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
         configured, port = config.models[model], ports.choose(model)
         launched = configured if port is None else configured.at_port(port)
-        process = Process(run_id, _launch_spec(launched), post, logs.model_output(model), guardian)
+        process = Process(run_id, _launch_spec(launched), post, logs.model_output(model), guardian, ourselves)
         return process, Upstream(run_id, model, launched.proxy, port)
 
     return Controller(
@@ -222,13 +225,20 @@ def _controller(config: Config, logs: Logs, guardian: Guardian) -> Controller:
         limits={name: model.concurrency_limit for name, model in config.models.items()},
         log=logs.log,
         last_words=lambda model: _last_lines(logs.model(model).history()),
+        check_launch=LaunchCheck(
+            lambda model: _launch_spec(config.models[model]), _given_ports(config), ourselves, guardian.has
+        ),
     )
 
 
 def _automatic_ports(config: Config, logs: Logs, guardian: Guardian) -> AutomaticPorts:
-    given = {name: model.automatic_port.number for name, model in config.models.items() if model.automatic_port}
+    given = _given_ports(config)
     fixed = {urlsplit(model.proxy).port or 0 for name, model in config.models.items() if name not in given}
     return AutomaticPorts(given, fixed, logs.log.warn, guardian.leftovers)
+
+
+def _given_ports(config: Config) -> dict[str, int]:
+    return {name: model.automatic_port.number for name, model in config.models.items() if model.automatic_port}
 
 
 def _scheduler(specs: Mapping[str, ModelSpec], routing: Routing) -> Scheduler:

@@ -22,6 +22,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 # and after 0.4 s, at the ceiling, 20 ms late on average, for some 30 looks of 50 us. (Half more: a sixth late.)
 _FIRST_PAUSE, _PAUSE_GROWTH, _LONGEST_PAUSE = 0.002, 1.1, 0.04
 _LOOK_TIMEOUT = 1.0
+LOOP_DETECTED = "508"  # no server that a model has says that of a health check, but we do, of our own
 _ADDRESS_LIFETIME = 1.0  # a name is looked up again so often: a container's may come to mean something else
 
 
@@ -37,8 +38,11 @@ class HealthCheck:
     request: bytes
 
     @classmethod
-    def at(cls, proxy: str, check_endpoint: str) -> HealthCheck:
-        """The check of a proxy URL, whose path and query are joined in front; raises ValueError."""
+    def at(cls, proxy: str, check_endpoint: str, via: str = "") -> HealthCheck:
+        """The check of a proxy URL, whose path and query are joined in front; raises ValueError.
+
+        `via` is sent in the header of that name: whoever answers 508 to it has seen that it comes back to us.
+        """
         url = urlsplit(proxy)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"proxy {proxy!r} is no http:// or https:// URL with a host")
@@ -55,6 +59,7 @@ class HealthCheck:
             "User-Agent: llamaswap",
             "Accept: */*",
             "Connection: close",
+            *([f"Via: {via}"] if via else []),
         )
         tls = _any_certificate() if url.scheme == "https" else None
         port = url.port if url.port is not None else (443 if tls else 80)
@@ -153,9 +158,11 @@ class Probe:
                 answer = self._ask(look)
                 if answer == "200":
                     self._tell(ProcessReady(self._run_id))
+                elif answer == LOOP_DETECTED:
+                    self._tell(LoadTimedOut(self._run_id, "its health check came back to this llamaswap (508)"))
                 self._last_answer = answer or self._last_answer
                 look.finish()
-            if answer == "200":
+            if answer in ("200", LOOP_DETECTED):
                 return
             wait(ending, min(time.monotonic() + pause, self._deadline))
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)

@@ -12,6 +12,7 @@ SO_REUSEADDR or, as llama.cpp does, by SO_REUSEPORT.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import socket
@@ -20,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 LAST_PORT = 65_535
 _CONNECT_TIMEOUT = 0.2
@@ -93,12 +94,26 @@ def is_free(port: int) -> bool:
     return not any(_is_taken(address, port) for address in _EVERYWHERE)
 
 
-def find_obstacle(proxy: str) -> Obstacle | None:
-    """Who already listens where the URL leads, if that is on this machine; raises ValueError for a bad port."""
+def find_obstacle(proxy: str, is_expected: Callable[[int], bool] | None = None) -> Obstacle | None:
+    """Who already listens where the URL leads, if that is on this machine; raises ValueError for a bad port.
+
+    Nobody does where everybody who listens there is `is_expected`, a test of a pid, and can be seen to be.
+    """
     url = urlsplit(proxy)
-    port = url.port or (443 if url.scheme == "https" else 80)
+    port = port_of(url)
     taken = [address for address in _own_addresses(url.hostname or "") if _is_taken(address, port)]
-    return Obstacle(port, describe_holder(port)) if taken else None
+    if not taken:
+        return None
+    found = list(_listeners(port))
+    holders = _holders_of(found)
+    if is_expected and holders and all(map(is_expected, holders)):
+        return None
+    return Obstacle(port, describe_holders(found, holders))
+
+
+def port_of(url: SplitResult) -> int:
+    """Where to connect for it; raises ValueError for a port that there can not be."""
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def is_told_to_listen(port: int, argv: Iterable[str]) -> bool:
@@ -171,10 +186,8 @@ def _is_listened_on(address: _Address, port: int) -> bool:
 # -- who --
 
 
-def describe_holder(port: int) -> str:
-    """Who listens on the port: `process 123 (nginx)`, or as much as can be known."""
-    found = list(_listeners(port))
-    holders = _holders_of(found)
+def describe_holders(found: Sequence[tuple[int, str]], holders: Sequence[int]) -> str:
+    """Who listens: `process 123 (nginx)`, or as much as can be known. `found`: user and inode of the sockets."""
     if os.getpid() in holders:
         return "llamaswap itself"
     if holders:
@@ -185,7 +198,17 @@ def describe_holder(port: int) -> str:
 def _listeners(port: int) -> Iterator[tuple[int, str]]:
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
-            yield from listeners(Path("/proc/net", table).read_text(), port)
+            yield from listeners(_read_listening(Path("/proc/net", table)), port)
+
+
+def _read_listening(table: Path) -> str:
+    """Its beginning, as far as sockets listen: Linux names those first, and of the others there may be 100,000."""
+    with table.open() as lines:
+        return next(lines, "") + "".join(itertools.takewhile(_is_listening, lines))
+
+
+def _is_listening(line: str) -> bool:
+    return line.split(None, 4)[3] == _LISTENING
 
 
 def listeners(table: str, port: int) -> Iterator[tuple[int, str]]:

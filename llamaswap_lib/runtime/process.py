@@ -28,7 +28,9 @@ from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health import HealthCheck, Probe
 from llamaswap_lib.runtime.look import Ended
 from llamaswap_lib.runtime.occupants import await_free_address
+from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.output import drained_pipe
+from llamaswap_lib.runtime.programs import check_command
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 
@@ -67,12 +69,14 @@ class Process:
         post: Callable[[Event], None],
         output: Callable[[bytes], None],
         guard: Guard,
+        ourselves: Ourselves | None = None,
     ) -> None:
         self.run_id = run_id
         self._spec = spec
         self._post = post
         self._output = output
         self._guard = guard
+        self._ourselves = ourselves or Ourselves()
         self._pipe = -1
         self._mark = ""  # by which those of the run are found that left the group; none where `env` takes it away
         self._lock = threading.Lock()  # protects what follows
@@ -160,7 +164,10 @@ class Process:
         spec = self._spec
         with ExitStack() as stack:
             try:
-                check = None if spec.check_endpoint == "none" else HealthCheck.at(spec.proxy, spec.check_endpoint)
+                check_command(spec.argv)
+                via, check = self._ourselves.via, None
+                if spec.check_endpoint != "none":
+                    check = HealthCheck.at(spec.proxy, spec.check_endpoint, via)
                 self._pipe = stack.enter_context(drained_pipe(spec.model, self._output))
                 environment = self._environment()  # may take a while
                 if obstacle := self._find_obstacle():
@@ -187,7 +194,12 @@ class Process:
         return {**os.environ, **marks, **added}
 
     def _find_obstacle(self) -> str:
-        """Who keeps it from listening, or nothing; blocks until that is known, or the run is not wanted any more."""
+        """What is wrong with where it is to listen, or nothing: it is where we listen, or somebody else does.
+
+        Blocks until that is known, or the run is not wanted any more.
+        """
+        if loop := self._ourselves.loop_through(self._spec.proxy, may_resolve=True):
+            return loop
         ending = Wakeup()
         try:
             with self._lock:

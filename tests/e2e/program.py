@@ -94,6 +94,7 @@ class Program:
         context: ssl.SSLContext | None = None,
         tracebacks: int = 0,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         wrapper: Sequence[str] = (),
     ) -> None:
         """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`, with that many tracebacks.
@@ -121,7 +122,7 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=self._out if stdout is None else stdout,
             stderr=self._err,
-            cwd=folder,
+            cwd=cwd or folder,
             env={**os.environ, **(env or {}), MARKER: self._id},
             start_new_session=True,
         )

@@ -13,7 +13,7 @@ from llamaswap_lib.core.events import ProcessExited, ProcessReady
 from llamaswap_lib.runtime.ports import (
     LAST_PORT,
     AutomaticPorts,
-    describe_holder,
+    describe_holders,
     find_obstacle,
     is_free,
     is_told_to_listen,
@@ -124,7 +124,7 @@ def test_listeners_are_read_from_the_table_of_the_system() -> None:
 
 
 def test_a_holder_whom_nobody_knows_is_another_process() -> None:
-    assert describe_holder(unused()) == "another process"
+    assert describe_holders([], []) == "another process"
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,10 @@ class Guardian:
         """The processes whose end `marks` waits for; nobody, without a look, when it waits for nothing any more."""
         return [] if self._is_clean.is_set() else [entry.pid for entry in leftovers(look(), os.geteuid())]
 
+    def has(self, group: int) -> bool:
+        """Whether it was added, and somebody of it is left."""
+        return group in self._groups
+
     def add(self, group: int) -> None:
         with self._lock:
             self._groups.add(group)

@@ -1,0 +1,94 @@
+"""Who we are to other servers, so that what comes back to us is known: a random name, and where we listen.
+
+Any thread. The name is that of this life of the program, for the `Via` header; it says nothing of the machine. An
+address is ours if the system says so, and leads to us only with the port that we listen on.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from llamaswap_lib.runtime.ports import port_of
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_LOOPBACK = {4: ipaddress.ip_address("127.0.0.1"), 6: ipaddress.ip_address("::1")}
+
+
+class Ourselves:
+    """This llamaswap."""
+
+    def __init__(self) -> None:
+        self.name = f"llamaswap-{os.urandom(8).hex()}"
+        self._port: int | None = None
+        self._addresses: tuple[_Address, ...] = ()
+
+    @property
+    def via(self) -> str:
+        """Our entry of a `Via` header (RFC 9110, 7.6.3)."""
+        return f"1.1 {self.name}"
+
+    def note_listening(self, sock: socket.socket) -> None:
+        """Main thread, before anything is started: this is the socket that clients connect to."""
+        host, self._port = sock.getsockname()[:2]
+        address = _address(host)
+        self._addresses = (address,)
+        is_dual = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        if is_dual and address.is_unspecified:
+            self._addresses = (address, ipaddress.ip_address("0.0.0.0"))
+
+    def loop_through(self, proxy: str, *, may_resolve: bool) -> str:
+        """Why a model behind the URL `proxy` would be us, '' if it is not; raises ValueError for a port that is none.
+
+        A name is looked up, which blocks, only if it may be and the port is ours.
+        """
+        url = urlsplit(proxy)
+        port = port_of(url)
+        if port != self._port or not any(map(self._listens_at, _addresses_of(url.hostname or "", may_resolve))):
+            return ""
+        return (
+            f"its proxy leads to this llamaswap itself, which listens on port {port}: one of the two needs another port"
+        )
+
+    def _listens_at(self, address: _Address) -> bool:
+        if address.is_unspecified:  # who connects there gets to the machine that he is on
+            address = _LOOPBACK[address.version]
+        return any(
+            address == own or (own.is_unspecified and own.version == address.version and _is_of_this_machine(address))
+            for own in self._addresses
+        )
+
+
+def _addresses_of(host: str, may_resolve: bool) -> Iterator[_Address]:
+    if host.rstrip(".").lower() == "localhost":
+        yield from _LOOPBACK.values()
+        return
+    with suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(
+            host, None, type=socket.SOCK_STREAM, flags=0 if may_resolve else socket.AI_NUMERICHOST
+        )
+        for _, _, _, _, address in found:
+            yield _address(str(address[0]))
+
+
+def _address(text: str) -> _Address:
+    """An IPv4 address that is written as an IPv6 one is the IPv4 one."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_of_this_machine(address: _Address) -> bool:
+    """Whether the system lets us use it as our end of something."""
+    if address.is_loopback:
+        return True
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((str(address), 0))
+    except OSError:
+        return False
+    return True

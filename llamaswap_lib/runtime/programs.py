@@ -1,0 +1,81 @@
+"""Whether a command can be executed: the rules by which the system finds a program, without starting it.
+
+Any thread; a few looks at the file system, some 20 us. Raised is what `posix_spawnp` would raise, with more words where
+there are any. What only the start itself can tell (a format that the machine does not know) passes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+_FIRST_LINE_BYTES = 256  # as much of a script as Linux reads to find its interpreter
+
+
+def check_command(argv: Sequence[str]) -> None:
+    """Raise the OSError or ValueError with which the command can not be started: its program, its working folder.
+
+    The working folder of every model is our own. PATH is our own, too, whatever the model's `env` says.
+    """
+    if not argv or not argv[0]:
+        raise ValueError("the command is empty")
+    try:
+        os.getcwd()  # noqa: PTH109 - the call is the look
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            errno.ENOENT, "the folder that llamaswap was started in is gone; start it again in one that is there"
+        ) from None
+    _find(argv[0])
+
+
+def _find(word: str) -> None:
+    """As execvp: a word with a slash is a path, any other is looked for in the folders of PATH, '' being this one."""
+    if "/" in word:
+        _check_file(word, word)
+        return
+    refusal: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), word)
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        try:
+            _check_file(os.path.join(folder, word), word)  # noqa: PTH118 - with '' it stays relative
+        except PermissionError as error:  # noqa: PERF203 - mostly the first folder that has it is the right one
+            refusal = error  # there may be one behind it that we may execute
+        except OSError as error:
+            if isinstance(error, MissingInterpreter) and not isinstance(refusal, PermissionError):
+                refusal = error
+        else:
+            return
+    raise refusal
+
+
+class MissingInterpreter(FileNotFoundError):
+    """A script is there, and what its first line names is not: an environment that was moved or deleted."""
+
+
+def _check_file(path: str, word: str) -> None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a path is what PATH and the command make together
+    except OSError as error:
+        error.filename = word
+        raise
+    has_effective_ids = os.access in os.supports_effective_ids
+    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.X_OK, effective_ids=has_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), word)
+    interpreter = _interpreter_of(path)
+    if interpreter and not os.path.exists(interpreter):  # noqa: PTH110 - bytes
+        named = os.fsdecode(interpreter)
+        raise MissingInterpreter(errno.ENOENT, f"its interpreter {named!r} is not there", word)
+
+
+def _interpreter_of(path: str) -> bytes:
+    """What the first line of a script names; b"" of any other program, and of one that we may not read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        line = os.read(descriptor, _FIRST_LINE_BYTES).partition(b"\n")[0]
+    finally:
+        os.close(descriptor)
+    return line[2:].strip(b" \t").replace(b"\t", b" ").partition(b" ")[0] if line.startswith(b"#!") else b""
