@@ -1,13 +1,16 @@
 """Every exception that has a meaning outside the function that raises it, and its mapping to HTTP.
 
 An error's type says whose fault it is. `HttpError` and its children become an answer to a client: the status, the
-`type` and the `code` of the JSON body are class attributes, so the mapping exists once. `ConfigError` is the user's
-configuration, told on the terminal. `ClientGone` is nobody's fault and is answered with nothing.
+`type` and the `code` of the JSON body, and whether and when asking again may help, are class attributes, so the mapping
+exists once. The first paragraph of a docstring says when a client gets it: docs/http.md has them all in one table, made
+of this file by `config/generate.py`. `ConfigError` is the user's configuration, told on the terminal. `ClientGone` is
+nobody's fault and is answered with nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, ClassVar
 
 
@@ -27,84 +30,145 @@ class RunNotDead(LlamaswapError):
     """The run hung up on a request, but did not die: no other one is tried."""
 
 
+LONGEST_RETRY_AFTER = 2  # seconds: clients obey it in silence, for minutes on end, and show nobody the error
+
+
 class HttpError(LlamaswapError):
-    """Something a client is told: `status`, and a JSON body with `type`, `code` and `message`."""
+    """Something of ours is broken; the log has it all.
+
+    `should_retry` is sent as `x-should-retry`, which the clients of OpenAI and Anthropic obey: whether the same request
+    may succeed if it is sent again; None leaves it to the client. `retry_after` is sent as `Retry-After`, in seconds.
+    """
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
+    should_retry: ClassVar[bool | None] = None
+    retry_after: ClassVar[int | None] = None
 
-    def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, *, headers: Mapping[str, str] | None = None, retry_in: float | None = None
+    ) -> None:
+        """`retry_in`: the seconds after which it will be tried again, told in the body, up to 2 as `Retry-After`."""
         super().__init__(message)
         self.message = message
-        self.headers = dict(headers or {})
+        self.retry_in = retry_in
+        self.headers = {**self._advice(), **(headers or {})}
+
+    def _advice(self) -> dict[str, str]:
+        """The headers that say whether and when to ask again."""
+        advice = {} if self.should_retry is None else {"x-should-retry": str(self.should_retry).lower()}
+        after = self.retry_after if self.retry_in is None else max(1, ceil(self.retry_in))
+        return advice if after is None else {**advice, "Retry-After": str(min(after, LONGEST_RETRY_AFTER))}
 
     def body(self) -> dict[str, Any]:
         """The JSON body, in the shape that OpenAI clients read."""
-        error = {"message": self.message, "type": self.kind, "param": None, "code": self.code}
+        error: dict[str, Any] = {"message": self.message, "type": self.kind, "param": None, "code": self.code}
+        if self.retry_in is not None:
+            error["retry_in"] = round(self.retry_in, 3)
         return {"src": "llama-swap", "error": error}
 
 
 class BadRequest(HttpError):
-    status, kind, code = 400, "invalid_request_error", "bad_request"
+    """A request that can not be understood: broken JSON, two lengths, bad chunks."""
+
+    status, kind, code, should_retry = 400, "invalid_request_error", "bad_request", False
 
 
 class Unauthorized(HttpError):
-    status, kind, code = 401, "authentication_error", "unauthorized"
+    """There are `apiKeys` and the request brings none of them."""
+
+    status, kind, code, should_retry = 401, "authentication_error", "unauthorized", False
 
 
 class Forbidden(HttpError):
-    status, kind, code = 403, "authentication_error", "forbidden"
+    """A page of another site tried to operate the server, or the request was sent to a name that is not the server's.
+
+    See the section "Browsers" of docs/http.md.
+    """
+
+    status, kind, code, should_retry = 403, "authentication_error", "forbidden", False
 
 
 class NotFound(HttpError):
-    status, kind, code = 404, "invalid_request_error", "not_found"
+    """No model named, or one that is not configured; the nearest names are offered."""
+
+    status, kind, code, should_retry = 404, "invalid_request_error", "not_found", False
 
 
 class RequestTimeout(HttpError):
-    """The client took too long to send its request."""
+    """A client that takes too long to send its request."""
 
     status, kind, code = 408, "invalid_request_error", "request_timeout"
 
 
 class Conflict(HttpError):
-    status, kind, code = 409, "invalid_request_error", "conflict"
+    """The model is not loaded and this request may not load it."""
+
+    status, kind, code, should_retry = 409, "invalid_request_error", "conflict", False
 
 
 class ContentTooLarge(HttpError):
-    status, kind, code = 413, "invalid_request_error", "content_too_large"
+    """A body over the limit."""
+
+    status, kind, code, should_retry = 413, "invalid_request_error", "content_too_large", False
+
+
+class UnsupportedMediaType(HttpError):
+    """The model can not be read from a body in that `Content-Encoding`."""
+
+    status, kind, code, should_retry = 415, "invalid_request_error", "unsupported_media_type", False
 
 
 class ConcurrencyLimit(HttpError):
-    """Every place of the model is taken, waiting requests counted."""
+    """More than `concurrencyLimit` requests, waiting ones counted; JSON whatever is accepted."""
 
-    status, kind, code = 429, "rate_limit_error", "concurrency_limit"
+    status, kind, code, should_retry, retry_after = 429, "rate_limit_error", "concurrency_limit", True, 1
 
     def __init__(self, message: str = "Too many requests") -> None:
-        super().__init__(message, headers={"Retry-After": "1"})
+        super().__init__(message)
 
 
 class HeadTooLarge(HttpError):
-    status, kind, code = 431, "invalid_request_error", "head_too_large"
+    """A head over 64 KiB."""
+
+    status, kind, code, should_retry = 431, "invalid_request_error", "head_too_large", False
 
 
 class NotImplementedByServer(HttpError):
-    """A transfer coding or method that this server does not speak."""
+    """A transfer coding other than chunked, or CONNECT."""
 
-    status, kind, code = 501, "invalid_request_error", "not_implemented"
+    status, kind, code, should_retry = 501, "invalid_request_error", "not_implemented", False
 
 
 class BadGateway(HttpError):
-    """The upstream's fault: it did not start, died, can not be reached, or broke the protocol."""
+    """The model's server died, can not be reached or can not be understood; or the peer can not be reached.
+
+    The upstream's fault.
+    """
 
     status, kind, code = 502, "server_error", "bad_gateway"
 
 
-class ServiceUnavailable(HttpError):
-    """The server is ending, or a part of it is switched off."""
+class LoadFailed(BadGateway):
+    """The model could not be loaded, or is not tried at the moment: with the reason, its last lines, and `retry_in`."""
 
-    status, kind, code = 503, "server_error", "service_unavailable"
+    should_retry, retry_after = False, LONGEST_RETRY_AFTER
+
+
+class ServiceUnavailable(HttpError):
+    """The server is shutting down, or has as many connections as it may have."""
+
+    status, kind, code, should_retry, retry_after = 503, "server_error", "service_unavailable", True, 1
 
 
 class GatewayTimeout(HttpError):
-    status, kind, code = 504, "server_error", "gateway_timeout"
+    """`timeouts.responseHeader` is over."""
+
+    status, kind, code, should_retry = 504, "server_error", "gateway_timeout", False
+
+
+class LoopDetected(HttpError):
+    """The request has come back to a llamaswap that it went through, or has been through more than `limits.hops`."""
+
+    status, kind, code, should_retry = 508, "server_error", "loop_detected", False

@@ -1,4 +1,4 @@
-"""`python -m llamaswap_lib.config.generate`: writes the files that come from the descriptions in `schema.py`.
+"""`python -m llamaswap_lib.config.generate`: writes what comes from the descriptions in `schema.py` and `errors.py`.
 
 Owns which file holds what, from the root of the repository. A test compares them with what they ought to hold.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import jsonschema, reference
+from . import error_reference, jsonschema, reference
 
 ROOT = Path(__file__).parents[2]
 FILES: Mapping[str, Callable[[], str]] = {
     "config-schema.json": jsonschema.text,
     "docs/configuration.md": reference.text,
+    "docs/http.md": error_reference.text,
 }
 
 

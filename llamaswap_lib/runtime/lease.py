@@ -11,7 +11,6 @@ import select
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil
 from socket import socket
 from types import TracebackType
 from typing import Protocol
@@ -19,10 +18,10 @@ from typing import Protocol
 from llamaswap_lib.core.effects import Fault
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.errors import (
-    BadGateway,
     ClientGone,
     ConcurrencyLimit,
     HttpError,
+    LoadFailed,
     NotFound,
     RunNotDead,
     ServiceUnavailable,
@@ -32,8 +31,8 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 
 _ERRORS: dict[Fault, type[HttpError]] = {
     Fault.UNKNOWN_MODEL: NotFound,
-    Fault.LOAD_FAILED: BadGateway,
-    Fault.BACKING_OFF: BadGateway,
+    Fault.LOAD_FAILED: LoadFailed,
+    Fault.BACKING_OFF: LoadFailed,
     Fault.SHUTTING_DOWN: ServiceUnavailable,
 }
 
@@ -113,8 +112,7 @@ class Waiter:
         if fault is Fault.NOT_DEAD:
             return RunNotDead(message)
         words = last_words() if fault in (Fault.LOAD_FAILED, Fault.BACKING_OFF) else ""
-        headers = {"Retry-After": str(ceil(retry_after))} if retry_after else {}
-        return _ERRORS[fault](f"{message}\n{words}" if words else message, headers=headers)
+        return _ERRORS[fault](f"{message}\n{words}" if words else message, retry_in=retry_after or None)
 
     # -- controller thread only --
 
@@ -171,7 +169,7 @@ class _Door(Protocol):
 class Lease:
     """`with controller.lease(model, client) as upstream:` - inside the block the run is not stopped by a swap.
 
-    Entering blocks until the model is ready. It raises ConcurrencyLimit, NotFound, BadGateway (the load failed, or
+    Entering blocks until the model is ready. It raises ConcurrencyLimit, NotFound, LoadFailed (the load failed, or
     failed before and is not tried yet), ServiceUnavailable (the server is ending) or ClientGone.
     """
 

@@ -6,11 +6,13 @@ Any http thread.
 from __future__ import annotations
 
 import html
+import json
 import re
 
 from llamaswap_lib.errors import ConcurrencyLimit, HttpError
 from llamaswap_lib.printable import printable
 from llamaswap_lib.web.exchange import HTML, JSON, REASONS, TEXT, Exchange
+from llamaswap_lib.web.forwarding import serialize_response
 
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
 LINES = "\n\t"  # which the last words of a model may have
@@ -33,6 +35,14 @@ def answer_error(exchange: Exchange, error: HttpError) -> None:
         exchange.answer_text(f"llama-swap: {printable(error.message, keep=LINES)}\n", error.status, headers)
     else:
         exchange.answer(error.status, error_page(error).encode("utf-8", "replace"), HTML, headers)
+
+
+def raw_answer(error: HttpError) -> bytes:
+    """The whole of it, for a client of whose request nothing was read; its connection ends with it."""
+    body = json.dumps(error.body(), separators=(",", ":")).encode()
+    headers = [("Content-Type", JSON), *error.headers.items(), ("Connection", "close")]
+    lines = serialize_response(error.status, REASONS[error.status], [*headers, ("Content-Length", str(len(body)))])
+    return f"{lines}\r\n".encode() + body
 
 
 def error_page(error: HttpError) -> str:

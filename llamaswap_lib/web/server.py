@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import json
 import select
 import socket
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 
 from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.web.answers import raw_answer
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
@@ -32,11 +32,7 @@ from llamaswap_lib.web.tls import Certificate, TlsFront
 
 BACKLOG = 1024
 SHORTAGE_PAUSE = 0.1  # seconds, when the system has no descriptor or memory for another connection
-_TOO_MANY_BODY = json.dumps(ServiceUnavailable("too many connections").body()).encode()
-TOO_MANY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_MANY_BODY), _TOO_MANY_BODY)
-)
+TOO_MANY = raw_answer(ServiceUnavailable("too many connections"))
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +20,6 @@ def ask(client: Any, model: str, **more: Any) -> str:
         completion = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=5, **more)
         return str(completion.choices[0].message.content)
     return str(client.messages.create(model=model, messages=MESSAGES, max_tokens=5, **more).content[0].text)
-
-
-def fails_once(mark: Path) -> str:
-    """The command of a demo that does not start the first time."""
-    script = f"[ -e {mark} ] || {{ touch {mark}; echo not yet; exit 7; }}; exec {demo()}"
-    return f"sh -c {shlex.quote(script)}"
 
 
 @contextmanager
@@ -54,16 +46,14 @@ def test_a_client_without_a_place_is_told_and_gets_one_by_trying_again(run_progr
         assert program.stdout.count('" 429 ') < 8  # it waits as long as it is told
 
 
-def test_a_client_that_tries_again_gets_a_model_that_was_mended(run_program: RunProgram, tmp_path: Path) -> None:
-    marks = tmp_path / "openai", tmp_path / "anthropic"
-    config = models(openai=fails_once(marks[0]), anthropic=fails_once(marks[1]))
-    groups = {"both": {"swap": False, "members": ["openai", "anthropic"]}}
-    with run_program({**config, "groups": groups}) as program, ThreadPoolExecutor() as pool:
-        with both(program, retries=3) as clients:
-            answers = [pool.submit(ask, client, sdk.__name__) for sdk, client in clients]
-            assert all(answer.result() for answer in answers)
-        assert 2 <= program.stdout.count('" 502 ') <= 4
-        assert [program.starts(name) for name in ("openai", "anthropic")] == [2, 2]
+def test_a_load_that_fails_is_shown_at_once_though_the_client_would_try_again(run_program: RunProgram) -> None:
+    with run_program(models(openai=demo("--exit-at-start", "7"), anthropic="/no/such/program ${PORT}")) as program:
+        with both(program, retries=9) as clients:
+            for sdk, client in clients:
+                with pytest.raises(sdk.InternalServerError, match="could not be loaded") as caught:
+                    ask(client, sdk.__name__)
+                assert caught.value.response.headers["x-should-retry"] == "false"
+        assert program.stdout.count('" 502 ') == 2
 
 
 def test_a_model_that_does_not_load_is_a_server_error_that_says_why(run_program: RunProgram) -> None:

@@ -121,7 +121,7 @@ def test_a_model_that_dies_again_and_again_is_refused_for_a_while() -> None:
         assert isinstance(error, BadGateway)
         assert error.message.startswith("model a keeps dying: killed by SIGSEGV 0.")
         assert error.message.endswith("; next try in 1 s\nlast words of a")
-        assert error.headers == {"Retry-After": "1"}
+        assert error.headers == {"x-should-retry": "false", "Retry-After": "1"}
 
 
 def test_models_are_loaded_beforehand_in_order() -> None:

@@ -249,6 +249,7 @@ def test_where_all_connections_are_busy_a_newcomer_is_turned_away_and_nobody_els
             head, body = late.read_message()
             assert head.startswith(b"HTTP/1.1 503 ")
             assert b"\r\nRetry-After: 1\r\n" in head
+            assert b"\r\nx-should-retry: true\r\n" in head
             assert json.loads(body)["error"]["code"] == "service_unavailable"
         go_on.set()
         assert busy.read_message()[0].startswith(b"HTTP/1.1 200 ")

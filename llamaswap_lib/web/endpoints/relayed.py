@@ -10,7 +10,14 @@ from itertools import chain
 from urllib.parse import unquote
 
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.errors import Conflict, ContentTooLarge, LlamaswapError, NotFound
+from llamaswap_lib.errors import (
+    BadRequest,
+    Conflict,
+    ContentTooLarge,
+    LlamaswapError,
+    NotFound,
+    UnsupportedMediaType,
+)
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import OutgoingBody, RequestBody, edited
 from llamaswap_lib.web.destinations import Destination
@@ -97,7 +104,13 @@ def _find_named(exchange: Exchange, body: RequestBody) -> Named:
     content_type = exchange.head.get("content-type") or ""
     if body.size_bytes > exchange.app.limits.max_json_bytes and "application/json" in content_type.lower():
         raise ContentTooLarge(f"a JSON body may have {exchange.app.limits.max_json_bytes} bytes at most")
-    return find_model(exchange.head.method, content_type, exchange.query, body)
+    try:
+        return find_model(exchange.head.method, content_type, exchange.query, body)
+    except BadRequest:
+        coding = (exchange.head.get("content-encoding") or "identity").strip()
+        if coding.lower() == "identity":
+            raise
+        raise UnsupportedMediaType(f"the body has the Content-Encoding {coding!r}; send it without one") from None
 
 
 def _order_by_name(
