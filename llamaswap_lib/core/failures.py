@@ -8,7 +8,7 @@ failed loads; a life that does not end in such a crash ends the count of crashes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -20,12 +20,18 @@ SETTLING = 5.0
 class _Record:
     loads: int = 0  # failed ones in a row
     crashes: int = 0  # early ones in a row
+    since: float | None = None  # the first of those that count now
+    is_failing: bool = False  # no load has succeeded since the last one
     until: float = 0.0  # not to be tried again before
     detail: str = ""
 
     @property
+    def strikes(self) -> int:
+        return self.loads + max(self.crashes - 1, 0)
+
+    @property
     def backoff(self) -> float:
-        strikes = self.loads + max(self.crashes - 1, 0)
+        strikes = self.strikes
         return min(2.0 ** (min(strikes, 7) - 1), LONGEST_BACKOFF) if strikes else 0.0
 
     def describe(self) -> str:
@@ -34,11 +40,26 @@ class _Record:
         return f"{'could not be loaded' if self.loads == 1 else 'keeps failing to load'}: {self.detail}"
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a model fails: why it did last, since when, how often in a row, and until when it is not tried.
+
+    Monotonic seconds. It is there from a failed load, or the second early death in a row, until a load succeeds or the
+    model is pardoned.
+    """
+
+    message: str
+    since: float
+    tries: int
+    until: float
+
+
 class Failures:
     """Counts of failures by model. Monotonic seconds."""
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
+        self.failing: Mapping[str, Failure] = {}  # by model; never changed, but replaced
 
     def note_failed_load(self, model: str, detail: str, now: float) -> float:
         """For how many seconds it is not to be tried again."""
@@ -47,13 +68,16 @@ class Failures:
         return self._back_off(record, detail, now)
 
     def note_ready(self, model: str) -> None:
-        if model in self._records:
-            self._records[model].loads = 0
+        if record := self._records.get(model):
+            record.loads, record.is_failing = 0, False
+            if not record.strikes:
+                record.since = None
+            self._show()
 
     def note_crash(self, model: str, detail: str, ready_time: float, now: float) -> float:
         """It died by itself, ready for `ready_time` seconds; for how many it is not to be tried again."""
         if ready_time >= SETTLING:
-            self._records.pop(model, None)
+            self.pardon([model])
             return 0.0
         record = self._records.setdefault(model, _Record())
         record.crashes += 1
@@ -61,8 +85,8 @@ class Failures:
 
     def pardon(self, models: Iterable[str]) -> None:
         """Forget what they did: they may be tried at once."""
-        for model in models:
-            self._records.pop(model, None)
+        if [model for model in models if self._records.pop(model, None)]:
+            self._show()
 
     def refusal(self, model: str, now: float) -> tuple[str, float] | None:
         """While it is not to be tried: why, and for how many seconds more."""
@@ -75,4 +99,15 @@ class Failures:
     def _back_off(self, record: _Record, detail: str, now: float) -> float:
         record.detail = detail
         record.until = now + record.backoff
+        if record.strikes:
+            record.since = now if record.since is None else record.since
+            record.is_failing = True
+            self._show()
         return record.backoff
+
+    def _show(self) -> None:
+        self.failing = {
+            model: Failure(record.describe(), record.since, record.strikes, record.until)
+            for model, record in self._records.items()
+            if record.is_failing and record.since is not None
+        }

@@ -30,7 +30,7 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.eviction import Evict, Explain, Observe
 from llamaswap_lib.core.eviction.explanation import unexplained
-from llamaswap_lib.core.failures import Failures
+from llamaswap_lib.core.failures import Failure, Failures
 from llamaswap_lib.core.orphans import Orphans
 from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState
@@ -96,6 +96,10 @@ class Scheduler:
 
     def runs(self) -> tuple[RunView, ...]:
         return view_runs(self._world.runs.values())
+
+    def failing(self) -> Mapping[str, Failure]:
+        """The models whose last load failed, or that keep dying; never changed, but replaced."""
+        return self._failures.failing
 
     def snapshot(self) -> Snapshot:
         """What runs and who waits for what, as immutable data."""

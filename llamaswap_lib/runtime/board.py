@@ -1,4 +1,4 @@
-"""What runs and who waits, for everybody to read.
+"""What runs, what fails and who waits, for everybody to read.
 
 The controller thread puts it up after every decision, before anybody is woken: whoever was answered finds it up to
 date. Any thread reads it, without a lock and without waiting: what is put up is never changed, only replaced.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from llamaswap_lib.core.failures import Failure
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.snapshot import Queue, RunView, TicketView, view_queue
 from llamaswap_lib.runtime.launch import ProcessHandle
@@ -51,6 +52,7 @@ class Board:
         self._queue_listeners: list[Callable[[], None]] = []
         self._queue = Queue()
         self.runs: tuple[RunView, ...] = ()
+        self.failing: Mapping[str, Failure] = {}
 
     # -- before the controller starts --
 
@@ -89,10 +91,11 @@ class Board:
 
     # -- controller thread only --
 
-    def put_up(self, runs: tuple[RunView, ...], queue: Queue) -> None:
+    def put_up(self, runs: tuple[RunView, ...], queue: Queue, failing: Mapping[str, Failure]) -> None:
         may_have_changed = bool(queue.models or self._queue.models)
         self._queue = queue
-        if runs != self.runs:
+        fails_otherwise, self.failing = failing != self.failing, failing
+        if runs != self.runs or fails_otherwise:
             self._put_up_runs(runs)
         if may_have_changed:
             for listener in self._queue_listeners:

@@ -34,6 +34,7 @@ from llamaswap_lib.core.effects import (
     StopProcess,
     Unloaded,
 )
+from llamaswap_lib.core.failures import Failure
 from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
@@ -105,7 +106,7 @@ class Controller:
             waiter.close()
 
     def listen(self, listener: Listener) -> None:
-        """Call `listener` on the controller thread at every change of what runs. Before `start`; it must be quick."""
+        """Call `listener` on the controller thread at every change of what runs or fails. Before `start`; quick."""
         self._board.listen(listener)
 
     def listen_to_queue(self, listener: Callable[[], None]) -> None:
@@ -186,6 +187,10 @@ class Controller:
         """Who waits for what, as of the last decision. No lock, no wait."""
         return self._board.tickets(self._clock())
 
+    def failing(self) -> Mapping[str, Failure]:
+        """How each model fails whose last load failed, or that keeps dying. No lock, no wait."""
+        return self._board.failing
+
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self._board.runs)
 
@@ -231,7 +236,8 @@ class Controller:
             event: events.Event | None = command
             while event is not None:
                 effects = self._scheduler.handle(event, self._clock())
-                self._board.put_up(self._scheduler.runs(), self._scheduler.queue())
+                scheduler = self._scheduler
+                self._board.put_up(scheduler.runs(), scheduler.queue(), scheduler.failing())
                 event = self._carry_out(effects)
 
     def _carry_out(self, effects: list[Effect]) -> events.Event | None:

@@ -101,6 +101,19 @@ class TicketView(Protocol):
     def estimate(self) -> float | None: ...
 
 
+class Failure(Protocol):
+    """How a model fails. `since` and `until` (not tried before) are in monotonic seconds; `tries` failed in a row."""
+
+    @property
+    def message(self) -> str: ...
+    @property
+    def since(self) -> float: ...
+    @property
+    def tries(self) -> int: ...
+    @property
+    def until(self) -> float: ...
+
+
 class Waiting(Protocol):
     """One request's wait for a place; `fileno` is readable once it is over."""
 
@@ -136,6 +149,9 @@ class Controller(Protocol):
 
     def tickets(self) -> Sequence[TicketView]:
         """Who waits, in the order in which they will be served, at once."""
+
+    def failing(self) -> Mapping[str, Failure]:
+        """The models whose last load failed, or that keep dying, at once."""
 
     def is_ready(self, model: str) -> bool: ...
 

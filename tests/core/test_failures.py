@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llamaswap_lib.core.failures import Failures
+from llamaswap_lib.core.failures import Failure, Failures
 
 
 def test_each_failed_load_in_a_row_doubles_the_backoff_up_to_a_minute() -> None:
@@ -77,3 +77,41 @@ def test_a_pardon_ends_everything_and_only_for_whom_it_is() -> None:
     assert failures.refusal("A", 0.0) is None
     assert failures.refusal("B", 0.0) is not None
     assert failures.note_failed_load("A", "exited", 0.0) == 1
+
+
+def test_a_model_is_shown_to_fail_from_the_first_failed_load_to_the_first_that_succeeds() -> None:
+    failures = Failures()
+    assert failures.failing == {}
+    failures.note_failed_load("A", "exited with code 3", 10.0)
+    assert failures.failing == {"A": Failure("could not be loaded: exited with code 3", 10.0, 1, 11.0)}
+    failures.note_failed_load("A", "exited with code 4", 12.0)
+    assert failures.failing == {"A": Failure("keeps failing to load: exited with code 4", 10.0, 2, 14.0)}
+    failures.note_ready("A")
+    assert failures.failing == {}
+    failures.note_failed_load("A", "exited with code 5", 20.0)
+    assert failures.failing["A"].since == 20.0
+
+
+def test_one_early_death_is_no_failure_to_be_shown_and_the_second_is_until_it_is_ready_again() -> None:
+    failures = Failures()
+    failures.note_crash("A", "killed", 1.0, 10.0)
+    assert failures.failing == {}
+    failures.note_crash("A", "killed", 1.0, 12.0)
+    assert failures.failing == {"A": Failure("keeps dying: killed 1.0 s after it was ready", 12.0, 1, 13.0)}
+    failures.note_ready("A")
+    assert failures.failing == {}
+    failures.note_crash("A", "killed", 1.0, 15.0)
+    assert (failures.failing["A"].since, failures.failing["A"].tries) == (12.0, 2)
+    failures.note_ready("A")
+    failures.note_crash("A", "killed", 99.0, 200.0)
+    assert failures.failing == {}
+
+
+def test_a_pardon_ends_what_is_shown_and_what_was_shown_before_does_not_change() -> None:
+    failures = Failures()
+    failures.note_failed_load("A", "exited", 10.0)
+    failures.note_failed_load("B", "exited", 10.0)
+    shown = failures.failing
+    failures.pardon(["A", "C"])
+    assert failures.failing.keys() == {"B"}
+    assert shown.keys() == {"A", "B"}

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
+import shlex
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import ROOT, Program, demo, models, python, upstream, wait_until
 from tests.e2e.talk import Cut, Reply
+from tests.events import EventReader
 
 THINKS = ("--prompt-seconds", "1", "--quiet")
 SHORT = {"max_tokens": 3, "ignore_eos": True}
@@ -220,3 +226,54 @@ def test_a_body_in_a_coding_that_is_not_read_is_415(run_program: RunProgram) -> 
         )
         assert (refused.status, refused.json()["error"]["code"]) == (415, "unsupported_media_type")
         assert refused.headers["x-should-retry"] == "false"
+
+
+# -- how it is shown --
+
+
+def shown(program: Program, model: str) -> tuple[dict[str, Any] | None, ...]:
+    """What the list of models, the entry of one, and the queue say of its failing; they agree."""
+    [listed] = [entry for entry in program.get("/v1/models").json()["data"] if entry["id"] == model]
+    alone = program.get(f"/v1/models/{model}").json()
+    rows = {row.pop("model"): row for row in program.get("/api/queue").json()["failures"]}
+    return *(entry["meta"]["llamaswap"].get("failure") for entry in (listed, alone)), rows.get(model)
+
+
+def test_a_model_that_fails_is_shown_to_fail_until_it_is_unloaded(run_program: RunProgram) -> None:
+    with run_program(models(a=demo("--exit-at-start", "3"), b=demo())) as program, program.wire() as wire:
+        wire.request("GET", "/api/events")
+        assert wire.status() == 200
+        events = EventReader(wire.chunk)
+        assert not any("failure" in row for row in events.next_of("modelStatus"))
+        assert shown(program, "a") == (None, None, None)
+        for tries in (1, 2):
+            assert program.post("/api/models/load/b", {}).status == 200
+            wait_until(lambda: program.chat("a").status == 502 and program.starts("a") == tries, "it is tried")  # noqa: B023
+            for failure in shown(program, "a"):
+                assert failure is not None
+                assert failure["message"].endswith("to load: exited with code 3" if tries > 1 else "exited with code 3")
+                assert failure["tries"] == tries
+                assert 0 <= failure["retry_in"] <= tries
+                assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", failure["since"])
+            assert shown(program, "b") == (None, None, None)
+        told = next(row["failure"] for row in iter_rows(events, "a") if row.get("failure", {}).get("tries") == 2)
+        assert told["since"] == shown(program, "a")[0]["since"]  # type: ignore[index]
+        assert program.post("/api/models/unload/a", {}).status == 200
+        assert shown(program, "a") == (None, None, None)
+        assert next(row for row in iter_rows(events, "a") if "failure" not in row)["state"] == "stopped"
+
+
+def iter_rows(events: EventReader, model: str) -> Iterator[dict[str, Any]]:
+    while True:
+        yield from (row for row in events.next_of("modelStatus") if row["id"] == model)
+
+
+def test_a_model_that_was_mended_is_not_shown_to_fail_any_more(run_program: RunProgram, tmp_path: Path) -> None:
+    mark = tmp_path / "mended"
+    command = f"sh -c {shlex.quote(f'[ -e {mark} ] || exit 7; exec {demo()}')}"
+    with run_program(models(a=command)) as program:
+        assert program.chat("a").status == 502
+        assert all(shown(program, "a"))
+        mark.touch()
+        wait_until(lambda: program.chat("a").status == 200, "it is tried again")
+        assert shown(program, "a") == (None, None, None)

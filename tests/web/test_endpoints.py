@@ -247,7 +247,7 @@ def test_a_concurrency_limit_is_told() -> None:
 
 def test_the_queue_tells_who_waits_for_what() -> None:
     with World(answers(OK), config=CONFIG) as world:
-        assert ask_json(world, get("/api/queue")) == {"queue": []}
+        assert ask_json(world, get("/api/queue")) == {"queue": [], "failures": []}
         now = time.monotonic()
         world.controller.queue = [
             Waiting(12, "b", 1, now - 3.0, "loading", 1.23456),

@@ -84,6 +84,16 @@ class Waiting:
     estimate: float | None = None
 
 
+@dataclass
+class Failing:
+    """How a model fails."""
+
+    message: str
+    since: float
+    tries: int
+    until: float
+
+
 class FakeLease:
     """A place that is taken and given back; `move_on` leads to what the controller names as successor."""
 
@@ -142,6 +152,7 @@ class FakeController:
         self.running: list[Running] = []
         self.doing: dict[str, Doing] = {}  # where it is more than to be there
         self.queue: list[Waiting] = []
+        self.failures: dict[str, Failing] = {}
         self.unloaded: list[tuple[str, ...] | None] = []
         self.loaded: list[str] = []
         self.leased: list[str] = []
@@ -188,6 +199,9 @@ class FakeController:
 
     def tickets(self) -> Sequence[Waiting]:
         return self.queue if self.waiting is None else self.waiting.queue
+
+    def failing(self) -> dict[str, Failing]:
+        return dict(self.failures)
 
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self.running)

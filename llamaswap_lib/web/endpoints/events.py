@@ -101,8 +101,9 @@ class _News:
 
     def _look_at_models(self) -> bytes:
         """The event, b"" if they are as they were."""
-        before, self._models = self._models, status_rows(self._app)
-        return b"" if self._models == before else _event("modelStatus", self._models)
+        rows = status_rows(self._app)
+        before, self._models = self._models, [_without_clock(row) for row in rows]
+        return b"" if self._models == before else _event("modelStatus", rows)
 
     def _look_at_queue(self) -> bytes:
         """The same; to be done now and then while somebody waits: nobody tells of requests that enter an open gate."""
@@ -111,6 +112,12 @@ class _News:
         self._next_look = now + self._app.limits.telling_interval if rows else math.inf
         before, self._queue = self._queue, [tuple(row[key] for key in QUEUE_KEYS) for row in rows]
         return b"" if self._queue == before else _event("queue", {"queue": rows})
+
+
+def _without_clock(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the models without what only the clock changes."""
+    failure = row.get("failure")
+    return {**row, "failure": {**failure, "retry_in": None}} if failure else row
 
 
 class _LogText:

@@ -10,6 +10,7 @@ from typing import Any
 
 from llamaswap_lib.config.schema import Capabilities, Model, Selector
 from llamaswap_lib.web.app import App
+from llamaswap_lib.web.endpoints.failures import failures_of
 from llamaswap_lib.web.exchange import Exchange, Headers
 from llamaswap_lib.web.resolve import unknown_model
 from llamaswap_lib.web.routes import Route
@@ -40,17 +41,19 @@ def list_models(app: App, *, is_whole: bool = False) -> Iterator[dict[str, Any]]
     `is_whole`: unlisted ones and aliases too, whatever the configuration says.
     """
     config = app.config
-    loaded = {run.model for run in app.controller.runs()}
+    loaded, failures = {run.model for run in app.controller.runs()}, failures_of(app)
     for model in config.models.values():
         if model.unlisted and not is_whole:
             continue
-        about: dict[str, Any] = {"type": "model"}
+        failure = {"failure": failures[model.id]} if model.id in failures else {}
+        about: dict[str, Any] = {"type": "model", **failure}
         if model.aliases:
             about["aliases"] = list(model.aliases)
         yield describe(app, model, model.id, about, model.id in loaded)
         if config.include_aliases_in_list or is_whole:
             for alias in model.aliases:
-                yield describe(app, model, alias, {"type": "alias", "modelID": model.id}, model.id in loaded)
+                about = {"type": "alias", "modelID": model.id, **failure}
+                yield describe(app, model, alias, about, model.id in loaded)
     for peer_id, peer in config.peers.items():
         for name in dict.fromkeys(peer.models):
             entry = describe_plain(app, f"{peer_id}/{name}", {"type": "peer", "peerID": peer_id}, False)
@@ -89,6 +92,10 @@ def status_rows(app: App) -> list[dict[str, Any]]:
     states = {run.model: run.state for run in app.controller.runs()}
     peers = {f"{peer_id}/{name}": peer_id for peer_id, peer in app.config.peers.items() for name in peer.models}
     local = [_local_status(model, states.get(name, "stopped")) for name, model in sorted(app.config.models.items())]
+    failures = failures_of(app)
+    for row in local:
+        if row["id"] in failures:
+            row["failure"] = failures[row["id"]]
     return [*local, *(_status(name, peer=peer_id) for name, peer_id in sorted(peers.items()))]
 
 

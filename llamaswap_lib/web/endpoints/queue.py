@@ -1,4 +1,4 @@
-"""The queue: who waits, for what, since when, in which place.
+"""The queue: who waits, for what, since when, in which place; and for what nobody can wait, because it fails.
 
 Any http thread. Rows are made of what the controller published: no wait, nothing woken.
 """
@@ -8,13 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 from llamaswap_lib.web.app import App
+from llamaswap_lib.web.endpoints.failures import failures_of
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.routes import Route
 
 
 def serve_queue(exchange: Exchange, _route: Route) -> None:
     """GET /api/queue."""
-    exchange.answer_json({"queue": queue_rows(exchange.app)})
+    exchange.answer_json({"queue": queue_rows(exchange.app), "failures": failure_rows(exchange.app)})
+
+
+def failure_rows(app: App) -> list[dict[str, Any]]:
+    """One row for each model that fails, sorted."""
+    return [{"model": model, **failure} for model, failure in sorted(failures_of(app).items())]
 
 
 def queue_rows(app: App) -> list[dict[str, Any]]:
