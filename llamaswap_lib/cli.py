@@ -65,10 +65,14 @@ def _check(arguments: Sequence[str]) -> int:
     parser = _parser("llamaswap check", "Says everything that is wrong with a configuration; exit code 1 on errors.")
     parser.add_argument("-show", "--show", action="store_true", help="print the resolved configuration, secrets masked")
     parser.add_argument("-json", "--json", action="store_true", help="print findings and configuration as JSON")
+    parser.add_argument(
+        "-listen", "--listen", metavar="ADDRESS", help="where it will listen, to find proxies to itself"
+    )
     options = parser.parse_args(arguments)
+    told = None if options.listen is None else parse_address(parser, options.listen)
     from llamaswap_lib.config import check, render  # noqa: PLC0415 - as in _serve
 
-    report = check.check(_files(options))
+    report = check.check(_files(options), listen=told and check.Listen(*told, is_told=True))
     print(render.render(report, show=options.show, as_json=options.json))  # noqa: T201 - what the user asked for
     return 1 if report.errors else 0
 

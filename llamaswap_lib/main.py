@@ -91,6 +91,8 @@ def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate 
         for warning in config.warnings:
             logs.log.warn(str(warning))
         _start(parts)
+        if config.peers:  # so that it is known by the way that a request took which went round in a circle
+            logs.log.info(f"its name in the Via header of requests to peers is {parts.server.app.ourselves.name}")
         signal = signals.wait(lambda: _note_hangup(logs))
         logs.log.info(f"{signal.name if signal else 'a signal'}: stopping")
         return _stop(parts, signals)
@@ -110,7 +112,7 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
     controller.listen_to_queue(lambda: changes.note(Topic.QUEUE))
     profiles = Profiles(config.profiles, changes)
     limits = _limits(config.limits)
-    app = App(config, controller, logs, pool, pump, changes, profiles, Version(__version__), limits)
+    app = App(config, controller, logs, pool, pump, changes, profiles, Version(__version__), limits, ourselves)
     try:
         server = Server(app, host, port, certificate)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
@@ -280,6 +282,7 @@ def _limits(limits: ClientLimits) -> Limits:
         write_timeout=limits.write_timeout,
         max_body_bytes=limits.max_body_mb << 20,
         max_json_bytes=limits.max_json_mb << 20,
+        hops=limits.hops,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import socket
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +41,7 @@ CONTAINER_PROGRAMS = (
     "toolbox",
 )
 MAX_PORT = 65_535
+EVERYWHERE = ("", "0.0.0.0", "::")
 MAX_FILE_CHARS = 300
 
 
@@ -51,15 +53,24 @@ class Report(NamedTuple):
     config: Config | None
 
 
-def check(files: Sequence[File], environment: Mapping[str, str] | None = None) -> Report:
+class Listen(NamedTuple):
+    """Where the server will listen: `host` '' for every address; `is_told`: somebody has said so."""
+
+    host: str = ""
+    port: int = 8080
+    is_told: bool = False
+
+
+def check(files: Sequence[File], environment: Mapping[str, str] | None = None, listen: Listen | None = None) -> Report:
     """Everything there is to say about the configuration that these files make together."""
-    return report(inspect(files, environment), os.environ if environment is None else environment)
+    return report(inspect(files, environment), os.environ if environment is None else environment, listen)
 
 
-def report(loaded: Loaded, environment: Mapping[str, str]) -> Report:
+def report(loaded: Loaded, environment: Mapping[str, str], listen: Listen | None = None) -> Report:
     """The same for one that is loaded already."""
     if not loaded.problems.errors:
         _look_around(loaded, environment)
+        _check_loops(loaded.config, loaded.document, listen or Listen())
     errors, warnings = in_order(loaded.problems.errors), in_order(loaded.problems.warnings)
     return Report(errors, warnings, None if errors else replace(loaded.config, warnings=warnings))
 
@@ -146,6 +157,33 @@ def _check_ports(config: Config, document: Document) -> None:
 
 def _host(name: str) -> str:
     return "localhost" if name in ("127.0.0.1", "::1", "0.0.0.0") else name
+
+
+def _check_loops(config: Config, document: Document, listen: Listen) -> None:
+    """Proxies that lead to the server itself, as far as that can be seen without a look-up."""
+    where = f"port {listen.port}, where llamaswap itself listens"
+    where += "" if listen.is_told else " unless -listen says otherwise"
+    for name, model in config.models.items():
+        makes_way = model.automatic_port is not None and model.automatic_port.number == listen.port
+        if _leads_to(model.proxy, listen) and not makes_way:
+            document.warn(("models", name, "proxy"), f"leads to {where}; the model could not be loaded")
+    for name, peer in config.peers.items():
+        if _leads_to(peer.proxy, listen):
+            document.warn(("peers", name, "proxy"), f"leads to {where}; requests would go round in a circle")
+
+
+def _leads_to(proxy: str, listen: Listen) -> bool:
+    parts = urllib.parse.urlsplit(proxy)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if listen.host in EVERYWHERE:
+        is_here = _is_loopback(host) or host == socket.gethostname().lower()
+    else:
+        is_here = host == listen.host or (_is_loopback(host) and _is_loopback(listen.host))
+    return is_here and port == listen.port
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1", *EVERYWHERE) or host.startswith("127.")
 
 
 # -- places and names --

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.web.changes import Changes
 from llamaswap_lib.web.destinations import Destination, destinations_of
 from llamaswap_lib.web.hosts import Hosts, own_names
@@ -175,6 +176,7 @@ class Limits:
     memory_body_bytes: int = 1 << 20  # of one request; what is above goes to a temporary file
     max_body_bytes: int = 4 << 30
     max_json_bytes: int = 128 << 20  # has to be in memory to be understood
+    hops: int = 4  # llamaswaps that a request may have come through
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ class App:
     profiles: Profiles
     version: Version
     limits: Limits = field(default_factory=Limits)
+    ourselves: Ourselves = field(default_factory=Ourselves)
     clock: Callable[[], float] = time.monotonic
     wall_clock: WallClock = field(default_factory=WallClock)
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list

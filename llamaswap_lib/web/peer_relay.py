@@ -1,6 +1,7 @@
 """One exchange with a peer: as with an upstream of our own, but the peer sees less of the client.
 
-The http thread of the client runs it. There is no lease: whoever runs the peer sees to its models.
+The http thread of the client runs it. There is no lease: whoever runs the peer sees to its models. Should the peer lead
+back here, our name in `Via` tells.
 """
 
 from __future__ import annotations
@@ -21,4 +22,5 @@ class PeerRelay(Relay):
         has_body = head.chunked or head.content_length is not None
         fields = peers.request_fields(head, self.model, self.body.size_bytes if has_body else None)
         line = f"{head.method} {self.origin.target(path, query)} HTTP/1.1\r\nHost: {self.origin.authority}\r\n"
-        return f"{line}{fields}\r\n".encode("latin-1")
+        via = f"Via: {self.exchange.app.ourselves.via}\r\n"  # behind those that came with the request
+        return f"{line}{fields}{via}\r\n".encode("latin-1")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from llamaswap_lib.config import render
-from llamaswap_lib.config.check import Report, check
+from llamaswap_lib.config.check import Listen, Report, check
 
 Check = Callable[[str], Report]
 
@@ -102,6 +103,36 @@ def test_ports_clash_across_groups_that_leave_each_other_alone(
     models = "models:\n  a: {cmd: 'server ${PORT}'}\n  b: {cmd: server, proxy: 'http://127.0.0.1:5800'}\n"
     report = checked(f"{models}groups:\n  g: {{members: [a], {one}}}\n  h: {{members: [b], {other}}}\n")
     assert bool(warnings(report)) == may_meet
+
+
+PROXIES = """
+models:
+  a: {cmd: server, proxy: "http://%HOST:8080"}
+  b: {cmd: "server ${PORT}"}
+startPort: 8080
+"""
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", socket.gethostname()])
+def test_a_proxy_that_leads_to_the_server_itself_is_named(tmp_path: Path, host: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(PROXIES.replace("%HOST", host))
+
+    def found(listen: Listen | None) -> list[str]:
+        told = [str(problem) for problem in check([file], listen=listen).warnings]
+        return [text.rpartition("config.yaml:")[2] for text in told if "itself" in text]
+
+    here = "3: models.a.proxy: leads to port 8080, where llamaswap itself listens"
+    assert found(None) == [f"{here} unless -listen says otherwise; the model could not be loaded"]
+    assert found(Listen("", 8080, is_told=True)) == [f"{here}; the model could not be loaded"]
+    assert found(Listen("", 8081, is_told=True)) == []
+    assert found(Listen("192.0.2.1", 8080, is_told=True)) == []
+
+
+def test_a_peer_that_is_the_server_itself_is_named(checked: Check) -> None:
+    report = checked("peers: {p: {proxy: http://localhost:8080, models: [m]}}")
+    [warning] = warnings(report)
+    assert warning.endswith("unless -listen says otherwise; requests would go round in a circle")
 
 
 def test_a_port_beyond_the_last_is_named(checked: Check) -> None:

@@ -95,29 +95,32 @@ class Program:
         tracebacks: int = 0,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        host: str = "127.0.0.1",
+        ports: PortBlock | None = None,
         wrapper: Sequence[str] = (),
     ) -> None:
         """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`, with that many tracebacks.
 
-        `context` is for TLS. `wrapper` is a command that becomes the program, which is its arguments: `nohup`.
+        `context` is for TLS. `${OWN_PORT}` in the configuration is where it listens, on `host`; it closes `ports`.
+        `wrapper` is a command that becomes the program, which is its arguments: `nohup`.
         """
         self._context = context
         self._tracebacks = tracebacks
         self.folder = folder
         self.code: int | None = None  # of its exit, once it has ended
-        self._ports = PortBlock()
+        self._ports = ports or PortBlock()
         self.port = self._ports.first
         self._id = uuid.uuid4().hex
         self._models: Mapping[str, Mapping[str, Any]] = config.get("models", {})
         whole = {"startPort": self.port + 1, "logLevel": log_level, **config}
         self.config_path = folder / "config.yaml"
-        self.config_path.write_text(json.dumps(whole))
+        self.config_path.write_text(json.dumps(whole).replace("${OWN_PORT}", str(self.port)))
         self._out: IO[bytes] = (folder / "stdout").open("wb")
         self._err: IO[bytes] = (folder / "stderr").open("wb")
         self.process = subprocess.Popen(
             (
                 *(*wrapper, sys.executable, str(SCRIPT), "-c", str(self.config_path)),
-                *("-listen", f"127.0.0.1:{self.port}", *flags),
+                *("-listen", f"{host}:{self.port}", *flags),
             ),
             stdin=subprocess.DEVNULL,
             stdout=self._out if stdout is None else stdout,

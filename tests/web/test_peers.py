@@ -179,8 +179,72 @@ def test_a_peer_gets_its_own_host_and_nothing_about_the_way_to_it() -> None:
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\nCookie: c=1\r\n"
     )
-    head += "Content-Length: 14\r\nAuthorization: Bearer sek\r\nx-api-key: sek\r\n\r\n"
+    head += "Content-Length: 14\r\nAuthorization: Bearer sek\r\nx-api-key: sek\r\n"
+    head += f"Via: {world.app.ourselves.via}\r\n\r\n"
     assert seen.heads == [head]
+
+
+# -- round in a circle --
+
+OTHERS = [f"llamaswap-{number:016x}" for number in range(6)]
+
+
+def test_a_peer_is_told_that_the_request_came_by_us_behind_those_by_whom_it_came_before() -> None:
+    seen = Seen()
+    with World(seen, config=CONFIG) as world:
+        world.ask(chat(b'{"model":"m2"}', extra=b"Via: 1.0 fred, 1.1 example.com (Apache/1.1)\r\nvia: 1.1 x\r\n"))
+        ours = world.app.ourselves.via
+    vias = [line for line in seen.heads[0].split("\r\n") if line.lower().startswith("via:")]
+    assert vias == ["Via: 1.0 fred, 1.1 example.com (Apache/1.1)", "via: 1.1 x", f"Via: {ours}"]
+
+
+def test_a_model_of_our_own_gets_the_headers_of_the_client_and_no_more() -> None:
+    seen = Seen()
+    with World(seen) as world:
+        world.ask(chat(b'{"model":"m"}', extra=b"Via: 1.0 fred\r\n"))
+        world.ask(chat(b'{"model":"m"}'))
+    assert [head.count("Via: ") for head in seen.heads] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "method", [chat(b'{"model":"m2"}'), get("/health"), get("/no/such/path"), get("/upstream/m/x")]
+)
+def test_a_request_that_has_been_here_is_508_with_the_way_that_it_took(method: bytes) -> None:
+    seen = Seen()
+    with World(seen, config=CONFIG) as world:
+        name = world.app.ourselves.name
+        via = f"Via: 1.1 {name}, 1.1 {OTHERS[1]}\r\nVIA: HTTP/1.1 proxy (old)\r\nVia: 1.1 {OTHERS[2]}\r\n".encode()
+        head, body = world.ask(method.replace(b"\r\n\r\n", b"\r\n" + via + b"\r\n", 1))
+        assert head.startswith(b"HTTP/1.1 508 ")
+        assert b"\r\nx-should-retry: false\r\n" in head
+        error = json.loads(body)["error"]
+        assert error["code"] == "loop_detected"
+        assert error["message"].endswith(f": {name} -> {OTHERS[1]} -> {OTHERS[2]} -> {name}")
+        assert f"[WARN] from 127.0.0.1: {error['message']}" in world.log
+        assert world.controller.leased == []
+    assert seen.heads == []
+
+
+@pytest.mark.parametrize(("hops", "status"), [(3, 200), (4, 200), (5, 508), (6, 508)])
+def test_a_request_may_come_through_as_many_llamaswaps_as_the_limit_says(hops: int, status: int) -> None:
+    seen = Seen()
+    with World(seen, config=CONFIG) as world:
+        via = "".join(f"Via: 1.1 {name}\r\n" for name in OTHERS[:hops]).encode()
+        head, body = world.ask(chat(b'{"model":"m2"}', extra=via))
+        assert int(head.split()[1]) == status
+        if status == 508:
+            way = [*OTHERS[:hops], world.app.ourselves.name]
+            assert json.loads(body)["error"]["message"] == (
+                f"this request has come through more than 4 llamaswaps (limits.hops): {' -> '.join(way)}"
+            )
+
+
+@pytest.mark.parametrize("via", ["1.1 llamaswap-1", "1.1 my-llamaswap-%s", "1.1 llamaswap-%sf", "1.1 LLAMASWAP", ""])
+def test_what_only_looks_like_a_name_of_ours_is_none(via: str) -> None:
+    with World(Seen(), config=CONFIG) as world:
+        own = world.app.ourselves.name.removeprefix("llamaswap-")
+        line = f"Via: {via.replace('%s', own)}\r\n".encode()
+        assert world.ask(chat(b'{"model":"m2"}', extra=line * 9))[0].startswith(b"HTTP/1.1 200 ")
 
 
 def test_without_a_key_for_it_the_clients_own_credentials_go_on() -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from llamaswap_lib.errors import LoopDetected
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
 from llamaswap_lib.web.endpoints import about, events, logs, models, profiles, queue, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.keys import brings_basic, check_key, needs_key
+from llamaswap_lib.web.loops import refuse_loop
 from llamaswap_lib.web.origins import is_unexplained, refuse_other_sites
 from llamaswap_lib.web.routes import Endpoint, Route, find_route
 
@@ -72,7 +74,8 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
 
 
 def route_of(exchange: Exchange) -> Route:
-    """Who answers the exchange; raises Unauthorized."""
+    """Who answers the exchange; raises Unauthorized, and LoopDetected."""
+    refuse_loop(exchange.head, exchange.app.ourselves.name, exchange.app.limits.hops)
     route = find_route(exchange.head.method, exchange.path)
     keys = exchange.app.config.api_keys
     if keys and needs_key(route, exchange.path):
@@ -82,7 +85,11 @@ def route_of(exchange: Exchange) -> Route:
 
 def serve(exchange: Exchange) -> None:
     """Answer the exchange; raises HttpError or ClientGone."""
-    route = route_of(exchange)
+    try:
+        route = route_of(exchange)
+    except LoopDetected as loop:
+        exchange.app.logs.log.warn(f"from {exchange.client_ip}: {loop.message}")
+        raise
     if route.endpoint in _PRIVATE and not exchange.app.config.api_keys:
         exchange.app.hosts.refuse_foreign(exchange.head)
     endpoint = _ENDPOINTS.get(route.endpoint)
