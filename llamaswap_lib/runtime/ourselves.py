@@ -1,7 +1,7 @@
 """Who we are to other servers, so that what comes back to us is known: a random name, and where we listen.
 
 Any thread. The name is that of this life of the program, for the `Via` header; it says nothing of the machine. An
-address is ours if the system says so, and leads to us only with the port that we listen on.
+address is ours if the system says so, and it leads to us only with the port that we listen on.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ def _address(text: str) -> _Address:
 
 
 def _is_of_this_machine(address: _Address) -> bool:
-    """Whether the system lets us use it as our end of something."""
+    """Whether the way there ends where it begins; nothing is sent. (That it can be bound would not prove it.)"""
     if address.is_loopback:
         return True
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.bind((str(address), 0))
+            sock.connect((str(address), 9))
+            return _address(sock.getsockname()[0]) == address
     except OSError:
         return False
-    return True

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Sequence
 
+_PASSED_OVER = (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
 _FIRST_LINE_BYTES = 256  # as much of a script as Linux reads to find its interpreter
 
 
@@ -39,11 +40,11 @@ def _find(word: str) -> None:
     for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
         try:
             _check_file(os.path.join(folder, word), word)  # noqa: PTH118 - with '' it stays relative
-        except PermissionError as error:  # noqa: PERF203 - mostly the first folder that has it is the right one
-            refusal = error  # there may be one behind it that we may execute
-        except OSError as error:
-            if isinstance(error, MissingInterpreter) and not isinstance(refusal, PermissionError):
-                refusal = error
+        except OSError as error:  # noqa: PERF203 - mostly the first folder that has it is the right one
+            if error.errno not in _PASSED_OVER:
+                raise
+            if isinstance(error, PermissionError | MissingInterpreter) and not isinstance(refusal, PermissionError):
+                refusal = error  # there may be another one behind it
         else:
             return
     raise refusal
