@@ -70,7 +70,7 @@ class HttpError(LlamaswapError):
 
 
 class BadRequest(HttpError):
-    """A request that can not be understood: broken JSON, two lengths, bad chunks."""
+    """A request that cannot be understood: broken JSON, two lengths, bad chunks."""
 
     status, kind, code, should_retry = 400, "invalid_request_error", "bad_request", False
 
@@ -115,7 +115,7 @@ class ContentTooLarge(HttpError):
 
 
 class UnsupportedMediaType(HttpError):
-    """The model can not be read from a body in that `Content-Encoding`."""
+    """The model cannot be read from a body in that `Content-Encoding`."""
 
     status, kind, code, should_retry = 415, "invalid_request_error", "unsupported_media_type", False
 
@@ -142,7 +142,7 @@ class NotImplementedByServer(HttpError):
 
 
 class BadGateway(HttpError):
-    """The model's server died, can not be reached or can not be understood; or the peer can not be reached.
+    """The model's server died, cannot be reached or cannot be understood; or the peer cannot be reached.
 
     The upstream's fault.
     """

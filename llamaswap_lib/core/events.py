@@ -128,7 +128,7 @@ class GatesAnswered:
 
 @dataclass(frozen=True, slots=True)
 class LaunchChecked:
-    """The answer to `CheckLaunch`: why `model` can not be started as things are now, '' where nothing is known."""
+    """The answer to `CheckLaunch`: why `model` cannot be started as things are now, '' where nothing is known."""
 
     model: str
     problem: str

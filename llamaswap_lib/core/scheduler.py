@@ -4,7 +4,7 @@ Pure; the controller thread is the only one that calls it. It guarantees that
 
 - every ticket is answered exactly once, with `Admit` or `Refuse`;
 - nobody waits for a model that is backing off: whoever asks for it then is refused at once;
-- nobody is shut or stopped for a model of which it is known that it can not be started: its load has failed then;
+- nobody is shut or stopped for a model of which it is known that it cannot be started: its load has failed then;
 - a run is stopped only on an answer that says shut and nobody inside, or when an unload ran out of time;
 - a run starts and admits only while the policy wants nobody gone of all processes that exist;
 - no ticket waits longer than `max_wait`, the swap under way, for each other model in front one (longest request, stop

@@ -75,7 +75,7 @@ class Controller:
     ) -> None:
         """`limits`: places of each model, 0 for no limit. `last_words`: the end of a model's log, for its errors.
 
-        `check_launch`: why a model can not be started beside the runs with these proxies, '' for nothing known; quick.
+        `check_launch`: why a model cannot be started beside the runs with these proxies, '' for nothing known; quick.
         """
         self._scheduler = scheduler
         self._launch = launch

@@ -38,7 +38,7 @@ class LaunchCheck:
         self._has_group = has_group
 
     def __call__(self, model: str, running: Collection[str]) -> str:
-        """Why it can not be started, '' where nothing is known. `running`: the proxies of all runs that there are."""
+        """Why it cannot be started, '' where nothing is known. `running`: the proxies of all runs that there are."""
         spec = self._spec_of(model)
         try:
             check_command(spec.argv)

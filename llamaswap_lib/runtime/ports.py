@@ -112,7 +112,7 @@ def find_obstacle(proxy: str, is_expected: Callable[[int], bool] | None = None) 
 
 
 def port_of(url: SplitResult) -> int:
-    """Where to connect for it; raises ValueError for a port that there can not be."""
+    """Where to connect for it; raises ValueError for a port that there cannot be."""
     return url.port or (443 if url.scheme == "https" else 80)
 
 

@@ -16,7 +16,7 @@ _FIRST_LINE_BYTES = 256  # as much of a script as Linux reads to find its interp
 
 
 def check_command(argv: Sequence[str]) -> None:
-    """Raise the OSError or ValueError with which the command can not be started: its program, its working folder.
+    """Raise the OSError or ValueError with which the command cannot be started: its program, its working folder.
 
     The working folder of every model is our own. PATH is our own, too, whatever the model's `env` says.
     """

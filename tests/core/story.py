@@ -75,7 +75,7 @@ class Story:
         self.inside: dict[int, tuple[int, float]] = {}  # run id -> who is inside when the policy looks, idle since when
         self.watched: list[int] = []  # run ids that were, when it looked last
         self.swaps: list[ReportSwap] = []
-        self.problems: dict[str, str] = {}  # why models can not be started
+        self.problems: dict[str, str] = {}  # why models cannot be started
         self.checked: list[str] = []  # the models of which it was asked
         self._runs = 0
 

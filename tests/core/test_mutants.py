@@ -47,8 +47,8 @@ PROMISES = {
         "a change of priorities is for those who come later",
         "a change of priorities loses the swap that has begun",
     },
-    "nobody goes for a model that can not be started": {
-        "others go for a model that can not be started",
+    "nobody goes for a model that cannot be started": {
+        "others go for a model that cannot be started",
         "an idle model goes unseen",
         "a load for nobody is stopped unseen",
         "what was seen before something happened still counts",
@@ -57,7 +57,7 @@ PROMISES = {
     "nobody goes for a model that is backing off": {
         "a model that is backing off is waited for",
         "who waits when a model begins to back off goes on waiting",
-        "a model that can not be started is tried again at once",
+        "a model that cannot be started is tried again at once",
     },
     "nothing is left over at the end": {
         "a load that timed out is not stopped",

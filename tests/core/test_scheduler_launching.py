@@ -1,4 +1,4 @@
-"""Nobody goes for a model that can not be started: whether it can is asked before, and what comes of the answer."""
+"""Nobody goes for a model that cannot be started: whether it can is asked before, and what comes of the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAILED = [
 ]
 
 
-def test_an_idle_model_is_not_stopped_for_one_that_can_not_be_started() -> None:
+def test_an_idle_model_is_not_stopped_for_one_that_cannot_be_started() -> None:
     story = Story()
     story.load("A", 1)
     story.problems["B"] = MISSING
@@ -98,7 +98,7 @@ def test_who_asks_when_nobody_waits_any_more_is_looked_at_anew() -> None:
     assert isinstance(refusal, Refuse)
 
 
-def test_one_that_waited_too_long_shuts_nobody_if_it_can_not_be_started_by_then() -> None:
+def test_one_that_waited_too_long_shuts_nobody_if_it_cannot_be_started_by_then() -> None:
     story = Story(max_wait=5.0)
     story.load("A", 1)
     question = story.arrive(2, "B")[-1]
@@ -109,7 +109,7 @@ def test_one_that_waited_too_long_shuts_nobody_if_it_can_not_be_started_by_then(
     assert story.states == {"A": "ready"}
 
 
-def test_gates_that_were_shut_open_again_when_it_turns_out_that_it_can_not_be_started() -> None:
+def test_gates_that_were_shut_open_again_when_it_turns_out_that_it_cannot_be_started() -> None:
     story = Story(max_wait=5.0)
     story.load("A", 1)
     question = story.arrive(2, "B")[-1]
@@ -190,7 +190,7 @@ def test_a_model_that_was_stopped_already_is_not_brought_back_by_a_look_that_fai
     assert story.states == {"A": "stopping", "B": "ready"}
 
 
-def test_a_preload_that_can_not_be_started_disturbs_nobody() -> None:
+def test_a_preload_that_cannot_be_started_disturbs_nobody() -> None:
     story = Story()
     story.load("A", 1)
     story.problems["B"] = MISSING

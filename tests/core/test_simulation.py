@@ -48,7 +48,7 @@ def test_no_promise_is_broken_where_models_keep_failing(batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", range(5))
-def test_no_promise_is_broken_where_models_can_not_be_started(batch: int) -> None:
+def test_no_promise_is_broken_where_models_cannot_be_started(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, 5):
         play(make_plan(seed, "misconfigured"))
 

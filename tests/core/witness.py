@@ -149,7 +149,7 @@ class Witness:
             self._doom(life.model)
 
     def note_unlaunchable(self, model: str) -> None:
-        """The scheduler asked, and is told that it can not be started: that is a load that failed."""
+        """The scheduler asked, and is told that it cannot be started: that is a load that failed."""
         self._records.note_failed_load(model, self.now)
         self._may_fail.add(model)
         self._doom(model)
@@ -291,7 +291,7 @@ class Witness:
     def _check_report(self, model: str, evicted: tuple[str, ...]) -> None:
         """Somebody waits for the model, which can be started, and those go who stay now and must go for it."""
         self._stays.append(self._staying())
-        self.require(model in self._startable(), f"a swap to {model}, for which nobody waits, or which can not start")
+        self.require(model in self._startable(), f"a swap to {model}, for which nobody waits, or which cannot start")
         is_true = bool(evicted) and any(set(evicted) == self._victims(model, stay) for stay in self._stays)
         self.require(is_true, f"a swap to {model} is said to end {evicted}")
 

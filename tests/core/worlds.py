@@ -29,7 +29,7 @@ class Habits:
     pause: Span = (0.0, 4.0)  # between two requests of one of them
     fails_to_load: float = 0.0
     never_ready: float = 0.0
-    unlaunchable: tuple[Span, ...] = ()  # from when until when it can not be started, which is seen beforehand
+    unlaunchable: tuple[Span, ...] = ()  # from when until when it cannot be started, which is seen beforehand
     crashes: float = 0.0  # that a life ends by itself, some time after it was ready
 
 
@@ -235,7 +235,7 @@ def failing(seed: int, rng: random.Random) -> Plan:
 
 
 def misconfigured(seed: int, rng: random.Random) -> Plan:
-    """Models that can not be started, for a while or for ever: nobody is to go for them."""
+    """Models that cannot be started, for a while or for ever: nobody is to go for them."""
     models = names(rng, 2, 5)
 
     def spans() -> tuple[Span, ...]:

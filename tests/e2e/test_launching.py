@@ -1,4 +1,4 @@
-"""A model that can not be started: it takes nobody's place, and whoever asks for it is told why at once."""
+"""A model that cannot be started: it takes nobody's place, and whoever asks for it is told why at once."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_port_that_another_of_our_runs_has_besides_its_own_is_no_obstacle(
             assert "a: stopping, to make room for b" in program.stdout
 
 
-def test_a_model_that_can_not_be_started_is_no_reason_to_end_a_load_that_nobody_waits_for(
+def test_a_model_that_cannot_be_started_is_no_reason_to_end_a_load_that_nobody_waits_for(
     run_program: RunProgram,
 ) -> None:
     slow = demo("--load-seconds", "3")
