@@ -38,6 +38,11 @@ class HealthCheck:
     request: bytes
 
     @classmethod
+    def of(cls, proxy: str, check_endpoint: str, via: str = "") -> HealthCheck | None:
+        """The check that a model's configuration asks for; None for `none`; `via` as in `at`; raises ValueError."""
+        return None if check_endpoint == "none" else cls.at(proxy, check_endpoint, via)
+
+    @classmethod
     def at(cls, proxy: str, check_endpoint: str, via: str = "") -> HealthCheck:
         """The check of a proxy URL, whose path and query are joined in front; raises ValueError.
 
@@ -65,20 +70,17 @@ class HealthCheck:
         port = url.port if url.port is not None else (443 if tls else 80)
         return cls(f"{url.scheme}://{authority}", host, port, tls, "\r\n".join((*lines, "", "")).encode("ascii"))
 
+    def resolve(self) -> list[Address]:
+        """Every address of the host: `localhost` may mean ::1 first while the server listens on 127.0.0.1."""
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        return [(family, address) for family, _, _, _, address in found]
 
-def ask(check: HealthCheck, look: Look, addresses: Sequence[Address]) -> str:
-    """The status of the answer, or what came in place of one; raises OSError and what a look raises."""
-    look.connect(addresses)
-    if check.tls:
-        look.secure(check.tls, check.host)
-    look.send(check.request)
-    return look.read_status()
-
-
-def resolve(check: HealthCheck) -> list[Address]:
-    """Every address of the host: `localhost` may mean ::1 first while the server listens on 127.0.0.1. Blocks."""
-    found = socket.getaddrinfo(check.host, check.port, type=socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]
+    def ask(self, look: Look, addresses: Sequence[Address]) -> None:
+        """Connect and send the question; raises OSError."""
+        look.connect(addresses)
+        if self.tls:
+            look.secure(self.tls, self.host)
+        look.send(self.request)
 
 
 def _any_certificate() -> ssl.SSLContext:
@@ -172,7 +174,8 @@ class Probe:
     def _ask(self, look: Look) -> str:
         """The status, else why there is none; nothing when the health timeout broke it off."""
         try:
-            return ask(self._check, look, self._resolve())
+            self._check.ask(look, self._resolve())
+            return look.read_status()
         except TimeoutError:
             return f"none within {_LOOK_TIMEOUT:g} s" if time.monotonic() < self._deadline else ""
         except OSError as error:
@@ -181,6 +184,6 @@ class Probe:
     def _resolve(self) -> list[Address]:
         now = time.monotonic()
         if now >= self._addresses_until:
-            self._addresses = resolve(self._check)
+            self._addresses = self._check.resolve()
             self._addresses_until = now + _ADDRESS_LIFETIME
         return self._addresses

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from llamaswap_lib.runtime.health import HealthCheck, ask, resolve
+from llamaswap_lib.runtime.health import HealthCheck
 from llamaswap_lib.runtime.look import Look, wait
 from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen
 from llamaswap_lib.runtime.wakeup import Wakeup
@@ -74,7 +74,8 @@ class Occupant:
         self.may_be_leaving = True
         try:
             with Look(ending, time.monotonic() + _LOOK_TIMEOUT) as look:
-                answer = ask(self.check, look, resolve(self.check))
+                self.check.ask(look, self.check.resolve())
+                answer = look.read_status()
                 look.finish()
         except TimeoutError:
             return self._last

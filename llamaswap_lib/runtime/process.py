@@ -165,9 +165,7 @@ class Process:
         with ExitStack() as stack:
             try:
                 check_command(spec.argv)
-                via, check = self._ourselves.via, None
-                if spec.check_endpoint != "none":
-                    check = HealthCheck.at(spec.proxy, spec.check_endpoint, via)
+                check = HealthCheck.of(spec.proxy, spec.check_endpoint, self._ourselves.via)
                 self._pipe = stack.enter_context(drained_pipe(spec.model, self._output))
                 environment = self._environment()  # may take a while
                 if obstacle := self._find_obstacle():
