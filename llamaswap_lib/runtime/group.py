@@ -59,11 +59,15 @@ class ProcessGroup:
     # -- any thread --
 
     def terminate(self) -> None:
-        """SIGTERM to every member, once: many servers break off on a second one. Raises PermissionError."""
+        """SIGTERM to every member, once: many servers break off on a second one. Raises PermissionError.
+
+        A member that a signal has stopped would not act on it: SIGCONT has it go on.
+        """
         with self._lock:
             if self._state is _State.RUNNING:
                 self._state = _State.ASKED
                 self._signal(signal.SIGTERM)
+                self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL to every member. Raises PermissionError."""

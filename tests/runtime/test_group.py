@@ -13,13 +13,24 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.core.events import ProcessReady
+from llamaswap_lib.runtime.guard.table import read_stat
 from tests.children import python, shell, stubborn_orphan
-from tests.runtime.runs import Run, await_death, end, is_alive
+from tests.runtime.runs import Run, await_condition, await_death, end, is_alive
 
 SLEEP = ("sleep", "60")
 
 
 # -- grandchildren --
+
+
+def test_a_program_that_a_signal_has_stopped_goes_on_and_ends_politely() -> None:
+    with Run(*shell("trap 'echo bye; exit 4' TERM; echo pid $$; while :; do sleep 0.05; done")) as run:
+        pid = run.printed_pid("pid")
+        os.kill(pid, signal.SIGSTOP)
+        assert await_condition(lambda: (found := read_stat(pid)) is not None and found.is_stopped)
+        run.process.stop()
+        assert run.exit_detail() == "exited with code 4"
+        run.await_output("bye")
 
 
 def test_a_member_that_outlives_the_leader_is_ended_before_the_exit_is_told() -> None:

@@ -28,7 +28,9 @@ _PS_TIMEOUT = 5.0
 class Entry:
     """One process. `start` is comparable with that of the same pid only."""
 
-    __slots__ = ("is_dead", "is_guardian", "parent", "group", "pid", "run", "session", "start", "token", "uid")  # noqa: RUF023
+    __slots__ = (  # noqa: RUF023
+        *("is_dead", "is_guardian", "is_stopped", "parent", "group", "pid", "run", "session", "start", "token", "uid"),
+    )
 
     def __init__(self, pid: int, parent: int, group: int, session: int, start: str, is_dead: bool = False) -> None:
         self.pid = pid
@@ -37,6 +39,7 @@ class Entry:
         self.session = session
         self.start = start
         self.is_dead = is_dead  # a zombie
+        self.is_stopped = False  # by a signal, until somebody continues it; known where there is a /proc
         self.token = ""  # of its marker; '' without one
         self.run = ""  # of its marker; '' without one, or with one that names no run
         self.is_guardian = False
@@ -191,7 +194,9 @@ def read_stat(pid: int) -> Entry | None:
     fields = stat[stat.rfind(b")") + 1 :].split()
     # The state of a process is its first thread's: others may live on behind a zombie (field 20 counts them).
     is_dead = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
-    return Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[19].decode(), is_dead)
+    entry = Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[19].decode(), is_dead)
+    entry.is_stopped = fields[0] == b"T"
+    return entry
 
 
 def _entry(pid: int) -> Entry | None:
