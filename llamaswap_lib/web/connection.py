@@ -17,6 +17,7 @@ from llamaswap_lib.web.addresses import Origin
 from llamaswap_lib.web.recall import Recall
 from llamaswap_lib.web.sockets import prepare, probe_when_silent
 from llamaswap_lib.web.tls_socket import TlsSocket
+from llamaswap_lib.web.traffic import Traffic
 from llamaswap_lib.web.upstream_tls import secure, verifying_context
 from llamaswap_lib.web.wire import parse_response_head
 
@@ -37,7 +38,9 @@ class Connection(HTTPConnection):
         self.idle_timeout = timeouts.idle_connection or math.inf
         self.idle_until = math.inf  # once it is idle
         self.answers = Recall(parse_response_head)
+        self.is_cut = False  # its run hangs: what comes of it is no answer, and nobody is to ask it again
         self._keepalive = timeouts.keepalive
+        self._traffic: Traffic | None = None
 
     def connect(self) -> None:
         """Connect to the first of the host's addresses that answers; raises OSError."""
@@ -49,6 +52,17 @@ class Connection(HTTPConnection):
         except BaseException:
             self.close()
             raise
+
+    def report_to(self, traffic: Traffic, run_id: int) -> None:
+        """Be known as an open connection of the run, until it is closed."""
+        self._traffic = traffic
+        traffic.add(run_id, self)
+
+    def close(self) -> None:
+        """Any thread that owns it; more than once does no harm."""
+        if self._traffic is not None and isinstance(self.key, int):
+            self._traffic.remove(self.key, self)
+        super().close()
 
     def _make_ready(self) -> None:
         prepare(self.sock, receive_timeout=FIRST_LOOK)

@@ -20,6 +20,7 @@ from llamaswap_lib.web.addresses import Origin
 from llamaswap_lib.web.connection import Connection, Key, connect
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.standing import Standing
+from llamaswap_lib.web.traffic import Traffic
 
 MAX_IDLE = 64  # connections kept for one run or peer
 
@@ -41,6 +42,7 @@ class Pool:
     """The idle connections of all runs and peers."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.traffic = Traffic()
         self._upstreams: dict[Key, _Upstream] = {}
         self._clock = clock
         self._next_look = math.inf  # when `_sweep` will look by itself
@@ -122,6 +124,8 @@ class Pool:
         # A run stays where it is; the name of a peer may come to mean another address.
         address = upstream.address if upstream is not None and isinstance(key, int) else origin.host
         connection = connect(key, address, origin, timeouts)
+        if isinstance(key, int):
+            connection.report_to(self.traffic, key)
         if upstream is None:
             self._upstreams.setdefault(key, _Upstream(connection.sock.getpeername()[0]))
         return connection

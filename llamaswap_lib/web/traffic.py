@@ -1,0 +1,142 @@
+"""What moves on the connections to each run, for whoever has to know whether the run hangs; and their end if it does.
+
+Any thread, but `look_at`: one thread for each run. Owns the set of connections that are open to each run, idle ones
+and those in use. Requests pay nothing: the system counts the bytes, and is asked only when somebody looks. There is no
+lock: each step on a set is one step for the interpreter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import sys
+from collections.abc import Collection
+from typing import NamedTuple, Protocol
+
+_IS_LINUX = sys.platform == "linux"
+_COUNTS = struct.Struct("QQ8xI")  # tcpi_bytes_acked, _bytes_received, _notsent_bytes of linux/tcp.h, since Linux 4.6
+_COUNTS_AT = 120
+
+
+class Movement(NamedTuple):
+    """`moved` grows with every byte that a run takes or sends; `unread` says that we do not read what it sent."""
+
+    moved: int
+    unread: bool
+
+
+class _Counts(NamedTuple):
+    """Bytes of one connection: taken by the run's side, sent by it, and what that side has no room for yet."""
+
+    taken: int
+    received: int
+    waiting: int
+
+
+_NOTHING = _Counts(0, 0, 0)
+
+
+class Connection(Protocol):
+    """One to a run; its `sock` is None once it is closed."""
+
+    sock: socket.socket
+    is_cut: bool
+
+
+class _Run:
+    """The connections to one run."""
+
+    def __init__(self) -> None:
+        self.open: set[Connection] = set()
+        self.is_looked_at = False
+        self.is_cut = False
+        self.seen: dict[Connection, _Counts] = {}  # at the last look
+        self.moved = 0
+        self.ended = 0  # connections that were closed behind an answer since the first look
+
+
+class Traffic:
+    """The open connections of all runs, by run id."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, _Run] = {}
+
+    # -- any thread --
+
+    def add(self, run_id: int, connection: Connection) -> None:
+        """It was just opened, and will be taken out by `remove`."""
+        run = self._runs.setdefault(run_id, _Run())
+        run.open.add(connection)
+        if run.is_cut:
+            _cut(connection)
+
+    def remove(self, run_id: int, connection: Connection) -> None:
+        """It is about to be closed."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.open.discard(connection)
+            if run.is_looked_at:
+                counts = _counts_of(connection) or _NOTHING
+                run.ended += counts.received > run.seen.get(connection, _NOTHING).received
+
+    def cut(self, run_id: int) -> None:
+        """Break off all that is open to the run, now and from now on: whoever is inside sees the end of it."""
+        run = self._runs.setdefault(run_id, _Run())
+        run.is_cut = True
+        for connection in tuple(run.open):
+            _cut(connection)
+
+    def keep_only(self, run_ids: Collection[int]) -> None:
+        """Forget every other run: they have ended."""
+        for run_id in [run_id for run_id in tuple(self._runs) if run_id not in run_ids]:
+            self._runs.pop(run_id, None)
+
+    # -- one thread for each run --
+
+    def look_at(self, run_id: int) -> Movement | None:
+        """What has moved so far; None where the system does not tell.
+
+        What a run takes counts only where it had no room for it at the last look: else it is the system that takes it,
+        also for a server that hangs, and a client that asks again and again would make it look alive.
+        """
+        if not _IS_LINUX:
+            return None
+        run = self._runs.setdefault(run_id, _Run())
+        run.is_looked_at = True
+        is_unread, seen = False, {}
+        for connection in tuple(run.open):
+            counts = _counts_of(connection)
+            if counts is not None:
+                before = run.seen.get(connection, _NOTHING)
+                run.moved += counts.received - before.received
+                if before.waiting:
+                    run.moved += counts.taken - before.taken
+                seen[connection] = counts
+                is_unread = is_unread or _has_unread(connection)
+        run.seen = seen
+        return Movement(run.moved + run.ended, is_unread)
+
+
+def _counts_of(connection: Connection) -> _Counts | None:
+    """None when it is closed, which may be at any moment."""
+    sock: socket.socket | None = connection.sock
+    if sock is not None and _IS_LINUX:
+        with contextlib.suppress(OSError, struct.error):
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _COUNTS_AT + _COUNTS.size)
+            return _Counts(*_COUNTS.unpack_from(info, _COUNTS_AT))
+    return None
+
+
+def _has_unread(connection: Connection) -> bool:
+    """Whether bytes wait for us; its end is none."""
+    try:
+        return bool(socket.socket.recv(connection.sock, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except (OSError, TypeError):  # nothing there, or closed by now
+        return False
+
+
+def _cut(connection: Connection) -> None:
+    connection.is_cut = True
+    with contextlib.suppress(OSError, TypeError):  # closed by now
+        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # under TLS: a farewell might have to wait

@@ -1,0 +1,132 @@
+"""What moves on the connections to a run, as the system counts it, and their end if the run hangs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.web.addresses import Origin
+from llamaswap_lib.web.connection import Connection
+from llamaswap_lib.web.pool import Pool
+from tests.web.world import DEADLINE
+
+
+class Model:
+    """Run 1: a listener, connections to it, and the server's end of each."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(DEADLINE)
+        self.pool = Pool()
+        self.open: list[tuple[Connection, socket.socket]] = []
+
+    def connect(self) -> tuple[Connection, socket.socket]:
+        origin = Origin("127.0.0.1", self.listener.getsockname()[1], "", "")
+        connection = self.pool.take(1, origin, Timeouts(connect=DEADLINE), fresh=True)
+        server = self.listener.accept()[0]
+        server.settimeout(DEADLINE)
+        self.open.append((connection, server))
+        return connection, server
+
+    def moved(self) -> int:
+        movement = self.pool.traffic.look_at(1)
+        assert movement is not None
+        return movement.moved
+
+    def close(self) -> None:
+        for connection, server in self.open:
+            connection.close()
+            server.close()
+        self.listener.close()
+        self.pool.close()
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    model = Model()
+    yield model
+    model.close()
+
+
+def test_bytes_of_an_answer_move_it(model: Model) -> None:
+    connection, server = model.connect()
+    before = model.moved()
+    assert model.moved() == before
+    server.sendall(b"x")
+    assert connection.sock.recv(1) == b"x"
+    assert model.moved() == before + 1
+
+
+def test_a_body_that_a_server_takes_moves_it(model: Model) -> None:
+    connection, server = model.connect()
+    sent_bytes = 0
+    with suppress(BlockingIOError):
+        while True:
+            sent_bytes += connection.sock.send(bytes(1 << 20), socket.MSG_DONTWAIT)
+    before = model.moved()
+    assert model.moved() == before
+    while sent_bytes:
+        sent_bytes -= len(server.recv(1 << 20))
+    assert model.moved() > before
+
+
+def test_what_only_the_system_takes_for_it_does_not(model: Model) -> None:
+    """It does so for a server that hangs: a client that asks again and again would make that look alive."""
+    before = model.moved()
+    connection, _ = model.connect()
+    for _ in range(3):
+        connection.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert model.moved() == before
+
+
+def test_an_answer_between_two_looks_is_seen_though_its_connection_is_closed_by_then(model: Model) -> None:
+    before = model.moved()
+    connection, server = model.connect()
+    server.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+    server.close()
+    assert connection.sock.recv(100)
+    connection.close()
+    assert model.moved() > before
+
+
+def test_a_connection_that_is_closed_without_an_answer_is_no_movement(model: Model) -> None:
+    before = model.moved()
+    connection, _ = model.connect()
+    connection.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    connection.close()
+    assert model.moved() == before
+
+
+def test_what_we_do_not_read_is_seen(model: Model) -> None:
+    connection, server = model.connect()
+    server.sendall(b"x")
+    assert connection.sock.recv(1, socket.MSG_PEEK) == b"x"
+    movement = model.pool.traffic.look_at(1)
+    assert movement is not None
+    assert movement.unread
+    connection.sock.recv(1)
+    movement = model.pool.traffic.look_at(1)
+    assert movement is not None
+    assert not movement.unread
+
+
+def test_a_cut_ends_what_is_open_and_what_is_opened_later(model: Model) -> None:
+    early, _ = model.connect()
+    model.pool.traffic.cut(1)
+    late, _ = model.connect()
+    for connection in (early, late):
+        assert connection.is_cut
+        assert connection.sock.recv(1) == b""
+
+
+def test_of_a_run_that_is_gone_nothing_is_kept(model: Model) -> None:
+    connection, server = model.connect()
+    model.pool.traffic.keep_only({2})
+    server.sendall(b"x")
+    assert connection.sock.recv(1) == b"x"
+    connection.close()
+    assert model.moved() == 0
