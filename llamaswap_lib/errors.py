@@ -162,6 +162,15 @@ class ServiceUnavailable(HttpError):
     status, kind, code, should_retry, retry_after = 503, "server_error", "service_unavailable", True, 1
 
 
+class ModelHung(HttpError):
+    """The model's server hung with the request inside it, and was stopped: asking again does not mend that."""
+
+    status, kind, code = 504, "server_error", "model_hung"
+
+    def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, headers={"x-should-retry": "false", **(headers or {})})
+
+
 class GatewayTimeout(HttpError):
     """`timeouts.responseHeader` is over."""
 

@@ -30,6 +30,7 @@ class Pass:
         self._places: list[str] = []  # models in front that nothing behind them may clash with
         self._outgoing: set[str] = set()  # models that those will see gone
         self._needed_shut: dict[int, str] = {}  # run ids whose gates are shut for the model named
+        self._in_the_way: dict[int, float] = {}  # ids of busy runs that somebody waits for, since when
 
     def run(self) -> Question | None:
         if not self._world.is_observed:
@@ -40,6 +41,7 @@ class Pass:
             if not self._waiting.models():
                 self._preload.go_on(self._world)
             self._world.settle_gates(self._needed_shut, self._waiting.models())
+            self._world.settle_checks(self._in_the_way)
             question = self._ask_ttl()
         return question
 
@@ -140,12 +142,18 @@ class Pass:
             return None
         live = [run for run in runs if run.state is not RunState.STARTING]
         self._note(model, "busy" if live else "stopping", [run.model for run in live or loading])
+        self._note_in_the_way(model, live)
         unwanted = loading if is_overdue or not live else []
         question = self._question_for(model, live, is_overdue)
-        if (unwanted or question) and not (is_up or model in self._world.launchable):
+        hanging = [run for run in live if run.silence is not None and run.silence.proof]
+        if question or not is_overdue:
+            hanging = []
+        if (unwanted or question or hanging) and not (is_up or model in self._world.launchable):
             return CheckLaunch(model)
         if unwanted:
             self._stop_loading(model, unwanted, victims)
+        for run in hanging:
+            self._end_hung(model, run)
         return question
 
     def _question_for(self, model: str, live: list[Run], is_overdue: bool) -> Question | None:
@@ -168,6 +176,18 @@ class Pass:
             self._needed_shut.setdefault(run.run_id, model)
         is_known = all(run.state is RunState.DRAINING and not run.has_news for run in live)
         return None if is_known else ShutGates(_ids(live))
+
+    def _end_hung(self, model: str, run: Run) -> None:
+        if not self._waiting.is_claimed(model):
+            self._world.report_swap(model)
+        self._world.end_hung(run, model)
+        self._waiting.claim(model)
+        self._note(model, "stopping", [run.model])
+
+    def _note_in_the_way(self, model: str, live: list[Run]) -> None:
+        since = self._waiting.since(model)
+        for run in live:
+            self._in_the_way[run.run_id] = min(since, self._in_the_way.get(run.run_id, since))
 
     def _clash(self, model: str) -> str:
         """Who holds a place in front that `model` would take, or be taken from: judged on the world as it will be."""
@@ -207,8 +227,9 @@ class Pass:
 
     def _note(self, model: str, kind: str, others: Collection[str] = ()) -> None:
         by_model = self._world.by_model
-        inside = sum([by_model[other].inside for other in others if other in by_model])
-        self.reasons[model] = Reason(kind, tuple(others), inside)
+        known = [by_model[other] for other in others if other in by_model]
+        silent = tuple([(run.model, run.silence) for run in known if run.silence is not None and kind == "busy"])
+        self.reasons[model] = Reason(kind, tuple(others), sum([run.inside for run in known]), silent)
 
 
 def _ids(runs: list[Run]) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ class Fault(Enum):
     NOT_DEAD = "not dead"  # the run that hung up lives, or was stopped by us: no other one is tried
     SHUTTING_DOWN = "shutting down"
     ABANDONED = "abandoned"
+    HUNG = "hung"  # the run that was lost hung, and was stopped for somebody who waited
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,27 @@ class DropRun:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginChecks:
+    """Somebody waits for this busy run to go: look whether it lives, and say `RunSilent` and `RunAnswered`."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndChecks:
+    """Nobody waits for it any more: look at it no longer."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutRequests:
+    """It hangs, and is about to be stopped: break off the connections of whoever is inside."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A line for the log; `level` is `info`, `warn` or `error`."""
 
@@ -159,6 +181,9 @@ Effect = (
     | OpenGate
     | ShutGate
     | DropRun
+    | BeginChecks
+    | EndChecks
+    | CutRequests
     | Report
     | ReportSwap
     | Question

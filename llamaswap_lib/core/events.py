@@ -100,6 +100,27 @@ class LoadTimedOut:
 
 
 @dataclass(frozen=True, slots=True)
+class RunSilent:
+    """Since `since`, a run that is looked at gave no sign of life; posted again whenever `proof` changes.
+
+    `what` says which sign is missing (`has not answered its check`). `proof` says why that can only mean that it hangs
+    (`its processes are stopped`), after `hungAfter` of it at the earliest; '' while it may be no more than busy.
+    """
+
+    run_id: int
+    since: float
+    what: str
+    proof: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAnswered:
+    """The run, of which `RunSilent` was told, has given a sign of life."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class GateIdle:
     """A watched gate emptied. A hint: it may be stale, the scheduler asks again."""
 
@@ -139,7 +160,7 @@ class TimePassed:
     """The deadline that `next_deadline()` named has come."""
 
 
-RunEvent = ProcessReady | LeaderExited | ProcessExited | LoadTimedOut | GateIdle | GateDrained
+RunEvent = ProcessReady | LeaderExited | ProcessExited | LoadTimedOut | GateIdle | GateDrained | RunSilent | RunAnswered
 Event = (
     RequestArrived
     | RequestAbandoned

@@ -48,6 +48,18 @@ MOVES: dict[RunState, frozenset[RunState]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A run gave no sign of life since `since`: `what` it did not do, and the `proof` that it hangs, '' for none."""
+
+    since: float
+    what: str
+    proof: str
+
+    def describe(self, now: float) -> str:
+        return f"{self.what} for {now - self.since:.0f} s"
+
+
 @dataclass(slots=True)
 class Run:
     """One life of a process. Times are monotonic seconds.
@@ -68,6 +80,9 @@ class Run:
     is_watched: bool = False  # it was busy, and its gate will say when it is not: no use asking before
     has_news: bool = False  # it is shut, and may have emptied since it was last asked
     has_died: bool = False  # by itself, and something of it is left
+    check_at: float | None = None  # when to begin to look whether it lives, if it is then still in somebody's way
+    is_checked: bool = False  # it is looked at, since somebody waits for it to go
+    silence: Silence | None = None  # what these looks found
     inside: int = 0  # how many requests it had when it was last asked, and how many were let in by ticket since
     idle_since: float = 0.0  # when the last of them had left; of no meaning before it was asked
 

@@ -5,10 +5,11 @@ Pure; the controller thread is the only one that calls it. It guarantees that
 - every ticket is answered exactly once, with `Admit` or `Refuse`;
 - nobody waits for a model that is backing off: whoever asks for it then is refused at once;
 - nobody is shut or stopped for a model of which it is known that it cannot be started: its load has failed then;
-- a run is stopped only on an answer that says shut and nobody inside, or when an unload ran out of time;
+- a run is stopped only on an answer that says shut and nobody inside, when an unload ran out of time, or when it is
+  told to hang and somebody is overdue for whom it must go;
 - a run starts and admits only while the policy wants nobody gone of all processes that exist;
 - no ticket waits longer than `max_wait`, the swap under way, for each other model in front one (longest request, stop
-  and load), and its own load.
+  and load), and its own load. A request inside a run that hangs lasts until that is told.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.failures import Failure, Failures
 from llamaswap_lib.core.orphans import Orphans
 from llamaswap_lib.core.preload import Preload
-from llamaswap_lib.core.run import Run, RunState
+from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
 from llamaswap_lib.core.waiting import WaitingRoom
 from llamaswap_lib.core.world import ModelSpec, World
@@ -82,7 +83,9 @@ class Scheduler:
         world.meet_deadlines()
         self._settle_orphans()
         decision = Pass(world, self._waiting, self._preload)
-        if question := decision.run():
+        question = decision.run()
+        self._settle_orphans()  # a run that hangs may have been stopped
+        if question:
             world.out.append(question)
         self._asked_for = decision.asked_for
         self._remember(decision, question)
@@ -159,6 +162,10 @@ class Scheduler:
             case events.LoadTimedOut(_, detail) if run.state is RunState.STARTING:
                 self._fail_load(run.model, detail)
                 self._world.stop(run, "it did not become ready in time")
+            case events.RunSilent(_, since, what, proof) if run.is_checked:
+                self._world.note_silence(run, Silence(since, what, proof))
+            case events.RunAnswered():
+                run.silence = None
             case events.GateIdle() | events.GateDrained():
                 run.is_watched = False
                 run.has_news = True
@@ -169,6 +176,8 @@ class Scheduler:
             world.out.append(Refuse(ticket, Fault.SHUTTING_DOWN, _CLOSING))
         elif model not in world.models:
             world.out.append(Refuse(ticket, Fault.UNKNOWN_MODEL, f"model not found: {model}"))
+        elif lost_run is not None and (hung := world.hung.get(model)) and hung[0] == lost_run:
+            world.out.append(Refuse(ticket, Fault.HUNG, hung[1]))
         elif lost_run is not None and lost_run == world.cut_short.get(model):
             world.out.append(Refuse(ticket, Fault.NOT_DEAD, "the run was stopped"))
         elif lost_run is not None and world.may_serve(lost_run):

@@ -9,19 +9,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llamaswap_lib.core.run import Run, RunState
+from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.waiting import Ticket
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a model's tickets wait: `kind`, the other models it is about, and the requests seen inside them."""
+    """Why a model's tickets wait: `kind`, the other models it is about, and the requests seen inside them.
+
+    `silent` are those of the others that give no sign of life.
+    """
 
     kind: str
     others: tuple[str, ...] = ()
     inside: int = 0
+    silent: tuple[tuple[str, Silence], ...] = ()
 
-    def __str__(self) -> str:
+    def text(self, now: float) -> str:
+        """For people. How long a silence lasts is told in steps: each change of a reason is told to whoever listens."""
+        told = (f"{model} {silence.describe(_step_down(now, silence.since))}" for model, silence in self.silent)
+        return ", ".join([self._outline(), *told])
+
+    def _outline(self) -> str:
         names = ", ".join(self.others)
         verb = "is" if len(self.others) == 1 else "are"
         match self.kind:
@@ -84,6 +93,12 @@ class Queue(NamedTuple):
     load_times: Mapping[str, float] = {}
 
 
+def _step_down(now: float, since: float) -> float:
+    """The moment at which the last step of the time since `since` was reached: one of ten seconds, later of sixty."""
+    seconds = now - since
+    return now - seconds % (10.0 if seconds < 60.0 else 60.0)
+
+
 def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
     """All runs, sorted by model."""
     views = [
@@ -108,7 +123,7 @@ def view_queue(queue: Queue, runs: Iterable[RunView], now: float) -> tuple[Ticke
             ticket.model,
             place,
             ticket.since,
-            str(queue.reasons.get(ticket.model, "waiting")),
+            reason.text(now) if (reason := queue.reasons.get(ticket.model)) else "waiting",
             estimates[ticket.model],
         )
         for place, ticket in enumerate(tickets, 1)

@@ -113,6 +113,10 @@ class WaitingRoom:
             return 1, 0, oldest.number
         return 2, -self._priorities.get(model, 0), oldest.number
 
+    def since(self, model: str) -> float:
+        """When the oldest ticket of `model`, for which somebody waits, came."""
+        return self._oldest(model).since
+
     def next_overdue(self, now: float) -> float | None:
         """When the next ticket that is not yet overdue will be."""
         if not self._max_wait:

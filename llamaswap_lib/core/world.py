@@ -12,8 +12,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from llamaswap_lib.core.effects import (
+    BeginChecks,
+    CutRequests,
     DropRun,
     Effect,
+    EndChecks,
     KillProcess,
     OpenGate,
     Report,
@@ -24,7 +27,9 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.eviction import Evict, Explain, Observe, RunningModel
 from llamaswap_lib.core.eviction.explanation import unexplained
-from llamaswap_lib.core.run import Run, RunState
+from llamaswap_lib.core.run import Run, RunState, Silence
+
+CHECK_AFTER = 1.0  # seconds that somebody waits for a busy run before it is looked at: most waits are shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class World:
         self.is_observed = True  # the policy was told what runs now, or does not want to know
         self._policy = policy
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
+        self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and what those inside are told
         self._explain = explain
         self._observe = observe
         self._incarnations: dict[str, int] = {}
@@ -94,6 +100,14 @@ class World:
         run.move(RunState.STOPPING, self.now + self.models[run.model].unload_timeout)
         self.out.append(StopProcess(run.run_id, reason))
 
+    def end_hung(self, run: Run, target: str) -> None:
+        """Stop it, whoever is inside: it was told to hang, and somebody has waited for too long."""
+        assert run.silence is not None, f"{run!r} does not hang"
+        why = f"it {run.silence.describe(self.now)}, no byte has moved, and {run.silence.proof}"
+        self.hung[run.model] = run.run_id, f"the server of {run.model} hangs: {why}; it was stopped for {target}"
+        self.out += [Report("warn", f"{run.model}: hangs: {why}"), CutRequests(run.run_id)]
+        self.stop(run, f"it hangs and {target} has waited for too long")
+
     def lose(self, run: Run) -> None:
         """Its leader has exited by itself; what it leaves behind is being ended."""
         run.has_died = True
@@ -105,6 +119,8 @@ class World:
     def forget(self, run: Run) -> None:
         del self.runs[run.run_id]
         del self.by_model[run.model]
+        if run.is_checked:
+            self.out.append(EndChecks(run.run_id))
         self.out.append(DropRun(run.run_id))
 
     def report_swap(self, target: str) -> None:
@@ -137,6 +153,25 @@ class World:
                 if may_open != run.is_open:
                     run.is_open = may_open
                     self.out.append(OpenGate(run.run_id) if may_open else ShutGate(run.run_id))
+
+    def settle_checks(self, in_the_way: Mapping[int, float]) -> None:
+        """Have those looked at that somebody waits for to go; `in_the_way`: run id -> since when."""
+        for run in self.runs.values():
+            since = in_the_way.get(run.run_id) if run.state.is_up else None
+            run.check_at = None if since is None or run.is_checked else since + CHECK_AFTER
+            if since is None and run.is_checked:
+                run.is_checked, run.silence = False, None
+                self.out.append(EndChecks(run.run_id))
+            elif run.check_at is not None and run.check_at <= self.now:
+                run.is_checked, run.check_at = True, None
+                self.out.append(BeginChecks(run.run_id))
+
+    def note_silence(self, run: Run, silence: Silence) -> None:
+        """The log hears of each silence once."""
+        if run.silence is None:
+            message = f"{run.model}: {silence.describe(self.now)}, and others wait for it to go"
+            self.out.append(Report("warn", message))
+        run.silence = silence
 
     # -- questions --
 
@@ -188,4 +223,5 @@ class World:
         return since + ttl if ttl > 0 else None
 
     def next_deadline(self) -> float | None:
-        return min((run.deadline for run in self.runs.values() if run.deadline is not None), default=None)
+        times = (time for run in self.runs.values() for time in (run.deadline, run.check_at))
+        return min((time for time in times if time is not None), default=None)

@@ -22,6 +22,7 @@ from llamaswap_lib.errors import (
     ConcurrencyLimit,
     HttpError,
     LoadFailed,
+    ModelHung,
     NotFound,
     RunNotDead,
     ServiceUnavailable,
@@ -34,6 +35,7 @@ _ERRORS: dict[Fault, type[HttpError]] = {
     Fault.LOAD_FAILED: LoadFailed,
     Fault.BACKING_OFF: LoadFailed,
     Fault.SHUTTING_DOWN: ServiceUnavailable,
+    Fault.HUNG: ModelHung,
 }
 
 
@@ -215,7 +217,7 @@ class Lease:
     def move_on(self) -> Upstream:
         """The run hung up before a byte of the answer: if it has died, a place in the next one, for the old.
 
-        Blocks until that is known and the next is ready. Raises RunNotDead, or what entering raises.
+        Blocks until that is known and the next is ready. Raises RunNotDead, ModelHung, or what entering raises.
         """
         assert self._gate is not None, "moved on before it was entered"
         lost, self._gate = self._gate, None

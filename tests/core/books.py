@@ -28,6 +28,12 @@ class Life:
     stopped_at: float | None = None
     unload_by: float | None = None
     ttl_counts_from: float | None = None
+    hangs_since: float | None = None
+    checks: int = 0  # times that looks at it were ordered
+    checked_since: float | None = None  # it is looked at
+    told: str | None = None  # the proof that was told with its silence; None: no silence was told
+    proof: str = ""  # the same, once it has arrived
+    is_cut: bool = False  # whoever is inside was broken off
 
     @property
     def is_staying(self) -> bool:
@@ -41,6 +47,7 @@ class Waiter:
     disturbances: int
     lost_run: int | None = None
     is_stranded: bool = False  # the run that it lost was stopped: it is tried nowhere else
+    has_hung: bool = False  # the run that it lost was ended since it hung
 
 
 @dataclass(slots=True)

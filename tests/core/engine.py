@@ -142,10 +142,12 @@ class Simulation:
         self._after(length, partial(self._leave, client, life))
 
     def _leave(self, client: Client, life: Life) -> None:
+        if life.hangs_since is not None and life.is_alive and not life.is_cut:
+            return
         if self._inside[life.run_id].pop(client.ticket, None) is None:
             return
         life.gate.leave(client.ticket)
-        is_lost = not life.is_alive or self._may(self.plan.hiccups)
+        is_lost = not life.is_alive or life.is_cut or self._may(self.plan.hiccups)
         if is_lost and not (client.has_left or client.has_retried) and self._may(self.plan.retries):
             self._retry(client, life)
         else:
@@ -273,6 +275,12 @@ class Simulation:
                 self.witness.lives[run_id].gate.shut = False
             case effects.ShutGate(run_id):
                 self.witness.lives[run_id].gate.shut = True
+            case effects.BeginChecks(run_id):
+                self._begin_checks(self.witness.lives[run_id])
+            case effects.CutRequests(run_id):
+                life = self.witness.lives[run_id]
+                for client in list(self._inside[run_id].values()):
+                    self._after(self._draw((0.0, 0.05)), partial(self._leave, client, life))
             case effects.DropRun(run_id):
                 del self._current[self.witness.lives.pop(run_id).model]
             case _:
@@ -313,6 +321,41 @@ class Simulation:
             self._after(load, partial(self._report, life, events.ProcessReady(run_id)))
             if self._chance(habit.crashes):
                 self._after(load + self._draw((0.0, 6.0)), partial(self._exit, run_id))
+            if self._may(habit.hangs):
+                self._after(load + self._draw((0.0, 6.0)), partial(self._hang, life))
+
+    def _hang(self, life: Life) -> None:
+        """Nobody inside is answered any more, mostly for ever."""
+        life.hangs_since = self.now
+        if self._chance(0.3):
+            self._after(self._draw((0.5, 6.0)), partial(self._recover, life))
+
+    def _recover(self, life: Life) -> None:
+        life.hangs_since = None
+        if life.is_alive:
+            for client in list(self._inside[life.run_id].values()):
+                self._after(self._draw((0.0, 0.3)), partial(self._leave, client, life))
+
+    def _begin_checks(self, life: Life) -> None:
+        if self.plan.hung_after:
+            life.told, life.checks = None, life.checks + 1
+            self._look(life, life.checks, self.now)
+
+    def _look(self, life: Life, checks: int, since: float) -> None:
+        """One that hangs is silent, for sure after a while; any other may be silent, which proves nothing."""
+        if life.checked_since is None or life.checks != checks or not life.is_alive:
+            return
+        told = life.told
+        if life.hangs_since is None:
+            told = "" if self._chance(0.3) else None
+        elif self.now - max(life.hangs_since, since) >= self.plan.hung_after:
+            told = "it hangs"
+        if told is None and life.told is not None:
+            self._post(events.RunAnswered(life.run_id))
+        elif told is not None and told != life.told:
+            self._post(events.RunSilent(life.run_id, self.now, "is silent", told))
+        life.told = told
+        self._after(0.5, partial(self._look, life, checks, since))
 
     def _report(self, life: Life, event: Event) -> None:
         if life.is_alive:

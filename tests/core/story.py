@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping
 
 from llamaswap_lib.core.effects import (
     Admit,
+    BeginChecks,
     CheckLaunch,
     Effect,
+    EndChecks,
     LookInside,
     OpenGate,
     ReportSwap,
@@ -76,22 +78,28 @@ class Story:
         self.watched: list[int] = []  # run ids that were, when it looked last
         self.swaps: list[ReportSwap] = []
         self.problems: dict[str, str] = {}  # why models cannot be started
-        self.checked: list[str] = []  # the models of which it was asked
+        self.launch_checks: list[str] = []  # the models of which it was asked
+        self.checked: set[int] = set()  # run ids that are looked at, since somebody waits for them to go
         self._runs = 0
 
     def tell(self, event: Event) -> list[Effect]:
-        """What is to be done; what is only to be said of swaps goes to `swaps`."""
+        """What is to be done; what is said of swaps goes to `swaps`, what is looked at to `checked`."""
         effects = self.scheduler.handle(event, self.now)
         if effects and isinstance(look := effects[-1], LookInside):
             gates = {run_id: self.inside.get(run_id, (0, 0.0)) for run_id in look.run_ids}
             self.watched = [run_id for run_id, (inside, _) in gates.items() if inside and look.watch]
             effects = effects[:-1] + self.scheduler.handle(GatesAnswered(look, False, gates), self.now)
         while effects and isinstance(check := effects[-1], CheckLaunch):
-            self.checked.append(check.model)
+            self.launch_checks.append(check.model)
             answer = LaunchChecked(check.model, self.problems.get(check.model, ""))
             effects = effects[:-1] + self.scheduler.handle(answer, self.now)
         self.swaps += [effect for effect in effects if isinstance(effect, ReportSwap)]
-        return [effect for effect in effects if not isinstance(effect, ReportSwap)]
+        for effect in effects:
+            if isinstance(effect, BeginChecks):
+                self.checked.add(effect.run_id)
+            elif isinstance(effect, EndChecks):
+                self.checked.remove(effect.run_id)
+        return [effect for effect in effects if not isinstance(effect, ReportSwap | BeginChecks | EndChecks)]
 
     def arrive(self, ticket: int, model: str) -> list[Effect]:
         return self.tell(RequestArrived(ticket, model))

@@ -164,4 +164,4 @@ def test_who_waits_for_exits_waits_for_those_who_leave() -> None:
     ],
 )
 def test_reasons_read_as_sentences(reason: Reason, text: str) -> None:
-    assert str(reason) == text
+    assert reason.text(0.0) == text

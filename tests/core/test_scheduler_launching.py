@@ -41,7 +41,7 @@ def test_a_load_that_failed_before_anybody_went_is_backed_off_like_any_other() -
     [refusal] = story.arrive(3, "B")
     assert isinstance(refusal, Refuse)
     assert (refusal.fault, refusal.retry_after) == (Fault.BACKING_OFF, 0.75)
-    assert story.checked == ["B"]
+    assert story.launch_checks == ["B"]
     del story.problems["B"]
     story.now = 1.0
     assert story.arrive(4, "B") == [ShutIfIdle((1,))]
@@ -80,9 +80,9 @@ def test_while_it_waits_it_is_not_looked_at_again_until_somebody_is_to_go() -> N
     story.answer(question, 1)
     for ticket in range(3, 9):
         story.arrive(ticket, "B")
-    assert story.checked == ["B"]
+    assert story.launch_checks == ["B"]
     assert story.idle(1) == [ShutIfIdle((1,))]
-    assert story.checked == ["B", "B"]
+    assert story.launch_checks == ["B", "B"]
 
 
 def test_who_asks_when_nobody_waits_any_more_is_looked_at_anew() -> None:
@@ -142,7 +142,7 @@ def test_one_that_is_there_may_make_room_though_it_could_not_be_started_again() 
     story.problems["A"] = MISSING
     question = story.arrive(3, "A")[-1]
     assert question == ShutIfIdle((2,))
-    assert story.checked == []
+    assert story.launch_checks == []
 
 
 def test_it_is_told_at_once_also_while_another_model_loads() -> None:
@@ -169,7 +169,7 @@ def test_what_has_to_evict_nobody_is_left_to_its_own_start() -> None:
     story.problems["B"] = MISSING
     story.load("A", 1)
     assert story.arrive(2, "B") == [StartProcess(2, "B")]
-    assert story.checked == []
+    assert story.launch_checks == []
 
 
 def test_a_model_that_was_stopped_already_is_not_brought_back_by_a_look_that_fails_later() -> None:

@@ -49,6 +49,7 @@ def test_past_max_wait_the_gate_in_front_is_shut() -> None:
     story.now = 1.0
     story.arrive(2, "B")
     story.answer(ShutIfIdle((1,)), 3)
+    assert story.wait_until(2.0) == []  # from when on it is looked at
     assert story.scheduler.next_deadline() == 11.0
     assert story.wait_until(11.0) == [ShutGates((1,))]
     assert story.answer(ShutGates((1,)), 3) == []
@@ -107,6 +108,7 @@ def test_without_max_wait_a_busy_model_is_never_shut() -> None:
     story.load("A", 1)
     story.arrive(2, "B")
     story.answer(ShutIfIdle((1,)), 1)
+    assert story.wait_until(1.0) == []  # from when on it is looked at
     assert story.scheduler.next_deadline() is None
     assert story.wait_until(1e9) == []
 

@@ -35,6 +35,7 @@ class Witness:
     _looked_at: set[str] = field(default_factory=set)  # models asked about in this chain: can it start?
     _records: Records = field(default_factory=Records)
     _cut_short: set[int] = field(default_factory=set)  # runs that were stopped whoever was inside
+    _hung: set[int] = field(default_factory=set)  # runs that were stopped since they hung
     _preload: list[str] = field(default_factory=list)
     _hop: float = 0.0  # the longest time for a message to arrive
     _units: dict[str, float] = field(default_factory=dict)  # model -> longest request, stop and load
@@ -45,6 +46,7 @@ class Witness:
         self._hop = hop = plan.inbox_delay[1] + plan.grid
         self._units = {
             model: habit.request[1]
+            + (plan.hung_after + 2.0 if plan.hung_after else 0.0)
             + min(habit.stop[1], habit.unload_timeout + plan.kill_delay)
             + max(habit.load[1], plan.health_timeout if habit.never_ready else 0.0)
             + 8 * hop
@@ -82,6 +84,14 @@ class Witness:
                 self.is_closing = True
                 self._doomed.update(self.waiting, self.orphans)
                 self._note_unload(ticket, None, grace)
+            case _:
+                self._note_run(event)
+
+    def _note_run(self, event: Event) -> None:
+        match event:
+            case events.RunSilent(run_id) | events.RunAnswered(run_id):
+                if run_id in self.lives and self.lives[run_id].checked_since is not None:
+                    self.lives[run_id].proof = event.proof if isinstance(event, events.RunSilent) else ""
             case events.ProcessReady(run_id) | events.LoadTimedOut(run_id):
                 if run_id in self.lives:
                     self._note_process(self.lives[run_id], event)
@@ -101,7 +111,8 @@ class Witness:
             return
         self.waiting[ticket] = waiter
         waiter.is_stranded = waiter.lost_run in self._cut_short
-        if is_bad or waiter.is_stranded or self._records.until(waiter.model) > self.now:
+        waiter.has_hung = waiter.lost_run in self._hung
+        if is_bad or waiter.is_stranded or waiter.has_hung or self._records.until(waiter.model) > self.now:
             self._doomed.add(ticket)
 
     def _end_doubt(self, run_id: int) -> None:
@@ -187,12 +198,47 @@ class Witness:
                 self._stays.append(self._staying())
                 self._check_question(effect)
             case _:
+                self._check_hanging(effect)
+
+    def _check_hanging(self, effect: Effect) -> None:
+        match effect:
+            case effects.BeginChecks(run_id):
+                self._check_checks(self.lives[run_id], is_begin=True)
+            case effects.EndChecks(run_id):
+                self._check_checks(self.lives[run_id], is_begin=False)
+            case effects.CutRequests(run_id):
+                self._check_cut(self.lives[run_id])
+            case _:
                 pass
 
     def _note_stop(self, run_id: int, reason: str) -> None:
         if reason == "unloaded, its time to finish is over":
             self._cut_short.add(run_id)
         self._end_doubt(run_id)
+
+    def _check_checks(self, life: Life, *, is_begin: bool) -> None:
+        """Nobody is looked at for whom nobody waits, and a wait that is over soon is none."""
+        self.require(is_begin == (life.checked_since is None), f"looks at {life.model} that begin or end twice")
+        life.checked_since, life.proof = (self.now if is_begin else None), ""
+        self._stays.append(self._staying())
+        if is_begin:
+            self.require(life.is_ready and life.stopped_at is None, f"looked at {life.model}, which is not ready")
+            self.require(self._is_in_the_way(life, 1.0), f"looked at {life.model}, for which nobody waits")
+
+    def _check_cut(self, life: Life) -> None:
+        """It was told to hang, and somebody is overdue for whom it must go."""
+        self.require(bool(life.proof), f"broke off {life.model}, which was not told to hang")
+        is_due = self.plan.max_wait > 0 and self._is_in_the_way(life, self.plan.max_wait)
+        self.require(is_due, f"broke off {life.model}, for which nobody is overdue")
+        self.require(not life.is_cut, f"broke off {life.model} twice")
+        life.is_cut = True
+        self._hung.add(life.run_id)
+        self.disturbances += 1
+
+    def _is_in_the_way(self, life: Life, seconds: float) -> bool:
+        """Of somebody who has waited for so long."""
+        models = {waiter.model for waiter in self.waiting.values() if waiter.since + seconds <= self.now + MOMENT}
+        return any(life.model in self._victims(model, stay) for model in models for stay in self._stays)
 
     def _check_admit(self, ticket: int, life: Life) -> None:
         waiter = self._answer(ticket)
@@ -210,6 +256,7 @@ class Witness:
             Fault.LOAD_FAILED: waiter.model in self._may_fail and abs(retry_after - left) < MOMENT,
             Fault.BACKING_OFF: left > 0 and abs(retry_after - left) < MOMENT,
             Fault.NOT_DEAD: waiter.is_stranded or (is_in_doubt and abs(waiter.since + 2 - self.now) < MOMENT),
+            Fault.HUNG: waiter.has_hung,
             Fault.SHUTTING_DOWN: self.is_closing,
             Fault.ABANDONED: self._event == events.RequestAbandoned(ticket),
         }
@@ -255,7 +302,7 @@ class Witness:
         is_due = is_due or life.has_timed_out or self._is_victim(life) or self._is_over(life)
         self.require(is_due, f"stopped {life.model} for no reason")
         is_overtime = life.unload_by is not None and self.now >= life.unload_by
-        self.require(inside == 0 or is_overtime, f"stopped {life.model} with {inside} inside")
+        self.require(inside == 0 or is_overtime or life.is_cut, f"stopped {life.model} with {inside} inside")
         self.require(life.gate.shut, f"stopped {life.model} while its gate was open")
         self.require(life.lost_at is None, f"stopped {life.model}, which has ended")
         life.stopped_at = self.now
@@ -400,6 +447,18 @@ class Witness:
             not life.is_staying or (life.model in unwanted and len(life.gate)) for life in self.lives.values()
         )
         self.require(is_held_up, f"nothing is in the way of {model}, and nothing happens")
+        if self.plan.policy.is_pairwise:
+            unwanted = self._victims(model, self._staying())
+            self._check_looks(model, [life for life in self.lives.values() if life.model in unwanted])
+
+    def _check_looks(self, model: str, victims: list[Life]) -> None:
+        """What holds up somebody is looked at after a second, and one that hangs is ended for who is overdue."""
+        since = [waiter.since for waiter in self.waiting.values() if waiter.lost_run is None]  # others began elsewhere
+        waited = self.now - min(since, default=self.now)
+        for life in victims:
+            self.require(waited <= 1.0 or life.checked_since is not None, f"nobody looks at {life.model}")
+            is_due = life.proof and self.plan.max_wait > 0 and waited > self.plan.max_wait
+            self.require(not is_due, f"{life.model} hangs, and {model} waits for it")
 
     def _check_side_by_side(self, model: str, waiting: list[str]) -> None:
         existing = self._existing()

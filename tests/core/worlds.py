@@ -31,6 +31,7 @@ class Habits:
     never_ready: float = 0.0
     unlaunchable: tuple[Span, ...] = ()  # from when until when it cannot be started, which is seen beforehand
     crashes: float = 0.0  # that a life ends by itself, some time after it was ready
+    hangs: float = 0.0  # that a life hangs some time after it was ready, mostly for ever: no request in it ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Plan:
     notice: Span = (0.0, 0.0)  # from an exit to the news of it
     abrupt: bool = False  # shut down in the midst of it
     reorders: int = 0  # times that all priorities are changed
+    hung_after: float = 0.0  # from the silence of a run that hangs to the proof; 0: nobody looks
 
     @property
     def models(self) -> list[str]:
@@ -300,6 +302,40 @@ def reordered(seed: int, rng: random.Random) -> Plan:
     return replace(plan, flavour="reordered", policy=policy, reorders=rng.choice([1, 5, 20, 60]))
 
 
+def hanging(seed: int, rng: random.Random) -> Plan:
+    """Models that hang with requests inside, for ever or for a while, and others that are only silent."""
+    models = names(rng, 2, 5)
+    habits = {
+        model: Habits(
+            load=(0.1, 1.0),
+            request=rng.choice([(0.1, 1.0), (1.0, 4.0)]),
+            stop=rng.choice([(0.0, 0.3), (5.0, 9.0)]),
+            unload_timeout=rng.choice([0.5, 2.0]),
+            workers=rng.choice([1, 2, 3]),
+            pause=rng.choice([(0.0, 0.0), (0.0, 4.0)]),
+            priority=rng.choice([0, 0, 3]),
+            crashes=rng.choice([0.0, 0.2]),
+            hangs=rng.choice([0.3, 0.8]),
+        )
+        for model in models
+    }
+    made = [policies.one_place(models), policies.groups(rng, models), policies.relation(rng, models, 0.7, 0.6)]
+    return Plan(
+        seed,
+        "hanging",
+        habits,
+        rng.choice(made),
+        max_wait=rng.choice([0.5, 2.0, 5.0]),
+        inbox_delay=rng.choice([(0.0, 0.0), (0.0, 0.2)]),
+        hangs_up=rng.choice([0.0, 0.3]),
+        unloads=rng.choice([0, 3]),
+        retries=1.0,
+        hiccups=rng.choice([0.0, 0.1]),
+        abrupt=rng.random() < 0.5,
+        hung_after=rng.choice([1.0, 3.0]),
+    )
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -311,6 +347,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "misconfigured": misconfigured,
     "whims": whims,
     "reordered": reordered,
+    "hanging": hanging,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 

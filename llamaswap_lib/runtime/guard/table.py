@@ -28,7 +28,7 @@ _PS_TIMEOUT = 5.0
 class Entry:
     """One process. `start` is comparable with that of the same pid only."""
 
-    __slots__ = (  # noqa: RUF023
+    __slots__ = (
         *("is_dead", "is_guardian", "is_stopped", "parent", "group", "pid", "run", "session", "start", "token", "uid"),
     )
 
