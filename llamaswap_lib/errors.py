@@ -163,12 +163,9 @@ class ServiceUnavailable(HttpError):
 
 
 class ModelHung(HttpError):
-    """The model's server hung with the request inside it, and was stopped: asking again does not mend that."""
+    """The request was inside a model whose server hangs, and which was stopped for somebody who had waited too long."""
 
-    status, kind, code = 504, "server_error", "model_hung"
-
-    def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message, headers={"x-should-retry": "false", **(headers or {})})
+    status, kind, code, should_retry = 504, "server_error", "model_hung", False
 
 
 class GatewayTimeout(HttpError):

@@ -33,8 +33,10 @@ from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.health import HealthCheck
 from llamaswap_lib.runtime.launch_check import LaunchCheck
 from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.logs import Logs
@@ -50,6 +52,7 @@ from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.server import Server
 from llamaswap_lib.web.tls import Certificate
+from llamaswap_lib.web.traffic import Traffic
 
 SHUTDOWN_GRACE = 5.0  # for requests in progress
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
@@ -100,13 +103,14 @@ def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate 
 
 def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certificate | None) -> _Parts:
     guardian, ourselves = Guardian(logs.log), Ourselves()
-    controller = _controller(config, logs, guardian, ourselves)
     pool = Pool()
+    controller = _controller(config, logs, guardian, ourselves, pool.traffic)
     pump = Pump(
         write_timeout=config.limits.write_timeout, idle_timeout=config.limits.idle_timeout, on_error=logs.log.error
     )
     # Told before a run gets its SIGTERM: llama.cpp takes 0.1 s longer to end while a connection to it is open.
     controller.listen(lambda runs: pool.keep_only({run.run_id for run in runs if run.state == "ready"}))
+    controller.listen(lambda runs: pool.traffic.keep_only({run.run_id for run in runs}))
     changes = Changes()
     controller.listen(lambda _: changes.note(Topic.RUNS))
     controller.listen_to_queue(lambda: changes.note(Topic.QUEUE))
@@ -206,7 +210,7 @@ def _end_in_order(parts: _Parts) -> None:
     parts.guardian.close(LAST_GRACE)
 
 
-def _controller(config: Config, logs: Logs, guardian: Guardian, ourselves: Ourselves) -> Controller:
+def _controller(config: Config, logs: Logs, guardian: Guardian, ourselves: Ourselves, traffic: Traffic) -> Controller:
     routing = config.routing
     specs = {
         name: ModelSpec(routing.fifo_priority.get(name, 0), model.ttl, model.unload_timeout)
@@ -221,6 +225,11 @@ def _controller(config: Config, logs: Logs, guardian: Guardian, ourselves: Ourse
         process = Process(run_id, _launch_spec(launched), post, logs.model_output(model), guardian, ourselves)
         return process, Upstream(run_id, model, launched.proxy, port)
 
+    def check_of(upstream: Upstream) -> tuple[HealthCheck | None, float]:
+        model = config.models[upstream.model]
+        model = model if upstream.port is None else model.at_port(upstream.port)
+        return HealthCheck.of(model.proxy, model.check_endpoint), model.hung_after
+
     return Controller(
         _scheduler(specs, routing),
         launch,
@@ -230,6 +239,7 @@ def _controller(config: Config, logs: Logs, guardian: Guardian, ourselves: Ourse
         check_launch=LaunchCheck(
             lambda model: _launch_spec(config.models[model]), _given_ports(config), ourselves, guardian.has
         ),
+        checks=CheckPlan(check_of, traffic.look_at, traffic.cut),
     )
 
 

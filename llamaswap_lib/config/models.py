@@ -51,6 +51,7 @@ def complete(name: str, model: Model, config: Config, document: Document, ported
         ttl=config.global_ttl if model.ttl < 0 else model.ttl,
         unload_timeout=model.unload_timeout or config.unload_timeout,
         health_check_timeout=_health_check_timeout(model, config),
+        hung_after=config.hung_after if model.hung_after < 0 else model.hung_after,
         send_loading_state=config.send_loading_state if loading is None else loading,
         filters=model_filters(model.filters),
         automatic_port=automatic_port,

@@ -60,6 +60,7 @@ LOG_TIME_FORMATS = (
 MINIMUM_HEALTH_CHECK_TIMEOUT = 15.0
 DEFAULT_METRICS_ROWS = 1000
 DEFAULT_UNLOAD_TIMEOUT = 10.0
+DEFAULT_HUNG_AFTER = 30.0
 
 
 class AutomaticPort(NamedTuple):
@@ -125,6 +126,13 @@ class Model:
     health_check_timeout: float = key(
         "healthCheckTimeout", Seconds(None), "seconds it may take to become ready; 0 takes the global one", 0.0
     )
+    hung_after: float = key(
+        "hungAfter",
+        Seconds(-1),
+        "seconds of silence after which its server, if it is sure to hang, is ended for whoever is overdue; 0 never, "
+        "-1 takes the global one (llamaswap only)",
+        -1.0,
+    )
     use_model_name: str = key("useModelName", Text(), "the `model` that is sent upstream", "")
     concurrency_limit: int = key(
         "concurrencyLimit", Integer(floor=0), "with N > 0 the N+1st request is refused with 429", 0
@@ -185,6 +193,13 @@ class Config:
         Seconds(None, floor=15),
         "seconds a model may take to become ready; below 15 counts as 15",
         120.0,
+    )
+    hung_after: float = key(
+        "hungAfter",
+        Seconds(),
+        "seconds of silence after which a server that is sure to hang is ended for whoever has waited longer than "
+        "`maxWait`; 0 never (llamaswap only)",
+        DEFAULT_HUNG_AFTER,
     )
     log_level: str = key("logLevel", Choice(LOG_LEVELS, lenient=True), "the least level that is logged", "info")
     log_time_format: str = key(

@@ -39,6 +39,7 @@ from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
+from llamaswap_lib.runtime.checks import CheckOrder, CheckPlan, Checks
 from llamaswap_lib.runtime.gates import new_gate
 from llamaswap_lib.runtime.launch import Launcher
 from llamaswap_lib.runtime.lease import Client, Lease, Places, Upstream, Waiter
@@ -71,11 +72,13 @@ class Controller:
         log: Logger,
         last_words: Callable[[str], str],
         check_launch: Callable[[str, Collection[str]], str] = lambda _model, _running: "",
+        checks: CheckPlan | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`limits`: places of each model, 0 for no limit. `last_words`: the end of a model's log, for its errors.
 
         `check_launch`: why a model cannot be started beside the runs with these proxies, '' for nothing known; quick.
+        `checks`: how runs in the way are looked at; None: not at all.
         """
         self._scheduler = scheduler
         self._launch = launch
@@ -91,6 +94,7 @@ class Controller:
         self._entries: dict[int, Entry] = {}
         self._current: dict[str, Entry] = {}
         self._board = Board(self._entries, log)
+        self._checks = Checks(checks, log)
         self._thread = threading.Thread(target=self._work, name="controller", daemon=True)
 
     # -- any thread --
@@ -102,6 +106,7 @@ class Controller:
         """End the thread; whatever it was told before is done first. Processes are left as they are."""
         self._queue.put(_Stop())
         self._thread.join()
+        self._checks.close()
         for waiter in self._overdue:
             waiter.close()
 
@@ -248,7 +253,10 @@ class Controller:
                 return ask_gates(effect, gates, self._clock())
             if isinstance(effect, CheckLaunch):
                 return events.LaunchChecked(effect.model, self._find_problem(effect.model))
-            self._do(effect)
+            if isinstance(effect, CheckOrder):
+                self._checks.obey(effect, self._entries[effect.run_id], self.post)
+            else:
+                self._do(effect)
         return None
 
     def _find_problem(self, model: str) -> str:
@@ -300,4 +308,5 @@ class Controller:
         """The gate stays shut for ever: whoever still finds it goes the slow way, whoever is inside may leave."""
         entry = self._entries.pop(run_id)
         entry.gate.shut = True
+        self._checks.forget(run_id)
         del self._current[entry.upstream.model]

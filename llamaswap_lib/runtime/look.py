@@ -1,8 +1,8 @@
 """One look at an upstream: a connection, a question, the status of the answer.
 
-The threads `probe-M` and, before the start, `watch-M` look. Every wait ends at the look's deadline or when it is called
-off, also in the middle of an answer
-that drips; most looks are refused connections and cost some 50 us.
+The threads `probe-M`, `watchdog-M` and, before the start, `watch-M` look. Every wait ends at the look's deadline or
+when that thread is to end, also in the middle of an answer that drips; most looks are refused connections and cost some
+50 us.
 
 Not `http.client`: its timeout is one for each read, so an upstream that sends a byte a second would be listened to for
 ever, and it can not be called off.
@@ -48,6 +48,7 @@ class Look:
         self._ending = ending
         self._deadline = deadline
         self._socket: socket.socket | None = None
+        self._start = b""  # of the answer
 
     def __enter__(self) -> Look:
         return self
@@ -97,17 +98,20 @@ class Look:
             data = data[self._repeat(functools.partial(self._socket.send, data), select.POLLOUT) :]
 
     def read_status(self) -> str:
-        """The status of an HTTP answer, or what came instead."""
-        start = b""
-        while b"\n" not in start and len(start) < _STATUS_LINE_BYTES:
+        """The status of an HTTP answer, or what came instead; it may go on behind a TimeoutError and `extend`."""
+        while b"\n" not in self._start and len(self._start) < _STATUS_LINE_BYTES:
             data = self._receive()
             if not data:
                 break
-            start += data
-        match = _STATUS_LINE.match(start)
+            self._start += data
+        match = _STATUS_LINE.match(self._start)
         if match:
             return match[1].decode()
-        return "not HTTP" if start else "closed without an answer"
+        return "not HTTP" if self._start else "closed without an answer"
+
+    def extend(self, deadline: float) -> None:
+        """Wait until then from now on."""
+        self._deadline = deadline
 
     def finish(self) -> None:
         """Read the rest of the answer, for a little while: closed under its hands, many servers print an error."""

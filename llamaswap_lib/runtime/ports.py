@@ -220,14 +220,21 @@ def listeners(table: str, port: int) -> Iterator[tuple[int, str]]:
             yield int(fields[7]), fields[9]
 
 
-def _holders_of(found: Iterable[tuple[int, str]]) -> list[int]:
-    """The processes that have one of the listening sockets open, as far as we may see it."""
+def listening_among(pids: Iterable[int], port: int) -> list[int]:
+    """Those of the processes that listen on the port, as far as we may see it."""
+    return _holders_of(_listeners(port), map(str, pids))
+
+
+def _holders_of(found: Iterable[tuple[int, str]], pids: Iterable[str] | None = None) -> list[int]:
+    """The processes, of `pids` or of all, that have one of the listening sockets open, as far as we may see it."""
     sockets = {f"socket:[{inode}]" for _, inode in found}
-    return sorted(_holders(sockets)) if sockets else []
+    if pids is None:
+        pids = os.listdir("/proc") if sockets else ()  # noqa: PTH208 - `glob` looks at what has ended, and raises
+    return sorted(_holders(sockets, pids)) if sockets else []
 
 
-def _holders(sockets: Collection[str]) -> Iterator[int]:
-    for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - `glob` looks at what has ended, and raises
+def _holders(sockets: Collection[str], pids: Iterable[str]) -> Iterator[int]:
+    for pid in filter(str.isdigit, pids):
         with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
             if any(_is_link_to(entry, sockets) for entry in entries):
                 yield int(pid)

@@ -32,6 +32,8 @@ DONTWAIT = socket.MSG_DONTWAIT
 class NoAnswer(BadGateway):
     """Not a byte of an answer came: another process may be asked."""
 
+    was_cut = False  # by us, since the run hangs
+
 
 class _UpstreamLost(Exception):
     """The connection ended before any byte of the answer."""
@@ -104,7 +106,7 @@ class Asking:
         try:
             return ask()
         except _UpstreamLost as lost:
-            if self.connection.is_fresh:
+            if self.connection.is_fresh or self.connection.is_cut:
                 raise self._lost(lost) from None
         try:
             return self._ask_once(fresh=True)
@@ -207,7 +209,7 @@ class Asking:
                 return data
         except OSError as error:
             reason = error.strerror or "the connection broke"
-        if has_begun:
+        if has_begun and not self.connection.is_cut:
             raise self._broken("it broke off within the head of its answer")
         raise _UpstreamLost(reason)
 
@@ -241,7 +243,9 @@ class Asking:
             raise self._broken("it switches protocols within the request")
 
     def _lost(self, lost: _UpstreamLost) -> NoAnswer:
-        return NoAnswer(f"the server of {self.model.id} did not answer: {lost}")
+        no_answer = NoAnswer(f"the server of {self.model.id} did not answer: {lost}")
+        no_answer.was_cut = self.connection.is_cut
+        return no_answer
 
     def _broken(self, reason: str) -> BadGateway:
         return BadGateway(f"the server of {self.model.id} can not be understood: {reason}")

@@ -48,7 +48,7 @@ def relay_telling(exchange: Exchange, model: Model, path: str, query: str, body:
             try:
                 story.go_on(upstream, path, query)
             except NoAnswer as no_answer:
-                if exchange.has_answered:
+                if exchange.has_answered and not no_answer.was_cut:
                     raise
                 story.go_on(next_upstream(lease, no_answer), path, query)
     except HttpError as error:

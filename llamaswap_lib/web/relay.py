@@ -103,8 +103,9 @@ class Relay(Asking):
     def end_flow(self) -> None:
         flow, body = self._flow, self._flow.body
         self.exchange.sent_bytes += flow.sent_bytes
-        self._take_note(flow.ending, body)
-        self._let_go(may_stay=flow.ending is Ending.COMPLETE and ends_clear(body))
+        ending = self._true_ending(flow.ending, body)
+        self._take_note(ending, body)
+        self._let_go(may_stay=ending is Ending.COMPLETE and ends_clear(body))
 
     # -- either --
 
@@ -167,10 +168,15 @@ class Relay(Asking):
 
     def _is_complete(self, ending: Ending, body: Body) -> bool:
         """Whether the body came whole; raises ClientGone."""
+        ending = self._true_ending(ending, body)
         self._take_note(ending, body)
         if ending not in (Ending.COMPLETE, Ending.CUT):
             raise ClientGone
         return ending is Ending.COMPLETE
+
+    def _true_ending(self, ending: Ending, body: Body) -> Ending:
+        """A body that ends with its connection is not whole where we ended that."""
+        return Ending.CUT if body.ends_by_close and self.connection.is_cut and ending is Ending.COMPLETE else ending
 
     def _take_note(self, ending: Ending, body: Body) -> None:
         """See to it that the client's connection ends, unless the body came whole."""

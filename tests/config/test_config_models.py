@@ -90,6 +90,25 @@ def test_ttl_takes_the_global_one_only_where_it_is_minus_one(global_keys: str, k
 
 
 @pytest.mark.parametrize(
+    ("global_keys", "key", "hung_after"),
+    [
+        ("", "", 30),
+        ("hungAfter: 9", "", 9),
+        ("hungAfter: 0", "", 0),
+        ("hungAfter: 9", "hungAfter: 0", 0),
+        ("hungAfter: 0", "hungAfter: 1m", 60),
+        ("hungAfter: 9", "hungAfter: -1", 9),
+        ("", "hungAfter: 500ms", 0.5),
+    ],
+)
+def test_hung_after_takes_the_global_one_only_where_it_is_minus_one(
+    global_keys: str, key: str, hung_after: float
+) -> None:
+    found = model(f"{global_keys}\nmodels:\n  a:\n    cmd: x ${{PORT}}\n    {key}\n").hung_after
+    assert found == hung_after
+
+
+@pytest.mark.parametrize(
     ("global_keys", "key", "expected"),
     [
         ("", "", 120),

@@ -1,0 +1,248 @@
+"""Looks whether a busy run that somebody waits for is alive, and says so to the scheduler, which decides.
+
+The thread `watchdog-M` lives while somebody waits for the run to go, and at no other time. It looks at two things: the
+model's health check, of which one question at a time is open, so that a server with one thread finds no queue of them;
+and the bytes that move on the run's connections, which the system counts. A run that does neither is silent.
+
+Silence alone proves nothing: many servers do all in one thread. Proof is (1) that its processes are stopped, or (2)
+that this very run has answered its check before while a request was inside. An answer is one of those only if no
+request ended from a moment before the question until `SETTLING` behind the answer: else a server with one thread may
+have answered between two requests. What we do not read ourselves may hold it up, and is no silence for (2).
+
+Never decides, never signals anybody. Nothing is posted once `end` has returned.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
+from llamaswap_lib.core.gate import Gate
+from llamaswap_lib.runtime.health import HealthCheck
+from llamaswap_lib.runtime.look import Ended, Look, wait
+from llamaswap_lib.runtime.stopped import is_tree_stopped
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+TOLD_AFTER = 10.0  # seconds of silence until the log and the queue say so, if `hungAfter` is not shorter
+PROMPT = 1.0  # an answer that took longer may have waited for the end of a request
+SETTLING = 0.5  # for the end of a request to be noticed by us
+_USUAL_HUNG_AFTER = 30.0  # sets the pace where a run is never ended
+_LOOK_PAUSE, _SAMPLE_PAUSE, _SCAN_PAUSE = 2.0, 1.0, 5.0
+_CONNECT_TIMEOUT, _LONGEST_LOOK = 5.0, 60.0
+
+STOPPED = "its processes are stopped"
+ANSWERED_BEFORE = "it had answered before while a request was inside"
+
+
+class Movement(Protocol):
+    """What moves between us and a run."""
+
+    @property
+    def moved(self) -> int:
+        """Grows with every byte that the run takes or sends."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether there is something from it that we do not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The run that is looked at. `check` is None without one; `hung_after` in seconds, 0 for never.
+
+    `pid` is the leader's, if there is one; `movement` gives None where nobody knows.
+    """
+
+    run_id: int
+    model: str
+    gate: Gate
+    pid: Callable[[], int | None]
+    check: HealthCheck | None
+    hung_after: float
+    movement: Callable[[], Movement | None]
+
+
+class Watchdog:
+    """The looks at one run, which may begin and end many times; what it has shown of itself is kept."""
+
+    def __init__(
+        self, subject: Subject, post: Callable[[Event], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._subject = subject
+        self._post = post
+        self._clock = clock
+        self._evidence = threading.Event()  # that the run answers its check while a request is inside
+        self._watch: _Watch | None = None
+
+    # -- controller thread only --
+
+    def begin(self) -> None:
+        """Look from now on; raises OSError or RuntimeError where the system gives no descriptor or thread."""
+        self.end()
+        watch = _Watch(self._subject, self._evidence, self._post, self._clock)
+        watch.start()
+        self._watch = watch
+
+    def end(self) -> None:
+        """Post nothing from now on, and end the thread soon."""
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+
+
+class _Watch:
+    """One thread, from the moment that somebody waits until nobody does."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        evidence: threading.Event,
+        post: Callable[[Event], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._subject = subject
+        self._evidence = evidence
+        self._clock = clock
+        pace = subject.hung_after or _USUAL_HUNG_AFTER
+        self._look_pause = min(_LOOK_PAUSE, pace / 4)
+        self._sample_pause = min(_SAMPLE_PAUSE, pace / 8)
+        self._shortest_look = max(1.0, pace / 3)
+        self._silent_since = self._unread_at = clock()
+        self._is_waited_for = subject.check is None  # a sign of life: else there is no silence
+        self._moved: int | None = None
+        self._is_movement_known = False
+        self._proof = ""
+        self._scan = 0.0  # when to look at the processes again
+        self._told: str | None = None  # the proof that was told with the silence; None: no silence was told
+        self._post = post
+        self._lock = threading.Lock()  # protects what follows
+        self._is_wanted = True
+        self._ending: Wakeup | None = Wakeup()  # while the thread lives
+
+    # -- controller thread --
+
+    def start(self) -> None:
+        ending = self._ending
+        assert ending is not None
+        try:
+            name = f"watchdog-{self._subject.model}"
+            threading.Thread(target=self._run, args=(ending,), name=name, daemon=True).start()
+        except RuntimeError:
+            self._close()
+            raise
+
+    def end(self) -> None:
+        with self._lock:
+            self._is_wanted = False
+            if self._ending:
+                self._ending.set()
+
+    # -- either --
+
+    def _close(self) -> None:
+        with self._lock:
+            assert self._ending
+            self._ending.close()
+            self._ending = None
+
+    # -- thread watchdog-M --
+
+    def _tell(self, event: Event) -> None:
+        with self._lock:
+            if self._is_wanted:
+                self._post(event)
+
+    def _run(self, ending: Wakeup) -> None:
+        try:
+            self._sample()
+            while True:
+                self._look(ending)
+                self._rest(ending, self._clock() + self._look_pause)
+        except Ended:
+            pass
+        finally:
+            self._close()
+
+    def _look(self, ending: Wakeup) -> None:
+        """Ask once, and take note of the answer."""
+        check, gate = self._subject.check, self._subject.gate
+        if check is None:
+            return
+        asked_at, was_busy = self._clock(), len(gate) > 0
+        if not self._is_waited_for:
+            self._is_waited_for, self._silent_since = True, asked_at
+        try:
+            with Look(ending, asked_at + _CONNECT_TIMEOUT) as look:
+                check.ask(look, check.resolve())
+                answer = self._await_answer(look)
+                look.finish()
+        except OSError:  # refused, reset, no room: no sign of life
+            self._sample()
+            return
+        if answer:
+            self._is_waited_for = False
+            self._note_life()
+        if answer.isdigit() and was_busy and self._clock() - asked_at <= PROMPT:
+            self._rest(ending, self._clock() + SETTLING)
+            if len(gate) and gate.idle_since <= asked_at:
+                self._evidence.set()
+
+    def _await_answer(self, look: Look) -> str:
+        """The status or what came instead, '' if nothing did for as long as the silence has lasted before."""
+        now = self._clock()
+        until = now + min(max(now - self._silent_since, self._shortest_look), _LONGEST_LOOK)
+        while self._clock() < until:
+            look.extend(self._clock() + self._sample_pause)
+            try:
+                return look.read_status()
+            except TimeoutError:
+                self._sample()
+        return ""
+
+    def _rest(self, ending: Wakeup, until: float) -> None:
+        """Ask nothing for a while, and go on counting bytes."""
+        while (now := self._clock()) < until:
+            wait(ending, min(until, now + self._sample_pause))
+            self._sample()
+
+    def _sample(self) -> None:
+        """Has a byte moved? Tell what that comes to."""
+        now, movement = self._clock(), self._subject.movement()
+        self._is_movement_known = movement is not None
+        if movement is not None:
+            if movement.unread:
+                self._unread_at = now
+            if movement.moved != self._moved:
+                self._moved = movement.moved
+                self._note_life()
+        if self._is_waited_for and now - self._silent_since >= min(TOLD_AFTER, self._subject.hung_after or TOLD_AFTER):
+            proof = self._find_proof(now) if self._subject.hung_after else ""
+            if proof != self._told:
+                self._told = proof
+                what = "has not answered its check" if self._subject.check else "has sent nothing"
+                self._tell(RunSilent(self._subject.run_id, self._silent_since, what, proof))
+
+    def _note_life(self) -> None:
+        self._silent_since = self._clock()
+        self._scan = 0.0
+        if self._told is not None:
+            self._told = None
+            self._tell(RunAnswered(self._subject.run_id))
+
+    def _find_proof(self, now: float) -> str:
+        """Why it is sure to hang, or nothing."""
+        subject, hung_after = self._subject, self._subject.hung_after
+        if subject.check is None or not self._is_movement_known or now - self._silent_since < hung_after:
+            return ""
+        if now >= self._scan:
+            pid = subject.pid()
+            self._proof = STOPPED if pid and is_tree_stopped(pid, subject.check.port) else ""
+            self._scan = now + min(_SCAN_PAUSE, hung_after)
+        if self._proof:
+            return self._proof
+        has_gone_on = now - max(self._silent_since, self._unread_at) >= hung_after
+        return ANSWERED_BEFORE if has_gone_on and self._evidence.is_set() else ""
