@@ -94,8 +94,8 @@ class Ending:
             if give_up_at is not None and new:
                 give_up_at = time.monotonic() + KILL_GRACE  # and on at once: they may be starting others
             elif give_up_at is not None and time.monotonic() >= give_up_at:
-                who = f"{left} that left it" if is_gone else f"the group {self._group.pid}"
-                self._note(f"processes of {who} survive SIGKILL and are left behind")
+                where = "that left the group" if is_gone else "of the group"
+                self._note(f"processes {where} {self._group.pid} survive SIGKILL and are left behind")
                 return
             else:
                 time.sleep(pause)
