@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from llamaswap_lib.runtime.group import describe_error
 from llamaswap_lib.runtime.guard.table import has_living_owner, look_at, owner_of
 from llamaswap_lib.runtime.health import HealthCheck
+from llamaswap_lib.runtime.occupants import may_lead_elsewhere, with_cure
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen, port_of
 from llamaswap_lib.runtime.process import LaunchSpec
@@ -42,8 +43,7 @@ class LaunchCheck:
         spec = self._spec_of(model)
         try:
             check_command(spec.argv)
-            if spec.check_endpoint != "none":
-                HealthCheck.at(spec.proxy, spec.check_endpoint)
+            HealthCheck.of(spec.proxy, spec.check_endpoint)
             return self._ourselves.loop_through(spec.proxy, may_resolve=False) or self._obstacle(model, spec, running)
         except (OSError, ValueError) as error:
             return describe_error(error)
@@ -52,13 +52,17 @@ class LaunchCheck:
         """A stranger at a fixed port of the model's own.
 
         Where a run of ours is at this port, whoever listens there is taken for its server, as the proxy of a container
-        engine is, which is no child of ours: models that share a port swap.
+        engine is, which is no child of ours: models that share a port swap. At an address that may be elsewhere the
+        last run's own server may be on its way out; the start waits for that.
         """
         port = port_of(urlsplit(spec.proxy))
         is_fixed = port != self._automatic_ports.get(model)
-        if not is_fixed or not is_told_to_listen(port, spec.argv) or any(port == _port(proxy) for proxy in running):
+        if not is_fixed or may_lead_elsewhere(spec.proxy) or not is_told_to_listen(port, spec.argv):
             return ""
-        return str(find_obstacle(spec.proxy, self._is_ours) or "")
+        if any(port == _port(proxy) for proxy in running):
+            return ""
+        obstacle = find_obstacle(spec.proxy, self._is_ours)
+        return with_cure(f"{obstacle} at {HealthCheck.at(spec.proxy, '/').address}") if obstacle else ""
 
     def _is_ours(self, pid: int) -> bool:
         """Whether the process belongs to a run of ours, or to what an earlier life left, which is ended before."""

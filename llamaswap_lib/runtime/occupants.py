@@ -31,6 +31,16 @@ _PLAIN_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
 _NOT_REACHED = {"502", "503", "504"}  # what a load balancer says that has no server
 
 
+def may_lead_elsewhere(proxy: str) -> bool:
+    """Whether the URL may lead to another machine, or to what stands for one on this machine."""
+    return urlsplit(proxy).hostname not in _PLAIN_HOSTS
+
+
+def with_cure(where: str) -> str:
+    """Who is where, and what to do about it."""
+    return f"{where}; {_CURE}"
+
+
 def await_free_address(
     proxy: str, check_endpoint: str, argv: Sequence[str], ending: Wakeup, note: Callable[[str], None]
 ) -> str:
@@ -46,7 +56,7 @@ def await_free_address(
             note(f"{where} already")
             return ""
         if not occupant.may_be_leaving or time.monotonic() >= deadline:
-            return f"{where}; {_CURE}"
+            return with_cure(where)
         if not is_noted:
             note(f"{where}: waiting up to {PATIENCE:g} s for its end")
             is_noted = True
@@ -69,7 +79,7 @@ class Occupant:
     def look(self, ending: Wakeup) -> str:
         """Who is there, '' for nobody. Who has answered before and now takes too long is still there."""
         if obstacle := find_obstacle(self._proxy):
-            self.may_be_leaving = urlsplit(self._proxy).hostname not in _PLAIN_HOSTS
+            self.may_be_leaving = may_lead_elsewhere(self._proxy)
             return str(obstacle)
         self.may_be_leaving = True
         try:
