@@ -3,14 +3,15 @@
 The http thread of the client runs it. The pump may begin (`ask_now`, which never blocks), and end it too or leave the
 rest to the thread. Guarantees: (1) a client that leaves ends the upstream's work at once, at every moment; (2) a pooled
 connection that dies before any byte of the answer is tried again once on a fresh one, never after a byte; NoAnswer says
-that no byte came. Whatever else an upstream does wrong is BadGateway.
+that no byte came; (3) an upstream may answer before it has read the request: the rest is sent while the answer comes,
+unless that is an error after which it closes. Whatever else an upstream does wrong is BadGateway.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain
 
 from llamaswap_lib.config.schema import Model
@@ -23,6 +24,7 @@ from llamaswap_lib.web.forwarding import request_fields
 from llamaswap_lib.web.heads import ResponseHead
 from llamaswap_lib.web.peers import Remote
 from llamaswap_lib.web.standing import Standing
+from llamaswap_lib.web.upload import Upload
 from llamaswap_lib.web.wire import head_end, parse_response_head
 
 READ_BYTES = 65_536
@@ -42,7 +44,19 @@ class _UpstreamLost(Exception):
 class Asking:
     """One request to an upstream."""
 
-    __slots__ = ("body", "connection", "exchange", "is_reusable", "key", "message", "model", "origin", "standing")
+    __slots__ = (
+        "_sent_at",
+        "_upload",
+        "body",
+        "connection",
+        "exchange",
+        "is_reusable",
+        "key",
+        "message",
+        "model",
+        "origin",
+        "standing",
+    )
 
     connection: Connection
     message: bytes
@@ -55,6 +69,8 @@ class Asking:
         self.origin: Origin = origin_of(proxy)
         self.is_reusable = True
         self.standing: Standing | None = None  # while the pump has the connection
+        self._upload: Upload | None = None  # while some of the request is still to be sent
+        self._sent_at: float | None = None  # when all of it was, where the answer has a deadline
 
     def _request_head(self, path: str, query: str) -> bytes:
         head = self.exchange.head
@@ -133,9 +149,10 @@ class Asking:
             self.connection.close()
             raise
 
-    def _send(self) -> bytes | None:
-        """Send the request, head and body in one call if the kernel takes it; what came of its answer meanwhile."""
+    def _send(self) -> None:
+        """Send the request, head and body in one call if the kernel takes it; the rest of it is `_upload`."""
         body, data = self.body, self.message
+        self._upload, self.is_reusable = None, True
         if body.is_in_memory:
             data += body.read()
         try:
@@ -143,69 +160,44 @@ class Asking:
         except BlockingIOError:
             sent_bytes = 0
         except OSError:
-            return None  # it may have answered before it hung up
+            self.is_reusable = False  # it may have answered before it hung up
+            return
         if sent_bytes == len(data) and body.is_in_memory:
-            return None
-        return self._send_slowly(chain((data[sent_bytes:],), () if body.is_in_memory else body.pieces()))
+            self._end_sending(is_whole=True)
+        else:
+            rest = iter((data[sent_bytes:],))
+            self._upload = Upload(self.connection.sock, rest if body.is_in_memory else chain(rest, body.pieces()))
 
-    def _send_slowly(self, pieces: Iterable[bytes]) -> bytes | None:
-        """Send them until the answer comes; what came of it, less interim heads (b"": only those), None for nothing."""
-        early = None
-        for piece in pieces:
-            rest = memoryview(piece)
-            while rest:
-                self.exchange.watch.wait(self.connection.sock.fileno(), select.POLLIN | select.POLLOUT)
-                early, is_over = self._listen(early)
-                if is_over:
-                    self.is_reusable = False
-                    return early
-                rest = rest[self._try_send(rest) :]
-        return early
-
-    def _listen(self, early: bytes | None) -> tuple[bytes | None, bool]:
-        """`early` and what is there behind it, less interim heads; whether it is no use to send on."""
-        try:
-            data = self.connection.sock.recv(READ_BYTES, DONTWAIT)
-        except BlockingIOError:
-            return early, False
-        except OSError:
-            return early, True
-        early = (early or b"") + data if data else early
-        while early and (end := self._head_end(early, 0)) >= 0:
-            status = parse_response_head(early[:end]).status
-            if status >= 200 or status == 101:
-                return early, True
-            early = early[end:]
-        return early, not data
-
-    def _try_send(self, data: memoryview) -> int:
-        try:
-            return self.connection.sock.send(data, DONTWAIT)
-        except OSError:
-            return 0  # full again, or broken: the next look tells
+    def _end_sending(self, *, is_whole: bool) -> None:
+        """Nothing more is sent; unless it was all, no other request can follow."""
+        self._upload = None
+        if not is_whole:
+            self.is_reusable = False
+        elif self.model.timeouts.response_header:
+            self._sent_at = self.exchange.app.clock()
 
     def _receive_head(self, early: bytes | None) -> tuple[ResponseHead, bytes]:
-        """The head of the final answer, and what came of its body; `early` is what `_send` heard of it."""
-        data, searched_bytes, deadline, has_begun = b"", 0, None, early is not None
-        if self.model.timeouts.response_header:
-            deadline = self.exchange.app.clock() + self.model.timeouts.response_header
+        """The head of the final answer, and what came of its body; `early` is what is here of it, None for nothing."""
+        data, searched_bytes, has_begun = b"", 0, early is not None
         while True:
-            data += early or self._receive_more(deadline, has_begun=has_begun)
+            data += early or self._receive_more(has_begun=has_begun)
             early, has_begun = None, True  # also where data is empty again behind an interim head
             while (end := self._head_end(data, searched_bytes)) >= 0:
                 head, data, searched_bytes = parse_response_head(data[:end]), data[end:], 0
                 if head.status >= 200:
+                    if head.status >= 400 and not head.keep_alive and self._upload is not None:
+                        self._end_sending(is_whole=False)
                     return head, data
                 if head.status == 101:
                     self._check_switch(head)
                     return head, data
             searched_bytes = len(data)
 
-    def _receive_more(self, deadline: float | None, *, has_begun: bool) -> bytes:
+    def _receive_more(self, *, has_begun: bool) -> bytes:
         """The next bytes of the head, never none; raises _UpstreamLost, BadGateway, GatewayTimeout or ClientGone."""
         reason = "it closed the connection without an answer"
         try:
-            if data := self._receive(deadline):
+            if data := self._receive(self.model.timeouts.response_header):
                 return data
         except OSError as error:
             reason = error.strerror or "the connection broke"
@@ -213,19 +205,33 @@ class Asking:
             raise self._broken("it broke off within the head of its answer")
         raise _UpstreamLost(reason)
 
-    def _receive(self, deadline: float | None) -> bytes:
-        """What comes from the upstream, b"" at its end; raises OSError, GatewayTimeout or ClientGone."""
-        while True:
-            try:
-                return self.connection.sock.recv(READ_BYTES)
-            except BlockingIOError:  # noqa: PERF203 - mostly it comes within the first look
-                self._look_out(deadline)
+    def _receive(self, patience: float = 0.0) -> bytes:
+        """What comes from the upstream, b"" at its end; what is left of the request is sent meanwhile.
 
-    def _look_out(self, deadline: float | None) -> None:
-        """Block until there is something to read; raises GatewayTimeout, and ClientGone."""
-        timeout = None if deadline is None else deadline - self.exchange.app.clock()
-        is_ready = self.exchange.watch.wait(self.connection.sock.fileno(), select.POLLIN, timeout)
-        if not is_ready and deadline is not None and self.exchange.app.clock() >= deadline:
+        Blocks, once all is sent for `patience` seconds if that is not 0; raises OSError, GatewayTimeout or ClientGone.
+        """
+        while True:
+            flags = 0
+            if self._upload is not None:
+                self._upload.send_some()  # in turn with reading: neither way waits for the other
+                if self._upload.is_over:
+                    self._end_sending(is_whole=self._upload.is_whole)
+                else:
+                    flags = DONTWAIT
+            try:
+                return self.connection.sock.recv(READ_BYTES, flags)
+            except BlockingIOError:
+                self._look_out(patience)
+
+    def _look_out(self, patience: float) -> None:
+        """Block until there is something to read, or room to send; raises GatewayTimeout, and ClientGone."""
+        mask, timeout, clock = select.POLLIN, None, self.exchange.app.clock
+        if self._upload is not None:
+            mask |= select.POLLOUT
+        elif patience and self._sent_at is not None:
+            timeout = self._sent_at + patience - clock()
+        is_ready = self.exchange.watch.wait(self.connection.sock.fileno(), mask, timeout)
+        if not is_ready and timeout is not None and timeout <= 0:
             raise GatewayTimeout(f"{self.model.id} did not begin to answer in time")
 
     def _head_end(self, data: bytes, searched_bytes: int) -> int:
@@ -239,7 +245,7 @@ class Asking:
         protocol = head.first.get("upgrade", "").lower() if "upgrade" in head.connection else ""
         if not protocol or protocol != self.exchange.head.upgrade:
             raise self._broken("it switches protocols unasked")
-        if not self.is_reusable:
+        if self._upload is not None or not self.is_reusable:
             raise self._broken("it switches protocols within the request")
 
     def _lost(self, lost: _UpstreamLost) -> NoAnswer:
@@ -253,7 +259,7 @@ class Asking:
     def _let_go(self, may_stay: bool) -> None:
         """Give the connection back, or close it unless another request may follow on it."""
         standing, self.standing = self.standing, None
-        pool, may_stay = self.exchange.app.pool, may_stay and self.is_reusable
+        pool, may_stay = self.exchange.app.pool, may_stay and self.is_reusable and self._upload is None
         if standing is not None:
             pool.give_standing(standing) if may_stay else standing.close()
         else:

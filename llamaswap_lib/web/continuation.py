@@ -98,7 +98,7 @@ class Continuation(Relay):
                 said += body.take(rest) if rest else b""
                 if body.done or len(said) > most_bytes:
                     break
-                rest = self._receive(None)
+                rest = self._receive()
                 if not rest:
                     break
         except (OSError, BadChunk):

@@ -157,7 +157,10 @@ class Relay(Asking):
         """Pass on what is still to come; whether it came whole; raises ClientGone."""
         is_short = framing.kind is BodyKind.LENGTH and framing.length <= SHORT_BYTES
         stays_here = is_short or self.origin.is_secure
-        return self._is_complete(self._pass_on_here(body) if stays_here else self._move(body), body)
+        ending = None
+        if stays_here or self._upload is not None:
+            ending = self._pass_on_here(body, until_sent=not stays_here)
+        return self._is_complete(ending or self._move(body), body)
 
     def _move(self, body: Body) -> Ending:
         """Have the pump pass on what is to come; blocks."""
@@ -185,10 +188,13 @@ class Relay(Asking):
         elif ending is not Ending.COMPLETE:
             self.exchange.closes = True
 
-    def _pass_on_here(self, body: Body) -> Ending:
+    def _pass_on_here(self, body: Body, *, until_sent: bool) -> Ending | None:
+        """Pass on what is to come; None if it has not ended and `until_sent`, and all of the request is sent now."""
         while not body.done:
+            if until_sent and self._upload is None:
+                return None
             try:
-                if not (data := self._receive(None)):
+                if not (data := self._receive()):
                     return Ending.COMPLETE if body.ends_by_close else Ending.CUT
                 data = body.take(data)
             except (OSError, BadChunk):
