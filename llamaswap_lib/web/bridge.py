@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from llamaswap_lib.runtime.hangup import has_hung_up
+from llamaswap_lib.web.linger import LONGEST, unsent_bytes
 from llamaswap_lib.web.readiness import IN, OUT
 from llamaswap_lib.web.sockets import PlainEnd, reset_on_close
 from llamaswap_lib.web.tls_socket import TlsSocket
@@ -32,6 +33,7 @@ class Patience:
     """With clients that nobody serves any more."""
 
     farewell_timeout: float = 60.0  # to take a byte of what is left for it
+    linger_timeout: float = 2.0  # to close, once it has been sent all
 
 
 class Bridge:
@@ -49,9 +51,11 @@ class Bridge:
         self._to_plain = b""
         self._to_client = b""
         self._unsent_bytes = 0  # when the client took no more
-        self._is_heard_out = False  # the client has left, or nobody reads it any more
+        self._is_heard_out = False  # the client has left
+        self._is_unread = False  # nobody reads it any more: what it sends is dropped, for else a reset would follow
         self._is_answered = False  # the serving thread has said its last word
         self._is_dismissed = False  # so has TLS
+        self._lingers_until = math.inf  # once nobody serves it and it has been sent all
 
     def move(self) -> None:
         """Move what can be moved; raises OSError where the client's side is broken."""
@@ -61,7 +65,10 @@ class Bridge:
             self._move_down()
         is_deserted = self._plain_end.fileno() < 0
         if self._is_dismissed:
-            self.is_over = self.is_over or self._is_heard_out or is_deserted
+            self.is_over = self.is_over or self._is_heard_out
+            if is_deserted and self._lingers_until == math.inf:
+                now = time.monotonic()
+                self._lingers_until, self.deadline = now + LONGEST, now + self._patience.linger_timeout
         elif not self._is_shaken:  # who is turned away is to hear why
             self.is_over = is_deserted and has_hung_up(self.plain)
 
@@ -85,6 +92,8 @@ class Bridge:
         """Whether to end it now; a client that takes nothing and is still served gets another while."""
         if self.deadline <= now and self._is_shaken and self._plain_end.fileno() >= 0:
             self.deadline = now + self._patience.farewell_timeout
+        elif self.deadline <= now < self._lingers_until < math.inf and unsent_bytes(self.tls):
+            self.deadline = now + self._patience.linger_timeout
         return self.deadline <= now
 
     def _shake_hands(self) -> bool:
@@ -123,8 +132,10 @@ class Bridge:
         except BlockingIOError:
             self.plain_mask |= OUT
             return False
-        except OSError:  # nobody reads it any more; the answer goes on
-            self._to_plain, self._is_heard_out = b"", True
+        except OSError:  # the answer goes on
+            self._is_unread = True
+        if self._is_unread:
+            self._to_plain = b""
         return True
 
     def _move_down(self) -> None:

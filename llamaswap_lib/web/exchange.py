@@ -154,8 +154,8 @@ class Exchange:
         return ahead
 
     def linger(self) -> None:
-        """Let the client see our last word, though it still sends; blocks for a bounded time."""
-        self._intake.linger()
+        """Let the client see our last word when its connection ends, though it still sends."""
+        self._intake.is_unfinished = True
 
     def cut(self, *, reset: bool) -> None:
         """Break the answer off; where only its connection's end ends it, the client needs a reset to see that."""

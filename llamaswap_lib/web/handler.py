@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             self._incoming.log_access(exchange, started)
         if exchange.head is UNREADABLE or (exchange.closes and not self._intake.will_be_clear()):
-            self._intake.linger()
+            self._intake.is_unfinished = True
         return self._incoming.may_go_on(exchange)
 
     def _await_request(self) -> bool:

@@ -18,6 +18,7 @@ from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.heads import RequestHead
 from llamaswap_lib.web.intake import Intake
 from llamaswap_lib.web.lane import Lane
+from llamaswap_lib.web.linger import close_gently
 from llamaswap_lib.web.sockets import prepare, reset_on_close
 
 
@@ -66,6 +67,10 @@ class Incoming:
         self._server.note_idle(self)
         self._claim.release()  # and then look at `is_stopping`: it is written before `end_if_idle` tries
         return not self._server.is_stopping
+
+    def close(self) -> None:
+        """End the connection, so that its client gets all that it was sent. Does not block."""
+        close_gently(self.sock, self._app.pump, is_sending=self.intake.is_unfinished)
 
     def _may_stay(self) -> bool:
         """Whether another request may follow the one in progress."""

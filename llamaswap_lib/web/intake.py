@@ -26,7 +26,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Intake:
     """What comes from one client, through a socket that waits `idle_timeout` for a byte."""
 
-    __slots__ = ("_buffer", "_clock", "_limits", "_poll", "_sock", "_unread")
+    __slots__ = ("_buffer", "_clock", "_limits", "_poll", "_sock", "_unread", "is_unfinished")
 
     def __init__(self, sock: socket.socket, limits: Limits, clock: Callable[[], float]) -> None:
         self._sock = sock
@@ -34,6 +34,7 @@ class Intake:
         self._clock = clock
         self._buffer = b""
         self._unread: RequestHead | None = None  # the request whose body nobody has read yet
+        self.is_unfinished = False  # the connection ends, and its client may still be sending
         self._poll: select.poll | None = None  # made when a client is slow for the first time
 
     def await_request(self) -> bool:
@@ -120,16 +121,6 @@ class Intake:
         """Whether the next request can be read: nothing is left of this one, or what is left is here already."""
         head = self._unread
         return head is None or (head.content_length is not None and head.content_length <= len(self._buffer))
-
-    def linger(self) -> None:
-        """After our last word: let the client see it before its unread bytes make the kernel reset the connection."""
-        deadline = self._clock() + self._limits.linger_timeout
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-            while (left := deadline - self._clock()) > 0:
-                self._receive(left, "")
-        except (OSError, ClientGone, RequestTimeout):
-            pass
 
     def _skip_unread(self, head: RequestHead) -> None:
         assert head.content_length is not None

@@ -22,6 +22,7 @@ CROWD = 32  # flows from which on the pump lets events gather
 GATHERING = 0.0005  # seconds between two looks at a crowd
 WRITE_TIMEOUT = 60.0
 IDLE_TIMEOUT = 120.0
+LINGER_TIMEOUT = 2.0
 PROMPTLY = 0.05  # seconds within which the rest of a request comes whose sender has it ready
 
 
@@ -59,6 +60,13 @@ class Deadlines:
     def drop(self, who: Passenger) -> None:
         self._due.pop(who, None)
 
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def give_up_oldest(self) -> None:
+        """Call `give_up` of the one that is due first."""
+        self._due.popitem(last=False)[0].give_up()
+
     def give_up_overdue(self, now: float) -> None:
         """Call `give_up` of all who are due."""
         while self._due:
@@ -79,6 +87,7 @@ class Pump:
         *,
         write_timeout: float = WRITE_TIMEOUT,
         idle_timeout: float = IDLE_TIMEOUT,
+        linger_timeout: float = LINGER_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
         poller: Callable[[], Poller] = new_poller,
         on_error: Callable[[str], None] = print,
@@ -88,6 +97,7 @@ class Pump:
         self._wakeup = Wakeup()
         self._write_timeout = write_timeout
         self._idle_timeout = idle_timeout
+        self._linger_timeout = linger_timeout
         self._clock = clock
         self._begin_anew()
         self._on_error = on_error
@@ -137,6 +147,7 @@ class Pump:
         self.stalled = Deadlines(self._write_timeout, self._clock)  # clients that have to take what is held for them
         self.incomplete = Deadlines(PROMPTLY, self._clock)  # clients that have to send the rest
         self.idle = Deadlines(self._idle_timeout, self._clock)  # clients that have to begin a request
+        self.lingering = Deadlines(self._linger_timeout, self._clock)  # clients that have to close
 
     def _end_all(self) -> None:
         """Let go of everybody at once."""
@@ -155,14 +166,14 @@ class Pump:
         on_ready = self.on_ready
         if self.flows > CROWD:
             time.sleep(GATHERING)
-        due = min(self.stalled.soonest, self.incomplete.soonest, self.idle.soonest)
+        due = min(self.stalled.soonest, self.incomplete.soonest, self.idle.soonest, self.lingering.soonest)
         for fd, mask in self.poller.poll(None if due == math.inf else max(0.0, due - self._clock())):
             serve = on_ready.get(fd)
             if serve is not None:  # its passenger may have left earlier in this turn
                 serve(mask)
         now = self._clock()
         if due <= now:
-            for deadlines in (self.stalled, self.incomplete, self.idle):
+            for deadlines in (self.stalled, self.incomplete, self.idle, self.lingering):
                 deadlines.give_up_overdue(now)
 
     def _welcome(self, _mask: int) -> None:

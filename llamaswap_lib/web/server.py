@@ -28,6 +28,7 @@ from llamaswap_lib.web.answers import raw_answer
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
+from llamaswap_lib.web.linger import close_gently
 from llamaswap_lib.web.tls import Certificate, TlsFront
 
 BACKLOG = 1024
@@ -175,10 +176,9 @@ class Server(ThreadingHTTPServer):
         self.app.logs.log.warn(f"turned a client away: {len(self._open)} connections have requests in progress")
         try:
             request.send(TOO_MANY, socket.MSG_DONTWAIT)
-            request.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # it has left already
-        request.close()
+        close_gently(request, self.app.pump, is_sending=True)
 
     # -- http threads --
 
@@ -192,7 +192,7 @@ class Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """Close the connection, without the FIN that would go before a reset; the last thing its thread does."""
-        request.sock.close()
+        request.close()
         self._open.pop(request, None)
         if not self._open:
             with self._is_empty:

@@ -1154,12 +1154,14 @@ def test_a_mistake_of_ours_behind_an_answer_cuts_the_connection_and_nobody_elses
         world.controller.wait_empty()
 
 
-def test_who_is_refused_is_logged_before_its_connection_lingers() -> None:
+def test_who_is_refused_keeps_no_thread_while_its_connection_lingers() -> None:
     with World(always(OK), limits=Limits(linger_timeout=DEADLINE)) as world, warm(world) as client:
         client.send(b"rubbish\r\n\r\n")
         client.read_message()
         wait_until(lambda: '"- * HTTP/1.1" 400' in world.log)
-        assert world.server.count() == (1, 1)
+        wait_until(lambda: world.server.count() == (0, 0))
+        client.send(b"more\r\n" * 100)
+        assert client.read_to_end() == b""
 
 
 def test_the_time_of_a_request_counts_from_its_first_byte() -> None:

@@ -375,7 +375,10 @@ class World:
         self.logs = Logs(to_stdout="proxy", stdout=None)
         limits = limits or Limits()
         self.pump = Pump(
-            write_timeout=limits.write_timeout, idle_timeout=limits.idle_timeout, on_error=self.logs.log.error
+            write_timeout=limits.write_timeout,
+            idle_timeout=limits.idle_timeout,
+            linger_timeout=limits.linger_timeout,
+            on_error=self.logs.log.error,
         )
         self.pump.start()
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
