@@ -141,6 +141,24 @@ class NotImplementedByServer(HttpError):
     status, kind, code, should_retry = 501, "invalid_request_error", "not_implemented", False
 
 
+class MachineFault(HttpError):
+    """A fault of the machine, such as a folder for temporary files that cannot be used; the log says more."""
+
+    status, kind, code = 500, "server_error", "internal_error"
+
+
+class OutOfResources(MachineFault):
+    """No file descriptor, port or memory is left for this request."""
+
+    status, kind, code, should_retry, retry_after = 503, "server_error", "out_of_resources", True, 1
+
+
+class InsufficientStorage(MachineFault):
+    """There is no room for the body of a request: one over 1 MB waits in a temporary file (`TMPDIR`)."""
+
+    status, kind, code, should_retry = 507, "server_error", "insufficient_storage", False
+
+
 class BadGateway(HttpError):
     """The model's server died, cannot be reached or cannot be understood; or the peer cannot be reached.
 

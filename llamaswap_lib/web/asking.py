@@ -20,6 +20,7 @@ from llamaswap_lib.web.addresses import Origin, origin_of
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.connection import Connection, Key
 from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.faults import SHORTAGES, fault_of
 from llamaswap_lib.web.forwarding import request_fields
 from llamaswap_lib.web.heads import ResponseHead
 from llamaswap_lib.web.peers import Remote
@@ -134,8 +135,10 @@ class Asking:
         try:
             self.connection = pool.take(self.key, self.origin, timeouts, fresh=fresh)
         except OSError as error:
-            reason = error.strerror or str(error)
-            message = f"can not connect to {self.model.id} at {self.origin}: {reason}"
+            message = f"can not connect to {self.model.id} at {self.origin}"
+            if error.errno in SHORTAGES:
+                raise fault_of(error, message) from error
+            message += f": {error.strerror or error}"
             # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
             is_unchecked = isinstance(self.model, Model) and self.model.check_endpoint == "none"
             raise (BadGateway if is_unchecked else NoAnswer)(message) from None

@@ -1,15 +1,18 @@
 """The body of a request: in memory up to a bound, in a temporary file above it.
 
 One http thread at a time. It is complete when an endpoint gets it. Closing it removes the file; a body in memory needs
-no closing.
+no closing. A file that can not be made, written or read is a MachineFault, InsufficientStorage where there is no room.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import IO
 
+from llamaswap_lib.web.faults import fault_of
 from llamaswap_lib.web.resolve import Edit, grown_by, splice
 
 PIECE_BYTES = 262_144
@@ -27,19 +30,30 @@ class RequestBody:
         self.size_bytes = len(data)
 
     def append(self, data: bytes) -> None:
+        """Raises MachineFault."""
         self.size_bytes += len(data)
         if self._file is None and self.size_bytes > self._memory_bytes:
-            import tempfile  # noqa: PLC0415 - with all that it imports, a tenth of the time to start
-
-            self._file = tempfile.TemporaryFile(prefix="llamaswap-")  # noqa: SIM115 closed by close()
-            self._file.write(self._memory)
+            self._put_aside(self._memory)
             self._memory = b""
         if self._file is not None:
-            self._file.write(data)
+            self._put_aside(data)
         elif isinstance(self._memory, bytearray):
             self._memory += data
         else:
             self._memory = bytearray(data)
+
+    def _put_aside(self, data: bytes | bytearray) -> None:
+        import tempfile  # noqa: PLC0415 - with all that it imports, a tenth of the time to start
+
+        try:
+            if self._file is None:  # not buffered: what there is no room for is known now, and not when it is read
+                self._file = tempfile.TemporaryFile(prefix="llamaswap-", buffering=0)  # noqa: SIM115 closed by close()
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            folder = f" in {tempfile.tempdir}" if tempfile.tempdir else ""
+            raise fault_of(error, f"the body of the request cannot be put aside{folder}") from error
 
     @property
     def is_in_memory(self) -> bool:
@@ -50,17 +64,30 @@ class RequestBody:
         return bytes(self._memory) if self._file is None else b"".join(self.pieces())
 
     def pieces(self) -> Iterator[bytes]:
-        """All of it, a piece at a time."""
+        """All of it, a piece at a time; raises MachineFault."""
         if self._file is None:
             yield bytes(self._memory)
             return
-        self._file.seek(0)
-        while piece := self._file.read(PIECE_BYTES):
+        at_bytes = 0
+        while at_bytes < self.size_bytes:
+            piece = self._read(at_bytes)
+            at_bytes += len(piece)
             yield piece
+
+    def _read(self, at_bytes: int) -> bytes:
+        assert self._file is not None, "it is in memory"
+        try:
+            self._file.seek(at_bytes)
+            if piece := self._file.read(PIECE_BYTES):
+                return piece
+            raise OSError(errno.EIO, "it has become shorter")
+        except OSError as error:
+            raise fault_of(error, "the body of the request cannot be read back") from error
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # all of it was written, or is not wanted
+                self._file.close()
 
     def __enter__(self) -> RequestBody:
         return self

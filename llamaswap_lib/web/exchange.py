@@ -86,6 +86,10 @@ class Exchange:
             self.closes = True  # where the next request begins is not known
             raise
 
+    def warn(self, message: str) -> None:
+        """Leave a warning in the log, with the request that it is about."""
+        self.app.logs.log.warn(f'"{self.head.method} {self.path}": {message}')
+
     # -- answering --
 
     def answer(self, status: int, body: bytes = b"", content_type: str = "", headers: Headers = ()) -> None:

@@ -12,10 +12,11 @@ import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
-from llamaswap_lib.errors import ClientGone, HttpError
+from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources
 from llamaswap_lib.web.answers import answer_error
 from llamaswap_lib.web.endpoints import serve
 from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.faults import fault_of
 from llamaswap_lib.web.heads import RequestHead
 from llamaswap_lib.web.incoming import Connections, Incoming
 from llamaswap_lib.web.task import Task
@@ -42,8 +43,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             while self._serve_next():
                 pass
-        except OSError:
-            pass  # the client left within a head
+        except ClientGone:
+            pass  # within a head
         except Exception:  # noqa: BLE001 - the top of the thread
             self._report()
 
@@ -93,21 +94,33 @@ class Handler(BaseHTTPRequestHandler):
             return self._intake.read_head(), None
         except HttpError as refusal:
             return UNREADABLE, refusal
-        except ClientGone as gone:
-            raise OSError("the client left within a head") from gone
 
     def _answer(self, exchange: Exchange, serve: Callable[[], None]) -> None:
         try:
             serve()
+        except MachineFault as fault:
+            self._answer_fault(exchange, fault)
         except HttpError as error:
             if exchange.has_answered:  # the endpoint's promise is broken: no second answer, no clean end
                 exchange.cut(reset=False)
                 raise
             answer_error(exchange, error)
+        except OSError as error:  # what befalls a client's socket is ClientGone, an upstream's is BadGateway
+            self._answer_fault(exchange, fault_of(error, "the request cannot be served"))
+        except MemoryError:
+            self._answer_fault(exchange, OutOfResources("the request cannot be served: not enough memory"))
+
+    def _answer_fault(self, exchange: Exchange, fault: MachineFault) -> None:
+        exchange.warn(fault.message)
+        if exchange.has_answered:
+            exchange.cut(reset=not exchange.head.minor)
+        else:
+            answer_error(exchange, fault)
 
     def _report(self) -> None:
         """Something of ours is broken: the log has it all, the client is told no more than that."""
         self.server.app.logs.log.error(f"{threading.current_thread().name} failed: {traceback.format_exc()}")
+        self._intake.is_unfinished = True
         exchange = self._exchange
         if exchange is not None and not exchange.has_answered:
             exchange.closes = True

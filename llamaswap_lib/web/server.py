@@ -26,6 +26,7 @@ from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.answers import raw_answer
 from llamaswap_lib.web.app import App
+from llamaswap_lib.web.faults import SHORTAGES
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
 from llamaswap_lib.web.linger import close_gently
@@ -34,7 +35,6 @@ from llamaswap_lib.web.tls import Certificate, TlsFront
 BACKLOG = 1024
 SHORTAGE_PAUSE = 0.1  # seconds, when the system has no descriptor or memory for another connection
 TOO_MANY = raw_answer(ServiceUnavailable("too many connections"))
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Server(ThreadingHTTPServer):
@@ -142,7 +142,7 @@ class Server(ThreadingHTTPServer):
                 self._endure(error)
 
     def _endure(self, error: OSError) -> None:
-        if error.errno in _SHORTAGES:
+        if error.errno in SHORTAGES:
             self.app.logs.log.error(f"can not accept a connection: {error.strerror}")
             pause = select.poll()
             pause.register(self._wakeup.fileno(), select.POLLIN)
