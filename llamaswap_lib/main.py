@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,6 +45,7 @@ from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import AutomaticPorts
 from llamaswap_lib.runtime.process import LaunchSpec, Process
 from llamaswap_lib.runtime.signals import Signals
+from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App, Limits, Version
 from llamaswap_lib.web.changes import Changes, Topic
@@ -103,7 +105,7 @@ def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate 
 
 def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certificate | None) -> _Parts:
     guardian, ourselves = Guardian(logs.log), Ourselves()
-    pool = Pool()
+    pool = Pool(on_error=logs.log.error)
     controller = _controller(config, logs, guardian, ourselves, pool.traffic)
     pump = Pump(
         write_timeout=config.limits.write_timeout, idle_timeout=config.limits.idle_timeout, on_error=logs.log.error
@@ -133,6 +135,7 @@ def _start(parts: _Parts) -> None:
     gc.freeze()
     gc.enable()
     threading.excepthook = lambda args: parts.logs.log.error(_thread_death(args))
+    end_with(partial(end_program, parts.logs))
     parts.controller.start()
     parts.pump.start()
     parts.pool.start()
@@ -181,7 +184,7 @@ def _stop(parts: _Parts, signals: Signals) -> int:
         _end_in_order(parts)
         is_done.set()
 
-    threading.Thread(target=end, name="shutdown", daemon=True).start()
+    VitalThread(end, "shutdown").start()
     if signals.wait(lambda: _note_hangup(parts.logs), is_done.fileno()) is None:
         parts.logs.close()
         return 0
@@ -309,6 +312,20 @@ def _reason(error: OSError | UnicodeError) -> str:
 
 def _last_lines(output: bytes) -> str:
     return "\n".join(output.decode("utf-8", "replace").splitlines()[-LAST_WORDS_LINES:])
+
+
+def end_program(logs: Logs, name: str) -> None:
+    """A vital thread, `name`, has died of the exception being handled: say so and end the program, with exit code 1.
+
+    Its models are ended by the guardian. Nothing here may keep us from the end, not even that memory has run out.
+    """
+    try:
+        os.write(2, b"llamaswap: a thread that everything depends on has died; the log says why\n")
+        report(name, logs.log.error)
+        logs.log.error(f"the program ends: it is of no use without its thread {name}")
+        logs.close()
+    finally:
+        os._exit(1)
 
 
 def _thread_death(args: threading.ExceptHookArgs) -> str:

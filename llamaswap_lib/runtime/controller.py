@@ -7,11 +7,9 @@ exactly once. The controller thread never blocks: it starts and signals processe
 
 from __future__ import annotations
 
-import itertools
 import queue
 import threading
 import time
-import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from socket import socket
 
@@ -44,6 +42,8 @@ from llamaswap_lib.runtime.gates import new_gate
 from llamaswap_lib.runtime.launch import Launcher
 from llamaswap_lib.runtime.lease import Client, Lease, Places, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
+from llamaswap_lib.runtime.vital import Failures, VitalThread, report
+from llamaswap_lib.runtime.waiters import Waiters
 
 SETTLE_LOOK = 0.1  # seconds between two looks whether the thread lives at all
 _UNLIMITED = Places({})
@@ -88,14 +88,13 @@ class Controller:
         self._clock = clock
         self._places = Places(limits)
         self._queue: queue.Queue[_Command] = queue.Queue()
-        self._tickets = itertools.count(1)
-        self._waiters: dict[int, Waiter] = {}
+        self._waiters = Waiters()
         self._overdue: list[Waiter] = []  # nobody waits for their answers any more
         self._entries: dict[int, Entry] = {}
         self._current: dict[str, Entry] = {}
         self._board = Board(self._entries, log)
         self._checks = Checks(checks, log)
-        self._thread = threading.Thread(target=self._work, name="controller", daemon=True)
+        self._thread = VitalThread(self._work, "controller")
 
     # -- any thread --
 
@@ -135,7 +134,7 @@ class Controller:
 
     def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
         """The slow path: wait for admission (`lost_run` hung up); the waiter is answered once, whatever happens."""
-        waiter = self._new_waiter(token)
+        waiter = self._waiters.new(token)
         self._queue.put(events.RequestArrived(waiter.ticket, model, lost_run))
         return waiter
 
@@ -149,7 +148,7 @@ class Controller:
 
     def unload(self, models: Sequence[str] | None, client: socket | None) -> None:
         """Block until the runs of `models` (ids; None: all) have exited; raises ClientGone."""
-        with self._new_waiter(None) as waiter:
+        with self._waiters.new(None) as waiter:
             self._queue.put(events.UnloadRequested(waiter.ticket, None if models is None else tuple(models)))
             waiter.wait(client, self.abandon)
 
@@ -159,7 +158,7 @@ class Controller:
 
     def shut_down(self, grace: float, timeout: float) -> bool:
         """Refuse who waits, give requests inside `grace` seconds, stop everything; False if `timeout` was too short."""
-        waiter = self._new_waiter(None)
+        waiter = self._waiters.new(None)
         self._queue.put(events.ShutdownRequested(waiter.ticket, grace))
         is_over = waiter.wait_for(timeout)
         if is_over:
@@ -207,22 +206,19 @@ class Controller:
     def post(self, event: events.Event) -> None:
         self._queue.put(event)
 
-    def _new_waiter(self, token: object) -> Waiter:
-        waiter = Waiter(next(self._tickets), token)
-        self._waiters[waiter.ticket] = waiter
-        return waiter
-
     # -- controller thread only --
 
     def _work(self) -> None:
-        while True:
-            command = self._next()
-            if isinstance(command, _Stop):
-                return
+        failures = Failures("controller", self._log.error)
+        command: _Command | None = None
+        while not isinstance(command, _Stop):
             try:
+                command = self._next()
                 self._obey(command)
-            except Exception:  # noqa: BLE001 - the top of the thread: a decision that failed must not end all others
-                self._log.error(f"controller: {command!r} failed in {self._scheduler!r}\n{traceback.format_exc()}")
+            except Exception:  # noqa: BLE001, PERF203 - the top of the thread: one decision must not end all others
+                failures.endure((command, self._scheduler))
+                if ticket := self._waiters.fail(command):
+                    self._queue.put(events.RequestAbandoned(ticket))
 
     def _next(self) -> _Command:
         deadline = self._scheduler.next_deadline()
@@ -254,8 +250,9 @@ class Controller:
             if isinstance(effect, CheckLaunch):
                 return events.LaunchChecked(effect.model, self._find_problem(effect.model))
             if isinstance(effect, CheckOrder):
-                self._checks.obey(effect, self._entries[effect.run_id], self.post)
-            else:
+                if entry := self._entries.get(effect.run_id):  # else it could not be started
+                    self._checks.obey(effect, entry, self.post)
+            elif not self._waiters.has_failed(effect):
                 self._do(effect)
         return None
 
@@ -263,7 +260,7 @@ class Controller:
         try:
             return self._check_launch(model, [entry.upstream.proxy for entry in self._entries.values()])
         except Exception:  # noqa: BLE001 - a look that failed is no answer, and somebody waits for one: the start will tell
-            self._log.error(f"controller: the look before the start of {model} failed\n{traceback.format_exc()}")
+            report("controller", self._log.error, model)
             return ""
 
     def _do(self, effect: Effect) -> None:
@@ -299,14 +296,18 @@ class Controller:
 
     def _start(self, run_id: int, model: str) -> None:
         self._log.info(f"{model}: starting")
-        process, upstream = self._launch(run_id, model, self.post)
-        entry = Entry(new_gate(run_id, self.post, self._clock), process, upstream)
-        self._entries[run_id] = self._current[model] = entry
-        process.start()
+        try:
+            process, upstream = self._launch(run_id, model, self.post)
+            entry = Entry(new_gate(run_id, self.post, self._clock), process, upstream)
+            self._entries[run_id] = self._current[model] = entry
+            process.start()
+        except Exception as error:  # noqa: BLE001 - a run that nobody watches would be waited for without end
+            report("controller", self._log.error, model)
+            self.post(events.ProcessExited(run_id, f"could not start: {str(error) or type(error).__name__}"))
 
     def _drop(self, run_id: int) -> None:
         """The gate stays shut for ever: whoever still finds it goes the slow way, whoever is inside may leave."""
-        entry = self._entries.pop(run_id)
-        entry.gate.shut = True
         self._checks.forget(run_id)
-        del self._current[entry.upstream.model]
+        if entry := self._entries.pop(run_id, None):  # else it could not be started
+            entry.gate.shut = True
+            del self._current[entry.upstream.model]

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
 from llamaswap_lib.runtime.look import Address, Ended, Look, wait
+from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 # A tenth more from look to look makes a pause a tenth of the time that has passed: a load is noticed a twentieth late,
@@ -116,8 +117,8 @@ class Probe:
         """Begin to look, on a thread of that name; call it once. Raises OSError or RuntimeError when there is none."""
         self._ending = ending = Wakeup()
         try:
-            threading.Thread(target=self._run, args=(ending,), name=thread_name, daemon=True).start()
-        except RuntimeError:
+            Thread(self._run, thread_name, (ending,)).start()
+        except (RuntimeError, MemoryError):
             self._close()
             raise
 
@@ -180,6 +181,8 @@ class Probe:
             return f"none within {_LOOK_TIMEOUT:g} s" if time.monotonic() < self._deadline else ""
         except OSError as error:
             return (error.strerror or str(error)).lower()
+        except MemoryError:  # ours is at an end, which says nothing about the model
+            return "none, for want of memory"
 
     def _resolve(self) -> list[Address]:
         now = time.monotonic()

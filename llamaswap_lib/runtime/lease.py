@@ -107,7 +107,8 @@ class Waiter:
 
     def error(self, last_words: Callable[[], str]) -> Exception:
         """The error of a refusal; a failed load tells what the process said last."""
-        assert self._refusal is not None, "answered, not admitted, not refused"
+        if self._refusal is None:
+            return HttpError("internal error: the log says why")
         fault, message, retry_after = self._refusal
         if fault is Fault.ABANDONED:
             return ClientGone()
@@ -124,6 +125,10 @@ class Waiter:
 
     def refuse(self, fault: Fault, message: str, retry_after: float = 0.0) -> None:
         self._refusal = fault, message, retry_after
+        self.release()
+
+    def fail(self) -> None:
+        """There is no answer: to decide failed, by a fault of our own."""
         self.release()
 
     def release(self) -> None:

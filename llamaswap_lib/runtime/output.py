@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import select
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 _READ_BYTES = 65_536
+_PAUSE = 0.1  # seconds, when there is no memory to read into
 _LAST_READS = 16  # 1 MiB, the largest pipe; who still writes then is a stranger and is not waited for
 
 
@@ -32,8 +34,7 @@ def drained_pipe(model: str, output: Callable[[bytes], None]) -> Iterator[int]:
         os.set_blocking(read_end, False)
         ending = Wakeup()
         stack.callback(ending.close)
-        arguments = (read_end, ending, output)
-        thread = threading.Thread(target=_drain, args=arguments, name=f"output-{model}", daemon=True)
+        thread = Thread(_drain, f"output-{model}", (read_end, ending, output))
         thread.start()
         stack.callback(thread.join)
         stack.callback(ending.set)
@@ -48,7 +49,10 @@ def _drain(read_end: int, ending: Wakeup, output: Callable[[bytes], None]) -> No
     poll.register(read_end, select.POLLIN)
     poll.register(ending, select.POLLIN)
     while ending.fileno() not in (descriptor for descriptor, _ in poll.poll()):
-        output(os.read(read_end, _READ_BYTES))
+        try:
+            output(os.read(read_end, _READ_BYTES))
+        except MemoryError:  # noqa: PERF203 - some of it is lost; without this thread the process would stand still
+            time.sleep(_PAUSE)
     try:
         for _ in range(_LAST_READS):
             output(os.read(read_end, _READ_BYTES))

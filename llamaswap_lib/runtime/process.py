@@ -31,6 +31,7 @@ from llamaswap_lib.runtime.occupants import await_free_address
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.output import drained_pipe
 from llamaswap_lib.runtime.programs import check_command
+from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 
@@ -87,7 +88,7 @@ class Process:
         self._waiting: Wakeup | None = None  # while it waits for its address to be free
         self._probe: Probe | None = None
         self._stopper: ProcessGroup | None = None  # cmdStop, while it runs
-        self._stop_thread: threading.Thread | None = None
+        self._stop_thread: Thread | None = None
 
     # -- any thread; the controller's orders --
 
@@ -100,9 +101,9 @@ class Process:
     def start(self) -> None:
         """Start it, on a thread of its own; call it once."""
         try:
-            threading.Thread(target=self._watch, name=f"watch-{self._spec.model}", daemon=True).start()
-        except RuntimeError as error:  # the system gives us no thread
-            self._post(ProcessExited(self.run_id, f"could not start: {error}"))
+            Thread(self._watch, f"watch-{self._spec.model}").start()
+        except (RuntimeError, MemoryError) as error:  # the system gives us no thread
+            self._post(ProcessExited(self.run_id, f"could not start: {str(error) or 'not enough memory'}"))
 
     def stop(self) -> None:
         """Ask it to end: by cmdStop, else by SIGTERM to the group. A run that has not started yet never will."""
@@ -132,13 +133,10 @@ class Process:
         elif self._group is None:
             pass  # not started yet, and never will be; or gone
         elif self._spec.stop_argv and not self._has_exited:
-            arguments = (self._group.pid,)
-            self._stop_thread = threading.Thread(
-                target=self._run_stop_command, args=arguments, name=f"stop-{self._spec.model}", daemon=True
-            )
             try:
+                self._stop_thread = Thread(self._run_stop_command, f"stop-{self._spec.model}", (self._group.pid,))
                 self._stop_thread.start()
-            except RuntimeError:  # no thread to be had: whoever ordered it must not hear of that
+            except (RuntimeError, MemoryError):  # no thread to be had: whoever ordered it must not hear of that
                 self._stop_thread = None
                 self._signal(self._group.terminate)
         else:

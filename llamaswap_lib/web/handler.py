@@ -8,11 +8,11 @@ closes the socket; a client whose request was refused gets to see why before the
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
 from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources
+from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.web.answers import answer_error
 from llamaswap_lib.web.endpoints import serve
 from llamaswap_lib.web.exchange import Exchange
@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _report(self) -> None:
         """Something of ours is broken: the log has it all, the client is told no more than that."""
-        self.server.app.logs.log.error(f"{threading.current_thread().name} failed: {traceback.format_exc()}")
+        report(threading.current_thread().name, self.server.app.logs.log.error)
         self._intake.is_unfinished = True
         exchange = self._exchange
         if exchange is not None and not exchange.has_answered:

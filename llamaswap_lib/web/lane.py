@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import socket
 import threading
-import traceback
 from enum import Enum, auto
 from typing import Protocol
 
 from llamaswap_lib.errors import HttpError
 from llamaswap_lib.runtime.hangup import has_hung_up
+from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import RequestBody
 from llamaswap_lib.web.dispatch import Begun, begin
@@ -128,11 +128,12 @@ class Lane:
             self._wake_up(is_over=self._stage is Stage.IDLE)
 
     def throw_off(self) -> None:
-        if self._stage is Stage.ASKING:
-            self._task = abandoned(self._begun, self.started)
-        self._is_over = self._task is None
-        self._stage = Stage.IDLE
-        self._wake.release()
+        is_asking, self._stage, self._is_over = self._stage is Stage.ASKING, Stage.IDLE, True
+        try:
+            if is_asking:
+                self._task, self._is_over = abandoned(self._begun, self.started), False
+        finally:
+            self._wake.release()
 
     def _hear_client(self, _mask: int) -> None:
         """The client sent something, or has left."""
@@ -296,4 +297,4 @@ class Lane:
         pump.poller.unregister(self._sock)
 
     def _report(self) -> None:
-        self._app.logs.log.error(f"pump: {traceback.format_exc()}")
+        report("pump", self._app.logs.log.error)

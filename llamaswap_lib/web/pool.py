@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.runtime.vital import Failures, VitalThread
 from llamaswap_lib.web.addresses import Origin
 from llamaswap_lib.web.connection import Connection, Key, connect
 from llamaswap_lib.web.pump import Pump
@@ -41,8 +42,10 @@ class _Upstream:
 class Pool:
     """The idle connections of all runs and peers."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, on_error: Callable[[str], None] = print) -> None:
+        """`on_error` is told the traceback of what must not happen."""
         self.traffic = Traffic()
+        self._on_error = on_error
         self._upstreams: dict[Key, _Upstream] = {}
         self._clock = clock
         self._next_look = math.inf  # when `_sweep` will look by itself
@@ -54,7 +57,7 @@ class Pool:
 
     def start(self) -> None:
         """Begin to close what is overdue."""
-        self._sweeper = threading.Thread(target=self._sweep, name="pool", daemon=True)
+        self._sweeper = VitalThread(self._sweep, "pool")
         self._sweeper.start()
 
     def take(self, key: Key, origin: Origin, timeouts: Timeouts, *, fresh: bool = False) -> Connection:
@@ -164,6 +167,14 @@ class Pool:
     # -- pool thread only --
 
     def _sweep(self) -> None:
+        failures = Failures("pool", self._on_error)
+        while not self._is_closed:
+            try:
+                self._sweep_on()
+            except Exception:  # noqa: BLE001, PERF203 - the top of the thread
+                failures.endure()
+
+    def _sweep_on(self) -> None:
         while True:
             self._look.clear()
             if self._is_closed:

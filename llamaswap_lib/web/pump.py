@@ -8,13 +8,12 @@ end; a mistake in one ends all that ride, is reported, and the next ones ride ag
 from __future__ import annotations
 
 import math
-import threading
 import time
-import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
+from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.readiness import IN, Poller, new_poller
 
@@ -103,7 +102,8 @@ class Pump:
         self._on_error = on_error
         self._arrivals: deque[Passenger] = deque()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="pump", daemon=True)
+        self._is_broken = False  # nobody may ride on until all have been thrown off
+        self._thread = VitalThread(self._run, "pump")
 
     # -- any thread --
 
@@ -125,18 +125,22 @@ class Pump:
     # -- pump thread only --
 
     def _run(self) -> None:
+        failures = Failures("pump", self._on_error)
         while not self._stopping:
-            self._run_until_error()
+            try:
+                self._run_on()
+            except Exception:  # noqa: BLE001, PERF203 - the top of the thread: it must not end the service for good
+                self._is_broken = True
+                failures.endure()
         self._end_all()
 
-    def _run_until_error(self) -> None:
-        try:
-            while not self._stopping:
-                self._turn()
-        except Exception:  # noqa: BLE001 - top of the thread: what broke here must not end the service for good
-            self._on_error(f"pump: {traceback.format_exc()}")
+    def _run_on(self) -> None:
+        if self._is_broken:
             self._end_all()
             self._begin_anew()
+            self._is_broken = False
+        while not self._stopping:
+            self._turn()
 
     def _begin_anew(self) -> None:
         self.poller = self._new_poller()
@@ -152,10 +156,16 @@ class Pump:
     def _end_all(self) -> None:
         """Let go of everybody at once."""
         self.poller.close()
-        for passenger in tuple(self.aboard):
-            passenger.throw_off()
+        while self.aboard:
+            self._throw_off(self.aboard.pop())
         while self._arrivals:  # and not all that there were at one moment: who comes meanwhile waits too
-            self._arrivals.popleft().throw_off()
+            self._throw_off(self._arrivals.popleft())
+
+    def _throw_off(self, passenger: Passenger) -> None:
+        try:
+            passenger.throw_off()
+        except Exception:  # noqa: BLE001 - the others are not to wait for ever
+            report("pump", self._on_error)
 
     def _turn(self) -> None:
         """Serve whoever is ready.

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import select
 import socket
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from http.server import ThreadingHTTPServer
 from typing import Any
 
 from llamaswap_lib.errors import ServiceUnavailable
+from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.answers import raw_answer
 from llamaswap_lib.web.app import App
@@ -55,7 +57,8 @@ class Server(ThreadingHTTPServer):
         # In the order in which they became idle. Each thread changes it for itself, by one call into C.
         self._open: OrderedDict[Incoming, None] = OrderedDict()
         self._is_empty = threading.Condition()
-        self._accepting = threading.Thread(target=self.serve_forever, name="accept", daemon=True)
+        self._failures = Failures("accept", app.logs.log.error, in_a_row=math.inf)
+        self._accepting = VitalThread(self.serve_forever, "accept")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -117,6 +120,14 @@ class Server(ThreadingHTTPServer):
 
     def serve_forever(self, poll_interval: float = 0.0) -> None:  # noqa: ARG002 - the signature is not ours
         """Accept connections until `begin_stop`; nothing is polled."""
+        failures = self._failures
+        while not self.is_stopping:
+            try:
+                self._accept_until_stopped()
+            except Exception:  # noqa: BLE001, PERF203 - the top of the thread
+                failures.endure()
+
+    def _accept_until_stopped(self) -> None:
         self.socket.setblocking(False)
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
@@ -157,12 +168,13 @@ class Server(ThreadingHTTPServer):
         self._open[incoming] = None
         name = f"http-{next(self._numbers)}"
         try:
-            threading.Thread(
-                target=self.process_request_thread, args=(incoming, client_address), name=name, daemon=True
-            ).start()
-        except RuntimeError as error:
-            self.app.logs.log.error(f"can not serve a connection: {error}")
+            Thread(self.process_request_thread, name, (incoming, client_address)).start()
+            self._failures.forget()
+        except (RuntimeError, MemoryError) as error:
+            self._refuse(request)
+            incoming.intake.is_unfinished = True  # it has most likely sent a request
             self.shutdown_request(incoming)
+            self.app.logs.log.error(f"can not serve a connection: {str(error) or 'not enough memory'}")
 
     def _make_room(self) -> bool:
         """End the connection that has been idle for longest; whether there was one.
@@ -172,13 +184,16 @@ class Server(ThreadingHTTPServer):
         return any(incoming.end_if_idle() for incoming in list(self._open))
 
     def _turn_away(self, request: socket.socket) -> None:
-        """Say that there are too many, as far as that is possible without waiting."""
         self.app.logs.log.warn(f"turned a client away: {len(self._open)} connections have requests in progress")
+        self._refuse(request)
+        close_gently(request, self.app.pump, is_sending=True)
+
+    def _refuse(self, request: socket.socket) -> None:
+        """Say that there are too many, as far as that is possible without waiting."""
         try:
             request.send(TOO_MANY, socket.MSG_DONTWAIT)
         except OSError:
             pass  # it has left already
-        close_gently(request, self.app.pump, is_sending=True)
 
     # -- http threads --
 
@@ -188,12 +203,14 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature is not ours
         """Something of ours is broken, beyond what the handler tells its client."""
-        self.app.logs.log.error(f"{threading.current_thread().name} failed: {traceback.format_exc()}")
+        report(threading.current_thread().name, self.app.logs.log.error)
 
     def shutdown_request(self, request: Any) -> None:
         """Close the connection, without the FIN that would go before a reset; the last thing its thread does."""
-        request.close()
-        self._open.pop(request, None)
+        try:
+            request.close()
+        finally:
+            self._open.pop(request, None)
         if not self._open:
             with self._is_empty:
                 self._is_empty.notify_all()

@@ -13,9 +13,7 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.runtime.vital import Failures, VitalThread
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.bridge import Bridge, Patience
 from llamaswap_lib.web.readiness import ERR, IN, new_poller
@@ -90,7 +89,8 @@ class TlsFront:
         self._bridges: set[Bridge] = set()
         self._hurried: set[Bridge] = set()  # those that have a deadline
         self._stop_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
+        self._is_broken = False  # what is known of the connections can not be relied upon
+        self._thread = VitalThread(self._run, "tls")
 
     # -- any thread but tls --
 
@@ -130,16 +130,17 @@ class TlsFront:
     # -- tls thread only --
 
     def _run(self) -> None:
+        failures = Failures("tls", self._on_error)
         while self._stop_at is None or (self._bridges and time.monotonic() < self._stop_at):
-            self._turn_safely()
+            try:
+                if self._is_broken:
+                    self._end_all()
+                    self._is_broken = False
+                self._turn()
+            except Exception:  # noqa: BLE001, PERF203 - the top of the thread
+                self._is_broken = True
+                failures.endure()
         self._end_all()
-
-    def _turn_safely(self) -> None:
-        try:
-            self._turn()
-        except Exception:  # noqa: BLE001 - the top of the thread
-            self._on_error(f"tls: {traceback.format_exc()}")
-            self._end_all()
 
     def _end_all(self) -> None:
         for bridge in list(self._bridges):

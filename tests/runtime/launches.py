@@ -6,7 +6,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 
 from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
@@ -98,8 +98,11 @@ class Stage:
         limits: Mapping[str, int] | None = None,
         obeys: bool = True,
         explain: Explain = unexplained,
+        scheduler: type[Scheduler] = Scheduler,
+        launch_faults: Sequence[Exception] = (),
     ) -> None:
-        """`obeys`: processes become ready and exit as soon as they are told to."""
+        """`obeys`: processes become ready and exit as soon as they are told to; `launch_faults` come first."""
+        self._launch_faults = list(launch_faults)
         self.lines: list[str] = []
         self.processes: list[FakeProcess] = []
         self.published: list[tuple[RunView, ...]] = []
@@ -107,7 +110,7 @@ class Stage:
         self._obeys = obeys
         specs = {model: ModelSpec(ttl=ttl, unload_timeout=unload_timeout) for model in models}
         self.controller = Controller(
-            Scheduler(specs, evict, max_wait, explain=explain),
+            scheduler(specs, evict, max_wait, explain=explain),
             self._launch,
             limits=limits or {},
             log=Logger(lambda line: self.lines.append(line.decode()), level="debug"),
@@ -116,6 +119,8 @@ class Stage:
         self.controller.listen(self.published.append)
 
     def _launch(self, run_id: int, model: str, post: Callable[[Event], None]) -> tuple[FakeProcess, Upstream]:
+        if self._launch_faults:
+            raise self._launch_faults.pop(0)
         process = FakeProcess(run_id, model, post, obeys=self._obeys)
         self.processes.append(process)
         self._started.put(process)

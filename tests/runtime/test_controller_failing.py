@@ -7,9 +7,11 @@ import time
 
 import pytest
 
-from llamaswap_lib.core.events import PreloadRequested
+from llamaswap_lib.core.effects import Effect
+from llamaswap_lib.core.events import Event, PreloadRequested, RequestArrived, UnloadRequested
 from llamaswap_lib.core.orphans import EXIT_NOTICE_TIMEOUT
-from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, RunNotDead, ServiceUnavailable
+from llamaswap_lib.core.scheduler import Scheduler
+from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, RunNotDead, ServiceUnavailable
 from tests.runtime.launches import FakeProcess, Stage, Visit, side_by_side
 
 
@@ -146,3 +148,42 @@ def test_a_request_that_wants_a_preload_gone_has_it_gone_at_once() -> None:
         assert visit.await_in().model == "b"
         visit.leave()
         assert stage.states() == {"b": "ready"}
+
+
+class Forgetful(Scheduler):
+    """One that finds no memory for the first request and the first unload."""
+
+    has_failed_for: tuple[type[Event], ...] = ()
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        kind = type(event)
+        if kind in (RequestArrived, UnloadRequested) and kind not in self.has_failed_for:
+            self.has_failed_for += (kind,)
+            raise MemoryError
+        return super().handle(event, now)
+
+
+def test_who_waits_for_a_decision_that_fails_is_told_so_and_the_next_one_is_served() -> None:
+    with Stage("a", scheduler=Forgetful) as stage:
+        error = Visit(stage, "a").await_error()
+        assert type(error) is HttpError
+        assert error.status == 500
+        second = Visit(stage, "a")
+        second.await_in()
+        stage.controller.unload(["a"], None)  # fails, and returns
+        second.leave()
+        stage.controller.unload(["a"], None)
+        assert stage.states() == {}
+        assert sum("MemoryError" in line for line in stage.lines) == 2
+
+
+def test_a_run_that_cannot_even_be_made_is_a_load_that_failed() -> None:
+    with Stage("a", launch_faults=[MemoryError(), OSError("no port")]) as stage:
+        error = Visit(stage, "a").await_error()
+        assert isinstance(error, BadGateway)
+        assert "could not start: MemoryError" in error.message
+        assert stage.states() == {}
+        with pytest.raises(BadGateway, match="no port"):
+            stage.controller.load("a", None)
+        stage.controller.load("a", None)
+        assert stage.states() == {"a": "ready"}

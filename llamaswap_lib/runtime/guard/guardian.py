@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +37,7 @@ from llamaswap_lib.runtime.guard.table import (
     new_token,
 )
 from llamaswap_lib.runtime.logs import Logger
+from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 
 _PROGRAM = Path(__file__).parent
 _SHORTEST_LIFE = 1.0  # of a guardian that is replaced at once; where they die sooner, after a pause that doubles
@@ -75,7 +77,7 @@ class Guardian:
 
     def start(self) -> None:
         """End what earlier lives have left, on a thread of its own."""
-        self._cleaning = threading.Thread(target=self._clean, name="leftovers", daemon=True)
+        self._cleaning = VitalThread(self._clean, "leftovers")
         self._cleaning.start()
 
     def close(self, timeout: float) -> None:
@@ -138,9 +140,9 @@ class Guardian:
             read_end, self._pipe = os.pipe()
             os.set_blocking(self._pipe, False)
             pid = _spawn(read_end, self._token)
-            self._thread = threading.Thread(target=self._watch, args=(pid,), name="guardian", daemon=True)
+            self._thread = VitalThread(partial(self._watch, pid), "guardian")
             self._thread.start()
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, MemoryError) as error:
             self._drop_pipe()
             self._log.error(f"could not start the guardian, so models may outlive a crash: {error}")
         finally:
@@ -162,11 +164,20 @@ class Guardian:
             os.waitpid(pid, 0)
         except ChildProcessError:
             pass  # SIGCHLD is ignored: it has ended all the same
+        has_lived = time.monotonic() - begun >= _SHORTEST_LIFE
+        failures = Failures("guardian", self._log.error)
+        while True:
+            try:
+                return self._replace(has_lived=has_lived)
+            except Exception:  # noqa: BLE001, PERF203 - the top of the thread
+                failures.endure()
+
+    def _replace(self, *, has_lived: bool) -> None:
+        """Start another one, unless we are closing."""
         with self._lock:
             if self._closing.is_set():
                 return
             self._drop_pipe()
-        has_lived = time.monotonic() - begun >= _SHORTEST_LIFE
         self._pause = 0.0 if has_lived else self._longer_pause()
         self._log.warn(
             f"the guardian has ended; another one starts {f'in {self._pause:g} s' if self._pause else 'now'}"
@@ -202,8 +213,11 @@ class Guardian:
                         self._log.warn(f"ending what an earlier life left behind: {entry.pid}, {program}")
                 return found
 
-            if not end(choose):
-                self._log.error("something that an earlier life left behind can not be ended")
+            try:
+                if not end(choose):
+                    self._log.error("something that an earlier life left behind can not be ended")
+            except Exception:  # noqa: BLE001 - models can be started all the same
+                report("leftovers", self._log.error)
         finally:
             self._is_clean.set()
 
