@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import resource
 import select
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +154,87 @@ def test_a_non_blocking_stdout_loses_nothing_that_fits_the_buffer(pipe: Pipe) ->
     logs.model_output("m")(data)
     assert pipe.read_until(b"\n") == data
     logs.close()
+
+
+@dataclass
+class FullDisk:
+    """A file that takes no more than it is allowed to, which a limit of the system stands in for: EFBIG for ENOSPC."""
+
+    path: Path
+    fd: int
+    limit: tuple[int, int]
+
+    def allow(self, size_bytes: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, self.limit[1]))
+
+    def wait_for(self, end: bytes) -> bytes:
+        pause = threading.Event()
+        for _ in range(1000):
+            shown = self.path.read_bytes()
+            if shown.endswith(end):
+                return shown
+            pause.wait(0.01)
+        raise AssertionError(f"{end!r} was not shown: {shown[-200:]!r}")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[FullDisk]:
+    path = tmp_path / "log"
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield FullDisk(path, fd, limit)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    os.close(fd)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_no_line_that_can_be_kept(disk: FullDisk) -> None:
+    disk.allow(10)
+    logs = Logs(stdout=disk.fd)
+    for number in range(100):
+        logs.log.info(f"line {number}")
+    assert disk.wait_for(b"[INFO] lin") == b"[INFO] lin"
+    disk.allow(1_000_000)
+    assert disk.wait_for(b"line 99\n") == b"".join(b"[INFO] line %d\n" % number for number in range(100))
+    logs.close()
+
+
+def test_a_disk_that_was_full_for_long_is_told_how_much_was_lost_and_why(disk: FullDisk) -> None:
+    disk.allow(1050)
+    logs = Logs(to_stdout="upstream", stdout=disk.fd)
+    write = logs.model_output("m")
+    for number in range(2000):
+        write(b"%099d\n" % number)
+    disk.wait_for(b"0" * 50)
+    retries = threading.Event()
+    retries.wait(0.6)  # refused again, and again
+    write(b"the newest\n")
+    disk.allow(1_000_000)
+    shown = disk.wait_for(b"the newest\n")
+    logs.close()
+    assert b"\0" not in shown
+    notes = [int(lost) for lost in re.findall("— (\\d+) bytes dropped".encode(), shown)]
+    assert f"bytes dropped: {os.strerror(errno.EFBIG)} —\n".encode() in shown
+    lines = [line for line in shown.splitlines(keepends=True) if b"dropped" not in line]
+    assert sum(map(len, lines)) + sum(notes) - 200_011 in (0, 1)  # a line that was shown in part gets an end
+    assert len(shown) < 50_000  # what was full has little room
+
+
+def test_a_disk_that_stays_full_does_not_hold_the_end_up(disk: FullDisk) -> None:
+    disk.allow(10)
+    logs = Logs(stdout=disk.fd)
+    logs.log.info("much too long")
+    disk.wait_for(b"[INFO] muc")
+    logs.close(flush_timeout=0.05)
+    assert not sink_threads()
+
+
+def test_a_device_that_is_always_full_is_not_tried_without_a_pause() -> None:
+    fd = os.open("/dev/full", os.O_WRONLY)
+    logs = Logs(stdout=fd)
+    logs.log.info("into nothing")
+    before = time.process_time()
+    threading.Event().wait(0.5)
+    assert sink_threads()
+    assert time.process_time() - before < 0.25
+    logs.close(flush_timeout=0.05)
+    os.close(fd)
