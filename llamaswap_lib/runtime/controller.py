@@ -215,6 +215,7 @@ class Controller:
             try:
                 command = self._next()
                 self._obey(command)
+                failures.forget()
             except Exception:  # noqa: BLE001, PERF203 - the top of the thread: one decision must not end all others
                 failures.endure((command, self._scheduler))
                 if ticket := self._waiters.fail(command):

@@ -56,15 +56,15 @@ class Failures:
     ) -> None:
         """`on_error` is told the traceback of each, under `name`.
 
-        `in_a_row`: seconds without an exception after which the loop is thought to work again; a loop that has long
-        rests says so itself, with `forget`.
+        `in_a_row`: seconds without an exception after which the loop is thought to work again. A loop may say so
+        itself, with `forget`, as one that has long rests has to.
         """
         self._name = name
         self._on_error = on_error
         self._in_a_row = in_a_row
         self._pause = pause
         self._clock = clock
-        self._count = 0
+        self.count = 0  # in a row
         self._first = self._last = -math.inf
 
     def endure(self, during: object = None) -> None:
@@ -75,25 +75,25 @@ class Failures:
         """
         report(self._name, self._on_error, during)
         try:
-            if isinstance(sys.exc_info()[1], MemoryError) and not self._count % MANY:
+            if isinstance(sys.exc_info()[1], MemoryError) and not self.count % MANY:
                 gc.collect()  # what earlier exceptions hold on to may be all the memory that there is
             now = self._clock()
             if now - self._last > self._in_a_row:
                 self.forget()
             self._last = now
-            if not self._count:
+            if not self.count:
                 self._first = now
         except MemoryError:
             pass
-        self._count += 1
-        if self._count >= MANY and self._last - self._first >= HOPELESS:
+        self.count += 1
+        if self.count >= MANY and self._last - self._first >= HOPELESS:
             raise  # noqa: PLE0704 - what is being handled
-        if self._count > 1:
+        if self.count > 1:
             self._pause(PAUSE)
 
     def forget(self) -> None:
         """Something went well."""
-        self._count = 0
+        self.count = 0
 
 
 def report(name: str, on_error: Callable[[str], None], during: object = None) -> None:

@@ -128,19 +128,21 @@ class Pump:
         failures = Failures("pump", self._on_error)
         while not self._stopping:
             try:
-                self._run_on()
+                self._run_on(failures)
             except Exception:  # noqa: BLE001, PERF203 - the top of the thread: it must not end the service for good
                 self._is_broken = True
                 failures.endure()
         self._end_all()
 
-    def _run_on(self) -> None:
+    def _run_on(self, failures: Failures) -> None:
         if self._is_broken:
             self._end_all()
             self._begin_anew()
             self._is_broken = False
         while not self._stopping:
             self._turn()
+            if failures.count:
+                failures.forget()
 
     def _begin_anew(self) -> None:
         self.poller = self._new_poller()

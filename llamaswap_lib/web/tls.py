@@ -137,6 +137,7 @@ class TlsFront:
                     self._end_all()
                     self._is_broken = False
                 self._turn()
+                failures.forget()
             except Exception:  # noqa: BLE001, PERF203 - the top of the thread
                 self._is_broken = True
                 failures.endure()
