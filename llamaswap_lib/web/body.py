@@ -1,7 +1,7 @@
 """The body of a request: in memory up to a bound, in a temporary file above it.
 
 One http thread at a time. It is complete when an endpoint gets it. Closing it removes the file; a body in memory needs
-no closing. A file that can not be made, written or read is a MachineFault, InsufficientStorage where there is no room.
+no closing. A file that cannot be made, written or read is a MachineFault, InsufficientStorage where there is no room.
 """
 
 from __future__ import annotations

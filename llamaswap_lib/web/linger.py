@@ -48,7 +48,7 @@ def _may_send(sock: socket.socket) -> bool:
     try:
         return bool(sock.recv(1, socket.MSG_PEEK | DONTWAIT))
     except BlockingIOError:
-        return isinstance(sock, PlainEnd) or unsent_bytes(sock) > 0  # what is behind a plain end can not be seen
+        return isinstance(sock, PlainEnd) or unsent_bytes(sock) > 0  # what is behind a plain end cannot be seen
 
 
 def unsent_bytes(sock: socket.socket) -> int:

@@ -89,7 +89,7 @@ class TlsFront:
         self._bridges: set[Bridge] = set()
         self._hurried: set[Bridge] = set()  # those that have a deadline
         self._stop_at: float | None = None
-        self._is_broken = False  # what is known of the connections can not be relied upon
+        self._is_broken = False  # what is known of the connections cannot be relied upon
         self._thread = VitalThread(self._run, "tls")
 
     # -- any thread but tls --

@@ -25,7 +25,7 @@ class Upload:
         self.is_whole = False  # it is over because all was sent
 
     def send_some(self) -> None:
-        """Send what goes out in one call; raises HttpError if the body can not be read."""
+        """Send what goes out in one call; raises HttpError if the body cannot be read."""
         if not self._piece:
             self._piece = memoryview(next(self._pieces, b""))
         try:
