@@ -3,7 +3,9 @@
 A page of `evil.example` whose name suddenly points to this machine is same-origin to the browser, and could read and
 operate everything. But its requests name `evil.example` in `Host`, so on a server without keys what is private or
 changes something is only for names that cannot be another site's: addresses, localhost, names that public DNS does not
-hand out, this machine's own, and those that the configuration allows. Any thread; `own_names` reads two files, once.
+hand out, this machine's own, and those that the configuration allows. A name without a dot (`gpubox`, or that of a
+service beside other containers) is none that a site can have: only the local network gives it a meaning. Any thread;
+`own_names` reads two files, once.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 from llamaswap_lib.errors import Forbidden
 from llamaswap_lib.web.heads import RequestHead
 
-_LOCAL = ("localhost", "host.docker.internal", "host.containers.internal")
+_LOCAL = ("host.docker.internal", "host.containers.internal")
 _LOCAL_SUFFIXES = (".localhost", ".local")
 _is_plain_yaml = re.compile(r"[a-z0-9][a-z0-9._-]*").fullmatch
 _is_number = re.compile(r"[0-9]+|0x[0-9a-f]*").fullmatch
@@ -36,7 +38,7 @@ class Hosts:
     def is_ours(self, host: str) -> bool:
         """Whether the value of a Host header is one of our names; an empty one is, for no browser sends that."""
         name = _without_port(host.strip().lower())
-        if not name or self._is_any or name in self._names or name.endswith(self._suffixes):
+        if "." not in name or self._is_any or name in self._names or name.endswith(self._suffixes):
             return True
         # Browsers take whatever ends in a number for an IPv4 address, so no site can have such a name.
         return name.startswith("[") or _is_number(name.rpartition(".")[2]) is not None

@@ -91,7 +91,7 @@ class Wire:
 
     def request(self, method: str, path: str, value: object = None, extra: str = "") -> None:
         """Send a request, with a JSON body unless `value` is None; `extra` is more header lines."""
-        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{extra}"
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{extra}"
         if value is None:
             self.send(f"{head}\r\n".encode())
             return

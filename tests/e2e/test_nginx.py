@@ -21,7 +21,7 @@ EVERY_SETUP = pytest.mark.parametrize("setup", SETUPS)
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     config = models(paced=demo("--tokens-per-second", "20"), quick=demo(), echo=upstream())
     groups = {"all": {"swap": False, "members": ["paced", "quick", "echo"]}}
-    settings = {**config, "groups": groups, "allowedHosts": ["llm.example", "llamaswap"]}
+    settings = {**config, "groups": groups, "allowedHosts": ["llm.example"]}
     with Program(tmp_path_factory.mktemp("behind-nginx"), settings) as running:
         for name in ("paced", "quick", "echo"):
             assert running.post(f"/api/models/load/{name}", {}).status == 200

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 
 from llamaswap_lib.config.load import load_text
@@ -382,7 +382,6 @@ class World:
         )
         self.pump.start()
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
-        loaded = replace(loaded, allowed_hosts=(*loaded.allowed_hosts, "x"))  # the name that requests here are sent to
         changes = Changes()
         profiles = Profiles(loaded.profiles, changes)
         self.app = App(loaded, self.controller, self.logs, Pool(), self.pump, changes, profiles, Version("1.2"), limits)
