@@ -50,7 +50,7 @@ def test_names_that_can_be_no_other_sites_are_ours(host: str) -> None:
     [
         *("evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "a.evillocalhost"),
         *("evil.internal", "box.evil.example", "example.net", "xexample.net", "1.2.3.4.nip.io", "gpu.evil-local"),
-        *("a..b", "example.org", "evil.example."),
+        *("a..b", "example.org", "evil.example.", "a.local.evil.example", "x.example.net.evil.example"),
     ],
 )
 def test_any_other_name_is_foreign(host: str) -> None:
