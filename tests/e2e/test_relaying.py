@@ -276,7 +276,7 @@ def test_each_request_is_a_line_in_the_access_log(run_program: RunProgram) -> No
         lines = program.stdout.splitlines()
         [one] = [line for line in lines if "a b" in line]
         assert one.startswith('[INFO] Request 9.9.9.9 "GET /upstream/m/a b HTTP/1.1" 200 ')
-        assert ' "agent "x"" ' in one
+        assert r' "agent \"x\"" ' in one
         assert any('127.0.0.1 "POST /v1/chat/completions HTTP/1.1" 404 ' in line for line in lines)
         assert "secret" not in program.stdout
         assert not any(line.startswith("[INFO] forged") for line in lines)
