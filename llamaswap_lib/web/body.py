@@ -12,8 +12,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO
 
+from llamaswap_lib.web.edits import Edit, grown_by, splice
 from llamaswap_lib.web.faults import fault_of
-from llamaswap_lib.web.resolve import Edit, grown_by, splice
 
 PIECE_BYTES = 262_144
 

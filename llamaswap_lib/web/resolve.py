@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
 from llamaswap_lib.errors import BadRequest, NotFound
+from llamaswap_lib.web.edits import Edit, splice
 from llamaswap_lib.web.forms import BadForm, FormScanner, Value, find_pairs, parse_parameters
 from llamaswap_lib.web.jsontext import NotAnObject, load_object, only_place, read_members
 
@@ -33,14 +34,6 @@ class Body(Protocol):
     def read(self) -> bytes: ...
 
     def pieces(self) -> Iterator[bytes]: ...
-
-
-class Edit(NamedTuple):
-    """`new` in the place of the bytes from `start` up to, not including, `end`."""
-
-    start: int
-    end: int
-    new: bytes
 
 
 class Named(NamedTuple):
@@ -191,33 +184,3 @@ def unknown_model(name: str, names: Collection[str]) -> NotFound:
     nearest = difflib.get_close_matches(name, names, 3, 0.5) if len(name) <= _MAX_SHOWN else []
     offer = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
     return NotFound(f"model not found: {shown}{offer}")
-
-
-# -- putting it into effect --
-
-
-def splice(pieces: Iterable[bytes], edits: Iterable[Edit]) -> Iterator[bytes]:
-    """The body that comes in `pieces`, with `edits` (in order, none overlapping) carried out on the way."""
-    handled = 0  # how far the unedited body is sent on or replaced
-    offset = 0  # of the piece's first byte
-    waiting = iter(edits)
-    edit = next(waiting, None)
-    for piece in pieces:
-        end = offset + len(piece)
-        while edit is not None and edit.start < end:
-            yield piece[handled - offset : edit.start - offset]
-            yield edit.new
-            handled = edit.end
-            edit = next(waiting, None)
-        if handled < end:
-            yield piece[handled - offset :]
-            handled = end
-        offset = end
-    while edit is not None:  # it stands behind the last byte
-        yield edit.new
-        edit = next(waiting, None)
-
-
-def grown_by(edits: Iterable[Edit]) -> int:
-    """How many bytes longer `edits` make a body."""
-    return sum(len(edit.new) - (edit.end - edit.start) for edit in edits)

@@ -13,9 +13,10 @@ import h11
 
 from llamaswap_lib.errors import BadRequest, NotFound
 from llamaswap_lib.web.chunks import BadChunk, ChunkDecoder, ChunkScanner
+from llamaswap_lib.web.edits import splice
 from llamaswap_lib.web.forms import parse_parameters
 from llamaswap_lib.web.jsontext import NotAnObject, load_object
-from llamaswap_lib.web.resolve import Named, find_model, find_upstream, rename_in_query, splice
+from llamaswap_lib.web.resolve import Named, find_model, find_upstream, rename_in_query
 from tests.web.fuzz_heads import check_answerable, read_on
 from tests.web.mutations import CHUNKED, DOCUMENTS, ENCODED, FORMS, NAMES, cut, mutate
 

@@ -12,16 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.errors import BadRequest, NotFound
+from llamaswap_lib.web.edits import Edit, grown_by, splice
 from llamaswap_lib.web.resolve import (
     MAX_URLENCODED_BYTES,
-    Edit,
     Named,
     UpstreamPath,
     find_model,
     find_upstream,
-    grown_by,
     rename_in_query,
-    splice,
     unknown_model,
 )
 
