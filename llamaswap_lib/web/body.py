@@ -7,12 +7,13 @@ no closing. A file that cannot be made, written or read is a MachineFault, Insuf
 from __future__ import annotations
 
 import errno
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import IO
 
-from llamaswap_lib.web.edits import Edit, grown_by, splice
+from llamaswap_lib.web.edits import Edit, grown_by, splice, spliced
 from llamaswap_lib.web.faults import fault_of
 
 PIECE_BYTES = 262_144
@@ -60,8 +61,16 @@ class RequestBody:
         return self._file is None
 
     def read(self) -> bytes:
-        """All of it."""
-        return bytes(self._memory) if self._file is None else b"".join(self.pieces())
+        """All of it, in one call of the system where it can be: to join pieces would have it in memory twice.
+
+        Raises MachineFault.
+        """
+        if self._file is None:
+            return bytes(self._memory)
+        data = self._read(0, self.size_bytes)
+        while len(data) < self.size_bytes:
+            data += self._read(len(data), self.size_bytes - len(data))
+        return data
 
     def pieces(self) -> Iterator[bytes]:
         """All of it, a piece at a time; raises MachineFault."""
@@ -70,15 +79,15 @@ class RequestBody:
             return
         at_bytes = 0
         while at_bytes < self.size_bytes:
-            piece = self._read(at_bytes)
+            piece = self._read(at_bytes, PIECE_BYTES)
             at_bytes += len(piece)
             yield piece
 
-    def _read(self, at_bytes: int) -> bytes:
+    def _read(self, at_bytes: int, most_bytes: int) -> bytes:
         assert self._file is not None, "it is in memory"
         try:
             self._file.seek(at_bytes)
-            if piece := self._file.read(PIECE_BYTES):
+            if piece := self._file.read(most_bytes):
                 return piece
             raise OSError(errno.EIO, "it has become shorter")
         except OSError as error:
@@ -111,7 +120,10 @@ class EditedBody:
         self.size_bytes = body.size_bytes + grown_by(edits)
 
     def read(self) -> bytes:
-        return b"".join(self.pieces())
+        whole = io.BytesIO()  # `join` would have all of it in memory twice
+        for piece in self.pieces():
+            whole.write(piece)
+        return whole.getvalue()
 
     def pieces(self) -> Iterator[bytes]:
         return splice(self._body.pieces(), self._edits)
@@ -124,4 +136,4 @@ def edited(body: RequestBody, edits: Sequence[Edit]) -> OutgoingBody:
     """What is sent on in place of `body`; it needs no closing of its own."""
     if not body.is_in_memory:
         return EditedBody(body, edits)
-    return RequestBody(b"".join(splice([body.read()], edits)))
+    return RequestBody(spliced(body.read(), edits))

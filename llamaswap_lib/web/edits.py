@@ -39,6 +39,17 @@ def splice(pieces: Iterable[bytes], edits: Iterable[Edit]) -> Iterator[bytes]:
         edit = next(waiting, None)
 
 
+def spliced(data: bytes, edits: Iterable[Edit]) -> bytes:
+    """The same for what is in memory."""
+    pieces: list[bytes] = []
+    handled = 0
+    for start, end, new in edits:
+        pieces += (data[handled:start], new)
+        handled = end
+    pieces.append(data[handled:])
+    return b"".join(pieces)
+
+
 def grown_by(edits: Iterable[Edit]) -> int:
     """How many bytes longer `edits` make a body."""
     return sum(len(edit.new) - (edit.end - edit.start) for edit in edits)

@@ -8,14 +8,15 @@ Pure, any thread. `changes_of` turns the filters of a model or peer into a list 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llamaswap_lib.config.schema import Filters
 from llamaswap_lib.errors import BadRequest
-from llamaswap_lib.web.jsontext import encode, only_place
-from llamaswap_lib.web.jsontree import NoPlace, Tree, wrapped
+from llamaswap_lib.web.edits import Edit
+from llamaswap_lib.web.jsontext import RepeatedTooOften, encode, object_start
+from llamaswap_lib.web.jsontree import NoPlace, Tree, Wanted, wrapped
+from llamaswap_lib.web.resolve import Named, name_in_json
 
 PROTECTED = "model"
 
@@ -24,10 +25,10 @@ _unescape = re.compile(r"\\(.)", re.DOTALL).sub
 
 
 class Change(NamedTuple):
-    """The JSON text that is set at a path; None takes away what stands there."""
+    """The JSON text, in ASCII, that is set at a path; None takes away what stands there."""
 
     path: tuple[str, ...]
-    value: str | None
+    value: bytes | None
 
     @property
     def name(self) -> str:
@@ -44,7 +45,8 @@ def changes_of(filters: Filters, asked: str) -> tuple[Change, ...]:
 
 
 def _settings(values: Mapping[str, Any]) -> Iterable[Change]:
-    return [Change(path_of(name), encode(values[name])) for name in sorted(values)]  # by code point, as by byte
+    names = sorted(values)  # by code point, as by byte
+    return [Change(path_of(name), encode(values[name]).encode()) for name in names]
 
 
 def path_of(name: str) -> tuple[str, ...]:
@@ -57,60 +59,57 @@ def path_of(name: str) -> tuple[str, ...]:
 class BodyFilter:
     """What becomes of each body that is sent to one model under one name."""
 
-    __slots__ = ("_addition", "_changes", "_names")
+    __slots__ = ("_addition", "_changes", "_names", "_wanted")
 
     def __init__(self, changes: tuple[Change, ...]) -> None:
         self._changes = changes
+        self._wanted = Wanted((renaming(""), *changes))
         self._names = frozenset(change.path[0] for change in changes)
         self._addition = _addition(changes)
 
-    def apply(self, text: str, members: Collection[str], sent_name: str) -> str:
-        """The object that is `text`, with these top-level keys, filtered, and for the model `sent_name` unless ''.
+    def edits(self, named: Named, sent_name: str) -> Sequence[Edit]:
+        """What filters the JSON body of `named`, and makes it one for the model `sent_name` unless ''.
 
         Mostly nothing that is filtered is there: then what is set goes to the end, and the text is never taken apart.
         Raises BadRequest where there is no place for something.
         """
-        place = only_place(text, PROTECTED) if sent_name else (0, 0)
-        if place is None or self._addition is None or not self._names.isdisjoint(members):
-            return apply_changes(text, (renaming(sent_name), *self._changes) if sent_name else self._changes)
-        start, end = place
-        last = text.rindex("}")
-        name = _encoded(sent_name) if sent_name else ""
-        return f"{text[:start]}{name}{text[end:last]}{self._addition}{text[last:]}"
+        data = named.json
+        if self._addition is None or named.json_keys is None or not self._names.isdisjoint(named.json_keys):
+            changes = (renaming(sent_name), *self._changes) if sent_name else self._changes
+            return edits_of(data, changes, self._wanted)
+        last = data.rindex(b"}")
+        added = Edit(last, last, self._addition)
+        return (*named.edits(sent_name), added) if sent_name else (added,)
 
 
-def _addition(changes: Collection[Change]) -> str | None:
+def _addition(changes: Collection[Change]) -> bytes | None:
     """What is added to an object that has none of the changed keys; None if that is not so simple."""
     if len({change.path[0] for change in changes}) < len(changes):
         return None
     added = [(path, value) for path, value in changes if value is not None]
     try:
-        return "".join(f",{encode(path[0])}:{wrapped(path[1:], value)}" for path, value in added)
+        return b"".join(b",%b:%b" % (encode(path[0]).encode(), wrapped(path[1:], value)) for path, value in added)
     except NoPlace:
         return None
 
 
 def renaming(name: str) -> Change:
     """The change that makes a body name another model."""
-    return Change((PROTECTED,), _encoded(name))
+    return Change((PROTECTED,), name_in_json(name))
 
 
-@lru_cache(maxsize=256)
-def _encoded(name: str) -> str:
-    """A model's name as JSON; of names there are few."""
-    return encode(name)
+def edits_of(data: bytes, changes: Sequence[Change], wanted: Wanted) -> list[Edit]:
+    """What `changes` do to the object that is `data` (`load_object` took it); `wanted` has to know all of them.
 
-
-def apply_changes(text: str, changes: Iterable[Change]) -> str:
-    """The object that is `text` (`load_object` took it), changed; raises BadRequest where it has no place for one."""
-    start, end = text.index("{"), text.rindex("}") + 1
+    Raises BadRequest where it has no place for one.
+    """
     try:
-        tree = Tree(text[start:end])
+        tree = Tree(data, object_start(data), wanted)
         for change in changes:
             _apply(tree, change)
-    except RecursionError:  # `load_object` was called with more of the stack to spare
-        raise BadRequest("the body is not JSON: Nested too deeply") from None
-    return text[:start] + tree.text() + text[end:]
+    except RepeatedTooOften as reason:
+        raise BadRequest(f"the filters of this model cannot change this body: {reason}") from None
+    return list(tree.edits())
 
 
 def _apply(tree: Tree, change: Change) -> None:

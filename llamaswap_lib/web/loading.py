@@ -24,10 +24,11 @@ from llamaswap_lib.web.chunks import LAST_CHUNK, chunk_of
 from llamaswap_lib.web.continuation import Continuation
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.forwarding import serialize_response
-from llamaswap_lib.web.jsontext import load_object
+from llamaswap_lib.web.jsontext import Names, load_object
 from llamaswap_lib.web.progress import LastLine
 from llamaswap_lib.web.relay import Relay, next_upstream
 
+STREAM = Names(("stream",))
 CHAT = "/v1/chat/completions"
 OUTPUT_BYTES = 16_384  # of the process's output since the last look: enough for its last line
 QUIET_LOOK = 0.05  # seconds: what is over by then is answered as if it had not waited
@@ -191,6 +192,6 @@ def _event(value: dict[str, Any]) -> bytes:
 def _asks_for_stream(body: OutgoingBody) -> bool:
     """Whether the body as it is sent on asks for a stream."""
     try:
-        return load_object(body.read().decode("utf-8", "surrogateescape")).get("stream") is True
+        return load_object(body.read(), STREAM)[0].get("stream") is True
     except ValueError:
         return False

@@ -9,17 +9,29 @@ BadRequest or a NotFound that a client can read. Never looks at a body under /up
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
 from llamaswap_lib.errors import BadRequest, NotFound
-from llamaswap_lib.web.edits import Edit, splice
+from llamaswap_lib.web.edits import Edit, spliced
 from llamaswap_lib.web.forms import BadForm, FormScanner, Value, find_pairs, parse_parameters
-from llamaswap_lib.web.jsontext import NotAnObject, load_object, only_place, read_members
+from llamaswap_lib.web.jsonscan import NotJson, skip_blanks
+from llamaswap_lib.web.jsontext import (
+    MOST_SMALL_BYTES,
+    Member,
+    Names,
+    NotAnObject,
+    RepeatedTooOften,
+    encode,
+    load_object,
+    only_place,
+    read_members,
+)
 
 FIELD = "model"
+_FIELDS = Names((FIELD,))
 MAX_URLENCODED_BYTES = 10 << 20
 _MAX_SHOWN = 100
 
@@ -40,17 +52,23 @@ class Named(NamedTuple):
     """The model that a request names, as the client wrote it, and the places in the body that say so."""
 
     name: str
-    form_places: tuple[tuple[int, int], ...] = ()  # the blank line before each value among them
-    json_text: str = ""  # searched only when there is something to replace: the hot path needs no places
-    json_members: Collection[str] = ()  # its top-level keys
+    places: tuple[tuple[int, int], ...] = ()  # in a form with the blank line before each value among them
+    json: bytes = b""  # the body, searched for places only when there is something to replace, unless they are known
+    json_keys: Collection[str] | None = ()  # its top-level keys; None: of a large body only those asked for were read
 
-    def edits(self, name: str) -> tuple[Edit, ...]:
+    def edits(self, name: str) -> Sequence[Edit]:
         """What makes the body name `name`; in order, none overlaps another."""
-        if self.json_text:
-            new, places = json.dumps(name).encode(), _places_in_json(self.json_text)
+        if self.json:
+            new, places = name_in_json(name), self.places or _places_in_json(self.json)
         else:
-            new, places = b"\r\n" + name.encode(), self.form_places
-        return tuple(Edit(start, end, new) for start, end in places)
+            new, places = b"\r\n" + name.encode(), self.places
+        return [Edit(start, end, new) for start, end in places]
+
+
+@lru_cache(maxsize=256)
+def name_in_json(name: str) -> bytes:
+    """A model's name as JSON; of names there are few."""
+    return encode(name).encode()
 
 
 # -- the model of a model route --
@@ -82,7 +100,7 @@ def rename_in_query(query: str, name: str) -> str:
     """`query` with `name` as the model; the rest as it was."""
     mark = "?" if query.startswith("?") else ""
     edits = [Edit(value.start, value.end, quote(name, safe="").encode()) for value in _query_values(query)]
-    return mark + b"".join(splice([query[len(mark) :].encode("latin-1")], edits)).decode("latin-1")
+    return mark + spliced(query[len(mark) :].encode("latin-1"), edits).decode("latin-1")
 
 
 def _query_values(query: str) -> list[Value]:
@@ -101,41 +119,34 @@ def no_model() -> NotFound:
 
 
 def _find_in_json(data: bytes) -> Named:
-    text = data.decode("utf-8", "surrogateescape")  # what is no UTF-8 goes on as it came
     try:
-        members = load_object(text)
-    except json.JSONDecodeError as broken:
-        if not text.strip(" \t\r\n"):
+        values, members = load_object(data, _FIELDS)
+    except NotJson as broken:
+        if skip_blanks(data, 0) == len(data):
             raise no_model() from None
         raise BadRequest(f"the body is not JSON: {broken}") from None
     except NotAnObject:
         raise BadRequest("the body is JSON, but not an object") from None
-    name = members.get(FIELD)
+    except RepeatedTooOften as reason:
+        raise BadRequest(f"the body is not usable: {reason}") from None
+    name = values.get(FIELD)
     if name is None or name == "":
         raise no_model()
     if not isinstance(name, str):
-        raise BadRequest("'model' must be a string")
-    return Named(name, (), text, members)
+        raise BadRequest(f"'model' must be a string of at most {MOST_SMALL_BYTES} bytes")
+    if members is None:
+        return Named(name, (), data, values)
+    return Named(name, _values_of(members), data, None)
 
 
-def _places_in_json(text: str) -> tuple[tuple[int, int], ...]:
-    """Where the values of every top-level `model` stand, in bytes."""
-    only = only_place(text, FIELD)
-    found = _all_places(text) if only is None else [only]
-    if text.isascii():  # then characters and bytes are counted alike
-        return tuple(found)
-    return tuple((_byte_length(text[:start]), _byte_length(text[:end])) for start, end in found)
+def _places_in_json(data: bytes) -> tuple[tuple[int, int], ...]:
+    """Where the values of every top-level `model` stand."""
+    only = only_place(data, FIELD)
+    return _values_of(read_members(data, _FIELDS)) if only is None else (only,)
 
 
-def _all_places(text: str) -> list[tuple[int, int]]:
-    try:
-        return [(member.start, member.end) for member in read_members(text) if member.key == FIELD]
-    except RecursionError:  # `load_object` was called with more of the stack to spare
-        raise BadRequest("the body is not JSON: Nested too deeply") from None
-
-
-def _byte_length(text: str) -> int:
-    return len(text.encode("utf-8", "surrogateescape"))
+def _values_of(members: list[Member]) -> tuple[tuple[int, int], ...]:
+    return tuple([(member.start, member.end) for member in members])
 
 
 def _scan_form(boundary: str, body: Body) -> list[Value]:

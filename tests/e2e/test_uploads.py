@@ -1,4 +1,4 @@
-"""Large uploads: forms whose model stands at their end, in bounded memory, byte for byte."""
+"""Large uploads, byte for byte: forms in bounded memory, and JSON in memory of its own size."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import http.client
 import json
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -24,8 +25,10 @@ BEGIN = (
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    config = models(small=demo(), echo=upstream())
-    groups = {"all": {"swap": False, "members": ["small", "echo"]}}
+    filters = {"setParams": {"top_k": 5, "list.1": "new"}, "stripParams": "seed, list.-1, more.a"}
+    filtered = {"cmd": upstream(), "useModelName": "real", "filters": filters}
+    config = models(small=demo(), echo=upstream(), filtered=filtered)
+    groups = {"all": {"swap": False, "members": ["small", "echo", "filtered"]}}
     with Program(tmp_path_factory.mktemp("uploads"), {**config, "groups": groups}) as running:
         yield running
 
@@ -88,3 +91,36 @@ def test_200_mb_pass_in_bounded_memory(program: Program) -> None:
     assert program.peak_resident_bytes() - before < 12 * MIB
     assert upload(program, 100, is_chunked=True) == expected(100)
     assert program.peak_resident_bytes() - before < 12 * MIB
+
+
+@pytest.mark.parametrize("unit", [b"0,", b"[],", b'"\\u00e9 ",'])
+def test_many_small_values_are_filtered_beside_other_requests_in_memory_of_their_size(
+    program: Program, unit: bytes
+) -> None:
+    """As Python objects the body would take 20 times its size."""
+    ready = program.post("/v1/chat/completions", {"model": "filtered"}, x_count="1")
+    assert ready.status == 200
+    many = unit * (6 * MIB // len(unit))
+    body = b'{"list":[%b1],"seed" : 7, "model":"filtered","more":{"a":[%b0],"b":[%b0]}}' % (
+        many[: 4 * len(unit)],
+        many,
+        many,
+    )
+    first, second = unit.rstrip(b","), many[2 * len(unit) : 4 * len(unit)]
+    wanted = b'{"list":[%b,"new",%b], "model":"real","more":{"b":[%b0]},"top_k":5}' % (first, second.rstrip(b","), many)
+    before, served = program.resident_bytes(), 0
+    with ThreadPoolExecutor(1) as others:
+        asked = others.submit(
+            program.ask,
+            *("POST", "/v1/chat/completions", body),
+            content_type="application/json",
+            x_count="1",
+        )
+        while not asked.done():
+            assert program.get("/health").status == 200
+            served += 1
+    told = asked.result()
+    assert told.status == 200, told.body
+    assert json.loads(told.body) == {"size": len(wanted), "crc32": zlib.crc32(wanted)}
+    assert served > 5
+    assert program.peak_resident_bytes() - before < 2 * len(body)

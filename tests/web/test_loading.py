@@ -127,10 +127,11 @@ def told(stream: bytes) -> str:
     return text
 
 
-def test_stream_begins_at_once_and_the_answer_goes_on_in_it() -> None:
+@pytest.mark.parametrize("body", [STREAM, STREAM[:-1] + b',"x":[%b0]}' % (b"0," * 1_000_000)])
+def test_stream_begins_at_once_and_the_answer_goes_on_in_it(body: bytes) -> None:
     with Loading(answers(CHUNKED_HEAD + chunk(EVENTS[:20]) + chunk(EVENTS[20:]) + b"0\r\n\r\n", OK)) as world:
         with world.connect() as client:
-            client.send(chat(STREAM))
+            client.send(chat(body))
             assert client.read_until(b"\r\n\r\n") == (
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
                 b"X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n"

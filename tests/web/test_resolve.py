@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.errors import BadRequest, NotFound
 from llamaswap_lib.web.edits import Edit, grown_by, splice
+from llamaswap_lib.web.jsontext import MAX_REPEATED
 from llamaswap_lib.web.resolve import (
     MAX_URLENCODED_BYTES,
     Named,
@@ -22,6 +23,7 @@ from llamaswap_lib.web.resolve import (
     rename_in_query,
     unknown_model,
 )
+from tests.web.test_jsontext import LARGE
 
 JSON = "application/json; charset=utf-8"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -90,11 +92,19 @@ def test_json_without_a_model(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["5", "true", "[]", '["a"]', '{"a":1}', "0", "false"])
-def test_a_model_that_is_no_string_is_refused(value: str) -> None:
+@pytest.mark.parametrize("padding", ["", LARGE])
+def test_a_model_that_is_no_string_is_refused(value: str, padding: str) -> None:
     with pytest.raises(BadRequest, match="string"):
-        named(JSON, f'{{"model":{value}}}')
+        named(JSON, f'{{"model":{value}}}{padding}')
     with pytest.raises(BadRequest, match="string"):
-        named(JSON, f'{{"model":"a","model":{value}}}')
+        named(JSON, f'{{"model":"a","model":{value}}}{padding}')
+
+
+def test_a_model_that_is_too_long_or_there_too_often_is_refused() -> None:
+    with pytest.raises(BadRequest, match="at most 1048576 bytes"):
+        named(JSON, f'{{"model":"{"a" * (1 << 20)}"}}')
+    with pytest.raises(BadRequest, match="repeats 'model' too often"):
+        named(JSON, "{" + ",".join(['"model":"a"'] * (MAX_REPEATED + 1)) + "}")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +132,7 @@ def test_only_the_name_changes_in_json() -> None:
     )
     was = text.replace("@", '"o\\u002fld"', 1).replace("@", "7", 1).replace("@", '"old"')
     assert renamed(JSON, was, 'new"').decode() == text.replace("@", '"new\\""')
+    assert renamed(JSON, was + LARGE, 'new"').decode() == text.replace("@", '"new\\""') + LARGE
 
 
 def test_bytes_that_are_no_utf8_go_on_as_they_came() -> None:

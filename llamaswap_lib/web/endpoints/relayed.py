@@ -128,9 +128,8 @@ def _order_by_name(
     if sent_name and exchange.head.method in ("GET", "HEAD"):
         query = rename_in_query(query, sent_name)
     outgoing: OutgoingBody = body
-    if destination.body_filter and named.json_text:
-        text = destination.body_filter.apply(named.json_text, named.json_members, sent_name)
-        outgoing = RequestBody(text.encode("utf-8", "surrogateescape"))
+    if destination.body_filter and named.json:
+        outgoing = edited(body, destination.body_filter.edits(named, sent_name))
     elif sent_name:
         outgoing = edited(body, named.edits(sent_name))
     return Order(destination.model, route.upstream_path, query, outgoing, choice)
