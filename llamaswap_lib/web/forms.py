@@ -2,20 +2,24 @@
 
 Pure, any thread; a scanner belongs to one body. Guarantees: a multipart body is fed in pieces of any size, the field
 found wherever it stands between files of any size, in memory bounded by one piece, `MAX_PART_HEAD_BYTES` and
-`MAX_VALUE_BYTES`; positions are byte offsets from the start of the body. Uploaded files (parts with a file name) are
-no values. Never decodes a transfer encoding: browsers and SDKs send none in forms.
+`MAX_VALUES` of `MAX_VALUE_BYTES`; positions are byte offsets from the start of the body. Uploaded files (parts with a
+file name) are no values. Never decodes a transfer encoding: browsers and SDKs send none in forms.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 MAX_VALUE_BYTES = 4_096
 MAX_PART_HEAD_BYTES = 16_384
+MAX_VALUES = 10_000
+MAX_PAIRS_BYTES = 65_536
 
 _match_parameter = re.compile(r";[ \t]*([^=;\s]+)[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|([^;\s]*))[ \t]*").match
+_find_pairs = re.compile(rb"(?:(?<=&)|\A)([^&=]*)=([^&]*)").finditer
 _match_line_rest = re.compile(rb"--|[ \t]{0,64}\r\n").match
 _is_unfinished_rest = re.compile(rb"-?|[ \t]{0,64}\r?").fullmatch
 
@@ -48,19 +52,20 @@ def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
     return kind.strip(" \t").lower(), parameters
 
 
-def find_pairs(encoded: bytes, field: str) -> list[Value]:
+def find_pairs(encoded: bytes, field: str) -> Iterator[Value]:
     """The values of `field` in a query or an urlencoded body; the positions are those of the encoded values.
 
-    A pair that holds a semicolon, or no equals sign, is none.
+    A pair that holds a semicolon, or no equals sign, is none. Looks no further than it is asked to, and at
+    `MAX_PAIRS_BYTES` at a time, so that other threads can run.
     """
-    values = []
-    at = 0
-    for pair in encoded.split(b"&"):
-        name, equals, text = pair.partition(b"=")
-        if equals and b";" not in pair and _decode(name) == field:
-            values.append(Value(_decode(text), at + len(pair) - len(text), at + len(pair)))
-        at += len(pair) + 1
-    return values
+    start = 0
+    while start < len(encoded):
+        end = encoded.find(b"&", start + MAX_PAIRS_BYTES)
+        window = encoded[start : len(encoded) if end < 0 else end]
+        for pair in _find_pairs(window):
+            if b";" not in pair[0] and _decode(pair[1]) == field:
+                yield Value(_decode(pair[2]), start + pair.start(2), start + pair.end(2))
+        start += len(window) + 1
 
 
 def _decode(encoded: bytes) -> str:
@@ -148,6 +153,8 @@ class FormScanner:
             return
         if end - start > MAX_VALUE_BYTES:
             raise BadForm(f"the field {self._field!r} is longer than {MAX_VALUE_BYTES} bytes")
+        if len(self.values) == MAX_VALUES:
+            raise BadForm(f"the field {self._field!r} is there more than {MAX_VALUES} times")
         text = self._buffer[start:end].decode("utf-8", "surrogateescape")
         self.values.append(Value(text, self._offset + start, self._offset + end))
 

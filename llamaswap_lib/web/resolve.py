@@ -9,8 +9,9 @@ BadRequest or a NotFound that a client can read. Never looks at a body under /up
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
@@ -92,7 +93,7 @@ def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
         if body.size_bytes > MAX_URLENCODED_BYTES:
             raise BadRequest(f"an urlencoded body may have {MAX_URLENCODED_BYTES} bytes at most")
         # No places: such a body goes on as it came. Existing upstreams get it so, and llama.cpp does not read it.
-        return _first_of(find_pairs(body.read(), FIELD) + _query_values(query))
+        return _first_of(chain(find_pairs(body.read(), FIELD), _query_values(query)))
     return _first_of(_query_values(query))
 
 
@@ -104,13 +105,15 @@ def rename_in_query(query: str, name: str) -> str:
 
 
 def _query_values(query: str) -> list[Value]:
-    return find_pairs(query.removeprefix("?").encode("latin-1"), FIELD)
+    return list(find_pairs(query.removeprefix("?").encode("latin-1"), FIELD))
 
 
-def _first_of(values: list[Value]) -> Named:
-    if not values or not values[0].text:
-        raise no_model()
-    return Named(values[0].text)
+def _first_of(values: Iterable[Value]) -> Named:
+    for value in values:
+        if value.text:
+            return Named(value.text)
+        break
+    raise no_model()
 
 
 def no_model() -> NotFound:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llamaswap_lib.web.forms import (
     MAX_PART_HEAD_BYTES,
     MAX_VALUE_BYTES,
+    MAX_VALUES,
     BadForm,
     FormScanner,
     Value,
@@ -119,6 +120,12 @@ def test_a_large_file_before_the_field_costs_no_memory() -> None:
         tracemalloc.stop()
 
 
+def test_a_field_that_is_repeated_without_end_is_refused() -> None:
+    assert len(scan(part(FIELD, b"a") * MAX_VALUES + b"--BB--")) == MAX_VALUES
+    with pytest.raises(BadForm, match="'model' is there more than 10000 times"):
+        scan(part(FIELD, b"a") * (MAX_VALUES + 1) + b"--BB--")
+
+
 CONTENT = st.binary(max_size=8).filter(lambda content: b"--BB" not in content) | st.sampled_from(
     [b"\r\n", b"\r\n--", b"\r\n--B", b"--BBy", b"\r\n--BBx", b"\r", b"-"]
 )
@@ -176,6 +183,9 @@ def test_parameters_of_a_header(value: str, kind: str, parameters: dict[str, str
         (b"models=a&xmodel=b&Model=c", []),
         (b"", []),
         (b"&&", []),
+        (b"=model&a=model", []),
+        (b"&" * 200_000 + b"model=a&" + b"x=1&" * 50_000 + b"model=b", [("a", b"a"), ("b", b"b")]),
+        (b"x" * 200_000 + b"=model&model=" + b"y" * 70_000, [("y" * 70_000, b"y" * 70_000)]),
     ],
 )
 def test_pairs(encoded: bytes, found: list[tuple[str, bytes]]) -> None:
