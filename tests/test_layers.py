@@ -27,8 +27,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),  # the language of the matrix is read with the rest of the file
     "runtime": ("core", "errors", "printable"),
     "web": (
-        *("runtime.controller", "runtime.hangup", "runtime.logs", "runtime.ourselves", "runtime.threads"),
-        *("runtime.vital", "runtime.wakeup"),
+        *("runtime.controller", "runtime.hangup", "runtime.log_monitor", "runtime.logs", "runtime.ourselves"),
+        *("runtime.threads", "runtime.vital", "runtime.wakeup"),
         *("config.schema", "core.events", "errors", "printable"),
     ),
     "demo": (),

@@ -16,7 +16,7 @@ from typing import Any
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import HttpError, MachineFault
-from llamaswap_lib.runtime.logs import Subscription
+from llamaswap_lib.runtime.log_monitor import Subscription
 from llamaswap_lib.web.app import TicketView, Upstream, Waiting
 from llamaswap_lib.web.asking import NoAnswer
 from llamaswap_lib.web.body import OutgoingBody

@@ -7,12 +7,14 @@ import select
 import threading
 import tracemalloc
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.runtime.logs import Logger, LogMonitor, Logs, Subscription
+from llamaswap_lib.runtime.log_monitor import LogMonitor, Subscription
+from llamaswap_lib.runtime.logs import Logger, Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 NOTE = re.compile("— (\\d+) bytes dropped —\n".encode())
@@ -236,6 +238,62 @@ def test_what_nobody_reads_is_bounded_however_it_is_written() -> None:
         tracemalloc.stop()
     assert after - before < 200_000
     assert monitor.history() == b"%500d%500d" % (3998, 3999)
+
+
+def test_readers_that_are_behind_share_what_they_have_not_read() -> None:
+    monitor = LogMonitor()
+    with ExitStack() as stack:
+        readers = [stack.enter_context(monitor.subscribe()) for _ in range(100)]
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(3000):
+                monitor.write(b"x" * 99 + b"\n")
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert after - before < 2_000_000
+        for reader in readers:
+            note = NOTE.match(got := reader.take())
+            assert note is not None
+            assert int(note[1]) + len(got) - note.end() == 300_000
+
+
+class Counting(Wakeup):
+    """Knows how often it was set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def set(self) -> None:
+        self.count += 1
+        super().set()
+
+
+def test_a_reader_that_has_something_to_take_is_not_woken_again() -> None:
+    monitor = LogMonitor()
+    with monitor.subscribe() as reader:
+        reader.wakeup.close()
+        reader.wakeup = counting = Counting()
+        for count in (1, 2):
+            for _ in range(100):
+                monitor.write(b"line\n")
+            assert counting.count == count
+            assert reader.take() == b"line\n" * 100
+
+
+def test_what_is_taken_in_pieces_is_the_same_and_the_reader_stays_awake_until_it_has_all() -> None:
+    monitor = LogMonitor()
+    with monitor.subscribe() as reader:
+        monitor.write(b"0123456789")
+        assert reader.take(4) == b"0123"
+        monitor.write(b"abc")
+        assert is_readable(reader)
+        assert [reader.take(8), is_readable(reader)] == [b"456789ab", True]
+        monitor.close()
+        assert not reader.closed
+        assert [reader.take(8), reader.closed] == [b"c", True]
 
 
 class Interrupting(Wakeup):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llamaswap_lib.runtime.logs import READER_BYTES, RING_BYTES
+from llamaswap_lib.runtime.log_monitor import READER_BYTES, RING_BYTES
 from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.changes import Topic
 from llamaswap_lib.web.endpoints.events import LOG_PIECE, QUEUE_PAUSE

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from llamaswap_lib.runtime.logs import Subscription
+from llamaswap_lib.runtime.log_monitor import Subscription
 from llamaswap_lib.web.answers import NOSNIFF
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.changes import Follower, Topic

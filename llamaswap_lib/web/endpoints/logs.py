@@ -8,7 +8,7 @@ from __future__ import annotations
 import select
 
 from llamaswap_lib.errors import BadRequest
-from llamaswap_lib.runtime.logs import LogMonitor
+from llamaswap_lib.runtime.log_monitor import LogMonitor
 from llamaswap_lib.web.answers import NOSNIFF, preferred_type
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.exchange import HTML, TEXT, Exchange

@@ -1,0 +1,197 @@
+"""What was said: ring buffers of the newest output, and those who read along.
+
+Any thread writes and reads; there is no thread here. Bytes in, bytes out:
+nothing is decoded, so partial lines, progress bars and invalid UTF-8 are ordinary. A writer never waits for a reader:
+readers share the ring, each remembers how far it has read, and one that falls behind by more than its capacity loses
+the oldest bytes and is told how many. One `write` stays in one piece. Memory is bounded by the largest capacity, not
+by the number of readers, and a write costs amortised O(its length): a reader that has something to take already costs
+it nothing.
+
+A line is left in a queue, without a lock, for whoever reads to sort in: every request logs one, and a lock here made a
+convoy of busy threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from types import TracebackType
+
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+RING_BYTES = 100 * 1024
+READER_BYTES = 256 * 1024
+LINE_BYTES = 1024  # what is longer is sorted in at once
+MANY = 64  # pieces, from which on the writer sorts them in
+
+
+class LogMonitor:
+    """The newest `capacity_bytes` of one source, and its readers."""
+
+    def __init__(self, capacity_bytes: int = RING_BYTES) -> None:
+        self._capacity_bytes = capacity_bytes
+        self._arrivals: deque[bytes] = deque()  # written, and not yet sorted in
+        self._lock = threading.Lock()  # protects all below, and what the readers hold
+        self._ring = bytearray()
+        self._kept_bytes = capacity_bytes  # the most that the ring holds: what the largest reader may still want
+        self._end = 0  # how many bytes have ever been sorted in: the position behind the ring's last one
+        self._readers: set[Subscription] = set()
+        self._sleepers: set[Subscription] = set()  # those that have taken all, and are to be woken by a write
+        self._closed = False
+
+    # -- any thread --
+
+    def write(self, data: bytes) -> None:
+        """Keep `data` and wake the readers that wait for it; never blocks on one of them."""
+        if not data:
+            return
+        self._arrivals.append(data)
+        if len(data) > LINE_BYTES or len(self._arrivals) > MANY:
+            with self._lock:
+                self._sort_in()
+        if self._sleepers:  # looked at after the append: a reader goes to sleep first, and looks for arrivals then
+            self._wake_sleepers()
+
+    def history(self) -> bytes:
+        """The newest bytes, oldest first."""
+        with self._lock:
+            self._sort_in()
+            return bytes(self._ring[-self._capacity_bytes :])
+
+    @property
+    def reader_count(self) -> int:
+        return len(self._readers)
+
+    def subscribe(self, *, history: bool = True, capacity_bytes: int = READER_BYTES) -> Subscription:
+        """Read along from now on, after the history: nothing is lost or doubled between the two."""
+        with self._lock:
+            self._sort_in()
+            known_bytes = min(len(self._ring), self._capacity_bytes) if history else 0
+            reader = Subscription(self, self._lock, capacity_bytes, self._end - known_bytes)
+            if self._closed:
+                reader._end(self._end)
+                return reader
+            self._readers.add(reader)
+            self._kept_bytes = max(self._kept_bytes, capacity_bytes)
+            self._sleepers.add(reader)
+            if known_bytes or self._arrivals:  # whoever wrote it may have looked before we were there
+                self._wake(reader)
+        return reader
+
+    def close(self, *, keep: Subscription | None = None) -> None:
+        """End every subscription but `keep`, and those to come; writing and history go on."""
+        with self._lock:
+            self._sort_in()
+            self._closed = True
+            for reader in [reader for reader in self._readers if reader is not keep]:
+                self._forget(reader)
+                reader._end(self._end)
+
+    def _wake_sleepers(self) -> None:
+        with self._lock:  # whoever forgets a reader closes its wakeup afterwards
+            for reader in tuple(self._sleepers):
+                self._wake(reader)
+
+    # -- any thread, under the lock --
+
+    def _wake(self, reader: Subscription) -> None:
+        self._sleepers.discard(reader)
+        reader.wakeup.set()
+
+    def _sort_in(self) -> None:
+        """Put what has arrived into the ring.
+
+        A bytearray gives up its front by moving a pointer, and is copied once for each eighth of its size written.
+        """
+        pieces = []
+        while self._arrivals:  # only who has the lock takes from it
+            pieces.append(self._arrivals.popleft())
+        if not pieces:
+            return
+        data = b"".join(pieces)
+        self._end += len(data)
+        self._ring += data[-self._kept_bytes :]  # never let the ring grow to the size of the data
+        del self._ring[: max(0, len(self._ring) - self._kept_bytes)]
+
+    def _between(self, start: int, end: int) -> bytes:
+        """The bytes from one position to another, both of which are in the ring."""
+        first = self._end - len(self._ring)
+        with memoryview(self._ring) as ring:
+            return bytes(ring[start - first : end - first])
+
+    def _forget(self, reader: Subscription) -> None:
+        self._readers.discard(reader)
+        self._sleepers.discard(reader)
+        if not self._readers:
+            self._kept_bytes = self._capacity_bytes
+
+
+class Subscription:
+    """One reader of a monitor; leave it with `with`, which unsubscribes.
+
+    `wakeup` is readable while there is something to take, or nothing more will come; now and then for nothing.
+    """
+
+    def __init__(self, monitor: LogMonitor, lock: threading.Lock, capacity_bytes: int, position: int) -> None:
+        self.wakeup = Wakeup()
+        self._monitor = monitor
+        self._lock = lock  # the monitor's
+        self._capacity_bytes = capacity_bytes
+        self._position = position  # of the first byte that it has not taken
+        self._end_position: int | None = None  # behind the last byte that it gets, once that is known
+        self._at_line_start = True
+
+    # -- the reader's thread --
+
+    def take(self, most_bytes: int | None = None) -> bytes:
+        """All that is there, or its first `most_bytes`; b"" if there is nothing; never blocks.
+
+        A loss is told, on a line of its own, where it happened.
+        """
+        with self._lock:
+            end = self._look_for_more()
+            oldest = max(end - self._capacity_bytes, self._monitor._end - len(self._monitor._ring))
+            start = min(max(self._position, oldest), end)
+            dropped_bytes = start - self._position
+            if most_bytes is not None and end - start > most_bytes:
+                end = start + most_bytes
+                self._monitor._wake(self)
+            data = self._monitor._between(start, end) if start < end else b""
+            self._position = end
+        if dropped_bytes:
+            line_end = "" if self._at_line_start else "\n"
+            data = f"{line_end}— {dropped_bytes} bytes dropped —\n".encode() + data
+        if data:
+            self._at_line_start = data.endswith(b"\n")
+        return data
+
+    @property
+    def closed(self) -> bool:
+        """Nothing is there and nothing more will come: the monitor was closed."""
+        with self._lock:
+            return self._end_position is not None and self._position >= self._end_position
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._monitor._forget(self)
+        self.wakeup.close()
+
+    # -- any thread, under the monitor's lock --
+
+    def _look_for_more(self) -> int:
+        """Go to sleep, and see what has come until then: the position behind the last byte that there is."""
+        if self._end_position is not None:
+            return self._end_position
+        self.wakeup.clear()
+        self._monitor._sleepers.add(self)  # after the clearing, before the look: a later write wakes us again
+        self._monitor._sort_in()
+        return self._monitor._end
+
+    def _end(self, position: int) -> None:
+        self._end_position = position
+        self.wakeup.set()
