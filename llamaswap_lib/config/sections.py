@@ -128,7 +128,8 @@ class ClientLimits:
     connections: int = key(
         "connections",
         Integer(1),
-        "connections at once; beyond it idle ones are closed, and where all are busy the newest is answered 503",
+        "connections at once; beyond it others are closed to make room (docs/http.md says which), and where all are"
+        " being served the newest is answered 503",
         1000,
     )
     idle_timeout: float = key("idleTimeout", Seconds(1), "seconds a connection may stay without a request", 120.0)

@@ -64,7 +64,9 @@ class Bridge:
             self._move_up()
             self._move_down()
         is_deserted = self._plain_end.fileno() < 0
-        if self._is_dismissed:
+        if is_deserted and self._plain_end.is_broken_off and self.tls_mask & OUT:
+            self.is_over = True  # as without TLS, a client that takes nothing does not get the rest of what broke off
+        elif self._is_dismissed:
             self.is_over = self.is_over or self._is_heard_out
             if is_deserted and self._lingers_until == math.inf:
                 now = time.monotonic()

@@ -8,6 +8,7 @@ is no error page: `cut` ends the connection. A client that can not be written to
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from llamaswap_lib.errors import ClientGone, HttpError
-from llamaswap_lib.runtime.hangup import HangUpWatch
+from llamaswap_lib.runtime.hangup import POLL_RDHUP, HangUpWatch
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import RequestBody
 from llamaswap_lib.web.forwarding import serialize_response
@@ -142,11 +143,49 @@ class Exchange:
     def send(self, data: bytes) -> None:
         """Send bytes of the body, its framing included; blocks; raises ClientGone, also if the client takes nothing."""
         try:
-            self.sock.sendall(data)
-        except OSError:  # SO_SNDTIMEO makes a BlockingIOError of a client that takes nothing
+            if (sent_bytes := self._send_now(data)) < len(data):
+                self._send_slowly(memoryview(data)[sent_bytes:])
+        except OSError:
             self.closes = True
             raise ClientGone from None
         self.sent_bytes += len(data)
+
+    def await_room(self) -> None:
+        """Block until the client takes more, or has left; raises ClientGone if it takes nothing for too long."""
+        room = self._room()
+        if not room.poll(0):
+            try:
+                self._stall(room)
+            except OSError:
+                self.closes = True
+                raise ClientGone from None
+
+    def _send_now(self, data: bytes | memoryview) -> int:
+        """Send what the client takes at once; how many bytes that are."""
+        try:
+            return self.sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+    def _send_slowly(self, rest: memoryview) -> None:
+        room = self._room()
+        while rest:
+            self._stall(room)
+            rest = rest[self._send_now(rest) :]
+
+    def _stall(self, room: select.poll) -> None:
+        """Wait for the client to take something, while it may be cut off for others; raises OSError if it does not."""
+        readers = self.app.pump.slow_readers
+        readers.note_stall(self.sock)
+        has_room = room.poll(self.app.limits.write_timeout * 1000)
+        if not readers.note_end(self.sock) or not has_room:
+            raise TimeoutError("the client takes nothing")
+
+    def _room(self) -> select.poll:
+        """Tells when the client takes more, or has left."""
+        room = select.poll()
+        room.register(self.sock, select.POLLOUT | POLL_RDHUP)
+        return room
 
     def switch(self, lines: str) -> bytes:
         """Send the head of a 101: from here on the connection is not HTTP any more. What the client sent ahead."""

@@ -140,6 +140,8 @@ class Flow:
         self._pump.stalled.renew(self)
         if not self._backlog:
             self._resume()
+        elif not self._pump.slow_readers.note_progress(self.sink):
+            self.end(Ending.CLIENT_GONE)
 
     def _hold(self, rest: bytes) -> None:
         self._backlog = rest
@@ -147,9 +149,13 @@ class Flow:
         self._pump.poller.unregister(self.source)  # not modify(0): a hang-up would be reported over and over
         self._pump.poller.modify(self.sink, OUT | RDHUP)
         self._pump.stalled.renew(self)
+        self._pump.slow_readers.note_stall(self.sink)
 
     def _resume(self) -> None:
         self._pump.stalled.drop(self)
+        if not self._pump.slow_readers.note_end(self.sink):
+            self.end(Ending.CLIENT_GONE)
+            return
         if self.body.done:
             self.end(Ending.COMPLETE)
             return
@@ -163,7 +169,9 @@ class Flow:
         pump.flows -= 1
         pump.stalled.drop(self)
         del pump.on_ready[self.source.fileno()], pump.on_ready[self.sink.fileno()]
-        if not self._is_held_up:
+        if self._is_held_up:
+            pump.slow_readers.note_end(self.sink)
+        else:
             pump.poller.unregister(self.source)
         pump.poller.unregister(self.sink)
         pump.aboard.discard(self)
@@ -174,5 +182,7 @@ class Flow:
         self.end(Ending.CLIENT_STALLED)
 
     def throw_off(self) -> None:
+        if self._is_held_up:
+            self._pump.slow_readers.note_end(self.sink)
         self.ending = Ending.CUT
         self._on_end()

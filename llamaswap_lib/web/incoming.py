@@ -1,19 +1,20 @@
 """One connection of a client, as all see it that have to do with it: its thread, the pump, the server.
 
-One of the two drives it at a time, its http thread or, while that sleeps, the pump (`Lane`); `end_if_idle` and `abort`
-are for any thread. Guarantees: a connection that was ended for being idle begins no request, even if one has come
-meanwhile; one that serves a request is not ended for being idle.
+One of the two drives it at a time, its http thread or, while that sleeps, the pump (`Lane`); `abort` is for any thread.
+Guarantees, with the `ConnectionTable`: a connection that was closed for others begins no request, even if one has come
+meanwhile; one whose request is served is not closed for being idle, or slow to send.
 """
 
 from __future__ import annotations
 
 import socket
-import threading
 from typing import Protocol
 
+from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.runtime.hangup import HangUpWatch
 from llamaswap_lib.web.access import access_line
 from llamaswap_lib.web.app import App
+from llamaswap_lib.web.connection_table import REFRESHING_BYTES, ConnectionTable
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.heads import RequestHead
 from llamaswap_lib.web.intake import Intake
@@ -27,30 +28,28 @@ class Connections(Protocol):
 
     app: App
     is_stopping: bool
-
-    def note_idle(self, incoming: Incoming) -> None: ...
+    table: ConnectionTable[Incoming]
 
 
 class Incoming:
     """A client's connection; whoever drives it calls all but what is for any thread."""
 
-    __slots__ = ("_app", "_claim", "_client_ip", "_server", "_watch", "intake", "lane", "sock")
+    __slots__ = ("_app", "_client_ip", "_fresh_bytes", "_server", "_watch", "intake", "lane", "sock")
 
     def __init__(self, server: Connections, sock: socket.socket, address: str) -> None:
         """Make the socket ready; raises OSError if the client has reset the connection already."""
         self._server = server
         self._app = app = server.app
-        self._claim = threading.Lock()  # taken to serve a request, or to end the connection: whoever is first
         self._client_ip = address.removeprefix("::ffff:")  # IPv4, on a socket that serves both
         prepare(sock, receive_timeout=app.limits.idle_timeout, send_timeout=app.limits.write_timeout)
         self._watch = HangUpWatch(sock)
         self.sock = sock
-        self.intake = Intake(sock, app.limits, app.clock)
+        self.intake = Intake(sock, app.limits, app.clock, self)
         self.lane = Lane(app, sock, self.intake, self)
 
     def claim(self) -> bool:
         """Take the connection for a request that begins; False if it was ended."""
-        return self._claim.acquire(blocking=False)
+        return self._server.table.claim(self)
 
     def exchange_for(self, head: RequestHead) -> Exchange:
         return Exchange(self._app, head, self.sock, self.intake, self._watch, self._client_ip, self._may_stay)
@@ -64,34 +63,43 @@ class Incoming:
         """Whether another request may follow the exchange, which has ended; if so, the connection is unclaimed."""
         if exchange.closes:
             return False
-        self._server.note_idle(self)
-        self._claim.release()  # and then look at `is_stopping`: it is written before `end_if_idle` tries
+        self._server.table.note_idle(self)  # and then look at `is_stopping`: it is written before the idle are closed
         return not self._server.is_stopping
 
     def close(self) -> None:
-        """End the connection, so that its client gets all that it was sent. Does not block."""
-        close_gently(self.sock, self._app.pump, is_sending=self.intake.is_unfinished)
+        """End the connection, so that its client gets all that it was sent; at once if it made room. Does not block."""
+        if self._server.table.was_closed(self):
+            self.sock.close()
+        else:
+            close_gently(self.sock, self._app.pump, is_sending=self.intake.is_unfinished)
+
+    # -- while the rest of a request has to be waited for --
+
+    def begin_waiting(self) -> None:
+        self._fresh_bytes = 0
+        self._server.table.note_reading(self)
+
+    def note_received(self, size_bytes: int) -> None:
+        """So many bytes of it have come; raises ClientGone if the connection was closed for others."""
+        table = self._server.table
+        self._fresh_bytes += size_bytes
+        if self._fresh_bytes < REFRESHING_BYTES:
+            is_open = table.is_reading(self)
+        else:
+            self._fresh_bytes = 0
+            is_open = table.refresh(self)
+        if not is_open:
+            raise ClientGone
+
+    def end_waiting(self) -> bool:
+        """Whether the connection was not closed for others."""
+        return self._server.table.note_read(self)
 
     def _may_stay(self) -> bool:
         """Whether another request may follow the one in progress."""
         return self.intake.will_be_clear() and not self._server.is_stopping
 
     # -- any thread --
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is in progress, and the connection may go on."""
-        return not self._claim.locked()
-
-    def end_if_idle(self) -> bool:
-        """End the connection unless a request is in progress or it was ended before; whether that was done.
-
-        What has come and was not read stays readable: it is the claim, never given back, that keeps it unserved.
-        """
-        if not self._claim.acquire(blocking=False):
-            return False
-        self._shut_down(socket.SHUT_RD)
-        return True
 
     def abort(self, how: int) -> None:
         """Break the connection off, so that its client sees that.

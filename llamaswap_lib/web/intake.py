@@ -3,14 +3,17 @@
 One thread at a time, the client's http thread or, while that sleeps, the pump, which never waits here. Owns the bytes
 that were received and not yet used, so pipelined requests are served in order. Guarantees: a head has `head_timeout` in
 all; a body needs a byte within `body_timeout` and a low average rate beyond it; whoever is slower is cut off with
-RequestTimeout. Memory is bounded by a head, or by `memory_body_bytes`.
+RequestTimeout, and one whose connection was closed for others with ClientGone. Memory is bounded by a head, or by
+`memory_body_bytes`.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 from llamaswap_lib.errors import BadRequest, ClientGone, ContentTooLarge, RequestTimeout
 from llamaswap_lib.web.app import Limits
@@ -23,13 +26,26 @@ READ_BYTES = 65_536
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+class Sender(Protocol):
+    """The connection, which may be closed for others while the rest of a request is waited for."""
+
+    def begin_waiting(self) -> None: ...
+
+    def note_received(self, size_bytes: int) -> None:
+        """So many bytes have come; raises ClientGone if it was closed."""
+
+    def end_waiting(self) -> bool:
+        """Whether it was not closed."""
+
+
 class Intake:
     """What comes from one client, through a socket that waits `idle_timeout` for a byte."""
 
-    __slots__ = ("_buffer", "_clock", "_limits", "_poll", "_sock", "_unread", "is_unfinished")
+    __slots__ = ("_buffer", "_clock", "_limits", "_poll", "_sender", "_sock", "_unread", "is_unfinished")
 
-    def __init__(self, sock: socket.socket, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(self, sock: socket.socket, limits: Limits, clock: Callable[[], float], sender: Sender) -> None:
         self._sock = sock
+        self._sender = sender
         self._limits = limits
         self._clock = clock
         self._buffer = b""
@@ -73,7 +89,8 @@ class Intake:
         data = self._buffer
         end = -1 if data.startswith(b"\r") else head_end(data)
         if end < 0:
-            data, end = self._read_head_slowly(data)
+            with self._waiting():
+                data, end = self._read_head_slowly(data)
         self._buffer = data[end:]
         head = parse_request_head(data[:end])
         if head.content_length or head.chunked:
@@ -91,7 +108,7 @@ class Intake:
             if end >= 0:
                 return data, end
             searched_bytes = len(data)
-            data += self._receive(deadline - self._clock(), "the head")
+            data += self._receive_rest(deadline - self._clock(), "the head")
 
     def read_body(self) -> RequestBody:
         """The body of the request whose head was read last, once; raises HttpError or ClientGone."""
@@ -135,11 +152,16 @@ class Intake:
         take = self._chunk_taker(body) if head.chunked else self._length_taker(body, head.content_length or 0)
         started = self._clock()
         received_bytes = len(self._buffer)
-        while not take():
-            late = started + self._limits.body_timeout + received_bytes / self._limits.body_bytes_per_second
-            piece = self._receive(min(self._limits.body_timeout, late - self._clock()), "the body")
-            received_bytes += len(piece)
-            self._buffer += piece
+        if take():
+            return
+        with self._waiting():
+            while True:
+                late = started + self._limits.body_timeout + received_bytes / self._limits.body_bytes_per_second
+                piece = self._receive_rest(min(self._limits.body_timeout, late - self._clock()), "the body")
+                received_bytes += len(piece)
+                self._buffer += piece
+                if take():
+                    return
 
     def _length_taker(self, body: RequestBody, length_bytes: int) -> Callable[[], bool]:
         def take() -> bool:
@@ -171,6 +193,22 @@ class Intake:
             self._sock.sendall(CONTINUE)
         except OSError:
             raise ClientGone from None
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """While the rest of a request is waited for; raises ClientGone if the connection was closed for others."""
+        self._sender.begin_waiting()
+        try:
+            yield
+        finally:
+            is_open = self._sender.end_waiting()
+        if not is_open:
+            raise ClientGone
+
+    def _receive_rest(self, timeout: float, what: str) -> bytes:
+        data = self._receive(timeout, what)
+        self._sender.note_received(len(data))
+        return data
 
     def _receive(self, timeout: float, what: str) -> bytes:
         """The next bytes, never none; raises RequestTimeout and ClientGone."""

@@ -16,6 +16,7 @@ from typing import Protocol
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.readiness import IN, Poller, new_poller
+from llamaswap_lib.web.slow_readers import SlowReaders
 
 CROWD = 32  # flows from which on the pump lets events gather
 GATHERING = 0.0005  # seconds between two looks at a crowd
@@ -98,6 +99,7 @@ class Pump:
         self._idle_timeout = idle_timeout
         self._linger_timeout = linger_timeout
         self._clock = clock
+        self.slow_readers = SlowReaders(clock)
         self._begin_anew()
         self._on_error = on_error
         self._arrivals: deque[Passenger] = deque()

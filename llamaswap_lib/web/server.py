@@ -1,9 +1,10 @@
 """The listening socket, and every connection that came in through it.
 
-Thread `accept` runs `serve_forever`; each connection has a thread `http-N`; main calls the rest. Guarantees: a failure
-to accept (no descriptor left) is waited out, never the end; beyond `limits.connections` the one idle for longest makes
-room, and where all are busy a newcomer is answered 503; `begin_stop` lets requests in progress go on and closes
-everything else; `wait_idle` tells when the last has ended; `abort` ends what is left.
+Thread `accept` runs `serve_forever`; each connection has a thread `http-N`; main calls the rest. Guarantees: beyond
+`limits.connections`, and where no descriptor is left to accept with, one connection makes room (which one, `table`
+knows); where all are being served a newcomer is answered 503; a failure to accept is waited out, never the end;
+`begin_stop` lets requests in progress go on and closes everything else; `wait_idle` tells when the last has ended;
+`abort` ends what is left.
 
 What `ThreadingHTTPServer` lacks, and gets here: a loop that does not poll, threads with names, an end that waits for
 requests but not for idle connections, no look-up of names, a backlog for a server.
@@ -18,7 +19,6 @@ import select
 import socket
 import threading
 import time
-from collections import OrderedDict
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -26,8 +26,10 @@ from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.web.admission import Admission, Capacity, CrowdReport, Unbounded
 from llamaswap_lib.web.answers import raw_answer
 from llamaswap_lib.web.app import App
+from llamaswap_lib.web.connection_table import ConnectionTable
 from llamaswap_lib.web.faults import SHORTAGES
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
@@ -35,7 +37,6 @@ from llamaswap_lib.web.linger import close_gently
 from llamaswap_lib.web.tls import Certificate, TlsFront
 
 BACKLOG = 1024
-SHORTAGE_PAUSE = 0.1  # seconds, when the system has no descriptor or memory for another connection
 TOO_MANY = raw_answer(ServiceUnavailable("too many connections"))
 
 
@@ -44,8 +45,18 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, app: App, host: str, port: int, certificate: Certificate | None = None) -> None:
-        """Bind and listen, `host` '' for every address, with TLS if there is a certificate; raises OSError."""
+    def __init__(
+        self,
+        app: App,
+        host: str,
+        port: int,
+        certificate: Certificate | None = None,
+        capacity: Capacity | None = None,
+    ) -> None:
+        """Bind and listen, `host` '' for every address, with TLS if there is a certificate; raises OSError.
+
+        `capacity` is for how many connections there are descriptors; None: for as many as there may be.
+        """
         super().__init__((host, port), Handler, bind_and_activate=False)
         self.socket.close()  # one of a fixed address family; which one is right depends on the host
         self.socket = _listen(host, port)
@@ -54,8 +65,10 @@ class Server(ThreadingHTTPServer):
         self.is_stopping = False
         self._wakeup = Wakeup()
         self._numbers = itertools.count(1)
-        # In the order in which they became idle. Each thread changes it for itself, by one call into C.
-        self._open: OrderedDict[Incoming, None] = OrderedDict()
+        self.table: ConnectionTable[Incoming] = ConnectionTable(app.pump.slow_readers, TOO_MANY, app.clock)
+        self._report = CrowdReport(app.logs.log.warn, app.clock)
+        capacity = capacity or Unbounded(app.limits.connections)
+        self._admission = Admission(self.table, capacity, self._report, self._pause, app.clock)
         self._is_empty = threading.Condition()
         self._failures = Failures("accept", app.logs.log.error, in_a_row=math.inf)
         self._accepting = VitalThread(self.serve_forever, "accept")
@@ -85,22 +98,21 @@ class Server(ThreadingHTTPServer):
         if self._accepting.ident is not None:
             self._accepting.join()
         self.socket.close()
-        for incoming in list(self._open):
-            incoming.end_if_idle()
+        self.table.close_idle()
 
     def wait_idle(self, grace: float) -> bool:
         """Block until every connection has ended, for at most `grace` seconds; whether they have."""
         deadline = time.monotonic() + grace
         with self._is_empty:
-            while self._open:
+            while self.table:
                 if not self._is_empty.wait(deadline - time.monotonic()):
                     break
-        return not self._open
+        return not self.table
 
     def abort(self, grace: float = 2.0) -> bool:
         """Break off every connection that is left; whether their threads have ended within `grace` seconds."""
         for how in (socket.SHUT_RD, socket.SHUT_RDWR):
-            for incoming in list(self._open):
+            for incoming in self.table.all():
                 incoming.abort(how)
             if self.wait_idle(grace / 2):
                 return True
@@ -114,7 +126,8 @@ class Server(ThreadingHTTPServer):
 
     def count(self) -> tuple[int, int]:
         """How many connections there are, and how many of them have a request in progress."""
-        return len(self._open), sum(not incoming.is_idle for incoming in list(self._open))
+        count = len(self.table)
+        return count, max(0, count - self.table.idle_count)
 
     # -- accept thread only --
 
@@ -133,7 +146,9 @@ class Server(ThreadingHTTPServer):
         poll.register(self.socket, select.POLLIN)
         poll.register(self._wakeup.fileno(), select.POLLIN)
         while not self.is_stopping:
-            poll.poll()
+            left = self._report.seconds_left()
+            poll.poll(None if left is None else left * 1000)
+            self._report.tell_if_due()
             self._accept_all()
 
     def _accept_all(self) -> None:
@@ -144,7 +159,8 @@ class Server(ThreadingHTTPServer):
             except BlockingIOError:
                 return
             except OSError as error:
-                self._endure(error)
+                if self._is_awaited():  # without a descriptor Linux complains before it looks whether anybody is there
+                    self._endure(error)
                 return
             try:
                 self.process_request(self._tls.adopt(request) if self._tls else request, client_address)
@@ -153,19 +169,17 @@ class Server(ThreadingHTTPServer):
                 self._endure(error)
 
     def _endure(self, error: OSError) -> None:
+        """Where something is short: have one connection make room for the one that could not be accepted."""
         if error.errno in SHORTAGES:
-            self.app.logs.log.error(f"can not accept a connection: {error.strerror}")
-            pause = select.poll()
-            pause.register(self._wakeup.fileno(), select.POLLIN)
-            pause.poll(SHORTAGE_PAUSE * 1000)
+            self._admission.endure(f"cannot accept a connection ({error.strerror})")
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give the connection a thread, if there is room for it; raises OSError if its client has left already."""
-        if len(self._open) >= self.app.limits.connections and not self._make_room():
+        if not self._admission.has_room():
             self._turn_away(request)
             return
         incoming = Incoming(self, request, client_address[0])
-        self._open[incoming] = None
+        self.table.add(incoming)
         name = f"http-{next(self._numbers)}"
         try:
             Thread(self.process_request_thread, name, (incoming, client_address)).start()
@@ -174,17 +188,22 @@ class Server(ThreadingHTTPServer):
             self._refuse(request)
             incoming.intake.is_unfinished = True  # it has most likely sent a request
             self.shutdown_request(incoming)
-            self.app.logs.log.error(f"can not serve a connection: {str(error) or 'not enough memory'}")
+            self.app.logs.log.error(f"cannot serve a connection: {str(error) or 'not enough memory'}")
 
-    def _make_room(self) -> bool:
-        """End the connection that has been idle for longest; whether there was one.
+    def _is_awaited(self) -> bool:
+        """Whether somebody waits to be accepted."""
+        look = select.poll()
+        look.register(self.socket, select.POLLIN)
+        return bool(look.poll(0))
 
-        Its thread ends a moment later, so that for this moment there is one connection more.
-        """
-        return any(incoming.end_if_idle() for incoming in list(self._open))
+    def _pause(self, seconds: float) -> bool:
+        """Wait, but not for longer than until the server ends; whether it goes on."""
+        pause = select.poll()
+        pause.register(self._wakeup.fileno(), select.POLLIN)
+        pause.poll(seconds * 1000)
+        return not self.is_stopping
 
     def _turn_away(self, request: socket.socket) -> None:
-        self.app.logs.log.warn(f"turned a client away: {len(self._open)} connections have requests in progress")
         self._refuse(request)
         close_gently(request, self.app.pump, is_sending=True)
 
@@ -197,10 +216,6 @@ class Server(ThreadingHTTPServer):
 
     # -- http threads --
 
-    def note_idle(self, incoming: Incoming) -> None:
-        """It has served a request, and waits for the next."""
-        self._open.move_to_end(incoming)
-
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature is not ours
         """Something of ours is broken, beyond what the handler tells its client."""
         report(threading.current_thread().name, self.app.logs.log.error)
@@ -210,8 +225,8 @@ class Server(ThreadingHTTPServer):
         try:
             request.close()
         finally:
-            self._open.pop(request, None)
-        if not self._open:
+            self.table.remove(request)
+        if not self.table:
             with self._is_empty:
                 self._is_empty.notify_all()
 

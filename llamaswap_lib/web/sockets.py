@@ -50,6 +50,15 @@ def probe_when_silent(sock: socket.socket, seconds: float) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def hold_back(sock: socket.socket, unsent_bytes: int) -> None:
+    """Have the kernel take no more for a peer that has so much still to be sent; the end of a pair takes a bit more."""
+    with suppress(OSError):  # it has been reset
+        if isinstance(sock, PlainEnd):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, unsent_bytes)
+        elif hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)
+
+
 def reset_on_close(sock: socket.socket) -> None:
     """Have the connection end with a reset when it is closed: its peer must not take what it has for all there is."""
     if isinstance(sock, PlainEnd):

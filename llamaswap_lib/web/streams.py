@@ -5,11 +5,17 @@ The http thread of its client.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from llamaswap_lib.web.chunks import LAST_CHUNK, chunk_of
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.forwarding import serialize_response
+from llamaswap_lib.web.sockets import hold_back
+
+UNSENT_BYTES = 8_192  # the most that waits in the kernel for a client to read on
+READERS_PER_SECOND = 2_000  # of one source, whose threads are woken by what it says
+LEAST_PAUSE = 0.005  # seconds: a shorter one costs more than it saves
 
 
 class Stream:
@@ -27,6 +33,27 @@ class Stream:
         else:
             self._exchange.closes = True
         self._exchange.begin(200, serialize_response(200, "OK", fields), self._framed(data))
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """While its client is told what comes: it can come back, so it may be cut off for others."""
+        exchange = self._exchange
+        hold_back(exchange.sock, UNSENT_BYTES)
+        exchange.app.pump.slow_readers.note_follower(exchange.sock)
+        try:
+            yield
+        finally:
+            exchange.app.pump.slow_readers.forget(exchange.sock)
+
+    def await_room(self, reader_count: int) -> None:
+        """Block until the client takes more: what it has not been sent then costs nobody anything.
+
+        `reader_count` is how many are told the same. A crowd of them pauses, so as not to be woken for each line.
+        """
+        pause = reader_count / READERS_PER_SECOND
+        if pause > LEAST_PAUSE:
+            self._exchange.watch.wait_for_any((), pause)
+        self._exchange.await_room()
 
     def send(self, data: bytes) -> None:
         if data:

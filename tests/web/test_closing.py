@@ -97,9 +97,16 @@ def test_a_refused_body_that_goes_on_for_long_does_not_hide_the_refusal() -> Non
 
 
 def test_who_is_turned_away_gets_to_see_it_though_its_request_was_not_read() -> None:
-    with World(limits=Limits(connections=1)) as world, world.connect() as busy:
-        busy.send(get("/logs/stream"))
-        busy.read_until(b"\r\n\r\n")
+    asked = threading.Event()
+
+    def thinks(peer: Peer) -> None:
+        peer.read_message()
+        asked.set()
+        peer.seconds_to_hang_up()
+
+    with World(thinks, limits=Limits(connections=1)) as world, world.connect() as busy:
+        busy.send(chat())
+        assert asked.wait(DEADLINE)
         for _ in range(20):
             with world.connect() as client:
                 client.send(chat(b'{"model":"m","x":"' + b"w" * 100_000 + b'"}'))

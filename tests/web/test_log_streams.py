@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -65,6 +66,22 @@ def test_reader_that_leaves_is_noticed_though_nothing_is_said() -> None:
         started = time.monotonic()
         assert world.server.wait_idle(DEADLINE)
         assert time.monotonic() - started < 0.5
+
+
+def test_reader_that_pauses_gets_all_that_was_said_meanwhile() -> None:
+    with World(answers(OK)) as world, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(world.server.address)
+        client = Peer(sock)
+        client.send(get("/logs/stream"))
+        client.read_until(b"\r\n\r\n")
+        said = b"".join(b"%0249d\n" % number for number in range(1000))
+        for start in range(0, len(said), 250):
+            world.logs.proxy.write(said[start : start + 250])
+        heard = b""
+        while len(heard) < len(said):
+            heard += read_chunk(client)
+        assert heard == said
 
 
 def test_http_1_0_reader_gets_no_chunks() -> None:

@@ -8,10 +8,13 @@ import resource
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from llamaswap_lib.web.app import Limits
+from llamaswap_lib.web.connection_table import ConnectionTable
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
 from llamaswap_lib.web.server import Server
@@ -93,21 +96,51 @@ def test_request_in_progress_when_the_stop_begins_is_told_that_its_connection_en
         assert client.read_to_end() == b""
 
 
-def test_connections_that_can_not_be_accepted_wait_until_they_can() -> None:
+@contextmanager
+def no_descriptor_left_behind(sock: socket.socket) -> Iterator[None]:
+    """Every number up to that of `sock`, which was opened last, is in use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (sock.fileno() + 1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_where_no_descriptor_is_left_an_idle_connection_makes_room() -> None:
     with World(answers(OK)) as world, world.connect() as first:
         first.send(get("/health"))
         first.read_message()
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with socket.socket() as late:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (late.fileno() + 1, hard))
-            try:
-                late.settimeout(DEADLINE)
-                late.connect(world.server.address)
-                world.wait_for_log_without_descriptors("can not accept a connection")
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with socket.socket() as late, no_descriptor_left_behind(late):
+            late.settimeout(DEADLINE)
+            late.connect(world.server.address)
             late.sendall(get("/health"))
             assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
+            assert first.read_to_end() == b""
+    assert "cannot accept a connection (Too many open files)" in world.log
+
+
+def test_connections_that_can_not_be_accepted_wait_until_they_can() -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        asked.set()
+        assert go_on.wait(DEADLINE)
+        peer.send(OK)
+
+    with World(script) as world, world.connect() as busy:
+        busy.send(chat())
+        assert asked.wait(DEADLINE)
+        with socket.socket() as late:
+            with no_descriptor_left_behind(late):
+                late.settimeout(DEADLINE)
+                late.connect(world.server.address)
+                world.wait_for_log_without_descriptors("cannot accept a connection")
+            late.sendall(get("/health"))
+            assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
+        go_on.set()
+        assert busy.read_message()[0].startswith(b"HTTP/1.1 200 ")
 
 
 def test_address_in_use_is_an_error_at_once() -> None:
@@ -177,15 +210,13 @@ def test_beyond_the_limit_the_connection_that_is_idle_for_longest_makes_room(las
             assert in_use.read_message()[0].startswith(b"HTTP/1.1 200 ")
 
 
-class Busy:
-    """What a connection needs of its server, none of whose connections has served a request."""
+class Few:
+    """What a connection needs of its server."""
 
     def __init__(self, world: World) -> None:
         self.app = world.app
         self.is_stopping = False
-
-    def note_idle(self, incoming: Incoming) -> None:
-        raise AssertionError("it has served a request")
+        self.table: ConnectionTable[Incoming] = ConnectionTable(world.pump.slow_readers, b"", world.app.clock)
 
 
 def test_request_that_comes_as_its_idle_connection_is_ended_is_not_served_at_all() -> None:
@@ -193,10 +224,11 @@ def test_request_that_comes_as_its_idle_connection_is_ended_is_not_served_at_all
         with Peer(socket.create_connection(listener.getsockname())) as client:
             ours, address = listener.accept()
             with ours:
-                server = Busy(world)
+                server = Few(world)
                 incoming = Incoming(server, ours, address[0])
+                server.table.add(incoming)
                 client.send(chat())
-                assert [incoming.end_if_idle(), incoming.end_if_idle()] == [True, False]
+                server.table.close_idle()
                 Handler(incoming, address, server)  # type: ignore[arg-type]  # typeshed wants a whole server
             assert client.read_to_end() == b""
         assert (world.controller.leased, world.upstream.accepted) == ([], 0)
@@ -257,4 +289,97 @@ def test_where_all_connections_are_busy_a_newcomer_is_turned_away_and_nobody_els
         with world.connect() as next_one:
             next_one.send(get("/health"))
             assert next_one.read_message()[0].startswith(b"HTTP/1.1 200 ")
-    assert "turned a client away" in world.log
+    assert "more than 1 connections: 1 turned away" in world.log
+
+
+HALF_A_HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+HALF_A_BODY = HALF_A_HEAD + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+
+
+@pytest.mark.parametrize("half", [HALF_A_HEAD, HALF_A_BODY], ids=["head", "body"])
+def test_those_that_do_not_send_the_rest_of_a_request_make_room_and_are_told(half: bytes) -> None:
+    with World(answers(OK), limits=Limits(connections=8)) as world, ExitStack() as stack:
+        staying = stack.enter_context(world.connect())
+        for _ in range(30):
+            stack.enter_context(world.connect()).send(half)
+            staying.send(get("/health"))
+            assert staying.read_message()[0].startswith(b"HTTP/1.1 200 ")
+            assert world.ask(get("/health", extra=b"Connection: close\r\n"))[0].startswith(b"HTTP/1.1 200 ")
+    assert "more than 8 connections: 1 closed within their request" in world.log
+
+
+def test_one_that_is_closed_within_its_request_hears_503() -> None:
+    with World(answers(OK), limits=Limits(connections=1)) as world, world.connect() as slow:
+        slow.send(HALF_A_HEAD)
+        with world.connect() as late:
+            late.send(get("/health"))
+            assert late.read_message()[0].startswith(b"HTTP/1.1 200 ")
+        head, body = slow.read_message()
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nConnection: close\r\n" in head
+        assert json.loads(body)["error"]["message"] == "too many connections"
+        assert slow.read_to_end() == b""
+
+
+def test_a_request_whose_rest_comes_when_its_connection_was_closed_for_another_is_not_served() -> None:
+    with World(answers(OK), limits=Limits(connections=1)) as world, world.connect() as slow:
+        request = chat()
+        slow.send(request[:-1])
+        with world.connect() as late:
+            late.send(get("/health"))
+            assert late.read_message()[0].startswith(b"HTTP/1.1 200 ")
+        assert slow.read_message()[0].startswith(b"HTTP/1.1 503 ")
+        with suppress(OSError):
+            slow.send(request[-1:])
+        wait_until_idle(world)
+    assert (world.controller.leased, world.upstream.accepted) == ([], 0)
+
+
+def test_a_client_that_does_not_read_its_answer_makes_room_and_sees_that_it_is_cut() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        with suppress(OSError):
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 100_000_000)
+
+    with World(script, limits=Limits(connections=1)) as world, world.connect() as stalled:
+        stalled.send(chat())
+        stalled.read(1)
+        with world.connect() as late:
+            late.send(get("/health"))
+            assert late.read_message()[0].startswith(b"HTTP/1.1 200 ")
+        with pytest.raises(ConnectionResetError):
+            stalled.read_to_end()
+        world.controller.wait_empty()
+
+
+@pytest.mark.parametrize("path", ["/logs/stream", "/api/events"])
+def test_those_that_follow_make_room_for_requests(path: str) -> None:
+    with World(answers(OK), limits=Limits(connections=2)) as world, ExitStack() as stack:
+        for _ in range(6):
+            follower = stack.enter_context(world.connect())
+            follower.send(get(path))
+            follower.read_until(b"\r\n\r\n")
+            honest = stack.enter_context(world.connect())
+            honest.send(get("/health", extra=b"Connection: close\r\n"))
+            assert honest.read_message()[0].startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_answer_that_is_read_is_never_cut_for_others() -> None:
+    go_on = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(CHUNKED_HEAD + b"1\r\nx\r\n")
+        assert go_on.wait(DEADLINE)
+        peer.send(b"0\r\n\r\n")
+
+    with World(script, limits=Limits(connections=2)) as world, world.connect() as reading, ExitStack() as stack:
+        reading.send(chat())
+        reading.read_until(b"x\r\n")
+        for _ in range(6):
+            stack.enter_context(world.connect()).send(HALF_A_HEAD)
+            client = stack.enter_context(world.connect())
+            client.send(get("/health"))
+            client.read_message()
+        go_on.set()
+        assert reading.read_until(b"0\r\n\r\n") == b"0\r\n\r\n"

@@ -32,7 +32,7 @@ HEADERS = (
 )
 QUEUE_PAUSE = 0.1  # seconds, at least, between two looks at the queue: in a rush it changes with every request
 QUEUE_KEYS = ("ticket", "model", "place", "reason")  # the others change with the clock, or not at all
-LOG_PIECE = 32_768  # characters of an event once the history is told: clients have bounds for a line
+LOG_PIECE = 32_768  # bytes in an event once the history is told: clients have bounds for a line
 
 
 def serve_events(exchange: Exchange, _route: Route) -> None:
@@ -49,10 +49,15 @@ def serve_events(exchange: Exchange, _route: Route) -> None:
         }
         wakeups = [wakeup.fileno() for wakeup in (follower.wakeup, *(log.wakeup for log in logs.values()))]
         news = _News(app, follower, logs)
-        stream.begin(HEADERS, b"".join(news.first()))
+        stack.enter_context(stream.following())
+        stream.begin(HEADERS)
+        for event in news.first():  # one by one: what is not said yet takes no memory for a client that does not read
+            stream.send(event)
         while not all(log.closed for log in logs.values()):  # they end together, with the server
             exchange.watch.wait_for_any(wakeups, news.timeout())
-            stream.send(b"".join(news.take()))
+            stream.await_room(app.logs.proxy.reader_count)
+            for event in news.take():
+                stream.send(event)
     stream.end()
 
 
@@ -132,10 +137,10 @@ class _LogText:
         return self._decoder.decode(self._log.take())
 
     def events(self) -> Iterator[bytes]:
-        """What was said since the last look."""
-        text = self.take()
-        for start in range(0, len(text), LOG_PIECE):
-            yield self.event(text[start : start + LOG_PIECE])
+        """What was said since the last look, or the beginning of it: the rest makes its wakeup readable again."""
+        text = self._decoder.decode(self._log.take(LOG_PIECE))
+        if text:
+            yield self.event(text)
 
     def event(self, text: str) -> bytes:
         return _event("logData", {"source": self._source, "data": text})

@@ -15,6 +15,8 @@ from llamaswap_lib.web.exchange import HTML, TEXT, Exchange
 from llamaswap_lib.web.routes import Route
 from llamaswap_lib.web.streams import Stream
 
+PIECE_BYTES = 32_768  # the most that is held for one reader; the rest stays in the log that all share
+
 
 def serve_history(exchange: Exchange, _route: Route) -> None:
     """GET /logs: people are led to the page, everybody else gets the history of what is shown on stdout."""
@@ -32,11 +34,12 @@ def serve_stream(exchange: Exchange, route: Route) -> None:
     if exchange.head.method == "HEAD":
         stream.begin(headers)
         return
-    with monitor.subscribe(history=wants_history) as subscription:
+    with monitor.subscribe(history=wants_history) as subscription, stream.following():
         stream.begin(headers)
         while not subscription.closed:
             exchange.watch.wait(subscription.wakeup.fileno(), select.POLLIN)
-            stream.send(subscription.take())
+            stream.await_room(monitor.reader_count)
+            stream.send(subscription.take(PIECE_BYTES))
     stream.end()
 
 
