@@ -88,6 +88,7 @@ class TlsFront:
         self._deserted: deque[Bridge] = deque()  # nobody serves their clients any more
         self._bridges: set[Bridge] = set()
         self._hurried: set[Bridge] = set()  # those that have a deadline
+        self._soonest = math.inf  # no deadline is before: a look at many half-open handshakes costs no search
         self._stop_at: float | None = None
         self._is_broken = False  # what is known of the connections cannot be relied upon
         self._thread = VitalThread(self._run, "tls")
@@ -154,14 +155,14 @@ class TlsFront:
             elif fd in self._watched:  # not ended earlier in this turn
                 self._attend(fd, mask, *self._watched[fd])
         now = time.monotonic()
-        for bridge in [bridge for bridge in self._hurried if bridge.is_due(now)]:
-            self._end(bridge)
+        if now >= self._soonest:
+            for bridge in [bridge for bridge in self._hurried if bridge.is_due(now)]:
+                self._end(bridge)
+            self._soonest = min((bridge.deadline for bridge in self._hurried), default=math.inf)
 
     def _time_left(self) -> float | None:
-        deadlines = [bridge.deadline for bridge in self._hurried]
-        if self._stop_at is not None:
-            deadlines.append(self._stop_at)
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        due = self._soonest if self._stop_at is None else min(self._soonest, self._stop_at)
+        return None if due == math.inf else max(0.0, due - time.monotonic())
 
     def _welcome(self) -> None:
         self._wakeup.clear()
@@ -183,6 +184,7 @@ class TlsFront:
             self._end(bridge)
             return
         (self._hurried.discard if bridge.deadline == math.inf else self._hurried.add)(bridge)
+        self._soonest = min(self._soonest, bridge.deadline)
         self._watch(bridge.tls, bridge.tls_mask, bridge)
         self._watch(bridge.plain, bridge.plain_mask, bridge)
 
