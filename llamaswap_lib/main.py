@@ -10,13 +10,11 @@ from __future__ import annotations
 import gc
 import ipaddress
 import os
-import resource
 import socket
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +34,7 @@ from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
+from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.health import HealthCheck
 from llamaswap_lib.runtime.launch_check import LaunchCheck
@@ -59,7 +58,8 @@ from llamaswap_lib.web.traffic import Traffic
 SHUTDOWN_GRACE = 5.0  # for requests in progress
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
 LAST_WORDS_LINES = 20
-DESCRIPTORS = 65_536
+PLAIN_DESCRIPTORS = 3  # of a client's connection: itself, its wait for a model, the connection to the model's server
+TLS_DESCRIPTORS = PLAIN_DESCRIPTORS + 2  # and the pair of sockets in between
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,8 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
     limits = _limits(config.limits)
     app = App(config, controller, logs, pool, pump, changes, profiles, Version(__version__), limits, ourselves)
     try:
-        server = Server(app, host, port, certificate)
+        capacity = _capacity(config, logs, is_secure=certificate is not None)
+        server = Server(app, host, port, certificate, capacity)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(f"can not listen on {_address_text(host, port)}: {_reason(error)}") from error
     ourselves.note_listening(server.socket)
@@ -130,7 +131,6 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
 
 
 def _start(parts: _Parts) -> None:
-    _allow_descriptors()
     # What exists now lives as long as the server: let the collector never look at it again.
     gc.freeze()
     gc.enable()
@@ -167,13 +167,16 @@ def _tell_who_can_reach_it(parts: _Parts) -> None:
         )
 
 
-def _allow_descriptors() -> None:
-    """As many as we may have: a login's 1024 are 340 requests in progress. What we start may have them too."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # some systems have another bound besides
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+def _capacity(config: Config, logs: Logs, *, is_secure: bool) -> DescriptorCapacity:
+    """For how many connections there are descriptors; says so where they are too few."""
+    wanted = config.limits.connections
+    capacity = DescriptorCapacity(wanted, TLS_DESCRIPTORS if is_secure else PLAIN_DESCRIPTORS, len(config.models))
+    if capacity.most_connections < wanted:
+        logs.log.warn(
+            f"limits.connections is {wanted}, but the system's limit of open files is good for"
+            f" {capacity.most_connections}: raise that (ulimit -n, or LimitNOFILE in a unit of systemd)"
+        )
+    return capacity
 
 
 def _stop(parts: _Parts, signals: Signals) -> int:

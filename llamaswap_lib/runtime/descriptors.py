@@ -1,6 +1,14 @@
-"""What our own parent left open for us, and no child of ours is to get.
+"""File descriptors: how many there may be, for how many connections they are enough, and what children get of that.
 
-Any thread that starts a process, before it does.
+Any thread that starts a process calls `keep_inherited_descriptors` before, and starts what `at_first_soft_limit` gives;
+thread `accept` alone asks a `DescriptorCapacity`. Most systems start a program with a soft limit of 1024 (macOS: 256)
+and allow it more. Programs that use `select`, or close everything up to their limit, count on the low one. So it is
+raised when there are more connections than it is good for, not before, and children get the one that we were started
+with.
+
+How they get it once it was raised: `posix_spawn` can set no limit, so a few lines of Python stand in between, which
+lower it and become the program, some 20 ms later. Rejected: setting it from here when the child runs (a fast one has
+looked by then), lowering our own for the moment (other threads would fail), and a shell (it changes the environment).
 """
 
 from __future__ import annotations
@@ -8,26 +16,118 @@ from __future__ import annotations
 import functools
 import os
 import resource
-from collections.abc import Iterable
-from contextlib import suppress
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_MOST = 65_536  # what a parent leaves open has low numbers
+MOST = 65_536  # descriptors that are asked for
+RESERVE = 64  # for what is neither a connection nor a model: logs, a body in a file, idle connections to models
+EACH_MODEL = 16  # its pipe, its health check, the program that stops it
+MODELS = 8  # that are reckoned with, of those that are configured
+FEWEST = 4  # connections, however low the limit is
+
+# Undoes what Python does to itself when it starts: it ignores two signals, and may set LC_CTYPE.
+_LAUNCHER = """
+import os, resource, signal, sys
+soft, unset, program, *argv = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+os.environ.pop(unset, None)
+try:
+    os.execv(program, argv)
+except OSError as error:
+    sys.exit(f"could not start {program}: {error.strerror}")
+"""
+
+_limit_lock = threading.Lock()  # held to raise the soft limit, and to start a process
+_first_soft_limit: int | None = None  # the one that we were started with, once it has been raised
+
+
+class DescriptorCapacity:
+    """For how many connections there are descriptors, as far as the limits are known; at most `wanted`."""
+
+    def __init__(self, wanted: int, each: int, models: int) -> None:
+        """`each` connection may need so many descriptors; `models` are configured."""
+        self._wanted = wanted
+        self._each = each
+        self._in_use = sum(map(_is_open, _may_be_open()))
+        self._reserve = RESERVE + EACH_MODEL * min(models, MODELS)
+        self._was_raised = False
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.connections = self._enough_for(_finite(soft))
+        self.most_connections = max(self.connections, self._enough_for(min(MOST, _finite(hard))))  # once it has grown
+
+    def grow(self) -> bool:
+        """Raise the soft limit, once; whether there is room for more connections now."""
+        if self._was_raised or self.connections >= self._wanted:
+            return False
+        self._was_raised = True
+        before, self.connections = self.connections, self._enough_for(_raise_soft_limit())
+        return self.connections > before
+
+    def _enough_for(self, descriptors: int) -> int:
+        """Of what is free, three quarters are for connections, however little that is."""
+        free = max(0, descriptors - self._in_use)
+        return min(self._wanted, max(FEWEST, (free - min(self._reserve, free // 4)) // self._each))
 
 
 @functools.cache
 def keep_inherited_descriptors() -> None:
     """Close on exec what our own parent left open for us (a lock, a socket); Python does it for all we open."""
-    for descriptor in _open_descriptors():
+    for descriptor in _may_be_open():
         if descriptor > 2:
             with suppress(OSError):  # closed already, as the listing's own is
                 os.set_inheritable(descriptor, False)
 
 
-def _open_descriptors() -> Iterable[int]:
+@contextmanager
+def at_first_soft_limit(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """The program and the arguments with which `argv` is started at the soft limit that we were started with.
+
+    What cannot be found stays as it is, so that whoever starts it gets the error. The limit is not raised meanwhile.
+    """
+    with _limit_lock:
+        program = shutil.which(argv[0]) if _first_soft_limit is not None and sys.executable else None
+        if program is None:
+            yield argv[0], list(argv)
+        else:
+            flags = (str(_first_soft_limit), "" if "LC_CTYPE" in env else "LC_CTYPE")
+            yield sys.executable, [sys.executable, "-IS", "-c", _LAUNCHER, *flags, program, *argv]
+
+
+def _raise_soft_limit() -> int:
+    """As many as we may have; the limit that there is then."""
+    global _first_soft_limit  # noqa: PLW0603 - it is the process's own
+    with _limit_lock:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = min(MOST, _finite(hard))
+        if _finite(soft) < wanted:
+            with suppress(OSError, ValueError):  # some systems have another bound besides
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                _first_soft_limit = soft
+    return _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _may_be_open() -> list[int]:
     """Every one that is open, and others."""
     try:
         return [int(path.name) for path in Path("/dev/fd").iterdir()]
     except OSError:  # on Linux it leads to /proc, which a sandbox may not have: then what there can be
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return range(_MOST if soft == resource.RLIM_INFINITY else min(soft, _MOST))
+        return list(range(min(_finite(resource.getrlimit(resource.RLIMIT_NOFILE)[0]), MOST)))
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _finite(limit: int) -> int:
+    """RLIM_INFINITY is -1."""
+    return MOST if limit == resource.RLIM_INFINITY else limit

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
-from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
+from llamaswap_lib.runtime.descriptors import at_first_soft_limit, keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.guard.table import read_stat
 
@@ -173,9 +173,10 @@ def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:
         (os.POSIX_SPAWN_DUP2, output, 1),
         (os.POSIX_SPAWN_DUP2, output, 2),
     )
-    return os.posix_spawnp(
-        argv[0], list(argv), env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
-    )
+    with at_first_soft_limit(argv, env) as (program, arguments):
+        return os.posix_spawnp(
+            program, arguments, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
+        )
 
 
 def describe_exit(status: int | None) -> str:

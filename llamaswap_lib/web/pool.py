@@ -9,6 +9,7 @@ lock here would make a convoy of busy threads.
 
 from __future__ import annotations
 
+import errno
 import math
 import threading
 import time
@@ -63,7 +64,21 @@ class Pool:
     def take(self, key: Key, origin: Origin, timeouts: Timeouts, *, fresh: bool = False) -> Connection:
         """A connection, an idle one unless `fresh`, to be given back or closed; raises OSError."""
         connection = None if fresh else self.take_idle(key)
-        return connection or self._connect(key, origin, timeouts)
+        if connection is not None:
+            return connection
+        try:
+            return self._connect(key, origin, timeouts)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        self._close_idle()
+        return self._connect(key, origin, timeouts)
+
+    def _close_idle(self) -> None:
+        """No descriptor is left: give those back that nobody uses at the moment."""
+        for upstream in list(self._upstreams.values()):
+            _close_all(upstream.idle)
+            _hang_up_all(upstream.standing)
 
     def take_idle(self, key: Key) -> Connection | None:
         """An idle connection, to be given back or closed, if there is one; never blocks."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import resource
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +18,7 @@ from tests.e2e.talk import Wire
 MOST = 20  # connections
 CROWD = 3 * MOST
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes are Linux's")
 
 
 def send(data: bytes) -> Callable[[Program], Wire]:
@@ -60,3 +65,53 @@ def test_clients_that_do_not_read_their_answers_make_room(run_program: RunProgra
             stack.enter_context(take_nothing(program))
         wait_until(lambda: program.get("/health").status == 200, "one of them has made room")
         program.await_stats("m", in_progress=3)
+
+
+@contextmanager
+def soft_limit(number: int) -> Iterator[None]:
+    """For what is started meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def limits_of(pid: int) -> int:
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+
+
+@linux_only
+def test_a_low_limit_of_descriptors_is_raised_when_it_is_needed_and_models_never_see_that(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    command = f"sh -c 'ulimit -Sn > {told}; kill ${{PID}}'"
+    config = models(early=demo(), late={"cmd": demo(), "cmdStop": command})
+    with ExitStack() as stack:
+        with soft_limit(128):
+            program = stack.enter_context(Program(tmp_path, config))
+            wires = stack.enter_context(ExitStack())
+        assert program.chat("early", max_tokens=1).status == 200
+        assert limits_of(program.process.pid) == 128
+        assert limits_of(program.running("early")["pid"]) == 128
+        for _ in range(100):
+            wires.enter_context(program.wire())
+        wait_until(lambda: limits_of(program.process.pid) > 128, "the limit is raised")
+        assert program.chat("late", max_tokens=1).status == 200
+        assert limits_of(program.running("late")["pid"]) == 128
+        assert program.post("/api/models/unload", {}).status == 200
+        assert told.read_text().strip() == "128"
+        wires.close()
+
+
+@linux_only
+def test_where_no_descriptor_is_left_idle_clients_make_room(run_program: RunProgram) -> None:
+    with run_program(models(m=demo())) as program, ExitStack() as stack:
+        assert program.chat("m", max_tokens=1).status == 200
+        count = program.descriptor_count()
+        resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE, (count + 30, count + 30))
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(("127.0.0.1", program.port), 20))
+        for _ in range(10):
+            assert program.chat("m", max_tokens=1).status == 200
+        wait_until(lambda: "cannot accept a connection (Too many open files): " in program.stdout, "the log tells")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -72,15 +70,3 @@ def test_a_client_that_takes_nothing_is_given_up(program: Program) -> None:
         wait_until(lambda: program.stats("m")["in_progress"] == 1, "it streams")
         program.await_stats("m", cancelled=1)
         wire.close()
-
-
-def test_a_low_limit_of_descriptors_is_raised(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-    try:
-        with Program(tmp_path, models(m=demo())) as program:
-            limits = Path(f"/proc/{program.process.pid}/limits").read_text()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    line = next(line for line in limits.splitlines() if line.startswith("Max open files"))
-    assert int(line.split()[3]) > 256
