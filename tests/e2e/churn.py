@@ -6,60 +6,87 @@ be the error of a kill of that very model. Kills and choices come from a seed; t
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import random
 import re
-import select
 import signal
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median_low as median
+from typing import NamedTuple, Protocol
 
-from tests.e2e.program import HELLO, Program
-from tests.e2e.talk import events
+from tests.e2e.program import Program
 
 SOON = 3.0  # seconds within which a kill is felt, on a busy machine
-LONGEST_BACKOFF = 60.0  # seconds for which a model that keeps dying may be refused at once, with a Retry-After
+LONGEST_BACKOFF = 60.0  # seconds for which a model that keeps dying may be refused at once
 KILL_PAUSE = (0.5, 2.5)  # seconds between two kills
+GUARDIAN = "the guardian"
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    model: str
+    model: str  # or GUARDIAN
     at: float
+
+
+class Answered(NamedTuple):
+    """What became of one request, as its client saw it.
+
+    `kind` is `ok`, `cut` (in the middle of the answer), `left` (the client did), or the status of an error, which says
+    `said`. `is_refused_for_a_while`: the model is not tried at the moment, for a kill that may be a while ago.
+    """
+
+    kind: str
+    said: str = ""
+    is_refused_for_a_while: bool = False
+
+
+class Client(Protocol):
+    """Asks one request after the other."""
+
+    def ask(self, number: int, model: str, choice: random.Random) -> Answered:
+        """One request, with `churn-NUMBER` as its User-Agent, and its one answer; raises if it is wrong."""
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request: `kind` is `ok`, `cut` (in the middle of the answer), or the status of an error."""
+    """One request and what became of it."""
 
     number: int
     model: str
-    kind: str
+    answered: Answered
     begun: float
     ended: float
-    said: str = ""
-    is_refused_for_a_while: bool = False
+
+    @property
+    def kind(self) -> str:
+        return self.answered.kind
 
     def is_due_to(self, kill: Kill) -> bool:
-        patience = LONGEST_BACKOFF if self.is_refused_for_a_while else SOON
+        patience = LONGEST_BACKOFF if self.answered.is_refused_for_a_while else SOON
         return kill.model == self.model and self.begun - patience <= kill.at <= self.ended
 
 
 @dataclass
 class Churn:
-    """One storm; `run` it, then read what happened."""
+    """One storm; `run` it, then read what happened.
+
+    `new_client` makes a client of the program's port; `model_in_command` finds a model in the command line of its
+    server. With `kills_guardians` the guardian is killed as well, alone or together with the servers.
+    """
 
     program: Program
     models: Sequence[str]
     seed: int
+    new_client: Callable[[int], Client]
+    model_in_command: re.Pattern[str]
+    kills_guardians: bool = False
     clients: int = 64
     outcomes: list[Outcome] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
@@ -84,69 +111,52 @@ class Churn:
     # -- clients --
 
     def _ask_on(self, choice: random.Random) -> None:
-        connection = self._connect()
+        client = self.new_client(self.program.port)
         try:
             while not self._ending.is_set():
-                outcome = self._ask(connection, choice)
+                with self._lock:
+                    self._numbers += 1
+                    number = self._numbers
+                model, begun = choice.choice(self.models), time.monotonic()
+                outcome = Outcome(number, model, client.ask(number, model, choice), begun, time.monotonic())
                 with self._lock:
                     self.outcomes.append(outcome)
                 if outcome.kind != "ok":
-                    connection.close()
+                    client.close()
         finally:
-            connection.close()
+            client.close()
             self._ending.set()  # at once for all where one has failed
-
-    def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.program.port, timeout=120)
-
-    def _ask(self, connection: http.client.HTTPConnection, choice: random.Random) -> Outcome:
-        """One request and its one answer; raises if there is none, or more."""
-        with self._lock:
-            self._numbers += 1
-            number = self._numbers
-        model, tokens, is_stream = choice.choice(self.models), choice.randrange(1, 24), choice.random() < 0.5
-        body = {"model": model, **HELLO, "max_tokens": tokens, "ignore_eos": True, "stream": is_stream}
-        headers = {"Content-Type": "application/json", "User-Agent": f"churn-{number}"}
-        begun = time.monotonic()
-        connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
-        answer = connection.getresponse()
-        kind, said = str(answer.status), ""
-        try:
-            data = answer.read()
-            if answer.status == 200:
-                kind = "ok"
-                _check_tokens(data, is_stream, tokens)
-            else:
-                said = json.loads(data)["error"]["message"]
-        except (http.client.IncompleteRead, ConnectionResetError):
-            kind = "cut"
-        else:
-            _check_silence(connection.sock)
-        is_refused = answer.getheader("Retry-After") is not None
-        return Outcome(number, model, kind, begun, time.monotonic(), said, is_refused)
 
     # -- kills --
 
     def _kill_on(self, choice: random.Random) -> None:
         while not self._ending.wait(choice.uniform(*KILL_PAUSE)):
-            for pid, model in self.servers().items():
-                kill = Kill(model, time.monotonic())
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                self.kills.append(kill)
+            what = choice.choice(("servers", "guardian", "both")) if self.kills_guardians else "servers"
+            if what != "servers":
+                for pid in self.program.guardians():
+                    self._kill(pid, GUARDIAN)
+            if what != "guardian":
+                for pid, model in self.servers().items():
+                    self._kill(pid, model)
+
+    def _kill(self, pid: int, model: str) -> None:
+        kill = Kill(model, time.monotonic())
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self.kills.append(kill)
 
     def servers(self) -> dict[int, str]:
         """The processes of models: pid -> model."""
-        found = {pid: re.search(r"/(\w+)\.gguf", command) for pid, command in self.program.relatives().items()}
+        found = {pid: self.model_in_command.search(command) for pid, command in self.program.relatives().items()}
         return {pid: match[1] for pid, match in found.items() if match}
 
     # -- what happened --
 
     def unexplained(self) -> list[Outcome]:
         """Failures that no kill explains."""
-        failed = [outcome for outcome in self.outcomes if outcome.kind != "ok"]
+        failed = [outcome for outcome in self.outcomes if outcome.kind not in ("ok", "left")]
         return [outcome for outcome in failed if not any(outcome.is_due_to(kill) for kill in self.kills)]
 
     def not_logged_once(self) -> dict[int, int]:
@@ -164,24 +174,10 @@ class Churn:
         waits = sorted(outcome.ended - outcome.begun for outcome in self.outcomes)
         memory = " ".join(f"{megabytes:.1f}" for megabytes in self.resident_megabytes())
         starts = sum(self.program.starts(model) for model in self.models)
+        guardians = sum(kill.model == GUARDIAN for kill in self.kills)
         return (
-            f"{len(self.outcomes)} requests, {dict(kinds.most_common())}, {starts} loads, {len(self.kills)} kills, "
+            f"{len(self.outcomes)} requests, {dict(kinds.most_common())}, {starts} loads, "
+            f"{len(self.kills) - guardians} servers and {guardians} guardians killed, "
             f"median {waits[len(waits) // 2]:.2f} s, p95 {waits[len(waits) * 95 // 100]:.2f}, longest {waits[-1]:.2f}; "
             f"by quarters {memory} MB"
         )
-
-
-def _check_tokens(data: bytes, is_stream: bool, tokens: int) -> None:
-    """The answer is whole, and that to this request: it has as many tokens as were asked for."""
-    if is_stream:
-        told = events(data)
-        assert told[-1] == "[DONE]"
-        assert told[-2]["timings"]["predicted_n"] == tokens
-    else:
-        assert json.loads(data)["usage"]["completion_tokens"] == tokens
-
-
-def _check_silence(sock: socket.socket | None) -> None:
-    """Nothing comes behind the answer but the end of the connection."""
-    if sock is not None and select.select([sock], [], [], 0)[0]:
-        assert sock.recv(1) == b"", "an answer to nothing"
