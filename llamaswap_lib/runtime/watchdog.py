@@ -25,6 +25,7 @@ from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.health import HealthCheck
 from llamaswap_lib.runtime.look import Ended, Look, wait
 from llamaswap_lib.runtime.stopped import is_tree_stopped
+from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 TOLD_AFTER = 10.0  # seconds of silence until the log and the queue say so, if `hungAfter` is not shorter
@@ -130,8 +131,8 @@ class _Watch:
         assert ending is not None
         try:
             name = f"watchdog-{self._subject.model}"
-            threading.Thread(target=self._run, args=(ending,), name=name, daemon=True).start()
-        except RuntimeError:
+            Thread(self._run, name, (ending,)).start()
+        except (RuntimeError, MemoryError):
             self._close()
             raise
 
