@@ -53,6 +53,7 @@ def test_a_load_that_fails_is_shown_at_once_though_the_client_would_try_again(ru
                 with pytest.raises(sdk.InternalServerError, match="could not be loaded") as caught:
                     ask(client, sdk.__name__)
                 assert caught.value.response.headers["x-should-retry"] == "false"
+        wait_until(lambda: program.stdout.count('" 502 ') >= 2, "both are logged")
         assert program.stdout.count('" 502 ') == 2
 
 
