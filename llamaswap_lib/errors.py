@@ -148,7 +148,7 @@ class MachineFault(HttpError):
 
 
 class OutOfResources(MachineFault):
-    """No file descriptor, port or memory is left for this request."""
+    """No file descriptor, thread, port or memory is left for this request, or for the load of its model."""
 
     status, kind, code, should_retry, retry_after = 503, "server_error", "out_of_resources", True, 1
 

@@ -18,6 +18,7 @@ class Fault(Enum):
 
     UNKNOWN_MODEL = "unknown model"
     LOAD_FAILED = "load failed"
+    SHORTAGE = "shortage"  # our own machine could not start it, or watch it; it may be otherwise in a moment
     BACKING_OFF = "backing off"  # it has failed again and again, and is not tried now
     NOT_DEAD = "not dead"  # the run that hung up lives, or was stopped by us: no other one is tried
     SHUTTING_DOWN = "shutting down"

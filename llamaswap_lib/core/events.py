@@ -85,10 +85,14 @@ class LeaderExited:
 
 @dataclass(frozen=True, slots=True)
 class ProcessExited:
-    """The run's whole process group is gone; `detail` says how (`exited with code 3`, `killed by SIGKILL`)."""
+    """The run's whole process group is gone; `detail` says how (`exited with code 3`, `killed by SIGKILL`).
+
+    `is_shortage`: our own machine had no thread, memory or file descriptor for it, which is not the model's fault.
+    """
 
     run_id: int
     detail: str
+    is_shortage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,8 +157,8 @@ class Scheduler:
             case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
                 self._crash(run, detail)
                 self._world.lose(run)
-            case events.ProcessExited(_, detail):
-                self._forget(run, detail)
+            case events.ProcessExited(_, detail, is_shortage):
+                self._forget(run, detail, is_shortage)
             case events.LoadTimedOut(_, detail) if run.state is RunState.STARTING:
                 self._fail_load(run.model, detail)
                 self._world.stop(run, "it did not become ready in time")
@@ -193,11 +193,14 @@ class Scheduler:
         elif self._unloads.pop(ticket, None) is not None:  # what it began goes on
             self._world.out.append(Unloaded(ticket))
 
-    def _forget(self, run: Run, detail: str) -> None:
+    def _forget(self, run: Run, detail: str, is_shortage: bool) -> None:
         """A run is gone: a load that failed, or a crash if it served, unless it was known to be ending."""
         self._world.forget(run)
         if run.state is RunState.STARTING:
-            self._fail_load(run.model, detail)
+            if is_shortage:
+                self._break_off_load(run.model, detail)
+            else:
+                self._fail_load(run.model, detail)
         elif run.state is not RunState.STOPPING:
             self._crash(run, detail)
         elif run.ready_at is not None and not run.has_died:
@@ -214,6 +217,11 @@ class Scheduler:
         message = f"{model}: could not be loaded: {detail}; not tried again for {backoff:g} s"
         self._world.out.append(Report("error", message))
         self._refuse_all(model, Fault.LOAD_FAILED, f"model {model} could not be loaded: {detail}", backoff)
+
+    def _break_off_load(self, model: str, detail: str) -> None:
+        """The same where the model is not to blame: whoever asks next has it tried again."""
+        self._world.out.append(Report("error", f"{model}: could not be loaded, for want of resources: {detail}"))
+        self._refuse_all(model, Fault.SHORTAGE, f"model {model} could not be loaded: {detail}")
 
     def _crash(self, run: Run, detail: str) -> None:
         """Only those inside fail; unless it keeps dying, it is started again for whoever waits."""

@@ -39,6 +39,7 @@ from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
 from llamaswap_lib.runtime.checks import CheckOrder, CheckPlan, Checks
 from llamaswap_lib.runtime.gates import new_gate
+from llamaswap_lib.runtime.group import is_shortage
 from llamaswap_lib.runtime.launch import Launcher
 from llamaswap_lib.runtime.lease import Client, Lease, Places, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
@@ -304,7 +305,8 @@ class Controller:
             process.start()
         except Exception as error:  # noqa: BLE001 - a run that nobody watches would be waited for without end
             report("controller", self._log.error, model)
-            self.post(events.ProcessExited(run_id, f"could not start: {str(error) or type(error).__name__}"))
+            detail = f"could not start: {str(error) or type(error).__name__}"
+            self.post(events.ProcessExited(run_id, detail, is_shortage(error)))
 
     def _drop(self, run_id: int) -> None:
         """The gate stays shut for ever: whoever still finds it goes the slow way, whoever is inside may leave."""

@@ -13,6 +13,7 @@ reaper for the whole program could do, beside every other wait; and macOS has no
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -189,6 +190,13 @@ def describe_exit(status: int | None) -> str:
         return f"killed by {signal.Signals(-status).name}"
     except ValueError:
         return f"killed by signal {-status}"
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether it says that this machine has no thread, memory, process or file descriptor to spare at the moment."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+    return isinstance(error, MemoryError | RuntimeError)  # "can't start new thread" is a RuntimeError
 
 
 def describe_error(error: Exception) -> str:

@@ -24,6 +24,7 @@ from llamaswap_lib.errors import (
     LoadFailed,
     ModelHung,
     NotFound,
+    OutOfResources,
     RunNotDead,
     ServiceUnavailable,
 )
@@ -33,6 +34,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 _ERRORS: dict[Fault, type[HttpError]] = {
     Fault.UNKNOWN_MODEL: NotFound,
     Fault.LOAD_FAILED: LoadFailed,
+    Fault.SHORTAGE: OutOfResources,
     Fault.BACKING_OFF: LoadFailed,
     Fault.SHUTTING_DOWN: ServiceUnavailable,
     Fault.HUNG: ModelHung,

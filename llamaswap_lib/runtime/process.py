@@ -22,7 +22,7 @@ from enum import Enum
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
 from llamaswap_lib.runtime.ending import KILL_GRACE, Ending, await_end, strangers
-from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_exit
+from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_exit, is_shortage
 from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health import HealthCheck, Probe
@@ -103,7 +103,7 @@ class Process:
         try:
             Thread(self._watch, f"watch-{self._spec.model}").start()
         except (RuntimeError, MemoryError) as error:  # the system gives us no thread
-            self._post(ProcessExited(self.run_id, f"could not start: {str(error) or 'not enough memory'}"))
+            self._post(self._not_started(error))
 
     def stop(self) -> None:
         """Ask it to end: by cmdStop, else by SIGTERM to the group. A run that has not started yet never will."""
@@ -151,13 +151,13 @@ class Process:
     # -- thread watch-M --
 
     def _watch(self) -> None:
-        detail = "was lost: the thread that watched it failed"
+        ended = ProcessExited(self.run_id, "was lost: the thread that watched it failed")
         try:
-            detail = self._live()
+            ended = self._live()
         finally:
-            self._post(ProcessExited(self.run_id, detail))
+            self._post(ended)
 
-    def _live(self) -> str:
+    def _live(self) -> ProcessExited:
         """The whole life of the group, from the start on; how it ended. Ends the group whatever happens."""
         spec = self._spec
         with ExitStack() as stack:
@@ -167,19 +167,22 @@ class Process:
                 self._pipe = stack.enter_context(drained_pipe(spec.model, self._output))
                 environment = self._environment()  # may take a while
                 if obstacle := self._find_obstacle():
-                    return f"could not start: {obstacle}"
+                    return ProcessExited(self.run_id, f"could not start: {obstacle}")
                 if self._order is not _Order.RUN:
-                    return "stopped before it was started"
+                    return ProcessExited(self.run_id, "stopped before it was started")
                 before = strangers()
                 group = ProcessGroup(spec.argv, environment, self._pipe, self._guard)
-            except (OSError, ValueError, RuntimeError) as error:
-                return f"could not start: {self._describe(error)}"
-            stack.callback(self._finish, group, before)
-            self._begin(group, check)
+                stack.callback(self._finish, group, before)
+                self._begin(group, check)
+            except (OSError, ValueError, RuntimeError, MemoryError) as error:
+                return self._not_started(error)
             detail = describe_exit(group.wait())
             if self._order is _Order.RUN:
                 self._post(LeaderExited(self.run_id, detail))
-            return detail
+            return ProcessExited(self.run_id, detail)
+
+    def _not_started(self, error: Exception) -> ProcessExited:
+        return ProcessExited(self.run_id, f"could not start: {self._describe(error)}", is_shortage(error))
 
     def _environment(self) -> dict[str, str]:
         """Blocks while what an earlier life left is being ended. A model's own `env` may take the guard's mark away."""
@@ -291,7 +294,7 @@ class Process:
     def _describe(self, error: Exception) -> str:
         if isinstance(error, OSError):
             error.filename = dict(self._spec.shown_programs).get(error.filename, error.filename)
-        return describe_error(error)
+        return describe_error(error) or "not enough memory"
 
     def _note(self, message: str) -> None:
         self._output(f"llamaswap: {message}\n".encode())

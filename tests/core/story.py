@@ -110,8 +110,8 @@ class Story:
     def ready(self, run_id: int) -> list[Effect]:
         return self.tell(ProcessReady(run_id))
 
-    def exited(self, run_id: int, detail: str = "exited with code 0") -> list[Effect]:
-        return self.tell(ProcessExited(run_id, detail))
+    def exited(self, run_id: int, detail: str = "exited with code 0", *, is_shortage: bool = False) -> list[Effect]:
+        return self.tell(ProcessExited(run_id, detail, is_shortage))
 
     def idle(self, run_id: int) -> list[Effect]:
         return self.tell(GateIdle(run_id))

@@ -269,3 +269,27 @@ def test_a_leader_that_was_told_to_end_is_no_crash() -> None:
     story.arrive(2, "B")
     story.answer(ShutIfIdle((1,)), 0)
     assert story.tell(LeaderExited(1, "exited with code 0")) == []
+
+
+def test_a_load_that_our_own_machine_could_not_begin_is_no_fault_of_the_model() -> None:
+    story = Story()
+    for ticket in (1, 2, 3):  # however often
+        story.arrive(ticket, "A")
+        assert story.exited(ticket, "could not start: can't start new thread", is_shortage=True) == [
+            DropRun(ticket),
+            Report("error", "A: could not be loaded, for want of resources: could not start: can't start new thread"),
+            Refuse(ticket, Fault.SHORTAGE, "model A could not be loaded: could not start: can't start new thread"),
+        ]
+    assert not story.scheduler.failing()
+    assert story.arrive(4, "A") == [StartProcess(4, "A")]
+
+
+def test_a_shortage_while_others_fail_to_load_ends_no_back_off() -> None:
+    story = Story()
+    story.arrive(1, "A")
+    story.exited(1, "exited with code 3")
+    story.now = 1.0
+    story.arrive(2, "A")
+    story.exited(2, is_shortage=True)
+    story.arrive(3, "A")
+    assert story.exited(3, "exited with code 3")[-1].retry_after == 2.0  # type: ignore[union-attr]

@@ -11,7 +11,15 @@ from llamaswap_lib.core.effects import Effect
 from llamaswap_lib.core.events import Event, PreloadRequested, RequestArrived, UnloadRequested
 from llamaswap_lib.core.orphans import EXIT_NOTICE_TIMEOUT
 from llamaswap_lib.core.scheduler import Scheduler
-from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, RunNotDead, ServiceUnavailable
+from llamaswap_lib.errors import (
+    BadGateway,
+    ClientGone,
+    ConcurrencyLimit,
+    HttpError,
+    OutOfResources,
+    RunNotDead,
+    ServiceUnavailable,
+)
 from tests.runtime.launches import FakeProcess, Stage, Visit, side_by_side
 
 
@@ -177,10 +185,10 @@ def test_who_waits_for_a_decision_that_fails_is_told_so_and_the_next_one_is_serv
         assert sum("MemoryError" in line for line in stage.lines) == 2
 
 
-def test_a_run_that_cannot_even_be_made_is_a_load_that_failed() -> None:
+def test_a_run_that_cannot_even_be_made_is_a_load_that_failed_and_the_models_fault_only_where_it_is() -> None:
     with Stage("a", launch_faults=[MemoryError(), OSError("no port")]) as stage:
         error = Visit(stage, "a").await_error()
-        assert isinstance(error, BadGateway)
+        assert isinstance(error, OutOfResources)
         assert "could not start: MemoryError" in error.message
         assert stage.states() == {}
         with pytest.raises(BadGateway, match="no port"):
