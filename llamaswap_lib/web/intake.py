@@ -9,6 +9,7 @@ RequestTimeout, and one whose connection was closed for others with ClientGone. 
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ from llamaswap_lib.web.wire import head_end, parse_request_head
 
 READ_BYTES = 65_536
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+_match_empty_lines = re.compile(rb"(?:\r\n)*").match
 
 
 class Sender(Protocol):
@@ -102,8 +106,8 @@ class Intake:
         deadline = self._clock() + self._limits.head_timeout
         searched_bytes = 0
         while True:
-            while data.startswith(b"\r\n"):  # some clients send one after a body; RFC 9112 asks for patience
-                data, searched_bytes = data[2:], 0
+            if data.startswith(b"\r\n"):  # some clients send one after a body; RFC 9112 asks for patience
+                data, searched_bytes = _without_empty_lines(data), 0
             end = head_end(data, searched_bytes)
             if end >= 0:
                 return data, end
@@ -224,3 +228,9 @@ class Intake:
         if not data:
             raise ClientGone
         return data
+
+
+def _without_empty_lines(data: bytes) -> bytes:
+    """What stands behind the empty lines at the beginning. In one step: each line on its own would copy all others."""
+    empty = _match_empty_lines(data)
+    return data if empty is None else data[empty.end() :]

@@ -321,3 +321,10 @@ def test_hang_up_between_requests_is_no_error() -> None:
             pass
         assert world.server.wait_idle(DEADLINE)
         assert len(world.log.splitlines()) == 1
+
+
+def test_any_number_of_empty_lines_may_stand_before_a_request() -> None:
+    with World() as world, world.connect() as client:
+        client.send(b"\r\n" * 100_000 + b"\r")
+        client.send(b"\n" + get("/health"))
+        assert client.read_message()[0].startswith(b"HTTP/1.1 200 ")
