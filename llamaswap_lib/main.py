@@ -83,6 +83,7 @@ def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate 
     With a certificate, clients have to speak TLS.
     """
     config = load(files)
+    is_done = Wakeup()  # made now: at the end there may be no descriptor left
     with Signals() as signals:
         stdout = None if sys.stdout is None else sys.stdout.fileno()  # closed: the number may be somebody else's by now
         logs = Logs(
@@ -100,7 +101,7 @@ def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate 
             logs.log.info(f"its name in the Via header of requests to peers is {parts.server.app.ourselves.name}")
         signal = signals.wait(lambda: _note_hangup(logs))
         logs.log.info(f"{signal.name if signal else 'a signal'}: stopping")
-        return _stop(parts, signals)
+        return _stop(parts, signals, is_done)
 
 
 def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certificate | None) -> _Parts:
@@ -179,9 +180,8 @@ def _capacity(config: Config, logs: Logs, *, is_secure: bool) -> DescriptorCapac
     return capacity
 
 
-def _stop(parts: _Parts, signals: Signals) -> int:
-    """End in order on a thread of its own, so that a second signal is heard."""
-    is_done = Wakeup()
+def _stop(parts: _Parts, signals: Signals, is_done: Wakeup) -> int:
+    """End in order on a thread of its own, which sets `is_done`, so that a second signal is heard."""
 
     def end() -> None:
         _end_in_order(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -115,3 +116,17 @@ def test_where_no_descriptor_is_left_idle_clients_make_room(run_program: RunProg
         for _ in range(10):
             assert program.chat("m", max_tokens=1).status == 200
         wait_until(lambda: "cannot accept a connection (Too many open files): " in program.stdout, "the log tells")
+
+
+@linux_only
+def test_it_ends_in_order_though_clients_have_taken_all_descriptors(run_program: RunProgram) -> None:
+    with run_program(models(m=demo())) as program, ExitStack() as stack:
+        assert program.chat("m", max_tokens=1).status == 200
+        count = program.descriptor_count() + 30
+        resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE, (count, count))
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(("127.0.0.1", program.port), 20))
+        wait_until(lambda: program.descriptor_count() == count, "none is left")
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+        assert "m: stopping, unloaded" in program.stdout
