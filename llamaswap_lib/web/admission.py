@@ -51,13 +51,18 @@ class Admission:
         table: ConnectionTable[Any],
         capacity: Capacity,
         report: CrowdReport,
+        end_lingering: Callable[[], bool],
         pause: Callable[[float], bool],
         clock: Callable[[], float],
     ) -> None:
-        """`pause` waits for so many seconds; whether the server still goes on then."""
+        """`end_lingering` has one closed that is served no more and keeps its descriptor; whether there is one.
+
+        `pause` waits for so many seconds; whether the server still goes on then.
+        """
         self._table = table
         self._capacity = capacity
         self._report = report
+        self._end_lingering = end_lingering
         self._pause = pause
         self._clock = clock
         self._wait_until = -math.inf
@@ -77,6 +82,10 @@ class Admission:
     def endure(self, shortage: str) -> None:
         """Where somebody waits who could not be accepted: have a connection make room, and wait a moment for that."""
         if self._capacity.grow():
+            return
+        if self._end_lingering():
+            self._report.add(shortage, Fate.LINGERING)
+            self._pause(CLOSING_PAUSE)
             return
         if self._is_to_wait():
             self._pause(ROOM_LOOK)

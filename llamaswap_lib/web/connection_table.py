@@ -51,6 +51,7 @@ class Fate(Enum):
     READING = "closed within their request"
     IDLE = "closed that had no request in progress"
     STALLED = "cut off that did not read their answer"
+    LINGERING = "closed that had been answered and did not leave"
     FOLLOWING = "cut off that followed a log or the events"
     REFUSED = "turned away, for all others are being served"
     WAITING = "left to wait, for all others are being served"

@@ -3,7 +3,8 @@
 A socket that is closed with unread bytes behind it is reset, and a reset takes away what the client has not read of its
 answer. So our direction is ended first; what the client sends is read and dropped until it closes too, is silent for
 the pump's `linger_timeout` while nothing of the answer is under way, or has had LONGEST or MOST_BYTES. Nobody waits for
-it: thread `pump` does all of it but `close_gently`, which any thread calls. Beyond MOST_AT_ONCE the oldest is closed.
+it: thread `pump` does all of it but `close_gently` and `make_room`, which any thread calls. Beyond MOST_AT_ONCE the
+oldest is closed; where no descriptor is left, `make_room` closes one after the other.
 """
 
 from __future__ import annotations
@@ -59,6 +60,30 @@ def unsent_bytes(sock: socket.socket) -> int:
         return 0
 
 
+def make_room(pump: Pump) -> bool:
+    """Have one that lingers closed, for its descriptor; False if there is none. Any thread; returns at once."""
+    if not len(pump.lingering):
+        return False
+    pump.take_aboard(_Closing())
+    return True
+
+
+class _Closing:
+    """Rides for a moment only: those that linger are the pump's."""
+
+    def begin(self, pump: Pump) -> None:
+        pump.aboard.discard(self)
+        lingering = [one for one in pump.lingering.all() if isinstance(one, LingeringClose)]
+        if lingering:
+            min(lingering, key=LingeringClose.worth).end()
+
+    def give_up(self) -> None:
+        """It waits for nothing."""
+
+    def throw_off(self) -> None:
+        """All that lingered are closed."""
+
+
 class LingeringClose:
     """One connection whose client has all that it will get from us."""
 
@@ -87,7 +112,7 @@ class LingeringClose:
         if time.monotonic() < self._until and unsent_bytes(self._sock) and len(self._pump.lingering) < MOST_AT_ONCE:
             self._pump.lingering.renew(self)
         else:
-            self._end()
+            self.end()
 
     def throw_off(self) -> None:
         self._sock.close()
@@ -101,11 +126,15 @@ class LingeringClose:
             data = b""
         self._left_bytes -= len(data)
         if not data or self._left_bytes <= 0 or time.monotonic() >= self._until:
-            self._end()
+            self.end()
         else:
             self._pump.lingering.renew(self)
 
-    def _end(self) -> None:
+    def worth(self) -> tuple[bool, float]:
+        """The least: one that has received all of its answer; of those, the one that has lingered for longest."""
+        return unsent_bytes(self._sock) > 0, self._until
+
+    def end(self) -> None:
         self._pump.aboard.discard(self)
         self._pump.lingering.drop(self)
         del self._pump.on_ready[self._sock.fileno()]

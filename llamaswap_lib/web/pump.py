@@ -63,6 +63,9 @@ class Deadlines:
     def __len__(self) -> int:
         return len(self._due)
 
+    def all(self) -> list[Passenger]:
+        return list(self._due)
+
     def give_up_oldest(self) -> None:
         """Call `give_up` of the one that is due first."""
         self._due.popitem(last=False)[0].give_up()

@@ -33,7 +33,7 @@ from llamaswap_lib.web.connection_table import ConnectionTable
 from llamaswap_lib.web.faults import SHORTAGES
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
-from llamaswap_lib.web.linger import close_gently
+from llamaswap_lib.web.linger import close_gently, make_room
 from llamaswap_lib.web.tls import Certificate, TlsFront
 
 BACKLOG = 1024
@@ -68,7 +68,7 @@ class Server(ThreadingHTTPServer):
         self.table: ConnectionTable[Incoming] = ConnectionTable(app.pump.slow_readers, TOO_MANY, app.clock)
         self._report = CrowdReport(app.logs.log.warn, app.clock)
         capacity = capacity or Unbounded(app.limits.connections)
-        self._admission = Admission(self.table, capacity, self._report, self._pause, app.clock)
+        self._admission = Admission(self.table, capacity, self._report, self._end_lingering, self._pause, app.clock)
         self._is_empty = threading.Condition()
         self._failures = Failures("accept", app.logs.log.error, in_a_row=math.inf)
         self._accepting = VitalThread(self.serve_forever, "accept")
@@ -195,6 +195,9 @@ class Server(ThreadingHTTPServer):
         look = select.poll()
         look.register(self.socket, select.POLLIN)
         return bool(look.poll(0))
+
+    def _end_lingering(self) -> bool:
+        return make_room(self.app.pump)
 
     def _pause(self, seconds: float) -> bool:
         """Wait, but not for longer than until the server ends; whether it goes on."""

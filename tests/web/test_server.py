@@ -120,6 +120,19 @@ def test_where_no_descriptor_is_left_an_idle_connection_makes_room() -> None:
     assert "cannot accept a connection (Too many open files)" in world.log
 
 
+def test_where_no_descriptor_is_left_a_client_that_was_answered_and_does_not_leave_makes_room() -> None:
+    with World(answers(OK), limits=Limits(linger_timeout=DEADLINE)) as world, world.connect() as first:
+        first.send(get("/health", extra=b"Content-Length: 9\r\n"))  # and nothing of its body
+        assert first.read_to_end().startswith(b"HTTP/1.1 200 ")
+        assert world.server.wait_idle(DEADLINE)
+        with socket.socket() as late, no_descriptor_left_behind(late):
+            late.settimeout(DEADLINE)
+            late.connect(world.server.address)
+            late.sendall(get("/health"))
+            assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert "1 closed that had been answered and did not leave" in world.log
+
+
 def test_connections_that_can_not_be_accepted_wait_until_they_can() -> None:
     asked, go_on = threading.Event(), threading.Event()
 
