@@ -1,10 +1,11 @@
 """A connection that has left HTTP behind, both ways: a WebSocket, or whatever else an `Upgrade` led to.
 
 The http thread of its client runs it for as long as it lasts; nothing but its two sides ends it, however long both are
-silent. Guarantees: bytes pass unchanged and in order, also those that came ahead of the switch; a side that takes
-nothing stops the reading of the other one and nothing else, with at most one piece held for it; the end of one
-direction is passed on and the other goes on; a reset is passed on as a reset; a side that has vanished without a word
-is found by TCP's probes. Never closes a socket.
+silent; but where connections have to make room, a client that takes nothing may be cut off. Guarantees: bytes pass
+unchanged and in order, also those that came ahead of the switch; a side that takes nothing stops the reading of the
+other one and nothing else, with at most one piece held for it; the end of one direction is passed on and the other
+goes on; a reset is passed on as a reset; a side that has vanished without a word is found by TCP's probes. Never closes
+a socket.
 
 With TLS on a side, whichever, the end of a direction is TLS's farewell. Whoever takes that for the end of both, as it
 was before TLS 1.3, ends both. An upstream's end without it is a reset.
@@ -17,10 +18,12 @@ import select
 import socket
 
 from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.slow_readers import SlowReaders
 from llamaswap_lib.web.sockets import probe_when_silent, reset_on_close, was_reset
 from llamaswap_lib.web.tls_socket import TlsSocket
 
 READ_BYTES = 65_536
+CUT_OFF_LOOK = 1_000  # milliseconds between two looks whether a client that takes nothing was cut off
 CLIENT_PROBES = 30.0  # seconds of silence between two probes
 IN, OUT = select.POLLIN, select.POLLOUT
 BROKEN = select.POLLERR | select.POLLHUP
@@ -37,7 +40,7 @@ def tunnel(exchange: Exchange, upstream: socket.socket, lines: str, ahead: bytes
     probe_when_silent(client, CLIENT_PROBES)
     if upstream_probes:
         probe_when_silent(upstream, upstream_probes)
-    _Tunnel(up, down).run()
+    _Tunnel(up, down, exchange.app.pump.slow_readers).run()
     exchange.sent_bytes += down.moved_bytes
     if up.is_broken or down.is_broken:
         exchange.cut(reset=True)
@@ -115,26 +118,48 @@ class _Way:
 class _Tunnel:
     """Two ways over the same two sockets."""
 
-    __slots__ = ("_down", "_poll", "_quiet", "_up")
+    __slots__ = ("_down", "_moved_bytes", "_poll", "_quiet", "_readers", "_up")
 
-    def __init__(self, up: _Way, down: _Way) -> None:
+    def __init__(self, up: _Way, down: _Way, readers: SlowReaders) -> None:
+        self._readers = readers
+        self._moved_bytes: int | None = None  # to the client when it took no more
         self._up = up
         self._down = down
         self._poll = select.poll()
         self._quiet: set[int] = set()  # hung up, and we want nothing of them: they would be reported for ever
 
     def run(self) -> None:
-        """Block until both ways are over, or one of the sides is no more."""
+        """Block until both ways are over, or one of the sides is no more, or the client was cut off for others."""
+        try:
+            self._run()
+        finally:
+            if self._moved_bytes is not None:
+                self._readers.note_end(self._down.sink)
+
+    def _run(self) -> None:
         up, down = self._up, self._down
         up.write()
         down.write()
         is_whole = True
         while is_whole and not (up.is_over and down.is_over):
+            if (down.held or self._moved_bytes is not None) and not self._tell_of_client(down):
+                down.is_broken = True
+                return
             self._watch(up, down)
             self._watch(down, up)
-            for fd, mask in self._poll.poll():
+            for fd, mask in self._poll.poll(None if self._moved_bytes is None else CUT_OFF_LOOK):
                 from_here, to_here = (up, down) if fd == up.source.fileno() else (down, up)
                 is_whole = self._serve(fd, mask, from_here, to_here) and is_whole
+
+    def _tell_of_client(self, down: _Way) -> bool:
+        """Tell whether it takes what it is sent, so that it can be cut off for others; False if it was."""
+        before, self._moved_bytes = self._moved_bytes, down.moved_bytes if down.held else None
+        if before is None:
+            self._readers.note_stall(down.sink)
+            return True
+        if not down.held:
+            return self._readers.note_end(down.sink)
+        return self._readers.note_progress(down.sink) if down.moved_bytes > before else not was_reset(down.sink)
 
     def _watch(self, from_here: _Way, to_here: _Way) -> None:
         """Look out for what can be done with one side now; a reset is always reported."""

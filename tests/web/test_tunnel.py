@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.web.app import Limits
+from llamaswap_lib.web.slow_readers import SlowReaders
 from llamaswap_lib.web.tls import Certificate
 from llamaswap_lib.web.tunnel import _Tunnel, _Way
 from tests.web.certificates import TlsEnd, issue, trusted_upstream, trusting
@@ -274,7 +275,7 @@ def test_side_that_has_hung_up_is_not_looked_at_again_and_again() -> None:
         client.close()
         upstream.shutdown(socket.SHUT_WR)
         up, down = _Way(ours, its, b"ahead"), _Way(its, ours, b"")
-        thread = threading.Thread(target=_Tunnel(up, down).run)
+        thread = threading.Thread(target=_Tunnel(up, down, SlowReaders(time.monotonic)).run)
         thread.start()
         spent = time.process_time()
         assert not threading.Event().wait(0.4)
@@ -483,3 +484,23 @@ def test_other_upgrades_and_requests_are_not_ignored() -> None:
         assert world.ask(get("/upstream/m/ws", extra=b"Upgrade: websocket\r\n"))[1] == b"ok"
         assert world.ask(chat())[1] == b"ok"
         assert world.controller.leased == ["m"] * 3
+
+
+def test_a_client_that_takes_nothing_makes_room_for_another_one() -> None:
+    broke = threading.Event()
+
+    def flood(upstream: Peer) -> None:
+        try:
+            upstream.send(b"x" * BIG)
+        except OSError:
+            broke.set()
+
+    with tunnelled(Limits(connections=1)) as (world, client, upstream):
+        client.send(b"x" * 1_000)  # which its upstream never reads
+        flooding = threading.Thread(target=flood, args=(upstream,))
+        flooding.start()
+        deadline = time.monotonic() + DEADLINE
+        while not world.ask(get("/health"))[0].startswith(b"HTTP/1.1 200 "):
+            assert time.monotonic() < deadline, "it makes no room"
+        assert broke.wait(DEADLINE), "its upstream is not told"
+        flooding.join()
