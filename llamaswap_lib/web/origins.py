@@ -5,8 +5,9 @@ Pure, any thread. Programs are let through; so are our own pages, and what a per
 - `Sec-Fetch-Site` is the browser's own word, which no page can change. Browsers send it to https and localhost only.
 - Elsewhere the hosts of `Origin` and `Referer` are compared with the one that was asked for. Ports do not count, as
   they do not for browsers. `X-Forwarded-Host` says nothing: a page may send what it likes in it.
-- A page can make a browser send a GET with none of the three. So a browser that says nothing of where it comes from is
-  not obeyed at once (`is_unexplained`): a person has to press a button first.
+- A page can make a browser send a GET with none of the three, and one of a neighbouring name (`a.example.org` beside
+  `b.example.org`, which browsers call the same site) one with nothing but `Sec-Fetch-Site: same-site`. So a browser
+  that does not say which page it comes from is not obeyed at once (`is_unexplained`): a person has to press a button.
 - What a browser fetches ahead of time, nobody has asked for.
 
 Names that another site makes point here are the business of `hosts.py`.
@@ -44,8 +45,11 @@ def is_unexplained(head: RequestHead) -> bool:
     (an image or a script of a page). `Accept-Language` alone is no mark: node's fetch and Apple's URLSession send it
     too. Programs that are built with Electron, which have a browser's name, are programs.
     """
-    if any(head.get(name) for name in ("sec-fetch-site", "origin", "referer")):
+    site = head.get("sec-fetch-site")
+    if site in ("same-origin", "none") or head.get("origin") or head.get("referer"):
         return False
+    if site == "same-site":  # a page beside ours that has chosen not to be named
+        return True
     if head.get("upgrade-insecure-requests"):
         return True
     agent = head.get("user-agent") or ""

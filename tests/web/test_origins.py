@@ -41,6 +41,7 @@ BROWSERS = [
     ("Accept: */*", "Accept-Language: en-US,en;q=0.5", FIREFOX),
     ("Accept: text/html, text/plain, text/sgml;q=0.01", "Accept-Language: en", "User-Agent: Lynx/2.9.0"),
     ("Upgrade-Insecure-Requests: 1", "Referer: ", SAFARI),
+    ("Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors", FIREFOX),  # a page of a neighbour, with `no-referrer`
 ]
 
 
