@@ -34,16 +34,24 @@ _may_hold_secrets = re.compile(
 _find_words = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+").findall
 _option = re.compile(r"--?([A-Za-z][\w.-]*)(=|\Z)")
 _variable = re.compile(r"(?:-[A-Za-z])?([A-Za-z_]\w*)=")
+_has_option = re.compile(
+    r"\s--?[A-Za-z]"
+).search  # a line for a shell: `ssh box 'HF_TOKEN=abc llama-server --port 9000'`
 _header = re.compile(r"(?:-H|--?[\w-]+=)?([A-Za-z][\w-]*):[ \t]*")
 
 _NAME = r"(?P<name>[A-Za-z_][\w.-]*)"
 _QUOTED = r"\"(?:\\.|[^\"\\\n])*\"?|'[^'\n]*'?"
 _PASSWORD_IN_URL = re.compile(r"(?<![\w+.-])[A-Za-z][\w+.-]*://[^\s/?#@:'\"]*:(?P<secret>[^\s/?#'\"]+)@")
-_PARAMETER = re.compile(rf"[?&;]{_NAME}=(?P<secret>[^&#\s'\"]+)")
-_ASSIGNMENT = re.compile(rf"(?<![\w.?&;-])(?P<name>[A-Za-z_]\w*)=(?P<secret>{_QUOTED}|[^\s\"',\]}}]+)")
-_OPTION = re.compile(rf"(?<![\w-])(?P<dashes>--?){_NAME}(?:=|\s+(?:\\\s+)?)(?P<secret>{_QUOTED}|[^\s\"'-][^\s\"']*)")
-_MEMBER = re.compile(
-    rf"(?<![\w.-]){_NAME}(?P<quote>[\"']?)[ \t]*:(?P<blank>[ \t]*)(?P<secret>{_QUOTED}|[^\s\"'][^\n\"']*)"
+# What stands before a value, and the value: apart, so that only the values of secret names are read.
+_PARAMETER = re.compile(rf"[?&;]{_NAME}="), re.compile(r"[^&#\s'\"]+")
+_ASSIGNMENT = re.compile(r"(?<![\w.?&;-])(?P<name>[A-Za-z_]\w*)="), re.compile(rf"{_QUOTED}|[^\s\"',\]}}]+")
+_OPTION = (  # also in a list: `[--api-key, "abc"]`
+    re.compile(rf"(?<![\w-])(?P<dashes>--?){_NAME}(?:=|[\"']?\s*,\s*|\s+(?:\\\s+)?)"),
+    re.compile(rf"{_QUOTED}|[^\s\"'-][^\s\"',\]]*"),
+)
+_MEMBER = (
+    re.compile(rf"(?<![\w.-]){_NAME}(?P<quote>[\"']?)[ \t]*:(?P<blank>[ \t]*)"),
+    re.compile(rf"{_QUOTED}|\[[^\]\n]*|[^\s\"'][^\n\"']*"),
 )
 _END_OF_PLAIN = re.compile(r", |[}\]]|\s#")
 
@@ -134,13 +142,17 @@ def _login(word: str) -> str:
 
 def _masked_word(word: str) -> str:
     """One word: an option with its value, a header, a variable, a URL, or a command of its own."""
-    option = _option.match(word)
-    if option is not None and option[2]:
+    start = 0  # of what is left: the value of an option may look like an option again
+    while (option := _option.match(word, start)) is not None and option[2]:
+        start = option.end()
         if is_secret_name(option[1]):
-            return word[: option.end()] + MASK if word[option.end() :] else word
-        return word[: option.end()] + _masked_word(word[option.end() :])
+            return word[:start] + MASK if word[start:] else word
+    return word[:start] + _masked_value(word[start:])
+
+
+def _masked_value(word: str) -> str:
     variable = _variable.match(word)
-    if variable is not None and is_secret_name(variable[1]):
+    if variable is not None and is_secret_name(variable[1]) and not _has_option(word):
         return word[: variable.end()] + MASK if word[variable.end() :] else word
     header = _header.match(word)
     if header is not None and is_secret_header(header[1]) and word[header.end() :]:
@@ -190,21 +202,32 @@ def secret_spans(text: str) -> list[Span]:
     if not _may_hold_secrets(text):
         return []
     found = [match.span("secret") for match in _PASSWORD_IN_URL.finditer(text)]
-    for pattern in (_PARAMETER, _ASSIGNMENT, _OPTION):
-        for match in _matches(pattern, text):
-            is_short = pattern is _OPTION and match["dashes"] + match["name"] in _SHORT_OPTIONS
-            if is_short or is_secret_name(match["name"]):
-                found.append(match.span("secret"))
-    found += (_member_span(match) for match in _matches(_MEMBER, text) if _is_secret_member(match))
+    for before, value in (_PARAMETER, _ASSIGNMENT):
+        found += _values(text, before, value, lambda match: is_secret_name(match["name"]))
+    found += _values(text, *_OPTION, _is_secret_option)
+    found += _values(text, *_MEMBER, _is_secret_member, _member_span)
     return merged(_unquoted(text, span) for span in found)
 
 
-def _matches(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """Every match, also one that begins within the value of another: `--flag TOKEN=x`."""
+def _values(
+    text: str,
+    before: re.Pattern[str],
+    value: re.Pattern[str],
+    is_secret: Callable[[re.Match[str]], bool],
+    span_of: Callable[[re.Match[str], re.Match[str]], Span] = lambda _, secret: secret.span(),
+) -> Iterator[Span]:
+    """The values behind what is secret; also of one within the value of another: `--flag TOKEN=x`. In linear time."""
     place = 0
-    while match := pattern.search(text, place):
-        yield match
-        place = match.start("secret")
+    while match := before.search(text, place):
+        place = match.end()
+        if is_secret(match) and (secret := value.match(text, place)):
+            span = span_of(match, secret)
+            yield span
+            place = max(place, span[1])
+
+
+def _is_secret_option(match: re.Match[str]) -> bool:
+    return match["dashes"] + match["name"] in _SHORT_OPTIONS or is_secret_name(match["name"])
 
 
 def _is_secret_member(match: re.Match[str]) -> bool:
@@ -215,22 +238,21 @@ def _is_secret_member(match: re.Match[str]) -> bool:
     return is_told_apart and is_secret_name(match["name"])
 
 
-def _member_span(match: re.Match[str]) -> Span:
+def _member_span(match: re.Match[str], secret: re.Match[str]) -> Span:
     """A header goes on to the end of the line; anything else without quotes to where YAML or JSON ends it."""
-    start, stop = match.span("secret")
-    if match["secret"][0] in "\"'" or match["name"].lower() in _HEADERS:
+    start, stop = secret.span()
+    if secret[0][0] in "\"'" or match["name"].lower() in _HEADERS:
         return start, stop
-    if match["secret"].startswith("["):  # a list of them
-        stop = start + match["secret"].find("]")
-        return start + 1, stop if stop > start else match.end("secret")
-    end = _END_OF_PLAIN.search(match["secret"])
+    if secret[0].startswith("["):  # a list of them
+        return start + 1, stop
+    end = _END_OF_PLAIN.search(secret[0])
     return start, stop if end is None else start + max(end.start(), 1)
 
 
 def _unquoted(text: str, span: Span) -> Span:
     """The span without the quotes around it, which may be one-sided."""
     start, stop = span
-    if text[start] in "\"'":
+    if start < stop and text[start] in "\"'":
         quote, start = text[start], start + 1
         stop -= stop > start and text[stop - 1] == quote
     return start, stop

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -226,3 +228,41 @@ def test_the_caret_stands_below_its_word_when_a_secret_before_it_is_masked() -> 
 def test_quotes_hide_secrets_and_show_what_cannot_be_seen() -> None:
     assert quoted("a\x1b[31m\n\u202eb") == '"a\\x1b[31m\\n\\u202eb"'
     assert quoted("http://u:secret@h") == '"http://u:[hidden]@h"'
+
+
+@pytest.mark.parametrize("text", ["X-Api-Key: [", "token: [", 'token: ["', "token: '", "{token: [ X-Api-Key: ["])
+def test_a_secret_that_breaks_off_is_no_crash(text: str) -> None:
+    assert mask_text(text).startswith(text[:9])
+
+
+def test_an_option_in_an_option_in_an_option_is_no_crash() -> None:
+    command = "server --token abc " + "--a=" * 3000
+    assert mask_command(command) == command.replace("abc", "[hidden]")
+    assert mask_command(command + "--token=abc").endswith("--a=--token=[hidden]")
+
+
+def test_masking_takes_a_time_that_grows_with_the_length_alone() -> None:
+    """All pieces take seconds together. Where a value is read again for every place in it, each takes minutes."""
+    pieces = ["a=", "?a=b", "--a=", "a: ", "a://b:", "a:", "--token [", "?key=", "token=", "token: ", "token: ["]
+    probe = "import sys; from llamaswap_lib.config.mask import mask_text\n"
+    probe += "for piece in sys.argv[1:]: mask_text('--token abc ' + piece * (400_000 // len(piece)))"
+    subprocess.run([sys.executable, "-c", probe, *pieces], check=True, timeout=60)
+
+
+def test_a_list_hides_each_of_its_secrets() -> None:
+    assert mask_text('{token: ["abc", "def"], top_k: 3}') == '{token: ["[hidden]"], top_k: 3}'
+    assert mask_text("cmd: [server, --api-key, abc, -m, x]") == "cmd: [server, --api-key, [hidden], -m, x]"
+    assert mask_text('cmd: ["server", "--api-key", "abc", "-m"]') == 'cmd: ["server", "--api-key", "[hidden]", "-m"]'
+
+
+def test_a_line_for_a_shell_that_begins_with_a_secret_stays_readable() -> None:
+    command = "ssh box 'HF_TOKEN=abc llama-server --port 9000 -m x --api-key \"def\"'"
+    assert mask_command(command) == ("ssh box 'HF_TOKEN=[hidden] llama-server --port 9000 -m x --api-key \"[hidden]\"'")
+    assert mask_command("env 'PASSWORD=two words' server -m x") == "env PASSWORD=[hidden] server -m x"
+
+
+def test_a_command_written_as_a_list_shows_no_secret_in_the_error() -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        load_text("models:\n  m:\n    cmd: [server, --api-key, qwertz]\n    proxy: http://localhost:1\n")
+    assert "expected a command, got a list" in str(caught.value)
+    assert "qwertz" not in str(caught.value)
