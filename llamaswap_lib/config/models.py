@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from .command import split, without_comments
 from .document import Document
-from .hidden import changed, visible
+from .hidden import MASK, changed, visible
 from .macros import Ported
 from .mask import mask_command, mask_text, mask_value, shown_words
 from .nodes import Mapping as Node
@@ -26,6 +26,7 @@ COMFYUI = "comfyui_auto"
 COMFYUI_CONCURRENCY = 50
 PROTECTED_PARAMETER = "model"
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@", re.DOTALL)  # also of no good URL
 
 
 def complete(name: str, model: Model, config: Config, document: Document, ported: Ported | None) -> Model:
@@ -147,12 +148,10 @@ def check_url(url: str, path: Path, document: Document) -> None:
     if not url:
         document.error(path, "expected a URL such as http://localhost:8080, got nothing")
         return
-    scheme = SCHEME.match(url)
-    if scheme is None:
-        document.error(
-            path,
-            f"expected a URL with its scheme, got {quoted(url)} (did you mean {quoted(changed(url, _with_scheme))}?)",
-        )
+    if SCHEME.match(url) is None:
+        shown = _without_password(url, document)
+        meant = quoted(changed(shown, _with_scheme))
+        document.error(path, f"expected a URL with its scheme, got {quoted(shown)} (did you mean {meant}?)")
         return
     try:
         parts = urllib.parse.urlsplit(url)
@@ -160,4 +159,15 @@ def check_url(url: str, path: Path, document: Document) -> None:
     except ValueError:
         usable = False
     if not usable or any(char <= " " for char in url):
-        document.error(path, f"expected a URL such as http://localhost:8080, got {quoted(url)}")
+        shown = _without_password(url, document)
+        document.error(path, f"expected a URL such as http://localhost:8080, got {quoted(shown)}")
+
+
+def _without_password(url: str, document: Document) -> str:
+    """The URL as the error may show it, even if it is so malformed that `mask` finds no password in it."""
+    shown: str = visible(url)
+    match = PASSWORD.match(shown)
+    if match is None:
+        return url
+    document.problems.keep_secret([match["password"]])
+    return shown[: match.start("password")] + MASK + shown[match.end("password") :]

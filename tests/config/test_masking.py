@@ -266,3 +266,13 @@ def test_a_command_written_as_a_list_shows_no_secret_in_the_error() -> None:
         load_text("models:\n  m:\n    cmd: [server, --api-key, qwertz]\n    proxy: http://localhost:1\n")
     assert "expected a command, got a list" in str(caught.value)
     assert "qwertz" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["bob:qwertz@host:80", "http://bob:qwe rtz@host", "http://bob:q/wertz@h", "htp://b:q#wz@h"]
+)
+def test_a_malformed_proxy_shows_no_password_in_the_error(url: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        load_text(f"models:\n  m:\n    cmd: x\n    proxy: '{url}'\n")
+    assert url.rpartition("@")[0].rpartition(":")[2] not in str(caught.value)
+    assert "@h" in str(caught.value)
