@@ -15,6 +15,17 @@ from functools import lru_cache
 Ranges = tuple[tuple[int, int], ...]  # both ends in them, in order, with a gap between one and the next
 
 ALL: Ranges = ((0, sys.maxunicode),)
+# How the names of a script's characters begin, where that is not the name of the script.
+SCRIPTS = {
+    "Canadian_Aboriginal": ("CANADIAN SYLLABICS ",),
+    "Egyptian_Hieroglyphs": ("EGYPTIAN HIEROGLYPH ",),
+    "Han": (
+        *("CJK UNIFIED IDEOGRAPH", "CJK COMPATIBILITY IDEOGRAPH", "CJK RADICAL ", "KANGXI RADICAL "),
+        *("HANGZHOU NUMERAL ", "IDEOGRAPHIC ITERATION MARK", "IDEOGRAPHIC NUMBER ZERO"),
+    ),
+    "Phags_Pa": ("PHAGS-PA ",),
+    "Yi": ("YI SYLLABLE ", "YI RADICAL "),
+}
 LAST_NAMED = 0xE01EF  # above it only private characters and none
 FOLDED = range(0x41, 0x1E944)  # no other character has another case
 
@@ -77,10 +88,10 @@ def property_of(name: str) -> Ranges:
     """The characters of a Unicode category (`L`, `Lu`) or script (`Greek`, by names of characters), or KeyError."""
     if name == "Any":
         return ALL
-    script = name.upper().replace("_", " ") + " "
+    script = SCRIPTS.get(name, (name.upper().replace("_", " ") + " ",))
 
     def has(char: str) -> bool:
-        if len(name) <= 2:
+        if len(name) <= 2 and name not in SCRIPTS:
             return unicodedata.category(char).startswith(name)
         return unicodedata.name(char, "").startswith(script)
 

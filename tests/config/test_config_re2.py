@@ -17,6 +17,8 @@ from llamaswap_lib.config.re2 import BadPattern, compiled
         (r"^\pL+$", ["é", "Ωa"], ["1", "a1"]),
         (r"^\PL+$", ["1_"], ["a"]),
         (r"^\p{Greek}$", ["α"], ["a"]),
+        (r"^\p{Yi}\p{Canadian_Aboriginal}\p{Phags_Pa}\p{Egyptian_Hieroglyphs}$", ["ꀀᐁꡀ\U00013000"], ["aaaa"]),
+        (r"^\p{Han}+$", ["中文々", "\u9fa5\u2f00\uf900", "\U00020000\U0002f800"], ["a", "あ", "、"]),
         (r"^[\p{Lu}\d]+$", ["A1"], ["a"]),
         (r"^\p{^L}$", ["1"], ["a"]),
         (r"^[[:alpha:]_]x$", ["ax", "_x"], ["1x", "éx"]),
