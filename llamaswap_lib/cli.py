@@ -7,9 +7,11 @@ heavy is imported before the arguments are understood.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from llamaswap_lib import __version__
@@ -73,8 +75,24 @@ def _check(arguments: Sequence[str]) -> int:
     from llamaswap_lib.config import check, render  # noqa: PLC0415 - as in _serve
 
     report = check.check(_files(options), listen=told and check.Listen(*told, is_told=True))
-    print(render.render(report, show=options.show, as_json=options.json))  # noqa: T201 - what the user asked for
+    try:
+        _print(render.render(report, show=options.show, as_json=options.json))
+    except OSError as error:
+        return _fail(f"the result cannot be written: {error.strerror or error}")
     return 1 if report.errors else 0
+
+
+def _print(text: str) -> None:
+    """The text on stdout; what its encoding lacks is escaped. A reader that left is no error; other OSErrors are."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        print(text, flush=True)  # noqa: T201 - what the user asked for
+    except OSError as error:
+        with Path(os.devnull).open("wb") as nowhere:  # what is left in the buffer must not fail again at the end
+            os.dup2(nowhere.fileno(), 1)
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def _parser(name: str, description: str) -> _Parser:

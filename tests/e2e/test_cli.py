@@ -264,3 +264,41 @@ def test_it_starts_from_any_folder_and_by_its_own_name(folder: Path) -> None:
             capture_output=True, text=True, timeout=DEADLINE, check=True,
         )  # fmt: skip
         assert ended.stdout == f"llamaswap {__version__}\n"
+
+
+def test_check_ends_quietly_when_its_reader_leaves(tmp_path: Path) -> None:
+    entries = "".join(f"  m{number}: {{cmd: 'x ${{PORT}}'}}\n" for number in range(2000))
+    (tmp_path / "c.yaml").write_text(f"models:\n{entries}")
+    with subprocess.Popen(
+        (sys.executable, str(SCRIPT), "check", "-show", "-c", "c.yaml"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as check:
+        assert check.stdout is not None
+        assert check.stderr is not None
+        assert check.stdout.readline()
+        check.stdout.close()
+        assert check.stderr.read() == b""
+        assert check.wait(DEADLINE) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_check_says_when_its_result_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(GOOD)
+    with Path("/dev/full").open("wb") as full:
+        argv = (sys.executable, str(SCRIPT), "check", "-show", "-c", "c.yaml")
+        ended = subprocess.run(argv, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        b"llamaswap: the result cannot be written: No space left on device\n",
+    )
+
+
+def test_check_escapes_what_the_terminal_cannot_show(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("models: {m\u00fc: {cmd: 'no-such-program ${PORT}'}}\n", encoding="utf-8")
+    argv = (sys.executable, str(SCRIPT), "check", "-c", "c.yaml")
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, timeout=DEADLINE, check=False)
+    assert ended.returncode == 0, ended
+    assert rb"models.m\xfc.cmd" in ended.stdout
