@@ -20,8 +20,8 @@ Unknown keys do no harm; `check` warns of them. Where seconds are expected, a nu
 `1m30s` may stand. `${name}` is a macro, `${env.NAME}` an environment variable. Macros may make one value a million
 characters long, and all values together twenty million.
 
-Secrets are shown nowhere: neither by `check` and its error messages, nor in `/running`, the list of models and the log.
-`[hidden]` stands in their place, for
+llamaswap shows no secrets: neither in `check` and its error messages, nor in `/running`, the list of models and its own
+log lines. `[hidden]` stands in their place, for
 
 - everything that came from `${env.NAME}`, but for names of models, and for the name and the description of a model in
   the lists that clients get;
@@ -31,7 +31,9 @@ Secrets are shown nowhere: neither by `check` and its error messages, nor in `/r
   `X-Api-Key:`, `?key=`; not `--api-key-file`, `TOKENIZERS_PARALLELISM`), and of `Authorization` and `Cookie`;
 - passwords in URLs (`http://user:password@host`).
 
-Only the value is hidden. All other words of a command are shown, so that programs can read its `-m` or `--port`.
+Only the value is hidden. All other words of a command are shown, so that programs can read its `-m` or `--port`. What a
+model's server prints itself is not changed, neither in the logs nor in the error of a load that failed: some servers
+print their whole command line.
 """
 
 
