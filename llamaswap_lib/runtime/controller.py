@@ -239,23 +239,36 @@ class Controller:
             event: events.Event | None = command
             while event is not None:
                 effects = self._scheduler.handle(event, self._clock())
-                scheduler = self._scheduler
-                self._board.put_up(scheduler.runs(), scheduler.queue(), scheduler.failing())
+                try:
+                    self._put_up()
+                except Exception:  # noqa: BLE001 - as in `_carry_out`
+                    report("controller", self._log.error, "showing what runs")
                 event = self._carry_out(effects)
 
+    def _put_up(self) -> None:
+        scheduler = self._scheduler
+        self._board.put_up(scheduler.runs(), scheduler.queue(), scheduler.failing())
+
     def _carry_out(self, effects: list[Effect]) -> events.Event | None:
-        """Do it in order; the answer to the question at the end, if there is one, is the next event."""
+        """Do it in order; the answer to the question at the end, if there is one, is the next event.
+
+        What fails is reported, and whoever waits for it is told so: others wait for what stands behind it.
+        """
         for effect in effects:
             if isinstance(effect, ShutIfIdle | ShutGates | LookInside):
                 gates = [self._entries[run_id].gate for run_id in effect.run_ids]
                 return ask_gates(effect, gates, self._clock())
             if isinstance(effect, CheckLaunch):
                 return events.LaunchChecked(effect.model, self._find_problem(effect.model))
-            if isinstance(effect, CheckOrder):
-                if entry := self._entries.get(effect.run_id):  # else it could not be started
-                    self._checks.obey(effect, entry, self.post)
-            elif not self._waiters.has_failed(effect):
-                self._do(effect)
+            try:
+                if isinstance(effect, CheckOrder):
+                    if entry := self._entries.get(effect.run_id):  # else it could not be started
+                        self._checks.obey(effect, entry, self.post)
+                elif not self._waiters.has_failed(effect):
+                    self._do(effect)
+            except Exception:  # noqa: BLE001 - see above
+                report("controller", self._log.error, effect)
+                self._waiters.fail(effect)
         return None
 
     def _find_problem(self, model: str) -> str:
@@ -268,9 +281,9 @@ class Controller:
     def _do(self, effect: Effect) -> None:
         match effect:
             case Admit(ticket, run_id):
-                entry, waiter = self._entries[run_id], self._waiters.pop(ticket)
+                entry, waiter = self._entries[run_id], self._waiters.of(ticket)
                 entry.gate.admit(waiter.token)
-                waiter.admit(entry.gate, entry.upstream)
+                self._waiters.pop(ticket).admit(entry.gate, entry.upstream)
             case Refuse(ticket, fault, message, retry_after):
                 self._waiters.pop(ticket).refuse(fault, message, retry_after)
             case Unloaded(ticket):
@@ -279,12 +292,12 @@ class Controller:
                 self._start(run_id, model)
             case StopProcess(run_id, reason):
                 entry = self._entries[run_id]
-                self._log.info(f"{entry.upstream.model}: stopping, {reason}")
                 entry.process.stop()
+                self._log.info(f"{entry.upstream.model}: stopping, {reason}")
             case KillProcess(run_id):
                 entry = self._entries[run_id]
-                self._log.warn(f"{entry.upstream.model}: did not stop in time, killing it")
                 entry.process.kill()
+                self._log.warn(f"{entry.upstream.model}: did not stop in time, killing it")
             case OpenGate(run_id):
                 self._entries[run_id].gate.shut = False
             case ShutGate(run_id):
@@ -297,8 +310,8 @@ class Controller:
                 {"info": self._log.info, "warn": self._log.warn, "error": self._log.error}[level](message)
 
     def _start(self, run_id: int, model: str) -> None:
-        self._log.info(f"{model}: starting")
         try:
+            self._log.info(f"{model}: starting")
             process, upstream = self._launch(run_id, model, self.post)
             entry = Entry(new_gate(run_id, self.post, self._clock), process, upstream)
             self._entries[run_id] = self._current[model] = entry
@@ -310,7 +323,7 @@ class Controller:
 
     def _drop(self, run_id: int) -> None:
         """The gate stays shut for ever: whoever still finds it goes the slow way, whoever is inside may leave."""
-        self._checks.forget(run_id)
         if entry := self._entries.pop(run_id, None):  # else it could not be started
             entry.gate.shut = True
             del self._current[entry.upstream.model]
+        self._checks.forget(run_id)

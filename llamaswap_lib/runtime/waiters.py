@@ -25,12 +25,16 @@ class Waiters:
 
     # -- controller thread only --
 
+    def of(self, ticket: int) -> Waiter:
+        """The one that has the ticket; it goes on waiting."""
+        return self._waiters[ticket]
+
     def pop(self, ticket: int) -> Waiter:
         """The one that is about to be answered."""
         return self._waiters.pop(ticket)
 
     def fail(self, command: object) -> int:
-        """Tell whoever waits for a decision on `command` that there is none; its ticket, 0 if there is nobody."""
+        """Tell whoever waits for a decision on `command`, or for that answer, that there is none; its ticket, or 0."""
         ticket = getattr(command, "ticket", 0)
         waiter = self._waiters.pop(ticket, None)
         if waiter is None:

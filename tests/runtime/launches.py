@@ -100,9 +100,14 @@ class Stage:
         explain: Explain = unexplained,
         scheduler: type[Scheduler] = Scheduler,
         launch_faults: Sequence[Exception] = (),
+        log_fault: str = "",
     ) -> None:
-        """`obeys`: processes become ready and exit as soon as they are told to; `launch_faults` come first."""
+        """`obeys`: processes become ready and exit as soon as they are told to; `launch_faults` come first.
+
+        There is no memory for the first line of the log that holds `log_fault`.
+        """
         self._launch_faults = list(launch_faults)
+        self._log_fault = log_fault
         self.lines: list[str] = []
         self.processes: list[FakeProcess] = []
         self.published: list[tuple[RunView, ...]] = []
@@ -113,10 +118,17 @@ class Stage:
             scheduler(specs, evict, max_wait, explain=explain),
             self._launch,
             limits=limits or {},
-            log=Logger(lambda line: self.lines.append(line.decode()), level="debug"),
+            log=Logger(self._note_line, level="debug"),
             last_words=lambda model: f"last words of {model}",
         )
         self.controller.listen(self.published.append)
+
+    def _note_line(self, line: bytes) -> None:
+        text = line.decode()
+        if self._log_fault and self._log_fault in text:
+            self._log_fault = ""
+            raise MemoryError
+        self.lines.append(text)
 
     def _launch(self, run_id: int, model: str, post: Callable[[Event], None]) -> tuple[FakeProcess, Upstream]:
         if self._launch_faults:

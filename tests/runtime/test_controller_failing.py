@@ -195,3 +195,21 @@ def test_a_run_that_cannot_even_be_made_is_a_load_that_failed_and_the_models_fau
             stage.controller.load("a", None)
         stage.controller.load("a", None)
         assert stage.states() == {"a": "ready"}
+
+
+def test_what_fails_while_a_decision_is_carried_out_keeps_nobody_waiting() -> None:
+    """The line in the log comes first, and those who wait are answered by what stands behind it."""
+    with Stage("a", log_fault="could not be loaded", launch_faults=[OSError("no port")]) as stage:
+        assert isinstance(Visit(stage, "a").await_error(), BadGateway)
+    with Stage("a", log_fault="starting") as stage:
+        visit = Visit(stage, "a")
+        assert isinstance(visit.await_error(), OutOfResources)
+        stage.controller.load("a", None)
+        assert stage.states() == {"a": "ready"}
+    with Stage("a", log_fault="ready after") as stage:
+        stage.controller.load("a", None)
+    with Stage("a", "b", log_fault="stopping") as stage:
+        stage.controller.load("a", None)
+        stage.controller.load("b", None)
+        assert stage.processes[0].orders == ["start", "stop"]
+        assert stage.states() == {"b": "ready"}
