@@ -32,11 +32,13 @@ FEWEST = 4  # connections, however low the limit is
 # Undoes what Python does to itself when it starts: it ignores two signals, and may set LC_CTYPE.
 _LAUNCHER = """
 import os, resource, signal, sys
-soft, unset, program, *argv = sys.argv[1:]
+soft, ctype, program, *argv = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-os.environ.pop(unset, None)
+os.environ.pop("LC_CTYPE", None)
+if ctype:
+    os.environ["LC_CTYPE"] = ctype[1:]
 try:
     os.execv(program, argv)
 except OSError as error:
@@ -95,7 +97,7 @@ def at_first_soft_limit(argv: Sequence[str], env: Mapping[str, str]) -> Iterator
         if program is None:
             yield argv[0], list(argv)
         else:
-            flags = (str(_first_soft_limit), "" if "LC_CTYPE" in env else "LC_CTYPE")
+            flags = (str(_first_soft_limit), f"={env['LC_CTYPE']}" if "LC_CTYPE" in env else "")
             yield sys.executable, [sys.executable, "-IS", "-c", _LAUNCHER, *flags, program, *argv]
 
 

@@ -62,8 +62,9 @@ def test_a_limit_that_is_high_enough_is_left_alone() -> None:
 
 SPAWN = """
 os.environ["odd.name"] = "x"
-os.environ.pop("LC_CTYPE", None)
-os.environ["LC_ALL"] = "C"
+for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+    os.environ.pop(name, None)
+os.environ.update(LOCALE)
 def told(name):
     look = 'ulimit -Sn; ulimit -Hn; echo "$0" "$1"; cat /proc/$$/environ; grep SigIgn /proc/$$/status'
     argv = [name, "-c", look, "me", "b c"]
@@ -90,8 +91,11 @@ tell([first, second, limits(), fault])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks at itself in /proc")
-def test_a_child_gets_the_soft_limit_that_we_were_started_with_and_nothing_else_of_it_changes() -> None:
-    (first, status), (second, second_status), own, fault = run(SPAWN, 300, 4096)
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C"}, {"LC_CTYPE": "C"}, {"LC_CTYPE": ""}], ids=str)
+def test_a_child_gets_the_soft_limit_that_we_were_started_with_and_nothing_else_of_it_changes(
+    locale: dict[str, str],
+) -> None:
+    (first, status), (second, second_status), own, fault = run(f"LOCALE = {locale}" + SPAWN, 300, 4096)
     assert first.splitlines()[:3] == ["300", "4096", "me b c"]
     assert "odd.name=x" in first
     assert second == first
