@@ -16,6 +16,7 @@ from pathlib import Path
 
 from llamaswap_lib import __version__
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.runtime.signals import outlive_harmless
 
 DESCRIPTION = "Model hot-swapping for local AI servers: one OpenAI-compatible address, the right server behind it."
 PORT_MAX = 65535
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: Sequence[str]) -> int:
+    outlive_harmless()
     parser = _parser("llamaswap", DESCRIPTION)
     add = parser.add_argument
     add("-listen", "--listen", metavar="ADDRESS", help="[host]:port or port (default :8080, with TLS :8443)")

@@ -21,6 +21,13 @@ HARMLESS = (signal.SIGUSR1, signal.SIGUSR2)
 MAY_STAY_IGNORED = (signal.SIGINT, signal.SIGHUP)
 
 
+def outlive_harmless() -> None:
+    """Have what ends nothing later end nothing before either; call it as early as possible. SIGHUP is not told yet."""
+    for number in (signal.SIGHUP, *HARMLESS):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _nothing)
+
+
 class Signals:
     """Catches signals for a `with` block on the main thread, and puts everything back at its end."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import demo, models, wait_until
+from tests.e2e.program import DEADLINE, SCRIPT, demo, models, wait_until
 from tests.e2e.talk import Cut, events
 
 PACED = ("--tokens-per-second", "100")
@@ -46,6 +50,39 @@ def test_the_signals_of_users_end_nothing(run_program: RunProgram) -> None:
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             program.signal(number)
         assert program.chat("m").status == 200
+
+
+def test_what_ends_nothing_ends_nothing_before_it_listens_either(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)  # its start waits for whoever writes it
+    words = (sys.executable, str(SCRIPT), "-c", str(config), "-listen", "127.0.0.1:0")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            writer = open_to_write(config, process)
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                process.send_signal(number)
+            os.write(writer, b"models: {}\n")
+            os.close(writer)
+            assert process.stdout is not None
+            assert " listening on " in process.stdout.readline()
+            process.terminate()
+            assert process.wait(DEADLINE) == 0
+        finally:
+            process.kill()
+
+
+def open_to_write(fifo: Path, reader: subprocess.Popen[str]) -> int:
+    """Once it is open to be read; a descriptor."""
+    found: list[int] = []
+
+    def is_open() -> bool:
+        assert reader.poll() is None
+        with suppress(OSError):
+            found.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(found)
+
+    wait_until(is_open, "somebody reads it")
+    return found[0]
 
 
 def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(run_program: RunProgram) -> None:
