@@ -7,13 +7,16 @@ and the bytes that move on the run's connections, which the system counts. A run
 Silence alone proves nothing: many servers do all in one thread. Proof is (1) that its processes are stopped, or (2)
 that this very run has answered its check before while a request was inside. An answer is one of those only if no
 request ended from a moment before the question until `SETTLING` behind the answer: else a server with one thread may
-have answered between two requests. What we do not read ourselves may hold it up, and is no silence for (2).
+have answered between two requests. Nor if a request was coming in, from `SETTLING` before the question on: many servers
+read with an event loop, which answers checks, and then work in it. What we do not read ourselves may hold it up, and is
+no silence for (2).
 
 Never decides, never signals anybody. Nothing is posted once `end` has returned.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -49,6 +52,10 @@ class Movement(Protocol):
     @property
     def unread(self) -> bool:
         """Whether there is something from it that we do not read."""
+
+    @property
+    def taken(self) -> int:
+        """Changes with every byte of a request that comes in, as far as we know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,8 @@ class _Watch:
         self._silent_since = self._unread_at = clock()
         self._is_waited_for = subject.check is None  # a sign of life: else there is no silence
         self._moved: int | None = None
+        self._taken: int | None = None
+        self._taken_at = -math.inf  # when it was last seen to have changed
         self._is_movement_known = False
         self._proof = ""
         self._scan = 0.0  # when to look at the processes again
@@ -173,6 +182,7 @@ class _Watch:
         check, gate = self._subject.check, self._subject.gate
         if check is None:
             return
+        self._sample()
         asked_at, was_busy = self._clock(), len(gate) > 0
         if not self._is_waited_for:
             self._is_waited_for, self._silent_since = True, asked_at
@@ -189,7 +199,7 @@ class _Watch:
             self._note_life()
         if answer.isdigit() and was_busy and self._clock() - asked_at <= PROMPT:
             self._rest(ending, self._clock() + SETTLING)
-            if len(gate) and gate.idle_since <= asked_at:
+            if len(gate) and gate.idle_since <= asked_at and self._taken_at <= asked_at - SETTLING:
                 self._evidence.set()
 
     def _await_answer(self, look: Look) -> str:
@@ -220,6 +230,10 @@ class _Watch:
             if movement.moved != self._moved:
                 self._moved = movement.moved
                 self._note_life()
+            if movement.taken != self._taken:
+                if self._taken is not None:
+                    self._taken_at = now
+                self._taken = movement.taken
         if self._is_waited_for and now - self._silent_since >= min(TOLD_AFTER, self._subject.hung_after or TOLD_AFTER):
             proof = self._find_proof(now) if self._subject.hung_after else ""
             if proof != self._told:

@@ -20,10 +20,14 @@ _COUNTS_AT = 120
 
 
 class Movement(NamedTuple):
-    """`moved` grows with every byte that a run takes or sends; `unread` says that we do not read what it sent."""
+    """`moved` grows with every byte that a run takes or sends; `unread` says that we do not read what it sent.
+
+    `taken` is what the system has taken for it on the connections that are open: it changes while a request comes in.
+    """
 
     moved: int
     unread: bool
+    taken: int
 
 
 class _Counts(NamedTuple):
@@ -115,7 +119,7 @@ class Traffic:
                 seen[connection] = counts
                 is_unread = is_unread or _has_unread(connection)
         run.seen = seen
-        return Movement(run.moved + run.ended, is_unread)
+        return Movement(run.moved + run.ended, is_unread, sum([counts.taken for counts in seen.values()]))
 
 
 def _counts_of(connection: Connection) -> _Counts | None:

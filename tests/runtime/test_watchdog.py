@@ -25,6 +25,7 @@ CHECK = "has not answered its check"
 class Bytes:
     moved: int = 0
     unread: bool = False
+    taken: int = 0
 
 
 class Watched:
@@ -131,6 +132,22 @@ def test_an_answer_as_a_request_ends_shows_nothing() -> None:
             watched.request = following
 
         hanging.on_answer = end_a_request
+        hanging.await_answers(3)
+        hanging.hangs.set()
+        assert watched.silence() == (CHECK, "")
+        watched.await_samples()
+        assert watched.events.empty()
+
+
+def test_an_answer_while_a_request_comes_in_shows_nothing() -> None:
+    """A server with one event loop reads a long body, answers its check meanwhile, and then works in the loop."""
+    hanging = Hanging()
+    with Server(hanging) as server, Watched(server) as watched:
+
+        def take_more() -> None:
+            watched.bytes = Bytes(taken=watched.bytes.taken + 1 if watched.bytes else 0)
+
+        hanging.on_answer = take_more
         hanging.await_answers(3)
         hanging.hangs.set()
         assert watched.silence() == (CHECK, "")

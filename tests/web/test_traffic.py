@@ -52,6 +52,17 @@ def model() -> Iterator[Model]:
     model.close()
 
 
+def test_a_request_that_comes_in_is_seen(model: Model) -> None:
+    connection, server = model.connect()
+    before = model.pool.traffic.look_at(1)
+    connection.sock.sendall(b"xyz")
+    assert server.recv(3) == b"xyz"
+    after = model.pool.traffic.look_at(1)
+    assert before is not None
+    assert after is not None
+    assert (after.taken - before.taken, after.moved - before.moved) == (3, 0)
+
+
 def test_bytes_of_an_answer_move_it(model: Model) -> None:
     connection, server = model.connect()
     before = model.moved()
