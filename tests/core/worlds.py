@@ -236,15 +236,16 @@ def failing(seed: int, rng: random.Random) -> Plan:
     )
 
 
+def some_spans(rng: random.Random) -> tuple[Span, ...]:
+    """Times in which a model cannot be started: a few, or all."""
+    begins = [rng.uniform(0.0, 40.0) for _ in range(rng.choice([0, 1, 2, 6]))]
+    short = tuple((begin, begin + rng.choice([0.2, 1.0, 10.0])) for begin in begins)
+    return rng.choice([short, short, ((0.0, 1000.0),)])
+
+
 def misconfigured(seed: int, rng: random.Random) -> Plan:
     """Models that cannot be started, for a while or for ever: nobody is to go for them."""
     models = names(rng, 2, 5)
-
-    def spans() -> tuple[Span, ...]:
-        begins = [rng.uniform(0.0, 40.0) for _ in range(rng.choice([0, 1, 2, 6]))]
-        short = tuple((begin, begin + rng.choice([0.2, 1.0, 10.0])) for begin in begins)
-        return rng.choice([short, short, ((0.0, 1000.0),)])
-
     habits = {
         model: Habits(
             load=rng.choice([(0.0, 0.3), (0.5, 3.0)]),
@@ -254,7 +255,7 @@ def misconfigured(seed: int, rng: random.Random) -> Plan:
             priority=rng.choice([0, 0, 3]),
             workers=rng.choice([1, 2, 3]),
             pause=rng.choice([(0.0, 0.0), (0.0, 0.5), (0.0, 4.0)]),
-            unlaunchable=spans() if rng.random() < 0.7 else (),
+            unlaunchable=some_spans(rng) if rng.random() < 0.7 else (),
             crashes=rng.choice([0.0, 0.0, 0.5]),
         )
         for model in models
@@ -336,6 +337,31 @@ def hanging(seed: int, rng: random.Random) -> Plan:
     )
 
 
+def combined(seed: int, rng: random.Random) -> Plan:
+    """Models that hang, in the way of others that cannot be started, or fail to load, or were lost."""
+    plan = hanging(seed, rng)
+    habits = {
+        model: replace(
+            habit,
+            unlaunchable=some_spans(rng) if rng.random() < 0.6 else (),
+            fails_to_load=rng.choice([0.0, 0.0, 0.3]),
+        )
+        for model, habit in plan.habits.items()
+    }
+    return replace(
+        plan,
+        flavour="combined",
+        habits=habits,
+        policy=rng.choice([plan.policy, policies.any_policy(rng, plan.models), policies.whims(rng, plan.models)]),
+        notice=rng.choice([(0.0, 0.0), (0.0, 0.5), (1.5, 2.5)]),
+        demands=rng.choice([0, 5]),
+        preload=tuple(rng.sample(plan.models, rng.randint(0, len(plan.models)))),
+        unloads=rng.choice([0, 3, 8]),
+        grid=rng.choice([0.0, 0.0, 0.1, 0.5]),
+        reorders=rng.choice([0, 0, 10]),
+    )
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -348,6 +374,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "whims": whims,
     "reordered": reordered,
     "hanging": hanging,
+    "combined": combined,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 
