@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Sequence
 
 _PASSED_OVER = (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
@@ -63,20 +64,42 @@ def _check_file(path: str, word: str) -> None:
     has_effective_ids = os.access in os.supports_effective_ids
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.X_OK, effective_ids=has_effective_ids):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), word)
-    interpreter = _interpreter_of(path)
+    beginning = _beginning_of(path)
+    if beginning is not None and _is_no_program(beginning):
+        raise OSError(errno.ENOEXEC, "it is a text whose first line names no interpreter (#!/bin/sh)", word)
+    interpreter = _interpreter_in(beginning or b"")
     if interpreter and not os.path.exists(interpreter):  # noqa: PTH110 - bytes
         named = os.fsdecode(interpreter)
         raise MissingInterpreter(errno.ENOENT, f"its interpreter {named!r} is not there", word)
 
 
-def _interpreter_of(path: str) -> bytes:
-    """What the first line of a script names; b"" of any other program, and of one that we may not read."""
+def _beginning_of(path: str) -> bytes | None:
+    """None of a program that we may execute and not read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return b""
+        return None
     try:
-        line = os.read(descriptor, _FIRST_LINE_BYTES).partition(b"\n")[0]
+        return os.read(descriptor, _FIRST_LINE_BYTES)
     finally:
         os.close(descriptor)
+
+
+def _interpreter_in(beginning: bytes) -> bytes:
+    """What the first line of a script names; b"" of any other program."""
+    line = beginning.partition(b"\n")[0]
     return line[2:].strip(b" \t").replace(b"\t", b" ").partition(b" ")[0] if line.startswith(b"#!") else b""
+
+
+def _is_no_program(beginning: bytes) -> bool:
+    """A script for a shell that does not say so. Elsewhere the system hands it to one, and here if it was told to."""
+    is_text = b"\0" not in beginning and not _interpreter_in(beginning)
+    return is_text and sys.platform == "linux" and not _knows_other_formats()
+
+
+def _knows_other_formats() -> bool:
+    """Whether Linux was told of kinds of files that it does not know by itself."""
+    try:
+        return not {"register", "status"}.issuperset(os.listdir("/proc/sys/fs/binfmt_misc"))  # noqa: PTH208 - as above
+    except OSError:
+        return False

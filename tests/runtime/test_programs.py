@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,16 @@ def words(folder: Path) -> list[str]:
     program(folder / "one" / "with-env", "#!/usr/bin/env sh\n")
     program(folder / "one" / "carriage", "#!/bin/sh\r\n")
     program(folder / "one" / "executable-only", mode=0o111)
+    program(folder / "one" / "text", "exec true\n")
+    program(folder / "two" / "text")
+    program(folder / "one" / "text-of-nobody", "#! \n")
+    program(folder / "one" / "empty", "")
     (folder / "one" / "folder").mkdir()
     (folder / "two" / "link").symlink_to(folder / "two" / "plain")
     (folder / "two" / "dangling").symlink_to(folder / "two" / "nothing")
     (folder / "two" / "round").symlink_to(folder / "two" / "round")
     named = ["plain", "only-plain", "moved", "only-moved", "with-env", "carriage", "executable-only", "folder", "link"]
+    named += ["text", "text-of-nobody", "empty"]
     named += ["dangling", "round", "no-such-program", "sh", ".", "..", "x" * 300]
     return [
         *named,
@@ -73,6 +79,13 @@ def test_what_is_known_beforehand_is_what_the_system_says(tmp_path: Path) -> Non
 def test_a_script_whose_interpreter_is_gone_says_which(tmp_path: Path) -> None:
     script = str(program(tmp_path / "serve", "#!/old/venv/bin/python3\n"))
     with pytest.raises(FileNotFoundError, match="its interpreter '/old/venv/bin/python3' is not there"):
+        check_command((script,))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others hand it to a shell")
+def test_a_script_that_names_no_interpreter_is_told_what_it_lacks(tmp_path: Path) -> None:
+    script = str(program(tmp_path / "serve", "exec llama-server\n"))
+    with pytest.raises(OSError, match="whose first line names no interpreter"):
         check_command((script,))
 
 
