@@ -123,7 +123,8 @@ def test_what_it_has_shown_counts_when_somebody_waits_anew() -> None:
 def test_an_answer_as_a_request_ends_shows_nothing() -> None:
     """A server with one thread answers its check between two requests: the next one is inside already, and waits."""
     hanging = Hanging()
-    with Server(hanging) as server, Watched(server) as watched:
+    with Server(hanging) as server:
+        watched = Watched(server)
 
         def end_a_request() -> None:
             following = object()
@@ -132,27 +133,30 @@ def test_an_answer_as_a_request_ends_shows_nothing() -> None:
             watched.request = following
 
         hanging.on_answer = end_a_request
-        hanging.await_answers(3)
-        hanging.hangs.set()
-        assert watched.silence() == (CHECK, "")
-        watched.await_samples()
-        assert watched.events.empty()
+        with watched:
+            hanging.await_answers(3)
+            hanging.hangs.set()
+            assert watched.silence() == (CHECK, "")
+            watched.await_samples()
+            assert watched.events.empty()
 
 
 def test_an_answer_while_a_request_comes_in_shows_nothing() -> None:
     """A server with one event loop reads a long body, answers its check meanwhile, and then works in the loop."""
     hanging = Hanging()
-    with Server(hanging) as server, Watched(server) as watched:
+    with Server(hanging) as server:
+        watched = Watched(server)
 
         def take_more() -> None:
             watched.bytes = Bytes(taken=watched.bytes.taken + 1 if watched.bytes else 0)
 
         hanging.on_answer = take_more
-        hanging.await_answers(3)
-        hanging.hangs.set()
-        assert watched.silence() == (CHECK, "")
-        watched.await_samples()
-        assert watched.events.empty()
+        with watched:
+            hanging.await_answers(3)
+            hanging.hangs.set()
+            assert watched.silence() == (CHECK, "")
+            watched.await_samples()
+            assert watched.events.empty()
 
 
 def test_an_answer_with_nobody_inside_shows_nothing() -> None:
