@@ -275,7 +275,7 @@ class Process:
         argv = [word.replace("${PID}", str(pid)) for word in self._spec.stop_argv]
         try:
             stopper = ProcessGroup(argv, self._environment(), self._pipe, self._guard)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             return f"could not start: {self._describe(error)}"
         with self._lock:
             self._stopper = stopper

@@ -83,7 +83,7 @@ class Exchange:
         """The whole body of the request; raises HttpError or ClientGone. Whoever reads it closes it."""
         try:
             return self._intake.read_body()
-        except HttpError:
+        except BaseException:
             self.closes = True  # where the next request begins is not known
             raise
 
