@@ -19,7 +19,7 @@ class LlamaswapError(Exception):
 
 
 class ConfigError(LlamaswapError):
-    """The configuration can not be used; the text says file, line, path, value and what was expected."""
+    """The configuration cannot be used; the text says file, line, path, value and what was expected."""
 
 
 class ClientGone(LlamaswapError):

@@ -78,7 +78,7 @@ class _Parts:
 
 
 def serve(files: Sequence[Path], host: str, port: int, certificate: Certificate | None = None) -> int:
-    """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that can not be used.
+    """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that cannot be used.
 
     With a certificate, clients have to speak TLS.
     """
@@ -124,7 +124,7 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
         capacity = _capacity(config, logs, is_secure=certificate is not None)
         server = Server(app, host, port, certificate, capacity)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
-        raise ConfigError(f"can not listen on {_address_text(host, port)}: {_reason(error)}") from error
+        raise ConfigError(f"cannot listen on {_address_text(host, port)}: {_reason(error)}") from error
     ourselves.note_listening(server.socket)
     stop_time = max((model.unload_timeout for model in config.models.values()), default=0.0)
     grace = SHUTDOWN_GRACE + stop_time + LAST_GRACE

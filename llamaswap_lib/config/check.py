@@ -100,7 +100,7 @@ def _check_command(model: Model, environment: Mapping[str, str], document: Docum
         if not entry.partition("=")[1] or entry.startswith("="):
             document.warn((*path, "env", index), f"expected NAME=value, got {quoted(entry)}")
     if not model.argv:
-        document.warn((*path, "cmd"), "there is no command, so the model can not be started", at_key=True)
+        document.warn((*path, "cmd"), "there is no command, so the model cannot be started", at_key=True)
     search = variables.get("PATH", environment.get("PATH", os.defpath))
     words = _shown(model.argv, model.cmd)
     for name, argv, command in (
@@ -123,7 +123,7 @@ def _missing_program(program: str, shown: str) -> str:
     shown = quoted(shown, MAX_FILE_CHARS)
     if "/" not in program:
         return f"the program {shown} is not on PATH"
-    what = "can not be executed" if File(program).exists() else "is not there"
+    what = "cannot be executed" if File(program).exists() else "is not there"
     return f"the program {shown} {what}"
 
 

@@ -30,5 +30,5 @@ def _in_folder(folder: Path) -> list[Path]:
     try:
         found = [one for one in folder.iterdir() if one.suffix in SUFFIXES and not one.is_dir()]
     except OSError as error:
-        raise ConfigError(f"{folder}: can not read this folder: {error.strerror}") from None
+        raise ConfigError(f"{folder}: cannot read this folder: {error.strerror}") from None
     return sorted(found, key=lambda one: one.name)

@@ -68,7 +68,7 @@ class Ported(NamedTuple):
 
 
 def expand(root: Mapping, problems: Problems) -> tuple[Mapping, dict[str, Ported]]:
-    """The tree with every macro replaced, what can not be is reported; and the models that were given a port.
+    """The tree with every macro replaced, what cannot be is reported; and the models that were given a port.
 
     Raises TooMuchText.
     """
@@ -169,7 +169,7 @@ def _declared(holder: Mapping, path: Path, problems: Problems) -> dict[str, Scal
     if not isinstance(node, Mapping):
         return {}  # null, or what the reader will refuse
     if node.merge_key is not None:
-        problems.error(node.merge_key.place, path, "<< can not stand among macros")
+        problems.error(node.merge_key.place, path, "<< cannot stand among macros")
     found: dict[str, Scalar] = {}
     for name, (key, value) in node.entries.items():
         wrong = _wrong_name(name)
@@ -186,7 +186,7 @@ def _declared(holder: Mapping, path: Path, problems: Problems) -> dict[str, Scal
 
 def _wrong_name(name: str) -> str:
     if name in RESERVED:
-        return f"{name} is a macro of its own and can not be declared"
+        return f"{name} is a macro of its own and cannot be declared"
     if len(name) > MAX_NAME_CHARS:
         return f"expected a macro's name of at most {MAX_NAME_CHARS} characters, got {len(name)}"
     return "" if NAME.match(name) else "expected a macro's name of letters, digits, _ and -"

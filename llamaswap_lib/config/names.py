@@ -120,7 +120,7 @@ def _check_targets(path: Path, selector: Selector, config: Config, document: Doc
     for index, target in enumerate(selector.targets):
         at: Path = (*path, "targets", index)
         if target in config.selectors and config.resolve(target) is None:
-            document.error(at, f"the target {quoted(target)} is a selector; selectors can not lead to selectors")
+            document.error(at, f"the target {quoted(target)} is a selector; selectors cannot lead to selectors")
         elif config.resolve(target) is None and target not in config.peer_models:
             document.error(at, f"unknown model {quoted(target)}{did_you_mean(target, _targets(config))}")
         elif config.resolve(target) is None and selector.strategy in ("warm", "spillover"):
@@ -139,7 +139,7 @@ def _check_spillover(path: Path, selector: Selector, config: Config, document: D
     if repeated:
         document.error((*path, "targets"), f"the model {quoted(repeated[0])} is a target twice")
     elif len(models) == len(local) > 1 and not together(models):
-        document.error((*path, "targets"), "these models can not run together, so nothing can spill over")
+        document.error((*path, "targets"), "these models cannot run together, so nothing can spill over")
 
 
 def check_profiles(config: Config, document: Document) -> None:

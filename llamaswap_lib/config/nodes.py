@@ -2,7 +2,7 @@
 
 Owns the three kinds of node and `compose`, which builds them from the parser's events: anchors resolved, `<<` merged,
 duplicate keys reported with both lines, keys counted by their text. PyYAML's own resolver and constructors (YAML 1.1)
-are never used. The tree is not changed after it is built; aliases share their nodes, so a file can not blow up.
+are never used. The tree is not changed after it is built; aliases share their nodes, so a file cannot blow up.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def walk(node: Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 class NotYaml(Exception):
-    """The text can not be parsed any further; the problem has been reported."""
+    """The text cannot be parsed any further; the problem has been reported."""
 
 
 def compose(text: str, source: Source, problems: Problems, shown: Dict[int, str] | None = None) -> Node | None:

@@ -76,4 +76,4 @@ def _check_method(file: str, name: str, policy: object) -> None:
     try:
         inspect.signature(method).bind("target", ())
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{place}: {name}.evict can not be asked ({error}); {EXPECTED}") from None
+        raise ConfigError(f"{place}: {name}.evict cannot be asked ({error}); {EXPECTED}") from None

@@ -87,7 +87,7 @@ class Problem(NamedTuple):
 
 
 class InvalidConfig(ConfigError):
-    """The configuration can not be used; its text tells every error."""
+    """The configuration cannot be used; its text tells every error."""
 
     def __init__(self, errors: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
         self.errors = tuple(errors)

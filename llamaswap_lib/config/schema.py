@@ -1,7 +1,7 @@
 """The configuration as the rest of the program reads it: resolved, checked and complete.
 
 Owns `Config` and `Model`; `sections.py` and `routing.py` hold what they are made of, and are re-exported here. The same
-dataclasses describe the keys of the file (`kinds.key`), so the loader, the reference and the JSON schema can not
+dataclasses describe the keys of the file (`kinds.key`), so the loader, the reference and the JSON schema cannot
 disagree. Frozen: any thread may read a `Config`; a changed file makes a new one.
 """
 

@@ -33,7 +33,7 @@ def read(file: File, problems: Problems, environment: Dict[str, str] | None = No
     try:
         data = file.read_bytes()
     except OSError as error:
-        problems.error(None, (), f"{file}: can not read it: {error.strerror}")
+        problems.error(None, (), f"{file}: cannot read it: {error.strerror}")
         return None
     return parse(data, str(file), problems, os.environ if environment is None else environment)
 
@@ -167,7 +167,7 @@ def _value(name: str, place: Place, problems: Problems, environment: Dict[str, s
         problems.error(place, (), f"the environment variable {name} is not set{did_you_mean(name, environment)}")
         return STAND_IN
     if any(char in value for char in "\n\r\0"):
-        problems.error(place, (), f"the environment variable {name} has line breaks in it, which can not stand here")
+        problems.error(place, (), f"the environment variable {name} has line breaks in it, which cannot stand here")
         return STAND_IN
     return value.replace("\\", "\\\\").replace('"', '\\"')
 
@@ -202,7 +202,7 @@ def _report(error: yaml.YAMLError, text: str, source: Source, problems: Problems
 def _reason(error: Any, source: Source, line: int) -> str:
     indentation = re.match(r"[ \t]*", source.lines[line] if line < len(source.lines) else "")
     if indentation is not None and "\t" in indentation[0]:
-        return "this is no YAML: a tab can not indent, use spaces"
+        return "this is no YAML: a tab cannot indent, use spaces"
     context = f"{error.context}: " if getattr(error, "context", None) else ""
     begun = getattr(error, "context_mark", None)
     since = f" (begun in line {begun.line + 1})" if context and begun is not None and begun.line != line else ""

@@ -125,7 +125,7 @@ def shut_if_idle(gates: Sequence[Gate], idle_for: float, now: float) -> tuple[bo
     """Shut all of them at one instant if nobody is inside any and each has been idle for `idle_for` seconds.
 
     Otherwise leave each as it was and watch the busy ones. The idle test adds rather than subtracts, so that it is
-    the same float expression as the deadline `idle_since + ttl` and can not miss it by a rounding. Without `idle_for`
+    the same float expression as the deadline `idle_since + ttl` and cannot miss it by a rounding. Without `idle_for`
     there is no such test: who left since `now` was read would make it a no that nobody is watched for.
     """
     before = [gate.shut for gate in gates]

@@ -40,7 +40,7 @@ class Preload:
                 if not clashes and world.evict(model, world.by_model):
                     return  # what is in the way is on its way out
                 if clashes:
-                    message = f"{model}: not preloaded, it can not run together with {', '.join(clashes)}"
+                    message = f"{model}: not preloaded, it cannot run together with {', '.join(clashes)}"
                     world.out.append(Report("warn", message))
                 else:
                     world.out.append(Report("info", f"{model}: preloading"))

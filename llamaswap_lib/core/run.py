@@ -88,7 +88,7 @@ class Run:
 
     def move(self, state: RunState, deadline: float | None = None) -> None:
         """Enter `state`; an illegal move is our own mistake."""
-        assert state in MOVES[self.state], f"{self!r} can not become {state.value}"
+        assert state in MOVES[self.state], f"{self!r} cannot become {state.value}"
         self.state = state
         self.deadline = deadline
         self.is_open = False

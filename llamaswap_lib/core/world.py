@@ -1,7 +1,7 @@
 """All runs that exist, what may be done to them, and what the policy says of them.
 
 Pure; part of the scheduler. Its methods change a run and write down the effect that goes with the change, so the two
-can not drift apart.
+cannot drift apart.
 """
 
 from __future__ import annotations

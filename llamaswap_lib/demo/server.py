@@ -137,7 +137,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
-        trouble.say(f"can not listen on {host}:{port}: {error}")
+        trouble.say(f"cannot listen on {host}:{port}: {error}")
         raise SystemExit(1) from error
     return listener
 

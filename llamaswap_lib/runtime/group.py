@@ -164,7 +164,7 @@ def _spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> int:
     """Start a program as the leader of a new session, which is a new group; the pid. PATH is our own.
 
     Not `subprocess`: it would hand down the signal mask that our own parent left us, and a child that has SIGTERM
-    blocked can not be stopped politely. `preexec_fn` is not safe beside threads.
+    blocked cannot be stopped politely. `preexec_fn` is not safe beside threads.
     """
     if not argv or not argv[0]:
         raise ValueError("the command is empty")

@@ -138,7 +138,7 @@ class Waiter:
 
 
 # For whom we wait: watched for hanging up, or called to wait in our stead (it raises ClientGone, or returns when the
-# waiter is readable). None can not leave.
+# waiter is readable). None cannot leave.
 Client = socket | Callable[[Waiter], None] | None
 
 

@@ -5,7 +5,7 @@ when that thread is to end, also in the middle of an answer that drips; most loo
 50 us.
 
 Not `http.client`: its timeout is one for each read, so an upstream that sends a byte a second would be listened to for
-ever, and it can not be called off.
+ever, and it cannot be called off.
 """
 
 from __future__ import annotations

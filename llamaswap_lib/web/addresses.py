@@ -65,7 +65,7 @@ def origin_of(proxy: str) -> Origin:
     if not _is_visible(proxy):
         raise BadGateway(f"the proxy {shown} holds characters that no address has")
     if not _is_name(parts.hostname):
-        raise BadGateway(f"the proxy {shown} names a host that can not be")
+        raise BadGateway(f"the proxy {shown} names a host that cannot be")
     return Origin(parts.hostname, port, parts.path, parts.query, parts.scheme)
 
 

@@ -81,7 +81,7 @@ class Asking:
         return f"{head.method} {self.origin.target(path, query)} HTTP/1.1\r\n{host}{fields}\r\n".encode("latin-1")
 
     def ask_now(self, path: str, query: str) -> bool:
-        """Send the request, whole, on an idle connection; False if that can not be. Never blocks."""
+        """Send the request, whole, on an idle connection; False if that cannot be. Never blocks."""
         app = self.exchange.app
         self.standing = standing = app.pool.take_standing(self.key, app.pump)
         if standing is None:
@@ -135,7 +135,7 @@ class Asking:
         try:
             self.connection = pool.take(self.key, self.origin, timeouts, fresh=fresh)
         except OSError as error:
-            message = f"can not connect to {self.model.id} at {self.origin}"
+            message = f"cannot connect to {self.model.id} at {self.origin}"
             if error.errno in SHORTAGES:
                 raise fault_of(error, message) from error
             message += f": {error.strerror or error}"
@@ -257,7 +257,7 @@ class Asking:
         return no_answer
 
     def _broken(self, reason: str) -> BadGateway:
-        return BadGateway(f"the server of {self.model.id} can not be understood: {reason}")
+        return BadGateway(f"the server of {self.model.id} cannot be understood: {reason}")
 
     def _let_go(self, may_stay: bool) -> None:
         """Give the connection back, or close it unless another request may follow on it."""

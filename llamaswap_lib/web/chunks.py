@@ -3,7 +3,7 @@
 Pure: no socket, no clock; whoever moves the bytes calls it, one instance for each body, never two threads at once.
 Guarantees: bytes may be cut anywhere; only the exact grammar of RFC 9112 passes, without its optional blanks and
 without framing in the trailer (so what is passed on means the same to every other parser); memory stays below
-`MAX_LINE_BYTES` whatever comes. Never waits for a line that can not become a valid one any more, and never takes a
+`MAX_LINE_BYTES` whatever comes. Never waits for a line that cannot become a valid one any more, and never takes a
 byte that stands behind the body.
 """
 

@@ -107,7 +107,7 @@ class Continuation(Relay):
 
 
 def _fault(head: ResponseHead) -> str:
-    """Why this answer can not go on in a stream of events, '' if it can."""
+    """Why this answer cannot go on in a stream of events, '' if it can."""
     if head.status != 200:
         return f"answered {head.status} {head.reason}".rstrip()
     encoding = head.first.get("content-encoding", "identity")

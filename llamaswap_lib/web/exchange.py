@@ -2,7 +2,7 @@
 
 One thread at a time, the client's http thread or, while that sleeps, the pump. Guarantees: at most one answer; head and
 body leave in one call; whether the connection is kept is decided when the head goes out, and told. After the head there
-is no error page: `cut` ends the connection. A client that can not be written to is `ClientGone`.
+is no error page: `cut` ends the connection. A client that cannot be written to is `ClientGone`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
-from llamaswap_lib.errors import ClientGone, HttpError
+from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.runtime.hangup import POLL_RDHUP, HangUpWatch
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import RequestBody

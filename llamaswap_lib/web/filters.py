@@ -119,4 +119,4 @@ def _apply(tree: Tree, change: Change) -> None:
     try:
         tree.set(change.path, change.value)
     except NoPlace as reason:
-        raise BadRequest(f"the filters of this model can not set {change.name!r} in this body: {reason}") from None
+        raise BadRequest(f"the filters of this model cannot set {change.name!r} in this body: {reason}") from None

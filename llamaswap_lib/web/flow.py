@@ -1,7 +1,7 @@
 """One body on its way from an upstream's socket to a client's, carried by the pump.
 
 Thread `pump` runs everything here but `move`; a `Flow` is made by whoever begins it. Guarantees: it never blocks on a
-socket; bytes leave in the order and the pieces in which they came; a client that can not take more stops the reading of
+socket; bytes leave in the order and the pieces in which they came; a client that cannot take more stops the reading of
 its own upstream and of nothing else, with at most READ_BYTES held for it; a client that hangs up, or takes nothing for
 the pump's `write_timeout`, ends its flow at once. Each flow ends exactly once, and whoever began it is told. Never
 closes a socket: both belong to whoever began it. TLS sockets do not ride here.

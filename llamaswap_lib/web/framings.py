@@ -22,7 +22,7 @@ class LengthBody:
     def __init__(self, length_bytes: int) -> None:
         self.left_bytes = length_bytes
         self.done = length_bytes == 0
-        self.surplus = False  # the sender sent more than the body: its connection can not be trusted any more
+        self.surplus = False  # the sender sent more than the body: its connection cannot be trusted any more
 
     def take(self, data: bytes) -> bytes:
         self.left_bytes -= len(data)

@@ -28,7 +28,7 @@ from llamaswap_lib.web.readiness import ERR, IN, new_poller
 from llamaswap_lib.web.sockets import PlainEnd, probe_when_silent
 from llamaswap_lib.web.tls_socket import TlsSocket
 
-CLIENT_PROBES = 30.0  # seconds of silence between two: a tunnel can not reach the client's socket to ask for them
+CLIENT_PROBES = 30.0  # seconds of silence between two: a tunnel cannot reach the client's socket to ask for them
 PARKED, UNKNOWN = -1, -2  # in place of a mask: the poller does not watch it
 STOP_GRACE = 1.0  # for clients to take their last bytes when the server ends
 
@@ -37,13 +37,13 @@ class Certificate:
     """A certificate and its key, in PEM files."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
-        """Raises ConfigError for files that can not be read, or that do not belong together."""
+        """Raises ConfigError for files that cannot be read, or that do not belong together."""
         self._files = certificate, key
         self._stamps = self._look()
         self._context = self._load()
 
     def context(self) -> ssl.SSLContext:
-        """What a handshake needs; made anew when the files have changed, the old one while they can not be used."""
+        """What a handshake needs; made anew when the files have changed, the old one while they cannot be used."""
         stamps = self._look()
         if stamps != self._stamps:
             self._stamps = stamps
@@ -66,7 +66,7 @@ class Certificate:
             context.load_cert_chain(certificate, key, password=lambda: "")  # never ask at the terminal
         except (OSError, ssl.SSLError) as error:
             reason = error.strerror or str(error)
-            raise ConfigError(f"can not use the certificate {certificate} with the key {key}: {reason}") from None
+            raise ConfigError(f"cannot use the certificate {certificate} with the key {key}: {reason}") from None
         return context
 
 

@@ -6,7 +6,7 @@ what the other side sends meanwhile, and is broken by it for good; so a connecti
 system is kept back, so `poll` tells when to call `recv` again, but for an end that came together with data
 (`has_ended`); a `recv` takes one look, however much TLS says to itself, and who makes it answer without taking the
 answers is broken off. An end of the connection without TLS's farewell is an error where we are the client: a body that
-ends by it may have been cut; of clients it is taken for the end. It can not be read with MSG_DONTWAIT by the pump.
+ends by it may have been cut; of clients it is taken for the end. It cannot be read with MSG_DONTWAIT by the pump.
 """
 
 from __future__ import annotations

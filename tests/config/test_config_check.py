@@ -63,7 +63,7 @@ def test_programs_and_files_that_are_not_there_are_named(checked: Check) -> None
         "2: models.a.cmd: there is no file",
         "gone.gguf",
         '/nope" is not there',
-        '/there.gguf" can not be executed',
+        '/there.gguf" cannot be executed',
         '4: models.c.cmdStop: the program "kil" is not on PATH',
         "5: models.d.cmd: there is no command",
         '6: models.e.env[1]: expected NAME=value, got "NO_VALUE"',

@@ -89,7 +89,7 @@ def test_errors_of_several_files_are_told_at_once_each_with_its_file(merged: Mer
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfig, match=r"nope\.yaml: can not read it: No such file or directory") as refusal:
+    with pytest.raises(InvalidConfig, match=r"nope\.yaml: cannot read it: No such file or directory") as refusal:
         load([tmp_path / "nope.yaml"], {})
     assert str(refusal.value).count("\n") == 0
 
@@ -113,7 +113,7 @@ def test_no_file_a_file_given_twice_and_a_missing_folder_are_errors(tmp_path: Pa
         (None, None, "name a file"),
         (None, empty, r"no \*\.yml"),
         (tmp_path / "a.yaml", tmp_path, "only one of the two"),
-        (None, tmp_path / "nope", "can not read this folder"),
+        (None, tmp_path / "nope", "cannot read this folder"),
     ):
         with pytest.raises(ConfigError, match=said):
             config_files(file, folder)

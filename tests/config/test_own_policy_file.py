@@ -37,9 +37,9 @@ WRONG = {
     "class Policy:\n  def __init__(self):\n    self.x = self.y\n": r":3: AttributeError: ",
     "class Policy: pass\n": r": Policy has no method evict; expected a method evict\(self, target, running\)",
     "class Policy:\n  evict = 3\n": r": Policy has no method evict; ",
-    "class Policy:\n\n  def evict(self, target): pass\n": r":3: Policy.evict can not be asked \(too many",
-    "class Policy:\n  def evict(self, target, running, more): pass\n": r":2: Policy.evict can not be asked .*'more'\)",
-    "class Policy:\n  def evict(self, *, target, running): pass\n": r":2: Policy.evict can not be asked ",
+    "class Policy:\n\n  def evict(self, target): pass\n": r":3: Policy.evict cannot be asked \(too many",
+    "class Policy:\n  def evict(self, target, running, more): pass\n": r":2: Policy.evict cannot be asked .*'more'\)",
+    "class Policy:\n  def evict(self, *, target, running): pass\n": r":2: Policy.evict cannot be asked ",
     "class Policy:\n  async def evict(self, target, running): pass\n": r":2: Policy.evict returns no names at once",
     "class Policy:\n  def evict(self, target, running): yield 1\n": r":2: Policy.evict returns no names at once",
     "x = '\0'": r": .*null bytes",
@@ -75,7 +75,7 @@ def test_what_is_wrong_with_it_is_said_with_its_place(tmp_path: Path, source: st
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_can_not_be_read_is_said(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.py: No such file or directory"):
         load_policy(f"{tmp_path / 'none.py'}:Policy")
 

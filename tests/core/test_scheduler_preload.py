@@ -60,21 +60,21 @@ def test_a_preload_makes_nobody_leave() -> None:
     story = Story()
     story.load("A", 1)
     assert preload(story, "B", "C") == [
-        Report("warn", "B: not preloaded, it can not run together with A"),
-        Report("warn", "C: not preloaded, it can not run together with A"),
+        Report("warn", "B: not preloaded, it cannot run together with A"),
+        Report("warn", "C: not preloaded, it cannot run together with A"),
     ]
 
 
 def test_a_model_that_those_who_run_would_see_gone_is_not_preloaded() -> None:
     story = Story(rules(A="B"))
     story.load("A", 1)
-    assert preload(story, "B") == [Report("warn", "B: not preloaded, it can not run together with A")]
+    assert preload(story, "B") == [Report("warn", "B: not preloaded, it cannot run together with A")]
 
 
 def test_a_model_that_would_see_those_who_run_gone_is_not_preloaded() -> None:
     story = Story(rules(B="A"))
     story.load("A", 1)
-    assert preload(story, "B") == [Report("warn", "B: not preloaded, it can not run together with A")]
+    assert preload(story, "B") == [Report("warn", "B: not preloaded, it cannot run together with A")]
 
 
 def test_a_preload_waits_for_those_who_wait_for_a_busy_model() -> None:
@@ -92,7 +92,7 @@ def test_a_preload_waits_for_those_who_wait_for_a_busy_model() -> None:
 def test_the_first_of_two_that_clash_stays() -> None:
     story = Story()
     preload(story, "A", "B")
-    assert story.ready(1) == [Report("warn", "B: not preloaded, it can not run together with A"), OpenGate(1)]
+    assert story.ready(1) == [Report("warn", "B: not preloaded, it cannot run together with A"), OpenGate(1)]
 
 
 def test_a_preload_waits_until_nobody_else_does() -> None:
@@ -142,7 +142,7 @@ def test_a_preload_gives_way_to_a_client_at_once() -> None:
     assert story.exited(1) == [DropRun(1), StartProcess(2, "B")]
     assert story.ready(2) == [
         Admit(1, 2),
-        Report("warn", "C: not preloaded, it can not run together with B"),
+        Report("warn", "C: not preloaded, it cannot run together with B"),
         OpenGate(2),
     ]
 

@@ -14,7 +14,7 @@ Operation = Callable[[], None]
 
 
 class StepLock:
-    """A lock that works among the operations: who finds it held can not move until it is free."""
+    """A lock that works among the operations: who finds it held cannot move until it is free."""
 
     def __init__(self, turns: Turns) -> None:
         self.is_held = False

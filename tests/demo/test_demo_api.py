@@ -42,7 +42,7 @@ def test_it_starts_as_a_module_and_as_a_folder_from_anywhere(command: tuple[str,
 
 def test_a_port_in_use_is_told_and_exit_code_1(demo: DemoChild) -> None:
     with DemoChild("--port", str(demo.port)) as second:
-        assert "can not listen" in second.says("can not listen")
+        assert "cannot listen" in second.says("cannot listen")
         assert second.exit_code() == 1
 
 

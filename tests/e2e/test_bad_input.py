@@ -223,7 +223,7 @@ def test_a_client_that_reads_nothing_holds_up_nobody(program: Program) -> None:
 def test_a_client_that_asks_and_asks_and_reads_nothing(program: Program) -> None:
     with program.wire() as wire:
         wire.sock.settimeout(0.5)
-        with pytest.raises((TimeoutError, ConnectionError)):  # it stops reading what it can not answer
+        with pytest.raises((TimeoutError, ConnectionError)):  # it stops reading what it cannot answer
             wire.send(b"GET /running HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000_000)
         assert program.chat("m", max_tokens=1).status == 200
 

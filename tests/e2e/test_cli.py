@@ -76,7 +76,7 @@ def test_an_unreadable_file(folder: Path) -> None:
     assert "good.yaml" in fails("-c", "good.yaml", cwd=folder)
 
 
-def test_a_file_that_can_not_be_read_to_its_end(folder: Path) -> None:
+def test_a_file_that_cannot_be_read_to_its_end(folder: Path) -> None:
     assert "/proc/self/mem" in fails("-c", "/proc/self/mem", cwd=folder)
 
 
@@ -115,19 +115,19 @@ def test_a_port_in_use(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         message = fails("-c", "good.yaml", "-listen", f"127.0.0.1:{port}", cwd=folder)
-    assert message == f"llamaswap: can not listen on 127.0.0.1:{port}: Address already in use\n"
+    assert message == f"llamaswap: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may have any port")
 def test_a_privileged_port(folder: Path) -> None:
-    assert "can not listen on 127.0.0.1:1: Permission denied" in fails(
+    assert "cannot listen on 127.0.0.1:1: Permission denied" in fails(
         "-c", "good.yaml", "-listen", "127.0.0.1:1", cwd=folder
     )
 
 
 @pytest.mark.parametrize("address", ["host.invalid:8080", "203.0.113.7:8080", "[::ffff]:8080"])
 def test_an_address_that_is_not_ours(folder: Path, address: str) -> None:
-    assert f"can not listen on {address}" in fails("-c", "good.yaml", "-listen", address, cwd=folder)
+    assert f"cannot listen on {address}" in fails("-c", "good.yaml", "-listen", address, cwd=folder)
 
 
 @pytest.mark.parametrize(

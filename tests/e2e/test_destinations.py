@@ -130,7 +130,7 @@ def test_pins_and_paths_lead_to_peers(near: Program) -> None:
 def test_a_peer_that_is_not_there_is_named(near: Program) -> None:
     refused = near.post("/v1/chat/completions", {"model": "gone/x"}, **NEAR)
     assert refused.status == 502
-    assert refused.message == "can not connect to gone/x at http://127.0.0.1:9: Connection refused"
+    assert refused.message == "cannot connect to gone/x at http://127.0.0.1:9: Connection refused"
 
 
 # -- TLS --
@@ -196,10 +196,10 @@ def test_a_peer_behind_tls(peered: Program) -> None:
         ("plain", "no TLS connection: "),
     ],
 )
-def test_a_peer_that_can_not_be_trusted_is_502_and_says_why(peered: Program, peer: str, reason: str) -> None:
+def test_a_peer_that_cannot_be_trusted_is_502_and_says_why(peered: Program, peer: str, reason: str) -> None:
     refused = peered.chat(f"{peer}/m")
     assert (refused.status, refused.json()["error"]["code"]) == (502, "bad_gateway")
-    assert refused.message.startswith(f"can not connect to {peer}/m at https://")
+    assert refused.message.startswith(f"cannot connect to {peer}/m at https://")
     assert reason in refused.message
 
 
@@ -249,7 +249,7 @@ def test_an_answer_with_tls_that_breaks_off_is_never_ended_as_if_it_were_whole(p
 
 
 @pytest.mark.parametrize("odd", ["nothing", "no-http", "half-a-head"])
-def test_a_peer_with_tls_that_can_not_be_understood_is_502(peered: Program, odd: str) -> None:
+def test_a_peer_with_tls_that_cannot_be_understood_is_502(peered: Program, odd: str) -> None:
     refused = peered.get(f"/upstream/good/m/odd/{odd}")
     assert refused.status == 502
     assert "the server of good/m " in refused.message

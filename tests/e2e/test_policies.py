@@ -89,12 +89,12 @@ def test_a_policy_that_answers_rubbish_serves_one_at_a_time(run_program: RunProg
 
 
 @pytest.mark.parametrize("command", [(), ("check",)])
-def test_a_policy_that_can_not_be_made_is_an_error_at_the_start(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_a_policy_that_cannot_be_made_is_an_error_at_the_start(tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / "mine.py").write_text("class Mine:\n  def evict(self, target):\n    pass\n")
     (tmp_path / "config.yaml").write_text("models: {a: {cmd: 'x ${PORT}'}}\nrouting: {router: {use: 'mine.py:Mine'}}\n")
     argv = (sys.executable, str(SCRIPT), *command, "-c", str(tmp_path / "config.yaml"))
     done = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 1
     said = done.stdout + done.stderr
-    assert f"{tmp_path / 'mine.py'}:2: Mine.evict can not be asked" in said
+    assert f"{tmp_path / 'mine.py'}:2: Mine.evict cannot be asked" in said
     assert "Traceback" not in said

@@ -41,7 +41,7 @@ def test_the_server_listens_while_it_preloads_and_a_request_has_its_way(run_prog
 
 def test_a_preload_unloads_nobody(run_program: RunProgram) -> None:
     with run_program({**models(a=demo(), b=demo()), **preloading("b", "a")}) as program:
-        told = "[WARN] a: not preloaded, it can not run together with b\n"
+        told = "[WARN] a: not preloaded, it cannot run together with b\n"
         wait_until(lambda: told in program.stdout, "it is told")
         assert program.states() == {"b": "ready"}
         assert program.starts("a") == 0

@@ -198,7 +198,7 @@ def test_one_that_leaves_its_port_closed_is_502_when_it_is_asked(run_program: Ru
     with run_program(models(a=entry)) as program:
         refused = program.chat("a")
         assert refused.status == 502
-        assert "can not connect to a at http://localhost:" in refused.message
+        assert "cannot connect to a at http://localhost:" in refused.message
         assert "onnection refused" in refused.message
 
 

@@ -70,10 +70,10 @@ def test_client_that_leaves_within_a_stream_ends_it(tmp_path: Path, flags: tuple
     [
         (("-tls-cert-file", "a.pem"), "one is of no use without the other"),
         (("-tls-key-file", "a.pem"), "one is of no use without the other"),
-        (("-tls-cert-file", "no.pem", "-tls-key-file", "no.pem"), "can not use the certificate no.pem"),
+        (("-tls-cert-file", "no.pem", "-tls-key-file", "no.pem"), "cannot use the certificate no.pem"),
     ],
 )
-def test_what_can_not_be_used_is_told_in_one_line(tmp_path: Path, given: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, given: tuple[str, ...], told: str) -> None:
     (tmp_path / "config.yaml").write_text("models: {}\n")
     command = (sys.executable, str(SCRIPT), "-c", "config.yaml", "-listen", "127.0.0.1:0", *given)
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -257,7 +257,7 @@ def test_a_pid_that_is_given_away_in_between_is_not_signalled() -> None:
     assert world.signals == [(0.0, 10, signal.SIGTERM)]
 
 
-def test_what_can_not_be_ended_is_given_up() -> None:
+def test_what_cannot_be_ended_is_given_up() -> None:
     world = World(process(10, token="t"), process(11, token="t"))
     world.immortal, world.forbidden = {10}, {11}
     assert not world.end()

@@ -116,7 +116,7 @@ def test_a_successor_knows_the_groups_of_its_predecessor(is_old: bool) -> None:
     assert_was_killed(pid)
 
 
-def test_a_guardian_that_can_not_be_started_is_told_and_hinders_nobody() -> None:
+def test_a_guardian_that_cannot_be_started_is_told_and_hinders_nobody() -> None:
     source = """
 import sys
 from llamaswap_lib.runtime.guard.guardian import Guardian

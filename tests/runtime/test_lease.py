@@ -135,7 +135,7 @@ def test_who_moves_on_leaves_the_lost_run_and_is_inside_the_next() -> None:
     places.take("m")
 
 
-def test_who_can_not_move_on_is_nowhere_and_gives_its_place_back() -> None:
+def test_who_cannot_move_on_is_nowhere_and_gives_its_place_back() -> None:
     door = Door(never)
     door.gate.shut = False
     places = Places({"m": 1})

@@ -131,7 +131,7 @@ def test_history_larger_than_the_readers_buffer_is_a_loss_that_is_told() -> None
 def test_what_is_read_and_what_is_told_lost_add_up_to_what_was_written(
     steps: list[bytes | None], capacity_bytes: int
 ) -> None:
-    """None is a look of the reader; a note inside what was written can not be told from ours, so bytes are letters."""
+    """None is a look of the reader; a note inside what was written cannot be told from ours, so bytes are letters."""
     monitor = LogMonitor()
     written = bytearray()
     position = 0
@@ -423,7 +423,7 @@ def test_line_begins_with_the_time_where_a_format_is_set() -> None:
     assert re.fullmatch(rb"2023-11-1\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d) \[INFO\] words\n", lines[0])
 
 
-def test_text_that_utf_8_can_not_say_is_escaped_not_an_error() -> None:
+def test_text_that_utf_8_cannot_say_is_escaped_not_an_error() -> None:
     logs = quiet_logs()
     logs.log.error("caf\u00e9 \ud800 \udcff")
     assert logs.proxy.history() == "[ERROR] café \\ud800 \\udcff\n".encode()

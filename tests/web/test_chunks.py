@@ -129,7 +129,7 @@ def test_bad_framing_is_refused_whole_and_byte_by_byte(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"-", b"z", b"\n", b"1\r1", b"1\r\nxy", b"0\r\n:", b"0\r\n\rx", b"f" * 17])
-def test_what_can_not_become_a_line_is_refused_at_once(data: bytes) -> None:
+def test_what_cannot_become_a_line_is_refused_at_once(data: bytes) -> None:
     with pytest.raises(BadChunk):
         scan([data])
 

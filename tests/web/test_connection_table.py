@@ -146,7 +146,7 @@ def test_of_the_idle_and_those_that_take_nothing_the_longest_goes_first(crowd: C
     assert crowd.table.make_room() is (Fate.STALLED if fresher == "idle" else Fate.IDLE)
 
 
-def test_one_that_was_idle_for_longest_goes_first_and_can_not_be_claimed_any_more(crowd: Crowd) -> None:
+def test_one_that_was_idle_for_longest_goes_first_and_cannot_be_claimed_any_more(crowd: Crowd) -> None:
     old, young = crowd.add("old", age=3 * SLOW), crowd.add("young", age=2 * SLOW)
     assert crowd.table.make_room() is Fate.IDLE
     assert (crowd.table.claim(old), crowd.table.claim(young)) == (False, True)

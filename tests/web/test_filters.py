@@ -312,7 +312,7 @@ def test_nothing_is_taken_away_from_an_empty_list() -> None:
 
 @pytest.mark.parametrize("name", ["a.x", f"a.{MAX_FILL + 2}", "a.999999999999999999999"])
 def test_a_list_without_such_a_place_is_a_bad_request_that_says_so(name: str) -> None:
-    with pytest.raises(BadRequest, match=r"can not set 'a\."):
+    with pytest.raises(BadRequest, match=r"cannot set 'a\."):
         filtered(f"{{setParams: {{{json.dumps(name)}: 1}}}}", '{"a":[1]}')
 
 

@@ -51,7 +51,7 @@ def test_hop_by_hop_headers_go_no_further() -> None:
     assert passed_back(got) == [("A", "1"), ("Content-Length", "3")]
 
 
-def test_connection_can_not_take_away_host_or_length() -> None:
+def test_connection_cannot_take_away_host_or_length() -> None:
     read = parse_request_head(request("Connection: host, content-length, x-forwarded-for", "Content-Length: 3"))
     assert sent_on(read, "::1") == [("Host", "h:1"), ("Content-Length", "3"), ("X-Forwarded-For", "::1")]
     got = parse_response_head(answer("Connection: Content-Length", "Content-Length: 3"))

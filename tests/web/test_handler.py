@@ -303,7 +303,7 @@ def test_access_log_has_one_line_for_each_request() -> None:
         assert second.startswith('[INFO] Request 7.7.7.7 "GET /nope HTTP/1.1" 404 19 "" ')
 
 
-def test_path_can_not_forge_a_line_of_the_log() -> None:
+def test_path_cannot_forge_a_line_of_the_log() -> None:
     with World(answers(OK)) as world:
         world.ask(get("/%0A[INFO]%20forged%1b[31m"))
         world.wait_for_log("forged")

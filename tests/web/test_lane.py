@@ -459,7 +459,7 @@ def test_a_selector_chooses_once_for_a_request_whoever_serves_it() -> None:
     assert heard == [b'{"model":"a"}', b'{"model":"b"}'] * 5
 
 
-def test_a_choice_of_a_request_that_can_not_be_filtered_is_given_back() -> None:
+def test_a_choice_of_a_request_that_cannot_be_filtered_is_given_back() -> None:
     config = SPILLING.replace("proxy: PROXY}", "proxy: PROXY, filters: {setParams: {x.y: 1}}}", 1)
     with World(always(OK), config=config) as world, warm(world, chat(b'{"model":"b"}')) as client:
         for _ in range(3):
@@ -467,7 +467,7 @@ def test_a_choice_of_a_request_that_can_not_be_filtered_is_given_back() -> None:
             assert client.read_message()[0].split(b" ")[1] == b"400"  # by the filter of a, which is free every time
 
 
-def test_a_choice_that_the_pump_can_not_serve_is_given_back() -> None:
+def test_a_choice_that_the_pump_cannot_serve_is_given_back() -> None:
     with World(always(OK), config=SPILLING) as world, warm(world, chat(b'{"model":"spill"}')) as client:
         world.controller.refusal = BadGateway("it died")
         client.send(chat(b'{"model":"spill"}'))

@@ -338,7 +338,7 @@ def test_load_that_fails_for_a_client_of_http_1_0_ends_with_the_connection() -> 
         (sized(b'{"error":{"message":"own"}}', b"Content-Type: application/json\r\n"), "own"),
         (sized(b"\x1f\x8b", b"Content-Encoding: gzip\r\n"), "in the encoding gzip"),
         (b"rubbish\r\n\r\n", "not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nrubbish\r\n", "can not be understood"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nrubbish\r\n", "cannot be understood"),
         (b"", "did not answer"),
     ],
 )

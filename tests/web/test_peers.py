@@ -441,7 +441,7 @@ def test_peer_that_is_not_there_is_a_bad_gateway_that_names_it() -> None:
             head, body = world.ask(chat(b'{"model":"m2"}'))
     assert head.startswith(b"HTTP/1.1 502 ")
     error = json.loads(body)["error"]
-    assert error["message"] == f"can not connect to keyed/m2 at {proxy}: Connection refused"
+    assert error["message"] == f"cannot connect to keyed/m2 at {proxy}: Connection refused"
     assert error["code"] == "bad_gateway"
 
 

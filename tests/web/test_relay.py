@@ -479,7 +479,7 @@ def test_upstream_that_refuses_the_body_behind_an_interim_answer_is_heard(size: 
     with World(script, answers(OK)) as world, world.connect() as client:
         client.send(chat(BIG_BODY))
         assert client.read_message()[1] == b"big"
-        client.send(chat())  # the upstream's connection can not be used again: it still waits for the body
+        client.send(chat())  # the upstream's connection cannot be used again: it still waits for the body
         assert client.read_message()[1] == b"ok"
         done.set()
 

@@ -102,5 +102,5 @@ def test_model_without_a_health_check_that_does_not_listen_is_a_bad_gateway_at_o
         world.controller.proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         head, body = world.ask(chat())
         assert head.startswith(b"HTTP/1.1 502 ")
-        assert b"can not connect to m at " in body
+        assert b"cannot connect to m at " in body
         assert world.controller.moved_on == 0

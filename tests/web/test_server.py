@@ -133,7 +133,7 @@ def test_where_no_descriptor_is_left_a_client_that_was_answered_and_does_not_lea
     assert "1 closed that had been answered and did not leave" in world.log
 
 
-def test_connections_that_can_not_be_accepted_wait_until_they_can() -> None:
+def test_connections_that_cannot_be_accepted_wait_until_they_can() -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def script(peer: Peer) -> None:

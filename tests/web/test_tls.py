@@ -202,7 +202,7 @@ def test_renewed_certificate_is_used_from_the_next_handshake_on(tmp_path: Path) 
             assert client.read_message()[1] == b"OK"
 
 
-def test_certificates_that_can_not_be_used_are_an_error_that_names_them(tmp_path: Path) -> None:
+def test_certificates_that_cannot_be_used_are_an_error_that_names_them(tmp_path: Path) -> None:
     issue(tmp_path)
     (tmp_path / "other").mkdir()
     issue(tmp_path / "other")

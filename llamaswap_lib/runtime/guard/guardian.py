@@ -215,7 +215,7 @@ class Guardian:
 
             try:
                 if not end(choose):
-                    self._log.error("something that an earlier life left behind can not be ended")
+                    self._log.error("something that an earlier life left behind cannot be ended")
             except Exception:  # noqa: BLE001 - models can be started all the same
                 report("leftovers", self._log.error)
         finally:
