@@ -168,9 +168,12 @@ class Stage:
 
     def await_queue(self, *models: str) -> None:
         """Wait until exactly these models are waited for, one entry a ticket."""
+        self.await_until(lambda: sorted(ticket.model for ticket in self.tickets()) == sorted(models))
+
+    def await_until(self, is_so: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
-        while (waiting := sorted(t.model for t in self.tickets())) != sorted(models):
-            assert time.monotonic() < deadline, waiting
+        while not is_so():
+            assert time.monotonic() < deadline, self.tickets()
             threading.Event().wait(0.002)
 
     def is_queue_empty(self) -> bool:
