@@ -152,7 +152,7 @@ class Pump:
     def _begin_anew(self) -> None:
         self.poller = self._new_poller()
         self.poller.register(self._wakeup, IN)
-        self.on_ready: dict[int, Callable[[int], None]] = {self._wakeup.fileno(): self._welcome}
+        self.on_ready: dict[int, Callable[[int], None]] = {self._wakeup.fileno(): self._hear_call}
         self.aboard: set[Passenger] = set()
         self.flows = 0  # how many of them are flowing bodies
         self.stalled = Deadlines(self._write_timeout, self._clock)  # clients that have to take what is held for them
@@ -188,14 +188,14 @@ class Pump:
             serve = on_ready.get(fd)
             if serve is not None:  # its passenger may have left earlier in this turn
                 serve(mask)
+        while self._arrivals:  # only now: what was found ready may be about others who had the same descriptors before
+            passenger = self._arrivals.popleft()
+            self.aboard.add(passenger)
+            passenger.begin(self)
         now = self._clock()
         if due <= now:
             for deadlines in (self.stalled, self.incomplete, self.idle, self.lingering):
                 deadlines.give_up_overdue(now)
 
-    def _welcome(self, _mask: int) -> None:
+    def _hear_call(self, _mask: int) -> None:
         self._wakeup.clear()
-        while self._arrivals:
-            passenger = self._arrivals.popleft()
-            self.aboard.add(passenger)
-            passenger.begin(self)

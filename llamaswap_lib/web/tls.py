@@ -151,9 +151,10 @@ class TlsFront:
     def _turn(self) -> None:
         for fd, mask in self._poller.poll(self._time_left()):
             if fd == self._wakeup.fileno():
-                self._welcome()
+                self._wakeup.clear()
             elif fd in self._watched:  # not ended earlier in this turn
                 self._attend(fd, mask, *self._watched[fd])
+        self._welcome()  # only now: what was found ready may be about others who had the same descriptors before
         now = time.monotonic()
         if now >= self._soonest:
             for bridge in [bridge for bridge in self._hurried if bridge.is_due(now)]:
@@ -165,7 +166,6 @@ class TlsFront:
         return None if due == math.inf else max(0.0, due - time.monotonic())
 
     def _welcome(self) -> None:
-        self._wakeup.clear()
         while self._arrivals:
             bridge = self._arrivals.popleft()
             self._bridges.add(bridge)

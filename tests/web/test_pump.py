@@ -13,7 +13,7 @@ import pytest
 from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.framings import ChunkedBody, ClosedBody, LengthBody
 from llamaswap_lib.web.pump import Deadlines, Pump
-from llamaswap_lib.web.readiness import IN, Poller, SelectorPoller, new_poller
+from llamaswap_lib.web.readiness import IN, RDHUP, Poller, SelectorPoller, new_poller
 from tests.web.world import DEADLINE, PROMPT
 
 POLLERS: list[Callable[[], Poller]] = [new_poller, SelectorPoller]
@@ -169,6 +169,33 @@ def test_client_that_leaves_while_bytes_are_held_for_it_ends_the_flow(pump: Pump
             pair.upstream.sendall(b"x" * 50_000_000)
         pair.client.close()
         assert pair.wait() is Ending.CLIENT_GONE
+
+
+class LateNews(SelectorPoller):
+    """Tells something more together with the first that is ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more: list[tuple[int, int]] = []
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        if ready := super().poll(timeout):
+            ready += self.more
+            self.more = []
+        return ready
+
+
+def test_what_was_found_about_a_descriptor_is_not_told_to_who_has_it_since() -> None:
+    poller, errors = LateNews(), list[str]()
+    pump = Pump(poller=lambda: poller, on_error=errors.append)
+    pair = Pair(pump, LengthBody(4))
+    poller.more = [(pair.flow.sink.fileno(), RDHUP)]  # of a client who had the same descriptor
+    pump.start()
+    with pair.sockets:
+        pair.upstream.sendall(b"data")
+        assert (pair.read(4), pair.wait()) == (b"data", Ending.COMPLETE)
+    pump.stop()
+    assert errors == []
 
 
 def test_stop_ends_what_flows() -> None:
