@@ -33,9 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The program; `argv` without its name, None for the process's own."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        if arguments[:1] == ["check"]:
-            return _check(arguments[1:])
-        return _serve(arguments)
+        command = _COMMANDS.get(arguments[0]) if arguments else None
+        return _serve(arguments) if command is None else command(arguments[1:])
     except ModuleNotFoundError as error:
         if error.name != "yaml":
             raise
@@ -97,6 +96,13 @@ def _print(text: str) -> None:
             raise
 
 
+def _demo(arguments: Sequence[str]) -> int:
+    from llamaswap_lib.demo.server import main as run  # noqa: PLC0415 - as in _serve
+
+    run(arguments)
+    return 0
+
+
 def _parser(name: str, description: str) -> _Parser:
     parser = _Parser(prog=name, description=description, allow_abbrev=False)
     add = parser.add_argument
@@ -117,6 +123,9 @@ def parse_address(parser: argparse.ArgumentParser, text: str) -> tuple[str, int]
     if match is None or int(match[3]) > PORT_MAX:
         parser.error(f"-listen: expected [host]:port or a port of at most {PORT_MAX}, got {text!r}")
     return match[1] or match[2] or "", int(match[3])
+
+
+_COMMANDS = {"check": _check, "demo": _demo}
 
 
 def _fail(message: str) -> int:

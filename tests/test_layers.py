@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "main": ("",),
     "cli": ("",),
     "__init__": (),
+    "__main__": ("cli",),
 }
 PURE = {"core"}
 IMPURE = {"asyncio", "logging", "os", "queue", "selectors", "socket", "subprocess", "threading", "time"}

@@ -16,6 +16,7 @@ from . import scalars
 from .command import without_comments
 from .kinds import keys_of
 from .nodes import Entry, Mapping, Node, Scalar, Sequence, is_null, walk
+from .own_command import own_command
 from .problems import Path, Problems, did_you_mean, quoted
 from .schema import TOP_LEVEL, Config, Model
 
@@ -72,7 +73,9 @@ def expand(root: Mapping, problems: Problems) -> tuple[Mapping, dict[str, Ported
 
     Raises TooMuchText.
     """
-    declared = Scope(_declared(root, (), problems), Ledger(problems))
+    # A macro that a file declares under the same name counts more: it may have been written for another program.
+    builtin = {"${LLAMASWAP}": Scalar(own_command(), False, root.place)}
+    declared = Scope({**builtin, **_declared(root, (), problems)}, Ledger(problems))
     entries = dict(root.entries)
     for name, entry in root.entries.items():
         if name in KNOWN_KEYS and entry.value.has_macro:

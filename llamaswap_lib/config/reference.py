@@ -20,6 +20,11 @@ Unknown keys do no harm; `check` warns of them. Where seconds are expected, a nu
 `1m30s` may stand. `${name}` is a macro, `${env.NAME}` an environment variable. Macros may make one value a million
 characters long, and all values together twenty million.
 
+Macros that need no declaration: `${MODEL_ID}` in a model; `${PORT}` in a model whose `cmd` uses it; `${PID}` in
+`cmdStop`; `${LLAMASWAP}`, the command that runs this very llamaswap (its Python and its script, or its single file),
+from any folder. `${LLAMASWAP} demo --port ${PORT}` is a model's server without a model. A macro that you declare as
+`LLAMASWAP` counts more.
+
 llamaswap shows no secrets: neither in `check` and its error messages, nor in `/running`, the list of models and its own
 log lines. `[hidden]` stands in their place, for
 

@@ -28,6 +28,8 @@ from tests.e2e.talk import Reply, Wire, ask
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "llamaswap.py"
+# The command that starts the program, to test another build of it, or with another Python.
+COMMAND = tuple(shlex.split(os.environ.get("LLAMASWAP_TEST_COMMAND", ""))) or (sys.executable, str(SCRIPT))
 DEADLINE = 20.0
 MARKER = "LLAMASWAP_TEST"
 GUARDIAN_MARKER = "LLAMASWAP_GUARDIAN"
@@ -99,12 +101,13 @@ class Program:
         host: str = "127.0.0.1",
         ports: PortBlock | None = None,
         wrapper: Sequence[str] = (),
+        command: Sequence[str] = COMMAND,
     ) -> None:
         """`stdout` is a descriptor to write to in place of the file `stdout` in `folder`, with that many tracebacks.
 
         `context` is for TLS. `${OWN_PORT}` in the configuration is where it listens, on `host`; it closes `ports`.
-        `wrapper` is a command that becomes the program, which is its arguments: `nohup`. `is_hurt`: the test takes
-        something from the program that it needs, of which it may complain.
+        `wrapper` is a command that becomes the program, which is its arguments: `nohup`. `command` starts the program.
+        `is_hurt`: the test takes something from the program that it needs, of which it may complain.
         """
         self._context = context
         self._tracebacks = tracebacks
@@ -122,7 +125,7 @@ class Program:
         self._err: IO[bytes] = (folder / "stderr").open("wb")
         self.process = subprocess.Popen(
             (
-                *(*wrapper, sys.executable, str(SCRIPT), "-c", str(self.config_path)),
+                *(*wrapper, *command, "-c", str(self.config_path)),
                 *("-listen", f"{host}:{self.port}", *flags),
             ),
             stdin=subprocess.DEVNULL,

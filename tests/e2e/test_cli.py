@@ -13,7 +13,7 @@ import pytest
 
 from llamaswap_lib import __version__
 from llamaswap_lib.cli import main
-from tests.e2e.program import DEADLINE, ROOT, SCRIPT, demo, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, ROOT, SCRIPT, demo, wait_until
 from tests.e2e.talk import ask
 
 GOOD = "models: {m: {cmd: 'sleep 1 --port ${PORT}'}}\n"
@@ -21,7 +21,7 @@ GOOD = "models: {m: {cmd: 'sleep 1 --port ${PORT}'}}\n"
 
 def run(*arguments: str, cwd: Path, interpreter: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """The program, which is expected to end by itself."""
-    argv = (sys.executable, *interpreter, str(SCRIPT), *arguments)
+    argv = (COMMAND[0], *interpreter, *COMMAND[1:], *arguments)
     return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
 
@@ -213,7 +213,7 @@ def test_every_spelling_starts_it_and_it_says_where_it_listens(folder: Path, arg
     (folder / "parts" / "a.yml").write_text("logLevel: debug\n")
     out = folder / "stdout"
     with out.open("wb") as stdout:
-        process = subprocess.Popen((sys.executable, str(SCRIPT), *arguments), cwd=folder, stdout=stdout)
+        process = subprocess.Popen((*COMMAND, *arguments), cwd=folder, stdout=stdout)
         try:
             wait_until(lambda: b"listening on http://" in out.read_bytes(), "it listens")
             port = int(out.read_text().partition("listening on ")[2].splitlines()[0].rpartition(":")[2])
@@ -228,7 +228,7 @@ def what_it_says_at_the_start(folder: Path, address: str, config: str) -> str:
     (folder / "config.yaml").write_text(config)
     out = folder / "stdout"
     with out.open("wb") as stdout:
-        argv = (sys.executable, str(SCRIPT), "-c", "config.yaml", "-listen", address)
+        argv = (*COMMAND, "-c", "config.yaml", "-listen", address)
         process = subprocess.Popen(argv, cwd=folder, stdout=stdout)
         try:
             wait_until(lambda: b"listening on http://" in out.read_bytes(), "it listens")
@@ -255,6 +255,11 @@ def test_with_keys_it_is_told_and_no_warning(folder: Path) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", "127.1.2.3:0", "[::1]:0"])
 def test_an_address_of_this_machine_alone_is_not_worth_a_word(folder: Path, address: str) -> None:
     assert "other machines" not in what_it_says_at_the_start(folder, address, GOOD)
+
+
+def test_the_demo_is_a_command_of_its_own(folder: Path) -> None:
+    ended = run("demo", "--exit-at-start", "3", cwd=folder)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "error: told to fail at the start")
 
 
 def test_it_starts_from_any_folder_and_by_its_own_name(folder: Path) -> None:

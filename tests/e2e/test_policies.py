@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import DEADLINE, SCRIPT, demo, models, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, demo, models, wait_until
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "policies.md"
 FAST = demo("--tokens-per-second", "200")
@@ -92,7 +91,7 @@ def test_a_policy_that_answers_rubbish_serves_one_at_a_time(run_program: RunProg
 def test_a_policy_that_cannot_be_made_is_an_error_at_the_start(tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / "mine.py").write_text("class Mine:\n  def evict(self, target):\n    pass\n")
     (tmp_path / "config.yaml").write_text("models: {a: {cmd: 'x ${PORT}'}}\nrouting: {router: {use: 'mine.py:Mine'}}\n")
-    argv = (sys.executable, str(SCRIPT), *command, "-c", str(tmp_path / "config.yaml"))
+    argv = (*COMMAND, *command, "-c", str(tmp_path / "config.yaml"))
     done = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 1
     said = done.stdout + done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -13,7 +12,7 @@ import openai
 import pytest
 import trustme
 
-from tests.e2e.program import SCRIPT, Program, demo, models, wait_until
+from tests.e2e.program import COMMAND, Program, demo, models, wait_until
 
 AUTHORITY = trustme.CA()
 
@@ -75,7 +74,7 @@ def test_client_that_leaves_within_a_stream_ends_it(tmp_path: Path, flags: tuple
 )
 def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, given: tuple[str, ...], told: str) -> None:
     (tmp_path / "config.yaml").write_text("models: {}\n")
-    command = (sys.executable, str(SCRIPT), "-c", "config.yaml", "-listen", "127.0.0.1:0", *given)
+    command = (*COMMAND, "-c", "config.yaml", "-listen", "127.0.0.1:0", *given)
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert told in ended.stderr
