@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -20,6 +21,11 @@ from llamaswap_lib.runtime.signals import outlive_harmless
 
 DESCRIPTION = "Model hot-swapping for local AI servers: one OpenAI-compatible address, the right server behind it."
 PORT_MAX = 65535
+NEXT_STEPS = """version {version}, and nothing to do yet.
+  {program} init                    writes a config.yaml for what is on this machine
+  {program} check -c config.yaml    says what is wrong with it
+  {program} -c config.yaml          serves its models at http://localhost:8080
+  {program} -h                      lists the flags"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The program; `argv` without its name, None for the process's own."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        command = _COMMANDS.get(arguments[0]) if arguments else None
+        if not arguments:
+            return _fail(NEXT_STEPS.format(version=__version__, program=_program()))
+        command = _COMMANDS.get(arguments[0])
         return _serve(arguments) if command is None else command(arguments[1:])
     except ModuleNotFoundError as error:
         if error.name != "yaml":
@@ -83,6 +91,27 @@ def _check(arguments: Sequence[str]) -> int:
     return 1 if report.errors else 0
 
 
+def _init(arguments: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="llamaswap init", description="Writes a first configuration for what is found on this machine."
+    )
+    parser.add_argument("file", nargs="?", type=Path, default=Path("config.yaml"), help="default: config.yaml")
+    path = parser.parse_args(arguments).file
+    from llamaswap_lib.init import gguf, gpus, text  # noqa: PLC0415 - as in _serve
+
+    models = gguf.find(gguf.folders(os.environ, Path.home(), Path.cwd()))
+    content = text.config_text(str(path), shutil.which("llama-server"), models, gpus.find())
+    try:
+        with path.open("x", encoding="utf-8") as file:  # never over one that is there
+            file.write(content)
+    except FileExistsError:
+        return _fail(f"{path} is there already; name another file: {_program()} init other.yaml")
+    except OSError as error:
+        return _fail(f"cannot write {path}: {error.strerror}")
+    _print(f"wrote {path}: {len(models)} model files found. Next: {_program()} -c {path}")
+    return 0
+
+
 def _print(text: str) -> None:
     """The text on stdout; what its encoding lacks is escaped. A reader that left is no error; other OSErrors are."""
     if isinstance(sys.stdout, TextIOWrapper):
@@ -125,7 +154,15 @@ def parse_address(parser: argparse.ArgumentParser, text: str) -> tuple[str, int]
     return match[1] or match[2] or "", int(match[3])
 
 
-_COMMANDS = {"check": _check, "demo": _demo}
+def _program() -> str:
+    """How to call this program, as it was called."""
+    name = Path(sys.argv[0]).name
+    if name == "__main__.py":
+        return "python3 -m llamaswap_lib"
+    return f"python3 {sys.argv[0]}" if name.endswith((".py", ".pyz")) else name
+
+
+_COMMANDS = {"check": _check, "demo": _demo, "init": _init}
 
 
 def _fail(message: str) -> int:

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("config.schema", "core.events", "errors", "printable"),
     ),
     "demo": (),
+    "init": (),
     "main": ("",),
     "cli": ("",),
     "__init__": (),

@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_missing_configuration(folder: Path) -> None:
     assert "no.yaml" in fails("-c", "no.yaml", cwd=folder)
     assert "no-folder" in fails("-config-dir", "no-folder", cwd=folder)
-    assert "no configuration: " in fails(cwd=folder)
+    assert "no configuration: " in fails("-listen", ":0", cwd=folder)
 
 
 def test_a_folder_where_a_file_belongs_and_a_file_where_a_folder_does(folder: Path) -> None:
@@ -255,6 +255,41 @@ def test_with_keys_it_is_told_and_no_warning(folder: Path) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", "127.1.2.3:0", "[::1]:0"])
 def test_an_address_of_this_machine_alone_is_not_worth_a_word(folder: Path, address: str) -> None:
     assert "other machines" not in what_it_says_at_the_start(folder, address, GOOD)
+
+
+def test_without_arguments_it_says_in_five_lines_what_to_do_next(folder: Path) -> None:
+    ended = run(cwd=folder)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 5
+    assert all(word in ended.stderr for word in (" init ", " check -c ", " -c config.yaml ", " -h "))
+
+
+@pytest.mark.parametrize("command", [("-m", "llamaswap_lib"), ("-m", "llamaswap"), (str(SCRIPT),)])
+def test_the_next_steps_are_told_as_they_are_typed(command: tuple[str, ...]) -> None:
+    ended = subprocess.run(
+        (sys.executable, *command), cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    wanted = "llamaswap_lib" if "llamaswap_lib" in command else "llamaswap.py"
+    assert f"{wanted} init " in ended.stderr
+
+
+def test_a_first_configuration_is_written_once_and_is_right(folder: Path) -> None:
+    env = {**os.environ, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
+    (folder / "it's a model.gguf").write_bytes(b"GGUF and more")
+    for arguments, code in (
+        (("init",), 0),
+        (("check", "-c", "config.yaml"), 0),
+        (("init",), 1),
+        (("init", "b.yaml"), 0),
+    ):
+        ended = subprocess.run(
+            (*COMMAND, *arguments), cwd=folder, env=env, capture_output=True, text=True, timeout=DEADLINE, check=False
+        )
+        assert ended.returncode == code, ended
+    assert "it-s-a-model:" in (folder / "config.yaml").read_text()
+    assert (folder / "config.yaml").read_text().count("cmd:") == 1
+    assert "cannot write no/where.yaml" in fails("init", "no/where.yaml", cwd=folder)
 
 
 def test_the_demo_is_a_command_of_its_own(folder: Path) -> None:

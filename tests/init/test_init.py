@@ -1,0 +1,155 @@
+"""A first configuration: what is looked for, what is found, and that what is written of it loads and is meant."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from llamaswap_lib.config import check
+from llamaswap_lib.config.load import load
+from llamaswap_lib.init import gguf, gpus
+from llamaswap_lib.init.gguf import ModelFile
+from llamaswap_lib.init.gpus import Gpu
+from llamaswap_lib.init.text import config_text
+
+GB = 10**9
+
+
+def model(path: Path, size_bytes: int = 4) -> Path:
+    """A file that looks like a model; its size is made up without taking room."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(b"GGUF")
+        file.truncate(size_bytes)
+    return path
+
+
+def written(folder: Path, models: list[ModelFile], *cards: Gpu) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(config_text("config.yaml", "/usr/bin/llama-server", models, cards))
+    return path
+
+
+# -- files --
+
+
+def test_models_are_found_in_folders_below_and_each_once(tmp_path: Path) -> None:
+    real = model(tmp_path / "hub" / "blobs" / "abc.gguf")
+    linked = tmp_path / "hub" / "snapshots" / "1" / "good-name.gguf"
+    linked.parent.mkdir(parents=True)
+    linked.symlink_to(real)
+    other = model(tmp_path / "models" / "Other.GGUF")
+    found = gguf.find([tmp_path / "missing", tmp_path / "hub", tmp_path / "models", tmp_path])
+    assert [one.path for one in found] == [real, other]
+
+
+def test_what_only_looks_like_a_model_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "text.gguf").write_text("a page of a download that failed")
+    (tmp_path / "folder.gguf").mkdir()
+    (tmp_path / "nowhere.gguf").symlink_to(tmp_path / "missing")
+    model(tmp_path / ".hidden" / "a.gguf")
+    assert gguf.find([tmp_path]) == []
+
+
+def test_a_model_in_parts_is_one_of_their_whole_size(tmp_path: Path) -> None:
+    first = model(tmp_path / "big-00001-of-00003.gguf", 100)
+    model(tmp_path / "big-00002-of-00003.gguf", 200)
+    assert gguf.find([tmp_path]) == [ModelFile(first, 300, None)]
+
+
+def test_a_projector_goes_with_the_model_beside_it(tmp_path: Path) -> None:
+    seeing = model(tmp_path / "a" / "seeing.gguf")
+    projector = model(tmp_path / "a" / "mmproj-F16.gguf")
+    blind = model(tmp_path / "b" / "blind.gguf")
+    assert gguf.find([tmp_path]) == [ModelFile(seeing, 4, projector), ModelFile(blind, 4, None)]
+
+
+def test_the_look_ends_at_a_depth_and_a_number(tmp_path: Path) -> None:
+    model(tmp_path / "/".join("abcdefgh") / "deep.gguf")
+    assert gguf.find([tmp_path]) == []
+    for number in range(gguf.MOST_FILES + 5):
+        model(tmp_path / f"{number}.gguf")
+    assert len(gguf.find([tmp_path])) == gguf.MOST_FILES
+
+
+def test_the_caches_are_where_the_environment_says(tmp_path: Path) -> None:
+    env = {"LLAMA_CACHE": "/l", "HF_HOME": "/h", "XDG_CACHE_HOME": "/c"}
+    places = gguf.folders(env, tmp_path, Path("/here"))
+    assert {Path("/l"), Path("/h/hub"), Path("/c/llama.cpp"), Path("/here"), tmp_path / "models"} <= set(places)
+    assert tmp_path / ".cache" / "huggingface" / "hub" in gguf.folders({}, tmp_path, Path("/here"))
+
+
+# -- GPUs --
+
+
+def test_cards_of_nvidia_are_those_with_memory_of_their_own() -> None:
+    told = "NVIDIA GeForce RTX 4090, 24564\nNVIDIA GB10, [N/A]\n\n"
+    assert list(gpus.nvidia(lambda _: told)) == [Gpu("NVIDIA GeForce RTX 4090", 24564 << 20)]
+    assert list(gpus.nvidia(lambda _: "NVIDIA-SMI has failed, because it cannot talk to the driver")) == []
+
+
+def test_cards_of_amd_are_read_from_the_system(tmp_path: Path) -> None:
+    for card, size, name in (
+        ("card0", "17163091968\n", "Radeon RX 7900\n"),
+        ("card1", "4\n", None),
+        ("card2", "?", None),
+    ):
+        device = tmp_path / card / "device"
+        device.mkdir(parents=True)
+        (device / "mem_info_vram_total").write_text(size)
+        if name:
+            (device / "product_name").write_text(name)
+    assert list(gpus.amd(tmp_path)) == [Gpu("Radeon RX 7900", 17163091968), Gpu("AMD GPU", 4)]
+
+
+def test_a_driver_that_is_not_there_or_fails_has_none(tmp_path: Path) -> None:
+    failing = tmp_path / "fails"
+    failing.write_text("#!/bin/sh\necho a card, 5\nexit 9\n")
+    failing.chmod(failing.stat().st_mode | stat.S_IXUSR)
+    assert [gpus.output_of((str(path),)) for path in (failing, tmp_path / "missing", tmp_path)] == ["", "", ""]
+
+
+# -- the file --
+
+
+def test_a_machine_without_anything_gets_models_that_work(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config_text("config.yaml", None, [], []))
+    assert list(load([path]).models) == ["small", "large"]
+    report = check.check([path])
+    assert (report.errors, report.warnings) == ((), ())
+    assert "not on PATH" in path.read_text()
+
+
+def test_each_model_gets_a_command_for_its_file(tmp_path: Path) -> None:
+    files = [
+        ModelFile(Path("/models/Qwen3-30B-A3B-Q4_K_M.gguf"), 18 * GB, None),
+        ModelFile(Path("/models/it's here/Vision 2.gguf"), 9 * GB, Path("/models/it's here/mmproj.gguf")),
+        ModelFile(Path("/a/nomic-embed-text.gguf"), GB, None),
+        ModelFile(Path("/a/bge-reranker-v2.gguf"), GB, None),
+        ModelFile(Path("/huge-00001-of-00009.gguf"), 200 * GB, None),
+        ModelFile(Path("/b/vision-2.gguf"), GB, None),
+    ]
+    config = load([written(tmp_path, files, Gpu("card", 24 * GB))])
+    assert list(config.models) == [
+        *("qwen3-30b-a3b-q4_k_m", "vision-2", "nomic-embed-text", "bge-reranker-v2", "huge", "vision-2-2")
+    ]
+    commands = {name: one.argv for name, one in config.models.items()}
+    assert commands["vision-2"][3:] == (
+        *("-m", "/models/it's here/Vision 2.gguf", "--mmproj", "/models/it's here/mmproj.gguf", "-ngl", "99"),
+    )
+    assert "--embeddings" in commands["nomic-embed-text"]
+    assert "--reranking" in commands["bge-reranker-v2"]
+    assert "-ngl" not in commands["huge"]
+    assert all(command[0] == "llama-server" for command in commands.values())
+
+
+def test_a_path_that_cannot_stand_in_a_command_is_left_out(tmp_path: Path) -> None:
+    bad = [ModelFile(Path(f"/x/{name}.gguf"), 1, None) for name in ("a\nb", "${PORT}", "back\\slash", "\x1b[1m")]
+    config = load([written(tmp_path, [*bad, ModelFile(Path("/x/good.gguf"), 1, None)])])
+    assert list(config.models) == ["good"]
+
+
+def test_a_card_with_a_strange_name_breaks_no_line(tmp_path: Path) -> None:
+    path = written(tmp_path, [], Gpu("a\nmodels: 1", 1))
+    assert list(load([path]).models) == ["small", "large"]
