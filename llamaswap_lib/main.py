@@ -119,7 +119,8 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
     controller.listen_to_queue(lambda: changes.note(Topic.QUEUE))
     profiles = Profiles(config.profiles, changes)
     limits = _limits(config.limits)
-    app = App(config, controller, logs, pool, pump, changes, profiles, Version(__version__), limits, ourselves)
+    scheme = "http" if certificate is None else "https"
+    app = App(config, controller, logs, pool, pump, changes, profiles, Version(__version__), limits, ourselves, scheme)
     try:
         capacity = _capacity(config, logs, is_secure=certificate is not None)
         server = Server(app, host, port, certificate, capacity)

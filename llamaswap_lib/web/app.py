@@ -202,6 +202,7 @@ class App:
     version: Version
     limits: Limits = field(default_factory=Limits)
     ourselves: Ourselves = field(default_factory=Ourselves)
+    scheme: str = "http"  # or https, of the address that we listen on
     clock: Callable[[], float] = time.monotonic
     wall_clock: WallClock = field(default_factory=WallClock)
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list

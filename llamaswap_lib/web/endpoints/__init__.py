@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from llamaswap_lib.errors import LoopDetected
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
-from llamaswap_lib.web.endpoints import about, events, logs, models, profiles, queue, relayed, runs
+from llamaswap_lib.web.endpoints import about, events, logs, models, page, profiles, queue, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.keys import brings_basic, check_key, needs_key
 from llamaswap_lib.web.loops import refuse_loop
@@ -54,6 +54,7 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.PREFLIGHT: lambda exchange, _: answer_preflight(exchange),
     Endpoint.METHOD_NOT_ALLOWED: lambda exchange, route: answer_wrong_method(exchange, route.allow),
     Endpoint.REDIRECT: lambda exchange, route: exchange.redirect(route.status, route.argument),
+    Endpoint.UI: page.serve_page,
     Endpoint.HEALTH: about.serve_health,
     Endpoint.VERSION: about.serve_version,
     Endpoint.MODEL_LIST: models.serve_list,
