@@ -1,4 +1,4 @@
-"""The guardian, a program of its own: `python -IS .../guard TOKEN`, told on stdin what runs.
+"""The guardian, a program of its own, told on stdin what runs. How it is started: see `guardian`.
 
 `+PID` is a group that was started, `-PID` one that is gone. Stdin ends when llamaswap ends, however it ends: then
 everybody it started is ended, and so is this. The system closes the pipe, so no kill and no crash can forget it; and
@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-
-if not __package__:  # started as a folder, which then stands first in the path
-    sys.path[0] = os.path.realpath(__file__).rsplit(os.sep, 4)[0]
 
 from llamaswap_lib.runtime.guard.sweep import end, of_owner
 from llamaswap_lib.runtime.guard.table import look_at

@@ -1,11 +1,12 @@
 """The guardian as llamaswap sees it: a child process that ends every upstream when llamaswap ends, in whatever way.
 
 It is started with the first model, so that start-up pays nothing, and again at once when it dies (thread `guardian`,
-which sleeps in `wait` until then). Guarantees: when `marks` has returned, whatever is started with these marks is ended
-within GRACE and a look of our own death, wherever it went. What is left of a window: a program that drops its
-environment (sudo, a title that is written over it) and dies to us in the microseconds between its start and `add`; a
-guardian that is killed together with us (the next life finds what carries the marks); and a system without /proc, for
-programs whose environment `ps` may not show.
+which sleeps in `wait` until then). Its program is read at our start and handed to it through a pipe, so that it can be
+started when the files are gone, or are those of another version. Guarantees: when `marks` has returned, whatever is
+started with these marks is ended within GRACE and a look of our own death, wherever it went. What is left of a window:
+a program that drops its environment (sudo, a title that is written over it) and dies to us in the microseconds between
+its start and `add`; a guardian that is killed together with us (the next life finds what carries the marks); and a
+system without /proc, for programs whose environment `ps` may not show.
 
 Thread `leftovers`, at the start, ends what earlier lives have left; no model is started before that is done. Rejected:
 PR_SET_PDEATHSIG (fires with the thread, spares grandchildren, Linux only), a state file (stale by nature, and a second
@@ -14,15 +15,19 @@ llamaswap's children would have to be told from ours by it).
 
 from __future__ import annotations
 
+import fcntl
+import marshal
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.sweep import end, leftovers
@@ -39,7 +44,21 @@ from llamaswap_lib.runtime.guard.table import (
 from llamaswap_lib.runtime.logs import Logger
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 
-_PROGRAM = Path(__file__).parent
+_PROGRAM_DESCRIPTOR = 3  # on which a guardian gets its program
+_HIGH = 10  # descriptors from here on are in nobody's way
+_MODULES = {  # its program: the modules of ours, each behind those that it imports, and the name that each goes by
+    "llamaswap_lib.runtime.guard.table": "llamaswap_lib.runtime.guard.table",
+    "llamaswap_lib.runtime.guard.sweep": "llamaswap_lib.runtime.guard.sweep",
+    "llamaswap_lib.runtime.guard.__main__": "__main__",
+}
+_BOOT = f"""
+import marshal, sys
+with open({_PROGRAM_DESCRIPTOR}, "rb") as program:
+    modules = marshal.load(program)
+for name, code in modules:
+    module = sys.modules[name] = type(sys)(name)
+    exec(code, vars(module))
+"""
 _SHORTEST_LIFE = 1.0  # of a guardian that is replaced at once; where they die sooner, after a pause that doubles
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 60.0
 _BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP}
@@ -63,6 +82,7 @@ class Guardian:
 
     def __init__(self, log: Logger) -> None:
         self._log = log
+        self._program = _program()
         self._token = ""
         self._is_clean = threading.Event()  # the leftovers are gone
         self._cleaning: threading.Thread | None = None
@@ -135,19 +155,25 @@ class Guardian:
     def _start(self) -> None:
         """A guardian that knows what runs, and a thread that waits for its end."""
         keep_inherited_descriptors()
-        read_end = -1
         try:
-            read_end, self._pipe = os.pipe()
-            os.set_blocking(self._pipe, False)
-            pid = _spawn(read_end, self._token)
-            self._thread = VitalThread(partial(self._watch, pid), "guardian")
-            self._thread.start()
+            with ExitStack() as for_the_child, ExitStack() as unless_started:
+                stdin, self._pipe = os.pipe()
+                for_the_child.callback(os.close, stdin)
+                os.set_blocking(self._pipe, False)
+                program, handing = os.pipe()
+                for_the_child.callback(os.close, program)
+                pipe = unless_started.enter_context(os.fdopen(handing, "wb", buffering=0))
+                os.set_blocking(handing, False)
+                handed_bytes = pipe.write(self._program) or 0  # mostly all of it: then our own death loses nothing
+                os.set_blocking(handing, True)
+                pid = _spawn(stdin, program, self._token)
+                watch = partial(self._watch, pid, pipe, self._program[handed_bytes:])
+                self._thread = VitalThread(watch, "guardian")
+                self._thread.start()
+                unless_started.pop_all()
         except (OSError, RuntimeError, MemoryError) as error:
             self._drop_pipe()
             self._log.error(f"could not start the guardian, so models may outlive a crash: {error}")
-        finally:
-            if read_end >= 0:
-                os.close(read_end)
         for group in self._groups:
             self._tell(b"+%d\n" % group)
 
@@ -158,9 +184,13 @@ class Guardian:
 
     # -- thread guardian --
 
-    def _watch(self, pid: int) -> None:
+    def _watch(self, pid: int, pipe: IO[bytes], rest: bytes) -> None:
+        """`pipe` leads to it, for the `rest` of its program."""
         begun = time.monotonic()
         try:
+            with suppress(OSError), pipe:  # it may have ended already
+                while rest:
+                    rest = rest[pipe.write(rest) :]
             os.waitpid(pid, 0)
         except ChildProcessError:
             pass  # SIGCHLD is ignored: it has ended all the same
@@ -222,21 +252,33 @@ class Guardian:
             self._is_clean.set()
 
 
-def _spawn(stdin: int, token: str) -> int:
-    """The guardian's pid. It gets its stdin and nothing else that is open; no signal can come before it is ready."""
+def _program() -> bytes:
+    """What a guardian runs, read now: the files may be gone when one has to be started."""
+    codes = [(known_as, find_spec(name).loader.get_code(name)) for name, known_as in _MODULES.items()]  # type: ignore[union-attr]  # they are there
+    return marshal.dumps(codes)
+
+
+def _spawn(stdin: int, program: int, token: str) -> int:
+    """The guardian's pid. It gets these two and nothing else that is open; no signal can come before it is ready."""
     if not sys.executable:
         raise OSError("the Python that runs us is unknown")
     env = {name: value for name, value in os.environ.items() if name != MARKER}
-    flags = "-ISB" if sys.dont_write_bytecode else "-IS"  # -I does not read what the environment says of that
-    return os.posix_spawn(
-        sys.executable,
-        (sys.executable, flags, str(_PROGRAM), token),
-        {**env, GUARDIAN_MARKER: token},
-        file_actions=(
-            (os.POSIX_SPAWN_DUP2, stdin, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-        ),
-        setsid=True,
-        setsigmask=_BLOCKED,
-    )
+    high = fcntl.fcntl(
+        program, fcntl.F_DUPFD_CLOEXEC, _HIGH
+    )  # for a descriptor that becomes itself stays closed on exec
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            (sys.executable, "-IS", "-c", _BOOT, token),
+            {**env, GUARDIAN_MARKER: token},
+            file_actions=(
+                (os.POSIX_SPAWN_DUP2, stdin, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, high, _PROGRAM_DESCRIPTOR),
+            ),
+            setsid=True,
+            setsigmask=_BLOCKED,
+        )
+    finally:
+        os.close(high)
