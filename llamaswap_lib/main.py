@@ -8,6 +8,7 @@ joined. A second signal ends it at once, children included.
 from __future__ import annotations
 
 import gc
+import importlib
 import ipaddress
 import os
 import socket
@@ -60,6 +61,9 @@ LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
 LAST_WORDS_LINES = 20
 PLAIN_DESCRIPTORS = 3  # of a client's connection: itself, its wait for a model, the connection to the model's server
 TLS_DESCRIPTORS = PLAIN_DESCRIPTORS + 2  # and the pair of sockets in between
+# What is imported only when it is first used, to start fast. It is imported right after the start all the same: an
+# installation that is replaced or deleted while it runs must not be missed.
+NEEDED_LATER = ("difflib", "encodings.idna", "encodings.unicode_escape", "pwd", "subprocess", "tempfile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,8 @@ def _start(parts: _Parts) -> None:
     parts.server.start()
     parts.guardian.start()
     parts.controller.post(PreloadRequested(parts.preload))
+    for name in NEEDED_LATER:
+        importlib.import_module(name)
 
 
 def _is_loopback(address: str) -> bool:

@@ -1,0 +1,39 @@
+"""After the start nothing is imported and no file of the program is opened, whatever is asked of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import ROOT, SCRIPT, demo, models, wait_until
+
+AUDITED = Path(__file__).with_name("audited.py")
+CONFIG = {
+    **models(a=demo(), b={"cmd": demo(), "filters": {"setParams": {"x": 1}}}, missing="/no/such/program ${PORT}"),
+    "peers": {"p": {"proxy": "http://bücher.invalid", "models": ["far"]}},
+}
+
+
+def test_nothing_is_imported_and_no_file_of_ours_is_opened_after_the_start(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    command = (sys.executable, str(AUDITED), str(notes), str(SCRIPT))
+    with run_program(CONFIG, command=command) as program:
+        wait_until(lambda: "tempfile" in notes.read_text(), "it has imported what it needs later")
+        assert program.get("/health").status == 200
+        begun = len(notes.read_bytes())
+
+        assert program.chat("a", max_tokens=1).status == 200
+        assert program.chat("b", max_tokens=1, padding="x" * 3_000_000).status == 200
+        assert program.chat("missing").status == 502
+        assert program.chat("far").status == 502
+        assert "did you mean" in program.chat("aa").message
+        assert program.ask("POST", "/v1/chat/completions", b"{", content_type="application/json").status == 400
+        for path in ("/ui/", "/running", "/v1/models", "/api/queue", "/logs", "/nowhere%0a", "/unload"):
+            assert program.get(path).status in (200, 404), path
+
+        later = notes.read_text()[begun:].splitlines()
+        assert [line for line in later if line.startswith("import ")] == []
+        assert [line for line in later if str(ROOT / "llamaswap") in line] == []
