@@ -50,3 +50,8 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("command", ["check", "demo", "init"])
+def test_every_command_is_in_the_readme(command: str) -> None:
+    assert re.search(rf"(llamaswap|llamaswap\.py) {command}\b", README)
