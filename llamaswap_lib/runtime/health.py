@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
-from llamaswap_lib.runtime.look import Address, Ended, Look, wait
-from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.runtime.look import Address, Look, Looker, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 # A tenth more from look to look makes a pause a tenth of the time that has passed: a load is noticed a twentieth late,
@@ -95,64 +93,27 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-class Probe:
+class Probe(Looker):
     """Looks until the upstream is ready, and says so once."""
 
     def __init__(self, run_id: int, check: HealthCheck, health_timeout: float, post: Callable[[Event], None]) -> None:
+        super().__init__(post)
         self._run_id = run_id
         self._check = check
         self._health_timeout = health_timeout
         self._deadline = time.monotonic() + health_timeout
-        self._post = post
         self._last_answer = "none"
         self._addresses: list[Address] = []
         self._addresses_until = 0.0
-        self._lock = threading.Lock()  # protects what follows
-        self._is_wanted = True
-        self._ending: Wakeup | None = None  # while the thread lives
-
-    # -- any thread --
-
-    def start(self, thread_name: str) -> None:
-        """Begin to look, on a thread of that name; call it once. Raises OSError or RuntimeError when there is none."""
-        self._ending = ending = Wakeup()
-        try:
-            Thread(self._run, thread_name, (ending,)).start()
-        except (RuntimeError, MemoryError):
-            self._close()
-            raise
-
-    def end(self) -> None:
-        """Post nothing from now on, and end soon."""
-        with self._lock:
-            self._is_wanted = False
-            if self._ending:
-                self._ending.set()
-
-    def _tell(self, event: Event) -> None:
-        """Post the event if it is the first and still wanted."""
-        with self._lock:
-            if self._is_wanted:
-                self._is_wanted = False
-                self._post(event)
-
-    def _close(self) -> None:
-        with self._lock:
-            assert self._ending
-            self._ending.close()
-            self._ending = None
 
     # -- thread probe-M --
 
-    def _run(self, ending: Wakeup) -> None:
-        try:
-            self._search(ending)
-        except Ended:
-            pass
-        finally:
-            # Nobody hears this one, unless an error of ours ended the search: then a load fails and no client hangs.
-            self._tell(LoadTimedOut(self._run_id, "its health probe failed"))
-            self._close()
+    def _say_last_word(self) -> None:
+        """Nobody hears it, unless an error of ours ended the search: then a load fails and no client hangs."""
+        self._tell_once(LoadTimedOut(self._run_id, "its health probe failed"))
+
+    def _tell_once(self, event: Event) -> None:
+        self._tell(event, is_last=True)
 
     def _search(self, ending: Wakeup) -> None:
         pause = _FIRST_PAUSE
@@ -160,9 +121,9 @@ class Probe:
             with Look(ending, min(now + _LOOK_TIMEOUT, self._deadline)) as look:
                 answer = self._ask(look)
                 if answer == "200":
-                    self._tell(ProcessReady(self._run_id))
+                    self._tell_once(ProcessReady(self._run_id))
                 elif answer == LOOP_DETECTED:
-                    self._tell(LoadTimedOut(self._run_id, "its health check came back to this llamaswap (508)"))
+                    self._tell_once(LoadTimedOut(self._run_id, "its health check came back to this llamaswap (508)"))
                 self._last_answer = answer or self._last_answer
                 look.finish()
             if answer in ("200", LOOP_DETECTED):
@@ -170,7 +131,7 @@ class Probe:
             wait(ending, min(time.monotonic() + pause, self._deadline))
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
         detail = f"not ready after {self._health_timeout:g} s; last health answer: {self._last_answer}"
-        self._tell(LoadTimedOut(self._run_id, detail))
+        self._tell_once(LoadTimedOut(self._run_id, detail))
 
     def _ask(self, look: Look) -> str:
         """The status, else why there is none; nothing when the health timeout broke it off."""

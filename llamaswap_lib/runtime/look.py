@@ -18,10 +18,13 @@ import select
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from llamaswap_lib.core.events import Event
+from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 _GOODBYE_TIMEOUT, _GOODBYE_BYTES = 0.1, 65_536  # for the rest of an answer whose status is known
@@ -36,6 +39,65 @@ Address = tuple[socket.AddressFamily, Any]
 
 class Ended(Exception):
     """The probe was told to end."""
+
+
+class Looker:
+    """A thread that looks again and again, until it has found out or is told to end; nothing is posted behind `end`."""
+
+    def __init__(self, post: Callable[[Event], None]) -> None:
+        self._post = post
+        self._lock = threading.Lock()  # protects what follows
+        self._is_wanted = True
+        self._ending: Wakeup | None = None  # while the thread lives
+
+    # -- any thread --
+
+    def start(self, thread_name: str) -> None:
+        """Begin to look, on a thread of that name; call it once. Raises OSError or RuntimeError when there is none."""
+        self._ending = ending = Wakeup()
+        try:
+            Thread(self._run, thread_name, (ending,)).start()
+        except (RuntimeError, MemoryError):
+            self._close()
+            raise
+
+    def end(self) -> None:
+        """Post nothing from now on, and end soon."""
+        with self._lock:
+            self._is_wanted = False
+            if self._ending:
+                self._ending.set()
+
+    def _tell(self, event: Event, *, is_last: bool = False) -> None:
+        """Post the event if it is still wanted; nothing is behind the last one."""
+        with self._lock:
+            if self._is_wanted:
+                self._is_wanted = not is_last
+                self._post(event)
+
+    def _close(self) -> None:
+        with self._lock:
+            assert self._ending
+            self._ending.close()
+            self._ending = None
+
+    # -- the thread that looks --
+
+    def _run(self, ending: Wakeup) -> None:
+        try:
+            self._search(ending)
+        except Ended:
+            pass
+        finally:
+            self._say_last_word()
+            self._close()
+
+    def _search(self, ending: Wakeup) -> None:
+        """Look, and tell what there is to tell; raises Ended."""
+        raise NotImplementedError
+
+    def _say_last_word(self) -> None:
+        """The search is over, for whatever reason."""
 
 
 class Look:

@@ -26,9 +26,8 @@ from typing import Protocol
 from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.health import HealthCheck
-from llamaswap_lib.runtime.look import Ended, Look, wait
+from llamaswap_lib.runtime.look import Look, Looker, wait
 from llamaswap_lib.runtime.stopped import is_tree_stopped
-from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 TOLD_AFTER = 10.0  # seconds of silence until the log and the queue say so, if `hungAfter` is not shorter
@@ -92,7 +91,7 @@ class Watchdog:
         """Look from now on; raises OSError or RuntimeError where the system gives no descriptor or thread."""
         self.end()
         watch = _Watch(self._subject, self._evidence, self._post, self._clock)
-        watch.start()
+        watch.start(f"watchdog-{self._subject.model}")
         self._watch = watch
 
     def end(self) -> None:
@@ -102,7 +101,7 @@ class Watchdog:
             self._watch = None
 
 
-class _Watch:
+class _Watch(Looker):
     """One thread, from the moment that somebody waits until nobody does."""
 
     def __init__(
@@ -112,6 +111,7 @@ class _Watch:
         post: Callable[[Event], None],
         clock: Callable[[], float],
     ) -> None:
+        super().__init__(post)
         self._subject = subject
         self._evidence = evidence
         self._clock = clock
@@ -128,54 +128,14 @@ class _Watch:
         self._proof = ""
         self._scan = 0.0  # when to look at the processes again
         self._told: str | None = None  # the proof that was told with the silence; None: no silence was told
-        self._post = post
-        self._lock = threading.Lock()  # protects what follows
-        self._is_wanted = True
-        self._ending: Wakeup | None = Wakeup()  # while the thread lives
-
-    # -- controller thread --
-
-    def start(self) -> None:
-        ending = self._ending
-        assert ending is not None
-        try:
-            name = f"watchdog-{self._subject.model}"
-            Thread(self._run, name, (ending,)).start()
-        except (RuntimeError, MemoryError):
-            self._close()
-            raise
-
-    def end(self) -> None:
-        with self._lock:
-            self._is_wanted = False
-            if self._ending:
-                self._ending.set()
-
-    # -- either --
-
-    def _close(self) -> None:
-        with self._lock:
-            assert self._ending
-            self._ending.close()
-            self._ending = None
 
     # -- thread watchdog-M --
 
-    def _tell(self, event: Event) -> None:
-        with self._lock:
-            if self._is_wanted:
-                self._post(event)
-
-    def _run(self, ending: Wakeup) -> None:
-        try:
-            self._sample()
-            while True:
-                self._look(ending)
-                self._rest(ending, self._clock() + self._look_pause)
-        except Ended:
-            pass
-        finally:
-            self._close()
+    def _search(self, ending: Wakeup) -> None:
+        self._sample()
+        while True:
+            self._look(ending)
+            self._rest(ending, self._clock() + self._look_pause)
 
     def _look(self, ending: Wakeup) -> None:
         """Ask once, and take note of the answer."""
