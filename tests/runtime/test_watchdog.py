@@ -120,6 +120,16 @@ def test_what_it_has_shown_counts_when_somebody_waits_anew() -> None:
         assert watched.silence() == (CHECK, ANSWERED_BEFORE)
 
 
+def show_nothing(hanging: Hanging, watched: Watched) -> None:
+    """It answers its check, then hangs, and its silence is told without a proof."""
+    with watched:
+        hanging.await_answers(3)
+        hanging.hangs.set()
+        assert watched.silence() == (CHECK, "")
+        watched.await_samples()
+        assert watched.events.empty()
+
+
 def test_an_answer_as_a_request_ends_shows_nothing() -> None:
     """A server with one thread answers its check between two requests: the next one is inside already, and waits."""
     hanging = Hanging()
@@ -133,12 +143,7 @@ def test_an_answer_as_a_request_ends_shows_nothing() -> None:
             watched.request = following
 
         hanging.on_answer = end_a_request
-        with watched:
-            hanging.await_answers(3)
-            hanging.hangs.set()
-            assert watched.silence() == (CHECK, "")
-            watched.await_samples()
-            assert watched.events.empty()
+        show_nothing(hanging, watched)
 
 
 def test_an_answer_while_a_request_comes_in_shows_nothing() -> None:
@@ -151,12 +156,7 @@ def test_an_answer_while_a_request_comes_in_shows_nothing() -> None:
             watched.bytes = Bytes(taken=watched.bytes.taken + 1 if watched.bytes else 0)
 
         hanging.on_answer = take_more
-        with watched:
-            hanging.await_answers(3)
-            hanging.hangs.set()
-            assert watched.silence() == (CHECK, "")
-            watched.await_samples()
-            assert watched.events.empty()
+        show_nothing(hanging, watched)
 
 
 def test_an_answer_with_nobody_inside_shows_nothing() -> None:
