@@ -35,7 +35,7 @@ def test_a_program_that_gets_no_more_memory_answers_or_hangs_up_and_serves_again
         waiting = [Wire(program.port) for _ in range(CLIENTS)]  # each needs a thread, which needs memory
         for wire in waiting:
             wire.send(HALF_A_REQUEST)
-        wait_until(lambda: "can't start new thread" in program.stdout, "it runs short of memory")
+        wait_until(lambda: "cannot serve a connection" in program.stdout, "it runs short of memory")
         resource.prlimit(pid, resource.RLIMIT_AS, limit)
         for wire in waiting:
             with suppress(OSError):  # it was turned away
