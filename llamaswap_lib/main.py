@@ -1,7 +1,7 @@
 """Builds everything, runs it, and takes it down in order: the only place that knows all parts.
 
-Runs on the main thread, which then sleeps until a signal. Order of the end: no new connections, streams of logs closed,
-whoever waits refused, requests in progress given `SHUTDOWN_GRACE`, every process gone, connections closed, threads
+Runs on the main thread, which then sleeps until a signal. Order of the end: newcomers refused, streams of logs closed,
+whoever waits refused, requests in progress given `shutdownTimeout`, every process gone, connections closed, threads
 joined. A second signal ends it at once, children included.
 """
 
@@ -56,7 +56,6 @@ from llamaswap_lib.web.server import Server
 from llamaswap_lib.web.tls import Certificate
 from llamaswap_lib.web.traffic import Traffic
 
-SHUTDOWN_GRACE = 5.0  # for requests in progress
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
 LAST_WORDS_LINES = 20
 PLAIN_DESCRIPTORS = 3  # of a client's connection: itself, its wait for a model, the connection to the model's server
@@ -78,6 +77,7 @@ class _Parts:
     guardian: Guardian
     preload: tuple[str, ...]
     has_keys: bool  # a client has to bring one
+    shutdown_timeout: float  # seconds for requests in progress
     stop_time: float  # the longest that stopping the models may take
 
 
@@ -131,9 +131,19 @@ def _build(config: Config, logs: Logs, host: str, port: int, certificate: Certif
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(f"cannot listen on {_address_text(host, port)}: {_reason(error)}") from error
     ourselves.note_listening(server.socket)
-    stop_time = max((model.unload_timeout for model in config.models.values()), default=0.0)
-    grace = SHUTDOWN_GRACE + stop_time + LAST_GRACE
-    return _Parts(logs, controller, pool, pump, server, guardian, config.hooks_preload, bool(config.api_keys), grace)
+    grace = config.stop_seconds + LAST_GRACE
+    return _Parts(
+        logs,
+        controller,
+        pool,
+        pump,
+        server,
+        guardian,
+        config.hooks_preload,
+        bool(config.api_keys),
+        config.shutdown_timeout,
+        grace,
+    )
 
 
 def _start(parts: _Parts) -> None:
@@ -212,8 +222,9 @@ def _note_hangup(logs: Logs) -> None:
 def _end_in_order(parts: _Parts) -> None:
     parts.server.begin_stop()
     parts.logs.end_streams()
-    if not parts.controller.shut_down(SHUTDOWN_GRACE, parts.stop_time):
+    if not parts.controller.shut_down(parts.shutdown_timeout, parts.stop_time):
         parts.logs.log.error("some processes could not be ended")
+    parts.server.stop_accepting()
     parts.server.wait_idle(LAST_GRACE)
     parts.server.abort()
     parts.server.close()

@@ -228,6 +228,12 @@ class Config:
     unload_timeout: float = key(
         "unloadTimeout", Seconds(), "seconds from the polite stop to SIGKILL; 0 means 10", DEFAULT_UNLOAD_TIMEOUT
     )
+    shutdown_timeout: float = key(
+        "shutdownTimeout",
+        Seconds(),
+        "seconds that requests in progress get to finish when the server ends (llamaswap only)",
+        30.0,
+    )
     macros: Mapping[str, Any] = key("macros", MapOf(Anything(), "macro"), "values for `${name}` anywhere else")
     api_keys: tuple[str, ...] = key(
         "apiKeys", ListOf(Text(form="secret")), "keys of which clients must bring one; none with a space"
@@ -263,6 +269,11 @@ class Config:
     def hooks_preload(self) -> tuple[str, ...]:
         """The ids of the models to load at start."""
         return self.hooks.on_startup.preload
+
+    @property
+    def stop_seconds(self) -> float:
+        """The longest that an orderly end takes, but for what hangs in the kernel."""
+        return self.shutdown_timeout + max((model.unload_timeout for model in self.models.values()), default=0.0)
 
     def resolve(self, name: str) -> str | None:
         """The id of the local model that `name`, an id or an alias, stands for."""

@@ -38,6 +38,7 @@ from llamaswap_lib.web.tls import Certificate, TlsFront
 
 BACKLOG = 1024
 TOO_MANY = raw_answer(ServiceUnavailable("too many connections"))
+SHUTTING_DOWN = raw_answer(ServiceUnavailable("the server is shutting down"))
 
 
 class Server(ThreadingHTTPServer):
@@ -63,6 +64,7 @@ class Server(ThreadingHTTPServer):
         self.app = app
         self._tls = None if certificate is None else TlsFront(certificate, app.logs.log.error)
         self.is_stopping = False
+        self._is_accepting = True
         self._wakeup = Wakeup()
         self._numbers = itertools.count(1)
         self.table: ConnectionTable[Incoming] = ConnectionTable(app.pump.slow_readers, TOO_MANY, app.clock)
@@ -92,13 +94,20 @@ class Server(ThreadingHTTPServer):
         self._accepting.start()
 
     def begin_stop(self) -> None:
-        """Accept no more, and close the connections that have no request in progress. Returns at once."""
+        """Serve nobody new, and close the connections that have no request in progress. Returns at once.
+
+        Newcomers are told so until `stop_accepting`.
+        """
         self.is_stopping = True
+        self.table.close_idle()
+
+    def stop_accepting(self) -> None:
+        """Listen no more."""
+        self._is_accepting = False
         self._wakeup.set()
         if self._accepting.ident is not None:
             self._accepting.join()
         self.socket.close()
-        self.table.close_idle()
 
     def wait_idle(self, grace: float) -> bool:
         """Block until every connection has ended, for at most `grace` seconds; whether they have."""
@@ -120,6 +129,8 @@ class Server(ThreadingHTTPServer):
 
     def close(self) -> None:
         """Give back what is left, after every connection has ended."""
+        if self._is_accepting:
+            self.stop_accepting()
         if self._tls is not None:
             self._tls.stop()
         self._wakeup.close()
@@ -132,9 +143,9 @@ class Server(ThreadingHTTPServer):
     # -- accept thread only --
 
     def serve_forever(self, poll_interval: float = 0.0) -> None:  # noqa: ARG002 - the signature is not ours
-        """Accept connections until `begin_stop`; nothing is polled."""
+        """Accept connections until `stop_accepting`; nothing is polled."""
         failures = self._failures
-        while not self.is_stopping:
+        while self._is_accepting:
             try:
                 self._accept_until_stopped()
             except Exception:  # noqa: BLE001, PERF203 - the top of the thread
@@ -145,7 +156,7 @@ class Server(ThreadingHTTPServer):
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         poll.register(self._wakeup.fileno(), select.POLLIN)
-        while not self.is_stopping:
+        while self._is_accepting:
             left = self._report.seconds_left()
             poll.poll(None if left is None else left * 1000)
             self._report.tell_if_due()
@@ -153,7 +164,7 @@ class Server(ThreadingHTTPServer):
 
     def _accept_all(self) -> None:
         """Accept whoever waits."""
-        while not self.is_stopping:
+        while self._is_accepting:
             try:
                 request, client_address = self.get_request()
             except BlockingIOError:
@@ -175,17 +186,22 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give the connection a thread, if there is room for it; raises OSError if its client has left already."""
+        if self.is_stopping:
+            self._turn_away(request, SHUTTING_DOWN)
+            return
         if not self._admission.has_room():
-            self._turn_away(request)
+            self._turn_away(request, TOO_MANY)
             return
         incoming = Incoming(self, request, client_address[0])
         self.table.add(incoming)
+        if self.is_stopping:  # since the look above: whoever ends the server may have closed the idle ones already
+            self.table.close_idle()
         name = f"http-{next(self._numbers)}"
         try:
             Thread(self.process_request_thread, name, (incoming, client_address)).start()
             self._failures.forget()
         except (RuntimeError, MemoryError) as error:
-            self._refuse(request)
+            self._refuse(request, TOO_MANY)
             incoming.intake.is_unfinished = True  # it has most likely sent a request
             self.shutdown_request(incoming)
             self.app.logs.log.error(f"cannot serve a connection: {str(error) or 'not enough memory'}")
@@ -206,14 +222,14 @@ class Server(ThreadingHTTPServer):
         pause.poll(seconds * 1000)
         return not self.is_stopping
 
-    def _turn_away(self, request: socket.socket) -> None:
-        self._refuse(request)
+    def _turn_away(self, request: socket.socket, farewell: bytes) -> None:
+        self._refuse(request, farewell)
         close_gently(request, self.app.pump, is_sending=True)
 
-    def _refuse(self, request: socket.socket) -> None:
-        """Say that there are too many, as far as that is possible without waiting."""
+    def _refuse(self, request: socket.socket, farewell: bytes) -> None:
+        """Say why it is not served, as far as that is possible without waiting."""
         try:
-            request.send(TOO_MANY, socket.MSG_DONTWAIT)
+            request.send(farewell, socket.MSG_DONTWAIT)
         except OSError:
             pass  # it has left already
 

@@ -129,13 +129,11 @@ def test_a_stream_in_progress_is_finished_within_the_grace(run_program: RunProgr
 
 
 def test_a_stream_that_outlasts_the_grace_is_cut(run_program: RunProgram) -> None:
-    with run_program(models(m=demo(*PACED))) as program, program.stream("m") as wire:
+    with run_program({**models(m=demo(*PACED)), "shutdownTimeout": 1}) as program, program.stream("m") as wire:
         wire.read_head_and_first_chunk()
-        begun = time.monotonic()
         program.signal(signal.SIGTERM)
         with pytest.raises(Cut):
             list(wire.chunks())
-        assert 4.5 < time.monotonic() - begun < 12
         assert program.wait() == 0
         assert program.relatives() == {}
 
@@ -145,8 +143,8 @@ def test_nobody_is_let_in_any_more(run_program: RunProgram) -> None:
         wire.read_head_and_first_chunk()
         program.signal(signal.SIGTERM)
         wait_until(lambda: "stopping" in program.stdout, "it ends")
-        with pytest.raises(ConnectionRefusedError):
-            wait_until(lambda: program.get("/health").status != 200, "it listens no more")
+        refused = program.get("/health")
+        assert (refused.status, "shutting down" in refused.message) == (503, True)
         assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
         assert program.wait() == 0
 

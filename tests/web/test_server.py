@@ -40,8 +40,8 @@ def test_begin_stop_closes_idle_connections_and_lets_requests_finish() -> None:
         address = world.server.address
         world.server.begin_stop()
         assert idle.read_to_end() == b""
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(address, DEADLINE)
+        with Peer(socket.create_connection(address, DEADLINE)) as late:
+            assert b"shutting down" in late.read_message()[1]
         assert not world.server.wait_idle(0.01)
         go_on.set()
         assert busy.read_to_end().endswith(b"1\r\nx\r\n0\r\n\r\n")
