@@ -67,9 +67,11 @@ def _serve(arguments: Sequence[str]) -> int:
     host, port = parse_address(parser, (":8443" if is_tls else ":8080") if options.listen is None else options.listen)
     files = _files(options)
     from llamaswap_lib.main import serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
-    from llamaswap_lib.web.tls import Certificate  # noqa: PLC0415 - as in the line above
+    from llamaswap_lib.runtime.supervisor import take_supervisor  # noqa: PLC0415 - as in the line above
+    from llamaswap_lib.web.tls import Certificate  # noqa: PLC0415 - as above
 
-    return serve(files, host, port, Certificate(options.tls_cert_file, options.tls_key_file) if is_tls else None)
+    certificate = Certificate(options.tls_cert_file, options.tls_key_file) if is_tls else None
+    return serve(files, host, port, certificate, take_supervisor(os.environ, os.getpid()))
 
 
 def _check(arguments: Sequence[str]) -> int:

@@ -180,6 +180,12 @@ class Controller:
         while not marker.wait(SETTLE_LOOK) and self._thread.is_alive():
             pass
 
+    def answers(self, timeout: float) -> bool:
+        """Block until its thread has got to it, for at most `timeout` seconds; whether it has."""
+        marker = threading.Event()
+        self._queue.put(marker)
+        return marker.wait(timeout)
+
     def runs(self) -> tuple[RunView, ...]:
         """What runs, sorted by model, as of the last change. No lock, no wait."""
         return self._board.runs

@@ -8,6 +8,7 @@ end; a mistake in one ends all that ride, is reported, and the next ones ride ag
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -127,6 +128,12 @@ class Pump:
         self._arrivals.append(passenger)
         self._wakeup.set()
 
+    def answers(self, timeout: float) -> bool:
+        """Block until its thread has got to it, for at most `timeout` seconds; whether it has."""
+        marker = _Marker()
+        self.take_aboard(marker)
+        return marker.is_reached.wait(timeout)
+
     # -- pump thread only --
 
     def _run(self) -> None:
@@ -199,3 +206,20 @@ class Pump:
 
     def _hear_call(self, _mask: int) -> None:
         self._wakeup.clear()
+
+
+class _Marker:
+    """A passenger that only says that the pump has got to it."""
+
+    def __init__(self) -> None:
+        self.is_reached = threading.Event()
+
+    def begin(self, pump: Pump) -> None:
+        pump.aboard.discard(self)
+        self.is_reached.set()
+
+    def give_up(self) -> None:
+        """It is in nobody's patience."""
+
+    def throw_off(self) -> None:
+        self.is_reached.set()

@@ -53,14 +53,17 @@ class Server(ThreadingHTTPServer):
         port: int,
         certificate: Certificate | None = None,
         capacity: Capacity | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
         """Bind and listen, `host` '' for every address, with TLS if there is a certificate; raises OSError.
 
-        `capacity` is for how many connections there are descriptors; None: for as many as there may be.
+        `capacity` is for how many connections there are descriptors; None: for as many as there may be. `listening` is
+        a socket that somebody else listens on as well, and goes on doing so when we end.
         """
         super().__init__((host, port), Handler, bind_and_activate=False)
         self.socket.close()  # one of a fixed address family; which one is right depends on the host
-        self.socket = _listen(host, port)
+        self.socket = _listen(host, port) if listening is None else listening
+        self._is_shared = listening is not None
         self.app = app
         self._tls = None if certificate is None else TlsFront(certificate, app.logs.log.error)
         self.is_stopping = False
@@ -96,10 +99,13 @@ class Server(ThreadingHTTPServer):
     def begin_stop(self) -> None:
         """Serve nobody new, and close the connections that have no request in progress. Returns at once.
 
-        Newcomers are told so until `stop_accepting`.
+        Newcomers are told so until `stop_accepting`. Where somebody else listens as well they are left to whoever
+        accepts next, at once.
         """
         self.is_stopping = True
         self.table.close_idle()
+        if self._is_shared:
+            self.stop_accepting()
 
     def stop_accepting(self) -> None:
         """Listen no more."""
