@@ -164,7 +164,41 @@ def _program() -> str:
     return f"python3 {sys.argv[0]}" if name.endswith((".py", ".pyz")) else name
 
 
-_COMMANDS = {"check": _check, "demo": _demo, "init": _init}
+def _systemd(arguments: Sequence[str]) -> int:
+    parser = _parser("llamaswap systemd", "Prints a unit of systemd for this installation, and how to install it.")
+    add = parser.add_argument
+    add("-listen", "--listen", metavar="ADDRESS", default=":8080", help="[host]:port or port (default :8080)")
+    add("-user", "--user", action="store_true", help="for your own user manager, not for the system's")
+    add("-run-as", "--run-as", metavar="NAME", help="the user of the service (default: you)")
+    add("-socket", "--socket", action="store_true", help="print the socket unit: a restart then refuses no connection")
+    options = parser.parse_args(arguments)
+    parse_address(parser, options.listen)
+    from llamaswap_lib.service.commands import print_systemd  # noqa: PLC0415 - as in _serve
+
+    files, listen = _files(options), f":{options.listen}" if options.listen.isdigit() else options.listen
+    flags = [*_file_flags(options), "-listen", listen]
+    print_systemd(files, flags, listen, is_user=options.user, run_as=options.run_as, is_socket=options.socket)
+    return 0
+
+
+def _launchd(arguments: Sequence[str]) -> int:
+    parser = _parser("llamaswap launchd", "Prints a property list for macOS, and how to install it.")
+    parser.add_argument("-listen", "--listen", metavar="ADDRESS", default=":8080", help="as for llamaswap")
+    options = parser.parse_args(arguments)
+    parse_address(parser, options.listen)
+    from llamaswap_lib.service.commands import print_launchd  # noqa: PLC0415 - as in _serve
+
+    print_launchd(_files(options), [*_file_flags(options), "-listen", options.listen])
+    return 0
+
+
+def _file_flags(options: argparse.Namespace) -> list[str]:
+    """The flags that name the same configuration from any folder."""
+    given = {"-c": options.config, "-config-dir": options.config_dir}
+    return [word for flag, path in given.items() if path is not None for word in (flag, str(path.absolute()))]
+
+
+_COMMANDS = {"launchd": _launchd, "systemd": _systemd, "check": _check, "demo": _demo, "init": _init}
 
 
 def _fail(message: str) -> int:

@@ -33,7 +33,7 @@ def test_no_route_is_in_the_reference_that_is_not_answered() -> None:
     assert {path for path in named if path not in known and not path.startswith(below)} == set()
 
 
-@pytest.mark.parametrize("command", [(), ("check",)])
+@pytest.mark.parametrize("command", [(), ("check",), ("systemd",), ("launchd",)])
 def test_every_flag_is_in_the_readme(command: tuple[str, ...]) -> None:
     argv = [sys.executable, str(ROOT / "llamaswap.py"), *command, "-h"]
     text = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
@@ -52,6 +52,6 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
             assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("command", ["check", "demo", "init"])
+@pytest.mark.parametrize("command", ["check", "demo", "init", "launchd", "systemd"])
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert re.search(rf"(llamaswap|llamaswap\.py) {command}\b", README)

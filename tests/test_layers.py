@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "demo": (),
     "init": (),
+    "service": ("config", "errors"),
     "main": ("",),
     "cli": ("",),
     "__init__": (),
