@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -258,13 +259,15 @@ def _note_hangup(logs: Logs) -> None:
 
 
 def _end_in_order(parts: _Parts) -> None:
+    deadline = time.monotonic() + parts.shutdown_timeout
     parts.server.begin_stop()
     parts.logs.end_streams()
     if not parts.controller.shut_down(parts.shutdown_timeout, parts.stop_time):
         parts.logs.log.error("some processes could not be ended")
+    # What is inside no model of ours has as long: a request to a peer, an answer that its client is still reading.
+    parts.server.wait_idle(max(LAST_GRACE, deadline - time.monotonic()))
     parts.server.stop_accepting()
     parts.watchdog.close()
-    parts.server.wait_idle(LAST_GRACE)
     parts.server.abort()
     parts.server.close()
     parts.pump.stop()

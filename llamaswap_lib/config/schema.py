@@ -231,7 +231,7 @@ class Config:
     shutdown_timeout: float = key(
         "shutdownTimeout",
         Seconds(),
-        "seconds that requests in progress get to finish when the server ends (llamaswap only)",
+        "seconds that requests in progress and WebSockets get to finish when the server ends (llamaswap only)",
         30.0,
     )
     macros: Mapping[str, Any] = key("macros", MapOf(Anything(), "macro"), "values for `${name}` anywhere else")

@@ -90,7 +90,6 @@ class Controller:
         self._places = Places(limits)
         self._queue: queue.Queue[_Command] = queue.Queue()
         self._waiters = Waiters()
-        self._overdue: list[Waiter] = []  # nobody waits for their answers any more
         self._entries: dict[int, Entry] = {}
         self._current: dict[str, Entry] = {}
         self._board = Board(self._entries, log)
@@ -107,8 +106,6 @@ class Controller:
         self._queue.put(_Stop())
         self._thread.join()
         self._checks.close()
-        for waiter in self._overdue:
-            waiter.close()
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` on the controller thread at every change of what runs or fails. Before `start`; quick."""
@@ -159,14 +156,9 @@ class Controller:
 
     def shut_down(self, grace: float, timeout: float) -> bool:
         """Refuse who waits, give requests inside `grace` seconds, stop everything; False if `timeout` was too short."""
-        waiter = self._waiters.new(None)
+        waiter = self._waiters.new_without_descriptor()
         self._queue.put(events.ShutdownRequested(waiter.ticket, grace))
-        is_over = waiter.wait_for(timeout)
-        if is_over:
-            waiter.close()
-        else:
-            self._overdue.append(waiter)  # its answer may still come
-        return is_over
+        return waiter.wait_for(timeout)
 
     def kill_all(self) -> None:
         """End every process at once; returns when the signals are sent."""

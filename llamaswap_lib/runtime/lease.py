@@ -137,6 +137,26 @@ class Waiter:
         self._wakeup.set()
 
 
+class PlainWaiter(Waiter):
+    """One that watches no client, and so needs no descriptor: when the server ends there may be none left."""
+
+    __slots__ = ("_is_answered",)
+
+    def __init__(self, ticket: int) -> None:  # not as in `Waiter`, which opens one
+        self.ticket = ticket
+        self.token = None
+        self._is_answered = threading.Event()
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def wait_for(self, timeout: float | None) -> bool:
+        return self._is_answered.wait(timeout)
+
+    def release(self) -> None:
+        self._is_answered.set()
+
+
 # For whom we wait: watched for hanging up, or called to wait in our stead (it raises ClientGone, or returns when the
 # waiter is readable). None cannot leave.
 Client = socket | Callable[[Waiter], None] | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from llamaswap_lib.runtime.lease import Waiter
+from llamaswap_lib.runtime.lease import PlainWaiter, Waiter
 
 
 class Waiters:
@@ -20,6 +20,12 @@ class Waiters:
     def new(self, token: object) -> Waiter:
         """One with a ticket of its own; it is answered once."""
         waiter = Waiter(next(self._tickets), token)
+        self._waiters[waiter.ticket] = waiter
+        return waiter
+
+    def new_without_descriptor(self) -> Waiter:
+        """The same for who watches no client meanwhile."""
+        waiter = PlainWaiter(next(self._tickets))
         self._waiters[waiter.ticket] = waiter
         return waiter
 

@@ -145,14 +145,23 @@ class ConnectionTable(Generic[_C]):
 
     # -- the thread that accepts, or that ends the server --
 
-    def close_idle(self) -> None:
-        """Close all that are idle."""
-        while self._idle:
-            try:
-                connection, _ = self._idle.popitem(last=False)
-            except KeyError:  # it was claimed meanwhile
-                return
-            self._close(connection, socket.SHUT_RD)
+    def close_idle(self, *, spare_expected: bool = False) -> bool:
+        """Close all that are idle; whether some were spared.
+
+        `spare_expected` spares those of which a request is to be expected at once: it is there and has not been read
+        yet, or they have come within SLOW seconds, and most clients that connect send their first request right away.
+        """
+        now, spared = self._clock(), False
+        for connection, since in list(self._idle.items()):
+            if spare_expected and (self._is_new(connection, since, now) or _has_sent(connection.sock)):
+                spared = True
+            elif self._idle.pop(connection, None) is not None:  # else it was claimed meanwhile
+                self._close(connection, socket.SHUT_RD)
+        return spared
+
+    def _is_new(self, connection: _C, idle_since: float, now: float) -> bool:
+        """Whether it has come just now and has been served nothing yet."""
+        return idle_since > now - SLOW and self._open.get(connection.sock) == (connection, idle_since)
 
     def make_room(self) -> Fate | None:
         """Close one connection; what it did, or None where no one can be closed. Its thread ends a moment later."""
@@ -225,6 +234,14 @@ class ConnectionTable(Generic[_C]):
         self._closing.add(client)
         if client not in self._open:  # its thread has ended meanwhile
             self._closing.discard(client)
+
+
+def _has_sent(sock: socket.socket) -> bool:
+    """Whether there are bytes that nobody has read; not, if all that came is the end of the connection."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
 
 
 def _first(order: OrderedDict[_C, float]) -> tuple[_C, float] | None:

@@ -53,7 +53,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve_next(self) -> bool:
         """Serve one request, from its beginning or from where the lane has come to; whether another may follow."""
-        if self.server.is_stopping or not self._await_request():
+        # One whose first request was on its way when the end began is served, unless the table has closed it.
+        if (self.server.is_stopping and not self._is_first) or not self._await_request():
             return False
         exchange, started, serve = self._lane.take_task() or self._begin()
         self._exchange = exchange

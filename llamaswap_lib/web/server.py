@@ -3,7 +3,8 @@
 Thread `accept` runs `serve_forever`; each connection has a thread `http-N`; main calls the rest. Guarantees: beyond
 `limits.connections`, and where no descriptor is left to accept with, one connection makes room (which one, `table`
 knows); where all are being served a newcomer is answered 503; a failure to accept is waited out, never the end;
-`begin_stop` lets requests in progress go on and closes everything else; `wait_idle` tells when the last has ended;
+`begin_stop` lets requests in progress go on and closes everything else, and from then on newcomers are answered 503, or
+left in the backlog for the next process where the socket is a supervisor's; `wait_idle` tells when the last has ended;
 `abort` ends what is left.
 
 What `ThreadingHTTPServer` lacks, and gets here: a loop that does not poll, threads with names, an end that waits for
@@ -26,10 +27,10 @@ from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.wakeup import Wakeup
-from llamaswap_lib.web.admission import Admission, Capacity, CrowdReport, Unbounded
+from llamaswap_lib.web.admission import ROOM_LOOK, Admission, Capacity, CrowdReport, Unbounded
 from llamaswap_lib.web.answers import raw_answer
 from llamaswap_lib.web.app import App
-from llamaswap_lib.web.connection_table import ConnectionTable
+from llamaswap_lib.web.connection_table import SLOW, ConnectionTable
 from llamaswap_lib.web.faults import SHORTAGES
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
@@ -97,15 +98,19 @@ class Server(ThreadingHTTPServer):
         self._accepting.start()
 
     def begin_stop(self) -> None:
-        """Serve nobody new, and close the connections that have no request in progress. Returns at once.
+        """Serve nobody new, and close the connections that have no request in progress.
 
-        Newcomers are told so until `stop_accepting`. Where somebody else listens as well they are left to whoever
-        accepts next, at once.
+        Blocks for at most SLOW seconds, for requests that are to be expected at once on connections accepted before.
+        Newcomers are told that the server ends, until `stop_accepting`. Where somebody else listens as well they are
+        left to the process that accepts next.
         """
-        self.is_stopping = True
-        self.table.close_idle()
         if self._is_shared:
-            self.stop_accepting()
+            self.stop_accepting()  # before anybody could be turned away
+        self.is_stopping = True
+        deadline = time.monotonic() + SLOW
+        while self.table.close_idle(spare_expected=True) and time.monotonic() < deadline:
+            threading.Event().wait(ROOM_LOOK)
+        self.table.close_idle()
 
     def stop_accepting(self) -> None:
         """Listen no more."""
@@ -117,6 +122,8 @@ class Server(ThreadingHTTPServer):
 
     def wait_idle(self, grace: float) -> bool:
         """Block until every connection has ended, for at most `grace` seconds; whether they have."""
+        if self.is_stopping:
+            self.table.close_idle()  # if one was accepted at the very moment when the end began
         deadline = time.monotonic() + grace
         with self._is_empty:
             while self.table:
@@ -135,8 +142,7 @@ class Server(ThreadingHTTPServer):
 
     def close(self) -> None:
         """Give back what is left, after every connection has ended."""
-        if self._is_accepting:
-            self.stop_accepting()
+        self.stop_accepting()
         if self._tls is not None:
             self._tls.stop()
         self._wakeup.close()
@@ -186,8 +192,16 @@ class Server(ThreadingHTTPServer):
                 self._endure(error)
 
     def _endure(self, error: OSError) -> None:
-        """Where something is short: have one connection make room for the one that could not be accepted."""
-        if error.errno in SHORTAGES:
+        """Where something is short: have one connection make room for the one that could not be accepted.
+
+        At the end nobody is accepted any more then, only to be turned away: stopping the models needs descriptors too.
+        """
+        if error.errno not in SHORTAGES:
+            return
+        if self.is_stopping:
+            self._is_accepting = False
+            self.socket.close()
+        else:
             self._admission.endure(f"cannot accept a connection ({error.strerror})")
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -200,8 +214,6 @@ class Server(ThreadingHTTPServer):
             return
         incoming = Incoming(self, request, client_address[0])
         self.table.add(incoming)
-        if self.is_stopping:  # since the look above: whoever ends the server may have closed the idle ones already
-            self.table.close_idle()
         name = f"http-{next(self._numbers)}"
         try:
             Thread(self.process_request_thread, name, (incoming, client_address)).start()
@@ -226,7 +238,7 @@ class Server(ThreadingHTTPServer):
         pause = select.poll()
         pause.register(self._wakeup.fileno(), select.POLLIN)
         pause.poll(seconds * 1000)
-        return not self.is_stopping
+        return self._is_accepting and not self.is_stopping
 
     def _turn_away(self, request: socket.socket, farewell: bytes) -> None:
         self._refuse(request, farewell)

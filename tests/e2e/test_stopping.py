@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import DEADLINE, SCRIPT, demo, models, wait_until
+from tests.e2e.program import DEADLINE, SCRIPT, Program, demo, models, wait_until
 from tests.e2e.talk import Cut, events
 
 PACED = ("--tokens-per-second", "100")
@@ -186,6 +186,29 @@ def test_streams_of_logs_are_closed_properly(run_program: RunProgram) -> None:
             wire.close()
         assert program.wait() == 0
         assert time.monotonic() - begun < 5
+
+
+def test_a_stream_of_events_is_closed_properly(run_program: RunProgram) -> None:
+    with run_program(models(m=demo())) as program, program.wire() as wire:
+        wire.request("GET", "/api/events")
+        wire.read_head_and_first_chunk()
+        program.signal(signal.SIGTERM)
+        list(wire.chunks())  # to the proper end
+        assert wire.rest() == b""
+        assert program.wait() == 0
+
+
+def test_a_request_to_a_peer_has_the_same_time(tmp_path: Path) -> None:
+    """It is inside no model of ours."""
+    for name in ("far", "near"):
+        (tmp_path / name).mkdir()
+    with Program(tmp_path / "far", models(m=demo("--tokens-per-second", "15"))) as far:
+        peers = {"far": {"proxy": f"http://127.0.0.1:{far.port}", "models": ["m"]}}
+        with Program(tmp_path / "near", {"peers": peers}) as near, near.stream("m", max_tokens=100) as wire:
+            wire.read_head_and_first_chunk()
+            near.signal(signal.SIGTERM)
+            assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+            assert near.wait() == 0
 
 
 def test_every_stubborn_process_is_gone(run_program: RunProgram) -> None:

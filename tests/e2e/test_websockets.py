@@ -185,11 +185,24 @@ def test_unloading_cuts_a_tunnel_when_its_time_is_over(run_program: RunProgram) 
             client.recv(DEADLINE)
 
 
-def test_the_end_of_the_program_is_the_end_of_a_tunnel(run_program: RunProgram) -> None:
-    with run_program(models(m=ECHO)) as program, dial(program) as client:
+def test_at_the_end_of_the_program_a_tunnel_has_the_time_of_a_request(run_program: RunProgram) -> None:
+    with run_program({**models(m=ECHO), "shutdownTimeout": 2}) as program, dial(program) as client:
         client.send("in")
         assert client.recv(DEADLINE) == "in"
         program.signal(signal.SIGTERM)
+        wait_until(lambda: "SIGTERM: stopping" in program.stdout, "the end begins")
+        client.send("still here")
+        assert client.recv(DEADLINE) == "still here"
         with pytest.raises(ConnectionClosed):
             client.recv(DEADLINE)
+        assert program.wait() == 0
+
+
+def test_the_program_ends_as_soon_as_its_last_tunnel(run_program: RunProgram) -> None:
+    with run_program({**models(m=ECHO), "shutdownTimeout": 600}) as program:
+        with dial(program) as client:
+            client.send("in")
+            assert client.recv(DEADLINE) == "in"
+            program.signal(signal.SIGTERM)
+            wait_until(lambda: "SIGTERM: stopping" in program.stdout, "the end begins")
         assert program.wait() == 0

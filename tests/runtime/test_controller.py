@@ -12,6 +12,7 @@ import pytest
 from llamaswap_lib.core.events import LoadDemanded
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, ServiceUnavailable
 from tests.runtime.launches import PATIENCE, Stage, Visit, side_by_side
+from tests.shortage import no_descriptor_left
 
 # -- going in --
 
@@ -561,6 +562,16 @@ def test_the_end_stops_a_model_with_somebody_inside_when_the_grace_is_over() -> 
         assert stage.controller.shut_down(0.05, PATIENCE)
         assert stage.processes[0].orders == ["start", "stop"]
         inside.leave()
+
+
+def test_the_end_needs_no_descriptor() -> None:
+    with Stage("a") as stage:
+        visit = Visit(stage, "a")
+        visit.await_in()
+        visit.leave()
+        with no_descriptor_left():
+            assert stage.controller.shut_down(0.0, PATIENCE)
+        assert stage.processes[0].orders == ["start", "stop"]
 
 
 def test_the_end_says_when_a_process_would_not_go_and_its_late_answer_hurts_nobody() -> None:

@@ -181,6 +181,23 @@ def test_a_follower_that_takes_nothing_is_cut_off_once(crowd: Crowd) -> None:
     assert follower.is_woken()
 
 
+def test_at_the_end_those_are_spared_of_which_a_request_is_to_be_expected_at_once(crowd: Crowd) -> None:
+    sent, new = crowd.add("has sent a request", age=2 * SLOW), crowd.add("has come just now")
+    kept, old = crowd.serve("was served just now"), crowd.add("has been silent for long", age=SLOW)
+    busy, gone = crowd.serve("is being served"), crowd.add("has left", age=SLOW)
+    crowd.now += SLOW / 2
+    crowd.table.note_idle(kept)
+    sent.far_end.send(b"GET ")
+    gone.far_end.shutdown(socket.SHUT_WR)
+    assert crowd.table.close_idle(spare_expected=True)
+    assert [crowd.table.was_closed(client) for client in (sent, new, busy)] == [False] * 3
+    assert [crowd.table.was_closed(client) for client in (kept, old, gone)] == [True] * 3
+    assert crowd.table.claim(sent)
+    crowd.now += SLOW
+    assert not crowd.table.close_idle(spare_expected=True)
+    assert crowd.table.was_closed(new)
+
+
 def test_a_connection_that_was_closed_counts_until_its_thread_has_ended(crowd: Crowd) -> None:
     kept, closed = crowd.serve("kept"), crowd.add("closed", age=SLOW)
     assert crowd.table.make_room() is Fate.IDLE

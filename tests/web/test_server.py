@@ -18,6 +18,7 @@ from llamaswap_lib.web.connection_table import ConnectionTable
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
 from llamaswap_lib.web.server import Server
+from tests.shortage import no_descriptor_left
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get
 
 
@@ -46,6 +47,39 @@ def test_begin_stop_closes_idle_connections_and_lets_requests_finish() -> None:
         go_on.set()
         assert busy.read_to_end().endswith(b"1\r\nx\r\n0\r\n\r\n")
         assert world.server.wait_idle(DEADLINE)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "further"])
+def test_a_request_that_was_sent_before_the_end_is_answered(is_first: bool) -> None:
+    with World(answers(OK)) as world, ExitStack() as stack:
+        clients = [stack.enter_context(world.connect()) for _ in range(40)]
+        for client in clients if not is_first else ():
+            client.send(get("/health"))
+            client.read_message()
+        deadline, pause = time.monotonic() + DEADLINE, threading.Event()
+        while world.server.count() != (40, 0):
+            assert time.monotonic() < deadline
+            pause.wait(0.01)
+        for client in clients:
+            client.send(get("/health"))
+        world.server.begin_stop()
+        for client in clients:
+            assert client.read_to_end().startswith(b"HTTP/1.1 200 ")
+        assert world.server.wait_idle(DEADLINE)
+
+
+def test_where_no_descriptor_is_left_at_the_end_it_stops_listening() -> None:
+    """Turning clients away must not take what the end of the models needs."""
+    with World(answers(OK)) as world, socket.socket() as late:
+        late.settimeout(DEADLINE)
+        address = world.server.address
+        world.server.begin_stop()
+        with no_descriptor_left():
+            late.connect(address)
+            with suppress(ConnectionResetError):
+                assert late.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, DEADLINE)
 
 
 def test_abort_breaks_off_what_is_left() -> None:
