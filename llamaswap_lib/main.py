@@ -33,7 +33,6 @@ from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
-from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
@@ -47,7 +46,7 @@ from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import AutomaticPorts
 from llamaswap_lib.runtime.process import LaunchSpec, Process
 from llamaswap_lib.runtime.signals import Signals
-from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, adopt
+from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, status_text
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App, Limits, Version
@@ -117,7 +116,7 @@ def serve(
         if config.peers:  # so that it is known by the way that a request took which went round in a circle
             logs.log.info(f"its name in the Via header of requests to peers is {parts.server.app.ourselves.name}")
         signal = signals.wait(lambda: _note_hangup(logs))
-        supervisor.tell("STOPPING=1", "STATUS=stopping")
+        supervisor.stopping(config.end_seconds)
         logs.log.info(f"{signal.name if signal else 'a signal'}: stopping")
         return _stop(parts, signals, is_done)
 
@@ -125,6 +124,7 @@ def serve(
 def _build(
     config: Config, logs: Logs, host: str, port: int, certificate: Certificate | None, supervisor: Supervisor
 ) -> _Parts:
+    supervisor.show(status_text(()))
     guardian, ourselves = Guardian(logs.log), Ourselves()
     pool = Pool(on_error=logs.log.error)
     controller = _controller(config, logs, guardian, ourselves, pool.traffic)
@@ -136,7 +136,7 @@ def _build(
     controller.listen(lambda runs: pool.traffic.keep_only({run.run_id for run in runs}))
     changes = Changes()
     controller.listen(lambda _: changes.note(Topic.RUNS))
-    controller.listen(lambda runs: supervisor.tell(f"STATUS={_status(runs)}"))
+    controller.listen(lambda runs: supervisor.show(status_text(runs)))
     controller.listen_to_queue(lambda: changes.note(Topic.QUEUE))
     profiles = Profiles(config.profiles, changes)
     limits = _limits(config.limits)
@@ -144,7 +144,7 @@ def _build(
     app = App(config, controller, logs, pool, pump, changes, profiles, Version(__version__), limits, ourselves, scheme)
     try:
         capacity = _capacity(config, logs, is_secure=certificate is not None)
-        server = Server(app, host, port, certificate, capacity, _given_socket(supervisor, logs))
+        server = Server(app, host, port, certificate, capacity, supervisor.listening_socket(logs.log.warn))
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(f"cannot listen on {_address_text(host, port)}: {_reason(error)}") from error
     ourselves.note_listening(server.socket)
@@ -157,7 +157,7 @@ def _build(
         server,
         guardian,
         supervisor,
-        Watchdog(supervisor, [controller.answers, pump.answers]),
+        Watchdog(supervisor, [controller.answers, pump.answers, server.answers]),
         config.hooks_preload,
         bool(config.api_keys),
         config.shutdown_timeout,
@@ -180,30 +180,12 @@ def _start(parts: _Parts) -> None:
     if not _is_loopback(parts.server.address[0]):
         _tell_who_can_reach_it(parts)
     parts.server.start()
-    parts.supervisor.tell("READY=1", f"STATUS={_status(())}")
+    parts.supervisor.ready()
     parts.watchdog.start()
     parts.guardian.start()
     parts.controller.post(PreloadRequested(parts.preload))
     for name in NEEDED_LATER:
         importlib.import_module(name)
-
-
-def _given_socket(supervisor: Supervisor, logs: Logs) -> socket.socket | None:
-    """The first socket that the supervisor listens on for us, if there is one; raises ConfigError."""
-    try:
-        given = [adopt(descriptor) for descriptor in supervisor.sockets]
-    except ValueError as error:
-        raise ConfigError(f"the supervisor's socket cannot be used: {error}") from None
-    for other in given[1:]:
-        where = _address_text(*other.getsockname()[:2])
-        logs.log.warn(f"the supervisor listens on {where} too, which is not served: one socket is enough")
-        other.close()
-    return given[0] if given else None
-
-
-def _status(runs: Sequence[RunView]) -> str:
-    """What is loaded, in a line for people."""
-    return ", ".join(f"{run.model} {run.state}" for run in runs) or "no model is loaded"
 
 
 def _is_loopback(address: str) -> bool:
@@ -274,6 +256,7 @@ def _end_in_order(parts: _Parts) -> None:
     parts.pool.close()
     parts.controller.close()
     parts.guardian.close(LAST_GRACE)
+    parts.supervisor.close()
 
 
 def _controller(config: Config, logs: Logs, guardian: Guardian, ourselves: Ourselves, traffic: Traffic) -> Controller:

@@ -59,6 +59,10 @@ LOG_TIME_FORMATS = (
 )  # fmt: skip
 MINIMUM_HEALTH_CHECK_TIMEOUT = 15.0
 DEFAULT_METRICS_ROWS = 1000
+# Seconds beyond shutdownTimeout and unloadTimeout that the end may take: 1 for first requests on new connections, 5 for
+# processes that hang in the kernel, 5 for answers that clients still read, 2 to cut them off, 1 for TLS, 5 for the
+# guardian, 1 to spare.
+END_MARGIN = 20.0
 DEFAULT_UNLOAD_TIMEOUT = 10.0
 DEFAULT_HUNG_AFTER = 30.0
 
@@ -272,8 +276,13 @@ class Config:
 
     @property
     def stop_seconds(self) -> float:
-        """The longest that an orderly end takes, but for what hangs in the kernel."""
+        """The longest that requests in progress and then the models take to end, but for what hangs in the kernel."""
         return self.shutdown_timeout + max((model.unload_timeout for model in self.models.values()), default=0.0)
+
+    @property
+    def end_seconds(self) -> float:
+        """The longest that the whole program takes to end, whatever hangs: for whoever would kill it after that."""
+        return self.stop_seconds + END_MARGIN
 
     def resolve(self, name: str) -> str | None:
         """The id of the local model that `name`, an id or an alias, stands for."""

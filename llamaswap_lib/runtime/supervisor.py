@@ -1,8 +1,9 @@
 """The supervisor that started us, if it is systemd or speaks its protocols: what it gave us, and what it is told.
 
 `sd_notify(3)` for readiness, state and watchdog, `sd_listen_fds(3)` for sockets that it listens on for us. What it left
-in the environment is taken out of it, so that no model's process takes it for its own. Any thread may tell it
-something; telling never blocks, never fails, and is nothing where there is no supervisor.
+in the environment is taken out of it, and its sockets are closed on exec, so that no model's process takes them for its
+own. Any thread may tell it something; that never fails, needs no descriptor, and is nothing where there is no
+supervisor. Only what it must not miss (ready, reloading, stopping) waits where it is busy, for a second at the most.
 
 Thread `watchdog` feeds the supervisor's watchdog while every part that is asked answers in time: one that hangs gets
 the service restarted.
@@ -12,95 +13,158 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+
+from llamaswap_lib.core.snapshot import RunView
+from llamaswap_lib.errors import ConfigError
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
+MOST_DIGITS = 15  # of a number that is believed
+BUSY_SECONDS = 1  # for which a supervisor that takes nothing is waited for
 _VARIABLES = (
     *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
     *("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"),
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Supervisor:
-    """`address` is where it hears, '' for nowhere; `sockets` are descriptors of sockets that listen.
+    """What is told to it, and what it gave; without an address, nobody is told."""
 
-    `watchdog_seconds`: it restarts us unless it is fed this often; None for never.
-    """
+    def __init__(self, address: str = "", watchdog_seconds: float | None = None, sockets: Sequence[int] = ()) -> None:
+        """`address` is where it hears, as in NOTIFY_SOCKET; `sockets` are descriptors of sockets that listen.
 
-    address: str = ""
-    watchdog_seconds: float | None = None
-    sockets: tuple[int, ...] = ()
+        `watchdog_seconds`: it restarts us unless it is fed this often; None for never.
+        """
+        self.watchdog_seconds = watchdog_seconds
+        self._sockets = tuple(sockets)
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket = _telling_socket() if address else None  # made now: later there may be no descriptor left
+        self._lock = threading.Lock()  # held to tell, so that an older status never comes after a newer one
+        self._status = ""
+        self._prefix = ""
 
-    def tell(self, *lines: str) -> None:
-        """Send it assignments: `READY=1`, `STATUS=text`."""
-        if not self.address:
-            return
-        address = "\0" + self.address[1:] if self.address.startswith("@") else self.address
+    # -- any thread --
+
+    def ready(self) -> None:
+        """We serve, for the first time or after a reload."""
+        with self._lock:
+            self._tell("READY=1", self._status_line())
+
+    def reloading(self) -> None:
+        """The configuration is being read again; `ready` ends that."""
+        with self._lock:
+            self._tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self, longest_seconds: float) -> None:
+        """We end, within so many seconds: the time that its unit gives us may be of an earlier configuration."""
+        with self._lock:
+            self._prefix = "stopping; "
+            self._tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(longest_seconds * 1e6)}", self._status_line())
+
+    def show(self, status: str) -> None:
+        """A line for people, told when it changes. Does not wait for a supervisor that is busy."""
+        with self._lock:
+            if status != self._status:
+                self._status = status
+                self._tell(self._status_line(), flags=socket.MSG_DONTWAIT)
+
+    def feed_watchdog(self) -> None:
+        self._tell("WATCHDOG=1")
+
+    def _status_line(self) -> str:
+        return f"STATUS={self._prefix}{self._status}"
+
+    def _tell(self, *lines: str, flags: int = 0) -> None:
         message = "\n".join(line.replace("\n", " ") for line in lines).encode(errors="replace")
+        sock = self._socket
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-                sock.setblocking(False)
-                sock.sendto(message, address)
+            if sock is not None:
+                sock.sendto(message, flags, self._address)
         except OSError:
             pass  # it is not there any more, or has no room: it asks for nothing that could be done about that
 
-    def tell_reloading(self) -> None:
-        """The configuration is being read again; `READY=1` ends that."""
-        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+    # -- main thread --
+
+    def listening_socket(self, warn: Callable[[str], None]) -> socket.socket | None:
+        """The first of its sockets, for us to serve, or None; `warn` is told of others, which are closed.
+
+        Raises ConfigError where one of them is no TCP socket that listens.
+        """
+        found = [_adopt(descriptor) for descriptor in self._sockets]
+        for other in found[1:]:
+            host, port = other.getsockname()[:2]
+            warn(f"the supervisor listens on {host} port {port} too, which is not served: one socket is enough")
+            other.close()
+        return found[0] if found else None
+
+    def close(self) -> None:
+        """Tell nothing from now on."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
 
 
 def take_supervisor(environ: MutableMapping[str, str], pid: int) -> Supervisor:
     """What `environ` says of the supervisor of the process `pid`, taken out of it."""
     found = {name: environ.pop(name) for name in _VARIABLES if name in environ}
+    count = _number(found, "LISTEN_FDS") if found.get("LISTEN_PID") == str(pid) else 0
     return Supervisor(
         found.get("NOTIFY_SOCKET", ""),
         _watchdog_seconds(found, pid),
-        tuple(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + _socket_count(found, pid))),
+        range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + min(count, os.sysconf("SC_OPEN_MAX"))),
     )
+
+
+def status_text(runs: Sequence[RunView]) -> str:
+    """What is loaded, in a line for people."""
+    return ", ".join(f"{run.model} {run.state}" for run in runs) or "no model is loaded"
 
 
 def _watchdog_seconds(found: Mapping[str, str], pid: int) -> float | None:
     """Of `WATCHDOG_USEC`, unless it is meant for another process."""
-    microseconds, meant = found.get("WATCHDOG_USEC", ""), found.get("WATCHDOG_PID", str(pid))
-    is_ours = microseconds.isdecimal() and int(microseconds) > 0 and meant == str(pid)
-    return int(microseconds) / 1e6 if is_ours else None
+    is_ours = found.get("WATCHDOG_PID", str(pid)) == str(pid)
+    return (_number(found, "WATCHDOG_USEC") / 1e6 or None) if is_ours else None
 
 
-def _socket_count(found: Mapping[str, str], pid: int) -> int:
-    count = found.get("LISTEN_FDS", "")
-    return int(count) if count.isdecimal() and found.get("LISTEN_PID") == str(pid) else 0
+def _number(found: Mapping[str, str], name: str) -> int:
+    """0 for what is none."""
+    text = found.get(name, "")
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else 0
 
 
-def adopt(descriptor: int) -> socket.socket:
-    """The socket behind a descriptor that the supervisor gave us, for no child of ours.
+def _telling_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", BUSY_SECONDS, 0))
+    return sock
 
-    Raises ValueError where it is no TCP socket that listens; it is closed then.
-    """
-    os.set_inheritable(descriptor, False)
+
+def _adopt(descriptor: int) -> socket.socket:
+    """The socket behind it, for no child of ours; raises ConfigError where it is no TCP socket that listens."""
+    told = f"the supervisor's socket cannot be used: descriptor {descriptor} is"
     try:
+        os.set_inheritable(descriptor, False)
         adopted = socket.socket(fileno=descriptor)
     except OSError as error:
-        os.close(descriptor)
-        raise ValueError(f"descriptor {descriptor} is no socket: {error.strerror}") from None
+        raise ConfigError(f"{told} no socket: {error.strerror}") from None
     is_tcp = adopted.family in (socket.AF_INET, socket.AF_INET6) and adopted.type == socket.SOCK_STREAM
     if is_tcp and adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return adopted
     adopted.close()
-    raise ValueError(f"descriptor {descriptor} is no TCP socket that listens")
+    raise ConfigError(f"{told} no TCP socket that listens")
 
 
 class Watchdog:
-    """Feeds the supervisor's watchdog twice as often as it asks for."""
+    """Feeds the supervisor's watchdog at least one and a half times as often as it asks for."""
 
     def __init__(self, supervisor: Supervisor, checks: Sequence[Callable[[float], bool]]) -> None:
         """Each of `checks` blocks until its part has answered, for at most the seconds given; whether it has."""
         self._supervisor = supervisor
         self._checks = checks
-        self._pause = (supervisor.watchdog_seconds or 0.0) / 2
+        self._pause = (supervisor.watchdog_seconds or 0.0) / 3  # and as long for all checks together
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._feed, name="watchdog", daemon=True)
 
@@ -112,15 +176,16 @@ class Watchdog:
             self._thread.start()
 
     def close(self) -> None:
-        """End the thread; a part that hangs holds nothing up."""
+        """End the thread; blocks until it has ended, which a part that hangs holds up for the time of one check."""
         self._ending.set()
         if self._thread.ident is not None:
-            self._thread.join(self._pause)
+            self._thread.join()
 
     # -- thread watchdog --
 
     def _feed(self) -> None:
         while not self._ending.is_set():
-            if all(check(self._pause) for check in self._checks):
-                self._supervisor.tell("WATCHDOG=1")
+            deadline = time.monotonic() + self._pause
+            if all(check(max(0.0, deadline - time.monotonic())) for check in self._checks):
+                self._supervisor.feed_watchdog()
             self._ending.wait(self._pause)

@@ -147,6 +147,10 @@ class Server(ThreadingHTTPServer):
             self._tls.stop()
         self._wakeup.close()
 
+    def answers(self, timeout: float) -> bool:
+        """Block until its TLS has got to it, if it has any, for at most `timeout` seconds; whether it has."""
+        return self._tls is None or self._tls.answers(timeout)
+
     def count(self) -> tuple[int, int]:
         """How many connections there are, and how many of them have a request in progress."""
         count = len(self.table)

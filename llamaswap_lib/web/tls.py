@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import socket
 import ssl
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -86,6 +87,7 @@ class TlsFront:
         self._watched: dict[int, tuple[Bridge, int]] = {}  # descriptors, and what is asked about them
         self._arrivals: deque[Bridge] = deque()
         self._deserted: deque[Bridge] = deque()  # nobody serves their clients any more
+        self._markers: deque[threading.Event] = deque()  # to be set when the thread gets to it
         self._bridges: set[Bridge] = set()
         self._hurried: set[Bridge] = set()  # those that have a deadline
         self._soonest = math.inf  # no deadline is before: a look at many half-open handshakes costs no search
@@ -118,6 +120,13 @@ class TlsFront:
     def _call(self, calls: deque[Bridge], bridge: Bridge) -> None:
         calls.append(bridge)
         self._wakeup.set()
+
+    def answers(self, timeout: float) -> bool:
+        """Block until its thread has got to it, for at most `timeout` seconds; whether it has."""
+        marker = threading.Event()
+        self._markers.append(marker)
+        self._wakeup.set()
+        return marker.wait(timeout)
 
     def stop(self) -> None:
         """End what is left, after a moment for clients to take their last bytes; blocks until the thread has ended."""
@@ -166,6 +175,8 @@ class TlsFront:
         return None if due == math.inf else max(0.0, due - time.monotonic())
 
     def _welcome(self) -> None:
+        while self._markers:
+            self._markers.popleft().set()
         while self._arrivals:
             bridge = self._arrivals.popleft()
             self._bridges.add(bridge)

@@ -2,144 +2,247 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import COMMAND, DEADLINE, demo, models, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, HELLO, demo, models, wait_until
+from tests.e2e.service import NotifySocket, Service
 from tests.e2e.talk import ask, events
 
 ACTIVATE = shutil.which("systemd-socket-activate")
-
-
-class Ear:
-    """Where the supervisor hears; leave it with `with`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sock.bind(str(path))
-        self._sock.settimeout(DEADLINE)
-        self.heard: list[str] = []
-
-    def __enter__(self) -> Ear:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sock.close()
-
-    def hear(self, wanted: str) -> None:
-        """Read until the line comes."""
-        while wanted not in self.heard:
-            self.heard += self._sock.recv(4096).decode().splitlines()
+WATCHDOG = {"WATCHDOG_USEC": "300000"}
 
 
 @pytest.fixture
-def ear(tmp_path: Path) -> Iterator[Ear]:
-    with Ear(tmp_path / "notify") as found:
+def notify(tmp_path: Path) -> Iterator[NotifySocket]:
+    with NotifySocket(tmp_path / "notify") as found:
         yield found
 
 
-def test_it_is_told_what_happens_from_ready_to_stopping(run_program: RunProgram, ear: Ear) -> None:
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    (folder / "config.yaml").write_text(json.dumps(config))
+
+
+@contextmanager
+def kept_socket() -> Iterator[tuple[socket.socket, int]]:
+    """A socket that listens whatever becomes of the programs that serve it, and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening, listening.getsockname()[1]
+
+
+# -- what it is told --
+
+
+def test_it_is_told_what_happens_from_ready_to_stopping(run_program: RunProgram, notify: NotifySocket) -> None:
     shows = "import os, sys; sys.exit('NOTIFY_SOCKET' in os.environ)"
     config = models(m=demo(), shows=f"python3 -c {shows!r} ${{PORT}}")
-    with run_program(config, env={"NOTIFY_SOCKET": str(ear.path)}) as program:
-        ear.hear("READY=1")
-        ear.hear("STATUS=no model is loaded")
+    with run_program(config, env={"NOTIFY_SOCKET": str(notify.path)}) as program:
+        notify.hear("READY=1")
+        notify.hear("STATUS=no model is loaded")
         assert program.chat("m").status == 200
-        ear.hear("STATUS=m ready")
+        notify.hear("STATUS=m ready")
+        assert program.get("/unload").status == 200
+        notify.hear_anew("STATUS=no model is loaded")
         assert "exited with code 0" in program.chat("shows").message  # it did not inherit the address
         program.signal(signal.SIGTERM)
-        ear.hear("STOPPING=1")
+        notify.hear("STOPPING=1")
         assert program.wait() == 0
-        assert not any(line.startswith("WATCHDOG") for line in ear.heard)
+        assert not any(line.startswith("WATCHDOG") for line in notify.heard)
 
 
-def test_the_watchdog_is_fed_until_the_end(run_program: RunProgram, ear: Ear) -> None:
-    env = {"NOTIFY_SOCKET": str(ear.path), "WATCHDOG_USEC": "200000"}
-    with run_program(models(m=demo()), env=env) as program:
-        for count in range(1, 5):
-            ear.heard.clear()
-            ear.hear("WATCHDOG=1")
-            assert program.chat("m").status == 200, count
-
-
-def test_a_frozen_program_feeds_no_watchdog(run_program: RunProgram, ear: Ear) -> None:
-    env = {"NOTIFY_SOCKET": str(ear.path), "WATCHDOG_USEC": "200000"}
-    with run_program(models(m=demo()), env=env) as program:
-        ear.hear("WATCHDOG=1")
-        program.signal(signal.SIGSTOP)
-        with pytest.raises(TimeoutError):  # noqa: PT012 - what was on its way is heard first
-            ear._sock.settimeout(1.0)
-            while True:
-                ear._sock.recv(4096)
-        program.signal(signal.SIGCONT)
-        ear._sock.settimeout(DEADLINE)
-        ear.heard.clear()
-        ear.hear("WATCHDOG=1")
-
-
-@pytest.mark.skipif(ACTIVATE is None, reason="needs systemd-socket-activate, of systemd")
-def test_a_restart_behind_its_socket_refuses_nobody(tmp_path: Path) -> None:
-    """The socket is the supervisor's: it stays, with all who wait in it, while one program ends and the next starts."""
-    (tmp_path / "config.yaml").write_text(f"models: {{m: {{cmd: {demo('--tokens-per-second', '50')!r}}}}}\n")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-
-        def start(name: str) -> subprocess.Popen[bytes]:
-            """As systemd does it: descriptor 3, and the pid in the environment."""
-            become = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execvp(sys.argv[1], sys.argv[1:])"
-            descriptor = listening.fileno()
-            shell = f'exec 3<&{descriptor}; exec "$@"'
-            with (tmp_path / name).open("wb") as out:
-                return subprocess.Popen(
-                    ("bash", "-c", shell, "x", COMMAND[0], "-c", become, *COMMAND, "-c", "config.yaml"),
-                    cwd=tmp_path, stdout=out, pass_fds=[descriptor], env={"PATH": "/usr/bin:/bin", "LISTEN_FDS": "1"},
-                )  # fmt: skip
-
-        first = start("first")
+def test_it_is_told_that_it_is_ready_only_when_it_can_be_asked(tmp_path: Path) -> None:
+    write_config(tmp_path, models(m=demo()))
+    with kept_socket() as (listening, port), Service(tmp_path, listening):
         assert ask(port, "GET", "/health").status == 200
-        first.send_signal(signal.SIGTERM)
-        wait_until(lambda: b"stopping" in (tmp_path / "first").read_bytes(), "the first ends")
-        waiting = socket.create_connection(("127.0.0.1", port), DEADLINE)
-        waiting.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert first.wait(DEADLINE) == 0
-        second = start("second")
+
+
+# -- the watchdog --
+
+
+def test_the_watchdog_is_fed_until_the_models_have_ended(run_program: RunProgram, notify: NotifySocket) -> None:
+    config = {**models(m=demo("--tokens-per-second", "20")), "shutdownTimeout": 20}
+    with run_program(config, env={"NOTIFY_SOCKET": str(notify.path), **WATCHDOG}) as program:
+        for _ in range(4):
+            notify.hear_anew("WATCHDOG=1")
+            assert program.chat("m", max_tokens=1).status == 200
+        with program.stream("m", max_tokens=30) as wire:
+            wire.read_head_and_first_chunk()
+            program.signal(signal.SIGTERM)
+            notify.hear("STOPPING=1")
+            for _ in range(2):
+                notify.hear_anew("WATCHDOG=1")
+            assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+        assert program.wait() == 0
+
+
+def test_a_frozen_program_feeds_no_watchdog(run_program: RunProgram, notify: NotifySocket) -> None:
+    with run_program(models(m=demo()), env={"NOTIFY_SOCKET": str(notify.path), **WATCHDOG}) as program:
+        notify.hear("WATCHDOG=1")
+        program.signal(signal.SIGSTOP)
+        wait_until(lambda: is_stopped(program.process.pid), "it is frozen")
+        notify.await_silence(1.0)
+        program.signal(signal.SIGCONT)
+        notify.hear_anew("WATCHDOG=1")
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether none of its threads runs."""
+    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+def test_a_controller_that_hangs_feeds_no_watchdog(
+    run_program: RunProgram, notify: NotifySocket, tmp_path: Path
+) -> None:
+    """A policy of the user's own runs on the controller's thread; this one waits at a door, where there is one."""
+    door = tmp_path / "door"
+    (tmp_path / "mine.py").write_text(
+        "import os\nclass Mine:\n  def evict(self, target, running):\n"
+        f"    if os.path.exists({str(door)!r}): open({str(door)!r}).close()\n    return []\n"
+    )
+    config = {**models(a=demo(), b=demo()), "routing": {"router": {"use": "mine.py:Mine"}}}
+    env = {"NOTIFY_SOCKET": str(notify.path), **WATCHDOG}
+    with run_program(config, env=env) as program, ThreadPoolExecutor() as pool:
+        assert program.chat("a").status == 200
+        notify.hear_anew("WATCHDOG=1")
+        os.mkfifo(door)
+        answer = pool.submit(program.chat, "b")
+        notify.await_silence(1.0)
+        assert program.get("/health").status == 200  # everything else goes on
+        opened = os.open(door, os.O_RDWR)  # which lets the policy in
+        door.unlink()
+        assert answer.result(DEADLINE).status == 200
+        os.close(opened)
+        notify.hear_anew("WATCHDOG=1")
+
+
+# -- its socket --
+
+
+def test_a_restart_behind_its_socket_leaves_newcomers_to_the_next_process(tmp_path: Path) -> None:
+    write_config(tmp_path, {**models(m=demo("--tokens-per-second", "50")), "shutdownTimeout": 20})
+    with kept_socket() as (listening, port), Service(tmp_path, listening) as first:
+        body = json.dumps({"model": "m", **HELLO, "max_tokens": 100, "ignore_eos": True}).encode()
+        with ThreadPoolExecutor() as pool:
+            chat = pool.submit(ask, port, "POST", "/v1/chat/completions", body, content_type="application/json")
+            first.notify.hear("STATUS=m ready")
+            first.process.send_signal(signal.SIGTERM)
+            first.notify.hear("STOPPING=1")
+            wait_until(lambda: not listens(first.process.pid, port), "it listens no more")
+            early = pool.submit(ask, port, "GET", "/health")
+            assert chat.result(DEADLINE).status == 200  # it was in progress
+            assert first.stop() == 0
+            assert not early.done()
+            with Service(tmp_path, listening):
+                assert early.result(DEADLINE).status == 200
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether one of the descriptors of the process is the listening socket."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"}
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            waiting.settimeout(DEADLINE)
-            assert waiting.recv(4096).startswith(b"HTTP/1.1 200 ")
-        finally:
-            waiting.close()
-            second.send_signal(signal.SIGTERM)
-            assert second.wait(DEADLINE) == 0
+            found.add(str(descriptor.readlink()))
+        except OSError:  # noqa: PERF203 - it was closed meanwhile
+            continue
+    return bool(found & sockets)
+
+
+def test_nobody_notices_restarts_behind_its_socket(tmp_path: Path) -> None:
+    """Clients that make a connection for each request: all are answered, by one process or the next."""
+    write_config(tmp_path, models(m=demo()))
+    with kept_socket() as (listening, port), ThreadPoolExecutor() as pool:
+        is_over, seen = threading.Event(), Counter[int]()
+
+        def keep_asking() -> None:
+            while not is_over.is_set():
+                seen[ask(port, "GET", "/v1/models").status] += 1
+
+        def they_ask() -> None:
+            before = seen.total()
+            wait_until(lambda: seen.total() > before + 50, "they ask")
+
+        with Service(tmp_path, listening):
+            clients = [pool.submit(keep_asking) for _ in range(6)]
+            they_ask()
+        for _ in range(2):
+            with Service(tmp_path, listening):
+                they_ask()
+        with Service(tmp_path, listening):
+            they_ask()
+            is_over.set()
+            for client in clients:
+                client.result(DEADLINE)
+        assert set(seen) == {200}
+
+
+def test_models_do_not_inherit_its_socket(tmp_path: Path) -> None:
+    shows = (
+        "import os, sys; is_told = any(name.startswith('LISTEN_') for name in os.environ); "
+        "sys.exit(is_told or any(os.path.exists(f'/proc/self/fd/{number}') for number in (3, 4)))"
+    )
+    write_config(tmp_path, models(shows=f"python3 -c {shows!r} ${{PORT}}"))
+    with kept_socket() as (listening, port), Service(tmp_path, listening):
+        body = json.dumps({"model": "shows", **HELLO}).encode()
+        told = ask(port, "POST", "/v1/chat/completions", body, content_type="application/json")
+        assert "exited with code 0" in told.message
+
+
+def test_tls_is_spoken_on_its_socket(tmp_path: Path) -> None:
+    authority, pem = trustme.CA(), tmp_path / "both.pem"
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    write_config(tmp_path, models(m=demo()))
+    flags = ("-tls-cert-file", str(pem), "-tls-key-file", str(pem))
+    with kept_socket() as (listening, port), Service(tmp_path, listening, flags=flags, env=WATCHDOG) as service:
+        wait_until(lambda: f"listening on https://127.0.0.1:{port}" in service.output, "the log tells where it listens")
+        assert ask(port, "GET", "/health", context=context).text == "OK"
+        service.notify.hear_anew("WATCHDOG=1")
 
 
 @pytest.mark.skipif(ACTIVATE is None, reason="needs systemd-socket-activate, of systemd")
-def test_the_tool_of_systemd_starts_it_with_the_first_connection(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("models: {m: {cmd: 'x ${PORT}'}}\n")
+def test_the_tool_of_systemd_starts_it_with_the_first_connection(tmp_path: Path, notify: NotifySocket) -> None:
+    write_config(tmp_path, models(m=demo()))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with (tmp_path / "out").open("wb") as out:
-        argv = (str(ACTIVATE), "-l", f"127.0.0.1:{port}", *COMMAND, "-c", "config.yaml")
-        process = subprocess.Popen(argv, cwd=tmp_path, stdout=out, stderr=out)
+        tool = (str(ACTIVATE), "-E", f"NOTIFY_SOCKET={notify.path}", "--fdname=web", "-l", f"127.0.0.1:{port}")
+        process = subprocess.Popen((*tool, *COMMAND, "-c", "config.yaml"), cwd=tmp_path, stdout=out, stderr=out)
     try:
         wait_until(lambda: b"Listening" in (tmp_path / "out").read_bytes(), "systemd's tool listens")
         assert ask(port, "GET", "/health").text == "OK"
-        assert f"listening on http://127.0.0.1:{port}" in (tmp_path / "out").read_text()
-    finally:
+        notify.hear("READY=1")
+        listening = f"listening on http://127.0.0.1:{port}"
+        wait_until(lambda: listening in (tmp_path / "out").read_text(), "the log tells where it listens")
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0
+    finally:
+        process.kill()
+        process.wait(DEADLINE)
 
 
 def test_what_is_no_socket_that_listens_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("models: {}\n")
+    write_config(tmp_path, {"models": {}})
     become = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execvp(sys.argv[1], sys.argv[1:])"
     ended = subprocess.run(
         ("bash", "-c", 'exec 3</dev/null; exec "$@"', "x", COMMAND[0], "-c", become, *COMMAND, "-c", "config.yaml"),
@@ -148,12 +251,3 @@ def test_what_is_no_socket_that_listens_is_an_error(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "the supervisor's socket cannot be used: descriptor 3 is no socket" in ended.stderr
-
-
-def test_a_stream_goes_on_within_the_shutdown_timeout(run_program: RunProgram) -> None:
-    config = {**models(m=demo("--tokens-per-second", "50")), "shutdownTimeout": 20}
-    with run_program(config) as program, program.stream("m", max_tokens=100) as wire:
-        wire.read_head_and_first_chunk()
-        program.signal(signal.SIGTERM)
-        assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
-        assert program.wait() == 0

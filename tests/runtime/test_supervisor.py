@@ -7,12 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, adopt, take_supervisor
+from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, take_supervisor
+from tests.shortage import no_descriptor_left
 
 DEADLINE = 10.0
 
@@ -26,139 +28,199 @@ def listening(address: str) -> Iterator[socket.socket]:
         yield sock
 
 
+@contextmanager
+def told(address: str, watchdog_seconds: float | None = None) -> Iterator[Supervisor]:
+    supervisor = Supervisor(address, watchdog_seconds)
+    try:
+        yield supervisor
+    finally:
+        supervisor.close()
+
+
 # -- what it gives --
 
 
-def test_everything_it_gives_is_taken_out_of_the_environment() -> None:
-    environ = {
-        "NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7", "LISTEN_PID": "7",
-        "LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b", "LISTEN_PIDFDID": "1", "HOME": "/h",
-    }  # fmt: skip
-    assert take_supervisor(environ, 7) == Supervisor("/run/x", 30.0, (3, 4))
-    assert environ == {"HOME": "/h"}
-
-
-def test_without_a_supervisor_there_is_nothing() -> None:
-    assert take_supervisor({}, 7) == Supervisor("", None, ())
+def test_everything_it_gives_is_taken_out_of_the_environment(tmp_path: Path) -> None:
+    with listening(str(tmp_path / "s")) as ear, socket.create_server(("127.0.0.1", 0)) as given:
+        environ = {
+            "NOTIFY_SOCKET": str(tmp_path / "s"), "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7",
+            "LISTEN_PID": "7", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "a", "LISTEN_PIDFDID": "1", "HOME": "/h",
+        }  # fmt: skip
+        supervisor = take_supervisor(environ, 7)
+        assert environ == {"HOME": "/h"}
+        assert supervisor.watchdog_seconds == 30.0
+        supervisor.ready()
+        assert ear.recv(1000).startswith(b"READY=1\n")
+        supervisor.close()
+        assert given.fileno() > 2  # see the next tests for its sockets: descriptor 3 is the test runner's
 
 
 @pytest.mark.parametrize(
     "environ",
     [
+        {},
         {"LISTEN_FDS": "1", "LISTEN_PID": "8", "WATCHDOG_USEC": "5", "WATCHDOG_PID": "8"},
         {"LISTEN_FDS": "1"},
         {"LISTEN_FDS": "many", "LISTEN_PID": "7", "WATCHDOG_USEC": "soon"},
         {"LISTEN_FDS": "-1", "LISTEN_PID": "7", "WATCHDOG_USEC": "0"},
+        {"LISTEN_FDS": "9" * 5000, "LISTEN_PID": "7", "WATCHDOG_USEC": "9" * 5000},
     ],
 )
 def test_what_is_meant_for_another_process_or_is_no_number_is_taken_away_and_not_used(environ: dict[str, str]) -> None:
-    assert take_supervisor(environ, 7) == Supervisor("", None, ())
+    supervisor = take_supervisor(environ, 7)
     assert environ == {}
+    assert supervisor.watchdog_seconds is None
+    assert supervisor.listening_socket(pytest.fail) is None
+    supervisor.ready()  # nobody hears it
 
 
 def test_a_watchdog_without_a_process_is_ours() -> None:
     assert take_supervisor({"WATCHDOG_USEC": "2000000"}, 7).watchdog_seconds == 2.0
 
 
-def test_a_socket_that_listens_is_adopted_for_no_child_of_ours() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as given:
-        descriptor = os.dup(given.fileno())
-        os.set_inheritable(descriptor, True)
-        with adopt(descriptor) as adopted:
-            assert adopted.getsockname() == given.getsockname()
-            assert not os.get_inheritable(descriptor)
+def test_a_socket_that_listens_is_taken_for_no_child_of_ours_and_further_ones_are_told() -> None:
+    warnings: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        descriptors = [os.dup(first.fileno()), os.dup(second.fileno())]
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, True)
+        taken = Supervisor(sockets=descriptors).listening_socket(warnings.append)
+        assert taken is not None
+        with taken:
+            assert taken.getsockname() == first.getsockname()
+            assert not taken.get_inheritable()
+        assert len(warnings) == 1
+        assert str(second.getsockname()[1]) in warnings[0]
 
 
 def test_what_is_no_socket_that_listens_is_refused(tmp_path: Path) -> None:
     with socket.socket() as silent, (tmp_path / "file").open("w") as file:
         for descriptor in (silent.fileno(), file.fileno()):
-            with pytest.raises(ValueError, match="no "):
-                adopt(os.dup(descriptor))
+            copy = os.dup(descriptor)
+            try:
+                with pytest.raises(ConfigError, match="supervisor's socket cannot be used"):
+                    Supervisor(sockets=[copy]).listening_socket(pytest.fail)
+            finally:
+                with suppress(OSError):
+                    os.close(copy)
+    with pytest.raises(ConfigError, match="Bad file descriptor"):
+        Supervisor(sockets=[silent_number()]).listening_socket(pytest.fail)
+
+
+def silent_number() -> int:
+    """A descriptor that is not open."""
+    return os.sysconf("SC_OPEN_MAX") - 1
 
 
 # -- what it is told --
 
 
 def test_each_telling_is_one_message_of_lines(tmp_path: Path) -> None:
-    with listening(str(tmp_path / "s")) as ear:
-        Supervisor(str(tmp_path / "s")).tell("READY=1", "STATUS=two\nlines")
-        assert ear.recv(1000) == b"READY=1\nSTATUS=two lines"
+    with listening(str(tmp_path / "s")) as ear, told(str(tmp_path / "s")) as supervisor:
+        supervisor.show("two\nlines")
+        supervisor.show("two\nlines")
+        supervisor.ready()
+        supervisor.show("one")
+        supervisor.stopping(1.5)
+        supervisor.show("none")
+        assert [ear.recv(1000).decode() for _ in range(5)] == [
+            "STATUS=two lines",
+            "READY=1\nSTATUS=two lines",
+            "STATUS=one",
+            "STOPPING=1\nEXTEND_TIMEOUT_USEC=1500000\nSTATUS=stopping; one",
+            "STATUS=stopping; none",
+        ]
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="abstract addresses are Linux's")
 def test_an_abstract_address_is_reached() -> None:
     address = f"@llamaswap-test-{os.getpid()}"
-    with listening(address) as ear:
-        Supervisor(address).tell("READY=1")
-        assert ear.recv(1000) == b"READY=1"
+    with listening(address) as ear, told(address) as supervisor:
+        supervisor.ready()
+        assert ear.recv(1000).startswith(b"READY=1\n")
 
 
 def test_a_reload_tells_its_moment(tmp_path: Path) -> None:
-    with listening(str(tmp_path / "s")) as ear:
+    with listening(str(tmp_path / "s")) as ear, told(str(tmp_path / "s")) as supervisor:
         before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        Supervisor(str(tmp_path / "s")).tell_reloading()
-        told = dict(line.split("=") for line in ear.recv(1000).decode().splitlines())
-        assert told["RELOADING"] == "1"
-        assert before <= int(told["MONOTONIC_USEC"]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        supervisor.reloading()
+        heard = dict(line.split("=") for line in ear.recv(1000).decode().splitlines())
+        assert heard["RELOADING"] == "1"
+        assert before <= int(heard["MONOTONIC_USEC"]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
 
-def test_a_supervisor_that_is_gone_or_full_holds_nobody_up(tmp_path: Path) -> None:
-    Supervisor(str(tmp_path / "nobody")).tell("READY=1")
-    Supervisor("x" * 500).tell("READY=1")
-    Supervisor().tell("READY=1")
-    with listening(str(tmp_path / "s")):
-        for _ in range(2000):
-            Supervisor(str(tmp_path / "s")).tell("STATUS=" + "x" * 1000)
+def test_a_supervisor_that_is_gone_or_full_does_no_harm(tmp_path: Path) -> None:
+    for address in (str(tmp_path / "nobody"), "x" * 500, "vsock:2:1", ""):
+        with told(address) as supervisor:
+            supervisor.ready()
+    with listening(str(tmp_path / "s")), told(str(tmp_path / "s")) as supervisor:
+        for number in range(2000):
+            supervisor.show(f"{number}" + "x" * 1000)
+
+
+def test_it_can_be_told_without_a_descriptor_left(tmp_path: Path) -> None:
+    with listening(str(tmp_path / "s")) as ear, told(str(tmp_path / "s")) as supervisor, no_descriptor_left():
+        supervisor.feed_watchdog()
+        assert ear.recv(1000) == b"WATCHDOG=1"
 
 
 # -- the watchdog --
 
 
 def test_it_is_fed_while_every_part_answers(tmp_path: Path) -> None:
-    with listening(str(tmp_path / "s")) as ear:
+    with listening(str(tmp_path / "s")) as ear, told(str(tmp_path / "s"), 0.03) as supervisor:
         asked: list[float] = []
 
         def answers(timeout: float) -> bool:
             asked.append(timeout)
             return True
 
-        watchdog = Watchdog(Supervisor(str(tmp_path / "s"), 0.02), [answers, answers])
+        watchdog = Watchdog(supervisor, [answers, answers])
         watchdog.start()
         assert [ear.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
         watchdog.close()
-        assert set(asked) == {0.01}
+        assert all(0 <= timeout <= 0.01 for timeout in asked)
 
 
-def test_one_part_that_hangs_ends_the_feeding(tmp_path: Path) -> None:
-    with listening(str(tmp_path / "s")) as ear:
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_part_that_hangs_ends_the_feeding(tmp_path: Path, which: int) -> None:
+    with listening(str(tmp_path / "s")) as ear, told(str(tmp_path / "s"), 0.03) as supervisor:
         hanging, looked = threading.Event(), threading.Semaphore(0)
 
-        def answers(_timeout: float) -> bool:
+        def may_hang(_timeout: float) -> bool:
+            is_hanging = hanging.is_set()
             looked.release()
-            return not hanging.is_set()
+            return not is_hanging
 
-        watchdog = Watchdog(Supervisor(str(tmp_path / "s"), 0.02), [lambda _: True, answers])
+        checks = [lambda _: True, lambda _: True]
+        checks[which] = may_hang
+        watchdog = Watchdog(supervisor, checks)
         watchdog.start()
         assert ear.recv(100) == b"WATCHDOG=1"
         hanging.set()
-        for _ in range(5):  # one of them may have begun before
-            assert looked.acquire(timeout=DEADLINE)
-        ear.setblocking(False)
-        told = 0
-        try:
-            while ear.recv(100):
-                told += 1
-        except BlockingIOError:
+        while looked.acquire(blocking=False):
             pass
+        for _ in range(2):  # the first of them may have begun before
+            assert looked.acquire(timeout=DEADLINE)
+        drain(ear)
+        for _ in range(5):
+            assert looked.acquire(timeout=DEADLINE)
+        assert drain(ear) == 0
         watchdog.close()
-        before = told
-        with pytest.raises(BlockingIOError):
-            ear.recv(100)
-        assert before < 5
+
+
+def drain(ear: socket.socket) -> int:
+    """How many messages there are."""
+    ear.setblocking(False)
+    count = 0
+    with suppress(BlockingIOError):
+        while ear.recv(100):
+            count += 1
+    return count
 
 
 def test_without_a_watchdog_there_is_no_thread() -> None:
-    watchdog = Watchdog(Supervisor("/nowhere"), [])
+    watchdog = Watchdog(Supervisor(), [])
     watchdog.start()
     assert not any(thread.name == "watchdog" for thread in threading.enumerate())
     watchdog.close()
