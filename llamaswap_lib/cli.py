@@ -54,24 +54,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(arguments: Sequence[str]) -> int:
     outlive_harmless()
     parser = _parser("llamaswap", DESCRIPTION)
-    add = parser.add_argument
-    add("-listen", "--listen", metavar="ADDRESS", help="[host]:port or port (default :8080, with TLS :8443)")
-    add("-tls-cert-file", "--tls-cert-file", metavar="FILE", type=Path, help="certificate (PEM): serve HTTPS")
-    add("-tls-key-file", "--tls-key-file", metavar="FILE", type=Path, help="its key (PEM)")
-    add("-version", "--version", action="version", version=f"llamaswap {__version__}")
+    _add_server_flags(parser)
+    parser.add_argument("-version", "--version", action="version", version=f"llamaswap {__version__}")
     parser.epilog = "`llamaswap check -c config.yaml` says what is wrong with a configuration."
     options = parser.parse_args(arguments)
-    is_tls = options.tls_cert_file is not None
-    if is_tls != (options.tls_key_file is not None):
-        parser.error("-tls-cert-file and -tls-key-file: one is of no use without the other")
-    host, port = parse_address(parser, (":8443" if is_tls else ":8080") if options.listen is None else options.listen)
+    host, port = _address(parser, options)
     files = _files(options)
     from llamaswap_lib.main import serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
     from llamaswap_lib.runtime.supervisor import take_supervisor  # noqa: PLC0415 - as in the line above
     from llamaswap_lib.web.tls import Certificate  # noqa: PLC0415 - as above
 
-    certificate = Certificate(options.tls_cert_file, options.tls_key_file) if is_tls else None
+    certificate = Certificate(options.tls_cert_file, options.tls_key_file) if options.tls_cert_file else None
     return serve(files, host, port, certificate, take_supervisor(os.environ, os.getpid()))
+
+
+def _add_server_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-listen", "--listen", metavar="ADDRESS", help="[host]:port or port (default :8080, with TLS :8443)")
+    add("-tls-cert-file", "--tls-cert-file", metavar="FILE", type=Path, help="certificate (PEM): serve HTTPS")
+    add("-tls-key-file", "--tls-key-file", metavar="FILE", type=Path, help="its key (PEM)")
+
+
+def _address(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[str, int]:
+    """Where the server listens by its flags."""
+    is_tls = options.tls_cert_file is not None
+    if is_tls != (options.tls_key_file is not None):
+        parser.error("-tls-cert-file and -tls-key-file: one is of no use without the other")
+    return parse_address(parser, (":8443" if is_tls else ":8080") if options.listen is None else options.listen)
 
 
 def _check(arguments: Sequence[str]) -> int:
@@ -166,36 +175,42 @@ def _program() -> str:
 
 def _systemd(arguments: Sequence[str]) -> int:
     parser = _parser("llamaswap systemd", "Prints a unit of systemd for this installation, and how to install it.")
+    _add_server_flags(parser)
     add = parser.add_argument
-    add("-listen", "--listen", metavar="ADDRESS", default=":8080", help="[host]:port or port (default :8080)")
     add("-user", "--user", action="store_true", help="for your own user manager, not for the system's")
     add("-run-as", "--run-as", metavar="NAME", help="the user of the service (default: you)")
     add("-socket", "--socket", action="store_true", help="print the socket unit: a restart then refuses no connection")
     options = parser.parse_args(arguments)
-    parse_address(parser, options.listen)
-    from llamaswap_lib.service.commands import print_systemd  # noqa: PLC0415 - as in _serve
+    host, port = _address(parser, options)
+    if options.user and options.run_as:
+        parser.error("-run-as: your own user manager runs everything as you")
+    files = _files(options)
+    from llamaswap_lib.service.commands import print_service, print_socket  # noqa: PLC0415 - as in _serve
 
-    files, listen = _files(options), f":{options.listen}" if options.listen.isdigit() else options.listen
-    flags = [*_file_flags(options), "-listen", listen]
-    print_systemd(files, flags, listen, is_user=options.user, run_as=options.run_as, is_socket=options.socket)
+    if options.socket:
+        print_socket(host, port, is_user=options.user)
+    else:
+        print_service(files, _server_words(options), port, is_user=options.user, run_as=options.run_as)
     return 0
 
 
 def _launchd(arguments: Sequence[str]) -> int:
     parser = _parser("llamaswap launchd", "Prints a property list for macOS, and how to install it.")
-    parser.add_argument("-listen", "--listen", metavar="ADDRESS", default=":8080", help="as for llamaswap")
+    _add_server_flags(parser)
     options = parser.parse_args(arguments)
-    parse_address(parser, options.listen)
+    _address(parser, options)
     from llamaswap_lib.service.commands import print_launchd  # noqa: PLC0415 - as in _serve
 
-    print_launchd(_files(options), [*_file_flags(options), "-listen", options.listen])
+    print_launchd(_files(options), _server_words(options))
     return 0
 
 
-def _file_flags(options: argparse.Namespace) -> list[str]:
-    """The flags that name the same configuration from any folder."""
-    given = {"-c": options.config, "-config-dir": options.config_dir}
-    return [word for flag, path in given.items() if path is not None for word in (flag, str(path.absolute()))]
+def _server_words(options: argparse.Namespace) -> list[str]:
+    """The flags with which the server does the same from any folder."""
+    files = {"-c": options.config, "-config-dir": options.config_dir}
+    files |= {"-tls-cert-file": options.tls_cert_file, "-tls-key-file": options.tls_key_file}
+    words = [word for flag, path in files.items() if path is not None for word in (flag, str(path.absolute()))]
+    return words if options.listen is None else [*words, "-listen", options.listen]
 
 
 _COMMANDS = {"launchd": _launchd, "systemd": _systemd, "check": _check, "demo": _demo, "init": _init}

@@ -1,13 +1,17 @@
 """`llamaswap systemd` and `llamaswap launchd`: files for this installation on stdout, how to install them on stderr.
 
-Runs on the main thread, once. Reads the configuration to know how long a stop may take; writes no file.
+Runs on the main thread, once. Reads the configuration to know how long a stop may take and which programs are needed;
+writes no file.
 """
 
 from __future__ import annotations
 
 import getpass
 import grp
+import ipaddress
 import os
+import pwd
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,43 +19,87 @@ from pathlib import Path
 
 from llamaswap_lib.config.load import load
 from llamaswap_lib.config.own_command import own_words
-from llamaswap_lib.service.launchd import agent_plist
-from llamaswap_lib.service.systemd import service_unit, socket_unit
+from llamaswap_lib.config.schema import Config
+from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.service.launchd import LABEL, agent_plist
+from llamaswap_lib.service.systemd import Service, service_unit, socket_unit
 
 GPU_GROUPS = ("render", "video")  # whose members may open the GPUs of AMD and Intel
+OWN_FOLDERS = ("/tmp/", "/var/tmp/")  # noqa: S108 - of which the service does not see what others have there
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what systemd sets
 
 
-def print_systemd(
-    files: Sequence[Path], flags: Sequence[str], listen: str, *, is_user: bool, run_as: str | None, is_socket: bool
-) -> None:
-    """Print the service, or with `is_socket` the socket, for a configuration that loads; raises ConfigError."""
-    seconds = load(files).stop_seconds
-    if is_socket:
-        _print(socket_unit(listen.removeprefix(":")))
-        kind = "socket"
-    else:
-        owner = None if is_user else run_as or os.environ.get("SUDO_USER") or getpass.getuser()
-        port = int(listen.rpartition(":")[2])
-        command = (*own_words(), *flags)
-        _print(service_unit(command, seconds, run_as=owner, groups=_groups(), port=port))
-        kind = "service"
-    folder = "~/.config/systemd/user" if is_user else "/etc/systemd/system"
-    manage = "systemctl --user" if is_user else "sudo systemctl"
-    tee = f"mkdir -p {folder} && tee" if is_user else "sudo tee"
-    _tell(
-        f"To install it: put `| {tee} {folder}/llamaswap.{kind}` behind this command, then",
-        f"    {manage} daemon-reload && {manage} enable --now llamaswap.{kind}",
+def print_service(files: Sequence[Path], flags: Sequence[str], port: int, *, is_user: bool, run_as: str | None) -> None:
+    """Print the service for a configuration that loads; raises ConfigError.
+
+    `flags` are those of the server; `is_user`: for the user's own manager; `run_as`: a user, None for who asks.
+    """
+    config = load(files)
+    owner = None if is_user else _user(run_as)
+    unit = service_unit(
+        Service(
+            command=(*own_words(), *flags),
+            folder=str(Path.cwd()),
+            end_seconds=config.end_seconds,
+            run_as=owner,
+            port=port,
+            groups=_groups(),
+            path=_path_needed(config),
+            nvidia_modprobe=shutil.which("nvidia-modprobe", path=SYSTEM_PATH) or "",
+        )
     )
+    sys.stdout.write(unit)
+    _tell(*_how_to_install("service", is_user=is_user), f"    {_systemctl(is_user)} enable --now llamaswap.service")
     if is_user:
         _tell("So that it runs while you are not logged in: loginctl enable-linger")
+    if owner is not None and any(word.startswith(OWN_FOLDERS) for word in flags):
+        _tell("The service has a /tmp and a /var/tmp of its own (PrivateTmp): put the files of the command elsewhere.")
+    if owner == "root":
+        _tell("It runs as root, and so does every model; -run-as NAME names another user.")
+
+
+def print_socket(host: str, port: int, *, is_user: bool) -> None:
+    """Print the socket for the service; raises ConfigError for a host that systemd takes for something else."""
+    sys.stdout.write(socket_unit(_listen_stream(host, port)))
+    manage = _systemctl(is_user)
+    _tell(
+        *_how_to_install("socket", is_user=is_user),
+        f"    {manage} stop llamaswap.service && {manage} enable --now llamaswap.socket"
+        f" && {manage} start llamaswap.service",
+        "It takes the place of -listen in the service, whose text stays as it is.",
+    )
 
 
 def print_launchd(files: Sequence[Path], flags: Sequence[str]) -> None:
     """Print the property list for a configuration that loads; raises ConfigError."""
     log = Path.home() / "Library" / "Logs" / "llamaswap.log"
-    _print(agent_plist((*own_words(), *flags), load(files).stop_seconds, str(log)))
-    place = "~/Library/LaunchAgents/llamaswap.plist"
-    _tell(f"To install it: put `| tee {place}` behind this command, then", f"    launchctl load -w {place}")
+    command, path = (*own_words(), *flags), os.environ.get("PATH", SYSTEM_PATH)
+    sys.stdout.write(agent_plist(command, str(Path.cwd()), load(files).end_seconds, path, str(log)))
+    place = f"~/Library/LaunchAgents/{LABEL}.plist"
+    _tell(
+        f"To install it: put `> {place}` behind this command, then",
+        f"    launchctl bootstrap gui/$(id -u) {place}",
+        f"To end it for good: launchctl bootout gui/$(id -u)/{LABEL}",
+    )
+
+
+def _how_to_install(kind: str, *, is_user: bool) -> tuple[str, str]:
+    folder = "~/.config/systemd/user" if is_user else "/etc/systemd/system"
+    tee = f"(mkdir -p {folder} && tee {folder}/llamaswap.{kind})" if is_user else f"sudo tee {folder}/llamaswap.{kind}"
+    return f"To install it: put `| {tee}` behind this command, then", f"    {_systemctl(is_user)} daemon-reload"
+
+
+def _systemctl(is_user: bool) -> str:
+    return "systemctl --user" if is_user else "sudo systemctl"
+
+
+def _user(run_as: str | None) -> str:
+    """A user of this machine: the one that is named, or who asks, behind `sudo` too; raises ConfigError."""
+    name = run_as or os.environ.get("SUDO_USER") or getpass.getuser()
+    try:
+        return pwd.getpwnam(name).pw_name
+    except KeyError:
+        raise ConfigError(f"-run-as: there is no user {name!r} on this machine") from None
 
 
 def _groups() -> list[str]:
@@ -62,8 +110,23 @@ def _groups() -> list[str]:
     return found
 
 
-def _print(text: str) -> None:
-    sys.stdout.write(text)
+def _path_needed(config: Config) -> str:
+    """Our own PATH, if some model's program is found there and not where systemd looks; else ''."""
+    programs = {model.argv[0] for model in config.models.values() if model.argv}
+    own_path = os.environ.get("PATH", "")
+    is_needed = any(shutil.which(name) and not shutil.which(name, path=SYSTEM_PATH) for name in programs)
+    return own_path if is_needed else ""
+
+
+def _listen_stream(host: str, port: int) -> str:
+    """As `ListenStream=` has it; a name would be taken for the path of another kind of socket."""
+    if not host:
+        return str(port)
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ConfigError(f"-listen: a socket unit needs an IP address or none, got {host!r}") from None
+    return f"[{host}]:{port}" if address.version == 6 else f"{host}:{port}"
 
 
 def _tell(*lines: str) -> None:

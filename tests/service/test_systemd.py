@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import plistlib
-import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llamaswap_lib.service.launchd import agent_plist
-from llamaswap_lib.service.systemd import quoted, service_unit, socket_unit
+from llamaswap_lib.service.systemd import Service, service_unit, socket_unit
+from tests.service.verify import needs_systemd, verify
 
-COMMAND = ("/usr/bin/env", "/opt/it's 100% $HOME/llamaswap.py", "-c", 'a "quoted" \\ name;')
-needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze, of systemd")
+SERVICE = Service(
+    command=("/usr/bin/env", "/opt/it's 100% $HOME/llamaswap.py", "-c", 'a "quoted" \\ name;'),
+    folder="/opt/100% mine",
+    end_seconds=40,
+    run_as="root",
+)
+OWN = replace(SERVICE, run_as=None)
+FULL = replace(SERVICE, port=443, groups=("root", "daemon"), path="/opt/a b/bin:/usr/bin", nvidia_modprobe="/bin/true")
 
 
 @needs_systemd
-@pytest.mark.parametrize("run_as", ["root", None])
-def test_systemd_has_nothing_to_say_against_the_units(tmp_path: Path, run_as: str | None) -> None:
-    (tmp_path / "llamaswap.service").write_text(service_unit(COMMAND, 40, run_as=run_as))
+@pytest.mark.parametrize("service", [SERVICE, FULL, OWN], ids=["system", "system with all", "user"])
+def test_systemd_has_nothing_to_say_against_the_units(tmp_path: Path, service: Service) -> None:
+    (tmp_path / "llamaswap.service").write_text(service_unit(service))
     (tmp_path / "llamaswap.socket").write_text(socket_unit("8080"))
-    command = ["systemd-analyze", "verify", "--man=no"] + ([] if run_as else ["--user"])
-    argv, env = [*command, *map(str, tmp_path.iterdir())], {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=env)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert verify(tmp_path, is_user=service.run_as is None) == ""
+
+
+@needs_systemd
+def test_systemd_finds_what_is_wrong_with_a_unit(tmp_path: Path) -> None:
+    (tmp_path / "llamaswap.service").write_text(service_unit(SERVICE).replace("KillMode=mixed", "KillMode=mixt"))
+    assert "mixt" in verify(tmp_path, is_user=False)
 
 
 @needs_systemd
 def test_the_service_is_hardened_as_far_as_systemd_can_tell(tmp_path: Path) -> None:
     """7 and above is what it calls exposed; a service that opens GPUs and runs any program is not below 5."""
     unit = tmp_path / "llamaswap.service"
-    unit.write_text(service_unit(COMMAND, 40, run_as="nobody"))
+    unit.write_text(service_unit(replace(SERVICE, run_as="nobody")))
     done = subprocess.run(
         ("systemd-analyze", "security", "--offline=true", "--threshold=60", str(unit)),
         capture_output=True, text=True, timeout=60, check=False,
@@ -40,30 +49,50 @@ def test_the_service_is_hardened_as_far_as_systemd_can_tell(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout[-300:]
 
 
-def test_the_time_to_stop_is_longer_than_the_longest_orderly_stop() -> None:
-    assert "TimeoutStopSec=115\n" in service_unit(COMMAND, 100.0, run_as="x")
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("plain", "plain"),
+        ("", '""'),
+        ("a b", '"a b"'),
+        ("%h", "%%h"),
+        ("$x", "$$x"),
+        ('"', '"\\""'),
+        ("a\\b", "a\\\\b"),
+    ],
+)
+def test_each_word_is_written_so_that_it_comes_through(word: str, wanted: str) -> None:
+    assert f"\nExecStart=x {wanted}\n" in service_unit(replace(SERVICE, command=("x", word)))
+
+
+def test_the_path_is_no_command_in_which_a_dollar_would_be_doubled() -> None:
+    assert '\nEnvironment="PATH=/a b/$c:/%%d"\n' in service_unit(replace(SERVICE, path="/a b/$c:/%d"))
+
+
+def test_the_time_to_stop_is_that_of_the_longest_orderly_end() -> None:
+    assert "TimeoutStopSec=101\n" in service_unit(replace(SERVICE, end_seconds=100.5))
+    read = plistlib.loads(agent_plist(("x",), "/f", 100.5, "/bin", "/log").encode())
+    assert read["ExitTimeOut"] == 101
 
 
 def test_a_low_port_gets_the_capability_for_it_and_no_other_does() -> None:
-    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in service_unit(COMMAND, 1, run_as="x", port=443)
-    assert "CAP_NET_BIND_SERVICE" not in service_unit(COMMAND, 1, run_as="x", port=8080)
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in service_unit(replace(SERVICE, port=443))
+    assert "CAP_NET_BIND_SERVICE" not in service_unit(SERVICE)
 
 
 def test_a_unit_of_the_users_own_names_no_user() -> None:
-    text = service_unit(COMMAND, 1, run_as=None)
+    text = service_unit(OWN)
     assert "User=" not in text
     assert "WantedBy=default.target" in text
 
 
-@pytest.mark.parametrize(
-    ("word", "wanted"),
-    [("plain", "plain"), ("", '""'), ("a b", '"a b"'), ("%", "%%"), ("$x", "$$x"), ('"', '"\\""'), ("a\\b", "a\\\\b")],
-)
-def test_each_word_is_written_so_that_it_comes_through(word: str, wanted: str) -> None:
-    assert quoted(word) == wanted
+def test_what_cuda_needs_is_loaded_before_the_start_where_nvidia_is() -> None:
+    assert "ExecStartPre=-+/bin/true -c 0 -u\n" in service_unit(FULL)
+    assert "ExecStartPre" not in service_unit(SERVICE)
 
 
-def test_the_property_list_of_launchd_holds_the_command() -> None:
-    read = plistlib.loads(agent_plist(COMMAND, 30.5, "/log").encode())
-    assert read["ProgramArguments"] == list(COMMAND)
-    assert read["ExitTimeOut"] == 45
+def test_the_property_list_of_launchd_holds_the_command_and_where_programs_are() -> None:
+    read = plistlib.loads(agent_plist(SERVICE.command, "/folder", 1, "/opt/homebrew/bin:/bin", "/log").encode())
+    assert read["ProgramArguments"] == list(SERVICE.command)
+    assert read["EnvironmentVariables"] == {"PATH": "/opt/homebrew/bin:/bin"}
+    assert read["WorkingDirectory"] == "/folder"
