@@ -142,9 +142,10 @@ def test_nobody_is_let_in_any_more(run_program: RunProgram) -> None:
     with run_program(models(m=demo(*PACED))) as program, program.stream("m", max_tokens=100) as wire:
         wire.read_head_and_first_chunk()
         program.signal(signal.SIGTERM)
-        wait_until(lambda: "stopping" in program.stdout, "it ends")
+        wait_until(lambda: program.get("/health").status == 503, "nobody is let in")
         refused = program.get("/health")
         assert (refused.status, "shutting down" in refused.message) == (503, True)
+        assert refused.headers["Retry-After"] == "1"
         assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
         assert program.wait() == 0
 
