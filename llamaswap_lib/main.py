@@ -157,7 +157,11 @@ def _build(
         server,
         guardian,
         supervisor,
-        Watchdog(supervisor, [controller.answers, pump.answers, server.answers]),
+        Watchdog(
+            supervisor,
+            {"controller": controller.answers, "pump": pump.answers, "tls": server.answers},
+            logs.log.error,
+        ),
         config.hooks_preload,
         bool(config.api_keys),
         config.shutdown_timeout,

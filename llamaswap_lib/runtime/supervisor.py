@@ -14,8 +14,10 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 from llamaswap_lib.core.snapshot import RunView
@@ -65,7 +67,7 @@ class Supervisor:
             self._tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(longest_seconds * 1e6)}", self._status_line())
 
     def show(self, status: str) -> None:
-        """A line for people, told when it changes. Does not wait for a supervisor that is busy."""
+        """A line for people, told when it changes. Waits for nothing but another telling."""
         with self._lock:
             if status != self._status:
                 self._status = status
@@ -160,10 +162,17 @@ def _adopt(descriptor: int) -> socket.socket:
 class Watchdog:
     """Feeds the supervisor's watchdog at least one and a half times as often as it asks for."""
 
-    def __init__(self, supervisor: Supervisor, checks: Sequence[Callable[[float], bool]]) -> None:
-        """Each of `checks` blocks until its part has answered, for at most the seconds given; whether it has."""
+    def __init__(
+        self, supervisor: Supervisor, checks: Mapping[str, Callable[[float], bool]], on_error: Callable[[str], None]
+    ) -> None:
+        """Each of `checks` blocks until the thread of that name has answered, for at most the seconds given.
+
+        It returns whether it has; if not, `on_error` is told where the thread hangs.
+        """
         self._supervisor = supervisor
         self._checks = checks
+        self._on_error = on_error
+        self._hanging = ""  # the thread that was told last
         self._pause = (supervisor.watchdog_seconds or 0.0) / 3  # and as long for all checks together
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._feed, name="watchdog", daemon=True)
@@ -185,7 +194,27 @@ class Watchdog:
 
     def _feed(self) -> None:
         while not self._ending.is_set():
-            deadline = time.monotonic() + self._pause
-            if all(check(max(0.0, deadline - time.monotonic())) for check in self._checks):
+            hanging = self._find_hanging()
+            if not hanging:
                 self._supervisor.feed_watchdog()
+            elif hanging != self._hanging:  # once for each time
+                self._on_error(f"thread {hanging} does not answer, so the watchdog is not fed; {_place_of(hanging)}")
+            self._hanging = hanging
             self._ending.wait(self._pause)
+
+    def _find_hanging(self) -> str:
+        """The name of a thread that has not answered in time, or ''."""
+        deadline = time.monotonic() + self._pause
+        for name, check in self._checks.items():
+            if not check(max(0.0, deadline - time.monotonic())):
+                return name
+        return ""
+
+
+def _place_of(name: str) -> str:
+    """Where the thread of that name is at the moment."""
+    frames = sys._current_frames()
+    for thread in threading.enumerate():
+        if thread.name == name and thread.ident in frames:
+            return f"it is here:\n{''.join(traceback.format_stack(frames[thread.ident]))}"
+    return "there is none"

@@ -124,6 +124,8 @@ def test_a_controller_that_hangs_feeds_no_watchdog(
         os.mkfifo(door)
         answer = pool.submit(program.chat, "b")
         notify.await_silence(1.0)
+        assert program.stdout.count("[ERROR] thread controller does not answer") == 1
+        assert f'File "{tmp_path / "mine.py"}", line 4, in evict' in program.stdout
         assert program.get("/health").status == 200  # everything else goes on
         opened = os.open(door, os.O_RDWR)  # which lets the policy in
         door.unlink()

@@ -175,15 +175,15 @@ def test_it_is_fed_while_every_part_answers(tmp_path: Path) -> None:
             asked.append(timeout)
             return True
 
-        watchdog = Watchdog(supervisor, [answers, answers])
+        watchdog = Watchdog(supervisor, {"a": answers, "b": answers}, pytest.fail)
         watchdog.start()
         assert [ear.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
         watchdog.close()
         assert all(0 <= timeout <= 0.01 for timeout in asked)
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_one_part_that_hangs_ends_the_feeding(tmp_path: Path, which: int) -> None:
+@pytest.mark.parametrize("which", ["a", "b"])
+def test_one_part_that_hangs_ends_the_feeding(tmp_path: Path, which: str) -> None:
     with listening(str(tmp_path / "s")) as ear, told(str(tmp_path / "s"), 0.03) as supervisor:
         hanging, looked = threading.Event(), threading.Semaphore(0)
 
@@ -192,9 +192,9 @@ def test_one_part_that_hangs_ends_the_feeding(tmp_path: Path, which: int) -> Non
             looked.release()
             return not is_hanging
 
-        checks = [lambda _: True, lambda _: True]
-        checks[which] = may_hang
-        watchdog = Watchdog(supervisor, checks)
+        checks = {"a": lambda _: True, "b": lambda _: True, which: may_hang}
+        errors: list[str] = []
+        watchdog = Watchdog(supervisor, checks, errors.append)
         watchdog.start()
         assert ear.recv(100) == b"WATCHDOG=1"
         hanging.set()
@@ -207,6 +207,7 @@ def test_one_part_that_hangs_ends_the_feeding(tmp_path: Path, which: int) -> Non
             assert looked.acquire(timeout=DEADLINE)
         assert drain(ear) == 0
         watchdog.close()
+        assert errors == [f"thread {which} does not answer, so the watchdog is not fed; there is none"]
 
 
 def drain(ear: socket.socket) -> int:
@@ -220,7 +221,7 @@ def drain(ear: socket.socket) -> int:
 
 
 def test_without_a_watchdog_there_is_no_thread() -> None:
-    watchdog = Watchdog(Supervisor(), [])
+    watchdog = Watchdog(Supervisor(), {}, pytest.fail)
     watchdog.start()
     assert not any(thread.name == "watchdog" for thread in threading.enumerate())
     watchdog.close()
