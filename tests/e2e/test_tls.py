@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -12,7 +14,7 @@ import openai
 import pytest
 import trustme
 
-from tests.e2e.program import COMMAND, Program, demo, models, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, Program, demo, models, wait_until
 
 AUTHORITY = trustme.CA()
 
@@ -79,3 +81,16 @@ def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, given: tuple[st
     assert (ended.returncode, ended.stdout) == (1, "")
     assert told in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_at_the_end_newcomers_are_told_so_over_tls_too(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    config = models(m=demo("--tokens-per-second", "20"))
+    context = trusting()
+    with Program(tmp_path, config, flags=flags, context=context) as program, ThreadPoolExecutor() as pool:
+        busy = pool.submit(program.chat, "m", max_tokens=60, ignore_eos=True)
+        wait_until(lambda: program.states() == {"m": "ready"}, "it is loaded")
+        program.await_stats("m", in_progress=1)
+        program.signal(signal.SIGTERM)
+        wait_until(lambda: program.get("/health").status == 503, "nobody is let in")
+        assert busy.result(DEADLINE).status == 200
+        assert program.wait() == 0
