@@ -110,8 +110,11 @@ class Pass:
         leaving = self._world.evict(model, self._world.by_model)
         if leaving or (run and not is_up):  # 5
             self._hold_place(model, ())
-            going = [other for other, its in self._world.by_model.items() if its.state.is_leaving]
-            self._note(model, "stopping", [other for other in leaving or [model] if other in going] or going)
+            if busy := self._attend_retired(model, leaving or [model]):
+                self._note(model, "busy", busy)
+            else:
+                going = [other for other, its in self._world.by_model.items() if its.state.is_leaving]
+                self._note(model, "stopping", [other for other in leaving or [model] if other in going] or going)
         elif run is not None:  # 6
             self._admit(run)
         else:
@@ -183,6 +186,20 @@ class Pass:
         self._world.end_hung(run, model)
         self._waiting.claim(model)
         self._note(model, "stopping", [run.model])
+
+    def _attend_retired(self, model: str, leaving: Collection[str]) -> list[str]:
+        """Those that only finish their requests have no time set for it, so they are looked at: one may hang.
+
+        Returns their models.
+        """
+        runs = [self._world.by_model[other] for other in leaving]
+        retired = [run for run in runs if run.is_retired and run.state is RunState.UNLOADING]
+        self._note_in_the_way(model, retired)
+        if self._waiting.is_overdue(model, self._world.now):
+            for run in retired:
+                if run.silence is not None and run.silence.proof:
+                    self._world.end_hung(run, model)
+        return [run.model for run in retired if run.state is RunState.UNLOADING]
 
     def _note_in_the_way(self, model: str, live: list[Run]) -> None:
         since = self._waiting.since(model)

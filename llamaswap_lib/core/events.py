@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llamaswap_lib.core.effects import GateQuestion
+from llamaswap_lib.core.eviction import Rules
+from llamaswap_lib.core.world import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,25 @@ class PrioritiesChanged:
     """Who waits, and who comes, is served by these from now on; a model that is not named has priority 0."""
 
     priorities: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsChanged:
+    """From now on these `models` are configured, with these `rules` for who may run together.
+
+    Runs of models that are not among them, and of those that are `replaced` (their process would be started otherwise
+    now), let nobody else in and are stopped as soon as they are empty. Requests that wait for a model that has gone are
+    refused, all others stay where they are.
+
+    `max_wait` in seconds, as for `Scheduler`. `blocked`: model whose run is stopped for this change -> the models that
+    cannot start before that run has gone, because they may not run beside it or need its port.
+    """
+
+    models: Mapping[str, ModelSpec]
+    replaced: frozenset[str]
+    rules: Rules
+    max_wait: float
+    blocked: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +194,7 @@ Event = (
     | UnloadRequested
     | ShutdownRequested
     | PrioritiesChanged
+    | ModelsChanged
     | RunEvent
     | GatesAnswered
     | LaunchChecked

@@ -65,7 +65,7 @@ class Run:
     """One life of a process. Times are monotonic seconds.
 
     `deadline` belongs to the state: READY, when to look whether its ttl is over; UNLOADING, when to stop it whoever is
-    inside; STOPPING, when to kill it.
+    inside (None if it is retired); STOPPING, when to kill it.
     """
 
     run_id: int
@@ -79,6 +79,7 @@ class Run:
     is_open: bool = False  # what its gate was last told
     is_watched: bool = False  # it was busy, and its gate will say when it is not: no use asking before
     has_news: bool = False  # it is shut, and may have emptied since it was last asked
+    is_retired: bool = False  # UNLOADING for a change of the configuration, for as long as requests inside take
     has_died: bool = False  # by itself, and something of it is left
     check_at: float | None = None  # when to begin to look whether it lives, if it is then still in somebody's way
     is_checked: bool = False  # it is looked at, since somebody waits for it to go

@@ -37,7 +37,7 @@ from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
 from llamaswap_lib.core.waiting import WaitingRoom
-from llamaswap_lib.core.world import ModelSpec, World
+from llamaswap_lib.core.world import RETIRED, ModelSpec, World
 
 _CLOSING = "the server is shutting down"
 
@@ -137,8 +137,8 @@ class Scheduler:
                 self._unload(ticket, models, None)
             case events.ShutdownRequested(ticket, grace):
                 self._shut_down(ticket, grace)
-            case events.PrioritiesChanged(priorities):
-                self._waiting.change_priorities(priorities)
+            case events.PrioritiesChanged() | events.ModelsChanged():
+                self._change_rules(event)
             case events.GatesAnswered():
                 self._take_answer(event)
             case events.LaunchChecked(model, problem):
@@ -226,6 +226,9 @@ class Scheduler:
     def _crash(self, run: Run, detail: str) -> None:
         """Only those inside fail; unless it keeps dying, it is started again for whoever waits."""
         now, state = self._world.now, run.state.value
+        if run.is_retired:  # it would be started otherwise now, so nothing is learned from its end
+            self._world.out.append(Report("warn", f"{run.model}: {detail} while it was {state}"))
+            return
         assert run.ready_at is not None, f"{run!r} served before it was ready"
         backoff = self._failures.note_crash(run.model, detail, now - run.ready_at, now)
         self._world.out.append(Report("warn", f"{run.model}: {detail} while it was {state}"))
@@ -246,12 +249,12 @@ class Scheduler:
         self._world.out += [Refuse(ticket, fault, message, retry_after) for ticket in tickets]
 
     def _unload(self, ticket: int, models: Iterable[str] | None, grace: float | None) -> None:
-        named = self._world.models if models is None else set(models)
+        named = {*self._world.models, *self._world.by_model} if models is None else set(models)
         self._preload.drop(named)
         self._failures.pardon(named)  # by hand: whatever was wrong may be mended
         runs = [run for run in self._world.runs.values() if run.model in named]
         for run in runs:
-            self._world.unload(run, self._world.models[run.model].unload_timeout if grace is None else grace)
+            self._world.unload(run, self._world.unload_timeout(run.model) if grace is None else grace)
         if runs:
             self._unloads[ticket] = {run.run_id for run in runs}
         else:
@@ -264,6 +267,22 @@ class Scheduler:
         for orphan in self._orphans.take_all():
             self._world.out.append(Refuse(orphan.ticket, Fault.SHUTTING_DOWN, _CLOSING))
         self._unload(ticket, None, grace)
+
+    def _change_rules(self, change: events.PrioritiesChanged | events.ModelsChanged) -> None:
+        if isinstance(change, events.PrioritiesChanged):
+            self._waiting.change_priorities(change.priorities)
+        elif not self._is_closing:
+            self._change_models(change)
+
+    def _change_models(self, change: events.ModelsChanged) -> None:
+        gone = [model for model in self._world.models if model not in change.models]
+        self._preload.drop(gone)
+        self._failures.pardon([*gone, *change.replaced])  # whatever was wrong may be mended
+        for model in gone:
+            self._refuse_all(model, Fault.UNKNOWN_MODEL, f"model {model} is not configured any more")
+        priorities = {model: spec.priority for model, spec in change.models.items()}
+        self._waiting.change_rules(priorities, change.max_wait)
+        self._world.change(change.models, change.replaced, change.rules, change.blocked)
 
     # -- answers to questions --
 
@@ -310,7 +329,7 @@ class Scheduler:
     def _stop_empty(self, run: Run) -> None:
         """Shut and nobody inside: the one way in which a swap stops a run. With it, the swap has begun."""
         if run.state is RunState.UNLOADING:
-            self._world.stop(run, "unloaded")
+            self._world.stop(run, RETIRED if run.is_retired else "unloaded")
         elif self._asked_for:
             if not self._waiting.is_claimed(self._asked_for):
                 self._world.report_swap(self._asked_for)

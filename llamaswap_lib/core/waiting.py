@@ -98,6 +98,12 @@ class WaitingRoom:
         """Models that are not named have priority 0, and those that nobody knows are never looked up."""
         self._priorities = priorities
 
+    def change_rules(self, priorities: Mapping[str, int], max_wait: float) -> None:
+        """The same, another bound, and nothing is known any more of what can be started."""
+        self._priorities = priorities
+        self._max_wait = max_wait
+        self._checked.clear()
+
     def is_overdue(self, model: str, now: float) -> bool:
         return self._is_late(self._oldest(model), now)
 

@@ -25,10 +25,11 @@ from llamaswap_lib.core.effects import (
     StartProcess,
     StopProcess,
 )
-from llamaswap_lib.core.eviction import Evict, Explain, Observe, RunningModel
+from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, RunningModel
 from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.run import Run, RunState, Silence
 
+RETIRED = "the configuration has changed"
 CHECK_AFTER = 1.0  # seconds that somebody waits for a busy run before it is looked at: most waits are shorter
 
 
@@ -68,6 +69,8 @@ class World:
         self._explain = explain
         self._observe = observe
         self._incarnations: dict[str, int] = {}
+        self._former: dict[str, ModelSpec] = {}  # models that are not configured any more, and still run
+        self._blocked: dict[str, frozenset[str]] = {}  # retired model -> those that cannot start before it has gone
         self._run_ids = itertools.count(1)
 
     # -- changes --
@@ -91,13 +94,27 @@ class World:
         if run.state is RunState.STARTING:
             self.stop(run, "unloaded while it was loading")
         elif run.state is RunState.UNLOADING:
-            run.deadline = min(run.deadline or self.now, self.now + timeout)
+            by = self.now + timeout
+            run.deadline = by if run.deadline is None else min(run.deadline, by)
+            run.is_retired = False
         elif run.state is not RunState.STOPPING:
             run.move(RunState.UNLOADING, self.now + timeout)
             run.has_news = True
 
+    def retire(self, run: Run) -> None:
+        """It is configured no more, or otherwise: let nobody else in, and stop it once it is empty."""
+        if run.state is RunState.STARTING:
+            self.stop(run, RETIRED)
+        elif run.state.is_up:
+            run.move(RunState.UNLOADING)
+            run.is_retired = run.has_news = True
+
+    def unload_timeout(self, model: str) -> float:
+        """Of a model that is configured, or was when its run began."""
+        return (self.models.get(model) or self._former[model]).unload_timeout
+
     def stop(self, run: Run, reason: str) -> None:
-        run.move(RunState.STOPPING, self.now + self.models[run.model].unload_timeout)
+        run.move(RunState.STOPPING, self.now + self.unload_timeout(run.model))
         self.out.append(StopProcess(run.run_id, reason))
 
     def end_hung(self, run: Run, target: str) -> None:
@@ -119,9 +136,37 @@ class World:
     def forget(self, run: Run) -> None:
         del self.runs[run.run_id]
         del self.by_model[run.model]
+        self._former.pop(run.model, None)
+        self._blocked.pop(run.model, None)
         if run.is_checked:
             self.out.append(EndChecks(run.run_id))
         self.out.append(DropRun(run.run_id))
+
+    def change(
+        self,
+        models: Mapping[str, ModelSpec],
+        replaced: Collection[str],
+        rules: Rules,
+        blocked: Mapping[str, frozenset[str]],
+    ) -> None:
+        """Other models and rules from now on: see `events.ModelsChanged`."""
+        before, self.models = self.models, models
+        new = frozenset(models.keys() - before.keys())
+        self._blocked = {model: others | new for model, others in self._blocked.items()}
+        self._policy, self._explain, self._observe = rules.evict, rules.explain, rules.observe
+        for run in list(self.runs.values()):
+            if run.model not in models:
+                self._former.setdefault(run.model, before.get(run.model) or ModelSpec())
+            if run.model not in models or run.model in replaced:
+                others = self._blocked.get(run.model, frozenset())
+                self._blocked[run.model] = others | blocked.get(run.model, frozenset())
+                self.retire(run)
+            elif run.state is RunState.READY and models[run.model].ttl != before[run.model].ttl:
+                run.deadline = self.now if models[run.model].ttl > 0 else None  # a look, which sets the next one
+        self.load_times = {
+            model: seconds for model, seconds in self.load_times.items() if model in models and model not in replaced
+        }
+        self.expire_observation()
 
     def report_swap(self, target: str) -> None:
         """It begins now: before the first of those who go is stopped."""
@@ -157,7 +202,8 @@ class World:
     def settle_checks(self, in_the_way: Mapping[int, float]) -> None:
         """Have those looked at that somebody waits for to go; `in_the_way`: run id -> since when."""
         for run in self.runs.values():
-            since = in_the_way.get(run.run_id) if run.state.is_up else None
+            may_hang = run.state.is_up or (run.is_retired and run.state is RunState.UNLOADING)
+            since = in_the_way.get(run.run_id) if may_hang else None
             run.check_at = None if since is None or run.is_checked else since + CHECK_AFTER
             if since is None and run.is_checked:
                 run.is_checked, run.silence = False, None
@@ -188,11 +234,14 @@ class World:
         """The policy's answer without strangers; where it fails, everybody, since that is always safe."""
         if len(running) == (target in running):  # nobody but the target itself
             return []
+        known = [model for model in running if model in self.models] if self._former else running
         try:
-            unwanted = set(self._policy(target, tuple(running)))
+            unwanted = set(self._policy(target, tuple(known)))
         except Exception:  # noqa: BLE001 - a user's own policy may raise anything, and must not stop the server
             self.out.append(Report("error", f"the policy failed for {target}:\n{traceback.format_exc()}"))
-            unwanted = set(running)
+            unwanted = set(known)
+        if self._blocked and target not in running:  # what runs beside one that is being stopped may go on doing so
+            unwanted.update(model for model in running if target in self._blocked.get(model, ()))
         return [model for model in running if model in unwanted and model != target]
 
     def expire_observation(self) -> None:

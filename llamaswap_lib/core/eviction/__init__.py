@@ -7,8 +7,9 @@ is what a policy of the user's own is shown; import it from here.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
-from llamaswap_lib.core.eviction.explanation import Explanation
+from llamaswap_lib.core.eviction.explanation import Explanation, unexplained
 from llamaswap_lib.core.eviction.own import RunningModel
 
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]
@@ -17,4 +18,14 @@ Explain = Callable[[str, tuple[str, ...]], Explanation]
 Observe = Callable[[Callable[[str], RunningModel], Callable[[str], bool]], None]
 """Told what runs before each decision, by policies that look at more than names: see `own.OwnPolicy.observe`."""
 
-__all__ = ["Evict", "Explain", "Explanation", "Observe", "RunningModel"]
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A policy, and what belongs to it. `observe` is None for one that looks at names alone."""
+
+    evict: Evict
+    explain: Explain = unexplained
+    observe: Observe | None = None
+
+
+__all__ = ["Evict", "Explain", "Explanation", "Observe", "Rules", "RunningModel"]
