@@ -16,39 +16,30 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from llamaswap_lib import __version__
 from llamaswap_lib.config.load import load
-from llamaswap_lib.config.own_policy import load_policy
-from llamaswap_lib.config.schema import Config, Model, Routing
+from llamaswap_lib.config.schema import Config
 from llamaswap_lib.config.sections import ClientLimits
-from llamaswap_lib.core.events import Event, PreloadRequested
-from llamaswap_lib.core.eviction.explanation import explain_groups, explain_matrix, explain_own
-from llamaswap_lib.core.eviction.group import Group, GroupPolicy
-from llamaswap_lib.core.eviction.matrix import MatrixPolicy
-from llamaswap_lib.core.eviction.own import OwnPolicy
-from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
+from llamaswap_lib.core.events import PreloadRequested
+from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.launching import Launching
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.guard.guardian import Guardian
-from llamaswap_lib.runtime.health import HealthCheck
-from llamaswap_lib.runtime.launch_check import LaunchCheck
-from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
-from llamaswap_lib.runtime.ports import AutomaticPorts
-from llamaswap_lib.runtime.process import LaunchSpec, Process
 from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, status_text
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.scheduling import concurrency_limits, make_rules, model_specs
 from llamaswap_lib.web.app import App, Limits, Version
 from llamaswap_lib.web.changes import Changes, Topic
 from llamaswap_lib.web.pool import Pool
@@ -127,7 +118,8 @@ def _build(
     supervisor.show(status_text(()))
     guardian, ourselves = Guardian(logs.log), Ourselves()
     pool = Pool(on_error=logs.log.error)
-    controller = _controller(config, logs, guardian, ourselves, pool.traffic)
+    launching = Launching(config, logs, guardian, ourselves)
+    controller = _controller(config, launching, logs, pool.traffic)
     pump = Pump(
         write_timeout=config.limits.write_timeout, idle_timeout=config.limits.idle_timeout, on_error=logs.log.error
     )
@@ -263,76 +255,18 @@ def _end_in_order(parts: _Parts) -> None:
     parts.supervisor.close()
 
 
-def _controller(config: Config, logs: Logs, guardian: Guardian, ourselves: Ourselves, traffic: Traffic) -> Controller:
-    routing = config.routing
-    specs = {
-        name: ModelSpec(routing.fifo_priority.get(name, 0), model.ttl, model.unload_timeout)
-        for name, model in config.models.items()
-    }
-
-    ports = _automatic_ports(config, logs, guardian)
-
-    def launch(run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
-        configured, port = config.models[model], ports.choose(model)
-        launched = configured if port is None else configured.at_port(port)
-        process = Process(run_id, _launch_spec(launched), post, logs.model_output(model), guardian, ourselves)
-        return process, Upstream(run_id, model, launched.proxy, port)
-
-    def check_of(upstream: Upstream) -> tuple[HealthCheck | None, float]:
-        model = config.models[upstream.model]
-        model = model if upstream.port is None else model.at_port(upstream.port)
-        return HealthCheck.of(model.proxy, model.check_endpoint), model.hung_after
-
+def _controller(config: Config, launching: Launching, logs: Logs, traffic: Traffic) -> Controller:
+    rules = make_rules(config.routing)
     return Controller(
-        _scheduler(specs, routing),
-        launch,
-        limits={name: model.concurrency_limit for name, model in config.models.items()},
+        Scheduler(
+            model_specs(config), rules.evict, config.routing.max_wait, explain=rules.explain, observe=rules.observe
+        ),
+        launching.launch,
+        limits=concurrency_limits(config),
         log=logs.log,
         last_words=lambda model: _last_lines(logs.model(model).history()),
-        check_launch=LaunchCheck(
-            lambda model: _launch_spec(config.models[model]), _given_ports(config), ourselves, guardian.has
-        ),
-        checks=CheckPlan(check_of, traffic.look_at, traffic.cut),
-    )
-
-
-def _automatic_ports(config: Config, logs: Logs, guardian: Guardian) -> AutomaticPorts:
-    given = _given_ports(config)
-    fixed = {urlsplit(model.proxy).port or 0 for name, model in config.models.items() if name not in given}
-    return AutomaticPorts(given, fixed, logs.log.warn, guardian.leftovers)
-
-
-def _given_ports(config: Config) -> dict[str, int]:
-    return {name: model.automatic_port.number for name, model in config.models.items() if model.automatic_port}
-
-
-def _scheduler(specs: Mapping[str, ModelSpec], routing: Routing) -> Scheduler:
-    """With the policy that the configuration names. Raises ConfigError for one of the user's own that is none."""
-    max_wait = routing.max_wait
-    if routing.policy:
-        own = OwnPolicy(load_policy(routing.policy))
-        return Scheduler(
-            specs, own.evict, max_wait, explain=explain_own(Path(routing.policy).name), observe=own.observe
-        )
-    if routing.matrix is not None:
-        sets = routing.matrix.sets
-        matrix = MatrixPolicy(sets, routing.matrix.evict_costs)
-        return Scheduler(specs, matrix.evict, max_wait, explain=explain_matrix(matrix, sets))
-    groups = [Group(one.id, one.members, one.swap, one.exclusive, one.persistent) for one in routing.groups]
-    return Scheduler(specs, GroupPolicy(groups).evict, max_wait, explain=explain_groups(groups))
-
-
-def _launch_spec(model: Model) -> LaunchSpec:
-    return LaunchSpec(
-        model=model.id,
-        argv=model.argv,
-        stop_argv=model.stop_argv,
-        env=model.env,
-        proxy=model.proxy,
-        check_endpoint=model.check_endpoint,
-        health_timeout=model.health_check_timeout,
-        unload_timeout=model.unload_timeout,
-        shown_programs=model.shown.programs,
+        check_launch=launching.check,
+        checks=CheckPlan(launching.check_of, traffic.look_at, traffic.cut),
     )
 
 

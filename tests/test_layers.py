@@ -34,6 +34,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "demo": (),
     "init": (),
     "service": ("config", "errors"),
+    "launching": ("config.schema", "core.events", "runtime"),
+    "scheduling": ("config.schema", "config.own_policy", "core"),
     "main": ("",),
     "cli": ("",),
     "__init__": (),

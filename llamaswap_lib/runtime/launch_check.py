@@ -9,7 +9,7 @@ for it is chosen then.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from llamaswap_lib.runtime.group import describe_error
@@ -28,13 +28,13 @@ class LaunchCheck:
     def __init__(
         self,
         spec_of: Callable[[str], LaunchSpec],
-        automatic_ports: Mapping[str, int],
+        automatic_port_of: Callable[[str], int | None],
         ourselves: Ourselves,
         has_group: Callable[[int], bool],
     ) -> None:
-        """`automatic_ports`: model -> the port that the configuration gave it. `has_group`: of one of our runs."""
+        """`automatic_port_of`: which port the configuration gave a model. `has_group`: of one of our runs."""
         self._spec_of = spec_of
-        self._automatic_ports = automatic_ports
+        self._automatic_port_of = automatic_port_of
         self._ourselves = ourselves
         self._has_group = has_group
 
@@ -56,7 +56,7 @@ class LaunchCheck:
         last run's own server may be on its way out; the start waits for that.
         """
         port = port_of(urlsplit(spec.proxy))
-        is_fixed = port != self._automatic_ports.get(model)
+        is_fixed = port != self._automatic_port_of(model)
         if not is_fixed or may_lead_elsewhere(spec.proxy) or not is_told_to_listen(port, spec.argv):
             return ""
         if any(port == _port(proxy) for proxy in running):

@@ -1,0 +1,76 @@
+"""How the configured models are started, reached and looked at.
+
+Controller thread, but for `__init__`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.core.events import Event
+from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.health import HealthCheck
+from llamaswap_lib.runtime.launch_check import LaunchCheck
+from llamaswap_lib.runtime.lease import Upstream
+from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.ourselves import Ourselves
+from llamaswap_lib.runtime.ports import AutomaticPorts
+from llamaswap_lib.runtime.process import LaunchSpec, Process
+
+
+class Launching:
+    """The runs of one server, from their configuration."""
+
+    def __init__(self, config: Config, logs: Logs, guardian: Guardian, ourselves: Ourselves) -> None:
+        self._models = config.models
+        self._logs = logs
+        self._guardian = guardian
+        self._ourselves = ourselves
+        self._ports = AutomaticPorts(_given_ports(config), _fixed_ports(config), logs.log.warn, guardian.leftovers)
+        self.check = LaunchCheck(self._spec_of, self._automatic_port_of, ourselves, guardian.has)
+
+    def launch(self, run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
+        """The process of a run, not yet started, and where it will listen."""
+        configured, port = self._models[model], self._ports.choose(model)
+        launched = configured if port is None else configured.at_port(port)
+        output = self._logs.model_output(model)
+        process = Process(run_id, launch_spec(launched), post, output, self._guardian, self._ourselves)
+        return process, Upstream(run_id, model, launched.proxy, port)
+
+    def check_of(self, upstream: Upstream) -> tuple[HealthCheck | None, float]:
+        """The health check of a run, and its `hungAfter`."""
+        model = self._models[upstream.model]
+        model = model if upstream.port is None else model.at_port(upstream.port)
+        return HealthCheck.of(model.proxy, model.check_endpoint), model.hung_after
+
+    def _spec_of(self, model: str) -> LaunchSpec:
+        return launch_spec(self._models[model])
+
+    def _automatic_port_of(self, model: str) -> int | None:
+        given = self._models[model].automatic_port
+        return None if given is None else given.number
+
+
+def _given_ports(config: Config) -> dict[str, int]:
+    return {name: model.automatic_port.number for name, model in config.models.items() if model.automatic_port}
+
+
+def _fixed_ports(config: Config) -> set[int]:
+    return {urlsplit(model.proxy).port or 0 for model in config.models.values() if not model.automatic_port}
+
+
+def launch_spec(model: Model) -> LaunchSpec:
+    """What is started for it."""
+    return LaunchSpec(
+        model=model.id,
+        argv=model.argv,
+        stop_argv=model.stop_argv,
+        env=model.env,
+        proxy=model.proxy,
+        check_endpoint=model.check_endpoint,
+        health_timeout=model.health_check_timeout,
+        unload_timeout=model.unload_timeout,
+        shown_programs=model.shown.programs,
+    )
