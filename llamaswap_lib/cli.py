@@ -14,10 +14,14 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llamaswap_lib import __version__
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.signals import outlive_harmless
+
+if TYPE_CHECKING:
+    from llamaswap_lib.config.files import Sources
 
 DESCRIPTION = "Model hot-swapping for local AI servers: one OpenAI-compatible address, the right server behind it."
 PORT_MAX = 65535
@@ -59,13 +63,13 @@ def _serve(arguments: Sequence[str]) -> int:
     parser.epilog = "`llamaswap check -c config.yaml` says what is wrong with a configuration."
     options = parser.parse_args(arguments)
     host, port = _address(parser, options)
-    files = _files(options)
-    from llamaswap_lib.main import serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
+    sources = _sources(options)
+    from llamaswap_lib.main import Options, serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
     from llamaswap_lib.runtime.supervisor import take_supervisor  # noqa: PLC0415 - as in the line above
     from llamaswap_lib.web.tls import Certificate  # noqa: PLC0415 - as above
 
     certificate = Certificate(options.tls_cert_file, options.tls_key_file) if options.tls_cert_file else None
-    return serve(files, host, port, certificate, take_supervisor(os.environ, os.getpid()))
+    return serve(Options(sources, host, port, certificate, take_supervisor(os.environ, os.getpid())))
 
 
 def _add_server_flags(parser: argparse.ArgumentParser) -> None:
@@ -151,10 +155,14 @@ def _parser(name: str, description: str) -> _Parser:
     return parser
 
 
-def _files(options: argparse.Namespace) -> list[Path]:
-    from llamaswap_lib.config.files import config_files  # noqa: PLC0415 - as in _serve
+def _sources(options: argparse.Namespace) -> Sources:
+    from llamaswap_lib.config.files import Sources  # noqa: PLC0415 - as in _serve
 
-    return config_files(options.config, options.config_dir)
+    return Sources(options.config, options.config_dir)
+
+
+def _files(options: argparse.Namespace) -> list[Path]:
+    return _sources(options).files()
 
 
 def parse_address(parser: argparse.ArgumentParser, text: str) -> tuple[str, int]:

@@ -1,15 +1,17 @@
 """How the configured models are started, reached and looked at.
 
-Controller thread, but for `__init__`.
+Controller thread, but for `__init__` and `launched`. Goes by one configuration until it is given another one, at the
+moment at which the scheduler is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.events import Event
+from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.health import HealthCheck
 from llamaswap_lib.runtime.launch_check import LaunchCheck
@@ -29,21 +31,34 @@ class Launching:
         self._guardian = guardian
         self._ourselves = ourselves
         self._ports = AutomaticPorts(_given_ports(config), _fixed_ports(config), logs.log.warn, guardian.leftovers)
+        self.launched: dict[int, Model] = {}  # run id -> the model as it was started; any thread may read
         self.check = LaunchCheck(self._spec_of, self._automatic_port_of, ourselves, guardian.has)
+
+    def change(self, config: Config) -> None:
+        """Start models as this configuration says from now on."""
+        self._models = config.models
+        self._ports.change(_given_ports(config), _fixed_ports(config))
 
     def launch(self, run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
         """The process of a run, not yet started, and where it will listen."""
         configured, port = self._models[model], self._ports.choose(model)
         launched = configured if port is None else configured.at_port(port)
+        self.launched[run_id] = launched
         output = self._logs.model_output(model)
         process = Process(run_id, launch_spec(launched), post, output, self._guardian, self._ourselves)
         return process, Upstream(run_id, model, launched.proxy, port)
 
     def check_of(self, upstream: Upstream) -> tuple[HealthCheck | None, float]:
         """The health check of a run, and its `hungAfter`."""
-        model = self._models[upstream.model]
-        model = model if upstream.port is None else model.at_port(upstream.port)
-        return HealthCheck.of(model.proxy, model.check_endpoint), model.hung_after
+        launched = self.launched[upstream.run_id]
+        configured = self._models.get(upstream.model, launched)
+        return HealthCheck.of(launched.proxy, launched.check_endpoint), configured.hung_after
+
+    def keep_only(self, runs: Iterable[RunView]) -> None:
+        """Forget what is known of all other runs."""
+        kept = {run.run_id for run in runs}
+        for run_id in [run_id for run_id in self.launched if run_id not in kept]:
+            del self.launched[run_id]
 
     def _spec_of(self, model: str) -> LaunchSpec:
         return launch_spec(self._models[model])

@@ -16,19 +16,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from llamaswap_lib import __version__
+from llamaswap_lib.config.files import Sources
 from llamaswap_lib.config.load import load
 from llamaswap_lib.config.schema import Config
-from llamaswap_lib.config.sections import ClientLimits
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.launching import Launching
+from llamaswap_lib.reload import Reloader, Served
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
@@ -39,11 +38,11 @@ from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, status_text
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
-from llamaswap_lib.scheduling import concurrency_limits, make_rules, model_specs
-from llamaswap_lib.web.app import App, Limits, Version
+from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, model_specs
+from llamaswap_lib.web.app import App, Version, limits_of
 from llamaswap_lib.web.changes import Changes, Topic
 from llamaswap_lib.web.pool import Pool
-from llamaswap_lib.web.profiles import Profiles
+from llamaswap_lib.web.profiles import Activation, Profiles
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.server import Server
 from llamaswap_lib.web.tls import Certificate
@@ -59,6 +58,21 @@ NEEDED_LATER = ("difflib", "encodings.idna", "encodings.unicode_escape", "pwd", 
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line and the supervisor say.
+
+    With a certificate, clients have to speak TLS. Where the supervisor brings a socket that listens, `host` and `port`
+    are not used.
+    """
+
+    sources: Sources
+    host: str
+    port: int
+    certificate: Certificate | None = None
+    supervisor: Supervisor = field(default_factory=Supervisor)
+
+
+@dataclass(frozen=True, slots=True)
 class _Parts:
     """What runs."""
 
@@ -70,26 +84,12 @@ class _Parts:
     guardian: Guardian
     supervisor: Supervisor
     watchdog: Watchdog
-    preload: tuple[str, ...]
-    has_keys: bool  # a client has to bring one
-    shutdown_timeout: float  # seconds for requests in progress
-    stop_time: float  # the longest that stopping the models may take
+    reloader: Reloader
 
 
-def serve(
-    files: Sequence[Path],
-    host: str,
-    port: int,
-    certificate: Certificate | None = None,
-    supervisor: Supervisor | None = None,
-) -> int:
-    """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that cannot be used.
-
-    With a certificate, clients have to speak TLS. Where the supervisor brings a socket that listens, `host` and `port`
-    are not used.
-    """
-    supervisor = supervisor or Supervisor()
-    config = load(files)
+def serve(options: Options) -> int:
+    """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that cannot be used."""
+    config = load(options.sources.files())
     is_done = Wakeup()  # made now: at the end there may be no descriptor left
     with Signals() as signals:
         stdout = None if sys.stdout is None else sys.stdout.fileno()  # closed: the number may be somebody else's by now
@@ -97,7 +97,7 @@ def serve(
             level=config.log_level, time_format=config.log_time_format, to_stdout=config.log_to_stdout, stdout=stdout
         )
         try:
-            parts = _build(config, logs, host, port, certificate, supervisor)
+            parts = _build(config, logs, options)
         except BaseException:
             logs.close()
             raise
@@ -106,59 +106,67 @@ def serve(
         _start(parts)
         if config.peers:  # so that it is known by the way that a request took which went round in a circle
             logs.log.info(f"its name in the Via header of requests to peers is {parts.server.app.ourselves.name}")
-        signal = signals.wait(lambda: _note_hangup(logs))
-        supervisor.stopping(config.end_seconds)
+        signal = signals.wait(lambda: parts.reloader.request("SIGHUP"))
+        parts.reloader.close()
+        options.supervisor.stopping(parts.reloader.end_seconds)
         logs.log.info(f"{signal.name if signal else 'a signal'}: stopping")
         return _stop(parts, signals, is_done)
 
 
-def _build(
-    config: Config, logs: Logs, host: str, port: int, certificate: Certificate | None, supervisor: Supervisor
-) -> _Parts:
-    supervisor.show(status_text(()))
-    guardian, ourselves = Guardian(logs.log), Ourselves()
+def _build(config: Config, logs: Logs, options: Options) -> _Parts:
+    guardian, ourselves, certificate = Guardian(logs.log), Ourselves(), options.certificate
+    options.supervisor.show(status_text(()))
     pool = Pool(on_error=logs.log.error)
+    standing = Standing(config, make_rules(config.routing))
     launching = Launching(config, logs, guardian, ourselves)
-    controller = _controller(config, launching, logs, pool.traffic)
+    controller = _controller(standing, launching, logs, pool.traffic)
     pump = Pump(
         write_timeout=config.limits.write_timeout, idle_timeout=config.limits.idle_timeout, on_error=logs.log.error
     )
+    changes = Changes()
+    _tell_of_changes(controller, pool, launching, changes, options.supervisor)
+    app = App(
+        config,
+        controller,
+        logs,
+        pool,
+        pump,
+        changes,
+        Profiles(config.profiles, Activation(changes)),
+        Version(__version__),
+        limits_of(config),
+        ourselves,
+        "http" if certificate is None else "https",
+        launched=launching.launched,
+        reload=lambda: reloader.reload("POST /api/config/reload"),
+    )
+    app.take_over()
+    try:
+        capacity = _capacity(config, logs, is_secure=certificate is not None)
+        given = options.supervisor.listening_socket(logs.log.warn)
+        server = Server(app, options.host, options.port, certificate, capacity, given)
+    except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
+        where = _address_text(options.host, options.port)
+        raise ConfigError(f"cannot listen on {where}: {_reason(error)}") from error
+    ourselves.note_listening(server.socket)
+    served = Served(logs, controller, launching, pump, server, capacity, certificate, options.supervisor)
+    reloader = Reloader(options.sources, standing, served)
+    checks = {"controller": controller.answers, "pump": pump.answers, "tls": server.answers}
+    watchdog = Watchdog(options.supervisor, checks, logs.log.error)
+    return _Parts(logs, controller, pool, pump, server, guardian, options.supervisor, watchdog, reloader)
+
+
+def _tell_of_changes(
+    controller: Controller, pool: Pool, launching: Launching, changes: Changes, supervisor: Supervisor
+) -> None:
+    """Have everybody told of what runs who goes by it."""
     # Told before a run gets its SIGTERM: llama.cpp takes 0.1 s longer to end while a connection to it is open.
     controller.listen(lambda runs: pool.keep_only({run.run_id for run in runs if run.state == "ready"}))
     controller.listen(lambda runs: pool.traffic.keep_only({run.run_id for run in runs}))
-    changes = Changes()
+    controller.listen(launching.keep_only)
     controller.listen(lambda _: changes.note(Topic.RUNS))
     controller.listen(lambda runs: supervisor.show(status_text(runs)))
     controller.listen_to_queue(lambda: changes.note(Topic.QUEUE))
-    profiles = Profiles(config.profiles, changes)
-    limits = _limits(config.limits)
-    scheme = "http" if certificate is None else "https"
-    app = App(config, controller, logs, pool, pump, changes, profiles, Version(__version__), limits, ourselves, scheme)
-    try:
-        capacity = _capacity(config, logs, is_secure=certificate is not None)
-        server = Server(app, host, port, certificate, capacity, supervisor.listening_socket(logs.log.warn))
-    except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
-        raise ConfigError(f"cannot listen on {_address_text(host, port)}: {_reason(error)}") from error
-    ourselves.note_listening(server.socket)
-    grace = config.stop_seconds + LAST_GRACE
-    return _Parts(
-        logs,
-        controller,
-        pool,
-        pump,
-        server,
-        guardian,
-        supervisor,
-        Watchdog(
-            supervisor,
-            {"controller": controller.answers, "pump": pump.answers, "tls": server.answers},
-            logs.log.error,
-        ),
-        config.hooks_preload,
-        bool(config.api_keys),
-        config.shutdown_timeout,
-        grace,
-    )
 
 
 def _start(parts: _Parts) -> None:
@@ -179,7 +187,7 @@ def _start(parts: _Parts) -> None:
     parts.supervisor.ready()
     parts.watchdog.start()
     parts.guardian.start()
-    parts.controller.post(PreloadRequested(parts.preload))
+    parts.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
     for name in NEEDED_LATER:
         importlib.import_module(name)
 
@@ -194,7 +202,7 @@ def _is_loopback(address: str) -> bool:
 def _tell_who_can_reach_it(parts: _Parts) -> None:
     log, port = parts.logs.log, parts.server.address[1]
     cure = f"-listen 127.0.0.1:{port} keeps it to this machine"
-    if parts.has_keys:
+    if parts.reloader.config.api_keys:
         log.info(f"other machines can reach it with one of the apiKeys; {cure}")
     else:
         log.warn(
@@ -232,15 +240,16 @@ def _stop(parts: _Parts, signals: Signals, is_done: Wakeup) -> int:
 
 
 def _note_hangup(logs: Logs) -> None:
-    """Units that were written for other servers send it to have the configuration read again."""
-    logs.log.warn("SIGHUP: nothing changes; to read the configuration again, restart llamaswap")
+    logs.log.warn("SIGHUP: the program is ending, so the configuration is not read again")
 
 
 def _end_in_order(parts: _Parts) -> None:
-    deadline = time.monotonic() + parts.shutdown_timeout
+    reloader = parts.reloader
+    timeout = reloader.config.shutdown_timeout
+    deadline = time.monotonic() + timeout
     parts.server.begin_stop()
     parts.logs.end_streams()
-    if not parts.controller.shut_down(parts.shutdown_timeout, parts.stop_time):
+    if not parts.controller.shut_down(timeout, reloader.stop_seconds + LAST_GRACE):
         parts.logs.log.error("some processes could not be ended")
     # What is inside no model of ours has as long: a request to a peer, an answer that its client is still reading.
     parts.server.wait_idle(max(LAST_GRACE, deadline - time.monotonic()))
@@ -255,8 +264,8 @@ def _end_in_order(parts: _Parts) -> None:
     parts.supervisor.close()
 
 
-def _controller(config: Config, launching: Launching, logs: Logs, traffic: Traffic) -> Controller:
-    rules = make_rules(config.routing)
+def _controller(standing: Standing, launching: Launching, logs: Logs, traffic: Traffic) -> Controller:
+    rules, config = standing.made.rules, standing.config
     return Controller(
         Scheduler(
             model_specs(config), rules.evict, config.routing.max_wait, explain=rules.explain, observe=rules.observe
@@ -267,19 +276,6 @@ def _controller(config: Config, launching: Launching, logs: Logs, traffic: Traff
         last_words=lambda model: _last_lines(logs.model(model).history()),
         check_launch=launching.check,
         checks=CheckPlan(launching.check_of, traffic.look_at, traffic.cut),
-    )
-
-
-def _limits(limits: ClientLimits) -> Limits:
-    return Limits(
-        connections=limits.connections,
-        idle_timeout=limits.idle_timeout,
-        head_timeout=limits.head_timeout,
-        body_timeout=limits.body_timeout,
-        write_timeout=limits.write_timeout,
-        max_body_bytes=limits.max_body_mb << 20,
-        max_json_bytes=limits.max_json_mb << 20,
-        hops=limits.hops,
     )
 
 

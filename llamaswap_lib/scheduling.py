@@ -5,24 +5,48 @@ Any thread. What may raise, a policy of the user's own above all, raises here, b
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from llamaswap_lib.config.own_policy import load_policy
-from llamaswap_lib.config.schema import Config, Routing
-from llamaswap_lib.core.eviction import Rules
+from llamaswap_lib.config.schema import Config, Model, Routing
+from llamaswap_lib.core.events import ModelsChanged
+from llamaswap_lib.core.eviction import Evict, Rules
 from llamaswap_lib.core.eviction.explanation import explain_groups, explain_matrix, explain_own
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy
 from llamaswap_lib.core.scheduler import ModelSpec
+from llamaswap_lib.errors import ConfigError
 
 
-def make_rules(routing: Routing) -> Rules:
-    """The rules that the configuration names. Raises ConfigError for a policy of the user's own that cannot be used."""
+@dataclass(frozen=True, slots=True)
+class MadeRules:
+    """Rules, and what they were made of: the file of a policy of the user's own, if it is one."""
+
+    rules: Rules
+    use: str = ""
+    text: bytes = b""
+
+
+def make_rules(routing: Routing, before: MadeRules | None = None) -> MadeRules:
+    """The rules that the configuration names. Raises ConfigError for a policy of the user's own that cannot be used.
+
+    One whose file is as it was `before` goes on, with all that it has learned.
+    """
     if not routing.policy:
-        return _matrix_rules(routing) or _group_rules(routing)
+        return MadeRules(_matrix_rules(routing) or _group_rules(routing))
+    file = Path(routing.policy.rpartition(":")[0])
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
+    if before is not None and (before.use, before.text) == (routing.policy, text):
+        return before
     own = OwnPolicy(load_policy(routing.policy))
-    return Rules(own.evict, explain_own(Path(routing.policy).name), own.observe)
+    return MadeRules(Rules(own.evict, explain_own(Path(routing.policy).name), own.observe), routing.policy, text)
 
 
 def _matrix_rules(routing: Routing) -> Rules | None:
@@ -48,3 +72,57 @@ def model_specs(config: Config) -> dict[str, ModelSpec]:
 def concurrency_limits(config: Config) -> dict[str, int]:
     """Places of each model, 0 for no limit."""
     return {name: model.concurrency_limit for name, model in config.models.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A configuration with the rules made of it."""
+
+    config: Config
+    made: MadeRules
+
+
+def models_changed(
+    old: Standing, new: Standing, replaced: Collection[str], running: Mapping[str, str]
+) -> ModelsChanged:
+    """The event for the scheduler. `running`: model -> the URL of its run, of all that there are."""
+    leaving = [model for model in running if model not in new.config.models or model in replaced]
+    return ModelsChanged(
+        models=model_specs(new.config),
+        replaced=frozenset(replaced),
+        rules=new.made.rules,
+        max_wait=new.config.routing.max_wait,
+        blocked={model: _blocked_by(model, running[model], old, new) for model in leaving},
+    )
+
+
+def _blocked_by(leaving: str, proxy: str, old: Standing, new: Standing) -> frozenset[str]:
+    """Who cannot start while it is there: models that need its port, and those that may not run beside it.
+
+    For one that is configured still, the new rules say the latter; else the old ones, as far as they can.
+    """
+    return frozenset(
+        name
+        for name, model in new.config.models.items()
+        if _has_same_address(model, proxy)
+        or (leaving not in new.config.models and not _may_run_together(old, name, leaving))
+    )
+
+
+def _may_run_together(old: Standing, one: str, other: str) -> bool:
+    known = old.config.models
+    if old.made.use or one not in known or other not in known:
+        return False  # a policy of the user's own is asked by the controller thread alone
+    evict: Evict = old.made.rules.evict
+    return not evict(one, (other,)) and not evict(other, (one,))
+
+
+def _has_same_address(model: Model, proxy: str) -> bool:
+    """An automatic port does not count: a free one is chosen when the model starts."""
+    return model.automatic_port is None and _address(urlsplit(model.proxy)) == _address(urlsplit(proxy))
+
+
+def _address(url: SplitResult) -> tuple[str, int]:
+    host = url.hostname or ""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0") else host, port

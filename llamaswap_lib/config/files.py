@@ -6,10 +6,22 @@ Owns the choice and its order. Reads folders, never files.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from llamaswap_lib.errors import ConfigError
 
 SUFFIXES = (".yml", ".yaml")
+
+
+class Sources(NamedTuple):
+    """What the command line names; which files that comes to may be different tomorrow."""
+
+    file: Path | None
+    folder: Path | None = None
+
+    def files(self) -> list[Path]:
+        """The files that there are now; as `config_files`."""
+        return config_files(self.file, self.folder)
 
 
 def config_files(file: Path | None, folder: Path | None) -> list[Path]:

@@ -58,7 +58,16 @@ class _Stop:
     """A command: the thread ends."""
 
 
-_Command = events.Event | _KillAll | _Stop | threading.Event
+class _Change:
+    """A command: other models from now on; `error` is what kept them from being taken."""
+
+    def __init__(self, make: Callable[[Sequence[Upstream]], events.ModelsChanged], limits: Mapping[str, int]) -> None:
+        self.make = make
+        self.limits = limits
+        self.error: Exception | None = None
+
+
+_Command = events.Event | _KillAll | _Stop | _Change | threading.Event
 
 
 class Controller:
@@ -154,6 +163,20 @@ class Controller:
         """Serve by these from now on, those who wait already too; 0 for a model that is not named. Does not block."""
         self._queue.put(events.PrioritiesChanged(dict(priorities)))
 
+    def change_models(
+        self, make: Callable[[Sequence[Upstream]], events.ModelsChanged], limits: Mapping[str, int]
+    ) -> None:
+        """Other models and rules from now on; returns when they are in force. Raises what `make` raises.
+
+        `make` is called on the controller thread, with the addresses of all runs that there are, and says what is
+        configured now; from its call on `launch` and the like are to go by that too. `limits` as for `__init__`.
+        """
+        change = _Change(make, limits)
+        self._queue.put(change)
+        self.settle()
+        if change.error is not None:
+            raise change.error
+
     def shut_down(self, grace: float, timeout: float) -> bool:
         """Refuse who waits, give requests inside `grace` seconds, stop everything; False if `timeout` was too short."""
         waiter = self._waiters.new_without_descriptor()
@@ -215,7 +238,9 @@ class Controller:
                 command = self._next()
                 self._obey(command)
                 failures.forget()
-            except Exception:  # noqa: BLE001, PERF203 - the top of the thread: one decision must not end all others
+            except Exception as error:  # noqa: BLE001, PERF203 - the top of the thread: the others are still to decide
+                if isinstance(command, _Change):
+                    command.error = error
                 failures.endure((command, self._scheduler))
                 if ticket := self._waiters.fail(command):
                     self._queue.put(events.RequestAbandoned(ticket))
@@ -234,7 +259,7 @@ class Controller:
             for entry in self._entries.values():
                 entry.process.kill()
         elif not isinstance(command, _Stop):
-            event: events.Event | None = command
+            event: events.Event | None = self._make_change(command) if isinstance(command, _Change) else command
             while event is not None:
                 effects = self._scheduler.handle(event, self._clock())
                 try:
@@ -242,6 +267,11 @@ class Controller:
                 except Exception:  # noqa: BLE001 - as in `_carry_out`
                     report("controller", self._log.error, "showing what runs")
                 event = self._carry_out(effects)
+
+    def _make_change(self, change: _Change) -> events.Event:
+        event = change.make([entry.upstream for entry in self._entries.values()])
+        self._places.change(change.limits)
+        return event
 
     def _put_up(self) -> None:
         scheduler = self._scheduler

@@ -54,14 +54,22 @@ class DescriptorCapacity:
 
     def __init__(self, wanted: int, each: int, models: int) -> None:
         """`each` connection may need so many descriptors; `models` are configured."""
-        self._wanted = wanted
         self._each = each
         self._in_use = sum(map(_is_open, _may_be_open()))
         self._reserve = RESERVE + EACH_MODEL * min(models, MODELS)
         self._was_raised = False
+        self.change(wanted)
+
+    # -- any thread --
+
+    def change(self, wanted: int) -> None:
+        """Be content with another number of connections."""
+        self._wanted = wanted
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.connections = self._enough_for(_finite(soft))
         self.most_connections = max(self.connections, self._enough_for(min(MOST, _finite(hard))))  # once it has grown
+
+    # -- accept thread only --
 
     def grow(self) -> bool:
         """Raise the soft limit, once; whether there is room for more connections now."""

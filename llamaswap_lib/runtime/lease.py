@@ -162,28 +162,48 @@ class PlainWaiter(Waiter):
 Client = socket | Callable[[Waiter], None] | None
 
 
+@dataclass(slots=True)
+class _Count:
+    """The places of one model."""
+
+    limit: int
+    taken: int = 0
+
+
 class Places:
     """Requests in each model that has a limit, from the moment they ask until they are through."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
         """`limits`: model -> places, 0 or less for no limit."""
-        self._limits = {model: limit for model, limit in limits.items() if limit > 0}
-        self._taken = dict.fromkeys(self._limits, 0)
         self._lock = threading.Lock()  # protects the counts
+        self._counts: Mapping[str, _Count] = {}  # never changed, but replaced
+        self.change(limits)
 
-    def take(self, model: str) -> None:
-        """Raises ConcurrencyLimit when every place is taken."""
-        if model not in self._limits:
-            return
+    def change(self, limits: Mapping[str, int]) -> None:
+        """Other limits from now on. Who has a place keeps it; a model that had no limit counts those who come now."""
         with self._lock:
-            if self._taken[model] >= self._limits[model]:
-                raise ConcurrencyLimit
-            self._taken[model] += 1
+            counts = {}
+            for model, limit in limits.items():
+                if limit > 0:
+                    counts[model] = count = self._counts.get(model) or _Count(limit)
+                    count.limit = limit
+            self._counts = counts
 
-    def give_back(self, model: str) -> None:
-        if model in self._limits:
+    def take(self, model: str) -> _Count | None:
+        """What to give back, None where there is no limit; raises ConcurrencyLimit when every place is taken."""
+        count = self._counts.get(model)
+        if count is None:
+            return None
+        with self._lock:
+            if count.taken >= count.limit:
+                raise ConcurrencyLimit
+            count.taken += 1
+        return count
+
+    def give_back(self, count: _Count | None) -> None:
+        if count is not None:
             with self._lock:
-                self._taken[model] -= 1
+                count.taken -= 1
 
 
 class _Door(Protocol):
@@ -202,21 +222,22 @@ class Lease:
     failed before and is not tried yet), ServiceUnavailable (the server is ending) or ClientGone.
     """
 
-    __slots__ = ("_client", "_door", "_gate", "_model", "_places")
+    __slots__ = ("_client", "_count", "_door", "_gate", "_model", "_places")
 
     def __init__(self, door: _Door, places: Places, model: str, client: Client) -> None:
         self._door = door
         self._places = places
         self._model = model
         self._client = client
+        self._count: _Count | None = None
         self._gate: Gate | None = None
 
     def enter_now(self) -> Upstream | None:
         """A place if there is one without waiting, to `leave`, in place of a `with` block; never blocks."""
-        self._places.take(self._model)
+        self._count = self._places.take(self._model)
         found = self._door.enter(self._model, self)
         if found is None:
-            self._places.give_back(self._model)
+            self._places.give_back(self._count)
             return None
         self._gate, upstream = found
         return upstream
@@ -225,14 +246,14 @@ class Lease:
         """Give the place back."""
         if self._gate is not None:  # None: the run was lost, and there was no other
             self._gate.leave(self)
-        self._places.give_back(self._model)
+        self._places.give_back(self._count)
 
     def __enter__(self) -> Upstream:
-        self._places.take(self._model)
+        self._count = self._places.take(self._model)
         try:
             self._gate, upstream = self._door.enter(self._model, self) or self._wait(None)
         except BaseException:
-            self._places.give_back(self._model)
+            self._places.give_back(self._count)
             raise
         return upstream
 

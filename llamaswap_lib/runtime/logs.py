@@ -32,11 +32,15 @@ class Logger:
     ) -> None:
         """An unknown `level` counts as info, an unknown `time_format` as none; `clock` gives nanoseconds."""
         self._write = write
-        self._threshold = LEVELS.get(level.lower(), INFO)
-        self._stamp = time_stamp(time_format)
         self._clock = clock
+        self.change(level, time_format)
 
     # -- any thread --
+
+    def change(self, level: str, time_format: str) -> None:
+        """Say it so from now on; unknown values count as at the start."""
+        self._threshold = LEVELS.get(level.lower(), INFO)
+        self._stamp = time_stamp(time_format)
 
     def debug(self, message: str) -> None:
         if self._threshold <= DEBUG:

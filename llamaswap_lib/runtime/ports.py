@@ -47,11 +47,15 @@ class AutomaticPorts:
 
         `leftovers`: the processes before whose end no run starts.
         """
-        self._given = given
-        self._reserved = {*given.values(), *fixed}
+        self.change(given, fixed)
         self._moved: dict[str, int] = {}  # models that last got another one: they may still be on their way to it
         self._warn = warn
         self._leftovers = leftovers
+
+    def change(self, given: Mapping[str, int], fixed: Collection[int]) -> None:
+        """Another configuration gives other ports, for the next runs."""
+        self._given = given
+        self._reserved = {*given.values(), *fixed}
 
     def choose(self, model: str) -> int | None:
         """The model's own port, or the next free one that is nobody's; its own as well when there is none.

@@ -8,14 +8,14 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from types import TracebackType
 from typing import Protocol
 
-from llamaswap_lib.config.schema import Config
+from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
-from llamaswap_lib.web.changes import Changes
+from llamaswap_lib.web.changes import Changes, Topic
 from llamaswap_lib.web.destinations import Destination, destinations_of
 from llamaswap_lib.web.hosts import Hosts, own_names
 from llamaswap_lib.web.pool import Pool
@@ -179,6 +179,21 @@ class Limits:
     hops: int = 4  # llamaswaps that a request may have come through
 
 
+def limits_of(config: Config) -> Limits:
+    """What the configuration says of them."""
+    limits = config.limits
+    return Limits(
+        connections=limits.connections,
+        idle_timeout=limits.idle_timeout,
+        head_timeout=limits.head_timeout,
+        body_timeout=limits.body_timeout,
+        write_timeout=limits.write_timeout,
+        max_body_bytes=limits.max_body_mb << 20,
+        max_json_bytes=limits.max_json_mb << 20,
+        hops=limits.hops,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """Which program this is, as /api/version tells."""
@@ -188,9 +203,19 @@ class Version:
     build_date: str = "unknown"
 
 
+class Latest:
+    """The `App` of the configuration that is in force now, for what outlives one: a stream of events."""
+
+    app: App
+
+
 @dataclass(frozen=True, slots=True)
 class App:
-    """Everything that requests share."""
+    """Everything that requests share that go by one configuration. A reload makes another one, for those that follow.
+
+    `launched`: run id -> the model as it was started, which may be configured otherwise by now, or not any more.
+    `reload` reads the configuration again and says what that changed; it raises ConfigError.
+    """
 
     config: Config
     controller: Controller
@@ -206,11 +231,27 @@ class App:
     clock: Callable[[], float] = time.monotonic
     wall_clock: WallClock = field(default_factory=WallClock)
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list
+    launched: Mapping[int, Model] = field(default_factory=dict)
+    reload: Callable[[], Mapping[str, object]] | None = None
+    latest: Latest = field(default_factory=Latest)
+    selectors_before: InitVar[Selectors | None] = None
     destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
     selectors: Selectors = field(init=False)
     hosts: Hosts = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, selectors_before: Selectors | None) -> None:
         object.__setattr__(self, "destinations", destinations_of(self.config))
-        object.__setattr__(self, "selectors", Selectors(self.config, self.controller.runs))
+        object.__setattr__(self, "selectors", Selectors(self.config, self.controller.runs, selectors_before))
         object.__setattr__(self, "hosts", Hosts(self.config.allowed_hosts, own_names()))
+
+    def with_config(self, config: Config, limits: Limits) -> App:
+        """The same with another configuration."""
+        profiles = self.profiles.with_profiles(config.profiles)
+        return replace(self, config=config, limits=limits, profiles=profiles, selectors_before=self.selectors)
+
+    def take_over(self) -> None:
+        """This is the configuration that is in force from now on."""
+        self.latest.app = self
+        self.profiles.forget_missing()
+        for topic in (Topic.RUNS, Topic.PROFILE):
+            self.changes.note(topic)

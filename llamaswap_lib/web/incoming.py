@@ -52,6 +52,10 @@ class Incoming:
         return self._server.table.claim(self)
 
     def exchange_for(self, head: RequestHead) -> Exchange:
+        """The exchange that begins with `head`; all of it goes by the configuration that there is now."""
+        if self._app is not self._server.app:
+            self._app = self._server.app
+            self.intake.limits = self._app.limits
         return Exchange(self._app, head, self.sock, self.intake, self._watch, self._client_ip, self._may_stay)
 
     def log_access(self, exchange: Exchange, started: float) -> None:

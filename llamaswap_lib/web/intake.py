@@ -45,12 +45,12 @@ class Sender(Protocol):
 class Intake:
     """What comes from one client, through a socket that waits `idle_timeout` for a byte."""
 
-    __slots__ = ("_buffer", "_clock", "_limits", "_poll", "_sender", "_sock", "_unread", "is_unfinished")
+    __slots__ = ("_buffer", "_clock", "_poll", "_sender", "_sock", "_unread", "is_unfinished", "limits")
 
     def __init__(self, sock: socket.socket, limits: Limits, clock: Callable[[], float], sender: Sender) -> None:
         self._sock = sock
         self._sender = sender
-        self._limits = limits
+        self.limits = limits  # may be replaced between two requests
         self._clock = clock
         self._buffer = b""
         self._unread: RequestHead | None = None  # the request whose body nobody has read yet
@@ -103,7 +103,7 @@ class Intake:
 
     def _read_head_slowly(self, data: bytes) -> tuple[bytes, int]:
         """What comes until a head is there, and where it ends."""
-        deadline = self._clock() + self._limits.head_timeout
+        deadline = self._clock() + self.limits.head_timeout
         searched_bytes = 0
         while True:
             if data.startswith(b"\r\n"):  # some clients send one after a body; RFC 9112 asks for patience
@@ -120,11 +120,11 @@ class Intake:
         if head is None:
             return RequestBody()
         length = head.content_length
-        if length is not None and length <= len(self._buffer) and length <= self._limits.memory_body_bytes:
+        if length is not None and length <= len(self._buffer) and length <= self.limits.memory_body_bytes:
             body = RequestBody(self._buffer[:length])
             self._buffer = self._buffer[length:]
             return body
-        body = RequestBody(memory_bytes=self._limits.memory_body_bytes)
+        body = RequestBody(memory_bytes=self.limits.memory_body_bytes)
         try:
             self._read_slowly(head, body)
         except BaseException:
@@ -149,8 +149,8 @@ class Intake:
         self._unread = None
 
     def _read_slowly(self, head: RequestHead, body: RequestBody) -> None:
-        if head.content_length is not None and head.content_length > self._limits.max_body_bytes:
-            raise ContentTooLarge(f"the body is larger than {self._limits.max_body_bytes} bytes")
+        if head.content_length is not None and head.content_length > self.limits.max_body_bytes:
+            raise ContentTooLarge(f"the body is larger than {self.limits.max_body_bytes} bytes")
         if head.expect_continue and not self._buffer:
             self._say_continue()
         take = self._chunk_taker(body) if head.chunked else self._length_taker(body, head.content_length or 0)
@@ -160,8 +160,8 @@ class Intake:
             return
         with self._waiting():
             while True:
-                late = started + self._limits.body_timeout + received_bytes / self._limits.body_bytes_per_second
-                piece = self._receive_rest(min(self._limits.body_timeout, late - self._clock()), "the body")
+                late = started + self.limits.body_timeout + received_bytes / self.limits.body_bytes_per_second
+                piece = self._receive_rest(min(self.limits.body_timeout, late - self._clock()), "the body")
                 received_bytes += len(piece)
                 self._buffer += piece
                 if take():
@@ -186,8 +186,8 @@ class Intake:
                 raise BadRequest(f"the body is not chunked properly: {bad}") from None
             body.append(payload)
             self._buffer = self._buffer[used_bytes:]
-            if body.size_bytes > self._limits.max_body_bytes:
-                raise ContentTooLarge(f"the body is larger than {self._limits.max_body_bytes} bytes")
+            if body.size_bytes > self.limits.max_body_bytes:
+                raise ContentTooLarge(f"the body is larger than {self.limits.max_body_bytes} bytes")
             return decoder.done
 
         return take

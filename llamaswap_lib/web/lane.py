@@ -73,6 +73,7 @@ class Lane:
         "_pump",
         "_route",
         "_routed",
+        "_routed_by",
         "_sock",
         "_stage",
         "_task",
@@ -91,6 +92,7 @@ class Lane:
         self._connection = connection
         self._heads = Recall(parse_request_head)
         self._routed = 0  # the generation of heads that `_route` is of
+        self._routed_by = app  # whose keys were asked for then
         self._stage = Stage.IDLE
         self.started = 0.0  # when the request that is served began
         self._task: Task | None = None
@@ -181,8 +183,9 @@ class Lane:
 
     def _send_on(self, head: RequestHead, body: bytes) -> Begun | None:
         exchange = self._connection.exchange_for(head)
-        if self._heads.generation != self._routed:
+        if self._heads.generation != self._routed or self._routed_by is not exchange.app:
             self._route, self._routed = route_of(exchange), self._heads.generation
+            self._routed_by = exchange.app
         if self._route.endpoint is not Endpoint.MODEL:
             self._wake_up()
             return None

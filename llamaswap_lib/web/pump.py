@@ -41,7 +41,10 @@ class Passenger(Protocol):
 
 
 class Deadlines:
-    """Until when somebody is waited for; all have the same patience, so the order of insertion is that of time."""
+    """Until when somebody is waited for; all have the same patience, so the order of insertion is that of time.
+
+    After a change to a smaller patience the later ones are given up no sooner than those before them.
+    """
 
     __slots__ = ("_clock", "_due", "_patience", "soonest")
 
@@ -50,6 +53,10 @@ class Deadlines:
         self._clock = clock
         self._due: OrderedDict[Passenger, float] = OrderedDict()
         self.soonest = math.inf  # nobody is due before: a look at a busy pump costs no search
+
+    def change(self, patience: float) -> None:
+        """Have another patience with those that are waited for from now on; any thread."""
+        self._patience = patience
 
     def renew(self, who: Passenger) -> None:
         """Give it the whole patience from now on."""
@@ -122,6 +129,12 @@ class Pump:
         self._wakeup.set()
         self._thread.join()
         self._wakeup.close()
+
+    def change_timeouts(self, write_timeout: float, idle_timeout: float) -> None:
+        """Be more or less patient from now on with clients that take nothing, and with those that ask nothing."""
+        self._write_timeout, self._idle_timeout = write_timeout, idle_timeout
+        self.stalled.change(write_timeout)
+        self.idle.change(idle_timeout)
 
     def take_aboard(self, passenger: Passenger) -> None:
         """Have the pump's thread call its `begin`. Does not block."""

@@ -39,6 +39,7 @@ class Endpoint(Enum):
     PROFILES = auto()
     ACTIVE_PROFILE = auto()
     VERSION = auto()
+    RELOAD = auto()
     ACTIVITY = auto()
     ACTIVITY_STATS = auto()
     CAPTURE = auto()  # `argument` is the id
@@ -91,6 +92,7 @@ _OWN = {
     ("GET", "/api/profiles"): Route(Endpoint.PROFILES),
     ("PUT", "/api/profiles/active"): Route(Endpoint.ACTIVE_PROFILE),
     ("GET", "/api/version"): Route(Endpoint.VERSION),
+    ("POST", "/api/config/reload"): Route(Endpoint.RELOAD),
     ("GET", "/api/metrics/activity"): Route(Endpoint.ACTIVITY),
     ("GET", "/api/metrics/stats"): Route(Endpoint.ACTIVITY_STATS),
     ("GET", "/api/performance"): Route(Endpoint.PERFORMANCE),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llamaswap_lib.config.schema import Config, Selector
 
@@ -52,10 +52,15 @@ NO_CHOICE = Choice("")  # of a request that names no selector
 class Selectors:
     """The selectors of the configuration."""
 
-    def __init__(self, config: Config, runs: Callable[[], Sequence[Run]]) -> None:
+    def __init__(self, config: Config, runs: Callable[[], Sequence[Run]], before: Selectors | None = None) -> None:
+        """`before`: those of the last configuration; what is the same in both goes on counting its requests."""
         self._runs = runs
         self._seen: tuple[Sequence[Run], States] = ((), {})  # what ran at the last look, replaced as a whole
-        self._by_name = {name: _strategy_of(selector, config) for name, selector in config.selectors.items()}
+        self._meanings = {name: _meaning_of(selector, config) for name, selector in config.selectors.items()}
+        self._by_name: dict[str, _Strategy] = {}
+        for name, meaning in self._meanings.items():
+            is_same = before is not None and before._meanings.get(name) == meaning
+            self._by_name[name] = before._by_name[name] if before and is_same else _strategy_of(meaning)
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
@@ -137,9 +142,22 @@ class _Spillover:
 _Strategy = _Pin | _Warm | _Spillover
 
 
-def _strategy_of(selector: Selector, config: Config) -> _Strategy:
+class _Meaning(NamedTuple):
+    """What decides how a selector chooses: its strategy, target -> model in order, and its limit."""
+
+    strategy: str
+    models: tuple[tuple[str, str], ...]
+    limit: int
+
+
+def _meaning_of(selector: Selector, config: Config) -> _Meaning:
     """`warm` and `spillover` have local targets only; the configuration was checked for that."""
-    if selector.strategy == "pin":
-        return _Pin(selector.targets[0])
-    models = {target: config.resolve(target) or target for target in selector.targets}
-    return _Warm(models) if selector.strategy == "warm" else _Spillover(models, selector.settings.spillover)
+    models = tuple((target, config.resolve(target) or target) for target in selector.targets)
+    return _Meaning(selector.strategy, models, selector.settings.spillover)
+
+
+def _strategy_of(meaning: _Meaning) -> _Strategy:
+    models = dict(meaning.models)
+    if meaning.strategy == "pin":
+        return _Pin(next(iter(models)))
+    return _Warm(models) if meaning.strategy == "warm" else _Spillover(models, meaning.limit)

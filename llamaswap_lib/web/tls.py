@@ -39,7 +39,7 @@ class Certificate:
 
     def __init__(self, certificate: Path, key: Path) -> None:
         """Raises ConfigError for files that cannot be read, or that do not belong together."""
-        self._files = certificate, key
+        self.files = certificate, key
         self._stamps = self._look()
         self._context = self._load()
 
@@ -52,9 +52,13 @@ class Certificate:
                 self._context = self._load()
         return self._context
 
+    def renew(self) -> None:
+        """Read the files now; raises ConfigError where they cannot be used, and goes on with what it has."""
+        self._stamps, self._context = self._look(), self._load()
+
     def _look(self) -> list[int]:
         try:
-            return [file.stat().st_mtime_ns for file in self._files]
+            return [file.stat().st_mtime_ns for file in self.files]
         except OSError:
             return []
 
@@ -62,7 +66,7 @@ class Certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
-        certificate, key = self._files
+        certificate, key = self.files
         try:
             context.load_cert_chain(certificate, key, password=lambda: "")  # never ask at the terminal
         except (OSError, ssl.SSLError) as error:

@@ -117,10 +117,9 @@ class Program:
         self._ports = ports or PortBlock()
         self.port = self._ports.first
         self._id = uuid.uuid4().hex
-        self._models: Mapping[str, Mapping[str, Any]] = config.get("models", {})
-        whole = {"startPort": self.port + 1, "logLevel": log_level, **config}
+        self._log_level = log_level
         self.config_path = folder / "config.yaml"
-        self.config_path.write_text(json.dumps(whole).replace("${OWN_PORT}", str(self.port)))
+        self.write_config(config)
         self._out: IO[bytes] = (folder / "stdout").open("wb")
         self._err: IO[bytes] = (folder / "stderr").open("wb")
         self.process = subprocess.Popen(
@@ -159,6 +158,12 @@ class Program:
             assert self._is_hurt or self.stdout.count("Traceback") == self._tracebacks
         else:
             sys.stderr.write(f"--- its stdout ---\n{self.stdout[-4000:]}--- its stderr ---\n{self.stderr[-4000:]}")
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Change the file; the program does not know of it yet."""
+        self._models: Mapping[str, Mapping[str, Any]] = config.get("models", {})
+        whole = {"startPort": self.port + 1, "logLevel": self._log_level, **config}
+        self.config_path.write_text(json.dumps(whole).replace("${OWN_PORT}", str(self.port)))
 
     def _is_listening(self) -> bool:
         assert self.process.poll() is None, f"it ended: {self.stdout}{self.stderr}"
@@ -256,6 +261,14 @@ class Program:
     def post(self, path: str, value: object, **headers: str) -> Reply:
         """POST as JSON."""
         return self.ask("POST", path, json.dumps(value).encode(), content_type="application/json", **headers)
+
+    def reload(self, config: Mapping[str, Any], **headers: str) -> dict[str, Any]:
+        """Have it take another configuration; what it says of that."""
+        self.write_config(config)
+        answer = self.post("/api/config/reload", None, **headers)
+        assert answer.status == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
 
     def chat(self, model: str, **more: Any) -> Reply:
         return self.post("/v1/chat/completions", {"model": model, **HELLO, **more})

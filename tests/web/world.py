@@ -19,7 +19,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App, Client, Limits, Version
 from llamaswap_lib.web.changes import Changes
 from llamaswap_lib.web.pool import Pool
-from llamaswap_lib.web.profiles import Profiles
+from llamaswap_lib.web.profiles import Activation, Profiles
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.server import Server
 from llamaswap_lib.web.tls import Certificate
@@ -383,8 +383,9 @@ class World:
         self.pump.start()
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
         changes = Changes()
-        profiles = Profiles(loaded.profiles, changes)
+        profiles = Profiles(loaded.profiles, Activation(changes))
         self.app = App(loaded, self.controller, self.logs, Pool(), self.pump, changes, profiles, Version("1.2"), limits)
+        self.app.take_over()
         self.server = Server(self.app, "127.0.0.1", 0, certificate)
         self.app.pool.start()
         self.server.start()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from llamaswap_lib.errors import LoopDetected
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
-from llamaswap_lib.web.endpoints import about, events, logs, models, page, profiles, queue, relayed, runs
+from llamaswap_lib.web.endpoints import about, config, events, logs, models, page, profiles, queue, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.keys import brings_basic, check_key, needs_key
 from llamaswap_lib.web.loops import refuse_loop
@@ -22,7 +22,7 @@ Serve = Callable[[Exchange, Route], None]
 # What tells of others, or changes something for them: where there are no keys, only for names that are ours.
 _PRIVATE = frozenset(
     {
-        *(Endpoint.UNLOAD_EVERY, Endpoint.UNLOAD_ALL, Endpoint.UNLOAD_ONE, Endpoint.LOAD_ONE),
+        *(Endpoint.UNLOAD_EVERY, Endpoint.UNLOAD_ALL, Endpoint.UNLOAD_ONE, Endpoint.LOAD_ONE, Endpoint.RELOAD),
         *(Endpoint.ACTIVE_PROFILE, Endpoint.CANCEL, Endpoint.EVENTS, Endpoint.LOGS, Endpoint.LOG_STREAM),
         *(Endpoint.LOG_STREAM_OF, Endpoint.ACTIVITY, Endpoint.ACTIVITY_STATS, Endpoint.CAPTURE),
     }
@@ -57,6 +57,7 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.UI: page.serve_page,
     Endpoint.HEALTH: about.serve_health,
     Endpoint.VERSION: about.serve_version,
+    Endpoint.RELOAD: _operation(config.serve_reload),
     Endpoint.MODEL_LIST: models.serve_list,
     Endpoint.MODEL_ENTRY: models.serve_entry,
     Endpoint.RUNNING: runs.serve_running,

@@ -65,13 +65,17 @@ class _News:
     """What one client has been told, and what it has not."""
 
     def __init__(self, app: App, follower: Follower, logs: dict[str, Subscription]) -> None:
-        self._app = app
+        self._latest = app.latest
         self._follower = follower
         self._logs = [_LogText(source, log) for source, log in logs.items()]
         self._models: list[dict[str, Any]] | None = None  # as told last; None: to be told whatever they are
         self._queue: list[tuple[Any, ...]] | None = None  # the same, without what only the clock changes
         self._looked_at = -math.inf  # at the queue
         self._next_look = math.inf
+
+    @property
+    def _app(self) -> App:
+        return self._latest.app
 
     def first(self) -> Iterator[bytes]:
         """How things are."""

@@ -5,6 +5,7 @@ Any http thread. The list is a published snapshot: it never waits, never wakes a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,25 +30,34 @@ def serve_running(exchange: Exchange, _route: Route) -> None:
     """GET /running."""
     app = exchange.app
     details = sorted(app.controller.details(), key=lambda detail: detail.run.model)
-    exchange.answer_json({"running": [_row(app, app.config.models[detail.run.model], detail) for detail in details]})
+    exchange.answer_json({"running": [row for detail in details for row in _rows(app, detail)]})
 
 
-def _row(app: App, model: Model, detail: RunDetail) -> dict[str, Any]:
+def _rows(app: App, detail: RunDetail) -> Iterator[dict[str, Any]]:
+    """One; none for a run whose model is configured no more and that has just ended."""
+    started = app.launched.get(detail.run.run_id)
+    model = app.config.models.get(detail.run.model, started)
+    if model is not None:
+        yield _row(app, model, started or model, detail)
+
+
+def _row(app: App, model: Model, started: Model, detail: RunDetail) -> dict[str, Any]:
+    """`model` as it is configured, `started` as it was when it was started."""
     run = detail.run
     if detail.port is not None:
-        model = model.at_port(detail.port)  # another one, where its own was taken
+        started = started.at_port(detail.port)  # another one, where its own was taken
     is_idle = run.state == "ready" and not detail.in_flight
     return {
         "model": model.id,
         "state": run.state,
-        "cmd": model.shown.cmd,
-        "proxy": model.shown.proxy,
+        "cmd": started.shown.cmd,
+        "proxy": started.shown.proxy,
         "ttl": int(model.ttl),
         "name": model.name,
         "description": model.description,
         "run_id": run.run_id,
         "pid": detail.pid,
-        "port": _port(model.proxy),
+        "port": _port(started.proxy),
         "started": app.wall_clock.text(run.started_at),
         "ready": None if run.ready_at is None else app.wall_clock.text(run.ready_at),
         "load_seconds": None if run.ready_at is None else round(run.ready_at - run.started_at, 3),

@@ -1,0 +1,225 @@
+"""Reload by difference: a changed configuration is taken while the server serves.
+
+Any thread asks for one; one is done at a time, on the thread that asks or on a thread `reload` of its own. The new
+files are read and checked first, a policy of the user's own among them, so a mistake in them leaves everything as it
+is. Then the controller gets the new models at one moment, and requests that begin after that go by the new
+configuration; those that have begun go on by the old one. No request is broken: runs that have to go are stopped when
+their requests have ended.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamaswap_lib.config.difference import Difference, difference, keep_ports
+from llamaswap_lib.config.files import Sources
+from llamaswap_lib.config.load import load
+from llamaswap_lib.config.schema import END_MARGIN, Config
+from llamaswap_lib.core.events import ModelsChanged
+from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
+from llamaswap_lib.launching import Launching
+from llamaswap_lib.runtime.controller import Controller
+from llamaswap_lib.runtime.descriptors import DescriptorCapacity
+from llamaswap_lib.runtime.lease import Upstream
+from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.supervisor import Supervisor
+from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.runtime.vital import report
+from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, models_changed
+from llamaswap_lib.web.app import limits_of
+from llamaswap_lib.web.pump import Pump
+from llamaswap_lib.web.server import Server
+from llamaswap_lib.web.tls import Certificate
+
+TURN_TIMEOUT = 60.0  # seconds for a reload in progress to end: a policy's file is executed, which may take its time
+AT_START_ONLY = ("logToStdout",)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What goes by the configuration."""
+
+    logs: Logs
+    controller: Controller
+    launching: Launching
+    pump: Pump
+    server: Server
+    capacity: DescriptorCapacity
+    certificate: Certificate | None
+    supervisor: Supervisor
+
+
+class Reloader:
+    """Knows the configuration in force, and replaces it."""
+
+    def __init__(self, sources: Sources, standing: Standing, served: Served) -> None:
+        self._sources = sources
+        self._standing = standing
+        self._served = served
+        self._turn = threading.Lock()  # held by the one reload that is done
+        self._guard = threading.Lock()  # protects the three below
+        self._wanted = ""  # why another one is to be done; '' if none is
+        self._is_at_work = False
+        self._is_closed = False
+        self.stop_seconds = standing.config.stop_seconds  # the longest that any run may take to stop at the end
+
+    @property
+    def config(self) -> Config:
+        """The one in force."""
+        return self._standing.config
+
+    def followed_files(self) -> list[Path]:
+        """The files that the configuration is made of, certificate and policy included; raises ConfigError."""
+        files = self._sources.files()
+        if self._served.certificate is not None:
+            files += self._served.certificate.files
+        policy = self.config.routing.policy
+        return [*files, Path(policy.rpartition(":")[0])] if policy else files
+
+    @property
+    def end_seconds(self) -> float:
+        """The longest that the whole program takes to end."""
+        return self.stop_seconds + END_MARGIN
+
+    # -- any thread --
+
+    def request(self, cause: str) -> None:
+        """Have it done soon, on a thread of its own; what is asked for meanwhile is done once, after that."""
+        with self._guard:
+            self._wanted = cause
+            if self._is_at_work or self._is_closed:
+                return
+            self._is_at_work = True
+        try:
+            Thread(self._work, "reload").start()
+        except (RuntimeError, MemoryError) as error:
+            with self._guard:
+                self._is_at_work = False
+            self._served.logs.log.error(f"{cause}: the configuration cannot be read again: {error or 'no memory'}")
+
+    def reload(self, cause: str) -> Mapping[str, object]:
+        """Do it now; what it changed, for JSON. Raises ConfigError for a configuration that cannot be used, Conflict
+        where another reload goes on for too long, and ServiceUnavailable at the end of the program.
+        """
+        if not self._turn.acquire(timeout=TURN_TIMEOUT):
+            raise Conflict(f"another reload has not ended for {TURN_TIMEOUT:.0f} s; the log says more")
+        try:
+            return self._reload(cause)
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Begin nothing more; a reload whose files are still being read changes nothing."""
+        with self._guard:
+            self._is_closed = True
+
+    # -- thread reload --
+
+    def _work(self) -> None:
+        while cause := self._next():
+            with suppress(ConfigError, Conflict, ServiceUnavailable):  # the log has it
+                self.reload(cause)
+
+    def _next(self) -> str:
+        with self._guard:
+            cause, self._wanted = self._wanted, ""
+            self._is_at_work = bool(cause)
+        return cause
+
+    # -- the thread whose turn it is --
+
+    def _reload(self, cause: str) -> Mapping[str, object]:
+        log, supervisor = self._served.logs.log, self._served.supervisor
+        log.info(f"{cause}: reading the configuration again")
+        supervisor.reloading()
+        try:
+            standing = self._read()
+            self._refuse_late()
+            return self._take(standing)
+        except ConfigError as error:
+            log.error("the new configuration cannot be used, the old one goes on:")
+            for line in str(error).splitlines():
+                log.error(line)
+            raise
+        except ServiceUnavailable:
+            raise
+        except Exception as error:  # a mistake of ours: as for one of the user's, nothing may end for it
+            report("reload", log.error)
+            raise ConfigError(f"the configuration cannot be taken over: {error!r}; the log says more") from error
+        finally:
+            supervisor.ready()
+
+    def _read(self) -> Standing:
+        """The new configuration, with all that may raise done. Raises ConfigError."""
+        old = self._standing
+        config = load(self._sources.files())
+        made = make_rules(config.routing, old.made)
+        if self._served.certificate is not None:
+            self._served.certificate.renew()
+        ports = {detail.port for detail in self._served.controller.details() if detail.port is not None}
+        return Standing(keep_ports(old.config, config, ports), made)
+
+    def _refuse_late(self) -> None:
+        if self._is_closed:
+            raise ServiceUnavailable("the server is shutting down")
+
+    def _take(self, new: Standing) -> Mapping[str, object]:
+        old, served = self._standing, self._served
+        changed = difference(old.config, new.config)
+        if new.made.use and new.made is not old.made and "routing" not in changed.settings:
+            changed = changed._replace(settings=tuple(sorted((*changed.settings, "routing"))))
+
+        def make(upstreams: Sequence[Upstream]) -> ModelsChanged:
+            running = {upstream.model: upstream.proxy for upstream in upstreams}
+            event = models_changed(old, new, changed.replaced, running)
+            served.launching.change(new.config)
+            return event
+
+        if changed:
+            app = served.server.app.with_config(new.config, limits_of(new.config))
+            served.controller.change_models(make, concurrency_limits(new.config))
+            served.server.app = app  # only now: requests for new models find the controller ready for them
+            app.take_over()
+            self._change_settings(new.config)
+        self._standing = new
+        self.stop_seconds = max(self.stop_seconds, new.config.stop_seconds)
+        self._tell(changed, new.config)
+        return _described(changed, new.config)
+
+    def _change_settings(self, config: Config) -> None:
+        served, limits = self._served, config.limits
+        served.logs.log.change(config.log_level, config.log_time_format)
+        served.pump.change_timeouts(limits.write_timeout, limits.idle_timeout)
+        served.capacity.change(limits.connections)
+
+    def _tell(self, changed: Difference, config: Config) -> None:
+        log = self._served.logs.log
+        for warning in config.warnings:
+            log.warn(str(warning))
+        log.info(f"configuration reloaded: {changed.text()}")
+        for key in _after_restart(changed):
+            log.warn(f"{key} has changed; that takes effect when llamaswap is restarted")
+
+
+def _after_restart(changed: Difference) -> list[str]:
+    return [key for key in changed.settings if key in AT_START_ONLY]
+
+
+def _described(changed: Difference, config: Config) -> Mapping[str, object]:
+    """For the answer of the API."""
+    return {
+        "changed": bool(changed),
+        "models": {
+            "added": list(changed.added),
+            "removed": list(changed.removed),
+            "replaced": list(changed.replaced),
+            "updated": list(changed.updated),
+        },
+        "settings": list(changed.settings),
+        "after_restart": _after_restart(changed),
+        "warnings": [str(warning) for warning in config.warnings],
+    }

@@ -1,0 +1,305 @@
+"""Another configuration while the program serves: what is the same goes on, and nothing is broken by what is not."""
+
+from __future__ import annotations
+
+import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import Program, demo, models, wait_until
+from tests.e2e.talk import Wire
+
+SLOW = demo("--tokens-per-second", "25")
+SHORT = {"max_tokens": 20, "ignore_eos": True}
+TOGETHER = {"groups": {"all": {"swap": False, "members": ["a", "b"]}}}
+
+
+def pids(program: Program) -> dict[str, int]:
+    return {run["model"]: run["pid"] for run in program.get("/running").json()["running"]}
+
+
+def contents(program: Program, model: str) -> str:
+    answer = program.chat(model)
+    assert answer.status == 200, answer.text
+    return str(answer.json()["choices"][0]["message"]["content"])
+
+
+def begin_stream(program: Program, model: str, **more: Any) -> Wire:
+    """A stream of which something has come."""
+    wire = program.stream(model, **more)
+    wire.read_head_and_first_chunk()
+    return wire
+
+
+def test_a_new_model_serves_at_once_and_the_others_keep_process_port_and_requests(run_program: RunProgram) -> None:
+    with run_program({**models(b=SLOW), **TOGETHER, "groups": {"all": {"swap": False, "members": ["b"]}}}) as program:
+        with begin_stream(program, "b", **SHORT) as wire:
+            before = program.running("b")
+            told = program.reload({**models(a=demo(), b=SLOW), **TOGETHER})
+            assert told["models"] == {"added": ["a"], "removed": [], "replaced": [], "updated": []}
+            assert "this is a." in contents(program, "a")
+            after = program.running("b")
+            assert [after[key] for key in ("pid", "port", "run_id")] == [
+                before[key] for key in ("pid", "port", "run_id")
+            ]
+            assert wire.read_to(b"[DONE]")
+        assert program.starts("b") == 1
+
+
+def test_a_removed_model_finishes_its_requests_takes_no_new_ones_and_is_stopped(run_program: RunProgram) -> None:
+    with run_program({**models(a=SLOW, b=demo()), **TOGETHER}) as program, begin_stream(program, "a", **SHORT) as wire:
+        told = program.reload(models(b=demo()))
+        assert told["models"]["removed"] == ["a"]
+        refused = program.chat("a")
+        assert (refused.status, refused.json()["error"]["code"]) == (404, "not_found")
+        assert program.states() == {"a": "stopping"}
+        assert program.get("/v1/models").json()["data"][0]["id"] == "b"
+        assert wire.read_to(b"[DONE]")
+        wait_until(lambda: program.states() == {}, "it is stopped")
+        wait_until(lambda: "a: stopping, the configuration has changed" in program.stdout, "the log says so")
+
+
+def test_a_changed_model_goes_on_as_it_was_for_its_requests_and_the_next_gets_the_new_one(
+    run_program: RunProgram,
+) -> None:
+    changed = SLOW.replace("${MODEL_ID}", "new")
+    with run_program(models(a=SLOW)) as program, ThreadPoolExecutor() as pool:
+        with begin_stream(program, "a", **SHORT) as wire:
+            told = program.reload(models(a=changed))
+            assert told["models"]["replaced"] == ["a"]
+            answer = pool.submit(contents, program, "a")
+            wait_until(lambda: len(program.queue()) == 1, "it waits")
+            assert program.queue()[0]["reason"] == "waiting for a: 1 request in progress"
+            assert "--model a" in program.running("a")["cmd"]
+            text = wire.read_to(b"[DONE]")
+            assert b"new" not in text
+        assert "this is new." in answer.result()
+
+
+def test_what_is_idle_and_changed_is_stopped_at_once(run_program: RunProgram) -> None:
+    with run_program({**models(a=demo(), b=demo()), **TOGETHER}) as program:
+        contents(program, "a"), contents(program, "b")
+        program.reload({**models(b=demo("--tokens-per-second", "99"))})
+        wait_until(lambda: program.states() == {}, "both have stopped")
+
+
+def test_what_says_the_same_in_other_words_keeps_running(run_program: RunProgram) -> None:
+    entry = {"cmd": demo(), "env": ["A=1", "B=2"]}
+    with run_program(models(a=entry)) as program:
+        contents(program, "a")
+        before = pids(program)
+        other = {"cmd": f"  {demo()}  \\\n  # a comment", "env": ["A=0", "B=2", "A=1"], "name": "other", "ttl": 60}
+        told = program.reload({**models(a=other), "macros": {"unused": "x"}})
+        assert told["models"] == {"added": [], "removed": [], "replaced": [], "updated": ["a"]}
+        assert pids(program) == before
+        assert (program.running("a")["name"], program.running("a")["ttl"]) == ("other", 60)
+        assert program.reload({**models(a=other), "macros": {"unused": "x"}})["changed"] is False
+
+
+def test_who_waits_goes_on_waiting_or_is_told_that_the_model_is_gone(run_program: RunProgram) -> None:
+    one_place = models(a=SLOW, b=demo(), c=demo())
+    with run_program(one_place) as program, ThreadPoolExecutor() as pool, begin_stream(program, "a", **SHORT):
+        stays = pool.submit(program.chat, "b")
+        goes = pool.submit(program.chat, "c")
+        wait_until(lambda: len(program.queue()) == 2, "both wait")
+        program.reload(models(a=SLOW, b=demo()))
+        assert goes.result().status == 404
+        assert "c is not configured any more" in goes.result().message
+        assert stays.result().status == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("models: [", "config.yaml:1"),
+        ("models:\n\ta: {cmd: x}\n", "config.yaml:2"),
+        ("models: {a: {cmd: x, proxy: 7}}\nlogLevel: [1]\n", "config.yaml:2"),
+        ("models: {a: {cmd: '${nothing}'}}", "nothing"),
+        (None, "config.yaml"),
+    ],
+    ids=["half-written", "tabs", "values", "macro", "folder"],
+)
+def test_a_bad_configuration_is_told_with_its_place_and_the_old_one_goes_on(
+    run_program: RunProgram, text: str | None, wrong: str
+) -> None:
+    with run_program(models(a=SLOW)) as program, begin_stream(program, "a", **SHORT) as wire:
+        before = pids(program)
+        program.config_path.unlink()
+        if text is None:
+            program.config_path.mkdir()
+        else:
+            program.config_path.write_text(text)
+        answer = program.post("/api/config/reload", None)
+        assert answer.status == 400
+        assert "the old one goes on" in answer.message
+        assert wrong in answer.message
+        program.signal(signal.SIGHUP)
+        wait_until(lambda: program.stdout.count("cannot be used, the old one goes on") == 2, "the log has it twice")
+        assert pids(program) == before
+        assert wire.read_to(b"[DONE]")
+        assert program.chat("a").status == 200
+
+
+def test_keys_count_at_once_on_connections_that_are_open_too(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program, program.wire() as wire:
+        body = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
+        for _ in range(3):  # the later ones are served without a thread of their own
+            wire.request("POST", "/v1/chat/completions", body)
+            assert wire.answer()[0] == 200
+        program.reload({**models(a=demo()), "apiKeys": ["secret"]})
+        wire.request("POST", "/v1/chat/completions", body)
+        assert wire.answer()[0] == 401
+        wire.request("POST", "/v1/chat/completions", body, extra="x-api-key: secret\r\n")
+        assert wire.answer()[0] == 200
+        assert program.post("/api/config/reload", None).status == 401
+
+
+def test_names_filters_limits_and_the_log_change_at_once(run_program: RunProgram) -> None:
+    with run_program(models(a=SLOW)) as program:
+        assert program.chat("alias").status == 404
+        entry = {
+            "cmd": SLOW,
+            "aliases": ["alias"],
+            "concurrencyLimit": 1,
+            "filters": {"setParams": {"max_tokens": 400, "ignore_eos": True}},
+        }
+        told = program.reload({**models(a=entry), "logLevel": "error", "limits": {"maxJSONMB": 1}})
+        assert told["settings"] == ["limits", "logLevel"]
+        lines = program.stdout.count("\n")
+        with begin_stream(program, "alias"):
+            assert program.chat("a").status == 429
+            assert program.chat("a", padding="x" * (1 << 20)).status == 413
+        assert program.stdout.count("\n") == lines
+
+
+def test_a_ttl_counts_at_once(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program:
+        contents(program, "a")
+        program.reload(models(a={"cmd": demo(), "ttl": 1}))
+        wait_until(lambda: program.states() == {}, "it is unloaded")
+        wait_until(lambda: "a: stopping, its ttl is over" in program.stdout, "the log says so")
+
+
+def test_rules_that_now_forbid_what_runs_apply_at_the_next_request(run_program: RunProgram) -> None:
+    with run_program({**models(a=demo(), b=demo()), **TOGETHER}) as program:
+        contents(program, "a"), contents(program, "b")
+        before = pids(program)
+        program.reload(models(a=demo(), b=demo()))
+        assert pids(program) == before
+        contents(program, "a")
+        assert program.states() == {"a": "ready"}
+
+
+def test_the_active_profile_stays_while_it_is_there(run_program: RunProgram) -> None:
+    config = {**models(a=demo(), b=demo()), "profiles": {"p": {"pins": {"x": "a"}}}}
+    with run_program(config) as program:
+        assert program.ask("PUT", "/api/profiles/active", b'{"name":"p"}').status == 200
+        assert "this is a." in contents(program, "x")
+        program.reload({**config, "profiles": {"p": {"pins": {"x": "b"}}}})
+        assert "this is b." in contents(program, "x")
+        program.reload(models(a=demo(), b=demo()))
+        assert program.get("/api/profiles").json() == {"active": None, "profiles": []}
+        assert program.chat("x").status == 404
+
+
+def test_streams_of_events_tell_the_new_models(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program, program.wire() as wire:
+        wire.request("GET", "/api/events")
+        wire.head()
+        wire.read_to(b"profileChanged")
+        program.reload(models(a=demo(), newcomer=demo()))
+        wire.read_to(b'\\"id\\":\\"newcomer\\"')
+
+
+def test_preloads_are_for_the_start_of_the_program(run_program: RunProgram) -> None:
+    hooks = {"hooks": {"on_startup": {"preload": ["a"]}}}
+    with run_program(models(a=demo())) as program:
+        program.reload({**models(a=demo(), b=demo()), **hooks})
+        contents(program, "b")
+        assert program.starts("a") == 0
+
+
+def test_a_port_that_a_leaving_model_holds_is_waited_for(run_program: RunProgram) -> None:
+    with (
+        run_program(models(a=SLOW)) as program,
+        ThreadPoolExecutor() as pool,
+        begin_stream(program, "a", **SHORT) as wire,
+    ):
+        port = program.running("a")["port"]
+        fixed = {"cmd": demo().replace("${PORT}", str(port)), "proxy": f"http://127.0.0.1:{port}"}
+        program.reload({"models": {"b": fixed}, "groups": {"g": {"swap": False, "exclusive": False, "members": ["b"]}}})
+        answer = pool.submit(contents, program, "b")
+        wait_until(lambda: len(program.queue()) == 1, "it waits")
+        assert wire.read_to(b"[DONE]")
+        assert "this is b." in answer.result()
+
+
+POLICY = """
+class Policy:
+    def evict(self, target, running):
+        return [] if {together} else [one.model for one in running]
+"""
+
+
+def test_a_policy_of_ones_own_is_read_again_and_one_that_fails_changes_nothing(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(POLICY.format(together=False))
+    config = {**models(a=demo(), b=demo()), "routing": {"router": {"use": "./mine.py:Policy"}}}
+    with run_program(config) as program:
+        contents(program, "a"), contents(program, "b")
+        assert program.states() == {"b": "ready"}
+        file.write_text("raise ValueError('broken')")
+        answer = program.post("/api/config/reload", None)
+        assert answer.status == 400
+        assert "mine.py:1: ValueError: broken" in answer.message
+        contents(program, "a")
+        assert program.states() == {"a": "ready"}
+        file.write_text(POLICY.format(together=True))
+        assert program.reload(config)["settings"] == ["routing"]
+        contents(program, "b")
+        assert program.states() == {"a": "ready", "b": "ready"}
+        assert program.reload(config)["changed"] is False
+
+
+def test_many_hangups_are_one_reload_or_two_and_one_at_the_end_does_no_harm(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program:
+        program.write_config(models(a=demo(), b=demo()))
+        for _ in range(50):
+            program.signal(signal.SIGHUP)
+        wait_until(lambda: program.chat("b").status == 200, "the new model is there")
+        program.signal(signal.SIGHUP)
+        program.signal(signal.SIGTERM)
+        program.signal(signal.SIGHUP)
+        assert program.wait() == 0
+
+
+def test_what_only_a_restart_can_change_is_told(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program:
+        told = program.reload({**models(a=demo()), "logToStdout": "both"})
+        assert told["after_restart"] == ["logToStdout"]
+        line = "logToStdout has changed; that takes effect when llamaswap is restarted"
+        wait_until(lambda: line in program.stdout, "the log says so")
+
+
+def test_another_site_cannot_have_it_reloaded(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program:
+        answer = program.post("/api/config/reload", None, sec_fetch_site="cross-site", origin="http://evil.example")
+        assert answer.status == 403
+
+
+def test_files_that_come_to_the_folder_and_go_are_followed(run_program: RunProgram, tmp_path: Path) -> None:
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    with run_program(models(a=demo()), flags=("-config-dir", str(folder))) as program:
+        (folder / "more.yaml").write_text(json.dumps(models(b=demo())))
+        assert program.post("/api/config/reload", None).json()["models"]["added"] == ["b"]
+        assert "this is b." in contents(program, "b")
+        (folder / "more.yaml").unlink()
+        assert program.post("/api/config/reload", None).json()["models"]["removed"] == ["b"]
