@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -303,3 +304,45 @@ def test_files_that_come_to_the_folder_and_go_are_followed(run_program: RunProgr
         assert "this is b." in contents(program, "b")
         (folder / "more.yaml").unlink()
         assert program.post("/api/config/reload", None).json()["models"]["removed"] == ["b"]
+
+
+HANGS = """
+from pathlib import Path
+
+Path({fifo!r}).read_text()
+
+class Policy:
+    def evict(self, target, running):
+        return [one.model for one in running]
+"""
+
+
+def test_a_policy_that_hangs_while_it_is_read_holds_up_nobody_but_the_reload(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    fifo, file = tmp_path / "fifo", tmp_path / "mine.py"
+    os.mkfifo(fifo)
+    file.write_text(HANGS.format(fifo=str(fifo)))
+    own = {"routing": {"router": {"use": "./mine.py:Policy"}}}
+    with run_program(models(a=demo())) as program, ThreadPoolExecutor() as pool:
+        program.write_config({**models(a=demo(), b=demo()), **own})
+        reload = pool.submit(program.post, "/api/config/reload", None)
+        with fifo.open("w"):  # it has come to that line
+            assert program.chat("a").status == 200
+            assert program.chat("b").status == 404
+            assert not reload.done()
+        assert reload.result().status == 200
+        assert program.chat("b").status == 200
+
+
+def test_the_program_ends_in_the_middle_of_a_reload(run_program: RunProgram, tmp_path: Path) -> None:
+    fifo, file = tmp_path / "fifo", tmp_path / "mine.py"
+    os.mkfifo(fifo)
+    file.write_text(HANGS.format(fifo=str(fifo)))
+    own = {"routing": {"router": {"use": "./mine.py:Policy"}}}
+    with run_program(models(a=demo())) as program:
+        program.write_config({**models(a=demo(), b=demo()), **own})
+        program.signal(signal.SIGHUP)
+        with fifo.open("w"):
+            program.signal(signal.SIGTERM)
+            assert program.wait() == 0
