@@ -9,6 +9,7 @@ their requests have ended.
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -155,8 +156,13 @@ class Reloader:
 
     def _read(self) -> Standing:
         """The new configuration, with all that may raise done. Raises ConfigError."""
-        old = self._standing
-        config = load(self._sources.files())
+        old, files = self._standing, self._sources.files()
+        for file in files:
+            _refuse_pipe(file)
+        config = load(files)
+        if not (config.models or config.peers) and (old.config.models or old.config.peers):
+            names = ", ".join(map(str, files))
+            raise ConfigError(f"{names}: there are no models and no peers; to serve none of them, end llamaswap")
         made = make_rules(config.routing, old.made)
         if self._served.certificate is not None:
             self._served.certificate.renew()
@@ -193,6 +199,8 @@ class Reloader:
     def _change_settings(self, config: Config) -> None:
         served, limits = self._served, config.limits
         served.logs.log.change(config.log_level, config.log_time_format)
+        running = {model.id for model in list(served.launching.launched.values())}
+        served.logs.keep_only(config.models.keys() | running)
         served.pump.change_timeouts(limits.write_timeout, limits.idle_timeout)
         served.capacity.change(limits.connections)
 
@@ -203,6 +211,16 @@ class Reloader:
         log.info(f"configuration reloaded: {changed.text()}")
         for key in _after_restart(changed):
             log.warn(f"{key} has changed; that takes effect when llamaswap is restarted")
+
+
+def _refuse_pipe(file: Path) -> None:
+    """Raise ConfigError for a pipe or the like, which has been read: nothing would come, or not to an end."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return  # the loader says more
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ConfigError(f"{file}: expected a file that can be read again, and this is none")
 
 
 def _after_restart(changed: Difference) -> list[str]:

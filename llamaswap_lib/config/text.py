@@ -24,6 +24,7 @@ from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, 
 
 ENVIRONMENT = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
 STAND_IN = "x"
+MAX_FILE_BYTES = 4 << 20  # thousands of models; reading more would hold up a server that is to take it while it serves
 
 Span = tuple[int, int]  # from one character to before another
 
@@ -31,9 +32,13 @@ Span = tuple[int, int]  # from one character to before another
 def read(file: File, problems: Problems, environment: Dict[str, str] | None = None) -> Mapping | None:
     """The file's top-level mapping; None when it is empty or, reported, of no use."""
     try:
-        data = file.read_bytes()
+        with file.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         problems.error(None, (), f"{file}: cannot read it: {error.strerror}")
+        return None
+    if len(data) > MAX_FILE_BYTES:
+        problems.error(None, (), f"{file}: expected a file of at most {MAX_FILE_BYTES >> 20} MB")
         return None
     return parse(data, str(file), problems, os.environ if environment is None else environment)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from llamaswap_lib.printable import printable_message
 from llamaswap_lib.runtime.log_monitor import LogMonitor, Subscription
@@ -99,6 +99,13 @@ class Logs:
                 if self._streams_ended:
                     self._models[model_id].close()
             return self._models[model_id]
+
+    def keep_only(self, model_ids: Collection[str]) -> None:
+        """Forget the monitors of all other models, and end their readers' subscriptions."""
+        with self._lock:
+            gone = [self._models.pop(model_id) for model_id in self._models.keys() - model_ids]
+        for monitor in gone:
+            monitor.close()
 
     def model_output(self, model_id: str) -> Callable[[bytes], None]:
         """Where the output of a model's process goes."""

@@ -121,9 +121,11 @@ def test_who_waits_goes_on_waiting_or_is_told_that_the_model_is_gone(run_program
         ("models:\n\ta: {cmd: x}\n", "config.yaml:2"),
         ("models: {a: {cmd: x, proxy: 7}}\nlogLevel: [1]\n", "config.yaml:2"),
         ("models: {a: {cmd: '${nothing}'}}", "nothing"),
+        ("", "there are no models and no peers"),
+        ("#" * (5 << 20), "expected a file of at most 4 MB"),
         (None, "config.yaml"),
     ],
-    ids=["half-written", "tabs", "values", "macro", "folder"],
+    ids=["half-written", "tabs", "values", "macro", "empty", "huge", "folder"],
 )
 def test_a_bad_configuration_is_told_with_its_place_and_the_old_one_goes_on(
     run_program: RunProgram, text: str | None, wrong: str

@@ -427,3 +427,15 @@ def test_text_that_utf_8_cannot_say_is_escaped_not_an_error() -> None:
     logs = quiet_logs()
     logs.log.error("caf\u00e9 \ud800 \udcff")
     assert logs.proxy.history() == "[ERROR] café \\ud800 \\udcff\n".encode()
+
+
+def test_the_monitors_of_models_that_have_gone_are_forgotten_and_their_readers_told() -> None:
+    logs = Logs(stdout=None)
+    logs.model("stays").write(b"one")
+    logs.model("goes").write(b"two")
+    with logs.model("goes").subscribe() as reader:
+        logs.keep_only(["stays"])
+        assert reader.take() == b"two"
+        assert reader.closed
+    assert logs.model("stays").history() == b"one"
+    assert logs.model("goes").history() == b""
