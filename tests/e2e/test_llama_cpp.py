@@ -164,3 +164,21 @@ def test_a_file_that_is_no_model_is_502_with_its_log(run_program: RunProgram, tm
         assert refused.status == 502
         assert "model bad could not be loaded" in refused.message
         assert "bad.gguf" in refused.message
+
+
+def test_a_reload_leaves_a_stream_alone_and_the_next_request_gets_the_changed_server(
+    files: dict[str, Path], run_program: RunProgram
+) -> None:
+    with run_program(models(slow=llama(files["slow"]), one=llama(files["one"]))) as program:
+        with begin_stream(program, "slow") as wire:
+            pid = program.running("slow")["pid"]
+            told = program.reload(models(slow={"cmd": llama(files["slow"]), "ttl": 60}, two=llama(files["two"])))
+            assert (told["models"]["updated"], told["models"]["removed"]) == (["slow"], ["one"])
+            assert program.running("slow")["pid"] == pid
+            told = program.reload(models(slow=llama(files["one"]), two=llama(files["two"])))
+            assert told["models"]["replaced"] == ["slow"]
+            assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+        assert program.chat("slow", **SHORT).status == 200
+        assert program.running("slow")["pid"] != pid
+        assert program.chat("two", **SHORT).status == 200
+        assert program.chat("one", **SHORT).status == 404
