@@ -1,0 +1,195 @@
+"""Decides when files have changed for good: what was last seen of them, what is there now, and whether to wait.
+
+`turn` is for one thread; it never blocks but for the file system, and is told the time. `look` and `follow` are for any
+thread. Guarantees: a change is told once, after it was made; half-written files are waited out, within bounds; what is
+touched or written anew with the same content is no change.
+
+How long is waited after the last event: QUIET if all is well; STALLED while a file is being written or may be, or is
+empty or missing and was not before. From the first event on, it is waited for LONGEST at most, and for LONGEST_WRITE
+while a file is being written, or is empty or missing: a file that never rests is told of all the same. Two changes are
+told SPACING apart at least.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from llamaswap_lib.runtime.file_contents import Content, FileContents
+from llamaswap_lib.runtime.watched_paths import WatchedPaths
+
+QUIET, STALLED = 0.1, 0.5  # seconds
+LONGEST, LONGEST_WRITE = 0.8, 5.0
+SPACING = 0.7
+POLL_INTERVAL = 1.0  # where there may be changes without an event
+POLLED_QUIET = 0.3  # instead of QUIET there, where nobody is told that a file is closed
+
+
+class Listing(NamedTuple):
+    """Absolute paths, or why there are none."""
+
+    paths: list[str]
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the files of a listing hold, by path."""
+
+    files: dict[str, Content]
+    failure: str = ""
+
+
+class Settling:
+    """Since when there are changes, and until when to wait for their end."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None  # of the events that are waited out
+        self._last = 0.0
+        self._told = -math.inf
+
+    def note_event(self, now: float) -> None:
+        """Something has happened."""
+        self._first = now if self._first is None else self._first
+        self._last = now
+
+    def settle(self, now: float, *, is_told: bool) -> None:
+        """What happened until now is dealt with."""
+        self._first = None
+        if is_told:
+            self._told = now
+
+    def deadline(self, quiet: float, longest: float) -> float:
+        """When to look at the files; never if nothing has happened."""
+        if self._first is None:
+            return math.inf
+        return max(min(self._last + quiet, self._first + longest), self._told + SPACING)
+
+
+class FileChanges:
+    """The files that `files` names at the time, and what was last seen of them."""
+
+    def __init__(self, files: Callable[[], Iterable[Path]], watched: WatchedPaths) -> None:
+        """`files` may raise what it likes: that it does, or says something else then, is a change like any other."""
+        self._files = files
+        self._watched = watched
+        self._contents = FileContents()
+        self._settling = Settling()
+        self._is_unfinished = False  # after the last event
+        self._paths: list[str] = []  # of the last listing that did not fail
+        self._polled: Snapshot | None = None
+        self._next_poll = -math.inf
+        self._has_failed = False  # to read events, which may be lost
+        self._lock = threading.Lock()  # protects the three below; nothing is read or called under it
+        self._seen: Snapshot | None = None
+        self._is_stale = True  # the set of files may be another one
+        self._generation = 0  # of what was seen
+
+    # -- any thread --
+
+    def look(self) -> None:
+        """Take the present content for seen; see `FileWatch`."""
+        seen = self._take(self._list())
+        self._note_seen(seen)
+
+    def follow(self, used: Iterable[Path]) -> None:
+        """Take these files, and no others, for seen; see `FileWatch`."""
+        with self._lock:
+            known = self._seen.files if self._seen else {}
+        paths = [str(path.absolute()) for path in used]
+        new = FileContents().of(path for path in paths if path not in known)
+        self._note_seen(Snapshot({path: known.get(path) or new[path] for path in paths}))
+
+    def _note_seen(self, seen: Snapshot) -> None:
+        with self._lock:
+            self._seen = seen
+            self._is_stale = True
+            self._generation += 1
+
+    # -- one thread --
+
+    def turn(self, now: float) -> bool:
+        """Take note of what has happened; whether the files have changed, which is told once."""
+        if self._is_to_be_renewed():
+            self._note_event(now)
+            self._renew(self._list())
+        if self._watched.needs_polling and now >= min(self._next_poll, self._deadline()):
+            self._poll_files(now)
+        return now >= self._deadline() and self._settle(now)
+
+    def _is_to_be_renewed(self) -> bool:
+        with self._lock:
+            is_stale, self._is_stale = self._is_stale, False
+        had_failed, self._has_failed = self._has_failed, True
+        is_concerned = self._watched.read()
+        self._has_failed = False
+        return is_stale or had_failed or is_concerned
+
+    def wait_until(self) -> float:
+        """When `turn` is to be called if there is no event; `math.inf` for never."""
+        return min(self._deadline(), self._next_poll if self._watched.needs_polling else math.inf)
+
+    def _deadline(self) -> float:
+        if self._is_unfinished or self._watched.is_being_written:
+            return self._settling.deadline(STALLED, LONGEST_WRITE)
+        if self._watched.may_be_written:
+            return self._settling.deadline(STALLED, LONGEST)
+        return self._settling.deadline(POLLED_QUIET if self._watched.needs_polling else QUIET, LONGEST)
+
+    def _note_event(self, now: float) -> None:
+        self._settling.note_event(now)
+        self._is_unfinished = False
+
+    def _poll_files(self, now: float) -> None:
+        present = self._take(self._list())
+        if present != self._polled:
+            self._polled = present
+            self._note_event(now)
+        self._next_poll = now + POLL_INTERVAL
+
+    def _settle(self, now: float) -> bool:
+        with self._lock:
+            generation, seen = self._generation, self._seen
+        listing = self._list()
+        self._renew(listing)
+        present = self._take(listing)
+        if seen is not None and present != seen and not self._is_unfinished and _is_unfinished(seen, present):
+            self._is_unfinished = True
+            if now < self._deadline():
+                return False
+        with self._lock:
+            if generation != self._generation:
+                return False  # `look` or `follow` was quicker, and wants another turn
+            self._seen = present
+        is_changed = seen is not None and present != seen
+        self._is_unfinished = False
+        self._watched.assume_written()
+        self._settling.settle(now, is_told=is_changed)
+        return is_changed
+
+    def _renew(self, listing: Listing) -> None:
+        if not listing.failure:
+            self._paths = listing.paths
+        self._watched.renew(self._paths)
+
+    # -- any thread --
+
+    def _list(self) -> Listing:
+        try:
+            return Listing([str(path.absolute()) for path in self._files()])
+        except Exception as error:  # noqa: BLE001 - `files` may raise what it likes
+            return Listing([], f"{type(error).__name__}: {error}")
+
+    def _take(self, listing: Listing) -> Snapshot:
+        return Snapshot(self._contents.of(listing.paths), listing.failure)
+
+
+def _is_unfinished(seen: Snapshot, present: Snapshot) -> bool:
+    """Whether something is missing that may yet come."""
+    if present.failure or seen.files.keys() - present.files.keys():
+        return True
+    return any(content.is_missing and seen.files.get(path) != content for path, content in present.files.items())

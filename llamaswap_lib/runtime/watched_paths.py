@@ -1,0 +1,219 @@
+"""Which inotify watches it takes to be told of every change to some files, and which events concern them.
+
+One thread uses it. For each path are watched (1) the file at its end, for what is written into it; (2) each folder in
+which a link, the file itself or something missing is looked up, for their names; (3) the real folders on the path, for
+being moved or deleted, which gives no other events. After an event the paths are walked anew, for they may lead to
+other files.
+
+Busy neighbours cost little: there are no events for what is written into other files of the same folder, and those for
+names that do not matter are dropped. Never opens a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from llamaswap_lib.runtime import inotify
+from llamaswap_lib.runtime.path_trail import Trail, trail_of
+
+_MOST_WALKS = 5  # of which each found other things than the one before
+_PASSED = inotify.DELETE_SELF | inotify.MOVE_SELF
+_LOOKUP = _PASSED | inotify.CREATE | inotify.DELETE | inotify.MOVED_FROM | inotify.MOVED_TO
+_OTHER_END = _PASSED | inotify.ATTRIB
+_FILE_END = _OTHER_END | inotify.MODIFY | inotify.CLOSE_WRITE
+_VANISHED = (errno.ENOENT, errno.ENOTDIR)
+_WORDS = {
+    errno.ENOSPC: "the system's limit of inotify watches is reached (fs.inotify.max_user_watches)",
+    errno.EMFILE: "the system's limit of inotify instances or of open files is reached (fs.inotify.max_user_instances)",
+}
+
+
+class Notifier(Protocol):
+    """What `Inotify` is."""
+
+    def fileno(self) -> int: ...
+    def add(self, path: str, mask: int) -> int: ...
+    def remove(self, watch: int) -> None: ...
+    def file_system_without_events(self, path: str) -> str: ...
+    def read(self) -> Sequence[inotify.Event]: ...
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Watch:
+    """`names` are those that matter in a folder; None for all."""
+
+    path: str
+    mask: int
+    names: set[str] | None
+
+    def add(self, mask: int, names: Iterable[str] | None) -> None:
+        self.mask |= mask
+        self.names = None if names is None or self.names is None else self.names | set(names)
+
+
+class WatchedPaths:
+    """The watches for the files that `renew` was last given, and for everything in some folders."""
+
+    def __init__(
+        self,
+        notifier: Notifier | None,
+        folders: Iterable[Path],
+        on_info: Callable[[str], None],
+        on_error: Callable[[str], None],
+    ) -> None:
+        """`on_info` is told why polling is needed, once for each cause; `on_error` of links in a circle, once."""
+        self._notifier = notifier
+        self._folders = [str(folder.absolute()) for folder in folders]
+        self._on_info = on_info
+        self._on_error = on_error
+        self._watches: dict[int, _Watch] = {}
+        self._ends: set[str] = set()
+        self._created: set[str] = set()
+        self._written: set[str] = set()
+        self._devices: dict[int, str] = {}  # the kind of file system on each that gives no events; "" for others
+        self._told: set[str] = set()
+        self._circles: set[str] = set()
+        self.needs_polling = True
+        """Whether there may be changes without an event."""
+
+    @property
+    def is_being_written(self) -> bool:
+        """Whether one of the files was changed by somebody who has not closed it yet."""
+        return not self._written.isdisjoint(self._ends)
+
+    @property
+    def may_be_written(self) -> bool:
+        """Whether one of the files was created, and nobody knows if it was closed before it was watched."""
+        return not self._created.isdisjoint(self._ends)
+
+    def assume_written(self) -> None:
+        """Take every file for finished until it is written again."""
+        self._written.clear()
+        self._created.clear()
+
+    def read(self) -> bool:
+        """Whether there were events since the last time that may concern the files. Does not block."""
+        if self._notifier is None:
+            return False
+        is_concerned = False
+        for event in self._notifier.read():
+            if event.mask & inotify.OVERFLOW:
+                is_concerned = True
+                continue
+            watch = self._watches.get(event.watch)
+            if watch is None or (event.name and watch.names is not None and event.name not in watch.names):
+                continue
+            is_concerned = True
+            if event.mask & inotify.IGNORED:
+                del self._watches[event.watch]
+            else:
+                self._note_writing(os.path.join(watch.path, event.name) if event.name else watch.path, event.mask)  # noqa: PTH118
+        return is_concerned
+
+    def _note_writing(self, path: str, mask: int) -> None:
+        """After a change, a file is open until CLOSE_WRITE; after its creation too, but for links."""
+        if mask & inotify.MODIFY:
+            self._written.add(path)
+        elif mask & inotify.CREATE:
+            self._created.add(path)
+        elif mask & (inotify.CLOSE_WRITE | inotify.MOVED_TO):
+            self._written.discard(path)
+            self._created.discard(path)
+
+    def renew(self, files: Iterable[str]) -> None:
+        """Watch these files, given by absolute paths, and no others."""
+        paths = list(files)
+        trails = self._walk(paths)
+        for _ in range(_MOST_WALKS):
+            self.needs_polling = not self._watch(trails)
+            seen, trails = trails, self._walk(paths)  # there was no event for a change between the two
+            if seen == trails:
+                break
+        else:
+            self.needs_polling = True
+        self._ends = {trail.end for trail in trails}
+        circles = {trail.path for trail in trails if trail.error == errno.ELOOP}
+        for path in sorted(circles - self._circles):
+            self._on_error(f"{path}: its symbolic links lead in a circle, or there are too many of them")
+        self._circles = circles
+
+    def _walk(self, paths: Sequence[str]) -> list[Trail]:
+        return [trail_of(path) for path in [*paths, *self._folders]]
+
+    def _watch(self, trails: Sequence[Trail]) -> bool:
+        """Whether there will be an event for every change to what is on the trails."""
+        if self._notifier is None:
+            return False
+        is_complete = True
+        watches: dict[int, _Watch] = {}
+        for wanted in self._wanted(trails):
+            try:
+                number = self._notifier.add(wanted.path, wanted.mask)
+                watch = watches.setdefault(number, wanted)
+                if watch is not wanted:  # the same by another path
+                    watch.add(wanted.mask, wanted.names)
+                    self._notifier.add(wanted.path, watch.mask)
+            except OSError as error:  # noqa: PERF203 - each may fail alone
+                if error.errno not in _VANISHED:  # those the next walk finds
+                    is_complete = False
+                    self._tell(wanted.path, reason(error))
+        for number in self._watches.keys() - watches.keys():
+            self._notifier.remove(number)
+        self._watches = watches
+        for trail in trails:
+            if trail.error not in (0, errno.ELOOP, *_VANISHED):
+                is_complete = False
+                self._tell(trail.path, os.strerror(trail.error))
+        return self._is_told_of_all(self._notifier, trails) and is_complete
+
+    def _wanted(self, trails: Sequence[Trail]) -> Iterable[_Watch]:
+        """From the root to the ends, so that what is below is watched last."""
+        wanted: dict[str, _Watch] = {}
+
+        def want(path: str, mask: int, names: Iterable[str] | None) -> None:
+            wanted.setdefault(path, _Watch(path, 0, set())).add(mask, names)
+
+        for trail in trails:
+            for folder in trail.folders:
+                want(folder, _PASSED, ())
+            for folder, name in trail.lookups:
+                want(folder, _LOOKUP, (name,))
+            if trail.end:
+                if not stat.S_ISDIR(trail.mode):
+                    want(trail.end, _FILE_END if stat.S_ISREG(trail.mode) else _OTHER_END, ())
+                elif trail.path in self._folders:
+                    want(trail.end, _LOOKUP, None)
+                else:
+                    want(trail.end, _PASSED, ())
+        return sorted(wanted.values(), key=lambda watch: watch.path)
+
+    def _is_told_of_all(self, notifier: Notifier, trails: Sequence[Trail]) -> bool:
+        """Whether the file systems tell of changes."""
+        devices: dict[int, str] = {}
+        for trail in trails:
+            for path, device, _ in trail.met:
+                if device not in devices:
+                    kind = self._devices.get(device)  # else: `path` is no link, for its folder would have been met
+                    devices[device] = kind if kind is not None else notifier.file_system_without_events(path)
+                    if devices[device]:
+                        self._tell(path, f"file systems of the kind {devices[device]} do not tell of every change")
+        self._devices = devices
+        return not any(devices.values())
+
+    def _tell(self, path: str, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            self._on_info(f"changes to the configuration's files are looked for once a second: {path}: {why}")
+
+
+def reason(error: OSError) -> str:
+    """Why inotify does not serve, for people."""
+    number = error.errno or 0
+    return _WORDS.get(number) or error.strerror or str(error)
