@@ -110,7 +110,7 @@ class World:
             run.is_retired = run.has_news = True
 
     def unload_timeout(self, model: str) -> float:
-        """Of a model that is configured, or was when its run began."""
+        """Of a model that is configured, or was and still runs."""
         return (self.models.get(model) or self._former[model]).unload_timeout
 
     def stop(self, run: Run, reason: str) -> None:
@@ -130,8 +130,7 @@ class World:
         run.has_died = True
         if run.is_open:
             self.out.append(ShutGate(run.run_id))
-        kill_at = self.now + self.models[run.model].unload_timeout
-        run.move(RunState.STOPPING, kill_at)
+        run.move(RunState.STOPPING, self.now + self.unload_timeout(run.model))
 
     def forget(self, run: Run) -> None:
         del self.runs[run.run_id]
@@ -154,9 +153,9 @@ class World:
         new = frozenset(models.keys() - before.keys())
         self._blocked = {model: others | new for model, others in self._blocked.items()}
         self._policy, self._explain, self._observe = rules.evict, rules.explain, rules.observe
+        known = {**self._former, **before}
+        self._former = {model: known[model] for model in self.by_model if model not in models}
         for run in list(self.runs.values()):
-            if run.model not in models:
-                self._former.setdefault(run.model, before.get(run.model) or ModelSpec())
             if run.model not in models or run.model in replaced:
                 others = self._blocked.get(run.model, frozenset())
                 self._blocked[run.model] = others | blocked.get(run.model, frozenset())
