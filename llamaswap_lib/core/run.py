@@ -79,7 +79,7 @@ class Run:
     is_open: bool = False  # what its gate was last told
     is_watched: bool = False  # it was busy, and its gate will say when it is not: no use asking before
     has_news: bool = False  # it is shut, and may have emptied since it was last asked
-    is_retired: bool = False  # UNLOADING for a change of the configuration, for as long as requests inside take
+    is_retired: bool = False  # its model is not configured any more, or otherwise: this says nothing of the next run
     has_died: bool = False  # by itself, and something of it is left
     check_at: float | None = None  # when to begin to look whether it lives, if it is then still in somebody's way
     is_checked: bool = False  # it is looked at, since somebody waits for it to go

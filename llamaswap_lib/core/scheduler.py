@@ -203,7 +203,7 @@ class Scheduler:
                 self._fail_load(run.model, detail)
         elif run.state is not RunState.STOPPING:
             self._crash(run, detail)
-        elif run.ready_at is not None and not run.has_died:
+        elif run.ready_at is not None and not (run.has_died or run.is_retired):
             self._failures.pardon([run.model])  # it ended well
         for ticket, pending in list(self._unloads.items()):
             pending.discard(run.run_id)

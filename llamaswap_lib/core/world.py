@@ -96,18 +96,18 @@ class World:
         elif run.state is RunState.UNLOADING:
             by = self.now + timeout
             run.deadline = by if run.deadline is None else min(run.deadline, by)
-            run.is_retired = False
         elif run.state is not RunState.STOPPING:
             run.move(RunState.UNLOADING, self.now + timeout)
             run.has_news = True
 
     def retire(self, run: Run) -> None:
         """It is configured no more, or otherwise: let nobody else in, and stop it once it is empty."""
+        run.is_retired = True
         if run.state is RunState.STARTING:
             self.stop(run, RETIRED)
         elif run.state.is_up:
             run.move(RunState.UNLOADING)
-            run.is_retired = run.has_news = True
+            run.has_news = True
 
     def unload_timeout(self, model: str) -> float:
         """Of a model that is configured, or was and still runs."""
