@@ -7,7 +7,7 @@ would be admitted to the run that it has just lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 EXIT_NOTICE_TIMEOUT = 2.0  # a process that held a GPU takes its time from closing its connections to its exit
@@ -41,6 +41,9 @@ class Orphans:
         """Those whose run is known to be ending or gone, and those who have waited for that long enough."""
         everybody = self._by_ticket.values()
         return self._take([orphan for orphan in everybody if orphan.until <= now or not may_serve(orphan.run_id)])
+
+    def take_of(self, models: Collection[str]) -> list[Orphan]:
+        return self._take([orphan for orphan in self._by_ticket.values() if orphan.model in models])
 
     def take_all(self) -> list[Orphan]:
         return self._take(list(self._by_ticket.values()))

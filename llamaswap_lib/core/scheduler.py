@@ -283,6 +283,8 @@ class Scheduler:
         priorities = {model: spec.priority for model, spec in change.models.items()}
         self._waiting.change_rules(priorities, change.max_wait)
         self._world.change(change.models, change.replaced, change.rules, change.blocked)
+        for orphan in self._orphans.take_of(gone):
+            self._arrive(orphan.ticket, orphan.model, orphan.run_id)
 
     # -- answers to questions --
 
