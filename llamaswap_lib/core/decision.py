@@ -105,16 +105,15 @@ class Pass:
         if holder := self._needed_shut.get(run.run_id) if run and is_up else self._clash(model):  # 3
             self._wait_behind(model, holder)
             return None
+        retired = self._attend_retired(model)
         if victims := self._world.evict(model, self._world.staying()):  # 4
             return self._make_room(model, victims, is_up)
         leaving = self._world.evict(model, self._world.by_model)
         if leaving or (run and not is_up):  # 5
             self._hold_place(model, ())
-            if busy := self._attend_retired(model, leaving or [model]):
-                self._note(model, "busy", busy)
-            else:
-                going = [other for other, its in self._world.by_model.items() if its.state.is_leaving]
-                self._note(model, "stopping", [other for other in leaving or [model] if other in going] or going)
+            going = [other for other, its in self._world.by_model.items() if its.state.is_leaving]
+            others = [other for other in leaving or [model] if other in going] or going
+            self._note(model, "busy" if retired else "stopping", retired or others)
         elif run is not None:  # 6
             self._admit(run)
         else:
@@ -187,19 +186,22 @@ class Pass:
         self._waiting.claim(model)
         self._note(model, "stopping", [run.model])
 
-    def _attend_retired(self, model: str, leaving: Collection[str]) -> list[str]:
-        """Those that only finish their requests have no time set for it, so they are looked at: one may hang.
+    def _attend_retired(self, model: str) -> list[str]:
+        """What is in the way and finishes its requests, however long that takes, is looked at: it may hang.
 
-        Returns their models.
+        Returns the models of those that go on doing so.
         """
-        runs = [self._world.by_model[other] for other in leaving]
-        retired = [run for run in runs if run.is_retired and run.state is RunState.UNLOADING]
+        untimed = [run for run in self._world.runs.values() if run.is_untimed]
+        if not untimed:
+            return []
+        in_the_way = {model, *self._world.evict(model, self._world.by_model)}
+        retired = [run for run in untimed if run.model in in_the_way]
         self._note_in_the_way(model, retired)
         if self._waiting.is_overdue(model, self._world.now):
             for run in retired:
                 if run.silence is not None and run.silence.proof:
                     self._world.end_hung(run, model)
-        return [run.model for run in retired if run.state is RunState.UNLOADING]
+        return [run.model for run in retired if run.is_untimed]
 
     def _note_in_the_way(self, model: str, live: list[Run]) -> None:
         since = self._waiting.since(model)

@@ -87,6 +87,11 @@ class Run:
     inside: int = 0  # how many requests it had when it was last asked, and how many were let in by ticket since
     idle_since: float = 0.0  # when the last of them had left; of no meaning before it was asked
 
+    @property
+    def is_untimed(self) -> bool:
+        """Whether it finishes what is inside however long that takes: one that hangs would do so for ever."""
+        return self.state is RunState.UNLOADING and self.deadline is None
+
     def move(self, state: RunState, deadline: float | None = None) -> None:
         """Enter `state`; an illegal move is our own mistake."""
         assert state in MOVES[self.state], f"{self!r} cannot become {state.value}"

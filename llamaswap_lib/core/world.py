@@ -201,8 +201,7 @@ class World:
     def settle_checks(self, in_the_way: Mapping[int, float]) -> None:
         """Have those looked at that somebody waits for to go; `in_the_way`: run id -> since when."""
         for run in self.runs.values():
-            may_hang = run.state.is_up or (run.is_retired and run.state is RunState.UNLOADING)
-            since = in_the_way.get(run.run_id) if may_hang else None
+            since = in_the_way.get(run.run_id) if run.state.is_up or run.is_untimed else None
             run.check_at = None if since is None or run.is_checked else since + CHECK_AFTER
             if since is None and run.is_checked:
                 run.is_checked, run.silence = False, None
