@@ -70,8 +70,7 @@ class Scheduler:
         self._reasons: dict[str, Reason] = {}
 
     def __repr__(self) -> str:
-        runs = " ".join(map(repr, self._world.runs.values()))
-        return f"<scheduler runs[{runs}] {self._waiting!r} unloads[{len(self._unloads)}]>"
+        return f"<scheduler {self._world!r} {self._waiting!r} unloads[{len(self._unloads)}]>"
 
     def handle(self, event: events.Event, now: float) -> list[Effect]:
         """Take note of `event` and say what to do, in order. Monotonic seconds; `now` never goes back."""

@@ -73,6 +73,10 @@ class World:
         self._blocked: dict[str, frozenset[str]] = {}  # retired model -> those that cannot start before it has gone
         self._run_ids = itertools.count(1)
 
+    def __repr__(self) -> str:
+        retired = " ".join({**self._former, **self._blocked})
+        return f"runs[{' '.join(map(repr, self.runs.values()))}]{retired and f' retired[{retired}]'}"
+
     # -- changes --
 
     def start(self, model: str) -> None:
