@@ -34,10 +34,18 @@ class Life:
     told: str | None = None  # the proof that was told with its silence; None: no silence was told
     proof: str = ""  # the same, once it has arrived
     is_cut: bool = False  # whoever is inside was broken off
+    is_retired: bool = False  # its model is not configured any more, or otherwise
+    blocks: frozenset[str] = frozenset()  # then: the models that cannot start before it has gone
+    kill_at: float = 0.0  # not before, once it is ending
 
     @property
     def is_staying(self) -> bool:
-        return self.stopped_at is None and self.unload_by is None and self.lost_at is None
+        return not (self.is_retired or self.is_ending or self.unload_by is not None)
+
+    @property
+    def is_ending(self) -> bool:
+        """It was told to, or does by itself, and the scheduler knows."""
+        return self.stopped_at is not None or self.lost_at is not None
 
 
 @dataclass(slots=True)
@@ -45,6 +53,7 @@ class Waiter:
     model: str
     since: float
     disturbances: int
+    max_wait: float  # the longest since it came; 0 if there was no bound for a while
     lost_run: int | None = None
     is_stranded: bool = False  # the run that it lost was stopped: it is tried nowhere else
     has_hung: bool = False  # the run that it lost was ended since it hung

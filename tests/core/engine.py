@@ -18,9 +18,10 @@ from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.gate import Gate, ask_gates
-from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
+from llamaswap_lib.core.scheduler import Scheduler
 from tests.core.books import BrokenError, Client, Life
 from tests.core.line import LineWitness
+from tests.core.reload import any_reload, specs
 from tests.core.worlds import Plan, Span
 
 MOST_STEPS = 300_000
@@ -48,8 +49,8 @@ class Simulation:
         self._clients: dict[int, Client] = {}
         self._inside: dict[int, dict[int, Client]] = {}
         self._current: dict[str, Life] = {}
-        specs = {m: ModelSpec(habit.priority, habit.ttl, habit.unload_timeout) for m, habit in plan.habits.items()}
-        self.scheduler = Scheduler(specs, plan.policy.evict, plan.max_wait, observe=plan.policy.observe)
+        self._next_plan = plan  # what holds when all that was posted has arrived
+        self.scheduler = Scheduler(specs(plan), plan.policy.evict, plan.max_wait, observe=plan.policy.observe)
 
     def run(self) -> None:
         for model, habit in self.plan.habits.items():
@@ -61,6 +62,8 @@ class Simulation:
             self._after(self._draw((0.0, self.plan.duration)), self._demand)
         for _ in range(self.plan.reorders):
             self._after(self._draw((0.0, self.plan.duration)), self._reorder)
+        for _ in range(self.plan.reloads):
+            self._after(self._draw((0.0, self.plan.duration)), self._reload)
         if self.plan.preload:
             self._post(events.PreloadRequested(self.plan.preload))
         self._after(self.plan.duration, self._end)
@@ -193,6 +196,11 @@ class Simulation:
         models = [*self.plan.models, STRANGER]
         named = self._random.sample(models, self._random.randint(0, len(models)))
         self._post(events.PrioritiesChanged({model: self._random.randint(-3, 9) for model in named}))
+
+    def _reload(self) -> None:
+        reload = any_reload(self._next_plan, self._random)
+        self._next_plan = reload.plan
+        self._post(reload)
 
     def _end(self) -> None:
         self._is_over = True

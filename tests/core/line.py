@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from llamaswap_lib.core.effects import Effect, StartProcess, StopProcess
 from llamaswap_lib.core.events import Event, PrioritiesChanged
+from tests.core.reload import Reload
 from tests.core.witness import Witness
 
 
@@ -17,22 +18,27 @@ class LineWitness(Witness):
     """The witness, and who is next."""
 
     _claimed: int | None = None  # the ticket for which a swap has begun
+    _priorities: Mapping[str, int]
 
     def __post_init__(self) -> None:
         Witness.__post_init__(self)
-        self._priorities: Mapping[str, int] = {model: habit.priority for model, habit in self.plan.habits.items()}
+        self._is_line = self.plan.policy.name == "one place"  # and it never was otherwise
+        self._look_up_priorities()
 
     def note(self, event: Event) -> None:
         Witness.note(self, event)
         if isinstance(event, PrioritiesChanged):
             self._priorities = event.priorities
+        elif isinstance(event, Reload) and not self.is_closing:
+            self._is_line = self._is_line and self.plan.policy.name == "one place"
+            self._look_up_priorities()
 
     def check(self, effect: Effect) -> None:
-        if self.plan.policy.name == "one place" and self.waiting:
+        if self._is_line and self.waiting:
             match effect:
                 case StopProcess(run_id):
                     life = self.lives[run_id]
-                    if life.unload_by is None and not life.has_timed_out:
+                    if life.unload_by is None and not (life.has_timed_out or life.is_retired):
                         self._claimed = self._first()
                 case StartProcess(_, model):
                     due = self._claimed if self._claimed in self.waiting else self._first()
@@ -42,6 +48,9 @@ class LineWitness(Witness):
                 case _:
                     pass
         Witness.check(self, effect)
+
+    def _look_up_priorities(self) -> None:
+        self._priorities = {model: habit.priority for model, habit in self.plan.habits.items()}
 
     def _first(self) -> int:
         """The oldest ticket of those that go first. `waiting` is in the order of arrival."""

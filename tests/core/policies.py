@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from llamaswap_lib.core.eviction import Evict, Observe, RunningModel
@@ -30,6 +30,8 @@ class Policy:
     """For one that is no function of its arguments: what it answered last."""
     shown: list[RunningModel] = field(default_factory=list)
     """What one that looks was shown; whoever checks it takes it out."""
+    strangers: list[str] = field(default_factory=list)
+    """The models it was asked about and does not know, where that is written down."""
 
     def victims(self, target: str, running: Collection[str]) -> set[str]:
         """What the answer means: a failure is "all of them", strangers are ignored.
@@ -180,6 +182,17 @@ def whims(rng: random.Random, models: list[str]) -> Policy:
         return answer
 
     return Policy(evict, False, f"whim {whim.kind} {whim.places}", own.observe, told, shown)
+
+
+def noting_strangers(policy: Policy, models: Collection[str]) -> Policy:
+    """The same, but it writes down who it is asked about besides `models`."""
+    strangers: list[str] = []
+
+    def evict(target: str, running: tuple[str, ...]) -> Collection[str]:
+        strangers.extend(model for model in (target, *running) if model not in models)
+        return policy.evict(target, running)
+
+    return replace(policy, evict=evict, strangers=strangers)
 
 
 def any_policy(rng: random.Random, models: list[str]) -> Policy:

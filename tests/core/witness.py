@@ -12,6 +12,7 @@ from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect, Fault
 from llamaswap_lib.core.events import Event
 from tests.core.books import BrokenError, Life, Records, Unload, Waiter
+from tests.core.reload import Reload
 from tests.core.worlds import Plan
 
 MOMENT = 1e-6  # for sums of floats
@@ -30,32 +31,36 @@ class Witness:
     longest_wait: float = 0.0  # as a share of what is allowed
     _event: Event = field(default_factory=events.TimePassed)
     _stays: list[list[str]] = field(default_factory=list)  # who stayed when this chain of questions asked
+    _worlds: list[list[str]] = field(default_factory=list)  # and who existed
     _doomed: set[int] = field(default_factory=set)  # tickets that must be answered in this chain
     _may_fail: set[str] = field(default_factory=set)  # the models whose load has failed in this chain
     _looked_at: set[str] = field(default_factory=set)  # models asked about in this chain: can it start?
     _records: Records = field(default_factory=Records)
     _cut_short: set[int] = field(default_factory=set)  # runs that were stopped whoever was inside
     _hung: set[int] = field(default_factory=set)  # runs that were stopped since they hung
+    _retired: set[int] = field(default_factory=set)  # runs that were retired with this event
     _preload: list[str] = field(default_factory=list)
     _hop: float = 0.0  # the longest time for a message to arrive
     _units: dict[str, float] = field(default_factory=dict)  # model -> longest request, stop and load
-    _patience: float = 0.0  # the longest anybody may wait if nothing goes wrong
+    _is_fickle: bool = False  # there was a policy that changes its mind
 
     def __post_init__(self) -> None:
-        plan, habits = self.plan, self.plan.habits
-        self._hop = hop = plan.inbox_delay[1] + plan.grid
-        self._units = {
-            model: habit.request[1]
-            + (plan.hung_after + 2.0 if plan.hung_after else 0.0)
-            + min(habit.stop[1], habit.unload_timeout + plan.kill_delay)
-            + max(habit.load[1], plan.health_timeout if habit.never_ready else 0.0)
-            + 8 * hop
-            for model, habit in habits.items()
-        }
-        # the swap under way, one for each other model in front, and its own
-        self._patience = plan.max_wait + max(self._units.values()) + sum(self._units.values())
-        if plan.policy.told is not None:  # what it let start it may want gone again once it is ready
-            self._patience *= 2
+        self._hop = self.plan.inbox_delay[1] + self.plan.grid
+        self._learn_plan()
+
+    def _learn_plan(self) -> None:
+        """The longest of what its models do; what ran under an earlier plan may take as long as that said."""
+        plan = self.plan
+        for model, habit in plan.habits.items():
+            unit = (
+                habit.request[1]
+                + (plan.hung_after + 2.0 if plan.hung_after else 0.0)
+                + min(habit.stop[1], habit.unload_timeout + plan.kill_delay)
+                + max(habit.load[1], plan.health_timeout if habit.never_ready else 0.0)
+                + 8 * self._hop
+            )
+            self._units[model] = max(unit, self._units.get(model, 0.0))
+        self._is_fickle = self._is_fickle or plan.policy.told is not None
 
     def require(self, condition: bool, message: str) -> None:
         if not condition:
@@ -66,12 +71,14 @@ class Witness:
     def note(self, event: Event) -> None:
         """Before `handle` sees the event."""
         self._event = event
-        for told in (self._may_fail, self._looked_at, self._doomed):
+        for told in (self._may_fail, self._looked_at, self._doomed, self._retired):
             told.clear()
-        self._stays = [self._staying()]
+        self._stays, self._worlds = [], []
+        self._remember_who_runs()
         match event:
             case events.RequestArrived(ticket, model, lost_run):
-                self._note_arrival(ticket, Waiter(model, self.now, self.disturbances, lost_run))
+                waiter = Waiter(model, self.now, self.disturbances, self.plan.max_wait, lost_run)
+                self._note_arrival(ticket, waiter)
             case events.PreloadRequested(models):
                 self._preload += models
             case events.LoadDemanded(model):
@@ -84,8 +91,40 @@ class Witness:
                 self.is_closing = True
                 self._doomed.update(self.waiting, self.orphans)
                 self._note_unload(ticket, None, grace)
+            case Reload() if not self.is_closing:
+                self._note_reload(event)
             case _:
                 self._note_run(event)
+
+    def _remember_who_runs(self) -> None:
+        self._stays.append(self._staying())
+        self._worlds.append(self._existing())
+
+    def _note_reload(self, event: Reload) -> None:
+        """Other models and rules, as `ModelsChanged` says. Whoever waits goes by the longest bound of its time."""
+        before, now = set(self.plan.configured), set(event.models)
+        gone, new = before - now, now - before
+        self.plan = event.plan
+        self._learn_plan()
+        self.disturbances += 1
+        self._records.pardon([*gone, *event.replaced])
+        self._preload = [model for model in self._preload if model not in gone]
+        everybody = {**self.waiting, **self.orphans}
+        self._doomed.update(ticket for ticket, waiter in everybody.items() if waiter.model in gone)
+        for waiter in everybody.values():
+            is_bounded = self.plan.max_wait > 0 and waiter.max_wait > 0
+            waiter.max_wait = max(self.plan.max_wait, waiter.max_wait) if is_bounded else 0.0
+        for life in self.lives.values():
+            if life.is_retired:
+                life.blocks |= new
+            if life.model in event.replaced or life.model not in now:
+                self._retired.update([life.run_id] if life.is_staying else [])
+                life.is_retired = True
+                life.blocks |= event.blocked.get(life.model, frozenset())
+        for unload in self.unloads.values():
+            unload.until += max(habit.unload_timeout for habit in self.plan.habits.values())
+        self._stays, self._worlds = [], []
+        self._remember_who_runs()
 
     def _note_run(self, event: Event) -> None:
         match event:
@@ -104,8 +143,8 @@ class Witness:
 
     def _note_arrival(self, ticket: int, waiter: Waiter) -> None:
         life = self.lives.get(waiter.lost_run or 0)
-        is_bad = self.is_closing or waiter.model not in self.plan.habits
-        is_in_doubt = life is not None and life.stopped_at is None and life.lost_at is None
+        is_bad = self.is_closing or waiter.model not in self.plan.configured
+        is_in_doubt = life is not None and not life.is_ending
         if is_in_doubt and not is_bad:
             self.orphans[ticket] = waiter
             return
@@ -130,13 +169,14 @@ class Witness:
             timeout = self.plan.habits[life.model].unload_timeout
             drain = timeout if grace is None else grace
             longest = max(longest, drain + timeout)
-            if life.stopped_at is None and life.lost_at is None:
+            if not life.is_ending:
                 by = self.now + drain if life.is_ready else self.now
                 life.unload_by = by if life.unload_by is None else min(life.unload_by, by)
-        slack = self.plan.kill_delay + 4 * self._hop
-        self.unloads[ticket] = Unload(named, self.now + longest + slack)
+        until = max([self.now + longest, *(life.kill_at for life in named)])
+        self.unloads[ticket] = Unload(named, until + self.plan.kill_delay + 4 * self._hop)
 
     def _note_process(self, life: Life, event: Event) -> None:
+        """What becomes of it. The end of a run that was retired says nothing of the next one."""
         is_ours = life.stopped_at is not None
         if isinstance(event, events.LeaderExited) and not life.is_ready:
             return  # what it said last is still to be read
@@ -145,13 +185,16 @@ class Witness:
                 life.is_ready, life.ready_at = True, self.now
                 self._records.of(life.model).loads = 0
             return
-        if is_ours and life.is_ready:
+        if is_ours and life.is_ready and not life.is_retired:
             self._records.pardon([life.model])  # it ended well
         if is_ours or life.lost_at is not None:
             return
         self.disturbances += 1
         if not isinstance(event, events.LoadTimedOut):
             life.lost_at = self.now
+            life.kill_at = self.now + self.plan.habits[life.model].unload_timeout
+        if life.is_retired:
+            return
         self._records.note_failure(life, self.now)
         if not life.is_ready:
             self._may_fail.add(life.model)
@@ -195,7 +238,7 @@ class Witness:
             case effects.ReportSwap(model, evicted):
                 self._check_report(model, evicted)
             case effects.LookInside() | effects.CheckLaunch() | effects.ShutIfIdle() | effects.ShutGates():
-                self._stays.append(self._staying())
+                self._remember_who_runs()
                 self._check_question(effect)
             case _:
                 self._check_hanging(effect)
@@ -220,7 +263,7 @@ class Witness:
         """Nobody is looked at for whom nobody waits, and a wait that is over soon is none."""
         self.require(is_begin == (life.checked_since is None), f"looks at {life.model} that begin or end twice")
         life.checked_since, life.proof = (self.now if is_begin else None), ""
-        self._stays.append(self._staying())
+        self._remember_who_runs()
         if is_begin:
             self.require(life.is_ready and life.stopped_at is None, f"looked at {life.model}, which is not ready")
             self.require(self._is_in_the_way(life, 1.0), f"looked at {life.model}, for which nobody waits")
@@ -238,7 +281,10 @@ class Witness:
     def _is_in_the_way(self, life: Life, seconds: float) -> bool:
         """Of somebody who has waited for so long."""
         models = {waiter.model for waiter in self.waiting.values() if waiter.since + seconds <= self.now + MOMENT}
-        return any(life.model in self._victims(model, stay) for model in models for stay in self._stays)
+        if life.is_retired and life.model in models:
+            return True
+        worlds = self._worlds if life.is_retired else self._stays
+        return any(life.model in self._victims(model, world) for model in models for world in worlds)
 
     def _check_admit(self, ticket: int, life: Life) -> None:
         waiter = self._answer(ticket)
@@ -252,7 +298,7 @@ class Witness:
         waiter = self.orphans.pop(ticket) if is_in_doubt else self._answer(ticket)
         left = self._records.until(waiter.model) - self.now
         is_due = {
-            Fault.UNKNOWN_MODEL: waiter.model not in self.plan.habits,
+            Fault.UNKNOWN_MODEL: waiter.model not in self.plan.configured,
             Fault.LOAD_FAILED: waiter.model in self._may_fail and abs(retry_after - left) < MOMENT,
             Fault.BACKING_OFF: left > 0 and abs(retry_after - left) < MOMENT,
             Fault.NOT_DEAD: waiter.is_stranded or (is_in_doubt and abs(waiter.since + 2 - self.now) < MOMENT),
@@ -265,17 +311,26 @@ class Witness:
     def _answer(self, ticket: int) -> Waiter:
         self.require(ticket in self.waiting, f"answered ticket {ticket}, which does not wait")
         waiter = self.waiting.pop(ticket)
-        if self.plan.max_wait and waiter.model in self.plan.habits:
-            allowed = self._patience + (self.disturbances - waiter.disturbances) * max(self._units.values())
+        if waiter.max_wait and waiter.model in self.plan.configured:
+            allowed = self._patience(waiter)
             waited = self.now - waiter.since
             self.longest_wait = max(self.longest_wait, waited / allowed)
             self.require(waited <= allowed, f"{ticket} waited {waited:.2f} s for {waiter.model}, allowed {allowed:.2f}")
         return waiter
 
+    def _patience(self, waiter: Waiter) -> float:
+        """The swap under way, one for each other model in front, and its own; one more for each disturbance."""
+        longest = max(self._units.values())
+        patience = waiter.max_wait + longest + sum(self._units.values())
+        if self._is_fickle:  # what it let start it may want gone again once it is ready
+            patience *= 2
+        return patience + (self.disturbances - waiter.disturbances) * longest
+
     def _check_start(self, model: str) -> None:
         existing = self._existing()
-        self._stays.append(self._staying())
+        self._remember_who_runs()
         self.require(not self.is_closing, f"started {model} after the shutdown")
+        self.require(model in self.plan.configured, f"started {model}, which is not configured")
         self.require(model not in existing, f"started {model} twice")
         unwanted = self._victims(model, existing)
         self.require(not unwanted, f"started {model} beside {unwanted}")
@@ -297,8 +352,9 @@ class Witness:
     def _check_stop(self, life: Life) -> None:
         self.require(life.stopped_at is None, f"stopped {life.model} twice")
         inside = len(life.gate)
-        self._stays.append(self._staying())
+        self._remember_who_runs()
         is_due = life.unload_by is not None and (self.now >= life.unload_by or inside == 0)
+        is_due = is_due or (life.is_retired and (inside == 0 or life.is_cut))
         is_due = is_due or life.has_timed_out or self._is_victim(life) or self._is_over(life)
         self.require(is_due, f"stopped {life.model} for no reason")
         is_overtime = life.unload_by is not None and self.now >= life.unload_by
@@ -306,6 +362,7 @@ class Witness:
         self.require(life.gate.shut, f"stopped {life.model} while its gate was open")
         self.require(life.lost_at is None, f"stopped {life.model}, which has ended")
         life.stopped_at = self.now
+        life.kill_at = self.now + self.plan.habits[life.model].unload_timeout
 
     def _is_victim(self, life: Life) -> bool:
         """Somebody waits for whom it must go, and if it is loading nobody waits for it."""
@@ -318,9 +375,7 @@ class Witness:
         return ttl > 0 and life.is_ready and life.gate.idle_since + ttl <= self.now and not self._waits(life.model)
 
     def _check_kill(self, life: Life) -> None:
-        ended_at = life.lost_at if life.stopped_at is None else life.stopped_at
-        due = (ended_at or 0.0) + self.plan.habits[life.model].unload_timeout
-        self.require(ended_at is not None and self.now >= due - MOMENT, f"killed {life.model} too early")
+        self.require(life.is_ending and self.now >= life.kill_at - MOMENT, f"killed {life.model} too early")
 
     def _check_unloaded(self, ticket: int) -> None:
         self.require(ticket in self.unloads, f"answered unload {ticket}, which does not wait")
@@ -331,13 +386,13 @@ class Witness:
 
     def _check_look(self, run_ids: tuple[int, ...]) -> None:
         """Only where the policy wants to know, and then at all that serve."""
-        serving = {life.run_id for life in self.lives.values() if life.is_ready and life.stopped_at is None}
+        serving = {life.run_id for life in self.lives.values() if life.is_ready and not life.is_ending}
         self.require(self.plan.policy.observe is not None, "looked inside for nobody")
         self.require(set(run_ids) == serving, f"looked inside {run_ids}, and {serving} serve")
 
     def _check_report(self, model: str, evicted: tuple[str, ...]) -> None:
         """Somebody waits for the model, which can be started, and those go who stay now and must go for it."""
-        self._stays.append(self._staying())
+        self._remember_who_runs()
         self.require(model in self._startable(), f"a swap to {model}, for which nobody waits, or which cannot start")
         is_true = bool(evicted) and any(set(evicted) == self._victims(model, stay) for stay in self._stays)
         self.require(is_true, f"a swap to {model} is said to end {evicted}")
@@ -352,7 +407,7 @@ class Witness:
                 self._check_shut_question(question)
 
     def _check_shut_question(self, question: effects.ShutIfIdle | effects.ShutGates) -> None:
-        """It is about all that somebody wants gone and that serve, about one whose ttl is over, or about unloads.
+        """It is about all that somebody wants gone and that serve, about one whose ttl is over, or about what leaves.
 
         Somebody: for whose model nothing is known that keeps it from starting, and which is not backing off.
         """
@@ -364,7 +419,7 @@ class Witness:
         else:
             wanted = self._startable()
             is_due = any(models == self._victims(model, stay) & ready for model in wanted for stay in self._stays)
-            is_due = is_due or all(life.unload_by is not None for life in asked)
+            is_due = is_due or all(life.unload_by is not None or life.is_retired for life in asked)
         self.require(is_due, f"asked about {models} for nobody")
 
     def _check_launch_question(self, model: str) -> None:
@@ -398,12 +453,17 @@ class Witness:
         late = self._doomed & (self.waiting.keys() | self.orphans.keys() | self.unloads.keys())
         late |= {ticket for ticket, waiter in self.orphans.items() if waiter.since + 2 <= self.now}
         self.require(not late, f"tickets {late} were not answered")
+        strangers = self.plan.policy.strangers
+        self.require(not strangers, f"the policy was asked about {strangers}, which it does not know")
         for life in self.lives.values():
             if life.is_ready and life.is_staying:
                 self._check_gate(life)
                 self._check_ttl(life)
             else:
                 self.require(life.gate.shut, f"the gate of {life.model} is open")
+            if life.is_retired and not (life.is_ending or len(life.gate)):
+                is_late = is_quiet or life.run_id in self._retired
+                self.require(not is_late, f"{life.model} is empty, was retired, and goes on running")
         models = list(dict.fromkeys(waiter.model for waiter in self.waiting.values()))
         if is_quiet and len(models) == 1:
             self._check_alone(models[0])
@@ -430,11 +490,13 @@ class Witness:
 
     def _check_ttl(self, life: Life) -> None:
         ttl = self.plan.habits[life.model].ttl
-        if not ttl or life.gate.shut:
+        if life.gate.shut:
             life.ttl_counts_from = None
             return
         if life.ttl_counts_from is None or self._waits(life.model):
             life.ttl_counts_from = self.now
+        if not ttl:
+            return
         due = max(life.gate.idle_since, life.ttl_counts_from) + ttl
         self.require(len(life.gate) > 0 or self.now <= due + MOMENT, f"{life.model} has outlived its ttl by {due}")
 
@@ -449,6 +511,10 @@ class Witness:
         self.require(is_held_up, f"nothing is in the way of {model}, and nothing happens")
         if self.plan.policy.is_pairwise:
             unwanted = self._victims(model, self._staying())
+            if not unwanted:  # then it waits for those that go
+                going = {model, *self._victims(model, self._existing())}
+                retired = (life for life in self.lives.values() if life.is_retired and not life.is_ending)
+                unwanted = {life.model for life in retired if life.unload_by is None} & going
             self._check_looks(model, [life for life in self.lives.values() if life.model in unwanted])
 
     def _check_looks(self, model: str, victims: list[Life]) -> None:
@@ -484,7 +550,7 @@ class Witness:
 
     def _startable(self) -> set[str]:
         """The models that somebody waits for, and which are there, or can start and are not backing off."""
-        models = {waiter.model for waiter in self.waiting.values() if waiter.model in self.plan.habits}
+        models = {waiter.model for waiter in self.waiting.values() if waiter.model in self.plan.configured}
         ready = {model for model in models if self.is_launchable(model) and self._records.until(model) <= self.now}
         return ready.union(filter(self._is_up, models))
 
@@ -501,4 +567,11 @@ class Witness:
         return any(waiter.model == model for waiter in self.waiting.values())
 
     def _victims(self, target: str, running: list[str]) -> set[str]:
-        return self.plan.policy.victims(target, running) if target in self.plan.habits else set()
+        """Those it must go for by the rules of now, and before its start those that block it."""
+        if target not in self.plan.configured:
+            return set()
+        victims = self.plan.policy.victims(target, [model for model in running if model in self.plan.configured])
+        if target not in running:
+            blocking = {life.model for life in self.lives.values() if target in life.blocks}
+            victims |= blocking.intersection(running)
+        return victims

@@ -58,10 +58,16 @@ class Plan:
     abrupt: bool = False  # shut down in the midst of it
     reorders: int = 0  # times that all priorities are changed
     hung_after: float = 0.0  # from the silence of a run that hangs to the proof; 0: nobody looks
+    reloads: int = 0  # times that other models and rules are configured
+    missing: frozenset[str] = frozenset()  # models that are not configured now
 
     @property
     def models(self) -> list[str]:
         return list(self.habits)
+
+    @property
+    def configured(self) -> list[str]:
+        return [model for model in self.habits if model not in self.missing]
 
 
 def names(rng: random.Random, fewest: int = 2, most: int = 6) -> list[str]:
@@ -362,6 +368,30 @@ def combined(seed: int, rng: random.Random) -> Plan:
     )
 
 
+def reloads(seed: int, rng: random.Random) -> Plan:
+    """Any world that a seed alone may choose, while models come and go and the rules change."""
+    plan = FLAVOURS[rng.choice(SEEDED)](seed, rng)
+    policy = policies.one_place(plan.models) if rng.random() < 0.3 else plan.policy
+    return replace(plan, flavour="reloads", policy=policy, reloads=rng.choice([1, 3, 10, 30]))
+
+
+def upheaval(seed: int, rng: random.Random) -> Plan:
+    """The same where models hang, fail, cannot be started or are unloaded, priorities change and policies look."""
+    plan = FLAVOURS[rng.choice(["combined", "combined", "hanging", "failing", "misconfigured", "whims"])](seed, rng)
+    return replace(
+        plan,
+        flavour="upheaval",
+        inbox_delay=rng.choice([plan.inbox_delay, (0.0, 0.0), (0.0, 0.3)]),
+        grid=rng.choice([plan.grid, 0.0, 0.1, 0.5]),
+        unloads=rng.choice([plan.unloads, 0, 5]),
+        preload=tuple(rng.sample(plan.models, rng.randint(0, len(plan.models)))),
+        lingers=rng.choice([0.0, 0.5]),
+        reorders=rng.choice([0, 0, 5]),
+        abrupt=rng.random() < 0.5,
+        reloads=rng.choice([1, 3, 10, 30]),
+    )
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -375,6 +405,8 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "reordered": reordered,
     "hanging": hanging,
     "combined": combined,
+    "reloads": reloads,
+    "upheaval": upheaval,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 

@@ -1,0 +1,71 @@
+"""Changes of the configuration in the simulated worlds: who is configured, who is replaced, which rules hold then."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+from llamaswap_lib.core.events import ModelsChanged
+from llamaswap_lib.core.eviction import Rules
+from llamaswap_lib.core.world import ModelSpec
+from tests.core import policies
+from tests.core.policies import Policy
+from tests.core.worlds import Habits, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Reload(ModelsChanged):
+    """What the scheduler is told, and the plan from then on, for the witness."""
+
+    plan: Plan = field(repr=False)
+
+
+def specs(plan: Plan) -> dict[str, ModelSpec]:
+    """Of the models that are configured."""
+    chosen = ((model, plan.habits[model]) for model in plan.configured)
+    return {model: ModelSpec(habit.priority, habit.ttl, habit.unload_timeout) for model, habit in chosen}
+
+
+def any_reload(plan: Plan, rng: random.Random) -> Reload:
+    """At least one model is configured; those that are not may come back with the next change."""
+    everybody = plan.models
+    chosen = rng.sample(everybody, rng.choice([len(everybody), rng.randint(1, len(everybody))]))
+    configured = [model for model in everybody if model in chosen]
+    share = rng.choice([0.0, 0.3, 1.0])
+    replaced = frozenset(model for model in configured if rng.random() < share)
+    changed = replace(
+        plan,
+        habits=plan.habits | {model: _other_habits(plan, plan.habits[model], rng) for model in configured},
+        policy=policies.noting_strangers(_other_policy(plan, configured, rng), configured),
+        max_wait=rng.choice([plan.max_wait, plan.max_wait, 0.5, 2.0, 5.0 if plan.hung_after else 0.0]),
+        missing=frozenset(everybody) - frozenset(configured),
+    )
+    blocked = {
+        model: frozenset(rng.sample(configured, rng.randint(0, len(configured))))
+        for model in everybody
+        if rng.random() < 0.3
+    }
+    rules = Rules(changed.policy.evict, observe=changed.policy.observe)
+    return Reload(specs(changed), replaced, rules, changed.max_wait, blocked, changed)
+
+
+def _other_habits(plan: Plan, habit: Habits, rng: random.Random) -> Habits:
+    """What a configuration says of a model; how its process behaves stays.
+
+    Where models hang none has a ttl: it would be looked at for ever whether that is over.
+    """
+    if rng.random() < 0.6:
+        return habit
+    return replace(
+        habit,
+        ttl=rng.choice([0.0, habit.ttl, 0.5, 3.0]) if not plan.hung_after else habit.ttl,
+        priority=rng.choice([0, habit.priority, 1, 5]),
+        unload_timeout=rng.choice([habit.unload_timeout, 0.5, 3.0]),
+    )
+
+
+def _other_policy(plan: Plan, models: list[str], rng: random.Random) -> Policy:
+    """One place stays one place most often, since it is known there who is next."""
+    if plan.policy.name == "one place" and rng.random() < 0.8:
+        return policies.one_place(models)
+    return policies.whims(rng, models) if rng.random() < 0.2 else policies.any_policy(rng, models)
