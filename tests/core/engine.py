@@ -209,6 +209,8 @@ class Simulation:
 
     def _shut_down(self) -> None:
         self._post(events.ShutdownRequested(self._ticket(), self._random.choice([0.0, 1.0, 10.0])))
+        if self.plan.reloads:
+            self._after(self._draw((0.0, 2.0)), self._reload)  # too late
 
     # -- the inbox --
 
