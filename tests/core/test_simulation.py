@@ -71,6 +71,18 @@ def test_no_promise_is_broken_where_models_hang_and_others_cannot_be_started(bat
         play(make_plan(seed, "combined"))
 
 
+@pytest.mark.parametrize("batch", range(5))
+def test_no_promise_is_broken_while_the_configuration_changes(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, 5):
+        play(make_plan(seed, "reloads"))
+
+
+@pytest.mark.parametrize("batch", range(5))
+def test_no_promise_is_broken_while_the_configuration_changes_and_models_hang_and_fail(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, 5):
+        play(make_plan(seed, "upheaval"))
+
+
 @pytest.mark.parametrize("line", ONCE_BROKEN)
 def test_worlds_that_once_were_broken_stay_whole(line: str) -> None:
     seed, flavour, story = line.split(" ", 2)
