@@ -161,11 +161,12 @@ class World:
         self._former = {model: known[model] for model in self.by_model if model not in models}
         for run in list(self.runs.values()):
             if run.model not in models or run.model in replaced:
-                others = self._blocked.get(run.model, frozenset())
-                self._blocked[run.model] = others | blocked.get(run.model, frozenset())
                 self.retire(run)
             elif run.state is RunState.READY and models[run.model].ttl != before[run.model].ttl:
                 run.deadline = self.now if models[run.model].ttl > 0 else None  # a look, which sets the next one
+            if run.is_retired:
+                others = self._blocked.get(run.model, frozenset())
+                self._blocked[run.model] = others | blocked.get(run.model, frozenset())
         self.load_times = {
             model: seconds for model, seconds in self.load_times.items() if model in models and model not in replaced
         }

@@ -310,6 +310,13 @@ def test_a_second_change_blocks_more_and_frees_nobody() -> None:
     assert story.arrive(4, "D") == [StartProcess(2, "D")]
 
 
+def test_a_change_may_name_what_is_blocked_by_a_run_of_an_earlier_one() -> None:
+    story = retired_busy("ABC", replaced="A")
+    change(story, "ABC", replaced="B", blocked={"A": "B", "C": "B"})
+    assert story.arrive(2, "B") == []
+    assert story.exited(1)[-1] == StartProcess(2, "B")
+
+
 def test_a_blocked_model_is_not_preloaded_before_the_retired_run_has_gone() -> None:
     story = retired_busy(blocked={"A": "B"})
     assert story.tell(PreloadRequested(("B",))) == []

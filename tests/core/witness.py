@@ -120,6 +120,7 @@ class Witness:
             if life.model in event.replaced or life.model not in now:
                 self._retired.update([life.run_id] if life.is_staying else [])
                 life.is_retired = True
+            if life.is_retired:
                 life.blocks |= event.blocked.get(life.model, frozenset())
         for unload in self.unloads.values():
             unload.until += max(habit.unload_timeout for habit in self.plan.habits.values())
