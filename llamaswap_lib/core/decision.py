@@ -92,6 +92,7 @@ class Pass:
         3. It is shut for somebody in front, or would clash with a place held in front: it waits.
         4. Somebody must go: see `_make_room`.
         5. All that must go is on its way, or its own last run is: it waits for the exits and holds its place.
+           What takes as long as its requests do is looked at, as soon as it is in the way: see `_attend_retired`.
         6. Nothing is in the way: its tickets are admitted, or it starts.
         """
         run = self._world.by_model.get(model)

@@ -7,6 +7,8 @@ Pure; the controller thread is the only one that calls it. It guarantees that
 - nobody is shut or stopped for a model of which it is known that it cannot be started: its load has failed then;
 - a run is stopped only on an answer that says shut and nobody inside, when an unload ran out of time, or when it is
   told to hang and somebody is overdue for whom it must go;
+- a change of the configuration breaks no request: a run that is retired lets nobody else in, and is stopped once it is
+  empty, and who waits for a model that is still configured goes on waiting;
 - a run starts and admits only while the policy wants nobody gone of all processes that exist;
 - no ticket waits longer than `max_wait`, the swap under way, for each other model in front one (longest request, stop
   and load), and its own load. A request inside a run that hangs lasts until that is told.
