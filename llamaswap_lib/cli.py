@@ -59,6 +59,8 @@ def _serve(arguments: Sequence[str]) -> int:
     outlive_harmless()
     parser = _parser("llamaswap", DESCRIPTION)
     _add_server_flags(parser)
+    watch_help = "take the configuration again when it changes"
+    parser.add_argument("-watch-config", "--watch-config", action="store_true", help=watch_help)
     parser.add_argument("-version", "--version", action="version", version=f"llamaswap {__version__}")
     parser.epilog = "`llamaswap check -c config.yaml` says what is wrong with a configuration."
     options = parser.parse_args(arguments)
@@ -69,7 +71,8 @@ def _serve(arguments: Sequence[str]) -> int:
     from llamaswap_lib.web.tls import Certificate  # noqa: PLC0415 - as above
 
     certificate = Certificate(options.tls_cert_file, options.tls_key_file) if options.tls_cert_file else None
-    return serve(Options(sources, host, port, certificate, take_supervisor(os.environ, os.getpid())))
+    supervisor = take_supervisor(os.environ, os.getpid())
+    return serve(Options(sources, host, port, certificate, supervisor, options.watch_config))
 
 
 def _add_server_flags(parser: argparse.ArgumentParser) -> None:

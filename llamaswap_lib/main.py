@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -31,6 +32,7 @@ from llamaswap_lib.reload import Reloader, Served
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
+from llamaswap_lib.runtime.file_watch import FileWatch
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
@@ -70,6 +72,7 @@ class Options:
     port: int
     certificate: Certificate | None = None
     supervisor: Supervisor = field(default_factory=Supervisor)
+    watches_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class _Parts:
 
 def serve(options: Options) -> int:
     """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that cannot be used."""
+    seen = _look_at(options.sources)
     config = load(options.sources.files())
     is_done = Wakeup()  # made now: at the end there may be no descriptor left
     with Signals() as signals:
@@ -104,9 +108,12 @@ def serve(options: Options) -> int:
         for warning in config.warnings:
             logs.log.warn(str(warning))
         _start(parts)
+        watch = _watch(parts, options.sources, seen) if options.watches_files else None
         if config.peers:  # so that it is known by the way that a request took which went round in a circle
             logs.log.info(f"its name in the Via header of requests to peers is {parts.server.app.ourselves.name}")
         signal = signals.wait(lambda: parts.reloader.request("SIGHUP"))
+        if watch is not None:
+            watch.close()
         parts.reloader.close()
         options.supervisor.stopping(parts.reloader.end_seconds)
         logs.log.info(f"{signal.name if signal else 'a signal'}: stopping")
@@ -190,6 +197,37 @@ def _start(parts: _Parts) -> None:
     parts.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
     for name in NEEDED_LATER:
         importlib.import_module(name)
+
+
+def _watch(parts: _Parts, sources: Sources, seen: object) -> FileWatch | None:
+    """Have the configuration read again whenever its files change. `seen` is how they were before they were read."""
+    log, reloader = parts.logs.log, parts.reloader
+    try:
+        watch = FileWatch(
+            reloader.followed_files,
+            [] if sources.folder is None else [sources.folder],
+            lambda: reloader.reload_or_tell("a file has changed"),
+            log.error,
+            on_info=log.info,
+        )
+        watch.start()
+    except (OSError, RuntimeError, MemoryError) as error:
+        log.error(f"-watch-config: the configuration's files cannot be followed: {error or 'not enough memory'}")
+        return None
+    reloader.before_reading = watch.look
+    if _look_at(sources) != seen:
+        reloader.request("a file has changed meanwhile")
+    return watch
+
+
+def _look_at(sources: Sources) -> list[tuple[str, int, int, int]]:
+    """The files of the configuration, and what changes with their content."""
+    found = []
+    with suppress(OSError, ConfigError):
+        for file in sources.files():
+            stat = file.stat()
+            found.append((str(file), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found
 
 
 def _is_loopback(address: str) -> bool:

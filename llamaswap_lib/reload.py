@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,7 @@ class Reloader:
         self._wanted = ""  # why another one is to be done; '' if none is
         self._is_at_work = False
         self._is_closed = False
+        self.before_reading: Callable[[], None] = lambda: None
         self.stop_seconds = standing.config.stop_seconds  # the longest that any run may take to stop at the end
 
     @property
@@ -118,12 +119,16 @@ class Reloader:
         with self._guard:
             self._is_closed = True
 
+    def reload_or_tell(self, cause: str) -> None:
+        """The same where nobody waits for an answer: the log has it."""
+        with suppress(ConfigError, Conflict, ServiceUnavailable):
+            self.reload(cause)
+
     # -- thread reload --
 
     def _work(self) -> None:
         while cause := self._next():
-            with suppress(ConfigError, Conflict, ServiceUnavailable):  # the log has it
-                self.reload(cause)
+            self.reload_or_tell(cause)
 
     def _next(self) -> str:
         with self._guard:
@@ -156,6 +161,7 @@ class Reloader:
 
     def _read(self) -> Standing:
         """The new configuration, with all that may raise done. Raises ConfigError."""
+        self.before_reading()
         old, files = self._standing, self._sources.files()
         for file in files:
             _refuse_pipe(file)

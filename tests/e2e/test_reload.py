@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -348,3 +349,78 @@ def test_the_program_ends_in_the_middle_of_a_reload(run_program: RunProgram, tmp
         with fifo.open("w"):
             program.signal(signal.SIGTERM)
             assert program.wait() == 0
+
+
+@pytest.fixture
+def watched(run_program: RunProgram) -> Iterator[Program]:
+    with run_program(models(a=SLOW), flags=("-watch-config",)) as program:
+        yield program
+
+
+def await_model(program: Program, name: str) -> None:
+    wait_until(lambda: name in {entry["id"] for entry in program.get("/v1/models").json()["data"]}, f"{name} is there")
+
+
+def test_a_file_that_is_written_is_taken_by_itself(watched: Program) -> None:
+    with begin_stream(watched, "a", **SHORT) as wire:
+        pid = watched.running("a")["pid"]
+        for name in ("b", "c"):
+            watched.write_config(models(a=SLOW, **{name: demo()}))
+            await_model(watched, name)
+        assert watched.running("a")["pid"] == pid
+        assert wire.read_to(b"[DONE]")
+    assert "a file has changed: reading the configuration again" in watched.stdout
+
+
+def test_a_file_that_is_moved_into_place_is_taken(watched: Program) -> None:
+    path = watched.config_path
+    for name in ("b", "c"):
+        new = path.with_name("new")
+        new.write_text(json.dumps(models(a=SLOW, **{name: demo()})))
+        new.replace(path)
+        await_model(watched, name)
+
+
+def test_a_mistake_is_told_once_and_mended_by_the_next_change(watched: Program) -> None:
+    good = watched.config_path.read_text()
+    watched.config_path.write_text("models: [")
+    wait_until(lambda: "the old one goes on" in watched.stdout, "the log says so")
+    assert watched.chat("a").status == 200
+    watched.config_path.write_text(good)
+    wait_until(lambda: "configuration reloaded: nothing has changed" in watched.stdout, "it is good again")
+    watched.write_config(models(a=SLOW, b=demo()))
+    await_model(watched, "b")
+    assert watched.stdout.count("the old one goes on") == 1
+
+
+def test_a_volume_of_kubernetes_is_followed(run_program: RunProgram, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+
+    def publish(version: str, **entries: str) -> None:
+        """As the kubelet does: a folder for the version, and a link to it that is replaced at once."""
+        (volume / version).mkdir()
+        (volume / version / "more.yaml").write_text(json.dumps(models(**entries)))
+        (volume / "..data_tmp").symlink_to(version)
+        (volume / "..data_tmp").replace(volume / "..data")
+
+    publish("..2026_01", b=demo())
+    (volume / "more.yaml").symlink_to("..data/more.yaml")
+    with run_program(models(a=demo()), flags=("-watch-config", "-config-dir", str(volume))) as program:
+        for number, name in enumerate(("c", "d"), 2):
+            publish(f"..2026_0{number}", b=demo(), **{name: demo()})
+            await_model(program, name)
+
+
+def test_what_comes_to_the_folder_and_a_policys_file_are_followed(run_program: RunProgram, tmp_path: Path) -> None:
+    folder, policy = tmp_path / "conf.d", tmp_path / "mine.py"
+    folder.mkdir()
+    policy.write_text(POLICY.format(together=False))
+    config = {**models(a=demo()), "routing": {"router": {"use": "./mine.py:Policy"}}}
+    with run_program(config, flags=("-watch-config", "-config-dir", str(folder))) as program:
+        (folder / "more.yml").write_text(json.dumps(models(b=demo())))
+        await_model(program, "b")
+        policy.write_text(POLICY.format(together=True))
+        wait_until(lambda: "configuration reloaded: settings routing" in program.stdout, "the policy is another")
+        contents(program, "a"), contents(program, "b")
+        assert program.states() == {"a": "ready", "b": "ready"}

@@ -94,3 +94,17 @@ def test_at_the_end_newcomers_are_told_so_over_tls_too(tmp_path: Path, flags: tu
         wait_until(lambda: program.get("/health").status == 503, "nobody is let in")
         assert busy.result(DEADLINE).status == 200
         assert program.wait() == 0
+
+
+def test_a_reload_refuses_a_certificate_that_cannot_be_used_and_goes_on_with_the_old_one(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    config = models(m=demo())
+    with Program(tmp_path, config, flags=flags, context=trusting()) as program:
+        good = (tmp_path / "certificate.pem").read_bytes()
+        (tmp_path / "certificate.pem").write_bytes(good[:200])
+        answer = program.post("/api/config/reload", None)
+        assert answer.status == 400
+        assert f"cannot use the certificate {tmp_path / 'certificate.pem'}" in answer.message
+        (tmp_path / "certificate.pem").write_bytes(good)
+        assert program.reload(config)["changed"] is False
