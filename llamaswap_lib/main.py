@@ -214,7 +214,7 @@ def _watch(parts: _Parts, sources: Sources, seen: object) -> FileWatch | None:
     except (OSError, RuntimeError, MemoryError) as error:
         log.error(f"-watch-config: the configuration's files cannot be followed: {error or 'not enough memory'}")
         return None
-    reloader.before_reading = watch.look
+    reloader.before_reading, reloader.after_reading = watch.look, watch.follow
     if _look_at(sources) != seen:
         reloader.request("a file has changed meanwhile")
     return watch

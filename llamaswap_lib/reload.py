@@ -66,7 +66,9 @@ class Reloader:
         self._wanted = ""  # why another one is to be done; '' if none is
         self._is_at_work = False
         self._is_closed = False
+        self._policy = standing.config.routing.policy  # as it was read last, of use or not
         self.before_reading: Callable[[], None] = lambda: None
+        self.after_reading: Callable[[Sequence[Path]], None] = lambda _: None  # it is given the files
         self.stop_seconds = standing.config.stop_seconds  # the longest that any run may take to stop at the end
 
     @property
@@ -79,8 +81,7 @@ class Reloader:
         files = self._sources.files()
         if self._served.certificate is not None:
             files += self._served.certificate.files
-        policy = self.config.routing.policy
-        return [*files, Path(policy.rpartition(":")[0])] if policy else files
+        return [*files, Path(self._policy.rpartition(":")[0])] if self._policy else files
 
     @property
     def end_seconds(self) -> float:
@@ -157,6 +158,8 @@ class Reloader:
             report("reload", log.error)
             raise ConfigError(f"the configuration cannot be taken over: {error!r}; the log says more") from error
         finally:
+            with suppress(ConfigError):
+                self.after_reading(self.followed_files())
             supervisor.ready()
 
     def _read(self) -> Standing:
@@ -169,6 +172,7 @@ class Reloader:
         if not (config.models or config.peers) and (old.config.models or old.config.peers):
             names = ", ".join(map(str, files))
             raise ConfigError(f"{names}: there are no models and no peers; to serve none of them, end llamaswap")
+        self._policy = config.routing.policy
         made = make_rules(config.routing, old.made)
         if self._served.certificate is not None:
             self._served.certificate.renew()

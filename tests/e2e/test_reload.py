@@ -412,6 +412,17 @@ def test_a_volume_of_kubernetes_is_followed(run_program: RunProgram, tmp_path: P
             await_model(program, name)
 
 
+def test_a_policy_that_cannot_be_used_is_followed_until_it_can(run_program: RunProgram, tmp_path: Path) -> None:
+    with run_program(models(a=demo()), flags=("-watch-config",)) as program:
+        policy = tmp_path / "mine.py"
+        policy.write_text("raise ValueError")
+        program.write_config({**models(a=demo(), b=demo()), "routing": {"router": {"use": "./mine.py:Policy"}}})
+        wait_until(lambda: "the old one goes on" in program.stdout, "it is told")
+        policy.write_text(POLICY.format(together=False))
+        await_model(program, "b")
+        assert program.stdout.count("the old one goes on") == 1
+
+
 def test_what_comes_to_the_folder_and_a_policys_file_are_followed(run_program: RunProgram, tmp_path: Path) -> None:
     folder, policy = tmp_path / "conf.d", tmp_path / "mine.py"
     folder.mkdir()
