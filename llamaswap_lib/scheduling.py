@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from llamaswap_lib.config.hidden import visible
 from llamaswap_lib.config.own_policy import load_policy
 from llamaswap_lib.config.schema import Config, Model, Routing
 from llamaswap_lib.core.events import ModelsChanged
@@ -46,7 +47,7 @@ def make_rules(routing: Routing, before: MadeRules | None = None) -> MadeRules:
     if before is not None and (before.use, before.text) == (routing.policy, text):
         return before
     own = OwnPolicy(load_policy(routing.policy))
-    return MadeRules(Rules(own.evict, explain_own(Path(routing.policy).name), own.observe), routing.policy, text)
+    return MadeRules(Rules(own.evict, explain_own(Path(visible(routing.policy)).name), own.observe), routing.policy, text)
 
 
 def _matrix_rules(routing: Routing) -> Rules | None:

@@ -21,6 +21,7 @@ from llamaswap_lib.errors import ConfigError
 
 from . import grouping
 from .document import Document
+from .hidden import Hidden
 from .load import Loaded, inspect
 from .mask import mask_command, shown_words
 from .nodes import Mapping as Node
@@ -151,7 +152,9 @@ def _check_ports(config: Config, document: Document) -> None:
     for (_, port), models in found.items():
         for one, other in itertools.combinations(models, 2):
             if grouping.may_meet(config.routing, one, other):
-                message = f"listens on port {port}, as {quoted(one)} does; they may run at the same time"
+                is_hidden = any(isinstance(config.models[model].proxy, Hidden) for model in (one, other))
+                where = "the same port" if is_hidden else f"port {port}"
+                message = f"listens on {where}, as {quoted(one)} does; they may run at the same time"
                 document.warn(("models", other, "proxy"), message)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from .hidden import visible
 from .schema import Config, Model
 from .show import shown
 
@@ -31,7 +32,7 @@ class Difference(NamedTuple):
 
     def text(self) -> str:
         """For a line of the log."""
-        parts = (f"{kind} {', '.join(names)}" for kind, names in self._asdict().items() if names)
+        parts = (f"{kind} {', '.join(map(visible, names))}" for kind, names in self._asdict().items() if names)
         return "; ".join(parts) or "nothing has changed"
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path as File
 
 from llamaswap_lib.core.eviction import dsl
 
 from .document import Document
-from .hidden import MASK, Hidden, hidden
+from .hidden import MASK, Hidden, changed, hidden, visible, visible_keys
 from .names import check_priorities
 from .nodes import Scalar
 from .problems import Path, Place, did_you_mean, quoted
@@ -114,15 +115,15 @@ def _policy(use: str, document: Document) -> str:
     folder = File(place.source.name).parent if place is not None else File()
     file = os.path.abspath(folder / File(match["file"]).expanduser())  # noqa: PTH100 - Path.absolute keeps '..'
     if not File(file).is_file():
-        document.error(USE, f"there is no file {file}")
+        document.error(USE, f"there is no file {MASK if isinstance(use, Hidden) else file}")
     return f"{file}:{match['name']}"
 
 
 def _groups(groups: Mapping[str, Group], path: Path, config: Config, document: Document) -> tuple[Group, ...]:
-    """The groups with their real members, and one more for the models in none."""
+    """The groups with their real members, and one more for the models in none; their ids may be shown."""
     holder: dict[str, str] = {}
     found = []
-    for name, group in groups.items():
+    for shown, (name, group) in zip(visible_keys(groups), groups.items(), strict=True):
         members = []
         for index, member in enumerate(group.members):
             at: Path = (*path, name, "members", index)
@@ -137,7 +138,7 @@ def _groups(groups: Mapping[str, Group], path: Path, config: Config, document: D
             else:
                 document.error(at, f"unknown model {quoted(member)}{did_you_mean(member, config.models)}")
             holder.setdefault(member, name)
-        found.append(Group(name, group.swap, group.exclusive, group.persistent, tuple(members)))
+        found.append(Group(shown, group.swap, group.exclusive, group.persistent, tuple(members)))
     rest = tuple(sorted(model for model in config.models if model not in holder))
     if rest:
         found.append(Group(_free_name(DEFAULT_GROUP, groups), members=rest))
@@ -177,20 +178,35 @@ def _matrix(keys: MatrixKeys, path: Path, config: Config, document: Document) ->
         else:
             costs[model_id] = cost
     try:
-        return Matrix(dsl.compile_sets(keys.sets, model_of), costs)
+        return Matrix(_shown_sets(dsl.compile_sets(keys.sets, model_of), keys.sets), costs)
     except dsl.DslError as error:
         _report(error, keys, (*path, "sets", error.set_name), config, document)
         return Matrix((), costs)
 
 
+def _shown_sets(sets: tuple[dsl.MatrixSet, ...], texts: Mapping[str, str]) -> tuple[dsl.MatrixSet, ...]:
+    """The sets with names and texts that may be shown; models and references are linked already."""
+    shown = {
+        name: (key, changed(text, _on_one_line))
+        for key, (name, text) in zip(visible_keys(texts), texts.items(), strict=False)
+    }
+    return tuple(replace(one, name=shown[one.name][0], text=visible(shown[one.name][1])) for one in sets)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _report(error: dsl.DslError, keys: MatrixKeys, path: Path, config: Config, document: Document) -> None:
     message = error.message
-    if error.unknown:
+    if isinstance(keys.sets[error.set_name], Hidden):
+        message = "with what came from the environment this is no expression, or names what is not there"
+    elif error.unknown:
         known = keys.sets if error.unknown.startswith("+") else [*keys.variables, *config.models]
         message += did_you_mean(error.unknown.lstrip("+"), known)
     node = document.node(path)
     place = document.place(path)
-    if isinstance(node, Scalar) and place is not None:
+    if isinstance(node, Scalar) and place is not None and node.shown is None:
         place = _inside(node, error.position)
     document.problems.error(place, path, message)
 

@@ -6,8 +6,8 @@ them asks `visible`. Operations on them give plain values, so whoever changes su
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 MASK = "[hidden]"
 
@@ -49,6 +49,26 @@ def hidden(value: Any, shown: str) -> Any:
 def visible(value: Any) -> Any:
     """What may be shown of a value."""
     return getattr(value, "shown", value) if isinstance(value, (str, int, float)) else value
+
+
+def text_of(text: str, shown: str | None) -> str:
+    """`text`, of which only `shown` may be shown; None for all of it."""
+    return text if shown is None else Hidden(text, shown)
+
+
+T = TypeVar("T")
+
+
+def visible_keys(values: Mapping[str, T]) -> dict[str, T]:
+    """The same values under keys that may be shown; where two of them would be alike, the later one has a number."""
+    found: dict[str, T] = {}
+    for key, value in values.items():
+        shown = str(visible(key))
+        number = 2
+        while shown in found or (shown in values and isinstance(key, Hidden)):
+            shown, number = f"{visible(key)} ({number})", number + 1
+        found[shown] = value
+    return found
 
 
 def changed(text: str, change: Callable[[str], str]) -> str:

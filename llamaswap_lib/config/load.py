@@ -19,7 +19,7 @@ from typing import NamedTuple
 from . import grouping, macros, models, names, re2
 from .automaton import Pattern
 from .document import Document
-from .hidden import changed
+from .hidden import changed, visible
 from .mask import mask_value, mask_variable, secrets_of, shown_words
 from .merge import merge
 from .nodes import Mapping
@@ -217,14 +217,14 @@ def _check_store(config: Config, document: Document) -> None:
     """A store is a file that can be written, or a name for one in a folder that can."""
     if not config.store.path:
         return
-    file = File(config.store.path)
+    file, shown = File(config.store.path), File(visible(config.store.path))
     if file.is_dir():
-        wrong = f"expected a file, but {file} is a folder"
+        wrong = f"expected a file, but {shown} is a folder"
     elif file.exists():
-        wrong = "" if file.is_file() and os.access(file, os.W_OK) else f"expected a file that can be written: {file}"
+        wrong = "" if file.is_file() and os.access(file, os.W_OK) else f"expected a file that can be written: {shown}"
     elif not file.parent.is_dir():
-        wrong = f"expected a file in a folder that is there, but there is no {file.parent}"
+        wrong = f"expected a file in a folder that is there, but there is no {shown.parent}"
     else:
-        wrong = "" if os.access(file.parent, os.W_OK) else f"expected a folder that can be written: {file.parent}"
+        wrong = "" if os.access(file.parent, os.W_OK) else f"expected a folder that can be written: {shown.parent}"
     if wrong:
         document.error(("store", "path"), wrong)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from . import scalars
 from .command import without_comments
+from .hidden import MASK, Hidden, text_of, visible
 from .kinds import keys_of
 from .nodes import Entry, Mapping, Node, Scalar, Sequence, is_null, walk
 from .own_command import own_command
@@ -118,7 +119,8 @@ class _OneModel:
         self.problems = problems
         self.macros = node.entries.get("macros")
         own = _declared(node, self.path, problems)
-        model_id = {"${MODEL_ID}": Scalar(name, False, key.place)}
+        shown = name.shown if isinstance(name, Hidden) else None
+        model_id = {"${MODEL_ID}": Scalar(str(name), False, key.place, shown=shown)}
         self.scope = Scope({**model_id, **declared, **own}, declared.ledger)
         self.node = _with_keys(_copy(node, self.prepared(node)), self.scope, self.path, problems)
 
@@ -181,7 +183,7 @@ def _declared(holder: Mapping, path: Path, problems: Problems) -> dict[str, Scal
         elif not isinstance(value, Scalar) or is_null(value):
             problems.error(value.place, (*path, name), "expected text, a number or a boolean as the macro's value")
         elif "${" + name + "}" in value.text:
-            problems.error(value.place, (*path, name), f"the macro ${{{name}}} uses itself")
+            problems.error(value.place, (*path, name), f"the macro ${{{visible(name)}}} uses itself")
         else:
             found["${" + name + "}"] = value
     return found
@@ -228,14 +230,15 @@ def _with_keys(model: Node, scope: Scope, path: Path, problems: Problems) -> Map
     path = (*path, "filters", "setParamsByID")
     entries: dict[str, Entry] = {}
     for name, (key, value) in by_id.entries.items():
-        text = _replaced_text(key, scope).text if "${" in name else name
+        replaced = _replaced_text(key, scope) if "${" in name else key
+        text = text_of(replaced.text, replaced.shown)
         if text in entries:
             problems.error(key.place, path, f"duplicate key {quoted(text)}, once its macros are replaced")
-        entries.setdefault(text, Entry(Scalar(text, False, key.place), value))
-    replaced = _copy(
+        entries.setdefault(text, Entry(Scalar(replaced.text, False, key.place, shown=replaced.shown), value))
+    changed = _copy(
         filters, {**filters.entries, "setParamsByID": _entry(filters, "setParamsByID", _copy(by_id, entries))}
     )
-    return _copy(model, {**model.entries, "filters": _entry(model, "filters", replaced)})
+    return _copy(model, {**model.entries, "filters": _entry(model, "filters", changed)})
 
 
 def _entry(holder: Mapping, name: str, value: Node) -> Entry:
@@ -260,7 +263,9 @@ def _report_unresolved(
     names = tuple(use[2:-1] for use in declared)
     for at, value, use in _uses(node, path):
         if use not in allowed:
-            problems.error(value.place, at, _unresolved(use, path[0] == "models", names))
+            is_written = "${" + use + "}" in value.visible
+            message = _unresolved(use, path[0] == "models", names)
+            problems.error(value.place, at, message if is_written else f"unknown macro ${{{MASK}}}")
 
 
 def _uses(node: Node, path: Path) -> Iterator[tuple[Path, Scalar, str]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .command import quoted_word, words_of
-from .hidden import MASK, visible
+from .hidden import MASK, visible, visible_keys
 
 Span = tuple[int, int]
 
@@ -189,7 +189,7 @@ def mask_by_form(form: str, text: str) -> str:
 def mask_value(value: Any, name: str = "") -> Any:
     """Anything that stands under `name`, down to the last item."""
     if isinstance(value, Mapping):
-        return {key: mask_value(item, key) for key, item in value.items()}
+        return visible_keys({key: mask_value(item, key) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
         return [mask_value(item, name) for item in value]
     if isinstance(value, str):

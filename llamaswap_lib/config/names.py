@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .document import Document
+from .hidden import changed, text_of, visible
 from .nodes import Sequence
 from .problems import Path, did_you_mean, quoted
 from .schema import Config, PeerModel
@@ -60,8 +61,9 @@ def peer_models_of(config: Config, document: Document) -> dict[str, PeerModel]:
         for index, model in enumerate(dict.fromkeys(peer.models)):
             offered = PeerModel(name, model)
             path: Path = ("peers", name, "models", index)
-            _report_full_name(f"{name}/{model}", path, config, full, document)
-            full.setdefault(f"{name}/{model}", offered)
+            full_name = text_of(f"{name}/{model}", f"{visible(name)}/{visible(model)}")
+            _report_full_name(full_name, path, config, full, document)
+            full.setdefault(full_name, offered)
             bare.setdefault(model, []).append(offered)
     alone = {model: offers[0] for model, offers in bare.items() if len(offers) == 1}
     return {**alone, **full}
@@ -131,7 +133,7 @@ def _check_targets(path: Path, selector: Selector, config: Config, document: Doc
 
 def _check_spillover(path: Path, selector: Selector, config: Config, document: Document, together: RunTogether) -> None:
     if selector.settings.spillover < 1:
-        got = selector.settings.spillover
+        got = visible(selector.settings.spillover)
         document.error((*path, "settings", "spillover"), f"expected an integer of at least 1, got {got}")
     local = [config.resolve(target) for target in selector.targets]
     models = tuple(model for model in local if model is not None)
@@ -170,7 +172,9 @@ def check_priorities(priority: Mapping[str, int], config: Config, document: Docu
                 (*path, name), f"unknown model {quoted(name)}{did_you_mean(name, _local(config))}", at_key=True
             )
         elif model in found and found[model] != value:
-            document.error((*path, name), f"{quoted(model)} has the priority {found[model]} already", at_key=True)
+            document.error(
+                (*path, name), f"{quoted(model)} has the priority {visible(found[model])} already", at_key=True
+            )
         else:
             found[model] = value
     return found
@@ -181,12 +185,13 @@ def preload_of(config: Config, document: Document) -> tuple[str, ...]:
     path: Path = ("hooks", "on_startup", "preload")
     found: list[str] = []
     for index, name in enumerate(config.hooks.on_startup.preload):
-        model = config.resolve(name.strip())
+        name = changed(name, str.strip)
+        model = config.resolve(name)
         if model is not None:
             found.append(model)
-        elif name.strip():
-            near = did_you_mean(name.strip(), _local(config))
-            document.warn((*path, index), f"unknown model {quoted(name.strip())}{near}; it is skipped")
+        elif name:
+            near = did_you_mean(name, _local(config))
+            document.warn((*path, index), f"unknown model {quoted(name)}{near}; it is skipped")
     return tuple(dict.fromkeys(found))
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from .hidden import text_of
 from .problems import Place, Problems, Source, quoted
 from .scalars import NULL
 
@@ -64,7 +65,10 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class Mapping:
-    """Entries by the text of their key, in the order of the file; those that came by `<<` stand last."""
+    """Entries by the text of their key, in the order of the file; those that came by `<<` stand last.
+
+    A key of which something came from the environment is a `Hidden`.
+    """
 
     place: Place
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -241,7 +245,7 @@ class _Composer:
             line = earlier.key.place.line + 1
             self.problems.error(key.place, (), f"duplicate key {quoted(key.visible)}; the first is in line {line}")
             return
-        holder.entries[key.text] = Entry(key, value)
+        holder.entries[text_of(key.text, key.shown)] = Entry(key, value)
 
     def merge(self, node: Mapping, merged: Node) -> None:
         """Add what `<<` brings; own keys win, then the earlier mappings of a list."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from llamaswap_lib.errors import ConfigError
 
+from .hidden import Hidden, visible
 from .problems import did_you_mean
 
 EXPECTED = "expected a method evict(self, target, running)"
@@ -23,6 +24,18 @@ EXPECTED = "expected a method evict(self, target, running)"
 
 def load_policy(use: str) -> Any:
     """An object of the class that `use` names, as in `/path/to/file.py:Class`. Raises ConfigError."""
+    try:
+        return _load(use)
+    except ConfigError:
+        if not isinstance(use, Hidden):
+            raise
+        # The message has the path of the file, and may have more of it.
+        raise ConfigError(
+            f"the policy {visible(use)} cannot be used; why is not shown, for its name comes from the environment"
+        ) from None
+
+
+def _load(use: str) -> Any:
     file, _, name = use.rpartition(":")
     module = ModuleType(f"llamaswap_policy_{Path(file).stem}")
     module.__file__ = file

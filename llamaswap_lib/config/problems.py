@@ -16,6 +16,7 @@ from typing import NamedTuple
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.printable import printable
 
+from .hidden import visible
 from .mask import Span, hide, mask_text
 from .secret_lines import secrets_in_lines, shown_column
 
@@ -144,8 +145,9 @@ def dotted(path: Path) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            is_plain = PLAIN_STEP.match(step) and step.isprintable()
-            text += ("." if text else "") + (step if is_plain else quoted(step))
+            shown = visible(step)
+            is_plain = PLAIN_STEP.match(shown) and shown.isprintable()
+            text += ("." if text else "") + (shown if is_plain else quoted(step))
     return text
 
 

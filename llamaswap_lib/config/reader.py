@@ -87,8 +87,8 @@ class Reader:
             self.problems.warn(key.place, path, f"unknown key {quoted(name)}{did_you_mean(name, names)}")
 
     def bad(self, kind: Kind, node: Node, path: Path) -> Any:
-        if isinstance(node, Scalar) and node.has_macro and USE.search(node.text):
-            return BAD  # a macro that is left has been reported
+        if isinstance(node, Scalar) and node.has_macro and USE.search(node.text) and not isinstance(kind, Section):
+            return BAD  # a macro that is left has been reported; one in place of a whole model was not looked at
         got = "something else" if _holds_secrets(kind) and isinstance(node, Scalar) else described(node)
         self.problems.error(node.place, path, f"expected {kind.expected}, got {got}")
         return BAD
@@ -126,7 +126,8 @@ class Reader:
         if whole is None or (kind.minimum is not None and whole < kind.minimum):
             return self.bad(kind, node, path)
         if isinstance(number, float):
-            self.problems.warn(node.place, path, f"expected an integer, got {described(node)}; it counts as {whole}")
+            counts = node.shown if isinstance(node, Scalar) and node.shown is not None else whole
+            self.problems.warn(node.place, path, f"expected an integer, got {described(node)}; it counts as {counts}")
         return whole if kind.floor is None else max(whole, kind.floor)
 
     def seconds(self, kind: Seconds, node: Node, path: Path) -> Any:

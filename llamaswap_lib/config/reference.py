@@ -28,8 +28,8 @@ from any folder. `${LLAMASWAP} demo --port ${PORT}` is a model's server without 
 llamaswap shows no secrets: neither in `check` and its error messages, nor in `/running`, the list of models and its own
 log lines. `[hidden]` stands in their place, for
 
-- everything that came from `${env.NAME}`, but for names of models, and for the name and the description of a model in
-  the lists that clients get;
+- everything that came from `${env.NAME}`. Only where clients are told what they can ask for, and in the log, names of
+  models stand as they are, and so do the name and the description of a model;
 - `apiKeys` and `apiKey`;
 - the value of an option, a variable, a header, a parameter of a URL or a key of `setParams` and `metadata` whose name
   ends with the word key, token, secret, password, passwd, passphrase or credentials (`--api-key`, `HF_TOKEN=`,

@@ -13,7 +13,7 @@ from typing import Any
 
 from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet, Member, Reference
 
-from .hidden import HiddenFloat, visible
+from .hidden import MASK, Hidden, HiddenFloat, visible, visible_keys
 from .kinds import Anything, CommaList, Kind, ListOf, MapOf, Seconds, Section, Text, empty, keys_of
 from .mask import mask_by_form, mask_value
 from .routing import Group, Matrix, Routing
@@ -28,7 +28,7 @@ OMITTED = ("macros",)  # they are resolved
 def shown(config: Config, *, mask: bool = True) -> dict[str, Any]:
     """The keys of a file that says what `config` holds; those at their default are left out."""
     keys = _section(config, Config(), mask)
-    routing = _routing(config.routing)
+    routing = _routing(config.routing, mask)
     keys["routing"] = _visible(routing) if mask else routing
     return keys
 
@@ -36,7 +36,7 @@ def shown(config: Config, *, mask: bool = True) -> dict[str, Any]:
 def _visible(value: Any) -> Any:
     """The same without what came from the environment."""
     if isinstance(value, dict):
-        return {name: _visible(item) for name, item in value.items()}
+        return visible_keys({name: _visible(item) for name, item in value.items()})
     return [_visible(item) for item in value] if isinstance(value, list) else visible(value)
 
 
@@ -62,7 +62,8 @@ def _value(kind: Kind, value: Any, default: Any, mask: bool) -> Any:
     if isinstance(kind, MapOf):
         if mask and isinstance(kind.item, Anything):
             return mask_value(value)
-        return {name: _value(kind.item, item, None, mask) for name, item in value.items()}
+        items = {name: _value(kind.item, item, None, mask) for name, item in value.items()}
+        return visible_keys(items) if mask else items
     if isinstance(kind, ListOf):
         return [_value(kind.item, item, None, mask) for item in value]
     if isinstance(kind, CommaList):
@@ -88,10 +89,10 @@ def _seconds(value: float, unit: bool) -> int | str:
 # -- routing --
 
 
-def _routing(routing: Routing) -> dict[str, Any]:
+def _routing(routing: Routing, mask: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if routing.matrix is not None:
-        settings["matrix"] = _matrix(routing.matrix)
+        settings["matrix"] = _matrix(routing.matrix, mask)
     elif routing.groups:
         settings["groups"] = {group.id: _group(group) for group in routing.groups}
     router = {"use": routing.policy or routing.router, "settings": settings}
@@ -104,12 +105,17 @@ def _group(group: Group) -> dict[str, Any]:
     return {**flags, "members": list(group.members)}
 
 
-def _matrix(matrix: Matrix) -> dict[str, Any]:
+def _matrix(matrix: Matrix, mask: bool) -> dict[str, Any]:
     members = dict.fromkeys(model for one in matrix.sets for model in _members(one.expression))
     taken = {*members, *matrix.evict_costs}
     free = (name for name in (f"v{n}" for n in range(1, len(members) + len(taken) + 2)) if name not in taken)
-    short = {model: next(free) for model in members if not DSL_NAME.match(model)}
-    texts = {one.name: _text(one.expression, matrix.sets, short) for one in matrix.sets}
+    short = {
+        model: next(free) for model in members if not DSL_NAME.match(model) or (mask and isinstance(model, Hidden))
+    }
+    texts = {
+        one.name: one.text if MASK in one.text and mask else _text(one.expression, matrix.sets, short)
+        for one in matrix.sets
+    }
     variables = {name: model for model, name in short.items()}
     return {"vars": variables, "sets": texts, "evict_costs": dict(matrix.evict_costs)}
 

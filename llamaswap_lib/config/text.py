@@ -80,11 +80,12 @@ def _with_environment(
 ) -> tuple[str, list[Span]]:
     """The text with its variables replaced, and where in it their values stand.
 
-    Quotes and backslashes in values are escaped for a double-quoted scalar.
+    Quotes and backslashes in values are escaped for a double-quoted scalar. In a text that is no YAML stand-ins of the
+    same length take the place of the values: the error that is reported may quote the text.
     """
     matches = list(ENVIRONMENT.finditer(text))
     safe = ENVIRONMENT.sub(lambda match: STAND_IN * len(match[0]), text)
-    spans = _text_spans(safe)
+    spans, is_yaml = _text_spans(safe)
     starts = line_starts(text)
     parts, end, moved = [], 0, dict[int, int]()
     values: list[Span] = []
@@ -95,13 +96,15 @@ def _with_environment(
         line, column = line_of(starts, match.start())
         place = Place(source, line, column, column + len(match[0]))
         value = _value(match[1], place, problems, environment)
+        if not is_yaml:
+            continue
         parts += [text[end : match.start()], value]
         end = match.end()
         values.append((match.start() + grown, match.start() + grown + len(value)))
         grown += len(value) - len(match[0])
         source.shifts.setdefault(line, []).append((column + moved.get(line, 0), len(value), len(match[0])))
         moved[line] = moved.get(line, 0) + len(value) - len(match[0])
-    return "".join([*parts, text[end:]]), values
+    return ("".join([*parts, text[end:]]) if is_yaml else safe), values
 
 
 def _shown_scalars(text: str, values: Sequence[Span]) -> dict[int, str]:
@@ -177,15 +180,20 @@ def _value(name: str, place: Place, problems: Problems, environment: Dict[str, s
     return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _text_spans(text: str) -> list[tuple[int, int]]:
-    """Where scalars stand, that is everything but structure and comments; all of it where the text is no YAML."""
-    spans: list[tuple[int, int]] = []
+def _text_spans(text: str) -> tuple[list[Span], bool]:
+    """Where scalars stand, that is everything but structure and comments; and whether the text is YAML.
+
+    Where it is none, all that follows the last scalar counts as one.
+    """
+    spans: list[Span] = []
     events: Iterable[Any] = yaml.parse(text, Loader=PARSER)
+    is_yaml = True
     try:
         spans.extend((e.start_mark.index, e.end_mark.index) for e in events if hasattr(e, "value"))
     except yaml.YAMLError:
         spans.append((spans[-1][1] if spans else 0, len(text)))
-    return spans
+        is_yaml = False
+    return spans, is_yaml
 
 
 def _report(error: yaml.YAMLError, text: str, source: Source, problems: Problems) -> None:
