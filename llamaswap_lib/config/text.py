@@ -90,8 +90,10 @@ def _with_environment(
     parts, end, moved = [], 0, dict[int, int]()
     values: list[Span] = []
     grown = 0
+    begins = [start for start, _ in spans]
     for match in matches:
-        if not any(start <= match.start() < stop for start, stop in spans):
+        number = bisect.bisect_right(begins, match.start()) - 1
+        if number < 0 or match.start() >= spans[number][1]:
             continue
         line, column = line_of(starts, match.start())
         place = Place(source, line, column, column + len(match[0]))
