@@ -1,0 +1,139 @@
+"""Work on what a stranger has sent, in a child process: with limits on its processor time and its memory.
+
+Any thread. The child is a copy of this process (`fork`), so it needs no file of the program, and requests are served
+meanwhile, whatever the work does: it takes neither the interpreter lock nor memory from them. It has none of our
+descriptors but the pipe for its result, and does nothing but the work, which must be pure: no thread, lock or file.
+One piece of work at a time; a second one waits a little, and is then refused.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from llamaswap_lib.errors import OutOfResources, ServiceUnavailable
+
+CPU_SECONDS = 10
+MEMORY_BYTES = 512 << 20  # beyond what there was before
+RESULT_BYTES = 16 << 20
+PATIENCE = 5.0  # for the work of others
+TIMEOUT = 60.0  # should the machine be so busy that the processor time is not reached
+PIECE_BYTES = 1 << 16
+DONE, FAILED = b"\n", b"!"
+MOST_DESCRIPTORS = 1 << 20  # where the system names no limit
+
+
+class TooMuchWork(Exception):
+    """The work needs more time or memory than it may have."""
+
+
+class Apart:
+    """Does work in a child process."""
+
+    def __init__(self, *, cpu_seconds: int = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._cpu_seconds = cpu_seconds
+        self._memory_bytes = memory_bytes
+        self._one_at_a_time = threading.Lock()
+
+    def run(self, work: Callable[[], bytes], patience: float = PATIENCE) -> bytes:
+        """What `work` returns; raises TooMuchWork, OutOfResources, and ServiceUnavailable while others are served.
+
+        RuntimeError for an exception in it.
+        """
+        if not self._one_at_a_time.acquire(timeout=patience):
+            raise ServiceUnavailable("another text is being checked")
+        try:
+            return self._run(work)
+        except OSError as error:
+            raise OutOfResources(f"no process can be started: {error.strerror}") from error
+        finally:
+            self._one_at_a_time.release()
+
+    def _run(self, work: Callable[[], bytes]) -> bytes:
+        reader, writer = os.pipe()
+        try:
+            pid = _fork()
+            if pid == 0:
+                self._work(work, writer)
+        except BaseException:
+            os.close(reader)
+            os.close(writer)
+            raise
+        os.close(writer)
+        try:
+            result = _read(reader, time.monotonic() + TIMEOUT)
+        finally:
+            os.close(reader)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # it has ended, or has to
+            os.waitpid(pid, 0)
+        if result.endswith(FAILED):
+            raise RuntimeError(result.decode(errors="replace"))
+        if not result.endswith(DONE):
+            raise TooMuchWork
+        return result[:-1]
+
+    def _work(self, work: Callable[[], bytes], writer: int) -> NoReturn:
+        """The life of the child. The last byte says whether it came to a result; without one, a limit has ended it."""
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            os.dup2(writer, 0)
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            os.closerange(1, most if most > 0 else MOST_DESCRIPTORS)
+            self._limit()
+            rest = memoryview(_result_of(work))
+            while rest:
+                rest = rest[os.write(0, rest) :]
+        finally:
+            os._exit(0)
+
+    def _limit(self) -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds, self._cpu_seconds + 1))
+        with suppress(OSError, ValueError):  # where there is no /proc memory has no limit but the time
+            pages = int(Path("/proc/self/statm").read_bytes().split()[0])
+            most_bytes = pages * os.sysconf("SC_PAGE_SIZE") + self._memory_bytes
+            resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+
+
+def _result_of(work: Callable[[], bytes]) -> bytes:
+    """What it returns, or what went wrong, with the byte that says which; nothing if memory has run out."""
+    try:
+        return work() + DONE
+    except MemoryError:
+        return b""
+    except BaseException:  # noqa: BLE001 - it is told on the other side
+        return traceback.format_exc().encode(errors="replace") + FAILED
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():  # of threads, which matter to a child that waits for one of theirs: ours does not
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _read(reader: int, deadline: float) -> bytes:
+    """All that the child says; raises TooMuchWork for a result that is too late or too long."""
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    pieces: list[bytes] = []
+    size_bytes = 0
+    while size_bytes <= RESULT_BYTES and poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        piece = os.read(reader, PIECE_BYTES)
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+        size_bytes += len(piece)
+    raise TooMuchWork
