@@ -61,18 +61,22 @@ def _serve(arguments: Sequence[str]) -> int:
     _add_server_flags(parser)
     watch_help = "take the configuration again when it changes"
     parser.add_argument("-watch-config", "--watch-config", action="store_true", help=watch_help)
+    edit_help = "let clients read and replace the configuration's files, and so have any command run"
+    parser.add_argument("-allow-config-edit", "--allow-config-edit", action="store_true", help=edit_help)
     parser.add_argument("-version", "--version", action="version", version=f"llamaswap {__version__}")
     parser.epilog = "`llamaswap check -c config.yaml` says what is wrong with a configuration."
     options = parser.parse_args(arguments)
     host, port = _address(parser, options)
     sources = _sources(options)
+    from llamaswap_lib.config.editor import ConfigEditor  # noqa: PLC0415 - after the check for PyYAML
     from llamaswap_lib.main import Options, serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
     from llamaswap_lib.runtime.supervisor import take_supervisor  # noqa: PLC0415 - as in the line above
     from llamaswap_lib.web.tls import Certificate  # noqa: PLC0415 - as above
 
     certificate = Certificate(options.tls_cert_file, options.tls_key_file) if options.tls_cert_file else None
     supervisor = take_supervisor(os.environ, os.getpid())
-    return serve(Options(sources, host, port, certificate, supervisor, options.watch_config))
+    editor = ConfigEditor(options.config, options.config_dir) if options.allow_config_edit else None
+    return serve(Options(sources, host, port, certificate, supervisor, options.watch_config, editor))
 
 
 def _add_server_flags(parser: argparse.ArgumentParser) -> None:

@@ -82,7 +82,8 @@ class Unauthorized(HttpError):
 
 
 class Forbidden(HttpError):
-    """A page of another site tried to operate the server, or the request was sent to a name that is not the server's.
+    """A page of another site tried to operate the server, the request was sent to a name that is not the server's, or
+    the program was started without the flag that this needs.
 
     See the section "Browsers" of docs/http.md.
     """
@@ -103,9 +104,15 @@ class RequestTimeout(HttpError):
 
 
 class Conflict(HttpError):
-    """The model is not loaded and this request may not load it."""
+    """The model is not loaded and this request may not load it; or a file to be replaced is mounted by itself."""
 
     status, kind, code, should_retry = 409, "invalid_request_error", "conflict", False
+
+
+class PreconditionFailed(HttpError):
+    """A file of the configuration is not what `If-Match` says any more, or is there although `If-None-Match` is `*`."""
+
+    status, kind, code, should_retry = 412, "invalid_request_error", "precondition_failed", False
 
 
 class ContentTooLarge(HttpError):
@@ -118,6 +125,12 @@ class UnsupportedMediaType(HttpError):
     """The model cannot be read from a body in that `Content-Encoding`."""
 
     status, kind, code, should_retry = 415, "invalid_request_error", "unsupported_media_type", False
+
+
+class PreconditionRequired(HttpError):
+    """A file of the configuration would be replaced without an `If-Match` that says which text is meant."""
+
+    status, kind, code, should_retry = 428, "invalid_request_error", "precondition_required", False
 
 
 class ConcurrencyLimit(HttpError):

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import gc
 import importlib
-import ipaddress
 import os
 import socket
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from llamaswap_lib import __version__
+from llamaswap_lib.config.check import Listen
+from llamaswap_lib.config.editor import ConfigEditor, is_loopback, refuse_open_editing
 from llamaswap_lib.config.files import Sources
 from llamaswap_lib.config.load import load
 from llamaswap_lib.config.schema import Config
@@ -73,6 +76,7 @@ class Options:
     certificate: Certificate | None = None
     supervisor: Supervisor = field(default_factory=Supervisor)
     watches_files: bool = False
+    editor: ConfigEditor | None = None  # with which clients may change the files
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,9 @@ class _Parts:
 def serve(options: Options) -> int:
     """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that cannot be used."""
     seen = _look_at(options.sources)
-    config = load(options.sources.files())
+    files = options.sources.files()
+    config = load(files)
+    _refuse_open_editing(config, options)
     is_done = Wakeup()  # made now: at the end there may be no descriptor left
     with Signals() as signals:
         stdout = None if sys.stdout is None else sys.stdout.fileno()  # closed: the number may be somebody else's by now
@@ -101,7 +107,7 @@ def serve(options: Options) -> int:
             level=config.log_level, time_format=config.log_time_format, to_stdout=config.log_to_stdout, stdout=stdout
         )
         try:
-            parts = _build(config, logs, options)
+            parts = _build(config, files, logs, options)
         except BaseException:
             logs.close()
             raise
@@ -120,7 +126,7 @@ def serve(options: Options) -> int:
         return _stop(parts, signals, is_done)
 
 
-def _build(config: Config, logs: Logs, options: Options) -> _Parts:
+def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -> _Parts:
     guardian, ourselves, certificate = Guardian(logs.log), Ourselves(), options.certificate
     options.supervisor.show(status_text(()))
     pool = Pool(on_error=logs.log.error)
@@ -144,10 +150,12 @@ def _build(config: Config, logs: Logs, options: Options) -> _Parts:
         limits_of(config),
         ourselves,
         "http" if certificate is None else "https",
+        listen=Listen(options.host, options.port, is_told=True),
+        editor=options.editor,
         launched=launching.launched,
         reload=lambda: reloader.reload("POST /api/config/reload"),
     )
-    app.take_over()
+    app.take_over(files)
     try:
         capacity = _capacity(config, logs, is_secure=certificate is not None)
         given = options.supervisor.listening_socket(logs.log.warn)
@@ -157,7 +165,7 @@ def _build(config: Config, logs: Logs, options: Options) -> _Parts:
         raise ConfigError(f"cannot listen on {where}: {_reason(error)}") from error
     ourselves.note_listening(server.socket)
     served = Served(logs, controller, launching, pump, server, capacity, certificate, options.supervisor)
-    reloader = Reloader(options.sources, standing, served)
+    reloader = Reloader(options.sources, standing, served, partial(_refuse_open_editing, options=options))
     checks = {"controller": controller.answers, "pump": pump.answers, "tls": server.answers}
     watchdog = Watchdog(options.supervisor, checks, logs.log.error)
     return _Parts(logs, controller, pool, pump, server, guardian, options.supervisor, watchdog, reloader)
@@ -188,7 +196,7 @@ def _start(parts: _Parts) -> None:
     parts.logs.log.info(
         f"llamaswap {__version__} listening on {parts.server.scheme}://{_address_text(*parts.server.address)}"
     )
-    if not _is_loopback(parts.server.address[0]):
+    if not is_loopback(parts.server.address[0]):
         _tell_who_can_reach_it(parts)
     parts.server.start()
     parts.supervisor.ready()
@@ -230,11 +238,10 @@ def _look_at(sources: Sources) -> list[tuple[str, int, int, int]]:
     return found
 
 
-def _is_loopback(address: str) -> bool:
-    """Whether only programs of this machine can reach what listens on the IP address."""
-    ip = ipaddress.ip_address(address)
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return (mapped or ip).is_loopback
+def _refuse_open_editing(config: Config, options: Options) -> None:
+    """Raise ConfigError where anybody could change the files."""
+    if options.editor is not None:
+        refuse_open_editing(config.api_keys, options.host)
 
 
 def _tell_who_can_reach_it(parts: _Parts) -> None:

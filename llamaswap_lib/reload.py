@@ -57,10 +57,12 @@ class Served:
 class Reloader:
     """Knows the configuration in force, and replaces it."""
 
-    def __init__(self, sources: Sources, standing: Standing, served: Served) -> None:
+    def __init__(self, sources: Sources, standing: Standing, served: Served, refuse: Callable[[Config], None]) -> None:
+        """`refuse` raises ConfigError for a configuration that may not be taken over."""
         self._sources = sources
         self._standing = standing
         self._served = served
+        self._refuse = refuse
         self._turn = threading.Lock()  # held by the one reload that is done
         self._guard = threading.Lock()  # protects the three below
         self._wanted = ""  # why another one is to be done; '' if none is
@@ -144,10 +146,13 @@ class Reloader:
         log.info(f"{cause}: reading the configuration again")
         supervisor.reloading()
         try:
-            standing = self._read()
+            self.before_reading()
+            files = self._sources.files()
+            standing = self._read(files)
             self._refuse_late()
-            return self._take(standing)
+            return self._take(standing, files)
         except ConfigError as error:
+            self._served.server.app.loaded.note_failure(str(error))
             log.error("the new configuration cannot be used, the old one goes on:")
             for line in str(error).splitlines():
                 log.error(line)
@@ -162,16 +167,16 @@ class Reloader:
                 self.after_reading(self.followed_files())
             supervisor.ready()
 
-    def _read(self) -> Standing:
+    def _read(self, files: Sequence[Path]) -> Standing:
         """The new configuration, with all that may raise done. Raises ConfigError."""
-        self.before_reading()
-        old, files = self._standing, self._sources.files()
+        old = self._standing
         for file in files:
             _refuse_pipe(file)
         config = load(files)
         if not (config.models or config.peers) and (old.config.models or old.config.peers):
             names = ", ".join(map(str, files))
             raise ConfigError(f"{names}: there are no models and no peers; to serve none of them, end llamaswap")
+        self._refuse(config)
         self._policy = config.routing.policy
         made = make_rules(config.routing, old.made)
         if self._served.certificate is not None:
@@ -183,7 +188,7 @@ class Reloader:
         if self._is_closed:
             raise ServiceUnavailable("the server is shutting down")
 
-    def _take(self, new: Standing) -> Mapping[str, object]:
+    def _take(self, new: Standing, files: Sequence[Path]) -> Mapping[str, object]:
         old, served = self._standing, self._served
         changed = difference(old.config, new.config)
         if new.made.use and new.made is not old.made and "routing" not in changed.settings:
@@ -199,8 +204,10 @@ class Reloader:
             app = served.server.app.with_config(new.config, limits_of(new.config))
             served.controller.change_models(make, concurrency_limits(new.config))
             served.server.app = app  # only now: requests for new models find the controller ready for them
-            app.take_over()
+            app.take_over(files)
             self._change_settings(new.config)
+        else:
+            served.server.app.loaded.note_loaded(old.config, files)
         self._standing = new
         self.stop_seconds = max(self.stop_seconds, new.config.stop_seconds)
         self._tell(changed, new.config)

@@ -43,11 +43,13 @@ def make_rules(routing: Routing, before: MadeRules | None = None) -> MadeRules:
     try:
         text = file.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from error
+        raise ConfigError(f"{visible(routing.policy).rpartition(':')[0]}: {error.strerror}") from error
     if before is not None and (before.use, before.text) == (routing.policy, text):
         return before
     own = OwnPolicy(load_policy(routing.policy))
-    return MadeRules(Rules(own.evict, explain_own(Path(visible(routing.policy)).name), own.observe), routing.policy, text)
+    return MadeRules(
+        Rules(own.evict, explain_own(Path(visible(routing.policy)).name), own.observe), routing.policy, text
+    )
 
 
 def _matrix_rules(routing: Routing) -> Rules | None:

@@ -29,7 +29,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "web": (
         *("runtime.controller", "runtime.hangup", "runtime.log_monitor", "runtime.logs", "runtime.ourselves"),
         *("runtime.threads", "runtime.vital", "runtime.wakeup"),
-        *("config.schema", "core.events", "errors", "printable"),
+        *("runtime.apart", "config.schema", "core.events", "errors", "printable"),
+        # what is said of a configuration, and its files
+        *("config.check", "config.editor", "config.problems", "config.render", "config.show", "config.text_check"),
     ),
     "demo": (),
     "init": (),

@@ -102,6 +102,8 @@ def _check_command(model: Model, environment: Mapping[str, str], document: Docum
             document.warn((*path, "env", index), f"expected NAME=value, got {quoted(entry)}")
     if not model.argv:
         document.warn((*path, "cmd"), "there is no command, so the model cannot be started", at_key=True)
+    if document.problems.is_text_only:
+        return
     search = variables.get("PATH", environment.get("PATH", os.defpath))
     words = _shown(model.argv, model.cmd)
     for name, argv, command in (
@@ -228,7 +230,7 @@ def _check_names(config: Config, document: Document) -> None:
 
 def _check_policy(config: Config, document: Document) -> None:
     """The one error that only a look around finds: the loader does not execute what the user wrote."""
-    if config.routing.policy:
+    if config.routing.policy and not document.problems.is_text_only:
         try:
             load_policy(config.routing.policy)
         except ConfigError as error:

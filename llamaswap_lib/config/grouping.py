@@ -111,6 +111,8 @@ def _policy(use: str, document: Document) -> str:
         near = did_you_mean(use, ("group", "matrix"))
         document.error(USE, f"expected group, matrix or path/to/file.py:ClassName, got {quoted(use)}{near}")
         return ""
+    if document.problems.is_text_only:
+        return use
     place = document.place(USE)
     folder = File(place.source.name).parent if place is not None else File()
     file = os.path.abspath(folder / File(match["file"]).expanduser())  # noqa: PTH100 - Path.absolute keeps '..'

@@ -59,11 +59,26 @@ def inspect(files: Sequence[File], environment: Dict[str, str] | None = None) ->
         return build([read(file, problems, environment) for file in files], problems)
 
 
-def inspect_text(text: str | bytes, name: str = "config.yaml", environment: Dict[str, str] | None = None) -> Loaded:
-    problems = Problems()
+def inspect_text(
+    text: str | bytes,
+    name: str = "config.yaml",
+    environment: Dict[str, str] | None = None,
+    *,
+    is_text_only: bool = False,
+) -> Loaded:
+    """The same for one text; `is_text_only`: without a look at anything else."""
     data = text if isinstance(text, bytes) else text.encode()
+    return inspect_texts([(name, data)], environment, is_text_only=is_text_only)
+
+
+def inspect_texts(
+    texts: Sequence[tuple[str, bytes]], environment: Dict[str, str] | None = None, *, is_text_only: bool = False
+) -> Loaded:
+    """The same for the texts of several files, each with the name of its file."""
+    problems = Problems(is_text_only=is_text_only)
+    variables = os.environ if environment is None else environment
     with _without_collections():
-        return build([parse(data, name, problems, os.environ if environment is None else environment)], problems)
+        return build([parse(data, name, problems, variables) for name, data in texts], problems)
 
 
 @contextlib.contextmanager
@@ -215,7 +230,7 @@ def _check_hosts(config: Config, document: Document) -> None:
 
 def _check_store(config: Config, document: Document) -> None:
     """A store is a file that can be written, or a name for one in a folder that can."""
-    if not config.store.path:
+    if not config.store.path or document.problems.is_text_only:
         return
     file, shown = File(config.store.path), File(visible(config.store.path))
     if file.is_dir():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 
+@cache
 def own_words() -> tuple[str, str]:
     """This Python, and the single file, or the `llamaswap.py` beside the package; both are absolute paths.
 
-    It works from any folder, and does not depend on how the program was started.
+    It works from any folder, and does not depend on how the program was started. It is found out once: later the
+    program's file may have been replaced or deleted.
     """
     place = Path(__file__).absolute().parents[2]  # of a zip: the zip itself
     program = place if place.is_file() else place / "llamaswap.py"

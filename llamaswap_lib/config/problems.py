@@ -99,7 +99,9 @@ class InvalidConfig(ConfigError):
 class Problems:
     """Gathers what is wrong, in the order of discovery; `in_order` gives that of the files."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_text_only: bool = False) -> None:
+        """`is_text_only`: nothing but the text itself is looked at, not even whether a file is there."""
+        self.is_text_only = is_text_only
         self.sources: list[Source] = []
         self.errors: list[Problem] = []
         self.warnings: list[Problem] = []

@@ -30,17 +30,23 @@ def text_of(report: Report, *, show: bool = False) -> str:
 
 def json_of(report: Report, *, show: bool = False) -> str:
     """`{"ok", "errors": [...], "warnings": [...]}`, and with `show` the resolved configuration as "config"."""
-    found: dict[str, Any] = {
-        "ok": not report.errors,
-        "errors": [_finding(problem) for problem in report.errors],
-        "warnings": [_finding(problem) for problem in report.warnings],
-    }
+    found = findings(report)
     if show:
         found["config"] = None if report.config is None else shown(report.config)
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
-def _finding(problem: Problem) -> dict[str, Any]:
+def findings(report: Report) -> dict[str, Any]:
+    """`{"ok", "errors": [...], "warnings": [...]}`."""
+    return {
+        "ok": not report.errors,
+        "errors": [finding(problem) for problem in report.errors],
+        "warnings": [finding(problem) for problem in report.warnings],
+    }
+
+
+def finding(problem: Problem) -> dict[str, Any]:
+    """One of them: where it is, as far as that is known, and what it says."""
     place = problem.place
     return {
         "file": None if place is None else place.source.name,

@@ -9,15 +9,20 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from llamaswap_lib.config.check import Listen
+from llamaswap_lib.config.editor import ConfigEditor
 from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.runtime.apart import Apart
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.web.changes import Changes, Topic
 from llamaswap_lib.web.destinations import Destination, destinations_of
 from llamaswap_lib.web.hosts import Hosts, own_names
+from llamaswap_lib.web.loaded import LoadedConfig
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
@@ -228,11 +233,15 @@ class App:
     limits: Limits = field(default_factory=Limits)
     ourselves: Ourselves = field(default_factory=Ourselves)
     scheme: str = "http"  # or https, of the address that we listen on
+    listen: Listen = field(default_factory=Listen)
+    editor: ConfigEditor | None = None  # with -allow-config-edit
+    apart: Apart = field(default_factory=Apart)
     clock: Callable[[], float] = time.monotonic
     wall_clock: WallClock = field(default_factory=WallClock)
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list
     launched: Mapping[int, Model] = field(default_factory=dict)
     reload: Callable[[], Mapping[str, object]] | None = None
+    loaded: LoadedConfig = field(default_factory=LoadedConfig)
     latest: Latest = field(default_factory=Latest)
     selectors_before: InitVar[Selectors | None] = None
     destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
@@ -249,9 +258,10 @@ class App:
         profiles = self.profiles.with_profiles(config.profiles)
         return replace(self, config=config, limits=limits, profiles=profiles, selectors_before=self.selectors)
 
-    def take_over(self) -> None:
-        """This is the configuration that is in force from now on."""
+    def take_over(self, files: Sequence[Path] = ()) -> None:
+        """This is the configuration that is in force from now on, loaded from these files."""
         self.latest.app = self
+        self.loaded.note_loaded(self.config, files)
         self.profiles.forget_missing()
         for topic in (Topic.RUNS, Topic.PROFILE):
             self.changes.note(topic)

@@ -79,10 +79,10 @@ class Exchange:
     def has_answered(self) -> bool:
         return self.status != 0
 
-    def read_body(self) -> RequestBody:
-        """The whole body of the request; raises HttpError or ClientGone. Whoever reads it closes it."""
+    def read_body(self, most_bytes: int | None = None) -> RequestBody:
+        """The whole body of the request, `most_bytes` at most; raises HttpError or ClientGone. Its reader closes it."""
         try:
-            return self._intake.read_body()
+            return self._intake.read_body(most_bytes)
         except BaseException:
             self.closes = True  # where the next request begins is not known
             raise

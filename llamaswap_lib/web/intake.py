@@ -114,19 +114,23 @@ class Intake:
             searched_bytes = len(data)
             data += self._receive_rest(deadline - self._clock(), "the head")
 
-    def read_body(self) -> RequestBody:
-        """The body of the request whose head was read last, once; raises HttpError or ClientGone."""
+    def read_body(self, most_bytes: int | None = None) -> RequestBody:
+        """The body of the request whose head was read last, once; raises HttpError or ClientGone.
+
+        `most_bytes` it may have, where that is less than any body may have.
+        """
+        most_bytes = self.limits.max_body_bytes if most_bytes is None else most_bytes
         head, self._unread = self._unread, None
         if head is None:
             return RequestBody()
         length = head.content_length
-        if length is not None and length <= len(self._buffer) and length <= self.limits.memory_body_bytes:
+        if length is not None and length <= min(len(self._buffer), self.limits.memory_body_bytes, most_bytes):
             body = RequestBody(self._buffer[:length])
             self._buffer = self._buffer[length:]
             return body
         body = RequestBody(memory_bytes=self.limits.memory_body_bytes)
         try:
-            self._read_slowly(head, body)
+            self._read_slowly(head, body, most_bytes)
         except BaseException:
             self._unread = head
             body.close()
@@ -148,12 +152,14 @@ class Intake:
         self._buffer = self._buffer[head.content_length :]
         self._unread = None
 
-    def _read_slowly(self, head: RequestHead, body: RequestBody) -> None:
-        if head.content_length is not None and head.content_length > self.limits.max_body_bytes:
-            raise ContentTooLarge(f"the body is larger than {self.limits.max_body_bytes} bytes")
+    def _read_slowly(self, head: RequestHead, body: RequestBody, most_bytes: int) -> None:
+        if head.content_length is not None and head.content_length > most_bytes:
+            raise ContentTooLarge(f"the body is larger than {most_bytes} bytes")
         if head.expect_continue and not self._buffer:
             self._say_continue()
-        take = self._chunk_taker(body) if head.chunked else self._length_taker(body, head.content_length or 0)
+        take = (
+            self._chunk_taker(body, most_bytes) if head.chunked else self._length_taker(body, head.content_length or 0)
+        )
         started = self._clock()
         received_bytes = len(self._buffer)
         if take():
@@ -176,7 +182,7 @@ class Intake:
 
         return take
 
-    def _chunk_taker(self, body: RequestBody) -> Callable[[], bool]:
+    def _chunk_taker(self, body: RequestBody, most_bytes: int) -> Callable[[], bool]:
         decoder = ChunkDecoder()
 
         def take() -> bool:
@@ -186,8 +192,8 @@ class Intake:
                 raise BadRequest(f"the body is not chunked properly: {bad}") from None
             body.append(payload)
             self._buffer = self._buffer[used_bytes:]
-            if body.size_bytes > self.limits.max_body_bytes:
-                raise ContentTooLarge(f"the body is larger than {self.limits.max_body_bytes} bytes")
+            if body.size_bytes > most_bytes:
+                raise ContentTooLarge(f"the body is larger than {most_bytes} bytes")
             return decoder.done
 
         return take

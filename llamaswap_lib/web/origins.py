@@ -37,6 +37,18 @@ def refuse_other_sites(head: RequestHead) -> None:
         raise Forbidden("a page of another site may not do this; where the configuration has apiKeys, a key allows it")
 
 
+def refuse_other_origins(head: RequestHead) -> None:
+    """The same for pages of another port of this host, too: what they must not do is more than an operation."""
+    refuse_other_sites(head)
+    origin = head.get("origin")
+    if head.get("sec-fetch-site") in ("same-origin", "none"):
+        return
+    if head.get("sec-fetch-site") or (origin is not None and _netloc_of(origin) != _netloc_of(f"//{head.get('host')}")):
+        raise Forbidden(
+            "only a page of this very address may do this; where the configuration has apiKeys, a key allows it"
+        )
+
+
 def is_unexplained(head: RequestHead) -> bool:
     """Whether it comes from a browser that does not say which page, if any, has made it send this.
 
@@ -57,6 +69,15 @@ def is_unexplained(head: RequestHead) -> bool:
     return bool(head.get("accept-language")) and (
         wants_page or (agent.startswith("Mozilla/") and "Electron/" not in agent)
     )
+
+
+def _netloc_of(url: str) -> str:
+    """Host and port; without the port that goes without saying."""
+    try:
+        netloc = urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
+    return netloc.removesuffix(":80").removesuffix(":443")
 
 
 def _host_of(url: str) -> str:

@@ -36,6 +36,11 @@ class Endpoint(Enum):
     UNLOAD_ONE = auto()  # `argument` is the model
     LOAD_ONE = auto()  # `argument` is the model
     QUEUE = auto()
+    CONFIG = auto()
+    CONFIG_CHECK = auto()
+    CONFIG_FILES = auto()
+    CONFIG_FILE = auto()  # `argument` is its name
+    CONFIG_SAVE = auto()  # the same
     PROFILES = auto()
     ACTIVE_PROFILE = auto()
     VERSION = auto()
@@ -89,6 +94,9 @@ _OWN = {
     ("GET", "/unload"): Route(Endpoint.UNLOAD_EVERY),
     ("POST", "/api/models/unload"): Route(Endpoint.UNLOAD_ALL),
     ("GET", "/api/queue"): Route(Endpoint.QUEUE),
+    ("GET", "/api/config"): Route(Endpoint.CONFIG),
+    ("POST", "/api/config/check"): Route(Endpoint.CONFIG_CHECK),
+    ("GET", "/api/config/files"): Route(Endpoint.CONFIG_FILES),
     ("GET", "/api/profiles"): Route(Endpoint.PROFILES),
     ("PUT", "/api/profiles/active"): Route(Endpoint.ACTIVE_PROFILE),
     ("GET", "/api/version"): Route(Endpoint.VERSION),
@@ -114,6 +122,8 @@ _WITH_ARGUMENT = (
     ("GET", "/ui/", "", _is_anything, Endpoint.UI),
     ("POST", "/api/models/unload/", "", _is_anything, Endpoint.UNLOAD_ONE),
     ("POST", "/api/models/load/", "", _is_anything, Endpoint.LOAD_ONE),
+    ("GET", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_FILE),
+    ("PUT", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_SAVE),
     ("GET", "/api/captures/", "", _is_one_segment, Endpoint.CAPTURE),
     ("POST", "/api/inflight/", "/cancel", _is_one_segment, Endpoint.CANCEL),
 )
@@ -148,15 +158,16 @@ def _find_below(method: str, path: str) -> Route:
         return Route(Endpoint.COMFYUI, COMFYUI_MODEL, path[len("/comfyui") :])
     if path == "/comfyui":
         return Route(Endpoint.REDIRECT, "/comfyui/", status=slash_redirect_status(method))
+    methods: dict[str, Route] = {}
     for wanted, before, behind, is_argument, endpoint in _WITH_ARGUMENT:
-        if not (path.startswith(before) and path.endswith(behind)):
-            continue
-        argument = path[len(before) : len(path) - len(behind)]
-        if not is_argument(argument):
-            continue
-        methods = _with_head({wanted: Route(endpoint, unquote(argument))})
-        return methods.get(method) or _not_allowed(methods)
-    return NOT_FOUND
+        if path.startswith(before) and path.endswith(behind):
+            argument = path[len(before) : len(path) - len(behind)]
+            if is_argument(argument):
+                methods.setdefault(wanted, Route(endpoint, unquote(argument)))
+    if not methods:
+        return NOT_FOUND
+    methods = _with_head(methods)
+    return methods.get(method) or _not_allowed(methods)
 
 
 def slash_redirect_status(method: str) -> int:

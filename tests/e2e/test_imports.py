@@ -20,7 +20,7 @@ def test_nothing_is_imported_and_no_file_of_ours_is_opened_after_the_start(
 ) -> None:
     notes = tmp_path / "notes"
     command = (sys.executable, str(AUDITED), str(notes), str(SCRIPT))
-    with run_program(CONFIG, command=command) as program:
+    with run_program(CONFIG, command=command, flags=["-allow-config-edit"]) as program:
         wait_until(lambda: "tempfile" in notes.read_text(), "it has imported what it needs later")
         assert program.get("/health").status == 200
         begun = len(notes.read_bytes())
@@ -31,7 +31,22 @@ def test_nothing_is_imported_and_no_file_of_ours_is_opened_after_the_start(
         assert program.chat("far").status == 502
         assert "did you mean" in program.chat("aa").message
         assert program.ask("POST", "/v1/chat/completions", b"{", content_type="application/json").status == 400
-        for path in ("/ui/", "/running", "/v1/models", "/api/queue", "/logs", "/nowhere%0a", "/unload"):
+        typo = b"models: {a: {cmd: '${LLAMASWAP} ${PORT}', tll: 1}}"
+        assert "did you mean" in program.ask("POST", "/api/config/check", typo).text
+        etag = str(program.get("/api/config/files/config.yaml").headers["etag"])
+        assert program.ask("PUT", "/api/config/files/config.yaml", typo, if_match=etag).status == 200
+        assert program.ask("PUT", "/api/config/files/config.yaml", b"models: [", if_match=etag).status == 412
+        for path in (
+            "/api/config",
+            "/api/config/files",
+            "/ui/",
+            "/running",
+            "/v1/models",
+            "/api/queue",
+            "/logs",
+            "/nowhere%0a",
+            "/unload",
+        ):
             assert program.get(path).status in (200, 404), path
 
         later = notes.read_text()[begun:].splitlines()

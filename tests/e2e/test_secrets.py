@@ -30,7 +30,15 @@ ROUTES = (
         "/api/profiles",
     ),
     *("/api/version", "/logs", "/ui/", "/api/config", "/api/metrics/activity", "/api/metrics/stats", "/metrics", "/no"),
-    *("/api/hardware", "/api/performance", "/api/captures/1", "/upstream/m", "/upstream/none/x", "/comfyui/"),
+    *(
+        "/api/config/files",
+        "/api/hardware",
+        "/api/performance",
+        "/api/captures/1",
+        "/upstream/m",
+        "/upstream/none/x",
+        "/comfyui/",
+    ),
 )
 
 
@@ -48,7 +56,16 @@ class Secrets:
         assert not found, f"{where} tells the secret of {found}: {text[:3000]}"
 
 
-ENVIRONMENT = ("in_command", "in_filter", "in_metadata", "in_program", "in_stop_command", "in_env", "in_macro")
+ENVIRONMENT = (
+    "in_command",
+    "in_filter",
+    "in_metadata",
+    "in_program",
+    "in_stop_command",
+    "in_env",
+    "in_macro",
+    "in_group",
+)
 
 
 def environment(secret: Secrets) -> dict[str, str]:
@@ -91,7 +108,7 @@ def configuration(secret: Secrets) -> dict[str, Any]:
         "peers": {
             "p": {"proxy": f"http://u:{secret['peer url']}@127.0.0.1:1", "models": ["pm"], "apiKey": secret["peer key"]}
         },
-        "groups": {"all": {"swap": False, "members": ["m", "nested", "missing", "broken"]}},
+        "groups": {"${env.TEST_IN_GROUP}": {"swap": False, "members": ["m", "nested", "missing", "broken"]}},
     }
 
 

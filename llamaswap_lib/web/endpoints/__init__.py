@@ -11,12 +11,14 @@ from llamaswap_lib.errors import LoopDetected
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
 from llamaswap_lib.web.endpoints import about, config, events, logs, models, page, profiles, queue, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.heads import RequestHead
 from llamaswap_lib.web.keys import brings_basic, check_key, needs_key
 from llamaswap_lib.web.loops import refuse_loop
-from llamaswap_lib.web.origins import is_unexplained, refuse_other_sites
+from llamaswap_lib.web.origins import is_unexplained, refuse_other_origins, refuse_other_sites
 from llamaswap_lib.web.routes import Endpoint, Route, find_route
 
 Serve = Callable[[Exchange, Route], None]
+Refuse = Callable[[RequestHead], None]
 
 
 # What tells of others, or changes something for them: where there are no keys, only for names that are ours.
@@ -24,12 +26,13 @@ _PRIVATE = frozenset(
     {
         *(Endpoint.UNLOAD_EVERY, Endpoint.UNLOAD_ALL, Endpoint.UNLOAD_ONE, Endpoint.LOAD_ONE, Endpoint.RELOAD),
         *(Endpoint.ACTIVE_PROFILE, Endpoint.CANCEL, Endpoint.EVENTS, Endpoint.LOGS, Endpoint.LOG_STREAM),
+        *(Endpoint.CONFIG, Endpoint.CONFIG_CHECK, Endpoint.CONFIG_FILES, Endpoint.CONFIG_FILE, Endpoint.CONFIG_SAVE),
         *(Endpoint.LOG_STREAM_OF, Endpoint.ACTIVITY, Endpoint.ACTIVITY_STATS, Endpoint.CAPTURE),
     }
 )
 
 
-def _operation(endpoint: Serve, ask_first: Serve | None = None) -> Serve:
+def _operation(endpoint: Serve, ask_first: Serve | None = None, refuse: Refuse = refuse_other_sites) -> Serve:
     """An endpoint that changes something for everybody: not for pages of other sites, unless they bring a key.
 
     One that is a GET has `ask_first`, for browsers that do not say which page has sent them.
@@ -38,7 +41,7 @@ def _operation(endpoint: Serve, ask_first: Serve | None = None) -> Serve:
     def serve_own_pages(exchange: Exchange, route: Route) -> None:
         # With keys it has brought one, or would not be here; but browsers bring that of Basic whoever asks.
         if not exchange.app.config.api_keys or brings_basic(exchange.head):
-            refuse_other_sites(exchange.head)
+            refuse(exchange.head)
             if ask_first is not None and is_unexplained(exchange.head):
                 ask_first(exchange, route)
                 return
@@ -66,6 +69,11 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.UNLOAD_ONE: _operation(runs.serve_unload_one),
     Endpoint.LOAD_ONE: _operation(runs.serve_load_one),
     Endpoint.QUEUE: queue.serve_queue,
+    Endpoint.CONFIG: config.serve_config,
+    Endpoint.CONFIG_CHECK: _operation(config.serve_check),
+    Endpoint.CONFIG_FILES: config.serve_files,
+    Endpoint.CONFIG_FILE: config.serve_file,
+    Endpoint.CONFIG_SAVE: _operation(config.serve_save, refuse=refuse_other_origins),
     Endpoint.PROFILES: profiles.serve_list,
     Endpoint.ACTIVE_PROFILE: _operation(profiles.serve_activation),
     Endpoint.EVENTS: events.serve_events,
