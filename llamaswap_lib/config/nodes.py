@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from .hidden import text_of
+from .hidden import MASK, text_of
 from .problems import Place, Problems, Source, quoted
 from .scalars import NULL
 
@@ -192,10 +192,11 @@ class _Composer:
 
     def alias(self, event: Any) -> Node:
         name = event.anchor
+        shown = MASK if event.start_mark.line in self.source.shifts else name  # it may be the value of a variable
         if any(open_.pending_anchor == name for open_ in self.stack):
-            raise self.fatal(self.place(event), f"the alias *{name} stands inside of what it refers to")
+            raise self.fatal(self.place(event), f"the alias *{shown} stands inside of what it refers to")
         if name not in self.anchors:
-            raise self.fatal(self.place(event), f"there is no anchor &{name} before this alias")
+            raise self.fatal(self.place(event), f"there is no anchor &{shown} before this alias")
         return self.anchors[name]
 
     def open(self, event: Any) -> None:

@@ -215,6 +215,8 @@ def _report(error: yaml.YAMLError, text: str, source: Source, problems: Problems
 
 
 def _reason(error: Any, source: Source, line: int) -> str:
+    if line in source.shifts:  # the parser's message may quote a value
+        return "this is no YAML, with what came from the environment"
     indentation = re.match(r"[ \t]*", source.lines[line] if line < len(source.lines) else "")
     if indentation is not None and "\t" in indentation[0]:
         return "this is no YAML: a tab cannot indent, use spaces"

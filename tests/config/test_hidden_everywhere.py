@@ -15,7 +15,20 @@ from llamaswap_lib.config.render import json_of, text_of
 from llamaswap_lib.config.schema import TOP_LEVEL
 
 TEXT, NUMBER = "s3cr3tw0rd", "4815"
-ENVIRONMENT = {"TEXT": TEXT, "NUMBER": NUMBER, "LIST": f"[{TEXT}, {NUMBER}]", "EXPRESSION": f"{TEXT} & {NUMBER}"}
+SYNTAX = {
+    "ALIAS": f"*{TEXT}",
+    "TAG": f"!{TEXT}!x y",
+    "ANCHOR": f"&{TEXT} x",
+    "CLOSING": f"{TEXT}] {TEXT}: [",
+    "AT": "@",
+}
+ENVIRONMENT = {
+    **SYNTAX,
+    "TEXT": TEXT,
+    "NUMBER": NUMBER,
+    "LIST": f"[{TEXT}, {NUMBER}]",
+    "EXPRESSION": f"{TEXT} & {NUMBER}",
+}
 VALUES = (
     *("${env.TEXT}", "${env.NUMBER}", "-${env.NUMBER}", "${env.LIST}", "a ${env.TEXT} b", "(${env.TEXT}"),
     *("http://u:${env.TEXT}@h:${env.NUMBER}/", "${from_env}", "${from_env}/${from_env}", "A=${env.TEXT}"),
@@ -88,6 +101,8 @@ ODD = [
     "models: {m: &${env.TEXT} {cmd: x}, n: *${env.TEXT} }",
     "models: {m: !${env.TEXT} x}",
     "models: [${env.TEXT}",
+    *(f"models: {{m: ${{env.{name}}} }}" for name in SYNTAX),
+    *(f"models: [${{env.{name}}}]\nm: ${{env.{name}}}" for name in SYNTAX),
     'models: "${env.TEXT}\\q"',
     "models: {m: @${env.TEXT}}",
     "models: {m: {cmd: 'x ${PORT}', aliases: ['${env.TEXT}']}, n: {cmd: 'x ${PORT}', aliases: ['${env.TEXT}']}}",
