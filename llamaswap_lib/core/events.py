@@ -78,10 +78,9 @@ class ModelsChanged:
     now), let nobody else in and are stopped as soon as they are empty. Requests that wait for a model that has gone are
     refused, all others stay where they are.
 
-    `max_wait` in seconds, as for `Scheduler`. `blocked`: model whose run is stopped for this change or an earlier one
-    -> the models that cannot start before that run has gone, because they may not run beside it or need its port. What
-    was blocked before stays so, and models that were not configured before are blocked by every run of an earlier
-    change.
+    `max_wait` in seconds, as for `Scheduler`. `blocked`: model whose run is stopped for this or an earlier change ->
+    the models that cannot start before that run has gone, since they may not run beside it or need its port. What was
+    blocked before stays so, and models that were not configured before are blocked by every run of an earlier change.
     """
 
     models: Mapping[str, ModelSpec]
