@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def test_what_says_the_same_in_other_words_keeps_running(run_program: RunProgram
         other = {"cmd": f"  {demo()}  \\\n  # a comment", "env": ["A=0", "B=2", "A=1"], "name": "other", "ttl": 60}
         told = program.reload({**models(a=other), "macros": {"unused": "x"}})
         assert told["models"] == {"added": [], "removed": [], "replaced": [], "updated": ["a"]}
+        assert program.get("/api/config").json()["config"]["models"]["a"]["name"] == "other"
         assert pids(program) == before
         assert (program.running("a")["name"], program.running("a")["ttl"]) == ("other", 60)
         assert program.reload({**models(a=other), "macros": {"unused": "x"}})["changed"] is False
@@ -144,6 +146,8 @@ def test_a_bad_configuration_is_told_with_its_place_and_the_old_one_goes_on(
         assert wrong in answer.message
         program.signal(signal.SIGHUP)
         wait_until(lambda: program.stdout.count("cannot be used, the old one goes on") == 2, "the log has it twice")
+        assert wrong in program.get("/api/config").json()["error"]["message"]
+        assert escape(wrong) in program.get("/ui/").text
         assert pids(program) == before
         assert wire.read_to(b"[DONE]")
         assert program.chat("a").status == 200
@@ -388,6 +392,8 @@ def test_a_mistake_is_told_once_and_mended_by_the_next_change(watched: Program) 
     assert watched.chat("a").status == 200
     watched.config_path.write_text(good)
     wait_until(lambda: "configuration reloaded: nothing has changed" in watched.stdout, "it is good again")
+    wait_until(lambda: watched.get("/api/config").json()["error"] is None, "the error is forgotten")
+    assert "cannot be used" not in watched.get("/ui/").text
     watched.write_config(models(a=SLOW, b=demo()))
     await_model(watched, "b")
     assert watched.stdout.count("the old one goes on") == 1

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from html import escape
 from string import Template
 
+from llamaswap_lib.errors import Forbidden
 from llamaswap_lib.web.answers import answer_not_found
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.exchange import HTML, Exchange
 from llamaswap_lib.web.jsontext import encode
+from llamaswap_lib.web.loaded import date_of
 from llamaswap_lib.web.routes import Route
 
 PAGES = ("", "models")  # below /ui/; redirects of ours lead to both
@@ -31,6 +33,11 @@ _ADDRESSES = {
     "/logs/stream/upstream": "what the models print",
     "/api/events": "all changes, as server-sent events",
 }
+_TROUBLE = Template("""\
+<h2>The changed configuration cannot be used</h2>
+<p>The one before it goes on.</p>
+<pre class="trouble">$text</pre>
+""")
 _PAGE = Template("""\
 <!doctype html>
 <html lang="en">
@@ -48,12 +55,13 @@ th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px soli
 td:first-child { overflow-wrap: break-word }
 .mute, .stopped { color: var(--mute) } .ready { color: var(--up) } .starting, .stopping { color: var(--busy) }
 pre { overflow-x: auto; border: 1px solid var(--line); padding: .8rem }
+.trouble { border-color: var(--busy) }
 </style>
 </head>
 <body>
 <h1>llamaswap <span class="mute">$version</span></h1>
 <main>
-<h2>Models</h2>
+$trouble<h2>Models</h2>
 <table>
 <thead><tr><th scope="col">model</th><th scope="col">state</th><th scope="col">description</th></tr></thead>
 <tbody>
@@ -79,7 +87,8 @@ $addresses
 def serve_page(exchange: Exchange, route: Route) -> None:
     """GET /ui/ and /ui/models."""
     if route.argument in PAGES:
-        exchange.answer(200, page(exchange.app, _base_url(exchange)).encode("utf-8", "replace"), HTML, _HEADERS)
+        text = page(exchange.app, _base_url(exchange), _trouble(exchange))
+        exchange.answer(200, text.encode("utf-8", "replace"), HTML, _HEADERS)
     else:
         answer_not_found(exchange)
 
@@ -91,14 +100,31 @@ def _base_url(exchange: Exchange) -> str:
     return f"{scheme}://{exchange.head.get('host') or 'localhost:8080'}"
 
 
-def page(app: App, base: str) -> str:
-    """The whole page for a client that reached us at the URL `base`."""
+def _trouble(exchange: Exchange) -> str:
+    """What is wrong with the configuration that could not be taken over, or ''. Its lines are for names of ours."""
+    error = exchange.app.loaded.error
+    if error is None:
+        return ""
+    try:
+        if not exchange.app.config.api_keys:
+            exchange.app.hosts.refuse_foreign(exchange.head)
+    except Forbidden:
+        return f"{date_of(error.at)}: the log says what is wrong"
+    return f"{date_of(error.at)}\n{error.message}"
+
+
+def page(app: App, base: str, trouble: str = "") -> str:
+    """The whole page for a client that reached us at the URL `base`.
+
+    `trouble` is what kept the last change of the configuration from being taken over.
+    """
     states = {run.model: run.state for run in app.controller.runs()}
     listed = [model for _, model in sorted(app.config.models.items()) if not model.unlisted]
     rows = [_row(model.id, states.get(model.id, "stopped"), model.description or model.name) for model in listed]
     name = listed[0].id if listed else "MODEL"
     return _PAGE.substitute(
         version=escape(app.version.version),
+        trouble=_TROUBLE.substitute(text=escape(trouble)) if trouble else "",
         models="\n".join(rows) or '<tr><td colspan="3" class="mute">the configuration names none</td></tr>',
         command=escape(_command(base, name, has_keys=bool(app.config.api_keys))),
         base=escape(base),
