@@ -152,7 +152,7 @@ class ConnectionTable(Generic[_C]):
         yet, or they have come within SLOW seconds, and most clients that connect send their first request right away.
         """
         now, spared = self._clock(), False
-        for connection, since in list(self._idle.items()):
+        for connection, since in _entries(self._idle):
             if spare_expected and (self._is_new(connection, since, now) or _has_sent(connection.sock)):
                 spared = True
             elif self._idle.pop(connection, None) is not None:  # else it was claimed meanwhile
@@ -242,6 +242,13 @@ def _has_sent(sock: socket.socket) -> bool:
         return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     except OSError:
         return False
+
+
+def _entries(order: OrderedDict[_C, float]) -> list[tuple[_C, float]]:
+    """All entries; others may change the order meanwhile."""
+    while True:
+        with suppress(RuntimeError):
+            return list(order.items())
 
 
 def _first(order: OrderedDict[_C, float]) -> tuple[_C, float] | None:
