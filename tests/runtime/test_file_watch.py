@@ -235,8 +235,9 @@ def test_a_fifo_in_the_place_of_a_file_does_not_hold_it_up(watched: Watching) ->
         watched.before_telling = lambda: None
 
     watched.before_telling = put_a_file_there
-    watched.config.unlink()
-    os.mkfifo(watched.config)
+    fifo = watched.config.with_name("fifo")
+    os.mkfifo(fifo)
+    fifo.replace(watched.config)
     assert watched.next() == "new"
     watched.change("newer")
 
