@@ -141,6 +141,7 @@ def test_texts_that_blow_up_are_refused(run_program: RunProgram, text: str | byt
         assert any(expected in message for message in messages(found)), found
 
 
+@pytest.mark.slow
 def test_a_text_that_takes_for_ever_is_given_up_while_others_are_served(run_program: RunProgram) -> None:
     names = "".join(f"  m{number}: {{cmd: 'x ${{PORT}}'}}\n" for number in range(9_000))
     text = f"models:\n{names}groups: {{g: {{members: [{', '.join(f'q{number}' for number in range(60_000))}]}}}}\n"
