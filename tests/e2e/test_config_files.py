@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import COMMAND, DEADLINE, Program, demo, models
+from tests.e2e.program import COMMAND, DEADLINE, Program, demo, models, wait_until
 from tests.e2e.talk import Reply
 
 FLAG = "-allow-config-edit"
@@ -62,7 +62,7 @@ def test_a_file_is_read_and_replaced_byte_for_byte(run_program: RunProgram, tmp_
         assert program.config_path.read_bytes() == text
         assert (tmp_path / "config.yaml.bak").read_bytes() == before
         assert said["etag"] == answer.headers["etag"] == files(program)["config.yaml"]["etag"]
-        assert "has saved config.yaml" in program.stdout
+        wait_until(lambda: "has saved config.yaml" in program.stdout, "the log says so")
         assert program.get("/api/config").json()["can_edit"] is True
         assert SECRET not in json.dumps(program.get("/api/config").json()["config"]["models"])
 
@@ -182,7 +182,7 @@ def test_a_file_or_folder_that_is_gone_is_a_clear_error(run_program: RunProgram,
         assert answer.status == 500
         assert "config.yaml cannot be saved: No such file" in answer.message
         assert files(program)["config.yaml"]["error"] == "No such file or directory"
-        assert answer.message in program.stdout
+        wait_until(lambda: answer.message in program.stdout, "the log says so")
         (folder / "more.yaml").unlink()
         folder.rmdir()
         for gone in (program.get(FILES), put(program, "{}", "more.yaml", if_match=etag)):
