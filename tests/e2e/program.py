@@ -28,13 +28,20 @@ from tests.e2e.talk import Reply, Wire, ask
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "llamaswap.py"
-# The command that starts the program, to test another build of it, or with another Python.
+# The command that starts the program, to test another build of it, or with another Python: `PYTHON [-I] FILE`.
 COMMAND = tuple(shlex.split(os.environ.get("LLAMASWAP_TEST_COMMAND", ""))) or (sys.executable, str(SCRIPT))
+IS_CHECKOUT = COMMAND[-1] == str(SCRIPT)
+IS_BARE = os.environ.get("LLAMASWAP_TEST_ENVIRONMENT") == "empty"
 DEADLINE = 20.0
 MARKER = "LLAMASWAP_TEST"
 GUARDIAN_MARKER = "LLAMASWAP_GUARDIAN"
 HELLO = {"messages": [{"role": "user", "content": "Hello there, my friend"}]}
 ENDLESS = {**HELLO, "stream": True, "max_tokens": 90_000, "ignore_eos": True}
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of the program: that of the tests, or where they are told so an empty one, and what is given."""
+    return {**({} if IS_BARE else os.environ), **(more or {})}
 
 
 def demo(*flags: str) -> str:
@@ -131,7 +138,7 @@ class Program:
             stdout=self._out if stdout is None else stdout,
             stderr=self._err,
             cwd=cwd or folder,
-            env={**os.environ, **(env or {}), MARKER: self._id},
+            env=environment({**(env or {}), MARKER: self._id}),
             start_new_session=True,
         )
         self._awaits_exit = True

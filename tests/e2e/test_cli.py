@@ -13,8 +13,10 @@ import pytest
 
 from llamaswap_lib import __version__
 from llamaswap_lib.cli import main
-from tests.e2e.program import COMMAND, DEADLINE, ROOT, SCRIPT, demo, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, IS_CHECKOUT, ROOT, SCRIPT, demo, environment, wait_until
 from tests.e2e.talk import ask
+
+of_a_checkout = pytest.mark.skipif(not IS_CHECKOUT, reason="about the ways to start a checkout, none of another file")
 
 GOOD = "models: {m: {cmd: 'sleep 1 --port ${PORT}'}}\n"
 
@@ -22,7 +24,9 @@ GOOD = "models: {m: {cmd: 'sleep 1 --port ${PORT}'}}\n"
 def run(*arguments: str, cwd: Path, interpreter: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """The program, which is expected to end by itself."""
     argv = (COMMAND[0], *interpreter, *COMMAND[1:], *arguments)
-    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    return subprocess.run(
+        argv, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
 
 
 def fails(*arguments: str, cwd: Path, interpreter: tuple[str, ...] = ()) -> str:
@@ -213,7 +217,7 @@ def test_every_spelling_starts_it_and_it_says_where_it_listens(folder: Path, arg
     (folder / "parts" / "a.yml").write_text("logLevel: debug\n")
     out = folder / "stdout"
     with out.open("wb") as stdout:
-        process = subprocess.Popen((*COMMAND, *arguments), cwd=folder, stdout=stdout)
+        process = subprocess.Popen((*COMMAND, *arguments), cwd=folder, env=environment(), stdout=stdout)
         try:
             wait_until(lambda: b"listening on http://" in out.read_bytes(), "it listens")
             port = int(out.read_text().partition("listening on ")[2].splitlines()[0].rpartition(":")[2])
@@ -229,7 +233,7 @@ def what_it_says_at_the_start(folder: Path, address: str, config: str) -> str:
     out = folder / "stdout"
     with out.open("wb") as stdout:
         argv = (*COMMAND, "-c", "config.yaml", "-listen", address)
-        process = subprocess.Popen(argv, cwd=folder, stdout=stdout)
+        process = subprocess.Popen(argv, cwd=folder, env=environment(), stdout=stdout)
         try:
             wait_until(lambda: b"listening on http://" in out.read_bytes(), "it listens")
         finally:
@@ -265,6 +269,7 @@ def test_without_arguments_it_says_in_five_lines_what_to_do_next(folder: Path) -
     assert all(word in ended.stderr for word in (" init ", " check -c ", " -c config.yaml ", " -h "))
 
 
+@of_a_checkout
 @pytest.mark.parametrize("command", [("-m", "llamaswap_lib"), ("-m", "llamaswap"), (str(SCRIPT),)])
 def test_the_next_steps_are_told_as_they_are_typed(command: tuple[str, ...]) -> None:
     ended = subprocess.run(
@@ -275,7 +280,7 @@ def test_the_next_steps_are_told_as_they_are_typed(command: tuple[str, ...]) -> 
 
 
 def test_a_first_configuration_is_written_once_and_is_right(folder: Path) -> None:
-    env = {**os.environ, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
+    env = environment({"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")})
     (folder / "it's a model.gguf").write_bytes(b"GGUF and more")
     for arguments, code in (
         (("init",), 0),
@@ -297,6 +302,7 @@ def test_the_demo_is_a_command_of_its_own(folder: Path) -> None:
     assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "error: told to fail at the start")
 
 
+@of_a_checkout
 def test_it_starts_from_any_folder_and_by_its_own_name(folder: Path) -> None:
     for argv in ((str(SCRIPT),), ("-m", "llamaswap")):
         ended = subprocess.run(
@@ -310,8 +316,9 @@ def test_check_ends_quietly_when_its_reader_leaves(tmp_path: Path) -> None:
     entries = "".join(f"  m{number}: {{cmd: 'x ${{PORT}}'}}\n" for number in range(2000))
     (tmp_path / "c.yaml").write_text(f"models:\n{entries}")
     with subprocess.Popen(
-        (sys.executable, str(SCRIPT), "check", "-show", "-c", "c.yaml"),
+        (*COMMAND, "check", "-show", "-c", "c.yaml"),
         cwd=tmp_path,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as check:
@@ -327,8 +334,10 @@ def test_check_ends_quietly_when_its_reader_leaves(tmp_path: Path) -> None:
 def test_check_says_when_its_result_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(GOOD)
     with Path("/dev/full").open("wb") as full:
-        argv = (sys.executable, str(SCRIPT), "check", "-show", "-c", "c.yaml")
-        ended = subprocess.run(argv, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE, check=False)
+        argv = (*COMMAND, "check", "-show", "-c", "c.yaml")
+        ended = subprocess.run(
+            argv, cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE, check=False
+        )
     assert (ended.returncode, ended.stderr) == (
         1,
         b"llamaswap: the result cannot be written: No space left on device\n",
@@ -337,8 +346,8 @@ def test_check_says_when_its_result_cannot_be_written(tmp_path: Path) -> None:
 
 def test_check_escapes_what_the_terminal_cannot_show(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("models: {m\u00fc: {cmd: 'no-such-program ${PORT}'}}\n", encoding="utf-8")
-    argv = (sys.executable, str(SCRIPT), "check", "-c", "c.yaml")
-    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    argv = (*COMMAND, "check", "-c", "c.yaml")
+    env = environment({"PYTHONIOENCODING": "ascii"})
     ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, timeout=DEADLINE, check=False)
     assert ended.returncode == 0, ended
     assert rb"models.m\xfc.cmd" in ended.stdout

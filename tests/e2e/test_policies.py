@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import COMMAND, DEADLINE, demo, models, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, demo, environment, models, wait_until
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "policies.md"
 FAST = demo("--tokens-per-second", "200")
@@ -92,7 +92,7 @@ def test_a_policy_that_cannot_be_made_is_an_error_at_the_start(tmp_path: Path, c
     (tmp_path / "mine.py").write_text("class Mine:\n  def evict(self, target):\n    pass\n")
     (tmp_path / "config.yaml").write_text("models: {a: {cmd: 'x ${PORT}'}}\nrouting: {router: {use: 'mine.py:Mine'}}\n")
     argv = (*COMMAND, *command, "-c", str(tmp_path / "config.yaml"))
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    done = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 1
     said = done.stdout + done.stderr
     assert f"{tmp_path / 'mine.py'}:2: Mine.evict cannot be asked" in said

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 
 from llamaswap_lib.config.command import split
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import DEADLINE, SCRIPT, Program, upstream
+from tests.e2e.program import COMMAND, DEADLINE, Program, environment, upstream
 
 ROUTES = (
     *(
@@ -68,7 +66,7 @@ ENVIRONMENT = (
 )
 
 
-def environment(secret: Secrets) -> dict[str, str]:
+def given(secret: Secrets) -> dict[str, str]:
     return {f"TEST_{name.upper()}": secret[name] for name in ENVIRONMENT}
 
 
@@ -115,7 +113,7 @@ def configuration(secret: Secrets) -> dict[str, Any]:
 def test_no_route_and_no_log_line_tells_a_secret(run_program: RunProgram) -> None:
     secret = Secrets()
     config = configuration(secret)
-    with run_program(config, env=environment(secret), log_level="debug") as program:
+    with run_program(config, env=given(secret), log_level="debug") as program:
         key = {"x_api_key": secret["api key"]}
         for model, status in (("m", 200), ("nested", 200), ("missing", 502), ("broken", 502)):
             answer = program.ask("POST", f"/api/models/load/{model}", b"", **key)
@@ -156,7 +154,7 @@ def test_check_tells_no_secret(tmp_path: Path, flags: tuple[str, ...], breaks: b
         config["models"]["m"] |= {"ttl": "never", "proxy": f"tcp://u:{secret['bad proxy']}@h", "unknown": 1}
         config["apiKeys"] = secret["a key that is no list"]
         config["peers"]["p"]["apiKey"] = [secret["a list that is no key"]]
-    said = check(tmp_path, json.dumps(config, indent=1), environment(secret), *flags)
+    said = check(tmp_path, json.dumps(config, indent=1), given(secret), *flags)
     assert said.startswith("error" if breaks else ("warning", "# warning", "{")) or "-json" in flags, said
     secret.assert_none_in(said, f"check {flags}")
     assert "-show" not in flags or breaks or "[hidden]" in said
@@ -164,9 +162,9 @@ def test_check_tells_no_secret(tmp_path: Path, flags: tuple[str, ...], breaks: b
 
 def check(folder: Path, text: str, env: Mapping[str, str], *flags: str) -> str:
     (folder / "config.yaml").write_text(text)
-    argv = (sys.executable, str(SCRIPT), "check", "-c", "config.yaml", *flags)
+    argv = (*COMMAND, "check", "-c", "config.yaml", *flags)
     done = subprocess.run(
-        argv, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, timeout=DEADLINE, check=False
+        argv, cwd=folder, env=environment(env), capture_output=True, text=True, timeout=DEADLINE, check=False
     )
     assert not done.stderr
     return done.stdout

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import DEADLINE, SCRIPT, Program, demo, models, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, Program, demo, environment, models, wait_until
 from tests.e2e.talk import Cut, events
 
 PACED = ("--tokens-per-second", "100")
@@ -55,8 +55,8 @@ def test_the_signals_of_users_end_nothing(run_program: RunProgram) -> None:
 def test_what_ends_nothing_ends_nothing_before_it_listens_either(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     os.mkfifo(config)  # its start waits for whoever writes it
-    words = (sys.executable, str(SCRIPT), "-c", str(config), "-listen", "127.0.0.1:0")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    words = (*COMMAND, "-c", str(config), "-listen", "127.0.0.1:0")
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         try:
             writer = open_to_write(config, process)
             for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):

@@ -14,7 +14,7 @@ import openai
 import pytest
 import trustme
 
-from tests.e2e.program import COMMAND, DEADLINE, Program, demo, models, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, Program, demo, environment, models, wait_until
 
 AUTHORITY = trustme.CA()
 
@@ -77,7 +77,7 @@ def test_client_that_leaves_within_a_stream_ends_it(tmp_path: Path, flags: tuple
 def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, given: tuple[str, ...], told: str) -> None:
     (tmp_path / "config.yaml").write_text("models: {}\n")
     command = (*COMMAND, "-c", "config.yaml", "-listen", "127.0.0.1:0", *given)
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert told in ended.stderr
     assert ended.stderr.count("\n") == 1
