@@ -1,24 +1,77 @@
-"""What every test is held to: it leaves no thread, no child process and no descriptor behind."""
+"""Which tests run, and what each is held to: it leaves no thread, no child process and no descriptor behind.
+
+`pytest` alone is what a developer runs between two edits: all but what is marked `slow`, and of the end-to-end tests
+`tests/e2e/test_smoke.py`, on all cores. What is named on the command line, be it a folder, a file, a test, `-k`, `-m`
+or `--lf`, runs whole, slow or not: `pytest tests` is every test.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 # The time of one example says more about the machine than about the code; a slow CI is no failure.
 hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000)  # of `.ci/long`
 hypothesis.settings.load_profile("tests")
 
 _GRACE = 3.0  # a thread that was told to end may need a moment
 _PROC = Path("/proc")
+_END_TO_END = Path(__file__).parent / "e2e"
+_SMOKE = _END_TO_END / "test_smoke.py"
 _DESCRIPTORS = Path("/proc/self/fd") if Path("/proc/self/fd").exists() else Path("/dev/fd")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads how many processes are wanted
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Decide once, in the process that was started; those of xdist are told what was decided."""
+    option = config.option
+    if hasattr(config, "workerinput"):
+        option.is_quick_part = config.workerinput["is_quick_part"]
+        return
+    is_named = config.args_source == config.ArgsSource.ARGS or option.keyword or option.markexpr
+    is_named = is_named or getattr(option, "lf", False)  # an option of a plugin that may be switched off
+    option.is_quick_part = not is_named
+    is_watched = option.usepdb or option.capture == "no" or option.collectonly
+    if option.is_quick_part and not is_watched and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses = config.hook.pytest_xdist_auto_num_workers(config=config)
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["is_quick_part"] = node.config.option.is_quick_part
+
+
+def pytest_configure() -> None:
+    """What `nohup` or a script's background made us ignore, every program under test would ignore too.
+
+    A handler that does nothing is as good to us, and a program that is started does not inherit it.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Other end-to-end tests are not even read by the quick part: the SDKs that some import take seconds."""
+    is_left_out = collection_path.parent == _END_TO_END and collection_path.name.startswith("test_")
+    return True if config.option.is_quick_part and is_left_out and collection_path != _SMOKE else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.is_quick_part:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 @pytest.fixture(autouse=True)

@@ -62,6 +62,7 @@ def test_each_character_is_looked_at_once_where_a_search_that_tries_would_never_
     assert counted.looks == len(text)
 
 
+@pytest.mark.slow
 def test_each_of_thirty_thousand_characters_leads_to_a_new_state_in_bounded_memory() -> None:
     pattern = pattern_of("a[ab]{63}c")
     text = "".join(random.Random(1).choices("ab", k=30_000))
@@ -154,7 +155,6 @@ def finds_what_python_finds(written: Written, texts: list[str]) -> None:
     assert [ours.search(text) for text in texts] == [bool(pythons.search(text)) for text in texts]
 
 
-@settings(max_examples=500, deadline=None)
 @given(EXPRESSIONS, TEXTS)
 def test_what_matches_is_what_matches_in_python(written: Written, texts: list[str]) -> None:
     finds_what_python_finds(written, texts)

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.config import scalars
@@ -126,32 +126,27 @@ def fails_with_places_only(text: str | bytes) -> Config | None:
     return checked.config
 
 
-@settings(max_examples=100, deadline=None)
 @given(VALUES)
 def test_any_value_loads_or_has_errors_with_places(value: Any) -> None:
     fails_with_places_only(to_yaml(value) if isinstance(value, dict) else json.dumps(value))
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=6), st.dictionaries(KEYS, VALUES, max_size=5))
 def test_any_model_among_any_keys_loads_or_has_errors_with_places(top: dict[str, Any], model: dict[str, Any]) -> None:
     models = {"a": {**model, "cmd": "x ${PORT}"}, "b": model}
     fails_with_places_only(to_yaml({**top, "macros": {"m": 1, "n": "${m} ${n2}"}, "models": models}))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass"))))
 def test_any_bytes_load_or_have_errors_with_places(data: bytes) -> None:
     fails_with_places_only(data)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.lists(PIECES, max_size=30))
 def test_any_pieces_of_yaml_load_or_have_errors_with_places(pieces: list[str]) -> None:
     fails_with_places_only("".join(pieces))
 
 
-@settings(max_examples=80, deadline=None)
 @given(SOUND)
 def test_what_is_shown_loads_to_the_same_configuration(value: dict[str, Any]) -> None:
     loaded = inspect_text(to_yaml(value), environment={})
@@ -163,7 +158,6 @@ def test_what_is_shown_loads_to_the_same_configuration(value: dict[str, Any]) ->
     assert replace(again, warnings=()) == replace(config, warnings=())
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=5))
 def test_what_the_writer_writes_reads_as_the_same_values(value: dict[str, Any]) -> None:
     problems = Problems()
@@ -184,7 +178,6 @@ TREES = st.dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(TREES, TREES, TREES)
 def test_merging_is_associative(one: dict[str, Any], two: dict[str, Any], three: dict[str, Any]) -> None:
     a, b, c = (tree(value) for value in (one, two, three))
@@ -195,7 +188,6 @@ def test_merging_is_associative(one: dict[str, Any], two: dict[str, Any], three:
         assert plain(first) == plain(second)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(st.sampled_from("ab \t\n\\'\"#$`"), max_size=30))
 def test_splitting_a_command_never_fails_and_never_invents(command: str) -> None:
     words = split(command)
@@ -204,7 +196,6 @@ def test_splitting_a_command_never_fails_and_never_invents(command: str) -> None
         assert list(words) == command.split()
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(st.sampled_from("ab[]()|*+?{}12,^$.\\:=!<>PdwsQEpLiUx-&~"), max_size=12))
 def test_any_pattern_compiles_or_is_refused(pattern: str) -> None:
     found = compiled(pattern)

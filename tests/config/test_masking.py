@@ -241,6 +241,7 @@ def test_an_option_in_an_option_in_an_option_is_no_crash() -> None:
     assert mask_command(command + "--token=abc").endswith("--a=--token=[hidden]")
 
 
+@pytest.mark.slow
 def test_masking_takes_a_time_that_grows_with_the_length_alone() -> None:
     """All pieces take seconds together. Where a value is read again for every place in it, each takes minutes."""
     pieces = ["a=", "?a=b", "--a=", "a: ", "a://b:", "a:", "--token [", "?key=", "token=", "token: ", "token: ["]

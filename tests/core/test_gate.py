@@ -152,6 +152,7 @@ def test_a_look_changes_nothing_but_may_watch_the_busy_ones() -> None:
     assert (busy.posted, idle.posted) == ([GateIdle(1)], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES)
 def test_no_order_of_steps_breaks_the_gate(scene: str) -> None:
     assert play_scene(scene, StepGate, preemptions=2) > 20

@@ -11,6 +11,7 @@ import pytest
 
 from llamaswap_lib.core.eviction.dsl import Both, Expression, MatrixSet, Member, Reference, compile_sets
 from llamaswap_lib.core.eviction.matrix import Choice, MatrixPolicy
+from tests.batches import batches
 
 MODELS = "abcdefgh"
 
@@ -132,7 +133,7 @@ def random_sets(chance: random.Random) -> tuple[MatrixSet, ...]:
     return linked(texts)
 
 
-@pytest.mark.parametrize("batch", range(8))
+@pytest.mark.parametrize("batch", batches(8))
 def test_the_choice_is_that_of_all_expansions_written_out(batch: int) -> None:
     compared = 0
     for seed in range(batch, 1600, 8):

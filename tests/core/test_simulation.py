@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.batches import batches
 from tests.core.books import BrokenError
 from tests.core.engine import play
 from tests.core.policies import Policy
@@ -23,7 +24,7 @@ SEEDS = Path(__file__).with_name("seeds.txt")
 ONCE_BROKEN = [line for line in SEEDS.read_text().splitlines() if not line.startswith("#")]
 
 
-@pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.parametrize("batch", batches(BATCHES))
 def test_no_promise_is_broken_in_random_worlds(batch: int) -> None:
     for seed in range(batch, WORLDS, BATCHES):
         play(make_plan(seed))
@@ -35,37 +36,37 @@ def test_no_promise_is_broken_in_worlds_of_each_flavour(flavour: str) -> None:
         play(make_plan(seed, flavour))
 
 
-@pytest.mark.parametrize("batch", range(4))
+@pytest.mark.parametrize("batch", batches(4))
 def test_no_promise_is_broken_by_policies_that_change_their_minds_and_make_mistakes(batch: int) -> None:
     for seed in range(20_000 + batch, 20_060, 4):
         play(make_plan(seed, "whims"))
 
 
-@pytest.mark.parametrize("batch", range(5))
+@pytest.mark.parametrize("batch", batches(5))
 def test_no_promise_is_broken_where_models_keep_failing(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, 5):  # a seed alone chooses no such world
         play(make_plan(seed, "failing"))
 
 
-@pytest.mark.parametrize("batch", range(5))
+@pytest.mark.parametrize("batch", batches(5))
 def test_no_promise_is_broken_where_models_cannot_be_started(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, 5):
         play(make_plan(seed, "misconfigured"))
 
 
-@pytest.mark.parametrize("batch", range(5))
+@pytest.mark.parametrize("batch", batches(5))
 def test_no_promise_is_broken_while_priorities_change(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, 5):
         play(make_plan(seed, "reordered"))
 
 
-@pytest.mark.parametrize("batch", range(5))
+@pytest.mark.parametrize("batch", batches(5))
 def test_no_promise_is_broken_where_models_hang(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, 5):
         play(make_plan(seed, "hanging"))
 
 
-@pytest.mark.parametrize("batch", range(5))
+@pytest.mark.parametrize("batch", batches(5))
 def test_no_promise_is_broken_where_models_hang_and_others_cannot_be_started(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, 5):
         play(make_plan(seed, "combined"))

@@ -66,6 +66,7 @@ def test_who_loses_a_run_whose_group_lingers_waits_for_its_end() -> None:
         assert stage.lines.count("[WARN] a: killed by SIGKILL while it was ready\n") == 1
 
 
+@pytest.mark.slow
 def test_who_is_hung_up_on_by_a_run_that_lives_is_told_so_after_a_while_and_is_not_let_in_again() -> None:
     with Stage("a", limits={"a": 1}) as stage:
         visit = Visit(stage, "a")
@@ -171,6 +172,7 @@ class Forgetful(Scheduler):
         return super().handle(event, now)
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_decision_that_fails_is_told_so_and_the_next_one_is_served() -> None:
     with Stage("a", scheduler=Forgetful) as stage:
         error = Visit(stage, "a").await_error()

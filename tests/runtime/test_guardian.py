@@ -18,6 +18,8 @@ from llamaswap_lib.runtime.guard.table import MARKER, command_of, look
 from llamaswap_lib.runtime.logs import Logger
 from tests.runtime.runs import await_condition, is_alive
 
+pytestmark = pytest.mark.slow  # each starts processes and waits until they have ended
+
 ROOT = Path(__file__).parents[2]
 
 

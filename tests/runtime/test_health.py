@@ -160,6 +160,7 @@ def test_anything_but_200_is_not_ready(reply: bytes, answer: str) -> None:
     assert not any(b"/elsewhere" in question for question in server.questions)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_asked_again_after_a_second() -> None:
     def hang(client: socket.socket, _: int) -> None:
         until_it_hangs_up(client)
@@ -206,6 +207,7 @@ def test_a_port_that_the_system_chooses_for_our_end_is_nobody_there() -> None:
 # -- called off --
 
 
+@pytest.mark.slow
 def test_the_end_comes_at_once_in_the_middle_of_an_answer() -> None:
     asked, hung_up = threading.Event(), threading.Event()
 

@@ -38,6 +38,7 @@ def asked(server: Server) -> list[str]:
     return [question.decode().split()[1] for question in server.questions]
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_on_answering_the_check_is_in_the_way() -> None:
     with Server(answers(OK)) as server:
         assert look(elsewhere(server)) == f"another server answers at {elsewhere(server)}; {CURE}"
@@ -45,6 +46,7 @@ def test_a_server_that_goes_on_answering_the_check_is_in_the_way() -> None:
         assert len(server.questions) > 10
 
 
+@pytest.mark.slow
 def test_credentials_in_the_url_are_not_told() -> None:
     with Server(answers(OK)) as server:
         assert "secret" not in look(f"http://me:secret@127.1:{server.port}")
@@ -71,6 +73,7 @@ def test_one_that_ceases_to_answer_is_not_any_more_at_once(last: bytes) -> None:
         assert len(server.questions) == 3
 
 
+@pytest.mark.slow
 def test_one_that_is_busy_for_a_while_is_still_there() -> None:
     def serve(client: socket.socket, number: int) -> None:
         if number == 2:
@@ -95,6 +98,7 @@ def test_where_the_command_is_not_told_to_listen_it_is_only_noted() -> None:
         assert len(server.questions) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reply", "is_there"), [(OK, True), (UNKNOWN, True), (GATEWAY, False), (LOADING, False)])
 def test_without_a_check_any_answer_but_that_of_a_gateway_shows_a_server(reply: bytes, is_there: bool) -> None:
     with Server(answers(reply)) as server:
@@ -109,6 +113,7 @@ def test_a_plain_address_of_this_machine_is_refused_at_once_by_the_look_at_the_p
         assert server.questions == []
 
 
+@pytest.mark.slow
 def test_another_address_of_this_machine_may_be_a_nodes_whose_server_ends_a_little_later() -> None:
     with socket.create_server(("127.0.0.13", 0)) as server:
         url = f"http://127.0.0.13:{server.getsockname()[1]}"
@@ -152,6 +157,7 @@ def test_an_order_during_the_wait_is_followed_at_once(order: str) -> None:
         assert run.expect(ProcessExited).detail == "stopped before it was started"
 
 
+@pytest.mark.slow
 def test_a_run_whose_address_another_server_has_is_not_started() -> None:
     with (
         Server(answers(OK)) as server,

@@ -66,6 +66,7 @@ def test_an_exception_is_told_with_its_traceback_and_the_loop_goes_on_without_a_
     assert time.pauses == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [MemoryError(), OSError("no"), ValueError("odd")], ids=repr)
 def test_what_fails_without_end_is_paused_for_and_in_the_end_raised(error: Exception) -> None:
     log, time = Log(), Time()
@@ -161,6 +162,7 @@ threading.Event().wait(30)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pump", "accept", "controller"])
 def test_a_program_whose_vital_thread_dies_ends_with_1_and_says_why(name: str) -> None:
     done = subprocess.run(
@@ -185,6 +187,7 @@ class Mute(Thread):
         self.has_ended.set()
 
 
+@pytest.mark.slow
 def test_a_thread_that_says_nothing_is_given_up_and_does_nothing_later() -> None:
     has_run = threading.Event()
     thread = Mute(has_run.set)

@@ -17,6 +17,8 @@ from llamaswap_lib.runtime.health import HealthCheck
 from llamaswap_lib.runtime.watchdog import ANSWERED_BEFORE, Subject, Watchdog
 from tests.runtime.probing import OK, PATIENCE, Server, answers, until_it_hangs_up
 
+pytestmark = pytest.mark.slow  # silences take their time
+
 HUNG_AFTER = 0.4
 CHECK = "has not answered its check"
 

@@ -96,6 +96,7 @@ def test_a_refused_body_that_goes_on_for_long_does_not_hide_the_refusal() -> Non
         wait_until(world, (0, 0))
 
 
+@pytest.mark.slow
 def test_who_is_turned_away_gets_to_see_it_though_its_request_was_not_read() -> None:
     asked = threading.Event()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.web.fuzz_live import ROUND, fuzz
 
 
+@pytest.mark.slow
 def test_streams_of_broken_requests_leave_a_server_that_serves() -> None:
     assert fuzz(0, 2 * ROUND) == []

@@ -10,6 +10,7 @@ from tests.web.mutations import REQUESTS, cut, mutate, random_of
 INPUTS = 12_000
 
 
+@pytest.mark.slow
 def test_whatever_comes_is_taken_or_refused_and_means_the_same_to_h11() -> None:
     bad: list[str] = []
     counts = fuzz(0, range(INPUTS), lambda number, error: bad.append(f"{number}: {error!r}"))
@@ -31,6 +32,7 @@ def never_end() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_an_input_that_never_ends_is_noticed() -> None:
     with bounded_cpu_time() as begin, pytest.raises(TooSlow):  # noqa: PT012 - the time begins inside
         begin()

@@ -144,6 +144,7 @@ def test_any_text_has_the_same_verdict_as_from_json(text: str) -> None:
     check_verdict(f'{{"a":{text}}}')
 
 
+@pytest.mark.slow
 @given(FILLS, st.lists(PIECES, max_size=5).map("".join), st.sampled_from([("[", "]"), ('{"b":0,"a":[', "]}")]))
 def test_the_verdict_is_the_same_where_a_window_ends(
     fill: tuple[str, str, int], text: str, brackets: tuple[str, str]
@@ -155,6 +156,7 @@ def test_the_verdict_is_the_same_where_a_window_ends(
     check_verdict(f"{start}{unit * count}0,{text},0{closing * count}{end}")
 
 
+@pytest.mark.slow
 @given(VALUES, st.data(), st.sampled_from(["", " ", "\n\t"]))
 def test_one_wrong_byte_in_a_large_text_is_found(value: Any, data: st.DataObject, blank: str) -> None:
     unit = spaced([value, {"k": value}], blank)
@@ -303,6 +305,7 @@ def test_a_key_that_is_repeated_without_end_is_refused() -> None:
         members(f'{{{text},"\\u0061":2}}', "a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     ["0,", "1.5,", "[],", '"",', "[[[[0]]]],", '{"a":{"b":[{}]}},', '{"a":{"a":', "[0,[", "[" * 900 + "]" * 900 + ","],

@@ -615,6 +615,7 @@ def test_an_upstream_that_wants_to_close_is_let_go() -> None:
     assert farewells[0] < PROMPT
 
 
+@pytest.mark.slow
 def test_a_connection_that_was_in_use_when_it_was_looked_for_is_closed_later() -> None:
     thinker, has_ended = Thinker(), threading.Event()
 
@@ -633,6 +634,7 @@ def test_a_connection_that_was_in_use_when_it_was_looked_for_is_closed_later() -
         assert has_ended.wait(DEADLINE)
 
 
+@pytest.mark.slow
 def test_a_connection_in_use_is_not_closed_for_having_been_idle() -> None:
     config = MODELS.rstrip() + "\n    timeouts: {idleConn: 1}\n"
     with World(always(OK), config=config) as world, warm(world) as client:
@@ -869,6 +871,7 @@ def test_a_client_that_takes_nothing_of_a_stream_for_too_long_is_given_up() -> N
         wait_until(lambda: world.server.count() == (0, 0))
 
 
+@pytest.mark.slow
 def test_the_beginning_of_a_stream_that_its_client_does_not_take_at_once_is_its_threads() -> None:
     piece = bytes(range(256)) * 100  # so that it comes in one piece
     beginning = sized(piece + b"the end")[: -len(b"the end")]

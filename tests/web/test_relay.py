@@ -159,6 +159,7 @@ def test_interim_answers_of_the_upstream_are_not_the_answer() -> None:
         assert world.ask(chat())[1] == b"ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_during_the_body", [False, True])
 @pytest.mark.parametrize("is_pooled", [False, True])
 def test_connection_that_dies_behind_an_interim_answer_is_not_tried_again(
@@ -442,6 +443,7 @@ def test_upstream_that_refuses_before_it_has_the_body_is_heard() -> None:
         done.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_body_bytes", [1000, 1 << 30])
 @pytest.mark.parametrize("size", [1, 1000])
 def test_interim_answers_before_it_has_the_body_do_not_keep_the_body_from_it(size: int, memory_body_bytes: int) -> None:
@@ -513,6 +515,7 @@ def test_chunked_request_is_sent_on_with_its_length() -> None:
         assert b"chunked" not in seen[0].lower()
 
 
+@pytest.mark.slow
 def test_slow_reader_holds_up_its_own_upstream_and_nobody_else() -> None:
     body = b"x" * 30_000_000
 

@@ -100,6 +100,7 @@ def test_abort_breaks_off_what_is_left() -> None:
         world.controller.wait_empty()
 
 
+@pytest.mark.slow
 def test_connection_that_was_too_busy_to_make_room_is_reached_by_the_end() -> None:
     asked = threading.Event()
 
@@ -167,6 +168,7 @@ def test_where_no_descriptor_is_left_a_client_that_was_answered_and_does_not_lea
     assert "1 closed that had been answered and did not leave" in world.log
 
 
+@pytest.mark.slow
 def test_connections_that_cannot_be_accepted_wait_until_they_can() -> None:
     asked, go_on = threading.Event(), threading.Event()
 
@@ -312,6 +314,7 @@ def test_every_request_that_is_served_is_answered_whatever_makes_room() -> None:
         assert next(served) == next(answered) > 0
 
 
+@pytest.mark.slow
 def test_where_all_connections_are_busy_a_newcomer_is_turned_away_and_nobody_else() -> None:
     asked, go_on = threading.Event(), threading.Event()
 

@@ -308,6 +308,7 @@ def test_client_that_takes_nothing_for_a_while_is_waited_for_while_it_is_served(
         wait_for_end(crossed)
 
 
+@pytest.mark.slow
 def test_slow_client_gets_all_that_is_left_for_it(certificate: Certificate) -> None:
     with fronted(certificate, bridge.Patience(farewell_timeout=0.8)) as (crossed, client, end):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
@@ -328,6 +329,7 @@ def test_refusal_is_heard_by_a_client_that_goes_on_sending(certificate: Certific
         assert client.read_to_end().startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.slow
 def test_newcomer_who_is_turned_away_hears_why(certificate: Certificate) -> None:
     def script(peer: Peer) -> None:
         peer.read_message()
@@ -356,6 +358,7 @@ def test_half_closed_plain_end_still_gets_what_the_client_sends(certificate: Cer
         wait_for_end(crossed)
 
 
+@pytest.mark.slow
 def test_client_that_does_not_end_after_the_farewell_goes_with_its_thread(certificate: Certificate) -> None:
     with fronted(certificate, bridge.Patience()) as (crossed, client, end):
         end.shutdown(socket.SHUT_WR)
@@ -364,6 +367,7 @@ def test_client_that_does_not_end_after_the_farewell_goes_with_its_thread(certif
         wait_for_end(crossed)
 
 
+@pytest.mark.slow
 def test_what_was_on_its_way_as_the_farewell_was_said_is_not_lost(certificate: Certificate) -> None:
     for size in (1, 100, 300_000):
         with fronted(certificate, bridge.Patience()) as (_, client, end):

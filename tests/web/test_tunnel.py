@@ -254,6 +254,7 @@ def test_reset_is_seen_while_the_other_side_takes_nothing(across: Callable[..., 
             upstream.read_to_end()
 
 
+@pytest.mark.slow
 def test_end_behind_much_that_waits_comes_after_all_of_it() -> None:
     with tunnelled() as (world, client, upstream):
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)  # so that its end gets through to us
@@ -333,6 +334,7 @@ def fill(peer: Peer) -> int:
     return sent_bytes
 
 
+@pytest.mark.slow
 def test_side_that_takes_nothing_holds_up_the_other_and_its_own_way_only(across: Callable[..., Tunnelled]) -> None:
     with across(limits=Limits(write_timeout=0.05)) as (_, client, upstream):
         sent_bytes = fill(upstream)
@@ -343,6 +345,7 @@ def test_side_that_takes_nothing_holds_up_the_other_and_its_own_way_only(across:
         assert client.read(20_006).endswith(b"xxxand on")
 
 
+@pytest.mark.slow
 def test_streams_both_ways_at_once_arrive_whole_in_any_pieces(across: Callable[..., Tunnelled]) -> None:
     seed = 7
     there, back = random.Random(seed).randbytes(3_000_000), random.Random(seed + 1).randbytes(3_000_000)
