@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ import pytest
 
 from llamaswap_lib.runtime.guard.table import MARKER, new_token
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import SCRIPT, Program, demo, models, python, wait_until
+from tests.e2e.program import COMMAND, Program, demo, models, python, wait_until
 
+KILLS = int(os.environ.get("LLAMASWAP_KILLS", "8"))  # at any moment of a start
+KILLS_SEED = int(os.environ.get("LLAMASWAP_KILLS_SEED", "7"))
 SOON = 2.0  # within which nobody may be left
 SIDE_BY_SIDE = {"groups": {"all": {"swap": False, "members": ["a", "b", "c"]}}}
 
@@ -117,8 +120,8 @@ def test_a_model_that_stops_ends_when_it_is_killed(run_program: RunProgram, stop
 
 
 def test_a_kill_at_any_moment_of_a_start_leaves_nobody(tmp_path: Path) -> None:
-    chance = random.Random(7)
-    for number in range(8):
+    chance = random.Random(KILLS_SEED)
+    for number in range(KILLS):
         folder = tmp_path / str(number)
         folder.mkdir()
         with Program(folder, models(a=demo("--grandchild-ignores-sigterm"), b=demo())) as program:
@@ -280,7 +283,7 @@ def test_a_second_one_and_its_models_are_left_alone(tmp_path: Path) -> None:
 
 def test_one_below_another_ends_with_it_and_so_do_its_models(tmp_path: Path, run_program: RunProgram) -> None:
     inner = tmp_path / "inner.json"
-    command = f"{sys.executable} {SCRIPT} -c {inner} -listen 127.0.0.1:${{PORT}}"
+    command = f"{shlex.join(COMMAND)} -c {inner} -listen 127.0.0.1:${{PORT}}"
     with run_program(models(a=command)) as program:
         first_port = program.port + 4
         entry = {"cmd": demo("--ignore-sigterm", "--grandchild-ignores-sigterm"), "unloadTimeout": 60}
