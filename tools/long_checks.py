@@ -124,10 +124,18 @@ def simulation(plan: Plan) -> Iterator[Result]:
     script = "tests/core/simulation.py"
     known = re.search(r"--flavour \{(.*?)\}", plan.run(sys.executable, script, "-h").output.replace("\n", ""))
     assert known is not None, f"{script} -h does not name its flavours"
-    for flavour in re.sub(r"\s", "", known[1]).split(","):
-        words = ("--worlds", str(plan.count(5_000)), "--seed", str(plan.seed), "--flavour", flavour, "--keep-going")
-        ended = plan.run(sys.executable, script, *words)
-        yield Result(ended.code == 0, f"{flavour or 'any'}: {ended.last_line}")
+    flavours = re.sub(r"\s", "", known[1]).split(",")
+    asked = plan.count(5_000)
+    words = ("--worlds", str(asked), "--seed", str(plan.seed), "--keep-going")
+    broken, longest, is_good = 0, 0, True
+    for flavour in flavours:
+        ended = plan.run(sys.executable, script, *words, "--flavour", flavour)
+        is_good = is_good and ended.code == 0
+        figures = re.search(r"(\d+) broken, longest wait (\d+)%", ended.last_line)
+        assert figures is not None, f"{flavour or 'any flavour'}: {ended.last_line}"
+        broken, longest = broken + int(figures[1]), max(longest, int(figures[2]))
+    told = f"{asked} worlds of each of {len(flavours)} flavours, {broken} broken"
+    yield Result(is_good, f"{told}, longest wait {longest}% of the bound")
 
 
 def fuzz(plan: Plan) -> Iterator[Result]:

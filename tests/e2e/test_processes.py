@@ -214,16 +214,16 @@ def test_a_stop_command_is_run_with_the_pid(run_program: RunProgram) -> None:
 
 
 def test_a_model_gets_its_environment(run_program: RunProgram) -> None:
-    entry = {"cmd": python("import os, sys; print('GOT', os.environ['X'], os.environ['PATH'] != ''); sys.exit(5)"),
+    entry = {"cmd": python("import os, sys; print('GOT', os.environ['X'], os.environ['OURS']); sys.exit(5)"),
              "env": ["X=first", "X=a b=c"]}  # fmt: skip
-    with run_program(models(a=entry)) as program:
-        assert "GOT a b=c True" in program.chat("a").message
+    with run_program(models(a=entry), env={"OURS": "as we have it"}) as program:
+        assert "GOT a b=c as we have it" in program.chat("a").message
 
 
 def test_upstreams_hold_no_descriptor_of_ours_and_block_no_signal(run_program: RunProgram) -> None:
     source = (
         "import os, signal; print('FDS', sorted(map(int, os.listdir('/proc/self/fd')))[:-1],"
-        " signal.pthread_sigmask(signal.SIG_BLOCK, [])); os._exit(5)"
+        " signal.pthread_sigmask(signal.SIG_BLOCK, []), flush=True); os._exit(5)"
     )
     with run_program(models(a=python(source))) as program:
         assert "FDS [0, 1, 2] set()" in program.chat("a").message
