@@ -164,6 +164,16 @@ def churn(plan: Plan) -> Iterator[Result]:
     yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_churn.py", env=env), r"^\d+ s, seed .*")
 
 
+def reloads(plan: Plan) -> Iterator[Result]:
+    """200 reloads with random edits under 32 clients with streams: no request fails that should not"""
+    env = {
+        "LLAMASWAP_RELOADS": str(plan.count(200)),
+        "LLAMASWAP_RELOAD_CLIENTS": "32",
+        "LLAMASWAP_RELOAD_SEED": str(plan.seed),
+    }
+    yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_reload_storm.py", env=env), r"^\d+ reloads, .*")
+
+
 def kills(plan: Plan) -> Iterator[Result]:
     """300 times kill -9 at any moment of a start: nothing is left"""
     count = plan.count(300)
@@ -224,6 +234,7 @@ STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Result]]], ...] = (
     ("examples", examples),
     ("soak", soak),
     ("churn", churn),
+    ("reloads", reloads),
     ("kills", kills),
     ("single-file", single_file),
     ("pythons", pythons),

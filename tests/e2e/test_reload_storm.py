@@ -6,7 +6,6 @@ figures are shown.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -171,11 +170,12 @@ def test_reloads_under_load_break_no_request_and_leave_nothing_behind(run_progra
         wait_until(lambda: program.states() == {STEADY: "ready"}, "the others have been stopped")
         assert program.running(STEADY)["pid"] == steady
         wait_until(lambda: len(program.relatives()) == 1, "no other process is left")
-        grown = program.resident_bytes() - memory
+        grown = (program.resident_bytes() - memory) / 1e6
+        outcomes = ", ".join(f"{count} {kind}" for kind, count in sorted(storm.outcomes.items()))
+        now_threads, now_descriptors = program.thread_count(), program.descriptor_count()
         print(
-            json.dumps(storm.outcomes),
-            f"{storm.edits} edits, grown by {grown / 1e6:.1f} MB,",
-            f"threads {threads} -> {program.thread_count()}, descriptors {descriptors} -> {program.descriptor_count()}",
+            f"\n{RELOADS} reloads, {CLIENTS} clients, seed {SEED}: {outcomes}; grown by {grown:.1f} MB,"
+            f" threads {threads} -> {now_threads}, descriptors {descriptors} -> {now_descriptors}"
         )
         idle = CLIENTS  # connections to the steady model, at most, that wait for its next request
         wait_until(lambda: program.descriptor_count() <= descriptors + idle, "no descriptor is left over")
