@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from llamaswap_lib import __version__
 from llamaswap_lib.web.endpoints import _ENDPOINTS
 from llamaswap_lib.web.routes import _TABLE, _WITH_ARGUMENT
+from tools import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -55,3 +57,10 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
 @pytest.mark.parametrize("command", ["check", "demo", "init", "launchd", "systemd"])
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert re.search(rf"(llamaswap|llamaswap\.py) {command}\b", README)
+
+
+def test_the_figures_are_what_was_measured() -> None:
+    """docs/figures and the table of docs/benchmarks.md are made by `tools/figures.py`, and by no other hand."""
+    measured = json.loads(figures.MEASURED.read_text())
+    for path, text in figures.drawn(measured, figures.PAGE.read_text()).items():
+        assert path.read_text() == text, f"python tools/figures.py draw makes another {path.name}"
