@@ -1,4 +1,4 @@
-"""What the documentation does not name does not exist: flags, routes, keys."""
+"""What the documentation does not name does not exist: flags, routes, keys. What it links to does."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tools import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND_LINE = (ROOT / "docs" / "command-line.md").read_text()
 HTTP = (ROOT / "docs" / "http.md").read_text()
 
 
@@ -36,27 +38,57 @@ def test_no_route_is_in_the_reference_that_is_not_answered() -> None:
 
 
 @pytest.mark.parametrize("command", [(), ("check",), ("systemd",), ("launchd",)])
-def test_every_flag_is_in_the_readme(command: tuple[str, ...]) -> None:
+def test_every_flag_is_in_the_reference(command: tuple[str, ...]) -> None:
     argv = [sys.executable, str(ROOT / "llamaswap.py"), *command, "-h"]
     text = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
     flags = set(re.findall(r"(?<![\w-])-[a-z][a-z-]*", text)) - {"-h"}
     assert flags
-    assert {flag for flag in flags if f"`{flag}" not in README} == set()
+    assert {flag for flag in flags if f"`{flag}" not in COMMAND_LINE} == set()
 
 
 def test_the_changelog_has_a_section_for_this_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_links_of_the_documentation_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+def test_links_of_the_documentation_lead_somewhere(page: Path) -> None:
+    for target, section in re.findall(r"\]\(([^)#\s]*)(?:#([^)]+))?\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        assert not section or section in anchors(path), f"{target}#{section}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The sections of a page, by the names that links have for them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").iterdir()), ids=lambda page: str(page.name))
+def test_every_page_is_linked_from_the_readme_or_from_one_that_is(page: Path) -> None:
+    linked = {"README.md", *re.findall(r"\]\(docs/([\w./-]+)", README)}
+    for other in PAGES[1:]:
+        linked |= set(re.findall(r"\]\(([\w./-]+)", other.read_text())) if other.name in linked else set()
+    assert page.name in {Path(name).parts[0] for name in linked}
+
+
+def test_the_readme_is_short_and_its_table_is_backed() -> None:
+    assert len(README.splitlines()) <= 150
+    section = README.partition("## Against the others")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| ")]
+    assert len(rows) > 8
+    for _, what, ours, *others, _ in rows[1:]:
+        assert re.search(r"\]\((tests|docs)/", ours), f"{what.strip()}: no test and no page says so"
+        assert all(re.search(r"\]\(|\]\[", cell) for cell in others), f"{what.strip()}: who says so of the others?"
+    assert set(re.findall(r"\]\[(\w+)\]", section)) == set(re.findall(r"^\[(\w+)\]: https://", section, re.MULTILINE))
 
 
 @pytest.mark.parametrize("command", ["check", "demo", "init", "launchd", "systemd"])
-def test_every_command_is_in_the_readme(command: str) -> None:
-    assert re.search(rf"(llamaswap|llamaswap\.py) {command}\b", README)
+def test_every_command_is_in_the_reference(command: str) -> None:
+    assert f"## `llamaswap {command}`" in COMMAND_LINE
 
 
 def test_the_figures_are_what_was_measured() -> None:
