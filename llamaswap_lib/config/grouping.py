@@ -190,7 +190,7 @@ def _shown_sets(sets: tuple[dsl.MatrixSet, ...], texts: Mapping[str, str]) -> tu
     """The sets with names and texts that may be shown; models and references are linked already."""
     shown = {
         name: (key, changed(text, _on_one_line))
-        for key, (name, text) in zip(visible_keys(texts), texts.items(), strict=False)
+        for key, (name, text) in zip(visible_keys(texts), texts.items(), strict=True)
     }
     return tuple(replace(one, name=shown[one.name][0], text=visible(shown[one.name][1])) for one in sets)
 
