@@ -25,6 +25,7 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "long"  # which git ignores
 QUICK_PART_SECONDS = 60.0  # at most, on two cores
+END_SECONDS = 60.0  # for a command that is to end because we are
 OLDEST = (3, 10)
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 BENCHMARKS: tuple[tuple[str, ...], ...] = (
@@ -86,7 +87,11 @@ class Plan:
                     said.append(line)
                     print(line, end="", flush=True)
             except BaseException:
-                os.killpg(process.pid, signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGINT)  # on which pytest ends what its tests have started
+                try:
+                    process.wait(END_SECONDS)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
                 raise
         return Ended(process.returncode, "".join(said), time.monotonic() - begun)
 
@@ -305,6 +310,17 @@ def perform(steps: Sequence[tuple[str, Callable[[Plan], Iterator[Result]]]], pla
     return 0 if is_good else 1
 
 
+def catch_signals() -> None:
+    """A signal to end ends the command that runs, too. One that we are to ignore is still none for what we start."""
+
+    def end(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        is_ignored = signal.getsignal(number) is signal.SIG_IGN
+        signal.signal(number, (lambda *_: None) if is_ignored else end)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog=".ci/long", description="The checks that take hours.")
@@ -330,9 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, step in STEPS:
             print(f"{name:11} {' '.join((step.__doc__ or '').split())}")
         return 0
-    for number in (signal.SIGHUP, signal.SIGTERM):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))  # which ends what runs, too
+    catch_signals()
     print(f"seed {chosen.seed}, scale {chosen.scale}", flush=True)
     plan = Plan(chosen.seed, chosen.scale, chosen.python, chosen.tests or Plan.paths)
     return perform([(name, step) for name, step in STEPS if name in (chosen.steps or names)], plan)
