@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -49,6 +50,7 @@ class Ended:
     code: int
     output: str
     seconds: float
+    cpu_seconds: float  # of it and its children, which tell more than `seconds` on a machine that others use
 
     @property
     def last_line(self) -> str:
@@ -76,7 +78,7 @@ class Plan:
         It gets a session of its own, with all that it starts, and ends when we are ended.
         """
         print(f"$ {shlex.join(words)}", flush=True)
-        begun, said = time.monotonic(), []
+        begun, worked, said = time.monotonic(), children_cpu_seconds(), []
         with subprocess.Popen(
             words, cwd=ROOT, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
@@ -93,7 +95,13 @@ class Plan:
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
                 raise
-        return Ended(process.returncode, "".join(said), time.monotonic() - begun)
+        seconds, cpu_seconds = time.monotonic() - begun, children_cpu_seconds() - worked
+        return Ended(process.returncode, "".join(said), seconds, cpu_seconds)
+
+
+def children_cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def tested(label: str, ended: Ended) -> Result:
@@ -112,13 +120,14 @@ def said(ended: Ended, pattern: str) -> Result:
 
 
 def inner_loop(plan: Plan) -> Iterator[Result]:
-    """`pytest` alone, 20 times in a row: no test fails now and then, and a run takes a minute at most"""
+    """`pytest` alone, 20 times in a row: no test fails now and then, and the fastest run takes a minute at most"""
     runs = [plan.run(*PYTEST) for _ in range(plan.count(20))]
     seconds = [run.seconds for run in runs]
     failed = Counter(name for run in runs for name in run.failed_tests())
     unsound = sum(run.code != 0 for run in runs)
     told = "".join(f", {name} {times} times" for name, times in failed.most_common())
-    spread = f"{min(seconds):.0f} to {max(seconds):.0f} s, median {median(seconds):.0f}"
+    work = median(run.cpu_seconds for run in runs)
+    spread = f"{min(seconds):.0f} to {max(seconds):.0f} s, median {median(seconds):.0f}, of CPU {work:.0f}"
     yield Result(not unsound, f"{len(runs)} runs of {spread}, {unsound} failed{told}")
     if min(seconds) > QUICK_PART_SECONDS:
         yield Result(False, f"even the fastest took more than {QUICK_PART_SECONDS:.0f} s")
