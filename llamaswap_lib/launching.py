@@ -6,7 +6,7 @@ moment at which the scheduler is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from urllib.parse import urlsplit
 
 from llamaswap_lib.config.schema import Config, Model
@@ -32,20 +32,25 @@ class Launching:
         self._ourselves = ourselves
         self._ports = AutomaticPorts(_given_ports(config), _fixed_ports(config), logs.log.warn, guardian.leftovers)
         self.launched: dict[int, Model] = {}  # run id -> the model as it was started; any thread may read
+        self._processes: dict[int, Process] = {}
         self.check = LaunchCheck(self._spec_of, self._automatic_port_of, ourselves, guardian.has)
 
-    def change(self, config: Config) -> None:
-        """Start models as this configuration says from now on."""
+    def change(self, config: Config, replaced: Collection[str]) -> None:
+        """Start models as this configuration says from now on. Those that run keep to theirs if they are `replaced`."""
         self._models = config.models
+        for process in self._processes.values():
+            model = config.models.get(process.model)
+            if model is not None and process.model not in replaced:
+                process.change_unload_timeout(model.unload_timeout)
         self._ports.change(_given_ports(config), _fixed_ports(config))
 
     def launch(self, run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
         """The process of a run, not yet started, and where it will listen."""
         configured, port = self._models[model], self._ports.choose(model)
         launched = configured if port is None else configured.at_port(port)
-        self.launched[run_id] = launched
         output = self._logs.model_output(model)
         process = Process(run_id, launch_spec(launched), post, output, self._guardian, self._ourselves)
+        self.launched[run_id], self._processes[run_id] = launched, process
         return process, Upstream(run_id, model, launched.proxy, port)
 
     def check_of(self, upstream: Upstream) -> tuple[HealthCheck | None, float]:
@@ -58,7 +63,7 @@ class Launching:
         """Forget what is known of all other runs."""
         kept = {run.run_id for run in runs}
         for run_id in [run_id for run_id in self.launched if run_id not in kept]:
-            del self.launched[run_id]
+            del self.launched[run_id], self._processes[run_id]
 
     def _spec_of(self, model: str) -> LaunchSpec:
         return launch_spec(self._models[model])

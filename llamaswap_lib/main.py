@@ -23,7 +23,7 @@ from pathlib import Path
 
 from llamaswap_lib import __version__
 from llamaswap_lib.config.check import Listen
-from llamaswap_lib.config.editor import ConfigEditor, is_loopback, refuse_open_editing
+from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
 from llamaswap_lib.config.files import Sources
 from llamaswap_lib.config.load import load
 from llamaswap_lib.config.schema import Config
@@ -31,7 +31,7 @@ from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.launching import Launching
-from llamaswap_lib.reload import Reloader, Served
+from llamaswap_lib.reload import Reloader, Served, tell_who_can_reach, warn_if_few
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
@@ -196,8 +196,7 @@ def _start(parts: _Parts) -> None:
     parts.logs.log.info(
         f"llamaswap {__version__} listening on {parts.server.scheme}://{_address_text(*parts.server.address)}"
     )
-    if not is_loopback(parts.server.address[0]):
-        _tell_who_can_reach_it(parts)
+    tell_who_can_reach(parts.server.address, parts.logs.log, has_keys=bool(parts.reloader.config.api_keys))
     parts.server.start()
     parts.supervisor.ready()
     parts.watchdog.start()
@@ -244,26 +243,11 @@ def _refuse_open_editing(config: Config, options: Options) -> None:
         refuse_open_editing(config.api_keys, options.host)
 
 
-def _tell_who_can_reach_it(parts: _Parts) -> None:
-    log, port = parts.logs.log, parts.server.address[1]
-    cure = f"-listen 127.0.0.1:{port} keeps it to this machine"
-    if parts.reloader.config.api_keys:
-        log.info(f"other machines can reach it with one of the apiKeys; {cure}")
-    else:
-        log.warn(
-            f"other machines can reach it, and nobody needs a key; {cure}, apiKeys in the configuration ask for one"
-        )
-
-
 def _capacity(config: Config, logs: Logs, *, is_secure: bool) -> DescriptorCapacity:
     """For how many connections there are descriptors; says so where they are too few."""
     wanted = config.limits.connections
     capacity = DescriptorCapacity(wanted, TLS_DESCRIPTORS if is_secure else PLAIN_DESCRIPTORS, len(config.models))
-    if capacity.most_connections < wanted:
-        logs.log.warn(
-            f"limits.connections is {wanted}, but the system's limit of open files is good for"
-            f" {capacity.most_connections}: raise that (ulimit -n, or LimitNOFILE in a unit of systemd)"
-        )
+    warn_if_few(capacity, wanted, logs.log)
     return capacity
 
 

@@ -16,9 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamaswap_lib.config.difference import Difference, difference, keep_ports
+from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
+from llamaswap_lib.config.editor import is_loopback
 from llamaswap_lib.config.files import Sources
-from llamaswap_lib.config.load import load
+from llamaswap_lib.config.load import finished, inspect
 from llamaswap_lib.config.schema import END_MARGIN, Config
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
@@ -26,7 +27,7 @@ from llamaswap_lib.launching import Launching
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.lease import Upstream
-from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.logs import Logger, Logs
 from llamaswap_lib.runtime.supervisor import Supervisor
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import report
@@ -106,12 +107,14 @@ class Reloader:
                 self._is_at_work = False
             self._served.logs.log.error(f"{cause}: the configuration cannot be read again: {error or 'no memory'}")
 
-    def reload(self, cause: str) -> Mapping[str, object]:
-        """Do it now; what it changed, for JSON. Raises ConfigError for a configuration that cannot be used, Conflict
-        where another reload goes on for too long, and ServiceUnavailable at the end of the program.
+    def reload(self, cause: str, patience: float = TURN_TIMEOUT) -> Mapping[str, object]:
+        """Do it now; what it changed, for JSON.
+
+        Raises ConfigError for a configuration that cannot be used, Conflict where another reload has not ended after
+        `patience` seconds (-1: it is waited for), and ServiceUnavailable at the end of the program.
         """
-        if not self._turn.acquire(timeout=TURN_TIMEOUT):
-            raise Conflict(f"another reload has not ended for {TURN_TIMEOUT:.0f} s; the log says more")
+        if not self._turn.acquire(timeout=patience):
+            raise Conflict(f"another reload has not ended for {patience:.0f} s; the log says when it began, and why")
         try:
             return self._reload(cause)
         finally:
@@ -124,8 +127,8 @@ class Reloader:
 
     def reload_or_tell(self, cause: str) -> None:
         """The same where nobody waits for an answer: the log has it."""
-        with suppress(ConfigError, Conflict, ServiceUnavailable):
-            self.reload(cause)
+        with suppress(ConfigError, ServiceUnavailable):
+            self.reload(cause, patience=-1)
 
     # -- thread reload --
 
@@ -148,9 +151,9 @@ class Reloader:
         try:
             self.before_reading()
             files = self._sources.files()
-            standing = self._read(files)
+            standing, is_renewed = self._read(files)
             self._refuse_late()
-            return self._take(standing, files)
+            return self._take(standing, files, is_renewed=is_renewed)
         except ConfigError as error:
             self._served.server.app.loaded.note_failure(str(error))
             log.error("the new configuration cannot be used, the old one goes on:")
@@ -161,65 +164,76 @@ class Reloader:
             raise
         except Exception as error:  # a mistake of ours: as for one of the user's, nothing may end for it
             report("reload", log.error)
-            raise ConfigError(f"the configuration cannot be taken over: {error!r}; the log says more") from error
+            raise ConfigError(f"the reload has failed: {error!r}; the log says more") from error
         finally:
             with suppress(ConfigError):
                 self.after_reading(self.followed_files())
             supervisor.ready()
 
-    def _read(self, files: Sequence[Path]) -> Standing:
-        """The new configuration, with all that may raise done. Raises ConfigError."""
+    def _read(self, files: Sequence[Path]) -> tuple[Standing, bool]:
+        """The new configuration, with all that may raise done; and whether the certificate is another one.
+
+        Raises ConfigError.
+        """
         old = self._standing
         for file in files:
             _refuse_pipe(file)
-        config = load(files)
+        loaded = inspect(files)
+        self._policy = loaded.config.routing.policy  # to be followed, be it of use or not
+        running = {model.id: model for model in list(self._served.launching.launched.values())}
+        if not loaded.problems.errors:
+            refuse_taken_ports(loaded, running)
+        config = finished(loaded)
         if not (config.models or config.peers) and (old.config.models or old.config.peers):
             names = ", ".join(map(str, files))
             raise ConfigError(f"{names}: there are no models and no peers; to serve none of them, end llamaswap")
         self._refuse(config)
-        self._policy = config.routing.policy
         made = make_rules(config.routing, old.made)
-        if self._served.certificate is not None:
-            self._served.certificate.renew()
-        ports = {detail.port for detail in self._served.controller.details() if detail.port is not None}
-        return Standing(keep_ports(old.config, config, ports), made)
+        certificate = self._served.certificate
+        is_renewed = certificate is not None and certificate.renew()
+        ports = {model.automatic_port.number for model in running.values() if model.automatic_port}
+        return Standing(keep_ports(old.config, config, ports), made), is_renewed
 
     def _refuse_late(self) -> None:
         if self._is_closed:
             raise ServiceUnavailable("the server is shutting down")
 
-    def _take(self, new: Standing, files: Sequence[Path]) -> Mapping[str, object]:
+    def _take(self, new: Standing, files: Sequence[Path], *, is_renewed: bool) -> Mapping[str, object]:
         old, served = self._standing, self._served
         changed = difference(old.config, new.config)
-        if new.made.use and new.made is not old.made and "routing" not in changed.settings:
-            changed = changed._replace(settings=tuple(sorted((*changed.settings, "routing"))))
+        more = {"certificate"} if is_renewed else set()
+        if new.made.use and new.made is not old.made:
+            more.add("routing")  # the policy's file is another one, at least
+        changed = changed._replace(settings=tuple(sorted({*changed.settings, *more})))
+        app = served.server.app.with_config(new.config, limits_of(new.config))
 
         def make(upstreams: Sequence[Upstream]) -> ModelsChanged:
+            """At one moment for all: a request that begins now is looked at by the scheduler after the change."""
             running = {upstream.model: upstream.proxy for upstream in upstreams}
             event = models_changed(old, new, changed.replaced, running)
-            served.launching.change(new.config)
+            served.launching.change(new.config, changed.replaced)
+            served.server.app = app
+            app.take_over(files)
             return event
 
-        if changed:
-            app = served.server.app.with_config(new.config, limits_of(new.config))
-            served.controller.change_models(make, concurrency_limits(new.config))
-            served.server.app = app  # only now: requests for new models find the controller ready for them
-            app.take_over(files)
-            self._change_settings(new.config)
-        else:
-            served.server.app.loaded.note_loaded(old.config, files)
+        served.controller.change_models(make, concurrency_limits(new.config))
         self._standing = new
         self.stop_seconds = max(self.stop_seconds, new.config.stop_seconds)
+        self._change_settings(old.config, new.config)
         self._tell(changed, new.config)
         return _described(changed, new.config)
 
-    def _change_settings(self, config: Config) -> None:
+    def _change_settings(self, old: Config, config: Config) -> None:
         served, limits = self._served, config.limits
         served.logs.log.change(config.log_level, config.log_time_format)
         running = {model.id for model in list(served.launching.launched.values())}
         served.logs.keep_only(config.models.keys() | running)
         served.pump.change_timeouts(limits.write_timeout, limits.idle_timeout)
-        served.capacity.change(limits.connections)
+        served.capacity.change(limits.connections, len(config.models))
+        if limits.connections != old.limits.connections:
+            warn_if_few(served.capacity, limits.connections, served.logs.log)
+        if bool(config.api_keys) != bool(old.api_keys):
+            tell_who_can_reach(served.server.address, served.logs.log, has_keys=bool(config.api_keys))
 
     def _tell(self, changed: Difference, config: Config) -> None:
         log = self._served.logs.log
@@ -258,3 +272,25 @@ def _described(changed: Difference, config: Config) -> Mapping[str, object]:
         "after_restart": _after_restart(changed),
         "warnings": [str(warning) for warning in config.warnings],
     }
+
+
+def tell_who_can_reach(address: tuple[str, int], log: Logger, *, has_keys: bool) -> None:
+    """A line about who can use what listens at the address, if that is more than this machine."""
+    if is_loopback(address[0]):
+        return
+    cure = f"-listen 127.0.0.1:{address[1]} keeps it to this machine"
+    if has_keys:
+        log.info(f"other machines can reach it with one of the apiKeys; {cure}")
+    else:
+        log.warn(
+            f"other machines can reach it, and nobody needs a key; {cure}, apiKeys in the configuration ask for one"
+        )
+
+
+def warn_if_few(capacity: DescriptorCapacity, wanted: int, log: Logger) -> None:
+    """Say so where there are too few descriptors for so many connections."""
+    if capacity.most_connections < wanted:
+        log.warn(
+            f"limits.connections is {wanted}, but the system's limit of open files is good for"
+            f" {capacity.most_connections}: raise that (ulimit -n, or LimitNOFILE in a unit of systemd)"
+        )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
+from llamaswap_lib.config.difference import address_of
 from llamaswap_lib.config.hidden import visible
 from llamaswap_lib.config.own_policy import load_policy
 from llamaswap_lib.config.schema import Config, Model, Routing
@@ -122,10 +122,4 @@ def _may_run_together(old: Standing, one: str, other: str) -> bool:
 
 def _has_same_address(model: Model, proxy: str) -> bool:
     """An automatic port does not count: a free one is chosen when the model starts."""
-    return model.automatic_port is None and _address(urlsplit(model.proxy)) == _address(urlsplit(proxy))
-
-
-def _address(url: SplitResult) -> tuple[str, int]:
-    host = url.hostname or ""
-    port = url.port or (443 if url.scheme == "https" else 80)
-    return "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0") else host, port
+    return model.automatic_port is None and address_of(model.proxy) == address_of(proxy)

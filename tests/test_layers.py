@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "init": (),
     "service": ("config", "errors"),
     "launching": ("config.schema", "core.events", "core.snapshot", "runtime"),
-    "scheduling": ("config.hidden", "config.schema", "config.own_policy", "core", "errors"),
+    "scheduling": ("config", "core", "errors"),
     "reload": ("",),
     "main": ("",),
     "cli": ("",),

@@ -6,11 +6,16 @@ Owns what counts as the same process, which automatic ports stay, and the summar
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+from .grouping import may_meet
 from .hidden import visible
+from .load import Loaded
+from .problems import quoted
 from .schema import Config, Model
 from .show import shown
 
@@ -49,10 +54,15 @@ def difference(old: Config, new: Config) -> Difference:
         removed=tuple(name for name in old.models if name not in new.models),
         replaced=tuple(replaced),
         updated=tuple(
-            name for name in kept if name not in replaced and models_before.get(name) != models_after.get(name)
+            name for name in kept if name not in replaced and _text(models_before, name) != _text(models_after, name)
         ),
-        settings=tuple(sorted(key for key in {**before, **after} if before.get(key) != after.get(key))),
+        settings=tuple(sorted(key for key in {**before, **after} if _text(before, key) != _text(after, key))),
     )
+
+
+def _text(keys: Mapping[str, Any], key: str) -> str:
+    """What stands under the key; order counts, in the sets of a matrix say, and so does that `true` is not 1."""
+    return json.dumps(keys.get(key), default=str)
 
 
 def _keep_models(keys: dict[str, Any], kept: Collection[str]) -> None:
@@ -76,19 +86,52 @@ def _process(model: Model) -> tuple[object, ...]:
 def keep_ports(old: Config, new: Config, in_use: Collection[int]) -> Config:
     """`new` with the automatic ports of `old` for the models that are in both, and free numbers for the others.
 
-    `in_use`: automatic ports of processes that run. With another `startPort` all are counted anew.
+    `in_use`: automatic ports of processes that run. A number that another model names itself is free for nobody. With
+    another `startPort` all are counted anew.
     """
     if new.start_port != old.start_port:
         return new
+    fixed = {address_of(model.proxy)[1] for model in new.models.values() if not model.automatic_port}
     numbers = {
         name: before.automatic_port.number
         for name, model in new.models.items()
-        if model.automatic_port and (before := old.models.get(name)) and before.automatic_port
+        if model.automatic_port
+        and (before := old.models.get(name))
+        and before.automatic_port
+        and before.automatic_port.number not in fixed
     }
-    taken = {*numbers.values(), *in_use}
+    taken = {*numbers.values(), *in_use, *fixed}
     free = (number for number in itertools.count(new.start_port) if number not in taken)
     for name in sorted(new.models):  # the order in which the loader counts
         if new.models[name].automatic_port and name not in numbers:
             numbers[name] = next(free)
     models = {name: model.at_port(numbers.get(name, 0)) for name, model in new.models.items()}
     return replace(new, models=models)
+
+
+def refuse_taken_ports(loaded: Loaded, running: Mapping[str, Model]) -> None:
+    """Report a fixed port of the new configuration that a process which goes on has, beside which its model may run.
+
+    `running`: models as they were started. Who may not run beside it waits until it has gone.
+    """
+    config = loaded.config
+    staying = {
+        name: model.proxy
+        for name, model in running.items()
+        if name in config.models and is_same_process(model, config.models[name])
+    }
+    for name, model in config.models.items():
+        if model.automatic_port or name in staying:
+            continue
+        for other, proxy in staying.items():
+            if address_of(model.proxy) == address_of(proxy) and may_meet(config.routing, name, other):
+                message = f"the running {quoted(other)} has port {address_of(proxy)[1]}, and both may run together"
+                loaded.document.error(("models", name, "proxy"), f"{message}; take another one, or unload it first")
+
+
+def address_of(proxy: str) -> tuple[str, int]:
+    """Host and port of a URL; every name of this machine is `localhost`."""
+    url = urlsplit(proxy)
+    host = url.hostname or ""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0") else host, port

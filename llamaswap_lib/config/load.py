@@ -44,12 +44,12 @@ class Loaded(NamedTuple):
 
 def load(files: Sequence[File], environment: Dict[str, str] | None = None) -> Config:
     """The configuration that these files make together. Raises InvalidConfig, which tells every error."""
-    return _finished(inspect(files, environment))
+    return finished(inspect(files, environment))
 
 
 def load_text(text: str | bytes, name: str = "config.yaml", environment: Dict[str, str] | None = None) -> Config:
     """The same for one text."""
-    return _finished(inspect_text(text, name, environment))
+    return finished(inspect_text(text, name, environment))
 
 
 def inspect(files: Sequence[File], environment: Dict[str, str] | None = None) -> Loaded:
@@ -125,7 +125,8 @@ def _secrets(config: Config) -> Iterator[str]:
         yield from secrets_of(model.env, [mask_variable(entry) for entry in model.env])
 
 
-def _finished(loaded: Loaded) -> Config:
+def finished(loaded: Loaded) -> Config:
+    """The configuration; raises InvalidConfig for errors."""
     loaded.problems.raise_errors()
     return replace(loaded.config, warnings=in_order(loaded.problems.warnings))
 

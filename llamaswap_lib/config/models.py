@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from .command import split, without_comments
 from .document import Document
-from .hidden import MASK, changed, visible
+from .hidden import MASK, changed, text_of, visible
 from .macros import Ported
 from .mask import mask_command, mask_text, mask_value, shown_words
 from .nodes import Mapping as Node
@@ -89,7 +89,9 @@ def _automatic_port(model: Model, ported: Ported) -> AutomaticPort:
         check_endpoint=_text_in(node, "checkEndpoint", model.check_endpoint),
         shown_cmd=mask_command(without_comments(_visible_in(node, "cmd", model.cmd))),
         shown_proxy=mask_text(_visible_in(node, "proxy", model.proxy)),
-        env=tuple(item.text for item in env.items if isinstance(item, Scalar) and not is_null(item))
+        env=tuple(
+            text_of(item.text, item.shown) for item in env.items if isinstance(item, Scalar) and not is_null(item)
+        )
         if isinstance(env, Sequence)
         else (),
     )
@@ -97,7 +99,7 @@ def _automatic_port(model: Model, ported: Ported) -> AutomaticPort:
 
 def _text_in(node: Node, name: str, default: str) -> str:
     value = node.get(name)
-    return value.text if isinstance(value, Scalar) and not is_null(value) else default
+    return text_of(value.text, value.shown) if isinstance(value, Scalar) and not is_null(value) else default
 
 
 def _visible_in(node: Node, name: str, default: str) -> str:

@@ -1,7 +1,8 @@
 """A policy of the user's own, from its file: `routing.router.use: my_policy.py:Policy`.
 
-Runs in the thread that calls it: at the start, and for `llamaswap check`. The file's code is executed. Whatever is
-wrong with it is a ConfigError that says where; what is wrong later, when the policy is asked, is not found here.
+Runs in the thread that calls it: at the start, for every reload, and for `llamaswap check`. The file's code is
+executed. What is wrong with it is a ConfigError that says where; what is wrong later, when the policy is asked, is not
+found here.
 """
 
 from __future__ import annotations
@@ -39,7 +40,17 @@ def _load(use: str) -> Any:
     file, _, name = use.rpartition(":")
     module = ModuleType(f"llamaswap_policy_{Path(file).stem}")
     module.__file__ = file
+    before = sys.modules.get(module.__name__)
     sys.modules[module.__name__] = module  # dataclasses and the like look their module up
+    try:
+        return _made(file, name, module)
+    except ConfigError:
+        if before is not None:  # of the policy that goes on
+            sys.modules[module.__name__] = before
+        raise
+
+
+def _made(file: str, name: str, module: ModuleType) -> Any:
     _attempt(file, lambda: _execute(file, module))
     found = getattr(module, name, None)
     if not isinstance(found, type):

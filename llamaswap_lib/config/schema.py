@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from .automaton import Pattern
 from .command import split, without_comments
+from .hidden import changed
 from .kinds import Anything, Choice, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
 from .problems import Problem
 from .routing import Group, Matrix, MatrixKeys, Routing, RoutingKeys
@@ -160,15 +161,15 @@ class Model:
             return self
 
         def ported(text: str) -> str:
-            return text.replace("${PORT}", str(port))
+            return changed(text, lambda part: part.replace("${PORT}", str(port)))
 
         cmd, cmd_stop = ported(given.cmd), ported(given.cmd_stop)
         shown_cmd, shown_proxy = given.shown_at(port)
         return replace(
             self,
-            cmd=without_comments(cmd),
+            cmd=changed(cmd, without_comments),
             argv=split(cmd),
-            cmd_stop=without_comments(cmd_stop),
+            cmd_stop=changed(cmd_stop, without_comments),
             stop_argv=split(cmd_stop),
             proxy=ported(given.proxy),
             check_endpoint=ported(given.check_endpoint),

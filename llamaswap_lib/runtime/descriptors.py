@@ -56,15 +56,15 @@ class DescriptorCapacity:
         """`each` connection may need so many descriptors; `models` are configured."""
         self._each = each
         self._in_use = sum(map(_is_open, _may_be_open()))
-        self._reserve = RESERVE + EACH_MODEL * min(models, MODELS)
         self._was_raised = False
-        self.change(wanted)
+        self.change(wanted, models)
 
     # -- any thread --
 
-    def change(self, wanted: int) -> None:
-        """Be content with another number of connections."""
+    def change(self, wanted: int, models: int) -> None:
+        """Be content with another number of connections, beside so many models."""
         self._wanted = wanted
+        self._reserve = RESERVE + EACH_MODEL * min(models, MODELS)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.connections = self._enough_for(_finite(soft))
         self.most_connections = max(self.connections, self._enough_for(min(MOST, _finite(hard))))  # once it has grown

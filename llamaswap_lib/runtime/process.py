@@ -74,6 +74,7 @@ class Process:
     ) -> None:
         self.run_id = run_id
         self._spec = spec
+        self._unload_timeout = spec.unload_timeout
         self._post = post
         self._output = output
         self._guard = guard
@@ -98,6 +99,14 @@ class Process:
         group = self._group
         return group.pid if group and not group.has_ended else None
 
+    @property
+    def model(self) -> str:
+        return self._spec.model
+
+    def change_unload_timeout(self, seconds: float) -> None:
+        """Another one for its stop, if that has not begun."""
+        self._unload_timeout = seconds
+
     def start(self) -> None:
         """Start it, on a thread of its own; call it once."""
         try:
@@ -110,7 +119,7 @@ class Process:
         with self._lock:
             if self._order is _Order.RUN:
                 self._order = _Order.STOP
-                self._kill_at = self._kill_at or time.monotonic() + self._spec.unload_timeout
+                self._kill_at = self._kill_at or time.monotonic() + self._unload_timeout
                 self._carry_out()
 
     def kill(self) -> None:
@@ -236,7 +245,7 @@ class Process:
             self._probe.end()
         with self._lock:
             self._has_exited = True
-            self._kill_at = self._kill_at or time.monotonic() + self._spec.unload_timeout
+            self._kill_at = self._kill_at or time.monotonic() + self._unload_timeout
             stop_thread = self._stop_thread
         ending = Ending(group, self._mark, before, is_time_up=self._is_time_up, signal=self._signal, note=self._note)
         if stop_thread:

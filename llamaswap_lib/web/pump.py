@@ -41,10 +41,7 @@ class Passenger(Protocol):
 
 
 class Deadlines:
-    """Until when somebody is waited for; all have the same patience, so the order of insertion is that of time.
-
-    After a change to a smaller patience the later ones are given up no sooner than those before them.
-    """
+    """Until when somebody is waited for; all have the same patience, so the order of insertion is that of time."""
 
     __slots__ = ("_clock", "_due", "_patience", "soonest")
 
@@ -55,8 +52,12 @@ class Deadlines:
         self.soonest = math.inf  # nobody is due before: a look at a busy pump costs no search
 
     def change(self, patience: float) -> None:
-        """Have another patience with those that are waited for from now on; any thread."""
+        """Have another patience from now on. Nobody who is waited for already gets more, or less than it from now."""
         self._patience = patience
+        latest = self._clock() + patience
+        for who, due in self._due.items():  # in the order of time, and so it stays
+            self._due[who] = min(due, latest)
+        self.soonest = next(iter(self._due.values()), math.inf)
 
     def renew(self, who: Passenger) -> None:
         """Give it the whole patience from now on."""
@@ -133,8 +134,7 @@ class Pump:
     def change_timeouts(self, write_timeout: float, idle_timeout: float) -> None:
         """Be more or less patient from now on with clients that take nothing, and with those that ask nothing."""
         self._write_timeout, self._idle_timeout = write_timeout, idle_timeout
-        self.stalled.change(write_timeout)
-        self.idle.change(idle_timeout)
+        self.take_aboard(_Change())
 
     def take_aboard(self, passenger: Passenger) -> None:
         """Have the pump's thread call its `begin`. Does not block."""
@@ -219,6 +219,21 @@ class Pump:
 
     def _hear_call(self, _mask: int) -> None:
         self._wakeup.clear()
+
+
+class _Change:
+    """A passenger that only has the pump's present timeouts taken for those who wait already."""
+
+    def begin(self, pump: Pump) -> None:
+        pump.aboard.discard(self)
+        pump.stalled.change(pump._write_timeout)
+        pump.idle.change(pump._idle_timeout)
+
+    def give_up(self) -> None:
+        """It is in nobody's patience."""
+
+    def throw_off(self) -> None:
+        """The pump begins anew, with its present timeouts."""
 
 
 class _Marker:

@@ -52,9 +52,11 @@ class Certificate:
                 self._context = self._load()
         return self._context
 
-    def renew(self) -> None:
-        """Read the files now; raises ConfigError where they cannot be used, and goes on with what it has."""
+    def renew(self) -> bool:
+        """Read the files now; whether they had changed. Raises ConfigError, and goes on with what it has."""
+        before = self._stamps
         self._stamps, self._context = self._look(), self._load()
+        return self._stamps != before
 
     def _look(self) -> list[int]:
         try:

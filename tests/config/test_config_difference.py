@@ -10,6 +10,7 @@ import pytest
 from llamaswap_lib.config.difference import Difference, difference, is_same_process, keep_ports
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.config.schema import Config
+from llamaswap_lib.config.show import shown
 
 SERVER = "server --port ${PORT}"
 
@@ -107,3 +108,32 @@ def test_models_without_an_automatic_port_stay_as_they_are() -> None:
     fixed = {"cmd": "server", "proxy": "http://localhost:9000"}
     old = loaded({"a": fixed})
     assert keep_ports(old, loaded({"a": fixed, "b": fixed}), ()).models["b"].proxy == "http://localhost:9000"
+
+
+def test_what_came_from_the_environment_stays_hidden_at_another_port() -> None:
+    text = "models: {m: {cmd: 'server --port ${PORT} ${env.S}', cmdStop: 'x ${env.S}', env: ['A=${env.S}'],"
+    text += " checkEndpoint: '/h?${env.S}', proxy: 'http://localhost:${PORT}/${env.S}'}}"
+    new = load_text(text, environment={"S": "s3cr3t"})
+    old = loaded({"a": {"cmd": SERVER}})
+    moved = keep_ports(old, new, (5800,))
+    assert ports(moved) == {"m": 5801}
+    assert "s3cr3t" in moved.models["m"].cmd
+    assert "s3cr3t" not in json.dumps(shown(moved), default=str)
+
+
+def test_order_in_a_matrix_and_kinds_of_values_count() -> None:
+    models = {name: {"cmd": SERVER} for name in "abc"}
+    sets = [{"one": "a & b", "two": "a & c"}, {"two": "a & c", "one": "a & b"}]
+    first, second = (loaded(models, matrix={"sets": one}) for one in sets)
+    assert difference(first, second).settings == ("routing",)
+    number, flag = (loaded({"a": {"cmd": SERVER, "filters": {"setParams": {"x": value}}}}) for value in (1, True))
+    assert difference(number, flag).updated == ("a",)
+
+
+def test_a_new_automatic_port_is_none_that_another_model_names() -> None:
+    fixed = {"cmd": "server", "proxy": "http://localhost:5801"}
+    old = loaded({"a": {"cmd": SERVER}})
+    assert ports(keep_ports(old, loaded({"a": {"cmd": SERVER}, "b": fixed, "c": {"cmd": SERVER}}), ())) == {
+        "a": 5800,
+        "c": 5802,
+    }

@@ -72,7 +72,7 @@ def test_a_changed_model_goes_on_as_it_was_for_its_requests_and_the_next_gets_th
 ) -> None:
     changed = SLOW.replace("${MODEL_ID}", "new")
     with run_program(models(a=SLOW)) as program, ThreadPoolExecutor() as pool:
-        with begin_stream(program, "a", **SHORT) as wire:
+        with begin_stream(program, "a", max_tokens=60, ignore_eos=True) as wire:
             told = program.reload(models(a=changed))
             assert told["models"]["replaced"] == ["a"]
             answer = pool.submit(contents, program, "a")
@@ -282,6 +282,7 @@ def test_many_hangups_are_one_reload_or_two_and_one_at_the_end_does_no_harm(run_
         for _ in range(50):
             program.signal(signal.SIGHUP)
         wait_until(lambda: program.chat("b").status == 200, "the new model is there")
+        assert program.stdout.count("SIGHUP: reading") < 50
         program.signal(signal.SIGHUP)
         program.signal(signal.SIGTERM)
         program.signal(signal.SIGHUP)
@@ -429,6 +430,14 @@ def test_a_policy_that_cannot_be_used_is_followed_until_it_can(run_program: RunP
         assert program.stdout.count("the old one goes on") == 1
 
 
+def test_a_policy_that_is_not_there_yet_is_followed(run_program: RunProgram, tmp_path: Path) -> None:
+    with run_program(models(a=demo()), flags=("-watch-config",)) as program:
+        program.write_config({**models(a=demo(), b=demo()), "routing": {"router": {"use": "./mine.py:Policy"}}})
+        wait_until(lambda: "there is no file" in program.stdout, "it is told")
+        (tmp_path / "mine.py").write_text(POLICY.format(together=False))
+        await_model(program, "b")
+
+
 def test_what_comes_to_the_folder_and_a_policys_file_are_followed(run_program: RunProgram, tmp_path: Path) -> None:
     folder, policy = tmp_path / "conf.d", tmp_path / "mine.py"
     folder.mkdir()
@@ -441,3 +450,73 @@ def test_what_comes_to_the_folder_and_a_policys_file_are_followed(run_program: R
         wait_until(lambda: "configuration reloaded: settings routing" in program.stdout, "the policy is another")
         contents(program, "a"), contents(program, "b")
         assert program.states() == {"a": "ready", "b": "ready"}
+
+
+def test_a_fixed_port_that_a_running_model_keeps_is_an_error_with_its_line(run_program: RunProgram) -> None:
+    together = {"groups": {"all": {"swap": False, "members": ["a", "b"]}}}
+    with run_program(models(a=demo())) as program:
+        contents(program, "a")
+        port = program.running("a")["port"]
+        fixed = {"cmd": demo().replace("${PORT}", str(port)), "proxy": f"http://localhost:{port}"}
+        program.write_config({"models": {"a": {"cmd": demo()}, "b": fixed}, **together})
+        answer = program.post("/api/config/reload", None)
+        assert answer.status == 400
+        wrong = f'config.yaml:1: models.b.proxy: the running "a" has port {port}, and both may run together'
+        assert wrong in answer.message
+        contents(program, "a")
+        told = program.reload({"models": {"a": {"cmd": demo()}, "b": fixed}})  # one at a time
+        assert told["models"]["added"] == ["b"]
+        assert "this is b." in contents(program, "b")
+
+
+def test_a_reload_in_the_middle_of_a_load_and_of_a_swap_changes_neither(run_program: RunProgram) -> None:
+    loads = demo("--load-seconds", "1")
+    with run_program(models(a=demo(), b=loads)) as program, ThreadPoolExecutor() as pool:
+        contents(program, "a")
+        answer = pool.submit(contents, program, "b")
+        wait_until(lambda: program.states().get("b") == "starting", "it loads")
+        program.reload(models(a=demo(), b={"cmd": loads, "ttl": 99}, c=demo()))
+        assert "this is b." in answer.result()
+        assert program.starts("b") == 1
+
+
+def test_a_name_that_comes_with_the_reload_counts_for_a_body_that_was_on_its_way(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program, program.wire() as wire:
+        body = json.dumps({"model": "a", "messages": [{"role": "user", "content": "hi"}]}).encode()
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        wire.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:5])
+        program.reload(models(renamed={"cmd": demo(), "aliases": ["a"]}))
+        wire.send(body[5:])
+        status, text = wire.answer()
+        assert status == 200, text
+
+
+def test_a_model_that_is_gone_and_still_busy_can_be_unloaded_by_its_name(run_program: RunProgram) -> None:
+    with run_program(models(a={"cmd": SLOW, "unloadTimeout": 1}, b=demo())) as program:
+        wire = begin_stream(program, "a", max_tokens=10_000)
+        program.reload(models(b=demo()))
+        assert program.states() == {"a": "stopping"}
+        assert program.post("/api/models/unload/a", None).status == 200
+        assert program.states() == {}
+        wire.close()
+
+
+def test_peers_and_selectors_change_at_once(run_program: RunProgram) -> None:
+    with run_program(models(a=demo(), b=demo())) as program:
+        assert program.chat("any").status == 404
+        selectors = {"any": {"strategy": "pin", "targets": ["a"]}}
+        peers = {"far": {"proxy": f"http://127.0.0.1:{program.port}", "models": ["m"]}}
+        told = program.reload({**models(a=demo(), b=demo()), "selectors": selectors, "peers": peers})
+        assert told["settings"] == ["peers", "selectors"]
+        assert "this is a." in contents(program, "any")
+        assert "far/m" in {entry["id"] for entry in program.get("/v1/models").json()["data"]}
+        program.reload({**models(a=demo(), b=demo()), "selectors": {"any": {"strategy": "pin", "targets": ["b"]}}})
+        assert "this is b." in contents(program, "any")
+
+
+def test_idle_connections_get_the_new_patience(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program, program.wire() as wire:
+        wire.request("GET", "/health")
+        assert wire.answer() == (200, b"OK")
+        program.reload({**models(a=demo()), "limits": {"idleTimeout": 1}})
+        assert wire.rest() == b""

@@ -33,6 +33,7 @@ MAX_MATCHED_CHARACTERS = 8192  # of a path, by upstream.ignorePaths: it bounds w
 def serve_model(exchange: Exchange, route: Route) -> None:
     """A model route: POST names the model in the body, GET in the query."""
     with exchange.read_body() as body:
+        exchange.app = exchange.app.latest.app  # the body may have taken its time, and a name may be another's by now
         try:
             order = order_of(exchange, route, body)
         except UnknownName as unknown:

@@ -108,7 +108,9 @@ def _answer_page(exchange: Exchange, title: str, content: str) -> None:
 
 def serve_unload_one(exchange: Exchange, route: Route) -> None:
     """POST /api/models/unload/{model}: answers when it has stopped."""
-    exchange.app.controller.unload([_known_model(exchange, route.argument)], exchange.sock)
+    running = {run.model for run in exchange.app.controller.runs()}  # one may be configured no more, and be ending
+    model = route.argument if route.argument in running else _known_model(exchange, route.argument)
+    exchange.app.controller.unload([model], exchange.sock)
     exchange.answer_text("OK")
 
 
