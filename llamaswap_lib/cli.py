@@ -59,10 +59,6 @@ def _serve(arguments: Sequence[str]) -> int:
     outlive_harmless()
     parser = _parser("llamaswap", DESCRIPTION)
     _add_server_flags(parser)
-    watch_help = "take the configuration again when it changes"
-    parser.add_argument("-watch-config", "--watch-config", action="store_true", help=watch_help)
-    edit_help = "let clients read and replace the configuration's files, and so have any command run"
-    parser.add_argument("-allow-config-edit", "--allow-config-edit", action="store_true", help=edit_help)
     parser.add_argument("-version", "--version", action="version", version=f"llamaswap {__version__}")
     parser.epilog = "`llamaswap check -c config.yaml` says what is wrong with a configuration."
     options = parser.parse_args(arguments)
@@ -84,6 +80,9 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
     add("-listen", "--listen", metavar="ADDRESS", help="[host]:port or port (default :8080, with TLS :8443)")
     add("-tls-cert-file", "--tls-cert-file", metavar="FILE", type=Path, help="certificate (PEM): serve HTTPS")
     add("-tls-key-file", "--tls-key-file", metavar="FILE", type=Path, help="its key (PEM)")
+    add("-watch-config", "--watch-config", action="store_true", help="take the configuration again when it changes")
+    edit_help = "let clients read and replace the configuration's files, and so have any command run"
+    add("-allow-config-edit", "--allow-config-edit", action="store_true", help=edit_help)
 
 
 def _address(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[str, int]:
@@ -225,6 +224,8 @@ def _server_words(options: argparse.Namespace) -> list[str]:
     files = {"-c": options.config, "-config-dir": options.config_dir}
     files |= {"-tls-cert-file": options.tls_cert_file, "-tls-key-file": options.tls_key_file}
     words = [word for flag, path in files.items() if path is not None for word in (flag, str(path.absolute()))]
+    flags = {"-watch-config": options.watch_config, "-allow-config-edit": options.allow_config_edit}
+    words += [flag for flag, is_given in flags.items() if is_given]
     return words if options.listen is None else [*words, "-listen", options.listen]
 
 

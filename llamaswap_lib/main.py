@@ -99,7 +99,6 @@ def serve(options: Options) -> int:
     seen = _look_at(options.sources)
     files = options.sources.files()
     config = load(files)
-    _refuse_open_editing(config, options)
     is_done = Wakeup()  # made now: at the end there may be no descriptor left
     with Signals() as signals:
         stdout = None if sys.stdout is None else sys.stdout.fileno()  # closed: the number may be somebody else's by now
@@ -129,6 +128,10 @@ def serve(options: Options) -> int:
 def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -> _Parts:
     guardian, ourselves, certificate = Guardian(logs.log), Ourselves(), options.certificate
     options.supervisor.show(status_text(()))
+    given = options.supervisor.listening_socket(logs.log.warn)
+    host, port = given.getsockname()[:2] if given else (options.host, options.port)
+    refuse = partial(_refuse_open_editing, host=host, editor=options.editor)
+    refuse(config)
     pool = Pool(on_error=logs.log.error)
     standing = Standing(config, make_rules(config.routing))
     launching = Launching(config, logs, guardian, ourselves)
@@ -150,7 +153,7 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         limits_of(config),
         ourselves,
         "http" if certificate is None else "https",
-        listen=Listen(options.host, options.port, is_told=True),
+        listen=Listen(host, port, is_told=True),
         editor=options.editor,
         launched=launching.launched,
         reload=lambda: reloader.reload("POST /api/config/reload"),
@@ -158,14 +161,12 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     app.take_over(files)
     try:
         capacity = _capacity(config, logs, is_secure=certificate is not None)
-        given = options.supervisor.listening_socket(logs.log.warn)
-        server = Server(app, options.host, options.port, certificate, capacity, given)
+        server = Server(app, host, port, certificate, capacity, given)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
-        where = _address_text(options.host, options.port)
-        raise ConfigError(f"cannot listen on {where}: {_reason(error)}") from error
+        raise ConfigError(f"cannot listen on {_address_text(host, port)}: {_reason(error)}") from error
     ourselves.note_listening(server.socket)
     served = Served(logs, controller, launching, pump, server, capacity, certificate, options.supervisor)
-    reloader = Reloader(options.sources, standing, served, partial(_refuse_open_editing, options=options))
+    reloader = Reloader(options.sources, standing, served, refuse)
     checks = {"controller": controller.answers, "pump": pump.answers, "tls": server.answers}
     watchdog = Watchdog(options.supervisor, checks, logs.log.error)
     return _Parts(logs, controller, pool, pump, server, guardian, options.supervisor, watchdog, reloader)
@@ -237,10 +238,10 @@ def _look_at(sources: Sources) -> list[tuple[str, int, int, int]]:
     return found
 
 
-def _refuse_open_editing(config: Config, options: Options) -> None:
-    """Raise ConfigError where anybody could change the files."""
-    if options.editor is not None:
-        refuse_open_editing(config.api_keys, options.host)
+def _refuse_open_editing(config: Config, *, host: str, editor: ConfigEditor | None) -> None:
+    """Raise ConfigError where other machines, which reach us at `host`, could change the files without a key."""
+    if editor is not None:
+        refuse_open_editing(config.api_keys, host)
 
 
 def _capacity(config: Config, logs: Logs, *, is_secure: bool) -> DescriptorCapacity:
@@ -288,7 +289,7 @@ def _end_in_order(parts: _Parts) -> None:
     parts.server.close()
     parts.pump.stop()
     parts.pool.close()
-    parts.controller.close()
+    parts.controller.close(LAST_GRACE)
     parts.guardian.close(LAST_GRACE)
     parts.supervisor.close()
 

@@ -7,7 +7,6 @@ and the loader's own warnings come from `load.py`. Looks at the file system and 
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import socket
@@ -144,6 +143,7 @@ def _model_files(words: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _check_ports(config: Config, document: Document) -> None:
+    meet = grouping.meeting(config.routing)
     found: dict[tuple[str, int], list[str]] = {}
     for model in config.models.values():
         parts = urllib.parse.urlsplit(model.proxy)
@@ -152,8 +152,9 @@ def _check_ports(config: Config, document: Document) -> None:
         if port > MAX_PORT:
             document.warn(("models", model.id), f"its port {port} is beyond {MAX_PORT}; see startPort", at_key=True)
     for (_, port), models in found.items():
-        for one, other in itertools.combinations(models, 2):
-            if grouping.may_meet(config.routing, one, other):
+        for number, other in enumerate(models):
+            one = next((one for one in models[:number] if meet(one, other)), None)  # one of them is enough
+            if one is not None:
                 is_hidden = any(isinstance(config.models[model].proxy, Hidden) for model in (one, other))
                 where = "the same port" if is_hidden else f"port {port}"
                 message = f"listens on {where}, as {quoted(one)} does; they may run at the same time"

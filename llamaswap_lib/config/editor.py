@@ -23,9 +23,11 @@ from llamaswap_lib.errors import BadRequest, ConfigError, Conflict, NotFound, Pr
 
 from .check import Report
 from .files import config_files
+from .text import MAX_FILE_BYTES
 
 GIVEN = "-config"  # the name of that file, where the folder has one of the same name
 BACKUP_SUFFIX = ".bak"
+PATIENCE = 10.0  # seconds
 NEW_FILE_MODE = 0o600  # a configuration may hold keys
 ETAG_CHARS = 32
 UNMOVABLE = (errno.EBUSY, errno.EXDEV)
@@ -89,7 +91,7 @@ class ConfigEditor:
 
         With errors in that nothing is stored. Raises NotFound, PreconditionFailed, Conflict, ConfigError and OSError.
         """
-        with self._one_at_a_time:
+        with self._turn():
             files = self.files()
             path = self._known(name, files)
             before = read_file(path)
@@ -102,7 +104,7 @@ class ConfigEditor:
 
     def create(self, name: str, data: bytes, judge: Judge) -> Report:
         """Store `data` as a new file of the folder; otherwise like `replace`. Raises BadRequest, too."""
-        with self._one_at_a_time:
+        with self._turn():
             files = self.files()
             if name in files:
                 raise PreconditionFailed(f"there is a file {name} already")
@@ -119,6 +121,16 @@ class ConfigEditor:
                 create_file(self.folder / name, data)
             return report
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One change at a time; raises Conflict where another one takes long, for a policy of the user's own say."""
+        if not self._one_at_a_time.acquire(timeout=PATIENCE):
+            raise Conflict("another change of the configuration's files has not ended yet; try again later")
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
+
     def _known(self, name: str, files: Mapping[str, Path]) -> Path:
         path = files.get(name)
         if path is None:
@@ -132,10 +144,14 @@ def _texts(files: Mapping[str, Path], name: str, data: bytes) -> Texts:
 
 
 def read_file(path: Path) -> bytes:
-    """Raises OSError, also for what is no regular file: a pipe can be read once, and the loader has read it."""
+    """Raises OSError, also for what is no regular file, which can be read only once, and for one that is too large."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise OSError(errno.EINVAL, f"it has more than {MAX_FILE_BYTES >> 20} MB")
+    return data
 
 
 def replace_file(path: Path, before: bytes, data: bytes, rename: Rename = os.replace) -> None:
@@ -202,13 +218,16 @@ def _temporary(target: Path, data: bytes, status: os.stat_result | None) -> Iter
 
 
 def _take_after(descriptor: int, status: os.stat_result) -> None:
-    """Mode and owner as in `status`, as far as we may; where we may not, nobody else can read the file."""
-    with suppress(OSError):
+    """Mode and owner as in `status`, as far as we may; a group that it cannot have again gets no other in its place."""
+    mode = stat.S_IMODE(status.st_mode)
+    try:
         os.fchown(descriptor, -1, status.st_gid)
+    except OSError:
+        mode &= ~stat.S_IRWXG
     with suppress(OSError):
         os.fchown(descriptor, status.st_uid, -1)
     with suppress(OSError):
-        os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+        os.fchmod(descriptor, mode)
 
 
 def _sync_folder(folder: Path) -> None:

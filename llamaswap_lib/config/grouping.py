@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path as File
 
@@ -66,15 +66,24 @@ def run_together(routing: Routing, models: tuple[str, ...]) -> bool:
 
 def may_meet(routing: Routing, one: str, other: str) -> bool:
     """Whether two models may ever be running at the same time, in whatever order they are asked for."""
-    if routing.router == "policy":
-        return True
-    if routing.matrix is not None:
-        return dsl.can_hold(routing.matrix.sets, (one, other))
+    return meeting(routing)(one, other)
+
+
+def meeting(routing: Routing) -> Callable[[str, str], bool]:
+    """The same for many questions."""
     group_of = {member: group for group in routing.groups for member in group.members}
-    mine, its = group_of[one], group_of[other]
-    if mine.id == its.id:
-        return not mine.swap
-    return not (mine.exclusive and not its.persistent and its.exclusive and not mine.persistent)
+
+    def meet(one: str, other: str) -> bool:
+        if routing.router == "policy":
+            return True
+        if routing.matrix is not None:
+            return dsl.can_hold(routing.matrix.sets, (one, other))
+        mine, its = group_of[one], group_of[other]
+        if mine.id == its.id:
+            return not mine.swap
+        return not (mine.exclusive and not its.persistent and its.exclusive and not mine.persistent)
+
+    return meet
 
 
 def in_matrix(matrix: Matrix, model: str) -> bool:

@@ -60,10 +60,10 @@ LOG_TIME_FORMATS = (
 )  # fmt: skip
 MINIMUM_HEALTH_CHECK_TIMEOUT = 15.0
 DEFAULT_METRICS_ROWS = 1000
-# Seconds beyond shutdownTimeout and unloadTimeout that the end may take: 1 for first requests on new connections, 5 for
-# processes that hang in the kernel, 5 for answers that clients still read, 2 to cut them off, 1 for TLS, 5 for the
-# guardian, 1 to spare.
-END_MARGIN = 20.0
+# Seconds beyond shutdownTimeout and unloadTimeout that the end may take: 2 for the watch of the files, 1 to tell the
+# supervisor, 1 for first requests on new connections, 5 for processes that hang in the kernel, 5 for answers that
+# clients still read, 2 to cut them off, 1 for TLS, 5 for a controller that hangs, 5 for the guardian, 3 to spare.
+END_MARGIN = 30.0
 DEFAULT_UNLOAD_TIMEOUT = 10.0
 DEFAULT_HUNG_AFTER = 30.0
 

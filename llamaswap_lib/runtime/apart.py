@@ -12,6 +12,7 @@ import os
 import resource
 import select
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -61,6 +62,7 @@ class Apart:
 
     def _run(self, work: Callable[[], bytes]) -> bytes:
         reader, writer = os.pipe()
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())  # until the child is on its own
         try:
             pid = _fork()
             if pid == 0:
@@ -69,6 +71,8 @@ class Apart:
             os.close(reader)
             os.close(writer)
             raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(writer)
         try:
             result = _read(reader, time.monotonic() + TIMEOUT)
@@ -87,11 +91,13 @@ class Apart:
         """The life of the child. The last byte says whether it came to a result; without one, a limit has ended it."""
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, for the whole group
+            for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.dup2(writer, 0)
             most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            os.closerange(1, most if most > 0 else MOST_DESCRIPTORS)
+            os.closerange(1, min(most, MOST_DESCRIPTORS) if most > 0 else MOST_DESCRIPTORS)
             self._limit()
             rest = memoryview(_result_of(work))
             while rest:
@@ -100,6 +106,8 @@ class Apart:
             os._exit(0)
 
     def _limit(self) -> None:
+        with suppress(OSError):  # where memory is short, it goes, and not the process that has it work
+            Path("/proc/self/oom_score_adj").write_text("1000")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds, self._cpu_seconds + 1))
         with suppress(OSError, ValueError):  # where there is no /proc memory has no limit but the time
@@ -115,7 +123,7 @@ def _result_of(work: Callable[[], bytes]) -> bytes:
     except MemoryError:
         return b""
     except BaseException:  # noqa: BLE001 - it is told on the other side
-        return traceback.format_exc().encode(errors="replace") + FAILED
+        return "".join(traceback.format_exception_only(*sys.exc_info()[:2])).encode(errors="replace") + FAILED
 
 
 def _fork() -> int:

@@ -46,6 +46,7 @@ from llamaswap_lib.runtime.logs import Logger
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.waiters import Waiters
 
+KILL_TIMEOUT = 2.0  # seconds for the signals to be sent
 SETTLE_LOOK = 0.1  # seconds between two looks whether the thread lives at all
 _UNLIMITED = Places({})
 
@@ -110,10 +111,13 @@ class Controller:
     def start(self) -> None:
         self._thread.start()
 
-    def close(self) -> None:
-        """End the thread; whatever it was told before is done first. Processes are left as they are."""
+    def close(self, timeout: float | None = None) -> None:
+        """End the thread; what it was told before is done first. Processes are left as they are.
+
+        After `timeout` seconds it is left to itself: a policy of the user's own may hang.
+        """
         self._queue.put(_Stop())
-        self._thread.join()
+        self._thread.join(timeout)
         self._checks.close()
 
     def listen(self, listener: Listener) -> None:
@@ -184,9 +188,9 @@ class Controller:
         return waiter.wait_for(timeout)
 
     def kill_all(self) -> None:
-        """End every process at once; returns when the signals are sent."""
+        """End every process at once; returns when the signals are sent, or cannot be: its thread hangs."""
         self._queue.put(_KillAll())
-        self.settle()
+        self.answers(KILL_TIMEOUT)
 
     def settle(self) -> None:
         """Return when everything that was told the controller before this call is done, or its thread has ended."""

@@ -87,7 +87,7 @@ class Service:
         try:
             self.notify.hear("READY=1")
         except BaseException:
-            self._give_up()
+            self.give_up()
             raise
         return self
 
@@ -98,7 +98,7 @@ class Service:
             if kind is None:
                 assert self.stop() == 0, self.output
         finally:
-            self._give_up()
+            self.give_up()
 
     def stop(self) -> int:
         """As `systemctl stop`; its exit code."""
@@ -106,7 +106,7 @@ class Service:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE)
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         self.process.kill()
         self.process.wait(DEADLINE)
         self.notify.__exit__(None, None, None)

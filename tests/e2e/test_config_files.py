@@ -232,3 +232,33 @@ def test_keys_cannot_be_edited_away_where_others_can_reach_it(run_program: RunPr
         assert answer.status == 400
         assert "apiKeys" in answer.json()["errors"][0]["message"]
         assert put(program, "apiKeys: [other]", if_match=etag, x_api_key="k").status == 200
+
+
+@pytest.mark.parametrize("header", ["x_forwarded_for", "forwarded", "via", "x_real_ip"])
+def test_behind_a_proxy_they_are_nobodys_without_keys(run_program: RunProgram, header: str) -> None:
+    with run_program(models(m=demo()), flags=[FLAG]) as program:
+        assert program.get(FILES).status == 200
+        assert program.get(FILES, **{header: "10.0.0.1"}).status == 403
+    with run_program({"apiKeys": ["k"], **models(m=demo())}, flags=[FLAG]) as program:
+        assert program.get(FILES, x_api_key="k", **{header: "10.0.0.1"}).status == 200
+
+
+def test_a_file_that_the_loader_would_refuse_is_read_no_further(run_program: RunProgram, tmp_path: Path) -> None:
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    with run_program(models(m=demo()), flags=[FLAG, "-config-dir", str(folder)]) as program:
+        etag = files(program)["config.yaml"]["etag"]
+        (folder / "big.yaml").write_text("#" * (5 << 20))
+        assert files(program)["big.yaml"]["error"] == "it has more than 4 MB"
+        answer = put(program, "models: {}", if_match=etag)
+        assert answer.status == 500
+        assert "it has more than 4 MB" in answer.message
+        assert files(program)["config.yaml"]["etag"] == etag
+
+
+def test_many_models_at_one_port_are_judged_quickly(run_program: RunProgram) -> None:
+    entry = {"cmd": "server", "proxy": "http://localhost:9000"}
+    with run_program(models(m=demo()), flags=[FLAG]) as program:
+        etag = files(program)["config.yaml"]["etag"]
+        many = {"models": {f"m{number}": entry for number in range(1500)}}
+        assert put(program, json.dumps(many), if_match=etag).status == 200

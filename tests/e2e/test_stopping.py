@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import COMMAND, DEADLINE, Program, demo, environment, models, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, HELLO, Program, demo, environment, models, wait_until
 from tests.e2e.talk import Cut, events
 
 PACED = ("--tokens-per-second", "100")
@@ -40,7 +40,7 @@ def test_a_hangup_ends_nothing_and_is_told(run_program: RunProgram) -> None:
     with run_program(models(m=demo())) as program:
         assert program.chat("m").status == 200
         program.signal(signal.SIGHUP)
-        wait_until(lambda: "[WARN] SIGHUP: nothing changes" in program.stdout, "it is told")
+        wait_until(lambda: "[INFO] configuration reloaded: nothing has changed" in program.stdout, "it is told")
         assert program.chat("m").status == 200
         assert program.starts("m") == 1
 
@@ -238,6 +238,37 @@ def test_a_second_signal_ends_it_at_once_children_included(run_program: RunProgr
         assert program.wait() == 1
         assert time.monotonic() - begun < 5
         wait_until(lambda: program.relatives() == {}, "nobody is left", timeout=5)
+
+
+HANGS = """
+import time
+
+class Mine:
+    def evict(self, target, running):
+        open({door!r}, "w")
+        time.sleep(99)
+"""
+
+
+@pytest.mark.parametrize("is_hurried", [False, True], ids=["once", "twice"])
+def test_it_ends_though_the_thread_that_decides_hangs(
+    run_program: RunProgram, tmp_path: Path, is_hurried: bool
+) -> None:
+    door = tmp_path / "door"
+    (tmp_path / "mine.py").write_text(HANGS.format(door=str(door)))
+    entries = models(a={"cmd": demo(), "unloadTimeout": 1}, b=demo())
+    config = {**entries, "routing": {"router": {"use": "mine.py:Mine"}}, "shutdownTimeout": 1}
+    with run_program(config) as program, program.wire() as wire:
+        assert program.chat("a").status == 200
+        wire.request("POST", "/v1/chat/completions", {"model": "b", **HELLO})
+        wait_until(door.exists, "the policy hangs")
+        program.signal(signal.SIGTERM)
+        if is_hurried:
+            wait_until(lambda: "SIGTERM: stopping" in program.stdout, "it ends in order")
+            program.signal(signal.SIGTERM)
+        assert program.process.wait(3 * DEADLINE) == is_hurried
+        program.code = 0
+        wait_until(lambda: program.relatives() == {}, "nobody is left")
 
 
 def test_while_clients_storm(run_program: RunProgram) -> None:

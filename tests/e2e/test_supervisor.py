@@ -253,3 +253,14 @@ def test_what_is_no_socket_that_listens_is_an_error(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "the supervisor's socket cannot be used: descriptor 3 is no socket" in ended.stderr
+
+
+def test_files_cannot_be_edited_without_a_key_over_its_socket_that_others_reach(tmp_path: Path) -> None:
+    write_config(tmp_path, models(m=demo()))
+    with socket.create_server(("0.0.0.0", 0)) as listening:
+        service = Service(tmp_path, listening, flags=("-listen", "127.0.0.1:0", "-allow-config-edit"))
+        try:
+            assert service.process.wait(DEADLINE) == 1
+            assert "needs apiKeys" in service.output
+        finally:
+            service.give_up()

@@ -31,6 +31,7 @@ from llamaswap_lib.web.routes import Route
 
 MOST_TEXT_BYTES = 1 << 20
 YAML = "application/yaml"
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 HEADERS = (("Cache-Control", "no-store"), NOSNIFF)
 _entity_tags = re.compile(r'(W/)?("[^"]*")').findall
 
@@ -166,6 +167,10 @@ def _with_error(message: str) -> dict[str, Any]:
 def _editor(exchange: Exchange) -> ConfigEditor:
     if exchange.app.editor is None:
         raise Forbidden("the files are neither shown nor changed: llamaswap was started without -allow-config-edit")
+    if not exchange.app.config.api_keys and any(exchange.head.get(name) for name in FORWARDED):
+        raise Forbidden(
+            "the request came through a proxy, behind which anybody may be: the configuration needs apiKeys"
+        )
     return exchange.app.editor
 
 
