@@ -102,6 +102,7 @@ class Pass:
             return None
         is_up = run is not None and not run.state.is_leaving
         if not (is_up or self._waiting.is_checked(model)) and self._world.evict(model, self._world.staying()):  # 2
+            self._note(model, "busy", self._world.evict(model, self._world.staying()))  # until the answer says more
             return CheckLaunch(model)
         if holder := self._needed_shut.get(run.run_id) if run and is_up else self._clash(model):  # 3
             self._wait_behind(model, holder)

@@ -79,6 +79,7 @@ def judge(mutant: Mutant | None, command: list[str]) -> tuple[bool, str]:
         shutil.copytree(ROOT / "tests" / "core", copy / "tests" / "core", ignore=ignored)
         (copy / "llamaswap_lib" / "__init__.py").touch()
         (copy / "tests" / "__init__.py").touch()
+        shutil.copy(ROOT / "tests" / "batches.py", copy / "tests")
         if mutant is not None:
             mutant.apply(copy / "llamaswap_lib")
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=120, check=False)

@@ -76,7 +76,7 @@ def test_the_unit_starts_this_installation_from_any_folder(tmp_path: Path) -> No
         ports.close()
     assert f"\nWorkingDirectory=-{tmp_path}\n" in unit
     assert f"\nUser={os.environ.get('SUDO_USER') or getpass.getuser()}\n" in unit
-    assert "\nTimeoutStopSec=140\n" in unit  # shutdownTimeout, the longest unloadTimeout, and 20
+    assert "\nTimeoutStopSec=150\n" in unit  # shutdownTimeout, the longest unloadTimeout, and 30
     assert "\nKillMode=mixed\n" in unit
 
 
@@ -89,7 +89,7 @@ def test_the_property_list_starts_this_installation_from_any_folder(tmp_path: Pa
         serves(read["ProgramArguments"], ports.first)
     finally:
         ports.close()
-    assert read["ExitTimeOut"] == 140
+    assert read["ExitTimeOut"] == 150
 
 
 def test_the_unit_has_our_path_only_if_a_program_is_on_it_that_systemd_would_not_find(tmp_path: Path) -> None:

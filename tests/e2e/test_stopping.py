@@ -241,12 +241,12 @@ def test_a_second_signal_ends_it_at_once_children_included(run_program: RunProgr
 
 
 HANGS = """
-import time
+import threading
 
 class Mine:
     def evict(self, target, running):
         open({door!r}, "w")
-        time.sleep(99)
+        threading.Event().wait(99)
 """
 
 

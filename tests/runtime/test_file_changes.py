@@ -876,6 +876,7 @@ def test_a_path_that_always_leads_elsewhere_is_looked_at(make: Callable[..., Wor
 
         def add(self, path: str, mask: int) -> int:
             self.number += 1
+            os.link(self.config, tmp_path / f"kept-{self.number}")  # or a later file might get its inode
             replace(self.config, "old")
             return super().add(path, mask)
 
