@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import resource
@@ -74,12 +75,12 @@ def test_where_no_descriptor_is_left_at_the_end_it_stops_listening() -> None:
         late.settimeout(DEADLINE)
         address = world.server.address
         world.server.begin_stop()
+        gc.collect()  # or it may give a descriptor back meanwhile
         with no_descriptor_left():
             late.connect(address)
             with suppress(ConnectionResetError):
                 assert late.recv(1) == b""
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(address, DEADLINE)
+        assert world.server.socket.fileno() == -1  # another program may have the port by now
 
 
 def test_abort_breaks_off_what_is_left() -> None:
