@@ -19,6 +19,7 @@ from typing import NamedTuple
 from llamaswap_lib.errors import ConfigError
 
 from . import grouping
+from .difference import address_of
 from .document import Document
 from .hidden import Hidden
 from .load import Loaded, inspect
@@ -146,10 +147,9 @@ def _check_ports(config: Config, document: Document) -> None:
     meet = grouping.meeting(config.routing)
     found: dict[tuple[str, int], list[str]] = {}
     for model in config.models.values():
-        parts = urllib.parse.urlsplit(model.proxy)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        found.setdefault((_host(parts.hostname or ""), port), []).append(model.id)
-        if port > MAX_PORT:
+        address = address_of(model.proxy)
+        found.setdefault(address, []).append(model.id)
+        if (port := address[1]) > MAX_PORT:
             document.warn(("models", model.id), f"its port {port} is beyond {MAX_PORT}; see startPort", at_key=True)
     for (_, port), models in found.items():
         for number, other in enumerate(models):
@@ -159,10 +159,6 @@ def _check_ports(config: Config, document: Document) -> None:
                 where = "the same port" if is_hidden else f"port {port}"
                 message = f"listens on {where}, as {quoted(one)} does; they may run at the same time"
                 document.warn(("models", other, "proxy"), message)
-
-
-def _host(name: str) -> str:
-    return "localhost" if name in ("127.0.0.1", "::1", "0.0.0.0") else name
 
 
 def _check_loops(config: Config, document: Document, listen: Listen) -> None:

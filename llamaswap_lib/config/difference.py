@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from .grouping import may_meet
+from .grouping import meeting
 from .hidden import visible
 from .load import Loaded
 from .problems import quoted
@@ -114,18 +114,19 @@ def refuse_taken_ports(loaded: Loaded, running: Mapping[str, Model]) -> None:
 
     `running`: models as they were started. Who may not run beside it waits until it has gone.
     """
-    config = loaded.config
+    config, meet = loaded.config, meeting(loaded.config.routing)
     staying = {
-        name: model.proxy
+        name: address_of(model.proxy)
         for name, model in running.items()
         if name in config.models and is_same_process(model, config.models[name])
     }
     for name, model in config.models.items():
         if model.automatic_port or name in staying:
             continue
-        for other, proxy in staying.items():
-            if address_of(model.proxy) == address_of(proxy) and may_meet(config.routing, name, other):
-                message = f"the running {quoted(other)} has port {address_of(proxy)[1]}, and both may run together"
+        wanted = address_of(model.proxy)
+        for other, address in staying.items():
+            if wanted == address and meet(name, other):
+                message = f"the running {quoted(other)} has port {address[1]}, and both may run together"
                 loaded.document.error(("models", name, "proxy"), f"{message}; take another one, or unload it first")
 
 

@@ -64,13 +64,8 @@ def run_together(routing: Routing, models: tuple[str, ...]) -> bool:
     return all(not group.swap and group.id == found[0].id for group in found)
 
 
-def may_meet(routing: Routing, one: str, other: str) -> bool:
-    """Whether two models may ever be running at the same time, in whatever order they are asked for."""
-    return meeting(routing)(one, other)
-
-
 def meeting(routing: Routing) -> Callable[[str, str], bool]:
-    """The same for many questions."""
+    """Whether two models may ever be running at the same time, in whatever order they are asked for."""
     group_of = {member: group for group in routing.groups for member in group.members}
 
     def meet(one: str, other: str) -> bool:
