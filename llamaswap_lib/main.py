@@ -1,8 +1,8 @@
 """Builds everything, runs it, and takes it down in order: the only place that knows all parts.
 
 Runs on the main thread, which then sleeps until a signal. Order of the end: newcomers refused, streams of logs closed,
-whoever waits refused, requests in progress given `shutdownTimeout`, every process gone, connections closed, threads
-joined. A second signal ends it at once, children included.
+requests that wait refused, requests in progress given `shutdownTimeout`, every process gone, connections closed,
+threads joined. A second signal ends it at once, children included.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _Parts:
 
 def serve(options: Options) -> int:
     """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that cannot be used."""
-    seen = _look_at(options.sources)
+    seen = _look_at(options.sources) if options.watches_files else []
     files = options.sources.files()
     config = load(files)
     is_done = Wakeup()  # made now: at the end there may be no descriptor left

@@ -282,7 +282,7 @@ class Config:
 
     @property
     def end_seconds(self) -> float:
-        """The longest that the whole program takes to end, whatever hangs: for whoever would kill it after that."""
+        """Seconds that the whole program takes to end at most, also where something hangs. Kill it only after that."""
         return self.stop_seconds + END_MARGIN
 
     def resolve(self, name: str) -> str | None:

@@ -1,6 +1,6 @@
 """Which configuration is in use: from which files, since when, and what was wrong with the last one that was not taken.
 
-Any thread reads it; whoever loads a configuration writes it. Each attribute is replaced as a whole.
+Any thread reads it; the thread that loads a configuration writes it. Each attribute is replaced as a whole.
 """
 
 from __future__ import annotations

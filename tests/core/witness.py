@@ -101,7 +101,7 @@ class Witness:
         self._worlds.append(self._existing())
 
     def _note_reload(self, event: Reload) -> None:
-        """Other models and rules, as `ModelsChanged` says. Whoever waits goes by the longest bound of its time."""
+        """Other models and rules, as `ModelsChanged` says. A request goes by the longest bound of its wait."""
         before, now = set(self.plan.configured), set(event.models)
         gone, new = before - now, now - before
         self.plan = event.plan
