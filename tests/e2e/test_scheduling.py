@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -27,15 +28,25 @@ def loads(program: Program) -> str:
     return "".join(re.findall(r"\[INFO\] (\w): starting\n", program.stdout))
 
 
+def ask(program: Program, stack: ExitStack, name: str) -> Wire:
+    """One request, sent and not yet answered, that calls itself `as-NAME`."""
+    wire = stack.enter_context(program.wire())
+    wire.request("POST", "/v1/chat/completions", {"model": name, **SHORT}, extra=f"User-Agent: as-{name}\r\n")
+    return wire
+
+
 def stand_in_line(program: Program, stack: ExitStack, names: str) -> list[Wire]:
-    """One request for each model named, in this order; each calls itself `as-NAME`."""
+    """One request for each model named, in this order; none of these models may be loaded before the last one waits."""
     wires = []
-    for name in names:
-        wire = stack.enter_context(program.wire())
-        wire.request("POST", "/v1/chat/completions", {"model": name, **SHORT}, extra=f"User-Agent: as-{name}\r\n")
-        program.get("/health")  # what is answered now was heard after it
-        wires.append(wire)
+    for place, name in enumerate(names, 1):
+        wires.append(ask(program, stack, name))
+        wait_for_line(program, place)
     return wires
+
+
+def wait_for_line(program: Program, length: int) -> None:
+    """Until so many requests wait for a model."""
+    wait_until(lambda: len(json.loads(program.get("/api/queue").body)["queue"]) == length, f"{length} requests wait")
 
 
 def read_all(wires: list[Wire]) -> None:
@@ -92,21 +103,24 @@ def test_a_priority_does_not_interrupt(run_program: RunProgram) -> None:
     with run_program({**models(a=FAST, b=FAST), **fifo(priority={"b": 9})}) as program, ExitStack() as stack:
         busy = stack.enter_context(program.stream("a", max_tokens=100))
         busy.read_head_and_first_chunk()
-        wires = stand_in_line(program, stack, "ba")
-        read_all(wires[1:])  # the loaded model still serves those who come later
+        waits = stand_in_line(program, stack, "b")
+        read_all([ask(program, stack, "a")])  # the loaded model still serves those who come later
         assert loads(program) == "a"
         assert events(b"".join(busy.chunks()))[-1] == "[DONE]"
-        read_all(wires[:1])
+        read_all(waits)
         assert loads(program) == "ab"
 
 
 def test_a_b_c_a_b_c_becomes_a_a_b_b_c_c(run_program: RunProgram) -> None:
-    slow = demo("--load-seconds", "0.3", "--tokens-per-second", "200")
-    with run_program(models(a=slow, b=slow, c=slow)) as program, ExitStack() as stack:
-        read_all(stand_in_line(program, stack, "abcabc"))
+    with run_program(models(a=FAST, b=FAST, c=FAST, z=FAST)) as program, ExitStack() as stack:
+        busy = stack.enter_context(program.stream("z"))
+        busy.read_head_and_first_chunk()
+        wires = stand_in_line(program, stack, "abcabc")
+        busy.close()
+        read_all(wires)
         wait_until(lambda: program.stdout.count('"as-') == 6, "all are in the log")
         assert re.findall(r'"as-(\w)"', program.stdout) == list("aabbcc")
-        assert loads(program) == "abc"
+        assert loads(program) == "zabc"
 
 
 def test_past_max_wait_a_hot_model_gives_way_whatever_its_priority_and_comes_back(run_program: RunProgram) -> None:
