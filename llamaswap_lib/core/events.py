@@ -64,13 +64,6 @@ class ShutdownRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class PrioritiesChanged:
-    """Who waits, and who comes, is served by these from now on; a model that is not named has priority 0."""
-
-    priorities: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class ModelsChanged:
     """From now on these `models` are configured, with these `rules` for who may run together.
 
@@ -194,7 +187,6 @@ Event = (
     | LoadDemanded
     | UnloadRequested
     | ShutdownRequested
-    | PrioritiesChanged
     | ModelsChanged
     | RunEvent
     | GatesAnswered

@@ -138,8 +138,8 @@ class Scheduler:
                 self._unload(ticket, models, None)
             case events.ShutdownRequested(ticket, grace):
                 self._shut_down(ticket, grace)
-            case events.PrioritiesChanged() | events.ModelsChanged():
-                self._change_rules(event)
+            case events.ModelsChanged():
+                self._change_models(event)
             case events.GatesAnswered():
                 self._take_answer(event)
             case events.LaunchChecked(model, problem):
@@ -269,13 +269,9 @@ class Scheduler:
             self._world.out.append(Refuse(orphan.ticket, Fault.SHUTTING_DOWN, _CLOSING))
         self._unload(ticket, None, grace)
 
-    def _change_rules(self, change: events.PrioritiesChanged | events.ModelsChanged) -> None:
-        if isinstance(change, events.PrioritiesChanged):
-            self._waiting.change_priorities(change.priorities)
-        elif not self._is_closing:
-            self._change_models(change)
-
     def _change_models(self, change: events.ModelsChanged) -> None:
+        if self._is_closing:
+            return
         gone = [model for model in self._world.models if model not in change.models]
         self._preload.drop(gone)
         self._failures.pardon([*gone, *change.replaced])  # whatever was wrong may be mended

@@ -94,12 +94,8 @@ class WaitingRoom:
 
     # -- order and time --
 
-    def change_priorities(self, priorities: Mapping[str, int]) -> None:
-        """Models that are not named have priority 0, and those that nobody knows are never looked up."""
-        self._priorities = priorities
-
     def change_rules(self, priorities: Mapping[str, int], max_wait: float) -> None:
-        """The same, another bound, and nothing is known any more of what can be started."""
+        """For those who wait already too; and nothing is known any more of what can be started."""
         self._priorities = priorities
         self._max_wait = max_wait
         self._checked.clear()

@@ -35,10 +35,7 @@ CHECK_AFTER = 1.0  # seconds that somebody waits for a busy run before it is loo
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What deciding needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds.
-
-    `priority` is its first one: see `PrioritiesChanged`.
-    """
+    """What deciding needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds."""
 
     priority: int = 0
     ttl: float = 0.0

@@ -163,10 +163,6 @@ class Controller:
             self._queue.put(events.UnloadRequested(waiter.ticket, None if models is None else tuple(models)))
             waiter.wait(client, self.abandon)
 
-    def change_priorities(self, priorities: Mapping[str, int]) -> None:
-        """Serve by these from now on, those who wait already too; 0 for a model that is not named. Does not block."""
-        self._queue.put(events.PrioritiesChanged(dict(priorities)))
-
     def change_models(
         self, make: Callable[[Sequence[Upstream]], events.ModelsChanged], limits: Mapping[str, int]
     ) -> None:

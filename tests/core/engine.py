@@ -21,7 +21,7 @@ from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.scheduler import Scheduler
 from tests.core.books import BrokenError, Client, Life
 from tests.core.line import LineWitness
-from tests.core.reload import any_reload, specs
+from tests.core.reload import Reload, any_reload, other_priorities, specs
 from tests.core.worlds import Plan, Span
 
 MOST_STEPS = 300_000
@@ -192,13 +192,12 @@ class Simulation:
             self._after(self._draw((0.0, 3.0)), partial(self._post, events.RequestAbandoned(ticket)))
 
     def _reorder(self) -> None:
-        """Priorities change, of some models and of one that there is not; the others have none any more."""
-        models = [*self.plan.models, STRANGER]
-        named = self._random.sample(models, self._random.randint(0, len(models)))
-        self._post(events.PrioritiesChanged({model: self._random.randint(-3, 9) for model in named}))
+        self._change(other_priorities(self._next_plan, self._random))
 
     def _reload(self) -> None:
-        reload = any_reload(self._next_plan, self._random)
+        self._change(any_reload(self._next_plan, self._random))
+
+    def _change(self, reload: Reload) -> None:
         self._next_plan = reload.plan
         self._post(reload)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llamaswap_lib.core.effects import Effect, StartProcess, StopProcess
-from llamaswap_lib.core.events import Event, PrioritiesChanged
+from llamaswap_lib.core.events import Event
 from tests.core.reload import Reload
 from tests.core.witness import Witness
 
@@ -27,9 +27,7 @@ class LineWitness(Witness):
 
     def note(self, event: Event) -> None:
         Witness.note(self, event)
-        if isinstance(event, PrioritiesChanged):
-            self._priorities = event.priorities
-        elif isinstance(event, Reload) and not self.is_closing:
+        if isinstance(event, Reload) and not self.is_closing:
             self._is_line = self._is_line and self.plan.policy.name == "one place"
             self._look_up_priorities()
 

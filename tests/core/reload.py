@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from llamaswap_lib.core.events import ModelsChanged
@@ -45,8 +46,20 @@ def any_reload(plan: Plan, rng: random.Random) -> Reload:
         for model in everybody
         if rng.random() < 0.3
     }
-    rules = Rules(changed.policy.evict, observe=changed.policy.observe)
-    return Reload(specs(changed), replaced, rules, changed.max_wait, blocked, changed)
+    return _reload(changed, replaced, blocked)
+
+
+def other_priorities(plan: Plan, rng: random.Random) -> Reload:
+    """Nothing but priorities change: some models have another one, the others have none any more."""
+    named = rng.sample(plan.models, rng.randint(0, len(plan.models)))
+    priorities = {model: rng.randint(-3, 9) for model in named}
+    habits = {model: replace(habit, priority=priorities.get(model, 0)) for model, habit in plan.habits.items()}
+    return _reload(replace(plan, habits=habits), frozenset(), {})
+
+
+def _reload(plan: Plan, replaced: frozenset[str], blocked: Mapping[str, frozenset[str]]) -> Reload:
+    rules = Rules(plan.policy.evict, observe=plan.policy.observe)
+    return Reload(specs(plan), replaced, rules, plan.max_wait, blocked, plan)
 
 
 def _other_habits(plan: Plan, habit: Habits, rng: random.Random) -> Habits:

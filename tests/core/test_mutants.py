@@ -45,7 +45,7 @@ PROMISES = {
         "the newest goes first",
         "a change of priorities is ignored",
         "a change of priorities is for those who come later",
-        "a change of priorities loses the swap that has begun",
+        "a change loses the swap that has begun",
     },
     "nobody goes for a model that cannot be started": {
         "others go for a model that cannot be started",

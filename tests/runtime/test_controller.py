@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llamaswap_lib.core.events import LoadDemanded
+from llamaswap_lib.core.events import LoadDemanded, ModelsChanged
+from llamaswap_lib.core.eviction import Rules
+from llamaswap_lib.core.scheduler import ModelSpec
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, ServiceUnavailable
-from tests.runtime.launches import PATIENCE, Stage, Visit, side_by_side
+from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time, side_by_side
 from tests.shortage import no_descriptor_left
 
 # -- going in --
@@ -166,9 +168,9 @@ def test_a_change_of_priorities_is_for_those_who_wait_already() -> None:
         stage.await_queue("b")
         c = Visit(stage, "c")
         stage.await_queue("b", "c")
-        priorities = {"c": 1, "stranger": 9}
-        stage.controller.change_priorities(priorities)
-        priorities.clear()  # the caller's own, to do with as it likes
+        models = {"a": ModelSpec(), "b": ModelSpec(), "c": ModelSpec(priority=1)}
+        change = ModelsChanged(models, frozenset(), Rules(one_at_a_time), 0.0, {})
+        stage.controller.change_models(lambda _: change, {})
         assert [(ticket.place, ticket.model) for ticket in stage.tickets()] == [(1, "c"), (2, "b")]
         inside.leave()
         c.await_in()
