@@ -101,10 +101,21 @@ def test_unknown_source_is_refused(name: str) -> None:
         assert b"invalid logger. Use 'proxy', 'upstream' or a model's ID" in body
 
 
-def test_history_is_what_is_shown_and_people_get_the_page() -> None:
+@pytest.mark.parametrize("accept", [None, "", "*/*", "text/plain", "text/*", "application/xhtml+xml"])
+def test_history_is_what_is_shown(accept: str | None) -> None:
     with World(answers(OK)) as world:
         world.logs.proxy.write(b"hello\n")
-        head, body = world.ask(get("/logs"))
+        extra = b"" if accept is None else f"Accept: {accept}\r\n".encode()
+        head, body = world.ask(get("/logs", extra=extra))
         assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in head
         assert body == b"hello\n"
-        assert b"\r\nLocation: /ui/\r\n" in world.ask(get("/logs", extra=b"Accept: text/html\r\n"))[0]
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/html", "text/html,*/*", "application/json, text/html", "text/plain, Text/HTML;q=0.1"]
+)
+def test_history_leads_to_the_page_wherever_accept_holds_text_html(accept: str) -> None:
+    with World(answers(OK)) as world:
+        head, _ = world.ask(get("/logs", extra=f"Accept: {accept}\r\n".encode()))
+        assert head.startswith(b"HTTP/1.1 302 ")
+        assert b"\r\nLocation: /ui/\r\n" in head

@@ -9,9 +9,9 @@ import select
 
 from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.runtime.log_monitor import LogMonitor
-from llamaswap_lib.web.answers import NOSNIFF, preferred_type
+from llamaswap_lib.web.answers import NOSNIFF
 from llamaswap_lib.web.app import App
-from llamaswap_lib.web.exchange import HTML, TEXT, Exchange
+from llamaswap_lib.web.exchange import TEXT, Exchange
 from llamaswap_lib.web.routes import Route
 from llamaswap_lib.web.streams import Stream
 
@@ -20,7 +20,7 @@ PIECE_BYTES = 32_768  # the most that is held for one reader; the rest stays in 
 
 def serve_history(exchange: Exchange, _route: Route) -> None:
     """GET /logs: people are led to the page, everybody else gets the history of what is shown on stdout."""
-    if preferred_type(exchange.head.get("accept") or "") is HTML:
+    if "text/html" in (exchange.head.get("accept") or "").lower():  # wherever it stands: so existing clients know it
         exchange.redirect(302, "/ui/")
     else:
         exchange.answer(200, exchange.app.logs.combined.history(), TEXT)
