@@ -180,16 +180,27 @@ def find_upstream(rest: str, lookup: Lookup, names: Collection[str]) -> Upstream
 
     A name ends at a raw slash or at the end; it may hold slashes itself, raw or encoded. Raises NotFound.
     """
+    found = longest_prefix(rest, lambda raw: lookup(unquote(raw)), names)
+    if found is None:
+        raise unknown_model(unquote(rest.partition("/")[0]), names)
+    model, raw = found
+    return UpstreamPath(model, unquote(raw), rest[len(raw) :])
+
+
+def longest_prefix(path: str, lookup: Lookup, names: Collection[str]) -> tuple[str, str] | None:
+    """Of all of `names` that `path` begins with, the longest: what it stands for, and how it is written there.
+
+    A name ends at a slash or at the end of the path.
+    """
     # No name has more slashes than this; without the bound a path of 30,000 slashes would be worth 30,000 look-ups.
     most = 1 + max((name.count("/") for name in names), default=0)
-    segments = rest.split("/")
+    segments = path.split("/")
     for count in range(min(most, len(segments)), 0, -1):
-        raw = "/".join(segments[:count])
-        name = unquote(raw)
-        model = lookup(name)
+        written = "/".join(segments[:count])
+        model = lookup(written)
         if model is not None:
-            return UpstreamPath(model, name, rest[len(raw) :])
-    raise unknown_model(unquote(segments[0]), names)
+            return model, written
+    return None
 
 
 def unknown_model(name: str, names: Collection[str]) -> NotFound:

@@ -93,7 +93,64 @@ def test_http_1_0_reader_gets_no_chunks() -> None:
         assert client.read(6) == b"before"
 
 
-@pytest.mark.parametrize("name", ["zzz", "M"])
+NAMES = """
+models:
+  m: {cmd: server, proxy: PROXY, aliases: [org/al, proxy/alias]}
+  org/b: {cmd: server, proxy: PROXY}
+  org/b/long: {cmd: server, proxy: PROXY}
+  "org//c": {cmd: server, proxy: PROXY}
+  org/: {cmd: server, proxy: PROXY}
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("m/", "m"),
+        ("m/extra", "m"),
+        ("m//", "m"),
+        ("org/al/extra", "m"),
+        ("org/b", "org/b"),
+        ("org/b/", "org/b"),
+        ("org/b/extra/and/more", "org/b"),
+        ("org%2Fb%2Fextra", "org/b"),
+        ("org/b/long", "org/b/long"),
+        ("org/b/long/", "org/b/long"),
+        ("org/b/longer", "org/b"),
+        ("org//c/x", "org//c"),
+        ("org/", "org/"),
+        ("org//x", "org/"),
+        ("proxy/alias", "m"),
+        ("m%3Fno-history", "m"),
+        ("m/%3Fno-history", "m"),
+        ("org/b%3fno-history=1/x", "org/b"),
+        ("proxy%3Fno-history", "proxy"),
+        ("upstream%3Fno-history", "upstream"),
+        ("%3Fno-history", "combined"),
+    ],
+)
+def test_a_stream_is_of_the_longest_name_that_its_path_begins_with(path: str, source: str) -> None:
+    with World(answers(OK), config=NAMES) as world, world.connect() as client:
+        world.logs.proxy.write(b"of proxy")
+        for model in world.app.config.models:
+            world.logs.model_output(model)(f"of {model}".encode())
+        client.send(get(f"/logs/stream/{path}"))
+        client.read_until(b"\r\n\r\n")
+        own = {"proxy": world.logs.proxy, "upstream": world.logs.upstream, "combined": world.logs.combined}
+        assert read_chunk(client) == (own[source].history() if source in own else f"of {source}".encode())
+
+
+def test_a_query_that_was_encoded_with_the_path_is_cut_off_and_counts_for_nothing() -> None:
+    with World(answers(OK)) as world, world.connect() as client:
+        world.logs.proxy.write(b"before")
+        client.send(get("/logs/stream/proxy%3Fno-history?x"))
+        client.read_until(b"\r\n\r\n")
+        assert read_chunk(client) == b"before"
+
+
+@pytest.mark.parametrize(
+    "name", ["zzz", "M", "mm", "m%00", "zzz/m", "proxy/x", "upstream/", "proxy/", "/proxy", "/m", "/", "zzz%3Fm", "org"]
+)
 def test_unknown_source_is_refused(name: str) -> None:
     with World(answers(OK)) as world:
         head, body = world.ask(get(f"/logs/stream/{name}"))

@@ -12,6 +12,7 @@ from llamaswap_lib.runtime.log_monitor import LogMonitor
 from llamaswap_lib.web.answers import NOSNIFF
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.exchange import TEXT, Exchange
+from llamaswap_lib.web.resolve import longest_prefix
 from llamaswap_lib.web.routes import Route
 from llamaswap_lib.web.streams import Stream
 
@@ -44,12 +45,17 @@ def serve_stream(exchange: Exchange, route: Route) -> None:
 
 
 def find_monitor(app: App, name: str) -> LogMonitor:
-    """The monitor of a stream: '' is what is shown on stdout; raises BadRequest."""
+    """The monitor of a stream: '' is what is shown on stdout; raises BadRequest.
+
+    Otherwise the longest name of a model that `name` begins with, up to a slash, counts: clients append to a path. A
+    question mark in it was the beginning of a query, which somebody has encoded along with the path.
+    """
+    config, name = app.config, name.partition("?")[0]
     own = {"": app.logs.combined, "proxy": app.logs.proxy, "upstream": app.logs.upstream}
     if name in own:
         return own[name]
-    model_id = app.config.resolve(name)
-    if model_id is None:
+    found = longest_prefix(name, config.resolve, (*config.models, *config.aliases))
+    if found is None:
         headers = dict([NOSNIFF, ("X-Accel-Buffering", "no")])
         raise BadRequest("invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=headers)
-    return app.logs.model(model_id)
+    return app.logs.model(found[0])
