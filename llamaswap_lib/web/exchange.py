@@ -23,6 +23,7 @@ from llamaswap_lib.web.body import RequestBody
 from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.heads import RequestHead, has_no_body
 from llamaswap_lib.web.intake import Intake
+from llamaswap_lib.web.paths import as_location
 from llamaswap_lib.web.routes import split_target
 from llamaswap_lib.web.sockets import reset_on_close
 
@@ -113,7 +114,8 @@ class Exchange:
         self.answer(status, text.encode(), TEXT, headers)
 
     def redirect(self, status: int, location: str) -> None:
-        """Send the client elsewhere."""
+        """Send the client elsewhere on this host: to a path, perhaps with a query."""
+        location = as_location(location)
         if self.head.method not in ("GET", "HEAD"):
             self.answer(status, headers=[("Location", location)])
             return

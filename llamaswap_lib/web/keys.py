@@ -17,7 +17,10 @@ from llamaswap_lib.web.routes import Endpoint, Route
 
 OPEN_PATHS = ("/", "/upstream")  # they only lead elsewhere
 OPEN_ENDPOINTS = frozenset(
-    {Endpoint.HEALTH, Endpoint.FAVICON, Endpoint.PREFLIGHT, Endpoint.NOT_FOUND, Endpoint.METHOD_NOT_ALLOWED}
+    {
+        *(Endpoint.HEALTH, Endpoint.FAVICON, Endpoint.PREFLIGHT),
+        *(Endpoint.CLEAN_PATH, Endpoint.NOT_FOUND, Endpoint.METHOD_NOT_ALLOWED),
+    }
 )
 
 

@@ -1,9 +1,10 @@
 """Which endpoint a request is for: (method, path) -> `Route`, from one table.
 
 Pure, any thread. Paths are matched as sent: an endpoint's own path is never percent-decoded, a trailing slash makes
-another path. Only names that a path carries (`Route.argument`) are decoded, once. What goes on to an upstream
-(`Route.upstream_path`) keeps its encoding byte for byte. HEAD works wherever GET does, but for operations: looking
-at a path changes nothing. OPTIONS is answered the same for every path. Knows no model, no key, no configuration.
+another path, and one with empty or dot segments leads to the same without (`paths.py`). Only names that a path carries
+(`Route.argument`) are decoded, once. What goes on to an upstream (`Route.upstream_path`) keeps its encoding byte for
+byte. HEAD works wherever GET does, but for operations: looking at a path changes nothing. OPTIONS is answered the same
+for every path. Knows no model, no key, no configuration.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from enum import Enum, auto
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from llamaswap_lib.web.paths import LEFT_ALONE, clean_path
+
 
 class Endpoint(Enum):
     """Who answers."""
@@ -23,6 +26,7 @@ class Endpoint(Enum):
     COMFYUI = auto()  # relayed to the model comfyui_auto
     PREFLIGHT = auto()
     REDIRECT = auto()  # to `argument` with `status`
+    CLEAN_PATH = auto()  # the path is not written as it should be, which is `argument`
     NOT_FOUND = auto()
     METHOD_NOT_ALLOWED = auto()  # `allow` says which are
     HEALTH = auto()
@@ -151,7 +155,10 @@ def find_route(method: str, path: str) -> Route:
 
 
 def _find_below(method: str, path: str) -> Route:
-    """Routes that are known by how their path begins."""
+    """Routes that are known by how their path begins, and paths that lead to another one."""
+    is_cleaned = path.startswith("/") and not path.startswith(LEFT_ALONE) and method != "CONNECT"
+    if is_cleaned and (clean := clean_path(path)) != path:
+        return Route(Endpoint.CLEAN_PATH, clean)
     if path.startswith("/upstream/"):
         return Route(Endpoint.UPSTREAM, upstream_path=path[len("/upstream/") :])
     if path.startswith("/comfyui/"):

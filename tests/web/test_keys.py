@@ -79,6 +79,8 @@ def test_bytes_that_are_no_text_are_no_key() -> None:
         ("GET", "/upstream", False),
         ("OPTIONS", "/v1/models", False),
         ("GET", "/nope", False),
+        ("GET", "//running", False),
+        ("POST", "/v1//chat/completions", False),
         ("GET", "/v1/chat/completions", False),
         ("POST", "/v1/chat/completions", True),
         ("GET", "/upstream/a/x", True),

@@ -57,6 +57,7 @@ _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.PREFLIGHT: lambda exchange, _: answer_preflight(exchange),
     Endpoint.METHOD_NOT_ALLOWED: lambda exchange, route: answer_wrong_method(exchange, route.allow),
     Endpoint.REDIRECT: lambda exchange, route: exchange.redirect(route.status, route.argument),
+    Endpoint.CLEAN_PATH: lambda exchange, route: exchange.redirect(307, route.argument + exchange.query),
     Endpoint.UI: page.serve_page,
     Endpoint.HEALTH: about.serve_health,
     Endpoint.VERSION: about.serve_version,
