@@ -16,7 +16,7 @@ MAX_HEAD_BYTES = 65_536
 NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 TEXT = r"[\t\x20-\x7e\x80-\xff]*"
 _FIELDS = rf"(?:{NAME}:{TEXT}\r\n)*"
-match_request = re.compile(rf"({NAME}) ([!-~]+) HTTP/1\.([01])\r\n({_FIELDS})\r\n").fullmatch
+match_request = re.compile(rf"({NAME}) ([!-~\x80-\xff]+) HTTP/1\.([01])\r\n({_FIELDS})\r\n").fullmatch
 match_response = re.compile(rf"HTTP/1\.([01]) ([1-9][0-9]{{2}})(?: ({TEXT}))?\r\n({_FIELDS})\r\n").fullmatch
 _find_pairs = re.compile(r"([^:\r\n]+):[ \t]*([^\r]*)\r\n").findall
 
@@ -52,7 +52,7 @@ UNTIL_CLOSE = Framing(BodyKind.UNTIL_CLOSE)
 
 class RequestHead(NamedTuple):
     method: str
-    target: str  # as sent: /path?query, http://host/path?query or *; printable ASCII
+    target: str  # as sent: /path?query, http://host/path?query or *; printable ASCII, other bytes percent-encoded
     minor: int
     fields: str  # the header lines as sent, each with its CRLF; latin-1
     content_length: int | None

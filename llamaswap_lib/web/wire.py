@@ -2,7 +2,8 @@
 
 Pure: no socket, no clock; any thread. Guarantees: (1) a head that passes means the same to every parser that follows
 RFC 9112: CRLF line ends, no folding, no blank before a colon, no control characters; (2) at most one of Content-Length
-and Transfer-Encoding, once; (3) at most 64 KiB.
+and Transfer-Encoding, once; (3) at most 64 KiB. Bytes beyond ASCII in a request's target, which Go takes too, are
+percent-encoded: they mean the same, and no upstream has to understand them.
 Never repairs what is ambiguous. A request's fault is BadRequest, HeadTooLarge or NotImplementedByServer; an
 upstream's is BadGateway.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from urllib.parse import quote
 
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, NotImplementedByServer
 from llamaswap_lib.web.heads import (
@@ -29,6 +31,7 @@ _is_length = re.compile(r"[0-9]{1,18}").fullmatch
 _is_authority = re.compile(r"[-A-Za-z0-9._~!$&'()*+;=:%\[\]]*").fullmatch
 _is_protocol = re.compile(rf"{NAME}(?:/{NAME})?").fullmatch
 _match_absolute = re.compile(r"(?i:https?)://([^/?]+)[/?]?").match
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 _bare_line_end = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 
 
@@ -62,6 +65,8 @@ def parse_request_head(head: bytes) -> RequestHead:
     except _UnknownCoding as unknown:
         raise NotImplementedByServer(str(unknown)) from None
     _check_target(method, target, first.get("host"), minor)
+    if not target.isascii():
+        target = quote(target, safe=_VISIBLE, encoding="latin-1")
     kept = _is_kept(minor, connection) if connection else minor == 1
     expects = "expect" in first and minor == 1 and first["expect"].lower() == "100-continue"
     upgrade = _read_upgrade(first.get("upgrade", "")) if minor and "upgrade" in connection else ""

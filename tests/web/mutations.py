@@ -11,6 +11,7 @@ from random import Random
 
 REQUESTS = (
     b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /upstream/m\xc3\xa4/x?y=\xff HTTP/1.1\r\nHost: x\r\n\r\n",
     (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x:80\r\nContent-Type: application/json\r\nContent-Length: 13\r\n"
         b'\r\n{"model":"m"}'

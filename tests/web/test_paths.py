@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.web.paths import LEFT_ALONE, as_location, clean_path
-from tests.web.world import OK, Peer, World, answers, chat, get
+from tests.web.world import OK, Peer, World, answers, chat, get, length_of
 
 ODD_PATHS = st.lists(
     st.sampled_from(
@@ -207,3 +207,68 @@ def test_what_stands_behind_a_model_reaches_its_server_as_it_is() -> None:
             client.send(get(path))
             assert client.read_message()[1] == b"ok"
     assert [line.split()[1] for line in lines] == [b"//x", b"/../x/./y//", b"/%2e%2e//x?y=//z"]
+
+
+# -- names that are not ASCII, raw --
+
+NAMES = """
+models:
+  m: {cmd: server, proxy: PROXY}
+  模型: {cmd: server, proxy: PROXY, aliases: [über/größe]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "sent_on"),
+    [
+        ("/upstream/模型/x?y=ä", b"/x?y=%C3%A4"),
+        ("/upstream/über/größe/ä//%C3%A4", b"/%C3%A4//%C3%A4"),
+        ("/props?model=模型", b"/props?model=%E6%A8%A1%E5%9E%8B"),
+        ("/props?x=ü&model=über/größe", b"/props?x=%C3%BC&model=%C3%BCber/gr%C3%B6%C3%9Fe"),
+    ],
+)
+def test_a_name_that_is_not_ascii_may_stand_raw_in_path_and_query(target: str, sent_on: bytes) -> None:
+    lines: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        for _ in range(2):
+            lines.append(peer.read_until(b"\r\n"))
+            peer.read_until(b"\r\n\r\n")
+            peer.send(OK)
+
+    with World(script, config=NAMES) as world, world.connect() as client:
+        for _ in range(2):
+            client.send(get(target))
+            assert client.read_message()[1] == b"ok"
+        assert world.controller.leased == ["模型"] * 2
+        world.wait_for_log(f'"GET {target.partition("?")[0].replace("%C3%A4", "ä")} HTTP/1.1" 200')
+    assert [line.split()[1] for line in lines] == [sent_on] * 2
+
+
+def test_the_pump_understands_such_a_target_too() -> None:
+    lines: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        for _ in range(3):
+            lines.append(peer.read_until(b"\r\n"))
+            peer.read(length_of(peer.read_until(b"\r\n\r\n")))
+            peer.send(OK)
+
+    with World(script, config=NAMES) as world, world.connect() as client:
+        for _ in range(3):
+            client.send(chat().replace(b"completions ", "completions?größe=ä ".encode(), 1))
+            assert client.read_message()[1] == b"ok"
+    assert [line.split()[1] for line in lines] == [b"/v1/chat/completions?gr%C3%B6%C3%9Fe=%C3%A4"] * 3
+
+
+@pytest.mark.parametrize("target", [b"/upstream/caf\xe9/x", b"/props?model=caf\xe9", b"/logs/stream/\xff"])
+def test_bytes_that_are_no_utf_8_name_no_model(target: bytes) -> None:
+    with World(answers(OK)) as world:
+        head, body = world.ask(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+        assert head[9:12] in (b"404", b"400")
+        assert b"model" in body
+
+
+def test_a_redirect_percent_encodes_what_is_not_ascii() -> None:
+    with World(answers(OK)) as world:
+        assert b"\r\nLocation: /%C3%A4?%C3%BC\r\n" in world.ask(get("//ä?ü"))[0]
