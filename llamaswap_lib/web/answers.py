@@ -9,13 +9,14 @@ import html
 import json
 import re
 
-from llamaswap_lib.errors import ConcurrencyLimit, HttpError
-from llamaswap_lib.printable import printable
+from llamaswap_lib.errors import ConcurrencyLimit, HttpError, NotFound
+from llamaswap_lib.printable import bounded, printable
 from llamaswap_lib.web.exchange import HTML, JSON, REASONS, TEXT, Exchange
 from llamaswap_lib.web.forwarding import serialize_response
 
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
 LINES = "\n\t"  # which the last words of a model may have
+MOST_SHOWN_BYTES = 200  # of a path that there is not
 METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 USUAL_HEADERS = "Content-Type, Authorization, Accept, X-Requested-With"
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -77,8 +78,12 @@ def _quality(parameters: list[str]) -> float:
 
 
 def answer_not_found(exchange: Exchange) -> None:
-    """No such path."""
-    exchange.answer_text("404 page not found\n", 404, [NOSNIFF])
+    """No such path; where SDKs ask, it is an error as they read it."""
+    if exchange.path.startswith("/v1/"):
+        asked = f"{bounded(exchange.head.method, MOST_SHOWN_BYTES)} {bounded(exchange.path, MOST_SHOWN_BYTES)}"
+        answer_error(exchange, NotFound(f"there is no such route: {asked}"))
+    else:
+        exchange.answer_text("404 page not found\n", 404, [NOSNIFF])
 
 
 def answer_wrong_method(exchange: Exchange, allow: str) -> None:

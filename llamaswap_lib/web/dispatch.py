@@ -32,6 +32,7 @@ class Order(NamedTuple):
     query: str  # with its question mark, or ''
     body: OutgoingBody
     choice: Choice = NO_CHOICE  # of the selector that led to the model
+    never_loads: bool = False  # nor takes a place: it is for a model that is ready, or fails
 
 
 def relay(exchange: Exchange, order: Order) -> None:
@@ -43,7 +44,11 @@ def relay(exchange: Exchange, order: Order) -> None:
     elif model.send_loading_state and is_told(exchange):
         relay_telling(exchange, model, order.path, order.query, order.body)
     elif exchange.head.upgrade == "websocket" and model.compat.ignore_websockets:
-        _relay_to(exchange, order, model, _ready_upstream(exchange, model))
+        refusal = Conflict(f"model {model.id} is not loaded; WebSockets do not load it (compat.ignoreWebsockets)")
+        _relay_to(exchange, order, model, _ready_upstream(exchange, model, refusal))
+    elif order.never_loads:
+        refusal = Conflict(f"model {model.id} is not ready; only a request that names it, with ?model=, waits for it")
+        _relay_to(exchange, order, model, _ready_upstream(exchange, model, refusal))
     else:
         lease = exchange.app.controller.lease(model.id, exchange.sock)
         with lease as upstream:
@@ -133,9 +138,9 @@ def _relay_to(exchange: Exchange, order: Order, model: Model | Remote, upstream:
     Relay(exchange, model, upstream.run_id, upstream.proxy, order.body).run(order.path, order.query)
 
 
-def _ready_upstream(exchange: Exchange, model: Model) -> Upstream:
-    """Where an ignored WebSocket goes: it takes no place, so it neither loads the model nor keeps it."""
+def _ready_upstream(exchange: Exchange, model: Model, refusal: Conflict) -> Upstream:
+    """Where a request goes that takes no place, so that it neither loads the model nor keeps it; raises `refusal`."""
     upstream = exchange.app.controller.ready_upstream(model.id)
     if upstream is None:
-        raise Conflict(f"model {model.id} is not loaded; WebSockets do not load it (compat.ignoreWebsockets)")
+        raise refusal
     return upstream

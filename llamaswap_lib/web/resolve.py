@@ -97,6 +97,11 @@ def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
     return _first_of(_query_values(query))
 
 
+def names_model(query: str) -> bool:
+    """Whether the query of a GET names a model; it may begin with its question mark."""
+    return any(value.text for value in _query_values(query)[:1])
+
+
 def rename_in_query(query: str, name: str) -> str:
     """`query` with `name` as the model; the rest as it was."""
     mark = "?" if query.startswith("?") else ""

@@ -22,6 +22,7 @@ class Endpoint(Enum):
     """Who answers."""
 
     MODEL = auto()  # relayed to the model that the body (POST) or the query (GET) names
+    MODEL_OR_ONLY = auto()  # the same; where the query names none, to the only model that runs
     UPSTREAM = auto()  # relayed to the model that the path names; `upstream_path` is what follows /upstream/
     COMFYUI = auto()  # relayed to the model comfyui_auto
     PREFLIGHT = auto()
@@ -55,7 +56,7 @@ class Endpoint(Enum):
     CANCEL = auto()  # `argument` is the id
     PERFORMANCE = auto()
     HARDWARE = auto()
-    METRICS = auto()
+    METRICS = auto()  # those of the model that the query names
     EVENTS = auto()
     LOGS = auto()
     LOG_STREAM = auto()
@@ -76,13 +77,17 @@ COMFYUI_MODEL = "comfyui_auto"
 
 _MODEL_POSTS = """
 /v1/chat/completions /v1/responses /v1/completions /v1/messages /v1/messages/count_tokens /v1/embeddings
-/reranking /rerank /v1/rerank /v1/reranking /infill /completion
-/v1/audio/speech /v1/audio/voices /v1/audio/transcriptions /v1/images/generations /v1/images/edits
+/v1/moderations /v1/chat/completions/control /v1/chat/completions/input_tokens /v1/responses/input_tokens
+/chat/completions /responses /completions /embeddings /chat/completions/input_tokens /responses/input_tokens
+/reranking /rerank /v1/rerank /v1/reranking /infill /completion /embedding /tokenize /detokenize /apply-template
+/v1/audio/speech /v1/audio/voices /v1/audio/transcriptions /v1/audio/translations /audio/transcriptions
+/v1/images/generations /v1/images/edits /v1/images/variations
 /sdapi/v1/txt2img /sdapi/v1/img2img /audioapi/v1/tasks/run
 /v/chat/completions /v/responses /v/completions /v/messages /v/messages/count_tokens /v/embeddings /v/rerank
 /v/reranking
 """
-_MODEL_GETS = "/v1/audio/voices /sdapi/v1/loras /props"
+_MODEL_GETS = "/v1/audio/voices /sdapi/v1/loras /lora-adapters"
+_STATE_GETS = "/props /slots"  # clients of llama.cpp ask for these without a model
 _NOT_SENT_ON = ("/audioapi/", "/v/")
 
 _OWN = {
@@ -90,6 +95,7 @@ _OWN = {
     ("GET", "/ui"): Route(Endpoint.REDIRECT, "/ui/", status=301),
     ("GET", "/upstream"): Route(Endpoint.REDIRECT, "/ui/models", status=302),
     ("GET", "/health"): Route(Endpoint.HEALTH),
+    ("GET", "/v1/health"): Route(Endpoint.HEALTH),
     ("GET", "/wol-health"): Route(Endpoint.HEALTH),
     ("GET", "/favicon.ico"): Route(Endpoint.FAVICON),
     ("GET", "/v1/models"): Route(Endpoint.MODEL_LIST),
@@ -201,9 +207,13 @@ def _sent_on(path: str) -> str:
 
 def _make_table() -> dict[str, dict[str, Route]]:
     table: dict[str, dict[str, Route]] = {}
-    for method, paths in (("POST", _MODEL_POSTS), ("GET", _MODEL_GETS)):
+    for method, paths, endpoint in (
+        ("POST", _MODEL_POSTS, Endpoint.MODEL),
+        ("GET", _MODEL_GETS, Endpoint.MODEL),
+        ("GET", _STATE_GETS, Endpoint.MODEL_OR_ONLY),
+    ):
         for path in paths.split():
-            table.setdefault(path, {})[method] = Route(Endpoint.MODEL, upstream_path=_sent_on(path))
+            table.setdefault(path, {})[method] = Route(endpoint, upstream_path=_sent_on(path))
     for (method, path), route in _OWN.items():
         table.setdefault(path, {})[method] = route
     return {path: _with_head(methods) for path, methods in table.items()}

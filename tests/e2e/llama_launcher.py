@@ -18,6 +18,7 @@ def main(path: str, port: str, kind: str = "") -> None:
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = 1
     params.endpoint_slots = True
+    params.endpoint_metrics = True
     params.embedding = kind == "embeddings"
     server = xllamacpp.Server(params)
     print(f"listening on {server.listening_address}", flush=True)

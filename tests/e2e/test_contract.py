@@ -98,7 +98,7 @@ ROWS = (
     Row("GET /logs", 302, headers={"Location": "/ui/"}, headers_sent={"accept": "text/html,*/*"}),
     Row("GET /logs/stream/none", 400),
     Row("GET /upstream/none/x", 404),
-    Row("GET /props", 404),
+    Row("GET /sdapi/v1/loras", 404),
     Row("POST /v1/embeddings", 404, body_sent=b"{}", headers_sent={"content_type": "application/json"}),
     Row("POST /v1/embeddings", 400, body_sent=b"{", headers_sent={"content_type": "application/json"}),
     Row("POST /api/models/unload", 403, headers_sent=OTHER_SITE),

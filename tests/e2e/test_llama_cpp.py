@@ -120,6 +120,46 @@ def test_facts_about_a_model(program: Program) -> None:
     assert program.states() == {"one": "ready"}
 
 
+CONVERSATION = {"messages": [{"role": "user", "content": "Hello there"}]}
+
+
+OWN_ROUTES: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("/tokenize", {"content": "Hello there"}, "tokens"),
+    ("/detokenize", {"tokens": [10, 11, 12]}, "content"),
+    ("/apply-template", CONVERSATION, "prompt"),
+    ("/chat/completions", {**CONVERSATION, **SHORT}, "choices"),
+    ("/completions", {"prompt": "The server", **SHORT}, "content"),
+    ("/responses", {"input": "Hello there", "max_output_tokens": 3}, "output"),
+    ("/v1/chat/completions/input_tokens", CONVERSATION, "input_tokens"),
+    ("/chat/completions/input_tokens", CONVERSATION, "input_tokens"),
+    ("/v1/responses/input_tokens", {"input": "Hello there"}, "input_tokens"),
+    ("/responses/input_tokens", {"input": "Hello there"}, "input_tokens"),
+)
+
+
+def test_its_own_routes_lead_to_it(program: Program) -> None:
+    for path, asked, key in OWN_ROUTES:
+        answer = program.post(path, {"model": "one", **asked})
+        assert answer.status == 200, (path, answer.body)
+        assert key in answer.json(), path
+    assert program.states() == {"one": "ready"}
+    for path in ("/embedding", "/embeddings"):
+        answer = program.post(path, {"model": "embed", "content": "a text", "input": "a text"})
+        assert answer.status == 200, (path, answer.body)
+    assert program.states() == {"embed": "ready"}
+
+
+def test_its_state_is_asked_without_a_model_where_one_runs(program: Program) -> None:
+    assert program.get("/slots").status == 404
+    assert program.states() == {}
+    assert len(program.get("/slots?model=one").json()) == 2
+    assert len(program.get("/slots").json()) == 2
+    assert program.get("/props").json()["total_slots"] == 2
+    assert program.get("/lora-adapters?model=one").json() == []
+    assert "llamacpp:" in program.get("/metrics?model=one").text
+    assert program.get("/metrics").status == 404
+
+
 def test_embeddings(program: Program) -> None:
     answer = program.post("/v1/embeddings", {"model": "embed", "input": ["one text", "another text"]})
     assert answer.status == 200, answer.body

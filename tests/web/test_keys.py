@@ -73,6 +73,11 @@ def test_bytes_that_are_no_text_are_no_key() -> None:
     [
         ("GET", "/health", False),
         ("GET", "/wol-health", False),
+        ("GET", "/v1/health", False),
+        ("GET", "/v1/nope", False),
+        ("POST", "/tokenize", True),
+        ("GET", "/slots", True),
+        ("GET", "/metrics", True),
         ("GET", "/", False),
         ("HEAD", "/", False),
         ("GET", "/favicon.ico", False),

@@ -29,6 +29,25 @@ JSON_PATHS = [
     "/v1/audio/transcriptions",
     "/v1/images/edits",
 ]
+LLAMA_CPP_PATHS = [  # and of OpenAI, whose servers have them too
+    "/chat/completions",
+    "/completions",
+    "/responses",
+    "/embedding",
+    "/embeddings",
+    "/tokenize",
+    "/detokenize",
+    "/apply-template",
+    "/v1/audio/translations",
+    "/audio/transcriptions",
+    "/v1/images/variations",
+    "/v1/moderations",
+    "/v1/responses/input_tokens",
+    "/responses/input_tokens",
+    "/v1/chat/completions/input_tokens",
+    "/chat/completions/input_tokens",
+    "/v1/chat/completions/control",
+]
 VERSIONLESS = [
     "chat/completions",
     "responses",
@@ -41,6 +60,7 @@ VERSIONLESS = [
 ]
 OWN = [
     ("GET", "/health", Endpoint.HEALTH),
+    ("GET", "/v1/health", Endpoint.HEALTH),
     ("GET", "/wol-health", Endpoint.HEALTH),
     ("GET", "/favicon.ico", Endpoint.FAVICON),
     ("GET", "/v1/models", Endpoint.MODEL_LIST),
@@ -63,7 +83,7 @@ OWN = [
 ]
 
 
-@pytest.mark.parametrize("path", JSON_PATHS)
+@pytest.mark.parametrize("path", JSON_PATHS + LLAMA_CPP_PATHS)
 def test_model_routes_are_sent_on_under_their_own_path(path: str) -> None:
     assert find_route("POST", path) == Route(Endpoint.MODEL, upstream_path=path)
 
@@ -78,9 +98,15 @@ def test_audioapi_is_sent_on_without_its_prefix() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("path", ["/v1/audio/voices", "/sdapi/v1/loras", "/props"])
+@pytest.mark.parametrize("path", ["/v1/audio/voices", "/sdapi/v1/loras", "/lora-adapters"])
 def test_query_routes(method: str, path: str) -> None:
     assert find_route(method, path) == Route(Endpoint.MODEL, upstream_path=path)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/props", "/slots"])
+def test_query_routes_that_need_no_model_where_one_runs(method: str, path: str) -> None:
+    assert find_route(method, path) == Route(Endpoint.MODEL_OR_ONLY, upstream_path=path)
 
 
 @pytest.mark.parametrize(("method", "path", "endpoint"), OWN)
@@ -89,7 +115,9 @@ def test_own_routes(method: str, path: str, endpoint: Endpoint) -> None:
     assert (find_route("HEAD", path) == Route(endpoint)) is (method == "GET" and path != "/unload")
 
 
-@pytest.mark.parametrize("path", [path for method, path, _ in OWN if method == "GET"] + JSON_PATHS + ["/ui"])
+@pytest.mark.parametrize(
+    "path", [path for method, path, _ in OWN if method == "GET"] + JSON_PATHS + LLAMA_CPP_PATHS + ["/ui"]
+)
 def test_a_trailing_slash_makes_another_path(path: str) -> None:
     route = find_route("GET", path + "/")
     if path == "/logs/stream":
@@ -105,6 +133,10 @@ def test_a_trailing_slash_makes_another_path(path: str) -> None:
     [
         ("GET", "/v1/chat/completions", "POST"),
         ("HEAD", "/v1/chat/completions", "POST"),
+        ("GET", "/tokenize", "POST"),
+        ("POST", "/slots", "GET, HEAD"),
+        ("POST", "/metrics", "GET, HEAD"),
+        ("POST", "/v1/health", "GET, HEAD"),
         ("get", "/health", "GET, HEAD"),
         ("POST", "/health", "GET, HEAD"),
         ("PUT", "/v1/audio/voices", "GET, HEAD, POST"),

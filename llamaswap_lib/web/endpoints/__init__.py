@@ -52,6 +52,8 @@ def _operation(endpoint: Serve, ask_first: Serve | None = None, refuse: Refuse =
 
 _ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.MODEL: relayed.serve_model,
+    Endpoint.MODEL_OR_ONLY: relayed.serve_model_or_only,
+    Endpoint.METRICS: relayed.serve_metrics,
     Endpoint.UPSTREAM: relayed.serve_upstream,
     Endpoint.COMFYUI: relayed.serve_comfyui,
     Endpoint.PREFLIGHT: lambda exchange, _: answer_preflight(exchange),

@@ -18,15 +18,25 @@ from llamaswap_lib.errors import (
     NotFound,
     UnsupportedMediaType,
 )
+from llamaswap_lib.web.answers import answer_not_found
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import OutgoingBody, RequestBody, edited
 from llamaswap_lib.web.destinations import Destination
 from llamaswap_lib.web.dispatch import Order, relay
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.resolve import Named, find_model, find_upstream, no_model, rename_in_query, unknown_model
+from llamaswap_lib.web.resolve import (
+    Named,
+    find_model,
+    find_upstream,
+    names_model,
+    no_model,
+    rename_in_query,
+    unknown_model,
+)
 from llamaswap_lib.web.routes import Route, slash_redirect_status
 from llamaswap_lib.web.selectors import NO_CHOICE, Choice
 
+MOST_NAMED = 5  # of the models that run, in an error
 MAX_MATCHED_CHARACTERS = 8192  # of a path, by upstream.ignorePaths: it bounds what a path may cost
 
 
@@ -40,6 +50,34 @@ def serve_model(exchange: Exchange, route: Route) -> None:
             raise unknown_model(unknown.name, _names(exchange.app)) from None
         with order.choice:
             relay(exchange, order)
+
+
+def serve_model_or_only(exchange: Exchange, route: Route) -> None:
+    """GET /props, /slots: clients of llama.cpp, which has one model, name none. Such a question neither loads a model
+    nor keeps it loaded: they ask it again and again."""
+    if names_model(exchange.query):
+        serve_model(exchange, route)
+        return
+    with exchange.read_body() as body:
+        relay(exchange, Order(_only_running(exchange.app), route.upstream_path, exchange.query, body, never_loads=True))
+
+
+def _only_running(app: App) -> Model:
+    """The one model that runs; raises NotFound if there are several, or none."""
+    running = {run.model for run in app.controller.runs() if run.state != "stopping"} & app.config.models.keys()
+    if len(running) == 1:
+        return app.config.models[running.pop()]
+    shown = ", ".join(sorted(running)[:MOST_NAMED]) + (", ..." if len(running) > MOST_NAMED else "")
+    which = f"{len(running)} models run ({shown})" if running else "no model runs"
+    raise NotFound(f"no model id could be identified: {which}; say which one with ?model=NAME")
+
+
+def serve_metrics(exchange: Exchange, route: Route) -> None:
+    """GET /metrics?model=: those of a model's server."""
+    if names_model(exchange.query):
+        serve_model(exchange, route._replace(upstream_path=exchange.path))
+    else:
+        answer_not_found(exchange)
 
 
 def serve_upstream(exchange: Exchange, route: Route) -> None:
