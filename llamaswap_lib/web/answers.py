@@ -11,6 +11,7 @@ import re
 
 from llamaswap_lib.errors import ConcurrencyLimit, HttpError, NotFound
 from llamaswap_lib.printable import bounded, printable
+from llamaswap_lib.web.cors import ANYBODY, allow
 from llamaswap_lib.web.exchange import HTML, JSON, REASONS, TEXT, Exchange
 from llamaswap_lib.web.forwarding import serialize_response
 
@@ -41,7 +42,7 @@ def answer_error(exchange: Exchange, error: HttpError) -> None:
 def raw_answer(error: HttpError) -> bytes:
     """The whole of it, for a client of whose request nothing was read; its connection ends with it."""
     body = json.dumps(error.body(), separators=(",", ":")).encode()
-    headers = [("Content-Type", JSON), *error.headers.items(), ("Connection", "close")]
+    headers = [("Content-Type", JSON), *error.headers.items(), ("Connection", "close"), *allow(ANYBODY)]
     lines = serialize_response(error.status, REASONS[error.status], [*headers, ("Content-Length", str(len(body)))])
     return f"{lines}\r\n".encode() + body
 
@@ -95,7 +96,7 @@ def answer_preflight(exchange: Exchange) -> None:
     """OPTIONS, for every path: browsers of any origin may talk to us, with the headers that they ask for."""
     asked = (name.strip() for name in (exchange.head.get("access-control-request-headers") or "").split(","))
     headers = [
-        ("Access-Control-Allow-Origin", "*"),
+        *allow(ANYBODY),
         ("Access-Control-Allow-Methods", METHODS),
         ("Access-Control-Allow-Headers", ", ".join(filter(_is_token, asked)) or USUAL_HEADERS),
         ("Access-Control-Max-Age", "86400"),

@@ -20,6 +20,7 @@ from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.runtime.hangup import POLL_RDHUP, HangUpWatch
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import RequestBody
+from llamaswap_lib.web.cors import allow
 from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.heads import RequestHead, has_no_body
 from llamaswap_lib.web.intake import Intake
@@ -44,8 +45,10 @@ class Exchange:
         "client_ip",
         "closes",
         "head",
+        "is_passthrough",
         "path",
         "query",
+        "reader",
         "selector",
         "sent_bytes",
         "sock",
@@ -73,6 +76,8 @@ class Exchange:
         self.sent_bytes = 0  # of the answer's body, its chunked framing counted
         self.closes = not head.keep_alive
         self.selector = ""  # that chose the model
+        self.reader = head.first.get("origin", "")  # the origin whose pages may read the answer, '' for none
+        self.is_passthrough = False  # who may read the answer of a server is for that server alone to say
         self._intake = intake
         self._may_stay = may_stay
 
@@ -104,7 +109,12 @@ class Exchange:
         if self.head.method == "HEAD":
             body = b""
         fields.append(("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())))
-        self.begin(status, serialize_response(status, REASONS.get(status, ""), fields), body)
+        self.begin_own(status, fields, body)
+
+    def begin_own(self, status: int, fields: Headers, body: bytes = b"") -> None:
+        """Send the head of an answer of our own, and what there is of its body; `fields` have its framing."""
+        lines = serialize_response(status, REASONS.get(status, ""), [*fields, *allow(self.reader)])
+        self.begin(status, lines, body)
 
     def answer_json(self, value: Any, status: int = 200, headers: Headers = ()) -> None:
         body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")

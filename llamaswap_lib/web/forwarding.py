@@ -44,7 +44,7 @@ def request_fields(head: RequestHead, client_ip: str, body_bytes: int | None) ->
     dropped = _not_sent_on(head.connection)
     fields = head.fields
     if not dropped.isdisjoint(first):
-        fields = _without(fields, dropped)
+        fields = without(fields, dropped)
     if _FORWARDED_FOR in first:
         client_ip = _forwarded_for(head, client_ip)
     if body_bytes != head.content_length:
@@ -70,11 +70,11 @@ def response_fields(head: ResponseHead, *, is_decoded: bool = False) -> str:
     dropped = dropped_names(head.connection)
     fields = head.fields
     if not dropped.isdisjoint(head.first):
-        fields = _without(fields, dropped)
+        fields = without(fields, dropped)
     if head.chunked and not is_decoded and not has_no_body(head.status):
         fields += "Transfer-Encoding: chunked\r\n"
     if head.status < 200 or head.status == 204:
-        fields = _without(fields, _LENGTH)
+        fields = without(fields, _LENGTH)
     if head.status == 101:
         fields += f"Connection: Upgrade\r\nUpgrade: {head.first.get('upgrade', '')}\r\n"
     return fields
@@ -96,7 +96,7 @@ def upgrade_lines(head: RequestHead) -> str:
     return f"Connection: Upgrade\r\nUpgrade: {head.first['upgrade']}\r\n" if head.upgrade else ""
 
 
-def _without(fields: str, names: Container[str]) -> str:
+def without(fields: str, names: Container[str]) -> str:
     """The lines whose name, in lower case, is none of `names`."""
     lines = fields.split("\r\n")  # the last one is empty
     return "\r\n".join([line for line in lines if line.partition(":")[0].lower() not in names])
@@ -107,7 +107,7 @@ def _with_length(fields: str, old: int | None, new: int | None) -> str:
     line = f"\r\nContent-Length: {old}\r\n"
     if line in fields:  # so it is mostly spelled: in place, at a tenth of the cost
         return fields.replace(line, f"\r\nContent-Length: {new}\r\n")
-    return f"{_without(fields, _LENGTH)}Content-Length: {new}\r\n"
+    return f"{without(fields, _LENGTH)}Content-Length: {new}\r\n"
 
 
 def _forwarded_for(head: RequestHead, client_ip: str) -> str:

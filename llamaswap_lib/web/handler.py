@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources
 from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.web.answers import answer_error
+from llamaswap_lib.web.cors import ANYBODY
 from llamaswap_lib.web.endpoints import serve
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.faults import fault_of
@@ -82,6 +83,8 @@ class Handler(BaseHTTPRequestHandler):
         """Read the head of the request, and find out what is to be done."""
         head, refusal = self._read_head()
         exchange = self._incoming.exchange_for(head)
+        if refusal is not None:
+            exchange.reader = ANYBODY
 
         def serve_or_refuse() -> None:
             if refusal is not None:

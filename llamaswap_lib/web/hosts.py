@@ -20,6 +20,7 @@ from llamaswap_lib.errors import Forbidden
 from llamaswap_lib.web.heads import RequestHead
 
 _LOCAL = ("host.docker.internal", "host.containers.internal")
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _LOCAL_SUFFIXES = (".localhost", ".local")
 _is_plain_yaml = re.compile(r"[a-z0-9][a-z0-9._-]*").fullmatch
 _is_number = re.compile(r"[0-9]+|0x[0-9a-f]*").fullmatch
@@ -33,7 +34,10 @@ class Hosts:
         patterns = [pattern.lower().rstrip(".") for pattern in allowed]
         self._is_any = "*" in patterns
         self._names = frozenset((*_LOCAL, *own, *patterns))
-        self._suffixes = (*_LOCAL_SUFFIXES, *(one[1:] for one in patterns if one.startswith("*.")))
+        suffixes = [one[1:] for one in patterns if one.startswith("*.")]
+        self._suffixes = (*_LOCAL_SUFFIXES, *suffixes)
+        self._trusted = frozenset((*_THIS_MACHINE, *own, *patterns))
+        self._trusted_suffixes = (".localhost", *suffixes)
 
     def is_ours(self, host: str) -> bool:
         """Whether the value of a Host header is one of our names; an empty one is, for no browser sends that."""
@@ -42,6 +46,13 @@ class Hosts:
             return True
         # Browsers take whatever ends in a number for an IPv4 address, so no site can have such a name.
         return name.startswith("[") or _is_number(name.rpartition(".")[2]) is not None
+
+    def is_trusted(self, name: str) -> bool:
+        """Whether pages of the host `name`, in lower case without a port, are of this machine, or allowed.
+
+        That such a name is no other site's is not enough: any device of the local network may have one.
+        """
+        return self._is_any or name in self._trusted or name.endswith(self._trusted_suffixes)
 
     def refuse_foreign(self, head: RequestHead) -> None:
         """Raise Forbidden for a request that was sent to a name that is not ours."""

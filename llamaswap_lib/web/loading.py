@@ -23,7 +23,6 @@ from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import LAST_CHUNK, chunk_of
 from llamaswap_lib.web.continuation import Continuation
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.jsontext import Names, load_object
 from llamaswap_lib.web.progress import LastLine
 from llamaswap_lib.web.relay import Relay, next_upstream
@@ -139,7 +138,7 @@ class Story:
             exchange.closes = True
         self._state = self._describe(self._find_ticket())
         first = self._framed(self._chunk(f"{self._state}\n"))
-        exchange.begin(200, serialize_response(200, "OK", headers), first)
+        exchange.begin_own(200, headers, first)
 
     def _tell_changes(self, output: Subscription) -> None:
         ticket, text = self._find_ticket(), ""

@@ -32,8 +32,8 @@ def refuse_other_sites(head: RequestHead) -> None:
     if site in ("same-origin", "none"):
         return
     origin, referer = head.get("origin"), head.get("referer") or None
-    host = _host_of(f"http://{head.get('host')}")
-    if site == "cross-site" or any(url is not None and _host_of(url) != host for url in (origin, referer)):
+    host = host_of(f"http://{head.get('host')}")
+    if site == "cross-site" or any(url is not None and host_of(url) != host for url in (origin, referer)):
         raise Forbidden("a page of another site may not do this; where the configuration has apiKeys, a key allows it")
 
 
@@ -80,7 +80,7 @@ def _netloc_of(url: str) -> str:
     return netloc.removesuffix(":80").removesuffix(":443")
 
 
-def _host_of(url: str) -> str:
+def host_of(url: str) -> str:
     """The host of a URL in lower case; '' for what has none, as the `null` of a page without a site."""
     try:
         return urlsplit(url).hostname or ""

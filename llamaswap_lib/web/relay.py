@@ -15,6 +15,7 @@ from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, HeadTooLarg
 from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.asking import Asking, NoAnswer
 from llamaswap_lib.web.chunks import BadChunk
+from llamaswap_lib.web.cors import allow_once
 from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.forwarding import answer_lines
 from llamaswap_lib.web.framings import Body, body_of, ends_clear
@@ -78,7 +79,7 @@ class Relay(Asking):
                 return None
             lines, body, first = "", None, data[end:]
             if self._is_whole(head, len(first)):
-                lines = answer_lines(head)
+                lines = self._answer_lines(head)
             elif head.status < 200:
                 return None
             else:
@@ -118,7 +119,7 @@ class Relay(Asking):
     def _pass_back(self, head: ResponseHead, rest: bytes) -> None:
         if self._is_whole(head, len(rest)):
             self._let_go(head.keep_alive)  # before the client has its answer: its next request finds it idle
-            self.exchange.begin(head.status, answer_lines(head), rest)
+            self.exchange.begin(head.status, self._answer_lines(head), rest)
             return
         try:
             may_stay = self._deliver(head, rest)
@@ -151,7 +152,14 @@ class Relay(Asking):
         first = body.take(rest) if rest else b""
         if not body.shows_its_end:
             exchange.closes = True
-        return answer_lines(head, is_decoded=is_decoded), body, first
+        return self._answer_lines(head, is_decoded=is_decoded), body, first
+
+    def _answer_lines(self, head: ResponseHead, *, is_decoded: bool = False) -> str:
+        """The lines of our head; to a page of another origin with the one that may read it."""
+        exchange, lines = self.exchange, answer_lines(head, is_decoded=is_decoded)
+        if "origin" not in exchange.head.first:
+            return lines
+        return allow_once(lines, head.first, "" if exchange.is_passthrough else exchange.reader)
 
     def _deliver_rest(self, framing: Framing, body: Body) -> bool:
         """Pass on what is still to come; whether it came whole; raises ClientGone."""

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 from llamaswap_lib.web.chunks import LAST_CHUNK, chunk_of
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.sockets import hold_back
 
 UNSENT_BYTES = 8_192  # the most that waits in the kernel for a client to read on
@@ -32,7 +31,7 @@ class Stream:
             fields.append(("Transfer-Encoding", "chunked"))
         else:
             self._exchange.closes = True
-        self._exchange.begin(200, serialize_response(200, "OK", fields), self._framed(data))
+        self._exchange.begin_own(200, fields, self._framed(data))
 
     @contextmanager
     def following(self) -> Iterator[None]:

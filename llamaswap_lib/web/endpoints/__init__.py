@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from llamaswap_lib.errors import LoopDetected
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
+from llamaswap_lib.web.cors import PRIVATE, reader_of
 from llamaswap_lib.web.endpoints import about, config, events, logs, models, page, profiles, queue, relayed, runs
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.heads import RequestHead
@@ -19,17 +20,6 @@ from llamaswap_lib.web.routes import Endpoint, Route, find_route
 
 Serve = Callable[[Exchange, Route], None]
 Refuse = Callable[[RequestHead], None]
-
-
-# What tells of others, or changes something for them: where there are no keys, only for names that are ours.
-_PRIVATE = frozenset(
-    {
-        *(Endpoint.UNLOAD_EVERY, Endpoint.UNLOAD_ALL, Endpoint.UNLOAD_ONE, Endpoint.LOAD_ONE, Endpoint.RELOAD),
-        *(Endpoint.ACTIVE_PROFILE, Endpoint.CANCEL, Endpoint.EVENTS, Endpoint.LOGS, Endpoint.LOG_STREAM),
-        *(Endpoint.CONFIG, Endpoint.CONFIG_CHECK, Endpoint.CONFIG_FILES, Endpoint.CONFIG_FILE, Endpoint.CONFIG_SAVE),
-        *(Endpoint.LOG_STREAM_OF, Endpoint.ACTIVITY, Endpoint.ACTIVITY_STATS, Endpoint.CAPTURE),
-    }
-)
 
 
 def _operation(endpoint: Serve, ask_first: Serve | None = None, refuse: Refuse = refuse_other_sites) -> Serve:
@@ -91,6 +81,8 @@ def route_of(exchange: Exchange) -> Route:
     refuse_loop(exchange.head, exchange.app.ourselves.name, exchange.app.limits.hops)
     route = find_route(exchange.head.method, exchange.path)
     keys = exchange.app.config.api_keys
+    if exchange.reader:
+        exchange.reader = reader_of(route.endpoint, exchange.head, exchange.app.hosts, has_keys=bool(keys))
     if keys and needs_key(route, exchange.path):
         check_key(exchange.head, keys)
     return route
@@ -103,7 +95,7 @@ def serve(exchange: Exchange) -> None:
     except LoopDetected as loop:
         exchange.app.logs.log.warn(f"from {exchange.client_ip}: {loop.message}")
         raise
-    if route.endpoint in _PRIVATE and not exchange.app.config.api_keys:
+    if route.endpoint in PRIVATE and not exchange.app.config.api_keys:
         exchange.app.hosts.refuse_foreign(exchange.head)
     endpoint = _ENDPOINTS.get(route.endpoint)
     if endpoint is None:

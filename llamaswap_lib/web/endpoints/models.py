@@ -11,7 +11,7 @@ from typing import Any
 from llamaswap_lib.config.schema import Capabilities, Model, Selector
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.endpoints.failures import failures_of
-from llamaswap_lib.web.exchange import Exchange, Headers
+from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.resolve import unknown_model
 from llamaswap_lib.web.routes import Route
 
@@ -19,7 +19,7 @@ from llamaswap_lib.web.routes import Route
 def serve_list(exchange: Exchange, _route: Route) -> None:
     """GET /v1/models, /models."""
     data = sorted(list_models(exchange.app), key=lambda entry: str(entry["id"]))
-    exchange.answer_json({"object": "list", "data": data}, headers=_for_any_origin(exchange))
+    exchange.answer_json({"object": "list", "data": data})
 
 
 def serve_entry(exchange: Exchange, route: Route) -> None:
@@ -27,12 +27,7 @@ def serve_entry(exchange: Exchange, route: Route) -> None:
     entries = {entry["id"]: entry for entry in list_models(exchange.app, is_whole=True)}
     if route.argument not in entries:
         raise unknown_model(route.argument, tuple(entries))
-    exchange.answer_json(entries[route.argument], headers=_for_any_origin(exchange))
-
-
-def _for_any_origin(exchange: Exchange) -> Headers:
-    origin = exchange.head.get("origin")
-    return [("Access-Control-Allow-Origin", origin)] if origin else []
+    exchange.answer_json(entries[route.argument])
 
 
 def list_models(app: App, *, is_whole: bool = False) -> Iterator[dict[str, Any]]:

@@ -92,6 +92,7 @@ def serve_upstream(exchange: Exchange, route: Route) -> None:
     if is_local and _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
     with exchange.read_body() as body:
+        exchange.is_passthrough = True
         relay(exchange, Order(model, found.path, exchange.query, body))
 
 
@@ -103,6 +104,7 @@ def serve_comfyui(exchange: Exchange, route: Route) -> None:
     if route.upstream_path != "/" and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; only /comfyui/ can start it")
     with exchange.read_body() as body:
+        exchange.is_passthrough = True
         relay(exchange, Order(model, route.upstream_path, exchange.query, body))
 
 
