@@ -4,7 +4,9 @@ The http thread of the client runs it. The pump may begin (`ask_now`, which neve
 rest to the thread. Guarantees: (1) a client that leaves ends the upstream's work at once, at every moment; (2) a pooled
 connection that dies before any byte of the answer is tried again once on a fresh one, never after a byte; NoAnswer says
 that no byte came; (3) an upstream may answer before it has read the request: the rest is sent while the answer comes,
-unless that is an error after which it closes. Whatever else an upstream does wrong is BadGateway.
+unless that is an error after which it closes; (4) an answer of a model's own server that is not strict HTTP is
+understood where it means one thing only, and its connection closed behind it. Whatever else an upstream does wrong is
+BadGateway.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.faults import SHORTAGES, fault_of
 from llamaswap_lib.web.forwarding import request_fields
 from llamaswap_lib.web.heads import ResponseHead
+from llamaswap_lib.web.lenient_heads import AnswerHeadReader
 from llamaswap_lib.web.peers import Remote
 from llamaswap_lib.web.standing import Standing
 from llamaswap_lib.web.upload import Upload
-from llamaswap_lib.web.wire import head_end, parse_response_head
 
 READ_BYTES = 65_536
 DONTWAIT = socket.MSG_DONTWAIT
@@ -59,6 +61,7 @@ class Asking:
         "standing",
     )
 
+    is_lenient = True  # with answers that are not strict HTTP: the server is the user's own
     connection: Connection
     message: bytes
 
@@ -182,15 +185,16 @@ class Asking:
     def _receive_head(self, early: bytes | None) -> tuple[ResponseHead, bytes]:
         """The head of the final answer, and what came of its body; `early` is what is here of it, None for nothing."""
         data, searched_bytes, has_begun = b"", 0, early is not None
+        reader = AnswerHeadReader(lenient=self.is_lenient)
         while True:
             data += early or self._receive_more(has_begun=has_begun)
             early, has_begun = None, True  # also where data is empty again behind an interim head
-            while (end := self._head_end(data, searched_bytes)) >= 0:
-                head, data, searched_bytes = parse_response_head(data[:end]), data[end:], 0
+            while (head := self._read_head(reader, data, searched_bytes)) is not None:
+                data, searched_bytes = data[reader.end :], 0
                 if head.status >= 200:
                     if head.status >= 400 and not head.keep_alive and self._upload is not None:
                         self._end_sending(is_whole=False)
-                    return head, data
+                    return head if reader.is_strict else head._replace(keep_alive=False), data
                 if head.status == 101:
                     self._check_switch(head)
                     return head, data
@@ -237,9 +241,9 @@ class Asking:
         if not is_ready and timeout is not None and timeout <= 0:
             raise GatewayTimeout(f"{self.model.id} did not begin to answer in time")
 
-    def _head_end(self, data: bytes, searched_bytes: int) -> int:
+    def _read_head(self, reader: AnswerHeadReader, data: bytes, searched_bytes: int) -> ResponseHead | None:
         try:
-            return head_end(data, searched_bytes)
+            return reader.read(data, searched_bytes)
         except (BadRequest, HeadTooLarge) as bad:
             raise self._broken(bad.message) from None
 

@@ -21,7 +21,9 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 # Whoever merges trailers into the head must not find another framing or host in them.
 _TRAILER_NAME = rb"(?!(?i:content-length|transfer-encoding|host):)" + _TOKEN + rb"+"
 _EXTENSION = rb";" + _TEXT + rb"*"
-_match_size = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")?\r\n").match
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")?\r\n")
+_match_size = _SIZE_LINE.match
+is_size_line = _SIZE_LINE.fullmatch
 _match_trailer = re.compile(rb"(?:" + _TRAILER_NAME + rb":" + _TEXT + rb"*)?\r\n").match
 _unfinished_size = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:" + _EXTENSION + rb")?\r?)?").fullmatch
 _unfinished_trailer = re.compile(rb"(?:" + _TRAILER_NAME + rb"(?::" + _TEXT + rb"*\r?)?|\r)?").fullmatch
@@ -49,6 +51,13 @@ class ChunkScanner:
         self._held = b""  # the beginning of a line, or the CR behind a chunk, seen but not yet judged
         self._in_trailer = False
         self._trailer_bytes = 0
+
+    @property
+    def position(self) -> tuple[int, bytes, bool]:
+        """Where it stands: bytes to come of the chunk begun, its CRLF included, 0 for none; what was seen of a line,
+        and is not judged yet, which ends what was fed; whether the last chunk's line has been.
+        """
+        return self._left, self._held, self._in_trailer
 
     def feed(self, data: Data, payload: list[Data] | None = None) -> int:
         """How many bytes of `data` belong to this body: all of them until `done`; raises BadChunk.

@@ -60,7 +60,7 @@ class Continuation(Relay):
     def _deliver(self, head: ResponseHead, rest: bytes) -> bool:
         exchange, framing = self.exchange, head.body("POST")
         if fault := _fault(head):
-            said = self._read_some(body_of(framing, decoded=True), rest, fault)
+            said = self._read_some(body_of(framing, decoded=True, lenient=True), rest, fault)
             if fault != NO_STREAM or not (events := as_stream(said)):
                 raise self._refused(fault, said)
             exchange.send(chunk_of(events) + LAST_CHUNK if exchange.head.minor else events)
@@ -121,7 +121,7 @@ def _fault(head: ResponseHead) -> str:
 def _continued(framing: Framing, *, is_chunked: bool) -> tuple[bytes, Body, bytes]:
     """What goes before the body in a stream that is chunked, or ends by close; the follower; and what goes behind."""
     if not is_chunked or framing.kind is BodyKind.CHUNKED:
-        return b"", body_of(framing, decoded=not is_chunked), b""
+        return b"", body_of(framing, decoded=not is_chunked, lenient=True), b""
     if framing.kind is BodyKind.UNTIL_CLOSE:
         return b"", ChunkingBody(), LAST_CHUNK
     if not framing.length:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from llamaswap_lib.web.chunks import BadChunk
-from llamaswap_lib.web.framings import Body
+from llamaswap_lib.web.framings import Body, missing_end
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.readiness import GONE, IN, OUT, RDHUP
 
@@ -98,7 +98,7 @@ class Flow:
             data = self._receive(self._room_bytes, DONTWAIT)
             if len(data) == self._room_bytes:  # more than a trickle
                 self._room_bytes = READ_BYTES
-            if not data:
+            if not data and not (data := missing_end(self.body)):
                 self.end(Ending.COMPLETE if self.body.ends_by_close else Ending.CUT)
                 return
             data = self._take(data)

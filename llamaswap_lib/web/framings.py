@@ -1,15 +1,16 @@
 """A body as it flows: what is passed on of each piece, and when the last byte was there.
 
 Pure: no socket; one instance for each body, used by one thread at a time (first the http thread, then the pump).
-Guarantees: what `take` returns is what goes to the receiver, byte for byte as received, and nothing that stands
-behind the body. Never collects. `ends_by_close`: the sender ends it by closing. `shows_its_end`: the receiver can tell
-a whole body from one that broke off.
+Guarantees: what `take` returns is what goes to the receiver, byte for byte as received, and nothing that stands behind
+the body; of a lenient body, lines that are not strict are made so. Never collects. `ends_by_close`: the sender ends it
+by closing. `shows_its_end`: the receiver can tell a whole body from one that broke off.
 """
 
 from __future__ import annotations
 
 from llamaswap_lib.web.chunks import ChunkDecoder, ChunkScanner, chunk_of
 from llamaswap_lib.web.heads import BodyKind, Framing
+from llamaswap_lib.web.lenient_chunks import LenientChunkedBody
 
 
 class LengthBody:
@@ -104,16 +105,23 @@ class ChunkingBody:
         return chunk_of(data)
 
 
-Body = LengthBody | ChunkedBody | DecodedBody | ClosedBody | ChunkingBody
+Body = LengthBody | ChunkedBody | LenientChunkedBody | DecodedBody | ClosedBody | ChunkingBody
 
 
-def body_of(framing: Framing, *, decoded: bool = False) -> Body:
-    """The follower of a body; `decoded` takes a chunked one apart."""
+def body_of(framing: Framing, *, decoded: bool = False, lenient: bool = False) -> Body:
+    """The follower of a body; `decoded` takes a chunked one apart; `lenient` is for models' own servers."""
     if framing.kind is BodyKind.CHUNKED:
+        if lenient:
+            return LenientChunkedBody(decoded=decoded)
         return DecodedBody() if decoded else ChunkedBody()
     if framing.kind is BodyKind.UNTIL_CLOSE:
         return ClosedBody()
     return LengthBody(framing.length)
+
+
+def missing_end(body: Body) -> bytes:
+    """What completes the body although its sender's connection has ended, to be taken next; b"" where nothing does."""
+    return body.missing_end() if isinstance(body, LenientChunkedBody) else b""
 
 
 def ends_clear(body: Body) -> bool:

@@ -15,6 +15,7 @@ class PeerRelay(Relay):
     """One request to a model of a peer, and its answer."""
 
     __slots__ = ()
+    is_lenient = False
     model: Remote
 
     def _request_head(self, path: str, query: str) -> bytes:

@@ -18,7 +18,7 @@ from llamaswap_lib.web.chunks import BadChunk
 from llamaswap_lib.web.cors import allow_once
 from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.forwarding import answer_lines
-from llamaswap_lib.web.framings import Body, body_of, ends_clear
+from llamaswap_lib.web.framings import Body, body_of, ends_clear, missing_end
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.web.tunnel import tunnel
 
@@ -148,7 +148,7 @@ class Relay(Asking):
         """The lines of our head, what follows the body, and what is sent of its beginning; raises BadChunk."""
         exchange = self.exchange
         is_decoded = head.chunked and not exchange.head.minor  # in the head of an answer to HEAD too
-        body = body_of(head.body(exchange.head.method), decoded=is_decoded)
+        body = body_of(head.body(exchange.head.method), decoded=is_decoded, lenient=self.is_lenient)
         first = body.take(rest) if rest else b""
         if not body.shows_its_end:
             exchange.closes = True
@@ -202,7 +202,7 @@ class Relay(Asking):
             if until_sent and self._upload is None:
                 return None
             try:
-                if not (data := self._receive()):
+                if not (data := self._receive() or missing_end(body)):
                     return Ending.COMPLETE if body.ends_by_close else Ending.CUT
                 data = body.take(data)
             except (OSError, BadChunk):

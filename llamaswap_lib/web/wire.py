@@ -73,10 +73,10 @@ def parse_request_head(head: bytes) -> RequestHead:
     return RequestHead(method, target, minor, fields, length, chunked, kept, expects, upgrade, connection, first)
 
 
-def parse_response_head(head: bytes) -> ResponseHead:
+def parse_response_head(head: bytes, most_bytes: int = MAX_HEAD_BYTES) -> ResponseHead:
     """An upstream's head, its empty line included; raises BadGateway."""
-    if len(head) > MAX_HEAD_BYTES:
-        raise BadGateway(f"the upstream's head is larger than {MAX_HEAD_BYTES} bytes")
+    if len(head) > most_bytes:
+        raise BadGateway(f"the upstream's head is larger than {most_bytes} bytes")
     text = head.decode("latin-1")
     line = match_response(text)
     if line is None:

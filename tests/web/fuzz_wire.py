@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.web.fuzz_bodies import try_chunks, try_document, try_encoded, try_form, try_upstream_path
 from tests.web.fuzz_heads import try_answer, try_request
+from tests.web.fuzz_lenient import try_lenient_answer
 from tests.web.mutations import random_of
 
 MOST_CPU_SECONDS = 1.0  # for one input; the usual is a ten-thousandth
@@ -31,6 +32,7 @@ class TooSlow(Exception):
 TRIES = (
     *(try_request,) * 4,
     *(try_answer,) * 3,
+    *(try_lenient_answer,) * 3,
     *(try_chunks,) * 2,
     *(try_form,) * 3,
     try_encoded,

@@ -303,6 +303,11 @@ ANSWERS = {
     "surplus": answers(OK + b"more"),
     "rubbish": answers(b"nonsense\r\n\r\n"),
     "two lengths": answers(sized(b"ok", b"Content-Length: 2\r\n")),
+    "loose head": answers(OK.replace(b"\r\n", b"\n")),
+    "loose chunks": answers(CHUNKED_HEAD + b"2 \r\nok\r\n0\n\n"),
+    "loose chunks later": in_pieces(CHUNKED_HEAD, b"5\r\ndata:\r\n", b"1 \r\nx\r\n0\r\n\r\n"),
+    "no end": then_close(answers(CHUNKED_HEAD + b"2\r\nok\r\n0\r\n")),
+    "different lengths": answers(sized(b"ok", b"Content-Length: 3\r\n")),
     "switch": answers(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
 }
 FORM_HEAD = b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n"

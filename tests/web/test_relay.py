@@ -289,11 +289,12 @@ def test_http_1_0_request_without_a_host_is_sent_on_with_the_upstreams() -> None
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"\0" * 100 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: gzip\r\n\r\nx",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
-        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000,
+        b"HTTP/1.1 200 OK\nContent-Length: 0\nnonsense\n\n",
     ],
 )
 def test_answer_that_is_no_http_is_a_bad_gateway(rubbish: bytes) -> None:
@@ -333,7 +334,7 @@ def test_answer_that_breaks_off_is_cut_and_never_ended_cleanly(cut: bytes) -> No
         world.controller.wait_empty()
 
 
-@pytest.mark.parametrize("broken", [b"fffffffffffffffff\r\n", b"-1\r\n", b"2\r\nxxx\r\n", b"1\nx\n"])
+@pytest.mark.parametrize("broken", [b"fffffffffffffffff\r\n", b"-1\r\n", b"2\r\nxxx\r\n", b"0x1\nx\n"])
 def test_broken_chunks_behind_good_ones_cut_the_answer(broken: bytes) -> None:
     go_on = threading.Event()
 
@@ -486,7 +487,7 @@ def test_upstream_that_refuses_the_body_behind_an_interim_answer_is_heard(size: 
         done.set()
 
 
-@pytest.mark.parametrize("rubbish", [b"HTTP/1.1 103 Hints\r\nX: " + b"x" * 70_000, EARLY_HINTS + b"rubbish\r\n\r\n"])
+@pytest.mark.parametrize("rubbish", [b"HTTP/1.1 103 Hints\r\nX: " + b"x" * 270_000, EARLY_HINTS + b"rubbish\r\n\r\n"])
 def test_rubbish_before_it_has_the_body_is_a_bad_gateway(rubbish: bytes) -> None:
     done = threading.Event()
 
