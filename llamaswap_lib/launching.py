@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.snapshot import RunView
+from llamaswap_lib.runtime.forward_proxies import ForwardProxies, ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.health import HealthCheck
 from llamaswap_lib.runtime.launch_check import LaunchCheck
@@ -21,15 +22,20 @@ from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import AutomaticPorts
 from llamaswap_lib.runtime.process import LaunchSpec, Process
 
+_MOST_TOLD = 10
+
 
 class Launching:
     """The runs of one server, from their configuration."""
 
-    def __init__(self, config: Config, logs: Logs, guardian: Guardian, ourselves: Ourselves) -> None:
+    def __init__(
+        self, config: Config, logs: Logs, guardian: Guardian, ourselves: Ourselves, proxies: ForwardProxies
+    ) -> None:
         self._models = config.models
         self._logs = logs
         self._guardian = guardian
         self._ourselves = ourselves
+        self._proxies = proxies
         self._ports = AutomaticPorts(_given_ports(config), _fixed_ports(config), logs.log.warn, guardian.leftovers)
         self.launched: dict[int, Model] = {}  # run id -> the model as it was started; any thread may read
         self._processes: dict[int, Process] = {}
@@ -49,7 +55,7 @@ class Launching:
         configured, port = self._models[model], self._ports.choose(model)
         launched = configured if port is None else configured.at_port(port)
         output = self._logs.model_output(model)
-        process = Process(run_id, launch_spec(launched), post, output, self._guardian, self._ourselves)
+        process = Process(run_id, self._launch_spec(launched), post, output, self._guardian, self._ourselves)
         self.launched[run_id], self._processes[run_id] = launched, process
         return process, Upstream(run_id, model, launched.proxy, port)
 
@@ -57,7 +63,8 @@ class Launching:
         """The health check of a run, and its `hungAfter`."""
         launched = self.launched[upstream.run_id]
         configured = self._models.get(upstream.model, launched)
-        return HealthCheck.of(launched.proxy, launched.check_endpoint), configured.hung_after
+        through = self._proxies.way_to_url(launched.proxy)
+        return HealthCheck.of(launched.proxy, launched.check_endpoint, through=through), configured.hung_after
 
     def keep_only(self, runs: Iterable[RunView]) -> None:
         """Forget what is known of all other runs."""
@@ -66,7 +73,22 @@ class Launching:
             del self.launched[run_id], self._processes[run_id]
 
     def _spec_of(self, model: str) -> LaunchSpec:
-        return launch_spec(self._models[model])
+        return self._launch_spec(self._models[model])
+
+    def _launch_spec(self, model: Model) -> LaunchSpec:
+        """What is started for it."""
+        return LaunchSpec(
+            model=model.id,
+            argv=model.argv,
+            stop_argv=model.stop_argv,
+            env=model.env,
+            proxy=model.proxy,
+            check_endpoint=model.check_endpoint,
+            health_timeout=model.health_check_timeout,
+            unload_timeout=model.unload_timeout,
+            through=self._proxies.way_to_url(model.proxy),
+            shown_programs=model.shown.programs,
+        )
 
     def _automatic_port_of(self, model: str) -> int | None:
         given = self._models[model].automatic_port
@@ -81,16 +103,16 @@ def _fixed_ports(config: Config) -> set[int]:
     return {urlsplit(model.proxy).port or 0 for model in config.models.values() if not model.automatic_port}
 
 
-def launch_spec(model: Model) -> LaunchSpec:
-    """What is started for it."""
-    return LaunchSpec(
-        model=model.id,
-        argv=model.argv,
-        stop_argv=model.stop_argv,
-        env=model.env,
-        proxy=model.proxy,
-        check_endpoint=model.check_endpoint,
-        health_timeout=model.health_check_timeout,
-        unload_timeout=model.unload_timeout,
-        shown_programs=model.shown.programs,
-    )
+def ways_told(config: Config, proxies: ForwardProxies) -> list[str]:
+    """For the log: who is asked through a proxy."""
+    named = [(f"peer {name}", peer.proxy) for name, peer in config.peers.items()]
+    named += [(name, model.proxy) for name, model in config.models.items()]
+    found: dict[ForwardProxy, list[str]] = {}
+    for name, url in named:
+        if (proxy := proxies.way_to_url(url)) is not None and not proxy.fault:
+            found.setdefault(proxy, []).append(name)
+    return [
+        f"asked through the proxy {proxy}, for no_proxy does not name them: {', '.join(who[:_MOST_TOLD])}"
+        + (f" and {len(who) - _MOST_TOLD} more" if len(who) > _MOST_TOLD else "")
+        for proxy, who in found.items()
+    ]

@@ -30,12 +30,13 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
-from llamaswap_lib.launching import Launching
+from llamaswap_lib.launching import Launching, ways_told
 from llamaswap_lib.reload import Reloader, Served, tell_who_can_reach, warn_if_few
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.file_watch import FileWatch
+from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
@@ -132,9 +133,11 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     host, port = given.getsockname()[:2] if given else (options.host, options.port)
     refuse = partial(_refuse_open_editing, host=host, editor=options.editor)
     refuse(config)
-    pool = Pool(on_error=logs.log.error)
+    proxies = ForwardProxies(os.environ)
+    _tell_of_proxies(config, proxies, logs)
+    pool = Pool(on_error=logs.log.error, proxies=proxies)
     standing = Standing(config, make_rules(config.routing))
-    launching = Launching(config, logs, guardian, ourselves)
+    launching = Launching(config, logs, guardian, ourselves, proxies)
     controller = _controller(standing, launching, logs, pool.traffic)
     pump = Pump(
         write_timeout=config.limits.write_timeout, idle_timeout=config.limits.idle_timeout, on_error=logs.log.error
@@ -170,6 +173,14 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     checks = {"controller": controller.answers, "pump": pump.answers, "tls": server.answers}
     watchdog = Watchdog(options.supervisor, checks, logs.log.error)
     return _Parts(logs, controller, pool, pump, server, guardian, options.supervisor, watchdog, reloader)
+
+
+def _tell_of_proxies(config: Config, proxies: ForwardProxies, logs: Logs) -> None:
+    """Say who is asked through a proxy that the environment names, and which variables are of no use."""
+    for fault in proxies.faults:
+        logs.log.warn(f"{fault}: requests to other machines by it are refused")
+    for told in ways_told(config, proxies):
+        logs.log.info(told)
 
 
 def _tell_of_changes(

@@ -27,8 +27,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),  # the language of the matrix is read with the rest of the file
     "runtime": ("core", "errors", "printable"),
     "web": (
-        *("runtime.controller", "runtime.hangup", "runtime.log_monitor", "runtime.logs", "runtime.ourselves"),
-        *("runtime.threads", "runtime.vital", "runtime.wakeup"),
+        *("runtime.controller", "runtime.forward_proxies", "runtime.hangup", "runtime.log_monitor", "runtime.logs"),
+        *("runtime.ourselves", "runtime.threads", "runtime.vital", "runtime.wakeup"),
         *("runtime.apart", "config.schema", "core.events", "errors", "printable"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.problems", "config.render", "config.show", "config.text_check"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.look import Address, Look, Looker, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -21,13 +22,14 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 # and after 0.4 s, at the ceiling, 20 ms late on average, for some 30 looks of 50 us. (Half more: a sixth late.)
 _FIRST_PAUSE, _PAUSE_GROWTH, _LONGEST_PAUSE = 0.002, 1.1, 0.04
 _LOOK_TIMEOUT = 1.0
+CRLF = "\r\n"
 LOOP_DETECTED = "508"  # no server that a model has says that of a health check, but we do, of our own
 _ADDRESS_LIFETIME = 1.0  # a name is looked up again so often: a container's may come to mean something else
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """Where to ask, and the bytes of the question."""
+    """Where to ask, and the bytes of the question; `through` a proxy, if there is one."""
 
     address: str
     """The URL without path and credentials, for people."""
@@ -35,14 +37,17 @@ class HealthCheck:
     port: int
     tls: ssl.SSLContext | None
     request: bytes
+    through: ForwardProxy | None = None
 
     @classmethod
-    def of(cls, proxy: str, check_endpoint: str, via: str = "") -> HealthCheck | None:
+    def of(
+        cls, proxy: str, check_endpoint: str, via: str = "", through: ForwardProxy | None = None
+    ) -> HealthCheck | None:
         """The check that a model's configuration asks for; None for `none`; `via` as in `at`; raises ValueError."""
-        return None if check_endpoint == "none" else cls.at(proxy, check_endpoint, via)
+        return None if check_endpoint == "none" else cls.at(proxy, check_endpoint, via, through)
 
     @classmethod
-    def at(cls, proxy: str, check_endpoint: str, via: str = "") -> HealthCheck:
+    def at(cls, proxy: str, check_endpoint: str, via: str = "", through: ForwardProxy | None = None) -> HealthCheck:
         """The check of a proxy URL, whose path and query are joined in front; raises ValueError.
 
         `via` is sent in the header of that name: whoever answers 508 to it has seen that it comes back to us.
@@ -57,27 +62,45 @@ class HealthCheck:
         path, _, query = check_endpoint.partition("?")
         path = f"{url.path.rstrip('/')}/{path.lstrip('/')}"
         target = "?".join(filter(None, (path, "&".join(filter(None, (url.query, query))))))
+        target = quote(target, safe="%/:?[]@!$&()*+,;=~")
+        tls = _any_certificate() if url.scheme == "https" else None
+        login = ""
+        if through is not None and tls is None:
+            target, login = f"http://{authority}{target}", through.authorization
         lines = (
-            f"GET {quote(target, safe='%/:?[]@!$&()*+,;=~')} HTTP/1.1",
+            f"GET {target} HTTP/1.1",
             f"Host: {authority}",
             "User-Agent: llamaswap",
             "Accept: */*",
             "Connection: close",
             *([f"Via: {via}"] if via else []),
         )
-        tls = _any_certificate() if url.scheme == "https" else None
         port = url.port if url.port is not None else (443 if tls else 80)
-        return cls(f"{url.scheme}://{authority}", host, port, tls, "\r\n".join((*lines, "", "")).encode("ascii"))
+        request = f"{CRLF.join(lines)}{CRLF}{login}{CRLF}".encode("ascii")
+        return cls(f"{url.scheme}://{authority}", host, port, tls, request, through)
 
     def resolve(self) -> list[Address]:
-        """Every address of the host: `localhost` may mean ::1 first while the server listens on 127.0.0.1."""
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        """Every address of the host: `localhost` may mean ::1 first while the server listens on 127.0.0.1.
+
+        Raises OSError, also where the proxy in between cannot be used.
+        """
+        where = self if self.through is None else self.through
+        if self.through is not None and self.through.fault:
+            raise ConnectionError(self.through.fault)
+        found = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
         return [(family, address) for family, _, _, _, address in found]
+
+    @property
+    def shown_way(self) -> str:
+        """For people: which proxy stands between, '' for none."""
+        return "" if self.through is None or self.through.fault else f" through the proxy {self.through}"
 
     def ask(self, look: Look, addresses: Sequence[Address]) -> None:
         """Connect and send the question; raises OSError."""
         look.connect(addresses)
         if self.tls:
+            if self.through is not None:
+                look.tunnel(self.through.connect_request(self.host, self.port))
             look.secure(self.tls, self.host)
         look.send(self.request)
 
@@ -141,7 +164,7 @@ class Probe(Looker):
         except TimeoutError:
             return f"none within {_LOOK_TIMEOUT:g} s" if time.monotonic() < self._deadline else ""
         except OSError as error:
-            return (error.strerror or str(error)).lower()
+            return (error.strerror or str(error)).lower() + self._check.shown_way
         except MemoryError:  # ours is at an end, which says nothing about the model
             return "none, for want of memory"
 

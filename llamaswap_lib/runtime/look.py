@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from llamaswap_lib.core.events import Event
+from llamaswap_lib.runtime.forward_proxies import is_tunnel_open
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -146,6 +147,16 @@ class Look:
             error = errno.ECONNREFUSED
         if error:
             raise OSError(error, os.strerror(error))
+
+    def tunnel(self, request: bytes) -> None:
+        """Have the proxy that it is connected to lead it on; raises ConnectionError where that refuses."""
+        self.send(request)
+        answer = b""
+        while not is_tunnel_open(answer):
+            data = self._receive()
+            if not data:
+                raise ConnectionError("the proxy closed the connection")
+            answer += data
 
     def secure(self, tls: ssl.SSLContext, host: str) -> None:
         """TLS over the connection."""

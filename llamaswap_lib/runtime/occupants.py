@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.health import HealthCheck
 from llamaswap_lib.runtime.look import Look, wait
 from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen
@@ -42,13 +43,19 @@ def with_cure(where: str) -> str:
 
 
 def await_free_address(
-    proxy: str, check_endpoint: str, argv: Sequence[str], ending: Wakeup, note: Callable[[str], None]
+    proxy: str,
+    check_endpoint: str,
+    argv: Sequence[str],
+    ending: Wakeup,
+    note: Callable[[str], None],
+    through: ForwardProxy | None = None,
 ) -> str:
     """Why a run with the command `argv` cannot listen where `proxy` leads, '' if nothing is in its way.
 
-    Raises ValueError for a `proxy` that leads nowhere, and `look.Ended` once `ending` is set.
+    `through`: the proxy on the way to another machine. Raises ValueError for a `proxy` that leads nowhere, and
+    `look.Ended` once `ending` is set.
     """
-    occupant = Occupant(proxy, check_endpoint)
+    occupant = Occupant(proxy, check_endpoint, through)
     deadline, is_noted = time.monotonic() + PATIENCE, False
     while who := occupant.look(ending):
         where = f"{who} at {occupant.check.address}"
@@ -67,11 +74,11 @@ def await_free_address(
 class Occupant:
     """Whoever is at the address of a proxy, looked for again and again."""
 
-    def __init__(self, proxy: str, check_endpoint: str) -> None:
+    def __init__(self, proxy: str, check_endpoint: str, through: ForwardProxy | None = None) -> None:
         self._proxy = proxy
         self._has_check = check_endpoint != "none"
         # A model without a check is ready at once, whoever is there: then an answer of almost any kind shows somebody.
-        self.check = HealthCheck.at(proxy, check_endpoint if self._has_check else "/")
+        self.check = HealthCheck.at(proxy, check_endpoint if self._has_check else "/", through=through)
         self.may_be_leaving = True
         """Whether the one who was found may be the last run's own server."""
         self._last = ""
@@ -91,6 +98,9 @@ class Occupant:
             return self._last
         except OSError:
             return ""
-        is_there = answer == "200" if self._has_check else answer.isdigit() and answer not in _NOT_REACHED
+        if self._has_check or self.check.through is not None:  # other answers may be those of the proxy in between
+            is_there = answer == "200"
+        else:
+            is_there = answer.isdigit() and answer not in _NOT_REACHED
         self._last = "another server answers" if is_there else ""
         return self._last

@@ -48,7 +48,7 @@ class Ourselves:
         """
         url = urlsplit(proxy)
         port = port_of(url)
-        if port != self._port or not any(map(self._listens_at, _addresses_of(url.hostname or "", may_resolve))):
+        if port != self._port or not any(map(self._listens_at, addresses_of(url.hostname or "", may_resolve))):
             return ""
         return (
             f"its proxy leads to this llamaswap itself, which listens on port {port}: one of the two needs another port"
@@ -58,12 +58,12 @@ class Ourselves:
         if address.is_unspecified:  # who connects there gets to the machine that he is on
             address = _LOOPBACK[address.version]
         return any(
-            address == own or (own.is_unspecified and own.version == address.version and _is_of_this_machine(address))
+            address == own or (own.is_unspecified and own.version == address.version and is_of_this_machine(address))
             for own in self._addresses
         )
 
 
-def _addresses_of(host: str, may_resolve: bool) -> Iterator[_Address]:
+def addresses_of(host: str, may_resolve: bool) -> Iterator[_Address]:
     if host.rstrip(".").lower() == "localhost":
         yield from _LOOPBACK.values()
         return
@@ -81,7 +81,7 @@ def _address(text: str) -> _Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _is_of_this_machine(address: _Address) -> bool:
+def is_of_this_machine(address: _Address) -> bool:
     """Whether the way there ends where it begins; nothing is sent. (That it can be bound would not prove it.)"""
     if address.is_loopback:
         return True

@@ -22,6 +22,7 @@ from enum import Enum
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
 from llamaswap_lib.runtime.ending import KILL_GRACE, Ending, await_end, strangers
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_exit, is_shortage
 from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.guard.table import MARKER
@@ -50,6 +51,8 @@ class LaunchSpec:
     """The path that answers 200 when it is ready; 'none' is ready at once."""
     health_timeout: float
     unload_timeout: float
+    through: ForwardProxy | None = None
+    """The proxy on the way to it, if it is on another machine."""
     shown_programs: tuple[tuple[str, str], ...] = ()
     """What is told of the first words of argv and stop_argv, which may hold secrets."""
 
@@ -172,7 +175,7 @@ class Process:
         with ExitStack() as stack:
             try:
                 check_command(spec.argv)
-                check = HealthCheck.of(spec.proxy, spec.check_endpoint, self._ourselves.via)
+                check = HealthCheck.of(spec.proxy, spec.check_endpoint, self._ourselves.via, spec.through)
                 self._pipe = stack.enter_context(drained_pipe(spec.model, self._output))
                 environment = self._environment()  # may take a while
                 if obstacle := self._find_obstacle():
@@ -213,9 +216,8 @@ class Process:
             with self._lock:
                 self._waiting = ending if self._order is _Order.RUN else None
             if self._waiting:
-                return await_free_address(
-                    self._spec.proxy, self._spec.check_endpoint, self._spec.argv, ending, self._note
-                )
+                spec = self._spec
+                return await_free_address(spec.proxy, spec.check_endpoint, spec.argv, ending, self._note, spec.through)
         except Ended:
             pass
         finally:

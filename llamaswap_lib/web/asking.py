@@ -23,7 +23,7 @@ from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.connection import Connection, Key
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.faults import SHORTAGES, fault_of
-from llamaswap_lib.web.forwarding import request_fields
+from llamaswap_lib.web.forwarding import request_fields, without_host
 from llamaswap_lib.web.heads import ResponseHead
 from llamaswap_lib.web.lenient_heads import AnswerHeadReader
 from llamaswap_lib.web.peers import Remote
@@ -53,6 +53,8 @@ class Asking:
         "body",
         "connection",
         "exchange",
+        "forward_proxy",
+        "is_read_by_proxy",
         "is_reusable",
         "key",
         "message",
@@ -71,6 +73,9 @@ class Asking:
         self.key = key
         self.body = body
         self.origin: Origin = origin_of(proxy)
+        proxies = exchange.app.pool.proxies
+        self.forward_proxy = proxies.way_to(self.origin.scheme, self.origin.host, self.origin.port)
+        self.is_read_by_proxy = self.forward_proxy is not None and not (self.origin.is_secure or exchange.head.upgrade)
         self.is_reusable = True
         self.standing: Standing | None = None  # while the pump has the connection
         self._upload: Upload | None = None  # while some of the request is still to be sent
@@ -79,9 +84,18 @@ class Asking:
     def _request_head(self, path: str, query: str) -> bytes:
         head = self.exchange.head
         has_body = head.chunked or head.content_length is not None
-        host = "" if "host" in head.first else f"Host: {self.origin.authority}\r\n"
         fields = request_fields(head, self.exchange.client_ip, self.body.size_bytes if has_body else None)
-        return f"{head.method} {self.origin.target(path, query)} HTTP/1.1\r\n{host}{fields}\r\n".encode("latin-1")
+        host = "" if "host" in head.first else f"Host: {self.origin.authority}\r\n"
+        if self.is_read_by_proxy:  # which sends it on to the Host of the target: there is no other one
+            host, fields = f"Host: {self.origin.authority}\r\n", without_host(fields)
+        return f"{self._request_line(path, query)}{host}{fields}\r\n".encode("latin-1")
+
+    def _request_line(self, path: str, query: str) -> str:
+        """The request line, and the login of the proxy that is to read it."""
+        target = self.origin.target(path, query)
+        if self.forward_proxy is not None and self.is_read_by_proxy:
+            return f"{self.exchange.head.method} {self.origin}{target} HTTP/1.1\r\n{self.forward_proxy.authorization}"
+        return f"{self.exchange.head.method} {target} HTTP/1.1\r\n"
 
     def ask_now(self, path: str, query: str) -> bool:
         """Send the request, whole, on an idle connection; False if that cannot be. Never blocks."""
@@ -136,9 +150,12 @@ class Asking:
     def _ask_once(self, *, fresh: bool) -> tuple[ResponseHead, bytes]:
         pool, timeouts = self.exchange.app.pool, self.model.timeouts
         try:
-            self.connection = pool.take(self.key, self.origin, timeouts, fresh=fresh)
+            is_tunnel = self.forward_proxy is not None and not self.is_read_by_proxy and not self.origin.is_secure
+            self.connection = pool.take(self.key, self.origin, timeouts, fresh=fresh, tunnel=is_tunnel)
         except OSError as error:
             message = f"cannot connect to {self.model.id} at {self.origin}"
+            if self.forward_proxy is not None and not self.forward_proxy.fault:
+                message += f" through the proxy {self.forward_proxy}"
             if error.errno in SHORTAGES:
                 raise fault_of(error, message) from error
             message += f": {error.strerror or error}"
@@ -194,6 +211,7 @@ class Asking:
                 if head.status >= 200:
                     if head.status >= 400 and not head.keep_alive and self._upload is not None:
                         self._end_sending(is_whole=False)
+                    self._refuse_login(head)
                     return head if reader.is_strict else head._replace(keep_alive=False), data
                 if head.status == 101:
                     self._check_switch(head)
@@ -246,6 +264,16 @@ class Asking:
             return reader.read(data, searched_bytes)
         except (BadRequest, HeadTooLarge) as bad:
             raise self._broken(bad.message) from None
+
+    def _refuse_login(self, head: ResponseHead) -> None:
+        """Raise BadGateway where the proxy in between wants a login: that is not for the client to answer."""
+        if self.wants_login(head):
+            where = f"{self.model.id} at {self.origin}"
+            raise BadGateway(f"cannot ask {where}: the proxy {self.forward_proxy} wants a login (407)")
+
+    def wants_login(self, head: ResponseHead) -> bool:
+        """Whether the answer is that of the proxy in between, which wants a login."""
+        return head.status == 407 and self.is_read_by_proxy
 
     def _check_switch(self, head: ResponseHead) -> None:
         """Whether the upstream switches to the protocol that was asked for; raises BadGateway."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 import select
 import socket
+import time
 from http.client import HTTPConnection
+from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy, is_tunnel_open
 from llamaswap_lib.web.addresses import Origin
 from llamaswap_lib.web.recall import Recall
 from llamaswap_lib.web.sockets import prepare, probe_when_silent
@@ -21,9 +24,34 @@ from llamaswap_lib.web.traffic import Traffic
 from llamaswap_lib.web.upstream_tls import secure, verifying_context
 from llamaswap_lib.web.wire import parse_response_head
 
+READ_BYTES = 4_096  # of a proxy's answer
 FIRST_LOOK = 0.02  # seconds that a `recv` waits: a client's hang-up is not seen meanwhile
 
 Key = int | str  # a run, by its number, or a peer, by its name and address
+
+
+class Way(NamedTuple):
+    """How a connection leads through a proxy."""
+
+    proxy: ForwardProxy
+    is_tunnel: bool  # as if the proxy were not there; else it reads each request
+
+
+def open_tunnel(sock: socket.socket, request: bytes, timeout: float | None) -> None:
+    """Have the proxy at the other end lead on; blocks for up to `timeout` seconds, None for ever; raises OSError."""
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    sock.sendall(request)
+    answer = b""
+    while not is_tunnel_open(answer):
+        if timeout is not None:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            data = sock.recv(READ_BYTES)
+        except TimeoutError:
+            raise TimeoutError(None, "the proxy took too long to lead on") from None
+        if not data:
+            raise ConnectionError("the proxy closed the connection")
+        answer += data
 
 
 class Connection(HTTPConnection):
@@ -31,9 +59,12 @@ class Connection(HTTPConnection):
 
     sock: socket.socket  # None before `connect` and after `close`
 
-    def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts) -> None:
-        super().__init__(host, origin.port, timeout=timeouts.connect or None)
+    def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None) -> None:
+        super().__init__(host, origin.port if way is None else way.proxy.port, timeout=timeouts.connect or None)
         self.key = key
+        self.is_for_one_request = way is not None and way.is_tunnel and not origin.is_secure
+        self._origin = origin
+        self._way = way
         self.is_fresh = True
         self.idle_timeout = timeouts.idle_connection or math.inf
         self.idle_until = math.inf  # once it is idle
@@ -44,10 +75,15 @@ class Connection(HTTPConnection):
 
     def connect(self) -> None:
         """Connect to the first of the host's addresses that answers; raises OSError."""
+        way = self._way
+        if way is not None and way.proxy.fault:
+            raise ConnectionError(way.proxy.fault)
         super().connect()
         try:
             if self._keepalive:
                 probe_when_silent(self.sock, self._keepalive)
+            if way is not None and way.is_tunnel:
+                open_tunnel(self.sock, way.proxy.connect_request(self._origin.host, self._origin.port), self.timeout)
             self._make_ready()
         except BaseException:
             self.close()
@@ -79,8 +115,8 @@ class TlsConnection(Connection):
 
     sock: TlsSocket
 
-    def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts) -> None:
-        super().__init__(key, host, origin, timeouts)
+    def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None) -> None:
+        super().__init__(key, host, origin, timeouts, way)
         self._name = origin.host
         self._handshake_timeout = timeouts.tls_handshake or None
 
@@ -92,8 +128,8 @@ class TlsConnection(Connection):
         return self.sock.is_quiet()
 
 
-def connect(key: Key, host: str, origin: Origin, timeouts: Timeouts) -> Connection:
-    """A new connection to `host`, which is the origin's or its address; raises OSError."""
-    connection = (TlsConnection if origin.is_secure else Connection)(key, host, origin, timeouts)
+def connect(key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None = None) -> Connection:
+    """A new connection to `host`, which is the origin's or its address, or that of a proxy; raises OSError."""
+    connection = (TlsConnection if origin.is_secure else Connection)(key, host, origin, timeouts, way)
     connection.connect()
     return connection

@@ -31,6 +31,7 @@ HOP_BY_HOP = frozenset(
 )
 _FORWARDED_FOR = "x-forwarded-for"
 _LENGTH = ("content-length",)
+_HOST = ("host",)
 # A Connection header may not take away what the next hop's parser needs.
 _KEPT_WHATEVER_CONNECTION_SAYS = frozenset(("host", "content-length"))
 
@@ -100,6 +101,11 @@ def without(fields: str, names: Container[str]) -> str:
     """The lines whose name, in lower case, is none of `names`."""
     lines = fields.split("\r\n")  # the last one is empty
     return "\r\n".join([line for line in lines if line.partition(":")[0].lower() not in names])
+
+
+def without_host(fields: str) -> str:
+    """The lines but Host."""
+    return without(fields, _HOST)
 
 
 def _with_length(fields: str, old: int | None, new: int | None) -> str:

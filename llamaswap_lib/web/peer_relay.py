@@ -15,13 +15,13 @@ class PeerRelay(Relay):
     """One request to a model of a peer, and its answer."""
 
     __slots__ = ()
-    is_lenient = False
+    is_lenient = False  # what a peer sends is not to be guessed at
     model: Remote
 
     def _request_head(self, path: str, query: str) -> bytes:
         head = self.exchange.head
         has_body = head.chunked or head.content_length is not None
         fields = peers.request_fields(head, self.model, self.body.size_bytes if has_body else None)
-        line = f"{head.method} {self.origin.target(path, query)} HTTP/1.1\r\nHost: {self.origin.authority}\r\n"
+        line = f"{self._request_line(path, query)}Host: {self.origin.authority}\r\n"
         via = f"Via: {self.exchange.app.ourselves.via}\r\n"  # behind those that came with the request
         return f"{line}{fields}{via}\r\n".encode("latin-1")

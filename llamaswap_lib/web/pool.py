@@ -17,9 +17,10 @@ from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
 from llamaswap_lib.runtime.vital import Failures, VitalThread
 from llamaswap_lib.web.addresses import Origin
-from llamaswap_lib.web.connection import Connection, Key, connect
+from llamaswap_lib.web.connection import Connection, Key, Way, connect
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.standing import Standing
 from llamaswap_lib.web.traffic import Traffic
@@ -43,9 +44,18 @@ class _Upstream:
 class Pool:
     """The idle connections of all runs and peers."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, on_error: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_error: Callable[[str], None] = print,
+        proxies: ForwardProxies = NO_PROXIES,
+    ) -> None:
         """`on_error` is told the traceback of what must not happen."""
         self.traffic = Traffic()
+        self.proxies = (
+            proxies  # on the way to other machines; for as long as it lives, so each run and peer has one way
+        )
         self._on_error = on_error
         self._upstreams: dict[Key, _Upstream] = {}
         self._clock = clock
@@ -61,18 +71,23 @@ class Pool:
         self._sweeper = VitalThread(self._sweep, "pool")
         self._sweeper.start()
 
-    def take(self, key: Key, origin: Origin, timeouts: Timeouts, *, fresh: bool = False) -> Connection:
-        """A connection, an idle one unless `fresh`, to be given back or closed; raises OSError."""
-        connection = None if fresh else self.take_idle(key)
+    def take(
+        self, key: Key, origin: Origin, timeouts: Timeouts, *, fresh: bool = False, tunnel: bool = False
+    ) -> Connection:
+        """A connection, an idle one unless `fresh`, to be given back or closed; raises OSError.
+
+        `tunnel`: one that leads through a proxy as if it were not there, and is for one request.
+        """
+        connection = None if fresh or tunnel else self.take_idle(key)
         if connection is not None:
             return connection
         try:
-            return self._connect(key, origin, timeouts)
+            return self._connect(key, origin, timeouts, tunnel=tunnel)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
         self._close_idle()
-        return self._connect(key, origin, timeouts)
+        return self._connect(key, origin, timeouts, tunnel=tunnel)
 
     def _close_idle(self) -> None:
         """No descriptor is left: give those back that nobody uses at the moment."""
@@ -93,7 +108,7 @@ class Pool:
     def give(self, connection: Connection) -> None:
         """Take back a connection whose last answer was read to the end."""
         upstream = self._upstreams.get(connection.key)
-        if upstream is None or len(upstream.idle) >= MAX_IDLE:
+        if upstream is None or connection.is_for_one_request or len(upstream.idle) >= MAX_IDLE:
             connection.close()
             return
         self._mark_idle(connection)
@@ -137,11 +152,15 @@ class Pool:
         upstream = self._upstreams.get(key)
         return len(upstream.idle) + len(upstream.standing) if upstream is not None else 0
 
-    def _connect(self, key: Key, origin: Origin, timeouts: Timeouts) -> Connection:
+    def _connect(self, key: Key, origin: Origin, timeouts: Timeouts, *, tunnel: bool) -> Connection:
         upstream = self._upstreams.get(key)
-        # A run stays where it is; the name of a peer may come to mean another address.
-        address = upstream.address if upstream is not None and isinstance(key, int) else origin.host
-        connection = connect(key, address, origin, timeouts)
+        through = self.proxies.way_to(origin.scheme, origin.host, origin.port)
+        if through is not None:
+            connection = connect(key, through.host, origin, timeouts, Way(through, tunnel or origin.is_secure))
+        else:
+            # A run stays where it is; the name of a peer may come to mean another address.
+            address = upstream.address if upstream is not None and isinstance(key, int) else origin.host
+            connection = connect(key, address, origin, timeouts)
         if isinstance(key, int):
             connection.report_to(self.traffic, key)
         if upstream is None:

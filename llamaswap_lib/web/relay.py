@@ -75,7 +75,7 @@ class Relay(Asking):
         """
         try:
             head, end = self.connection.answers.read(data)
-            if head is None:
+            if head is None or self.wants_login(head):
                 return None
             lines, body, first = "", None, data[end:]
             if self._is_whole(head, len(first)):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from llamaswap_lib.core.events import Event
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.health import HealthCheck, Probe
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -67,9 +68,16 @@ def until_it_hangs_up(client: socket.socket) -> None:
 class Probing:
     """A probe that looks, and what it posted; ends it."""
 
-    def __init__(self, proxy: str, check_endpoint: str = "/health", health_timeout: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        proxy: str,
+        check_endpoint: str = "/health",
+        health_timeout: float = PATIENCE,
+        through: ForwardProxy | None = None,
+    ) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.probe = Probe(3, HealthCheck.at(proxy, check_endpoint), health_timeout, self.events.put)
+        check = HealthCheck.at(proxy, check_endpoint, through=through)
+        self.probe = Probe(3, check, health_timeout, self.events.put)
 
     def __enter__(self) -> Probing:
         self.probe.start("probe-m")

@@ -32,11 +32,11 @@ def trusting(authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
     return context
 
 
-def trusted_upstream() -> ssl.SSLContext:
-    """What an upstream at 127.0.0.1 needs, whom we trust from here on."""
+def trusted_upstream(name: str = "127.0.0.1") -> ssl.SSLContext:
+    """What an upstream of that name needs, whom we trust from here on."""
     AUTHORITY.configure_trust(verifying_context())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    AUTHORITY.issue_cert("127.0.0.1").configure_cert(context)
+    AUTHORITY.issue_cert(name).configure_cert(context)
     return context
 
 

@@ -7,12 +7,13 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.errors import RunNotDead
+from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
@@ -369,7 +370,9 @@ class World:
         config: str = "",
         certificate: Certificate | None = None,
         upstream_context: ssl.SSLContext | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`environment`: the variables that name proxies; PROXY stands for the upstream's address there, too."""
         self.upstream = Upstream(*scripts, context=upstream_context)
         self.controller = FakeController(self.upstream.proxy)
         self.logs = Logs(to_stdout="proxy", stdout=None)
@@ -384,7 +387,9 @@ class World:
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
         changes = Changes()
         profiles = Profiles(loaded.profiles, Activation(changes))
-        self.app = App(loaded, self.controller, self.logs, Pool(), self.pump, changes, profiles, Version("1.2"), limits)
+        variables = {name: value.replace("PROXY", self.upstream.proxy) for name, value in (environment or {}).items()}
+        pool = Pool(proxies=ForwardProxies(variables))
+        self.app = App(loaded, self.controller, self.logs, pool, self.pump, changes, profiles, Version("1.2"), limits)
         self.app.take_over()
         self.server = Server(self.app, "127.0.0.1", 0, certificate)
         self.app.pool.start()

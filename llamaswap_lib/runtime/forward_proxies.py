@@ -1,0 +1,195 @@
+"""The proxies through which other machines are asked: what `http_proxy`, `https_proxy` and `no_proxy` say.
+
+Any thread. The variables are read once, at the start. Their meaning is that of Python's `urllib.request`, which is too
+dear to import, and in `no_proxy` also networks (`10.0.0.0/8`), `*.name` and blanks between names, as curl and Go have
+it. Guarantees: this machine is never asked through a proxy; where the variable cannot be used nothing is asked past it;
+a login is neither in `str(proxy)` nor in a fault. Never opens a connection, never looks a name up.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+
+from llamaswap_lib.printable import printable
+from llamaswap_lib.runtime.ourselves import addresses_of, is_of_this_machine
+
+_PORTS = {"http": 80, "https": 443}
+_MAX_ANSWER_BYTES = 65_536
+_MAX_REASON = 80
+_find_end = re.compile(rb"\n\r?\n").search
+_match_status = re.compile(rb"HTTP/[0-9.]+ ([0-9]{3})(?: ([^\r\n]*))?\r?\n").match
+_is_host = re.compile(r"[-0-9A-Za-z._~:]+").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardProxy:
+    """One proxy, or the fault of the variable that should name it."""
+
+    host: str
+    port: int
+    authorization: str = ""
+    """The header line with its login, '' without one."""
+    fault: str = ""
+    """Why nothing can be asked through it."""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def connect_request(self, host: str, port: int) -> bytes:
+        """What asks it for a tunnel."""
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{self.authorization}\r\n".encode("latin-1")
+
+
+def is_tunnel_open(answer: bytes) -> bool:
+    """Whether a tunnel stands, by what has come of the answer to CONNECT; False while it is not all there.
+
+    Raises ConnectionError where there will be none.
+    """
+    status = _match_status(answer)
+    if status is None:
+        if b"\n" in answer or len(answer) > _MAX_ANSWER_BYTES:
+            raise ConnectionError("the proxy does not speak HTTP")
+        return False
+    if not status[1].startswith(b"2"):
+        reason = (status[2] or b"")[:_MAX_REASON].decode("latin-1")
+        raise ConnectionError(printable(f"the proxy answered {status[1].decode()} {reason}".rstrip()))
+    end = _find_end(answer)
+    if end is None:
+        if len(answer) > _MAX_ANSWER_BYTES:
+            raise ConnectionError("the proxy does not speak HTTP")
+        return False
+    if end.end() < len(answer):
+        raise ConnectionError("the proxy sent more than its answer")
+    return True
+
+
+class ForwardProxies:
+    """Which proxy leads where."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._proxies: dict[str, ForwardProxy] = {}
+        for scheme in _PORTS:
+            variable, value = _read(environment, f"{scheme}_proxy")
+            if value:
+                self._proxies[scheme] = _proxy_of(variable, value)
+        self._exceptions = Exceptions(_read(environment, "no_proxy")[1]) if self._proxies else Exceptions("")
+        self._found: dict[tuple[str, str, int], ForwardProxy | None] = {}
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with the variables. What should go through such a proxy is not asked at all."""
+        return [proxy.fault for proxy in self._proxies.values() if proxy.fault]
+
+    def way_to(self, scheme: str, host: str, port: int) -> ForwardProxy | None:
+        """Through which proxy that address is asked, None for no one."""
+        proxy = self._proxies.get(scheme)
+        if proxy is None:
+            return None
+        key = (scheme, host, port)
+        if key not in self._found:
+            is_direct = _is_this_machine(host) or self._exceptions.cover(host, port)
+            self._found[key] = None if is_direct else proxy
+        return self._found[key]
+
+    def way_to_url(self, url: str) -> ForwardProxy | None:
+        """The same for an upstream's URL; None for one that leads nowhere."""
+        try:
+            parts = urlsplit(url)
+            return self.way_to(parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0))
+        except ValueError:
+            return None
+
+
+class Exceptions:
+    """What `no_proxy` names."""
+
+    def __init__(self, text: str) -> None:
+        entries = [entry.lower() for entry in re.split(r"[,\s]+", text) if entry]
+        self._covers_all = "*" in entries
+        self._names: list[tuple[str, int | None]] = []
+        self._networks: list[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int | None]] = []
+        for entry in entries:
+            name, port = _name_and_port(entry)
+            try:
+                self._networks.append((ipaddress.ip_network(name, strict=False), port))
+            except ValueError:
+                self._names.append((name.removeprefix("*").strip("."), port))
+
+    def cover(self, host: str, port: int) -> bool:
+        """Whether that address is asked directly."""
+        if self._covers_all:
+            return True
+        host = host.lower().rstrip(".")
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return any(
+                f".{host}".endswith(f".{name}") and (only is None or only == port) for name, only in self._names if name
+            )
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network and (only is None or only == port) for network, only in self._networks)
+
+
+def _read(environment: Mapping[str, str], name: str) -> tuple[str, str]:
+    """The variable that counts, and its value: the one in lower case if there is one, even if it is empty."""
+    variable = name if name in environment else name.upper()
+    return variable, environment.get(variable, "").strip()
+
+
+def _proxy_of(variable: str, value: str) -> ForwardProxy:
+    """The proxy that a variable names, or what is wrong with it."""
+    shown = repr(_without_login(value))
+    try:
+        url = urlsplit(value if "://" in value else f"http://{value}")
+        host, port = url.hostname or "", 80 if url.port is None else url.port
+    except ValueError:
+        url, host, port = urlsplit("http://"), "", 0
+    if url.scheme != "http":
+        return ForwardProxy("", 0, fault=f"{variable}: {shown} is not a proxy with http://, and no other can be used")
+    if not _is_host(host) or not port:
+        return ForwardProxy("", 0, fault=f"{variable}: {shown} is not the address of a proxy, http://host:port")
+    return ForwardProxy(host, port, _authorization(url))
+
+
+def _authorization(url: SplitResult) -> str:
+    if url.username is None and url.password is None:
+        return ""
+    login = unquote_to_bytes(url.username or "") + b":" + unquote_to_bytes(url.password or "")
+    return f"Proxy-Authorization: Basic {base64.b64encode(login).decode()}\r\n"
+
+
+def _without_login(value: str) -> str:
+    """For people."""
+    scheme, mark, rest = value.partition("://") if "://" in value else ("", "", value)
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
+def _name_and_port(entry: str) -> tuple[str, int | None]:
+    """An entry of `no_proxy` taken apart; a port counts only where it is one."""
+    if entry.startswith("["):
+        name, _, port = entry[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        name, _, port = entry.partition(":") if entry.count(":") == 1 else (entry, "", "")
+    return name, int(port) if port.isascii() and port.isdigit() else None
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether the host is we, as far as that can be known without a look-up."""
+    host = host.lower().rstrip(".")
+    if host in ("", socket.gethostname().lower()) or host == "localhost" or host.endswith(".localhost"):
+        return True
+    return any(
+        address.is_unspecified or is_of_this_machine(address) for address in addresses_of(host, may_resolve=False)
+    )
+
+
+NO_PROXIES = ForwardProxies({})
