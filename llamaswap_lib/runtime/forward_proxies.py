@@ -22,6 +22,7 @@ from llamaswap_lib.runtime.ourselves import addresses_of, is_of_this_machine
 _PORTS = {"http": 80, "https": 443}
 _MAX_ANSWER_BYTES = 65_536
 _MAX_REASON = 80
+_NO_ADDRESS = "is not the address of a proxy, such as http://proxy.example.org:3128"
 _find_end = re.compile(rb"\n\r?\n").search
 _match_status = re.compile(rb"HTTP/[0-9.]+ ([0-9]{3})(?: ([^\r\n]*))?\r?\n").match
 _is_host = re.compile(r"[-0-9A-Za-z._~:]+").fullmatch
@@ -80,7 +81,7 @@ class ForwardProxies:
             variable, value = _read(environment, f"{scheme}_proxy")
             if value:
                 self._proxies[scheme] = _proxy_of(variable, value)
-        self._exceptions = Exceptions(_read(environment, "no_proxy")[1]) if self._proxies else Exceptions("")
+        self._no_proxy = NoProxy(_read(environment, "no_proxy")[1])
         self._found: dict[tuple[str, str, int], ForwardProxy | None] = {}
 
     @property
@@ -95,7 +96,7 @@ class ForwardProxies:
             return None
         key = (scheme, host, port)
         if key not in self._found:
-            is_direct = _is_this_machine(host) or self._exceptions.cover(host, port)
+            is_direct = _is_this_machine(host) or self._no_proxy.cover(host, port)
             self._found[key] = None if is_direct else proxy
         return self._found[key]
 
@@ -108,7 +109,7 @@ class ForwardProxies:
             return None
 
 
-class Exceptions:
+class NoProxy:
     """What `no_proxy` names."""
 
     def __init__(self, text: str) -> None:
@@ -145,17 +146,17 @@ def _read(environment: Mapping[str, str], name: str) -> tuple[str, str]:
 
 
 def _proxy_of(variable: str, value: str) -> ForwardProxy:
-    """The proxy that a variable names, or what is wrong with it."""
-    shown = repr(_without_login(value))
+    """The proxy that a variable names, or what is wrong with it. The value is not shown: it may hold a password."""
     try:
         url = urlsplit(value if "://" in value else f"http://{value}")
         host, port = url.hostname or "", 80 if url.port is None else url.port
     except ValueError:
-        url, host, port = urlsplit("http://"), "", 0
-    if url.scheme != "http":
-        return ForwardProxy("", 0, fault=f"{variable}: {shown} is not a proxy with http://, and no other can be used")
-    if not _is_host(host) or not port:
-        return ForwardProxy("", 0, fault=f"{variable}: {shown} is not the address of a proxy, http://host:port")
+        return ForwardProxy("", 0, fault=f"{variable} {_NO_ADDRESS}")
+    if url.scheme and url.scheme != "http":
+        return ForwardProxy("", 0, fault=f"{variable} names a proxy with {url.scheme}://, and only http:// can be used")
+    has_lost_login = "@" in value and url.username is None  # a password with a slash, which has to be %2F
+    if not _is_host(host) or not port or has_lost_login:
+        return ForwardProxy("", 0, fault=f"{variable} {_NO_ADDRESS}")
     return ForwardProxy(host, port, _authorization(url))
 
 
@@ -164,12 +165,6 @@ def _authorization(url: SplitResult) -> str:
         return ""
     login = unquote_to_bytes(url.username or "") + b":" + unquote_to_bytes(url.password or "")
     return f"Proxy-Authorization: Basic {base64.b64encode(login).decode()}\r\n"
-
-
-def _without_login(value: str) -> str:
-    """For people."""
-    scheme, mark, rest = value.partition("://") if "://" in value else ("", "", value)
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def _name_and_port(entry: str) -> tuple[str, int | None]:

@@ -64,6 +64,7 @@ class Ourselves:
 
 
 def addresses_of(host: str, may_resolve: bool) -> Iterator[_Address]:
+    """The addresses that a host means: `localhost`, an address however it is spelled, a name if it may be looked up."""
     if host.rstrip(".").lower() == "localhost":
         yield from _LOOPBACK.values()
         return

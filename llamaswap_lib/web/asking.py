@@ -161,7 +161,8 @@ class Asking:
             message += f": {error.strerror or error}"
             # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
             is_unchecked = isinstance(self.model, Model) and self.model.check_endpoint == "none"
-            raise (BadGateway if is_unchecked else NoAnswer)(message) from None
+            says_nothing = is_unchecked or self.forward_proxy is not None  # of the server itself
+            raise (BadGateway if says_nothing else NoAnswer)(message) from None
         return self._converse(self._send)
 
     def _converse(self, send: Callable[[], bytes | None]) -> tuple[ResponseHead, bytes]:

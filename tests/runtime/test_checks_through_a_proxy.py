@@ -69,7 +69,7 @@ def test_a_proxy_that_refuses_is_named() -> None:
 
 def test_a_variable_that_names_no_proxy_is_the_answer() -> None:
     through = ForwardProxies({"http_proxy": "socks5://me:hush@p:1"}).way_to_url("http://far.invalid")
-    expected = "http_proxy: 'socks5://p:1' is not a proxy with http://, and no other can be used"
+    expected = "http_proxy names a proxy with socks5://, and only http:// can be used"
     assert last_answer("http://far.invalid", through) == expected
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.runtime.forward_proxies import (
     NO_PROXIES,
-    Exceptions,
     ForwardProxies,
     ForwardProxy,
+    NoProxy,
     is_tunnel_open,
 )
 
@@ -77,14 +77,24 @@ def test_a_value_that_names_no_proxy_is_a_fault_and_nothing_goes_past_it(value: 
     proxies = ForwardProxies({"HTTP_PROXY": value})
     found = proxies.way_to("http", "far.example", 80)
     assert found is not None
-    assert found.fault.startswith("HTTP_PROXY: ")
+    assert found.fault.startswith("HTTP_PROXY ")
     assert proxies.faults == [found.fault]
     assert proxies.way_to("http", "localhost", 80) is None
     assert proxies.way_to("https", "far.example", 443) is None
 
 
 @pytest.mark.parametrize(
-    "value", ["socks5://me:hush@proxy:1", "http://me:hush@proxy:x", "me:hush@:1", "http://me:hush://x@h:0"]
+    "value",
+    [
+        *(
+            "socks5://me:hush@proxy:1",
+            "http://me:hush@proxy:x",
+            "me:hush@:1",
+            "http://me:hush://x@h:0",
+            "http://me:hush",
+        ),
+        *("http://me:1/hush@proxy:1", "http://me:hush/x@proxy:1", "http://me:hush#x@proxy:1"),
+    ],
 )
 def test_a_login_is_never_shown(value: str) -> None:
     assert "hush" not in ForwardProxies({"http_proxy": value}).faults[0]
@@ -147,7 +157,7 @@ def test_others_are(host: str) -> None:
     ],
 )
 def test_no_proxy_names_hosts_domains_addresses_and_networks(text: str, host: str, is_covered: bool) -> None:
-    assert Exceptions(text).cover(host, 80) is is_covered
+    assert NoProxy(text).cover(host, 80) is is_covered
 
 
 def test_a_url_that_leads_nowhere_leads_through_no_proxy() -> None:

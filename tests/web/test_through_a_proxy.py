@@ -181,8 +181,8 @@ def test_a_proxy_that_cannot_be_reached_is_named() -> None:
 def test_a_variable_that_names_no_proxy_lets_nothing_past() -> None:
     with Far(environment={"HTTP_PROXY": "socks5://127.0.0.1:1"}) as world:
         assert message_of(ask_peer(world)) == (
-            "cannot connect to p/x at http://far.invalid:81: HTTP_PROXY: 'socks5://127.0.0.1:1' is not a proxy with "
-            "http://, and no other can be used"
+            "cannot connect to p/x at http://far.invalid:81: "
+            "HTTP_PROXY names a proxy with socks5://, and only http:// can be used"
         )
 
 
