@@ -30,7 +30,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 
 _GOODBYE_TIMEOUT, _GOODBYE_BYTES = 0.1, 65_536  # for the rest of an answer whose status is known
 _READ_BYTES = 65_536
-_STATUS_LINE = re.compile(rb"HTTP/\d\.\d (\d{3})[ \r\n]")
+_STATUS_LINE = re.compile(rb"(?i:HTTP)/\d(?:\.\d)?[ \t]+(\d{3})[ \t\r\n]")  # as leniently as answers are read
 _STATUS_LINE_BYTES = 4096
 
 _Result = TypeVar("_Result")

@@ -22,7 +22,8 @@ from random import Random
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from llamaswap_lib.web.app import Limits
-from tests.web.mutations import ANSWERS, REQUESTS, cut, mutate, random_of
+from tests.web.fuzz_lenient import SLIPS
+from tests.web.mutations import REQUESTS, cut, mutate, random_of
 from tests.web.world import DEADLINE, OK, Peer, World, chat, length_of
 
 CLIENTS = 4
@@ -46,7 +47,7 @@ def answer_oddly(peer: Peer) -> None:
             if b"/sane" in head or chance.randrange(2):
                 peer.send(OK)
                 continue
-            for piece in cut(chance, mutate(chance, chance.choice(ANSWERS), ANSWERS)):
+            for piece in cut(chance, mutate(chance, chance.choice(SLIPS), SLIPS)):
                 peer.send(piece)
             if chance.randrange(8) == 0:
                 peer.reset()
