@@ -25,6 +25,7 @@ _MAX_REASON = 80
 _NO_ADDRESS = "is not the address of a proxy, such as http://proxy.example.org:3128"
 _find_end = re.compile(rb"\n\r?\n").search
 _match_status = re.compile(rb"HTTP/[0-9.]+ ([0-9]{3})(?: ([^\r\n]*))?\r?\n").match
+_is_port = re.compile(r"[0-9]{1,5}").fullmatch
 _is_host = re.compile(r"[-0-9A-Za-z._~:]+").fullmatch
 
 
@@ -174,7 +175,7 @@ def _name_and_port(entry: str) -> tuple[str, int | None]:
         port = port.removeprefix(":")
     else:
         name, _, port = entry.partition(":") if entry.count(":") == 1 else (entry, "", "")
-    return name, int(port) if port.isascii() and port.isdigit() else None
+    return name, int(port) if _is_port(port) else None
 
 
 def _is_this_machine(host: str) -> bool:
