@@ -1,4 +1,4 @@
-"""One connection to an upstream, plain or with TLS.
+"""One connection to an upstream, plain or with TLS, direct or through a proxy.
 
 Owned by one thread at a time, an http thread or the pump. Whoever made or took it gives it back to the pool, or closes
 it. Of `http.client` it takes connecting: requests and answers are written and read by the relay, through `sock`, for
