@@ -13,19 +13,21 @@ GONE = 502  # of a client that left before its answer began
 MOST_BYTES = 512  # of a path and of a User-Agent, as they are shown
 MOST_IP_BYTES = 64
 MOST_METHOD_BYTES = 32
+NANOSECONDS = 1_000_000_000  # of a second
 _IN_QUOTES = str.maketrans({'"': '\\"', "\\": "\\\\"})
 
 
 def access_line(exchange: Exchange, seconds: float) -> str:
     """`Request IP "METHOD PATH PROTO" STATUS BYTES "USER-AGENT" DURATION`, or '' where none is due."""
-    if exchange.path.startswith(UNTOLD):
+    path = exchange.path
+    if "%" in path:
+        path = decoded_path(path)
+    if path.startswith(UNTOLD):
         return ""
-    head, ip, path = exchange.head, exchange.client_ip, exchange.path
+    head, ip = exchange.head, exchange.client_ip
     first = head.first
     if "x-forwarded-for" in first or "x-real-ip" in first:
         ip = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip") or ip
-    if "%" in path:
-        path = decoded_path(path)
     method, ip = _field(head.method, MOST_METHOD_BYTES), _field(ip, MOST_IP_BYTES)
     path, agent = _field(path, MOST_BYTES), _field(first.get("user-agent", ""), MOST_BYTES)
     return (
@@ -42,12 +44,18 @@ def _field(text: str, most_bytes: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """As Go writes a duration: `812µs`, `12.3ms`, `4.56s`, `2m3.4s`."""
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f}µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.4g}ms"
-    if seconds < 60:
-        return f"{seconds:.3g}s"
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes:.0f}m{rest:.1f}s"
+    """As Go prints a duration, to the nanosecond: `812.4µs`, `12.345678ms`, `4.5s`, `2m3.4s`, `1h0m0s`."""
+    nanoseconds = round(seconds * NANOSECONDS)
+    if nanoseconds < 1_000:
+        return f"{nanoseconds}ns" if nanoseconds else "0s"
+    if nanoseconds < 1_000_000:
+        return f"{nanoseconds / 1e3:.6g}µs"
+    if nanoseconds < NANOSECONDS:
+        return f"{nanoseconds / 1e6:.9g}ms"
+    minutes, rest = divmod(nanoseconds, 60 * NANOSECONDS)
+    hours, minutes = divmod(minutes, 60)
+    whole, fraction = divmod(rest, NANOSECONDS)
+    text = f"{whole}.{fraction:09d}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llamaswap_lib.printable import bounded, printable, printable_message
+from llamaswap_lib.web.access import duration_text
 from tests.web.world import World, get
+
+UNITS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "µs": 1000, "ns": 1}  # in nanoseconds
 
 
 def logged(path: str = "/nope", **headers: str) -> str:
@@ -68,3 +76,113 @@ def test_a_bounded_text_has_never_more_bytes(text: str) -> None:
 
 def test_only_what_cannot_be_seen_is_escaped() -> None:
     assert printable("ä€ \\ \u202e\x7f\ud800\t\n", keep="\t") == "ä€ \\ \\u202e\\x7f\\ud800\t\\n"
+
+
+# -- which requests have a line --
+
+
+def paths_logged(*paths: str) -> list[str]:
+    """Which of the paths have a line, asked one after the other on one connection: a thread, then the pump has it."""
+    with World() as world:
+        with world.connect() as client:
+            for path in (*paths, "/the-last"):
+                client.send(get(path))
+                client.read_message()
+        world.wait_for_log("/the-last")
+        return [line.split('"')[1].split()[1] for line in world.log.splitlines()][:-1]
+
+
+@pytest.mark.parametrize("path", ["/wol-health", "/api/performance", "/metrics"])
+def test_what_machines_ask_every_few_seconds_has_no_line_nor_has_what_begins_like_it(path: str) -> None:
+    encoded = path.replace("e", "%65")
+    assert paths_logged(path, path, f"{path}?x=1", f"{path}/x", f"{path}x", encoded, encoded) == []
+
+
+def test_what_only_resembles_it_has_a_line() -> None:
+    paths = ["/health", "/wol-healt", "/api/performanc", "/metric", "/x/metrics", "/Metrics", "/api/metrics/activity"]
+    assert paths_logged(*paths) == paths
+
+
+# -- whose request it was --
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "real_ip", "shown"),
+    [
+        (None, None, "127.0.0.1"),
+        ("1.1.1.1, 2.2.2.2", None, "1.1.1.1"),
+        (" 1.1.1.1 ,2.2.2.2", None, "1.1.1.1"),
+        (None, "3.3.3.3", "3.3.3.3"),
+        ("1.1.1.1", "3.3.3.3", "1.1.1.1"),
+        ("1.1.1.1, 2.2.2.2", "3.3.3.3", "1.1.1.1"),
+        (", 2.2.2.2", "3.3.3.3", "3.3.3.3"),
+        (", 2.2.2.2", None, "127.0.0.1"),
+        (" , ", "", "127.0.0.1"),
+        ("", "3.3.3.3", "3.3.3.3"),
+        ("", "", "127.0.0.1"),
+    ],
+)
+def test_the_address_is_the_first_of_x_forwarded_for_or_else_x_real_ip_or_the_sockets(
+    forwarded_for: str | None, real_ip: str | None, shown: str
+) -> None:
+    told = {"x_forwarded_for": forwarded_for, "x_real_ip": real_ip}
+    line = logged(**{name: value for name, value in told.items() if value is not None})
+    assert line.startswith(f'[INFO] Request {shown} "GET /nope HTTP/1.1" 404 ')
+
+
+def test_of_several_x_forwarded_for_headers_the_first_counts() -> None:
+    with World() as world:
+        world.ask(get("/nope", extra=b"X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n"))
+        world.wait_for_log(" 404 ")
+        assert " 1.1.1.1 " in world.log
+
+
+# -- how long it took --
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.0, "0s"),
+        (1e-9, "1ns"),
+        (999e-9, "999ns"),
+        (1e-6, "1µs"),
+        (812.4e-6, "812.4µs"),
+        (999.9996e-6, "1ms"),  # there is nothing smaller than a nanosecond
+        (0.001, "1ms"),
+        (0.012345678, "12.345678ms"),
+        (0.1, "100ms"),
+        (0.9999996, "999.9996ms"),
+        (0.9999999996, "1s"),
+        (4.5, "4.5s"),
+        (10.0, "10s"),
+        (59.996, "59.996s"),
+        (60.0, "1m0s"),
+        (60.000000001, "1m0.000000001s"),
+        (119.99, "1m59.99s"),
+        (123.4, "2m3.4s"),
+        (3600.0, "1h0m0s"),
+        (3661.0, "1h1m1s"),
+        (90_061.5, "25h1m1.5s"),
+    ],
+)
+def test_a_duration_is_written_as_go_prints_it(seconds: float, shown: str) -> None:
+    assert duration_text(seconds) == shown
+
+
+@given(st.one_of(st.integers(1, 10**4), st.integers(1, 10**9), st.integers(1, 10**14)))
+def test_a_duration_loses_nothing_and_has_no_needless_digit(nanoseconds: int) -> None:
+    text = duration_text(nanoseconds / 10**9)
+    match = re.fullmatch(r"(?:(?:([1-9]\d*)h)?(\d+)m)?(\d+(?:\.\d*[1-9])?)(s|ms|µs|ns)", text)
+    assert match, text
+    hours, minutes, number, unit = match.groups()
+    whole = int(hours or 0) * UNITS["h"] + int(minutes or 0) * UNITS["m"] + Fraction(number) * UNITS[unit]
+    assert whole == nanoseconds
+    assert number == "0" or not number.startswith("0") or number.startswith("0.")
+    if minutes:
+        assert int(minutes) < 60
+        assert hours or minutes[0] != "0"
+        assert unit == "s"
+    elif unit != "ns":
+        assert Fraction(number) >= 1
+    assert Fraction(number) < (60 if unit == "s" else 1000)
