@@ -73,11 +73,14 @@ class Logs:
     def __init__(
         self, *, level: str = "info", time_format: str = "", to_stdout: str = "proxy", stdout: int | None = 1
     ) -> None:
-        """`to_stdout` is proxy, upstream, both or none; `stdout` is a file descriptor, None if there is none."""
+        """`to_stdout` is proxy, upstream, both or none, and anything else counts as proxy.
+
+        `stdout` is a file descriptor, None if there is none.
+        """
         self.proxy = LogMonitor()
         self.upstream = LogMonitor()
-        shown = {"proxy": self.proxy, "upstream": self.upstream}
-        self.combined = shown[to_stdout] if to_stdout in shown else LogMonitor()
+        shown = {"upstream": self.upstream, "both": LogMonitor(), "none": LogMonitor()}
+        self.combined = shown.get(to_stdout, self.proxy)
         self._is_both = to_stdout == "both"
         self.log = Logger(self._write_proxy, level=level, time_format=time_format)
         self._lock = threading.Lock()  # protects the two below

@@ -374,7 +374,14 @@ def test_ending_the_streams_reaches_every_monitor_also_one_made_later() -> None:
 
 @pytest.mark.parametrize(
     ("to_stdout", "combined"),
-    [("proxy", b"[INFO] said\n"), ("upstream", b"output"), ("both", b"[INFO] said\noutput"), ("none", b"")],
+    [
+        ("proxy", b"[INFO] said\n"),
+        ("upstream", b"output"),
+        ("both", b"[INFO] said\noutput"),
+        ("none", b""),
+        ("", b"[INFO] said\n"),  # the configuration refuses it; as the seed does, it counts as proxy here
+        ("Both", b"[INFO] said\n"),
+    ],
 )
 def test_combined_history_is_what_is_shown(to_stdout: str, combined: bytes) -> None:
     logs = quiet_logs(to_stdout)

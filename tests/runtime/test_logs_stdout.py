@@ -56,7 +56,14 @@ def sink_threads() -> list[threading.Thread]:
 
 
 @pytest.mark.parametrize(
-    ("to_stdout", "expected"), [("proxy", b"[INFO] said\n"), ("upstream", b"output\n"), ("both", b"output\n")]
+    ("to_stdout", "expected"),
+    [
+        ("proxy", b"[INFO] said\n"),
+        ("upstream", b"output\n"),
+        ("both", b"output\n"),
+        ("", b"[INFO] said\n"),
+        ("unknown", b"[INFO] said\n"),
+    ],
 )
 def test_what_is_shown_comes_out(pipe: Pipe, to_stdout: str, expected: bytes) -> None:
     logs = Logs(to_stdout=to_stdout, stdout=pipe.write)
