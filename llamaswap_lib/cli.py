@@ -172,11 +172,28 @@ def _files(options: argparse.Namespace) -> list[Path]:
 
 
 def parse_address(parser: argparse.ArgumentParser, text: str) -> tuple[str, int]:
-    """Host ('' for every address) and port of `:8080`, `127.0.0.1:8080`, `[::1]:8080` or `8080`."""
+    """Host ('' for every address) and port of `:8080`, `127.0.0.1:8080`, `[::1]:8080` or `8080`.
+
+    `0.0.0.0` and `::` are every address too, of both families.
+    """
     match = re.fullmatch(r"(?:\[([^][]+)\]:|([^][:]*):)?(\d{1,5})", text, re.ASCII)
     if match is None or int(match[3]) > PORT_MAX:
         parser.error(f"-listen: expected [host]:port or a port of at most {PORT_MAX}, got {text!r}")
-    return match[1] or match[2] or "", int(match[3])
+    return _host(match[1] or match[2] or ""), int(match[3])
+
+
+def _host(text: str) -> str:
+    """'' for every address, and the IPv4 address for one in an IPv6 address (`::ffff:127.0.0.1`)."""
+    from ipaddress import ip_address  # noqa: PLC0415 - as in _serve
+
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text  # a name
+    mapped = getattr(address, "ipv4_mapped", None)
+    if (mapped or address).is_unspecified:
+        return ""
+    return str(mapped) if mapped else text
 
 
 def _program() -> str:

@@ -47,6 +47,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, model_specs
 from llamaswap_lib.web.app import App, Version, limits_of
 from llamaswap_lib.web.changes import Changes, Topic
+from llamaswap_lib.web.listening import address_text
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Activation, Profiles
 from llamaswap_lib.web.pump import Pump
@@ -166,7 +167,7 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         capacity = _capacity(config, logs, is_secure=certificate is not None)
         server = Server(app, host, port, certificate, capacity, given)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
-        raise ConfigError(f"cannot listen on {_address_text(host, port)}: {_reason(error)}") from error
+        raise ConfigError(f"cannot listen on {address_text(host, port)}: {_reason(error)}") from error
     ourselves.note_listening(server.socket)
     served = Served(logs, controller, launching, pump, server, capacity, certificate, options.supervisor)
     reloader = Reloader(options.sources, standing, served, refuse)
@@ -206,7 +207,7 @@ def _start(parts: _Parts) -> None:
     parts.pump.start()
     parts.pool.start()
     parts.logs.log.info(
-        f"llamaswap {__version__} listening on {parts.server.scheme}://{_address_text(*parts.server.address)}"
+        f"llamaswap {__version__} listening on {parts.server.where} with {_models_text(parts.reloader.config)}"
     )
     tell_who_can_reach(parts.server.address, parts.logs.log, has_keys=bool(parts.reloader.config.api_keys))
     parts.server.start()
@@ -320,8 +321,11 @@ def _controller(standing: Standing, launching: Launching, logs: Logs, traffic: T
     )
 
 
-def _address_text(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _models_text(config: Config) -> str:
+    """How many there are."""
+    count, others = len(config.models), sum(len(peer.models) for peer in config.peers.values())
+    text = "1 model" if count == 1 else f"{count} models"
+    return f"{text} and {others} of peers" if others else text
 
 
 def _reason(error: OSError | UnicodeError) -> str:

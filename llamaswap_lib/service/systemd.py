@@ -105,6 +105,7 @@ Description=llamaswap: the port, kept open while the service restarts
 
 [Socket]
 ListenStream={listen}
+BindIPv6Only=both
 Backlog=1024
 NoDelay=yes
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from llamaswap_lib.printable import bounded, printable
 from llamaswap_lib.web.exchange import Exchange, decoded_path
+from llamaswap_lib.web.listening import plain_ip
 
 UNTOLD = ("/wol-health", "/api/performance", "/metrics")  # asked every few seconds by machines
 GONE = 502  # of a client that left before its answer began
@@ -27,7 +28,8 @@ def access_line(exchange: Exchange, seconds: float) -> str:
     head, ip = exchange.head, exchange.client_ip
     first = head.first
     if "x-forwarded-for" in first or "x-real-ip" in first:
-        ip = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip") or ip
+        told = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip")
+        ip = plain_ip(told) if told else ip
     method, ip = _field(head.method, MOST_METHOD_BYTES), _field(ip, MOST_IP_BYTES)
     path, agent = _field(path, MOST_BYTES), _field(first.get("user-agent", ""), MOST_BYTES)
     return (

@@ -20,6 +20,7 @@ from llamaswap_lib.web.heads import RequestHead
 from llamaswap_lib.web.intake import Intake
 from llamaswap_lib.web.lane import Lane
 from llamaswap_lib.web.linger import close_gently
+from llamaswap_lib.web.listening import plain_ip
 from llamaswap_lib.web.sockets import prepare, reset_on_close
 
 
@@ -40,7 +41,7 @@ class Incoming:
         """Make the socket ready; raises OSError if the client has reset the connection already."""
         self._server = server
         self._app = app = server.app
-        self._client_ip = address.removeprefix("::ffff:")  # IPv4, on a socket that serves both
+        self._client_ip = plain_ip(address)
         prepare(sock, receive_timeout=app.limits.idle_timeout, send_timeout=app.limits.write_timeout)
         self._watch = HangUpWatch(sock)
         self.sock = sock

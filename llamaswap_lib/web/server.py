@@ -13,7 +13,6 @@ requests but not for idle connections, no look-up of names, a backlog for a serv
 
 from __future__ import annotations
 
-import errno
 import itertools
 import math
 import select
@@ -35,9 +34,9 @@ from llamaswap_lib.web.faults import SHORTAGES
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
 from llamaswap_lib.web.linger import close_gently, make_room
+from llamaswap_lib.web.listening import listen, plain_ip, where_text
 from llamaswap_lib.web.tls import Certificate, TlsFront
 
-BACKLOG = 1024
 TOO_MANY = raw_answer(ServiceUnavailable("too many connections"))
 SHUTTING_DOWN = raw_answer(ServiceUnavailable("the server is shutting down"))
 
@@ -63,7 +62,7 @@ class Server(ThreadingHTTPServer):
         """
         super().__init__((host, port), Handler, bind_and_activate=False)
         self.socket.close()  # one of a fixed address family; which one is right depends on the host
-        self.socket = _listen(host, port) if listening is None else listening
+        self.socket = listen(host, port) if listening is None else listening
         self._is_shared = listening is not None
         self.app = app
         self._tls = None if certificate is None else TlsFront(certificate, app.logs.log.error)
@@ -83,11 +82,12 @@ class Server(ThreadingHTTPServer):
     def address(self) -> tuple[str, int]:
         """Where it listens."""
         host, port = self.socket.getsockname()[:2]
-        return host, port
+        return plain_ip(host), port
 
     @property
-    def scheme(self) -> str:
-        return "http" if self._tls is None else "https"
+    def where(self) -> str:
+        """The same for people: an address to open in a browser, and whether there are others."""
+        return where_text(self.socket, "http" if self._tls is None else "https")
 
     # -- main thread --
 
@@ -270,17 +270,3 @@ class Server(ThreadingHTTPServer):
         if not self.table:
             with self._is_empty:
                 self._is_empty.notify_all()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; '' is every address, IPv6 and IPv4 where there are both."""
-    if not host and socket.has_dualstack_ipv6():
-        try:
-            return socket.create_server(("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
-        except OSError as error:
-            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                raise
-    if not host:
-        return socket.create_server(("", port), backlog=BACKLOG)
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -221,7 +223,7 @@ def test_every_spelling_starts_it_and_it_says_where_it_listens(folder: Path, arg
         process = subprocess.Popen((*COMMAND, *arguments), cwd=folder, env=environment(), stdout=stdout)
         try:
             wait_until(lambda: b"listening on http://" in out.read_bytes(), "it listens")
-            port = int(out.read_text().partition("listening on ")[2].splitlines()[0].rpartition(":")[2])
+            port = int(url_in(out.read_text()).rpartition(":")[2])
             if "[::1]:0" not in arguments:
                 assert ask(port, "GET", "/health").text == "OK"
         finally:
@@ -229,7 +231,12 @@ def test_every_spelling_starts_it_and_it_says_where_it_listens(folder: Path, arg
             assert process.wait(DEADLINE) == 0
 
 
-def what_it_says_at_the_start(folder: Path, address: str, config: str) -> str:
+def url_in(told: str) -> str:
+    """Where it says that it listens: a word of its own."""
+    return told.partition("listening on ")[2].split()[0]
+
+
+def what_it_says_at_the_start(folder: Path, address: str, config: str, reached_at: Sequence[str] = ()) -> str:
     (folder / "config.yaml").write_text(config)
     out = folder / "stdout"
     with out.open("wb") as stdout:
@@ -237,6 +244,8 @@ def what_it_says_at_the_start(folder: Path, address: str, config: str) -> str:
         process = subprocess.Popen(argv, cwd=folder, env=environment(), stdout=stdout)
         try:
             wait_until(lambda: b"listening on http://" in out.read_bytes(), "it listens")
+            for host in reached_at:
+                socket.create_connection((host, int(url_in(out.read_text()).rpartition(":")[2])), DEADLINE).close()
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(DEADLINE) == 0
@@ -246,7 +255,7 @@ def what_it_says_at_the_start(folder: Path, address: str, config: str) -> str:
 @pytest.mark.parametrize("address", [":0", "0.0.0.0:0", "[::]:0"])
 def test_an_address_that_others_can_reach_is_told_with_a_way_out(folder: Path, address: str) -> None:
     told = what_it_says_at_the_start(folder, address, GOOD)
-    port = told.partition("listening on ")[2].splitlines()[0].rpartition(":")[2]
+    port = url_in(told).rpartition(":")[2]
     assert "[WARN] other machines can reach it, and nobody needs a key" in told
     assert f"-listen 127.0.0.1:{port} keeps it to this machine" in told
 
@@ -257,7 +266,30 @@ def test_with_keys_it_is_told_and_no_warning(folder: Path) -> None:
     assert "[WARN]" not in told
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", "127.1.2.3:0", "[::1]:0"])
+@pytest.mark.parametrize("address", [":0", "0.0.0.0:0", "[::]:0", "[0::0]:0", "[::ffff:0.0.0.0]:0"])
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="IPv6 and IPv4 do not share a socket here")
+def test_clients_of_both_families_reach_it_at_every_address(folder: Path, address: str) -> None:
+    told = what_it_says_at_the_start(folder, address, GOOD, reached_at=("127.0.0.1", "::1", "localhost"))
+    assert re.search(
+        r" listening on http://localhost:\d+ \(every address of this machine\) with 1 model$", told, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "shown"),
+    [
+        ("models: {}\n", "0 models"),
+        (GOOD.replace("}}", "}, b: {cmd: 'sleep 1 --port ${PORT}'}}"), "2 models"),
+        (f"{GOOD}peers: {{p: {{proxy: 'http://127.0.0.1:3', models: [c, d, e]}}}}\n", "1 model and 3 of peers"),
+    ],
+)
+def test_it_says_at_the_start_how_many_models_there_are(folder: Path, config: str, shown: str) -> None:
+    told = what_it_says_at_the_start(folder, "127.0.0.1:0", config)
+    line = next(line for line in told.splitlines() if "listening on" in line)
+    assert line.endswith(f" listening on {url_in(told)} with {shown}")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", "127.1.2.3:0", "[::1]:0", "[::ffff:127.0.0.1]:0"])
 def test_an_address_of_this_machine_alone_is_not_worth_a_word(folder: Path, address: str) -> None:
     assert "other machines" not in what_it_says_at_the_start(folder, address, GOOD)
 

@@ -110,6 +110,23 @@ def test_certificates_are_passed_on(tmp_path: Path) -> None:
     assert "ListenStream=8443\n" in printed(tmp_path, "systemd", "-c", "config.yaml", *tls, "-socket")
 
 
+@pytest.mark.parametrize(
+    ("address", "wanted"),
+    [
+        (":8080", "8080"),
+        ("0.0.0.0:8080", "8080"),
+        ("[::]:8080", "8080"),
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("[::1]:80", "[::1]:80"),
+    ],
+)
+def test_the_socket_unit_listens_where_the_flag_says_for_both_families(
+    tmp_path: Path, address: str, wanted: str
+) -> None:
+    unit = printed(tmp_path, "systemd", "-c", "config.yaml", "-listen", address, "-socket")
+    assert f"ListenStream={wanted}\nBindIPv6Only=both\n" in unit
+
+
 def test_how_to_install_it_is_told_beside_it(tmp_path: Path) -> None:
     told = {
         (): "sudo tee /etc/systemd/system/llamaswap.service",
