@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import socket
 import sys
 import threading
 import time
@@ -31,6 +30,7 @@ from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.launching import Launching, ways_told
+from llamaswap_lib.listen_failure import why_not
 from llamaswap_lib.reload import Reloader, Served, tell_who_can_reach, warn_if_few
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
@@ -47,7 +47,6 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, model_specs
 from llamaswap_lib.web.app import App, Version, limits_of
 from llamaswap_lib.web.changes import Changes, Topic
-from llamaswap_lib.web.listening import address_text
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Activation, Profiles
 from llamaswap_lib.web.pump import Pump
@@ -167,7 +166,7 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         capacity = _capacity(config, logs, is_secure=certificate is not None)
         server = Server(app, host, port, certificate, capacity, given)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
-        raise ConfigError(f"cannot listen on {address_text(host, port)}: {_reason(error)}") from error
+        raise ConfigError(why_not(host, port, error)) from error
     ourselves.note_listening(server.socket)
     served = Served(logs, controller, launching, pump, server, capacity, certificate, options.supervisor)
     reloader = Reloader(options.sources, standing, served, refuse)
@@ -326,13 +325,6 @@ def _models_text(config: Config) -> str:
     count, others = len(config.models), sum(len(peer.models) for peer in config.peers.values())
     text = "1 model" if count == 1 else f"{count} models"
     return f"{text} and {others} of peers" if others else text
-
-
-def _reason(error: OSError | UnicodeError) -> str:
-    """Without the number in front, and without the address, which `socket.create_server` puts behind."""
-    if not isinstance(error, OSError) or error.errno is None:
-        return str(error)
-    return str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno)
 
 
 def _last_lines(output: bytes) -> str:

@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "demo": (),
     "init": (),
     "service": ("config", "errors"),
+    "listen_failure": ("config.mask", "printable", "runtime.ports", "web.listening"),
     "launching": ("config.schema", "core.events", "core.snapshot", "runtime"),
     "scheduling": ("config", "core", "errors"),
     "reload": ("",),

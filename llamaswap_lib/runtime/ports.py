@@ -190,6 +190,25 @@ def _is_listened_on(address: _Address, port: int) -> bool:
 # -- who --
 
 
+class Holder(NamedTuple):
+    """Whoever listens on a port."""
+
+    pid: int | None
+    """None if it cannot be known."""
+    description: str
+    """`process 123 (nginx)`, or as much as can be known."""
+    words: tuple[str, ...]
+    """Its command line, () if it cannot be known. There may be secrets in it."""
+
+
+def find_holder(port: int) -> Holder:
+    """Who listens on the port, at any address. Of several processes it is the oldest, as far as their numbers tell."""
+    found = list(_listeners(port))
+    holders = _holders_of(found)
+    pid = holders[0] if holders else None
+    return Holder(pid, describe_holders(found, holders), () if pid is None else _command_of(pid))
+
+
 def describe_holders(found: Sequence[tuple[int, str]], holders: Sequence[int]) -> str:
     """Who listens: `process 123 (nginx)`, or as much as can be known. `found`: user and inode of the sockets."""
     if os.getpid() in holders:
@@ -255,6 +274,13 @@ def _name_of(pid: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return "?"
+
+
+def _command_of(pid: int) -> tuple[str, ...]:
+    with suppress(OSError):
+        text = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        return tuple(text.rstrip("\0").split("\0")) if text.strip("\0") else ()
+    return ()
 
 
 def _user_name(uid: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from llamaswap_lib import __version__
 from llamaswap_lib.cli import main
+from tests.e2e.conftest import RunProgram
 from tests.e2e.program import COMMAND, DEADLINE, IS_CHECKOUT, ROOT, SCRIPT, demo, environment, wait_until
 from tests.e2e.talk import ask
 
@@ -121,7 +123,17 @@ def test_a_port_in_use(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         message = fails("-c", "good.yaml", "-listen", f"127.0.0.1:{port}", cwd=folder)
-    assert message == f"llamaswap: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    start = f"llamaswap: cannot listen on 127.0.0.1:{port}: Address already in use by process {os.getpid()} ("
+    assert message.startswith(start)
+    assert re.search(r"\); stop it, or take another port: -listen 127\.0\.0\.1:\d+\n$", message)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "[::]", "127.0.0.1"])
+def test_a_port_that_another_llamaswap_has(folder: Path, run_program: RunProgram, host: str) -> None:
+    with run_program({"models": {}}) as program:
+        message = fails("-c", "good.yaml", "-listen", f"{host}:{program.port}", cwd=folder)
+        who = f"Address already in use by another llamaswap, process {program.process.pid} ({shlex.join(COMMAND)} "
+        assert who in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may have any port")
