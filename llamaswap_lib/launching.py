@@ -55,7 +55,9 @@ class Launching:
         configured, port = self._models[model], self._ports.choose(model)
         launched = configured if port is None else configured.at_port(port)
         output = self._logs.model_output(model)
-        process = Process(run_id, self._launch_spec(launched), post, output, self._guardian, self._ourselves)
+        process = Process(
+            run_id, self._launch_spec(launched), post, output, self._guardian, self._ourselves, note=output.note
+        )
         self.launched[run_id], self._processes[run_id] = launched, process
         return process, Upstream(run_id, model, launched.proxy, port)
 

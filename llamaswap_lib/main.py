@@ -106,6 +106,7 @@ def serve(options: Options) -> int:
         logs = Logs(
             level=config.log_level, time_format=config.log_time_format, to_stdout=config.log_to_stdout, stdout=stdout
         )
+        logs.keep_only(config.models)
         try:
             parts = _build(config, files, logs, options)
         except BaseException:

@@ -1,19 +1,22 @@
 """All logs of one server: its own lines, the output of its models, and what of both is shown on stdout.
 
 Any thread writes and reads; stdout has a thread of its own, see `sink`. What is kept, and how it is read along, is a
-`LogMonitor`'s. Guarantees: a line is one write, and nobody who logs waits for a reader or for stdout.
+`LogMonitor`'s. Guarantees: a line of ours is one write, and nobody who logs waits for a reader or for stdout. Where
+more than one writes to stdout, lines stay whole there (see `whole_lines`), and of several models each says whose it is;
+what is kept, and read along, is as it was written.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
-from llamaswap_lib.printable import printable_message
+from llamaswap_lib.printable import printable, printable_message
 from llamaswap_lib.runtime.log_monitor import LogMonitor, Subscription
 from llamaswap_lib.runtime.sink import StdoutSink
 from llamaswap_lib.runtime.timefmt import time_stamp
+from llamaswap_lib.runtime.whole_lines import WholeLines
 
 DEBUG, INFO, WARN, ERROR = range(4)
 LEVELS = {"debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR}
@@ -82,14 +85,18 @@ class Logs:
         shown = {"upstream": self.upstream, "both": LogMonitor(), "none": LogMonitor()}
         self.combined = shown.get(to_stdout, self.proxy)
         self._is_both = to_stdout == "both"
+        self._has_several_models = False
         self.log = Logger(self._write_proxy, level=level, time_format=time_format)
         self._lock = threading.Lock()  # protects the two below
         self._models: dict[str, LogMonitor] = {}
         self._streams_ended = False
+        self._lines: LogMonitor | None = None  # what is shown on stdout, where that is not `combined` byte for byte
         self._stdout: Subscription | None = None
         self._sink: StdoutSink | None = None
         if stdout is not None and to_stdout != "none":
-            self._stdout = self.combined.subscribe(history=False)
+            if self.combined is not self.proxy:
+                self._lines = LogMonitor()
+            self._stdout = (self._lines or self.combined).subscribe(history=False)
             self._sink = StdoutSink(self._stdout, stdout)
 
     # -- any thread --
@@ -104,23 +111,20 @@ class Logs:
             return self._models[model_id]
 
     def keep_only(self, model_ids: Collection[str]) -> None:
-        """Forget the monitors of all other models, and end their readers' subscriptions."""
+        """These are all models from now on: forget the monitors of others, and end their readers' subscriptions."""
+        self._has_several_models = len(model_ids) > 1
         with self._lock:
             gone = [self._models.pop(model_id) for model_id in self._models.keys() - model_ids]
         for monitor in gone:
             monitor.close()
 
-    def model_output(self, model_id: str) -> Callable[[bytes], None]:
-        """Where the output of a model's process goes."""
-        own = self.model(model_id)
-
-        def write(data: bytes) -> None:
-            own.write(data)
-            self.upstream.write(data)
-            if self._is_both:
-                self.combined.write(data)
-
-        return write
+    def model_output(self, model_id: str) -> ModelOutput:
+        """Where the output of a model's process goes, for one run."""
+        kept = [self.model(model_id), self.upstream]
+        if self._is_both:
+            kept.append(self.combined)
+        prefix = f"[{printable(model_id)}] ".encode("utf-8", "backslashreplace")
+        return ModelOutput(kept, self._lines, lambda: prefix if self._has_several_models else b"", self._is_alone)
 
     def end_streams(self) -> None:
         """End every reader's subscription, and those to come; lines are still kept, and shown on stdout."""
@@ -141,3 +145,49 @@ class Logs:
         self.proxy.write(data)
         if self._is_both:
             self.combined.write(data)
+            if self._lines is not None:
+                self._lines.write(data)
+
+    def _is_alone(self) -> bool:
+        """Whether nobody but one model writes to stdout."""
+        return not (self._is_both or self._has_several_models)
+
+
+class ModelOutput:
+    """Where the output of one run goes."""
+
+    def __init__(
+        self,
+        kept: Sequence[LogMonitor],
+        lines: LogMonitor | None,
+        prefix: Callable[[], bytes],
+        is_alone: Callable[[], bool],
+    ) -> None:
+        """Everything goes to `kept` as it is, and to `lines`, if there are any, in whole lines unless `is_alone`."""
+        self._kept = kept
+        self._lines = lines
+        self._prefix = prefix
+        self._is_alone = is_alone
+        self._whole = WholeLines(prefix)
+
+    # -- the thread that empties the process's pipe --
+
+    def __call__(self, data: bytes) -> None:
+        """What the process has written; b"" at its end."""
+        for monitor in self._kept:
+            monitor.write(data)
+        if self._lines is None:
+            return
+        if data and not self._is_alone():
+            self._lines.write(self._whole.add(data))
+        else:
+            self._lines.write(self._whole.end() + data)
+
+    # -- any thread --
+
+    def note(self, line: bytes) -> None:
+        """A whole line of ours about the run."""
+        for monitor in self._kept:
+            monitor.write(line)
+        if self._lines is not None:
+            self._lines.write(self._prefix() + line)

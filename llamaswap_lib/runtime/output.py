@@ -25,6 +25,8 @@ _LAST_READS = 16  # 1 MiB, the largest pipe; who still writes then is a stranger
 def drained_pipe(model: str, output: Callable[[bytes], None]) -> Iterator[int]:
     """The write end of a pipe whose content goes to `output`; all that is in it at the end of the block does, too.
 
+    The last that `output` gets is b"".
+
     Raises OSError (no descriptor left) and RuntimeError (no thread) on entry.
     """
     with ExitStack() as stack:
@@ -58,3 +60,4 @@ def _drain(read_end: int, ending: Wakeup, output: Callable[[bytes], None]) -> No
             output(os.read(read_end, _READ_BYTES))
     except BlockingIOError:
         pass  # empty
+    output(b"")

@@ -64,7 +64,7 @@ class _Order(Enum):
 
 
 class Process:
-    """One run. `post` and `output` are called from this run's threads and must neither block nor call back."""
+    """One run. `post`, `output` and `note` are called from its threads and must neither block nor call back."""
 
     def __init__(
         self,
@@ -74,12 +74,15 @@ class Process:
         output: Callable[[bytes], None],
         guard: Guard,
         ourselves: Ourselves | None = None,
+        note: Callable[[bytes], None] | None = None,
     ) -> None:
+        """`output` gets what the process writes, from one thread; `note` lines of ours, from any, `output` if None."""
         self.run_id = run_id
         self._spec = spec
         self._unload_timeout = spec.unload_timeout
         self._post = post
         self._output = output
+        self._take_note = note or output
         self._guard = guard
         self._ourselves = ourselves or Ourselves()
         self._pipe = -1
@@ -308,4 +311,4 @@ class Process:
         return describe_error(error) or "not enough memory"
 
     def _note(self, message: str) -> None:
-        self._output(f"llamaswap: {message}\n".encode())
+        self._take_note(f"llamaswap: {message}\n".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 
@@ -103,6 +104,57 @@ def test_log_to_stdout_decides_what_is_shown(
         assert program.wait() == 0
         assert ("m: starting" in program.stdout, "from the model" in program.stdout) == (has_proxy, has_upstream)
         assert bool(program.stdout) == (has_proxy or has_upstream)
+
+
+HALVES = """
+import threading
+pause = threading.Event()
+for number in range(30):
+    say(b'half %d' % number)
+    pause.wait(0.01)
+    say(b' line %d\\n' % number)
+"""
+
+
+def whole_lines(name: str) -> list[str]:
+    return [f"{name}half {number} line {number}" for number in range(30)]
+
+
+def test_on_stdout_lines_of_several_models_stay_whole_and_say_whose_they_are(run_program: RunProgram) -> None:
+    entries = {name: {**talker(f"{HALVES}say(b'no end')"), "unloadTimeout": 1} for name in ("a", "b")}
+    groups = {"g": {"swap": False, "members": ["a", "b"]}}
+    with run_program({"models": entries, "groups": groups, "logToStdout": "both"}) as program:
+        load(program, "a")
+        load(program, "b")
+        for _ in range(20):
+            program.get("/nothing")
+        for name in ("a", "b"):
+            with follow(program, f"/logs/stream/{name}") as wire:
+                assert b"[" not in wire.read_to(b"no end")
+        assert program.get("/unload").status == 200
+        wait_until(lambda: program.stdout.count("] no end\n") == 2, "the last words of both are shown")
+        lines = program.stdout.splitlines()
+        for name in ("a", "b"):
+            own = [line for line in lines if line.startswith(f"[{name}] ")]
+            assert own == [*whole_lines(f"[{name}] "), f"[{name}] no end"]
+        others = [line for line in lines if not line.startswith(("[a] ", "[b] "))]
+        assert all(line.startswith(("[INFO] ", "[WARN] ")) for line in others)
+
+
+def test_a_model_is_named_on_stdout_once_a_reload_has_brought_another_one(run_program: RunProgram) -> None:
+    source = (
+        "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: say(b'again\\n'))\n"
+        "say(b'begun\\n')\nwhile True: signal.pause()"
+    )
+    config = {**models(a=talker(source)), "logToStdout": "both"}
+    with run_program(config) as program:
+        load(program, "a")
+        wait_until(lambda: "\nbegun\n" in program.stdout, "its line is shown without a name")
+        config["models"] = {**config["models"], "b": talker("")}
+        assert program.reload(config)["models"]["added"] == ["b"]
+        [pid] = program.relatives()
+        os.kill(pid, signal.SIGUSR1)
+        wait_until(lambda: "\n[a] again\n" in program.stdout, "its line is shown with its name")
 
 
 def test_partial_lines_progress_bars_and_bytes_that_are_no_text_pass_as_they_are(run_program: RunProgram) -> None:
