@@ -62,12 +62,17 @@ class LogMonitor:
     def reader_count(self) -> int:
         return len(self._readers)
 
-    def subscribe(self, *, history: bool = True, capacity_bytes: int = READER_BYTES) -> Subscription:
-        """Read along from now on, after the history: nothing is lost or doubled between the two."""
+    def subscribe(
+        self, *, history: bool = True, capacity_bytes: int = READER_BYTES, goes_on_at_line: bool = False
+    ) -> Subscription:
+        """Read along from now on, after the history: nothing is lost or doubled between the two.
+
+        `goes_on_at_line`: where something is lost, so is the rest of the line that it was a part of.
+        """
         with self._lock:
             self._sort_in()
             known_bytes = min(len(self._ring), self._capacity_bytes) if history else 0
-            reader = Subscription(self, self._lock, capacity_bytes, self._end - known_bytes)
+            reader = Subscription(self, self._lock, capacity_bytes, self._end - known_bytes, goes_on_at_line)
             if self._closed:
                 reader._end(self._end)
                 return reader
@@ -132,11 +137,14 @@ class Subscription:
     `wakeup` is readable while there is something to take, or nothing more will come; now and then for nothing.
     """
 
-    def __init__(self, monitor: LogMonitor, lock: threading.Lock, capacity_bytes: int, position: int) -> None:
+    def __init__(
+        self, monitor: LogMonitor, lock: threading.Lock, capacity_bytes: int, position: int, goes_on_at_line: bool
+    ) -> None:
         self.wakeup = Wakeup()
         self._monitor = monitor
         self._lock = lock  # the monitor's
         self._capacity_bytes = capacity_bytes
+        self._goes_on_at_line = goes_on_at_line
         self._position = position  # of the first byte that it has not taken
         self._end_position: int | None = None  # behind the last byte that it gets, once that is known
         self._at_line_start = True
@@ -159,6 +167,9 @@ class Subscription:
             data = self._monitor._between(start, end) if start < end else b""
             self._position = end
         if dropped_bytes:
+            if self._goes_on_at_line:
+                rest_bytes = data.find(b"\n") + 1
+                dropped_bytes, data = dropped_bytes + rest_bytes, data[rest_bytes:]
             line_end = "" if self._at_line_start else "\n"
             data = f"{line_end}— {dropped_bytes} bytes dropped —\n".encode() + data
         if data:

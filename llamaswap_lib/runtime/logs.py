@@ -96,7 +96,7 @@ class Logs:
         if stdout is not None and to_stdout != "none":
             if self.combined is not self.proxy:
                 self._lines = LogMonitor()
-            self._stdout = (self._lines or self.combined).subscribe(history=False)
+            self._stdout = (self._lines or self.combined).subscribe(history=False, goes_on_at_line=True)
             self._sink = StdoutSink(self._stdout, stdout)
 
     # -- any thread --

@@ -120,6 +120,15 @@ def test_note_of_a_loss_stands_on_its_own_line_after_a_partial_one() -> None:
         assert reader.take() == "\n— 3 bytes dropped —\n3456".encode()
 
 
+def test_a_reader_of_lines_goes_on_with_a_whole_one_after_a_loss() -> None:
+    monitor = LogMonitor()
+    with monitor.subscribe(capacity_bytes=10, goes_on_at_line=True) as reader:
+        monitor.write(b"first\nsecond\n3rd\n")
+        assert reader.take() == "— 13 bytes dropped —\n3rd\n".encode()
+        monitor.write(b"one that has no end")
+        assert reader.take() == "— 9 bytes dropped —\nhas no end".encode()
+
+
 def test_history_larger_than_the_readers_buffer_is_a_loss_that_is_told() -> None:
     monitor = LogMonitor()
     monitor.write(b"0123456789")
