@@ -21,7 +21,13 @@ class Group:
 
     id: str = derived("")
     swap: bool = key("swap", Flag(), "one member at a time", True)
-    exclusive: bool = key("exclusive", Flag(), "loading a member unloads the models of other groups", True)
+    exclusive: bool = key(
+        "exclusive",
+        Flag(),
+        "a request for a member unloads the models of other groups; false does not keep others from unloading its own "
+        "(docs/scheduling.md)",
+        True,
+    )
     persistent: bool = key("persistent", Flag(), "other groups never unload its members", False)
     members: tuple[str, ...] = key("members", ListOf(Text()), "ids of models; a model is in one group")
 

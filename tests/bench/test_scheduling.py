@@ -14,8 +14,7 @@ IN_ORDER, GO, OURS, _ = RULES
 
 
 def test_the_table_in_the_documentation_is_what_the_benchmark_prints() -> None:
-    table = [line for line in PAGE.read_text().splitlines() if line.startswith("|")]
-    assert table == list(lines())
+    assert "\n".join(["", *lines(), ""]) in PAGE.read_text()
 
 
 @pytest.mark.parametrize("rules", RULES, ids=lambda rules: rules.name)

@@ -141,6 +141,30 @@ def test_a_persistent_group_stays_whatever_else_runs(run_program: RunProgram) ->
         assert program.starts("keep") == 1
 
 
+def test_a_group_that_is_not_exclusive_unloads_nobody_and_is_unloaded_by_one_that_is(run_program: RunProgram) -> None:
+    groups = {
+        "exclusive": {"members": ["main"]},
+        "beside": {"exclusive": False, "members": ["helper"]},
+        "always": {"exclusive": False, "persistent": True, "members": ["keep"]},
+    }
+    with run_program({**models(main=demo(), helper=demo(), keep=demo()), "groups": groups}) as program:
+        for name, left in (
+            ("keep", {"keep"}),
+            ("helper", {"keep", "helper"}),
+            ("main", {"keep", "main"}),  # one way: it unloads what does not unload it
+            ("helper", {"keep", "main", "helper"}),  # and not the other
+            ("keep", {"keep", "main", "helper"}),
+            ("main", {"keep", "main"}),  # also where it runs already
+        ):
+            assert program.chat(name).status == 200
+            assert program.states() == dict.fromkeys(left, "ready")
+        assert [program.starts(name) for name in ("main", "helper", "keep")] == [1, 2, 1]
+        assert len(program.relatives()) == 2
+        log = program.get("/logs").text
+        assert log.count("swap to main: helper goes, group exclusive is exclusive") == 2
+        assert "swap to helper" not in log
+
+
 def test_two_models_that_do_not_clash_load_at_the_same_time(run_program: RunProgram) -> None:
     groups = {"pair": {"swap": False, "members": ["a", "b"]}}
     loads = models(a=demo("--load-seconds", "0.6"), b=demo("--load-seconds", "0.6"))
