@@ -51,7 +51,7 @@ def test_the_changelog_has_a_section_for_this_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "tests" / "README.md"], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_the_documentation_lead_somewhere(page: Path) -> None:
     for target, section in re.findall(r"\]\(([^)#\s]*)(?:#([^)]+))?\)", page.read_text()):
         if target.startswith("http"):

@@ -157,6 +157,25 @@ def test_a_model_is_named_on_stdout_once_a_reload_has_brought_another_one(run_pr
         wait_until(lambda: "\n[a] again\n" in program.stdout, "its line is shown with its name")
 
 
+@pytest.mark.parametrize(
+    ("shown", "has_proxy", "has_upstream"),
+    [("proxy", True, False), ("upstream", False, True), ("both", True, True), ("none", False, False)],
+)
+def test_the_stream_without_a_name_is_of_what_is_shown_and_ends_with_the_server(
+    run_program: RunProgram, shown: str, has_proxy: bool, has_upstream: bool
+) -> None:
+    with run_program({**models(m=talker("say(b'from the model\\n')")), "logToStdout": shown}) as program:
+        with follow(program, "/logs/stream") as wire:
+            load(program, "m")
+            with follow(program, "/logs/stream/m") as own:
+                own.read_to(b"from the model\n")
+            program.signal(15)
+            text = b"".join(wire.chunks())  # up to the last chunk, or it is an error
+        assert program.wait() == 0
+        assert (b"m: starting" in text, b"from the model" in text) == (has_proxy, has_upstream)
+        assert bool(text) == (has_proxy or has_upstream)
+
+
 def test_partial_lines_progress_bars_and_bytes_that_are_no_text_pass_as_they_are(run_program: RunProgram) -> None:
     source = "say(b'half')\ntime.sleep(0.05)\nsay(b' line\\r 10 %\\r 20 %\\xff\\xfe\\0\\x1b[31m')\nsay(b'\\nend')"
     with run_program({**models(m=talker(source)), "logToStdout": "both"}) as program:

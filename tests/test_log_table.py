@@ -1,0 +1,32 @@
+"""tests/README.md: each test that its tables name exists, and each behaviour has one or says why not."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+PAGE = (TESTS / "README.md").read_text()
+NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
+
+
+def rows() -> list[tuple[str, str]]:
+    """Behaviour and test, of the tables of behaviours."""
+    section = PAGE.partition("## The logs of llama-swap")[2]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return [(behaviour, test) for behaviour, test in lines if behaviour != "behaviour"]
+
+
+def functions(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_each_test_that_the_table_names_exists() -> None:
+    named = [pair for _, test in rows() if "TODO(" not in test for pair in NAMED.findall(test)]
+    assert len(named) > 20
+    assert [f"{path}::{name}" for path, name in named if name not in functions(TESTS / path)] == []
+
+
+def test_each_behaviour_has_a_test_or_says_why_it_cannot_happen() -> None:
+    assert [behaviour for behaviour, test in rows() if not NAMED.search(test) and "cannot happen" not in test] == []
