@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name != "yaml":
             raise
-        return _fail("PyYAML is missing; install it with: python -m pip install pyyaml")
+        return _fail(f"PyYAML is missing; install it with: {_interpreter()} -m pip install pyyaml")
     except ConfigError as error:
         return _fail(str(error))
 
@@ -200,8 +200,19 @@ def _program() -> str:
     """How to call this program, as it was called."""
     name = Path(sys.argv[0]).name
     if name == "__main__.py":
-        return "python3 -m llamaswap_lib"
-    return f"python3 {sys.argv[0]}" if name.endswith((".py", ".pyz")) else name
+        return f"{_interpreter()} -m llamaswap_lib"
+    return f"{_interpreter()} {sys.argv[0]}" if name.endswith((".py", ".pyz")) else name
+
+
+def _interpreter() -> str:
+    """This Python, as a person would type it: another one may lack PyYAML."""
+    ours, usual = Path(sys.executable), shutil.which("python3")
+    if usual is not None and Path(usual).parent == ours.parent:
+        return "python3"
+    try:
+        return str(ours.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(ours)
 
 
 def _systemd(arguments: Sequence[str]) -> int:

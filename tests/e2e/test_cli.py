@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -194,7 +195,22 @@ def test_a_wrong_flag_leaves_no_traceback(folder: Path) -> None:
 @pytest.mark.skipif(not IS_CHECKOUT, reason="another file has PyYAML inside")
 def test_a_missing_pyyaml_is_told_with_how_to_install_it(folder: Path) -> None:
     message = fails("-c", "good.yaml", cwd=folder, interpreter=("-S",))
-    assert message == "llamaswap: PyYAML is missing; install it with: python -m pip install pyyaml\n"
+    interpreter = message.partition("install it with: ")[2].partition(" -m pip install pyyaml\n")[0]
+    assert message == f"llamaswap: PyYAML is missing; install it with: {interpreter} -m pip install pyyaml\n"
+    assert Path(shutil.which(interpreter) or "nowhere").parent == Path(sys.executable).parent
+
+
+@of_a_checkout
+@pytest.mark.parametrize(("path", "shown"), [("/nowhere", "venv/bin/python"), ("venv/bin", "python3")])
+def test_what_to_type_next_names_the_python_that_was_typed(folder: Path, path: str, shown: str) -> None:
+    (folder / "venv" / "bin").mkdir(parents=True)
+    for name in ("python", "python3"):
+        (folder / "venv" / "bin" / name).symlink_to(sys.executable)
+    ended = subprocess.run(
+        ("venv/bin/python", "-S", str(SCRIPT)), cwd=folder, env={"PATH": str(folder / path)}, capture_output=True,
+        text=True, timeout=DEADLINE, check=False,
+    )  # fmt: skip
+    assert f"  {shown} {SCRIPT} init " in ended.stderr
 
 
 @pytest.mark.parametrize("flag", ["-version", "--version"])
