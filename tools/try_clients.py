@@ -32,7 +32,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 SCRIPTS = ROOT / "tools" / "clients"
-HEADER = re.compile(r"^(?:#|//) (client|pip|npm|version): (.+)$", re.MULTILINE)
+HEADER = re.compile(r"^(?:#|//) (client|pip|npm|version|extra): (.+)$", re.MULTILINE)
 ASKED = re.compile(r'^\[INFO\] Request \S+ "[A-Z]+ (/\S*) HTTP/1\.\d" (\d+) \d+ "(?!try_clients)', re.MULTILINE)
 INSTALLING, RUNNING = 900, 900  # seconds
 SETTINGS = re.compile("OPENAI|ANTHROPIC|CLAUDE|CODEX|LITELLM")  # variables that would lead clients elsewhere
@@ -46,6 +46,7 @@ class Client(NamedTuple):
     pip: list[str]
     npm: list[str]
     version: str  # a command that prints it; '' is that of the first package
+    extra: str  # of this project, without which it is passed over
 
 
 def clients(names: Sequence[str]) -> list[Client]:
@@ -55,7 +56,7 @@ def clients(names: Sequence[str]) -> list[Client]:
         said = dict(HEADER.findall(script.read_text())) if script.suffix in (".py", ".mjs") else {}
         if "client" in said and script.name.startswith(tuple(names) or ""):
             pip, npm = (said.get(kind, "").split() for kind in ("pip", "npm"))
-            found.append(Client(script, said["client"], pip, npm, said.get("version", "")))
+            found.append(Client(script, said["client"], pip, npm, said.get("version", ""), said.get("extra", "")))
     return found
 
 
@@ -149,7 +150,7 @@ def configuration(folder: Path, port: int) -> str:
     """The demo models of config.yaml; one that calls tools; and where it is installed, llama.cpp."""
     server = shlex.join((sys.executable, str(SCRIPTS / "tool_server.py")))
     entries = {"tools": f"{server} ${{PORT}}"}
-    if all(find_spec(name) for name in ("xllamacpp", "gguf", "numpy")):
+    if has_llama_cpp():
         from tests.e2e.tiny_gguf import Shape, write_model  # noqa: PLC0415 - needs gguf
 
         write_model(folder / "llama.gguf", Shape(1))
@@ -161,6 +162,11 @@ def configuration(folder: Path, port: int) -> str:
     shipped = shipped.replace("aliases: [gpt-4o-mini]", "aliases: [gpt-4o-mini, claude-haiku-4-5]")
     text = shipped.replace("models:\n", f"models:\n{models}", 1).replace("\ngroups:\n", f"\ngroups:\n{groups}", 1)
     return f"startPort: {port + 1}\n{text}"
+
+
+def has_llama_cpp() -> bool:
+    """Whether the extra `llama` is installed."""
+    return all(find_spec(name) for name in ("xllamacpp", "gguf", "numpy"))
 
 
 @contextmanager
@@ -202,6 +208,9 @@ def main(arguments: Sequence[str]) -> int:
             log = folder / "log"
             print("| client | version | what worked | what it asked for |\n|---|---|---|---|")
             for client in clients(given.names):
+                if client.extra and not has_llama_cpp():
+                    sys.stderr.write(f"passed over, for want of the extra {client.extra}: {client.title}\n")
+                    continue
                 place, version, known = Place(folder, client), "?", log.stat().st_size
                 try:
                     place.install()

@@ -1,5 +1,6 @@
 # client: `openai` (Python), asking a real llama.cpp
 # pip: openai
+# extra: llama
 """OpenAI's SDK and a real llama.cpp behind the server, where the extra `llama` is installed."""
 
 from openai import OpenAI
