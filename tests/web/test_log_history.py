@@ -14,6 +14,7 @@ NO_HISTORY = [
     "?no-history=0",
     "?no-history=1&x",
     "?&no-history&x=y",
+    "?no%2Dhistory",
 ]
 
 

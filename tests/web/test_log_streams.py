@@ -100,6 +100,7 @@ models:
   org/b/long: {cmd: server, proxy: PROXY}
   "org//c": {cmd: server, proxy: PROXY}
   org/: {cmd: server, proxy: PROXY}
+  /srv/m.gguf: {cmd: server, proxy: PROXY}
 """
 
 
@@ -127,6 +128,10 @@ models:
         ("proxy%3Fno-history", "proxy"),
         ("upstream%3Fno-history", "upstream"),
         ("%3Fno-history", "combined"),
+        ("/", "combined"),
+        ("/proxy", "proxy"),
+        ("%2Fm/extra", "m"),
+        ("/srv/m.gguf", "/srv/m.gguf"),
     ],
 )
 def test_a_stream_is_of_the_longest_name_that_its_path_begins_with(path: str, source: str) -> None:
@@ -149,7 +154,7 @@ def test_a_query_that_was_encoded_with_the_path_is_cut_off_and_counts_for_nothin
 
 
 @pytest.mark.parametrize(
-    "name", ["zzz", "M", "mm", "m%00", "zzz/m", "proxy/x", "upstream/", "proxy/", "/proxy", "/m", "/", "zzz%3Fm", "org"]
+    "name", ["zzz", "M", "mm", "m%00", "zzz/m", "proxy/x", "upstream/", "proxy/", "//proxy", "/zzz", "zzz%3Fm", "org"]
 )
 def test_unknown_source_is_refused(name: str) -> None:
     with World(answers(OK)) as world:

@@ -6,6 +6,7 @@ Any http thread. A stream's reader never holds up a writer: what it does not tak
 from __future__ import annotations
 
 import select
+from urllib.parse import unquote_plus
 
 from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.runtime.log_monitor import LogMonitor
@@ -31,7 +32,7 @@ def serve_stream(exchange: Exchange, route: Route) -> None:
     """GET /logs/stream[/{which}]: the history unless `?no-history`, then what comes, until the client leaves."""
     monitor = find_monitor(exchange.app, route.argument)
     stream, headers = Stream(exchange), (("Content-Type", "text/plain"), ("X-Accel-Buffering", "no"), NOSNIFF)
-    wants_history = "no-history" not in {item.partition("=")[0] for item in exchange.query[1:].split("&")}
+    wants_history = "no-history" not in {unquote_plus(item.partition("=")[0]) for item in exchange.query[1:].split("&")}
     if exchange.head.method == "HEAD":
         stream.begin(headers)
         return
@@ -48,13 +49,16 @@ def find_monitor(app: App, name: str) -> LogMonitor:
     """The monitor of a stream: '' is what is shown on stdout; raises BadRequest.
 
     Otherwise the longest name of a model that `name` begins with, up to a slash, counts: clients append to a path. A
-    question mark in it was the beginning of a query, which somebody has encoded along with the path.
+    question mark in it was the beginning of a query, which somebody has encoded along with the path. A slash in front
+    is one too many, unless a model's name begins with it.
     """
     config, name = app.config, name.partition("?")[0]
+    trimmed = name.removeprefix("/")
     own = {"": app.logs.combined, "proxy": app.logs.proxy, "upstream": app.logs.upstream}
-    if name in own:
-        return own[name]
-    found = longest_prefix(name, config.resolve, (*config.models, *config.aliases))
+    if trimmed in own:
+        return own[trimmed]
+    names = (*config.models, *config.aliases)
+    found = longest_prefix(name, config.resolve, names) or longest_prefix(trimmed, config.resolve, names)
     if found is None:
         headers = dict([NOSNIFF, ("X-Accel-Buffering", "no")])
         raise BadRequest("invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=headers)
