@@ -3,7 +3,8 @@
 Pure, any thread; a scanner belongs to one body. Guarantees: a multipart body is fed in pieces of any size, the field
 found wherever it stands between files of any size, in memory bounded by one piece, `MAX_PART_HEAD_BYTES` and
 `MAX_VALUES` of `MAX_VALUE_BYTES`; positions are byte offsets from the start of the body. Uploaded files (parts with a
-file name) are no values. Never decodes a transfer encoding: browsers and SDKs send none in forms.
+file name) are no values. All lines of a form end as that of its first delimiter does: with CRLF, or with LF alone.
+Never decodes a transfer encoding: browsers and SDKs send none in forms.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MAX_PAIRS_BYTES = 65_536
 
 _match_parameter = re.compile(r";[ \t]*([^=;\s]+)[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|([^;\s]*))[ \t]*").match
 _find_pairs = re.compile(rb"(?:(?<=&)|\A)([^&=]*)=([^&]*)").finditer
-_match_line_rest = re.compile(rb"--|[ \t]{0,64}\r\n").match
+_match_line_rest = re.compile(rb"--|[ \t]{0,64}(\r?\n)").match
 _is_unfinished_rest = re.compile(rb"-?|[ \t]{0,64}\r?").fullmatch
 
 
@@ -32,7 +33,7 @@ class Value(NamedTuple):
     """One value of the field, and where it stands: from `start` up to, not including, `end`.
 
     In a form, an empty value may have no line end of its own: the blank line before it is followed by the boundary at
-    once. Then `end` is two bytes before `start`, where that line begins.
+    once. Then `end` is before `start`, where that line begins.
     """
 
     text: str
@@ -77,8 +78,10 @@ class FormScanner:
 
     def __init__(self, boundary: str, field: str) -> None:
         self.values: list[Value] = []
+        self.line_end = b""  # with which all lines of this form end; known behind the first delimiter
         self._field = field
-        self._delimiter = b"\r\n--" + boundary.encode("latin-1")
+        self._boundary = b"--" + boundary.encode("latin-1")
+        self._delimiter = b"\n" + self._boundary  # the boundary and the line end before it, as far as that is known
         # The first delimiter has no line end before it: one is lent, two bytes before the body's first.
         self._buffer = bytearray(b"\r\n")
         self._offset = -2  # of the buffer's first byte, in the body
@@ -105,41 +108,53 @@ class FormScanner:
 
     def _seek_delimiter(self) -> bool:
         """Goes on to the part behind the next delimiter; False: it has not come yet."""
-        start = max(0, self._value_start - 2)  # the line end before an empty value's delimiter may be the head's own
+        # The line end before an empty value's delimiter may be the head's own.
+        start = max(0, self._value_start - len(self.line_end))
         while True:
             found = self._buffer.find(self._delimiter, start)
             if found < 0:
-                self._forget_all_but(len(self._delimiter) - 1)
+                self._forget_all_but(len(self._delimiter))  # with the byte before it
                 return False
             behind = found + len(self._delimiter)
             rest = _match_line_rest(self._buffer, behind)
-            if rest is not None:
+            if rest is not None and self._is_delimiter(found, rest[1]):
                 break
-            if _is_unfinished_rest(self._buffer, behind):
-                self._forget_all_but(len(self._buffer) - found)
+            if rest is None and _is_unfinished_rest(self._buffer, behind):
+                self._forget_all_but(len(self._buffer) - found + 1)
                 return False
             start = found + 1  # not a delimiter, but a line that begins like one
         self._end_value(found)
         self._is_over = rest[0] == b"--"
         self._in_part_head = True
         self._parts += 1
-        self._cut(rest.end() - 2)  # the line end stays: a part without headers has only this one and its empty line
+        self._cut(rest.end() - len(self.line_end))  # it stays: a part without headers has only this and its empty line
         return True
 
+    def _is_delimiter(self, found: int, line_end: bytes | None) -> bool:
+        """Whether what is found ends its line as this form does: the first one tells how. None ends the form."""
+        if line_end is None:
+            return True
+        if not self.line_end:
+            if line_end == b"\r\n" and self._buffer[found - 1 : found] != b"\r":
+                return False
+            self.line_end = bytes(line_end)
+            self._delimiter = self.line_end + self._boundary
+        return line_end == self.line_end
+
     def _read_part_head(self) -> bool:
-        end = self._buffer.find(b"\r\n\r\n")
+        end = self._buffer.find(self.line_end * 2)
         if (len(self._buffer) if end < 0 else end) > MAX_PART_HEAD_BYTES:
             raise BadForm("the head of a part of the form is too large")
         if end < 0:
             return False
         head = self._buffer[:end].decode("utf-8", "surrogateescape")
-        self._cut(end + 2)
+        self._cut(end + len(self.line_end))
         self._in_part_head = False
-        self._value_start = 2 if self._is_wanted(head) else -1
+        self._value_start = len(self.line_end) if self._is_wanted(head) else -1
         return True
 
     def _is_wanted(self, head: str) -> bool:
-        for line in head.split("\r\n"):
+        for line in head.split(self.line_end.decode()):
             name, _, value = line.partition(":")
             if name.strip(" \t").lower() == "content-disposition":
                 kind, parameters = parse_parameters(value)

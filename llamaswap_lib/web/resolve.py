@@ -56,13 +56,14 @@ class Named(NamedTuple):
     places: tuple[tuple[int, int], ...] = ()  # in a form with the blank line before each value among them
     json: bytes = b""  # the body, searched for places only when there is something to replace, unless they are known
     json_keys: Collection[str] | None = ()  # its top-level keys; None: of a large body only those asked for were read
+    line_end: bytes = b""  # of a form
 
     def edits(self, name: str) -> Sequence[Edit]:
         """What makes the body name `name`; in order, none overlaps another."""
         if self.json:
             new, places = name_in_json(name), self.places or _places_in_json(self.json)
         else:
-            new, places = b"\r\n" + name.encode(), self.places
+            new, places = self.line_end + name.encode(), self.places
         return [Edit(start, end, new) for start, end in places]
 
 
@@ -82,13 +83,23 @@ def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
     """
     if method in ("GET", "HEAD"):
         return _first_of(_query_values(query))
-    if "application/json" in content_type.lower():
+    if is_json(content_type):
         return _find_in_json(body.read())
+    return _find_in_form(content_type, query, body)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a body of that type is read as JSON, and not as a form."""
+    return "application/json" in content_type.lower()
+
+
+def _find_in_form(content_type: str, query: str, body: Body) -> Named:
     kind, parameters = parse_parameters(content_type)
     if kind == "multipart/form-data":
-        values = _scan_form(parameters.get("boundary", ""), body)
-        places = tuple((value.start - 2, value.end) for value in values)  # with the blank line that may be its own end
-        return Named(_first_of(_query_values(query) + values).name, places)
+        form = _scan_form(parameters.get("boundary", ""), body)
+        # With the blank line that may be the value's own end.
+        places = tuple((value.start - len(form.line_end), value.end) for value in form.values)
+        return Named(_first_of(_query_values(query) + form.values).name, places, line_end=form.line_end)
     if kind == "application/x-www-form-urlencoded":
         if body.size_bytes > MAX_URLENCODED_BYTES:
             raise BadRequest(f"an urlencoded body may have {MAX_URLENCODED_BYTES} bytes at most")
@@ -157,16 +168,18 @@ def _values_of(members: list[Member]) -> tuple[tuple[int, int], ...]:
     return tuple([(member.start, member.end) for member in members])
 
 
-def _scan_form(boundary: str, body: Body) -> list[Value]:
+def _scan_form(boundary: str, body: Body) -> FormScanner:
+    """The scanner of a form that it has seen the end of."""
     if not boundary:
         raise BadRequest("the Content-Type of the form has no boundary")
     scanner = FormScanner(boundary, FIELD)
     try:
         for piece in body.pieces():
             scanner.feed(piece)
-        return scanner.finish()
+        scanner.finish()
     except BadForm as bad:
         raise BadRequest(f"the body is not a form: {bad}") from None
+    return scanner
 
 
 # -- the model of /upstream/{model}/{path} --

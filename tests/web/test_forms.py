@@ -83,7 +83,9 @@ def test_the_field_is_found_wherever_it_stands(data: bytes, found: list[str], si
         (b"", "does not occur"),
         (b"model=a", "does not occur"),
         (part(FIELD, b"a").replace(b"BB", b"CC"), "does not occur"),
-        (part(FIELD, b"a").replace(b"\r\n", b"\n"), "does not occur"),
+        (part(FIELD, b"a").replace(b"\r\n", b"\n"), "last boundary"),
+        (b"\n" + part(FIELD, b"a"), "does not occur"),
+        (part(FIELD, b"a").replace(b"\r\n", b"\n", 1) + b"--BB--", "last boundary"),
         (part(FIELD, b"a"), "last boundary"),
         (part(FILE, b"a") + b"--BB-", "last boundary"),
         (b"--BB\r\n" + FIELD, "last boundary"),
@@ -96,6 +98,37 @@ def test_the_field_is_found_wherever_it_stands(data: bytes, found: list[str], si
 def test_what_is_no_form_is_refused(data: bytes, says: str, size: int) -> None:
     with pytest.raises(BadForm, match=says):
         scan(data, size)
+
+
+LF_END = b"--BB--\nepilogue\n" + part(FIELD, b"not this")
+
+
+@SIZES
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (part(FIELD, b"a"), ["a"]),
+        (part(FILE, b"RIFF\n--B\n\n--BBX\n-\n--BB-") + part(FIELD, b"org/b"), ["org/b"]),
+        (b"preamble\n--B\n" + part(FIELD, b"a") + part(b"X: y", b""), ["a"]),
+        (b"\n\n" + part(FIELD, b"") + part(FIELD, b"a\nb"), ["", "a\nb"]),
+        (b"--BB\n" + FIELD + b"\n\n" + part(FIELD, b"z"), ["", "z"]),
+        (b"--BB \t\n" + FIELD + b"\n\na\n", ["a"]),
+        (b"--BB\n\nno head\n" + part(FIELD, b"a"), ["a"]),
+    ],
+)
+def test_a_form_whose_lines_end_with_lf_alone(data: bytes, found: list[str], size: int) -> None:
+    data = data.replace(b"\r\n", b"\n")
+    for end in (b"--BB--", b"--BB--\n", LF_END.replace(b"\r\n", b"\n"), LF_END):
+        assert texts(data + end, size) == found
+
+
+@SIZES
+def test_the_line_of_the_first_delimiter_tells_how_all_others_end(size: int) -> None:
+    lf = b"--BB\n" + FIELD + b"\n\na\r\n--BB\r\nb\r\n--BB--"
+    assert texts(lf, size) == ["a\r\n--BB\r\nb\r"]
+    crlf = part(FIELD, b"a\n--BB\nb\n--BB--") + b"--BB--"
+    assert texts(crlf, size) == ["a\n--BB\nb\n--BB--"]
+    assert texts(b"preamble\n--BB\r\nnot this\r\n" + part(FIELD, b"a") + b"--BB--", size) == ["a"]
 
 
 @SIZES
@@ -131,14 +164,19 @@ CONTENT = st.binary(max_size=8).filter(lambda content: b"--BB" not in content) |
 )
 
 
-@given(st.lists(st.tuples(st.sampled_from([FIELD, FILE, b"X: y"]), CONTENT), max_size=6), st.integers(1, 30))
-def test_any_form_cut_anywhere(parts: list[tuple[bytes, bytes]], size: int) -> None:
+@given(
+    st.lists(st.tuples(st.sampled_from([FIELD, FILE, b"X: y"]), CONTENT), max_size=6), st.integers(1, 30), st.booleans()
+)
+def test_any_form_cut_anywhere(parts: list[tuple[bytes, bytes]], size: int, has_lf: bool) -> None:
     data = b"".join(part(head, content) for head, content in parts) + b"--BB--\r\n"
+    if has_lf:
+        data = data.replace(b"\r\n", b"\n")
+        parts = [(head, content.replace(b"\r\n", b"\n")) for head, content in parts]
     wanted = [content.decode("utf-8", "surrogateescape") for head, content in parts if head == FIELD]
     assert texts(data, size) == wanted
 
 
-@given(st.lists(st.sampled_from([b"--BB", b"\r\n", b"--", FIELD, b":", b"x", b"\n", b";", b'"']), max_size=12))
+@given(st.lists(st.sampled_from([b"--BB", b"\r\n", b"\n", b"--", FIELD, b":", b"x", b"\r", b";", b'"']), max_size=12))
 def test_rubbish_is_judged_the_same_however_it_is_cut(parts: list[bytes]) -> None:
     data = b"".join(parts)
     try:

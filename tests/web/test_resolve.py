@@ -173,6 +173,15 @@ def test_a_name_takes_the_place_of_an_empty_value_whose_blank_line_ends_at_the_b
     assert named(MULTIPART, new.decode()).name == "n"
 
 
+def test_a_name_in_a_form_whose_lines_end_with_lf_alone_is_put_in_its_place_in_the_same_way() -> None:
+    empty = '--BB\r\nContent-Disposition: form-data; name="model"\r\n\r\n'
+    for text in (form(("model", "org/b"), ("x", "y"), ("model", "second")), empty + form(("model", "org/b"))):
+        renamed_crlf = renamed(MULTIPART, text, "n", query="?model=query")
+        text = text.replace("\r\n", "\n")
+        assert renamed(MULTIPART, text, "n", query="?model=query") == renamed_crlf.replace(b"\r\n", b"\n")
+    assert named(MULTIPART, form(("model", "org/b")).replace("\r\n", "\n")).name == "org/b"
+
+
 def test_the_query_of_a_form_counts_too_in_the_order_that_go_gives_them() -> None:
     assert named(MULTIPART, form(("model", "body")), "?model=query").name == "query"
     assert named(MULTIPART, form(("x", "y")), "?model=query").name == "query"
