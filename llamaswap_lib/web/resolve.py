@@ -8,6 +8,7 @@ BadRequest or a NotFound that a client can read. Never looks at a body under /up
 
 from __future__ import annotations
 
+import codecs
 import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -15,7 +16,8 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
-from llamaswap_lib.errors import BadRequest, NotFound
+from llamaswap_lib.errors import BadRequest, HttpError, NotFound
+from llamaswap_lib.printable import bounded, printable
 from llamaswap_lib.web.edits import Edit, spliced
 from llamaswap_lib.web.forms import BadForm, FormScanner, Value, find_pairs, parse_parameters
 from llamaswap_lib.web.jsonscan import NotJson, skip_blanks
@@ -85,7 +87,12 @@ def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
         return _first_of(_query_values(query))
     if is_json(content_type):
         return _find_in_json(body.read())
-    return _find_in_form(content_type, query, body)
+    try:
+        return _find_in_form(content_type, query, body)
+    except HttpError as error:
+        if not _looks_like_json(body):
+            raise
+        raise type(error)(f"{error.message}: {_json_hint(content_type)}") from None
 
 
 def is_json(content_type: str) -> bool:
@@ -111,6 +118,17 @@ def _find_in_form(content_type: str, query: str, body: Body) -> Named:
 def names_model(query: str) -> bool:
     """Whether the query of a GET names a model; it may begin with its question mark."""
     return any(value.text for value in _query_values(query)[:1])
+
+
+def _looks_like_json(body: Body) -> bool:
+    """Whether it begins as a JSON object does."""
+    return next(body.pieces(), b"").removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+
+
+def _json_hint(content_type: str) -> str:
+    kind = content_type.partition(";")[0].strip()
+    sent = f"as {printable(bounded(kind, _MAX_SHOWN))}" if kind else "without a Content-Type"
+    return f"the body looks like JSON, but was sent {sent}; add -H 'Content-Type: application/json'"
 
 
 def rename_in_query(query: str, name: str) -> str:

@@ -208,6 +208,48 @@ def test_a_form_without_a_model(content_type: str, text: str) -> None:
         named(content_type, text)
 
 
+LOOKS_LIKE_JSON = "the body looks like JSON, but was sent {}; add -H 'Content-Type: application/json'"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "sent"),
+    [
+        (URLENCODED, "as application/x-www-form-urlencoded"),
+        ("text/plain;charset=UTF-8", "as text/plain"),
+        ("Application/X+JSON ; a=b", "as Application/X+JSON"),
+        ("", "without a Content-Type"),
+        (" ; charset=utf-8", "without a Content-Type"),
+        ("multipart/mixed; boundary=BB", "as multipart/mixed"),
+        ("te\x85\xad<xt>", r"as te\x85\xad<xt>"),
+        ("x" * 60_000, f"as {'x' * 97}…"),
+    ],
+)
+@pytest.mark.parametrize("text", ['{"model":"a"}', '\ufeff\r\n\t { "model": "a" }', "{", " " * 1000 + "{}"])
+def test_json_under_another_type_is_told_how_it_was_sent(content_type: str, sent: str, text: str) -> None:
+    with pytest.raises(NotFound) as refused:
+        find_model("POST", content_type, "", Bytes(text.encode(), 1 << 20))
+    assert refused.value.message == f"no model id could be identified: {LOOKS_LIKE_JSON.format(sent)}"
+
+
+@pytest.mark.parametrize("text", ["", " ", "[1]", '"{"', "x={}", "model=&a={", "\0{"])
+@pytest.mark.parametrize("content_type", [URLENCODED, "text/plain", ""])
+def test_what_does_not_begin_like_an_object_is_not_taken_for_json(content_type: str, text: str) -> None:
+    with pytest.raises(NotFound) as refused:
+        named(content_type, text)
+    assert refused.value.message == "no model id could be identified"
+
+
+def test_json_that_was_sent_as_a_form_with_parts_is_told_so_too() -> None:
+    for content_type, why in ((MULTIPART, "does not occur in the body"), ("multipart/form-data", "has no boundary")):
+        with pytest.raises(BadRequest) as refused:
+            named(content_type, '{"model":"a"}')
+        assert refused.value.message.endswith(f"{why}: {LOOKS_LIKE_JSON.format('as multipart/form-data')}")
+
+
+def test_json_needs_no_type_where_the_query_names_the_model() -> None:
+    assert named("text/plain", '{"model":"body"}', "?model=query").name == "query"
+
+
 def test_a_form_that_is_none_is_a_bad_request() -> None:
     for content_type, text in ((MULTIPART, "model=a"), ("multipart/form-data", form()), (MULTIPART, form()[:-4])):
         with pytest.raises(BadRequest):
