@@ -122,7 +122,10 @@ class ContentTooLarge(HttpError):
 
 
 class UnsupportedMediaType(HttpError):
-    """The model cannot be read from a body in that `Content-Encoding`."""
+    """The body's `Content-Encoding` is not understood, or the body is not in it.
+
+    The answer's `Accept-Encoding` says which ones are understood.
+    """
 
     status, kind, code, should_retry = 415, "invalid_request_error", "unsupported_media_type", False
 

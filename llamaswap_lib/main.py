@@ -53,6 +53,7 @@ from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.server import Server
 from llamaswap_lib.web.tls import Certificate
 from llamaswap_lib.web.traffic import Traffic
+from llamaswap_lib.web.zstd import find_zstandard
 
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
 LAST_WORDS_LINES = 20
@@ -215,6 +216,7 @@ def _start(parts: _Parts) -> None:
     parts.watchdog.start()
     parts.guardian.start()
     parts.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
+    find_zstandard()
     for name in NEEDED_LATER:
         importlib.import_module(name)
 

@@ -138,8 +138,10 @@ class ClientLimits:
         "bodyTimeout", Seconds(1), "seconds between two pieces of a body, beyond which it needs 1 KB/s on average", 60.0
     )
     write_timeout: float = key("writeTimeout", Seconds(1), "seconds a client may take nothing of its answer", 60.0)
-    max_body_mb: int = key("maxBodyMB", Integer(1), "MB of a request's body; what is above 1 MB waits in a file", 4096)
-    max_json_mb: int = key("maxJSONMB", Integer(1), "MB of a JSON body, which has to be in memory", 128)
+    max_body_mb: int = key(
+        "maxBodyMB", Integer(1), "MB of a request's body, decoded; what is above 1 MB waits in a file", 4096
+    )
+    max_json_mb: int = key("maxJSONMB", Integer(1), "MB of a JSON body, decoded, which has to be in memory", 128)
     hops: int = key("hops", Integer(1), "llamaswaps that a request may have come through, as `peers` of one another", 4)
 
 

@@ -32,6 +32,7 @@ HOP_BY_HOP = frozenset(
 _FORWARDED_FOR = "x-forwarded-for"
 _LENGTH = ("content-length",)
 _HOST = ("host",)
+_ENCODING = "content-encoding"
 # A Connection header may not take away what the next hop's parser needs.
 _KEPT_WHATEVER_CONNECTION_SAYS = frozenset(("host", "content-length"))
 
@@ -53,6 +54,12 @@ def request_fields(head: RequestHead, client_ip: str, body_bytes: int | None) ->
     if head.upgrade:
         fields += upgrade_lines(head)
     return f"{fields}X-Forwarded-For: {client_ip}\r\n"
+
+
+def without_encoding(head: RequestHead) -> RequestHead:
+    """The head for a body that was decoded; the length is still that of the body that came."""
+    first = {name: value for name, value in head.first.items() if name != _ENCODING}
+    return head._replace(fields=without(head.fields, (_ENCODING,)), first=first)
 
 
 def answer_lines(head: ResponseHead, *, is_decoded: bool = False) -> str:

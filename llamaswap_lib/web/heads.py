@@ -74,7 +74,8 @@ class RequestHead(NamedTuple):
     def is_plain(self, most_bytes: int) -> bool:
         """Whether it takes no more than to pass on a body of a known length up to that, or none."""
         is_small = (self.content_length or 0) <= most_bytes
-        return is_small and not (self.chunked or self.expect_continue or self.upgrade)
+        is_special = self.chunked or self.expect_continue or self.upgrade or "content-encoding" in self.first
+        return is_small and not is_special
 
     @property
     def framing(self) -> Framing:

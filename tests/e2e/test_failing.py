@@ -218,14 +218,16 @@ def test_a_models_own_health_timeout_counts_and_its_last_health_answer_is_told(r
         assert program.states() in ({}, {"a": "stopping"})
 
 
-def test_a_body_in_a_coding_that_is_not_read_is_415(run_program: RunProgram) -> None:
+def test_a_body_in_a_coding_that_is_not_understood_is_415(run_program: RunProgram) -> None:
     with run_program(models(a=demo())) as program:
         body = gzip.compress(b'{"model": "a", "messages": []}')
         refused = program.ask(
-            "POST", "/v1/chat/completions", body, content_type="application/json", content_encoding="gzip"
+            "POST", "/v1/chat/completions", body, content_type="application/json", content_encoding="br"
         )
         assert (refused.status, refused.json()["error"]["code"]) == (415, "unsupported_media_type")
+        assert refused.message.startswith("the Content-Encoding 'br' is not understood; send the body without one, or")
         assert refused.headers["x-should-retry"] == "false"
+        assert str(refused.headers["accept-encoding"]).startswith("gzip, deflate")
 
 
 # -- how it is shown --

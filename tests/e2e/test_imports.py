@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
+from llamaswap_lib.web.zstd import find_zstandard
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import COMMAND, ROOT, demo, models, wait_until
+from tests.web.zstd_frames import stored
 
 AUDITED = Path(__file__).with_name("audited.py")
 CONFIG = {
     **models(a=demo(), b={"cmd": demo(), "filters": {"setParams": {"x": 1}}}, missing="/no/such/program ${PORT}"),
     "peers": {"p": {"proxy": "http://bücher.invalid", "models": ["far"]}},
 }
+ENCODED = b'{"model": "a", "messages": [], "max_tokens": 1}'
 
 
 def test_nothing_is_imported_and_no_file_of_ours_is_opened_after_the_start(
@@ -26,6 +30,11 @@ def test_nothing_is_imported_and_no_file_of_ours_is_opened_after_the_start(
 
         assert program.chat("a", max_tokens=1).status == 200
         assert program.chat("b", max_tokens=1, padding="x" * 3_000_000).status == 200
+        for coding, body in (("gzip", gzip.compress(ENCODED)), ("zstd", stored(ENCODED)), ("br", ENCODED)):
+            answer = program.ask(
+                "POST", "/v1/chat/completions", body, content_type="application/json", content_encoding=coding
+            )
+            assert answer.status == (200 if coding == "gzip" or (coding == "zstd" and find_zstandard()) else 415)
         assert program.chat("missing").status == 502
         assert program.chat("far").status == 502
         assert "did you mean" in program.chat("aa").message

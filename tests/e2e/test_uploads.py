@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.e2e.program import Program, demo, models, upstream
 from tests.e2e.sdks import openai, openai_client
+from tests.web.zstd_frames import compressed, needs_zstd, zeros
 
 MIB = 1 << 20
 PIECE = bytes(range(256)) * 4096  # 1 MiB
@@ -91,6 +93,51 @@ def test_200_mb_pass_in_bounded_memory(program: Program) -> None:
     assert program.peak_resident_bytes() - before < 12 * MIB
     assert upload(program, 100, is_chunked=True) == expected(100)
     assert program.peak_resident_bytes() - before < 12 * MIB
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", pytest.param("zstd", marks=needs_zstd)])
+def test_an_encoded_upload_is_sent_on_decoded(program: Program, coding: str) -> None:
+    encoders: dict[str, Callable[[bytes], bytes]] = {
+        "gzip": gzip.compress,
+        "deflate": zlib.compress,
+        "zstd": compressed,
+    }
+    body = b"".join(parts(5))
+    told = program.ask(
+        *("POST", "/v1/audio/transcriptions", encoders[coding](body)),
+        content_type=MULTIPART,
+        content_encoding=coding,
+        x_count="1",
+    )
+    assert (told.status, told.json()) == (200, expected(5))
+
+
+@needs_zstd
+def test_what_comes_out_of_little_is_sent_on_or_refused_in_bounded_memory(program: Program) -> None:
+    before = program.resident_bytes()
+    size = 200 * MIB
+    for coding, encoded in (("zstd", zeros(size)), ("gzip", b"".join(gzipped_zeros(size)))):
+        form = program.ask(
+            *("POST", "/v1/audio/transcriptions?model=echo", encoded),
+            content_type="application/octet-stream",
+            content_encoding=coding,
+            x_count="1",
+        )
+        assert form.status == 200
+        assert size <= form.json()["size"] <= size + MIB
+        too_long = program.ask(
+            *("POST", "/v1/chat/completions", encoded), content_type="application/json", content_encoding=coding
+        )
+        assert too_long.status == 413
+        assert "a JSON body may have 134217728 bytes at most" in too_long.message
+    assert program.peak_resident_bytes() - before < 12 * MIB
+
+
+def gzipped_zeros(size_bytes: int) -> Iterator[bytes]:
+    encoder = zlib.compressobj(9, wbits=31)
+    for _ in range(size_bytes // MIB):
+        yield encoder.compress(bytes(MIB))
+    yield encoder.flush()
 
 
 @pytest.mark.parametrize("unit", [b"0,", b"[],", b'"\\u00e9 ",'])

@@ -24,6 +24,7 @@ from llamaswap_lib.printable import printable
 from llamaswap_lib.runtime.apart import TooMuchWork
 from llamaswap_lib.web.answers import NOSNIFF, answer_not_found
 from llamaswap_lib.web.app import App
+from llamaswap_lib.web.content import read_content
 from llamaswap_lib.web.exchange import JSON, Exchange
 from llamaswap_lib.web.faults import fault_of
 from llamaswap_lib.web.loaded import date_of
@@ -175,5 +176,5 @@ def _editor(exchange: Exchange) -> ConfigEditor:
 
 
 def _read_text(exchange: Exchange) -> bytes:
-    with exchange.read_body(MOST_TEXT_BYTES) as body:
+    with read_content(exchange, MOST_TEXT_BYTES) as body:
         return body.read()

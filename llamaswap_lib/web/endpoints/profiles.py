@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from llamaswap_lib.errors import BadRequest
+from llamaswap_lib.web.content import read_content
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.routes import Route
 
@@ -23,13 +24,11 @@ def serve_list(exchange: Exchange, _route: Route) -> None:
 
 def serve_activation(exchange: Exchange, _route: Route) -> None:
     """PUT /api/profiles/active: `{"name": id or null}`, '' is null."""
-    body = exchange.read_body()
-    try:
-        wanted = json.loads(body.read())
-    except ValueError:
-        raise BadRequest("invalid profile request: the body is not JSON") from None
-    finally:
-        body.close()
+    with read_content(exchange, exchange.app.limits.max_json_bytes) as body:
+        try:
+            wanted = json.loads(body.read())
+        except ValueError:
+            raise BadRequest("invalid profile request: the body is not JSON") from None
     if not isinstance(wanted, dict) or "name" not in wanted:
         raise BadRequest('profile name is required: {"name": id or null}')
     name = wanted["name"]

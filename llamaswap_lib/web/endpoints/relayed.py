@@ -10,17 +10,11 @@ from itertools import chain
 from urllib.parse import unquote
 
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.errors import (
-    BadRequest,
-    Conflict,
-    ContentTooLarge,
-    LlamaswapError,
-    NotFound,
-    UnsupportedMediaType,
-)
+from llamaswap_lib.errors import Conflict, LlamaswapError, NotFound
 from llamaswap_lib.web.answers import answer_not_found
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import OutgoingBody, RequestBody, edited
+from llamaswap_lib.web.content import read_content
 from llamaswap_lib.web.destinations import Destination
 from llamaswap_lib.web.dispatch import Order, relay
 from llamaswap_lib.web.exchange import Exchange
@@ -28,6 +22,7 @@ from llamaswap_lib.web.resolve import (
     Named,
     find_model,
     find_upstream,
+    is_json,
     names_model,
     no_model,
     rename_in_query,
@@ -42,7 +37,7 @@ MAX_MATCHED_CHARACTERS = 8192  # of a path, by upstream.ignorePaths: it bounds w
 
 def serve_model(exchange: Exchange, route: Route) -> None:
     """A model route: POST names the model in the body, GET in the query."""
-    with exchange.read_body() as body:
+    with _read_content(exchange) as body:
         exchange.app = exchange.app.latest.app  # the body may have taken its time, and a name may be another's by now
         try:
             order = order_of(exchange, route, body)
@@ -121,7 +116,8 @@ def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
 
     The choice that it holds has to be given back, also where nothing is relayed.
     """
-    app, named = exchange.app, _find_named(exchange, body)
+    app, head = exchange.app, exchange.head
+    named = find_model(head.method, head.get("content-type") or "", exchange.query, body)
     pin = app.profiles.pins().get(named.name)
     if pin == "":
         raise no_model()
@@ -141,17 +137,13 @@ def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
         raise
 
 
-def _find_named(exchange: Exchange, body: RequestBody) -> Named:
-    content_type = exchange.head.get("content-type") or ""
-    if body.size_bytes > exchange.app.limits.max_json_bytes and "application/json" in content_type.lower():
-        raise ContentTooLarge(f"a JSON body may have {exchange.app.limits.max_json_bytes} bytes at most")
-    try:
-        return find_model(exchange.head.method, content_type, exchange.query, body)
-    except BadRequest:
-        coding = (exchange.head.get("content-encoding") or "identity").strip()
-        if coding.lower() == "identity":
-            raise
-        raise UnsupportedMediaType(f"the body has the Content-Encoding {coding!r}; send it without one") from None
+def _read_content(exchange: Exchange) -> RequestBody:
+    """The body, decoded; JSON has to be in memory to be understood, so it may be less long."""
+    limits = exchange.app.limits
+    if is_json(exchange.head.get("content-type") or "") and limits.max_json_bytes < limits.max_body_bytes:
+        too_long = f"a JSON body may have {limits.max_json_bytes} bytes at most"
+        return read_content(exchange, limits.max_json_bytes, too_long)
+    return read_content(exchange, limits.max_body_bytes)
 
 
 def _order_by_name(
