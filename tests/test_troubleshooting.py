@@ -26,7 +26,10 @@ TELLING = {
     *("_refuse_all", "_fail_load", "on_error"),
 }
 # Functions whose result is such a text, and variables that hold one.
-MADE_BY = {"_fault", "_unresolved", "_missing_program", "_wrong_name", "why_not", "_cure"}
+MADE_BY = {
+    *("_fault", "_unresolved", "_missing_program", "_wrong_name", "why_not", "_cure"),
+    *("_explain", "_explain_pin", "_explain_peers", "_targets_of"),
+}
 HELD_BY = {"message", "wrong", "_CLOSING", "NO_STREAM"}
 # Words of the scheduler for itself, which no user sees; news at level info; help for a slip in our own code.
 NOT_SHOWN = {

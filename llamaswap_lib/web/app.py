@@ -23,6 +23,7 @@ from llamaswap_lib.web.changes import Changes, Topic
 from llamaswap_lib.web.destinations import Destination, destinations_of
 from llamaswap_lib.web.hosts import Hosts, own_names
 from llamaswap_lib.web.loaded import LoadedConfig
+from llamaswap_lib.web.names import Names
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
@@ -245,11 +246,13 @@ class App:
     latest: Latest = field(default_factory=Latest)
     selectors_before: InitVar[Selectors | None] = None
     destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
+    names: Names = field(init=False)
     selectors: Selectors = field(init=False)
     hosts: Hosts = field(init=False)
 
     def __post_init__(self, selectors_before: Selectors | None) -> None:
         object.__setattr__(self, "destinations", destinations_of(self.config))
+        object.__setattr__(self, "names", Names(self.config, self.destinations))
         object.__setattr__(self, "selectors", Selectors(self.config, self.controller.runs, selectors_before))
         object.__setattr__(self, "hosts", Hosts(self.config.allowed_hosts, own_names()))
 

@@ -21,13 +21,14 @@ from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import RequestBody
 from llamaswap_lib.web.dispatch import Begun, begin
 from llamaswap_lib.web.endpoints import route_of
-from llamaswap_lib.web.endpoints.relayed import UnknownName, order_of
+from llamaswap_lib.web.endpoints.relayed import order_of
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.heads import RequestHead
 from llamaswap_lib.web.intake import Intake
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.readiness import IN, RDHUP
 from llamaswap_lib.web.recall import Recall
+from llamaswap_lib.web.resolve import UnknownName
 from llamaswap_lib.web.routes import Endpoint, Route
 from llamaswap_lib.web.task import Task, abandoned, broken, ordered, remainder, resumed
 from llamaswap_lib.web.wire import parse_request_head

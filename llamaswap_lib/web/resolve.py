@@ -3,20 +3,20 @@
 Pure, any thread. A name is looked for in the JSON body, in the form, in the query or in the path, as `routes.py` says.
 Guarantees: whatever is not the name stays byte for byte; all places that name the model are replaced together, so
 that no receiver can read another name than we did; a form of any size passes in bounded memory. Every failure is a
-BadRequest or a NotFound that a client can read. Never looks at a body under /upstream.
+BadRequest or a NotFound that a client can read, or an UnknownName, of which `names` can say more. Never looks at a body
+under /upstream.
 """
 
 from __future__ import annotations
 
 import codecs
-import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
-from llamaswap_lib.errors import BadRequest, HttpError, NotFound
+from llamaswap_lib.errors import BadRequest, HttpError, LlamaswapError, NotFound
 from llamaswap_lib.printable import bounded, printable
 from llamaswap_lib.web.edits import Edit, spliced
 from llamaswap_lib.web.forms import BadForm, FormScanner, Value, find_pairs, parse_parameters
@@ -36,7 +36,7 @@ from llamaswap_lib.web.jsontext import (
 FIELD = "model"
 _FIELDS = Names((FIELD,))
 MAX_URLENCODED_BYTES = 10 << 20
-_MAX_SHOWN = 100
+_MOST_SHOWN_BYTES = 100  # of a Content-Type that a client sent
 
 Lookup = Callable[[str], "str | None"]
 
@@ -127,7 +127,7 @@ def _looks_like_json(body: Body) -> bool:
 
 def _json_hint(content_type: str) -> str:
     kind = content_type.partition(";")[0].strip()
-    sent = f"as {printable(bounded(kind, _MAX_SHOWN))}" if kind else "without a Content-Type"
+    sent = f"as {printable(bounded(kind, _MOST_SHOWN_BYTES))}" if kind else "without a Content-Type"
     return f"the body looks like JSON, but was sent {sent}; add -H 'Content-Type: application/json'"
 
 
@@ -211,37 +211,37 @@ class UpstreamPath(NamedTuple):
     path: str
 
 
-def find_upstream(rest: str, lookup: Lookup, names: Collection[str]) -> UpstreamPath:
+class UnknownName(LlamaswapError):
+    """No model has this name. (To look for those that are near to it takes a while.)"""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def find_upstream(rest: str, lookup: Lookup, most_slashes: int) -> UpstreamPath:
     """The model of `rest`, the raw path behind /upstream/: of all names that it begins with, the longest.
 
-    A name ends at a raw slash or at the end; it may hold slashes itself, raw or encoded. Raises NotFound.
+    A name ends at a raw slash or at the end; it may hold slashes itself, raw or encoded, `most_slashes` at most. Raises
+    UnknownName.
     """
-    found = longest_prefix(rest, lambda raw: lookup(unquote(raw)), names)
+    found = longest_prefix(rest, lambda raw: lookup(unquote(raw)), most_slashes)
     if found is None:
-        raise unknown_model(unquote(rest.partition("/")[0]), names)
+        raise UnknownName(unquote(rest.partition("/")[0]))
     model, raw = found
     return UpstreamPath(model, unquote(raw), rest[len(raw) :])
 
 
-def longest_prefix(path: str, lookup: Lookup, names: Collection[str]) -> tuple[str, str] | None:
-    """Of all of `names` that `path` begins with, the longest: what it stands for, and how it is written there.
+def longest_prefix(path: str, lookup: Lookup, most_slashes: int) -> tuple[str, str] | None:
+    """Of all names that `path` begins with, the longest: what it stands for, and how it is written there.
 
-    A name ends at a slash or at the end of the path.
+    A name ends at a slash or at the end of the path, and has `most_slashes` at most.
     """
-    # No name has more slashes than this; without the bound a path of 30,000 slashes would be worth 30,000 look-ups.
-    most = 1 + max((name.count("/") for name in names), default=0)
+    # Without that bound a path of 30,000 slashes would be worth 30,000 look-ups.
     segments = path.split("/")
-    for count in range(min(most, len(segments)), 0, -1):
+    for count in range(min(most_slashes + 1, len(segments)), 0, -1):
         written = "/".join(segments[:count])
         model = lookup(written)
         if model is not None:
             return model, written
     return None
-
-
-def unknown_model(name: str, names: Collection[str]) -> NotFound:
-    """The error for a name that is configured nowhere, with the nearest of `names`."""
-    shown = repr(name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "…")  # repr: nothing unprintable goes out
-    nearest = difflib.get_close_matches(name, names, 3, 0.5) if len(name) <= _MAX_SHOWN else []
-    offer = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
-    return NotFound(f"model not found: {shown}{offer}")

@@ -106,7 +106,7 @@ def test_load_and_unload_by_hand(run_program: RunProgram) -> None:
         assert (program.states(), program.relatives()) == ({}, {})
         for path in ("/api/models/unload/none", "/api/models/load/none"):
             refused = program.post(path, {})
-            assert (refused.status, refused.message) == (404, "model not found")
+            assert (refused.status, refused.message) == (404, "model not found: 'none'")
 
 
 def test_an_unload_waits_for_what_is_inside_and_new_requests_load_it_again(run_program: RunProgram) -> None:

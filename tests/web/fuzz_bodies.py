@@ -17,8 +17,9 @@ from llamaswap_lib.web.edits import splice
 from llamaswap_lib.web.forms import parse_parameters
 from llamaswap_lib.web.jsonscan import NotJson
 from llamaswap_lib.web.jsontext import Names, NotAnObject, load_object, read_members
-from llamaswap_lib.web.resolve import Named, find_model, find_upstream, rename_in_query
-from tests.web.fuzz_heads import check_answerable, read_on
+from llamaswap_lib.web.names import Reach
+from llamaswap_lib.web.resolve import Named, UnknownName, find_model, find_upstream, rename_in_query
+from tests.web.fuzz_heads import KNOWN, check_answerable, read_on
 from tests.web.mutations import CHUNKED, DOCUMENTS, ENCODED, FORMS, NAMES, cut, mutate
 
 CONTENT_TYPES = ("multipart/form-data; boundary=b", 'Multipart/Form-Data; x=y;boundary="b"')
@@ -168,9 +169,9 @@ def try_upstream_path(chance: Random) -> bool:
     """What follows /upstream/; whether a model was found."""
     rest = mutate(chance, chance.choice(NAMES), NAMES).decode("latin-1")
     try:
-        found = find_upstream(rest, {"m": "m", "m/p": "n", "a/b": "o"}.get, ("m", "m/p", "a/b"))
-    except NotFound as refusal:
-        check_answerable(refusal)
+        found = find_upstream(rest, {"m": "m", "m/p": "n", "a/b": "o"}.get, 1)
+    except UnknownName as unknown:
+        check_answerable(KNOWN.unknown(unknown.name, Reach.MODELS))
         return False
     assert rest.endswith(found.path)
     assert not found.path or found.path[0] == "/"

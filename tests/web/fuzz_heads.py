@@ -11,16 +11,19 @@ from random import Random
 
 import h11
 
-from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, HttpError, NotFound, NotImplementedByServer
+from llamaswap_lib.config.schema import Config
+from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, HttpError, NotImplementedByServer
 from llamaswap_lib.web.addresses import origin_of
 from llamaswap_lib.web.forwarding import HOP_BY_HOP, request_fields, response_fields
 from llamaswap_lib.web.heads import NO_BODY, BodyKind, Framing, RequestHead, ResponseHead
-from llamaswap_lib.web.resolve import find_upstream
+from llamaswap_lib.web.names import Names, Reach
+from llamaswap_lib.web.resolve import UnknownName, find_upstream
 from llamaswap_lib.web.routes import find_route, split_target
 from llamaswap_lib.web.wire import head_end, parse_request_head, parse_response_head
 from tests.web.mutations import ANSWERS, REQUESTS, cut, mutate
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
+KNOWN = Names(Config(), ("m", "m/p", "a/b"))
 SHORT_BYTES = 1000  # a body up to this is sent to h11 as well
 
 
@@ -108,9 +111,9 @@ def _all_of(head: RequestHead, wanted: str) -> list[str]:
 def _check_answerable_route(method: str, path: str) -> None:
     try:
         route = find_route(method, path)
-        find_upstream(route.upstream_path, {"m": "m", "m/p": "m"}.get, ("m", "m/p"))
-    except NotFound as refusal:
-        check_answerable(refusal)
+        find_upstream(route.upstream_path, {"m": "m", "m/p": "m"}.get, 1)
+    except UnknownName as unknown:
+        check_answerable(KNOWN.unknown(unknown.name, Reach.MODELS))
 
 
 def check_answerable(refusal: HttpError) -> None:

@@ -274,7 +274,7 @@ def test_unloading_names_the_models() -> None:
         assert world.controller.unloaded == [None, None, ("a/x",), ("a/x",), ("a/x",)]
         head, body = world.ask(get("/api/models/unload/zzz", method="POST"))
         assert head.startswith(b"HTTP/1.1 404 ")
-        assert json.loads(body)["error"]["message"] == "model not found"
+        assert json.loads(body)["error"]["message"] == "model not found: 'zzz'"
 
 
 def test_loading_by_hand_takes_no_place() -> None:

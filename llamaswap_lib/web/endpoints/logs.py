@@ -57,8 +57,8 @@ def find_monitor(app: App, name: str) -> LogMonitor:
     own = {"": app.logs.combined, "proxy": app.logs.proxy, "upstream": app.logs.upstream}
     if trimmed in own:
         return own[trimmed]
-    names = (*config.models, *config.aliases)
-    found = longest_prefix(name, config.resolve, names) or longest_prefix(trimmed, config.resolve, names)
+    most = app.names.most_slashes()
+    found = longest_prefix(name, config.resolve, most) or longest_prefix(trimmed, config.resolve, most)
     if found is None:
         headers = dict([NOSNIFF, ("X-Accel-Buffering", "no")])
         raise BadRequest("invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=headers)

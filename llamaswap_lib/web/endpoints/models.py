@@ -12,7 +12,7 @@ from llamaswap_lib.config.schema import Capabilities, Model, Selector
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.endpoints.failures import failures_of
 from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.resolve import unknown_model
+from llamaswap_lib.web.names import Reach
 from llamaswap_lib.web.routes import Route
 
 
@@ -26,7 +26,7 @@ def serve_entry(exchange: Exchange, route: Route) -> None:
     """GET /v1/models/{id}: the one entry, also of what the list leaves out."""
     entries = {entry["id"]: entry for entry in list_models(exchange.app, is_whole=True)}
     if route.argument not in entries:
-        raise unknown_model(route.argument, tuple(entries))
+        raise exchange.app.names.unknown(route.argument, Reach.ANY, exchange.app.profiles.pins())
     exchange.answer_json(entries[route.argument])
 
 

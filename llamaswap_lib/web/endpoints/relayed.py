@@ -6,11 +6,10 @@ filters, then the lease. Under /upstream there are no selectors, and the body is
 
 from __future__ import annotations
 
-from itertools import chain
 from urllib.parse import unquote
 
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.errors import Conflict, LlamaswapError, NotFound
+from llamaswap_lib.errors import Conflict, NotFound
 from llamaswap_lib.web.answers import answer_not_found
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import OutgoingBody, RequestBody, edited
@@ -18,15 +17,16 @@ from llamaswap_lib.web.content import read_content
 from llamaswap_lib.web.destinations import Destination
 from llamaswap_lib.web.dispatch import Order, relay
 from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.names import Reach
 from llamaswap_lib.web.resolve import (
     Named,
+    UnknownName,
     find_model,
     find_upstream,
     is_json,
     names_model,
     no_model,
     rename_in_query,
-    unknown_model,
 )
 from llamaswap_lib.web.routes import Route, slash_redirect_status
 from llamaswap_lib.web.selectors import NO_CHOICE, Choice
@@ -42,7 +42,8 @@ def serve_model(exchange: Exchange, route: Route) -> None:
         try:
             order = order_of(exchange, route, body)
         except UnknownName as unknown:
-            raise unknown_model(unknown.name, _names(exchange.app)) from None
+            pins = exchange.app.profiles.pins()
+            raise exchange.app.names.unknown(unknown.name, Reach.ANY, pins) from None
         with order.choice:
             relay(exchange, order)
 
@@ -78,7 +79,11 @@ def serve_metrics(exchange: Exchange, route: Route) -> None:
 def serve_upstream(exchange: Exchange, route: Route) -> None:
     """/upstream/{model}/{path}, any method."""
     config = exchange.app.config
-    found = find_upstream(route.upstream_path, lambda name: _resolve(exchange.app, name), _names(exchange.app))
+    names, pins = exchange.app.names, exchange.app.profiles.pins()
+    try:
+        found = find_upstream(route.upstream_path, lambda name: _resolve(exchange.app, name), names.most_slashes(pins))
+    except UnknownName as unknown:
+        raise names.unknown(unknown.name, Reach.MODELS, pins) from None
     if not found.path:
         exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
         return
@@ -101,14 +106,6 @@ def serve_comfyui(exchange: Exchange, route: Route) -> None:
     with exchange.read_body() as body:
         exchange.is_passthrough = True
         relay(exchange, Order(model, route.upstream_path, exchange.query, body))
-
-
-class UnknownName(LlamaswapError):
-    """No model has this name. (To look for those that are near it takes a while.)"""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
@@ -172,11 +169,6 @@ def _resolve(app: App, name: str) -> str | None:
     """The name of the model that `name` leads to now."""
     name = app.profiles.pins().get(name, name)
     return name if name in app.destinations else None
-
-
-def _names(app: App) -> tuple[str, ...]:
-    """Every name that is answered to, or would be but for the active profile."""
-    return tuple(dict.fromkeys(chain(app.destinations, app.config.selectors, app.profiles.pins())))
 
 
 def _never_loads(config: Config, path: str) -> bool:

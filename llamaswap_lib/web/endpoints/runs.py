@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import NotFound
 from llamaswap_lib.web.answers import NOSNIFF, preferred_type
 from llamaswap_lib.web.app import App, RunDetail
 from llamaswap_lib.web.exchange import HTML, Exchange
+from llamaswap_lib.web.names import Reach
 from llamaswap_lib.web.routes import Route
 
 # A page that nobody can put into a page of theirs, to have it clicked, and that holds nothing but what is sent here.
@@ -123,5 +123,5 @@ def serve_load_one(exchange: Exchange, route: Route) -> None:
 def _known_model(exchange: Exchange, name: str) -> str:
     model_id = exchange.app.config.resolve(name)
     if model_id is None:
-        raise NotFound("model not found")
+        raise exchange.app.names.unknown(name, Reach.LOCAL, exchange.app.profiles.pins())
     return model_id
