@@ -9,7 +9,7 @@ nobody's fault and is answered with nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar
 
@@ -45,13 +45,14 @@ class HttpError(LlamaswapError):
     code: ClassVar[str] = "internal_error"
     should_retry: ClassVar[bool | None] = None
     retry_after: ClassVar[int | None] = None
+    is_ours = True  # it is not what an upstream has answered
 
     def __init__(
         self, message: str, *, headers: Mapping[str, str] | None = None, retry_in: float | None = None
     ) -> None:
         """`retry_in`: the seconds after which it will be tried again, told in the body, up to 2 as `Retry-After`."""
         super().__init__(message)
-        self.message = message
+        self.message = self.cause = message
         self.retry_in = retry_in
         self.headers = {**self._advice(), **(headers or {})}
 
@@ -188,6 +189,20 @@ class LoadFailed(BadGateway):
     """The model could not be loaded, or is not tried at the moment: with the reason, its last lines, and `retry_in`."""
 
     should_retry, retry_after = False, LONGEST_RETRY_AFTER
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        last_words: Sequence[str] = (),
+        is_news: Callable[[], bool] = lambda: True,
+        retry_in: float | None = None,
+    ) -> None:
+        """`last_words` are those of the run that failed, by lines; `is_news`: they do not stand in the log yet."""
+        super().__init__("\n".join([message, *last_words]), retry_in=retry_in)
+        self.cause = message
+        self.last_words = last_words
+        self.is_news = is_news
 
 
 class ServiceUnavailable(HttpError):

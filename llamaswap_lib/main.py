@@ -56,7 +56,6 @@ from llamaswap_lib.web.traffic import Traffic
 from llamaswap_lib.web.zstd import find_zstandard
 
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
-LAST_WORDS_LINES = 20
 PLAIN_DESCRIPTORS = 3  # of a client's connection: itself, its wait for a model, the connection to the model's server
 TLS_DESCRIPTORS = PLAIN_DESCRIPTORS + 2  # and the pair of sockets in between
 # What is imported only when it is first used, to start fast. It is imported right after the start all the same: an
@@ -317,7 +316,6 @@ def _controller(standing: Standing, launching: Launching, logs: Logs, traffic: T
         launching.launch,
         limits=concurrency_limits(config),
         log=logs.log,
-        last_words=lambda model: _last_lines(logs.model(model).history()),
         check_launch=launching.check,
         checks=CheckPlan(launching.check_of, traffic.look_at, traffic.cut),
     )
@@ -328,10 +326,6 @@ def _models_text(config: Config) -> str:
     count, others = len(config.models), sum(len(peer.models) for peer in config.peers.values())
     text = "1 model" if count == 1 else f"{count} models"
     return f"{text} and {others} of peers" if others else text
-
-
-def _last_lines(output: bytes) -> str:
-    return "\n".join(output.decode("utf-8", "replace").splitlines()[-LAST_WORDS_LINES:])
 
 
 def end_program(logs: Logs, name: str) -> None:

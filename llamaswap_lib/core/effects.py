@@ -121,10 +121,14 @@ class CutRequests:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A line for the log; `level` is `info`, `warn` or `error`."""
+    """A line for the log; `level` is `info`, `warn` or `error`.
+
+    `last_words_of` is a model whose load has failed, for nobody who would be told what its run said last.
+    """
 
     level: str
     message: str
+    last_words_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ class Scheduler:
         """Refuse all who wait for the model now, and later ones for a while."""
         backoff = self._failures.note_failed_load(model, detail, self._world.now)
         message = f"{model}: could not be loaded: {detail}; not tried again for {backoff:g} s"
-        self._world.out.append(Report("error", message))
+        self._world.out.append(Report("error", message, "" if self._waiting.has(model) else model))
         self._refuse_all(model, Fault.LOAD_FAILED, f"model {model} could not be loaded: {detail}", backoff)
 
     def _break_off_load(self, model: str, detail: str) -> None:

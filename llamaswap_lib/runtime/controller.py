@@ -40,6 +40,7 @@ from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
 from llamaswap_lib.runtime.checks import CheckOrder, CheckPlan, Checks
 from llamaswap_lib.runtime.gates import new_gate
 from llamaswap_lib.runtime.group import is_shortage
+from llamaswap_lib.runtime.last_words import RunOutput
 from llamaswap_lib.runtime.launch import Launcher
 from llamaswap_lib.runtime.lease import Client, Lease, Places, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
@@ -81,12 +82,11 @@ class Controller:
         *,
         limits: Mapping[str, int],
         log: Logger,
-        last_words: Callable[[str], str],
         check_launch: Callable[[str, Collection[str]], str] = lambda _model, _running: "",
         checks: CheckPlan | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`limits`: places of each model, 0 for no limit. `last_words`: the end of a model's log, for its errors.
+        """`limits`: places of each model, 0 for no limit.
 
         `check_launch`: why a model cannot be started beside the runs with these proxies, '' for nothing known; quick.
         `checks`: how runs in the way are looked at; None: not at all.
@@ -94,7 +94,6 @@ class Controller:
         self._scheduler = scheduler
         self._launch = launch
         self._log = log
-        self._last_words = last_words
         self._check_launch = check_launch
         self._clock = clock
         self._places = Places(limits)
@@ -102,6 +101,7 @@ class Controller:
         self._waiters = Waiters()
         self._entries: dict[int, Entry] = {}
         self._current: dict[str, Entry] = {}
+        self._outputs: dict[str, RunOutput] = {}  # by model: of the last run, unless its start was not even tried since
         self._board = Board(self._entries, log)
         self._checks = Checks(checks, log)
         self._thread = VitalThread(self._work, "controller")
@@ -145,13 +145,9 @@ class Controller:
 
     def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
         """The slow path: wait for admission (`lost_run` hung up); the waiter is answered once, whatever happens."""
-        waiter = self._waiters.new(token)
+        waiter = self._waiters.new(token, model)
         self._queue.put(events.RequestArrived(waiter.ticket, model, lost_run))
         return waiter
-
-    def last_words(self, model: str) -> str:
-        """The end of the model's log, for the error of a load that failed."""
-        return self._last_words(model)
 
     def abandon(self, waiter: Waiter) -> None:
         """Its client left. The waiter is answered all the same."""
@@ -287,7 +283,7 @@ class Controller:
                 gates = [self._entries[run_id].gate for run_id in effect.run_ids]
                 return ask_gates(effect, gates, self._clock())
             if isinstance(effect, CheckLaunch):
-                return events.LaunchChecked(effect.model, self._find_problem(effect.model))
+                return self._check(effect.model)
             try:
                 if isinstance(effect, CheckOrder):
                     if entry := self._entries.get(effect.run_id):  # else it could not be started
@@ -298,6 +294,12 @@ class Controller:
                 report("controller", self._log.error, effect)
                 self._waiters.fail(effect)
         return None
+
+    def _check(self, model: str) -> events.LaunchChecked:
+        problem = self._find_problem(model)
+        if problem:
+            self._outputs.pop(model, None)  # what is wrong now has no last words
+        return events.LaunchChecked(model, problem)
 
     def _find_problem(self, model: str) -> str:
         try:
@@ -313,7 +315,8 @@ class Controller:
                 entry.gate.admit(waiter.token)
                 self._waiters.pop(ticket).admit(entry.gate, entry.upstream)
             case Refuse(ticket, fault, message, retry_after):
-                self._waiters.pop(ticket).refuse(fault, message, retry_after)
+                waiter = self._waiters.pop(ticket)
+                waiter.refuse(fault, message, retry_after, self._outputs.get(waiter.model))
             case Unloaded(ticket):
                 self._waiters.pop(ticket).release()
             case StartProcess(run_id, model):
@@ -334,13 +337,21 @@ class Controller:
                 self._drop(run_id)
             case ReportSwap(model, evicted, why):
                 self._log.info(f"swap to {model}: {', '.join(evicted)} {'goes' if len(evicted) == 1 else 'go'}, {why}")
-            case Report(level, message):
-                {"info": self._log.info, "warn": self._log.warn, "error": self._log.error}[level](message)
+            case Report(level, message, last_words_of):
+                self._report(level, message, self._outputs.get(last_words_of))
+
+    def _report(self, level: str, message: str, output: RunOutput | None) -> None:
+        if output is not None and output.claim():
+            self._log.error(message, output.last_words())
+        else:
+            {"info": self._log.info, "warn": self._log.warn, "error": self._log.error}[level](message)
 
     def _start(self, run_id: int, model: str) -> None:
+        self._outputs.pop(model, None)
         try:
             self._log.info(f"{model}: starting")
             process, upstream = self._launch(run_id, model, self.post)
+            self._outputs[model] = process.output
             entry = Entry(new_gate(run_id, self.post, self._clock), process, upstream)
             self._entries[run_id] = self._current[model] = entry
             process.start()
@@ -353,5 +364,8 @@ class Controller:
         """The gate stays shut for ever: whoever still finds it goes the slow way, whoever is inside may leave."""
         if entry := self._entries.pop(run_id, None):  # else it could not be started
             entry.gate.shut = True
-            del self._current[entry.upstream.model]
+            model = entry.upstream.model
+            del self._current[model]
+            if model not in self._board.failing:
+                self._outputs.pop(model, None)
         self._checks.forget(run_id)

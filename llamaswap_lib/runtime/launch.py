@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from llamaswap_lib.core.events import Event
+from llamaswap_lib.runtime.last_words import RunOutput
 from llamaswap_lib.runtime.lease import Upstream
 
 
@@ -17,6 +18,8 @@ class ProcessHandle(Protocol):
 
     @property
     def pid(self) -> int | None: ...
+    @property
+    def output(self) -> RunOutput: ...
 
     def start(self) -> None: ...
     def stop(self) -> None: ...

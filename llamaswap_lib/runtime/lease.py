@@ -21,7 +21,6 @@ from llamaswap_lib.errors import (
     ClientGone,
     ConcurrencyLimit,
     HttpError,
-    LoadFailed,
     ModelHung,
     NotFound,
     OutOfResources,
@@ -29,13 +28,12 @@ from llamaswap_lib.errors import (
     ServiceUnavailable,
 )
 from llamaswap_lib.runtime.hangup import HangUpWatch
+from llamaswap_lib.runtime.last_words import RunOutput, load_failed
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 _ERRORS: dict[Fault, type[HttpError]] = {
     Fault.UNKNOWN_MODEL: NotFound,
-    Fault.LOAD_FAILED: LoadFailed,
     Fault.SHORTAGE: OutOfResources,
-    Fault.BACKING_OFF: LoadFailed,
     Fault.SHUTTING_DOWN: ServiceUnavailable,
     Fault.HUNG: ModelHung,
 }
@@ -55,15 +53,17 @@ class Upstream:
 class Waiter:
     """One thread's wait for one answer of the controller; close it once answered, or leave it with `with`."""
 
-    __slots__ = ("_gate", "_refusal", "_upstream", "_wakeup", "ticket", "token")
+    __slots__ = ("_gate", "_output", "_refusal", "_upstream", "_wakeup", "model", "ticket", "token")
 
-    def __init__(self, ticket: int, token: object) -> None:
+    def __init__(self, ticket: int, token: object, model: str = "") -> None:
         self.ticket = ticket
         self.token = token
+        self.model = model
         self._wakeup = Wakeup()
         self._gate: Gate | None = None
         self._upstream: Upstream | None = None
         self._refusal: tuple[Fault, str, float] | None = None
+        self._output: RunOutput | None = None
 
     def __enter__(self) -> Waiter:
         return self
@@ -107,8 +107,8 @@ class Waiter:
         """Where the token is inside now, if it was admitted."""
         return None if self._gate is None or self._upstream is None else (self._gate, self._upstream)
 
-    def error(self, last_words: Callable[[], str]) -> Exception:
-        """The error of a refusal; a failed load tells what the process said last."""
+    def error(self) -> Exception:
+        """The error of a refusal; a failed load tells what its run said last."""
         if self._refusal is None:
             return HttpError("internal error: the log says why")
         fault, message, retry_after = self._refusal
@@ -116,8 +116,9 @@ class Waiter:
             return ClientGone()
         if fault is Fault.NOT_DEAD:
             return RunNotDead(message)
-        words = last_words() if fault in (Fault.LOAD_FAILED, Fault.BACKING_OFF) else ""
-        return _ERRORS[fault](f"{message}\n{words}" if words else message, retry_in=retry_after or None)
+        if fault in (Fault.LOAD_FAILED, Fault.BACKING_OFF):
+            return load_failed(message, self._output, retry_after or None)
+        return _ERRORS[fault](message, retry_in=retry_after or None)
 
     # -- controller thread only --
 
@@ -125,8 +126,9 @@ class Waiter:
         self._gate, self._upstream = gate, upstream
         self.release()
 
-    def refuse(self, fault: Fault, message: str, retry_after: float = 0.0) -> None:
-        self._refusal = fault, message, retry_after
+    def refuse(self, fault: Fault, message: str, retry_after: float = 0.0, output: RunOutput | None = None) -> None:
+        """`output` is that of the run which failed, None where none was begun."""
+        self._refusal, self._output = (fault, message, retry_after), output
         self.release()
 
     def fail(self) -> None:
@@ -145,6 +147,7 @@ class PlainWaiter(Waiter):
     def __init__(self, ticket: int) -> None:  # not as in `Waiter`, which opens one
         self.ticket = ticket
         self.token = None
+        self.model = ""
         self._is_answered = threading.Event()
 
     def close(self) -> None:
@@ -212,7 +215,6 @@ class _Door(Protocol):
     def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None: ...
     def queue_up(self, model: str, token: object, lost_run: int | None) -> Waiter: ...
     def abandon(self, waiter: Waiter) -> None: ...
-    def last_words(self, model: str) -> str: ...
 
 
 class Lease:
@@ -283,5 +285,5 @@ class Lease:
                 raise
             inside = waiter.admission()
             if inside is None:
-                raise waiter.error(lambda: self._door.last_words(self._model))
+                raise waiter.error()
             return inside

@@ -19,11 +19,13 @@ from llamaswap_lib.runtime.timefmt import time_stamp
 from llamaswap_lib.runtime.whole_lines import WholeLines
 
 DEBUG, INFO, WARN, ERROR = range(4)
+BELOW = "    | "  # what others say is not to be taken for what we do
+TAB = "\t"
 LEVELS = {"debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR}
 
 
 class Logger:
-    """The server's own lines: `[time ][LEVEL] message`, each in one write."""
+    """The server's own lines: `[time ][LEVEL] message`, each in one write with the lines that stand below it."""
 
     def __init__(
         self,
@@ -53,18 +55,20 @@ class Logger:
         if self._threshold <= INFO:
             self._say("INFO", message)
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, below: Sequence[str] = ()) -> None:
+        """`below`: somebody else's words, each on a line of its own."""
         if self._threshold <= WARN:
-            self._say("WARN", message)
+            self._say("WARN", message, below)
 
-    def error(self, message: str) -> None:
-        self._say("ERROR", message)
+    def error(self, message: str, below: Sequence[str] = ()) -> None:
+        self._say("ERROR", message, below)
 
-    def _say(self, level: str, message: str) -> None:
+    def _say(self, level: str, message: str, below: Sequence[str] = ()) -> None:
         if not message.isprintable():
             message = printable_message(message)
         when = f"{self._stamp(self._clock())} " if self._stamp else ""
-        self._write(f"{when}[{level}] {message}\n".encode("utf-8", "backslashreplace"))
+        lines = "".join([f"{BELOW}{printable(line, keep=TAB)}\n" for line in below])
+        self._write(f"{when}[{level}] {message}\n{lines}".encode("utf-8", "backslashreplace"))
 
 
 class Logs:

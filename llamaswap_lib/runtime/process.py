@@ -27,6 +27,7 @@ from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_e
 from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health import HealthCheck, Probe
+from llamaswap_lib.runtime.last_words import RunOutput
 from llamaswap_lib.runtime.look import Ended
 from llamaswap_lib.runtime.occupants import await_free_address
 from llamaswap_lib.runtime.ourselves import Ourselves
@@ -81,8 +82,7 @@ class Process:
         self._spec = spec
         self._unload_timeout = spec.unload_timeout
         self._post = post
-        self._output = output
-        self._take_note = note or output
+        self.output = RunOutput(output, note)
         self._guard = guard
         self._ourselves = ourselves or Ourselves()
         self._pipe = -1
@@ -179,7 +179,7 @@ class Process:
             try:
                 check_command(spec.argv)
                 check = HealthCheck.of(spec.proxy, spec.check_endpoint, self._ourselves.via, spec.through)
-                self._pipe = stack.enter_context(drained_pipe(spec.model, self._output))
+                self._pipe = stack.enter_context(drained_pipe(spec.model, self.output.write))
                 environment = self._environment()  # may take a while
                 if obstacle := self._find_obstacle():
                     return ProcessExited(self.run_id, f"could not start: {obstacle}")
@@ -311,4 +311,4 @@ class Process:
         return describe_error(error) or "not enough memory"
 
     def _note(self, message: str) -> None:
-        self._take_note(f"llamaswap: {message}\n".encode())
+        self.output.note(f"llamaswap: {message}\n".encode())

@@ -17,9 +17,9 @@ class Waiters:
 
     # -- any thread --
 
-    def new(self, token: object) -> Waiter:
-        """One with a ticket of its own; it is answered once."""
-        waiter = Waiter(next(self._tickets), token)
+    def new(self, token: object, model: str = "") -> Waiter:
+        """One with a ticket of its own, for `model`; it is answered once."""
+        waiter = Waiter(next(self._tickets), token, model)
         self._waiters[waiter.ticket] = waiter
         return waiter
 

@@ -38,7 +38,7 @@ def test_models_are_preloaded_in_order_one_at_a_time() -> None:
 def test_a_failed_preload_does_not_hold_up_the_next() -> None:
     story = Story(together)
     preload(story, "A", "B")
-    failed = Report("error", "A: could not be loaded: exited with code 3; not tried again for 1 s")
+    failed = Report("error", "A: could not be loaded: exited with code 3; not tried again for 1 s", last_words_of="A")
     assert story.exited(1, "exited with code 3") == [DropRun(1), failed, *preloading("B", 2)]
 
 

@@ -15,6 +15,7 @@ from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.runtime.controller import Controller
+from llamaswap_lib.runtime.last_words import RunOutput
 from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.logs import Logger
 
@@ -40,6 +41,8 @@ class FakeProcess:
         self.model = model
         self.pid: int | None = 1000 + run_id
         self.orders: list[str] = []
+        self.output = RunOutput(lambda _: None)
+        self.output.write(f"last words of run {run_id} of {model}\n".encode())
         self._ordered = threading.Condition()
         self._post = post
         self._obeys = obeys
@@ -108,6 +111,7 @@ class Stage:
         """
         self._launch_faults = list(launch_faults)
         self._log_fault = log_fault
+        self.problem = ""  # that keeps every model from being started
         self.lines: list[str] = []
         self.processes: list[FakeProcess] = []
         self.published: list[tuple[RunView, ...]] = []
@@ -119,7 +123,7 @@ class Stage:
             self._launch,
             limits=limits or {},
             log=Logger(self._note_line, level="debug"),
-            last_words=lambda model: f"last words of {model}",
+            check_launch=lambda _model, _running: self.problem,
         )
         self.controller.listen(self.published.append)
 
@@ -148,6 +152,10 @@ class Stage:
         for process in self.processes:
             process.exit("ended by the test")
         self.controller.close()
+
+    def fail_launch(self, fault: Exception) -> None:
+        """The next launch fails with it."""
+        self._launch_faults.append(fault)
 
     def next_process(self) -> FakeProcess:
         """The one that was started next."""

@@ -231,11 +231,11 @@ def test_a_load_that_fails_refuses_all_who_wait_with_the_last_words() -> None:
         for visit in visits:
             error = visit.await_error()
             assert isinstance(error, BadGateway)
-            assert error.message == "model a could not be loaded: exited with code 3\nlast words of a"
+            assert error.message == "model a could not be loaded: exited with code 3\nlast words of run 1 of a"
             assert error.headers == {"x-should-retry": "false", "Retry-After": "1"}
         refused = Visit(stage, "a").await_error()
         assert isinstance(refused, BadGateway)
-        told = "model a could not be loaded: exited with code 3; next try in 1 s\nlast words of a"
+        told = "model a could not be loaded: exited with code 3; next try in 1 s\nlast words of run 1 of a"
         assert refused.message == told
         assert refused.headers == {"x-should-retry": "false", "Retry-After": "1"}
         assert len(stage.processes) == 1

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from llamaswap_lib.core.effects import Effect
-from llamaswap_lib.core.events import Event, PreloadRequested, RequestArrived, UnloadRequested
+from llamaswap_lib.core.events import Event, LoadDemanded, PreloadRequested, RequestArrived, UnloadRequested
 from llamaswap_lib.core.orphans import EXIT_NOTICE_TIMEOUT
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import (
@@ -16,11 +16,12 @@ from llamaswap_lib.errors import (
     ClientGone,
     ConcurrencyLimit,
     HttpError,
+    LoadFailed,
     OutOfResources,
     RunNotDead,
     ServiceUnavailable,
 )
-from tests.runtime.launches import FakeProcess, Stage, Visit, side_by_side
+from tests.runtime.launches import PATIENCE, FakeProcess, Stage, Visit, side_by_side
 
 
 def inside(stage: Stage, *visits: Visit) -> FakeProcess:
@@ -131,8 +132,83 @@ def test_a_model_that_dies_again_and_again_is_refused_for_a_while() -> None:
         error = Visit(stage, "a").await_error()
         assert isinstance(error, BadGateway)
         assert error.message.startswith("model a keeps dying: killed by SIGSEGV 0.")
-        assert error.message.endswith("; next try in 1 s\nlast words of a")
+        assert error.message.endswith("; next try in 1 s\nlast words of run 2 of a")
         assert error.headers == {"x-should-retry": "false", "Retry-After": "1"}
+
+
+def refused(stage: Stage, model: str) -> LoadFailed:
+    error = Visit(stage, model).await_error()
+    assert isinstance(error, LoadFailed)
+    return error
+
+
+def test_a_load_that_was_not_even_tried_has_no_last_words_of_an_earlier_run() -> None:
+    with Stage("a", "b", obeys=False) as stage:
+        visit = Visit(stage, "a")
+        inside(stage, visit).exit("killed by SIGSEGV")  # and has said something
+        stage.controller.settle()
+        visit.leave()
+        other = Visit(stage, "b")
+        stage.next_process().become_ready()
+        other.await_in()
+        other.leave()
+        stage.problem = "no such file"
+        for _ in range(2):  # the second one is not tried
+            error = refused(stage, "a")
+            assert (error.last_words, error.message) == ((), error.cause)
+        assert len(stage.processes) == 2
+
+
+def test_a_load_whose_start_failed_has_no_last_words_of_an_earlier_run() -> None:
+    with Stage("a", obeys=False) as stage:
+        first = Visit(stage, "a")
+        stage.next_process().exit("exited with code 3")
+        assert isinstance(first.await_error(), LoadFailed)
+        stage.fail_launch(OSError("no such file"))
+        stage.controller.post(LoadDemanded("a"))
+        for _ in range(2):
+            error = refused(stage, "a")
+            assert (error.last_words, error.message) == ((), error.cause)
+
+
+def test_the_last_words_are_those_of_the_run_that_failed_though_another_has_begun() -> None:
+    with Stage("a", obeys=False) as stage:
+        waiter = stage.controller.queue_up("a", None)
+        stage.next_process().exit("exited with code 3")
+        assert waiter.wait_for(PATIENCE)
+        stage.controller.post(LoadDemanded("a"))
+        later = Visit(stage, "a")
+        inside(stage, later)
+        error = waiter.error()
+        waiter.close()
+        assert isinstance(error, LoadFailed)
+        assert error.last_words == ("last words of run 1 of a",)
+        later.leave()
+
+
+def test_of_a_load_that_nobody_waits_for_the_log_has_the_last_words() -> None:
+    with Stage("a", obeys=False) as stage:
+        stage.controller.post(PreloadRequested(("a",)))
+        stage.next_process().exit("exited with code 3")
+        stage.controller.settle()
+        assert stage.lines[-1] == (
+            "[ERROR] a: could not be loaded: exited with code 3; not tried again for 1 s\n"
+            "    | last words of run 1 of a\n"
+        )
+        error = refused(stage, "a")  # and whoever comes then is told them, but not the log again
+        assert error.last_words == ("last words of run 1 of a",)
+        assert not error.is_news()
+
+
+def test_of_a_load_that_somebody_waits_for_the_last_words_are_left_to_the_requests() -> None:
+    with Stage("a", obeys=False) as stage:
+        visits = [Visit(stage, "a") for _ in range(3)]
+        process = stage.next_process()
+        stage.await_queue("a", "a", "a")
+        process.exit("exited with code 3")
+        errors = [visit.await_error() for visit in visits]
+        assert "last words" not in "".join(stage.lines)
+        assert sorted(isinstance(error, LoadFailed) and error.is_news() for error in errors) == [False, False, True]
 
 
 def test_models_are_loaded_beforehand_in_order() -> None:

@@ -15,6 +15,7 @@ import pytest
 from llamaswap_lib.core.effects import Fault
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, RunNotDead, ServiceUnavailable
+from llamaswap_lib.runtime.last_words import RunOutput
 from llamaswap_lib.runtime.lease import Lease, Places, Upstream, Waiter
 
 PATIENCE = 10.0
@@ -50,9 +51,6 @@ class Door:
         if self.answer_to_abandon:
             self.answer_to_abandon(waiter)
 
-    def last_words(self, model: str) -> str:
-        return "out of memory\n"
-
     def admit(self, waiter: Waiter) -> None:
         self.gate.admit(waiter.token)
         waiter.admit(self.gate, UPSTREAM)
@@ -71,7 +69,14 @@ def never(waiter: Waiter) -> None:
 
 
 def refusing(fault: Fault, message: str) -> Callable[[Waiter], None]:
-    return lambda waiter: waiter.refuse(fault, message)
+    return lambda waiter: waiter.refuse(fault, message, output=spoken(b"out of memory\n"))
+
+
+def spoken(data: bytes) -> RunOutput:
+    """The output of a run that has said so."""
+    output = RunOutput(_ignore)
+    output.write(data)
+    return output
 
 
 # -- leases --
@@ -97,8 +102,8 @@ def test_a_shut_gate_is_waited_at() -> None:
     ("fault", "error", "message"),
     [
         (Fault.UNKNOWN_MODEL, NotFound, "why"),
-        (Fault.LOAD_FAILED, BadGateway, "why\nout of memory\n"),
-        (Fault.BACKING_OFF, BadGateway, "why\nout of memory\n"),
+        (Fault.LOAD_FAILED, BadGateway, "why\nout of memory"),
+        (Fault.BACKING_OFF, BadGateway, "why\nout of memory"),
         (Fault.NOT_DEAD, RunNotDead, "why"),
         (Fault.SHUTTING_DOWN, ServiceUnavailable, "why"),
     ],

@@ -1,0 +1,89 @@
+"""What one run says: handed on to the logs, and the end of it kept for the error of a load that failed.
+
+Any thread writes and reads. Guarantees: the last words are those of one run and no other, whatever its model said
+before; they are LINES lines of LINE_BYTES at most, and the JSON of the error has ERROR_BYTES at most. A `…` stands
+where a line was cut, and on a line of its own where others are left out because all together were too long.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+
+from llamaswap_lib.errors import LoadFailed
+from llamaswap_lib.printable import CUT, bounded, printable
+
+LINES = 20
+LINE_BYTES = 4_096
+CAUSE_BYTES = 1_024
+ERROR_BYTES = 16_384  # of its JSON
+FRAME_BYTES = 256  # of that for what stands around the message
+KEPT_BYTES = 32_768
+_CONTINUATION = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that begin no character
+
+Words = tuple[str, ...]
+
+
+class RunOutput:
+    """The output of one run."""
+
+    def __init__(self, hand_on: Callable[[bytes], None], hand_on_note: Callable[[bytes], None] | None = None) -> None:
+        """`hand_on_note` gets lines of ours, `hand_on` if None."""
+        self._hand_on = hand_on
+        self._hand_on_note = hand_on_note or hand_on
+        self._lock = threading.Lock()  # protects the two below
+        self._tail = bytearray()
+        self._is_cut = False  # something stood before it
+        self._unclaimed = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        """What the process writes."""
+        self._keep(data)
+        self._hand_on(data)
+
+    def note(self, line: bytes) -> None:
+        """A whole line of ours about the run."""
+        self._keep(line)
+        self._hand_on_note(line)
+
+    def _keep(self, data: bytes) -> None:
+        with self._lock:
+            self._tail += data[-KEPT_BYTES:]
+            if len(data) > KEPT_BYTES or len(self._tail) > 2 * KEPT_BYTES:
+                del self._tail[:-KEPT_BYTES]
+                self._is_cut = True
+
+    def last_words(self, most_bytes: int = ERROR_BYTES) -> Words:
+        """Its last lines, as people may be shown them; their JSON has `most_bytes` at most."""
+        with self._lock:
+            data, is_cut = bytes(self._tail), self._is_cut
+        return last_lines(data, is_cut=is_cut, most_bytes=most_bytes)
+
+    def claim(self) -> bool:
+        """Whether nobody has put its last words into the log; true once."""
+        return self._unclaimed.acquire(blocking=False)
+
+
+def last_lines(data: bytes, *, is_cut: bool = False, most_bytes: int = ERROR_BYTES) -> Words:
+    """The last lines of `data`; `is_cut`: something stood before it. Their JSON has `most_bytes` at most."""
+    if is_cut:
+        data = CUT.encode() + data.lstrip(_CONTINUATION)
+    kept: list[str] = []
+    for line in reversed(data.decode("utf-8", "replace").splitlines()[-LINES:]):
+        shown = bounded(printable(line[: LINE_BYTES + 1], keep="\t"), LINE_BYTES)
+        most_bytes -= len(json.dumps(shown))
+        if most_bytes < 0:
+            kept.append(CUT)
+            break
+        kept.append(shown)
+    return tuple(reversed(kept))
+
+
+def load_failed(message: str, output: RunOutput | None, retry_in: float | None = None) -> LoadFailed:
+    """The error of a load: why it failed, and below it the last words of the run, if there was one that spoke."""
+    cause = bounded(message, CAUSE_BYTES)
+    if output is None:
+        return LoadFailed(cause, retry_in=retry_in)
+    words = output.last_words(ERROR_BYTES - FRAME_BYTES - len(json.dumps(cause)))
+    return LoadFailed(cause, last_words=words, is_news=output.claim, retry_in=retry_in)
