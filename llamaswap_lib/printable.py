@@ -6,6 +6,7 @@ Pure; used by every room.
 from __future__ import annotations
 
 CUT = "…"
+_IN_QUOTES = str.maketrans({'"': '\\"', "\\": "\\\\"})
 TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -21,6 +22,13 @@ def printable_message(message: str) -> str:
     said, mark, trace = message.partition(TRACEBACK)
     end = "\n" if mark and said.endswith("\n") else ""
     return printable(said.removesuffix(end)) + end + mark + printable(trace, keep="\n")
+
+
+def in_quotes(text: str, most_bytes: int) -> str:
+    """A client's text as it may stand between quotes on one line, its end cut off where it is too long."""
+    if len(text) <= most_bytes and text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return bounded(printable(text[: most_bytes + 1].translate(_IN_QUOTES)), most_bytes)
 
 
 def _escaped(char: str) -> str:

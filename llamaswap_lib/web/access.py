@@ -5,17 +5,15 @@ Any http thread, and the pump. No text of a client can begin a line of its own, 
 
 from __future__ import annotations
 
-from llamaswap_lib.printable import bounded, printable
-from llamaswap_lib.web.exchange import Exchange, decoded_path
+from llamaswap_lib.printable import in_quotes
+from llamaswap_lib.web.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Exchange, decoded_path
 from llamaswap_lib.web.listening import plain_ip
 
 UNTOLD = ("/wol-health", "/api/performance", "/metrics")  # asked every few seconds by machines
-GONE = 502  # of a client that left before its answer began
-MOST_BYTES = 512  # of a path and of a User-Agent, as they are shown
+GONE = 499  # of a client that left before its answer began
+MOST_AGENT_BYTES = 512
 MOST_IP_BYTES = 64
-MOST_METHOD_BYTES = 32
 NANOSECONDS = 1_000_000_000  # of a second
-_IN_QUOTES = str.maketrans({'"': '\\"', "\\": "\\\\"})
 
 
 def access_line(exchange: Exchange, seconds: float) -> str:
@@ -30,19 +28,12 @@ def access_line(exchange: Exchange, seconds: float) -> str:
     if "x-forwarded-for" in first or "x-real-ip" in first:
         told = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip")
         ip = plain_ip(told) if told else ip
-    method, ip = _field(head.method, MOST_METHOD_BYTES), _field(ip, MOST_IP_BYTES)
-    path, agent = _field(path, MOST_BYTES), _field(first.get("user-agent", ""), MOST_BYTES)
+    method, ip = in_quotes(head.method, MOST_METHOD_BYTES), in_quotes(ip, MOST_IP_BYTES)
+    path, agent = in_quotes(path, MOST_PATH_BYTES), in_quotes(first.get("user-agent", ""), MOST_AGENT_BYTES)
     return (
         f'Request {ip} "{method} {path} HTTP/1.{head.minor}" {exchange.status or GONE} '
         f'{exchange.sent_bytes} "{agent}" {duration_text(seconds)}'
     )
-
-
-def _field(text: str, most_bytes: int) -> str:
-    """A client's text as it may stand between quotes on one line, its end cut off where it is too long."""
-    if len(text) <= most_bytes and text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return text
-    return bounded(printable(text[: most_bytes + 1].translate(_IN_QUOTES)), most_bytes)
 
 
 def duration_text(seconds: float) -> str:

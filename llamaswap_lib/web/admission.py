@@ -124,10 +124,14 @@ class CrowdReport:
 
     def tell_if_due(self) -> None:
         now = self._clock()
-        if not self._counts or now < self._next:
-            return
+        if now >= self._next:
+            self.tell()
+
+    def tell(self) -> None:
+        """What was not told yet, at once."""
         for shortage in sorted({shortage for shortage, _ in self._counts}):
             told = [f"{count} {fate.value}" for (why, fate), count in self._counts.items() if why == shortage]
             self._warn(f"{shortage}: {', '.join(told)}")
+        if self._counts:
+            self._next = self._clock() + REPORT_PAUSE
         self._counts.clear()
-        self._next = now + REPORT_PAUSE

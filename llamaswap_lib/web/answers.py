@@ -9,7 +9,7 @@ import html
 import json
 import re
 
-from llamaswap_lib.errors import ConcurrencyLimit, HttpError, NotFound
+from llamaswap_lib.errors import ConcurrencyLimit, HttpError, LoadFailed, NotFound
 from llamaswap_lib.printable import bounded, printable
 from llamaswap_lib.web.cors import ANYBODY, allow
 from llamaswap_lib.web.exchange import HTML, JSON, REASONS, TEXT, Exchange
@@ -29,6 +29,7 @@ _OFFERED = {
 
 def answer_error(exchange: Exchange, error: HttpError) -> None:
     """Tell the client what went wrong, in the form it accepts."""
+    tell_log(exchange, error)
     headers = tuple(error.headers.items())
     wanted = JSON if isinstance(error, ConcurrencyLimit) else preferred_type(exchange.head.get("accept") or "")
     if wanted is JSON:
@@ -37,6 +38,13 @@ def answer_error(exchange: Exchange, error: HttpError) -> None:
         exchange.answer_text(f"llama-swap: {printable(error.message, keep=LINES)}\n", error.status, headers)
     else:
         exchange.answer(error.status, error_page(error).encode("utf-8", "replace"), HTML, headers)
+
+
+def tell_log(exchange: Exchange, error: HttpError) -> None:
+    """Every 5xx of ours, in a stream that has begun too, leaves one warning in the log: this one."""
+    if error.status >= 500 and error.is_ours:
+        below = error.last_words if isinstance(error, LoadFailed) and error.is_news() else ()
+        exchange.warn(f"{error.status}, {error.cause}", below)
 
 
 def raw_answer(error: HttpError) -> bytes:

@@ -55,6 +55,7 @@ class Fate(Enum):
     FOLLOWING = "cut off that followed a log or the events"
     REFUSED = "turned away, for all others are being served"
     WAITING = "left to wait, for all others are being served"
+    LATE = "turned away with a 503"
 
 
 @dataclass(frozen=True)

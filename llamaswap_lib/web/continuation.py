@@ -32,9 +32,10 @@ class UpstreamRefused(BadGateway):
     def __init__(self, message: str, own: Any = None) -> None:
         super().__init__(message)
         self.own = own
+        self.is_ours = not isinstance(own, dict)
 
     def body(self) -> dict[str, Any]:
-        return {"error": self.own} if isinstance(self.own, dict) else super().body()
+        return super().body() if self.is_ours else {"error": self.own}
 
 
 class Continuation(Relay):

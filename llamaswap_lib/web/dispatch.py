@@ -38,6 +38,7 @@ class Order(NamedTuple):
 def relay(exchange: Exchange, order: Order) -> None:
     """Have the model serve the exchange, a local one once it is ready; raises HttpError or ClientGone."""
     model = order.model
+    exchange.model = model.id
     if isinstance(model, Remote):
         query = peers.query_for(model, order.query)
         PeerRelay(exchange, model, model.key, model.proxy, order.body).run(order.path, query)
@@ -65,6 +66,7 @@ class Begun:
 
     def __init__(self, exchange: Exchange, order: Order, lease: Lease, relay: Relay, story: Story | None) -> None:
         """`story`: what the client is told should it have to wait after all."""
+        exchange.model = order.model.id
         self.exchange = exchange
         self.relay = relay
         self._order = order

@@ -11,12 +11,13 @@ import json
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
 from llamaswap_lib.errors import ClientGone
+from llamaswap_lib.printable import in_quotes
 from llamaswap_lib.runtime.hangup import POLL_RDHUP, HangUpWatch
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import RequestBody
@@ -33,6 +34,7 @@ HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 Headers = Iterable[tuple[str, str]]
+MOST_METHOD_BYTES, MOST_PATH_BYTES = 32, 512  # of a client's text in the log
 
 
 class Exchange:
@@ -46,6 +48,7 @@ class Exchange:
         "closes",
         "head",
         "is_passthrough",
+        "model",
         "path",
         "query",
         "reader",
@@ -76,6 +79,7 @@ class Exchange:
         self.sent_bytes = 0  # of the answer's body, its chunked framing counted
         self.closes = not head.keep_alive
         self.selector = ""  # that chose the model
+        self.model = ""  # that it came to
         self.reader = head.first.get("origin", "")  # the origin whose pages may read the answer, '' for none
         self.is_passthrough = False  # who may read the answer of a server is for that server alone to say
         self._intake = intake
@@ -93,9 +97,12 @@ class Exchange:
             self.closes = True  # where the next request begins is not known
             raise
 
-    def warn(self, message: str) -> None:
-        """Leave a warning in the log, with the request that it is about."""
-        self.app.logs.log.warn(f'"{self.head.method} {self.path}": {message}')
+    def warn(self, message: str, below: Sequence[str] = ()) -> None:
+        """Leave a warning in the log, with the request and the model that it is about; `below` it, others' words."""
+        method = in_quotes(self.head.method, MOST_METHOD_BYTES)
+        path = in_quotes(decoded_path(self.path), MOST_PATH_BYTES)
+        model = f" for {self.model}" if self.model else ""
+        self.app.logs.log.warn(f'"{method} {path}"{model}: {message}', below)
 
     # -- answering --
 
@@ -138,7 +145,7 @@ class Exchange:
 
         `lines`: the status line and the fields, the framing among them, but not Connection; they are not checked.
         """
-        self.send(self.opening(status, lines, body))
+        self._send_first(self.opening(status, lines, body))
         self.sent_bytes = len(body)
 
     def opening(self, status: int, lines: str, body: bytes) -> bytes:
@@ -151,6 +158,20 @@ class Exchange:
             lines += "Connection: keep-alive\r\n"
         self.status = status
         return f"{lines}\r\n".encode("latin-1") + body
+
+    def _send_first(self, data: bytes) -> None:
+        """The same of a head and what follows it: for a client that has left before it there is no answer."""
+        try:
+            sent_bytes = self._send_now(data)
+        except OSError:
+            self.note_unseen()
+            raise ClientGone from None
+        if sent_bytes < len(data):
+            self.send(data[sent_bytes:])
+
+    def note_unseen(self) -> None:
+        """The client had left before the head of its answer could be sent."""
+        self.closes, self.status, self.sent_bytes = True, 0, 0
 
     def send(self, data: bytes) -> None:
         """Send bytes of the body, its framing included; blocks; raises ClientGone, also if the client takes nothing."""
@@ -204,7 +225,7 @@ class Exchange:
         self.closes = True
         self.status = 101
         ahead = self._intake.take_ahead()
-        self.send(f"{lines}\r\n".encode("latin-1"))
+        self._send_first(f"{lines}\r\n".encode("latin-1"))
         self.sent_bytes = 0
         return ahead
 

@@ -102,24 +102,22 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, exchange: Exchange, serve: Callable[[], None]) -> None:
         try:
             serve()
-        except MachineFault as fault:
-            self._answer_fault(exchange, fault)
         except HttpError as error:
-            if exchange.has_answered:  # the endpoint's promise is broken: no second answer, no clean end
-                exchange.cut(reset=False)
-                raise
-            answer_error(exchange, error)
+            self._fail(exchange, error)
         except OSError as error:  # what befalls a client's socket is ClientGone, an upstream's is BadGateway
-            self._answer_fault(exchange, fault_of(error, "the request cannot be served"))
+            self._fail(exchange, fault_of(error, "the request cannot be served"))
         except MemoryError:
-            self._answer_fault(exchange, OutOfResources("the request cannot be served: not enough memory"))
+            self._fail(exchange, OutOfResources("the request cannot be served: not enough memory"))
 
-    def _answer_fault(self, exchange: Exchange, fault: MachineFault) -> None:
-        exchange.warn(fault.message)
-        if exchange.has_answered:
+    def _fail(self, exchange: Exchange, error: HttpError) -> None:
+        if not exchange.has_answered:
+            answer_error(exchange, error)
+        elif isinstance(error, MachineFault):
+            exchange.warn(f"the answer broke off: {error.cause}")
             exchange.cut(reset=not exchange.head.minor)
-        else:
-            answer_error(exchange, fault)
+        else:  # the endpoint's promise is broken: no second answer, no clean end
+            exchange.cut(reset=False)
+            raise error
 
     def _report(self) -> None:
         """Something of ours is broken: the log has it all, the client is told no more than that."""

@@ -35,11 +35,12 @@ class Connections(Protocol):
 class Incoming:
     """A client's connection; whoever drives it calls all but what is for any thread."""
 
-    __slots__ = ("_app", "_client_ip", "_fresh_bytes", "_server", "_watch", "intake", "lane", "sock")
+    __slots__ = ("_app", "_client_ip", "_fresh_bytes", "_is_aborted", "_server", "_watch", "intake", "lane", "sock")
 
     def __init__(self, server: Connections, sock: socket.socket, address: str) -> None:
         """Make the socket ready; raises OSError if the client has reset the connection already."""
         self._server = server
+        self._is_aborted = False
         self._app = app = server.app
         self._client_ip = plain_ip(address)
         prepare(sock, receive_timeout=app.limits.idle_timeout, send_timeout=app.limits.write_timeout)
@@ -60,6 +61,9 @@ class Incoming:
         return Exchange(self._app, head, self.sock, self.intake, self._watch, self._client_ip, self._may_stay)
 
     def log_access(self, exchange: Exchange, started: float) -> None:
+        if self._is_aborted and not exchange.has_answered:  # it is not the client that has left
+            exchange.status = 503
+            exchange.warn("503, broken off: the server is shutting down")
         line = access_line(exchange, self._app.clock() - started)
         if line:
             self._app.logs.log.info(line)
@@ -112,6 +116,7 @@ class Incoming:
         SHUT_RD ends all that waits, and a reset is all that the client hears; SHUT_RDWR frees also whoever sends to a
         client that takes nothing.
         """
+        self._is_aborted = True
         reset_on_close(self.sock)
         self._shut_down(how)
 

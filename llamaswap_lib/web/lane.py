@@ -134,7 +134,7 @@ class Lane:
         is_asking, self._stage, self._is_over = self._stage is Stage.ASKING, Stage.IDLE, True
         try:
             if is_asking:
-                self._task, self._is_over = abandoned(self._begun, self.started), False
+                self._task, self._is_over = broken(self._begun, self.started), False
         finally:
             self._wake.release()
 
@@ -244,7 +244,7 @@ class Lane:
         except BlockingIOError:
             sent_bytes = 0
         except OSError:
-            begun.exchange.closes, begun.exchange.sent_bytes = True, 0
+            begun.exchange.note_unseen()
             relay.let_go_now()
             self._end_exchange()
             return

@@ -15,8 +15,9 @@ import time
 from typing import Any
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import HttpError, MachineFault
+from llamaswap_lib.errors import HttpError
 from llamaswap_lib.runtime.log_monitor import Subscription
+from llamaswap_lib.web.answers import tell_log
 from llamaswap_lib.web.app import TicketView, Upstream, Waiting
 from llamaswap_lib.web.asking import NoAnswer
 from llamaswap_lib.web.body import OutgoingBody
@@ -122,8 +123,7 @@ class Story:
 
     def fail(self, error: HttpError) -> None:
         """Say what went wrong, and end the stream in good order."""
-        if isinstance(error, MachineFault):
-            self._exchange.warn(error.message)
+        tell_log(self._exchange, error)
         self._send(b"event: error\n" + _event(error.body()))
         if self._exchange.head.minor:
             self._exchange.send(LAST_CHUNK)

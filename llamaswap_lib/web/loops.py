@@ -12,6 +12,7 @@ import re
 from llamaswap_lib.errors import LoopDetected
 from llamaswap_lib.web.heads import RequestHead
 
+MOST_NAMED = 20  # of the names on a way
 _find_names = re.compile(r"(?<![\w-])llamaswap-[0-9a-f]{16}(?![\w-])").findall
 
 
@@ -20,7 +21,7 @@ def refuse_loop(head: RequestHead, own_name: str, most_hops: int) -> None:
     if "via" not in head.first:
         return
     names = _find_names(",".join([value for name, value in head.headers if name.lower() == "via"]))
-    way = " -> ".join([*names, own_name])
+    way = " -> ".join([*names[:MOST_NAMED], *(["…"] if len(names) > MOST_NAMED else []), own_name])
     if own_name in names:
         raise LoopDetected(f"this request goes round in a circle of llamaswaps that are peers of one another: {way}")
     if len(names) > most_hops:

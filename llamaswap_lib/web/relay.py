@@ -215,4 +215,4 @@ class Relay(Asking):
         self._log_cut()
 
     def _log_cut(self) -> None:
-        self.exchange.app.logs.log.warn(f"{self.model.id}: the answer broke off after {self.exchange.sent_bytes} bytes")
+        self.exchange.warn(f"the answer broke off after {self.exchange.sent_bytes} bytes")

@@ -29,7 +29,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.admission import ROOM_LOOK, Admission, Capacity, CrowdReport, Unbounded
 from llamaswap_lib.web.answers import raw_answer
 from llamaswap_lib.web.app import App
-from llamaswap_lib.web.connection_table import SLOW, ConnectionTable
+from llamaswap_lib.web.connection_table import SLOW, ConnectionTable, Fate
 from llamaswap_lib.web.faults import SHORTAGES
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
@@ -166,6 +166,7 @@ class Server(ThreadingHTTPServer):
                 self._accept_until_stopped()
             except Exception:  # noqa: BLE001, PERF203 - the top of the thread
                 failures.endure()
+        self._report.tell()
 
     def _accept_until_stopped(self) -> None:
         self.socket.setblocking(False)
@@ -212,6 +213,7 @@ class Server(ThreadingHTTPServer):
         """Give the connection a thread, if there is room for it; raises OSError if its client has left already."""
         if self.is_stopping:
             self._turn_away(request, SHUTTING_DOWN)
+            self._report.add("the server is shutting down", Fate.LATE)
             return
         if not self._admission.has_room():
             self._turn_away(request, TOO_MANY)

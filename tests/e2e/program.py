@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import ssl
@@ -35,6 +36,7 @@ IS_BARE = os.environ.get("LLAMASWAP_TEST_ENVIRONMENT") == "empty"
 DEADLINE = 20.0
 MARKER = "LLAMASWAP_TEST"
 GUARDIAN_MARKER = "LLAMASWAP_GUARDIAN"
+_own_tracebacks = re.compile(r"^(?! {4}\| ).*Traceback", re.MULTILINE).findall  # not those in a model's last words
 HELLO = {"messages": [{"role": "user", "content": "Hello there, my friend"}]}
 ENDLESS = {**HELLO, "stream": True, "max_tokens": 90_000, "ignore_eos": True}
 
@@ -162,7 +164,7 @@ class Program:
         if kind is None:
             assert not left, f"left behind: {left}"
             assert self.stderr == "" or self._is_hurt
-            assert self._is_hurt or self.stdout.count("Traceback") == self._tracebacks
+            assert self._is_hurt or len(_own_tracebacks(self.stdout)) == self._tracebacks
         else:
             sys.stderr.write(f"--- its stdout ---\n{self.stdout[-4000:]}--- its stderr ---\n{self.stderr[-4000:]}")
 

@@ -146,7 +146,7 @@ def assert_each_was_asked(programs: list[Program], *times: int) -> None:
     """So often; the line of a request is logged at its end, which may come a moment after that of the client's."""
 
     def asked() -> list[int]:
-        return [program.stdout.count('"POST /v1/chat/completions') for program in programs]
+        return [program.stdout.count('Request 127.0.0.1 "POST /v1/chat/completions') for program in programs]
 
     wait_until(lambda: sum(asked()) == sum(times), "all are logged")
     assert asked() == [*times]
@@ -161,7 +161,7 @@ def test_a_request_to_llamaswaps_in_a_circle_is_508_when_it_comes_back(tmp_path:
         assert refused.headers["x-should-retry"] == "false"
         assert refused.message.endswith(f": {' -> '.join([*names, names[0]])}")
         assert_each_was_asked(programs, 2, *[1] * (size - 1))
-        assert programs[0].stdout.count(f"[WARN] from 127.0.0.1: {refused.message}") == 1
+        assert programs[0].stdout.count(f": 508, {refused.message}\n") == 1
         assert programs[0].chat("own").status == 200
 
 

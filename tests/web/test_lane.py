@@ -502,7 +502,8 @@ def test_a_client_that_leaves_ends_the_upstreams_work(leave: Callable[[Peer], No
         assert thinker.go.wait(DEADLINE)
         assert thinker.seconds_to_hang_up < PROMPT
         world.controller.wait_empty()
-        wait_until(lambda: ' 502 0 "" ' in world.log)
+        wait_until(lambda: ' 499 0 "" ' in world.log)
+        assert "[WARN]" not in world.log
         wait_until(lambda: world.server.count() == (0, 0))
 
 
@@ -1081,6 +1082,9 @@ def test_a_server_that_is_broken_off_lets_nobody_sleep_on() -> None:
         assert world.server.abort()
         assert thinker.go.wait(DEADLINE)
         world.controller.wait_empty()
+        warning = '[WARN] "POST /v1/chat/completions" for m: 503, broken off: the server is shutting down\n'
+        assert world.log.count(warning) == 1
+        assert ' 503 0 "" ' in world.log
 
 
 class Mistaken:
@@ -1115,8 +1119,8 @@ def test_a_pump_that_ends_lets_everybody_go() -> None:
         world.wait_for_log("ZeroDivisionError")
         assert thinker.go.wait(DEADLINE)
         assert idle.read_to_end() == b""
-        assert client.read_to_end() == b""
-        wait_until(lambda: ' 502 0 "" ' in world.log)
+        assert client.read_message()[0].startswith(b"HTTP/1.1 500 ")
+        assert '[WARN] "POST /v1/chat/completions" for m: 500, internal error\n' in world.log
         other.go.set()
         assert served.read_message()[1] == b"other"
         world.controller.wait_empty()

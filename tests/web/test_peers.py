@@ -207,20 +207,21 @@ def test_a_model_of_our_own_gets_the_headers_of_the_client_and_no_more() -> None
 
 
 @pytest.mark.parametrize(
-    "method", [chat(b'{"model":"m2"}'), get("/health"), get("/no/such/path"), get("/upstream/m/x")]
+    "request_", [chat(b'{"model":"m2"}'), get("/health"), get("/no/such/path"), get("/upstream/m/x")]
 )
-def test_a_request_that_has_been_here_is_508_with_the_way_that_it_took(method: bytes) -> None:
+def test_a_request_that_has_been_here_is_508_with_the_way_that_it_took(request_: bytes) -> None:
     seen = Seen()
     with World(seen, config=CONFIG) as world:
         name = world.app.ourselves.name
         via = f"Via: 1.1 {name}, 1.1 {OTHERS[1]}\r\nVIA: HTTP/1.1 proxy (old)\r\nVia: 1.1 {OTHERS[2]}\r\n".encode()
-        head, body = world.ask(method.replace(b"\r\n\r\n", b"\r\n" + via + b"\r\n", 1))
+        head, body = world.ask(request_.replace(b"\r\n\r\n", b"\r\n" + via + b"\r\n", 1))
         assert head.startswith(b"HTTP/1.1 508 ")
         assert b"\r\nx-should-retry: false\r\n" in head
         error = json.loads(body)["error"]
         assert error["code"] == "loop_detected"
         assert error["message"].endswith(f": {name} -> {OTHERS[1]} -> {OTHERS[2]} -> {name}")
-        assert f"[WARN] from 127.0.0.1: {error['message']}" in world.log
+        line = request_.partition(b" HTTP")[0].decode()
+        assert world.log.count(f'[WARN] "{line}": 508, {error["message"]}\n') == 1
         assert world.controller.leased == []
     assert seen.heads == []
 

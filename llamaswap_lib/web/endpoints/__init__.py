@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llamaswap_lib.errors import LoopDetected
 from llamaswap_lib.web.answers import answer_not_found, answer_preflight, answer_wrong_method
 from llamaswap_lib.web.cors import PRIVATE, reader_of
 from llamaswap_lib.web.endpoints import about, config, events, logs, models, page, profiles, queue, relayed, runs
@@ -90,11 +89,7 @@ def route_of(exchange: Exchange) -> Route:
 
 def serve(exchange: Exchange) -> None:
     """Answer the exchange; raises HttpError or ClientGone."""
-    try:
-        route = route_of(exchange)
-    except LoopDetected as loop:
-        exchange.app.logs.log.warn(f"from {exchange.client_ip}: {loop.message}")
-        raise
+    route = route_of(exchange)
     if route.endpoint in PRIVATE and not exchange.app.config.api_keys:
         exchange.app.hosts.refuse_foreign(exchange.head)
     endpoint = _ENDPOINTS.get(route.endpoint)

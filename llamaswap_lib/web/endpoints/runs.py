@@ -116,7 +116,8 @@ def serve_unload_one(exchange: Exchange, route: Route) -> None:
 
 def serve_load_one(exchange: Exchange, route: Route) -> None:
     """POST /api/models/load/{model}: answers when it is ready; tries even if it has just failed."""
-    exchange.app.controller.load(_known_model(exchange, route.argument), exchange.sock)
+    exchange.model = _known_model(exchange, route.argument)
+    exchange.app.controller.load(exchange.model, exchange.sock)
     exchange.answer_json({"msg": "ok"})
 
 
