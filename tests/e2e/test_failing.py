@@ -204,6 +204,60 @@ def test_a_model_that_dies_while_loading_by_a_signal_says_which_and_what_it_said
         refused = program.chat("a")
         assert refused.message.startswith("model a could not be loaded: killed by SIGABRT\nline 20\n")
         assert refused.message.endswith("line 39")
+        below = "".join(f"    | line {number}\n" for number in range(20, 40))
+        told = '[WARN] "POST /v1/chat/completions" for a: 502, model a could not be loaded: killed by SIGABRT\n'
+        wait_until(lambda: told + below in program.stdout, "the log says why")
+
+
+def test_a_load_that_fails_quotes_its_own_run_only_and_nothing_where_nothing_was_started(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    """Also where other requests ask before it is tried again."""
+    program_file = tmp_path / "server"
+    program_file.write_text(f'#!/bin/sh\necho all is well in run one\nexec {demo()} "$@"\n'.replace("${PORT}", "$1"))
+    program_file.chmod(0o755)
+    with run_program(models(a=f"{program_file} ${{PORT}}", b=demo())) as program:
+        assert program.chat("a", **SHORT).status == 200
+        program_file.write_text("#!/bin/sh\necho broken in run two\nexit 3\n")
+        program.get("/unload")
+        refused = program.chat("a")
+        assert refused.message == "model a could not be loaded: exited with code 3\nbroken in run two"
+        program.get("/unload")
+        program_file.unlink()
+        for _ in range(2):
+            message = program.chat("a").message
+            assert "No such file" in message
+            assert "\n" not in message
+        assert program.chat("b", **SHORT).status == 200
+        refused = program.post("/api/models/load/a", {})  # it would have to go for it, and stays
+        assert "\n" not in refused.message
+        assert program.states() == {"b": "ready"}
+
+
+def test_of_many_that_wait_for_a_load_that_fails_each_is_told_and_the_log_quotes_it_once(
+    run_program: RunProgram,
+) -> None:
+    says = "import select; print('x' * 100_000 + '\\nthe end', flush=True)"
+    source = f"{says}; select.select([], [], [], 1); raise SystemExit(4)"
+    with run_program(models(a=python(source))) as program, ThreadPoolExecutor(20) as pool:
+        replies = list(pool.map(lambda _: program.chat("a"), range(20)))
+        for reply in replies:
+            assert (reply.status, reply.message.splitlines()[-1]) == (502, "the end")
+            assert len(reply.text) <= 16_384
+            assert reply.message.splitlines()[1].startswith("…x")
+        wait_until(lambda: program.stdout.count('" 502 ') == 20, "all are logged")
+        assert program.stdout.count("[WARN] ") == 20
+        assert program.stdout.count("    | the end\n") == 1
+
+
+def test_of_a_preload_that_fails_the_log_has_the_last_words(run_program: RunProgram) -> None:
+    config = {
+        **models(a=python("print('no such file', flush=True); raise SystemExit(4)")),
+        "hooks": {"on_startup": {"preload": ["a"]}},
+    }
+    with run_program(config) as program:
+        told = "[ERROR] a: could not be loaded: exited with code 4; not tried again for 1 s\n    | no such file\n"
+        wait_until(lambda: told in program.stdout, "it is told")
 
 
 @pytest.mark.slow
