@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from llamaswap_lib.errors import BadGateway
+from llamaswap_lib.printable import bounded
 from llamaswap_lib.web.chunks import LAST_CHUNK, BadChunk, chunk_of
 from llamaswap_lib.web.framings import Body, ChunkingBody, body_of, ends_clear
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
@@ -110,10 +111,10 @@ class Continuation(Relay):
 def _fault(head: ResponseHead) -> str:
     """Why this answer cannot go on in a stream of events, '' if it can."""
     if head.status != 200:
-        return f"answered {head.status} {head.reason}".rstrip()
+        return f"answered {head.status} {bounded(head.reason, MAX_SHOWN)}".rstrip()
     encoding = head.first.get("content-encoding", "identity")
     if encoding.lower() != "identity":
-        return f"answered in the encoding {encoding}"
+        return f"answered in the encoding {bounded(encoding, MAX_SHOWN)}"
     if "json" in head.first.get("content-type", "").lower():
         return NO_STREAM
     return ""

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from llamaswap_lib.errors import ClientGone
-from llamaswap_lib.printable import in_quotes
+from llamaswap_lib.printable import bounded, in_quotes
 from llamaswap_lib.runtime.hangup import POLL_RDHUP, HangUpWatch
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import RequestBody
@@ -34,7 +34,7 @@ HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 Headers = Iterable[tuple[str, str]]
-MOST_METHOD_BYTES, MOST_PATH_BYTES = 32, 512  # of a client's text in the log
+MOST_METHOD_BYTES, MOST_PATH_BYTES, MOST_MESSAGE_BYTES = 32, 512, 4_096  # in the log
 
 
 class Exchange:
@@ -102,7 +102,7 @@ class Exchange:
         method = in_quotes(self.head.method, MOST_METHOD_BYTES)
         path = in_quotes(decoded_path(self.path), MOST_PATH_BYTES)
         model = f" for {self.model}" if self.model else ""
-        self.app.logs.log.warn(f'"{method} {path}"{model}: {message}', below)
+        self.app.logs.log.warn(f'"{method} {path}"{model}: {bounded(message, MOST_MESSAGE_BYTES)}', below)
 
     # -- answering --
 

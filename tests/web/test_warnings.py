@@ -97,6 +97,15 @@ def test_a_path_and_a_method_do_not_fill_the_log() -> None:
         assert warning.endswith('…" for m: 502, why\n')
 
 
+def test_a_long_cause_does_not_fill_the_log() -> None:
+    with World() as world:
+        world.controller.refusal = BadGateway("€" * 10_000)
+        world.ask(chat())
+        (warning,) = warnings(world)
+        assert warning.endswith("€…\n")
+        assert len(warning.encode()) < 4_200
+
+
 def test_what_is_no_request_for_a_model_is_told_without_one() -> None:
     with World() as world:
         assert world.ask(get("/health", extra=b"Transfer-Encoding: gzip\r\n"))[0].startswith(b"HTTP/1.1 501 ")
