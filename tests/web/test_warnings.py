@@ -18,6 +18,11 @@ from llamaswap_lib.errors import (
     OutOfResources,
     ServiceUnavailable,
 )
+from llamaswap_lib.runtime.hangup import HangUpWatch
+from llamaswap_lib.web.access import access_line
+from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.intake import Intake
+from llamaswap_lib.web.wire import parse_request_head
 from tests.web.test_lane import Thinker, ok_then, warm
 from tests.web.test_loading import STREAM, Loading
 from tests.web.world import (
@@ -285,3 +290,28 @@ def test_a_client_that_leaves_behind_the_head_keeps_the_status_that_it_saw() -> 
         assert thinker.go.wait(DEADLINE)
         world.wait_for_log(' 200 7 "" ')
         assert warnings(world) == []
+
+
+@pytest.mark.parametrize("status", [200, 502])
+def test_an_answer_of_which_nothing_could_be_sent_is_none(status: int) -> None:
+    ours, theirs = socket.socketpair()
+    with World() as world, ours:
+        head = parse_request_head(get("/health"))
+        intake = Intake(ours, world.app.limits, world.app.clock, Unmoved())
+        exchange = Exchange(world.app, head, ours, intake, HangUpWatch(ours), "::1", lambda: True)
+        theirs.close()
+        with pytest.raises(ClientGone):
+            exchange.answer_text("words", status)
+        assert (exchange.has_answered, exchange.closes) == (False, True)
+        assert '"GET /health HTTP/1.1" 499 0 ' in access_line(exchange, 0.0)
+
+
+class Unmoved:
+    """A connection that is never closed for others."""
+
+    def begin_waiting(self) -> None: ...
+
+    def note_received(self, size_bytes: int) -> None: ...
+
+    def end_waiting(self) -> bool:
+        return True
