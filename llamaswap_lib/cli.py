@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(arguments: Sequence[str]) -> int:
     outlive_harmless()
     parser = _parser("llamaswap", DESCRIPTION)
+    if not arguments[0].startswith("-"):
+        parser.error(_no_command(arguments[0]))
     _add_server_flags(parser)
     parser.add_argument("-version", "--version", action="version", version=f"llamaswap {__version__}")
     parser.epilog = "`llamaswap check -c config.yaml` says what is wrong with a configuration."
@@ -73,6 +75,15 @@ def _serve(arguments: Sequence[str]) -> int:
     supervisor = take_supervisor(os.environ, os.getpid())
     editor = ConfigEditor(options.config, options.config_dir) if options.allow_config_edit else None
     return serve(Options(sources, host, port, certificate, supervisor, options.watch_config, editor))
+
+
+def _no_command(word: str) -> str:
+    """What is said of a first word that is neither a flag nor a command."""
+    from llamaswap_lib.config.problems import did_you_mean  # noqa: PLC0415 - as in _serve
+
+    if word.endswith((".yaml", ".yml")):
+        return f"to serve {word}, type -c in front of it: {_program()} -c {word}"
+    return f"there is no command {word!r}{did_you_mean(word, _COMMANDS)}"
 
 
 def _add_server_flags(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +111,7 @@ def _check(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "-listen", "--listen", metavar="ADDRESS", help="where it will listen, to find proxies to itself"
     )
-    options = parser.parse_args(arguments)
+    options = _parsed(parser, arguments)
     told = None if options.listen is None else parse_address(parser, options.listen)
     from llamaswap_lib.config import check, render  # noqa: PLC0415 - as in _serve
 
@@ -159,6 +170,19 @@ def _parser(name: str, description: str) -> _Parser:
     add("-c", "-config", "--config", metavar="FILE", type=Path, help="the configuration")
     add("-config-dir", "--config-dir", metavar="DIR", type=Path, help="a folder whose *.yml and *.yaml are merged")
     return parser
+
+
+def _parsed(parser: _Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command that takes the configuration with or without `-c`."""
+    parser.add_argument("file", metavar="FILE", nargs="*", type=Path, help="the same as -c FILE")
+    options = parser.parse_args(arguments)
+    if options.file and options.config is not None:
+        parser.error(f"FILE and -c FILE mean the same: {options.file[0]} and {options.config} are one too many")
+    if len(options.file) > 1:
+        parser.error("one FILE at a time; for several that make one configuration there is -config-dir DIR")
+    if options.file:
+        options.config = options.file[0]
+    return options
 
 
 def _sources(options: argparse.Namespace) -> Sources:
@@ -222,7 +246,7 @@ def _systemd(arguments: Sequence[str]) -> int:
     add("-user", "--user", action="store_true", help="for your own user manager, not for the system's")
     add("-run-as", "--run-as", metavar="NAME", help="the user of the service (default: you)")
     add("-socket", "--socket", action="store_true", help="print the socket unit: a restart then refuses no connection")
-    options = parser.parse_args(arguments)
+    options = _parsed(parser, arguments)
     host, port = _address(parser, options)
     if options.user and options.run_as:
         parser.error("-run-as: your own user manager runs everything as you")
@@ -239,7 +263,7 @@ def _systemd(arguments: Sequence[str]) -> int:
 def _launchd(arguments: Sequence[str]) -> int:
     parser = _parser("llamaswap launchd", "Prints a property list for macOS, and how to install it.")
     _add_server_flags(parser)
-    options = parser.parse_args(arguments)
+    options = _parsed(parser, arguments)
     _address(parser, options)
     from llamaswap_lib.service.commands import print_launchd  # noqa: PLC0415 - as in _serve
 

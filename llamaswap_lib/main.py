@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 
 from llamaswap_lib import __version__
-from llamaswap_lib.config.check import Listen
+from llamaswap_lib.config.check import Listen, to_be_served, worth_a_line
 from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
 from llamaswap_lib.config.files import Sources
-from llamaswap_lib.config.load import load
+from llamaswap_lib.config.load import inspect
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.core.scheduler import Scheduler
@@ -99,7 +99,8 @@ def serve(options: Options) -> int:
     """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that cannot be used."""
     seen = _look_at(options.sources) if options.watches_files else []
     files = options.sources.files()
-    config = load(files)
+    listen = None if options.supervisor.has_sockets else Listen(options.host, options.port, is_told=True)
+    config = to_be_served(inspect(files), listen)
     is_done = Wakeup()  # made now: at the end there may be no descriptor left
     with Signals() as signals:
         stdout = None if sys.stdout is None else sys.stdout.fileno()  # closed: the number may be somebody else's by now
@@ -112,8 +113,8 @@ def serve(options: Options) -> int:
         except BaseException:
             logs.close()
             raise
-        for warning in config.warnings:
-            logs.log.warn(str(warning))
+        for warning in worth_a_line(config.warnings):
+            logs.log.warn(warning)
         _start(parts)
         watch = _watch(parts, options.sources, seen) if options.watches_files else None
         if config.peers:  # so that it is known by the way that a request took which went round in a circle

@@ -16,10 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from llamaswap_lib.config.check import to_be_served, worth_a_line
 from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
 from llamaswap_lib.config.editor import is_loopback
 from llamaswap_lib.config.files import Sources
-from llamaswap_lib.config.load import finished, inspect
+from llamaswap_lib.config.load import inspect
 from llamaswap_lib.config.schema import END_MARGIN, Config
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
@@ -183,7 +184,7 @@ class Reloader:
         running = {model.id: model for model in list(self._served.launching.launched.values())}
         if not loaded.problems.errors:
             refuse_taken_ports(loaded, running)
-        config = finished(loaded)
+        config = to_be_served(loaded, self._served.server.app.listen)
         if not (config.models or config.peers) and (old.config.models or old.config.peers):
             names = ", ".join(map(str, files))
             raise ConfigError(f"{names}: there are no models and no peers; to serve none of them, end llamaswap")
@@ -237,8 +238,8 @@ class Reloader:
 
     def _tell(self, changed: Difference, config: Config) -> None:
         log = self._served.logs.log
-        for warning in config.warnings:
-            log.warn(str(warning))
+        for warning in worth_a_line(config.warnings):
+            log.warn(warning)
         log.info(f"configuration reloaded: {changed.text()}")
         for key in _after_restart(changed):
             log.warn(f"{key} has changed; that takes effect when llamaswap is restarted")

@@ -8,10 +8,9 @@ and the loader's own warnings come from `load.py`. Looks at the file system and 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as File
 from typing import NamedTuple
@@ -19,31 +18,20 @@ from typing import NamedTuple
 from llamaswap_lib.errors import ConfigError
 
 from . import grouping
+from .command_check import CommandCheck
 from .difference import address_of
 from .document import Document
+from .fold import folded
 from .hidden import Hidden
 from .load import Loaded, inspect
-from .mask import mask_command, shown_words
 from .nodes import Mapping as Node
 from .nodes import walk
 from .own_policy import load_policy
 from .problems import Path, Problem, in_order, quoted
-from .schema import Config, Model
+from .schema import Config, RoutingInput
 
-MODEL_SUFFIXES = (".gguf", ".safetensors", ".onnx", ".ggml", ".pth", ".mmproj")
-# their arguments name files elsewhere
-CONTAINER_PROGRAMS = (
-    "docker",
-    "podman",
-    "nerdctl",
-    "ssh",
-    "flatpak-spawn",
-    "distrobox",
-    "toolbox",
-)
 MAX_PORT = 65_535
 EVERYWHERE = ("", "0.0.0.0", "::")
-MAX_FILE_CHARS = 300
 
 
 class Report(NamedTuple):
@@ -70,74 +58,48 @@ def check(files: Sequence[File], environment: Mapping[str, str] | None = None, l
 def report(loaded: Loaded, environment: Mapping[str, str], listen: Listen | None = None) -> Report:
     """The same for one that is loaded already."""
     if not loaded.problems.errors:
-        _look_around(loaded, environment)
-        _check_loops(loaded.config, loaded.document, listen or Listen())
-    errors, warnings = in_order(loaded.problems.errors), in_order(loaded.problems.warnings)
+        _look_around(loaded, environment, listen or Listen())
+        _check_policy(loaded.config, loaded.document)
+    errors, warnings = in_order(loaded.problems.errors), _with_hints_last(loaded.problems.warnings)
     return Report(errors, warnings, None if errors else replace(loaded.config, warnings=warnings))
 
 
-def _look_around(loaded: Loaded, environment: Mapping[str, str]) -> None:
+def to_be_served(loaded: Loaded, listen: Listen | None) -> Config:
+    """The configuration with all its warnings, for whoever serves it; raises InvalidConfig for errors.
+
+    Where it listens is not known yet if `listen` is None. The user's own policy is not looked at here: it is made right
+    after that, and executed once.
+    """
+    loaded.problems.raise_errors()
+    _look_around(loaded, os.environ, listen)
+    return replace(loaded.config, warnings=_with_hints_last(loaded.problems.warnings))
+
+
+def worth_a_line(warnings: Sequence[Problem]) -> list[str]:
+    """The lines that the log has of these warnings: few, and no hints."""
+    return [str(problem) for problem in folded([problem for problem in warnings if not problem.is_hint])]
+
+
+def _with_hints_last(warnings: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(in_order(warnings), key=lambda problem: problem.is_hint))
+
+
+def _look_around(loaded: Loaded, environment: Mapping[str, str], listen: Listen | None) -> None:
     config, document = loaded.config, loaded.document
     if not config.models and not config.peers:
         document.warn((), "there are no models and no peers")
+    commands = CommandCheck(environment, loaded.written, document)
     for model in config.models.values():
-        _check_command(model, environment, document)
+        commands.check(model)
     _check_ports(config, document)
+    _check_groups(loaded.given, document)
     _check_places(config, document)
     _check_names(config, document)
-    _check_policy(config, document)
+    if listen is not None:
+        _check_loops(config, document, listen)
     _check_idle_keys(loaded, document)
     if loaded.written is not None:
         _check_macros(loaded.written, document)
-
-
-# -- commands --
-
-
-def _check_command(model: Model, environment: Mapping[str, str], document: Document) -> None:
-    path: Path = ("models", model.id)
-    variables = dict(entry.partition("=")[::2] for entry in model.env)
-    for index, entry in enumerate(model.env):
-        if not entry.partition("=")[1] or entry.startswith("="):
-            document.warn((*path, "env", index), f"expected NAME=value, got {quoted(entry)}")
-    if not model.argv:
-        document.warn((*path, "cmd"), "there is no command, so the model cannot be started", at_key=True)
-    if document.problems.is_text_only:
-        return
-    search = variables.get("PATH", environment.get("PATH", os.defpath))
-    words = _shown(model.argv, model.cmd)
-    for name, argv, command in (
-        ("cmd", model.argv, words),
-        ("cmdStop", model.stop_argv, _shown(model.stop_argv, model.cmd_stop)),
-    ):
-        if argv and shutil.which(argv[0], path=search) is None:
-            document.warn((*path, name), _missing_program(argv[0], command[0]))
-    for index, file in _model_files(model.argv):
-        if not File(file).exists():
-            shown = words[index] if file == model.argv[index] else words[index].partition("=")[2]
-            document.warn((*path, "cmd"), f"there is no file {quoted(shown, MAX_FILE_CHARS)}")
-
-
-def _shown(argv: Sequence[str], command: str) -> tuple[str, ...]:
-    return shown_words(argv, mask_command(command))
-
-
-def _missing_program(program: str, shown: str) -> str:
-    shown = quoted(shown, MAX_FILE_CHARS)
-    if "/" not in program:
-        return f"the program {shown} is not on PATH"
-    what = "cannot be executed" if File(program).exists() else "is not there"
-    return f"the program {shown} {what}"
-
-
-def _model_files(words: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Files of models on this machine that a command names, each with the number of its word."""
-    if words and File(words[0]).name in CONTAINER_PROGRAMS:
-        return
-    for index, word in enumerate(words[1:], 1):
-        file = word.partition("=")[2] if word.startswith("-") else word
-        if file.lower().endswith(MODEL_SUFFIXES) and "://" not in file and "," not in file:
-            yield index, file
 
 
 # -- ports --
@@ -150,7 +112,8 @@ def _check_ports(config: Config, document: Document) -> None:
         address = address_of(model.proxy)
         found.setdefault(address, []).append(model.id)
         if (port := address[1]) > MAX_PORT:
-            document.warn(("models", model.id), f"its port {port} is beyond {MAX_PORT}; see startPort", at_key=True)
+            message = f"its port {port} is beyond {MAX_PORT}; see startPort"
+            document.warn(("models", model.id), message, at_key=True, family="port beyond the last")
     for (_, port), models in found.items():
         for number, other in enumerate(models):
             one = next((one for one in models[:number] if meet(one, other)), None)  # one of them is enough
@@ -158,7 +121,7 @@ def _check_ports(config: Config, document: Document) -> None:
                 is_hidden = any(isinstance(config.models[model].proxy, Hidden) for model in (one, other))
                 where = "the same port" if is_hidden else f"port {port}"
                 message = f"listens on {where}, as {quoted(one)} does; they may run at the same time"
-                document.warn(("models", other, "proxy"), message)
+                document.warn(("models", other, "proxy"), message, family="same port")
 
 
 def _check_loops(config: Config, document: Document, listen: Listen) -> None:
@@ -168,7 +131,8 @@ def _check_loops(config: Config, document: Document, listen: Listen) -> None:
     for name, model in config.models.items():
         makes_way = model.automatic_port is not None and model.automatic_port.number == listen.port
         if _leads_to(model.proxy, listen) and not makes_way:
-            document.warn(("models", name, "proxy"), f"leads to {where}; the model could not be loaded")
+            message = f"leads to {where}; the model could not be loaded"
+            document.warn(("models", name, "proxy"), message, family="loop")
     for name, peer in config.peers.items():
         if _leads_to(peer.proxy, listen):
             document.warn(("peers", name, "proxy"), f"leads to {where}; requests would go round in a circle")
@@ -191,20 +155,36 @@ def _is_loopback(host: str) -> bool:
 # -- places and names --
 
 
+def _check_groups(given: RoutingInput, document: Document) -> None:
+    """Groups that do nothing, or are mistaken for the one of all models in no group."""
+    settings = given.routing.router.settings
+    for base, groups in (((), given.groups), (grouping.SETTINGS, settings.groups)):
+        for name, group in groups.items():
+            path: Path = (*base, "groups", name)
+            if not group.members:
+                message = "has no members, so it does nothing; list ids of models under members, or delete it"
+                document.warn(path, message, at_key=True, family="empty group")
+            if name == grouping.DEFAULT_GROUP:
+                message = (
+                    f"{quoted(name)} is the name of the group of all models that are in no other; take another name"
+                )
+                document.warn(path, message, at_key=True)
+
+
 def _check_places(config: Config, document: Document) -> None:
     """Models that no group or set names, where the user has begun to name them."""
     matrix = config.routing.matrix
     if matrix is not None:
         for model in config.models:
             if not grouping.in_matrix(matrix, model):
-                document.warn(("models", model), "is in no set of the matrix, so it runs alone", at_key=True)
+                message = "is in no set of the matrix, so it runs alone"
+                document.hint(("models", model), message, at_key=True, family="no set")
         return
     groups = config.routing.groups
     if len(groups) > 1 and groups[-1].id.startswith(grouping.DEFAULT_GROUP):
         for model in groups[-1].members:
-            document.warn(
-                ("models", model), "is in no group; it is in the default one, which swaps and is exclusive", at_key=True
-            )
+            message = "is in no group; it is in the default one, which swaps and is exclusive"
+            document.hint(("models", model), message, at_key=True, family="no group")
 
 
 def _check_names(config: Config, document: Document) -> None:
@@ -212,17 +192,17 @@ def _check_names(config: Config, document: Document) -> None:
         for index, alias in enumerate(model.aliases):
             path: Path = ("models", name, "aliases", index)
             if alias == name:
-                document.warn(path, "is the id of this model already")
+                document.hint(path, "is the id of this model already")
             elif alias in config.models:
                 document.warn(path, f"{quoted(alias)} is the id of a model, which wins; the alias does nothing")
     for name, peer in config.peers.items():
         for index, offered in enumerate(peer.models):
             if config.resolve(offered) is not None or offered in config.selectors:
                 message = f"{quoted(offered)} is a name of our own, so this one is only {quoted(f'{name}/{offered}')}"
-                document.warn(("peers", name, "models", index), message)
+                document.hint(("peers", name, "models", index), message)
             elif offered not in config.peer_models:
                 message = f"other peers have {quoted(offered)} too, so this one is only {quoted(f'{name}/{offered}')}"
-                document.warn(("peers", name, "models", index), message)
+                document.hint(("peers", name, "models", index), message)
 
 
 def _check_policy(config: Config, document: Document) -> None:
@@ -246,7 +226,7 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
     if settings.groups and router == "matrix":
         document.warn((*base, "groups"), "does nothing while routing.router.use is matrix", at_key=True)
     if loaded.config.store.path and document.node(("metricsMaxInMemory",)) is not None:
-        document.warn(("metricsMaxInMemory",), "does nothing beside store.path", at_key=True)
+        document.hint(("metricsMaxInMemory",), "does nothing beside store.path", at_key=True)
     for name, selector in loaded.config.selectors.items():
         at: Path = ("selectors", name, "settings", "spillover")
         if selector.strategy != "spillover" and document.node(at) is not None:
@@ -265,7 +245,7 @@ def _check_macros(written: Node, document: Document) -> None:
         macros = holder.mapping("macros")
         for name in () if macros is None else macros.entries:
             if "${" + name + "}" not in everywhere:
-                document.warn((*path, "macros", name), "nothing uses this macro", at_key=True)
+                document.hint((*path, "macros", name), "nothing uses this macro", at_key=True)
 
 
 def _all_text(node: Node) -> str:

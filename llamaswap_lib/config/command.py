@@ -66,6 +66,28 @@ def _words(text: str) -> list[Word]:
     return words if value is None else [*words, Word(value, start, len(text))]
 
 
+class Parts(NamedTuple):
+    """What of a word a shell would read, too; each without what does not count for it."""
+
+    bare: str  # outside of quotes, and behind no backslash
+    expanded: str  # the same and what is in double quotes: where a shell puts in the values of variables
+    open_quote: str  # the quote that is not closed, or ''
+
+
+def parts_of(written: str) -> Parts:
+    """The parts of a word as it is written."""
+    bare = expanded = open_quote = ""
+    for match in PIECE.finditer(written):
+        kind = str(match.lastgroup)
+        if kind in ("plain", "quoted"):
+            expanded += re.sub(r"\\.", "", match[kind], flags=re.DOTALL) if kind == "quoted" else match[kind]
+        if kind == "plain":
+            bare += match[kind]
+        elif kind in ("literal", "quoted") and match.end(kind) == match.end():
+            open_quote = match[0][0]
+    return Parts(bare, expanded, open_quote)
+
+
 def quoted_word(value: str) -> str:
     """A word as `split` reads it again, in quotes if it needs them."""
     if PLAIN_WORD.match(value):

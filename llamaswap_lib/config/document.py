@@ -17,8 +17,12 @@ class Document:
     def error(self, path: Path, message: str, *, at_key: bool = False) -> None:
         self.problems.error(self.place(path, at_key), path, message)
 
-    def warn(self, path: Path, message: str, *, at_key: bool = False) -> None:
-        self.problems.warn(self.place(path, at_key), path, message)
+    def warn(self, path: Path, message: str, *, at_key: bool = False, family: str = "") -> None:
+        self.problems.warn(self.place(path, at_key), path, message, family=family)
+
+    def hint(self, path: Path, message: str, *, at_key: bool = False, family: str = "") -> None:
+        """Say what is worth knowing though nothing is amiss."""
+        self.problems.warn(self.place(path, at_key), path, message, is_hint=True, family=family)
 
     def node(self, path: Path) -> Node | None:
         """What stands at this path, if the file goes that far."""

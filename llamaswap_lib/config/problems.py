@@ -74,6 +74,8 @@ class Problem(NamedTuple):
     place: Place | None
     path: Path
     message: str
+    is_hint: bool = False  # of a warning: nothing is amiss, it could only be said shorter or be left out
+    family: str = ""  # those of one family are the same slip, however they are worded; '' is none
 
     @property
     def where(self) -> str:
@@ -119,8 +121,8 @@ class Problems:
     def error(self, place: Place | None, path: Path, message: str) -> None:
         self.errors.append(Problem(place, path, message))
 
-    def warn(self, place: Place | None, path: Path, message: str) -> None:
-        self.warnings.append(Problem(place, path, message))
+    def warn(self, place: Place | None, path: Path, message: str, *, is_hint: bool = False, family: str = "") -> None:
+        self.warnings.append(Problem(place, path, message, is_hint, family))
 
     def raise_errors(self) -> None:
         if self.errors:

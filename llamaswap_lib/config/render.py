@@ -6,11 +6,15 @@ Owns the wording around the findings. Pure: text out, nothing is printed here.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from .check import Report
+from .fold import folded
 from .problems import Problem, dotted
 from .show import shown, to_yaml
+
+MOST_ALIKE = 3  # errors with the same message: each of them is to be mended
 
 
 def render(report: Report, *, show: bool = False, as_json: bool = False) -> str:
@@ -19,13 +23,16 @@ def render(report: Report, *, show: bool = False, as_json: bool = False) -> str:
 
 
 def text_of(report: Report, *, show: bool = False) -> str:
-    """Every finding with its line, then how many there are, or with `show` the resolved configuration."""
-    parts = [f"error: {problem.text()}\n" for problem in report.errors]
-    parts += [f"warning: {problem.text()}\n" for problem in report.warnings]
+    """The findings with their lines, then how many there are, or with `show` the resolved configuration."""
+    errors, warnings = folded(report.errors, MOST_ALIKE), folded(report.warnings)
+    parts = [f"error: {problem.text()}\n" for problem in errors]
+    parts += [f"{_rank(problem)}: {problem.text()}\n" for problem in warnings]
     if show and report.config is not None:
         found = [f"# {line}\n" for part in parts for line in part.splitlines()]
         return "".join([*found, to_yaml(shown(report.config))])
-    return "".join([*parts, _summary(report)])
+    models = None if report.config is None else len(report.config.models)
+    more = "; -json lists each of them" if len(parts) < len(report.errors) + len(report.warnings) else ""
+    return "".join([*parts, _summary(models, len(errors), [problem.is_hint for problem in warnings]), more, "\n"])
 
 
 def json_of(report: Report, *, show: bool = False) -> str:
@@ -54,16 +61,20 @@ def finding(problem: Problem) -> dict[str, Any]:
         "column": None if place is None else place.source.written_column(place.line, place.column) + 1,
         "path": dotted(problem.path),
         "message": problem.message,
+        "hint": problem.is_hint,
     }
 
 
-def _summary(report: Report) -> str:
-    if report.config is None:
-        return f"{_count(len(report.errors), 'error')}, {_count(len(report.warnings), 'warning')}\n"
-    models = _count(len(report.config.models), "model")
-    if not report.warnings:
-        return f"ok: {models}\n"
-    return f"ok: {models}, {_count(len(report.warnings), 'warning')}\n"
+def _summary(models: int | None, errors: int, warnings: Sequence[bool]) -> str:
+    """The last line. `models` is None where there are errors; `warnings` are true for hints."""
+    counts = [_count(errors, "error")] if models is None else [f"ok: {_count(models, 'model')}"]
+    for number, noun in ((warnings.count(False), "warning"), (warnings.count(True), "hint")):
+        counts += [_count(number, noun)] if number else []
+    return ", ".join(counts)
+
+
+def _rank(problem: Problem) -> str:
+    return "hint" if problem.is_hint else "warning"
 
 
 def _count(number: int, noun: str) -> str:

@@ -6,6 +6,7 @@ process is ending. It posts one event at most, and none once `end` has returned.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -24,6 +25,7 @@ _FIRST_PAUSE, _PAUSE_GROWTH, _LONGEST_PAUSE = 0.002, 1.1, 0.04
 _LOOK_TIMEOUT = 1.0
 CRLF = "\r\n"
 LOOP_DETECTED = "508"  # no server that a model has says that of a health check, but we do, of our own
+_WHOLE_URL = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 _ADDRESS_LIFETIME = 1.0  # a name is looked up again so often: a container's may come to mean something else
 
 
@@ -50,6 +52,8 @@ class HealthCheck:
     def at(cls, proxy: str, check_endpoint: str, via: str = "", through: ForwardProxy | None = None) -> HealthCheck:
         """The check of a proxy URL, whose path and query are joined in front; raises ValueError.
 
+        Of a `check_endpoint` that is a whole URL the path and the query count.
+
         `via` is sent in the header of that name: whoever answers 508 to it has seen that it comes back to us.
         """
         url = urlsplit(proxy)
@@ -59,7 +63,7 @@ class HealthCheck:
         authority = f"[{host}]" if ":" in host else host
         if url.port is not None:
             authority += f":{url.port}"
-        path, _, query = check_endpoint.partition("?")
+        path, _, query = _WHOLE_URL.sub("", check_endpoint.partition("#")[0]).partition("?")
         path = f"{url.path.rstrip('/')}/{path.lstrip('/')}"
         target = "?".join(filter(None, (path, "&".join(filter(None, (url.query, query))))))
         target = quote(target, safe="%/:?[]@!$&()*+,;=~")

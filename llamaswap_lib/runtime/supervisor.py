@@ -90,6 +90,11 @@ class Supervisor:
 
     # -- main thread --
 
+    @property
+    def has_sockets(self) -> bool:
+        """Whether it says where we listen."""
+        return bool(self._sockets)
+
     def listening_socket(self, warn: Callable[[str], None]) -> socket.socket | None:
         """The first of its sockets, for us to serve, or None; `warn` is told of others, which are closed.
 

@@ -55,7 +55,8 @@ def test_programs_and_files_that_are_not_there_are_named(checked: Check) -> None
         "  b: {cmd: '%/nope ${PORT}', cmdStop: 'server ${PID}'}\n"
         "  c: {cmd: '%/there.gguf ${PORT}', cmdStop: 'kil ${PID}'}\n"
         "  d: {proxy: 'http://localhost:1'}\n"
-        "  e: {cmd: 'nope ${PORT}', env: ['PATH=/nowhere', 'NO_VALUE']}\n"
+        "  e: {cmd: 'nope ${PORT}', env: ['PATH=%/bin', 'NO_VALUE']}\n"
+        "  f: {cmd: 'server ${PORT}', env: ['PATH=/nowhere']}\n"  # ours counts, as at the start
     )
     said = "\n".join(warnings(report))
     for expected in (
@@ -159,8 +160,8 @@ def test_names_that_hide_others_are_named(checked: Check) -> None:
         "peers:\n  p: {proxy: 'http://h', models: [b, m]}\n  q: {proxy: 'http://h', models: [m]}\n"
     )
     assert warnings(report) == [
-        "2: models.a.aliases[0]: is the id of this model already",
         '2: models.a.aliases[1]: "b" is the id of a model, which wins; the alias does nothing',
+        "2: models.a.aliases[0]: is the id of this model already",
         '5: peers.p.models[0]: "b" is a name of our own, so this one is only "p/b"',
         '5: peers.p.models[1]: other peers have "m" too, so this one is only "p/m"',
         '6: peers.q.models[0]: other peers have "m" too, so this one is only "q/m"',
@@ -176,12 +177,12 @@ def test_keys_without_effect_are_named(checked: Check) -> None:
     )
     assert [line.partition(": ")[2] for line in warnings(report)] == [
         "logRequests: does nothing any more; requests are logged at level info",
-        "metricsMaxInMemory: does nothing beside store.path",
-        "macros.unused: nothing uses this macro",
-        "models.a.macros.mine: nothing uses this macro",
         'models.a: unknown key "tll" (did you mean "ttl"?)',
         "selectors.s.settings.spillover: does nothing with the strategy pin",
         "routing.router.settings.groups: does nothing while routing.router.use is matrix",
+        "metricsMaxInMemory: does nothing beside store.path",
+        "macros.unused: nothing uses this macro",
+        "models.a.macros.mine: nothing uses this macro",
     ]
 
 

@@ -64,7 +64,7 @@ def test_what_ends_nothing_ends_nothing_before_it_listens_either(tmp_path: Path)
             os.write(writer, b"models: {}\n")
             os.close(writer)
             assert process.stdout is not None
-            assert " listening on " in process.stdout.readline()
+            assert any(" listening on " in line for line in process.stdout)
             process.terminate()
             assert process.wait(DEADLINE) == 0
         finally:
