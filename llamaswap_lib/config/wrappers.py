@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+_is_command_option = re.compile(r"-[a-z]*c").fullmatch
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 SHELLS = frozenset(("sh", "bash", "zsh", "dash", "ash", "ksh", "fish"))
 # Their words mean something in a container or on another machine.
@@ -79,11 +80,11 @@ class Started(NamedTuple):
     programs: tuple[int, ...]
     """Words that name programs, each started by the one before."""
     script: int | None
-    """The word that a shell of this machine reads."""
+    """The word that a shell reads, wherever that runs."""
     is_here: bool
     """Whether its other words name files of this machine."""
     has_shell: bool
-    """Whether a shell elsewhere reads its words."""
+    """Whether a shell elsewhere reads all of its words."""
 
 
 def started(argv: Sequence[str]) -> Started:
@@ -97,8 +98,7 @@ def started(argv: Sequence[str]) -> Started:
             break
         place = _behind(argv, place, wrapper)
     name = name_of(argv[programs[-1]]) if programs else ""
-    script = _script(argv, programs[-1]) if name in SHELLS else None
-    return Started(tuple(programs), script, name not in ELSEWHERE, name in SHELLS_ELSEWHERE)
+    return Started(tuple(programs), _script(argv), name not in ELSEWHERE, name in SHELLS_ELSEWHERE)
 
 
 def name_of(program: str) -> str:
@@ -123,11 +123,11 @@ def _behind(argv: Sequence[str], place: int, wrapper: _Wrapper) -> int:
     return place
 
 
-def _script(argv: Sequence[str], shell: int) -> int | None:
-    """The number of the word behind `-c`, whatever else stands with it: `-lc`."""
-    for place in range(shell + 1, len(argv) - 1):
-        if not argv[place].startswith("-"):
-            return None
-        if re.fullmatch(r"-[a-z]*c", argv[place]):
+def _script(argv: Sequence[str]) -> int | None:
+    """The number of the word behind `sh -c`, also where the shell stands in a container: `-lc`, `--entrypoint sh`."""
+    has_shell = False
+    for place, word in enumerate(argv[:-1]):
+        if has_shell and _is_command_option(word):
             return place + 1
+        has_shell = has_shell or name_of(word.rpartition("=")[2]) in SHELLS
     return None
