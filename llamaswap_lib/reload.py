@@ -271,7 +271,7 @@ def _described(changed: Difference, config: Config) -> Mapping[str, object]:
         },
         "settings": list(changed.settings),
         "after_restart": _after_restart(changed),
-        "warnings": [str(warning) for warning in config.warnings],
+        "warnings": worth_a_line(config.warnings),
     }
 
 

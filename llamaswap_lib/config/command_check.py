@@ -161,17 +161,22 @@ def _command(text: str, argv: Sequence[str], macros: Collection[str]) -> Command
 
 
 def _found(place: Place, word: str) -> Place | None:
-    """The first place at or below this one, within what is indented further, where the word is written."""
-    lines, column = place.source.lines, place.column
-    for number in range(place.line, len(lines)):
-        line = lines[number]
-        indent = len(line) - len(line.lstrip())
-        if number > place.line and line.strip() and indent <= len(lines[place.line]) - len(lines[place.line].lstrip()):
+    """Where the value at `place` has this word: in its line, or of several in those that are indented further."""
+    lines = place.source.lines
+    is_one_line = place.end_column > place.column + 1
+    for number in range(place.line, place.line + 1 if is_one_line else len(lines)):
+        line, is_first = lines[number], number == place.line
+        if not is_first and line.strip() and _indent(line) <= _indent(lines[place.line]):
             return None
-        start = line.find(word, column if number == place.line else 0)
+        begin, end = place.column if is_first else 0, place.end_column if is_one_line else len(line)
+        start = line.find(word, begin, end)
         if start >= 0 and number not in place.source.shifts and not line.lstrip().startswith("#"):
             return Place(place.source, number, start, start + len(word))
     return None
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _missing_program(program: str, shown: str) -> str:

@@ -413,3 +413,29 @@ def test_check_escapes_what_the_terminal_cannot_show(tmp_path: Path) -> None:
     ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, timeout=DEADLINE, check=False)
     assert ended.returncode == 0, ended
     assert rb"models.m\xfc.cmd" in ended.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "systemd", "launchd"])
+def test_the_file_may_stand_without_its_flag(folder: Path, command: str) -> None:
+    with_flag, without = run(command, "-c", "good.yaml", cwd=folder), run(command, "good.yaml", cwd=folder)
+    assert (without.returncode, without.stdout) == (with_flag.returncode, with_flag.stdout) != (1, "")
+    before = run(command, "good.yaml", "-listen", ":1234", cwd=folder)
+    assert before.stdout == run(command, "-listen", ":1234", "good.yaml", cwd=folder).stdout
+
+
+@pytest.mark.parametrize("command", ["check", "systemd", "launchd"])
+def test_a_file_too_many_is_told(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert "one FILE at a time; for several that make one configuration there is -config-dir DIR" in fails_here(
+        capsys, command, "a.yaml", "b.yaml"
+    )
+    assert "FILE and -c FILE mean the same: b.yaml and a.yaml are one too many" in fails_here(
+        capsys, command, "-c", "a.yaml", "b.yaml"
+    )
+    assert "no configuration: name a file" in fails_here(capsys, command)
+
+
+def test_a_first_word_that_is_no_command_is_told_with_what_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no command 'chek' (did you mean \"check\"?)" in fails_here(capsys, "chek", "-c", "x.yaml")
+    told = fails_here(capsys, "config.yaml")
+    assert "to serve config.yaml, type -c in front of it: " in told
+    assert " -c config.yaml (" in told

@@ -23,6 +23,12 @@ def request_of(proxy: str, check_endpoint: str = "/health") -> list[str]:
         ("http://localhost:5801/base?key=1", "/health?full=yes", "/base/health?key=1&full=yes"),
         ("http://localhost:5801?key=1", "/", "/?key=1"),
         ("http://localhost:5801/a%20b", "/c d/ü", "/a%20b/c%20d/%C3%BC"),
+        ("http://localhost:5801", "http://127.0.0.1:9100/health?a=1", "/health?a=1"),
+        ("http://localhost:5801/base?key=1", "https://h/health#top", "/base/health?key=1"),
+        ("http://localhost:5801", "http://localhost:5801", "/"),
+        ("http://localhost:5801", "http://localhost:5801?a=1", "/?a=1"),
+        ("http://localhost:5801", "/health#top?a=1", "/health"),
+        ("http://localhost:5801", "/see?u=http://h/x", "/see?u=http://h/x"),
     ],
 )
 def test_path_and_query_of_the_proxy_are_joined_in_front(proxy: str, check_endpoint: str, target: str) -> None:
