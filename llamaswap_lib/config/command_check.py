@@ -17,12 +17,12 @@ from pathlib import Path as File
 
 from .document import Document
 from .hidden import Hidden
-from .mask import mask_command, mask_text, shown_words
+from .mask import mask_command, shown_words
 from .nodes import Mapping as Node
 from .problems import Path, Place, quoted
 from .schema import Model
 from .shell_habits import Command, habit_in_value, habits_in
-from .wrappers import started
+from .wrappers import name_of, started
 
 MODEL_SUFFIXES = (".gguf", ".safetensors", ".onnx", ".ggml", ".pth", ".mmproj")
 # Options whose word names a file elsewhere, or is a mere name.
@@ -34,7 +34,7 @@ NO_FILE_OPTIONS = frozenset(
 )
 FOR_A_SHELL = re.compile(r"^~|[$`*?;&|<>\n]")  # in what would be the name of a file
 MAX_FILE_CHARS = 300
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+ORIGIN = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 PROGRAM, FILE = "missing program", "missing file"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 # Servers that load for long, and where they tell of it.
@@ -48,7 +48,7 @@ SLOW_SERVERS = {
     "koboldcpp": "/api/v1/model",
     "whisper-server": "/",
 }
-WORD_OF_NAME = re.compile(r"[/:@\s]+")
+PART = re.compile(r"[/:@\s]+")  # between the parts of an image's name
 
 
 class CommandCheck:
@@ -127,10 +127,9 @@ class CommandCheck:
 
     def _check_endpoint(self, model: Model, path: Path) -> None:
         endpoint = model.check_endpoint
-        if not isinstance(endpoint, Hidden) and (SCHEME.match(endpoint) or "#" in endpoint):
-            url = urllib.parse.urlsplit(endpoint)
-            asked = mask_text(urllib.parse.urlunsplit(("", "", url.path or "/", url.query, "")))
-            what = "is a whole URL where" if url.scheme else "has a # where only"
+        if not isinstance(endpoint, Hidden) and (ORIGIN.match(endpoint) or "#" in endpoint):
+            asked = quoted("/" + ORIGIN.sub("", endpoint.partition("#")[0]).lstrip("/"))
+            what = "is a whole URL where" if ORIGIN.match(endpoint) else "has a # where only"
             message = f"{what} a path is expected; {asked} is asked for at the address of proxy; write {asked} here"
             self._document.warn(path, message, family="whole URL")
         slow = _slow_server(model.argv) if endpoint == "none" else None
@@ -199,8 +198,10 @@ def _model_files(words: Sequence[str]) -> Iterator[tuple[int, str]]:
 def _slow_server(argv: Sequence[str]) -> str | None:
     """A server among these words that is known to load for long: a program, a Python module, an image."""
     for word in argv:
-        for part in WORD_OF_NAME.split(word):
-            name = next((name for name in SLOW_SERVERS if part == name or part.startswith(f"{name}.")), None)
+        for part in [name_of(word)] if word[:1] in ("/", ".", "~") else PART.split(word):
+            name = next(
+                (name for name in SLOW_SERVERS if part == name or part.startswith((f"{name}.", f"{name}-"))), None
+            )
             if name is not None:
                 return name
     return None

@@ -84,11 +84,12 @@ def habits_in(command: Command) -> list[Habit]:
     found: dict[str, Habit] = {}
     for number in range(len(command.argv)):
         written = command.written(number)
-        is_program = number == 0 or number in command.starts.programs
-        if number != command.starts.script and (is_program or not _is_ordinary(written)):
+        if not _is_ordinary(written) or number == 0 or number in command.starts.programs:
             for habit in _habits_of(command, number, written, parts_of(written)):
                 found.setdefault(habit.kind, habit._replace(word=number))
     if "shell" in found:
+        spoils = any(habit.spoils for habit in found.values())
+        found["shell"] = found["shell"]._replace(spoils=spoils)
         return [habit for habit in found.values() if habit.kind not in _RIGHT_IN_A_SHELL]
     return list(found.values())
 
@@ -111,6 +112,8 @@ def habit_in_value(entry: str, macros: Collection[str]) -> Habit | None:
 def _habits_of(command: Command, number: int, written: str, parts: Parts) -> Iterator[Habit]:
     if parts.open_quote:
         yield _open_quote(command, number, written, parts)
+    if number == command.starts.script:
+        return
     if number == 0 and ASSIGNMENT.match(written):
         yield _assignment(command, number)
     elif not command.is_secret(number):
