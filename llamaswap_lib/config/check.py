@@ -1,8 +1,9 @@
 """`llamaswap check`: everything that is wrong or odd about a configuration, all at once.
 
-Owns the warnings that only a look around gives: programs and files that are not there, ports that clash, models that
-belong nowhere, names that hide others, keys without effect; and whether a policy of the user's own can be made. Errors
-and the loader's own warnings come from `load.py`. Looks at the file system and PATH; starts no model.
+Owns the warnings that only a look around gives: ports that clash, models that belong nowhere, names that hide others,
+keys without effect; and whether a policy of the user's own can be made. Errors and the loader's own warnings come from
+`load.py`, those of commands from `command_check.py`. Looks at the file system and PATH; starts no model. The server has
+the same warnings, in its log.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .difference import address_of
 from .document import Document
 from .fold import folded
 from .hidden import Hidden
-from .load import Loaded, inspect
+from .load import Loaded, inspect, secret_values
 from .nodes import Mapping as Node
 from .nodes import walk
 from .own_policy import load_policy
@@ -60,7 +61,7 @@ def report(loaded: Loaded, environment: Mapping[str, str], listen: Listen | None
     if not loaded.problems.errors:
         _look_around(loaded, environment, listen or Listen())
         _check_policy(loaded.config, loaded.document)
-    errors, warnings = in_order(loaded.problems.errors), _with_hints_last(loaded.problems.warnings)
+    errors, warnings = in_order(loaded.problems.errors), with_hints_last(loaded.problems.warnings)
     return Report(errors, warnings, None if errors else replace(loaded.config, warnings=warnings))
 
 
@@ -72,7 +73,7 @@ def to_be_served(loaded: Loaded, listen: Listen | None) -> Config:
     """
     loaded.problems.raise_errors()
     _look_around(loaded, os.environ, listen)
-    return replace(loaded.config, warnings=_with_hints_last(loaded.problems.warnings))
+    return replace(loaded.config, warnings=with_hints_last(loaded.problems.warnings))
 
 
 def worth_a_line(warnings: Sequence[Problem]) -> list[str]:
@@ -80,7 +81,8 @@ def worth_a_line(warnings: Sequence[Problem]) -> list[str]:
     return [str(problem) for problem in folded([problem for problem in warnings if not problem.is_hint])]
 
 
-def _with_hints_last(warnings: Iterable[Problem]) -> tuple[Problem, ...]:
+def with_hints_last(warnings: Iterable[Problem]) -> tuple[Problem, ...]:
+    """In the order in which they are told."""
     return tuple(sorted(in_order(warnings), key=lambda problem: problem.is_hint))
 
 
@@ -100,6 +102,7 @@ def _look_around(loaded: Loaded, environment: Mapping[str, str], listen: Listen 
     _check_idle_keys(loaded, document)
     if loaded.written is not None:
         _check_macros(loaded.written, document)
+    document.problems.keep_secret(secret_values(config))
 
 
 # -- ports --

@@ -112,11 +112,11 @@ def build(roots: Sequence[Mapping | None], problems: Problems) -> Loaded:
     document = Document(root, problems)
     config = _linked(config, given, ported, document)
     if problems.errors or problems.warnings:
-        problems.keep_secret(_secrets(config))
+        problems.keep_secret(secret_values(config))
     return Loaded(config, given, written, document, problems)
 
 
-def _secrets(config: Config) -> Iterator[str]:
+def secret_values(config: Config) -> Iterator[str]:
     """Values that are secret in what was loaded, for the lines of the file that may hold them too."""
     yield from config.api_keys
     yield from (peer.api_key for peer in config.peers.values() if peer.api_key)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from .check import Listen, Report, report
+from .check import Listen, Report, report, with_hints_last
 from .hidden import Hidden
 from .load import inspect_text, inspect_texts
 from .nodes import Mapping as Node
 from .nodes import Node as AnyNode
 from .nodes import Scalar
 from .nodes import Sequence as List
-from .problems import Place, Problem, in_order
+from .problems import Place, Problem
 from .schema import Config
 
 NAME = "config.yaml"  # of the text, in what is said of it
@@ -52,7 +52,7 @@ def check_text(text: bytes, variables: Collection[str], listen: Listen) -> Repor
     problems.errors[:] = [one for one in problems.errors if one.place not in unknown]
     found = report(loaded._replace(config=_without_unknown_urls(loaded.config)), names, listen)
     known = [one for one in found.warnings if one.place not in unknown]
-    return found._replace(warnings=in_order([*known, *forgiven]))
+    return found._replace(warnings=with_hints_last([*known, *forgiven]))
 
 
 def _without_unknown_urls(config: Config) -> Config:

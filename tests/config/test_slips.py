@@ -121,3 +121,10 @@ def test_no_secret_is_told(path: str) -> None:
         shown = text_of(report(inspect_text(text, "config.yaml", {"S": f"A={secret}"}), {"PATH": path}))
         assert "warning" in shown
         assert secret not in shown.replace(f"{secret}.log", ""), shown
+
+
+def test_the_line_that_is_shown_hides_what_another_line_makes_a_secret(path: str) -> None:
+    text = "macros: {mine: s3cr3tw0rd, unused: 1}\nmodels: {m: {cmd: 'docker x ${PORT} --api-key ${mine}'}}\n"
+    shown = text_of(report(inspect_text(text, "config.yaml", {}), {"PATH": path}))
+    assert "macros.unused: nothing uses this macro" in shown
+    assert "s3cr3tw0rd" not in shown

@@ -32,6 +32,7 @@ def messages(found: dict[str, Any]) -> list[str]:
 
 
 TEXTS = [
+    "macros: {unused: 1}\nmodels: {a: {cmd: 'A=1 x ${PORT}', tll: 1}, b: {cmd: '~/x ${PORT} > y'}}\n",
     "models:\n  a: {cmd: 'x ${PORT}', ttl: never, aliases: [b]}\n  b: {cmd: 'x ${PORT}', aliases: [b], colour: red}\n",
     "models: {a: {cmd: 'x ${PORT} ${nope}'}}\ngroups: {g: {members: [aa]}}\nmacros: {unused: 1}\n",
     "models: [\n",
