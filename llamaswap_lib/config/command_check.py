@@ -128,8 +128,12 @@ class CommandCheck:
     def _check_endpoint(self, model: Model, path: Path) -> None:
         endpoint = model.check_endpoint
         if not isinstance(endpoint, Hidden) and (ORIGIN.match(endpoint) or "#" in endpoint):
-            asked = quoted("/" + ORIGIN.sub("", endpoint.partition("#")[0]).lstrip("/"))
-            what = "is a whole URL where" if ORIGIN.match(endpoint) else "has a # where only"
+            asked, is_url = ORIGIN.sub("", endpoint.partition("#")[0]), ORIGIN.match(endpoint) is not None
+            base = "" if isinstance(model.proxy, Hidden) else urllib.parse.urlsplit(model.proxy).path.rstrip("/")
+            if is_url and asked.startswith(f"{base}/"):  # as the health check does it
+                asked = asked.removeprefix(base)
+            asked = quoted("/" + asked.lstrip("/"))
+            what = "is a whole URL where" if is_url else "has a # where only"
             message = f"{what} a path is expected; {asked} is asked for at the address of proxy; write {asked} here"
             self._document.warn(path, message, family="whole URL")
         slow = _slow_server(model.argv) if endpoint == "none" else None

@@ -52,7 +52,7 @@ class HealthCheck:
     def at(cls, proxy: str, check_endpoint: str, via: str = "", through: ForwardProxy | None = None) -> HealthCheck:
         """The check of a proxy URL, whose path and query are joined in front; raises ValueError.
 
-        Of a `check_endpoint` that is a whole URL the path and the query count.
+        Of a `check_endpoint` that is a whole URL the path and the query count, without the path of the proxy.
 
         `via` is sent in the header of that name: whoever answers 508 to it has seen that it comes back to us.
         """
@@ -63,8 +63,11 @@ class HealthCheck:
         authority = f"[{host}]" if ":" in host else host
         if url.port is not None:
             authority += f":{url.port}"
-        path, _, query = _WHOLE_URL.sub("", check_endpoint.partition("#")[0]).partition("?")
-        path = f"{url.path.rstrip('/')}/{path.lstrip('/')}"
+        base, endpoint = url.path.rstrip("/"), check_endpoint.partition("#")[0]
+        path, _, query = _WHOLE_URL.sub("", endpoint).partition("?")
+        if _WHOLE_URL.match(endpoint) and path.startswith(f"{base}/"):
+            path = path.removeprefix(base)
+        path = f"{base}/{path.lstrip('/')}"
         target = "?".join(filter(None, (path, "&".join(filter(None, (url.query, query))))))
         target = quote(target, safe="%/:?[]@!$&()*+,;=~")
         tls = _any_certificate() if url.scheme == "https" else None

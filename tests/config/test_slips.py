@@ -114,9 +114,11 @@ def test_no_secret_is_told(path: str) -> None:
         f"export HF_TOKEN={secret}; llama-server",
         f"llama-server –port 1 --api-key “{secret}” # --api-key {secret}",
         f"cd /x && HF_TOKEN=${secret} ./x",
+        "x\n    proxy: 'http://${env.S}.example'\n    checkEndpoint: 'http://h/health'\n    cmdStop: x > y",
         "${env.S} && ${env.S}; ~/${env.S} $${env.S} `${env.S}` > ${env.S} '${env.S}",
     ):
-        text = f"models:\n  m:\n    proxy: http://h\n    cmd: |\n      {command}\n"
+        proxy = "" if "proxy:" in command else "    proxy: http://h\n"
+        text = f"models:\n  m:\n{proxy}    cmd: |\n      {command}\n"
         text += f"    env: ['A_KEY=${secret}', '${{env.S}}']\n"
         shown = text_of(report(inspect_text(text, "config.yaml", {"S": f"A={secret}"}), {"PATH": path}))
         assert "warning" in shown

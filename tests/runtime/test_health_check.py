@@ -25,6 +25,8 @@ def request_of(proxy: str, check_endpoint: str = "/health") -> list[str]:
         ("http://localhost:5801/a%20b", "/c d/ü", "/a%20b/c%20d/%C3%BC"),
         ("http://localhost:5801", "http://127.0.0.1:9100/health?a=1", "/health?a=1"),
         ("http://localhost:5801/base?key=1", "https://h/health#top", "/base/health?key=1"),
+        ("http://localhost:5801/base/", "http://localhost:5801/base/health", "/base/health"),
+        ("http://localhost:5801/base", "http://localhost:5801/basement", "/base/basement"),
         ("http://localhost:5801", "http://localhost:5801", "/"),
         ("http://localhost:5801", "http://localhost:5801?a=1", "/?a=1"),
         ("http://localhost:5801", "/health#top?a=1", "/health"),
