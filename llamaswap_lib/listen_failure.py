@@ -25,7 +25,7 @@ OUR_NAMES = ("llamaswap", "llamaswap.py", "llamaswap.pyz", "llamaswap_lib")
 
 def why_not(host: str, port: int, error: OSError | UnicodeError) -> str:
     """What is said of an error of `listening.listen`."""
-    return f"cannot listen on {address_text(host, port)}: {_reason(error)}{_cure(host, port, error)}"
+    return f"cannot listen on {address_text(host, port)}: {_reason(error)}{_remedy(host, port, error)}"
 
 
 def _reason(error: OSError | UnicodeError) -> str:
@@ -35,7 +35,7 @@ def _reason(error: OSError | UnicodeError) -> str:
     return str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno)
 
 
-def _cure(host: str, port: int, error: OSError | UnicodeError) -> str:
+def _remedy(host: str, port: int, error: OSError | UnicodeError) -> str:
     number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None
     if number == errno.EADDRINUSE:
         other = address_text(host, _free_port(port))
