@@ -32,8 +32,32 @@ NEXT_STEPS = """version {version}, and nothing to do yet.
   {program} -h                      lists the flags"""
 
 
+# What Go's `flag` package takes as the value of a switch, `-watch-config=true`; it is never a word of its own.
+SWITCHED = {
+    **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
+}
+
+
 class _Parser(argparse.ArgumentParser):
-    """Exit code 1 for wrong arguments, as for everything else that is wrong."""
+    """Exit code 1 for wrong arguments, as for everything else that is wrong; switches may have a value, as in Go."""
+
+    def parse_args(self, arguments: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]  # all that is used
+        return super().parse_args(self._plain(arguments))
+
+    def _plain(self, words: Sequence[str]) -> list[str]:
+        """`-watch-config=true` is `-watch-config`, and nothing with `=false`."""
+        switches = {name for action in self._actions if action.nargs == 0 for name in action.option_strings}
+        plain = []
+        for word in words:
+            name, equals, value = word.partition("=")
+            if not equals or name not in switches:
+                plain.append(word)
+            elif value not in SWITCHED:
+                self.error(f"{name}: expected true or false, got {value!r}")
+            elif SWITCHED[value]:
+                plain.append(name)
+        return plain
 
     def error(self, message: str) -> None:  # type: ignore[override]  # argparse says NoReturn, and exit() is
         self.exit(1, f"llamaswap: {message} (llamaswap -h lists the flags)\n")

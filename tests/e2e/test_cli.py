@@ -188,6 +188,19 @@ def test_wrong_flags(capsys: pytest.CaptureFixture[str], arguments: tuple[str, .
     assert message.count("\n") == 1
 
 
+@pytest.mark.parametrize("flag", ["-watch-config", "--watch-config", "-allow-config-edit"])
+@pytest.mark.parametrize("value", ["", "on", "yes", "2", "true "])
+def test_a_switch_is_true_or_false(capsys: pytest.CaptureFixture[str], flag: str, value: str) -> None:
+    assert f"{flag}: expected true or false, got {value!r}" in fails_here(capsys, f"{flag}={value}")
+
+
+@pytest.mark.parametrize("arguments", [("-version=1",), ("-version=true",), ("-watch-config=F", "--version=T")])
+def test_a_switch_that_is_true_is_on(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"llamaswap {__version__}\n")
+
+
 def test_a_wrong_flag_leaves_no_traceback(folder: Path) -> None:
     assert "-wrong" in fails("-wrong", cwd=folder)
 
@@ -239,6 +252,8 @@ def test_the_help(folder: Path, flag: str) -> None:
         ("-listen", "0", "-c", "good.yaml"),
         ("-listen", ":0", "-c", "good.yaml"),
         ("-config-dir", "parts", "-listen", ":0"),
+        ("-watch-config=true", "-c", "good.yaml", "-listen", ":0"),
+        ("--watch-config=0", "-allow-config-edit=f", "-c", "good.yaml", "-listen", ":0"),
         ("--config-dir=parts", "--config=good.yaml", "-listen", ":0"),
     ],
 )
