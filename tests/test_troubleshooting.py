@@ -27,7 +27,7 @@ TELLING = {
 }
 # Functions whose result is such a text, and variables that hold one.
 MADE_BY = {
-    *("_fault", "_unresolved", "_missing_program", "_wrong_name", "why_not", "_remedy"),
+    *("_fault", "_unresolved", "_missing_program", "_wrong_name", "why_not", "_remedy", "_wrong_store"),
     *("_explain", "_explain_pin", "_explain_peers", "_targets_of", "_not_replaced", "_not_home", "_no_command"),
 }
 HELD_BY = {"message", "wrong", "_CLOSING", "NO_STREAM"}

@@ -119,8 +119,9 @@ def _policy(use: str, document: Document) -> str:
         return use
     place = document.place(USE)
     folder = File(place.source.name).parent if place is not None else File()
-    file = os.path.abspath(folder / File(match["file"]).expanduser())  # noqa: PTH100 - Path.absolute keeps '..'
-    if not File(file).is_file():
+    named = os.path.expanduser(match["file"])  # noqa: PTH111 - Path.expanduser fails where there is no such user
+    file = os.path.abspath(folder / named)  # noqa: PTH100 - Path.absolute keeps '..'
+    if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file fails where a name is too long
         document.error(USE, f"there is no file {MASK if isinstance(use, Hidden) else file}")
     return f"{file}:{match['name']}"
 

@@ -233,14 +233,20 @@ def _check_store(config: Config, document: Document) -> None:
     """A store is a file that can be written, or a name for one in a folder that can."""
     if not config.store.path or document.problems.is_text_only:
         return
-    file, shown = File(config.store.path), File(visible(config.store.path))
-    if file.is_dir():
-        wrong = f"expected a file, but {shown} is a folder"
-    elif file.exists():
-        wrong = "" if file.is_file() and os.access(file, os.W_OK) else f"expected a file that can be written: {shown}"
-    elif not file.parent.is_dir():
-        wrong = f"expected a file in a folder that is there, but there is no {shown.parent}"
-    else:
-        wrong = "" if os.access(file.parent, os.W_OK) else f"expected a folder that can be written: {shown.parent}"
+    try:
+        wrong = _wrong_store(File(config.store.path), File(visible(config.store.path)))
+    except OSError as error:  # its name is too long, for one
+        wrong = f"expected a file that can be written: {error.strerror}"
     if wrong:
         document.error(("store", "path"), wrong)
+
+
+def _wrong_store(file: File, shown: File) -> str:
+    if file.is_dir():
+        return f"expected a file, but {shown} is a folder"
+    if file.exists():
+        is_good = file.is_file() and os.access(file, os.W_OK)
+        return "" if is_good else f"expected a file that can be written: {shown}"
+    if not file.parent.is_dir():
+        return f"expected a file in a folder that is there, but there is no {shown.parent}"
+    return "" if os.access(file.parent, os.W_OK) else f"expected a folder that can be written: {shown.parent}"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from .command import split, without_comments
 from .document import Document
 from .hidden import MASK, changed, text_of, visible
-from .macros import Ported
+from .macros import USE, Ported
 from .mask import mask_command, mask_text, mask_value, shown_words
 from .nodes import Mapping as Node
 from .nodes import Scalar, Sequence, is_null
@@ -32,7 +32,7 @@ PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@"
 def complete(name: str, model: Model, config: Config, document: Document, ported: Ported | None) -> Model:
     """The model with everything resolved. `config` gives the global values."""
     path: Path = ("models", name)
-    if "${" not in model.proxy:  # what is unresolved has been reported
+    if not USE.search(model.proxy):  # a macro that is left has been reported
         check_url(model.proxy, (*path, "proxy"), document)
     if name == COMFYUI:
         model = replace(

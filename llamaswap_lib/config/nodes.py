@@ -22,7 +22,8 @@ from .scalars import NULL
 # Events come from libyaml where PyYAML was built with it; in pure Python they are slower, and the same.
 PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-MAX_DEPTH = 100
+MAX_DEPTH = 100  # what aliases put there counts
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 MAX_NODES = 500_000  # aliases counted as often as they are used
 MERGE = "<<"
 STANDARD_TAG = "tag:yaml.org,2002:"
@@ -56,6 +57,7 @@ class Sequence:
     anchored: bool = False
     has_macro: bool = False
     size: int = 1
+    height: int = 1  # levels from here down, as they were read
 
 
 class Entry(NamedTuple):
@@ -76,6 +78,7 @@ class Mapping:
     has_macro: bool = False
     size: int = 1
     merge_key: Scalar | None = None
+    height: int = 1
 
     def get(self, name: str) -> Node | None:
         entry = self.entries.get(name)
@@ -203,7 +206,7 @@ class _Composer:
         start = event.start_mark
         place = Place(self.source, start.line, start.column, start.column + 1)
         if len(self.stack) >= MAX_DEPTH:
-            raise self.fatal(place, f"nested more than {MAX_DEPTH} levels deep")
+            raise self.fatal(place, TOO_DEEP)
         kind = Mapping if isinstance(event, yaml.MappingStartEvent) else Sequence
         self.stack.append(_Open(kind(place, anchored=event.anchor is not None), event.anchor))
 
@@ -223,6 +226,10 @@ class _Composer:
             holder.has_macro = True
         if holder.size > MAX_NODES:
             raise self.fatal(node.place, f"aliases make more than {MAX_NODES} values of this file")
+        if not isinstance(node, Scalar):
+            if len(self.stack) + node.height > MAX_DEPTH:  # whoever walks through the tree calls itself for each level
+                raise self.fatal(node.place, TOO_DEEP)
+            holder.height = max(holder.height, node.height + 1)
         if isinstance(holder, Sequence):
             holder.items.append(node)
         elif parent.key is None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from .check import Listen, Report, report, with_hints_last
 from .hidden import Hidden
 from .load import inspect_text, inspect_texts
+from .macros import USE
 from .nodes import Mapping as Node
 from .nodes import Node as AnyNode
 from .nodes import Scalar
@@ -58,7 +59,7 @@ def check_text(text: bytes, variables: Collection[str], listen: Listen) -> Repor
 def _without_unknown_urls(config: Config) -> Config:
     """The configuration with a good URL, another one each time, for each that is not known."""
     models = {
-        name: replace(model, proxy=f"http://unknown-{number}.invalid") if isinstance(model.proxy, Hidden) else model
+        name: replace(model, proxy=f"http://unknown-{number}.invalid") if _is_unknown(model.proxy) else model
         for number, (name, model) in enumerate(config.models.items())
     }
     peers = {
@@ -66,6 +67,10 @@ def _without_unknown_urls(config: Config) -> Config:
         for name, peer in config.peers.items()
     }
     return replace(config, models=models, peers=peers)
+
+
+def _is_unknown(url: str) -> bool:
+    return isinstance(url, Hidden) or USE.search(url) is not None  # a port that only a command of ours has is one
 
 
 def check_files(texts: Sequence[tuple[str, bytes]], environment: Mapping[str, str], listen: Listen) -> Report:
