@@ -8,10 +8,12 @@ written, without the values of variables. Runs in the thread that loads; reads f
 from __future__ import annotations
 
 import bisect
+import codecs
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from collections.abc import Sequence as Many
 from collections.abc import Mapping as Dict
 from pathlib import Path as File
 from typing import Any
@@ -19,8 +21,10 @@ from typing import Any
 import yaml
 
 from .hidden import MASK
-from .nodes import PARSER, Mapping, Node, NotYaml, compose, is_null
+from .nodes import PARSER, Mapping, Node, NotYaml, Sequence, compose, is_null
 from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, line_starts
+from .secret_lines import secrets_in_lines
+from .syntax import Failure, Mistake, Quote, failure, mistake_in
 
 ENVIRONMENT = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
 STAND_IN = "x"
@@ -50,7 +54,7 @@ def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n")
-        problems.error(Place(source, line, 0, 0), (), f"expected UTF-8 text, got the byte 0x{data[error.start]:02x}")
+        problems.error(Place(source, line, 0, 0), (), f"expected UTF-8 text, got {_encoding(data, error.start)}")
         return None
     source.lines = LINE_END.split(text)
     try:
@@ -58,7 +62,11 @@ def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str
         if "${env." in text:
             text, values = _with_environment(text, source, problems, environment)
             shown = _shown_scalars(text, values)
-        return _top_level(compose(text, source, problems, shown), problems)
+        node = compose(text, source, problems, shown)
+        if node is not None and not isinstance(node, Mapping):
+            for _ in yaml.parse(text, Loader=PARSER):  # what follows may tell why
+                pass
+        return _top_level(node, problems)
     except NotYaml:
         return None
     except yaml.YAMLError as error:
@@ -66,12 +74,21 @@ def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str
         return None
 
 
+def _encoding(data: bytes, position: int) -> str:
+    """What a file that is no UTF-8 seems to be."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16; save the file as UTF-8"
+    byte = f"the byte 0x{data[position]:02x}"
+    return f"{byte}, which Latin-1 has for {chr(data[position])}" if data[position] > 0xA0 else byte
+
+
 def _top_level(node: Node | None, problems: Problems) -> Mapping | None:
     if node is None or is_null(node):
         return None
     if isinstance(node, Mapping):
         return node
-    problems.error(node.place, (), "expected a mapping at top level, such as `models:`")
+    got = 'a list; leave out the first "- "' if isinstance(node, Sequence) else "text without a key"
+    problems.error(node.place, (), f"expected a mapping at top level, such as `models:`, got {got}")
     return None
 
 
@@ -109,7 +126,7 @@ def _with_environment(
     return ("".join([*parts, text[end:]]) if is_yaml else safe), values
 
 
-def _shown_scalars(text: str, values: Sequence[Span]) -> dict[int, str]:
+def _shown_scalars(text: str, values: Many[Span]) -> dict[int, str]:
     """What may be shown of scalars in which values of the environment stand, by their number in the text.
 
     A value within a scalar is marked at both ends and the text parsed once more: what stands between marks is hidden.
@@ -136,7 +153,7 @@ def _without_marked(text: str, begin: str, end: str) -> str:
     return re.sub(f"{begin}([^{end}]*){end}", lambda match: re.sub(r"\S+", MASK, match[1]), text)
 
 
-def _within_scalars(scalars: Sequence[Any], text: str, values: Iterable[Span]) -> tuple[list[Span], set[int], set[int]]:
+def _within_scalars(scalars: Many[Any], text: str, values: Iterable[Span]) -> tuple[list[Span], set[int], set[int]]:
     """The values that lie within one scalar, without blanks at their ends; the scalars that other values touch; all."""
     starts = [scalar.start_mark.index for scalar in scalars]
     inside, parted, touched = [], set(), set()
@@ -202,28 +219,46 @@ def _text_spans(text: str) -> tuple[list[Span], bool]:
 
 
 def _report(error: yaml.YAMLError, text: str, source: Source, problems: Problems) -> None:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if mark is not None:
-        line = min(mark.line, max(len(source.lines) - 1, 0))
-        column = mark.column if line == mark.line else 0
-        problems.error(Place(source, line, column, column + 1), (), _reason(error, source, line))
+    if not isinstance(error, yaml.MarkedYAMLError):
+        _report_character(getattr(error, "position", 0), text, source, problems)
         return
-    position = getattr(error, "position", 0)  # yaml.reader.ReaderError: a character that YAML does not know
+    failed = failure(error, source.lines, _quotes(text), secrets_in_lines(source.lines, ()))
+    found = None
+    if not any(number in source.shifts for number in (failed.line, failed.begun[0])):  # it may quote a value otherwise
+        found = mistake_in(failed)
+    if found is None or found.line in source.shifts:
+        column = failed.column
+        found = Mistake(failed.line, column, 1, _reason(failed, source))
+    place = Place(source, found.line, found.column, found.column + found.length)
+    problems.error(place, (), found.message)
+
+
+def _quotes(text: str) -> list[Quote]:
+    """Where texts in quotes stand, as far as the text can be read."""
+    found: list[Quote] = []
+    with contextlib.suppress(yaml.YAMLError):
+        for token in yaml.scan(text, Loader=PARSER):
+            if isinstance(token, yaml.ScalarToken) and token.style in ("'", '"'):
+                start, end = token.start_mark, token.end_mark
+                found.append(Quote(start.line, start.column, end.line, end.column))
+    return found
+
+
+def _report_character(position: int, text: str, source: Source, problems: Problems) -> None:
+    """A character that YAML does not know."""
     line, column = line_of(line_starts(text), position)
     char = text[position : position + 1]
-    shown = f"U+{ord(char):04X}" if char else "nothing"
-    problems.error(
-        Place(source, line, column, column + 1), (), f"this is no YAML: the character {shown} is not allowed"
-    )
+    if char == "\0":
+        message = "the file has NUL bytes in it; save it as UTF-8 text"
+    else:
+        message = f"the character U+{ord(char or ' '):04X} is not allowed; delete it"
+    problems.error(Place(source, line, column, column + 1), (), message)
 
 
-def _reason(error: Any, source: Source, line: int) -> str:
-    if line in source.shifts:  # the parser's message may quote a value
+def _reason(failed: Failure, source: Source) -> str:
+    """The parser's own words, where nothing better is known."""
+    if failed.line in source.shifts:  # they may quote a value
         return "this is no YAML, with what came from the environment"
-    indentation = re.match(r"[ \t]*", source.lines[line] if line < len(source.lines) else "")
-    if indentation is not None and "\t" in indentation[0]:
-        return "this is no YAML: a tab cannot indent, use spaces"
-    context = f"{error.context}: " if getattr(error, "context", None) else ""
-    begun = getattr(error, "context_mark", None)
-    since = f" (begun in line {begun.line + 1})" if context and begun is not None and begun.line != line else ""
-    return f"this is no YAML: {context}{error.problem}{since}"
+    context = f"{failed.context}: " if failed.context else ""
+    since = f" (begun in line {failed.begun[0] + 1})" if context and failed.begun[0] != failed.line else ""
+    return f"this is no YAML: {context}{failed.problem}{since}"

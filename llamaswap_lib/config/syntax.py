@@ -1,0 +1,353 @@
+"""What a person did wrong in a text that is no YAML, and where.
+
+A YAML parser says where it could not go on. The mistake is often in an earlier line (a quote that is not closed, a colon
+that is missing), so the lines around that spot are looked at here, in the order of how sure one can be. Pure; reads the
+lines as they are written, and quotes of them only a key, a bracket or a quote.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+from .problems import quoted
+
+# A line that begins with a key; `key` may stand in quotes, `rest` is its value.
+KEY = r"""(?P<before> *(?:- +)*)(?P<key>"[^"]*"|'[^']*'|[^\s#"'\[{][^#]*?)\s*:(?P<rest>\s.*|$)"""
+CONTENT = r"(?P<before> *(?:- +)*)(?P<content>.*?)\s*(?:\s#.*)?$"
+CONFLICT = r"(<{7}|={7}|>{7})(\s|$)"
+# Blanks that are none for YAML: where a line is indented, and behind a colon or a dash.
+ODD_BLANK = "[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff]"
+CLOSING = {"[": "]", "{": "}"}
+OPENING = {"]": "[", "}": "{"}
+
+
+class Mistake(NamedTuple):
+    """Where it is, in lines and columns from 0, and what to say of it."""
+
+    line: int
+    column: int
+    length: int
+    message: str
+
+
+class Quote(NamedTuple):
+    """A text in quotes: from its opening quote to behind the closing one."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+class Failure(NamedTuple):
+    """Where the parser gave up, on what (`context`), since when (`begun`), and the texts in quotes that it had read."""
+
+    lines: Sequence[str]
+    line: int
+    column: int
+    problem: str
+    context: str
+    begun: tuple[int, int]
+    quotes: Sequence[Quote]
+    secret: Collection[int]  # lines with a secret in them, of which nothing is quoted
+
+    def text(self, number: int) -> str:
+        return self.lines[number] if 0 <= number < len(self.lines) else ""
+
+    @property
+    def char(self) -> str:
+        """What the parser could not take."""
+        return self.text(self.line)[self.column : self.column + 1]
+
+    @property
+    def is_at_beginning(self) -> bool:
+        """Whether nothing but blanks stands before that in its line."""
+        return not self.text(self.line)[: self.column].strip()
+
+    def previous(self, number: int) -> int:
+        """The line above that says something; -1 if there is none."""
+        number -= 1
+        while number >= 0 and (not self.text(number).strip() or self.text(number).lstrip().startswith("#")):
+            number -= 1
+        return number
+
+
+def failure(error: Any, lines: Sequence[str], quotes: Sequence[Quote], secret: Collection[int] = ()) -> Failure:
+    """What a `yaml.MarkedYAMLError` says."""
+    mark = error.problem_mark or error.context_mark
+    begun = error.context_mark or mark
+    line = min(mark.line, len(lines) - 1)
+    column = mark.column if line == mark.line else len(lines[line])
+    place = (begun.line, begun.column)
+    return Failure(lines, line, column, str(error.problem), str(error.context or ""), place, quotes, secret)
+
+
+def mistake_in(failed: Failure) -> Mistake | None:
+    """The mistake; None where the parser's own words have to do."""
+    for look in LOOKS:
+        found = look(failed)
+        if found is not None:
+            return found
+    return None
+
+
+# -- wherever the parser gave up --
+
+
+def _conflict(failed: Failure) -> Mistake | None:
+    for number, line in enumerate(failed.lines):
+        if re.match(CONFLICT, line) and not line.startswith("="):
+            return Mistake(number, 0, 7, "git left two versions of these lines here; keep one of them, without <<<<<<<, ======= and >>>>>>>")
+    return None
+
+
+def _tab(failed: Failure) -> Mistake | None:
+    for number in (failed.line, failed.begun[0], failed.previous(failed.line)):
+        line = failed.text(number)
+        blanks = len(line) - len(line.lstrip(" \t"))
+        if "\t" in line[:blanks]:
+            return Mistake(number, line.index("\t"), 1, "a tab cannot indent, use spaces")
+    if failed.char == "\t":
+        return Mistake(failed.line, failed.column, 1, "a tab cannot stand here, use spaces")
+    return None
+
+
+def _odd_character(failed: Failure) -> Mistake | None:
+    """A blank or a colon that looks like the one of YAML."""
+    for number in (failed.previous(failed.line), failed.begun[0], failed.line):
+        line = failed.text(number)
+        match = re.match(rf"\s*({ODD_BLANK})", line) or re.search(rf"[\w\"'][:-] *({ODD_BLANK})", line)
+        if match is not None:
+            name = unicodedata.name(match[1], "blank").lower()
+            said = f"a {name} (U+{ord(match[1]):04X}) stands here, where YAML wants an ordinary blank"
+            return Mistake(number, match.start(1), 1, said)
+        wide = line.find("\uff1a")
+        if wide >= 0 and not re.match(KEY, line):
+            return Mistake(number, wide, 1, "this is not the colon of YAML; write an ordinary one, and a blank behind it")
+    return None
+
+
+def _first_character(failed: Failure) -> Mistake | None:
+    """A value that begins with a character that means something to YAML."""
+    line, column = failed.begun if failed.context.startswith("while scanning a") else (failed.line, failed.column)
+    char = failed.text(line)[column : column + 1]
+    if failed.context == "while scanning a block scalar":
+        said = f'behind {quoted(char)} the line has to end; a value that begins with {quoted(char)} needs quotes'
+        return Mistake(line, column, 1, said)
+    if failed.context == "while scanning a directive":
+        return Mistake(line, column, 1, "a line that begins with % needs quotes")
+    if failed.context in ("while scanning an alias", "while scanning an anchor", "while scanning a tag"):
+        return Mistake(line, column, 1, f"a value that begins with {quoted(char)} needs quotes")
+    if "tag handle" in failed.problem or "cannot start any token" in failed.problem:
+        return Mistake(failed.line, failed.column, 1, f"a value that begins with {quoted(failed.char)} needs quotes")
+    if failed.context == "while parsing a block node":
+        return Mistake(failed.line, failed.column, 1, f"a value that begins with {quoted(failed.char)} needs quotes")
+    return None
+
+
+def _backslash(failed: Failure) -> Mistake | None:
+    if "escape" not in failed.problem and "hex" not in failed.problem:
+        return None
+    column = failed.text(failed.line).rfind("\\", 0, failed.column + 1)
+    said = "in double quotes a backslash begins an escape; double the backslash or use single quotes"
+    return Mistake(failed.line, max(column, 0), 2, said)
+
+
+# -- quotes and brackets --
+
+
+def _open_quote(failed: Failure) -> Mistake | None:
+    """A quote that is closed only by what was to open the next one, or never."""
+    for quote in reversed(failed.quotes):
+        is_near = quote.end_line in (failed.line, failed.begun[0], failed.previous(failed.line))
+        if not is_near or quote.end_line == quote.line:
+            continue
+        inside = [failed.text(number) for number in range(quote.line + 1, quote.end_line)]
+        inside.append(failed.text(quote.end_line)[: quote.end_column])
+        if any(re.match(KEY, line) for line in inside):
+            return _not_closed(failed, quote.line, quote.column)
+    if failed.context.endswith("scanning a quoted scalar"):
+        return _not_closed(failed, *failed.begun)
+    return None
+
+
+def _not_closed(failed: Failure, line: int, column: int) -> Mistake:
+    char = failed.text(line)[column : column + 1]
+    return Mistake(line, column, 1, f"the quote {char} that opens here is not closed")
+
+
+def _bracket(failed: Failure) -> Mistake | None:
+    if not failed.context.startswith("while parsing a flow"):
+        return None
+    line, column = failed.begun
+    opening = failed.text(line)[column : column + 1]
+    if opening not in CLOSING:
+        return Mistake(failed.line, failed.column, 1, "a value is missing here")
+    if line == failed.line and failed.char == ":":
+        return Mistake(failed.line, failed.column, 1, 'a value with ": " in it needs quotes')
+    here = failed.text(failed.line)
+    is_inside = failed.line == line or (_indent(here) > _indent(failed.text(line)) and not re.match(KEY, here))
+    if is_inside and here[failed.column :].strip():
+        said = f"expected a comma or {CLOSING[opening]} here"
+        return Mistake(failed.line, failed.column, 1, said)
+    return Mistake(line, column, 1, f"the bracket {opening} that opens here is not closed")
+
+
+def _behind_the_end(failed: Failure) -> Mistake | None:
+    """Text behind a closing quote or bracket."""
+    is_block = failed.context.startswith("while parsing a block") or "document start" in failed.problem
+    if not is_block or (failed.is_at_beginning and failed.char not in OPENING):
+        return None
+    if failed.char in OPENING:
+        said = f"there is no {OPENING[failed.char]} that this {failed.char} closes"
+        return Mistake(failed.line, failed.column, 1, said)
+    line = failed.text(failed.line)
+    last = line[: failed.column].rstrip()[-1:]
+    if last in ('"', "'"):
+        if last in line[failed.column :]:
+            inside = "''" if last == "'" else '\\"'
+            said = f"the {last} before this ends the text; within {last} ... {last} write {inside} for a {last}"
+        else:
+            said = "the text in quotes ends before this; put the whole value in quotes, of the other kind (' or \")"
+        return Mistake(failed.line, failed.column, 1, said)
+    if last in OPENING:
+        said = f"the {OPENING[last]} ... {last} ends before this; a text that begins with {OPENING[last]} needs quotes"
+        return Mistake(failed.line, failed.column, 1, said)
+    return None
+
+
+# -- keys, colons, indentation --
+
+
+def _list_in_line(failed: Failure) -> Mistake | None:
+    if "not allowed" not in failed.problem or "mapping values" in failed.problem:
+        return None
+    char = quoted(failed.char)
+    said = f"no {char} can stand behind a key; a list begins in the next line, a text with {char} needs quotes"
+    return Mistake(failed.line, failed.column, 1, said)
+
+
+def _colon_too_many(failed: Failure) -> Mistake | None:
+    """`mapping values are not allowed here`: a colon in what was taken for a value."""
+    if "mapping values" not in failed.problem:
+        return None
+    line = failed.text(failed.line)
+    key = re.match(KEY, line[: failed.column])
+    if key is not None and key["rest"].strip():
+        return Mistake(failed.line, failed.column, 1, 'a value with ": " in it needs quotes')
+    above = failed.previous(failed.line)
+    holder = _holder(failed, above)
+    if holder is None:
+        return _without_colon(failed, above)
+    number, column = holder
+    indent = _indent(line)
+    name = quoted(str(re.match(KEY, failed.text(number))["key"]))  # type: ignore[index]
+    if line.lstrip().startswith("-") or above != number:
+        said = f'this still belongs to the value of {name} in line {number + 1}, and a value with ": " in it needs quotes'
+        return Mistake(failed.line, failed.column, 1, said)
+    return _misindented(failed, indent, column)
+
+
+def _holder(failed: Failure, number: int) -> tuple[int, int] | None:
+    """The line, and the column of its key, whose value goes on in line `number`, itself included."""
+    indent = len(failed.text(failed.line))
+    while number >= 0:
+        line = failed.text(number)
+        key = re.match(KEY, line)
+        if key is not None and key["rest"].strip() and len(key["before"]) < _indent(failed.text(failed.line)):
+            return number, len(key["before"])
+        if key is not None or _indent(line) >= indent:
+            return None
+        indent = _indent(line) + 1
+        number = failed.previous(number)
+    return None
+
+
+def _colon_missing(failed: Failure) -> Mistake | None:
+    if "could not find expected ':'" not in failed.problem:
+        return None
+    number = failed.begun[0]
+    line, above = failed.text(number), failed.text(failed.previous(number))
+    if _indent(line) == _indent(above) and above.lstrip().startswith("- ") and not line.lstrip().startswith("- "):
+        return Mistake(number, _indent(line), 1, 'expected "- " here, as in the line above')
+    return _without_colon(failed, number)
+
+
+def _without_colon(failed: Failure, number: int) -> Mistake | None:
+    """What to say of a line that should begin with a key and does not."""
+    match = re.match(CONTENT, failed.text(number))
+    if number < 0 or match is None or not match["content"]:
+        return None
+    column, content = len(match["before"]), match["content"]
+    if number in failed.secret:
+        return Mistake(number, column, 1, "a colon is missing in this line")
+    if not _has_children(failed, number):
+        for pattern, said in (
+            (r"([\w.-]+)\s*=", 'expected ": " behind {}, not "="'),
+            (r"([A-Za-z_][\w.-]*:)(?=[^\s/])", "a blank is missing behind {}"),
+        ):
+            found = re.match(pattern, content)
+            if found is not None:
+                return Mistake(number, column, len(found[1]), said.format(quoted(found[1])))
+    word = content if _has_children(failed, number) else content.split()[0]
+    return Mistake(number, column, len(word), f"a colon is missing behind {quoted(word)}")
+
+
+def _has_children(failed: Failure, number: int) -> bool:
+    below = (line for line in failed.lines[number + 1 :] if line.strip() and not line.lstrip().startswith("#"))
+    return _indent(next(below, "")) > _indent(failed.text(number))
+
+
+def _indentation(failed: Failure) -> Mistake | None:
+    """A line that stands neither below its neighbours nor below what holds them."""
+    if not failed.is_at_beginning or not failed.char:
+        return None
+    indent = failed.column
+    levels, lowest, number = [], 10_000, failed.previous(failed.line)
+    while number >= 0 and lowest > 0:
+        line = failed.text(number)
+        if _indent(line) < lowest:
+            lowest = _indent(line)
+            levels += [lowest, len(re.match(CONTENT, line)["before"])]  # type: ignore[index]
+        number = failed.previous(number)
+    if levels and indent not in levels:
+        return _misindented(failed, indent, min((one for one in levels if one > indent), default=lowest))
+    if "'-'" in failed.problem or (failed.context.endswith("block collection") and failed.char != "-"):
+        return Mistake(failed.line, indent, 1, 'expected "- " here, as in the lines above')
+    if failed.char == "-":
+        return Mistake(failed.line, indent, 1, 'no "- " can stand here: the lines above are keys, not items of a list')
+    return None
+
+
+def _misindented(failed: Failure, indent: int, neighbours: int) -> Mistake:
+    return Mistake(failed.line, 0, max(indent, 1), f"this line is indented by {indent}, its neighbours by {neighbours}")
+
+
+def _second_value(failed: Failure) -> Mistake | None:
+    if "document start" not in failed.problem:
+        return None
+    return Mistake(failed.line, failed.column, 1, "nothing can follow here: what comes before is the whole file")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+LOOKS: tuple[Callable[[Failure], Mistake | None], ...] = (
+    _conflict,
+    _tab,
+    _open_quote,
+    _odd_character,
+    _backslash,
+    _bracket,
+    _list_in_line,
+    _first_character,
+    _behind_the_end,
+    _colon_too_many,
+    _colon_missing,
+    _indentation,
+    _second_value,
+)
