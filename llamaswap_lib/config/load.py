@@ -55,8 +55,9 @@ def load_text(text: str | bytes, name: str = "config.yaml", environment: Dict[st
 def inspect(files: Sequence[File], environment: Dict[str, str] | None = None) -> Loaded:
     """The same as `load`, but errors are handed back with whatever could be read."""
     problems = Problems()
+    variables = os.environ if environment is None else environment
     with _without_collections():
-        return build([read(file, problems, environment) for file in files], problems)
+        return build([read(file, problems, variables) for file in files], problems, variables)
 
 
 def inspect_text(
@@ -78,7 +79,7 @@ def inspect_texts(
     problems = Problems(is_text_only=is_text_only)
     variables = os.environ if environment is None else environment
     with _without_collections():
-        return build([parse(data, name, problems, variables) for name, data in texts], problems)
+        return build([parse(data, name, problems, variables) for name, data in texts], problems, variables)
 
 
 @contextlib.contextmanager
@@ -93,8 +94,8 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def build(roots: Sequence[Mapping | None], problems: Problems) -> Loaded:
-    """One configuration of the trees of several files."""
+def build(roots: Sequence[Mapping | None], problems: Problems, environment: Dict[str, str]) -> Loaded:
+    """One configuration of the trees of several files; of the environment only names are looked at."""
     root: Mapping | None = None
     for one in roots:
         if one is not None:
@@ -105,12 +106,13 @@ def build(roots: Sequence[Mapping | None], problems: Problems) -> Loaded:
         config, given = Config(), RoutingInput()
     else:
         try:
-            root, ported = macros.expand(root, problems)
+            root, ported = macros.expand(root, problems, environment)
             config, given = Reader(problems).top_level(TOP_LEVEL, root)
         except macros.TooMuchText:
             config, given = Config(), RoutingInput()
     document = Document(root, problems)
     config = _linked(config, given, ported, document)
+    problems.settle_doubts()
     if problems.errors or problems.warnings:
         problems.keep_secret(secret_values(config))
     return Loaded(config, given, written, document, problems)

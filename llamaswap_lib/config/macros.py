@@ -8,7 +8,7 @@ macro becomes the macro's scalar, type and all. The given tree is not changed: w
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterator
 from collections.abc import Mapping as Dict
 from typing import NamedTuple
 
@@ -16,15 +16,18 @@ from . import scalars
 from .command import without_comments
 from .hidden import MASK, Hidden, text_of, visible
 from .kinds import keys_of
+from .listening import EXAMPLE, cure
+from .misnamed import renamed
 from .nodes import Entry, Mapping, Node, Scalar, Sequence, is_null, walk
 from .own_command import own_command
-from .problems import Path, Problems, did_you_mean, quoted
+from .problems import Path, Place, Problem, Problems, nearest, quoted
 from .schema import TOP_LEVEL, Config, Model
 
 USE = re.compile(r"\$\{(?:env\.[A-Za-z_][A-Za-z0-9_]*|[a-zA-Z0-9_-]+)\}")
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 MAX_NAME_CHARS = 63
 RESERVED = ("PORT", "PID", "MODEL_ID")
+MODEL_ID_NAMES = ("model", "model_name", "modelname", "model-id", "id", "name")  # what it is called elsewhere
 KNOWN_KEYS = frozenset(known.name for cls in TOP_LEVEL for known in keys_of(cls)) - {"macros", "models"}
 DEFAULT_PROXY = next(known.default for known in keys_of(Model) if known.name == "proxy")
 DEFAULT_PORT = next(known.default for known in keys_of(Config) if known.name == "startPort")
@@ -40,9 +43,10 @@ class TooMuchText(Exception):
 class Scope(dict[str, Scalar]):
     """`${name}` -> what stands for it, in the order of declaration; and how much text may still be made."""
 
-    def __init__(self, macros: Dict[str, Scalar], ledger: Ledger) -> None:
+    def __init__(self, macros: Dict[str, Scalar], ledger: Ledger, variables: Container[str] = ()) -> None:
         super().__init__(macros)
         self.ledger = ledger
+        self.variables = variables  # names of the environment
 
 
 class Ledger:
@@ -69,14 +73,14 @@ class Ported(NamedTuple):
     node: Mapping
 
 
-def expand(root: Mapping, problems: Problems) -> tuple[Mapping, dict[str, Ported]]:
+def expand(root: Mapping, problems: Problems, variables: Container[str] = ()) -> tuple[Mapping, dict[str, Ported]]:
     """The tree with every macro replaced, what cannot be is reported; and the models that were given a port.
 
-    Raises TooMuchText.
+    `variables`: names of the environment, one of which may be meant by what is no macro. Raises TooMuchText.
     """
     # A macro that a file declares under the same name counts more: it may have been written for another program.
     builtin = {"${LLAMASWAP}": Scalar(own_command(), False, root.place)}
-    declared = Scope({**builtin, **_declared(root, (), problems)}, Ledger(problems))
+    declared = Scope({**builtin, **_declared(root, (), problems)}, Ledger(problems), variables)
     entries = dict(root.entries)
     for name, entry in root.entries.items():
         if name in KNOWN_KEYS and entry.value.has_macro:
@@ -121,7 +125,7 @@ class _OneModel:
         own = _declared(node, self.path, problems)
         shown = name.shown if isinstance(name, Hidden) else None
         model_id = {"${MODEL_ID}": Scalar(str(name), False, key.place, shown=shown)}
-        self.scope = Scope({**model_id, **declared, **own}, declared.ledger)
+        self.scope = Scope({**model_id, **declared, **own}, declared.ledger, declared.variables)
         self.node = _with_keys(_copy(node, self.prepared(node)), self.scope, self.path, problems)
 
     def prepared(self, node: Mapping) -> dict[str, Entry]:
@@ -158,13 +162,33 @@ class _OneModel:
         return self.node
 
     def report_proxy(self) -> None:
-        value = self.node.entries["proxy"].value
-        if value.place is self.key.place:
-            message = f"expected a proxy: the default {DEFAULT_PROXY} needs a cmd that uses ${{PORT}}"
-            self.problems.error(self.key.place, self.path, message)
+        """Say what to do about an address that needs a port, where the command takes none; unless more is wrong."""
+        proxy = self.node.entries["proxy"].value
+        why = "llamaswap has to know the port of the server"
+        if proxy.place is not self.key.place:
+            why = "proxy uses ${PORT}, which is only there when cmd uses it too"
+        entry = self.node.entries.get("cmd")
+        command = None if entry is None else entry.value
+        if entry is None or is_null(command) or (isinstance(command, Scalar) and not command.text.strip()):
+            place, path = (self.key.place if entry is None else entry.key.place), self.path
+            message = f"expected cmd, the command that starts the server, such as {quoted('cmd: ' + EXAMPLE)}"
+            for name in (name for name in self.node.entries if renamed(Model, name) == "cmd"):
+                place, path = self.node.entries[name].key.place, (*self.path, name)
+                message = f'the model has no cmd, but {quoted(name)} (did you mean "cmd"?)'
+        elif isinstance(command, Scalar):
+            what = cure(command.visible, self.environment())
+            place = command.place
+            if command.shown is None and what.spot:
+                place = place.spot(what.spot, has_comments=True) or place
+            path, message = (*self.path, "cmd"), f"{why}: {what.text}"
         else:
-            message = "uses ${PORT}, which is only there when cmd uses it too"
-            self.problems.error(value.place, (*self.path, "proxy"), message)
+            return  # the reader will refuse it
+        lines = {(value.place.source.number, value.place.line) for _, value in walk(self.node)}
+        self.problems.doubt(Problem(place, path, message), lines)
+
+    def environment(self) -> list[str]:
+        env = self.node.get("env")
+        return [item.visible for item in env.items if isinstance(item, Scalar)] if isinstance(env, Sequence) else []
 
 
 def _declared(holder: Mapping, path: Path, problems: Problems) -> dict[str, Scalar]:
@@ -258,14 +282,32 @@ def _first_port(entries: dict[str, Entry]) -> int:
 
 
 def _report_unresolved(
-    node: Node, path: Path, declared: Iterable[str], problems: Problems, allowed: Collection[str] = ()
+    node: Node, path: Path, declared: Scope, problems: Problems, allowed: Collection[str] = ()
 ) -> None:
-    names = tuple(use[2:-1] for use in declared)
+    counts: dict[tuple[Scalar, str], int] = {}
     for at, value, use in _uses(node, path):
-        if use not in allowed:
-            is_written = "${" + use + "}" in value.visible
-            message = _unresolved(use, path[0] == "models", names)
-            problems.error(value.place, at, message if is_written else f"unknown macro ${{{MASK}}}")
+        if use in allowed:
+            continue
+        number = counts[value, use] = counts.get((value, use), -1) + 1
+        written = "${" + use + "}"
+        if written not in value.visible:
+            problems.error(value.place, at, f"unknown macro ${{{MASK}}}")
+            continue
+        place = _place_of(value, written, number, at)
+        holder = None if place is not None else next((one for one in declared if written in declared[one].text), None)
+        message = _unresolved(use, path[0] == "models", declared, allowed, holder)
+        problem = Problem(place or value.place, at, message)
+        if use == "PORT" and path[0] == "models":
+            problems.doubt(problem, ())
+        else:
+            problems.errors.append(problem)
+
+
+def _place_of(value: Scalar, written: str, number: int, path: Path) -> Place | None:
+    """Where in the file the `number`-th use of a macro in a text stands; None where it came from another one."""
+    if value.shown is not None:
+        return value.place
+    return value.place.spot(written, number, has_comments=path[2:] in (("cmd",), ("cmdStop",)))
 
 
 def _uses(node: Node, path: Path) -> Iterator[tuple[Path, Scalar, str]]:
@@ -278,15 +320,30 @@ def _uses(node: Node, path: Path) -> Iterator[tuple[Path, Scalar, str]]:
             yield from (((*path, "setParamsByID"), key, match[0][2:-1]) for match in USE.finditer(name))
 
 
-def _unresolved(use: str, in_model: bool, declared: tuple[str, ...]) -> str:
+def _unresolved(use: str, in_model: bool, declared: Scope, allowed: Collection[str], holder: str | None) -> str:
+    """What is wrong with a macro that is left; `holder` is the one out of which it came."""
     if use == "PORT":
-        return "${PORT} is only there in a model whose cmd uses it"
+        cure = "; add --port ${PORT} to cmd" if in_model else ""
+        return f"${{PORT}} is only there in a model whose cmd uses it{cure}"
     if use == "PID":
         return "${PID} is only there in cmdStop"
     if use == "MODEL_ID" and not in_model:
         return "${MODEL_ID} is only there in a model"
     if use.startswith("env."):
         return f"${{{use}}} came out of a variable or macro; it is replaced only where it is written in the file"
-    if use in declared:
-        return f"the macro ${{{use}}} is used by one that is declared before it"
-    return f"unknown macro ${{{use}}}{did_you_mean(use, declared)}"
+    if "${" + use + "}" in declared:
+        user = "another one that" if holder is None else f"{holder}, which"
+        return f"the macro ${{{use}}} is used by {user} is declared before it"
+    inside = "" if holder is None else f" in the macro {holder}"
+    return f"unknown macro ${{{use}}}{inside}{_meant(use, in_model, declared, allowed)}"
+
+
+def _meant(use: str, in_model: bool, declared: Scope, allowed: Collection[str]) -> str:
+    """` (did you mean "${name}"?)`, or what else to do about a macro that nobody has declared."""
+    names = [*(one[2:-1] for one in declared), *(("PORT", "MODEL_ID") if in_model else ()), *allowed]
+    near = nearest(use, names)
+    if use in declared.variables and (near is None or near.lower() != use.lower()):
+        near = f"env.{use}"
+    if near is None and in_model and use.lower() in MODEL_ID_NAMES:
+        near = "MODEL_ID"
+    return "; declare it in macros" if near is None else f' (did you mean "${{{near}}}"?)'

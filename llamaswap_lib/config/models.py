@@ -26,6 +26,7 @@ COMFYUI = "comfyui_auto"
 COMFYUI_CONCURRENCY = 50
 PROTECTED_PARAMETER = "model"
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+PORT_ALONE = re.compile(r":?[0-9]+\Z")
 PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@", re.DOTALL)  # also of no good URL
 
 
@@ -145,6 +146,10 @@ def _with_scheme(url: str) -> str:
     return "http://" + url
 
 
+def _with_host(port: str) -> str:
+    return "http://127.0.0.1:" + port.lstrip(":")
+
+
 def check_url(url: str, path: Path, document: Document) -> None:
     """Report a proxy that no request could be sent to."""
     if not url:
@@ -152,7 +157,7 @@ def check_url(url: str, path: Path, document: Document) -> None:
         return
     if SCHEME.match(url) is None:
         shown = _without_password(url, document)
-        meant = quoted(changed(shown, _with_scheme))
+        meant = quoted(changed(shown, _with_host if PORT_ALONE.match(url) else _with_scheme))
         document.error(path, f"expected a URL with its scheme, got {quoted(shown)} (did you mean {meant}?)")
         return
     try:

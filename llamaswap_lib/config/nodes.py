@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from .hidden import MASK, text_of
-from .problems import Place, Problems, Source, quoted
+from .problems import Place, Problems, Source, did_you_mean, quoted
 from .scalars import NULL
 
 # Events come from libyaml where PyYAML was built with it; in pure Python they are slower, and the same.
@@ -91,6 +91,7 @@ class Mapping:
 
 
 Node = Scalar | Sequence | Mapping
+BEGINS = {Sequence: "[", Mapping: "{"}
 
 
 def is_null(node: Node | None) -> bool:
@@ -158,15 +159,22 @@ class _Composer:
                 return None
             node = self.take(event)
             if node is not None and not self.stack:
-                self.report_next_document()
+                self.report_next_document(node.place)
                 return node
         return None
 
-    def report_next_document(self) -> None:
+    def report_next_document(self, first: Place) -> None:
         """Warn of a second document; whatever is in it does not count."""
         try:
             following = next((event for event in self.events if isinstance(event, yaml.DocumentStartEvent)), None)
-        except yaml.YAMLError:
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            if mark is not None:
+                place = Place(self.source, mark.line, mark.column, mark.column + 1)
+                why = "what comes before is the whole file"
+                if mark.column < first.column:
+                    why = f"this line is indented by {mark.column}, the first one by {first.column}"
+                self.problems.warn(place, (), f"from here on nothing is read: {why}")
             return
         if following is not None:
             self.problems.warn(self.place(following), (), "a second document begins here; only the first counts")
@@ -182,7 +190,9 @@ class _Composer:
     def place(self, event: Any) -> Place:
         start, end = event.start_mark, event.end_mark
         line, column = start.line, start.column
-        return Place(self.source, line, column, end.column if end.line == line else column + 1)
+        if end.line == line:
+            return Place(self.source, line, column, end.column)
+        return Place(self.source, line, column, column + 1, end.line if end.column else end.line - 1)
 
     def scalar(self, event: Any) -> Scalar:
         tag, text, anchor = event.tag, event.value, event.anchor
@@ -199,7 +209,9 @@ class _Composer:
         if any(open_.pending_anchor == name for open_ in self.stack):
             raise self.fatal(self.place(event), f"the alias *{shown} stands inside of what it refers to")
         if name not in self.anchors:
-            raise self.fatal(self.place(event), f"there is no anchor &{shown} before this alias")
+            near = did_you_mean(name, self.anchors) or "; text that begins with * needs quotes"
+            near = "" if self.source.shifts else near  # names may be values, too
+            raise self.fatal(self.place(event), f"there is no anchor &{shown} before this alias{near}")
         return self.anchors[name]
 
     def open(self, event: Any) -> None:
@@ -234,7 +246,9 @@ class _Composer:
             holder.items.append(node)
         elif parent.key is None:
             if not isinstance(node, Scalar):
-                raise self.fatal(node.place, "a key must be text")
+                raise self.fatal(
+                    node.place, f"a key must be text; text that begins with {BEGINS[type(node)]} needs quotes"
+                )
             parent.key = node
         else:
             self.put_entry(parent, holder, parent.key, node)

@@ -52,6 +52,18 @@ class Source:
             moved += old - new
         return column + moved
 
+    def read_columns(self, line: int, *columns: int) -> list[int]:
+        """The other way round: columns of the file as columns of the text with its variables replaced."""
+        found = []
+        for column in columns:
+            moved = 0
+            for start, new, old in self.shifts.get(line, ()):
+                if column < start + moved + old:
+                    break
+                moved += old - new
+            found.append(column - moved)
+        return found
+
     def secret_spans(self, line: int) -> list[Span]:
         """Where secrets stand in a line."""
         if self._spans is None:
@@ -65,7 +77,23 @@ class Place(NamedTuple):
     source: Source
     line: int
     column: int
-    end_column: int  # of the same line
+    end_column: int  # of the same line; of what goes over several lines it says nothing
+    last_line: int | None = None  # where that is another
+
+    def spot(self, text: str, number: int = 0, *, has_comments: bool = False) -> Place | None:
+        """The place of `text` inside of this one, the `number`-th from 0; with `has_comments` not in lines of them."""
+        for line in range(self.line, self.line + 1 if self.last_line is None else self.last_line + 1):
+            written = self.source.lines[line] if line < len(self.source.lines) else ""
+            if line > self.line and has_comments and written.lstrip().startswith("#"):
+                continue
+            column = self.source.written_column(line, self.column) if line == self.line else 0
+            end = self.source.written_column(line, self.end_column) if self.last_line is None else len(written)
+            while (column := written.find(text, column, end)) >= 0:
+                if number == 0:
+                    return Place(self.source, line, *self.source.read_columns(line, column, column + len(text)))
+                number -= 1
+                column += len(text)
+        return None
 
 
 class Problem(NamedTuple):
@@ -107,6 +135,7 @@ class Problems:
         self.sources: list[Source] = []
         self.errors: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.doubts: list[tuple[Problem, frozenset[tuple[int, int]]]] = []
 
     def source(self, name: str) -> Source:
         """The next file."""
@@ -123,6 +152,23 @@ class Problems:
 
     def warn(self, place: Place | None, path: Path, message: str, *, is_hint: bool = False, family: str = "") -> None:
         self.warnings.append(Problem(place, path, message, is_hint, family))
+
+    def doubt(self, problem: Problem, lines: Iterable[tuple[int, int]]) -> None:
+        """An error unless there is another one of the same entry, with the same two first steps or in these lines.
+
+        Of several doubts of one entry the first is said.
+        """
+        self.doubts.append((problem, frozenset(lines)))
+
+    def settle_doubts(self) -> None:
+        """Make errors of the doubts that stand alone."""
+        paths = {one.path[:2] for one in self.errors if one.path}
+        places = {(one.place.source.number, one.place.line) for one in self.errors if one.place and not one.path}
+        for one, lines in self.doubts:
+            if one.path[:2] not in paths and not lines & places:
+                self.errors.append(one)
+                paths.add(one.path[:2])
+        self.doubts.clear()
 
     def raise_errors(self) -> None:
         if self.errors:
@@ -164,13 +210,24 @@ def quoted(text: str, limit: int = 60) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean "x"?)`, or nothing."""
+    near = nearest(name, known)
+    return "" if near is None else f" (did you mean {quoted(near)}?)"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like this one, if any is."""
     import difflib  # noqa: PLC0415 - only mistakes need it, and the server is to start fast
 
-    near = difflib.get_close_matches(name, known, 1, 0.65)
-    if not near:
-        folded = {one.lower().replace("_", ""): one for one in known}
-        near = [folded[name.lower().replace("_", "")]] if name.lower().replace("_", "") in folded else []
-    return f" (did you mean {quoted(near[0])}?)" if near else ""
+    known = list(known)
+    folded = {fold(one): one for one in known}
+    if fold(name) in folded:
+        return folded[fold(name)]
+    return next(iter(difflib.get_close_matches(name, known, 1, 0.65)), None)
+
+
+def fold(name: str) -> str:
+    """The name without what people vary: upper case, `_` and `-`."""
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _excerpt(place: Place) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import scalars
+from .cures import cure
 from .hidden import hidden
 from .kinds import (
     Anything,
@@ -28,6 +29,7 @@ from .kinds import (
     keys_of,
 )
 from .macros import USE
+from .misnamed import TOP, meant
 from .nodes import Mapping, Node, Scalar, Sequence, is_null
 from .problems import Path, Problems, did_you_mean, quoted
 
@@ -54,7 +56,7 @@ class Reader:
     def top_level(self, classes: Iterable[type], node: Mapping) -> list[Any]:
         """One instance of each class, all read from the same mapping."""
         classes = tuple(classes)
-        self.report_unknown([known.name for cls in classes for known in keys_of(cls)], node, ())
+        self.report_unknown(TOP, [known.name for cls in classes for known in keys_of(cls)], node, ())
         return [self.section(cls, node, ()) for cls in classes]
 
     def section(self, cls: type, node: Mapping, path: Path, default: Any = None) -> Any:
@@ -80,17 +82,17 @@ class Reader:
             return hidden(value, node.shown)
         return value
 
-    def report_unknown(self, names: list[str], node: Mapping, path: Path) -> None:
+    def report_unknown(self, cls: type, names: list[str], node: Mapping, path: Path) -> None:
         for name, (key, value) in node.entries.items():
             if name in names or (not path and (name.startswith(OWN_PREFIXES) or holds_anchor(value))):
                 continue
-            self.problems.warn(key.place, path, f"unknown key {quoted(name)}{did_you_mean(name, names)}")
+            self.problems.warn(key.place, path, f"unknown key {quoted(name)}{meant(cls, name, value, names)}")
 
     def bad(self, kind: Kind, node: Node, path: Path) -> Any:
         if isinstance(node, Scalar) and node.has_macro and USE.search(node.text) and not isinstance(kind, Section):
             return BAD  # a macro that is left has been reported; one in place of a whole model was not looked at
         got = "something else" if _holds_secrets(kind) and isinstance(node, Scalar) else described(node)
-        self.problems.error(node.place, path, f"expected {kind.expected}, got {got}")
+        self.problems.error(node.place, path, f"expected {kind.expected}, got {got}{cure(kind, node, path)}")
         return BAD
 
     # -- scalars --
@@ -178,7 +180,7 @@ class Reader:
         if not isinstance(node, Mapping):
             got = self.bad(kind, node, path)
             return got if kind.optional else empty(kind, default)
-        self.report_unknown([known.name for known in keys_of(kind.cls)], node, path)
+        self.report_unknown(kind.cls, [known.name for known in keys_of(kind.cls)], node, path)
         return self.section(kind.cls, node, path, default)
 
     def anything(self, _kind: Anything, node: Node, _path: Path) -> Any:

@@ -1,8 +1,8 @@
 """What a person did wrong in a text that is no YAML, and where.
 
-A YAML parser says where it could not go on. The mistake is often in an earlier line (a quote that is not closed, a colon
-that is missing), so the lines around that spot are looked at here, in the order of how sure one can be. Pure; reads the
-lines as they are written, and quotes of them only a key, a bracket or a quote.
+A YAML parser says where it could not go on. The mistake is often in an earlier line (a quote that is not closed, a
+colon that is missing), so the lines around that spot are looked at here, in the order of how sure one can be. Pure;
+reads the lines as they are written, and quotes of them only a key, a bracket or a quote.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ CONTENT = r"(?P<before> *(?:- +)*)(?P<content>.*?)\s*(?:\s#.*)?$"
 CONFLICT = r"(<{7}|={7}|>{7})(\s|$)"
 # Blanks that are none for YAML: where a line is indented, and behind a colon or a dash.
 ODD_BLANK = "[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff]"
+CURLY = "[\u2018-\u201f\u00ab\u00bb]"  # what word processors make of quotes
+KEY_ONLY = r" *(?:- +)*[\w.-]+: +"
+COMMENT = ("//", "/*")  # of other languages
 CLOSING = {"[": "]", "{": "}"}
 OPENING = {"]": "[", "}": "{"}
 
@@ -100,7 +103,12 @@ def mistake_in(failed: Failure) -> Mistake | None:
 def _conflict(failed: Failure) -> Mistake | None:
     for number, line in enumerate(failed.lines):
         if re.match(CONFLICT, line) and not line.startswith("="):
-            return Mistake(number, 0, 7, "git left two versions of these lines here; keep one of them, without <<<<<<<, ======= and >>>>>>>")
+            return Mistake(
+                number,
+                0,
+                7,
+                "git left two versions of these lines here; keep one of them, without <<<<<<<, ======= and >>>>>>>",
+            )
     return None
 
 
@@ -119,27 +127,32 @@ def _odd_character(failed: Failure) -> Mistake | None:
     """A blank or a colon that looks like the one of YAML."""
     for number in (failed.previous(failed.line), failed.begun[0], failed.line):
         line = failed.text(number)
-        match = re.match(rf"\s*({ODD_BLANK})", line) or re.search(rf"[\w\"'][:-] *({ODD_BLANK})", line)
+        match = re.match(rf"[ \t]*({ODD_BLANK})", line) or re.search(rf"[\w\"'][:-] *({ODD_BLANK})", line)
         if match is not None:
             name = unicodedata.name(match[1], "blank").lower()
             said = f"a {name} (U+{ord(match[1]):04X}) stands here, where YAML wants an ordinary blank"
             return Mistake(number, match.start(1), 1, said)
+        curly = re.match(rf"{KEY_ONLY}({CURLY})", line)
+        if curly is not None:
+            return Mistake(number, curly.start(1), 1, f"{quoted(curly[1])} is no quote for YAML; write an ordinary one")
         wide = line.find("\uff1a")
         if wide >= 0 and not re.match(KEY, line):
-            return Mistake(number, wide, 1, "this is not the colon of YAML; write an ordinary one, and a blank behind it")
+            return Mistake(
+                number, wide, 1, "this is not the colon of YAML; write an ordinary one, and a blank behind it"
+            )
     return None
 
 
 def _first_character(failed: Failure) -> Mistake | None:
     """A value that begins with a character that means something to YAML."""
-    line, column = failed.begun if failed.context.startswith("while scanning a") else (failed.line, failed.column)
+    line, column = failed.begun
     char = failed.text(line)[column : column + 1]
     if failed.context == "while scanning a block scalar":
-        said = f'behind {quoted(char)} the line has to end; a value that begins with {quoted(char)} needs quotes'
+        said = f"behind {quoted(char)} the line has to end; a value that begins with {quoted(char)} needs quotes"
         return Mistake(line, column, 1, said)
     if failed.context == "while scanning a directive":
         return Mistake(line, column, 1, "a line that begins with % needs quotes")
-    if failed.context in ("while scanning an alias", "while scanning an anchor", "while scanning a tag"):
+    if failed.context.endswith((" an alias", " an anchor", " a tag")):
         return Mistake(line, column, 1, f"a value that begins with {quoted(char)} needs quotes")
     if "tag handle" in failed.problem or "cannot start any token" in failed.problem:
         return Mistake(failed.line, failed.column, 1, f"a value that begins with {quoted(failed.char)} needs quotes")
@@ -188,9 +201,14 @@ def _bracket(failed: Failure) -> Mistake | None:
         return Mistake(failed.line, failed.column, 1, "a value is missing here")
     if line == failed.line and failed.char == ":":
         return Mistake(failed.line, failed.column, 1, 'a value with ": " in it needs quotes')
-    here = failed.text(failed.line)
-    is_inside = failed.line == line or (_indent(here) > _indent(failed.text(line)) and not re.match(KEY, here))
-    if is_inside and here[failed.column :].strip():
+    here, above = failed.text(failed.line), failed.previous(failed.line)
+    if failed.text(above).lstrip().startswith(COMMENT):
+        return _comment(failed, above)
+    is_deeper = _indent(here) > _indent(failed.text(line))
+    if is_deeper and opening == "{" and failed.is_at_beginning and above >= line and re.match(KEY, here):
+        end = len(failed.text(above).rstrip())
+        return Mistake(above, end - 1, 1, "a comma is missing behind this")
+    if here[failed.column :].strip() and (failed.line == line or (is_deeper and not re.match(KEY, here))):
         said = f"expected a comma or {CLOSING[opening]} here"
         return Mistake(failed.line, failed.column, 1, said)
     return Mistake(line, column, 1, f"the bracket {opening} that opens here is not closed")
@@ -211,7 +229,8 @@ def _behind_the_end(failed: Failure) -> Mistake | None:
             inside = "''" if last == "'" else '\\"'
             said = f"the {last} before this ends the text; within {last} ... {last} write {inside} for a {last}"
         else:
-            said = "the text in quotes ends before this; put the whole value in quotes, of the other kind (' or \")"
+            other = "'" if last == '"' else '"'
+            said = f"the text in quotes ends before this; put {other} around the whole value"
         return Mistake(failed.line, failed.column, 1, said)
     if last in OPENING:
         said = f"the {OPENING[last]} ... {last} ends before this; a text that begins with {OPENING[last]} needs quotes"
@@ -246,7 +265,9 @@ def _colon_too_many(failed: Failure) -> Mistake | None:
     indent = _indent(line)
     name = quoted(str(re.match(KEY, failed.text(number))["key"]))  # type: ignore[index]
     if line.lstrip().startswith("-") or above != number:
-        said = f'this still belongs to the value of {name} in line {number + 1}, and a value with ": " in it needs quotes'
+        said = (
+            f'this still belongs to the value of {name} in line {number + 1}, and a value with ": " in it needs quotes'
+        )
         return Mistake(failed.line, failed.column, 1, said)
     return _misindented(failed, indent, column)
 
@@ -273,7 +294,19 @@ def _colon_missing(failed: Failure) -> Mistake | None:
     line, above = failed.text(number), failed.text(failed.previous(number))
     if _indent(line) == _indent(above) and above.lstrip().startswith("- ") and not line.lstrip().startswith("- "):
         return Mistake(number, _indent(line), 1, 'expected "- " here, as in the line above')
-    return _without_colon(failed, number)
+    return _left_of_block(failed, number) or _without_colon(failed, number)
+
+
+def _left_of_block(failed: Failure, number: int) -> Mistake | None:
+    """A line of a block of text that is indented like the block's key."""
+    indent, above = _indent(failed.text(number)), failed.previous(number)
+    block = _indent(failed.text(above))
+    while above >= 0 and _indent(failed.text(above)) > indent:
+        above = failed.previous(above)
+    if block > indent and re.search(r":\s+[|>][-+\d]*\s*(#.*)?$", failed.text(above)):
+        said = f"this line is indented by {indent}, the lines of the text above it by {block}"
+        return Mistake(number, 0, max(indent, 1), said)
+    return None
 
 
 def _without_colon(failed: Failure, number: int) -> Mistake | None:
@@ -284,6 +317,8 @@ def _without_colon(failed: Failure, number: int) -> Mistake | None:
     column, content = len(match["before"]), match["content"]
     if number in failed.secret:
         return Mistake(number, column, 1, "a colon is missing in this line")
+    if content.startswith(COMMENT):
+        return _comment(failed, number)
     if not _has_children(failed, number):
         for pattern, said in (
             (r"([\w.-]+)\s*=", 'expected ": " behind {}, not "="'),
@@ -294,6 +329,11 @@ def _without_colon(failed: Failure, number: int) -> Mistake | None:
                 return Mistake(number, column, len(found[1]), said.format(quoted(found[1])))
     word = content if _has_children(failed, number) else content.split()[0]
     return Mistake(number, column, len(word), f"a colon is missing behind {quoted(word)}")
+
+
+def _comment(failed: Failure, number: int) -> Mistake:
+    column = _indent(failed.text(number))
+    return Mistake(number, column, 2, f"a comment begins with #, not with {failed.text(number)[column : column + 2]}")
 
 
 def _has_children(failed: Failure, number: int) -> bool:
@@ -314,7 +354,7 @@ def _indentation(failed: Failure) -> Mistake | None:
             levels += [lowest, len(re.match(CONTENT, line)["before"])]  # type: ignore[index]
         number = failed.previous(number)
     if levels and indent not in levels:
-        return _misindented(failed, indent, min((one for one in levels if one > indent), default=lowest))
+        return _misindented(failed, indent, min((one for one in levels if one > indent), default=max(levels)))
     if "'-'" in failed.problem or (failed.context.endswith("block collection") and failed.char != "-"):
         return Mistake(failed.line, indent, 1, 'expected "- " here, as in the lines above')
     if failed.char == "-":

@@ -13,8 +13,8 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable
-from collections.abc import Sequence as Many
 from collections.abc import Mapping as Dict
+from collections.abc import Sequence as Many
 from pathlib import Path as File
 from typing import Any
 
@@ -28,6 +28,7 @@ from .syntax import Failure, Mistake, Quote, failure, mistake_in
 
 ENVIRONMENT = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
 STAND_IN = "x"
+LATIN_LETTERS = 0xA1
 MAX_FILE_BYTES = 4 << 20  # thousands of models; reading more would hold up a server that is to take it while it serves
 
 Span = tuple[int, int]  # from one character to before another
@@ -53,8 +54,7 @@ def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n")
-        problems.error(Place(source, line, 0, 0), (), f"expected UTF-8 text, got {_encoding(data, error.start)}")
+        _report_encoding(data, error.start, source, problems)
         return None
     source.lines = LINE_END.split(text)
     try:
@@ -74,12 +74,18 @@ def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str
         return None
 
 
-def _encoding(data: bytes, position: int) -> str:
-    """What a file that is no UTF-8 seems to be."""
+def _report_encoding(data: bytes, position: int, source: Source, problems: Problems) -> None:
+    """A file that is no UTF-8; its line is shown if it may be text of an older encoding."""
+    line = data[:position].count(b"\n")
+    column, byte = position - (data.rfind(b"\n", 0, position) + 1), data[position]
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "UTF-16; save the file as UTF-8"
-    byte = f"the byte 0x{data[position]:02x}"
-    return f"{byte}, which Latin-1 has for {chr(data[position])}" if data[position] > 0xA0 else byte
+        got = "UTF-16"
+    elif b"\0" in data or byte < LATIN_LETTERS:
+        got = f"the byte 0x{byte:02x}"
+    else:
+        got = f'the byte 0x{byte:02x} ("{chr(byte)}" in Latin-1)'
+        source.lines = re.split("\r\n|[\r\n]", data.decode("latin-1"))
+    problems.error(Place(source, line, column, column + 1), (), f"expected UTF-8 text, got {got}; save it as UTF-8")
 
 
 def _top_level(node: Node | None, problems: Problems) -> Mapping | None:

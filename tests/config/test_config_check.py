@@ -193,7 +193,7 @@ def test_nothing_to_serve_is_worth_a_warning(checked: Check) -> None:
 def test_errors_are_all_told_and_there_is_no_configuration(checked: Check) -> None:
     report = checked("startPort: 0\nlogLevel: loud\nmodels: {a: {cmd: 'server ${nope}'}}\n")
     assert report.config is None
-    assert len(report.errors) == 3
+    assert len(report.errors) == 2
     text = render.text_of(report, show=True)
     assert text.count("error: ") == 3
     assert "warning: " in text

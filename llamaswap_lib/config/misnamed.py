@@ -1,0 +1,187 @@
+"""Keys that the file does not have, and what whoever wrote them means: names from other programs and older files.
+
+Owns what is said of an unknown key. Sure is what is written here, what is a known key at another level, and what
+differs from a known key by a slip; two names that have only their last word in common (`idleTimeout`,
+`unloadTimeout`) are not taken for each other. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .kinds import Section, keys_of
+from .nodes import Mapping, Node
+from .problems import fold, nearest, quoted
+from .routing import FifoKeys, Group, MatrixKeys, RouterKeys
+from .schema import Config, Model, RoutingInput
+from .sections import (
+    Capabilities,
+    Filters,
+    Hooks,
+    ModelFilters,
+    Peer,
+    Performance,
+    Profile,
+    Selector,
+    Store,
+    UpstreamPassthrough,
+)
+
+TOP: type = Config  # stands for all of the top level
+ODD_BLANKS = "^[\\s\u200b\ufeff]+|[\\s\u200b\ufeff]+$"  # such as a no-break space
+TAIL = r"[A-Z]?[a-z]+$|[A-Z]+$"  # the last word of a name
+
+# Names as `fold` makes them, parted by blanks -> the right one. One that begins with ";" is a sentence.
+LISTEN = "; the address is the flag -listen, such as -listen 127.0.0.1:8080"
+SERVER = "; a setting of the model's server belongs into cmd, as one of its options"
+READY = "readytimeout starttimeout startuptimeout loadtimeout loadingtimeout healthtimeout boottimeout"
+IDLE = "idletimeout idlettl idletime unloadafter unloadaftersecs modelttl keepalive inactivitytimeout expire"
+STOP = "stoptimeout stopgraceperiod graceperiod killtimeout terminationgraceperiod gracefultimeout"
+URL = "port ports url uri host hostname address addr endpoint apibase baseurl apiurl upstream upstreamurl target bind"
+MODEL_FILE = "modelpath modelfile path file gguf weights hf hfrepo repo"
+WORDS: dict[type, dict[str, str]] = {
+    TOP: {
+        "host port listen address addr bind hostname httpport serverport listenaddress listenport interface": LISTEN,
+        f"{IDLE} ttl defaultttl": "globalTTL",
+        READY: "healthCheckTimeout",
+        STOP: "unloadTimeout",
+        "modellist modelconfigs modelconfig servers services backends llms": "models",
+        "key keys apikey masterkey auth token tokens bearertoken password": "apiKeys",
+        "corsorigins alloworigins hosts trustedhosts": "allowedHosts",
+        "env environment variables": "; environment variables stand in a model: models.ID.env",
+        "vars defines": "macros",
+        "cert key tls ssl tlscert tlscertfile tlskey tlskeyfile certfile keyfile": (
+            "; TLS is the flags -tls-cert-file and -tls-key-file"
+        ),
+        "watch watchconfig reload autoreload": "; it is the flag -watch-config",
+        "debug verbose verbosity log logging loglvl": "logLevel",
+        "logfile logpath logdir": "; the log goes to standard output",
+        "maxloadedmodels maxmodels maxrunning maxactive": "; which models run side by side is said by groups",
+        "parallel numparallel concurrency maxconcurrency": "; it stands in a model: models.ID.concurrencyLimit",
+        "litellmsettings generalsettings routersettings environmentvariables": "; that is a key of LiteLLM",
+        "version": "; no version has to be said",
+        "database db sqlite storage": "store.path",
+        "preloads startupmodels defaultmodel autoload warmup onstartup": "hooks.on_startup.preload",
+    },
+    Model: {
+        "command exec execute run runcommand start startcmd startcommand cmdstart entrypoint launch binary": "cmd",
+        "args arguments flags options extraargs backend image": "; it belongs into cmd, which is the whole command",
+        "stop stopcmd stopcommand cmdunload unloadcmd killcmd": "cmdStop",
+        "group groups members swap exclusive persistent": "groups.X.members",
+        "functioncalling supportsfunctioncalling toolcalling tooluse": "capabilities.tools",
+        "vision multimodal supportsvision modalities modality inputs": "capabilities.in",
+        "rerank reranking": "capabilities.reranker",
+        "contextlength contextwindow maxcontext maxmodellen": "capabilities.context",
+        "ctx nctx numctx contextsize ctxsize gpulayers ngpulayers numgpu ngl threads batchsize mmproj": SERVER,
+        "tags tag labels label meta info extra annotations modelinfo owner": "metadata",
+        "parameters params defaults temperature topp topk minp": "filters.setParams",
+        f"{MODEL_FILE} model": "; the model's file belongs into cmd; the name that its server gets is useModelName",
+        "servedmodelname upstreammodel upstreammodelname rewritemodel remotename": "useModelName",
+        URL: "proxy",
+        "health healthcheck healthendpoint healthpath healthurl checkpath readiness ready": "checkEndpoint",
+        READY: "healthCheckTimeout",
+        f"{IDLE} globalttl": "ttl",
+        STOP: "unloadTimeout",
+        "names othernames": "aliases",
+        "title displayname modelname friendlyname": "name",
+        "desc comment note notes summary": "description",
+        "environment envs envvars environmentvariables": "env",
+        "envfile dotenv": "; it is not read: list the variables in env",
+        "gpu gpus device devices cudavisibledevices": '; say it in cmd, or in env: ["CUDA_VISIBLE_DEVICES=0"]',
+        "concurrency maxconcurrency maxconcurrent parallel numparallel maxparallelrequests": "concurrencyLimit",
+        "requesttimeout readtimeout responsetimeout": "timeouts.responseHeader",
+        "hidden hide private": "unlisted",
+        "listed visible public": '; did you mean "unlisted", with the opposite value?',
+        "enable enabled disable disabled": "; a model cannot be switched off: make comments of its lines",
+        "preload autoload autostart warmup loadonstartup": "hooks.on_startup.preload",
+        "priority": "routing.scheduler.settings.fifo.priority",
+        "cwd dir workdir workingdir workingdirectory": "; use cmd: sh -c 'cd DIR && exec PROGRAM ...'",
+        "restart restartpolicy dependson volumes": "; it has no meaning here",
+        "key token": "; the keys of clients are apiKeys, at the top",
+    },
+    Group: {
+        "models model member list items ids": "members",
+        "swappable swapping": "swap",
+        "exclude isolated alone": "exclusive",
+        "persist pinned pin keep keeploaded permanent sticky": "persistent",
+    },
+    Peer: {
+        f"{URL} server": "proxy",
+        "key token auth authorization bearer": "apiKey",
+        "model modellist aliases": "models",
+    },
+    Profile: {"models members list": "; lists of models that run together are groups", "pin map mapping": "pins"},
+    Selector: {"models model members candidates": "targets", "mode type policy use": "strategy"},
+    MatrixKeys: {"combinations": "sets", "costs cost weights": "evict_costs", "variables names aliases": "vars"},
+    RouterKeys: {"type kind policy": "use"},
+    Performance: {
+        "enable enabled": '; did you mean "disabled", with the opposite value?',
+        "interval period frequency": "every",
+    },
+    Store: {"file db database sqlite name": "path"},
+    Hooks: {"startup onstart start": "on_startup"},
+    Capabilities: {
+        "input inputs modalities": "in",
+        "output outputs": "out",
+        "functioncalling toolcalling tooluse": "tools",
+        "rerank": "reranker",
+        "ctx contextlength contextsize contextwindow": "context",
+    },
+    Filters: {"strip remove removeparams dropparams": "stripParams", "set params parameters addparams": "setParams"},
+    UpstreamPassthrough: {"ignore ignored exclude": "ignorePaths"},
+    FifoKeys: {"priorities": "priority"},
+}
+WORDS[ModelFilters] = WORDS[Filters]
+
+
+def renamed(cls: type, name: str) -> str | None:
+    """The key, or the sentence, that stands for an unknown one in this section."""
+    folded = fold(name)
+    return next((right for words, right in WORDS.get(cls, {}).items() if folded in words.split()), None)
+
+
+def meant(cls: type, name: str, value: Node, names: list[str]) -> str:
+    """What to say behind an unknown key of this section, which knows `names`."""
+    bare = re.sub(ODD_BLANKS, "", name)
+    if bare != name:
+        return f"; blanks that are none for YAML stand around {quoted(bare)}"
+    if cls is TOP and isinstance(value, Mapping) and value.get("cmd") is not None:
+        return "; a model stands below models, indented by more than it"
+    folded = {fold(one): one for one in names}
+    right = folded.get(fold(name)) or renamed(cls, name) or _elsewhere(cls, name) or near_key(name, names)
+    if right is None:
+        return ""
+    return right if right.startswith(";") else f" (did you mean {quoted(right)}?)"
+
+
+def near_key(name: str, names: list[str]) -> str | None:
+    """The key that differs by a slip, and not by all but the last word."""
+    near = nearest(name, names)
+    if near is None:
+        return None
+    tails = re.search(TAIL, name), re.search(TAIL, near)
+    if tails[0] is None or tails[1] is None or tails[0][0] != tails[1][0] or not tails[0].start():
+        return near
+    return near if nearest(name[: tails[0].start()], [near[: tails[1].start()]]) is not None else None
+
+
+def _elsewhere(cls: type, name: str) -> str | None:
+    """The same key further down, in a model or at the top."""
+    below = sorted((path for path in _below(cls) if fold(path[-1]) == fold(name)), key=len)
+    if below:
+        return ".".join(below[0])
+    if cls is TOP and name in (known.name for known in keys_of(Model)):
+        return f"models.ID.{name}"
+    at_top = [known.name for one in (Config, RoutingInput) for known in keys_of(one)]
+    return f"; {quoted(name)} stands at the top of the file" if cls is not TOP and name in at_top else None
+
+
+def _below(cls: type) -> Iterator[tuple[str, ...]]:
+    """The keys of the sections in this one."""
+    for one in (Config, RoutingInput) if cls is TOP else (cls,):
+        for known in keys_of(one):
+            if isinstance(known.kind, Section):
+                for inner in keys_of(known.kind.cls):
+                    yield known.name, inner.name
+                yield from ((known.name, *path) for path in _below(known.kind.cls))
