@@ -23,14 +23,15 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 TELLING = {
     *(name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)),
     *("error", "warn", "_warn", "_fail", "fatal", "DslError", "Report", "_broken", "_note", "note"),
-    *("_refuse_all", "_fail_load", "on_error", "hint", "Habit"),
+    *("_refuse_all", "_fail_load", "on_error", "hint", "Habit", "Mistake", "Cure", "_misindented", "_not_closed"),
 }
 # Functions whose result is such a text, and variables that hold one.
 MADE_BY = {
     *("_fault", "_unresolved", "_missing_program", "_wrong_name", "why_not", "_remedy", "_wrong_store"),
     *("_explain", "_explain_pin", "_explain_peers", "_targets_of", "_not_replaced", "_not_home", "_no_command"),
+    "unknown_model",
 }
-HELD_BY = {"message", "wrong", "_CLOSING", "NO_STREAM"}
+HELD_BY = {"message", "wrong", "said", "why", "_CLOSING", "NO_STREAM"}
 # Words of the scheduler for itself, which no user sees; news at level info; help for a slip in our own code.
 NOT_SHOWN = {
     *("loading", "busy", "stopping", "after", "loading for others"),

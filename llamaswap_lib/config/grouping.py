@@ -16,7 +16,7 @@ from llamaswap_lib.core.eviction import dsl
 
 from .document import Document
 from .hidden import MASK, Hidden, changed, hidden, visible, visible_keys
-from .names import check_priorities
+from .names import check_priorities, unknown_model
 from .nodes import Scalar
 from .problems import Path, Place, did_you_mean, quoted
 from .routing import Group, Matrix, MatrixKeys, Routing
@@ -143,7 +143,7 @@ def _groups(groups: Mapping[str, Group], path: Path, config: Config, document: D
                 real = quoted(config.aliases[member])
                 document.warn(at, f"{quoted(member)} is an alias and does nothing here; the model's id is {real}")
             else:
-                document.error(at, f"unknown model {quoted(member)}{did_you_mean(member, config.models)}")
+                document.error(at, unknown_model(member, config.models, document))
             holder.setdefault(member, name)
         found.append(Group(shown, group.swap, group.exclusive, group.persistent, tuple(members)))
     rest = tuple(sorted(model for model in config.models if model not in holder))
@@ -169,7 +169,7 @@ def _matrix(keys: MatrixKeys, path: Path, config: Config, document: Document) ->
         if model in config.models:
             variables[name] = model
         else:
-            document.error(at, f"unknown model {quoted(model)}{did_you_mean(model, config.models)}")
+            document.error(at, unknown_model(model, config.models, document))
 
     def model_of(name: str) -> str | None:
         if name in keys.variables:
@@ -180,8 +180,8 @@ def _matrix(keys: MatrixKeys, path: Path, config: Config, document: Document) ->
     for name, cost in keys.evict_costs.items():
         model_id = model_of(name)
         if model_id is None:
-            near = did_you_mean(name, [*keys.variables, *config.models])
-            document.error((*path, "evict_costs", name), f"unknown model {quoted(name)}{near}", at_key=True)
+            message = unknown_model(name, [*keys.variables, *config.models], document)
+            document.error((*path, "evict_costs", name), message, at_key=True)
         else:
             costs[model_id] = cost
     try:

@@ -91,6 +91,15 @@ def check_peers(config: Config, document: Document) -> None:
             document.error(("peers", name, "apiKey"), "expected a key in one line, without control characters")
 
 
+def unknown_model(name: str, known: Iterable[str], document: Document) -> str:
+    """What to say of a name that no model has."""
+    message = f"unknown model {quoted(name)}"
+    key = None if document.root is None else document.root.entries.get(name)
+    if key is not None:
+        return f"{message}; line {key.key.place.line + 1} has it, but not below models: indent it there"
+    return message + did_you_mean(name, known)
+
+
 def check_selectors(config: Config, document: Document, run_together: RunTogether) -> None:
     for name, selector in config.selectors.items():
         path: Path = ("selectors", name)
@@ -124,7 +133,7 @@ def _check_targets(path: Path, selector: Selector, config: Config, document: Doc
         if target in config.selectors and config.resolve(target) is None:
             document.error(at, f"the target {quoted(target)} is a selector; selectors cannot lead to selectors")
         elif config.resolve(target) is None and target not in config.peer_models:
-            document.error(at, f"unknown model {quoted(target)}{did_you_mean(target, _targets(config))}")
+            document.error(at, unknown_model(target, _targets(config), document))
         elif config.resolve(target) is None and selector.strategy in ("warm", "spillover"):
             document.error(
                 at, f"the target {quoted(target)} is a peer's model; {selector.strategy} takes local ones only"
@@ -157,8 +166,7 @@ def check_profiles(config: Config, document: Document) -> None:
                 document.error(at, "expected a name for the pin", at_key=True)
             known = config.resolve(target) is not None or target in config.peer_models or target in config.selectors
             if target and not known:
-                near = did_you_mean(target, [*_targets(config), *config.selectors])
-                document.error(at, f"unknown model {quoted(target)}{near}")
+                document.error(at, unknown_model(target, [*_targets(config), *config.selectors], document))
 
 
 def check_priorities(priority: Mapping[str, int], config: Config, document: Document) -> dict[str, int]:
@@ -168,9 +176,7 @@ def check_priorities(priority: Mapping[str, int], config: Config, document: Docu
     for name, value in priority.items():
         model = config.resolve(name)
         if model is None:
-            document.error(
-                (*path, name), f"unknown model {quoted(name)}{did_you_mean(name, _local(config))}", at_key=True
-            )
+            document.error((*path, name), unknown_model(name, _local(config), document), at_key=True)
         elif model in found and found[model] != value:
             document.error(
                 (*path, name), f"{quoted(model)} has the priority {visible(found[model])} already", at_key=True
@@ -190,8 +196,7 @@ def preload_of(config: Config, document: Document) -> tuple[str, ...]:
         if model is not None:
             found.append(model)
         elif name:
-            near = did_you_mean(name, _local(config))
-            document.warn((*path, index), f"unknown model {quoted(name)}{near}; it is skipped")
+            document.warn((*path, index), f"{unknown_model(name, _local(config), document)}; it is skipped")
     return tuple(dict.fromkeys(found))
 
 

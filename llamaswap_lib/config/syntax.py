@@ -134,12 +134,12 @@ def _odd_character(failed: Failure) -> Mistake | None:
             return Mistake(number, match.start(1), 1, said)
         curly = re.match(rf"{KEY_ONLY}({CURLY})", line)
         if curly is not None:
-            return Mistake(number, curly.start(1), 1, f"{quoted(curly[1])} is no quote for YAML; write an ordinary one")
+            said = f"{quoted(curly[1])} is no quote for YAML; write an ordinary one"
+            return Mistake(number, curly.start(1), 1, said)
         wide = line.find("\uff1a")
         if wide >= 0 and not re.match(KEY, line):
-            return Mistake(
-                number, wide, 1, "this is not the colon of YAML; write an ordinary one, and a blank behind it"
-            )
+            said = "this is not the colon of YAML; write an ordinary one, and a blank behind it"
+            return Mistake(number, wide, 1, said)
     return None
 
 

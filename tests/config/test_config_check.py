@@ -195,9 +195,9 @@ def test_errors_are_all_told_and_there_is_no_configuration(checked: Check) -> No
     assert report.config is None
     assert len(report.errors) == 2
     text = render.text_of(report, show=True)
-    assert text.count("error: ") == 3
+    assert text.count("error: ") == 2
     assert "warning: " in text
-    assert text.endswith("3 errors, 1 warning\n")
+    assert text.endswith("2 errors, 1 warning\n")
     assert "| startPort: 0\n" in text
 
 
