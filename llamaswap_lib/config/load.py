@@ -22,7 +22,7 @@ from .document import Document
 from .hidden import changed, visible
 from .mask import mask_value, mask_variable, secrets_of, shown_words
 from .merge import merge
-from .nodes import Mapping
+from .nodes import Mapping, Scalar
 from .problems import Problems, in_order, quoted
 from .reader import Reader
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
@@ -156,7 +156,8 @@ def _linked(config: Config, given: RoutingInput, ported: Dict[str, macros.Ported
         config, routing=routing, hooks=_hooks(config, document), ignore_patterns=_patterns(config, document)
     )
     for name, peer in config.peers.items():
-        models.check_url(peer.proxy, ("peers", name, "proxy"), document)
+        if isinstance(document.node(("peers", name, "proxy")), Scalar | None):  # else it has been refused already
+            models.check_url(peer.proxy, ("peers", name, "proxy"), document)
     names.check_peers(config, document)
     names.check_selectors(config, document, lambda together: grouping.run_together(routing, together))
     names.check_profiles(config, document)

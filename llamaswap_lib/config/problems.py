@@ -238,9 +238,10 @@ def _excerpt(place: Place) -> str:
     end = max(place.source.written_column(place.line, place.end_column), start + 1)
     spans = place.source.secret_spans(place.line)
     start, end = shown_column(spans, start), shown_column(spans, end, is_end=True)
-    line = "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in hide(line, spans))
+    line = hide(line, spans)
     left = max(0, start - MAX_SHOWN_CHARS // 2) if len(line) > MAX_SHOWN_CHARS else 0
     shown = line[left : left + MAX_SHOWN_CHARS]
+    shown = "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in shown)
     pad = "".join("\t" if char == "\t" else " " for char in shown[: start - left])
     carets = "^" * max(1, min(end, left + len(shown)) - start)
     number = str(place.line + 1)
