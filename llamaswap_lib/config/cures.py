@@ -60,13 +60,13 @@ def _for_a_list_instead(kind: MapOf | Section, node: Sequence, key: str) -> str:
         form = f"groups: {{{key}: {{swap: false, members: [...]}}}}"
         return f"this list is the old form of profiles; groups have taken its place: {quoted(form, 120)}"
     if cls is Group:
-        return "write the list below members:"
+        return 'write the list behind "members:"'
     if cls is Model:
         return f"write it as the value of a key, such as {quoted('cmd: llama-server --port ${PORT}')}"
     if isinstance(kind, MapOf) and any(isinstance(item, Mapping) for item in node.items):
         return 'write each name with a colon and its keys below it, without "- "'
     if isinstance(kind, MapOf) and isinstance(kind.item, Section) and kind.item.cls is Group:
-        return "write a name for the group, and the list below its members:"
+        return 'write a name for the group, and below it the list behind "members:"'
     return ""
 
 

@@ -148,7 +148,9 @@ def _first_character(failed: Failure) -> Mistake | None:
     line, column = failed.begun
     char = failed.text(line)[column : column + 1]
     if failed.context == "while scanning a block scalar":
-        said = f"behind {quoted(char)} the line has to end; a value that begins with {quoted(char)} needs quotes"
+        said = (
+            f"the text of {quoted(char)} begins in the next line; a value that begins with {quoted(char)} needs quotes"
+        )
         return Mistake(line, column, 1, said)
     if failed.context == "while scanning a directive":
         return Mistake(line, column, 1, "a line that begins with % needs quotes")
@@ -225,11 +227,11 @@ def _behind_the_end(failed: Failure) -> Mistake | None:
     line = failed.text(failed.line)
     last = line[: failed.column].rstrip()[-1:]
     if last in ('"', "'"):
+        other = "'" if last == '"' else '"'
         if last in line[failed.column :]:
             inside = "''" if last == "'" else '\\"'
-            said = f"the {last} before this ends the text; within {last} ... {last} write {inside} for a {last}"
+            said = f"the {last} before this ends the text; write {inside} for a {last} in it, or put {other} around it"
         else:
-            other = "'" if last == '"' else '"'
             said = f"the text in quotes ends before this; put {other} around the whole value"
         return Mistake(failed.line, failed.column, 1, said)
     if last in OPENING:
