@@ -51,7 +51,7 @@ WORDS: dict[type, dict[str, str]] = {
         "corsorigins alloworigins hosts trustedhosts": "allowedHosts",
         "env environment variables": "; environment variables stand in a model: models.ID.env",
         "vars defines": "macros",
-        "cert key tls ssl tlscert tlscertfile tlskey tlskeyfile certfile keyfile": (
+        "cert tls ssl tlscert tlscertfile tlskey tlskeyfile certfile keyfile": (
             "; TLS is the flags -tls-cert-file and -tls-key-file"
         ),
         "watch watchconfig reload autoreload": "; it is the flag -watch-config",
@@ -160,10 +160,15 @@ def near_key(name: str, names: list[str]) -> str | None:
     near = nearest(name, names)
     if near is None:
         return None
-    tails = re.search(TAIL, name), re.search(TAIL, near)
-    if tails[0] is None or tails[1] is None or tails[0][0] != tails[1][0] or not tails[0].start():
+    name_tail, near_tail = re.search(TAIL, name), re.search(TAIL, near)
+    if name_tail is None or near_tail is None or not name_tail.start() or _one(name_tail) != _one(near_tail):
         return near
-    return near if nearest(name[: tails[0].start()], [near[: tails[1].start()]]) is not None else None
+    return near if nearest(name[: name_tail.start()], [near[: near_tail.start()]]) is not None else None
+
+
+def _one(tail: re.Match[str]) -> str:
+    """The word without what makes several of it."""
+    return tail[0].lower().rstrip("s")
 
 
 def _elsewhere(cls: type, name: str) -> str | None:

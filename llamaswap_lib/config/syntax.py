@@ -201,13 +201,15 @@ def _bracket(failed: Failure) -> Mistake | None:
     opening = failed.text(line)[column : column + 1]
     if opening not in CLOSING:
         return Mistake(failed.line, failed.column, 1, "a value is missing here")
-    if line == failed.line and failed.char == ":":
-        return Mistake(failed.line, failed.column, 1, 'a value with ": " in it needs quotes')
     here, above = failed.text(failed.line), failed.previous(failed.line)
+    key = re.match(KEY, here[: failed.column])
+    if failed.char == ":" and (line == failed.line or (key is not None and key["rest"].strip())):
+        return Mistake(failed.line, failed.column, 1, 'a value with ": " in it needs quotes')
     if failed.text(above).lstrip().startswith(COMMENT):
         return _comment(failed, above)
     is_deeper = _indent(here) > _indent(failed.text(line))
-    if is_deeper and opening == "{" and failed.is_at_beginning and above >= line and re.match(KEY, here):
+    is_next = (failed.is_at_beginning or failed.char == ":") and not failed.text(above).rstrip().endswith(("{", ","))
+    if is_deeper and opening == "{" and is_next and re.match(KEY, here):
         end = len(failed.text(above).rstrip())
         return Mistake(above, end - 1, 1, "a comma is missing behind this")
     if here[failed.column :].strip() and (failed.line == line or (is_deeper and not re.match(KEY, here))):
