@@ -9,7 +9,7 @@ import re
 
 from . import scalars
 from .kinds import Choice, CommaList, Flag, Integer, Kind, ListOf, MapOf, Seconds, Section, Text, keys_of
-from .misnamed import ODD_BLANKS
+from .misnamed import without_blanks
 from .nodes import Mapping, Node, Scalar, Sequence
 from .problems import Path, nearest, quoted
 from .routing import Group
@@ -47,9 +47,9 @@ def _for_a_mapping(kind: MapOf | Section, node: Node, path: Path) -> str:
         return f"{what} is missing behind {quoted(word[1] + word[2])}"
     if cls is not Model:
         return ""
-    if re.sub(ODD_BLANKS, "", key) in names:
+    if without_blanks(key) in names:
         odd = ", with blanks before it that are none for YAML" if key not in names else ""
-        return f"{quoted(re.sub(ODD_BLANKS, '', key))} is a key of a model{odd}: indent it below the model's name"
+        return f"{quoted(without_blanks(key))} is a key of a model{odd}: indent it below the model's name"
     return f"write it as the value of a key, such as {quoted('cmd: llama-server --port ${PORT}')}"
 
 

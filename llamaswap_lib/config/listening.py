@@ -16,7 +16,7 @@ PORT = "${PORT}"
 EXAMPLE = f"llama-server --port {PORT} -m model.gguf"
 # What people write who know macros from elsewhere.
 NEAR = (
-    r"\$\{\{?\s*port\s*(?:[:?][^}]*)?\}{1,2}|\{\{?\s*[.$]?port\s*\}{1,2}|\$\(\s*port\s*\)|\$port\b\}?|\$\{port\b(?!\})"
+    r"\$\{\{?\s*port\s*(?:[:?][^}]{0,40})?\}{1,2}|\{\{?\s*[.$]?port\s*\}{1,2}|\$\(\s*port\s*\)|\$port\b\}?|\$\{port\b(?!\})"
     r"|%\{?port\}?%|%\{port\}|<port>|\[port\]|@port@|(?<=port[ =])port\b"
 )
 OPTION = (
@@ -24,6 +24,7 @@ OPTION = (
     r"(?P<between>=| +)(?P<value>[\"']?\S+)"
 )
 FIRST = ("--publish", "-p")  # of a container: what its server listens on inside counts for nobody
+LOOKED_AT = 10_000  # characters of a command
 LETTERS = ("-b", "-l", "-H")
 NUMBER = r"(?P<before>[\"']?(?:\S*?[:\]])??)(?P<port>\d{2,5})(?P<behind>(?::\d{1,5})?(?:/tcp)?[\"']?)$"
 
@@ -72,6 +73,7 @@ class Cure(NamedTuple):
 
 def cure(command: str, env: Sequence[str] = ()) -> Cure:
     """What to do with a command that does not use ${PORT}."""
+    command = command[:LOOKED_AT]
     near = re.search(NEAR, command, re.IGNORECASE)
     if near is not None:
         return Cure(f"{near[0]} is not replaced; did you mean {quoted(PORT)}?", near[0])

@@ -33,6 +33,7 @@ DEFAULT_PROXY = next(known.default for known in keys_of(Model) if known.name == 
 DEFAULT_PORT = next(known.default for known in keys_of(Config) if known.name == "startPort")
 
 MAX_TEXT_CHARS = 1_000_000  # of one value, its macros replaced
+MAX_LOOKS = 1000
 MAX_CHARS = 20_000_000  # of all texts that are made
 
 
@@ -55,6 +56,12 @@ class Ledger:
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
         self.chars = 0
+        self.looks = 0
+
+    def may_look(self) -> bool:
+        """Whether one more macro that is left is told; it is looked for in the file, and nobody reads of a thousand."""
+        self.looks += 1
+        return self.looks <= MAX_LOOKS
 
     def spend(self, chars: int, node: Scalar) -> None:
         """Account for a text before it is made of `node`; raises TooMuchText."""
@@ -293,6 +300,8 @@ def _report_unresolved(
         if written not in value.visible:
             problems.error(value.place, at, f"unknown macro ${{{MASK}}}")
             continue
+        if not declared.ledger.may_look():
+            return
         place = _place_of(value, written, number, at)
         holder = None if place is not None else next((one for one in declared if written in declared[one].text), None)
         message = _unresolved(use, path[0] == "models", declared, allowed, holder)

@@ -29,7 +29,6 @@ from .sections import (
 )
 
 TOP: type = Config  # stands for all of the top level
-ODD_BLANKS = "^[\\s\u200b\ufeff]+|[\\s\u200b\ufeff]+$"  # such as a no-break space
 TAIL = r"[A-Z]?[a-z]+$|[A-Z]+$"  # the last word of a name
 
 # Names as `fold` makes them, parted by blanks -> the right one. One that begins with ";" is a sentence.
@@ -143,7 +142,7 @@ def renamed(cls: type, name: str) -> str | None:
 
 def meant(cls: type, name: str, value: Node, names: list[str]) -> str:
     """What to say behind an unknown key of this section, which knows `names`."""
-    bare = re.sub(ODD_BLANKS, "", name)
+    bare = without_blanks(name)
     if bare != name:
         return f"; blanks that are none for YAML stand around {quoted(bare)}"
     if cls is TOP and isinstance(value, Mapping) and value.get("cmd") is not None:
@@ -190,3 +189,8 @@ def _below(cls: type) -> Iterator[tuple[str, ...]]:
                 for inner in keys_of(known.kind.cls):
                     yield known.name, inner.name
                 yield from ((known.name, *path) for path in _below(known.kind.cls))
+
+
+def without_blanks(name: str) -> str:
+    """The name without the blanks around it that nobody sees, such as no-break spaces."""
+    return name.strip().strip("\u200b\ufeff").strip()

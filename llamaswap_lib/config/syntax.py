@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from .problems import quoted
 
 # A line that begins with a key; `key` may stand in quotes, `rest` is its value.
-KEY = r"""(?P<before> *(?:- +)*)(?P<key>"[^"]*"|'[^']*'|[^\s#"'\[{][^#]*?)\s*:(?P<rest>\s.*|$)"""
-CONTENT = r"(?P<before> *(?:- +)*)(?P<content>.*?)\s*(?:\s#.*)?$"
+KEY = r"""(?P<before> *(?:- +)*)(?P<key>(?:"[^"]*"|'[^']*')\s*|[^\s#"'\[{:](?:[^#:]|:(?!\s|$))*):(?P<rest>\s.*|$)"""
+BEFORE = r" *(?:- +)*"
 CONFLICT = r"(<{7}|={7}|>{7})(\s|$)"
 # Blanks that are none for YAML: where a line is indented, and behind a colon or a dash.
 ODD_BLANK = "[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff]"
@@ -146,19 +146,16 @@ def _odd_character(failed: Failure) -> Mistake | None:
 def _first_character(failed: Failure) -> Mistake | None:
     """A value that begins with a character that means something to YAML."""
     line, column = failed.begun
-    char = failed.text(line)[column : column + 1]
+    char = quoted(failed.text(line)[column : column + 1])
     if failed.context == "while scanning a block scalar":
-        said = (
-            f"the text of {quoted(char)} begins in the next line; a value that begins with {quoted(char)} needs quotes"
-        )
+        said = f"the text of {char} begins in the next line; a value that begins with {char} needs quotes"
         return Mistake(line, column, 1, said)
     if failed.context == "while scanning a directive":
         return Mistake(line, column, 1, "a line that begins with % needs quotes")
     if failed.context.endswith((" an alias", " an anchor", " a tag")):
-        return Mistake(line, column, 1, f"a value that begins with {quoted(char)} needs quotes")
-    if "tag handle" in failed.problem or "cannot start any token" in failed.problem:
-        return Mistake(failed.line, failed.column, 1, f"a value that begins with {quoted(failed.char)} needs quotes")
-    if failed.context == "while parsing a block node":
+        return Mistake(line, column, 1, f"a value that begins with {char} needs quotes")
+    is_unknown = "tag handle" in failed.problem or "cannot start any token" in failed.problem
+    if is_unknown or failed.context == "while parsing a block node":
         return Mistake(failed.line, failed.column, 1, f"a value that begins with {quoted(failed.char)} needs quotes")
     return None
 
@@ -213,8 +210,7 @@ def _bracket(failed: Failure) -> Mistake | None:
         end = len(failed.text(above).rstrip())
         return Mistake(above, end - 1, 1, "a comma is missing behind this")
     if here[failed.column :].strip() and (failed.line == line or (is_deeper and not re.match(KEY, here))):
-        said = f"expected a comma or {CLOSING[opening]} here"
-        return Mistake(failed.line, failed.column, 1, said)
+        return Mistake(failed.line, failed.column, 1, f"expected a comma or {CLOSING[opening]} here")
     return Mistake(line, column, 1, f"the bracket {opening} that opens here is not closed")
 
 
@@ -267,7 +263,7 @@ def _colon_too_many(failed: Failure) -> Mistake | None:
         return _without_colon(failed, above)
     number, column = holder
     indent = _indent(line)
-    name = quoted(str(re.match(KEY, failed.text(number))["key"]))  # type: ignore[index]
+    name = quoted(str(re.match(KEY, failed.text(number))["key"]).strip())  # type: ignore[index]
     if line.lstrip().startswith("-") or above != number:
         said = (
             f'this still belongs to the value of {name} in line {number + 1}, and a value with ": " in it needs quotes'
@@ -315,10 +311,11 @@ def _left_of_block(failed: Failure, number: int) -> Mistake | None:
 
 def _without_colon(failed: Failure, number: int) -> Mistake | None:
     """What to say of a line that should begin with a key and does not."""
-    match = re.match(CONTENT, failed.text(number))
-    if number < 0 or match is None or not match["content"]:
+    line = failed.text(number)
+    column = _column(line)
+    content = re.split(r"\s#", line[column:], maxsplit=1)[0].rstrip()
+    if number < 0 or not content:
         return None
-    column, content = len(match["before"]), match["content"]
     if number in failed.secret:
         return Mistake(number, column, 1, "a colon is missing in this line")
     if content.startswith(COMMENT):
@@ -355,7 +352,7 @@ def _indentation(failed: Failure) -> Mistake | None:
         line = failed.text(number)
         if _indent(line) < lowest:
             lowest = _indent(line)
-            levels += [lowest, len(re.match(CONTENT, line)["before"])]  # type: ignore[index]
+            levels += [lowest, _column(line)]
         number = failed.previous(number)
     if levels and indent not in levels:
         return _misindented(failed, indent, min((one for one in levels if one > indent), default=max(levels)))
@@ -374,6 +371,12 @@ def _second_value(failed: Failure) -> Mistake | None:
     if "document start" not in failed.problem:
         return None
     return Mistake(failed.line, failed.column, 1, "nothing can follow here: what comes before is the whole file")
+
+
+def _column(line: str) -> int:
+    """Where the text of a line begins, behind the dashes of a list."""
+    match = re.match(BEFORE, line)
+    return 0 if match is None else match.end()
 
 
 def _indent(line: str) -> int:

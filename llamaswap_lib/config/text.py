@@ -63,7 +63,7 @@ def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str
             text, values = _with_environment(text, source, problems, environment)
             shown = _shown_scalars(text, values)
         node = compose(text, source, problems, shown)
-        if node is not None and not isinstance(node, Mapping):
+        if not (is_null(node) or isinstance(node, Mapping)):
             for _ in yaml.parse(text, Loader=PARSER):  # what follows may tell why
                 pass
         return _top_level(node, problems)

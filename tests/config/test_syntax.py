@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,22 @@ def test_what_came_from_the_environment_is_not_quoted() -> None:
     assert error.message == "this is no YAML, with what came from the environment"
     text = "models:\n  ${env.V}\n    cmd: x\n"
     assert not any("hush" in one.text() for one in inspect_text(text, "", {"V": "hush"}).problems.errors)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:\n  b" + " " * 200_000 + "c\n  d: e\n",
+        "a: '\n" + ("b" + " " * 2000 + "c\n") * 100 + "\nd: 'x'\n",
+        "models: {a: {cmd: '" + "${nope} " * 30_000 + "'}}\n",
+        "models: {a: {cmd: '" + "${port:" * 30_000 + "'}}\n",
+        "models: {a: {cmd: '" + "--port x " * 30_000 + "'}}\n",
+        "globalTTL: " + "9" * 200_000 + "\n",
+        "? '" + " " * 200_000 + "x'\n: y\nmodels: 5\n",
+    ],
+    ids=["blanks", "quote", "macros", "ports", "options", "digits", "key"],
+)
+def test_a_long_text_with_a_mistake_is_told_soon(text: str) -> None:
+    start = time.process_time()
+    assert inspect_text(text, "", {}).problems.errors
+    assert time.process_time() - start < 5, "the square of its length would take minutes"
