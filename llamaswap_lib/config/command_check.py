@@ -13,7 +13,6 @@ import shutil
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path as File
 
 from .document import Document
 from .hidden import Hidden
@@ -111,7 +110,7 @@ class CommandCheck:
 
     def _check_files(self, path: Path, command: Command) -> None:
         for number, file in _model_files(command.argv):
-            if number != command.starts.script and not FOR_A_SHELL.search(file) and not File(file).exists():
+            if number != command.starts.script and not FOR_A_SHELL.search(file) and not _is_there(file):
                 shown = command.shown[number]
                 name = shown if file == command.argv[number] else shown.partition("=")[2]
                 message = f"there is no file {quoted(name, MAX_FILE_CHARS)}"
@@ -186,8 +185,13 @@ def _missing_program(program: str, shown: str) -> str:
     shown = quoted(shown, MAX_FILE_CHARS)
     if "/" not in program:
         return f"the program {shown} is not on PATH"
-    what = "cannot be executed" if File(program).exists() else "is not there"
+    what = "cannot be executed" if _is_there(program) else "is not there"
     return f"the program {shown} {what}"
+
+
+def _is_there(file: str) -> bool:
+    """A name that is too long is that of no file."""
+    return os.path.exists(file)  # noqa: PTH110 - Path.exists fails where a name is too long
 
 
 def _model_files(words: Sequence[str]) -> Iterator[tuple[int, str]]:

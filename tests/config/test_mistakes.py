@@ -1,7 +1,7 @@
 """Slips made on purpose in a configuration as people have it, each with the whole message that they get.
 
-They stand in mistakes.txt, to be read as somebody who has never seen the program: does a message say where, what, and what
-to do? The errors are told, or else the warnings.
+They stand in mistakes.txt, to be read as somebody who has never seen the program: does a message say where, what, and
+what to do? The errors are told, or else the warnings.
 """
 
 from __future__ import annotations

@@ -168,3 +168,11 @@ def test_a_file_that_once_ended_in_a_traceback_is_refused(text: str, tmp_path: P
     found = check([file], ENVIRONMENT)
     assert [str(one) for one in found.errors] == [str(one) for one in refused.value.errors]
     assert_every_problem_is_clear(found)
+
+
+def test_names_of_files_that_are_too_long_are_files_that_are_not_there() -> None:
+    name = "b" * 5000
+    text = f"models: {{a: {{cmd: '/{name} ${{PORT}} -m {name}.gguf', cmdStop: '/{name}'}}}}\n"
+    found = report(inspect_text(text, "config.yaml", {}), {})
+    assert_every_problem_is_clear(found)
+    assert {one.path[-1] for one in found.warnings} == {"cmd", "cmdStop"}
