@@ -77,7 +77,7 @@ def test_what_is_said_of_three_hundred_models_fits_on_a_screen() -> None:
         'the program "docker" is not on PATH; likewise in 74 more models: ',
         'the program "sh" is not on PATH; likewise in 74 more models: ',
         'there is no file "/srv/models/0.gguf"\n',
-        'unknown key "context"; likewise in 199 more models: ',
+        'unknown key "context" (did you mean "capabilities.context"?); likewise in 199 more models: ',
         "hint: config.yaml:5: models.model-1: is in no group; ",
         "which swaps and is exclusive; likewise in 298 more models: ",
     ):
