@@ -41,6 +41,10 @@ class Connected(Protocol):
 
     sock: socket.socket
 
+    @property
+    def is_in_head(self) -> bool:
+        """Whether the rest of a request's head is waited for."""
+
 
 _C = TypeVar("_C", bound=Connected)
 
@@ -75,6 +79,7 @@ class ConnectionTable(Generic[_C]):
         """`farewell` is the answer for those that are closed while they send a request, or before their first one."""
         self._slow_readers = slow_readers
         self._farewell = farewell
+        self._last_words = b""  # for those that have sent a part of a head, since they are closed at once
         self._clock = clock
         self._open: dict[socket.socket, tuple[_C, float]] = {}  # with the time when each has come
         self._idle: OrderedDict[_C, float] = OrderedDict()  # since when, the longest first
@@ -128,6 +133,8 @@ class ConnectionTable(Generic[_C]):
     def note_reading(self, connection: _C) -> None:
         """The rest of its request has to be waited for."""
         self._reading[connection] = self._clock()
+        if self._last_words and connection.is_in_head:  # in this order: it may be written meanwhile
+            self._close_in_head(connection, self._last_words)
 
     def refresh(self, connection: _C) -> bool:
         """It has sent a good piece of its request, and counts as if it had begun now; False if it was closed."""
@@ -146,13 +153,22 @@ class ConnectionTable(Generic[_C]):
 
     # -- the thread that accepts, or that ends the server --
 
-    def close_idle(self, *, spare_expected: bool = False) -> bool:
-        """Close all that are idle; whether some were spared.
+    def close_idle(self, farewell: bytes, *, spare_expected: bool = False) -> bool:
+        """Close all that are idle, or have sent a part of a head and get `farewell`; whether some were spared.
 
         `spare_expected` spares those of which a request is to be expected at once: it is there and has not been read
-        yet, or they have come within SLOW seconds, and most clients that connect send their first request right away.
+        yet, or they have come within SLOW seconds, and most clients that connect send their first request right away,
+        or they have begun a head within SLOW seconds. Without it, heads that are not whole are closed from now on.
         """
         now, spared = self._clock(), False
+        self._last_words = b"" if spare_expected else farewell
+        for connection, since in _entries(self._reading):
+            if not connection.is_in_head:
+                continue
+            if spare_expected and since > now - SLOW:
+                spared = True
+            else:
+                self._close_in_head(connection, farewell)
         for connection, since in _entries(self._idle):
             if spare_expected and (self._is_new(connection, since, now) or _has_sent(connection.sock)):
                 spared = True
@@ -163,6 +179,11 @@ class ConnectionTable(Generic[_C]):
     def _is_new(self, connection: _C, idle_since: float, now: float) -> bool:
         """Whether it has come just now and has been served nothing yet."""
         return idle_since > now - SLOW and self._open.get(connection.sock) == (connection, idle_since)
+
+    def _close_in_head(self, connection: _C, farewell: bytes) -> None:
+        if self._reading.pop(connection, None) is not None:  # else its head has come meanwhile
+            self._say_farewell(connection, farewell)
+            self._close(connection, socket.SHUT_RDWR)
 
     def make_room(self) -> Fate | None:
         """Close one connection; what it did, or None where no one can be closed. Its thread ends a moment later."""
@@ -212,15 +233,15 @@ class ConnectionTable(Generic[_C]):
             return False
         awaits_answer = is_reading or self._open.get(connection.sock) == (connection, choice.since)  # or will, at once
         if awaits_answer:
-            self._say_farewell(connection)
+            self._say_farewell(connection, self._farewell)
         # What has come to an idle one, and was not read, stays readable: but nobody can claim it any more.
         self._close(connection, socket.SHUT_RDWR if awaits_answer else socket.SHUT_RD)
         return True
 
-    def _say_farewell(self, connection: _C) -> None:
+    def _say_farewell(self, connection: _C, farewell: bytes) -> None:
         """As far as that is possible without waiting; its own thread sends nothing while it reads."""
         try:
-            connection.sock.send(self._farewell, socket.MSG_DONTWAIT)
+            connection.sock.send(farewell, socket.MSG_DONTWAIT)
         except OSError:
             pass
 

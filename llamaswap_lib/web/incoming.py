@@ -110,6 +110,11 @@ class Incoming:
 
     # -- any thread --
 
+    @property
+    def is_in_head(self) -> bool:
+        """Whether it has sent a part of a request's head, and what it asks for is not known yet."""
+        return self.intake.is_in_head
+
     def abort(self, how: int) -> None:
         """Break the connection off, so that its client sees that.
 

@@ -45,7 +45,7 @@ class Sender(Protocol):
 class Intake:
     """What comes from one client, through a socket that waits `idle_timeout` for a byte."""
 
-    __slots__ = ("_buffer", "_clock", "_poll", "_sender", "_sock", "_unread", "is_unfinished", "limits")
+    __slots__ = ("_buffer", "_clock", "_poll", "_sender", "_sock", "_unread", "is_in_head", "is_unfinished", "limits")
 
     def __init__(self, sock: socket.socket, limits: Limits, clock: Callable[[], float], sender: Sender) -> None:
         self._sock = sock
@@ -54,6 +54,7 @@ class Intake:
         self._clock = clock
         self._buffer = b""
         self._unread: RequestHead | None = None  # the request whose body nobody has read yet
+        self.is_in_head = False  # the rest of a head is waited for
         self.is_unfinished = False  # the connection ends, and its client may still be sending
         self._poll: select.poll | None = None  # made when a client is slow for the first time
 
@@ -93,8 +94,12 @@ class Intake:
         data = self._buffer
         end = -1 if data.startswith(b"\r") else head_end(data)
         if end < 0:
-            with self._waiting():
-                data, end = self._read_head_slowly(data)
+            self.is_in_head = True
+            try:
+                with self._waiting():
+                    data, end = self._read_head_slowly(data)
+            finally:
+                self.is_in_head = False
         self._buffer = data[end:]
         head = parse_request_head(data[:end])
         if head.content_length or head.chunked:

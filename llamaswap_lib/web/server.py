@@ -100,7 +100,8 @@ class Server(ThreadingHTTPServer):
     def begin_stop(self) -> None:
         """Serve nobody new, and close the connections that have no request in progress.
 
-        Blocks for at most SLOW seconds, for requests that are to be expected at once on connections accepted before.
+        Blocks for at most SLOW seconds, for requests that are to be expected at once on connections accepted before. A
+        head that is not whole by then is no request in progress.
         Newcomers are told that the server ends, until `stop_accepting`. Where somebody else listens as well they are
         left to the process that accepts next.
         """
@@ -108,9 +109,9 @@ class Server(ThreadingHTTPServer):
             self.stop_accepting()  # before anybody could be turned away
         self.is_stopping = True
         deadline = time.monotonic() + SLOW
-        while self.table.close_idle(spare_expected=True) and time.monotonic() < deadline:
+        while self.table.close_idle(SHUTTING_DOWN, spare_expected=True) and time.monotonic() < deadline:
             threading.Event().wait(ROOM_LOOK)
-        self.table.close_idle()
+        self.table.close_idle(SHUTTING_DOWN)
 
     def stop_accepting(self) -> None:
         """Listen no more."""
@@ -123,7 +124,7 @@ class Server(ThreadingHTTPServer):
     def wait_idle(self, grace: float) -> bool:
         """Block until every connection has ended, for at most `grace` seconds; whether they have."""
         if self.is_stopping:
-            self.table.close_idle()  # if one was accepted at the very moment when the end began
+            self.table.close_idle(SHUTTING_DOWN)  # if one was accepted at the very moment when the end began
         deadline = time.monotonic() + grace
         with self._is_empty:
             while self.table:

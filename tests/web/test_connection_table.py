@@ -14,6 +14,7 @@ from llamaswap_lib.web.slow_readers import SlowReaders
 from tests.web.world import DEADLINE
 
 FAREWELL = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+LAST_WORDS = b"HTTP/1.1 503 The End\r\n\r\n"
 
 
 class Client:
@@ -21,6 +22,7 @@ class Client:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_in_head = False
         self.sock, self.far_end = socket.socketpair()
         self.far_end.settimeout(DEADLINE)
 
@@ -189,13 +191,29 @@ def test_at_the_end_those_are_spared_of_which_a_request_is_to_be_expected_at_onc
     crowd.table.note_idle(kept)
     sent.far_end.send(b"GET ")
     gone.far_end.shutdown(socket.SHUT_WR)
-    assert crowd.table.close_idle(spare_expected=True)
+    assert crowd.table.close_idle(LAST_WORDS, spare_expected=True)
     assert [crowd.table.was_closed(client) for client in (sent, new, busy)] == [False] * 3
     assert [crowd.table.was_closed(client) for client in (kept, old, gone)] == [True] * 3
     assert crowd.table.claim(sent)
     crowd.now += SLOW
-    assert not crowd.table.close_idle(spare_expected=True)
+    assert not crowd.table.close_idle(LAST_WORDS, spare_expected=True)
     assert crowd.table.was_closed(new)
+
+
+def test_at_the_end_a_head_that_is_not_whole_in_time_is_told_and_a_body_may_go_on(crowd: Crowd) -> None:
+    old, new, body = crowd.read("head", age=SLOW), crowd.read("new head", age=SLOW / 2), crowd.read("body", age=SLOW)
+    old.is_in_head = new.is_in_head = True
+    assert crowd.table.close_idle(LAST_WORDS, spare_expected=True)
+    assert [crowd.table.was_closed(client) for client in (old, new, body)] == [True, False, False]
+    assert old.heard() == LAST_WORDS
+    assert not crowd.table.note_read(old)
+    crowd.table.close_idle(LAST_WORDS)
+    assert new.heard() == LAST_WORDS
+    assert crowd.table.note_read(body)
+    late = crowd.serve("was not waited for yet")
+    late.is_in_head = True
+    crowd.table.note_reading(late)
+    assert late.heard() == LAST_WORDS
 
 
 def test_a_connection_that_was_closed_counts_until_its_thread_has_ended(crowd: Crowd) -> None:

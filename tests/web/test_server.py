@@ -50,6 +50,14 @@ def test_begin_stop_closes_idle_connections_and_lets_requests_finish() -> None:
         assert world.server.wait_idle(DEADLINE)
 
 
+def wait_for_count(world: World, count: tuple[int, int]) -> None:
+    """Until there are so many connections, and so many of them with a request in progress."""
+    deadline, pause = time.monotonic() + DEADLINE, threading.Event()
+    while world.server.count() != count:
+        assert time.monotonic() < deadline
+        pause.wait(0.01)
+
+
 @pytest.mark.parametrize("is_first", [True, False], ids=["first", "further"])
 def test_a_request_that_was_sent_before_the_end_is_answered(is_first: bool) -> None:
     with World(answers(OK)) as world, ExitStack() as stack:
@@ -57,15 +65,28 @@ def test_a_request_that_was_sent_before_the_end_is_answered(is_first: bool) -> N
         for client in clients if not is_first else ():
             client.send(get("/health"))
             client.read_message()
-        deadline, pause = time.monotonic() + DEADLINE, threading.Event()
-        while world.server.count() != (40, 0):
-            assert time.monotonic() < deadline
-            pause.wait(0.01)
+        wait_for_count(world, (40, 0))
         for client in clients:
             client.send(get("/health"))
         world.server.begin_stop()
         for client in clients:
             assert client.read_to_end().startswith(b"HTTP/1.1 200 ")
+        assert world.server.wait_idle(DEADLINE)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "further"])
+def test_half_a_head_does_not_hold_up_the_end(is_first: bool) -> None:
+    with World(answers(OK)) as world, ExitStack() as stack:
+        clients = [stack.enter_context(world.connect()) for _ in range(40)]
+        for client in clients if not is_first else ():
+            client.send(get("/health"))
+            client.read_message()
+        for client in clients:
+            client.send(b"GET /health HTTP/1.1\r\nHost")
+        wait_for_count(world, (40, 40))
+        world.server.begin_stop()
+        for client in clients:
+            assert b"shutting down" in client.read_to_end()
         assert world.server.wait_idle(DEADLINE)
 
 
@@ -277,7 +298,7 @@ def test_request_that_comes_as_its_idle_connection_is_ended_is_not_served_at_all
                 incoming = Incoming(server, ours, address[0])
                 server.table.add(incoming)
                 client.send(chat())
-                server.table.close_idle()
+                server.table.close_idle(b"")
                 Handler(incoming, address, server)  # type: ignore[arg-type]  # typeshed wants a whole server
             assert client.read_to_end() == b""
         assert (world.controller.leased, world.upstream.accepted) == ([], 0)
