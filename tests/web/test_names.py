@@ -212,3 +212,15 @@ def test_below_upstream_a_selector_is_told_its_models_and_in_the_list_a_peers_mo
     with World(config=MODELS) as world:
         assert refusal(world, get("/upstream/best/x")).startswith("model not found: 'best' is a selector; name one")
         assert refusal(world, get("/v1/models/alone")) == "'alone' is offered by the peer 'box': use 'box/alone'"
+
+
+def test_every_name_of_the_list_has_an_entry_those_of_peers_of_selectors_and_of_the_active_profile_too() -> None:
+    with World(config=MODELS) as world:
+        world.app.profiles.activate("day")
+        _, body = world.ask(get("/v1/models"))
+        names = {entry["id"] for entry in json.loads(body)["data"]}
+        assert names >= {"qwen3-8b", "box/gpt", "far/both", "best", "default"}
+        for name in names | {"small", "org/small"}:
+            head, body = world.ask(get(f"/v1/models/{name}"))
+            assert (head[:12], json.loads(body)["id"]) == (b"HTTP/1.1 200", name)
+        assert "did you mean 'qwen3-8b'" in refusal(world, get("/v1/models/qwen3-8"))

@@ -24,10 +24,13 @@ def serve_list(exchange: Exchange, _route: Route) -> None:
 
 def serve_entry(exchange: Exchange, route: Route) -> None:
     """GET /v1/models/{id}: the one entry, also of what the list leaves out."""
-    entries = {entry["id"]: entry for entry in list_models(exchange.app, is_whole=True)}
-    if route.argument not in entries:
-        raise exchange.app.names.unknown(route.argument, Reach.ANY, exchange.app.profiles.pins())
-    exchange.answer_json(entries[route.argument])
+    app, name = exchange.app, route.argument
+    pins = app.profiles.pins()
+    is_listed = is_known(app, name) or name in pins  # of thousands the list takes longer than to find that out
+    entries = {entry["id"]: entry for entry in list_models(app, is_whole=True)} if is_listed else {}
+    if name not in entries:
+        raise app.names.unknown(name, Reach.ANY, pins)
+    exchange.answer_json(entries[name])
 
 
 def list_models(app: App, *, is_whole: bool = False) -> Iterator[dict[str, Any]]:
