@@ -16,7 +16,7 @@ from collections.abc import Callable
 MOST_BYTES = 16_384
 BAR_PAUSE = 1.0  # seconds between states of a progress bar
 _RESET = b"\x1b[0m"
-_control_sequence = re.compile(rb"\x1b\[([0-9;:?<=>]*[ -/]*)([@-~])")
+_control_sequence = re.compile(rb"\x1b(?:\[([0-9;:?<=>]*[ -/]*)([@-~])|[78DEMc])")  # the latter: cursor and reset
 
 
 class WholeLines:

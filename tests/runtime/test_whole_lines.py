@@ -152,6 +152,8 @@ def test_states_that_are_overwritten_in_one_piece_are_not_shown() -> None:
         (b"\x1b[31mred to the end", b"\x1b[31mred to the end\x1b[0m"),
         (b"\x1b[Aup \x1b[2Kcleared\x1b[?25l", b"up cleared"),
         (b"\x1b[2J\x1b[1;1Hat the top", b"at the top"),
+        (b"\x1b7\x1bMup\x1b8 \x1bcreset", b"up reset"),
+        (b"\x1b[31mred\x1bc", b"\x1b[31mred\x1b[0m"),
         (b"\x1b cut \x1b[3", b"\x1b cut \x1b[3"),
     ],
 )
