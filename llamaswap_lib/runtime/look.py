@@ -30,7 +30,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 
 _GOODBYE_TIMEOUT, _GOODBYE_BYTES = 0.1, 65_536  # for the rest of an answer whose status is known
 _READ_BYTES = 65_536
-_STATUS_LINE = re.compile(rb"(?i:HTTP)/\d(?:\.\d)?[ \t]+(\d{3})[ \t\r\n]")  # as leniently as answers are read
+_STATUS_LINE = re.compile(rb"[\r\n]*(?i:HTTP)/\d(?:\.\d)?[ \t]+(\d{3})[ \t\r\n]")  # as leniently as answers are read
 _STATUS_LINE_BYTES = 4096
 
 _Result = TypeVar("_Result")
@@ -172,7 +172,7 @@ class Look:
 
     def read_status(self) -> str:
         """The status of an HTTP answer, or what came instead; it may go on behind a TimeoutError and `extend`."""
-        while b"\n" not in self._start and len(self._start) < _STATUS_LINE_BYTES:
+        while b"\n" not in self._start.lstrip(b"\r\n") and len(self._start) < _STATUS_LINE_BYTES:
             data = self._receive()
             if not data:
                 break

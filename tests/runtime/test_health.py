@@ -28,7 +28,9 @@ def test_the_first_200_is_ready() -> None:
     assert server.questions[0].startswith(b"GET /v/health?x=1 HTTP/1.1\r\n")
 
 
-@pytest.mark.parametrize("line", [b"http/1.1 200 OK\n\n", b"HTTP/1.1  200  OK\r\n\r\n", b"HTTP/1 200\n\n"])
+@pytest.mark.parametrize(
+    "line", [b"http/1.1 200 OK\n\n", b"HTTP/1.1  200  OK\r\n\r\n", b"HTTP/1 200\n\n", b"\r\n\nHTTP/1.1 200 OK\n\n"]
+)
 def test_a_careless_status_line_is_understood(line: bytes) -> None:
     with Server(answers(line)) as server, Probing(f"http://127.0.0.1:{server.port}") as probing:
         assert probing.event() == ProcessReady(3)
