@@ -1,9 +1,10 @@
 """The proxies through which other machines are asked: what `http_proxy`, `https_proxy` and `no_proxy` say.
 
 Any thread. The variables are read once, at the start. Their meaning is that of Python's `urllib.request`, which is too
-dear to import, and in `no_proxy` also networks (`10.0.0.0/8`), `*.name` and blanks between names, as curl and Go have
-it. Guarantees: this machine is never asked through a proxy; where the variable cannot be used nothing is asked past it;
-a login is neither in `str(proxy)` nor in a fault. Never opens a connection, never looks a name up.
+dear to import, but for an empty variable, which says nothing; and in `no_proxy` also networks (`10.0.0.0/8`), `*.name`
+and blanks between names, as curl and Go have it. Guarantees: this machine is never asked through a proxy; where the
+variable cannot be used nothing is asked past it; a login is neither in `str(proxy)` nor in a fault. Never opens a
+connection, never looks a name up.
 """
 
 from __future__ import annotations
@@ -141,8 +142,8 @@ class NoProxy:
 
 
 def _read(environment: Mapping[str, str], name: str) -> tuple[str, str]:
-    """The variable that counts, and its value: the one in lower case if there is one, even if it is empty."""
-    variable = name if name in environment else name.upper()
+    """The variable that counts, and its value: the one in lower case, unless that is empty."""
+    variable = name if environment.get(name, "").strip() else name.upper()
     return variable, environment.get(variable, "").strip()
 
 

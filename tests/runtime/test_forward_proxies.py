@@ -35,12 +35,13 @@ def way(environment: Mapping[str, str], url: str = "http://far.example") -> str:
         ({"https_proxy": PROXY}, "direct", PROXY),
         ({"HTTPS_PROXY": PROXY}, "direct", PROXY),
         ({"http_proxy": PROXY, "HTTP_PROXY": "http://other"}, PROXY, "direct"),
-        ({"http_proxy": "", "HTTP_PROXY": PROXY}, "direct", "direct"),
+        ({"http_proxy": "", "HTTP_PROXY": PROXY}, PROXY, "direct"),
         ({"http_proxy": " "}, "direct", "direct"),
         ({"all_proxy": PROXY, "ALL_PROXY": PROXY, "ftp_proxy": PROXY}, "direct", "direct"),
         ({"http_proxy": PROXY, "no_proxy": "far.example"}, "direct", "direct"),
         ({"http_proxy": PROXY, "NO_PROXY": "far.example"}, "direct", "direct"),
-        ({"http_proxy": PROXY, "no_proxy": "", "NO_PROXY": "far.example"}, PROXY, "direct"),
+        ({"http_proxy": PROXY, "no_proxy": "", "NO_PROXY": "far.example"}, "direct", "direct"),
+        ({"http_proxy": PROXY, "no_proxy": "x", "NO_PROXY": "far.example"}, PROXY, "direct"),
     ],
 )
 def test_each_variable_counts_for_its_scheme(environment: Mapping[str, str], http: str, https: str) -> None:
@@ -182,7 +183,7 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 
 HOSTS = st.sampled_from(["far.example", "a.far.example", "example", "farexample", "x"])
 ENTRIES = st.sampled_from(["far.example", ".far.example", "example", "EXAMPLE", "far.example:80", "x:81", "a", ""])
-VALUES = st.sampled_from(["", PROXY, "http://other:1"])
+VALUES = st.sampled_from([PROXY, "http://other:1"])
 
 
 @given(
