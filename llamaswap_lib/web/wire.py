@@ -88,6 +88,8 @@ def parse_response_head(head: bytes, most_bytes: int = MAX_HEAD_BYTES) -> Respon
     except (_Refused, _UnknownCoding) as refused:
         raise BadGateway(f"the upstream's answer is ambiguous: {refused}") from None
     kept = _is_kept(minor, connection) if connection else minor == 1
+    if status == "204" and (chunked or length):
+        kept = False  # there is no body, yet one was announced: it may come later, as if it were the next answer
     return ResponseHead(int(status), reason, minor, fields, length, chunked, kept, connection, first)
 
 

@@ -154,6 +154,28 @@ def test_answers_without_a_body_end_with_their_head(status: bytes) -> None:
             assert client.read_until(b"\r\n\r\n") == head
 
 
+@pytest.mark.parametrize("is_later", [False, True])
+@pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Content-Length: 5"])
+def test_nothing_follows_an_answer_that_announces_a_body_and_cannot_have_one(framing: bytes, is_later: bool) -> None:
+    def script(peer: Peer) -> None:
+        if is_later:
+            peer.read_message()
+            peer.send(OK)
+        peer.read_message()
+        peer.send(b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % framing)
+        assert peer.read_to_end() == b""
+
+    with World(script, answers(OK)) as world, world.connect() as client:
+        if is_later:
+            client.send(chat())
+            assert client.read_message()[1] == b"ok"
+        client.send(chat())
+        assert client.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 204 ")
+        client.send(chat())
+        assert client.read_message()[1] == b"ok"
+        assert world.upstream.accepted == 2
+
+
 def test_interim_answers_of_the_upstream_are_not_the_answer() -> None:
     with World(answers(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK)) as world:
         assert world.ask(chat())[1] == b"ok"
