@@ -25,10 +25,12 @@ from .document import Document
 from .fold import folded
 from .hidden import Hidden
 from .load import Loaded, inspect, secret_values
+from .misnamed import renamed
 from .nodes import Mapping as Node
 from .nodes import walk
 from .own_policy import load_policy
 from .problems import Path, Problem, in_order, quoted
+from .routing import Group
 from .schema import Config, RoutingInput
 
 MAX_PORT = 65_535
@@ -164,7 +166,7 @@ def _check_groups(given: RoutingInput, document: Document) -> None:
     for base, groups in (((), given.groups), (grouping.SETTINGS, settings.groups)):
         for name, group in groups.items():
             path: Path = (*base, "groups", name)
-            if not group.members:
+            if not group.members and not _has_misnamed_members(document.node(path)):
                 message = "has no members, so it does nothing; list ids of models under members, or delete it"
                 document.warn(path, message, at_key=True, family="empty group")
             if name == grouping.DEFAULT_GROUP:
@@ -172,6 +174,11 @@ def _check_groups(given: RoutingInput, document: Document) -> None:
                     f"{quoted(name)} is the name of the group of all models that are in no other; take another name"
                 )
                 document.warn(path, message, at_key=True)
+
+
+def _has_misnamed_members(group: object) -> bool:
+    """Whether a key stands there that is an unknown one and means the members."""
+    return isinstance(group, Node) and any(renamed(Group, name) == "members" for name in group.entries)
 
 
 def _check_places(config: Config, document: Document) -> None:

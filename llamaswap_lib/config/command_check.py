@@ -16,7 +16,7 @@ from functools import cache
 
 from .document import Document
 from .hidden import Hidden
-from .mask import mask_command, shown_words
+from .mask import mask_command, mask_text, shown_words
 from .nodes import Mapping as Node
 from .problems import Path, Place, quoted
 from .schema import Model
@@ -137,7 +137,7 @@ class CommandCheck:
             self._document.warn(path, message, family="whole URL")
         slow = _slow_server(model.argv) if endpoint == "none" else None
         if slow is not None:
-            message = f"none takes {slow} for ready at once, but it loads for a while, and requests fail until then"
+            message = f"none counts {slow} as ready at once, but it loads for a while, and requests fail until then"
             message += f"; write checkEndpoint: {SLOW_SERVERS[slow]}"
             self._document.warn(path, message, family="ready at once")
 
@@ -150,7 +150,7 @@ class CommandCheck:
         port = str(url.port or (443 if url.scheme == "https" else 80))
         if url.hostname not in LOCAL_HOSTS or any(re.search(rf"(?<!\d){port}(?!\d)", word) for word in command.argv):
             return
-        cure = f"write proxy: http://localhost:{told}"
+        cure = f"write proxy: {_with_port(url, told)}"
         if model.automatic_port is not None and told == str(model.automatic_port.number):
             told, cure = "${PORT}", "leave proxy out"
         self._document.warn(path, f"leads to port {port}, but cmd says --port {told}; {cure}", family="other port")
@@ -213,6 +213,12 @@ def _slow_server(argv: Sequence[str]) -> str | None:
             if name is not None:
                 return name
     return None
+
+
+def _with_port(url: urllib.parse.SplitResult, port: str) -> str:
+    """The same address with another port."""
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    return mask_text(urllib.parse.urlunsplit(url._replace(netloc=f"{host}:{port}")))
 
 
 def _told_port(argv: Sequence[str]) -> str | None:

@@ -14,7 +14,7 @@ from .nodes import Mapping, Node, Scalar, Sequence
 from .problems import Path, nearest, quoted
 from .routing import Group
 from .schema import Model
-from .sections import Profile
+from .sections import Peer, Profile
 
 LONG_NAME = 40  # characters
 WORD = r"([A-Za-z_][\w.-]*)(:?)"
@@ -43,12 +43,18 @@ def _for_a_mapping(kind: MapOf | Section, node: Node, path: Path) -> str:
     key = str(path[-1])
     word = re.match(WORD, node.visible)
     if word is not None and word[1] in names and word[1] != node.visible:
-        what = "a blank" if word[2] else "a colon"
-        return f"{what} is missing behind {quoted(word[1] + word[2])}"
+        if word[2] and node.visible[word.end()].isspace():
+            return "leave out the sign | before it" if path[:1] == ("models",) else ""
+        what = "a space" if word[2] else "a colon"
+        return f"{what} is missing after {quoted(word[1] + word[2])}"
+    if cls is Group:
+        return 'write its models after "members:", such as "members: [a, b]"'
+    if cls is Peer and re.match(r"https?://", node.visible):
+        return f"write it after {quoted('proxy:')}, and a list of the peer's models after {quoted('models:')}"
     if cls is not Model:
         return ""
     if without_blanks(key) in names:
-        odd = ", with blanks before it that are none for YAML" if key not in names else ""
+        odd = ", with spaces before it that YAML does not count as such" if key not in names else ""
         return f"{quoted(without_blanks(key))} is a key of a model{odd}: indent it below the model's name"
     return f"write it as the value of a key, such as {quoted('cmd: llama-server --port ${PORT}')}"
 
@@ -59,14 +65,17 @@ def _for_a_list_instead(kind: MapOf | Section, node: Sequence, key: str) -> str:
     if cls is Profile:
         form = f"groups: {{{key}: {{swap: false, members: [...]}}}}"
         return f"this list is the old form of profiles; groups have taken its place: {quoted(form, 120)}"
-    if cls is Group:
-        return 'write the list behind "members:"'
     if cls is Model:
         return f"write it as the value of a key, such as {quoted('cmd: llama-server --port ${PORT}')}"
+    lists = [] if cls is None else [known.name for known in keys_of(cls) if isinstance(known.kind, ListOf)]
+    if len(lists) == 1:
+        return f'write the list after "{lists[0]}:"'
     if isinstance(kind, MapOf) and any(isinstance(item, Mapping) for item in node.items):
         return 'write each name with a colon and its keys below it, without "- "'
+    if key == "sets":
+        return 'write each set as "name: a & b"'
     if isinstance(kind, MapOf) and isinstance(kind.item, Section) and kind.item.cls is Group:
-        return 'write a name for the group, and below it the list behind "members:"'
+        return 'write a name for the group, and below it the list after "members:"'
     return ""
 
 
@@ -74,11 +83,11 @@ def _for_a_list(kind: ListOf, node: Node) -> str:
     if isinstance(node, Mapping):
         if isinstance(kind.item, Text) and kind.item.form == "variable":
             return 'write "- NAME=value", with "=" for ": "'
-        return "write the names alone, each behind a dash" if node.entries else ""
+        return 'write the names alone, each after "- "' if node.entries else ""
     if not isinstance(node, Scalar):
         return ""
     if re.match(r"-\S", node.visible):
-        return 'a blank is missing behind "-"'
+        return 'a space is missing after "-"'
     if isinstance(kind.item, Text) and kind.item.form == "variable":
         return 'write "- " before it'
     is_name = not (isinstance(kind.item, Text) and kind.item.form == "secret") and len(node.visible) < LONG_NAME
@@ -92,7 +101,7 @@ def _for_text(kind: Text | CommaList, node: Node, path: Path) -> str:
         if isinstance(kind, CommaList):
             return f"write {quoted(', '.join(words))}" if is_short else ""
         if kind.form == "command":
-            return "write the words in one line, as in a shell"
+            return "write the words on one line, as in a shell"
         if path[-2:-1] == ("sets",):
             return "write the names with & (and) and | (or) between them"
     if isinstance(node, Mapping):
@@ -107,6 +116,8 @@ def _for_a_scalar(kind: Kind, node: Node) -> str:
     if not isinstance(node, Scalar):
         return ""
     text = node.visible
+    if node.plain and isinstance(kind, (Integer, Seconds)) and _is_too_large(text):
+        return "this number is too large"
     if not node.plain and isinstance(kind, (Integer, Seconds, Flag)):
         is_right = scalars.flag_of(text, True) is not None if isinstance(kind, Flag) else scalars.number_of(text)
         if is_right in (None, False):
@@ -120,6 +131,11 @@ def _for_a_scalar(kind: Kind, node: Node) -> str:
     if isinstance(kind, Seconds):
         return _for_seconds(kind, text)
     return ""
+
+
+def _is_too_large(text: str) -> bool:
+    number = scalars.number_of(text)
+    return isinstance(number, int) and number > 0 and scalars.integer_of(number) is None
 
 
 def _for_seconds(kind: Seconds, text: str) -> str:

@@ -54,5 +54,5 @@ def _told(line: _Line) -> Problem:
 
 
 def _names(paths: Sequence[Path]) -> str:
-    named = ", ".join(map(dotted, paths[:MOST_NAMED]))
+    named = ", ".join(dotted(path) or "the top level" for path in paths[:MOST_NAMED])
     return f"{named}, ..." if len(paths) > MOST_NAMED else named

@@ -17,7 +17,8 @@ from llamaswap_lib.core.eviction import dsl
 from .document import Document
 from .hidden import MASK, Hidden, changed, hidden, visible, visible_keys
 from .names import check_priorities, unknown_model
-from .nodes import Scalar
+from .nodes import Mapping as Node
+from .nodes import Scalar, is_refused
 from .problems import Path, Place, did_you_mean, quoted
 from .routing import Group, Matrix, MatrixKeys, Routing
 from .schema import Config, RoutingInput
@@ -159,7 +160,7 @@ def _free_name(name: str, taken: Mapping[str, Group]) -> str:
 
 
 def _matrix(keys: MatrixKeys, path: Path, config: Config, document: Document) -> Matrix:
-    if not keys.sets:
+    if not keys.sets and not is_refused(document.node((*path, "sets")), Node):
         document.error((*path, "sets"), "expected at least one set", at_key=True)
     variables: dict[str, str] = {}
     for name, model in keys.variables.items():

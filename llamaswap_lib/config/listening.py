@@ -19,6 +19,7 @@ NEAR = (
     r"\$\{\{?\s*port\s*(?:[:?][^}]{0,40})?\}{1,2}|\{\{?\s*[.$]?port\s*\}{1,2}|\$\(\s*port\s*\)|\$port\b\}?|\$\{port\b(?!\})"
     r"|%\{?port\}?%|%\{port\}|<port>|\[port\]|@port@|(?<=port[ =])port\b"
 )
+OPEN_MACRO = r"\$\{[\w-]+(?=[\s\"'/]|$)"
 OPTION = (
     r"(?<!\S)(?P<option>--?(?:publish|p|[a-z.-]*port|listen|listen-addr(?:ess)?|bind|addr(?:ess)?|[a-z.-]*host|[blH]))"
     r"(?P<between>=| +)(?P<value>[\"']?\S+)"
@@ -77,6 +78,9 @@ def cure(command: str, env: Sequence[str] = ()) -> Cure:
     near = re.search(NEAR, command, re.IGNORECASE)
     if near is not None:
         return Cure(f"{near[0]} is not replaced; did you mean {quoted(PORT)}?", near[0])
+    is_open = re.search(OPEN_MACRO, command)
+    if is_open is not None:
+        return Cure(f"{is_open[0]} has no }} at its end", is_open[0])
     fixed = fixed_port(command)
     if fixed is not None:
         address = quoted(f"proxy: http://127.0.0.1:{fixed.port}")

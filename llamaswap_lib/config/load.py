@@ -22,7 +22,7 @@ from .document import Document
 from .hidden import changed, visible
 from .mask import mask_value, mask_variable, secrets_of, shown_words
 from .merge import merge
-from .nodes import Mapping, Scalar
+from .nodes import Mapping, Scalar, is_refused
 from .problems import Problems, in_order, quoted
 from .reader import Reader
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
@@ -156,7 +156,8 @@ def _linked(config: Config, given: RoutingInput, ported: Dict[str, macros.Ported
         config, routing=routing, hooks=_hooks(config, document), ignore_patterns=_patterns(config, document)
     )
     for name, peer in config.peers.items():
-        if isinstance(document.node(("peers", name, "proxy")), Scalar | None):  # else it has been refused already
+        is_whole = not is_refused(document.node(("peers", name)), Mapping)
+        if is_whole and isinstance(document.node(("peers", name, "proxy")), Scalar | None):  # else it has been refused
             models.check_url(peer.proxy, ("peers", name, "proxy"), document)
     names.check_peers(config, document)
     names.check_selectors(config, document, lambda together: grouping.run_together(routing, together))
@@ -222,7 +223,7 @@ def _check_keys(config: Config, document: Document) -> None:
         if not key:
             document.error(("apiKeys", index), "expected a key, got an empty one")
         elif " " in key:
-            document.error(("apiKeys", index), "expected a key without blanks in it")
+            document.error(("apiKeys", index), "expected a key without spaces in it")
 
 
 def _check_hosts(config: Config, document: Document) -> None:

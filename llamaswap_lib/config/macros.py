@@ -18,7 +18,7 @@ from .hidden import MASK, Hidden, text_of, visible
 from .kinds import keys_of
 from .listening import EXAMPLE, cure
 from .misnamed import renamed
-from .nodes import Entry, Mapping, Node, Scalar, Sequence, is_null, walk
+from .nodes import Entry, Mapping, Node, Scalar, Sequence, is_null, is_refused, walk
 from .own_command import own_command
 from .problems import Path, Place, Problem, Problems, nearest, quoted
 from .schema import TOP_LEVEL, Config, Model
@@ -29,6 +29,7 @@ MAX_NAME_CHARS = 63
 RESERVED = ("PORT", "PID", "MODEL_ID")
 MODEL_ID_NAMES = ("model", "model_name", "modelname", "model-id", "id", "name")  # what it is called elsewhere
 KNOWN_KEYS = frozenset(known.name for cls in TOP_LEVEL for known in keys_of(cls)) - {"macros", "models"}
+MODEL_KEYS = frozenset(known.name for known in keys_of(Model))
 DEFAULT_PROXY = next(known.default for known in keys_of(Model) if known.name == "proxy")
 DEFAULT_PORT = next(known.default for known in keys_of(Config) if known.name == "startPort")
 
@@ -55,6 +56,8 @@ class Ledger:
 
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
+        self.faulty: set[str] = set()  # uses of macros whose declaration has been refused
+        self.is_refused = False  # whether something else stands where macros are declared
         self.chars = 0
         self.looks = 0
 
@@ -87,7 +90,8 @@ def expand(root: Mapping, problems: Problems, variables: Container[str] = ()) ->
     """
     # A macro that a file declares under the same name counts more: it may have been written for another program.
     builtin = {"${LLAMASWAP}": Scalar(own_command(), False, root.place)}
-    declared = Scope({**builtin, **_declared(root, (), problems)}, Ledger(problems), variables)
+    ledger = Ledger(problems)
+    declared = Scope({**builtin, **_declared(root, (), ledger)}, ledger, variables)
     entries = dict(root.entries)
     for name, entry in root.entries.items():
         if name in KNOWN_KEYS and entry.value.has_macro:
@@ -106,10 +110,17 @@ def _expand_models(
 ) -> Mapping:
     """Models in the byte order of their ids, each that uses `${PORT}` in its cmd with the next port."""
     expanded: dict[str, Entry] = {}
+    has_stray_keys = any(
+        name in MODEL_KEYS and isinstance(one.value, Scalar) and not is_null(one.value)
+        for name, one in models.entries.items()
+    )
     for name in sorted(models.entries):
         key, value = models.entries[name]
         if is_null(value):
             value = Mapping(key.place)
+            if has_stray_keys:  # its keys stand beside it, which the reader will say
+                expanded[name] = Entry(key, value)
+                continue
         if isinstance(value, Mapping):
             one = _OneModel(name, key, value, declared, problems)
             if one.uses_port("cmd"):
@@ -129,7 +140,7 @@ class _OneModel:
         self.key = key
         self.problems = problems
         self.macros = node.entries.get("macros")
-        own = _declared(node, self.path, problems)
+        own = _declared(node, self.path, declared.ledger)
         shown = name.shown if isinstance(name, Hidden) else None
         model_id = {"${MODEL_ID}": Scalar(str(name), False, key.place, shown=shown)}
         self.scope = Scope({**model_id, **declared, **own}, declared.ledger, declared.variables)
@@ -179,10 +190,12 @@ class _OneModel:
         if entry is None or is_null(command) or (isinstance(command, Scalar) and not command.text.strip()):
             place, path = (self.key.place if entry is None else entry.key.place), self.path
             message = f"expected cmd, the command that starts the server, such as {quoted('cmd: ' + EXAMPLE)}"
-            for name in (name for name in self.node.entries if renamed(Model, name) == "cmd"):
+            for name in (name for name in self.node.entries if name.lower() == "cmd" or renamed(Model, name) == "cmd"):
                 place, path = self.node.entries[name].key.place, (*self.path, name)
                 message = f'the model has no cmd, but {quoted(name)} (did you mean "cmd"?)'
         elif isinstance(command, Scalar):
+            if self.scope.ledger.is_refused or any(use in command.text for use in self.scope.ledger.faulty):
+                return  # it may have the port in it
             what = cure(command.visible, self.environment())
             place = command.place
             if command.shown is None and what.spot:
@@ -198,12 +211,13 @@ class _OneModel:
         return [item.visible for item in env.items if isinstance(item, Scalar)] if isinstance(env, Sequence) else []
 
 
-def _declared(holder: Mapping, path: Path, problems: Problems) -> dict[str, Scalar]:
+def _declared(holder: Mapping, path: Path, ledger: Ledger) -> dict[str, Scalar]:
     """The macros declared in `holder`; those that are none are reported and left out."""
-    path = (*path, "macros")
+    path, problems = (*path, "macros"), ledger.problems
     node = holder.get("macros")
     if not isinstance(node, Mapping):
-        return {}  # null, or what the reader will refuse
+        ledger.is_refused = ledger.is_refused or is_refused(node, Mapping)
+        return {}
     if node.merge_key is not None:
         problems.error(node.merge_key.place, path, "<< cannot stand among macros")
     found: dict[str, Scalar] = {}
@@ -217,6 +231,8 @@ def _declared(holder: Mapping, path: Path, problems: Problems) -> dict[str, Scal
             problems.error(value.place, (*path, name), f"the macro ${{{visible(name)}}} uses itself")
         else:
             found["${" + name + "}"] = value
+            continue
+        ledger.faulty.add("${" + visible(name) + "}")
     return found
 
 
@@ -285,7 +301,8 @@ def _first_port(entries: dict[str, Entry]) -> int:
     """`startPort`, or its default where the reader is going to refuse it."""
     node = entries["startPort"].value if "startPort" in entries else None
     number = scalars.number_of(node.text) if isinstance(node, Scalar) and node.plain else None
-    return (scalars.integer_of(number) if number is not None else None) or DEFAULT_PORT
+    port = None if number is None else scalars.integer_of(number)
+    return DEFAULT_PORT if port is None or port < 1 else port
 
 
 def _report_unresolved(
@@ -297,6 +314,10 @@ def _report_unresolved(
             continue
         number = counts[value, use] = counts.get((value, use), -1) + 1
         written = "${" + use + "}"
+        if written in declared.ledger.faulty and written not in declared and use not in RESERVED:
+            continue
+        if declared.ledger.is_refused and use not in RESERVED and not use.startswith("env."):
+            continue
         if written not in value.visible:
             problems.error(value.place, at, f"unknown macro ${{{MASK}}}")
             continue

@@ -33,7 +33,7 @@ TAIL = r"[A-Z]?[a-z]+$|[A-Z]+$"  # the last word of a name
 
 # Names as `fold` makes them, parted by blanks -> the right one. One that begins with ";" is a sentence.
 LISTEN = "; the address is the flag -listen, such as -listen 127.0.0.1:8080"
-SERVER = "; a setting of the model's server belongs into cmd, as one of its options"
+SERVER = "; a setting of the model's server belongs in cmd, as one of its options"
 READY = "readytimeout starttimeout startuptimeout loadtimeout loadingtimeout healthtimeout boottimeout"
 IDLE = "idletimeout idlettl idletime unloadafter unloadaftersecs modelttl keepalive inactivitytimeout expire"
 STOP = "stoptimeout stopgraceperiod graceperiod killtimeout terminationgraceperiod gracefultimeout"
@@ -59,13 +59,13 @@ WORDS: dict[type, dict[str, str]] = {
         "maxloadedmodels maxmodels maxrunning maxactive": "; which models run side by side is said by groups",
         "parallel numparallel concurrency maxconcurrency": "; it stands in a model: models.ID.concurrencyLimit",
         "litellmsettings generalsettings routersettings environmentvariables": "; that is a key of LiteLLM",
-        "version": "; no version has to be said",
+        "version": "; no version is needed",
         "database db sqlite storage": "store.path",
         "preloads startupmodels defaultmodel autoload warmup onstartup": "hooks.on_startup.preload",
     },
     Model: {
         "command exec execute run runcommand start startcmd startcommand cmdstart entrypoint launch binary": "cmd",
-        "args arguments flags options extraargs backend image": "; it belongs into cmd, which is the whole command",
+        "args arguments flags options extraargs backend image": "; it belongs in cmd, which is the whole command",
         "stop stopcmd stopcommand cmdunload unloadcmd killcmd": "cmdStop",
         "group groups members swap exclusive persistent": "groups.X.members",
         "functioncalling supportsfunctioncalling toolcalling tooluse": "capabilities.tools",
@@ -75,7 +75,7 @@ WORDS: dict[type, dict[str, str]] = {
         "ctx nctx numctx contextsize ctxsize gpulayers ngpulayers numgpu ngl threads batchsize mmproj": SERVER,
         "tags tag labels label meta info extra annotations modelinfo owner": "metadata",
         "parameters params defaults temperature topp topk minp": "filters.setParams",
-        f"{MODEL_FILE} model": "; the model's file belongs into cmd; the name that its server gets is useModelName",
+        f"{MODEL_FILE} model": "; the model's file belongs in cmd; the name that its server gets is useModelName",
         "servedmodelname upstreammodel upstreammodelname rewritemodel remotename": "useModelName",
         URL: "proxy",
         "health healthcheck healthendpoint healthpath healthurl checkpath readiness ready": "checkEndpoint",
@@ -92,7 +92,7 @@ WORDS: dict[type, dict[str, str]] = {
         "requesttimeout readtimeout responsetimeout": "timeouts.responseHeader",
         "hidden hide private": "unlisted",
         "listed visible public": '; did you mean "unlisted", with the opposite value?',
-        "enable enabled disable disabled": "; a model cannot be switched off: make comments of its lines",
+        "enable enabled disable disabled": "; a model cannot be switched off: put # before its lines",
         "preload autoload autostart warmup loadonstartup": "hooks.on_startup.preload",
         "priority": "routing.scheduler.settings.fifo.priority",
         "cwd dir workdir workingdir workingdirectory": "; use cmd: sh -c 'cd DIR && exec PROGRAM ...'",
@@ -144,7 +144,7 @@ def meant(cls: type, name: str, value: Node, names: list[str]) -> str:
     """What to say behind an unknown key of this section, which knows `names`."""
     bare = without_blanks(name)
     if bare != name:
-        return f"; blanks that are none for YAML stand around {quoted(bare)}"
+        return f"; there are spaces that YAML does not count as such around {quoted(bare)}"
     if cls is TOP and isinstance(value, Mapping) and value.get("cmd") is not None:
         return "; a model stands below models, indented by more than it"
     folded = {fold(one): one for one in names}

@@ -26,6 +26,7 @@ COMFYUI = "comfyui_auto"
 COMFYUI_CONCURRENCY = 50
 PROTECTED_PARAMETER = "model"
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+SCHEME_LIKE = re.compile(r"\s*(?P<scheme>https?)(?:://?|/{1,2}|:(?!\d+(?:/|\Z)))/?(?P<rest>.+)\Z", re.IGNORECASE)
 PORT_ALONE = re.compile(r":?[0-9]+\Z")
 PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@", re.DOTALL)  # also of no good URL
 
@@ -33,7 +34,7 @@ PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@"
 def complete(name: str, model: Model, config: Config, document: Document, ported: Ported | None) -> Model:
     """The model with everything resolved. `config` gives the global values."""
     path: Path = ("models", name)
-    if not USE.search(model.proxy):  # a macro that is left has been reported
+    if not (USE.search(model.proxy) or _has_braces_and_parses(model.proxy)):  # a macro that is left has been reported
         check_url(model.proxy, (*path, "proxy"), document)
     if name == COMFYUI:
         model = replace(
@@ -143,7 +144,8 @@ def _without_model(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_scheme(url: str) -> str:
-    return "http://" + url
+    match = SCHEME_LIKE.match(url)
+    return "http://" + url if match is None else f"{match['scheme'].lower()}://{match['rest']}"
 
 
 def _with_host(port: str) -> str:
@@ -160,14 +162,27 @@ def check_url(url: str, path: Path, document: Document) -> None:
         meant = quoted(changed(shown, _with_host if PORT_ALONE.match(url) else _with_scheme))
         document.error(path, f"expected a URL with its scheme, got {quoted(shown)} (did you mean {meant}?)")
         return
+    beyond = ""
     try:
         parts = urllib.parse.urlsplit(url)
         usable = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
+    except ValueError as error:
         usable = False
+        beyond = "; the highest port is 65535" if "out of range" in str(error) else ""
     if not usable or any(char <= " " for char in url):
         shown = _without_password(url, document)
-        document.error(path, f"expected a URL such as http://localhost:8080, got {quoted(shown)}")
+        document.error(path, f"expected a URL such as http://localhost:8080, got {quoted(shown)}{beyond}")
+
+
+def _has_braces_and_parses(url: str) -> bool:
+    """Whether something like a macro stands in the URL (`http://h/${a b}`), and Go would take it, blanks and all."""
+    if "${" not in url or any(char < " " for char in url):
+        return False
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return (parts.port or 1) > 0 and " " not in parts.netloc and (bool(parts.netloc) or ":" not in url)
+    except ValueError:
+        return False
 
 
 def _without_password(url: str, document: Document) -> str:

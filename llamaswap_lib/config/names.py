@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .document import Document
 from .hidden import changed, text_of, visible
-from .nodes import Sequence
+from .nodes import Mapping as Node
+from .nodes import Sequence, is_refused
 from .problems import Path, did_you_mean, quoted
 from .schema import Config, PeerModel
 from .sections import Selector
@@ -85,6 +86,8 @@ def _report_full_name(name: str, path: Path, config: Config, full: Mapping[str, 
 
 def check_peers(config: Config, document: Document) -> None:
     for name, peer in config.peers.items():
+        if is_refused(document.node(("peers", name)), Node):
+            continue
         if not peer.models and not _has_items(document, ("peers", name, "models")):
             document.error(("peers", name, "models"), "expected at least one model of this peer", at_key=True)
         if not peer.api_key.strip().isprintable():  # it would end the header that brings it
@@ -111,6 +114,8 @@ def check_selectors(config: Config, document: Document, run_together: RunTogethe
             document.error(
                 path, f"the selector has the name of an alias of {quoted(config.aliases[name])}", at_key=True
             )
+        if is_refused(document.node(path), Node):
+            continue
         node = document.node((*path, "strategy"))
         if not selector.strategy and node is None:
             document.error(path, "expected a strategy: one of pin, warm, spillover", at_key=True)
@@ -124,7 +129,7 @@ def check_selectors(config: Config, document: Document, run_together: RunTogethe
 def _has_items(document: Document, path: Path) -> bool:
     """Whether something stands there that was refused, so that its absence is no news."""
     node = document.node(path)
-    return bool(getattr(node, "items", None)) if node is not None else False
+    return is_refused(node, Sequence) or bool(isinstance(node, Sequence) and node.items)
 
 
 def _check_targets(path: Path, selector: Selector, config: Config, document: Document) -> None:
@@ -158,7 +163,9 @@ def check_profiles(config: Config, document: Document) -> None:
         path: Path = ("profiles", name)
         if not name.strip():
             document.error(path, "expected a name for the profile", at_key=True)
-        if not profile.pins and not isinstance(document.node(path), Sequence):
+        if not profile.pins and not (
+            is_refused(document.node(path), Node) or is_refused(document.node((*path, "pins")), Node)
+        ):
             document.error((*path, "pins"), "expected at least one pin", at_key=True)
         for pin, target in profile.pins.items():
             at: Path = (*path, "pins", pin)

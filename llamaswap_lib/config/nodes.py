@@ -111,6 +111,11 @@ def walk(node: Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[s
             yield from walk(entry.value, (*path, name))
 
 
+def is_refused(node: Node | None, expected: type) -> bool:
+    """Whether a value of another kind stands there, which the reader has reported, so that what it lacks is no news."""
+    return node is not None and not is_null(node) and not isinstance(node, expected)
+
+
 class NotYaml(Exception):
     """The text cannot be parsed any further; the problem has been reported."""
 
@@ -159,7 +164,8 @@ class _Composer:
                 return None
             node = self.take(event)
             if node is not None and not self.stack:
-                self.report_next_document(node.place)
+                if isinstance(node, Mapping) or is_null(node):  # anything else is refused, whatever follows
+                    self.report_next_document(node.place)
                 return node
         return None
 
@@ -258,14 +264,14 @@ class _Composer:
         if key.text == MERGE and key.plain:
             if parent.merged is not None:
                 line = holder.merge_key.place.line + 1 if holder.merge_key else 0
-                self.problems.error(key.place, (), f"a second << in the same mapping; the first is in line {line}")
+                self.problems.error(key.place, (), f"a second << in the same mapping; the first is on line {line}")
                 return
             parent.merged, holder.merge_key = value, key
             return
         earlier = holder.entries.get(key.text)
         if earlier is not None:
             line = earlier.key.place.line + 1
-            self.problems.error(key.place, (), f"duplicate key {quoted(key.visible)}; the first is in line {line}")
+            self.problems.error(key.place, (), f"duplicate key {quoted(key.visible)}; the first is on line {line}")
             return
         holder.entries[text_of(key.text, key.shown)] = Entry(key, value)
 

@@ -161,13 +161,14 @@ class Problems:
         self.doubts.append((problem, frozenset(lines)))
 
     def settle_doubts(self) -> None:
-        """Make errors of the doubts that stand alone."""
+        """Make errors of the doubts that stand alone; what was warned of at the same spot is said by them."""
         paths = {one.path[:2] for one in self.errors if one.path}
         places = {(one.place.source.number, one.place.line) for one in self.errors if one.place and not one.path}
         for one, lines in self.doubts:
             if one.path[:2] not in paths and not lines & places:
                 self.errors.append(one)
                 paths.add(one.path[:2])
+                self.warnings = [warning for warning in self.warnings if warning.place != one.place]
         self.doubts.clear()
 
     def raise_errors(self) -> None:

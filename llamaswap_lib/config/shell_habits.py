@@ -134,7 +134,7 @@ def _open_quote(command: Command, number: int, written: str, parts: Parts) -> Ha
 
 def _assignment(command: Command, number: int) -> Habit:
     cure = f"write it under env, beside cmd: env: [{quoted(command.shown[number])}]"
-    message = f"{command.said(number)} is taken for the program, since {_NO_SHELL}; {cure}"
+    message = f"{command.said(number)} is run as the program, since {_NO_SHELL}; {cure}"
     return Habit(message, kind="assignment", spoils=True)
 
 
@@ -143,13 +143,15 @@ def _typography(command: Command, number: int, written: str, parts: Parts) -> It
     if name != written and name:
         meant = quoted(("--" if len(name) > 1 else "-") + name)
         message = f"{command.said(number)} begins with a long dash (U+{ord(written[0]):04X})"
-        yield Habit(f"{message}, as text editors make it of two hyphens; write {meant}", kind="dash")
+        yield Habit(f"{message}, which some editors make of two hyphens; write {meant}", kind="dash")
     if (match := _typographic_quote.match(parts.bare)) is not None:
         message = f"{command.said(number)} has a typographic quote (U+{ord(match[1]):04X}), which does not count as one"
         yield Habit(f"{message}; write \" or '", kind="typographic")
     if (match := _odd_blank.search(parts.bare)) is not None:
-        message = f"{command.said(number)} is one word, for the blank in it is an unusual one (U+{ord(match[0]):04X})"
-        yield Habit(f"{message}; type it anew", kind="blank")
+        message = (
+            f"{command.said(number)} is one word, because the space in it is an unusual one (U+{ord(match[0]):04X})"
+        )
+        yield Habit(f"{message}; type it again", kind="blank")
 
 
 def _windows(command: Command, number: int, written: str) -> Iterator[Habit]:
@@ -158,7 +160,7 @@ def _windows(command: Command, number: int, written: str) -> Iterator[Habit]:
         message = f"{quoted(written)} loses its backslashes, and {command.said(number)} is left; write / in place of \\"
         yield Habit(message, kind="backslash", spoils=True)
     if written in _CONTINUATIONS:
-        cure = "leave it out: a command goes on in the next line"
+        cure = "leave it out: the next line belongs to the command anyway"
         yield Habit(f"{command.said(number)} is passed to the program as a word; {cure}", kind="continuation")
 
 
@@ -188,7 +190,7 @@ def _operators(command: Command, number: int, written: str, parts: Parts) -> Ite
         yield Habit(f"{said} {_AS_A_WORD}; {_TO_A_SHELL} sh -c '...'", kind="redirection")
     if number and _comment.match(written):
         yield Habit(
-            f"{said} begins no comment behind other words, and is passed to the program; {_OWN_LINE}", kind="comment"
+            f"{said} begins no comment after other words, and is passed to the program; {_OWN_LINE}", kind="comment"
         )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
+from .failure import Failure, Mistake
 from .problems import quoted
 
 # A line that begins with a key; `key` may stand in quotes, `rest` is its value.
@@ -25,67 +25,6 @@ KEY_ONLY = r" *(?:- +)*[\w.-]+: +"
 COMMENT = ("//", "/*")  # of other languages
 CLOSING = {"[": "]", "{": "}"}
 OPENING = {"]": "[", "}": "{"}
-
-
-class Mistake(NamedTuple):
-    """Where it is, in lines and columns from 0, and what to say of it."""
-
-    line: int
-    column: int
-    length: int
-    message: str
-
-
-class Quote(NamedTuple):
-    """A text in quotes: from its opening quote to behind the closing one."""
-
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-
-
-class Failure(NamedTuple):
-    """Where the parser gave up, on what (`context`), since when (`begun`), and the texts in quotes that it had read."""
-
-    lines: Sequence[str]
-    line: int
-    column: int
-    problem: str
-    context: str
-    begun: tuple[int, int]
-    quotes: Sequence[Quote]
-    secret: Collection[int]  # lines with a secret in them, of which nothing is quoted
-
-    def text(self, number: int) -> str:
-        return self.lines[number] if 0 <= number < len(self.lines) else ""
-
-    @property
-    def char(self) -> str:
-        """What the parser could not take."""
-        return self.text(self.line)[self.column : self.column + 1]
-
-    @property
-    def is_at_beginning(self) -> bool:
-        """Whether nothing but blanks stands before that in its line."""
-        return not self.text(self.line)[: self.column].strip()
-
-    def previous(self, number: int) -> int:
-        """The line above that says something; -1 if there is none."""
-        number -= 1
-        while number >= 0 and (not self.text(number).strip() or self.text(number).lstrip().startswith("#")):
-            number -= 1
-        return number
-
-
-def failure(error: Any, lines: Sequence[str], quotes: Sequence[Quote], secret: Collection[int] = ()) -> Failure:
-    """What a `yaml.MarkedYAMLError` says."""
-    mark = error.problem_mark or error.context_mark
-    begun = error.context_mark or mark
-    line = min(mark.line, len(lines) - 1)
-    column = mark.column if line == mark.line else len(lines[line])
-    place = (begun.line, begun.column)
-    return Failure(lines, line, column, str(error.problem), str(error.context or ""), place, quotes, secret)
 
 
 def mistake_in(failed: Failure) -> Mistake | None:
@@ -130,7 +69,7 @@ def _odd_character(failed: Failure) -> Mistake | None:
         match = re.match(rf"[ \t]*({ODD_BLANK})", line) or re.search(rf"[\w\"'][:-] *({ODD_BLANK})", line)
         if match is not None:
             name = unicodedata.name(match[1], "blank").lower()
-            said = f"a {name} (U+{ord(match[1]):04X}) stands here, where YAML wants an ordinary blank"
+            said = f"a {name} (U+{ord(match[1]):04X}) stands here, where YAML wants an ordinary space"
             return Mistake(number, match.start(1), 1, said)
         curly = re.match(rf"{KEY_ONLY}({CURLY})", line)
         if curly is not None:
@@ -138,7 +77,7 @@ def _odd_character(failed: Failure) -> Mistake | None:
             return Mistake(number, curly.start(1), 1, said)
         wide = line.find("\uff1a")
         if wide >= 0 and not re.match(KEY, line):
-            said = "this is not the colon of YAML; write an ordinary one, and a blank behind it"
+            said = "this is not the colon of YAML; write an ordinary one, and a space after it"
             return Mistake(number, wide, 1, said)
     return None
 
@@ -148,7 +87,7 @@ def _first_character(failed: Failure) -> Mistake | None:
     line, column = failed.begun
     char = quoted(failed.text(line)[column : column + 1])
     if failed.context == "while scanning a block scalar":
-        said = f"the text of {char} begins in the next line; a value that begins with {char} needs quotes"
+        said = f"the text of {char} begins on the next line; a value that begins with {char} needs quotes"
         return Mistake(line, column, 1, said)
     if failed.context == "while scanning a directive":
         return Mistake(line, column, 1, "a line that begins with % needs quotes")
@@ -199,6 +138,9 @@ def _bracket(failed: Failure) -> Mistake | None:
     if opening not in CLOSING:
         return Mistake(failed.line, failed.column, 1, "a value is missing here")
     here, above = failed.text(failed.line), failed.previous(failed.line)
+    if failed.char == "{" and here[: failed.column].endswith("$"):
+        said = "a value with ${...} in it needs quotes inside { } or [ ]"
+        return Mistake(failed.line, failed.column - 1, 2, said)
     key = re.match(KEY, here[: failed.column])
     if failed.char == ":" and (line == failed.line or (key is not None and key["rest"].strip())):
         return Mistake(failed.line, failed.column, 1, 'a value with ": " in it needs quotes')
@@ -208,7 +150,7 @@ def _bracket(failed: Failure) -> Mistake | None:
     is_next = (failed.is_at_beginning or failed.char == ":") and not failed.text(above).rstrip().endswith(("{", ","))
     if is_deeper and opening == "{" and is_next and re.match(KEY, here):
         end = len(failed.text(above).rstrip())
-        return Mistake(above, end - 1, 1, "a comma is missing behind this")
+        return Mistake(above, end - 1, 1, "a comma is missing after this")
     if here[failed.column :].strip() and (failed.line == line or (is_deeper and not re.match(KEY, here))):
         return Mistake(failed.line, failed.column, 1, f"expected a comma or {CLOSING[opening]} here")
     return Mistake(line, column, 1, f"the bracket {opening} that opens here is not closed")
@@ -228,7 +170,8 @@ def _behind_the_end(failed: Failure) -> Mistake | None:
         other = "'" if last == '"' else '"'
         if last in line[failed.column :]:
             inside = "''" if last == "'" else '\\"'
-            said = f"the {last} before this ends the text; write {inside} for a {last} in it, or put {other} around it"
+            said = f"the {last} before this ends the text; write {inside} for a {last} inside it"
+            said += f", or put {other} around all of it"
         else:
             said = f"the text in quotes ends before this; put {other} around the whole value"
         return Mistake(failed.line, failed.column, 1, said)
@@ -245,7 +188,7 @@ def _list_in_line(failed: Failure) -> Mistake | None:
     if "not allowed" not in failed.problem or "mapping values" in failed.problem:
         return None
     char = quoted(failed.char)
-    said = f"no {char} can stand behind a key; a list begins in the next line, a text with {char} needs quotes"
+    said = f"no {char} can follow a key here; a list begins on the next line, and text with {char} needs quotes"
     return Mistake(failed.line, failed.column, 1, said)
 
 
@@ -266,7 +209,7 @@ def _colon_too_many(failed: Failure) -> Mistake | None:
     name = quoted(str(re.match(KEY, failed.text(number))["key"]).strip())  # type: ignore[index]
     if line.lstrip().startswith("-") or above != number:
         said = (
-            f'this still belongs to the value of {name} in line {number + 1}, and a value with ": " in it needs quotes'
+            f'this still belongs to the value of {name} on line {number + 1}, and a value with ": " in it needs quotes'
         )
         return Mistake(failed.line, failed.column, 1, said)
     return _misindented(failed, indent, column)
@@ -294,7 +237,23 @@ def _colon_missing(failed: Failure) -> Mistake | None:
     line, above = failed.text(number), failed.text(failed.previous(number))
     if _indent(line) == _indent(above) and above.lstrip().startswith("- ") and not line.lstrip().startswith("- "):
         return Mistake(number, _indent(line), 1, 'expected "- " here, as in the line above')
-    return _left_of_block(failed, number) or _without_colon(failed, number)
+    return _left_of_block(failed, number) or _dash(line, above, number) or _without_colon(failed, number)
+
+
+def _dash(line: str, above: str, number: int) -> Mistake | None:
+    """A line with a dash, right below a key and not further to the right: an item of its list, or more of its value."""
+    key, word = re.match(KEY, above), re.match(r" *(-{1,2}[\w\"'/][^\s=]*)", line)
+    if key is None or _indent(line) != _indent(above):
+        return None
+    if re.match(r"\s+[|>][-+\d]*\s*(#.*)?$", key["rest"]):
+        said = f"the text of {quoted(key['key'].strip())} begins here; indent it further than its key"
+        return Mistake(number, _indent(line), 1, said)
+    if word is None:
+        return None
+    if not key["rest"].strip():
+        return Mistake(number, _indent(line), 1, 'a space is missing after "-"') if word[1][1] != "-" else None
+    said = f"this is no key; to go on with the value of {quoted(key['key'].strip())}, indent this line further"
+    return Mistake(number, _indent(line), len(word[1]), said)
 
 
 def _left_of_block(failed: Failure, number: int) -> Mistake | None:
@@ -317,19 +276,19 @@ def _without_colon(failed: Failure, number: int) -> Mistake | None:
     if number < 0 or not content:
         return None
     if number in failed.secret:
-        return Mistake(number, column, 1, "a colon is missing in this line")
+        return Mistake(number, column, 1, "a colon is missing on this line")
     if content.startswith(COMMENT):
         return _comment(failed, number)
     if not _has_children(failed, number):
         for pattern, said in (
-            (r"([\w.-]+)\s*=", 'expected ": " behind {}, not "="'),
-            (r"([A-Za-z_][\w.-]*:)(?=[^\s/])", "a blank is missing behind {}"),
+            (r"([\w.-]+)\s*=", 'expected ": " after {}, not "="'),
+            (r"([A-Za-z_][\w.-]*:)(?=[^\s/])", "a space is missing after {}"),
         ):
             found = re.match(pattern, content)
             if found is not None:
                 return Mistake(number, column, len(found[1]), said.format(quoted(found[1])))
     word = content if _has_children(failed, number) else content.split()[0]
-    return Mistake(number, column, len(word), f"a colon is missing behind {quoted(word)}")
+    return Mistake(number, column, len(word), f"a colon is missing after {quoted(word)}")
 
 
 def _comment(failed: Failure, number: int) -> Mistake:

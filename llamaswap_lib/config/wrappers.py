@@ -98,7 +98,8 @@ def started(argv: Sequence[str]) -> Started:
             break
         place = _behind(argv, place, wrapper)
     name = name_of(argv[programs[-1]]) if programs else ""
-    return Started(tuple(programs), _script(argv), name not in ELSEWHERE, name in SHELLS_ELSEWHERE)
+    is_here = not any(name_of(word) in ELSEWHERE for word in argv)  # also behind a program that is not known here
+    return Started(tuple(programs), _script(argv), is_here, name in SHELLS_ELSEWHERE)
 
 
 def name_of(program: str) -> str:
@@ -129,5 +130,5 @@ def _script(argv: Sequence[str]) -> int | None:
     for place, word in enumerate(argv[:-1]):
         if has_shell and _is_command_option(word):
             return place + 1
-        has_shell = has_shell or name_of(word.rpartition("=")[2]) in SHELLS
+        has_shell = has_shell or name_of(word.rpartition("=")[2]) in SHELLS or name_of(word) in ("su", "runuser")
     return None

@@ -99,3 +99,8 @@ def test_the_log_has_the_same_few_lines_and_no_hints() -> None:
     lines = worth_a_line(checked(many_models()).warnings)
     assert len(lines) < 16
     assert all("\n" not in line and "nothing uses this macro" not in line for line in lines)
+
+
+def test_the_top_of_the_file_has_a_name_in_a_list_of_places() -> None:
+    alike = [Problem(None, path, 'unknown key "enable"') for path in (("groups", "g"), ())]
+    assert told(*alike) == ['groups.g: unknown key "enable"; likewise in 1 more place: the top level']

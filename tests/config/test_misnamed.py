@@ -78,7 +78,7 @@ def test_known_wrong_name_gets_the_right_one(level: str, names: str, right: str)
         ("", "litellm_settings", "LiteLLM"),
         ("performance", "enable", '"disabled", with the opposite value'),
         ("performance", "enabled", '"disabled", with the opposite value'),
-        ("models.m", "n_ctx", "belongs into cmd"),
+        ("models.m", "n_ctx", "belongs in cmd"),
         ("models.m", "working_dir", "sh -c 'cd DIR && exec PROGRAM ...'"),
         ("models.m", "startPort", "stands at the top"),
         ("models.m", "enabled", "cannot be switched off"),
@@ -104,7 +104,7 @@ def test_a_model_at_the_left_margin_is_known_by_its_command() -> None:
 
 def test_blanks_that_nobody_sees_are_named() -> None:
     problems = inspect_text("models:\n  m:\n    cmd: x ${PORT}\n    \u00a0ttl: 5\n", "", {}).problems
-    assert 'blanks that are none for YAML stand around "ttl"' in problems.warnings[0].message
+    assert 'there are spaces that YAML does not count as such around "ttl"' in problems.warnings[0].message
 
 
 def test_the_table_has_no_name_that_is_a_key_of_its_level_and_no_name_twice() -> None:

@@ -107,3 +107,35 @@ def test_a_command_from_the_environment_is_neither_quoted_nor_judged() -> None:
     assert "9998" not in error.text()
     found = check_text(text.encode(), ["CMD"], Listen())
     assert found.errors == ()
+
+
+@pytest.mark.parametrize("proxy", ["http://h/${a b}", "http://h:80/x ${a b}?c=${", "https://h/${"])
+def test_an_address_with_what_looks_like_a_macro_is_taken_as_it_is_where_go_takes_it(proxy: str) -> None:
+    assert errors(f"    cmd: x\n    proxy: '{proxy}'\n") == []
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:${PORT", "http://${a b}/x", "http://h:${a b}/"])
+def test_an_address_whose_host_or_port_is_broken_is_refused(proxy: str) -> None:
+    (error,) = errors(f"    cmd: x\n    proxy: '{proxy}'\n")
+    assert error.startswith("4: models.m.proxy: expected a URL such as http://localhost:8080, got ")
+
+
+def test_the_other_name_of_cmd_is_told_once() -> None:
+    problems = inspect_text("models:\n  m:\n    command: x --port ${PORT}\n", "", {}).problems
+    assert [one.message for one in problems.errors] == ['the model has no cmd, but "command" (did you mean "cmd"?)']
+    assert problems.warnings == []
+
+
+def test_a_macro_that_is_refused_is_not_called_unknown_and_may_have_the_port() -> None:
+    text = "macros:\n  s: [x]\nmodels:\n  m:\n    cmd: ${s} -m y\n"
+    assert [str(one) for one in inspect_text(text, "", {}).problems.errors] == [
+        ":2: macros.s: expected text, a number or a boolean as the macro's value"
+    ]
+
+
+def test_models_without_anything_are_refused_whatever_their_names_are() -> None:
+    problems = inspect_text("models:\n  name:\n  a:\n", "", {}).problems
+    assert sorted(str(one)[:35] for one in problems.errors) == [
+        ":2: models.name: expected cmd, the ",
+        ":3: models.a: expected cmd, the com",
+    ]

@@ -14,19 +14,19 @@ from llamaswap_lib.config.load import inspect_text
 
 # text -> line: message
 MISTAKES = {
-    "models:\n  qwen\n    cmd: x\n": '2: a colon is missing behind "qwen"',
-    "models:\n  qwen 3\n    cmd: x\n": '2: a colon is missing behind "qwen 3"',
-    "models:\n  qwen:\n    cmd server\n    ttl: 5\n": '3: a colon is missing behind "cmd"',
-    "models:\n  qwen:\n    ttl: 5\n    cmd server\n    name: x\n": '4: a colon is missing behind "cmd"',
-    "models:\n  qwen:\n    ttl: 5\n    cmd server": '4: a colon is missing behind "cmd"',
-    "models\n  qwen:\n    ttl: 5\n": '1: a colon is missing behind "models"',
-    "models:\n  qwen:\n    cmd:server\n    ttl: 5\n": '3: a blank is missing behind "cmd:"',
-    "models:\n  a:\n    ttl=5\n    name: q\n": '3: expected ": " behind "ttl", not "="',
+    "models:\n  qwen\n    cmd: x\n": '2: a colon is missing after "qwen"',
+    "models:\n  qwen 3\n    cmd: x\n": '2: a colon is missing after "qwen 3"',
+    "models:\n  qwen:\n    cmd server\n    ttl: 5\n": '3: a colon is missing after "cmd"',
+    "models:\n  qwen:\n    ttl: 5\n    cmd server\n    name: x\n": '4: a colon is missing after "cmd"',
+    "models:\n  qwen:\n    ttl: 5\n    cmd server": '4: a colon is missing after "cmd"',
+    "models\n  qwen:\n    ttl: 5\n": '1: a colon is missing after "models"',
+    "models:\n  qwen:\n    cmd:server\n    ttl: 5\n": '3: a space is missing after "cmd:"',
+    "models:\n  a:\n    ttl=5\n    name: q\n": '3: expected ": " after "ttl", not "="',
     "models:\n  a:\n    // why\n    name: q\n": "3: a comment begins with #, not with //",
     "models:\n  a:\n    ttl：5\n    name: q\n": (
-        "3: this is not the colon of YAML; write an ordinary one, and a blank behind it"
+        "3: this is not the colon of YAML; write an ordinary one, and a space after it"
     ),
-    "apiKeys:\n  k: 1\n  my-own-key\nmodels: {}\n": "3: a colon is missing in this line",
+    "apiKeys:\n  k: 1\n  my-own-key\nmodels: {}\n": "3: a colon is missing on this line",
     "a:\n  cmd: x\n    ttl: 5\n": "3: this line is indented by 4, its neighbours by 2",
     "m:\n  a:\n    cmd: x\n   ttl: 5\n": "4: this line is indented by 3, its neighbours by 4",
     "m:\n  a: [x]\n   b: 5\n": "3: this line is indented by 3, its neighbours by 2",
@@ -37,12 +37,12 @@ MISTAKES = {
     "l:\n  - a\n  b: c\n": '3: expected "- " here, as in the lines above',
     "m:\n\ta: b\n": "2: a tab cannot indent, use spaces",
     "m:\n  -\ta: b\n    c: d\n": "2: a tab cannot stand here, use spaces",
-    "m:\n  a:\u00a0b\n  c: d\n": "2: a no-break space (U+00A0) stands here, where YAML wants an ordinary blank",
+    "m:\n  a:\u00a0b\n  c: d\n": "2: a no-break space (U+00A0) stands here, where YAML wants an ordinary space",
     "m:\n  a: “b: c”\n": '2: "“" is no quote for YAML; write an ordinary one',
     'm:\n  name: "Qwen\n  ttl: 5\n': '2: the quote " that opens here is not closed',
     'm:\n  name: "Qwen\n  text: "fast"\n  ttl: 5\n': '2: the quote " that opens here is not closed',
     "m:\n  name: 'Qwen\n  text: 'fast'\n  ttl: 5\n": "2: the quote ' that opens here is not closed",
-    "m: 'it's me'\n": "1: the ' before this ends the text; write '' for a ' in it, or put \" around it",
+    "m: 'it's me'\n": "1: the ' before this ends the text; write '' for a ' inside it, or put \" around all of it",
     'm: "a" b\n': "1: the text in quotes ends before this; put ' around the whole value",
     'm: "C:\\models"\n': "1: in double quotes a backslash begins an escape; double the backslash or use single quotes",
     'm: "D:\\users"\n': "1: in double quotes a backslash begins an escape; double the backslash or use single quotes",
@@ -50,7 +50,7 @@ MISTAKES = {
     "m: {a: {b: c}\nx: y\n": "1: the bracket { that opens here is not closed",
     "m: [a, b]]\n": "1: there is no [ that this ] closes",
     "m: [a, b}\n": "1: expected a comma or ] here",
-    '{\n  "a": 1\n  "b": 2\n}\n': "2: a comma is missing behind this",
+    '{\n  "a": 1\n  "b": 2\n}\n': "2: a comma is missing after this",
     '{\n  // why\n  "b": 2\n}\n': "2: a comment begins with #, not with //",
     "m: {: x}\n": "1: a value is missing here",
     "m: [INST] x\n": "1: the [ ... ] ends before this; a text that begins with [ needs quotes",
@@ -58,8 +58,13 @@ MISTAKES = {
     "m: a: b\n": '1: a value with ": " in it needs quotes',
     "m: {a: b: c}\n": '1: a value with ": " in it needs quotes',
     "m:\n  cmd: x\n    -H a: b\n": (
-        '3: this still belongs to the value of "cmd" in line 2, and a value with ": " in it needs quotes'
+        '3: this still belongs to the value of "cmd" on line 2, and a value with ": " in it needs quotes'
     ),
+    "m:\n  cmd: x\n  --port 9\n": '3: this is no key; to go on with the value of "cmd", indent this line further',
+    "m:\n  cmd: x\n  -m y\n  ttl: 5\n": '3: this is no key; to go on with the value of "cmd", indent this line further',
+    "m:\n  l:\n  -a\n  -b\n": '3: a space is missing after "-"',
+    "m: {cmd: x ${PORT}, ttl: 5}\n": "1: a value with ${...} in it needs quotes inside { } or [ ]",
+    "m: [x, ${PORT}]\n": "1: a value with ${...} in it needs quotes inside { } or [ ]",
     "m: @x\n": '1: a value that begins with "@" needs quotes',
     "m: `x`\n": '1: a value that begins with "`" needs quotes',
     "m: %x%\n": '1: a value that begins with "%" needs quotes',
@@ -69,8 +74,8 @@ MISTAKES = {
     "m: !a! x\n": '1: a value that begins with "!" needs quotes',
     "m: , x\n": '1: a value that begins with "," needs quotes',
     "%m: x\n": "1: a line that begins with % needs quotes",
-    "m: > x\n": '1: the text of ">" begins in the next line; a value that begins with ">" needs quotes',
-    "m: - x\n": '1: no "-" can stand behind a key; a list begins in the next line, a text with "-" needs quotes',
+    "m: > x\n": '1: the text of ">" begins on the next line; a value that begins with ">" needs quotes',
+    "m: - x\n": '1: no "-" can follow a key here; a list begins on the next line, and text with "-" needs quotes',
     "m:\n<<<<<<< HEAD\n  a: b\n=======\n  a: c\n>>>>>>> x\n": (
         "2: git left two versions of these lines here; keep one of them, without <<<<<<<, ======= and >>>>>>>"
     ),
@@ -104,7 +109,7 @@ def test_without_libyaml_the_mistakes_are_told_alike() -> None:
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\u2028", "\x85"])
 def test_lines_are_counted_whatever_ends_them(end: str) -> None:
     (error,) = inspect_text("models:\n  a:\n    ttl 5\n    name: q\n".replace("\n", end), "", {}).problems.errors
-    assert str(error) == ':3: a colon is missing behind "ttl"'
+    assert str(error) == ':3: a colon is missing after "ttl"'
 
 
 @pytest.mark.parametrize(

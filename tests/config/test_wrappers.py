@@ -34,8 +34,26 @@ def test_programs_that_start_others_are_looked_behind(command: str, programs: st
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        *("runuser -u me -- docker run x", "setpriv --reuid=1 podman run x", "conda run -n e docker run x"),
+        *("./start.sh kubectl exec pod -- x", "sudo docker run x", "env A=1 apptainer exec x"),
+    ],
+)
+def test_files_of_a_container_are_not_looked_for_behind_any_program(command: str) -> None:
+    assert not started(command.split()).is_here
+
+
+@pytest.mark.parametrize("command", ["llama-server -m /docker/x", "sudo llama-server", "/opt/podman-models/x"])
+def test_files_of_this_machine_are_looked_for(command: str) -> None:
+    assert started(command.split()).is_here
+
+
+@pytest.mark.parametrize(
     ("argv", "script"),
     [
+        (("su", "me", "-c", "a b"), 3),
+        (("runuser", "-l", "me", "-c", "a b"), 4),
         (("sh", "-c", "a b"), 2),
         (("sudo", "/bin/bash", "-l", "-ec", "a b", "zero"), 4),
         (("docker", "run", "--entrypoint=/bin/sh", "image", "-c", "a b"), 5),

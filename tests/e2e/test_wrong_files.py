@@ -14,7 +14,7 @@ WRONG = {
     'models: {a: "llama-server --port ${PORT}"}\n': ':1: models.a: expected a mapping, got "llama-server',
     "models: {a: [x]}\ngroups: {g: [a]}\n": ":2: groups.g: expected a mapping, got a list",
     "models: {a: {cmd: x --port 9999}}\n": ":1: models.a.cmd: llamaswap has to know the port of the server: ",
-    "models:\n  a\n    cmd: x\n": ':2: a colon is missing behind "a"',
+    "models:\n  a\n    cmd: x\n": ':2: a colon is missing after "a"',
     'models:\n  a:\n    name: "x\n    cmd: "y"\n': ':3: the quote " that opens here is not closed',
     f"{MODEL}, ttl: .nan}}}}\n": ":1: models.a.ttl: expected an integer",
     f"{MODEL}, ttl: {'9' * 5000}}}}}\n": ":1: models.a.ttl: expected an integer",
