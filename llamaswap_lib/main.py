@@ -32,6 +32,7 @@ from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.launching import Launching, ways_told
 from llamaswap_lib.listen_failure import why_not
 from llamaswap_lib.reload import Reloader, Served, tell_who_can_reach, warn_if_few
+from llamaswap_lib.runtime.arenas import share_arena
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
@@ -97,6 +98,7 @@ class _Parts:
 
 def serve(options: Options) -> int:
     """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that cannot be used."""
+    share_arena()
     seen = _look_at(options.sources) if options.watches_files else []
     files = options.sources.files()
     listen = None if options.supervisor.has_sockets else Listen(options.host, options.port, is_told=True)

@@ -1,0 +1,51 @@
+"""How much address space the threads of a limited process reserve."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.shortage import HAS_ARENAS, count_arenas
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAM = """
+import resource, sys, threading
+from llamaswap_lib.runtime.arenas import share_arena
+
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), resource.RLIM_INFINITY))
+share_arena()
+held, all_hold = [], threading.Barrier(5)
+
+def hold():
+    held.append(bytes(5_000))
+    all_hold.wait(10)
+
+threads = [threading.Thread(target=hold) for _ in range(4)]
+for thread in threads:
+    thread.start()
+all_hold.wait(10)
+print(open("/proc/self/smaps").read())
+"""
+
+
+def reserved_arenas(address_space_bytes: int) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(address_space_bytes)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    return count_arenas(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_ARENAS, reason="arenas of glibc")
+def test_threads_share_one_arena_where_the_address_space_is_limited_and_nowhere_else() -> None:
+    assert reserved_arenas(4 << 30) == 0
+    assert reserved_arenas(-1) == 4
