@@ -1,9 +1,10 @@
 """Threads whose start always comes to an end.
 
 `threading.Thread.start` waits until the new thread says that it runs. One that finds no memory for its very first steps
-says nothing, and whoever started it (the thread that accepts, the one that decides) would wait for ever. Here `start`
-raises RuntimeError then, as it does where the system gives no thread. A token that only the new thread holds tells of
-its death: its weak reference calls a queue's `put`, which runs no Python code and so hardly needs memory.
+says nothing, and whoever started it (the thread that accepts, the one that decides) would wait for ever; one that finds
+none a step later has said so, and does nothing. Here `start` waits for the last step before `target`, and raises
+RuntimeError if that is not reached, as it does where the system gives no thread. A token that only the new thread holds
+tells of its death: its weak reference calls a queue's `put`, which runs no Python code and so hardly needs memory.
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ class Thread(threading.Thread):
         self._started = _Started()  # what `start` waits for, in every Python so far
         try:
             super().start()
-        except _NotBegunError:
-            if self._claim.acquire(blocking=False):
+        except (RuntimeError, MemoryError):
+            if self._claim.acquire(blocking=False):  # else it has begun, though there was no memory to see that
                 if self._started.is_dead:  # else it still takes itself out
                     threading._limbo.pop(self, None)  # type: ignore[attr-defined]  # where those are that begin
                 del self._call
                 raise
 
     def run(self) -> None:
+        self._started.tell()
         if self._claim.acquire(blocking=False):
             target, args = self._call
             target(*args)
@@ -64,7 +66,7 @@ class _NotBegunError(RuntimeError):
 
 
 class _Started(threading.Event):
-    """Set by the new thread."""
+    """Set by the new thread; `wait` waits for more than that."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,8 +80,8 @@ class _Started(threading.Event):
     def watch(self, token: _Token) -> None:
         self._death = weakref.ref(token, self._news.put)
 
-    def set(self) -> None:
-        super().set()
+    def tell(self) -> None:
+        """The new thread is about to do what it is for."""
         self._news.put(None)
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -214,6 +214,21 @@ def test_the_death_of_a_thread_in_its_first_steps_is_told_to_whoever_starts_it()
     assert not has_run.is_set()
 
 
+class Overtaxed(Thread):
+    """One that dies when it has said that it runs, before it does anything."""
+
+    def _bootstrap_inner(self) -> None:
+        self._started.set()
+        raise SystemExit  # as above
+
+
+def test_a_thread_that_dies_before_it_does_anything_was_not_started() -> None:
+    has_run = threading.Event()
+    with pytest.raises(RuntimeError, match="does not begin"):
+        Overtaxed(has_run.set, "overtaxed").start()
+    assert not has_run.is_set()
+
+
 def test_a_thread_that_runs_has_a_name_and_can_be_joined() -> None:
     seen: list[object] = []
     thread = Thread(lambda *args: seen.extend([*args, threading.current_thread().name]), "named", (1, 2))
