@@ -79,7 +79,7 @@ class Ending:
         return [entry for entry in found if entry.group not in groups]
 
     def _end(self, sweep: Sweep | None) -> None:
-        if not self._group.is_gone():
+        if not _is_gone(self._group):
             self._signal(self._group.terminate)
         pause, give_up_at = _FIRST_PAUSE, None
         while True:
@@ -87,7 +87,7 @@ class Ending:
             if is_time_up and give_up_at is None:
                 give_up_at = time.monotonic() + KILL_GRACE
                 self._signal(self._group.kill)
-            is_gone = self._group.is_gone()
+            is_gone = _is_gone(self._group)
             left, new = _step(sweep, SIGKILL if is_time_up else SIGTERM) if sweep else (0, 0)
             if is_gone and not left:
                 return
@@ -105,15 +105,22 @@ class Ending:
 def _step(sweep: Sweep, number: int) -> tuple[int, int]:
     try:
         return sweep.step(number)
-    except OSError:
-        return 1, 0  # no descriptor is free for a look: somebody may be left
+    except (OSError, MemoryError):
+        return 1, 0  # no descriptor or memory for a look: somebody may be left
+
+
+def _is_gone(group: ProcessGroup) -> bool:
+    try:
+        return group.is_gone()
+    except (OSError, MemoryError):
+        return False  # as above
 
 
 def await_end(group: ProcessGroup, timeout: float) -> bool:
     """Whether the group ended in time. These are nobody's children any more, so there is nothing to wait for."""
     deadline = time.monotonic() + timeout
     pause = _FIRST_PAUSE
-    while not group.is_gone():
+    while not _is_gone(group):
         left = deadline - time.monotonic()
         if left <= 0:
             return False

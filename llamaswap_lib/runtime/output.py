@@ -50,14 +50,16 @@ def _drain(read_end: int, ending: Wakeup, output: Callable[[bytes], None]) -> No
     poll = select.poll()
     poll.register(read_end, select.POLLIN)
     poll.register(ending, select.POLLIN)
-    while ending.fileno() not in (descriptor for descriptor, _ in poll.poll()):
+    while True:
         try:
+            if any(descriptor == ending.fileno() for descriptor, _ in poll.poll()):
+                break
             output(os.read(read_end, _READ_BYTES))
-        except MemoryError:  # noqa: PERF203 - some of it is lost; without this thread the process would stand still
+        except MemoryError:  # some of it is lost; without this thread the process would stand still
             time.sleep(_PAUSE)
     try:
         for _ in range(_LAST_READS):
             output(os.read(read_end, _READ_BYTES))
-    except BlockingIOError:
-        pass  # empty
+    except (BlockingIOError, MemoryError):
+        pass  # empty, or there is no room for it
     output(b"")
