@@ -209,8 +209,9 @@ class Pump:
             if serve is not None:  # its passenger may have left earlier in this turn
                 serve(mask)
         while self._arrivals:  # only now: what was found ready may be about others who had the same descriptors before
-            passenger = self._arrivals.popleft()
+            passenger = self._arrivals[0]
             self.aboard.add(passenger)
+            self._arrivals.popleft()  # at no time in neither: whoever is lost waits for ever
             passenger.begin(self)
         now = self._clock()
         if due <= now:

@@ -12,7 +12,7 @@ import pytest
 
 from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.framings import ChunkedBody, ClosedBody, LengthBody
-from llamaswap_lib.web.pump import Deadlines, Pump
+from llamaswap_lib.web.pump import Deadlines, Passenger, Pump
 from llamaswap_lib.web.readiness import IN, RDHUP, Poller, SelectorPoller, new_poller
 from tests.web.world import DEADLINE, PROMPT
 
@@ -302,6 +302,29 @@ def test_who_comes_aboard_while_the_pump_stumbles_is_thrown_off_too() -> None:
             pump.take_aboard(Late([]))
 
     pump.take_aboard(Mistaken([]))
+    pump.start()
+    assert thrown_off.wait(DEADLINE)
+    pump.stop()
+    assert len(errors) == 1
+
+
+def test_who_comes_aboard_when_there_is_no_memory_for_that_is_thrown_off() -> None:
+    errors: list[str] = []
+    pump = Pump(on_error=errors.append)
+    thrown_off = threading.Event()
+
+    class Full(set[Passenger]):
+        """A set that cannot grow."""
+
+        def add(self, who: Passenger) -> None:
+            raise MemoryError
+
+    class Lost(Patient):
+        def throw_off(self) -> None:
+            thrown_off.set()
+
+    pump.aboard = Full()
+    pump.take_aboard(Lost([]))
     pump.start()
     assert thrown_off.wait(DEADLINE)
     pump.stop()
