@@ -230,11 +230,12 @@ class Controller:
         failures = Failures("controller", self._log.error)
         command: _Command | None = None
         while not isinstance(command, _Stop):
+            command = None
             try:
                 command = self._next()
                 self._obey(command)
                 failures.forget()
-            except Exception as error:  # noqa: BLE001, PERF203 - the top of the thread: the others are still to decide
+            except Exception as error:  # noqa: BLE001 - the top of the thread: the others are still to decide
                 if isinstance(command, _Change):
                     command.error = error
                 failures.endure((command, self._scheduler))

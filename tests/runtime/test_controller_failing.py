@@ -291,3 +291,25 @@ def test_what_fails_while_a_decision_is_carried_out_keeps_nobody_waiting() -> No
         stage.controller.load("b", None)
         assert stage.processes[0].orders == ["start", "stop"]
         assert stage.states() == {"b": "ready"}
+
+
+class Timeless(Scheduler):
+    """One that finds no memory, once, for the time when it is to be asked next."""
+
+    has_failed = False
+
+    def next_deadline(self) -> float | None:
+        if self.runs() and not self.has_failed:
+            self.has_failed = True
+            raise MemoryError
+        return super().next_deadline()
+
+
+def test_a_failure_between_two_commands_is_none_of_the_one_before() -> None:
+    with Stage("a", scheduler=Timeless, obeys=False) as stage:
+        visit = Visit(stage, "a")
+        process = stage.next_process()
+        stage.await_until(lambda: any("MemoryError" in line for line in stage.lines))
+        process.become_ready()
+        assert visit.await_in().model == "a"
+        visit.leave()
