@@ -219,16 +219,20 @@ class Server(ThreadingHTTPServer):
         if not self._admission.has_room():
             self._turn_away(request, TOO_MANY)
             return
-        incoming = Incoming(self, request, client_address[0])
-        self.table.add(incoming)
-        name = f"http-{next(self._numbers)}"
+        incoming: Incoming | None = None
         try:
+            incoming = Incoming(self, request, client_address[0])
+            self.table.add(incoming)
+            name = f"http-{next(self._numbers)}"
             Thread(self.process_request_thread, name, (incoming, client_address)).start()
             self._failures.forget()
         except (RuntimeError, MemoryError) as error:
             self._refuse(request, TOO_MANY)
-            incoming.intake.is_unfinished = True  # it has most likely sent a request
-            self.shutdown_request(incoming)
+            if incoming is None:
+                request.close()
+            else:
+                incoming.intake.is_unfinished = True  # it has most likely sent a request
+                self.shutdown_request(incoming)
             self.app.logs.log.error(f"cannot serve a connection: {str(error) or 'not enough memory'}")
 
     def _is_awaited(self) -> bool:
@@ -268,6 +272,9 @@ class Server(ThreadingHTTPServer):
         """Close the connection, without the FIN that would go before a reset; the last thing its thread does."""
         try:
             request.close()
+        except BaseException:
+            request.sock.close()
+            raise
         finally:
             self.table.remove(request)
         if not self.table:

@@ -18,7 +18,8 @@ from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.connection_table import ConnectionTable
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
-from llamaswap_lib.web.server import Server
+from llamaswap_lib.web.server import TOO_MANY, Server
+from llamaswap_lib.web.sockets import PlainEnd
 from tests.shortage import no_descriptor_left
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get
 
@@ -454,3 +455,59 @@ def test_an_answer_that_is_read_is_never_cut_for_others() -> None:
             client.read_message()
         go_on.set()
         assert reading.read_until(b"0\r\n\r\n") == b"0\r\n\r\n"
+
+
+class FullTable(ConnectionTable[Incoming]):
+    """One that finds no memory for the first connection, when it knows half of it."""
+
+    has_failed = False
+
+    def add(self, connection: Incoming) -> None:
+        super().add(connection)
+        if not self.has_failed:
+            self.has_failed = True
+            raise MemoryError
+
+
+def test_a_connection_for_which_the_table_has_no_memory_is_told_so_and_forgotten() -> None:
+    with World(answers(OK)) as world:
+        world.server.table = FullTable(world.pump.slow_readers, TOO_MANY, world.app.clock)
+        with world.connect() as client:
+            assert client.read_to_end() == TOO_MANY
+        wait_for_count(world, (0, 0))
+        assert world.ask(get("/health"))[1] == b"OK"
+        assert "cannot serve a connection: not enough memory" in world.log
+
+
+class LongAddress(str):
+    """One for whose plain form there is no memory."""
+
+    def startswith(self, *_: object) -> bool:
+        raise MemoryError
+
+
+def test_a_connection_that_cannot_be_made_for_want_of_memory_is_told_so_and_closed() -> None:
+    ours, theirs = socket.socketpair()
+    with World(answers(OK)) as world, Peer(theirs) as client, ours:
+        world.server.process_request(ours, (LongAddress("127.0.0.1"), 0))
+        assert client.read_to_end() == TOO_MANY
+        assert ours.fileno() == -1
+        assert world.server.count() == (0, 0)
+
+
+class Unclosable(Incoming):
+    """One for whose close there is no memory."""
+
+    def close(self) -> None:
+        raise MemoryError
+
+
+def test_a_connection_whose_close_fails_is_closed_at_once() -> None:
+    one, theirs = socket.socketpair()
+    with World(answers(OK)) as world, Peer(theirs) as client, PlainEnd(fileno=one.detach()) as ours:
+        incoming = Unclosable(world.server, ours, "127.0.0.1")
+        world.server.table.add(incoming)
+        with pytest.raises(MemoryError):
+            world.server.shutdown_request(incoming)
+        assert client.read_to_end() == b""
+        assert world.server.count() == (0, 0)
