@@ -8,8 +8,10 @@ On a machine without IPv6, or whose system keeps the two apart (OpenBSD), it mea
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 BACKLOG = 1024
 _MAPPED = "::ffff:"
@@ -33,6 +35,19 @@ def listen(host: str, port: int, create: Callable[..., socket.socket] = socket.c
         if error.errno not in _NO_IPV6:
             raise
     return create(("", port), backlog=BACKLOG)
+
+
+def accept(sock: socket.socket, make: Callable[..., socket.socket] = socket.socket) -> tuple[socket.socket, Any]:
+    """As `sock.accept`, which loses the descriptor of a client where there is no memory for its socket.
+
+    That client would wait for ever. Raises OSError and MemoryError. `make` stands for `socket.socket`.
+    """
+    descriptor, address = sock._accept()  # type: ignore[attr-defined]  # it is there
+    try:
+        return make(sock.family, sock.type, sock.proto, fileno=descriptor), address
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def plain_ip(address: str) -> str:

@@ -34,7 +34,7 @@ from llamaswap_lib.web.faults import SHORTAGES
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
 from llamaswap_lib.web.linger import close_gently, make_room
-from llamaswap_lib.web.listening import listen, plain_ip, where_text
+from llamaswap_lib.web.listening import accept, listen, plain_ip, where_text
 from llamaswap_lib.web.tls import Certificate, TlsFront
 
 TOO_MANY = raw_answer(ServiceUnavailable("too many connections"))
@@ -184,7 +184,7 @@ class Server(ThreadingHTTPServer):
         """Accept whoever waits."""
         while self._is_accepting:
             try:
-                request, client_address = self.get_request()
+                request, client_address = accept(self.socket)
             except BlockingIOError:
                 return
             except OSError as error:

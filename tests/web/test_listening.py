@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib.web.listening import address_text, listen, plain_ip, where_text
+from llamaswap_lib.web.listening import accept, address_text, listen, plain_ip, where_text
 from llamaswap_lib.web.server import Server
 from tests.web.world import DEADLINE, OK, Peer, World, chat, get, length_of
 
@@ -166,3 +166,13 @@ def test_where_it_listens_is_an_address_to_open(
 ) -> None:
     with socket.create_server((host, 0), family=family, dualstack_ipv6=is_dual) as sock:
         assert where_text(sock, "https") == shown.format(sock.getsockname()[1])
+
+
+def test_a_client_for_whose_socket_there_is_no_memory_is_closed() -> None:
+    def fail(*_: object, **__: object) -> socket.socket:
+        raise MemoryError
+
+    with listen("127.0.0.1", 0) as sock, Peer(socket.create_connection(sock.getsockname(), DEADLINE)) as client:
+        with pytest.raises(MemoryError):
+            accept(sock, fail)
+        assert client.read_to_end() == b""
