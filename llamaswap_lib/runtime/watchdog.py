@@ -132,10 +132,14 @@ class _Watch(Looker):
     # -- thread watchdog-M --
 
     def _search(self, ending: Wakeup) -> None:
-        self._sample()
         while True:
-            self._look(ending)
-            self._rest(ending, self._clock() + self._look_pause)
+            try:
+                self._sample()
+                self._look(ending)
+                self._rest(ending, self._clock() + self._look_pause)
+            except MemoryError:  # noqa: PERF203 - ours is at an end, which says nothing about the run
+                self._silent_since = self._clock()
+                time.sleep(self._sample_pause)
 
     def _look(self, ending: Wakeup) -> None:
         """Ask once, and take note of the answer."""

@@ -40,6 +40,7 @@ class Watched:
         self.request = object()
         assert self.gate.enter(self.request)
         self.bytes: Bytes | None = Bytes()
+        self.shortages = 0  # looks for which there is no memory
         self._samples = threading.Semaphore(0)
         check = HealthCheck.at(f"http://127.0.0.1:{server.port}", "/health") if server else None
         subject = Subject(3, "m", self.gate, lambda: None, check, hung_after, self._sample)
@@ -54,6 +55,9 @@ class Watched:
 
     def _sample(self) -> Bytes | None:
         self._samples.release()
+        if self.shortages:
+            self.shortages -= 1
+            raise MemoryError
         return self.bytes
 
     def silence(self) -> tuple[str, str]:
@@ -102,6 +106,17 @@ def test_a_silence_that_proves_nothing_is_told_once_with_one_question_open() -> 
         watched.await_samples()
         assert watched.events.empty()
         assert len(server.questions) <= 2  # it listens for longer than a second at a time
+
+
+def test_a_look_that_finds_no_memory_says_nothing_of_the_run_and_others_follow() -> None:
+    hanging = Hanging()
+    with Server(hanging) as server, Watched(server) as watched:
+        hanging.await_answers(3)
+        hanging.hangs.set()
+        watched.shortages = 24  # as many as fill three times `hungAfter`
+        watched.await_samples()
+        assert watched.events.empty()
+        assert watched.silence() == (CHECK, ANSWERED_BEFORE)
 
 
 def test_who_answered_beside_a_request_and_does_not_any_more_hangs() -> None:
