@@ -53,6 +53,11 @@ class Incoming:
         """Take the connection for a request that begins; False if it was ended."""
         return self._server.table.claim(self)
 
+    def give_back(self) -> bool:
+        """Undo `claim`: nothing has begun; False if the server ends, and the connection with it."""
+        self._server.table.note_idle(self)  # and then look at `is_stopping`: it is written before the idle are closed
+        return not self._server.is_stopping
+
     def exchange_for(self, head: RequestHead) -> Exchange:
         """The exchange that begins with `head`; all of it goes by the configuration that there is now."""
         if self._app is not self._server.app:
@@ -72,8 +77,7 @@ class Incoming:
         """Whether another request may follow the exchange, which has ended; if so, the connection is unclaimed."""
         if exchange.closes:
             return False
-        self._server.table.note_idle(self)  # and then look at `is_stopping`: it is written before the idle are closed
-        return not self._server.is_stopping
+        return self.give_back()
 
     def close(self) -> None:
         """End the connection, so that its client gets all that it was sent; at once if it made room. Does not block."""

@@ -53,6 +53,9 @@ class Served(Protocol):
     def claim(self) -> bool:
         """Take it for a request that begins; False if it was ended."""
 
+    def give_back(self) -> bool:
+        """No request has begun after all; False if the connection is over."""
+
     def exchange_for(self, head: RequestHead) -> Exchange: ...
 
     def log_access(self, exchange: Exchange, started: float) -> None: ...
@@ -143,16 +146,19 @@ class Lane:
         if self._stage is Stage.ASKING:
             self._leave_early()
             return
-        received_bytes = self._intake.receive_now()
-        if received_bytes is None:
-            return
-        if self._stage is Stage.IDLE and not (received_bytes and self._connection.claim()):
+        is_idle = self._stage is Stage.IDLE
+        if is_idle and not self._connection.claim():  # before its bytes are taken: they keep it from being closed
             self._wake_up(is_over=True)
             return
-        if not received_bytes:
-            self._wake_up()  # its thread sees that too
+        received_bytes = self._intake.receive_now()
+        if received_bytes is None:
+            if is_idle and not self._connection.give_back():
+                self._wake_up(is_over=True)
             return
-        if self._stage is Stage.IDLE:
+        if not received_bytes:
+            self._wake_up(is_over=is_idle)  # within a request its thread sees that too
+            return
+        if is_idle:
             self.started = self._app.clock()
         try:
             begun = self._begin_request()
