@@ -86,7 +86,7 @@ class Place:
             self._run("npm", "install", "--no-audit", "--no-fund", "--loglevel=error", *self.client.npm)
 
     def environment(self) -> dict[str, str]:
-        """That of this program, with the client's commands first, and without the settings of whoever runs this."""
+        """That of this program, with the client's commands first, and without the settings of who runs it."""
         own = {name: value for name, value in os.environ.items() if not SETTINGS.search(name)}
         path = f"{self.python.parent}:{self.folder / 'node_modules' / '.bin'}:{own['PATH']}"
         return {**own, "PATH": path, "HOME": str(self.folder / "home")}

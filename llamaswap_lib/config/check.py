@@ -68,7 +68,7 @@ def report(loaded: Loaded, environment: Mapping[str, str], listen: Listen | None
 
 
 def to_be_served(loaded: Loaded, listen: Listen | None) -> Config:
-    """The configuration with all its warnings, for whoever serves it; raises InvalidConfig for errors.
+    """The configuration with all its warnings, to be served; raises InvalidConfig for errors.
 
     Where it listens is not known yet if `listen` is None. The user's own policy is not looked at here: it is made right
     after that, and executed once.

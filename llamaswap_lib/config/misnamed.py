@@ -1,4 +1,4 @@
-"""Keys that the file does not have, and what whoever wrote them means: names from other programs and older files.
+"""Keys that the file does not have, and what their author means: names from other programs and older files.
 
 Owns what is said of an unknown key. Sure is what is written here, what is a known key at another level, and what
 differs from a known key by a slip; two names that have only their last word in common (`idleTimeout`,

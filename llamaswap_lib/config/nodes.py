@@ -245,7 +245,7 @@ class _Composer:
         if holder.size > MAX_NODES:
             raise self.fatal(node.place, f"aliases make more than {MAX_NODES} values of this file")
         if not isinstance(node, Scalar):
-            if len(self.stack) + node.height > MAX_DEPTH:  # whoever walks through the tree calls itself for each level
+            if len(self.stack) + node.height > MAX_DEPTH:  # code that walks the tree calls itself for each level
                 raise self.fatal(node.place, TOO_DEEP)
             holder.height = max(holder.height, node.height + 1)
         if isinstance(holder, Sequence):

@@ -191,7 +191,7 @@ def _is_listened_on(address: _Address, port: int) -> bool:
 
 
 class Holder(NamedTuple):
-    """Whoever listens on a port."""
+    """The process that listens on a port."""
 
     pid: int | None
     """None if it cannot be known."""

@@ -1,8 +1,8 @@
 """Threads whose start always comes to an end.
 
 `threading.Thread.start` waits until the new thread says that it runs. One that finds no memory for its very first steps
-says nothing, and whoever started it (the thread that accepts, the one that decides) would wait for ever; one that finds
-none a step later has said so, and does nothing. Here `start` waits for the last step before `target`, and raises
+says nothing, and the thread that started it (the one that accepts, the one that decides) would wait for ever; one that
+finds none a step later has said so, and does nothing. Here `start` waits for the last step before `target`, and raises
 RuntimeError if that is not reached, as it does where the system gives no thread. A token that only the new thread holds
 tells of its death: its weak reference calls a queue's `put`, which runs no Python code and so hardly needs memory.
 """

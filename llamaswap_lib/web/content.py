@@ -1,4 +1,4 @@
-"""The body of a request, for whoever has to understand it: without the Content-Encoding that its client gave it.
+"""The body of a request, to be understood: without the Content-Encoding that its client gave it.
 
 The http thread of the client runs it. Guarantees: no more is decoded than a body may have; the exchange's head is then
 that of the body which came out, so that it may be sent on with it; where a body that was read cannot be decoded, the

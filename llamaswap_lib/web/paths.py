@@ -3,7 +3,7 @@
 Pure, any thread. Guarantees: a path is cleaned as Go's `http.ServeMux` does it, which existing clients count on (a base
 URL that ends with a slash makes `//v1/models`): without empty segments, `.` and `..`, the slash at the end kept. What
 stands behind `LEFT_ALONE` stays as it is: it is a model's name or a path for its server, and either may hold anything.
-Percent-encoding is not looked into. A `Location` leads to this host whoever reads it: browsers take a backslash for a
+Percent-encoding is not looked into. A `Location` leads to this host in every client: browsers take a backslash for a
 slash, so it has none, and nothing but visible ASCII.
 """
 

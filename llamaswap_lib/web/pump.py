@@ -211,7 +211,7 @@ class Pump:
         while self._arrivals:  # only now: what was found ready may be about others who had the same descriptors before
             passenger = self._arrivals[0]
             self.aboard.add(passenger)
-            self._arrivals.popleft()  # at no time in neither: whoever is lost waits for ever
+            self._arrivals.popleft()  # it is always in one of the two: a lost one would wait for ever
             passenger.begin(self)
         now = self._clock()
         if due <= now:

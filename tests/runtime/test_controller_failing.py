@@ -195,7 +195,7 @@ def test_of_a_load_that_nobody_waits_for_the_log_has_the_last_words() -> None:
             "[ERROR] a: could not be loaded: exited with code 3; not tried again for 1 s\n"
             "    | last words of run 1 of a\n"
         )
-        error = refused(stage, "a")  # and whoever comes then is told them, but not the log again
+        error = refused(stage, "a")  # a later request is told them, and the log is not told again
         assert error.last_words == ("last words of run 1 of a",)
         assert not error.is_news()
 

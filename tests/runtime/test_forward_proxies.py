@@ -169,7 +169,7 @@ def test_a_url_that_leads_nowhere_leads_through_no_proxy() -> None:
 
 @contextmanager
 def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """With these of the process's own, for whoever reads those."""
+    """With these variables of the process's own, for code that reads those."""
     names = [f"{kind}_proxy" for kind in ("http", "https", "no", "all")]
     saved = {name: os.environ.pop(name) for name in [*names, *map(str.upper, names)] if name in os.environ}
     os.environ.update(values)

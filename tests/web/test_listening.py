@@ -83,7 +83,7 @@ def test_any_other_refusal_is_an_error_and_no_reason_to_take_ipv4_alone() -> Non
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one may listen beside somebody on one address")
 @pytest.mark.parametrize("held", ["127.0.0.1", "0.0.0.0", "::1", "::", ""])
 @pytest.mark.parametrize("reuses", [False, True], ids=["", "port reused"])
-def test_whoever_has_the_port_at_any_address_is_in_the_way_of_every_address(held: str, reuses: bool) -> None:
+def test_a_port_that_is_taken_at_any_address_is_taken_for_every_address(held: str, reuses: bool) -> None:
     family = socket.AF_INET if "." in held else socket.AF_INET6
     other = socket.create_server((held, 0), family=family, reuse_port=reuses, dualstack_ipv6=not held)
     with other, pytest.raises(OSError, match="in use"):

@@ -186,7 +186,7 @@ def test_a_variable_that_names_no_proxy_lets_nothing_past() -> None:
         )
 
 
-def test_a_login_that_the_proxy_wants_is_not_asked_of_the_client_whoever_serves_it() -> None:
+def test_a_login_that_the_proxy_wants_is_not_asked_of_the_client() -> None:
     refusal = sized(b"no", b"Proxy-Authenticate: Basic\r\n").replace(b"200 OK", b"407 Proxy Authentication Required")
     with Far(answers(OK, refusal), answers(refusal), environment=HTTP) as world, world.connect() as client:
         client.send(chat())

@@ -76,7 +76,7 @@ def test_each_5xx_is_told_once_in_a_first_request_and_a_later_one(refusal: HttpE
             assert warnings(world)[-1].startswith(f"{CHAT}: {told}")
 
 
-def test_an_upstream_that_hangs_up_is_told_with_the_cause_whoever_asked_it() -> None:
+def test_an_upstream_that_hangs_up_is_told_once_with_the_cause() -> None:
     with World(ok_then(closing), closing, closing) as world, warm(world) as client:
         client.send(chat())
         assert client.read_message()[0].startswith(b"HTTP/1.1 502 ")
