@@ -13,10 +13,10 @@ from typing import NamedTuple
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import Conflict, HttpError
 from llamaswap_lib.web import peers
-from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.asking import NoAnswer
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.interfaces import Lease, Upstream
 from llamaswap_lib.web.loading import Story, is_told, relay_telling
 from llamaswap_lib.web.peer_relay import PeerRelay
 from llamaswap_lib.web.peers import Remote

@@ -18,12 +18,12 @@ from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import HttpError
 from llamaswap_lib.runtime.log_monitor import Subscription
 from llamaswap_lib.web.answers import tell_log
-from llamaswap_lib.web.app import TicketView, Upstream, Waiting
 from llamaswap_lib.web.asking import NoAnswer
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.chunks import LAST_CHUNK, chunk_of
 from llamaswap_lib.web.continuation import Continuation
 from llamaswap_lib.web.exchange import Exchange
+from llamaswap_lib.web.interfaces import TicketView, Upstream, Waiting
 from llamaswap_lib.web.jsontext import Names, load_object
 from llamaswap_lib.web.progress import LastLine
 from llamaswap_lib.web.relay import Relay, next_upstream

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, HeadTooLarge, RunNotDead
-from llamaswap_lib.web.app import Lease, Upstream
 from llamaswap_lib.web.asking import Asking, NoAnswer
 from llamaswap_lib.web.chunks import BadChunk
 from llamaswap_lib.web.cors import allow_once
@@ -20,6 +19,7 @@ from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.forwarding import answer_lines
 from llamaswap_lib.web.framings import Body, body_of, ends_clear, missing_end
 from llamaswap_lib.web.heads import BodyKind, Framing, ResponseHead
+from llamaswap_lib.web.interfaces import Lease, Upstream
 from llamaswap_lib.web.tunnel import tunnel
 
 SHORT_BYTES = 65_536  # an answer of a known length up to this stays on its own thread

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.web.answers import NOSNIFF, preferred_type
-from llamaswap_lib.web.app import App, RunDetail
+from llamaswap_lib.web.app import App
 from llamaswap_lib.web.exchange import HTML, Exchange
+from llamaswap_lib.web.interfaces import RunDetail
 from llamaswap_lib.web.names import Reach
 from llamaswap_lib.web.routes import Route
 
