@@ -20,6 +20,7 @@ from llamaswap_lib.web.changes import Changes, Topic
 from llamaswap_lib.web.destinations import Destination, destinations_of
 from llamaswap_lib.web.hosts import Hosts, own_names
 from llamaswap_lib.web.interfaces import Controller
+from llamaswap_lib.web.limits import Limits
 from llamaswap_lib.web.loaded import LoadedConfig
 from llamaswap_lib.web.names import Names
 from llamaswap_lib.web.pool import Pool
@@ -27,25 +28,6 @@ from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump
 from llamaswap_lib.web.selectors import Selectors
 from llamaswap_lib.web.wallclock import WallClock
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds on what a client may do to us: the defaults are for people, tests bring smaller ones."""
-
-    connections: int = 1000
-    idle_timeout: float = 120.0  # of a connection on which no request begins
-    head_timeout: float = 30.0  # for a whole head
-    body_timeout: float = 60.0  # without a byte of the body
-    body_bytes_per_second: int = 1024  # on the average, once `body_timeout` has passed
-    write_timeout: float = 60.0  # of a client that takes nothing
-    linger_timeout: float = 2.0  # for a client to stop sending what we have refused
-    telling_interval: float = 1.0  # at least, between two things that a client is told while its model loads
-    silence_timeout: float = 10.0  # of the stream in which it is told: a proxy in between must bear that
-    memory_body_bytes: int = 1 << 20  # of one request; what is above goes to a temporary file
-    max_body_bytes: int = 4 << 30
-    max_json_bytes: int = 128 << 20  # has to be in memory to be understood
-    hops: int = 4  # llamaswaps that a request may have come through
 
 
 def limits_of(config: Config) -> Limits:

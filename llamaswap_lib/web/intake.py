@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from llamaswap_lib.errors import BadRequest, ClientGone, ContentTooLarge, RequestTimeout
-from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.body import RequestBody
 from llamaswap_lib.web.chunks import BadChunk, ChunkDecoder
 from llamaswap_lib.web.heads import RequestHead
+from llamaswap_lib.web.limits import Limits
 from llamaswap_lib.web.wire import head_end, parse_request_head
 
 READ_BYTES = 65_536

@@ -18,9 +18,9 @@ from types import FrameType
 import pytest
 
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit
-from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.connection import FIRST_LOOK
 from llamaswap_lib.web.lane import MOST_BODY_BYTES, Lane
+from llamaswap_lib.web.limits import Limits
 from llamaswap_lib.web.pump import PROMPTLY, Pump
 from llamaswap_lib.web.relay import Relay
 from tests.web.certificates import trusted_upstream

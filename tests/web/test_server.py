@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from llamaswap_lib.web.app import Limits
 from llamaswap_lib.web.connection_table import ConnectionTable
 from llamaswap_lib.web.handler import Handler
 from llamaswap_lib.web.incoming import Incoming
+from llamaswap_lib.web.limits import Limits
 from llamaswap_lib.web.server import TOO_MANY, Server
 from llamaswap_lib.web.sockets import PlainEnd
 from tests.shortage import no_descriptor_left

@@ -16,7 +16,7 @@ import trustme
 
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.web import bridge, tls
-from llamaswap_lib.web.app import Limits
+from llamaswap_lib.web.limits import Limits
 from llamaswap_lib.web.sockets import PlainEnd
 from llamaswap_lib.web.tls import Certificate
 from llamaswap_lib.web.tls_socket import TlsSocket

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.web.app import Limits
+from llamaswap_lib.web.limits import Limits
 from llamaswap_lib.web.slow_readers import SlowReaders
 from llamaswap_lib.web.tls import Certificate
 from llamaswap_lib.web.tunnel import _Tunnel, _Way

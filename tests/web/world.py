@@ -17,9 +17,10 @@ from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
-from llamaswap_lib.web.app import App, Limits, Version
+from llamaswap_lib.web.app import App, Version
 from llamaswap_lib.web.changes import Changes
 from llamaswap_lib.web.interfaces import Client
+from llamaswap_lib.web.limits import Limits
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Activation, Profiles
 from llamaswap_lib.web.pump import Pump
