@@ -25,9 +25,8 @@ from llamaswap_lib.web.cors import allow
 from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.heads import RequestHead, has_no_body
 from llamaswap_lib.web.intake import Intake
-from llamaswap_lib.web.paths import as_location
-from llamaswap_lib.web.routes import split_target
 from llamaswap_lib.web.sockets import reset_on_close
+from llamaswap_lib.web.target import as_location, split_target
 
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"

@@ -1,21 +1,16 @@
-"""Paths as they should be written, and redirects to them.
+"""Paths as they should be written.
 
 Pure, any thread. Guarantees: a path is cleaned as Go's `http.ServeMux` does it, which existing clients count on (a base
 URL that ends with a slash makes `//v1/models`): without empty segments, `.` and `..`, the slash at the end kept. What
 stands behind `LEFT_ALONE` stays as it is: it is a model's name or a path for its server, and either may hold anything.
-Percent-encoding is not looked into. A `Location` leads to this host in every client: browsers take a backslash for a
-slash, so it has none, and nothing but visible ASCII.
+Percent-encoding is not looked into.
 """
 
 from __future__ import annotations
 
-import re
-from urllib.parse import quote
-
 LEFT_ALONE = ("/upstream/", "/comfyui/", "/logs/stream/", "/api/models/load/", "/api/models/unload/")
 _BEFORE_THEM = frozenset(tuple(prefix.strip("/").split("/")) for prefix in LEFT_ALONE)
 _LONGEST = max(map(len, _BEFORE_THEM))
-_encode_odd = re.compile(r"[^!-~]|\\").sub
 
 
 def clean_path(path: str) -> str:
@@ -32,8 +27,3 @@ def clean_path(path: str) -> str:
         elif segment not in ("", "."):
             kept.append(segment)
     return "/" + "/".join(kept) + ("/" if kept and not segments[-1] else "")
-
-
-def as_location(target: str) -> str:
-    """`target`, a path and its query, as the value of a `Location` header."""
-    return _encode_odd(lambda odd: quote(odd[0], safe=""), target)

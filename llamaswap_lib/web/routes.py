@@ -142,14 +142,6 @@ NOT_FOUND = Route(Endpoint.NOT_FOUND)
 PREFLIGHT = Route(Endpoint.PREFLIGHT)
 
 
-def split_target(target: str) -> tuple[str, str]:
-    """The path of a request's target, and its query with the question mark or '', both as sent; no scheme, no host."""
-    path, mark, query = target.partition("?")
-    if path[0] != "/" and path != "*":
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    return path, mark + query
-
-
 def find_route(method: str, path: str) -> Route:
     """The route of a request; `path` without its query."""
     if method == "OPTIONS":

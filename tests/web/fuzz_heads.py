@@ -18,7 +18,8 @@ from llamaswap_lib.web.forwarding import HOP_BY_HOP, request_fields, response_fi
 from llamaswap_lib.web.heads import NO_BODY, BodyKind, Framing, RequestHead, ResponseHead
 from llamaswap_lib.web.names import Names, Reach
 from llamaswap_lib.web.resolve import UnknownName, find_upstream
-from llamaswap_lib.web.routes import find_route, split_target
+from llamaswap_lib.web.routes import find_route
+from llamaswap_lib.web.target import split_target
 from llamaswap_lib.web.wire import head_end, parse_request_head, parse_response_head
 from tests.web.mutations import ANSWERS, REQUESTS, cut, mutate
 
