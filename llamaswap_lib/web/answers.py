@@ -11,7 +11,7 @@ import re
 
 from llamaswap_lib.errors import ConcurrencyLimit, HttpError, LoadFailed, NotFound
 from llamaswap_lib.printable import bounded, printable
-from llamaswap_lib.web.cors import ANYBODY, allow
+from llamaswap_lib.web.cors_headers import ANYBODY, allow
 from llamaswap_lib.web.exchange import HTML, JSON, REASONS, TEXT, Exchange
 from llamaswap_lib.web.forwarding import serialize_response
 

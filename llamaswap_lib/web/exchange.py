@@ -21,7 +21,7 @@ from llamaswap_lib.printable import bounded, in_quotes
 from llamaswap_lib.runtime.hangup import POLL_RDHUP, HangUpWatch
 from llamaswap_lib.web.app import App
 from llamaswap_lib.web.body import RequestBody
-from llamaswap_lib.web.cors import allow
+from llamaswap_lib.web.cors_headers import allow
 from llamaswap_lib.web.forwarding import serialize_response
 from llamaswap_lib.web.heads import RequestHead, has_no_body
 from llamaswap_lib.web.intake import Intake

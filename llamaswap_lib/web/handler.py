@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources
 from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.web.answers import answer_error
-from llamaswap_lib.web.cors import ANYBODY
+from llamaswap_lib.web.cors_headers import ANYBODY
 from llamaswap_lib.web.endpoints import serve
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.faults import fault_of

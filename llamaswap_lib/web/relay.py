@@ -14,7 +14,7 @@ from collections.abc import Callable
 from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, HeadTooLarge, RunNotDead
 from llamaswap_lib.web.asking import Asking, NoAnswer
 from llamaswap_lib.web.chunks import BadChunk
-from llamaswap_lib.web.cors import allow_once
+from llamaswap_lib.web.cors_headers import allow_once
 from llamaswap_lib.web.flow import Ending, Flow
 from llamaswap_lib.web.forwarding import answer_lines
 from llamaswap_lib.web.framings import Body, body_of, ends_clear, missing_end

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit, HttpError, ServiceUnavailable
 from llamaswap_lib.web.answers import raw_answer
-from llamaswap_lib.web.cors import PRIVATE, allow_once, reader_of
+from llamaswap_lib.web.cors import PRIVATE, reader_of
+from llamaswap_lib.web.cors_headers import allow_once
 from llamaswap_lib.web.endpoints import _ENDPOINTS
 from llamaswap_lib.web.heads import RequestHead
 from llamaswap_lib.web.hosts import Hosts
