@@ -26,7 +26,7 @@ from llamaswap_lib.web.faults import SHORTAGES, fault_of
 from llamaswap_lib.web.forwarding import request_fields, without_host
 from llamaswap_lib.web.heads import ResponseHead
 from llamaswap_lib.web.lenient_heads import AnswerHeadReader
-from llamaswap_lib.web.peers import Remote
+from llamaswap_lib.web.remote_model import Remote
 from llamaswap_lib.web.standing import Standing
 from llamaswap_lib.web.upload import Upload
 

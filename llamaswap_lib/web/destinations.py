@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Filters, Model
 from llamaswap_lib.web.filters import BodyFilter, changes_of
-from llamaswap_lib.web.peers import Remote, remote_of
+from llamaswap_lib.web.remote_model import Remote, remote_of
 
 
 class Destination(NamedTuple):

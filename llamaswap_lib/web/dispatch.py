@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import Conflict, HttpError
-from llamaswap_lib.web import peers
 from llamaswap_lib.web.asking import NoAnswer
 from llamaswap_lib.web.body import OutgoingBody
 from llamaswap_lib.web.exchange import Exchange
 from llamaswap_lib.web.interfaces import Lease, Upstream
 from llamaswap_lib.web.loading import Story, is_told, relay_telling
 from llamaswap_lib.web.peer_relay import PeerRelay
-from llamaswap_lib.web.peers import Remote
+from llamaswap_lib.web.peers import query_for
 from llamaswap_lib.web.relay import Relay, next_upstream
+from llamaswap_lib.web.remote_model import Remote
 from llamaswap_lib.web.selectors import NO_CHOICE, Choice
 
 
@@ -40,7 +40,7 @@ def relay(exchange: Exchange, order: Order) -> None:
     model = order.model
     exchange.model = model.id
     if isinstance(model, Remote):
-        query = peers.query_for(model, order.query)
+        query = query_for(model, order.query)
         PeerRelay(exchange, model, model.key, model.proxy, order.body).run(order.path, query)
     elif model.send_loading_state and is_told(exchange):
         relay_telling(exchange, model, order.path, order.query, order.body)

@@ -6,9 +6,9 @@ back here, our name in `Via` tells.
 
 from __future__ import annotations
 
-from llamaswap_lib.web import peers
-from llamaswap_lib.web.peers import Remote
+from llamaswap_lib.web.peers import request_fields
 from llamaswap_lib.web.relay import Relay
+from llamaswap_lib.web.remote_model import Remote
 
 
 class PeerRelay(Relay):
@@ -21,7 +21,7 @@ class PeerRelay(Relay):
     def _request_head(self, path: str, query: str) -> bytes:
         head = self.exchange.head
         has_body = head.chunked or head.content_length is not None
-        fields = peers.request_fields(head, self.model, self.body.size_bytes if has_body else None)
+        fields = request_fields(head, self.model, self.body.size_bytes if has_body else None)
         line = f"{self._request_line(path, query)}Host: {self.origin.authority}\r\n"
         via = f"Via: {self.exchange.app.ourselves.via}\r\n"  # behind those that came with the request
         return f"{line}{fields}{via}\r\n".encode("latin-1")

@@ -11,57 +11,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import unquote
 
-from llamaswap_lib.config.schema import Config, PeerModel, Timeouts
 from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.web.forwarding import dropped_names, upgrade_lines
 from llamaswap_lib.web.heads import RequestHead
+from llamaswap_lib.web.remote_model import Remote
 
 _OWN = frozenset(("host", "forwarded"))
 _CREDENTIALS = frozenset(("authorization", "x-api-key"))
 # What they say matters to the meaning of the request, and is never a secret: a key such as "json" does not remove them.
 _NO_SECRETS = frozenset(("accept", "accept-encoding", "content-length", "content-type"))
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A model of a peer, as `relay` serves it."""
-
-    id: str  # peer/model
-    key: str  # of the peer's connections: one whose address changes gets new ones
-    proxy: str
-    timeouts: Timeouts
-    api_key: str
-    own_keys: re.Pattern[str] | None  # what is never sent to it
-
-
-def remote_of(config: Config, offered: PeerModel) -> Remote:
-    """The peer's model, with all that its peer says about it."""
-    peer = config.peers[offered.peer]
-    return Remote(
-        id=f"{offered.peer}/{offered.model}",
-        key=f"{offered.peer} at {peer.proxy}",
-        proxy=peer.proxy,
-        timeouts=peer.timeouts,
-        api_key=_as_in_head(peer.api_key.strip()),
-        own_keys=key_pattern(config.api_keys),
-    )
-
-
-def key_pattern(keys: Sequence[str]) -> re.Pattern[str] | None:
-    """What finds any of `keys` that stands by itself in a header's text; None without keys."""
-    if not keys:
-        return None
-    choice = "|".join(re.escape(_as_in_head(key)) for key in keys)
-    return re.compile(f"(?<![0-9A-Za-z])(?:{choice})(?![0-9A-Za-z])")
-
-
-def _as_in_head(text: str) -> str:
-    """A head is read and written as latin-1; what is not goes as its UTF-8."""
-    return text.encode().decode("latin-1")
 
 
 def request_fields(head: RequestHead, remote: Remote, body_bytes: int | None) -> str:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.web.destinations import destinations_of
-from llamaswap_lib.web.peers import Remote, query_for, request_fields
+from llamaswap_lib.web.peers import query_for, request_fields
+from llamaswap_lib.web.remote_model import Remote
 from llamaswap_lib.web.wire import parse_request_head
 from tests.web.world import (
     CHUNKED_HEAD,
