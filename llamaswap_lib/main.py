@@ -155,7 +155,7 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         pool,
         pump,
         changes,
-        Profiles(config.profiles, Activation(changes)),
+        Profiles(config.profiles, Activation(partial(changes.note, Topic.PROFILE))),
         Version(__version__),
         limits_of(config),
         ourselves,

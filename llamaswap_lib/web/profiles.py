@@ -6,24 +6,23 @@ is active after start. After a reload the active one stays, if it is still there
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from llamaswap_lib.config.schema import Profile
 from llamaswap_lib.errors import NotFound
-from llamaswap_lib.web.changes import Changes, Topic
 
 
 class Activation:
     """The name of the active profile, for the profiles of every configuration."""
 
-    def __init__(self, changes: Changes) -> None:
-        self._changes = changes
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
         self.name: str | None = None
 
     def change(self, name: str | None) -> None:
         before, self.name = self.name, name
         if name != before:
-            self._changes.note(Topic.PROFILE)
+            self._on_change()
 
 
 class Profiles:

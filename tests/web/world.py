@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 from llamaswap_lib.config.load import load_text
@@ -18,7 +19,7 @@ from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.web.app import App, Version
-from llamaswap_lib.web.changes import Changes
+from llamaswap_lib.web.changes import Changes, Topic
 from llamaswap_lib.web.interfaces import Client
 from llamaswap_lib.web.limits import Limits
 from llamaswap_lib.web.pool import Pool
@@ -388,7 +389,7 @@ class World:
         self.pump.start()
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
         changes = Changes()
-        profiles = Profiles(loaded.profiles, Activation(changes))
+        profiles = Profiles(loaded.profiles, Activation(partial(changes.note, Topic.PROFILE)))
         variables = {name: value.replace("PROXY", self.upstream.proxy) for name, value in (environment or {}).items()}
         pool = Pool(proxies=ForwardProxies(variables))
         self.app = App(loaded, self.controller, self.logs, pool, self.pump, changes, profiles, Version("1.2"), limits)
