@@ -18,11 +18,12 @@ from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.web.changes import Changes, Topic
 from llamaswap_lib.web.destinations import Destination, destinations_of
-from llamaswap_lib.web.hosts import Hosts, own_names
+from llamaswap_lib.web.hosts import Hosts
 from llamaswap_lib.web.interfaces import Controller
 from llamaswap_lib.web.limits import Limits
 from llamaswap_lib.web.loaded import LoadedConfig
 from llamaswap_lib.web.names import Names
+from llamaswap_lib.web.own_names import own_names
 from llamaswap_lib.web.pool import Pool
 from llamaswap_lib.web.profiles import Profiles
 from llamaswap_lib.web.pump import Pump

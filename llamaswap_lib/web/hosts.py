@@ -4,17 +4,15 @@ A page of `evil.example` whose name suddenly points to this machine is same-orig
 operate everything. But its requests name `evil.example` in `Host`, so on a server without keys what is private or
 changes something is only for names that cannot be another site's: addresses, localhost, names that public DNS does not
 hand out, this machine's own, and those that the configuration allows. A name without a dot (`gpubox`, or that of a
-service beside other containers) is none that a site can have: only the local network gives it a meaning. Any thread;
-`own_names` reads two files, once.
+service beside other containers) is none that a site can have: only the local network gives it a meaning. Pure, any
+thread.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import socket
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from llamaswap_lib.errors import Forbidden
 from llamaswap_lib.web.heads import RequestHead
@@ -71,30 +69,3 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host
     return host.partition(":")[0].rstrip(".")
-
-
-def own_names(etc: Path = Path("/etc"), hostname: str = "") -> frozenset[str]:
-    """The names of this machine in lower case: its host name, with its domains, and its other names in `hosts`.
-
-    Asks no name server, which may take long. `hostname` is the system's unless given.
-    """
-    full = (hostname or socket.gethostname()).lower().rstrip(".")
-    short = full.partition(".")[0]
-    found = {full, short}
-    for words in _lines_of(etc / "hosts"):
-        names = {name.lower().rstrip(".") for name in words[1:]}
-        if names & {full, short}:
-            found |= names
-    for words in _lines_of(etc / "resolv.conf"):
-        if words[0] in ("search", "domain"):
-            found |= {f"{short}.{domain.lower().strip('.')}" for domain in words[1:]}
-    return frozenset(found - {""})
-
-
-def _lines_of(file: Path) -> list[list[str]]:
-    """The words of each line that has any; [] for a file that cannot be read."""
-    try:
-        text = file.read_text("utf-8", "replace")
-    except OSError:
-        return []
-    return [words for line in text.splitlines() if (words := line.partition("#")[0].split())]
