@@ -93,7 +93,7 @@ def _serve(arguments: Sequence[str]) -> int:
     from llamaswap_lib.config.editor import ConfigEditor  # noqa: PLC0415 - after the check for PyYAML
     from llamaswap_lib.main import Options, serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
     from llamaswap_lib.runtime.supervisor import take_supervisor  # noqa: PLC0415 - as in the line above
-    from llamaswap_lib.web.tls import Certificate  # noqa: PLC0415 - as above
+    from llamaswap_lib.server.certificate import Certificate  # noqa: PLC0415 - as above
 
     certificate = Certificate(options.tls_cert_file, options.tls_key_file) if options.tls_cert_file else None
     supervisor = take_supervisor(os.environ, os.getpid())

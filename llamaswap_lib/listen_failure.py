@@ -13,9 +13,9 @@ import socket
 from collections.abc import Sequence
 
 from llamaswap_lib.config.mask import mask_command
+from llamaswap_lib.net.listening import address_text
 from llamaswap_lib.printable import bounded, printable
 from llamaswap_lib.runtime.ports import LAST_PORT, find_holder, is_free
-from llamaswap_lib.web.listening import address_text
 
 MOST_COMMAND_BYTES = 300
 FIRST_PORT_OF_USERS = 1024

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from llamaswap_lib import __version__
+from llamaswap_lib.app import App, Version, limits_of
 from llamaswap_lib.config.check import Listen, to_be_served, worth_a_line
 from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
 from llamaswap_lib.config.files import Sources
@@ -31,8 +32,13 @@ from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.launching import Launching, ways_told
 from llamaswap_lib.listen_failure import why_not
+from llamaswap_lib.net.loop import Pump
+from llamaswap_lib.proxy.pool import Pool
+from llamaswap_lib.proxy.traffic import Traffic
 from llamaswap_lib.reload import Reloader, Served, tell_who_can_reach, warn_if_few
+from llamaswap_lib.routing.profiles import Activation, Profiles
 from llamaswap_lib.runtime.arenas import share_arena
+from llamaswap_lib.runtime.changes import Changes, Topic
 from llamaswap_lib.runtime.checks import CheckPlan
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
@@ -46,15 +52,9 @@ from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, status_text
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, model_specs
-from llamaswap_lib.web.app import App, Version, limits_of
-from llamaswap_lib.web.changes import Changes, Topic
-from llamaswap_lib.web.pool import Pool
-from llamaswap_lib.web.profiles import Activation, Profiles
-from llamaswap_lib.web.pump import Pump
-from llamaswap_lib.web.server import Server
-from llamaswap_lib.web.tls import Certificate
-from llamaswap_lib.web.traffic import Traffic
-from llamaswap_lib.web.zstd import find_zstandard
+from llamaswap_lib.server.certificate import Certificate
+from llamaswap_lib.server.listener import Server
+from llamaswap_lib.wire.zstd import find_zstandard
 
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
 PLAIN_DESCRIPTORS = 3  # of a client's connection: itself, its wait for a model, the connection to the model's server

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from llamaswap_lib.app import limits_of
 from llamaswap_lib.config.check import to_be_served, worth_a_line
 from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
 from llamaswap_lib.config.editor import is_loopback
@@ -25,6 +26,7 @@ from llamaswap_lib.config.schema import END_MARGIN, Config
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.launching import Launching
+from llamaswap_lib.net.loop import Pump
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.lease import Upstream
@@ -33,10 +35,8 @@ from llamaswap_lib.runtime.supervisor import Supervisor
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, models_changed
-from llamaswap_lib.web.app import limits_of
-from llamaswap_lib.web.pump import Pump
-from llamaswap_lib.web.server import Server
-from llamaswap_lib.web.tls import Certificate
+from llamaswap_lib.server.certificate import Certificate
+from llamaswap_lib.server.listener import Server
 
 TURN_TIMEOUT = 60.0  # seconds for a reload in progress to end: a policy's file is executed, which may take its time
 AT_START_ONLY = ("logToStdout",)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib import __version__
-from llamaswap_lib.web.endpoints import _ENDPOINTS
-from llamaswap_lib.web.paths import LEFT_ALONE
-from llamaswap_lib.web.routes import _TABLE, _WITH_ARGUMENT
+from llamaswap_lib.endpoints import _ENDPOINTS
+from llamaswap_lib.routing.paths import LEFT_ALONE
+from llamaswap_lib.routing.routes import _TABLE, _WITH_ARGUMENT
 from tools import figures
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from llamaswap_lib.web.zstd import find_zstandard
+from llamaswap_lib.wire.zstd import find_zstandard
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import COMMAND, ROOT, demo, models, wait_until
 from tests.web.zstd_frames import stored

@@ -11,8 +11,8 @@ from typing import Any
 
 import trustme
 
-from llamaswap_lib.web.tls import Certificate
-from llamaswap_lib.web.upstream_tls import verifying_context
+from llamaswap_lib.net.upstream_tls import verifying_context
+from llamaswap_lib.server.certificate import Certificate
 
 AUTHORITY = trustme.CA()
 

@@ -12,13 +12,13 @@ from random import Random
 import h11
 
 from llamaswap_lib.errors import BadRequest, NotFound
-from llamaswap_lib.web.chunks import BadChunk, ChunkDecoder, ChunkScanner
-from llamaswap_lib.web.edits import splice
-from llamaswap_lib.web.forms import parse_parameters
-from llamaswap_lib.web.jsonscan import NotJson
-from llamaswap_lib.web.jsontext import Names, NotAnObject, load_object, read_members
-from llamaswap_lib.web.names import Reach
-from llamaswap_lib.web.resolve import Named, UnknownName, find_model, find_upstream, rename_in_query
+from llamaswap_lib.routing.model_name import Named, UnknownName, find_model, find_upstream, rename_in_query
+from llamaswap_lib.routing.names import Reach
+from llamaswap_lib.wire.chunked import BadChunk, ChunkDecoder, ChunkScanner
+from llamaswap_lib.wire.json_edit import Names, NotAnObject, load_object, read_members
+from llamaswap_lib.wire.json_scan import NotJson
+from llamaswap_lib.wire.multipart import parse_parameters
+from llamaswap_lib.wire.splice import splice
 from tests.web.fuzz_heads import KNOWN, check_answerable, read_on
 from tests.web.mutations import CHUNKED, DOCUMENTS, ENCODED, FORMS, NAMES, cut, mutate
 

@@ -13,14 +13,14 @@ import h11
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, HttpError, NotImplementedByServer
-from llamaswap_lib.web.addresses import origin_of
-from llamaswap_lib.web.forwarding import HOP_BY_HOP, request_fields, response_fields
-from llamaswap_lib.web.heads import NO_BODY, BodyKind, Framing, RequestHead, ResponseHead
-from llamaswap_lib.web.names import Names, Reach
-from llamaswap_lib.web.resolve import UnknownName, find_upstream
-from llamaswap_lib.web.routes import find_route
-from llamaswap_lib.web.target import split_target
-from llamaswap_lib.web.wire import head_end, parse_request_head, parse_response_head
+from llamaswap_lib.proxy.upstream_url import origin_of
+from llamaswap_lib.routing.model_name import UnknownName, find_upstream
+from llamaswap_lib.routing.names import Names, Reach
+from llamaswap_lib.routing.routes import find_route
+from llamaswap_lib.wire.headers import HOP_BY_HOP, request_fields, response_fields
+from llamaswap_lib.wire.heads import NO_BODY, BodyKind, Framing, RequestHead, ResponseHead
+from llamaswap_lib.wire.parser import head_end, parse_request_head, parse_response_head
+from llamaswap_lib.wire.target import split_target
 from tests.web.mutations import ANSWERS, REQUESTS, cut, mutate
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -10,11 +10,11 @@ from random import Random
 import h11
 
 from llamaswap_lib.errors import BadGateway
-from llamaswap_lib.web.chunks import LAST_CHUNK, BadChunk
-from llamaswap_lib.web.forwarding import answer_lines
-from llamaswap_lib.web.framings import body_of, missing_end
-from llamaswap_lib.web.heads import BodyKind, ResponseHead
-from llamaswap_lib.web.lenient_heads import AnswerHeadReader
+from llamaswap_lib.wire.body_framing import body_of, missing_end
+from llamaswap_lib.wire.chunked import LAST_CHUNK, BadChunk
+from llamaswap_lib.wire.headers import answer_lines
+from llamaswap_lib.wire.heads import BodyKind, ResponseHead
+from llamaswap_lib.wire.lenient_heads import AnswerHeadReader
 from tests.web.fuzz_heads import check_answerable, read_on
 from tests.web.mutations import ANSWERS, CHUNKED, cut, mutate
 

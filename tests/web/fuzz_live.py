@@ -21,7 +21,7 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from llamaswap_lib.web.limits import Limits
+from llamaswap_lib.server.limits import Limits
 from tests.web.fuzz_lenient import SLIPS
 from tests.web.mutations import REQUESTS, cut, mutate, random_of
 from tests.web.world import DEADLINE, OK, Peer, World, chat, length_of

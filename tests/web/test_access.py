@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.printable import bounded, printable, printable_message
-from llamaswap_lib.web.access import duration_text
+from llamaswap_lib.server.access_log import duration_text
 from tests.web.world import World, get
 
 UNITS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "µs": 1000, "ns": 1}  # in nanoseconds

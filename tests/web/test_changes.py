@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from llamaswap_lib.web.changes import Changes, Follower, Topic
+from llamaswap_lib.runtime.changes import Changes, Follower, Topic
 from tests.web.world import DEADLINE
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.web.chunks import MAX_LINE_BYTES, MAX_TRAILER_BYTES, BadChunk, ChunkDecoder, ChunkScanner
+from llamaswap_lib.wire.chunked import MAX_LINE_BYTES, MAX_TRAILER_BYTES, BadChunk, ChunkDecoder, ChunkScanner
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 GOOD = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.web.limits import Limits
+from llamaswap_lib.server.limits import Limits
 from tests.web.certificates import TlsEnd, issue, trusting
 from tests.web.world import DEADLINE, Peer, World, answers, chat, get, sized
 

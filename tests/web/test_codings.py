@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from llamaswap_lib.errors import BadRequest, ContentTooLarge, HttpError, UnsupportedMediaType
-from llamaswap_lib.web.codings import (
+from llamaswap_lib.wire.content_coding import (
     MOST_CODINGS,
     MOST_MEMBERS,
     PIECE_BYTES,
@@ -25,7 +25,7 @@ from llamaswap_lib.web.codings import (
     find_codings,
     longest_coded,
 )
-from llamaswap_lib.web.zstd import Zstandard, find_zstandard, of_python, of_system
+from llamaswap_lib.wire.zstd import Zstandard, find_zstandard, of_python, of_system
 from tests.web.gzipped import gzipped
 from tests.web.zstd_frames import (
     CHECKSUM,
@@ -393,7 +393,7 @@ def test_where_neither_python_nor_the_system_has_it_zstd_is_415() -> None:
 import sys
 sys.modules["compression.zstd"] = sys.modules["_ctypes"] = None
 from llamaswap_lib.errors import UnsupportedMediaType
-from llamaswap_lib.web.codings import find_codings
+from llamaswap_lib.wire.content_coding import find_codings
 try:
     find_codings(["zstd"])
 except UnsupportedMediaType as refused:
@@ -410,7 +410,7 @@ def test_a_library_that_is_too_old_is_as_good_as_none() -> None:
 import ctypes, sys
 sys.modules["compression.zstd"] = None
 ctypes.CDLL = lambda name: ctypes.PyDLL(None)  # a library without any function of Zstandard
-from llamaswap_lib.web.zstd import find_zstandard
+from llamaswap_lib.wire.zstd import find_zstandard
 print(find_zstandard())
 """
     command = (sys.executable, "-c", program)

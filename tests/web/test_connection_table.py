@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from llamaswap_lib.web.admission import REPORT_PAUSE, CrowdReport
-from llamaswap_lib.web.connection_table import HASTY, SLOW, ConnectionTable, Fate
-from llamaswap_lib.web.slow_readers import SlowReaders
+from llamaswap_lib.net.slow_readers import SlowReaders
+from llamaswap_lib.server.admission import REPORT_PAUSE, CrowdReport
+from llamaswap_lib.server.connection_table import HASTY, SLOW, ConnectionTable, Fate
 from tests.web.world import DEADLINE
 
 FAREWELL = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"

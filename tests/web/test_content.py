@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from llamaswap_lib.web.heads import MAX_HEAD_BYTES
-from llamaswap_lib.web.limits import Limits
+from llamaswap_lib.server.limits import Limits
+from llamaswap_lib.wire.heads import MAX_HEAD_BYTES
 from tests.web.gzipped import gzipped
 from tests.web.test_peers import Seen
 from tests.web.world import CHAT_BODY, MODELS, Peer, Running, World, chat, get

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamaswap_lib.endpoints import _ENDPOINTS
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit, HttpError, ServiceUnavailable
-from llamaswap_lib.web.answers import raw_answer
-from llamaswap_lib.web.cors import PRIVATE, reader_of
-from llamaswap_lib.web.cors_headers import allow_once
-from llamaswap_lib.web.endpoints import _ENDPOINTS
-from llamaswap_lib.web.heads import RequestHead
-from llamaswap_lib.web.hosts import Hosts
-from llamaswap_lib.web.routes import Endpoint
-from llamaswap_lib.web.wire import parse_request_head, parse_response_head
+from llamaswap_lib.routing.cors import PRIVATE, reader_of
+from llamaswap_lib.routing.hosts import Hosts
+from llamaswap_lib.routing.routes import Endpoint
+from llamaswap_lib.server.answers import raw_answer
+from llamaswap_lib.wire.cors_headers import allow_once
+from llamaswap_lib.wire.heads import RequestHead
+from llamaswap_lib.wire.parser import parse_request_head, parse_response_head
 from tests.web.test_loading import STREAM, Loading
 from tests.web.world import CHUNKED_HEAD, MODELS, OK, Peer, Running, World, answers, chat, get
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaswap_lib.endpoints.events import LOG_PIECE, QUEUE_PAUSE
+from llamaswap_lib.runtime.changes import Topic
 from llamaswap_lib.runtime.log_monitor import READER_BYTES, RING_BYTES
-from llamaswap_lib.web.changes import Topic
-from llamaswap_lib.web.endpoints.events import LOG_PIECE, QUEUE_PAUSE
-from llamaswap_lib.web.limits import Limits
+from llamaswap_lib.server.limits import Limits
 from tests.events import START, EventReader
 from tests.web.test_log_streams import read_chunk
 from tests.web.world import DEADLINE, OK, Peer, Running, Waiting, World, answers, get

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.errors import BadRequest
-from llamaswap_lib.web.body import RequestBody
-from llamaswap_lib.web.edits import splice
-from llamaswap_lib.web.filters import BodyFilter, Change, changes_of, edits_of, path_of, renaming
-from llamaswap_lib.web.jsontext import MAX_REPEATED
-from llamaswap_lib.web.jsontree import MAX_FILL, Wanted
-from llamaswap_lib.web.resolve import find_model
+from llamaswap_lib.routing.filters import BodyFilter, Change, changes_of, edits_of, path_of, renaming
+from llamaswap_lib.routing.model_name import find_model
+from llamaswap_lib.server.request_body import RequestBody
+from llamaswap_lib.wire.json_edit import MAX_REPEATED
+from llamaswap_lib.wire.json_tree import MAX_FILL, Wanted
+from llamaswap_lib.wire.splice import splice
 from tests.web.test_jsontext import LARGE, VALUES, encoded, spaced
 from tests.web.world import OK, Peer, World, chat
 

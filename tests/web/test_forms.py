@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.web.forms import (
+from llamaswap_lib.wire.multipart import (
     MAX_PART_HEAD_BYTES,
     MAX_VALUE_BYTES,
     MAX_VALUES,

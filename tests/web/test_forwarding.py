@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from llamaswap_lib.web.forwarding import request_fields, response_fields, serialize_response
-from llamaswap_lib.web.heads import RequestHead, ResponseHead, read_pairs
-from llamaswap_lib.web.wire import parse_request_head, parse_response_head
+from llamaswap_lib.wire.headers import request_fields, response_fields, serialize_response
+from llamaswap_lib.wire.heads import RequestHead, ResponseHead, read_pairs
+from llamaswap_lib.wire.parser import parse_request_head, parse_response_head
 
 Pairs = list[tuple[str, str]]
 

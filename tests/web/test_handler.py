@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from llamaswap_lib.errors import BadGateway
-from llamaswap_lib.web.limits import Limits
+from llamaswap_lib.server.limits import Limits
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get, sized
 
 QUICK = Limits(idle_timeout=0.2, head_timeout=0.2, body_timeout=0.2, linger_timeout=0.2, write_timeout=0.3)

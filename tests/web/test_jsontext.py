@@ -13,8 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llamaswap_lib.web.jsonscan import MAX_DEPTH, WINDOW_BYTES, NotJson, Scanner
-from llamaswap_lib.web.jsontext import (
+from llamaswap_lib.wire.json_edit import (
     MAX_REPEATED,
     MOST_SMALL_BYTES,
     SMALL_BYTES,
@@ -28,6 +27,7 @@ from llamaswap_lib.web.jsontext import (
     only_place,
     read_members,
 )
+from llamaswap_lib.wire.json_scan import MAX_DEPTH, WINDOW_BYTES, NotJson, Scanner
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-99, 99), st.floats(allow_nan=False), st.text(max_size=5)),

@@ -7,9 +7,9 @@ import base64
 import pytest
 
 from llamaswap_lib.errors import Unauthorized
-from llamaswap_lib.web.keys import check_key, given_key, needs_key
-from llamaswap_lib.web.routes import find_route
-from llamaswap_lib.web.wire import parse_request_head
+from llamaswap_lib.routing.api_keys import check_key, given_key, needs_key
+from llamaswap_lib.routing.routes import find_route
+from llamaswap_lib.wire.parser import parse_request_head
 
 KEYS = ("k1", "schlüssel")
 

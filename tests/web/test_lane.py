@@ -18,11 +18,11 @@ from types import FrameType
 import pytest
 
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit
-from llamaswap_lib.web.connection import FIRST_LOOK
-from llamaswap_lib.web.lane import MOST_BODY_BYTES, Lane
-from llamaswap_lib.web.limits import Limits
-from llamaswap_lib.web.pump import PROMPTLY, Pump
-from llamaswap_lib.web.relay import Relay
+from llamaswap_lib.net.loop import PROMPTLY, Pump
+from llamaswap_lib.proxy.connection import FIRST_LOOK
+from llamaswap_lib.proxy.relay import Relay
+from llamaswap_lib.server.lane import MOST_BODY_BYTES, Lane
+from llamaswap_lib.server.limits import Limits
 from tests.web.certificates import trusted_upstream
 from tests.web.world import (
     CHUNKED_HEAD,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llamaswap_lib.web.chunks import MAX_LINE_BYTES, BadChunk, ChunkDecoder
-from llamaswap_lib.web.lenient_chunks import LenientChunkedBody
+from llamaswap_lib.wire.chunked import MAX_LINE_BYTES, BadChunk, ChunkDecoder
+from llamaswap_lib.wire.lenient_chunks import LenientChunkedBody
 
 STRICT = b"5;a=b\r\nhello\r\n0001\r\n!\r\n0\r\nX: y\r\n\r\n"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge
-from llamaswap_lib.web.heads import ResponseHead
-from llamaswap_lib.web.lenient_heads import MAX_HEAD_BYTES, AnswerHeadReader, read_leniently
+from llamaswap_lib.wire.heads import ResponseHead
+from llamaswap_lib.wire.lenient_heads import MAX_HEAD_BYTES, AnswerHeadReader, read_leniently
 
 LINE = b"HTTP/1.1 200 OK\r\n"
 

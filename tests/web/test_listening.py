@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib.web.listening import accept, address_text, listen, plain_ip, where_text
-from llamaswap_lib.web.server import Server
+from llamaswap_lib.net.listening import accept, address_text, listen, plain_ip, where_text
+from llamaswap_lib.server.listener import Server
 from tests.web.world import DEADLINE, OK, Peer, World, chat, get, length_of
 
 needs_both = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="IPv6 and IPv4 do not share a socket here")

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit, HttpError, ServiceUnavailable
-from llamaswap_lib.web.continuation import MAX_WHOLE_BYTES
-from llamaswap_lib.web.limits import Limits
-from llamaswap_lib.web.progress import MAX_LINE_BYTES, LastLine
-from llamaswap_lib.web.whole_answer import as_stream
+from llamaswap_lib.proxy.continuation import MAX_WHOLE_BYTES
+from llamaswap_lib.proxy.progress import MAX_LINE_BYTES, LastLine
+from llamaswap_lib.server.limits import Limits
+from llamaswap_lib.wire.sse import as_stream
 from tests.web.world import (
     CHUNKED_HEAD,
     DEADLINE,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.errors import Forbidden
-from llamaswap_lib.web.origins import refuse_other_sites
-from llamaswap_lib.web.wire import parse_request_head
+from llamaswap_lib.routing.cross_site import refuse_other_sites
+from llamaswap_lib.wire.parser import parse_request_head
 from tests.web.world import World, answers
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.web.paths import LEFT_ALONE, clean_path
-from llamaswap_lib.web.target import as_location
+from llamaswap_lib.routing.paths import LEFT_ALONE, clean_path
+from llamaswap_lib.wire.target import as_location
 from tests.web.world import OK, Peer, World, answers, chat, get, length_of
 
 ODD_PATHS = st.lists(

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.config.load import load_text
-from llamaswap_lib.web.destinations import destinations_of
-from llamaswap_lib.web.peers import query_for, request_fields
-from llamaswap_lib.web.remote_model import Remote
-from llamaswap_lib.web.wire import parse_request_head
+from llamaswap_lib.proxy.peer_headers import query_for, request_fields
+from llamaswap_lib.routing.destinations import destinations_of
+from llamaswap_lib.routing.remote_model import Remote
+from llamaswap_lib.wire.parser import parse_request_head
 from tests.web.world import (
     CHUNKED_HEAD,
     DEADLINE,

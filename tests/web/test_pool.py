@@ -9,10 +9,10 @@ import pytest
 
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.errors import BadGateway
-from llamaswap_lib.web.addresses import Origin, origin_of
-from llamaswap_lib.web.connection import Connection, Key
-from llamaswap_lib.web.pool import MAX_IDLE, Pool
-from llamaswap_lib.web.pump import Pump
+from llamaswap_lib.net.loop import Pump
+from llamaswap_lib.proxy.connection import Connection, Key
+from llamaswap_lib.proxy.pool import MAX_IDLE, Pool
+from llamaswap_lib.proxy.upstream_url import Origin, origin_of
 from tests.web.world import DEADLINE
 
 TIMEOUTS = Timeouts(connect=DEADLINE)

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from llamaswap_lib.web.flow import Ending, Flow
-from llamaswap_lib.web.framings import ChunkedBody, ClosedBody, LengthBody
-from llamaswap_lib.web.pump import Deadlines, Passenger, Pump
-from llamaswap_lib.web.readiness import IN, RDHUP, Poller, SelectorPoller, new_poller
+from llamaswap_lib.net.flow import Ending, Flow
+from llamaswap_lib.net.loop import Deadlines, Passenger, Pump
+from llamaswap_lib.net.poller import IN, RDHUP, Poller, SelectorPoller, new_poller
+from llamaswap_lib.wire.body_framing import ChunkedBody, ClosedBody, LengthBody
 from tests.web.world import DEADLINE, PROMPT
 
 POLLERS: list[Callable[[], Poller]] = [new_poller, SelectorPoller]

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, NotImplementedByServer
-from llamaswap_lib.web.heads import RequestHead
-from llamaswap_lib.web.recall import MAX_REMEMBERED_BYTES, Recall
-from llamaswap_lib.web.wire import head_end, parse_request_head, parse_response_head
+from llamaswap_lib.wire.head_cache import MAX_REMEMBERED_BYTES, Recall
+from llamaswap_lib.wire.heads import RequestHead
+from llamaswap_lib.wire.parser import head_end, parse_request_head, parse_response_head
 from tests.web.mutations import ANSWERS, REQUESTS, mutate, random_of
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\nX-A: Content-Length: 5\r\n\r\n"

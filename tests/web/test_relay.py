@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from llamaswap_lib.errors import BadGateway
-from llamaswap_lib.web.limits import Limits
+from llamaswap_lib.server.limits import Limits
 from tests.web.world import (
     CHUNKED_HEAD,
     DEADLINE,

@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.errors import BadRequest, NotFound
-from llamaswap_lib.web.edits import Edit, grown_by, splice
-from llamaswap_lib.web.jsontext import MAX_REPEATED
-from llamaswap_lib.web.resolve import (
+from llamaswap_lib.routing.model_name import (
     MAX_URLENCODED_BYTES,
     Named,
     UnknownName,
@@ -23,6 +21,8 @@ from llamaswap_lib.web.resolve import (
     find_upstream,
     rename_in_query,
 )
+from llamaswap_lib.wire.json_edit import MAX_REPEATED
+from llamaswap_lib.wire.splice import Edit, grown_by, splice
 from tests.web.test_jsontext import LARGE
 
 JSON = "application/json; charset=utf-8"

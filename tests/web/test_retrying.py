@@ -6,7 +6,7 @@ import queue
 import socket
 
 from llamaswap_lib.errors import BadGateway
-from llamaswap_lib.web.limits import Limits
+from llamaswap_lib.server.limits import Limits
 from tests.web.world import DEADLINE, OK, Peer, World, answers, chat
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.web.routes import Endpoint, Route, find_route
-from llamaswap_lib.web.target import split_target
+from llamaswap_lib.routing.routes import Endpoint, Route, find_route
+from llamaswap_lib.wire.target import split_target
 
 JSON_PATHS = [
     "/v1/chat/completions",

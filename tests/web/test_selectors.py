@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from llamaswap_lib.config.load import load_text
-from llamaswap_lib.web.selectors import Selectors
+from llamaswap_lib.routing.selectors import Selectors
 from tests.web.world import DEADLINE, OK, Peer, Running, World, answers, chat, get
 
 MODELS = """

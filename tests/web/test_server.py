@@ -14,12 +14,12 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from llamaswap_lib.web.connection_table import ConnectionTable
-from llamaswap_lib.web.handler import Handler
-from llamaswap_lib.web.incoming import Incoming
-from llamaswap_lib.web.limits import Limits
-from llamaswap_lib.web.server import TOO_MANY, Server
-from llamaswap_lib.web.sockets import PlainEnd
+from llamaswap_lib.net.sockets import PlainEnd
+from llamaswap_lib.server.connection import Incoming
+from llamaswap_lib.server.connection_table import ConnectionTable
+from llamaswap_lib.server.handler import Handler
+from llamaswap_lib.server.limits import Limits
+from llamaswap_lib.server.listener import TOO_MANY, Server
 from tests.shortage import no_descriptor_left
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get
 

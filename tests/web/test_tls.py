@@ -15,11 +15,12 @@ import pytest
 import trustme
 
 from llamaswap_lib.errors import ConfigError
-from llamaswap_lib.web import bridge, tls
-from llamaswap_lib.web.limits import Limits
-from llamaswap_lib.web.sockets import PlainEnd
-from llamaswap_lib.web.tls import Certificate
-from llamaswap_lib.web.tls_socket import TlsSocket
+from llamaswap_lib.net import bridge
+from llamaswap_lib.net.sockets import PlainEnd
+from llamaswap_lib.net.tls_stream import TlsSocket
+from llamaswap_lib.server import certificate as tls
+from llamaswap_lib.server.certificate import Certificate
+from llamaswap_lib.server.limits import Limits
 from tests.web.certificates import issue, trusting
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, Script, World, answers, chat, get, sized
 

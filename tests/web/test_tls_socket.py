@@ -12,10 +12,10 @@ from typing import NoReturn, cast
 
 import pytest
 
-from llamaswap_lib.web.bridge import Bridge, Patience
-from llamaswap_lib.web.readiness import IN
-from llamaswap_lib.web.sockets import PlainEnd
-from llamaswap_lib.web.tls_socket import READ_BYTES, TlsSocket
+from llamaswap_lib.net.bridge import Bridge, Patience
+from llamaswap_lib.net.poller import IN
+from llamaswap_lib.net.sockets import PlainEnd
+from llamaswap_lib.net.tls_stream import READ_BYTES, TlsSocket
 from tests.web.certificates import TlsEnd, issue, trusting
 from tests.web.world import DEADLINE
 

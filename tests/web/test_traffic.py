@@ -9,9 +9,9 @@ from contextlib import suppress
 import pytest
 
 from llamaswap_lib.config.schema import Timeouts
-from llamaswap_lib.web.addresses import Origin
-from llamaswap_lib.web.connection import Connection
-from llamaswap_lib.web.pool import Pool
+from llamaswap_lib.proxy.connection import Connection
+from llamaswap_lib.proxy.pool import Pool
+from llamaswap_lib.proxy.upstream_url import Origin
 from tests.web.world import DEADLINE
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.web.limits import Limits
-from llamaswap_lib.web.slow_readers import SlowReaders
-from llamaswap_lib.web.tls import Certificate
-from llamaswap_lib.web.tunnel import _Tunnel, _Way
+from llamaswap_lib.net.slow_readers import SlowReaders
+from llamaswap_lib.proxy.upgrade import _Tunnel, _Way
+from llamaswap_lib.server.certificate import Certificate
+from llamaswap_lib.server.limits import Limits
 from tests.web.certificates import TlsEnd, issue, trusted_upstream, trusting
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, PROMPT, Peer, Running, World, answers, chat, get, sized
 

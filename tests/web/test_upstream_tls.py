@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trustme
 
-from llamaswap_lib.web.upstream_tls import prepared, secure, verifying_context
+from llamaswap_lib.net.upstream_tls import prepared, secure, verifying_context
 from tests.web.world import DEADLINE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llamaswap_lib.web.wallclock import WallClock
+from llamaswap_lib.runtime.wall_clock import WallClock
 
 
 class Clocks:

@@ -19,10 +19,10 @@ from llamaswap_lib.errors import (
     ServiceUnavailable,
 )
 from llamaswap_lib.runtime.hangup import HangUpWatch
-from llamaswap_lib.web.access import access_line
-from llamaswap_lib.web.exchange import Exchange
-from llamaswap_lib.web.intake import Intake
-from llamaswap_lib.web.wire import parse_request_head
+from llamaswap_lib.server.access_log import access_line
+from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.server.request_reader import Intake
+from llamaswap_lib.wire.parser import parse_request_head
 from tests.web.test_lane import Thinker, ok_then, warm
 from tests.web.test_loading import STREAM, Loading
 from tests.web.world import (

@@ -11,17 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, HttpError, NotImplementedByServer
-from llamaswap_lib.web.forwarding import request_fields, response_fields
-from llamaswap_lib.web.heads import (
-    CHUNKED,
-    MAX_HEAD_BYTES,
-    NO_BODY,
-    UNTIL_CLOSE,
-    BodyKind,
-    Framing,
-    RequestHead,
-)
-from llamaswap_lib.web.wire import head_end, parse_request_head, parse_response_head
+from llamaswap_lib.wire.headers import request_fields, response_fields
+from llamaswap_lib.wire.heads import CHUNKED, MAX_HEAD_BYTES, NO_BODY, UNTIL_CLOSE, BodyKind, Framing, RequestHead
+from llamaswap_lib.wire.parser import head_end, parse_request_head, parse_response_head
 
 
 def request(*lines: str, first: str = "POST /v1/x?y=%20 HTTP/1.1", host: str = "Host: h:1") -> bytes:

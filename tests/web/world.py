@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
+from llamaswap_lib.app import App, Version
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.errors import RunNotDead
+from llamaswap_lib.net.loop import Pump
+from llamaswap_lib.proxy.pool import Pool
+from llamaswap_lib.routing.profiles import Activation, Profiles
+from llamaswap_lib.runtime.changes import Changes, Topic
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from llamaswap_lib.runtime.hangup import has_hung_up
+from llamaswap_lib.runtime.interfaces import Client
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
-from llamaswap_lib.web.app import App, Version
-from llamaswap_lib.web.changes import Changes, Topic
-from llamaswap_lib.web.interfaces import Client
-from llamaswap_lib.web.limits import Limits
-from llamaswap_lib.web.pool import Pool
-from llamaswap_lib.web.profiles import Activation, Profiles
-from llamaswap_lib.web.pump import Pump
-from llamaswap_lib.web.server import Server
-from llamaswap_lib.web.tls import Certificate
+from llamaswap_lib.server.certificate import Certificate
+from llamaswap_lib.server.limits import Limits
+from llamaswap_lib.server.listener import Server
 from tests.web.certificates import TlsEnd
 
 DEADLINE = 30.0  # of every wait in these tests; none should come near it, on a busy machine either

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from llamaswap_lib.web.zstd import find_zstandard
+from llamaswap_lib.wire.zstd import find_zstandard
 
 needs_zstd = pytest.mark.skipif(not find_zstandard(), reason="neither Python nor the system has Zstandard")
 

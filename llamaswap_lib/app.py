@@ -1,0 +1,116 @@
+"""What every request may need, in one place: `App`, built once by main and never changed.
+
+Any thread reads it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field, replace
+from pathlib import Path
+
+from llamaswap_lib.config.check import Listen
+from llamaswap_lib.config.editor import ConfigEditor
+from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.loaded_config import LoadedConfig
+from llamaswap_lib.net.loop import Pump
+from llamaswap_lib.proxy.pool import Pool
+from llamaswap_lib.routing.destinations import Destination, destinations_of
+from llamaswap_lib.routing.hosts import Hosts
+from llamaswap_lib.routing.names import Names
+from llamaswap_lib.routing.profiles import Profiles
+from llamaswap_lib.routing.selectors import Selectors
+from llamaswap_lib.runtime.apart import Apart
+from llamaswap_lib.runtime.changes import Changes, Topic
+from llamaswap_lib.runtime.interfaces import Controller
+from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.ourselves import Ourselves
+from llamaswap_lib.runtime.own_names import own_names
+from llamaswap_lib.runtime.wall_clock import WallClock
+from llamaswap_lib.server.limits import Limits
+
+
+def limits_of(config: Config) -> Limits:
+    """What the configuration says of them."""
+    limits = config.limits
+    return Limits(
+        connections=limits.connections,
+        idle_timeout=limits.idle_timeout,
+        head_timeout=limits.head_timeout,
+        body_timeout=limits.body_timeout,
+        write_timeout=limits.write_timeout,
+        max_body_bytes=limits.max_body_mb << 20,
+        max_json_bytes=limits.max_json_mb << 20,
+        hops=limits.hops,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which program this is, as /api/version tells."""
+
+    version: str
+    commit: str = "unknown"
+    build_date: str = "unknown"
+
+
+class Latest:
+    """The `App` of the configuration that is in force now, for what outlives one: a stream of events."""
+
+    app: App
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything that requests share that go by one configuration. A reload makes another one, for those that follow.
+
+    `launched`: run id -> the model as it was started, which may be configured otherwise by now, or not any more.
+    `reload` reads the configuration again and says what that changed; it raises ConfigError.
+    """
+
+    config: Config
+    controller: Controller
+    logs: Logs
+    pool: Pool
+    pump: Pump
+    changes: Changes
+    profiles: Profiles
+    version: Version
+    limits: Limits = field(default_factory=Limits)
+    ourselves: Ourselves = field(default_factory=Ourselves)
+    scheme: str = "http"  # or https, of the address that we listen on
+    listen: Listen = field(default_factory=Listen)
+    editor: ConfigEditor | None = None  # with -allow-config-edit
+    apart: Apart = field(default_factory=Apart)
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: WallClock = field(default_factory=WallClock)
+    started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list
+    launched: Mapping[int, Model] = field(default_factory=dict)
+    reload: Callable[[], Mapping[str, object]] | None = None
+    loaded: LoadedConfig = field(default_factory=LoadedConfig)
+    latest: Latest = field(default_factory=Latest)
+    selectors_before: InitVar[Selectors | None] = None
+    destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
+    names: Names = field(init=False)
+    selectors: Selectors = field(init=False)
+    hosts: Hosts = field(init=False)
+
+    def __post_init__(self, selectors_before: Selectors | None) -> None:
+        object.__setattr__(self, "destinations", destinations_of(self.config))
+        object.__setattr__(self, "names", Names(self.config, self.destinations))
+        object.__setattr__(self, "selectors", Selectors(self.config, self.controller.runs, selectors_before))
+        object.__setattr__(self, "hosts", Hosts(self.config.allowed_hosts, own_names()))
+
+    def with_config(self, config: Config, limits: Limits) -> App:
+        """The same with another configuration."""
+        profiles = self.profiles.with_profiles(config.profiles)
+        return replace(self, config=config, limits=limits, profiles=profiles, selectors_before=self.selectors)
+
+    def take_over(self, files: Sequence[Path] = ()) -> None:
+        """This is the configuration that is in force from now on, loaded from these files."""
+        self.latest.app = self
+        self.loaded.note_loaded(self.config, files)
+        self.profiles.forget_missing()
+        for topic in (Topic.RUNS, Topic.PROFILE):
+            self.changes.note(topic)

@@ -1,0 +1,20 @@
+"""The server itself: that it lives, and which version it is.
+
+Any http thread.
+"""
+
+from __future__ import annotations
+
+from llamaswap_lib.routing.routes import Route
+from llamaswap_lib.server.exchange import Exchange
+
+
+def serve_health(exchange: Exchange, _route: Route) -> None:
+    """GET /health, /wol-health."""
+    exchange.answer_text("OK")
+
+
+def serve_version(exchange: Exchange, _route: Route) -> None:
+    """GET /api/version."""
+    version = exchange.app.version
+    exchange.answer_json({"version": version.version, "commit": version.commit, "build_date": version.build_date})

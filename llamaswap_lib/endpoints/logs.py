@@ -1,0 +1,65 @@
+"""The logs: what was said so far, and what is said from now on.
+
+Any http thread. A stream's reader never holds up a writer: what it does not take in time is lost to it, and told.
+"""
+
+from __future__ import annotations
+
+import select
+from urllib.parse import unquote_plus
+
+from llamaswap_lib.app import App
+from llamaswap_lib.errors import BadRequest
+from llamaswap_lib.routing.model_name import longest_prefix
+from llamaswap_lib.routing.routes import Route
+from llamaswap_lib.runtime.log_monitor import LogMonitor
+from llamaswap_lib.server.answers import NOSNIFF
+from llamaswap_lib.server.exchange import TEXT, Exchange
+from llamaswap_lib.server.streams import Stream
+
+PIECE_BYTES = 32_768  # the most that is held for one reader; the rest stays in the log that all share
+
+
+def serve_history(exchange: Exchange, _route: Route) -> None:
+    """GET /logs: people are led to the page, everybody else gets the history of what is shown on stdout."""
+    if "text/html" in (exchange.head.get("accept") or "").lower():  # wherever it stands: so existing clients know it
+        exchange.redirect(302, "/ui/")
+    else:
+        exchange.answer(200, exchange.app.logs.combined.history(), TEXT)
+
+
+def serve_stream(exchange: Exchange, route: Route) -> None:
+    """GET /logs/stream[/{which}]: the history unless `?no-history`, then what comes, until the client leaves."""
+    monitor = find_monitor(exchange.app, route.argument)
+    stream, headers = Stream(exchange), (("Content-Type", "text/plain"), ("X-Accel-Buffering", "no"), NOSNIFF)
+    wants_history = "no-history" not in {unquote_plus(item.partition("=")[0]) for item in exchange.query[1:].split("&")}
+    if exchange.head.method == "HEAD":
+        stream.begin(headers)
+        return
+    with monitor.subscribe(history=wants_history) as subscription, stream.following():
+        stream.begin(headers)
+        while not subscription.closed:
+            exchange.watch.wait(subscription.wakeup.fileno(), select.POLLIN)
+            stream.await_room(monitor.reader_count)
+            stream.send(subscription.take(PIECE_BYTES))
+    stream.end()
+
+
+def find_monitor(app: App, name: str) -> LogMonitor:
+    """The monitor of a stream: '' is what is shown on stdout; raises BadRequest.
+
+    Otherwise the longest name of a model that `name` begins with, up to a slash, counts: clients append to a path. A
+    question mark in it was the beginning of a query, which somebody has encoded along with the path. A slash in front
+    is one too many, unless a model's name begins with it.
+    """
+    config, name = app.config, name.partition("?")[0]
+    trimmed = name.removeprefix("/")
+    own = {"": app.logs.combined, "proxy": app.logs.proxy, "upstream": app.logs.upstream}
+    if trimmed in own:
+        return own[trimmed]
+    most = app.names.most_slashes()
+    found = longest_prefix(name, config.resolve, most) or longest_prefix(trimmed, config.resolve, most)
+    if found is None:
+        headers = dict([NOSNIFF, ("X-Accel-Buffering", "no")])
+        raise BadRequest("invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=headers)
+    return app.logs.model(found[0])

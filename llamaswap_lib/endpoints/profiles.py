@@ -1,0 +1,38 @@
+"""Profiles: which there are, and which is active.
+
+Any http thread.
+"""
+
+from __future__ import annotations
+
+import json
+
+from llamaswap_lib.errors import BadRequest
+from llamaswap_lib.routing.routes import Route
+from llamaswap_lib.server.decoded_body import read_content
+from llamaswap_lib.server.exchange import Exchange
+
+
+def serve_list(exchange: Exchange, _route: Route) -> None:
+    """GET /api/profiles."""
+    profiles = [
+        {"id": name, "description": profile.description, "pins": dict(profile.pins)}
+        for name, profile in sorted(exchange.app.config.profiles.items())
+    ]
+    exchange.answer_json({"active": exchange.app.profiles.active, "profiles": profiles})
+
+
+def serve_activation(exchange: Exchange, _route: Route) -> None:
+    """PUT /api/profiles/active: `{"name": id or null}`, '' is null."""
+    with read_content(exchange, exchange.app.limits.max_json_bytes) as body:
+        try:
+            wanted = json.loads(body.read())
+        except ValueError:
+            raise BadRequest("invalid profile request: the body is not JSON") from None
+    if not isinstance(wanted, dict) or "name" not in wanted:
+        raise BadRequest('profile name is required: {"name": id or null}')
+    name = wanted["name"]
+    if name is not None and not isinstance(name, str):
+        raise BadRequest("profile name must be a string or null")
+    exchange.app.profiles.activate(name)
+    exchange.answer_json({"active": exchange.app.profiles.active})

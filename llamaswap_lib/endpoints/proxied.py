@@ -1,0 +1,180 @@
+"""Requests that a model answers: named in the body, the query or the path.
+
+Any http thread; `order_of` is for the pump too. Order of work: head, model, the active profile's pin, selector, alias,
+filters, then the lease. Under /upstream there are no selectors, and the body is not looked at.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from llamaswap_lib.app import App
+from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.errors import Conflict, NotFound
+from llamaswap_lib.proxy.dispatch import Order, relay
+from llamaswap_lib.routing.destinations import Destination
+from llamaswap_lib.routing.model_name import (
+    Named,
+    UnknownName,
+    find_model,
+    find_upstream,
+    is_json,
+    names_model,
+    no_model,
+    rename_in_query,
+)
+from llamaswap_lib.routing.names import Reach
+from llamaswap_lib.routing.routes import Route, slash_redirect_status
+from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
+from llamaswap_lib.server.answers import answer_not_found
+from llamaswap_lib.server.decoded_body import read_content
+from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.server.request_body import OutgoingBody, RequestBody, edited
+
+MOST_NAMED = 5  # of the models that run, in an error
+MAX_MATCHED_CHARACTERS = 8192  # of a path, by upstream.ignorePaths: it bounds what a path may cost
+
+
+def serve_model(exchange: Exchange, route: Route) -> None:
+    """A model route: POST names the model in the body, GET in the query."""
+    with _read_content(exchange) as body:
+        exchange.app = exchange.app.latest.app  # the body may have taken its time, and a name may be another's by now
+        try:
+            order = order_of(exchange, route, body)
+        except UnknownName as unknown:
+            pins = exchange.app.profiles.pins()
+            raise exchange.app.names.unknown(unknown.name, Reach.ANY, pins) from None
+        with order.choice:
+            relay(exchange, order)
+
+
+def serve_model_or_only(exchange: Exchange, route: Route) -> None:
+    """GET /props, /slots: clients of llama.cpp, which has one model, name none. Such a question neither loads a model
+    nor keeps it loaded: they ask it again and again."""
+    if names_model(exchange.query):
+        serve_model(exchange, route)
+        return
+    with exchange.read_body() as body:
+        relay(exchange, Order(_only_running(exchange.app), route.upstream_path, exchange.query, body, never_loads=True))
+
+
+def _only_running(app: App) -> Model:
+    """The one model that runs; raises NotFound if there are several, or none."""
+    running = {run.model for run in app.controller.runs() if run.state != "stopping"} & app.config.models.keys()
+    if len(running) == 1:
+        return app.config.models[running.pop()]
+    shown = ", ".join(sorted(running)[:MOST_NAMED]) + (", ..." if len(running) > MOST_NAMED else "")
+    which = f"{len(running)} models run ({shown})" if running else "no model runs"
+    raise NotFound(f"no model id could be identified: {which}; say which one with ?model=NAME")
+
+
+def serve_metrics(exchange: Exchange, route: Route) -> None:
+    """GET /metrics?model=: those of a model's server."""
+    if names_model(exchange.query):
+        serve_model(exchange, route._replace(upstream_path=exchange.path))
+    else:
+        answer_not_found(exchange)
+
+
+def serve_upstream(exchange: Exchange, route: Route) -> None:
+    """/upstream/{model}/{path}, any method."""
+    config = exchange.app.config
+    names, pins = exchange.app.names, exchange.app.profiles.pins()
+    try:
+        found = find_upstream(route.upstream_path, lambda name: _resolve(exchange.app, name), names.most_slashes(pins))
+    except UnknownName as unknown:
+        raise names.unknown(unknown.name, Reach.MODELS, pins) from None
+    if not found.path:
+        exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
+        return
+    model = exchange.app.destinations[found.model].model
+    is_local = isinstance(model, Model)
+    if is_local and _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
+        raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
+    with exchange.read_body() as body:
+        exchange.is_passthrough = True
+        relay(exchange, Order(model, found.path, exchange.query, body))
+
+
+def serve_comfyui(exchange: Exchange, route: Route) -> None:
+    """/comfyui/{path}, any method: a local model of a fixed name, which only the page itself may load."""
+    model = exchange.app.config.models.get(route.argument)
+    if model is None:
+        raise NotFound(f"local model {route.argument} not found")
+    if route.upstream_path != "/" and not exchange.app.controller.is_ready(model.id):
+        raise Conflict(f"model {model.id} is not loaded; only /comfyui/ can start it")
+    with exchange.read_body() as body:
+        exchange.is_passthrough = True
+        relay(exchange, Order(model, route.upstream_path, exchange.query, body))
+
+
+def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
+    """Where a request to a model route goes, and as what; raises HttpError and UnknownName.
+
+    The choice that it holds has to be given back, also where nothing is relayed.
+    """
+    app, head = exchange.app, exchange.head
+    named = find_model(head.method, head.get("content-type") or "", exchange.query, body)
+    pin = app.profiles.pins().get(named.name)
+    if pin == "":
+        raise no_model()
+    name = pin or named.name
+    destination = app.destinations.get(name)
+    if destination is not None:
+        return _order_by_name(exchange, route, named, body, name, destination)
+    if name not in app.selectors:
+        raise UnknownName(named.name)
+    exchange.selector = name
+    choice = app.selectors.choose(name)
+    try:
+        destination = app.destinations[choice.target]
+        return _order_by_name(exchange, route, named, body, choice.target, destination, choice)
+    except BaseException:
+        choice.give_back()
+        raise
+
+
+def _read_content(exchange: Exchange) -> RequestBody:
+    """The body, decoded; JSON has to be in memory to be understood, so it may be less long."""
+    limits = exchange.app.limits
+    if is_json(exchange.head.get("content-type") or "") and limits.max_json_bytes < limits.max_body_bytes:
+        too_long = f"a JSON body may have {limits.max_json_bytes} bytes at most"
+        return read_content(exchange, limits.max_json_bytes, too_long)
+    return read_content(exchange, limits.max_body_bytes)
+
+
+def _order_by_name(
+    exchange: Exchange,
+    route: Route,
+    named: Named,
+    body: RequestBody,
+    name: str,
+    destination: Destination,
+    choice: Choice = NO_CHOICE,
+) -> Order:
+    """To where `name` leads, filtered, and told of that name if the request asked for another."""
+    query = exchange.query
+    sent_name = destination.sent_name or (name if name != named.name else "")
+    if sent_name and exchange.head.method in ("GET", "HEAD"):
+        query = rename_in_query(query, sent_name)
+    outgoing: OutgoingBody = body
+    if destination.body_filter and named.json:
+        outgoing = edited(body, destination.body_filter.edits(named, sent_name))
+    elif sent_name:
+        outgoing = edited(body, named.edits(sent_name))
+    return Order(destination.model, route.upstream_path, query, outgoing, choice)
+
+
+def _resolve(app: App, name: str) -> str | None:
+    """The name of the model that `name` leads to now."""
+    name = app.profiles.pins().get(name, name)
+    return name if name in app.destinations else None
+
+
+def _never_loads(config: Config, path: str) -> bool:
+    """Whether the path matches upstream.ignorePaths: of a long one its beginning and its end, where patterns look."""
+    text = unquote(path)
+    if len(text) > MAX_MATCHED_CHARACTERS:
+        half = MAX_MATCHED_CHARACTERS // 2
+        text = text[:half] + text[-half:]
+    return any(pattern.search(text) for pattern in config.ignore_patterns)

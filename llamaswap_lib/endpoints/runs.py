@@ -1,0 +1,129 @@
+"""What runs: the list of it, and its loading and unloading by hand.
+
+Any http thread. The list is a published snapshot: it never waits, never wakes a model, never prolongs one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from llamaswap_lib.app import App
+from llamaswap_lib.config.schema import Model
+from llamaswap_lib.routing.names import Reach
+from llamaswap_lib.routing.routes import Route
+from llamaswap_lib.runtime.interfaces import RunDetail
+from llamaswap_lib.server.answers import NOSNIFF, preferred_type
+from llamaswap_lib.server.exchange import HTML, Exchange
+
+# A page that nobody can put into a page of theirs, to have it clicked, and that holds nothing but what is sent here.
+PAGE_HEADERS = (
+    ("Content-Security-Policy", "default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
+    ("X-Frame-Options", "DENY"),
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "same-origin"),
+    NOSNIFF,
+)
+
+
+def serve_running(exchange: Exchange, _route: Route) -> None:
+    """GET /running."""
+    app = exchange.app
+    details = sorted(app.controller.details(), key=lambda detail: detail.run.model)
+    exchange.answer_json({"running": [row for detail in details for row in _rows(app, detail)]})
+
+
+def _rows(app: App, detail: RunDetail) -> Iterator[dict[str, Any]]:
+    """One; none for a run whose model is configured no more and that has just ended."""
+    started = app.launched.get(detail.run.run_id)
+    model = app.config.models.get(detail.run.model, started)
+    if model is not None:
+        yield _row(app, model, started or model, detail)
+
+
+def _row(app: App, model: Model, started: Model, detail: RunDetail) -> dict[str, Any]:
+    """`model` as it is configured, `started` as it was when it was started."""
+    run = detail.run
+    if detail.port is not None:
+        started = started.at_port(detail.port)  # another one, where its own was taken
+    is_idle = run.state == "ready" and not detail.in_flight
+    return {
+        "model": model.id,
+        "state": run.state,
+        "cmd": started.shown.cmd,
+        "proxy": started.shown.proxy,
+        "ttl": int(model.ttl),
+        "name": model.name,
+        "description": model.description,
+        "run_id": run.run_id,
+        "pid": detail.pid,
+        "port": _port(started.proxy),
+        "started": app.wall_clock.text(run.started_at),
+        "ready": None if run.ready_at is None else app.wall_clock.text(run.ready_at),
+        "load_seconds": None if run.ready_at is None else round(run.ready_at - run.started_at, 3),
+        "in_flight": detail.in_flight,
+        "concurrency_limit": model.concurrency_limit if model.concurrency_limit > 0 else None,
+        "idle_seconds": round(detail.idle_seconds, 3),
+        "ttl_remaining": round(max(0.0, model.ttl - detail.idle_seconds), 3) if model.ttl and is_idle else None,
+        "waiting": detail.waiting,
+    }
+
+
+def _port(url: str) -> int | None:
+    parts = urlsplit(url)
+    try:
+        return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # no port that there could be
+        return None
+
+
+def serve_unload_every(exchange: Exchange, _route: Route) -> None:
+    """GET /unload: answers when every model has stopped."""
+    exchange.app.controller.unload(None, exchange.sock)
+    exchange.answer_text("OK")
+
+
+def serve_unload_button(exchange: Exchange, _route: Route) -> None:
+    """GET /unload of a browser that a page of another site may have sent: a page whose button does it."""
+    button = '<form method="post" action="api/models/unload"><button>Unload all models</button></form>'
+    _answer_page(exchange, "Unload all models?", button)
+
+
+def serve_unload_all(exchange: Exchange, _route: Route) -> None:
+    """POST /api/models/unload: the same, in JSON; a page for browsers, that is for the button."""
+    exchange.app.controller.unload(None, exchange.sock)
+    if preferred_type(exchange.head.get("accept") or "") is HTML:
+        _answer_page(exchange, "All models are unloaded", "")
+    else:
+        exchange.answer_json({"msg": "ok"})
+
+
+def _answer_page(exchange: Exchange, title: str, content: str) -> None:
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{title}</title></head><body><h1>{title}</h1>{content}</body></html>\n"
+    )
+    exchange.answer(200, page.encode(), HTML, PAGE_HEADERS)
+
+
+def serve_unload_one(exchange: Exchange, route: Route) -> None:
+    """POST /api/models/unload/{model}: answers when it has stopped."""
+    running = {run.model for run in exchange.app.controller.runs()}  # one may be configured no more, and be ending
+    model = route.argument if route.argument in running else _known_model(exchange, route.argument)
+    exchange.app.controller.unload([model], exchange.sock)
+    exchange.answer_text("OK")
+
+
+def serve_load_one(exchange: Exchange, route: Route) -> None:
+    """POST /api/models/load/{model}: answers when it is ready; tries even if it has just failed."""
+    exchange.model = _known_model(exchange, route.argument)
+    exchange.app.controller.load(exchange.model, exchange.sock)
+    exchange.answer_json({"msg": "ok"})
+
+
+def _known_model(exchange: Exchange, name: str) -> str:
+    model_id = exchange.app.config.resolve(name)
+    if model_id is None:
+        raise exchange.app.names.unknown(name, Reach.LOCAL, exchange.app.profiles.pins())
+    return model_id

@@ -1,0 +1,54 @@
+"""The access log: one line for each request, when it has ended.
+
+Any http thread, and the pump. No text of a client can begin a line of its own, end a field in quotes, or fill the log.
+"""
+
+from __future__ import annotations
+
+from llamaswap_lib.net.listening import plain_ip
+from llamaswap_lib.printable import in_quotes
+from llamaswap_lib.server.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Exchange, decoded_path
+
+UNTOLD = ("/wol-health", "/api/performance", "/metrics")  # asked every few seconds by machines
+GONE = 499  # of a client that left before its answer began
+MOST_AGENT_BYTES = 512
+MOST_IP_BYTES = 64
+NANOSECONDS = 1_000_000_000  # of a second
+
+
+def access_line(exchange: Exchange, seconds: float) -> str:
+    """`Request IP "METHOD PATH PROTO" STATUS BYTES "USER-AGENT" DURATION`, or '' where none is due."""
+    path = exchange.path
+    if "%" in path:
+        path = decoded_path(path)
+    if path.startswith(UNTOLD):
+        return ""
+    head, ip = exchange.head, exchange.client_ip
+    first = head.first
+    if "x-forwarded-for" in first or "x-real-ip" in first:
+        told = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip")
+        ip = plain_ip(told) if told else ip
+    method, ip = in_quotes(head.method, MOST_METHOD_BYTES), in_quotes(ip, MOST_IP_BYTES)
+    path, agent = in_quotes(path, MOST_PATH_BYTES), in_quotes(first.get("user-agent", ""), MOST_AGENT_BYTES)
+    return (
+        f'Request {ip} "{method} {path} HTTP/1.{head.minor}" {exchange.status or GONE} '
+        f'{exchange.sent_bytes} "{agent}" {duration_text(seconds)}'
+    )
+
+
+def duration_text(seconds: float) -> str:
+    """As Go prints a duration, to the nanosecond: `812.4µs`, `12.345678ms`, `4.5s`, `2m3.4s`, `1h0m0s`."""
+    nanoseconds = round(seconds * NANOSECONDS)
+    if nanoseconds < 1_000:
+        return f"{nanoseconds}ns" if nanoseconds else "0s"
+    if nanoseconds < 1_000_000:
+        return f"{nanoseconds / 1e3:.6g}µs"
+    if nanoseconds < NANOSECONDS:
+        return f"{nanoseconds / 1e6:.9g}ms"
+    minutes, rest = divmod(nanoseconds, 60 * NANOSECONDS)
+    hours, minutes = divmod(minutes, 60)
+    whole, fraction = divmod(rest, NANOSECONDS)
+    text = f"{whole}.{fraction:09d}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text

@@ -1,0 +1,139 @@
+"""The body of a request: in memory up to a bound, in a temporary file above it.
+
+One http thread at a time. It is complete when an endpoint gets it. Closing it removes the file; a body in memory needs
+no closing. A file that cannot be made, written or read is a MachineFault, InsufficientStorage where there is no room.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import IO
+
+from llamaswap_lib.server.machine_faults import fault_of
+from llamaswap_lib.wire.splice import Edit, grown_by, splice, spliced
+
+PIECE_BYTES = 262_144
+
+
+class RequestBody:
+    """What a client sent, without its framing."""
+
+    __slots__ = ("_file", "_memory", "_memory_bytes", "size_bytes")
+
+    def __init__(self, data: bytes = b"", *, memory_bytes: int = 1 << 20) -> None:
+        self._memory: bytes | bytearray = data
+        self._memory_bytes = memory_bytes
+        self._file: IO[bytes] | None = None
+        self.size_bytes = len(data)
+
+    def append(self, data: bytes) -> None:
+        """Raises MachineFault."""
+        self.size_bytes += len(data)
+        if self._file is None and self.size_bytes > self._memory_bytes:
+            self._put_aside(self._memory)
+            self._memory = b""
+        if self._file is not None:
+            self._put_aside(data)
+        elif isinstance(self._memory, bytearray):
+            self._memory += data
+        else:
+            self._memory = bytearray(data)
+
+    def _put_aside(self, data: bytes | bytearray) -> None:
+        import tempfile  # noqa: PLC0415 - with all that it imports, a tenth of the time to start
+
+        try:
+            if self._file is None:  # not buffered: what there is no room for is known now, and not when it is read
+                self._file = tempfile.TemporaryFile(prefix="llamaswap-", buffering=0)  # noqa: SIM115 closed by close()
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            folder = f" in {tempfile.tempdir}" if tempfile.tempdir else ""
+            raise fault_of(error, f"the body of the request cannot be put aside{folder}") from error
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self._file is None
+
+    def read(self) -> bytes:
+        """All of it, in one call of the system where it can be: to join pieces would have it in memory twice.
+
+        Raises MachineFault.
+        """
+        if self._file is None:
+            return bytes(self._memory)
+        data = self._read(0, self.size_bytes)
+        while len(data) < self.size_bytes:
+            data += self._read(len(data), self.size_bytes - len(data))
+        return data
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it, a piece at a time; raises MachineFault."""
+        if self._file is None:
+            yield bytes(self._memory)
+            return
+        at_bytes = 0
+        while at_bytes < self.size_bytes:
+            piece = self._read(at_bytes, PIECE_BYTES)
+            at_bytes += len(piece)
+            yield piece
+
+    def _read(self, at_bytes: int, most_bytes: int) -> bytes:
+        assert self._file is not None, "it is in memory"
+        try:
+            self._file.seek(at_bytes)
+            if piece := self._file.read(most_bytes):
+                return piece
+            raise OSError(errno.EIO, "it has become shorter")
+        except OSError as error:
+            raise fault_of(error, "the body of the request cannot be read back") from error
+
+    def close(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # all of it was written, or is not wanted
+                self._file.close()
+
+    def __enter__(self) -> RequestBody:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class EditedBody:
+    """A request's body with edits, where it is too large for memory. It needs no closing of its own."""
+
+    __slots__ = ("_body", "_edits", "size_bytes")
+
+    is_in_memory = False
+
+    def __init__(self, body: RequestBody, edits: Sequence[Edit]) -> None:
+        self._body = body
+        self._edits = edits
+        self.size_bytes = body.size_bytes + grown_by(edits)
+
+    def read(self) -> bytes:
+        whole = io.BytesIO()  # `join` would have all of it in memory twice
+        for piece in self.pieces():
+            whole.write(piece)
+        return whole.getvalue()
+
+    def pieces(self) -> Iterator[bytes]:
+        return splice(self._body.pieces(), self._edits)
+
+
+OutgoingBody = RequestBody | EditedBody
+
+
+def edited(body: RequestBody, edits: Sequence[Edit]) -> OutgoingBody:
+    """What is sent on in place of `body`; it needs no closing of its own."""
+    if not body.is_in_memory:
+        return EditedBody(body, edits)
+    return RequestBody(spliced(body.read(), edits))

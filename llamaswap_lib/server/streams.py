@@ -1,0 +1,67 @@
+"""An answer of our own that ends when there is nothing more to say: chunked, or until the connection ends for HTTP/1.0.
+
+The http thread of its client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from llamaswap_lib.net.sockets import hold_back
+from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.wire.chunked import LAST_CHUNK, chunk_of
+
+UNSENT_BYTES = 8_192  # the most that waits in the kernel for a client to read on
+READERS_PER_SECOND = 2_000  # of one source, whose threads are woken by what it says
+LEAST_PAUSE = 0.005  # seconds: a shorter one costs more than it saves
+
+
+class Stream:
+    """The body of one exchange, piece by piece; every method raises ClientGone."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._is_chunked = bool(exchange.head.minor)
+
+    def begin(self, headers: Sequence[tuple[str, str]], data: bytes = b"") -> None:
+        """Send the head at once, and with it the first of the body."""
+        fields = [*headers]
+        if self._is_chunked:
+            fields.append(("Transfer-Encoding", "chunked"))
+        else:
+            self._exchange.closes = True
+        self._exchange.begin_own(200, fields, self._framed(data))
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """While its client is told what comes: it can come back, so it may be cut off for others."""
+        exchange = self._exchange
+        hold_back(exchange.sock, UNSENT_BYTES)
+        exchange.app.pump.slow_readers.note_follower(exchange.sock)
+        try:
+            yield
+        finally:
+            exchange.app.pump.slow_readers.forget(exchange.sock)
+
+    def await_room(self, reader_count: int) -> None:
+        """Block until the client takes more: what it has not been sent then costs nobody anything.
+
+        `reader_count` is how many are told the same. A crowd of them pauses, so as not to be woken for each line.
+        """
+        pause = reader_count / READERS_PER_SECOND
+        if pause > LEAST_PAUSE:
+            self._exchange.watch.wait_for_any((), pause)
+        self._exchange.await_room()
+
+    def send(self, data: bytes) -> None:
+        if data:
+            self._exchange.send(self._framed(data))
+
+    def end(self) -> None:
+        """In good order: the client sees that this is all."""
+        if self._is_chunked:
+            self._exchange.send(LAST_CHUNK)
+
+    def _framed(self, data: bytes) -> bytes:
+        return chunk_of(data) if data and self._is_chunked else data

@@ -1,1 +1,0 @@
-"""HTTP: one thread for each connection, one more for all flowing bodies."""

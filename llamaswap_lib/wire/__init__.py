@@ -1,0 +1,1 @@
+"""What goes over the wire: bytes to values and back, strictly. Pure."""
