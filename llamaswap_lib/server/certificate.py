@@ -1,6 +1,6 @@
 """TLS for clients: one thread that turns every TLS connection into a plain one.
 
-The rest of the web layer peeks at sockets, polls them for hang-ups and hands them to the pump, none of which a TLS
+The rest of the server peeks at sockets, polls them for hang-ups and hands them to the pump, none of which a TLS
 socket can do. So each TLS client gets a pair of connected sockets: the `PlainEnd` is served like any other connection,
 and thread `tls` moves bytes between its counterpart and the TLS (a `Bridge`). Guarantees: accepting never waits for a
 handshake; who hangs up on one side is gone on the other, and TCP's probes find a client that has vanished without a
