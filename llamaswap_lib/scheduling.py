@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamaswap_lib.config.difference import address_of
+from llamaswap_lib.config.grouping import policy_of
 from llamaswap_lib.config.hidden import visible
 from llamaswap_lib.config.own_policy import load_policy
 from llamaswap_lib.config.schema import Config, Model, Routing
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Evict, Rules
-from llamaswap_lib.core.eviction.explanation import explain_groups, explain_matrix, explain_own
-from llamaswap_lib.core.eviction.group import Group, GroupPolicy
-from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy
 from llamaswap_lib.core.scheduler import ModelSpec
 from llamaswap_lib.errors import ConfigError
@@ -37,8 +35,9 @@ def make_rules(routing: Routing, before: MadeRules | None = None) -> MadeRules:
 
     One whose file is as it was `before` goes on, with all that it has learned.
     """
-    if not routing.policy:
-        return MadeRules(_matrix_rules(routing) or _group_rules(routing))
+    policy = policy_of(routing)
+    if policy is not None:
+        return MadeRules(Rules(policy.evict, policy.explain))
     file = Path(routing.policy.rpartition(":")[0])
     try:
         text = file.read_bytes()
@@ -46,22 +45,8 @@ def make_rules(routing: Routing, before: MadeRules | None = None) -> MadeRules:
         raise ConfigError(f"{visible(routing.policy).rpartition(':')[0]}: {error.strerror}") from error
     if before is not None and (before.use, before.text) == (routing.policy, text):
         return before
-    own = OwnPolicy(load_policy(routing.policy))
-    return MadeRules(
-        Rules(own.evict, explain_own(Path(visible(routing.policy)).name), own.observe), routing.policy, text
-    )
-
-
-def _matrix_rules(routing: Routing) -> Rules | None:
-    if routing.matrix is None:
-        return None
-    matrix = MatrixPolicy(routing.matrix.sets, routing.matrix.evict_costs)
-    return Rules(matrix.evict, explain_matrix(matrix, routing.matrix.sets))
-
-
-def _group_rules(routing: Routing) -> Rules:
-    groups = [Group(one.id, one.members, one.swap, one.exclusive, one.persistent) for one in routing.groups]
-    return Rules(GroupPolicy(groups).evict, explain_groups(groups))
+    own = OwnPolicy(load_policy(routing.policy), Path(visible(routing.policy)).name)
+    return MadeRules(Rules(own.evict, own.explain, own.observe), routing.policy, text)
 
 
 def model_specs(config: Config) -> dict[str, ModelSpec]:

@@ -20,11 +20,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "printable": (),
     "core": (),
-    "config": (
-        "errors",
-        "printable",
-        "core.eviction.dsl",
-    ),  # the language of the matrix is read with the rest of the file
+    "config": ("errors", "printable", "core.eviction"),  # policies are asked, and the language of the matrix is read
     "runtime": ("core", "errors", "printable"),
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
     "net": ("wire", "runtime.hangup", "runtime.vital", "runtime.wakeup"),

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path as File
 from typing import NamedTuple
 
+from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.errors import ConfigError
 
 from . import grouping
@@ -183,10 +184,10 @@ def _has_misnamed_members(group: object) -> bool:
 
 def _check_places(config: Config, document: Document) -> None:
     """Models that no group or set names, where the user has begun to name them."""
-    matrix = config.routing.matrix
-    if matrix is not None:
+    policy = grouping.policy_of(config.routing)
+    if isinstance(policy, MatrixPolicy):
         for model in config.models:
-            if not grouping.in_matrix(matrix, model):
+            if not policy.names(model):
                 message = "is in no set of the matrix, so it runs alone"
                 document.hint(("models", model), message, at_key=True, family="no set")
         return

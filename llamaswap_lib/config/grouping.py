@@ -13,6 +13,9 @@ from dataclasses import replace
 from pathlib import Path as File
 
 from llamaswap_lib.core.eviction import dsl
+from llamaswap_lib.core.eviction import group as core
+from llamaswap_lib.core.eviction.group import GroupPolicy
+from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 
 from .document import Document
 from .hidden import MASK, Hidden, changed, hidden, visible, visible_keys
@@ -51,40 +54,34 @@ def routing_of(given: RoutingInput, config: Config, document: Document) -> Routi
     )
 
 
+def policy_of(routing: Routing) -> GroupPolicy | MatrixPolicy | None:
+    """Who must go for whom; None for a policy of the user's own: only its code knows, and that is not executed here."""
+    if routing.router == "policy":
+        return None
+    if routing.matrix is not None:
+        return MatrixPolicy(routing.matrix.sets, routing.matrix.evict_costs)
+    return GroupPolicy(
+        [core.Group(one.id, one.members, one.swap, one.exclusive, one.persistent) for one in routing.groups]
+    )
+
+
 def run_together(routing: Routing, models: tuple[str, ...]) -> bool:
     """Whether these models can all stay ready while each is asked for.
 
     With groups that is one group that does not swap: what the Go program demands of the targets of a spillover.
     """
-    if routing.router == "policy":
-        return True  # only the user's own code knows
-    if routing.matrix is not None:
-        return dsl.can_hold(routing.matrix.sets, models)
-    group_of = {member: group for group in routing.groups for member in group.members}
-    found = [group_of[model] for model in models]
-    return all(not group.swap and group.id == found[0].id for group in found)
+    policy = policy_of(routing)
+    if policy is None:
+        return True
+    if isinstance(policy, GroupPolicy) and not any(set(models) <= set(group.members) for group in routing.groups):
+        return False
+    return not any(policy.evict(model, tuple(other for other in models if other != model)) for model in models)
 
 
 def meeting(routing: Routing) -> Callable[[str, str], bool]:
     """Whether two models may ever be running at the same time, in whatever order they are asked for."""
-    group_of = {member: group for group in routing.groups for member in group.members}
-
-    def meet(one: str, other: str) -> bool:
-        if routing.router == "policy":
-            return True
-        if routing.matrix is not None:
-            return dsl.can_hold(routing.matrix.sets, (one, other))
-        mine, its = group_of[one], group_of[other]
-        if mine.id == its.id:
-            return not mine.swap
-        return not (mine.exclusive and not its.persistent and its.exclusive and not mine.persistent)
-
-    return meet
-
-
-def in_matrix(matrix: Matrix, model: str) -> bool:
-    """Whether any set names this model."""
-    return dsl.can_hold(matrix.sets, (model,))
+    policy = policy_of(routing)
+    return (lambda _one, _other: True) if policy is None else policy.may_meet
 
 
 def _in_use(given: RoutingInput, document: Document) -> tuple[str, str, MatrixKeys | None, Mapping[str, Group], Path]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 import time
 
 import pytest
@@ -16,7 +14,6 @@ from llamaswap_lib.core.eviction.dsl import (
     MatrixSet,
     Member,
     Reference,
-    can_hold,
     compile_sets,
 )
 
@@ -94,46 +91,3 @@ def test_ten_groups_of_ten_alternatives_compile_in_a_millisecond() -> None:
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(20)) < 0.001
-
-
-def test_models_that_some_expansion_holds_can_run_together() -> None:
-    sets = compiled(one="a & (b | c)", two="+one & (d | e) | f")
-    assert can_hold(sets, ("a", "b"))
-    assert can_hold(sets, ("e", "c", "a"))
-    assert can_hold(sets, ("f",))
-    assert not can_hold(sets, ("b", "c"))
-    assert not can_hold(sets, ("f", "a"))
-    assert not can_hold(sets, ("h",))
-
-
-def expansions(expression: Expression, earlier: list[list[frozenset[str]]]) -> list[frozenset[str]]:
-    """What an expression allows, written out: the slow way, to compare with."""
-    if isinstance(expression, Member):
-        return [frozenset((expression.model,))]
-    if isinstance(expression, Reference):
-        return earlier[expression.index]
-    parts = [expansions(part, earlier) for part in expression.parts]
-    if isinstance(expression, Either):
-        return list(itertools.chain.from_iterable(parts))
-    return [frozenset().union(*choice) for choice in itertools.product(*parts)]
-
-
-def random_text(chance: random.Random, depth: int, names: list[str]) -> str:
-    if depth == 0 or chance.random() < 0.3:
-        return chance.choice(names)
-    inner = [random_text(chance, depth - 1, names) for _ in range(chance.randint(1, 3))]
-    return "(" + chance.choice((" & ", " | ")).join(inner) + ")"
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_running_together_agrees_with_writing_everything_out(seed: int) -> None:
-    chance = random.Random(seed)
-    texts = {"x": random_text(chance, 3, list("abcde")), "y": random_text(chance, 2, [*"abcde", "+x"])}
-    sets = compiled(**texts)
-    written: list[list[frozenset[str]]] = []
-    for one in sets:
-        written.append(expansions(one.expression, written))
-    for size in range(1, 5):
-        for models in itertools.combinations("abcde", size):
-            expected = any(set(models) <= expansion for expanded in written for expansion in expanded)
-            assert can_hold(sets, models) == expected, (texts, models)

@@ -10,7 +10,8 @@ ASIDE = Group("aside", ("e", "f"), swap=True, exclusive=False)
 ALWAYS = Group("always", ("g", "h"), swap=False, exclusive=False, persistent=True)
 EVERYBODY = tuple("abcdefgh")
 
-evict = GroupPolicy([SWAPS, SHARES, ASIDE, ALWAYS]).evict
+POLICY = GroupPolicy([SWAPS, SHARES, ASIDE, ALWAYS])
+evict = POLICY.evict
 
 
 def test_a_group_that_swaps_runs_one_member_at_a_time_and_empties_the_others() -> None:
@@ -35,3 +36,21 @@ def test_it_is_the_same_whether_the_model_runs_already() -> None:
 
 def test_nobody_goes_where_nobody_runs() -> None:
     assert evict("a", ()) == evict("a", ("a",)) == set()
+
+
+def test_two_meet_where_a_request_for_one_of_them_leaves_the_other_alone() -> None:
+    assert not POLICY.may_meet("a", "b")
+    assert POLICY.may_meet("c", "d")
+    assert not POLICY.may_meet("a", "c")
+    assert POLICY.may_meet("a", "e")  # a goes for nobody once e is asked for
+    assert POLICY.may_meet("e", "a")
+    assert POLICY.may_meet("a", "g")
+    assert not POLICY.may_meet("e", "f")
+
+
+def test_each_model_that_must_go_has_its_rule() -> None:
+    assert POLICY.explain("a", ("g", "e", "b", "a")).reasons == {
+        "b": "group swaps runs one model at a time",
+        "e": "group swaps is exclusive",
+    }
+    assert POLICY.explain("g", EVERYBODY).rule == ""

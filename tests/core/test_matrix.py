@@ -153,6 +153,29 @@ def test_the_choice_is_that_of_all_expansions_written_out(batch: int) -> None:
     assert compared > 1000
 
 
+# -- questions that the configuration's checks ask --
+
+
+def test_models_meet_where_some_set_allows_both() -> None:
+    may_meet = MatrixPolicy(linked({"one": "a & (b | c)", "two": "+one & (d | e) | f"}), {}).may_meet
+    assert may_meet("a", "b")
+    assert may_meet("e", "c")
+    assert not may_meet("b", "c")
+    assert not may_meet("f", "a")
+    assert not may_meet("a", "stranger")
+    assert not may_meet("stranger", "a")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_who_meets_and_who_is_named_agrees_with_all_expansions_written_out(seed: int) -> None:
+    sets = random_sets(random.Random(seed))
+    policy, expanded = MatrixPolicy(sets, {}), [set(one) for written in written_out(sets) for one in written]
+    for model in [*MODELS, "stranger"]:
+        assert policy.names(model) == any(model in expansion for expansion in expanded)
+    for one, other in itertools.permutations(MODELS, 2):
+        assert policy.may_meet(one, other) == any({one, other} <= expansion for expansion in expanded)
+
+
 # -- shapes that must not blow up --
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llamaswap_lib.core.effects import ReportSwap, ShutGates, ShutIfIdle, StopProcess
-from llamaswap_lib.core.eviction import Explanation
+from llamaswap_lib.core.eviction import Explanation, RunningModel
 from llamaswap_lib.core.eviction.dsl import compile_sets
-from llamaswap_lib.core.eviction.explanation import explain_groups, explain_matrix, explain_own
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
+from llamaswap_lib.core.eviction.own import OwnPolicy
 from tests.core.story import Story, rules
 
 
@@ -80,18 +82,24 @@ GROUPS = (
 
 
 def test_groups_say_which_rule_it_was() -> None:
-    explain = explain_groups(GROUPS)
+    explain, evict = GroupPolicy(GROUPS).explain, GroupPolicy(GROUPS).evict
     assert str(explain("A", ("B", "E"))) == "group small runs one model at a time"
     assert str(explain("A", ("C",))) == "group small is exclusive"
     assert str(explain("A", ("B", "C"))) == "group small runs one model at a time and group small is exclusive"
+    assert explain("A", ("C", "B", "A", "E")).reasons == {
+        "B": "group small runs one model at a time",
+        "C": "group small is exclusive",
+    }
     for target in "ABCDE":
         for running in ((), ("A",), ("B", "C"), ("C", "D", "E"), tuple("ABCDE")):
-            assert bool(explain(target, running).rule) == bool(GroupPolicy(GROUPS).evict(target, running))
+            why = explain(target, running)
+            assert set(why.reasons) == evict(target, running)
+            assert bool(why.rule) == bool(why.reasons)
 
 
 def test_a_matrix_says_the_set_its_expression_and_the_cost() -> None:
     sets = compile_sets({"coding": "A &\n  (B | C)", "all": "+coding & D"}, lambda name: name)
-    explain = explain_matrix(MatrixPolicy(sets, {"B": 7}), sets)
+    explain = MatrixPolicy(sets, {"B": 7}).explain
     assert explain("C", ("A", "B")) == Explanation("set coding = A & (B | C)", "coding", "A & (B | C)", 7)
     assert str(explain("C", ("A", "B", "E"))) == "set coding = A & (B | C), cost 8"
     assert str(explain("D", ("A", "E"))) == "set all = +coding & D, cost 1"
@@ -99,4 +107,8 @@ def test_a_matrix_says_the_set_its_expression_and_the_cost() -> None:
 
 
 def test_a_policy_of_ones_own_is_named() -> None:
-    assert str(explain_own("lru.py:Policy")("A", ("B",))) == "so lru.py:Policy says"
+    class Everybody:
+        def evict(self, target: str, running: Sequence[RunningModel]) -> list[str]:
+            return [model.model for model in running]
+
+    assert str(OwnPolicy(Everybody(), "lru.py:Policy").explain("A", ("B",))) == "so lru.py:Policy says"

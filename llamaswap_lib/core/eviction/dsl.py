@@ -86,40 +86,6 @@ def compile_sets(texts: Mapping[str, str], model_of: Callable[[str], str | None]
     )
 
 
-def can_hold(sets: Sequence[MatrixSet], models: Sequence[str]) -> bool:
-    """Whether some expansion of some set contains all of these models."""
-    bits = {model: 1 << place for place, model in enumerate(models)}
-    wanted = (1 << len(bits)) - 1
-    return any(wanted in masks for masks in projections(sets, bits))
-
-
-def projections(sets: Sequence[MatrixSet], bits: Mapping[str, int]) -> list[frozenset[int]]:
-    """For each set the largest subsets of the models in `bits` that its expansions hold, as masks of those bits."""
-    held: list[frozenset[int]] = []
-    for one in sets:
-        held.append(_held(one.expression, bits, held))
-    return held
-
-
-def _held(expression: Expression, bits: Mapping[str, int], earlier: Sequence[frozenset[int]]) -> frozenset[int]:
-    """The largest subsets of the asked-for models that expansions of `expression` contain, as bit masks."""
-    if isinstance(expression, Member):
-        return frozenset((bits.get(expression.model, 0),))
-    if isinstance(expression, Reference):
-        return earlier[expression.index]
-    parts = [_held(part, bits, earlier) for part in expression.parts]
-    if isinstance(expression, Either):
-        return _largest(frozenset().union(*parts))
-    masks = parts[0]
-    for part in parts[1:]:
-        masks = _largest(frozenset(a | b for a in masks for b in part))
-    return masks
-
-
-def _largest(masks: frozenset[int]) -> frozenset[int]:
-    return frozenset(a for a in masks if not any(a != b and a & b == a for b in masks))
-
-
 def _tokens(name: str, text: str) -> Iterator[Token]:
     position = 0
     while True:

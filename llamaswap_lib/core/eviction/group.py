@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from llamaswap_lib.core.eviction.explanation import Explanation
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -32,7 +34,24 @@ class GroupPolicy:
         group = self._group_of[target]
         return {model for model in running if model != target and self._must_go(group, self._group_of[model])}
 
+    def explain(self, target: str, running: tuple[str, ...]) -> Explanation:
+        """Which of the two rules it is for each model that must go."""
+        group = self._group_of[target]
+        evicted = self.evict(target, running)
+        own = [model for model in running if model in evicted and self._group_of[model] is group]
+        others = [model for model in running if model in evicted and self._group_of[model] is not group]
+        reasons = {
+            **dict.fromkeys(own, f"group {group.name} runs one model at a time"),
+            **dict.fromkeys(others, f"group {group.name} is exclusive"),
+        }
+        return Explanation(" and ".join(dict.fromkeys(reasons.values())), reasons=reasons)
+
+    def may_meet(self, one: str, other: str) -> bool:
+        """Whether the two can ever run at the same time: one of them may be asked for while the other runs."""
+        return not (self.evict(one, (other,)) and self.evict(other, (one,)))
+
     def _must_go(self, wanted: Group, other: Group) -> bool:
+        """The rule."""
         if other is wanted:
             return wanted.swap
         return wanted.exclusive and not other.persistent

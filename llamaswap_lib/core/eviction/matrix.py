@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llamaswap_lib.core.eviction.dsl import MatrixSet
+from llamaswap_lib.core.eviction.explanation import Explanation
 from llamaswap_lib.core.eviction.projection import Projector
 
 
@@ -30,11 +31,28 @@ class MatrixPolicy:
 
     def __init__(self, sets: Sequence[MatrixSet], evict_costs: Mapping[str, int]) -> None:
         self._names = [one.name for one in sets]
+        self._texts = {one.name: one.text for one in sets}
         self._costs = evict_costs
         self._projector = Projector(sets)
 
     def evict(self, target: str, running: tuple[str, ...]) -> tuple[str, ...]:
         return self.choose(target, running).evicted
+
+    def explain(self, target: str, running: tuple[str, ...]) -> Explanation:
+        """The chosen set, its expression and the cost."""
+        choice = self.choose(target, running)
+        if not choice.set_name:
+            return Explanation(f"{target} is in no set and runs alone", cost=choice.cost)
+        expression = self._texts[choice.set_name]
+        return Explanation(f"set {choice.set_name} = {expression}", choice.set_name, expression, choice.cost)
+
+    def may_meet(self, one: str, other: str) -> bool:
+        """Whether the two can ever run at the same time: some set allows both."""
+        return not self.evict(one, (other,))
+
+    def names(self, model: str) -> bool:
+        """Whether any set names this model."""
+        return self._projector.names(model)
 
     def choose(self, target: str, running: tuple[str, ...]) -> Choice:
         """The cheapest set for `target` beside what of `running` it allows."""

@@ -15,6 +15,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
+from llamaswap_lib.core.eviction.explanation import Explanation
+
 
 @dataclass(frozen=True, slots=True)
 class RunningModel:
@@ -51,10 +53,11 @@ _Kind = tuple[type[BaseException], frozenset[tuple[str, int]]]
 
 
 class OwnPolicy:
-    """`evict` for the scheduler, around a policy of the user's own; `observe` comes first."""
+    """`evict` for the scheduler, around a policy of the user's own; `observe` comes first. `name` is for people."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, name: str = "the policy") -> None:
         self._policy = policy
+        self._name = name
         self._view: Callable[[str], RunningModel] = RunningModel
         self._answers: dict[_Question, Collection[str]] = {}
         self._known_failures: set[_Kind] = set()
@@ -72,6 +75,11 @@ class OwnPolicy:
             self._answers[question] = running  # should it fail
             answer = self._answers[question] = self._ask(target, running)
         return answer
+
+    def explain(self, target: str, running: tuple[str, ...]) -> Explanation:
+        """Of a policy of the user's own only its name is known."""
+        del target, running
+        return Explanation(f"so {self._name} says")
 
     def _ask(self, target: str, running: tuple[str, ...]) -> Collection[str]:
         shown = tuple(map(self._view, running))

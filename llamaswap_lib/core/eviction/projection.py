@@ -57,6 +57,10 @@ class Projector:
             case Both(parts):
                 return _AllOf([self._node(part) for part in parts])
 
+    def names(self, model: str) -> bool:
+        """Whether any set has an expansion that holds the model."""
+        return model in self._bits
+
     def best(self, target: str, costs: Mapping[str, int]) -> Best | None:
         """Of all expansions that hold `target`, the first of those that keep most of `costs`; None if there is none.
 
