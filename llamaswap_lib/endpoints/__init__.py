@@ -40,13 +40,14 @@ def _operation(endpoint: Serve, ask_first: Serve | None = None, refuse: Refuse =
     return serve_own_pages
 
 
-_ENDPOINTS: dict[Endpoint, Serve] = {
+ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.MODEL: relayed.serve_model,
     Endpoint.MODEL_OR_ONLY: relayed.serve_model_or_only,
     Endpoint.METRICS: relayed.serve_metrics,
     Endpoint.UPSTREAM: relayed.serve_upstream,
     Endpoint.COMFYUI: relayed.serve_comfyui,
     Endpoint.PREFLIGHT: lambda exchange, _: answer_preflight(exchange),
+    Endpoint.NOT_FOUND: lambda exchange, _: answer_not_found(exchange),
     Endpoint.METHOD_NOT_ALLOWED: lambda exchange, route: answer_wrong_method(exchange, route.allow),
     Endpoint.REDIRECT: lambda exchange, route: exchange.redirect(route.status, route.argument),
     Endpoint.CLEAN_PATH: lambda exchange, route: exchange.redirect(307, route.argument + exchange.query),
@@ -93,8 +94,4 @@ def serve(exchange: Exchange) -> None:
     route = route_of(exchange)
     if route.endpoint in PRIVATE and not exchange.app.config.api_keys:
         exchange.app.hosts.refuse_foreign(exchange.head)
-    endpoint = _ENDPOINTS.get(route.endpoint)
-    if endpoint is None:
-        answer_not_found(exchange)
-    else:
-        endpoint(exchange, route)
+    ENDPOINTS[route.endpoint](exchange, route)

@@ -18,7 +18,7 @@ from llamaswap_lib.wire.heads import RequestHead
 OPEN_PATHS = ("/", "/upstream")  # they only lead elsewhere
 OPEN_ENDPOINTS = frozenset(
     {
-        *(Endpoint.HEALTH, Endpoint.FAVICON, Endpoint.PREFLIGHT),
+        *(Endpoint.HEALTH, Endpoint.PREFLIGHT),
         *(Endpoint.CLEAN_PATH, Endpoint.NOT_FOUND, Endpoint.METHOD_NOT_ALLOWED),
     }
 )

@@ -4,7 +4,8 @@ Pure, any thread. Paths are matched as sent: an endpoint's own path is never per
 another path, and one with empty or dot segments leads to the same without (`paths.py`). Only names that a path carries
 (`Route.argument`) are decoded, once. What goes on to an upstream (`Route.upstream_path`) keeps its encoding byte for
 byte. HEAD works wherever GET does, but for operations: looking at a path changes nothing. OPTIONS is answered the same
-for every path. Knows no model, no key, no configuration.
+for every path. A path that nobody answers is not in the table, and so is not found whatever the method. Knows no
+model, no key, no configuration.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ class Endpoint(Enum):
     METHOD_NOT_ALLOWED = auto()  # `allow` says which are
     HEALTH = auto()
     UI = auto()  # `argument` is the path below /ui/
-    FAVICON = auto()
     MODEL_LIST = auto()
     MODEL_ENTRY = auto()  # `argument` is its id
     RUNNING = auto()
@@ -50,12 +50,6 @@ class Endpoint(Enum):
     ACTIVE_PROFILE = auto()
     VERSION = auto()
     RELOAD = auto()
-    ACTIVITY = auto()
-    ACTIVITY_STATS = auto()
-    CAPTURE = auto()  # `argument` is the id
-    CANCEL = auto()  # `argument` is the id
-    PERFORMANCE = auto()
-    HARDWARE = auto()
     METRICS = auto()  # those of the model that the query names
     EVENTS = auto()
     LOGS = auto()
@@ -97,7 +91,6 @@ _OWN = {
     ("GET", "/health"): Route(Endpoint.HEALTH),
     ("GET", "/v1/health"): Route(Endpoint.HEALTH),
     ("GET", "/wol-health"): Route(Endpoint.HEALTH),
-    ("GET", "/favicon.ico"): Route(Endpoint.FAVICON),
     ("GET", "/v1/models"): Route(Endpoint.MODEL_LIST),
     ("GET", "/models"): Route(Endpoint.MODEL_LIST),
     ("GET", "/running"): Route(Endpoint.RUNNING),
@@ -111,10 +104,6 @@ _OWN = {
     ("PUT", "/api/profiles/active"): Route(Endpoint.ACTIVE_PROFILE),
     ("GET", "/api/version"): Route(Endpoint.VERSION),
     ("POST", "/api/config/reload"): Route(Endpoint.RELOAD),
-    ("GET", "/api/metrics/activity"): Route(Endpoint.ACTIVITY),
-    ("GET", "/api/metrics/stats"): Route(Endpoint.ACTIVITY_STATS),
-    ("GET", "/api/performance"): Route(Endpoint.PERFORMANCE),
-    ("GET", "/api/hardware"): Route(Endpoint.HARDWARE),
     ("GET", "/metrics"): Route(Endpoint.METRICS),
     ("GET", "/api/events"): Route(Endpoint.EVENTS),
     ("GET", "/logs"): Route(Endpoint.LOGS),
@@ -134,8 +123,6 @@ _WITH_ARGUMENT = (
     ("POST", "/api/models/load/", "", _is_anything, Endpoint.LOAD_ONE),
     ("GET", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_FILE),
     ("PUT", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_SAVE),
-    ("GET", "/api/captures/", "", _is_one_segment, Endpoint.CAPTURE),
-    ("POST", "/api/inflight/", "/cancel", _is_one_segment, Endpoint.CANCEL),
 )
 
 NOT_FOUND = Route(Endpoint.NOT_FOUND)

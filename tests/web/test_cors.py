@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.endpoints import _ENDPOINTS
+from llamaswap_lib.endpoints import ENDPOINTS
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit, HttpError, ServiceUnavailable
 from llamaswap_lib.routing.cors import PRIVATE, reader_of
 from llamaswap_lib.routing.hosts import Hosts
@@ -353,7 +353,7 @@ def test_a_load_that_fails_at_once_can_be_read_where_its_state_would_be_told() -
 
 def test_every_endpoint_of_the_configuration_is_closed() -> None:
     """One that is added is not forgotten: it would have to be named so."""
-    named = {endpoint for endpoint in _ENDPOINTS if endpoint.name.startswith("CONFIG")}
+    named = {endpoint for endpoint in ENDPOINTS if endpoint.name.startswith("CONFIG")}
     assert {endpoint for endpoint in named if reader_of(endpoint, head_of(LOCAL), HOSTS, has_keys=True)} == set()
 
 

@@ -74,6 +74,16 @@ def test_unknown_path_is_not_found(path: str) -> None:
         assert body == b"404 page not found\n"
 
 
+@pytest.mark.parametrize("path", ["/nope", "/api/captures/1", "/api/inflight/1/cancel", "/api/performance"])
+def test_unknown_path_is_not_found_whatever_the_method_but_for_options(path: str) -> None:
+    with World(answers(OK), config=f"{CONFIG}apiKeys: [secret]\n") as world:  # nor does it ask for a key
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"):
+            head, _ = world.ask(get(path, method=method, extra=b"Content-Length: 0\r\n"))
+            assert head.startswith(b"HTTP/1.1 404 "), method
+            assert b"\r\nAllow:" not in head
+        assert world.ask(get(path, method="OPTIONS"))[0].startswith(b"HTTP/1.1 204 ")
+
+
 def test_wrong_method_says_which_are_right() -> None:
     with World(answers(OK)) as world:
         head, body = world.ask(get("/v1/chat/completions"))

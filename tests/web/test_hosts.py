@@ -17,14 +17,10 @@ PRIVATE = [
     ("POST", "/api/models/unload/m"),
     ("POST", "/api/models/load/m"),
     ("PUT", "/api/profiles/active"),
-    ("POST", "/api/inflight/1/cancel"),
     ("GET", "/logs"),
     ("GET", "/logs/stream"),
     ("GET", "/logs/stream/m"),
     ("GET", "/api/events"),
-    ("GET", "/api/metrics/activity"),
-    ("GET", "/api/metrics/stats"),
-    ("GET", "/api/captures/1"),
 ]
 OPEN = ("/health", "/v1/models", "/running", "/api/queue", "/api/profiles", "/api/version", "/upstream/m/x")
 

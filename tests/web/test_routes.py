@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamaswap_lib.endpoints import ENDPOINTS
 from llamaswap_lib.routing.routes import Endpoint, Route, find_route
 from llamaswap_lib.wire.target import split_target
 
@@ -63,7 +64,6 @@ OWN = [
     ("GET", "/health", Endpoint.HEALTH),
     ("GET", "/v1/health", Endpoint.HEALTH),
     ("GET", "/wol-health", Endpoint.HEALTH),
-    ("GET", "/favicon.ico", Endpoint.FAVICON),
     ("GET", "/v1/models", Endpoint.MODEL_LIST),
     ("GET", "/models", Endpoint.MODEL_LIST),
     ("GET", "/running", Endpoint.RUNNING),
@@ -73,14 +73,18 @@ OWN = [
     ("GET", "/api/profiles", Endpoint.PROFILES),
     ("PUT", "/api/profiles/active", Endpoint.ACTIVE_PROFILE),
     ("GET", "/api/version", Endpoint.VERSION),
-    ("GET", "/api/metrics/activity", Endpoint.ACTIVITY),
-    ("GET", "/api/metrics/stats", Endpoint.ACTIVITY_STATS),
-    ("GET", "/api/performance", Endpoint.PERFORMANCE),
-    ("GET", "/api/hardware", Endpoint.HARDWARE),
     ("GET", "/metrics", Endpoint.METRICS),
     ("GET", "/api/events", Endpoint.EVENTS),
     ("GET", "/logs", Endpoint.LOGS),
     ("GET", "/logs/stream", Endpoint.LOG_STREAM),
+]
+UNANSWERED = [  # of llama-swap, which nobody answers here yet
+    "/api/metrics/activity",
+    "/api/metrics/stats",
+    "/api/captures/17",
+    "/api/inflight/17/cancel",
+    "/api/performance",
+    "/api/hardware",
 ]
 
 
@@ -148,8 +152,6 @@ def test_a_trailing_slash_makes_another_path(path: str) -> None:
         ("GET", "/api/models/unload/m", "POST"),
         ("GET", "/api/models/load/m", "POST"),
         ("POST", "/logs/stream/m", "GET, HEAD"),
-        ("DELETE", "/api/captures/1", "GET, HEAD"),
-        ("GET", "/api/inflight/1/cancel", "POST"),
         ("POST", "/upstream", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
         ("POST", "/ui/x", "GET, HEAD"),
@@ -173,18 +175,19 @@ def test_a_wrong_method_says_which_are_right(method: str, path: str, allow: str)
         "/audioapi/v1/models",
         "/upstreams/a",
         "/comfyuix",
-        "/api/captures/",
-        "/api/captures/1/2",
-        "/api/inflight/cancel",
-        "/api/inflight/1/2/cancel",
-        "/api/inflight/1",
-        "/api/inflight/123456789",
         "/api/models/load",
+        "/favicon.ico",
+        *UNANSWERED,
     ],
 )
 def test_an_unknown_path_is_not_found_whatever_the_method(path: str) -> None:
-    for method in ("GET", "POST", "HEAD", "DELETE"):
+    for method in ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "get"):
         assert find_route(method, path).endpoint is Endpoint.NOT_FOUND
+    assert find_route("OPTIONS", path).endpoint is Endpoint.PREFLIGHT
+
+
+def test_every_route_has_an_endpoint_that_answers() -> None:
+    assert set(Endpoint) == set(ENDPOINTS)
 
 
 @pytest.mark.parametrize("path", ["/nope", "*", "/v1/models", "/upstream/m/x", "/comfyui/", "/logs/stream/a"])
@@ -218,8 +221,6 @@ def test_redirects() -> None:
         ("POST", "/api/models/unload/org%2Fb", Route(Endpoint.UNLOAD_ONE, "org/b")),
         ("POST", "/api/models/unload/", Route(Endpoint.UNLOAD_ONE, "")),
         ("POST", "/api/models/load/org%2Fb", Route(Endpoint.LOAD_ONE, "org/b")),
-        ("GET", "/api/captures/17", Route(Endpoint.CAPTURE, "17")),
-        ("POST", "/api/inflight/17/cancel", Route(Endpoint.CANCEL, "17")),
         ("GET", "/ui/assets/app.js", Route(Endpoint.UI, "assets/app.js")),
         ("DELETE", "/upstream/a/x%2Fy", Route(Endpoint.UPSTREAM, upstream_path="a/x%2Fy")),
         ("GET", "/upstream/", Route(Endpoint.UPSTREAM, upstream_path="")),
@@ -253,6 +254,6 @@ def test_split_target_keeps_every_byte(target: str, path: str, query: str) -> No
     st.sampled_from(["GET", "POST", "PUT", "HEAD", "x"]), st.text(st.characters(min_codepoint=33, max_codepoint=126))
 )
 def test_any_path_has_a_route(method: str, path: str) -> None:
-    for prefix in ("", "/", "/upstream/", "/api/captures/", "/logs/stream/", "/api/inflight/"):
+    for prefix in ("", "/", "/upstream/", "/logs/stream/", "/v1/models/", "/api/models/load/"):
         route = find_route(method, prefix + path)
         assert route.allow or route.endpoint is not Endpoint.METHOD_NOT_ALLOWED
