@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from llamaswap_lib.core.effects import Admit, CheckLaunch, LookInside, Question, ShutGates, ShutIfIdle
+from llamaswap_lib.core.in_force import find_clash
 from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason
@@ -215,14 +216,11 @@ class Pass:
         if not self._places:
             return ""
         staying = [other for other in self._world.staying() if other not in self._outgoing]
-        future = list(dict.fromkeys(staying + self._places))
-        unwanted = self._world.evict(model, future)
-        for holder in self._places:
-            run = self._world.by_model.get(holder)
-            others = [other for other in future if other != holder or (run and run.state.is_up)]
-            if holder in unwanted or model in self._world.evict(holder, [*others, model]):
-                return holder
-        return ""
+        return find_clash(model, self._places, staying, self._is_up, self._world.evict)
+
+    def _is_up(self, model: str) -> bool:
+        run = self._world.by_model.get(model)
+        return run is not None and run.state.is_up
 
     def _wait_behind(self, model: str, holder: str) -> None:
         run = self._world.by_model.get(holder)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llamaswap_lib.core.effects import GateQuestion
 from llamaswap_lib.core.eviction import Rules
-from llamaswap_lib.core.world import ModelSpec
+from llamaswap_lib.core.in_force import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)

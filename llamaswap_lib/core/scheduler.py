@@ -34,12 +34,13 @@ from llamaswap_lib.core.effects import (
 from llamaswap_lib.core.eviction import Evict, Explain, Observe
 from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.failures import Failure, Failures
+from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.orphans import Orphans
 from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
 from llamaswap_lib.core.waiting import WaitingRoom
-from llamaswap_lib.core.world import RETIRED, ModelSpec, World
+from llamaswap_lib.core.world import RETIRED, World
 
 _CLOSING = "the server is shutting down"
 

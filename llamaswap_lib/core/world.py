@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import traceback
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from llamaswap_lib.core.effects import (
     BeginChecks,
@@ -27,19 +27,11 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, RunningModel
 from llamaswap_lib.core.eviction.explanation import unexplained
+from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
 RETIRED = "the configuration has changed"
 CHECK_AFTER = 1.0  # seconds that somebody waits for a busy run before it is looked at: most waits are shorter
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """What deciding needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds."""
-
-    priority: int = 0
-    ttl: float = 0.0
-    unload_timeout: float = 10.0
 
 
 class World:
@@ -52,7 +44,7 @@ class World:
         explain: Explain = unexplained,
         observe: Observe | None = None,
     ) -> None:
-        self.models = models
+        self.in_force = InForce(models, Rules(policy, explain, observe))
         self.runs: dict[int, Run] = {}
         self.by_model: dict[str, Run] = {}
         self.out: list[Effect] = []
@@ -60,19 +52,19 @@ class World:
         self.load_times: Mapping[str, float] = {}  # model -> seconds, the last loads counting most; never changed
         self.launchable: set[str] = set()  # models that can be started, as was seen since the last event
         self.is_observed = True  # the policy was told what runs now, or does not want to know
-        self._policy = policy
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
         self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and what those inside are told
-        self._explain = explain
-        self._observe = observe
         self._incarnations: dict[str, int] = {}
         self._former: dict[str, ModelSpec] = {}  # models that are not configured any more, and still run
-        self._blocked: dict[str, frozenset[str]] = {}  # retired model -> those that cannot start before it has gone
         self._run_ids = itertools.count(1)
 
     def __repr__(self) -> str:
-        retired = " ".join({**self._former, **self._blocked})
+        retired = " ".join({**self._former, **self.in_force.blocked})
         return f"runs[{' '.join(map(repr, self.runs.values()))}]{retired and f' retired[{retired}]'}"
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        return self.in_force.models
 
     # -- changes --
 
@@ -137,7 +129,9 @@ class World:
         del self.runs[run.run_id]
         del self.by_model[run.model]
         self._former.pop(run.model, None)
-        self._blocked.pop(run.model, None)
+        if run.model in self.in_force.blocked:
+            blocked = {model: others for model, others in self.in_force.blocked.items() if model != run.model}
+            self.in_force = replace(self.in_force, blocked=blocked)
         if run.is_checked:
             self.out.append(EndChecks(run.run_id))
         self.out.append(DropRun(run.run_id))
@@ -150,10 +144,9 @@ class World:
         blocked: Mapping[str, frozenset[str]],
     ) -> None:
         """Other models and rules from now on: see `events.ModelsChanged`."""
-        before, self.models = self.models, models
-        new = frozenset(models.keys() - before.keys())
-        self._blocked = {model: others | new for model, others in self._blocked.items()}
-        self._policy, self._explain, self._observe = rules.evict, rules.explain, rules.observe
+        before, new = self.models, frozenset(models.keys() - self.models.keys())
+        held_up = {model: others | new for model, others in self.in_force.blocked.items()}
+        self.in_force = InForce(models, rules)
         known = {**self._former, **before}
         self._former = {model: known[model] for model in self.by_model if model not in models}
         for run in list(self.runs.values()):
@@ -162,8 +155,9 @@ class World:
             elif run.state is RunState.READY and models[run.model].ttl != before[run.model].ttl:
                 run.deadline = self.now if models[run.model].ttl > 0 else None  # a look, which sets the next one
             if run.is_retired:
-                others = self._blocked.get(run.model, frozenset())
-                self._blocked[run.model] = others | blocked.get(run.model, frozenset())
+                others = held_up.get(run.model, frozenset())
+                held_up[run.model] = others | blocked.get(run.model, frozenset())
+        self.in_force = replace(self.in_force, blocked=held_up)
         self.load_times = {
             model: seconds for model, seconds in self.load_times.items() if model in models and model not in replaced
         }
@@ -172,7 +166,8 @@ class World:
     def report_swap(self, target: str) -> None:
         """It begins now: before the first of those who go is stopped."""
         running = self.staying()
-        self.out.append(ReportSwap(target, tuple(self.evict(target, running)), self._explain(target, tuple(running))))
+        why = self.in_force.rules.explain(target, tuple(running))
+        self.out.append(ReportSwap(target, tuple(self.evict(target, running)), why))
 
     def meet_deadlines(self) -> None:
         """Stop what was unloaded and kill what was stopped, where the time for it has come."""
@@ -231,23 +226,17 @@ class World:
         return [run.model for run in self.runs.values() if not run.state.is_leaving]
 
     def evict(self, target: str, running: Collection[str]) -> list[str]:
-        """The policy's answer without strangers; where it fails, everybody, since that is always safe."""
-        if len(running) == (target in running):  # nobody but the target itself
-            return []
-        known = [model for model in running if model in self.models] if self._former else running
+        """The policy's answer without strangers; where it fails, everybody."""
         try:
-            unwanted = set(self._policy(target, tuple(known)))
+            return self.in_force.evict(target, running)
         except Exception:  # noqa: BLE001 - a user's own policy may raise anything, and must not stop the server
             self.out.append(Report("error", f"the policy failed for {target}:\n{traceback.format_exc()}"))
-            unwanted = set(known)
-        if self._blocked and target not in running:  # what runs beside one that is being stopped may go on doing so
-            unwanted.update(model for model in running if target in self._blocked.get(model, ()))
-        return [model for model in running if model in unwanted and model != target]
+            return self.in_force.everybody(target, running)
 
     def expire_observation(self) -> None:
         """Something happened: what was seen, and what the policy was told, is not the latest any more."""
         self.launchable.clear()
-        self.is_observed = self._observe is None
+        self.is_observed = self.in_force.rules.observe is None
 
     def observe(self, gates: Mapping[int, tuple[int, float]], watch: bool, stands: Callable[[str], bool]) -> None:
         """The gates said who is inside: the policy is told, and its answers for targets that `stands` names stand."""
@@ -256,8 +245,8 @@ class World:
             run.inside, run.idle_since = inside, idle_since
             run.is_watched = run.is_watched or (watch and inside > 0)
         self.is_observed = True
-        if self._observe:
-            self._observe(self._view, stands)
+        if self.in_force.rules.observe:
+            self.in_force.rules.observe(self._view, stands)
 
     def _view(self, model: str) -> RunningModel:
         run, load_seconds = self.by_model.get(model), self.load_times.get(model)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Rules
-from llamaswap_lib.core.world import ModelSpec
+from llamaswap_lib.core.in_force import ModelSpec
 from tests.core import policies
 from tests.core.policies import Policy
 from tests.core.worlds import Habits, Plan

@@ -21,7 +21,10 @@ Observe = Callable[[Callable[[str], RunningModel], Callable[[str], bool]], None]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A policy, and what belongs to it. `observe` is None for one that looks at names alone."""
+    """A policy, and what belongs to it.
+
+    `observe` is None for one that looks at names alone: any thread may ask that one.
+    """
 
     evict: Evict
     explain: Explain = unexplained
