@@ -19,7 +19,7 @@ from llamaswap_lib.core.world import World
 
 
 class Pass:
-    """`run()` once, then read `asked_for`, `order` and `reasons`."""
+    """`run()` once, then read its public attributes."""
 
     def __init__(self, world: World, waiting: WaitingRoom, preload: Preload) -> None:
         self.asked_for = ""  # the model for whose swap the question is asked
@@ -28,8 +28,8 @@ class Pass:
         self._world = world
         self._waiting = waiting
         self._preload = preload
-        self._places: list[str] = []  # models in front that nothing behind them may clash with
-        self._outgoing: set[str] = set()  # models that those will see gone
+        self.places: list[str] = []  # models in front that nothing behind them may clash with
+        self.outgoing: set[str] = set()  # models that those will see gone
         self._needed_shut: dict[int, str] = {}  # run ids whose gates are shut for the model named
         self._in_the_way: dict[int, float] = {}  # ids of busy runs that somebody waits for, since when
 
@@ -142,7 +142,7 @@ class Pass:
         if wanted:
             self._note(model, "loading for others", wanted)
             return None
-        if holder := next((victim for victim in victims if victim in self._places), ""):
+        if holder := next((victim for victim in victims if victim in self.places), ""):
             self._wait_behind(model, holder)
             return None
         live = [run for run in runs if run.state is not RunState.STARTING]
@@ -213,10 +213,10 @@ class Pass:
 
     def _clash(self, model: str) -> str:
         """Who holds a place in front that `model` would take, or be taken from: judged on the world as it will be."""
-        if not self._places:
+        if not self.places:
             return ""
-        staying = [other for other in self._world.staying() if other not in self._outgoing]
-        return find_clash(model, self._places, staying, self._is_up, self._world.evict)
+        staying = [other for other in self._world.staying() if other not in self.outgoing]
+        return find_clash(model, self.places, staying, self._is_up, self._world.evict)
 
     def _is_up(self, model: str) -> bool:
         run = self._world.by_model.get(model)
@@ -228,9 +228,9 @@ class Pass:
         self._note(model, "loading for others" if is_loading else "after", [holder])
 
     def _hold_place(self, model: str, victims: Collection[str]) -> None:
-        if model not in self._places:
-            self._places.append(model)
-        self._outgoing.update(victims)
+        if model not in self.places:
+            self.places.append(model)
+        self.outgoing.update(victims)
 
     def _admit(self, run: Run) -> None:
         if run.state is RunState.DRAINING:

@@ -16,7 +16,7 @@ Pure; the controller thread is the only one that calls it. It guarantees that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from llamaswap_lib.core import events
 from llamaswap_lib.core.decision import Pass
@@ -36,6 +36,7 @@ from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.failures import Failure, Failures
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.orphans import Orphans
+from llamaswap_lib.core.plan import Published
 from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
@@ -71,6 +72,8 @@ class Scheduler:
         self._asked_for = ""
         self._order: list[str] = []
         self._reasons: dict[str, Reason] = {}
+        self._places: Sequence[str] = ()
+        self._outgoing: Collection[str] = ()
 
     def __repr__(self) -> str:
         return f"<scheduler {self._world!r} {self._waiting!r} unloads[{len(self._unloads)}]>"
@@ -115,13 +118,20 @@ class Scheduler:
         """Who waits, as of the last decision; cheap, for it is taken after each."""
         waiting = self._waiting
         models = [model for model in self._order if waiting.has(model)]
-        return Queue(models, [waiting.tickets(model) for model in models], self._reasons, self._world.load_times)
+        tickets = [waiting.tickets(model) for model in models]
+        urgent = [model for model in models if waiting.is_urgent(model, self._world.now)]
+        return Queue(models, tickets, self._reasons, self._world.load_times, urgent, self._places, self._outgoing)
+
+    def published(self) -> Published:
+        """For everybody to read, until the next decision is made."""
+        return Published(self.runs(), self.queue(), self._world.in_force)
 
     def _remember(self, decision: Pass, question: Question | None) -> None:
         """Order and reasons; a pass that a question cut short knows some of them, the last one knows the rest."""
         if decision.order is not None:
             self._order = decision.order
         self._reasons = {**self._reasons, **decision.reasons} if question else decision.reasons
+        self._places, self._outgoing = decision.places, decision.outgoing
 
     # -- what happened --
 

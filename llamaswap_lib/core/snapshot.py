@@ -5,7 +5,7 @@ Pure. `Queue` is cheap to take, after every decision; `view_queue` makes of it w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,6 +91,9 @@ class Queue(NamedTuple):
     tickets: Sequence[tuple[Ticket, ...]] = ()
     reasons: Mapping[str, Reason] = {}
     load_times: Mapping[str, float] = {}
+    urgent: Collection[str] = ()  # those of `models` that go first whatever their priority
+    places: Sequence[str] = ()  # those of `models` that nothing behind them may clash with
+    outgoing: Collection[str] = ()  # models that those will see gone
 
 
 def _step_down(now: float, since: float) -> float:
@@ -111,7 +114,7 @@ def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
 def view_queue(queue: Queue, runs: Iterable[RunView], now: float) -> tuple[TicketView, ...]:
     """Everyone who waits. Who has joined a load stands before all others: it will be served first."""
     by_model = {run.model: run for run in runs}
-    estimates = _estimate(queue, by_model, now)
+    estimates = estimate_loads(queue, by_model, now)
     waiting = sorted(
         zip(queue.models, queue.tickets, strict=True),
         key=lambda item: item[0] not in by_model or by_model[item[0]].detail is not RunState.STARTING,
@@ -130,7 +133,7 @@ def view_queue(queue: Queue, runs: Iterable[RunView], now: float) -> tuple[Ticke
     )
 
 
-def _estimate(queue: Queue, runs: Mapping[str, RunView], now: float) -> dict[str, float | None]:
+def estimate_loads(queue: Queue, runs: Mapping[str, RunView], now: float) -> dict[str, float | None]:
     """Seconds until each model can serve, as far as loads decide it: its own, after those that it waits for."""
     found: dict[str, float | None] = {}
     for model in queue.models:

@@ -103,6 +103,10 @@ class WaitingRoom:
     def is_overdue(self, model: str, now: float) -> bool:
         return self._is_late(self._oldest(model), now)
 
+    def is_urgent(self, model: str, now: float) -> bool:
+        """Whether it goes before others whatever their priority: its swap has begun, or it is overdue."""
+        return self._rank(model, now)[0] < 2
+
     def order(self, now: float) -> list[str]:
         """The models somebody waits for, in the order in which they are decided."""
         return sorted(self._by_model, key=lambda model: self._rank(model, now))

@@ -7,13 +7,14 @@ date. Any thread reads it, without a lock and without waiting: what is put up is
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from llamaswap_lib.core.failures import Failure
 from llamaswap_lib.core.gate import Gate
-from llamaswap_lib.core.snapshot import Queue, RunView, TicketView, view_queue
+from llamaswap_lib.core.plan import Plan, Published, make_plan
+from llamaswap_lib.core.snapshot import RunView, TicketView, view_queue
 from llamaswap_lib.runtime.launch import ProcessHandle
 from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.logs import Logger
@@ -43,15 +44,14 @@ class RunDetail:
 
 
 class Board:
-    """`entries` are the controller's, by run id."""
+    """`entries` are the controller's, by run id; `published` is what the scheduler shows before its first decision."""
 
-    def __init__(self, entries: Mapping[int, Entry], log: Logger) -> None:
+    def __init__(self, entries: Mapping[int, Entry], log: Logger, published: Published) -> None:
         self._entries = entries
         self._log = log
         self._listeners: list[Listener] = []
         self._queue_listeners: list[Callable[[], None]] = []
-        self._queue = Queue()
-        self.runs: tuple[RunView, ...] = ()
+        self._published = published
         self.failing: Mapping[str, Failure] = {}
 
     # -- before the controller starts --
@@ -64,11 +64,16 @@ class Board:
 
     # -- any thread --
 
+    @property
+    def runs(self) -> tuple[RunView, ...]:
+        """What runs, sorted by model; another tuple when it has changed, and only then."""
+        return self._published.runs
+
     def details(self, now: float) -> tuple[RunDetail, ...]:
         """What runs, and what each of them does."""
-        queue = self._queue
+        runs, queue, _ = self._published
         waiting = {model: len(tickets) for model, tickets in zip(queue.models, queue.tickets, strict=True)}
-        return tuple(self._detail(run, waiting.get(run.model, 0), now) for run in self.runs)
+        return tuple(self._detail(run, waiting.get(run.model, 0), now) for run in runs)
 
     def _detail(self, run: RunView, waiting: int, now: float) -> RunDetail:
         entry = self._entries.get(run.run_id)
@@ -81,33 +86,42 @@ class Board:
 
     def tickets(self, now: float) -> tuple[TicketView, ...]:
         """Who waits, in the order in which they will be served; requests in progress are counted now."""
-        queue, runs = self._queue, self.runs
-        inside = {run.model: len(entry.gate) for run in runs if (entry := self._entries.get(run.run_id))}
+        runs, queue, _ = self._published
+        inside = self._inside(runs)
         reasons = {
             model: replace(reason, inside=sum(inside.get(other, 0) for other in reason.others))
             for model, reason in queue.reasons.items()
         }
         return view_queue(queue._replace(reasons=reasons), runs, now)
 
+    def plan(self, model: str, now: float) -> Plan:
+        """What a load of the model would do, as of the last decision; requests in progress are counted now."""
+        published = self._published
+        return make_plan(published, model, self._inside(published.runs), now)
+
+    def _inside(self, runs: Iterable[RunView]) -> dict[str, int]:
+        """Requests inside each model that runs."""
+        return {run.model: len(entry.gate) for run in runs if (entry := self._entries.get(run.run_id))}
+
     # -- controller thread only --
 
-    def put_up(self, runs: tuple[RunView, ...], queue: Queue, failing: Mapping[str, Failure]) -> None:
-        may_have_changed = bool(queue.models or self._queue.models)
-        self._queue = queue
+    def put_up(self, published: Published, failing: Mapping[str, Failure]) -> None:
+        before = self._published
+        runs_otherwise = published.runs != before.runs
+        self._published = published if runs_otherwise else published._replace(runs=before.runs)
         fails_otherwise, self.failing = failing != self.failing, failing
-        if runs != self.runs or fails_otherwise:
-            self._put_up_runs(runs)
-        if may_have_changed:
+        if runs_otherwise or fails_otherwise:
+            self._tell_runs(before.runs, published.runs)
+        if published.queue.models or before.queue.models:
             for listener in self._queue_listeners:
                 self._tell(listener)
 
-    def _put_up_runs(self, runs: tuple[RunView, ...]) -> None:
-        known = {run.run_id: run for run in self.runs}
+    def _tell_runs(self, old: Iterable[RunView], runs: tuple[RunView, ...]) -> None:
+        known = {run.run_id: run for run in old}
         for run in runs:
             before = known.get(run.run_id)
             if run.ready_at is not None and before is not None and before.ready_at is None:
                 self._log.info(f"{run.model}: ready after {run.ready_at - run.started_at:.2f} s")
-        self.runs = runs
         for listener in self._listeners:
             self._tell(partial(listener, runs))
 

@@ -34,6 +34,7 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.failures import Failure
 from llamaswap_lib.core.gate import Gate, ask_gates
+from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
@@ -102,7 +103,7 @@ class Controller:
         self._entries: dict[int, Entry] = {}
         self._current: dict[str, Entry] = {}
         self._outputs: dict[str, RunOutput] = {}  # by model: of the last run, unless its start was not even tried since
-        self._board = Board(self._entries, log)
+        self._board = Board(self._entries, log, scheduler.published())
         self._checks = Checks(checks, log)
         self._thread = VitalThread(self._work, "controller")
 
@@ -209,6 +210,10 @@ class Controller:
         """Who waits for what, as of the last decision. No lock, no wait."""
         return self._board.tickets(self._clock())
 
+    def plan(self, model: str) -> Plan:
+        """What a load of `model`, which is configured, would do if it were asked for now. No lock, no wait."""
+        return self._board.plan(model, self._clock())
+
     def failing(self) -> Mapping[str, Failure]:
         """How each model fails whose last load failed, or that keeps dying. No lock, no wait."""
         return self._board.failing
@@ -271,8 +276,7 @@ class Controller:
         return event
 
     def _put_up(self) -> None:
-        scheduler = self._scheduler
-        self._board.put_up(scheduler.runs(), scheduler.queue(), scheduler.failing())
+        self._board.put_up(self._scheduler.published(), self._scheduler.failing())
 
     def _carry_out(self, effects: list[Effect]) -> events.Event | None:
         """Do it in order; the answer to the question at the end, if there is one, is the next event.

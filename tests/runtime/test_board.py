@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from llamaswap_lib.core.events import TimePassed
 from llamaswap_lib.core.eviction import Explanation
+from llamaswap_lib.core.plan import Wait
 from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time
 
 
@@ -76,12 +77,31 @@ def test_reading_never_waits_for_a_decision() -> None:
         begun = time.monotonic()
         assert [ticket.model for ticket in stage.controller.tickets()] == ["b"]
         assert [detail.run.model for detail in stage.controller.details()] == ["a"]
+        assert stage.controller.plan("b").waits_for == (Wait("a", "requests", 1),)
         assert time.monotonic() - begun < 1.0
         may_answer.set()
         first.leave()
         for visit in (second, third):
             visit.await_in()
             visit.leave()
+
+
+def test_a_plan_is_told_before_anything_has_happened() -> None:
+    with Stage("a", "b") as stage:
+        plan = stage.controller.plan("a")
+        assert (plan.state, plan.evicts, plan.waits_for) == ("stopped", (), ())
+
+
+def test_requests_in_progress_are_counted_when_a_plan_is_made() -> None:
+    with Stage("a", "b") as stage:
+        visits = [Visit(stage, "a"), Visit(stage, "a")]
+        for visit in visits:
+            visit.await_in()
+        assert stage.controller.plan("b").waits_for == (Wait("a", "requests", 2),)
+        for visit in visits:
+            visit.leave()
+        assert stage.controller.plan("b").waits_for == ()
+        assert [run.model for run in stage.controller.runs()] == ["a"]
 
 
 def test_who_was_let_in_is_not_in_the_queue_any_more() -> None:

@@ -39,7 +39,9 @@ class MatrixPolicy:
         return self.choose(target, running).evicted
 
     def explain(self, target: str, running: tuple[str, ...]) -> Explanation:
-        """The chosen set, its expression and the cost."""
+        """The chosen set, its expression and the cost; nothing for a model that runs, for which none is chosen."""
+        if target in running:
+            return Explanation("")
         choice = self.choose(target, running)
         if not choice.set_name:
             return Explanation(f"{target} is in no set and runs alone", cost=choice.cost)
