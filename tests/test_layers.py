@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("errors", "printable"),
     ),
     "endpoints": (
-        *("app", "proxy.dispatch", "routing", "server", "wire", "loaded_config", "errors", "printable"),
+        *("app", "core.plan", "proxy.dispatch", "routing", "server", "wire", "loaded_config", "errors", "printable"),
         *("runtime.apart", "runtime.changes", "runtime.interfaces", "runtime.log_monitor"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.problems", "config.render", "config.schema", "config.show"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llamaswap_lib.endpoints import about, config, events, logs, models, page, profiles, queue, runs
+from llamaswap_lib.endpoints import about, config, events, logs, models, page, plan, profiles, queue, runs
 from llamaswap_lib.endpoints import proxied as relayed
 from llamaswap_lib.routing.api_keys import brings_basic, check_key, needs_key
 from llamaswap_lib.routing.cors import PRIVATE, reader_of
@@ -62,6 +62,7 @@ ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.UNLOAD_ALL: _operation(runs.serve_unload_all),
     Endpoint.UNLOAD_ONE: _operation(runs.serve_unload_one),
     Endpoint.LOAD_ONE: _operation(runs.serve_load_one),
+    Endpoint.PLAN: plan.serve_plan,
     Endpoint.QUEUE: queue.serve_queue,
     Endpoint.CONFIG: config.serve_config,
     Endpoint.CONFIG_CHECK: _operation(config.serve_check),

@@ -40,6 +40,7 @@ class Endpoint(Enum):
     UNLOAD_ALL = auto()  # POST /api/models/unload: JSON
     UNLOAD_ONE = auto()  # `argument` is the model
     LOAD_ONE = auto()  # `argument` is the model
+    PLAN = auto()  # `argument` is the model
     QUEUE = auto()
     CONFIG = auto()
     CONFIG_CHECK = auto()
@@ -121,6 +122,7 @@ _WITH_ARGUMENT = (
     ("GET", "/ui/", "", _is_anything, Endpoint.UI),
     ("POST", "/api/models/unload/", "", _is_anything, Endpoint.UNLOAD_ONE),
     ("POST", "/api/models/load/", "", _is_anything, Endpoint.LOAD_ONE),
+    ("GET", "/api/models/", "/plan", _is_something, Endpoint.PLAN),
     ("GET", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_FILE),
     ("PUT", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_SAVE),
 )

@@ -69,6 +69,10 @@ class Selectors:
         """For a `with` block around one request: its target, busy with it until the block ends."""
         return self._by_name[name].choose(self._states())
 
+    def preview(self, name: str) -> str:
+        """The target that a request would get now; nothing is chosen, and nothing counted."""
+        return self._by_name[name].preview(self._states())
+
     def _states(self) -> States:
         """What runs now; it is put in order only when it has changed."""
         runs, (seen, states) = self._runs(), self._seen
@@ -84,8 +88,11 @@ class _Pin:
     def __init__(self, target: str) -> None:
         self._target = target
 
-    def choose(self, _states: States) -> Choice:
-        return Choice(self._target)
+    def preview(self, _states: States) -> str:
+        return self._target
+
+    def choose(self, states: States) -> Choice:
+        return Choice(self.preview(states))
 
 
 class _Warm:
@@ -94,12 +101,15 @@ class _Warm:
     def __init__(self, models: Mapping[str, str]) -> None:
         self._models = models  # target -> model
 
-    def choose(self, states: States) -> Choice:
+    def preview(self, states: States) -> str:
         for wanted in ("ready", "starting"):
             for target, model in self._models.items():
                 if states.get(model) == wanted:
-                    return Choice(target)
-        return Choice(next(iter(self._models)))
+                    return target
+        return next(iter(self._models))
+
+    def choose(self, states: States) -> Choice:
+        return Choice(self.preview(states))
 
 
 class _Spillover:
@@ -116,6 +126,10 @@ class _Spillover:
         self._counts = dict.fromkeys(models, 0)
         self._turn = 0
         self._last_turns = dict.fromkeys(models, 0)  # in which each was chosen
+
+    def preview(self, states: States) -> str:
+        with self._lock:
+            return self._choose(states)
 
     def choose(self, states: States) -> Choice:
         with self._lock:

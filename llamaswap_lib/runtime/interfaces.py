@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol
 
+from llamaswap_lib.core.plan import Plan
+
 
 class Upstream(Protocol):
     """The address of a run: `proxy` is `http://localhost:5801`, perhaps with a path or query to be joined in front."""
@@ -136,6 +138,9 @@ class Controller(Protocol):
 
     def tickets(self) -> Sequence[TicketView]:
         """Who waits, in the order in which they will be served, at once."""
+
+    def plan(self, model: str) -> Plan:
+        """What a load of a configured model would do now, at once."""
 
     def failing(self) -> Mapping[str, Failure]:
         """The models whose last load failed, or that keep dying, at once."""

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from llamaswap_lib.app import App, Version
 from llamaswap_lib.config.load import load_text
+from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.errors import RunNotDead
 from llamaswap_lib.net.loop import Pump
 from llamaswap_lib.proxy.pool import Pool
@@ -157,6 +158,7 @@ class FakeController:
         self.doing: dict[str, Doing] = {}  # where it is more than to be there
         self.queue: list[Waiting] = []
         self.failures: dict[str, Failing] = {}
+        self.plans: dict[str, Plan] = {}
         self.unloaded: list[tuple[str, ...] | None] = []
         self.loaded: list[str] = []
         self.leased: list[str] = []
@@ -186,6 +188,9 @@ class FakeController:
         fault, self.fault_of_leaving = self.fault_of_leaving, None
         if fault is not None:
             raise fault
+
+    def plan(self, model: str) -> Plan:
+        return self.plans[model]
 
     def load(self, model: str, client: Client) -> None:
         self.loaded.append(model)
