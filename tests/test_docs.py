@@ -13,6 +13,8 @@ import pytest
 from llamaswap_lib import __version__
 from llamaswap_lib.routing.paths import LEFT_ALONE
 from llamaswap_lib.routing.routes import _TABLE, _WITH_ARGUMENT, Endpoint, find_route
+from tests.bench import table
+from tests.bench.results import Results
 from tools import figures
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +104,9 @@ def test_every_command_is_in_the_reference(command: str) -> None:
 
 
 def test_the_figures_are_what_was_measured() -> None:
-    """docs/figures and the table of docs/benchmarks.md are made by `tools/figures.py`, and by no other hand."""
+    """The figures and their pages are made by `tools/figures.py` and `tests/bench/table.py`, and by no other hand."""
     measured = json.loads(figures.MEASURED.read_text())
     for path, text in figures.drawn(measured, figures.PAGE.read_text()).items():
         assert path.read_text() == text, f"python tools/figures.py draw makes another {path.name}"
+    for path, text in table.pages(Results.from_json(table.COSTS.read_text())).items():
+        assert path.read_text() == text, f"python tests/bench/table.py --draw makes another {path.name}"

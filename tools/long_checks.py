@@ -30,8 +30,7 @@ END_SECONDS = 60.0  # for a command that is to end because we are
 OLDEST = (3, 10)
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 BENCHMARKS: tuple[tuple[str, ...], ...] = (
-    ("start",), ("one_client",), ("eight_clients",), ("configured",), ("streams",), ("memory",), ("matrix",),
-    ("swap",), ("swap_llama",), ("slow_readers", "--seconds", "120"),
+    ("table",), ("matrix",), ("swap",), ("swap_llama",), ("slow_readers", "--seconds", "120"),
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.bench.rig import Rig, free_port, llamaswap, load_tool, report, running, wait_until_ok
+from tests.bench.rig import Usage, llamaswap, paced_upstream, report, run_load
 
 SLOW, OTHERS = 200, 300
 READ_BYTES = 1024  # by each slow reader, each PAUSE
@@ -128,9 +128,8 @@ class SlowReaders:
             sock.close()
 
 
-def others(bench: Rig, seconds: float) -> dict[str, float]:
-    arguments = ("-stream", "-c", OTHERS, "-chunks", 20, "-gap", "100ms", "-d", f"{seconds}s")
-    return bench.load(bench.through, *arguments)
+def others(url: str, seconds: float) -> dict[str, float]:
+    return run_load("requests", url, "-stream", "-c", OTHERS, "-chunks", 20, "-gap", "100ms", "-d", f"{seconds}s")
 
 
 def main() -> int:
@@ -138,25 +137,22 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0)
     seconds = parser.parse_args().seconds
     with ExitStack() as stack:
-        tool, port, endless = load_tool(), free_port(), Endless()
+        endless = Endless()
         stack.callback(endless.close)
-        stack.enter_context(running([str(tool), "upstream", "-addr", f"127.0.0.1:{port}"]))
-        direct = f"http://127.0.0.1:{port}"
-        wait_until_ok(f"{direct}/health")
-        config = CONFIG.replace("PACED", direct).replace("ENDLESS", endless.url)
+        paced = stack.enter_context(paced_upstream())
+        config = CONFIG.replace("PACED", paced).replace("ENDLESS", endless.url)
         through, server = stack.enter_context(llamaswap(config))
-        bench = Rig(tool, direct, through, server)
-        alone = others(bench, seconds)
+        alone = others(through, seconds)
         readers = SlowReaders(through)
         stack.callback(readers.close)
         threading.Event().wait(SETTLING)
-        beside = others(bench, seconds)
-        megabytes = bench.resident_mb()
-    (p50, p99), (slow_p50, slow_p99) = ((half["chunk_us p50"], half["chunk_us p99"]) for half in (alone, beside))
+        beside = others(through, seconds)
+        megabytes = Usage.of(server.pid).memory / 1e6
+    (p50, p99), (slow_p50, slow_p99) = ((half["chunk_us"], half["chunk_us_99"]) for half in (alone, beside))
     figures = (
         f"p50 {p50 / 1000:.2f} -> {slow_p50 / 1000:.2f} ms (ratio {slow_p50 / p50:.2f}), "
         f"p99 {p99 / 1000:.1f} -> {slow_p99 / 1000:.1f} ms (ratio {slow_p99 / p99:.2f}), "
-        f"{alone['ok']:.0f} -> {beside['ok']:.0f} requests of {OTHERS} clients beside {SLOW} slow readers, "
+        f"{alone['good']:.0f} -> {beside['good']:.0f} requests of {OTHERS} clients beside {SLOW} slow readers, "
         f"{readers.lost} of them lost, {megabytes:.0f} MB"
     )
     bounds = ((slow_p50 / p50, operator.lt, 2.0), (slow_p99 / p99, operator.lt, 3.0))
