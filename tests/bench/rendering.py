@@ -86,7 +86,7 @@ def short_table(results: Results) -> str:
     """For the README: the rows of `SHORT`, in medians and a line each."""
     names = ["direct", *rivals(results), results.ours[-1].name]
     lines = [
-        f"Medians of {results.runs} runs on {where(results)}:",
+        f"Medians of {results.runs} runs on {where(results)}. [More rows, ranges and bounds](docs/benchmarks.md).",
         "",
         f"| | directly | {' | '.join([*rivals(results).values(), 'llamaswap (of direct)'])} |",
         "|---" * (len(names) + 1) + "|",
