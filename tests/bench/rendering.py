@@ -27,10 +27,12 @@ def block(results: Results, row: Row) -> str:
     lines = [f"{row.name}: {row.what}"]
     for figure in row.figures:
         bound = f", must be {figure.bound}" if figure.bound else ""
-        lines.append(f"  {figure.unit}{bound}")
-        lines += (
-            line_of(results, row, figure, subject.name) for subject in results.subjects if subject.kind in row.kinds
-        )
+        names = [subject.name for subject in results.subjects if subject.kind in row.kinds]
+        if figure.is_detail:
+            names = [name for name in names if results.summary(row, figure, name)]
+        if names:
+            lines.append(f"  {figure.unit}{bound}")
+            lines += (line_of(results, row, figure, name) for name in names)
     return "\n".join(lines)
 
 
@@ -103,7 +105,7 @@ def short_table(results: Results) -> str:
 def cell(results: Results, row: Row, figure: Figure, name: str) -> str:
     """A median with its unit, for ours with what it is of direct's."""
     found = results.summary(row, figure, name)
-    if found is None:
+    if found is None or figure.is_detail:
         return ""
     is_told = name == results.ours[-1].name and figure.bound is not None and figure.bound.is_share
     share = results.ratio(row, figure, name) if is_told else None
@@ -120,7 +122,8 @@ def full_table(results: Results) -> str:
     ]
     lines += [f"| what | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for row in results.rows:
-        lines += (f"| {' | '.join(cells(results, row, figure, ours))} |" for figure in row.figures)
+        figures = [figure for figure in row.figures if not figure.is_detail]
+        lines += (f"| {' | '.join(cells(results, row, figure, ours))} |" for figure in figures)
     return "\n".join(lines)
 
 

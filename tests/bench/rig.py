@@ -6,6 +6,7 @@ child processes and are asked over HTTP; nothing of llamaswap is imported, so an
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -48,6 +49,7 @@ def run_load(command: str, url: str, *arguments: object) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if name != "error"}
 
 
+@functools.cache
 def load_tool() -> Path:
     """The compiled load tool, compiled now if it has changed."""
     source = b"".join(path.read_bytes() for path in sorted(SOURCE.glob("*.go")))
@@ -135,20 +137,28 @@ def is_ok(url: str, body: bytes | None = None) -> bool:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a program has of the machine: resident bytes and threads."""
+    """What a program has of the machine: resident bytes, threads, and the processor time it has used, in seconds."""
 
     memory: int
     threads: int
+    cpu: float
 
     @staticmethod
     def of(pid: int, *, has_workers: bool = False) -> Usage:
-        """Of the process, and of its children if they do its work. Linux only."""
+        """Of the process, and of its children if they do its work. FileNotFoundError on other systems than Linux."""
         pids = [pid, *(children(pid) if has_workers else ())]
         statuses = [Path(f"/proc/{each}/status").read_text() for each in pids]
         return Usage(
             sum(1024 * number("VmRSS", status) for status in statuses),
             sum(number("Threads", status) for status in statuses),
+            sum(map(cpu_seconds, pids)),
         )
+
+
+def cpu_seconds(pid: int) -> float:
+    """In and for the process so far; proc(5): utime and stime are the 14th and 15th field, in ticks."""
+    behind_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, behind_name[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def number(key: str, status: str) -> int:

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = command_line(arguments)
     if chosen.draw:
         return write(Results.from_json(COSTS.read_text()))
-    table = Table([Path(tree).resolve() for tree in chosen.tree or [ROOT]], chosen.runs)
+    table = Table(*subjects([Path(tree).resolve() for tree in chosen.tree or [ROOT]]), chosen.runs)
     print(rendering.heading(table.results), flush=True)
     with place() as here:
         table.start_all(here)
@@ -104,8 +104,8 @@ def place() -> Iterator[Place]:
 class Table:
     """Measures row by row into `results`."""
 
-    def __init__(self, trees: Sequence[Path], runs: int) -> None:
-        self._subjects, missing = subjects(trees)
+    def __init__(self, taking: Sequence[Subject], missing: Sequence[str], runs: int) -> None:
+        self._subjects = taking
         self._values: dict[str, dict[str, dict[str, list[float]]]] = {}
         self._failures: dict[str, dict[str, str]] = {}
         self.results = Results(
@@ -134,8 +134,8 @@ class Table:
                 except (LoadFailedError, AssertionError, OSError) as error:
                     self._failures.setdefault(row.name, {})[subject.name] = f"failed: {error}"
                     continue
-                for key, by_subject in figures.items():
-                    by_subject.setdefault(subject.name, []).append(found[key])
+                for key in figures.keys() & found.keys():
+                    figures[key].setdefault(subject.name, []).append(found[key])
 
 
 def measured(row: Row, subject: Subject, here: Place, scale: float) -> Mapping[str, float]:
