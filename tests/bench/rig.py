@@ -28,7 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).resolve().parent / "load"
-START_TIMEOUT = 30.0
+START_TIMEOUT = END_TIMEOUT = 30.0
 
 median = statistics.median
 
@@ -70,7 +70,10 @@ def load_tool() -> Path:
 def running(
     command: Sequence[str], env: Mapping[str, str] | None = None, errors: Path = Path(os.devnull)
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process, whose stderr goes to the file; it is asked to end with the block, and waited for."""
+    """A child process, whose stderr goes to the file; it is asked to end with the block, and waited for.
+
+    AssertionError if it does not end; it is killed then.
+    """
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=stderr, cwd=ROOT, env={**os.environ, **(env or {})}
@@ -79,7 +82,12 @@ def running(
         yield process
     finally:
         process.terminate()
-        process.wait(START_TIMEOUT)
+        try:
+            process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"{command[0]} has not ended within {END_TIMEOUT:.0f} s") from None
 
 
 @contextmanager

@@ -21,6 +21,7 @@ func idle(arguments []string) {
 	address := flags.String("url", "", "")
 	count := flags.Int("c", 5000, "connections")
 	flags.Parse(arguments)
+	giveUp(0)
 	target, err := url.Parse(*address)
 	check(err)
 	connections := make([]net.Conn, *count)

@@ -40,6 +40,7 @@ func requests(arguments []string) {
 	padRequest := flags.Int("padreq", 100, "bytes of each request")
 	key := flags.String("key", "", "")
 	flags.Parse(arguments)
+	giveUp(*seconds)
 	if !*isStream {
 		*chunks = 0
 	}

@@ -77,6 +77,7 @@ func websocket(arguments []string) {
 	count := flags.Int("c", 1, "clients")
 	seconds := flags.Duration("d", 5*time.Second, "")
 	flags.Parse(arguments)
+	giveUp(*seconds)
 	until := time.Now().Add(*seconds)
 	inParallel(*count, func() (own figures) {
 		if err := talk(*address, until, &own); err != nil {
