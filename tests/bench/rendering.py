@@ -46,7 +46,7 @@ def line_of(results: Results, row: Row, figure: Figure, name: str) -> str:
         text += f"  {ranged(share)} of direct"
     if name in ours[1:] and (change := results.ratio(row, figure, name, ours[0])):
         text += f"  {ranged(change)} of {ours[0]}"
-    return text + ("  MISSED" if name in ours and not results.is_kept(row, figure, name) else "")
+    return (text + ("  MISSED" if name in ours and not results.is_kept(row, figure, name) else "")).rstrip()
 
 
 def ranged(ratio: Summary) -> str:
