@@ -54,6 +54,8 @@ def ranged(ratio: Summary) -> str:
 
 
 def share_of(value: float) -> str:
+    if value >= 10:
+        return f"{value:.0f}"
     return f"{value:.3f}" if 0.9 < value < 1 else f"{value:.2f}"
 
 
@@ -71,45 +73,53 @@ def verdict(results: Results) -> str:
     missed = [
         f"{row.name} {figure.unit}{f' of {ours.name}' if several else ''}" for row, figure, ours in results.missed()
     ]
-    return f"{bounds} bounds, {len(missed)} missed{': ' if missed else ''}{', '.join(missed)}"
+    return f"{counted(bounds, 'bound')}, {len(missed)} missed{': ' if missed else ''}{', '.join(missed)}"
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 # -- Markdown --
 
 
 def where(results: Results) -> str:
-    """On what it was measured, and when."""
+    """How often, on what and when it was measured."""
     version = results.ours[-1].version.partition(" ")[0]
     busy = f"; a busy machine, load average {results.load:g}" if results.load > QUIET else ""
-    return f"{results.machine}; llamaswap {version}, Python {results.python}, {results.date}{busy}"
+    what = f"llamaswap {version}, Python {results.python}, {results.date}{busy}"
+    return f"{counted(results.runs, 'run')} on {results.machine}; {what}"
 
 
 def short_table(results: Results) -> str:
-    """For the README: the rows of `SHORT`, in medians and a line each."""
+    """For the README: the rows of `SHORT`, a line each. Medians, and for ours the range of the runs."""
     names = ["direct", *rivals(results), results.ours[-1].name]
     lines = [
-        f"Medians of {results.runs} runs on {where(results)}. [More rows, ranges and bounds](docs/benchmarks.md).",
+        f"Medians of {where(results)}. [More rows, ranges and bounds](docs/benchmarks.md).",
         "",
-        f"| | directly | {' | '.join([*rivals(results).values(), 'llamaswap (of direct)'])} |",
+        f"| | directly | {' | '.join([*rivals(results).values(), 'llamaswap'])} |",
         "|---" * (len(names) + 1) + "|",
     ]
     for row in results.rows:
         if row.name in SHORT:
             told = (
-                ", ".join(filter(None, (cell(results, row, figure, name) for figure in row.figures))) for name in names
+                "; ".join(filter(None, (cell(results, row, figure, name) for figure in row.figures))) for name in names
             )
             lines.append(f"| {row.what} | {' | '.join(text or '–' for text in told)} |")
     return "\n".join(lines)
 
 
 def cell(results: Results, row: Row, figure: Figure, name: str) -> str:
-    """A median with its unit, for ours with what it is of direct's."""
+    """A median with its unit. For ours, what it is of direct's where its bound is of that kind, and the range."""
     found = results.summary(row, figure, name)
     if found is None or figure.is_detail:
         return ""
-    is_told = name == results.ours[-1].name and figure.bound is not None and figure.bound.is_share
-    share = results.ratio(row, figure, name) if is_told else None
-    return f"{number(found.middle)} {figure.unit}" + (f" ({share_of(share.middle)})" if share else "")
+    text = f"{number(found.middle)} {figure.unit}"
+    if name != results.ours[-1].name:
+        return text
+    if figure.bound and figure.bound.is_share and (share := results.ratio(row, figure, name)):
+        return f"{text}, {ranged(share)} of direct"
+    return f"{text} ({number(found.low)} to {number(found.high)})"
 
 
 def full_table(results: Results) -> str:
@@ -117,7 +127,7 @@ def full_table(results: Results) -> str:
     ours = results.ours[-1].name
     names = ["directly", *rivals(results).values(), "llamaswap", "of direct", "bound"]
     lines = [
-        f"{results.runs} runs on {where(results)}. Medians; in brackets the lowest and the highest of the runs.",
+        f"{where(results)}. Medians; in brackets the lowest and the highest of the runs.",
         "",
     ]
     lines += [f"| what | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]

@@ -189,7 +189,8 @@ def machine() -> str:
     kind = "virtual cores" if re.search(r"^flags\s*:.*\bhypervisor\b", info, re.MULTILINE) else "cores"
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     name = found[1].strip() if found else platform.machine()
-    return f"{name}, {os.cpu_count()} {kind}, {gigabytes:.0f} GB, {platform.system()} {platform.release()}"
+    release = platform.release().partition("-")[0]
+    return f"{name}, {os.cpu_count()} {kind}, {gigabytes:.0f} GB, {platform.system()} {release}"
 
 
 # -- one line for each benchmark that is a script --

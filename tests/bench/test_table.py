@@ -92,12 +92,20 @@ def test_a_row_says_why_somebody_has_no_figures() -> None:
 def test_the_last_line_counts_the_bounds_of_every_checkout_and_names_those_missed() -> None:
     found = results(TIME, {"direct": [100], "old": [300], "new": [100]})
     assert rendering.verdict(found) == "2 bounds, 1 missed: one us of old"
+    assert rendering.verdict(dataclasses.replace(found, subjects=[WHO[0], WHO[3]])) == "1 bound, 0 missed"
 
 
 def test_the_table_of_the_readme_has_a_line_for_each_of_its_rows_with_all_figures() -> None:
-    found = results(BYTES, {"nginx": [473], "new": [5000]}, {"nginx": [0], "new": [0]})
+    found = results(BYTES, {"nginx": [473], "new": [5000, 4000, 5100]}, {"nginx": [0], "new": [0]})
     assert rendering.short_table(found).splitlines()[-1] == (
-        "| 5,000 idle connections, each | – | 473 bytes, 0 threads | 5,000 bytes, 0 threads |"
+        "| 5,000 idle connections, each | – | 473 bytes; 0 threads | 5,000 bytes (4,000 to 5,100); 0 threads (0 to 0) |"
+    )
+
+
+def test_the_table_of_the_readme_says_what_ours_is_of_direct() -> None:
+    found = results(RATE, {"direct": [100], "nginx": [80], "new": [40]})
+    assert rendering.short_table(found).splitlines()[-1] == (
+        "| 8 kept-alive clients | 100 a second | 80 a second | 40 a second, 0.40 (0.40 to 0.40) of direct |"
     )
 
 
@@ -113,7 +121,7 @@ def test_the_full_table_has_no_details() -> None:
 
 def test_a_busy_machine_is_named_so() -> None:
     found = results(TIME, {"direct": [100]})
-    assert rendering.where(found) == "a machine; llamaswap 0.2, Python 3.12, 2026-01-02"
+    assert rendering.where(found) == "3 runs on a machine; llamaswap 0.2, Python 3.12, 2026-01-02"
     assert rendering.where(dataclasses.replace(found, load=3.0)).endswith("; a busy machine, load average 3")
 
 
