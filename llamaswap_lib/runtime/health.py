@@ -126,12 +126,24 @@ def _any_certificate() -> ssl.SSLContext:
 class Probe(Looker):
     """Looks until the upstream is ready, and says so once."""
 
-    def __init__(self, run_id: int, check: HealthCheck, health_timeout: float, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        run_id: int,
+        check: HealthCheck,
+        health_timeout: float,
+        post: Callable[[Event], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[Wakeup, float], object] = wait,
+    ) -> None:
+        """`pause` blocks until a time of `clock`, in seconds, and raises Ended when the probe is to end."""
         super().__init__(post)
         self._run_id = run_id
         self._check = check
         self._health_timeout = health_timeout
-        self._deadline = time.monotonic() + health_timeout
+        self._clock = clock
+        self._pause = pause
+        self._deadline = clock() + health_timeout
         self._last_answer = "none"
         self._addresses: list[Address] = []
         self._addresses_until = 0.0
@@ -147,7 +159,7 @@ class Probe(Looker):
 
     def _search(self, ending: Wakeup) -> None:
         pause = _FIRST_PAUSE
-        while (now := time.monotonic()) < self._deadline:
+        while (now := self._clock()) < self._deadline:
             with Look(ending, min(now + _LOOK_TIMEOUT, self._deadline)) as look:
                 answer = self._ask(look)
                 if answer == "200":
@@ -158,7 +170,7 @@ class Probe(Looker):
                 look.finish()
             if answer in ("200", LOOP_DETECTED):
                 return
-            wait(ending, min(time.monotonic() + pause, self._deadline))
+            self._pause(ending, min(self._clock() + pause, self._deadline))
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
         detail = f"not ready after {self._health_timeout:g} s; last health answer: {self._last_answer}"
         self._tell_once(LoadTimedOut(self._run_id, detail))
@@ -169,14 +181,14 @@ class Probe(Looker):
             self._check.ask(look, self._resolve())
             return look.read_status()
         except TimeoutError:
-            return f"none within {_LOOK_TIMEOUT:g} s" if time.monotonic() < self._deadline else ""
+            return f"none within {_LOOK_TIMEOUT:g} s" if self._clock() < self._deadline else ""
         except OSError as error:
             return (error.strerror or str(error)).lower() + self._check.shown_way
         except MemoryError:  # ours is at an end, which says nothing about the model
             return "none, for want of memory"
 
     def _resolve(self) -> list[Address]:
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._addresses_until:
             self._addresses = self._check.resolve()
             self._addresses_until = now + _ADDRESS_LIFETIME

@@ -6,12 +6,14 @@ import queue
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.health import HealthCheck, Probe
+from llamaswap_lib.runtime.look import wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 PATIENCE = 10.0
@@ -65,8 +67,25 @@ def until_it_hangs_up(client: socket.socket) -> None:
         pass
 
 
+class Pauses:
+    """A clock that jumps to the end of each pause, so that pauses take no time; how long each was meant to be."""
+
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+        self._skipped = 0.0
+
+    def clock(self) -> float:
+        return time.monotonic() + self._skipped
+
+    def take(self, ending: Wakeup, until: float) -> None:
+        seconds = until - self.clock()
+        self.taken.append(seconds)
+        self._skipped += max(0.0, seconds)
+        wait(ending, 0.0)  # raises when the probe is to end
+
+
 class Probing:
-    """A probe that looks, and what it posted; ends it."""
+    """A probe that looks, and what it posted; ends it and waits for its thread."""
 
     def __init__(
         self,
@@ -74,10 +93,12 @@ class Probing:
         check_endpoint: str = "/health",
         health_timeout: float = PATIENCE,
         through: ForwardProxy | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[Wakeup, float], object] = wait,
     ) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         check = HealthCheck.at(proxy, check_endpoint, through=through)
-        self.probe = Probe(3, check, health_timeout, self.events.put)
+        self.probe = Probe(3, check, health_timeout, self.events.put, clock=clock, pause=pause)
 
     def __enter__(self) -> Probing:
         self.probe.start("probe-m")
@@ -85,6 +106,9 @@ class Probing:
 
     def __exit__(self, *_: object) -> None:
         self.probe.end()
+        for thread in threading.enumerate():
+            if thread.name == "probe-m":
+                thread.join(PATIENCE)
         assert self.events.empty(), "a probe posts one event"
 
     def event(self) -> Event:
