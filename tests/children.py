@@ -25,7 +25,10 @@ def stubborn() -> tuple[str, ...]:
 
 
 def stubborn_orphan() -> tuple[str, ...]:
-    """A program that exits with code 0 and leaves such a child in its group; it prints `member PID`."""
+    """A program that exits with code 0 and leaves a child in its group that stays on SIGTERM.
+
+    The child prints `member PID`, and `asked` at each SIGTERM.
+    """
     return python(_STUBBORN_ORPHAN)
 
 
@@ -77,9 +80,12 @@ while True:
 
 _STUBBORN_ORPHAN = """
 import os, signal
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+read, write = os.pipe()
 if os.fork() == 0:
+    signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+    os.write(write, b"x")
     print("member", os.getpid(), flush=True)
     while True:
         signal.pause()
+os.read(read, 1)
 """

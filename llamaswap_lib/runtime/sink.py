@@ -42,7 +42,8 @@ class Lines(AbstractContextManager[Any], Protocol):
 class StdoutSink:
     """Shows `lines` on file descriptor `fd` until it is closed, then leaves them."""
 
-    def __init__(self, lines: Lines, fd: int) -> None:
+    def __init__(self, lines: Lines, fd: int, retry_pause_ms: int = RETRY_PAUSE_MS) -> None:
+        self._retry_pause_ms = retry_pause_ms
         self._lines = lines
         self._fd = fd
         self._deadline = math.inf  # of the flush: finite once closing, written before `_stop` is set
@@ -97,7 +98,7 @@ class StdoutSink:
                 if not self._pause(PAUSE_MS):
                     return False
             except OSError as error:
-                if error.errno in _GONE or not self._pause(RETRY_PAUSE_MS):
+                if error.errno in _GONE or not self._pause(self._retry_pause_ms):
                     return False
                 rest = refused.more(rest, self._lines.take(), error.strerror or "")
             else:

@@ -104,6 +104,7 @@ class Stage:
         scheduler: type[Scheduler] = Scheduler,
         launch_faults: Sequence[Exception] = (),
         log_fault: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`obeys`: processes become ready and exit as soon as they are told to; `launch_faults` come first.
 
@@ -124,6 +125,7 @@ class Stage:
             limits=limits or {},
             log=Logger(self._note_line, level="debug"),
             check_launch=lambda _model, _running: self.problem,
+            clock=clock,
         )
         self.controller.listen(self.published.append)
 
@@ -227,6 +229,9 @@ class Visit:
 
     def is_in(self) -> bool:
         return self._is_in.is_set()
+
+    def is_over(self) -> bool:
+        return self._is_over.is_set()
 
     def lose(self) -> None:
         """Its run hung up: it moves on to the next one."""

@@ -47,9 +47,10 @@ class Run:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._printed = threading.Condition()
         self.output = bytearray()
+        self.output_at_exit = b""
         self._has_exited = False
         self.guard = Unguarded(token)
-        self.process = Process(7, LaunchSpec("m", argv, **values), self.events.put, self._print, self.guard)
+        self.process = Process(7, LaunchSpec("m", argv, **values), self._post, self._print, self.guard)
 
     def __enter__(self) -> Run:
         self.process.start()
@@ -63,6 +64,11 @@ class Run:
             self.next_event()
         assert self.events.empty(), "something was posted after the exit"
         assert not self.guard.groups, "the guard was not told of the end"
+
+    def _post(self, event: Event) -> None:
+        if isinstance(event, ProcessExited):
+            self.output_at_exit = bytes(self.output)
+        self.events.put(event)
 
     def _print(self, data: bytes) -> None:
         with self._printed:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-import time
+import threading
 
 import pytest
 
 from llamaswap_lib.core.effects import Effect
-from llamaswap_lib.core.events import Event, LoadDemanded, PreloadRequested, RequestArrived, UnloadRequested
-from llamaswap_lib.core.orphans import EXIT_NOTICE_TIMEOUT
+from llamaswap_lib.core.events import Event, LoadDemanded, PreloadRequested, RequestArrived, TimePassed, UnloadRequested
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import (
     BadGateway,
@@ -67,15 +66,28 @@ def test_who_loses_a_run_whose_group_lingers_waits_for_its_end() -> None:
         assert stage.lines.count("[WARN] a: killed by SIGKILL while it was ready\n") == 1
 
 
-@pytest.mark.slow
-def test_who_is_hung_up_on_by_a_run_that_lives_is_told_so_after_a_while_and_is_not_let_in_again() -> None:
-    with Stage("a", limits={"a": 1}) as stage:
+def test_a_request_whose_run_hung_up_but_lives_fails_after_two_seconds_and_is_not_let_in_again() -> None:
+    now, is_lost = [100.0], threading.Event()
+
+    class Noting(Scheduler):
+        def handle(self, event: Event, now: float) -> list[Effect]:
+            effects = super().handle(event, now)
+            if isinstance(event, RequestArrived) and event.lost_run is not None:
+                is_lost.set()
+            return effects
+
+    with Stage("a", limits={"a": 1}, clock=lambda: now[0], scheduler=Noting) as stage:
         visit = Visit(stage, "a")
         visit.await_in()
-        begun = time.monotonic()
         visit.lose()
+        assert is_lost.wait(PATIENCE)
+        now[0] += 1.9
+        stage.controller.post(TimePassed())
+        stage.controller.settle()
+        assert not visit.is_over()
+        now[0] += 0.2
+        stage.controller.post(TimePassed())
         assert isinstance(visit.await_error(), RunNotDead)
-        assert EXIT_NOTICE_TIMEOUT <= time.monotonic() - begun < 3 * EXIT_NOTICE_TIMEOUT
         assert stage.inside("a") == 0
         with stage.controller.lease("a", None):  # the one place is free
             pass

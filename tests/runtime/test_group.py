@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -41,18 +39,17 @@ def test_a_member_that_outlives_the_leader_is_ended_before_the_exit_is_told() ->
 
 
 def test_a_member_that_ignores_sigterm_is_killed_after_the_unload_timeout() -> None:
-    begun = time.monotonic()  # before the leader's exit, from which the time counts
     with Run(*stubborn_orphan(), unload_timeout=0.3) as run:
         pid = run.printed_pid("member")
+        run.await_output("asked")
         assert run.exit_detail() == "exited with code 0"
         assert not is_alive(pid)
-        assert 0.3 < time.monotonic() - begun < 10
 
 
 def test_kill_reaches_members_that_outlive_the_leader() -> None:
     with Run(*stubborn_orphan(), unload_timeout=60.0) as run:
         pid = run.printed_pid("member")
-        threading.Event().wait(0.05)  # the leader is gone
+        run.await_output("asked")  # the leader is gone
         run.process.kill()
         assert run.exit_detail() == "exited with code 0"
         assert not is_alive(pid)
@@ -79,11 +76,10 @@ if os.fork() == 0:
         {does}
 os.read(read, 1)
 """
-    with Run(*python(leave)) as run:
+    with Run(*python(leave), unload_timeout=600.0) as run:
         pid = run.printed_pid("gone")
-        begun = time.monotonic()
         assert run.exit_detail() == "exited with code 0"
-        assert time.monotonic() - begun < 2
+        assert is_alive(pid) or does != "signal.pause()"
         if does == "signal.pause()":
             end(pid)
         else:
@@ -107,11 +103,10 @@ if os.fork() == 0:
         signal.pause()
 os.read(read, 1)
 """
-    with Run(*python(zombie)) as run:
+    with Run(*python(zombie), unload_timeout=600.0) as run:
         parent = run.printed_pid("parent")
-        begun = time.monotonic()
         assert run.exit_detail() == "exited with code 0"
-        assert time.monotonic() - begun < 1
+        assert is_alive(parent)
         end(parent)
 
 

@@ -6,8 +6,7 @@ import select
 import socket
 import struct
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -53,34 +52,28 @@ def test_what_is_waited_for_is_seen_while_the_client_stays(tcp: Pair, wakeup: Wa
     assert not watch.wait(wakeup.fileno(), select.POLLIN, 0.01)  # the same watch, again
 
 
-def test_the_time_is_kept(tcp: Pair, wakeup: Wakeup) -> None:
-    begun = time.monotonic()
-    assert not HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN, 0.1)
-    assert 0.09 < time.monotonic() - begun < 5
-    assert not HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN, -3.0)  # already over
+def test_a_wait_ends_when_its_seconds_are_over(tcp: Pair, wakeup: Wakeup) -> None:
+    watch = HangUpWatch(tcp[0])
+    assert not watch.wait(wakeup.fileno(), select.POLLIN, 0.1)
+    assert not watch.wait(wakeup.fileno(), select.POLLIN, -3.0)  # already over
+    threading.Timer(0.05, wakeup.set).start()
+    assert watch.wait(wakeup.fileno(), select.POLLIN, 10.0)  # seconds, not milliseconds
 
 
 @pytest.mark.parametrize("leave", [socket.socket.close, reset, half_close])
-def test_a_client_that_has_left_is_gone(tcp: Pair, wakeup: Wakeup, leave: object) -> None:
-    assert callable(leave)
+def test_a_client_that_has_left_is_gone(tcp: Pair, wakeup: Wakeup, leave: Callable[[socket.socket], None]) -> None:
     leave(tcp[1])
     with pytest.raises(ClientGone):
         HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN)
 
 
 @pytest.mark.parametrize("leave", [socket.socket.close, reset, half_close])
-def test_a_client_that_leaves_meanwhile_is_gone_at_once(tcp: Pair, wakeup: Wakeup, leave: object) -> None:
-    assert callable(leave)
-    left_at: list[float] = []
-
-    def go() -> None:
-        left_at.append(time.monotonic())
-        leave(tcp[1])
-
-    threading.Timer(0.05, go).start()
+def test_a_client_that_leaves_ends_a_wait_that_has_no_end_of_its_own(
+    tcp: Pair, wakeup: Wakeup, leave: Callable[[socket.socket], None]
+) -> None:
+    threading.Timer(0.05, leave, (tcp[1],)).start()
     with pytest.raises(ClientGone):
         HangUpWatch(tcp[0]).wait(wakeup.fileno(), select.POLLIN)
-    assert time.monotonic() - left_at[0] < 0.5
 
 
 def test_a_client_that_sent_ahead_and_left_is_gone(tcp: Pair, wakeup: Wakeup) -> None:
@@ -114,9 +107,8 @@ def test_a_broken_descriptor_is_ready(tcp: Pair) -> None:
 def test_any_of_several_ends_the_wait(tcp: Pair, which: int) -> None:
     several = [Wakeup() for _ in range(3)]
     fds = [one.fileno() for one in several]
-    watch, begun = HangUpWatch(tcp[0]), time.monotonic()
+    watch = HangUpWatch(tcp[0])
     watch.wait_for_any(fds, 0.05)
-    assert time.monotonic() - begun > 0.04
     threading.Timer(0.05, several[which].set).start()
     watch.wait_for_any(fds)
     watch.wait_for_any(fds)  # it still is

@@ -8,14 +8,15 @@ import re
 import resource
 import select
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from llamaswap_lib.runtime.log_monitor import LogMonitor
 from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.sink import StdoutSink
 
 
 @dataclass
@@ -205,19 +206,46 @@ def test_a_disk_that_is_full_for_a_while_costs_no_line_that_can_be_kept(disk: Fu
     logs.close()
 
 
+class CountedLines:
+    """What a monitor's reader gets, and how often it has been asked for: once when woken, and at each refusal."""
+
+    def __init__(self, monitor: LogMonitor) -> None:
+        self._reader = monitor.subscribe(history=False, goes_on_at_line=True)
+        self.wakeup = self._reader.wakeup
+        self.asked = 0
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> CountedLines:
+        self._reader.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.__exit__(None, None, None)
+
+    def take(self) -> bytes:
+        with self._changed:
+            self.asked += 1
+            self._changed.notify_all()
+        return self._reader.take()
+
+    def await_asked(self, times: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.asked >= times, 10)
+
+
 def test_a_disk_that_was_full_for_long_is_told_how_much_was_lost_and_why(disk: FullDisk) -> None:
     disk.allow(1050)
-    logs = Logs(to_stdout="upstream", stdout=disk.fd)
-    write = logs.model_output("m")
+    monitor = LogMonitor()
+    lines = CountedLines(monitor)
+    sink = StdoutSink(lines, disk.fd, retry_pause_ms=5)
     for number in range(2000):
-        write(b"%099d\n" % number)
+        monitor.write(b"%099d\n" % number)
     disk.wait_for(b"0" * 50)
-    retries = threading.Event()
-    retries.wait(0.6)  # refused again, and again
-    write(b"the newest\n")
+    lines.await_asked(lines.asked + 3)  # refused again, and again
+    monitor.write(b"the newest\n")
     disk.allow(1_000_000)
     shown = disk.wait_for(b"the newest\n")
-    logs.close()
+    sink.close(flush_timeout=10)
     assert b"\0" not in shown
     notes = [int(lost) for lost in re.findall("— (\\d+) bytes dropped".encode(), shown)]
     assert f"bytes dropped: {os.strerror(errno.EFBIG)} —\n".encode() in shown
@@ -237,11 +265,12 @@ def test_a_disk_that_stays_full_does_not_hold_the_end_up(disk: FullDisk) -> None
 
 def test_a_device_that_is_always_full_is_not_tried_without_a_pause() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
-    logs = Logs(stdout=fd)
-    logs.log.info("into nothing")
-    before = time.process_time()
-    threading.Event().wait(0.5)
-    assert sink_threads()
-    assert time.process_time() - before < 0.25
-    logs.close(flush_timeout=0.05)
+    monitor = LogMonitor()
+    lines = CountedLines(monitor)
+    sink = StdoutSink(lines, fd, retry_pause_ms=60_000)
+    monitor.write(b"into nothing\n")
+    lines.await_asked(1)
+    sink.close(flush_timeout=0.05)
+    assert not sink_threads()
+    assert lines.asked < 5  # without a pause it would be thousands
     os.close(fd)

@@ -171,11 +171,11 @@ def test_what_is_in_the_pipe_at_the_exit_is_handed_on_before_it_is_told() -> Non
     with Run(*shell("echo first; sleep 0.05; echo last")) as run:
         with run.held_output():
             run.expect(ProcessReady)
+            run.expect(LeaderExited)
             assert await_condition(lambda: run.process.pid is None)
-            threading.Event().wait(0.05)
-            assert b"last" not in run.output
+            assert run.events.empty()
         run.exit_detail()
-        assert run.output == b"first\nlast\n"
+        assert run.output_at_exit == b"first\nlast\n"
 
 
 def test_stderr_and_stdout_are_one_stream_in_order() -> None:
@@ -243,6 +243,6 @@ def test_no_ready_comes_after_a_stop() -> None:
             run.process.stop()
             with client:
                 client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            threading.Event().wait(0.05)
+            assert await_condition(lambda: "probe-m" not in {thread.name for thread in threading.enumerate()})
             run.process.kill()
             run.expect(ProcessExited)
