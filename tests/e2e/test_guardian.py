@@ -22,7 +22,6 @@ from tests.e2e.program import COMMAND, Program, demo, models, python, wait_until
 
 KILLS = int(os.environ.get("LLAMASWAP_KILLS", "8"))  # at any moment of a start
 KILLS_SEED = int(os.environ.get("LLAMASWAP_KILLS_SEED", "7"))
-SOON = 2.0  # within which nobody may be left
 SIDE_BY_SIDE = {"groups": {"all": {"swap": False, "members": ["a", "b", "c"]}}}
 
 # Leaves group, session and parent behind and ignores what can be ignored.
@@ -56,9 +55,8 @@ def kill(program: Program) -> None:
 
 
 def assert_all_gone(program: Program) -> None:
-    """Within two seconds, and the guardian with them."""
-    took = wait_until(lambda: not program.relatives(), f"all gone: {program.relatives()}", timeout=10)
-    assert took < SOON, took
+    """And the guardian with them."""
+    wait_until(lambda: not program.relatives(), f"all gone: {program.relatives()}")
     wait_until(lambda: not program.guardians(), "the guardian is gone")
 
 
@@ -145,7 +143,7 @@ def test_those_that_dropped_their_environment_end_when_it_is_killed(run_program:
     with run_program(models(a=python(STRIP.replace("MARK", mark)))) as program, program.stream("a"):
         wait_until(lambda: len(with_in_their_command(mark)) == 1, "it has dropped it")
         kill(program)
-        assert wait_until(lambda: not with_in_their_command(mark), "it is gone") < SOON
+        wait_until(lambda: not with_in_their_command(mark), "it is gone")
         assert_all_gone(program)
 
 

@@ -12,7 +12,6 @@ from tests.e2e.program import Program, demo, models, upstream, wait_until
 from tests.e2e.talk import Wire, events
 
 PACED = demo("--tokens-per-second", "100")
-AT_ONCE = 2.0  # seconds; it takes milliseconds, the rest is for a busy machine
 SHORT = {"max_tokens": 3, "ignore_eos": True}
 
 
@@ -23,25 +22,15 @@ def test_in_mid_stream(run_program: RunProgram, leave: Callable[[Wire], None]) -
         for wire in (leaver, other):
             wire.read_head_and_first_chunk()
         leave(leaver)
-        assert program.await_stats("m", cancelled=1, in_progress=1) < AT_ONCE
+        program.await_stats("m", cancelled=1, in_progress=1)
         assert events(b"".join(other.chunks()))[-1] == "[DONE]"
-
-
-def test_it_takes_milliseconds(run_program: RunProgram) -> None:
-    with run_program(models(m=PACED)) as program:
-        taken = []
-        for count in range(1, 11):
-            with program.stream("m") as wire:
-                wire.read_head_and_first_chunk()
-            taken.append(program.await_stats("m", cancelled=count, in_progress=0))
-        assert min(taken) < 0.05, taken  # of ten, since others may be busy here
 
 
 def test_a_half_closed_connection_counts_as_left(run_program: RunProgram) -> None:
     with run_program(models(m=PACED)) as program, program.stream("m") as wire:
         wire.read_head_and_first_chunk()
         wire.sock.shutdown(1)
-        assert program.await_stats("m", cancelled=1, in_progress=0) < AT_ONCE
+        program.await_stats("m", cancelled=1, in_progress=0)
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
@@ -50,7 +39,7 @@ def test_during_prefill(run_program: RunProgram, is_stream: bool) -> None:
         wire = program.stream("m", stream=is_stream)
         program.await_stats("m", in_progress=1)
         wire.close()
-        assert program.await_stats("m", cancelled=1, in_progress=0) < AT_ONCE
+        program.await_stats("m", cancelled=1, in_progress=0)
 
 
 def test_while_an_answer_that_is_no_stream_is_made(run_program: RunProgram) -> None:
@@ -58,7 +47,7 @@ def test_while_an_answer_that_is_no_stream_is_made(run_program: RunProgram) -> N
         wire = program.stream("m", stream=False)
         program.await_stats("m", in_progress=1)
         wire.close()
-        assert program.await_stats("m", cancelled=1, in_progress=0) < AT_ONCE
+        program.await_stats("m", cancelled=1, in_progress=0)
 
 
 def test_with_the_next_request_sent_ahead(run_program: RunProgram) -> None:
@@ -67,7 +56,7 @@ def test_with_the_next_request_sent_ahead(run_program: RunProgram) -> None:
         wire.read_head_and_first_chunk()
         wire.request("GET", "/health")
         wire.reset()
-        assert program.await_stats("m", cancelled=1, in_progress=0) < AT_ONCE
+        program.await_stats("m", cancelled=1, in_progress=0)
 
 
 def test_while_the_model_loads_for_another(run_program: RunProgram) -> None:
@@ -76,7 +65,7 @@ def test_while_the_model_loads_for_another(run_program: RunProgram) -> None:
             leaver = program.stream("m")
             wait_until(lambda: program.states() == {"m": "starting"}, "it loads")
             leaver.close()
-            wait_until(lambda: '" 499 0 ' in program.stdout, "the request is over", AT_ONCE)
+            wait_until(lambda: '" 499 0 ' in program.stdout, "the request is over")
             assert program.states() == {"m": "starting"}
             assert stays.status() == 200
             assert events(b"".join(stays.chunks()))[-1] == "[DONE]"
@@ -101,7 +90,7 @@ def test_in_the_queue_behind_a_busy_model(run_program: RunProgram) -> None:
         with ThreadPoolExecutor() as pool:
             program.get("/health")
             leaver.close()
-            wait_until(lambda: '" 499 0 ' in program.stdout, "the request is over", AT_ONCE)
+            wait_until(lambda: '" 499 0 ' in program.stdout, "the request is over")
             again = pool.submit(program.chat, "busy", **SHORT)  # not held up by who has left
             assert again.result().status == 200
         assert events(b"".join(other.chunks()))[-1] == "[DONE]"
@@ -125,7 +114,7 @@ def test_from_an_upstream_that_is_silent(run_program: RunProgram) -> None:
             wire.request("GET", "/upstream/m/silent")
             wait_until(lambda: program.running("m")["in_flight"] == 1, "its only place is taken")
             assert program.get("/upstream/m/x").status == 429
-        assert wait_until(lambda: program.get("/upstream/m/x").status == 200, "the place is back") < AT_ONCE
+        wait_until(lambda: program.get("/upstream/m/x").status == 200, "the place is back")
 
 
 def test_in_the_middle_of_a_request_body(run_program: RunProgram) -> None:

@@ -14,7 +14,6 @@ from tests.e2e.program import ENDLESS, HELLO, Program, demo, models, upstream, w
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
-AT_ONCE = 2.0  # it takes milliseconds, the rest is for a busy machine
 SHORT = {"max_tokens": 20, "ignore_eos": True}
 
 
@@ -61,7 +60,7 @@ def test_a_body_from_a_generator_arrives_whole(client: Any) -> None:
 def test_an_answer_that_is_closed_in_the_middle_ends_the_upstreams_work(client: Any, program: Program) -> None:
     with client.stream("POST", "/v1/chat/completions", json={"model": "paced", **ENDLESS}) as answer:
         next(answer.iter_lines())
-    assert program.await_stats("paced", in_progress=0, cancelled=1) < AT_ONCE
+    program.await_stats("paced", in_progress=0, cancelled=1)
 
 
 def test_many_at_once_in_one_async_client(program: Program) -> None:
@@ -80,7 +79,7 @@ def test_who_gives_up_in_the_queue_leaves_it_at_once(run_program: RunProgram) ->
         with httpx.Client(base_url=f"http://127.0.0.1:{program.port}", timeout=0.3) as client:
             with pytest.raises(httpx.ReadTimeout):
                 client.post("/v1/chat/completions", json={"model": "wanted", **HELLO})
-            assert wait_until(lambda: program.queue() == [], "its ticket is gone") < AT_ONCE
+            wait_until(lambda: program.queue() == [], "its ticket is gone")
             assert client.get("/running").json()["running"][0]["model"] == "busy"
         assert program.starts("wanted") == 0
 
@@ -99,7 +98,7 @@ def test_tasks_that_are_cancelled_leave_the_queue_at_once(run_program: RunProgra
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            assert await asyncio.to_thread(wait_until, lambda: program.queue() == [], "the tickets are gone") < AT_ONCE
+            await asyncio.to_thread(wait_until, lambda: program.queue() == [], "the tickets are gone")
 
     with run_program(config) as program, program.stream("busy") as stream:
         stream.read_head_and_first_chunk()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -131,6 +130,6 @@ def test_a_port_that_does_not_exist_is_502(run_program: RunProgram) -> None:
         wait_until(lambda: program.get("/health").status == 200, "it answers")
         with program.wire() as wire:
             wire.request("POST", "/api/models/load/a", {})
-            threading.Event().wait(0.2)
+            wait_until(lambda: "a" in program.states() or "could not be loaded" in program.stdout, "it is tried")
         assert program.get("/unload").status == 200
         assert "controller:" not in program.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,9 +32,7 @@ def test_the_server_listens_while_it_preloads_and_a_request_has_its_way(run_prog
     entries = models(a=demo("--load-seconds", "60"), b=demo())
     with run_program({**entries, **preloading("a")}) as program:
         wait_until(lambda: program.states() == {"a": "starting"}, "it preloads")
-        begun = time.monotonic()
         assert program.chat("b").status == 200
-        assert time.monotonic() - begun < 8
         assert program.states() == {"b": "ready"}
 
 

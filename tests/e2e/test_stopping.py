@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -27,10 +26,8 @@ def test_idle(run_program: RunProgram, number: signal.Signals) -> None:
         with program.wire() as kept:
             kept.request("GET", "/health")
             assert kept.answer()[0] == 200
-            begun = time.monotonic()
             program.signal(number)
             assert program.wait() == 0
-            assert time.monotonic() - begun < 5
             assert kept.rest() == b""
         assert program.relatives() == {}
         assert f"[INFO] {number.name}: stopping\n" in program.stdout
@@ -113,10 +110,8 @@ def test_signals_that_were_blocked_at_the_start_are_heard(run_program: RunProgra
 
 def test_before_any_model_was_loaded(run_program: RunProgram) -> None:
     with run_program(models(m=demo())) as program:
-        begun = time.monotonic()
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
-        assert time.monotonic() - begun < 4
 
 
 def test_a_stream_in_progress_is_finished_within_the_grace(run_program: RunProgram) -> None:
@@ -166,11 +161,9 @@ def test_whoever_waits_is_503(run_program: RunProgram) -> None:
 def test_while_a_model_loads(run_program: RunProgram) -> None:
     with run_program(models(m=demo("--load-seconds", "60"))) as program, program.stream("m") as wire:
         wait_until(lambda: program.states() == {"m": "starting"}, "it loads")
-        begun = time.monotonic()
         program.signal(signal.SIGTERM)
         assert wire.answer()[0] == 503
         assert program.wait() == 0
-        assert time.monotonic() - begun < 6
 
 
 def test_streams_of_logs_are_closed_properly(run_program: RunProgram) -> None:
@@ -179,14 +172,12 @@ def test_streams_of_logs_are_closed_properly(run_program: RunProgram) -> None:
         for wire, path in zip(wires, ("", "/proxy", "/m"), strict=True):
             wire.request("GET", f"/logs/stream{path}")
             assert wire.status() == 200
-        begun = time.monotonic()
         program.signal(signal.SIGTERM)
         for wire in wires:
             list(wire.chunks())  # to the proper end
             assert wire.rest() == b""
             wire.close()
         assert program.wait() == 0
-        assert time.monotonic() - begun < 5
 
 
 def test_a_stream_of_events_is_closed_properly(run_program: RunProgram) -> None:
@@ -220,10 +211,8 @@ def test_every_stubborn_process_is_gone(run_program: RunProgram) -> None:
         for name in entries:
             assert program.chat(name).status == 200
         wait_until(lambda: len(program.relatives()) == 4, "all run")
-        begun = time.monotonic()
         program.signal(signal.SIGINT)
         assert program.wait() == 0
-        assert time.monotonic() - begun < 9
         assert program.relatives() == {}
 
 
@@ -233,10 +222,8 @@ def test_a_second_signal_ends_it_at_once_children_included(run_program: RunProgr
         wire.read_head_and_first_chunk()
         program.signal(signal.SIGTERM)
         wait_until(lambda: "SIGTERM: stopping" in program.stdout, "it ends in order")
-        begun = time.monotonic()
         program.signal(signal.SIGINT)
         assert program.wait() == 1
-        assert time.monotonic() - begun < 5
         wait_until(lambda: program.relatives() == {}, "nobody is left", timeout=5)
 
 

@@ -490,11 +490,16 @@ def test_an_unload_returns_when_what_it_named_has_exited_and_leaves_the_rest() -
         visits[1].leave()
 
 
-def test_an_unload_of_nothing_returns_at_once() -> None:
-    with Stage("a") as stage:
-        stage.controller.unload(None, None)
-        stage.controller.unload(["a"], None)
-        stage.controller.unload([], None)
+def test_an_unload_of_models_that_do_not_run_is_answered_and_stops_no_other() -> None:
+    with Stage("a", "b") as stage, ThreadPoolExecutor() as pool:
+        pool.submit(stage.controller.unload, None, None).result(PATIENCE)
+        visit = Visit(stage, "b")
+        visit.await_in()
+        for models in (["a"], []):
+            pool.submit(stage.controller.unload, models, None).result(PATIENCE)
+        assert stage.states() == {"b": "ready"}
+        assert stage.next_process().orders == ["start"]
+        visit.leave()
 
 
 def test_an_unload_past_its_time_stops_a_model_with_somebody_inside() -> None:
