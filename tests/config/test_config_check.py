@@ -73,6 +73,45 @@ def test_programs_and_files_that_are_not_there_are_named(checked: Check) -> None
     assert len(warnings(report)) == 8
 
 
+def test_a_warning_about_one_item_of_a_list_has_the_line_of_that_item(checked: Check) -> None:
+    text = "models:\n  a:\n    cmd: server ${PORT}\n    env:\n      - A=1\n      - NO_VALUE\n      - B=2\n"
+    assert warnings(checked(text)) == ['6: models.a.env[1]: expected NAME=value, got "NO_VALUE"']
+
+
+def test_a_matrix_that_is_not_in_use_is_warned_of_at_its_key(checked: Check) -> None:
+    text = "models: {a: {cmd: 'server ${PORT}'}}\nrouting:\n  router:\n    settings:\n"
+    text += "      matrix:\n        sets: {s: a}\n"
+    expected = "routing.router.settings.matrix: does nothing while routing.router.use is not matrix"
+    assert warnings(checked(text)) == [f"5: {expected}"]
+    used = text.replace("  router:\n", "  router:\n    use: matrix\n")
+    assert warnings(checked(used)) == []
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_a_proxy_without_a_port_has_that_of_its_scheme(tmp_path: Path, scheme: str, port: int) -> None:
+    (tmp_path / "server").write_text("#!/bin/sh\n")
+    (tmp_path / "server").chmod(0o755)
+    models = "".join(
+        f"  {name}: {{cmd: 'server --port {number}', proxy: '{url}'}}\n"
+        for name, number, url in (
+            ("same", port, f"{scheme}://localhost"),
+            ("other", 9000, f"{scheme}://localhost"),
+            ("twin", port, f"{scheme}://localhost:{port}"),
+        )
+    )
+    (tmp_path / "c.yaml").write_text(f"groups: {{g: {{swap: false, members: [same, twin]}}}}\nmodels:\n{models}")
+    report = check([tmp_path / "c.yaml"], {"PATH": str(tmp_path)}, Listen("127.0.0.1", port, True))
+    said = "\n".join(warnings_in(report))
+    assert f"models.same.proxy: leads to port {port}, where llamaswap itself listens" in said
+    assert f"models.other.proxy: leads to port {port}, but cmd says --port 9000" in said
+    assert f"models.same.proxy: leads to port {port}, but" not in said
+    assert f'models.twin.proxy: listens on port {port}, as "same" does' in said
+
+
+def warnings_in(report: Report) -> list[str]:
+    return [str(problem) for problem in report.warnings]
+
+
 def test_files_inside_of_a_container_are_not_looked_for(checked: Check, tmp_path: Path) -> None:
     (tmp_path / "bin" / "docker").symlink_to(tmp_path / "bin" / "server")
     assert warnings(checked("models: {a: {cmd: 'docker run x -m /models/x.gguf ${PORT}'}}")) == []

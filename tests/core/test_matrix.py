@@ -66,6 +66,10 @@ def test_within_a_set_equal_costs_go_to_the_alternative_on_the_left() -> None:
     assert choose("a", "bcde", s="a & (d | e) & (c | b)").evicted == ("b", "e")
 
 
+def test_equal_costs_go_to_the_first_alternative_also_where_it_is_an_and() -> None:
+    assert choose("a", "bd", S="d", T="a & ((b & c) | d)") == Choice("T", ("d",), 1)
+
+
 def test_the_leftmost_alternative_counts_most() -> None:
     """(b | c) & (c | b | d): b first on the left, whatever that means on the right."""
     assert choose("a", "bcd", s="a & (b | c | d) & (b | d | c)").evicted == ("c",)

@@ -139,6 +139,13 @@ def test_what_ps_prints_on_macos_is_understood() -> None:
     assert (bare.pid, bare.token) == (504, "")
 
 
+@pytest.mark.parametrize("end", ["", " ", "\n"])
+def test_a_line_of_ps_that_ends_in_an_empty_mark_has_no_mark(end: str) -> None:
+    line = "  505     1   505   501 Ss   Sat Nov 22 09:15:01 2025     server --port 1 LLAMASWAP_RUN="
+    [entry] = from_ps(line + end)
+    assert (entry.pid, entry.token, entry.run) == (505, "", "")
+
+
 @given(st.text(max_size=20), st.integers(0, len(MACOS)), st.integers(0, 40))
 def test_rubbish_from_ps_is_no_error(text: str, start: int, length: int) -> None:
     list(from_ps(text))

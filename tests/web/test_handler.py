@@ -256,6 +256,8 @@ def test_client_that_leaves_within_its_body_takes_no_lease() -> None:
         ("application/json, text/plain, */*", "application/json", b"{"),
         ("text/html;q=0.1, text/plain;q=0.5", "text/plain; charset=utf-8", b"llama"),
         ("text/html;q=x", "application/json", b"{"),
+        ("text/html;q=1.0, text/plain", "text/html; charset=utf-8", b"<!doctype html>"),  # without q it is 1
+        ("text/plain, text/html;q=1.0", "text/plain; charset=utf-8", b"llama"),
     ],
 )
 def test_error_takes_the_form_that_is_accepted(accept: str, kind: str, start: bytes) -> None:
