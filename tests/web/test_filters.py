@@ -306,6 +306,12 @@ def test_each_removal_from_a_list_counts_what_is_left() -> None:
     assert filtered(text, '{"a":[ 1, 2,3,4,5,6 , 7,8]}') == '{"a":[ 2,4,"new",6 , "far"]}'
 
 
+def test_an_item_that_the_same_request_has_added_to_a_list_can_be_edited_further() -> None:
+    assert filtered("{setParams: {a.2.x: 1, a.2.y: 2}}", '{"a":[0,1]}') == '{"a":[0,1,{"x":1,"y":2}]}'
+    text = "{setParams: {a.1: {x: {b: 0}}, a.1.x.y: 2, a.3.0: 5, a.3.1: 6}}"
+    assert filtered(text, '{"a":[0],"k": 1}') == '{"a":[0,{"x":{"b":0,"y":2}},null,[5,6]],"k": 1}'
+
+
 def test_nothing_is_taken_away_from_an_empty_list() -> None:
     assert filtered("{stripParams: 'a.-1, a.0'}", '{"a":[ ]}') == '{"a":[ ]}'
 

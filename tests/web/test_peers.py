@@ -336,10 +336,21 @@ def test_what_only_looks_like_a_key_of_ours_is_sent() -> None:
         f"x-api-key: my{OUR_KEY}",
         f"Authorization: Basic {basic('me:other')}",
         "Authorization: Basic %%%",
+        "Authorization: Basic A",
         "Authorization: Basic",
         "Accept: text/our-key",
     ]
     assert fields("".join(f"{line}\r\n" for line in lines)) == lines
+
+
+def test_credentials_that_cannot_be_decoded_are_passed_on_to_a_peer() -> None:
+    seen = Seen()
+    with World(seen, config=KEYS + CONFIG) as world:
+        extra = f"x-api-key: {OUR_KEY}\r\nAuthorization: Basic A\r\n".encode()
+        head, _ = world.ask(chat(b'{"model":"org/m1"}', extra=extra))
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert "\r\nAuthorization: Basic A\r\n" in seen.heads[0]
+    assert OUR_KEY not in seen.heads[0]
 
 
 def test_a_peers_own_key_is_sent_though_it_is_ours_too() -> None:
