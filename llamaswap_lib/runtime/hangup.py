@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from llamaswap_lib.errors import ClientGone
 
 POLL_RDHUP: int = getattr(select, "POLLRDHUP", 0)
+"""The event by which a poll tells of the end that a peer has sent; 0 where there is none, as on macOS."""
 
 
 def has_hung_up(sock: socket.socket) -> bool:
@@ -28,11 +29,12 @@ def has_hung_up(sock: socket.socket) -> bool:
 class HangUpWatch:
     """Waits for file descriptors in turn, always with an eye on one client."""
 
-    def __init__(self, client: socket.socket) -> None:
+    def __init__(self, client: socket.socket, end_event: int = POLL_RDHUP) -> None:
         self._client = client
+        self._end_event = end_event
         self._client_fd = client.fileno()
         self._poll = select.poll()
-        self._poll.register(client, POLL_RDHUP or select.POLLIN)
+        self._poll.register(client, end_event or select.POLLIN)
 
     def wait(self, fd: int, mask: int, timeout: float | None = None) -> bool:
         """Block until `fd` is ready for one of `mask`, or broken; False when the time is over; raises ClientGone."""
@@ -57,6 +59,6 @@ class HangUpWatch:
         return ready
 
     def _check_client(self) -> None:
-        if POLL_RDHUP or has_hung_up(self._client):
+        if self._end_event or has_hung_up(self._client):
             raise ClientGone
         self._poll.modify(self._client, 0)  # its next request is there already: only a reset will still be noticed
