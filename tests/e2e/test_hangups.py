@@ -134,7 +134,7 @@ def test_fifty_at_once(run_program: RunProgram) -> None:
         threads = program.thread_count()
         for wire in wires:
             wire.close()
-        assert program.await_stats("m", cancelled=50, in_progress=1) < 5
+        program.await_stats("m", cancelled=50, in_progress=1)
         wait_until(lambda: program.thread_count() <= threads - 50, "their threads have ended")
         assert events(b"".join(other.chunks()))[-1] == "[DONE]"
         _assert_is_quiet(program)

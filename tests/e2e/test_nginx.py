@@ -41,6 +41,7 @@ def chat(wire: Wire, **more: object) -> None:
 def test_a_stream_comes_piece_by_piece(nginx: Nginx, setup: str) -> None:
     with nginx.wire(setup) as wire:
         wire.request("GET", "/upstream/echo/drip?3")
+        assert wire.status() == 200
         wire.read_to(b"data: 0002\n\n")  # behind which nothing comes
 
 
@@ -59,7 +60,7 @@ def test_who_leaves_ends_the_upstreams_work(nginx: Nginx, program: Program, setu
     with nginx.wire(setup) as wire:
         chat(wire)
         wire.read_head_and_first_chunk()
-    assert program.await_stats("paced", cancelled=before + 1, in_progress=0) < 2
+    program.await_stats("paced", cancelled=before + 1, in_progress=0)
 
 
 def test_nginx_keeps_its_connections_to_us(nginx: Nginx, program: Program) -> None:

@@ -57,7 +57,7 @@ def test_a_stream_that_is_left_in_the_middle(client: Any, program: Program) -> N
     for _ in zip(range(3), stream, strict=False):
         pass
     stream.close()
-    assert program.await_stats("small", in_progress=0, cancelled=before + 1) < 3
+    program.await_stats("small", in_progress=0, cancelled=before + 1)
 
 
 def test_embeddings(client: Any) -> None:

@@ -62,7 +62,7 @@ def test_client_that_leaves_within_a_stream_ends_it(tmp_path: Path, flags: tuple
             client.stream("POST", f"https://localhost:{program.port}/v1/chat/completions", json=body) as answer,
         ):
             next(answer.iter_bytes())
-        assert program.await_stats("m", cancelled=1) < 1
+        program.await_stats("m", cancelled=1)
         wait_until(lambda: program.thread_count() <= 20, "its thread has ended")
 
 

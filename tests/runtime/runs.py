@@ -111,6 +111,16 @@ class Run:
         return int(self.output.partition(f"{label} ".encode())[2].split()[0])
 
 
+@contextmanager
+def no_thread_to_be_had() -> Iterator[None]:
+    """Meanwhile each start of a thread fails: no address space holds such a stack."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
 def is_alive(pid: int) -> bool:
     """Whether a thread of the process has not exited; a zombie's have."""
     try:

@@ -152,6 +152,21 @@ def test_every_change_of_the_queue_is_told_once_it_can_be_read() -> None:
         assert seen[-1] == []
 
 
+def test_a_listener_that_fails_is_reported_and_the_others_are_told() -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    told: list[list[str]] = []
+    with Stage("a") as stage:
+        stage.controller.listen(fail)
+        stage.controller.listen(lambda runs: told.append([run.state for run in runs]))
+        visit = Visit(stage, "a")
+        visit.await_in()
+        visit.leave()
+        assert ["ready"] in told
+        assert any("controller: a listener failed" in line for line in stage.lines)
+
+
 def test_nobody_is_told_of_a_queue_that_stays_empty() -> None:
     told: list[None] = []
     with Stage("a") as stage:

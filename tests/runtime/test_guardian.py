@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +23,20 @@ ROOT = Path(__file__).parents[2]
 
 
 class Stage:
-    """A guardian of ours, and the lines it logs."""
+    """A guardian of ours, its clock, and the lines it logs; there is no memory for the first that holds `log_fault`."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_fault: str = "") -> None:
         self.lines: list[str] = []
-        self.guardian = Guardian(Logger(lambda line: self.lines.append(line.decode()), level="debug"))
+        self.now = 100.0
+        self._log_fault = log_fault
+        self.guardian = Guardian(Logger(self._note_line, level="debug"), lambda: self.now)
+
+    def _note_line(self, line: bytes) -> None:
+        text = line.decode()
+        if self._log_fault and self._log_fault in text:
+            self._log_fault = ""
+            raise MemoryError
+        self.lines.append(text)
 
     def pids(self) -> list[int]:
         """Of the guardians that live."""
@@ -40,8 +48,8 @@ class Stage:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    on_stage = Stage()
+def stage(log_fault: str = "") -> Iterator[Stage]:
+    on_stage = Stage(log_fault)
     on_stage.guardian.start()
     try:
         yield on_stage
@@ -108,14 +116,37 @@ def test_a_group_that_was_told_as_gone_is_nobodys_business() -> None:
 def test_a_successor_knows_the_groups_of_its_predecessor(is_old: bool) -> None:
     with stage() as on_stage:
         on_stage.guardian.marks(1)
-        threading.Event().wait(1.1 if is_old else 0.0)
         pid = spawn({})
         on_stage.guardian.add(pid)
         [first] = on_stage.pids()
+        assert await_condition(lambda: len(list(Path(f"/proc/{first}/fd").iterdir())) == 3)  # it has read its program
+        on_stage.now += 1.0 if is_old else 0.9
         os.kill(first, signal.SIGKILL)
         on_stage.await_line(f"the guardian has ended; another one starts {'now' if is_old else 'in 0.2 s'}")
         assert await_condition(lambda: len(on_stage.pids()) == 1 and on_stage.pids() != [first])
     assert_was_killed(pid)
+
+
+def test_a_guardian_has_a_successor_though_its_end_cannot_be_told() -> None:
+    with stage(log_fault="the guardian has ended") as on_stage:
+        on_stage.guardian.marks(1)
+        [first] = on_stage.pids()
+        os.kill(first, signal.SIGKILL)
+        on_stage.await_line("guardian failed: ")
+        assert await_condition(lambda: len(on_stage.pids()) == 1 and on_stage.pids() != [first])
+
+
+def test_models_can_be_started_though_ending_what_an_earlier_life_left_fails() -> None:
+    gone = subprocess.Popen(("true",))
+    with stage() as on_stage:
+        world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")
+    gone.wait()
+    pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
+    with stage(log_fault=f"behind: {pid}") as on_stage:
+        assert on_stage.guardian.marks(1)
+        on_stage.await_line("leftovers failed: ")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def test_a_guardian_that_cannot_be_started_is_told_and_hinders_nobody() -> None:

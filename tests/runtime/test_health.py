@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.core.events import LoadTimedOut, ProcessReady
-from llamaswap_lib.runtime.look import Ended, Look, wait
+from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
+from llamaswap_lib.runtime.health import HealthCheck, Probe
+from llamaswap_lib.runtime.look import Address, Ended, Look, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 from tests.runtime.probing import LOADING, OK, PATIENCE, Pauses, Probing, Server, answers, until_it_hangs_up, waking
+from tests.runtime.runs import no_thread_to_be_had
 
 CERTIFICATE = Path(__file__).with_name("self_signed.pem")
 
@@ -233,6 +235,34 @@ def test_a_port_that_the_system_chooses_for_our_end_is_nobody_there() -> None:
         for _ in range((last - first) // 2 + 100):
             with Look(ending, time.monotonic() + PATIENCE) as look, pytest.raises(ConnectionRefusedError):
                 look.connect([(socket.AF_INET, ("127.0.0.1", first + 1000))])
+
+
+class Starved(HealthCheck):
+    """One that finds no memory the first few times."""
+
+    failures = 3
+
+    def resolve(self) -> list[Address]:
+        if Starved.failures:
+            Starved.failures -= 1
+            raise MemoryError
+        return super().resolve()
+
+
+def test_a_look_that_finds_no_memory_says_nothing_about_the_server() -> None:
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    with Server(answers(OK)) as server:
+        probe = Probe(3, Starved.at(f"http://127.0.0.1:{server.port}", "/"), PATIENCE, events.put)
+        probe.start("probe-m")
+        assert events.get(timeout=PATIENCE) == ProcessReady(3)
+    assert Starved.failures == 0
+
+
+def test_a_probe_for_which_there_is_no_thread_leaves_nothing_open() -> None:
+    probe = Probe(3, HealthCheck.at("http://127.0.0.1:1", "/"), PATIENCE, lambda _: None)
+    with no_thread_to_be_had(), pytest.raises(RuntimeError, match="can't start new thread"):
+        probe.start("probe-m")
+    probe.end()
 
 
 # -- called off --

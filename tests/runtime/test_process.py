@@ -10,7 +10,7 @@ import pytest
 
 from llamaswap_lib.core.events import LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
 from tests.children import health_server, python, shell, stubborn, stubborn_orphan
-from tests.runtime.runs import Run, await_condition, is_alive
+from tests.runtime.runs import Run, await_condition, is_alive, no_thread_to_be_had
 
 SLEEP = ("sleep", "60")
 
@@ -155,6 +155,20 @@ def test_fifty_lives_leave_nothing_behind() -> None:
         with Run(*SLEEP, check_endpoint="/health", proxy=f"http://localhost:{port}") as run:
             if number % 2:
                 run.process.stop()
+
+
+def test_a_process_for_which_there_is_no_thread_has_ended_for_want_of_resources() -> None:
+    with no_thread_to_be_had(), Run(*SLEEP) as run:
+        exited = run.expect(ProcessExited)
+    assert exited == ProcessExited(7, "could not start: can't start new thread", is_shortage=True)
+
+
+def test_without_a_thread_for_the_stop_command_a_process_gets_sigterm() -> None:
+    with Run(*SLEEP, stop_argv=("false",)) as run:
+        run.expect(ProcessReady)
+        with no_thread_to_be_had():
+            run.process.stop()
+        assert run.exit_detail() == "killed by SIGTERM"
 
 
 # -- output --

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -80,8 +80,9 @@ class Guard(Protocol):
 class Guardian:
     """Starts the guardian, keeps it alive and tells it what runs."""
 
-    def __init__(self, log: Logger) -> None:
+    def __init__(self, log: Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
+        self._clock = clock
         self._program = _program()
         self._token = ""
         self._is_clean = threading.Event()  # the leftovers are gone
@@ -186,7 +187,7 @@ class Guardian:
 
     def _watch(self, pid: int, pipe: IO[bytes], rest: bytes) -> None:
         """`pipe` leads to it, for the `rest` of its program."""
-        begun = time.monotonic()
+        begun = self._clock()
         try:
             with suppress(OSError), pipe:  # it may have ended already
                 while rest:
@@ -194,7 +195,7 @@ class Guardian:
             os.waitpid(pid, 0)
         except ChildProcessError:
             pass  # SIGCHLD is ignored: it has ended all the same
-        has_lived = time.monotonic() - begun >= _SHORTEST_LIFE
+        has_lived = self._clock() - begun >= _SHORTEST_LIFE
         failures = Failures("guardian", self._log.error)
         while True:
             try:
