@@ -21,6 +21,7 @@ import pytest
 
 # The time of one example says more about the machine than about the code; a slow CI is no failure.
 hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000)  # of `.ci/long`
 hypothesis.settings.load_profile("tests")
 
@@ -28,7 +29,8 @@ _GRACE = 3.0  # a thread that was told to end may need a moment
 _PROC = Path("/proc")
 _END_TO_END = Path(__file__).parent / "e2e"
 _SMOKE = _END_TO_END / "test_smoke.py"
-_DESCRIPTORS = Path("/proc/self/fd") if Path("/proc/self/fd").exists() else Path("/dev/fd")
+_HAS_TARGETS = Path("/proc/self/fd").exists()
+_DESCRIPTORS = "/proc/self/fd" if _HAS_TARGETS else "/dev/fd"
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads how many processes are wanted
@@ -51,11 +53,15 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["is_quick_part"] = node.config.option.is_quick_part
 
 
-def pytest_configure() -> None:
-    """What `nohup` or a script's background made us ignore, every program under test would ignore too.
+def pytest_configure(config: pytest.Config) -> None:
+    """The quick part tries fewer examples of each property.
+
+    What `nohup` or a script's background made us ignore, every program under test would ignore too.
 
     A handler that does nothing is as good to us, and a program that is started does not inherit it.
     """
+    if config.option.is_quick_part and not getattr(config.option, "hypothesis_profile", None):
+        hypothesis.settings.load_profile("quick")
     for number in (signal.SIGHUP, signal.SIGINT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
@@ -128,11 +134,11 @@ def _has_children() -> bool:
 
 def _descriptors() -> set[str]:
     descriptors = set()
-    for descriptor in list(_DESCRIPTORS.iterdir()):
+    for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 - before and after each test: a Path for each costs ten times more
         try:
-            target = descriptor.readlink() if _DESCRIPTORS.is_relative_to("/proc") else ""
-            os.fstat(int(descriptor.name))
+            target = os.readlink(f"{_DESCRIPTORS}/{name}") if _HAS_TARGETS else ""  # noqa: PTH115
+            os.fstat(int(name))
         except OSError:
             continue  # the listing's own
-        descriptors.add(f"descriptor {descriptor.name} {target}")
+        descriptors.add(f"descriptor {name} {target}")
     return descriptors

@@ -82,6 +82,7 @@ def test_a_file_on_disk_is_read_like_its_text(file: Path) -> None:
     assert resolved(load([file], ENVIRONMENT)) == resolved(load_text(file.read_bytes(), "", ENVIRONMENT))
 
 
+@pytest.mark.slow
 def test_without_libyaml_a_file_means_the_same() -> None:
     script = (
         "import sys, yaml\n"

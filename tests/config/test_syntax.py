@@ -89,6 +89,7 @@ def test_mistake_is_told_where_it_is(text: str) -> None:
     assert str(error).removeprefix(":") == MISTAKES[text]
 
 
+@pytest.mark.slow
 def test_without_libyaml_the_mistakes_are_told_alike() -> None:
     if not hasattr(yaml, "CSafeLoader"):
         pytest.skip("this PyYAML has no libyaml")

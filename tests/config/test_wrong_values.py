@@ -18,6 +18,7 @@ from llamaswap_lib.config.load import inspect_text, inspect_texts, load
 from llamaswap_lib.config.problems import InvalidConfig
 from llamaswap_lib.config.schema import TOP_LEVEL
 from llamaswap_lib.config.text_check import check_text
+from tests.batches import samples
 
 ENVIRONMENT = {"HOME": "/home/me", "NO_TEXT": "\udcff", "MANY": "[a, {b: c}]"}
 NAME = "q"  # of whatever a user may name
@@ -106,7 +107,7 @@ def assert_every_problem_is_clear(found: Report) -> None:
         assert not excerpt or set(excerpt[1].partition("|")[2].strip()) == {"^"}, excerpt
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:30])
+@pytest.mark.parametrize("value", samples(VALUES, 8), ids=lambda value: value[:30])
 def test_no_value_anywhere_ends_in_a_traceback(value: str) -> None:
     for depth in range(1, max(len(spot.path) for spot in SPOTS) + 1):
         for found in reports(everywhere(value, depth)):

@@ -43,10 +43,14 @@ class Mutant:
     def apply(self, package: Path) -> None:
         """Change the file below `package`; its text must be there exactly once."""
         path = package / "core" / self.file
-        text = f"\n{path.read_text()}"
+        path.write_text(self.applied(path.read_text()))
+
+    def applied(self, source: str) -> str:
+        """The file's text with the mistake in it."""
+        text = f"\n{source}"
         times = text.count(self.old)
         assert times == 1, f"mutant {self.name!r}: its text is {times} times in {self.file}"
-        path.write_text(text.replace(self.old, self.new).removeprefix("\n"))
+        return text.replace(self.old, self.new).removeprefix("\n")
 
 
 def read_mutants() -> list[Mutant]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -102,10 +100,9 @@ PROMISES = {
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_each_mutant_still_fits_the_core(mutant: Mutant, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "llamaswap_lib" / "core", tmp_path / "core")
-    mutant.apply(tmp_path)
-    compile((tmp_path / "core" / mutant.file).read_text(), mutant.file, "exec")  # what is no Python is no mutant
+def test_each_mutant_still_fits_the_core(mutant: Mutant) -> None:
+    source = (ROOT / "llamaswap_lib" / "core" / mutant.file).read_text()
+    compile(mutant.applied(source), mutant.file, "exec")  # what is no Python is no mutant
 
 
 @pytest.mark.parametrize("promise", PROMISES)

@@ -19,6 +19,7 @@ def test_the_result_comes_back_whole() -> None:
     assert Apart().run(bytes) == b""
 
 
+@pytest.mark.slow
 def test_what_takes_too_much_time_or_memory_is_ended() -> None:
     def never_ends() -> bytes:
         while True:
@@ -44,6 +45,7 @@ def test_the_child_holds_no_connection_of_ours() -> None:
         assert count <= 2  # the pipe, and that of the listing
 
 
+@pytest.mark.slow
 def test_a_second_piece_of_work_is_refused_if_the_first_takes_long() -> None:
     apart = Apart(cpu_seconds=2)
     begun = threading.Event()

@@ -630,6 +630,7 @@ def test_many_threads_over_clashing_models_are_all_served_by_the_model_they_aske
         assert not any("Traceback" in line for line in stage.lines)
 
 
+@pytest.mark.slow
 def test_killing_everybody_after_the_end_returns() -> None:
     with Stage("a") as stage:
         stage.controller.close()

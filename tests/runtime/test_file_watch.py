@@ -72,7 +72,9 @@ def watching(config: Path, new_notifier: Callable[[], Notifier] = Inotify) -> It
         made.watch.close()
 
 
-@pytest.fixture(params=[Inotify, no_notifier], ids=["inotify", "looks"])
+@pytest.fixture(
+    params=[pytest.param(Inotify, id="inotify"), pytest.param(no_notifier, id="looks", marks=pytest.mark.slow)]
+)
 def watched(request: pytest.FixtureRequest, config: Path) -> Iterator[Watching]:
     if request.param is Inotify and not sys.platform.startswith("linux"):
         pytest.skip("inotify is Linux's")
@@ -205,6 +207,7 @@ def test_it_can_be_closed_without_a_start_and_twice_and_is_silent_then(config: P
     assert made.told.empty()
 
 
+@pytest.mark.slow
 def test_it_ends_while_events_pour_in(config: Path) -> None:
     is_over = threading.Event()
 
