@@ -75,6 +75,7 @@ def test_each_of_thirty_thousand_characters_leads_to_a_new_state_in_bounded_memo
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_threads_share_a_pattern_whose_cache_is_emptied_again_and_again() -> None:
     pattern = pattern_of("a[ab]{63}$")
     wrong: list[str] = []
@@ -156,6 +157,7 @@ def finds_what_python_finds(written: Written, texts: list[str]) -> None:
 
 
 @given(EXPRESSIONS, TEXTS)
+@pytest.mark.slow
 def test_what_matches_is_what_matches_in_python(written: Written, texts: list[str]) -> None:
     finds_what_python_finds(written, texts)
 

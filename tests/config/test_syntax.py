@@ -163,6 +163,7 @@ def test_what_came_from_the_environment_is_not_quoted() -> None:
     ],
     ids=["blanks", "quote", "macros", "ports", "options", "digits", "key"],
 )
+@pytest.mark.slow
 def test_a_long_text_with_a_mistake_is_told_soon(text: str) -> None:
     start = time.process_time()
     assert inspect_text(text, "", {}).problems.errors

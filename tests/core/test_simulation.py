@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.batches import batches
+from tests.batches import batches, samples
 from tests.core.books import BrokenError
 from tests.core.engine import play
 from tests.core.policies import Policy
@@ -84,7 +84,7 @@ def test_no_promise_is_broken_while_the_configuration_changes_and_models_hang_an
         play(make_plan(seed, "upheaval"))
 
 
-@pytest.mark.parametrize("line", ONCE_BROKEN)
+@pytest.mark.parametrize("line", samples(ONCE_BROKEN, 4))
 def test_worlds_that_once_were_broken_stay_whole(line: str) -> None:
     seed, flavour, story = line.split(" ", 2)
     assert story
@@ -105,6 +105,7 @@ def test_a_world_is_the_same_each_time_it_is_played() -> None:
     assert first.requests == second.requests > 20
 
 
+@pytest.mark.slow
 def test_the_bound_on_waiting_is_not_generous() -> None:
     """Somebody waits for half of what is allowed, so twice the waiting would be seen."""
     longest = max(play(make_plan(seed, "hot")).witness.longest_wait for seed in range(20))

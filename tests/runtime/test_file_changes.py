@@ -23,6 +23,7 @@ from llamaswap_lib.runtime.file_changes import (
 )
 from llamaswap_lib.runtime.inotify import Event, Inotify
 from llamaswap_lib.runtime.watched_paths import Notifier, WatchedPaths
+from tests.batches import samples
 
 ENOUGH = 10.0  # seconds after which everything must have been told
 HAS_INOTIFY = sys.platform.startswith("linux")
@@ -497,7 +498,7 @@ def test_a_writer_that_never_rests_and_never_closes_is_told_of_now_and_then(make
 
 
 @pytest.mark.parametrize("change", WAYS[:4], ids=lambda way: way.__name__)
-@pytest.mark.parametrize("pause", [0.02, 0.05, 0.2])
+@pytest.mark.parametrize("pause", samples([0.2, 0.02, 0.05], 3))
 def test_a_file_that_changes_all_the_time_is_told_about_once_a_second(
     world: World, change: Callable[[Path, str], None], pause: float
 ) -> None:

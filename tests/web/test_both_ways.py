@@ -191,6 +191,7 @@ def test_an_upstream_that_answers_faster_than_it_reads_gets_all_of_the_body() ->
         assert b"data: got %d\n\n" % len(BODY) in tail
 
 
+@pytest.mark.slow
 def test_a_slow_client_holds_the_answer_up_and_nothing_breaks() -> None:
     answer = b"y" * 8_000_000
 

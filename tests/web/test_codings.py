@@ -126,6 +126,7 @@ def test_any_codings_one_upon_the_other_cut_anywhere(
 
 
 @encoders
+@pytest.mark.slow
 def test_what_is_large_comes_out_whole(name: str, encode: Callable[[bytes], bytes]) -> None:
     chance = random.Random(5)
     data = chance.randbytes(700_001) + b"a" * 1_000_000 + chance.randbytes(300_000)
@@ -267,6 +268,7 @@ def test_what_comes_out_of_a_step_on_the_way_is_bounded_too(inner: bytes) -> Non
         decoded_of(bomb, f"{name}, deflate", most=100 - longest_coded(0) + len(inner) * 1_000)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compressed_may_be_as_long_as_what_can() -> None:
     for size in (0, 1, 1000, 200_000, 3_000_000):
         data = random.Random(size).randbytes(size)
@@ -277,6 +279,7 @@ def test_what_cannot_be_compressed_may_be_as_long_as_what_can() -> None:
 @pytest.mark.parametrize(
     ("name", "stream"), [("gzip", gzipped(b"a")), pytest.param("zstd", stored(b"a"), marks=needs_zstd)]
 )
+@pytest.mark.slow
 def test_streams_one_behind_the_other_have_a_bound(name: str, stream: bytes) -> None:
     codings = find_codings([name])
     assert sum(map(len, decode([stream * MOST_MEMBERS], codings, MANY, TOO_LONG))) == MOST_MEMBERS

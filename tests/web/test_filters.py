@@ -208,6 +208,7 @@ def test_every_one_of_a_repeated_key_is_changed() -> None:
     assert filtered("{stripParams: a}", '{"a":1,"b":2,"a":3}') == '{"b":2}'
 
 
+@pytest.mark.slow
 def test_a_key_repeated_without_end_costs_little() -> None:
     others = ",".join(f'"{number}":1' for number in range(20_000))
     repeated = ",".join(['"a":1'] * 20_000)
@@ -219,6 +220,7 @@ def test_a_key_repeated_without_end_costs_little() -> None:
         filtered("{stripParams: a}", "{" + ",".join(['"a":1'] * (MAX_REPEATED + 1)) + "}")
 
 
+@pytest.mark.slow
 def test_a_body_nested_as_deeply_as_it_may_be_is_served_or_refused() -> None:
     """Whatever depth is too much, it is never an error of our own: find the limit, and look around it."""
 
@@ -383,6 +385,7 @@ def test_a_body_is_filtered_on_its_way() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_large_body_is_filtered_on_its_way_from_its_file() -> None:
     many = b"[]," * 200_000
     bodies: list[bytes] = []

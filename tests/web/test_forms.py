@@ -153,6 +153,7 @@ def test_a_large_file_before_the_field_costs_no_memory() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_field_that_is_repeated_without_end_is_refused() -> None:
     assert len(scan(part(FIELD, b"a") * MAX_VALUES + b"--BB--")) == MAX_VALUES
     with pytest.raises(BadForm, match="'model' is there more than 10000 times"):
