@@ -36,6 +36,8 @@ _DESCRIPTORS = "/proc/self/fd" if _HAS_TARGETS else "/dev/fd"
 @pytest.hookimpl(tryfirst=True)  # before xdist reads how many processes are wanted
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Decide once, in the process that was started; those of xdist are told what was decided."""
+    if os.getpid() == 1:
+        _go_on_in_a_child()
     option = config.option
     if hasattr(config, "workerinput"):
         option.is_quick_part = config.workerinput["is_quick_part"]
@@ -46,6 +48,23 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     is_watched = option.usepdb or option.capture == "no" or option.collectonly
     if option.is_quick_part and not is_watched and getattr(option, "numprocesses", 0) is None:
         option.numprocesses = config.hook.pytest_xdist_auto_num_workers(config=config)
+
+
+def _go_on_in_a_child() -> None:
+    """Be the init of a container that has none: orphans of the tests come to process 1, which has to collect them.
+
+    Only the child returns.
+    """
+    tests = os.fork()
+    if not tests:
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os.kill(tests, number))
+    while True:
+        pid, status = os.wait()
+        if pid == tests:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
 
 
 @pytest.hookimpl(optionalhook=True)  # of xdist

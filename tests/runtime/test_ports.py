@@ -193,7 +193,7 @@ def test_a_port_that_only_leftovers_hold_is_the_models_own() -> None:
 
 def test_a_port_that_somebody_else_holds_is_taken_also_while_leftovers_end() -> None:
     first = block()
-    chooser = Chooser(first, leftovers=lambda: (1, 2))
+    chooser = Chooser(first, leftovers=lambda: (1 << 30, 1 + (1 << 30)))
     with listening(port=first):
         assert chooser.ports.choose("a") == first + 3
 
