@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,17 @@ class TlsEnd(socket.socket):
                 self._tls.unwrap()
             self._flush()
             super().shutdown(how)
+
+    def send_cut(self, data: bytes, between: Callable[[], object]) -> None:
+        """A record that arrives in two halves: `between` is called when the first one has been sent."""
+        with self._sending:
+            self._flush()
+            with self._inside:
+                self._tls.write(data[:16_384])
+                record = self._outgoing.read()
+            super().sendall(record[: len(record) // 2])
+            between()
+            super().sendall(record[len(record) // 2 :])
 
     def say_last(self, data: bytes) -> None:
         """Send `data` and the farewell in one piece; the connection stays as it is."""
