@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 
 from tests.web.certificates import TlsEnd, issue, trusted_upstream, trusting
@@ -41,10 +42,15 @@ def test_the_head_and_body_of_a_client_may_come_in_halves_of_records(tmp_path: P
 
 
 def test_the_answer_of_a_peer_may_come_in_halves_of_records() -> None:
+    has_begun = threading.Event()
+
     def script(peer: Peer) -> None:
         assert isinstance(peer.sock, TlsEnd)
         peer.read_message()
-        for piece in (CHUNKED_HEAD, b"5\r\nfirst\r\n", b"6\r\nsecond\r\n", b"0\r\n\r\n"):
+        for piece in (CHUNKED_HEAD, b"5\r\nfirst\r\n"):
+            peer.sock.send_cut(piece, others_are_served)
+        assert has_begun.wait(DEADLINE)
+        for piece in (b"6\r\nsecond\r\n", b"2710\r\n" + b"y" * 10_000 + b"\r\n", b"0\r\n\r\n"):
             peer.sock.send_cut(piece, others_are_served)
 
     with World(script, config=PEERS, upstream_context=trusted_upstream()) as world:
@@ -55,4 +61,8 @@ def test_the_answer_of_a_peer_may_come_in_halves_of_records() -> None:
         with world.connect() as client:
             client.send(chat(BODY))
             assert client.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
-            assert client.read_until(b"0\r\n\r\n") == b"5\r\nfirst\r\n6\r\nsecond\r\n0\r\n\r\n"
+            assert client.read(10) == b"5\r\nfirst\r\n"
+            has_begun.set()
+            assert client.read(11) == b"6\r\nsecond\r\n"
+            assert client.read(10_008) == b"2710\r\n" + b"y" * 10_000 + b"\r\n"
+            assert client.read(5) == b"0\r\n\r\n"
