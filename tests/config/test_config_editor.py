@@ -69,7 +69,7 @@ def test_a_file_is_replaced_byte_for_byte_with_its_mode_and_owner_and_a_backup(f
     assert backup.read_bytes() == NEW
 
 
-def test_a_symbolic_link_stays_and_the_file_behind_it_is_replaced(file: Path, tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_and_the_file_it_points_to_is_replaced(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "one.yaml").symlink_to(file)

@@ -86,8 +86,8 @@ def test_ten_groups_of_ten_alternatives_compile_in_a_millisecond() -> None:
     text = " & ".join("(" + "|".join(f"m{group}x{n}" for n in range(10)) + ")" for group in range(10))
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         compile_sets({"s": text}, lambda name: name)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(seconds() for _ in range(20)) < 0.001

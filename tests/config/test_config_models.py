@@ -211,5 +211,5 @@ def test_key_of_a_peer_that_would_end_its_header_is_refused_and_not_shown(key: s
     assert all("Evil" not in problem.message for problem in caught.value.errors)
 
 
-def test_key_of_a_peer_may_have_a_line_end_behind_it() -> None:
+def test_the_key_of_a_peer_may_end_with_a_line_break() -> None:
     load_text("peers:\n  p:\n    proxy: http://h\n    models: [m]\n    apiKey: |\n      sek\n")

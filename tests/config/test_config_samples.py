@@ -45,7 +45,7 @@ def test_refusal_quotes_the_line_of_the_file_with_a_caret_below(file: Path) -> N
 
 
 @pytest.mark.parametrize("value", ["", "s", "a much longer value than its name"])
-def test_carets_stand_right_behind_environment_variables_of_any_length(value: str) -> None:
+def test_carets_are_in_the_right_column_after_environment_variables_of_any_length(value: str) -> None:
     line = "{globalTTL: no, x: '${env.V}', startPort: zero, y: '${env.V}${env.V}', logToStdout: bad}"
     loaded = inspect_text(line, "c.yaml", {"V": value})
     for problem, word in zip(in_order(loaded.problems.errors), ("no", "zero", "bad"), strict=True):

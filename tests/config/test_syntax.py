@@ -137,7 +137,7 @@ def test_another_encoding_is_named(data: bytes, said: str) -> None:
         ('{"logLevel": "info"}}\n', "1: from here on nothing is read: what comes before is the whole file"),
     ],
 )
-def test_what_stands_behind_the_end_is_warned_of(text: str, said: str) -> None:
+def test_text_after_the_end_of_a_document_is_warned_of(text: str, said: str) -> None:
     problems = inspect_text(text, "", {}).problems
     assert not problems.errors
     assert [str(one).removeprefix(":") for one in problems.warnings] == [said]

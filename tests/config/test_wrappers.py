@@ -28,7 +28,7 @@ from llamaswap_lib.config.wrappers import started
         ("", ""),
     ],
 )
-def test_programs_that_start_others_are_looked_behind(command: str, programs: str) -> None:
+def test_the_program_that_a_wrapper_starts_is_checked_as_well(command: str, programs: str) -> None:
     argv = command.split()
     assert [argv[number] for number in started(argv).programs] == programs.split()
 
@@ -40,7 +40,7 @@ def test_programs_that_start_others_are_looked_behind(command: str, programs: st
         *("./start.sh kubectl exec pod -- x", "sudo docker run x", "env A=1 apptainer exec x"),
     ],
 )
-def test_files_of_a_container_are_not_looked_for_behind_any_program(command: str) -> None:
+def test_files_of_a_container_are_not_looked_for_whatever_wraps_its_command(command: str) -> None:
     assert not started(command.split()).is_here
 
 

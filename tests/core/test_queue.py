@@ -51,7 +51,7 @@ def test_later_loads_count_more() -> None:
     assert estimates(story) == {3: 6.0}
 
 
-def test_who_waits_behind_a_load_waits_for_that_and_its_own() -> None:
+def test_the_estimate_of_a_second_load_includes_the_first() -> None:
     story = Story()
     load_for(story, "A", 1, 8.0)
     load_for(story, "B", 2, 5.0)

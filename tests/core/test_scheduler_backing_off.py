@@ -246,7 +246,7 @@ def test_a_run_without_its_leader_is_shut_and_the_next_waits_for_its_end() -> No
     assert story.exited(1, "killed by SIGKILL") == [DropRun(1), StartProcess(2, "A")]
 
 
-def test_what_a_leader_leaves_behind_is_killed_when_its_time_is_over() -> None:
+def test_processes_that_outlive_their_leader_are_killed_after_the_unload_timeout() -> None:
     story = Story()
     story.load("A", 1)
     story.tell(LeaderExited(1, "killed by SIGKILL"))

@@ -97,7 +97,7 @@ def test_a_silence_that_proves_nothing_changes_nothing() -> None:
     assert story.states == {"A": "draining"}
 
 
-def test_a_run_that_hangs_is_stopped_for_whoever_is_overdue() -> None:
+def test_a_run_that_hangs_is_stopped_when_a_request_has_waited_longer_than_max_wait() -> None:
     story = overdue()
     why = "it has not answered its check for 30 s, no byte has moved, and its processes are stopped"
     silence = story.tell(RunSilent(1, 30.0, CHECK, STOPPED))

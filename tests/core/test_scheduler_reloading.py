@@ -326,7 +326,7 @@ def test_a_blocked_model_is_not_preloaded_before_the_retired_run_has_gone() -> N
 # -- one that hangs --
 
 
-def test_a_retired_run_that_hangs_is_stopped_for_whoever_is_overdue_and_not_before() -> None:
+def test_a_retired_run_that_hangs_is_stopped_when_a_request_has_waited_longer_than_max_wait_and_not_before() -> None:
     story = retired_busy(blocked={"A": "B"})
     story.arrive(2, "B")
     assert story.checked == set()

@@ -285,7 +285,7 @@ def test_a_model_that_clashes_only_with_who_is_leaving_starts_beside_a_place() -
     assert story.arrive(4, "C") == [StartProcess(3, "C")]
 
 
-def test_who_is_loaded_and_waits_in_front_is_not_evicted_by_those_behind() -> None:
+def test_a_model_that_loads_for_an_earlier_request_is_not_evicted_for_a_later_one() -> None:
     """B, in front, was started beside C while C was loading. C waits for B to go, and A, which goes for C, behind C."""
     story = Story(rules(A="C", B="D", C="B"), max_wait=1.0)
     story.load("A", 1)

@@ -173,7 +173,7 @@ def peered(tmp_path_factory: pytest.TempPathFactory, secure: Program) -> Iterato
         yield running
 
 
-def test_a_local_model_behind_tls(secure: Program) -> None:
+def test_a_local_model_with_an_https_address(secure: Program) -> None:
     told = secure.chat("good").json()
     assert told["target"] == "/v1/chat/completions"
     refused = secure.chat("bad")
@@ -181,7 +181,7 @@ def test_a_local_model_behind_tls(secure: Program) -> None:
     assert "certificate is not trusted: unable to get local issuer certificate" in refused.message
 
 
-def test_a_peer_behind_tls(peered: Program) -> None:
+def test_a_peer_with_an_https_address(peered: Program) -> None:
     for _ in range(3):
         told = peered.chat("good/m").json()
         assert json.loads(told["body"])["model"] == "m"

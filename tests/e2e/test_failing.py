@@ -108,7 +108,7 @@ def test_a_model_that_hangs_up_but_lives_is_left_alone(run_program: RunProgram) 
         assert program.starts("a") == 1
 
 
-def test_requests_wait_for_what_a_dead_leader_left_behind(run_program: RunProgram) -> None:
+def test_requests_wait_until_the_children_of_a_dead_leader_have_ended(run_program: RunProgram) -> None:
     entry = {"cmd": demo("--grandchild-ignores-sigterm", *THINKS), "unloadTimeout": 3}
     with run_program(models(a=entry)) as program, ThreadPoolExecutor() as pool:
         assert program.chat("a", **SHORT).status == 200

@@ -83,7 +83,7 @@ def test_a_load_that_nobody_waits_for_gives_way_at_once(run_program: RunProgram)
         assert program.states() == {"quick": "ready"}
 
 
-def test_in_the_queue_behind_a_busy_model(run_program: RunProgram) -> None:
+def test_a_client_that_leaves_while_it_waits_for_a_busy_model_to_finish(run_program: RunProgram) -> None:
     with run_program(models(busy=PACED, wanted=demo())) as program, program.stream("busy", max_tokens=100) as other:
         other.read_head_and_first_chunk()
         leaver = program.stream("wanted")

@@ -63,7 +63,7 @@ def assert_hung(reply: Reply, *words: str) -> None:
         assert word in reply.message
 
 
-def test_a_stopped_server_is_ended_for_whoever_is_overdue(run_program: RunProgram) -> None:
+def test_a_stopped_server_is_ended_when_a_request_has_waited_longer_than_max_wait(run_program: RunProgram) -> None:
     with run_program(config(demo(), unloadTimeout=60)) as program, ThreadPoolExecutor() as pool:
         assert program.chat("a", max_tokens=1).status == 200
         stop(leader(program))
@@ -75,7 +75,7 @@ def test_a_stopped_server_is_ended_for_whoever_is_overdue(run_program: RunProgra
         assert program.chat("a", max_tokens=1).status == 200
 
 
-def test_a_stopped_server_behind_a_shell_is_ended_too(run_program: RunProgram) -> None:
+def test_a_stopped_server_that_a_shell_started_is_ended_too(run_program: RunProgram) -> None:
     shell = {"cmd": shlex.join(("sh", "-c", f"{stuck('many').replace('${PORT}', '$0')}; exit 3")) + " ${PORT}"}
     with run_program(config(shell)) as program, ThreadPoolExecutor() as pool:
         assert program.post(CHAT, {"model": "a"}).status == 200

@@ -186,7 +186,7 @@ def test_an_upgrade_and_every_route_of_models_are_found_out_too(tmp_path: Path) 
             wait_until(lambda: program.get("/health").status == 200, "it answers")  # noqa: B023
 
 
-def test_a_model_behind_two_llamaswaps_is_reached(tmp_path: Path) -> None:
+def test_a_model_is_reached_through_two_llamaswaps(tmp_path: Path) -> None:
     (tmp_path / "back").mkdir()
     (tmp_path / "front").mkdir()
     with Program(tmp_path / "back", models(m=demo())) as back:

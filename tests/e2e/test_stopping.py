@@ -145,7 +145,7 @@ def test_nobody_is_let_in_any_more(run_program: RunProgram) -> None:
         assert program.wait() == 0
 
 
-def test_whoever_waits_is_503(run_program: RunProgram) -> None:
+def test_requests_that_wait_for_a_model_are_503(run_program: RunProgram) -> None:
     config = models(busy=demo(*PACED), wanted=demo())
     with run_program(config) as program, program.stream("busy", max_tokens=90) as wire:
         wire.read_head_and_first_chunk()

@@ -137,7 +137,7 @@ def test_a_controller_that_hangs_feeds_no_watchdog(
 # -- its socket --
 
 
-def test_a_restart_behind_its_socket_leaves_newcomers_to_the_next_process(tmp_path: Path) -> None:
+def test_connections_that_come_during_a_restart_wait_for_the_next_process(tmp_path: Path) -> None:
     write_config(tmp_path, {**models(m=demo("--tokens-per-second", "50")), "shutdownTimeout": 20})
     with kept_socket() as (listening, port), Service(tmp_path, listening) as first:
         body = json.dumps({"model": "m", **HELLO, "max_tokens": 100, "ignore_eos": True}).encode()
@@ -168,7 +168,7 @@ def listens(pid: int, port: int) -> bool:
     return bool(found & sockets)
 
 
-def test_nobody_notices_restarts_behind_its_socket(tmp_path: Path) -> None:
+def test_restarts_with_a_kept_socket_lose_no_request(tmp_path: Path) -> None:
     """Clients that make a connection for each request: all are answered, by one process or the next."""
     write_config(tmp_path, models(m=demo()))
     with kept_socket() as (listening, port), ThreadPoolExecutor() as pool:

@@ -82,7 +82,7 @@ def test_the_sdk_uploads_a_recording(program: Program) -> None:
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_the_model_is_found_behind_a_file_of_5_mb(program: Program, is_chunked: bool) -> None:
+def test_the_model_is_found_after_a_file_of_5_mb_in_a_form(program: Program, is_chunked: bool) -> None:
     assert upload(program, 5, is_chunked=is_chunked) == expected(5)
 
 

@@ -7,7 +7,6 @@ import shlex
 import signal
 import ssl
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -102,7 +101,7 @@ def test_messages_pass_with_tls_on_both_sides(secure: Program) -> None:
     wait_until(lambda: secure.stdout.count('"GET /upstream/m/ws HTTP/1.1" 101 ') == 2, "both have ended")
 
 
-def test_messages_pass_to_a_peer_behind_tls(secure: Program, tmp_path: Path) -> None:
+def test_messages_pass_to_a_peer_with_an_https_address(secure: Program, tmp_path: Path) -> None:
     peer = {"proxy": f"https://localhost:{secure.port}", "models": ["m"]}
     (tmp_path / "near").mkdir()
     with Program(tmp_path / "near", {"peers": {"far": peer}}, env=trusting(tmp_path)) as program:
@@ -140,7 +139,7 @@ def test_a_swap_waits_for_a_tunnel(run_program: RunProgram) -> None:
     with run_program(models(m=ECHO, other=demo())) as program, ThreadPoolExecutor() as pool:
         with dial(program) as client:
             answer = pool.submit(program.chat, "other")
-            assert not threading.Event().wait(0.3)
+            wait_until(lambda: len(program.queue()) == 1, "it waits")
             assert not answer.done()
             client.send("still here")
             assert client.recv(DEADLINE) == "still here"

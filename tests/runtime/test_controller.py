@@ -180,7 +180,7 @@ def test_a_change_of_priorities_is_for_those_who_wait_already() -> None:
         b.leave()
 
 
-def test_whoever_has_waited_too_long_gets_the_way_cleared() -> None:
+def test_a_model_that_was_waited_for_longer_than_max_wait_gets_the_others_stopped() -> None:
     with Stage("hot", "cold", max_wait=0.1) as stage:
         hot = Visit(stage, "hot")
         hot.await_in()

@@ -74,7 +74,7 @@ def test_guardians_and_what_they_would_be_asked_about_are_spared() -> None:
     assert pids(of_owner(entries, "t", {})) == [10]
 
 
-def test_we_and_whoever_started_us_are_spared() -> None:
+def test_this_process_and_its_ancestors_are_never_ended() -> None:
     entries = [process(1, parent=0), process(10, token="t"), process(11, parent=10, token="t")]
     entries += [process(US, parent=11, token="t"), process(12, parent=US, token="t")]
     assert pids(of_owner(entries, "t", {})) == [12]

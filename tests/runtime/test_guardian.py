@@ -92,7 +92,7 @@ def test_one_that_was_never_needed_never_was() -> None:
 
 
 @pytest.mark.parametrize("has_marks", [True, False])
-def test_closing_ends_whoever_is_left(has_marks: bool) -> None:
+def test_closing_ends_the_processes_that_are_left(has_marks: bool) -> None:
     with stage() as on_stage:
         marks = dict(on_stage.guardian.marks(1))
         pid = spawn(marks if has_marks else {})
@@ -101,7 +101,7 @@ def test_closing_ends_whoever_is_left(has_marks: bool) -> None:
     assert_was_killed(pid)
 
 
-def test_a_group_that_was_told_as_gone_is_nobodys_business() -> None:
+def test_a_group_that_was_reported_as_ended_is_not_killed() -> None:
     with stage() as on_stage:
         on_stage.guardian.marks(1)
         pid = spawn({})
@@ -168,7 +168,7 @@ guardian.close(1.0)
         assert done.stderr == ""
 
 
-def test_who_dies_between_a_start_and_the_word_of_it_leaves_nobody() -> None:
+def test_a_crash_between_a_start_and_its_report_leaves_no_process() -> None:
     # The marks are what counts then. The program kills itself where it would tell of the group.
     source = """
 import os, signal, sys
@@ -207,7 +207,7 @@ def test_what_an_earlier_life_left_is_ended_before_the_first_model() -> None:
     assert not was_alive
 
 
-def test_who_is_being_ended_is_known_until_it_is_done() -> None:
+def test_processes_that_are_being_ended_are_listed_until_they_have_ended() -> None:
     gone = subprocess.Popen(("true",))
     with stage() as on_stage:
         world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")

@@ -163,7 +163,7 @@ def test_a_client_that_has_left_is_abandoned_and_its_answer_awaited(
     assert door.abandoned == [1]
 
 
-def test_whoever_waits_in_its_stead_is_called_only_where_there_is_something_to_wait_for() -> None:
+def test_a_callback_that_waits_is_called_only_if_there_is_something_to_wait_for() -> None:
     waits: list[int] = []
 
     def wait(waiter: Waiter) -> None:

@@ -205,7 +205,7 @@ class Stillborn(Thread):
         raise SystemExit  # as MemoryError, but for the complaint on stderr
 
 
-def test_the_death_of_a_thread_in_its_first_steps_is_told_to_whoever_starts_it() -> None:
+def test_a_thread_that_dies_in_its_first_steps_fails_its_start() -> None:
     has_run = threading.Event()
     thread = Stillborn(has_run.set, "stillborn")
     with pytest.raises(RuntimeError, match="does not begin"):
