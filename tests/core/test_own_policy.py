@@ -121,7 +121,7 @@ def test_when_a_model_is_ready_it_is_shown_how_busy_the_others_are_by_then() -> 
     assert {running[0].idle_seconds for _, running in policy.asked} == {5.0}
 
 
-def test_who_is_let_in_counts_at_once() -> None:
+def test_a_request_that_is_let_in_counts_at_once() -> None:
     policy = Scripted(Idlest(1).evict)
     story = Story(policy=policy)
     story.arrive(1, "A")
@@ -205,7 +205,7 @@ def test_in_a_choice_too_strangers_and_the_target_are_ignored(first: object) -> 
     assert set(own.evict("D", ("A", "B", "D"))) == {"A"}
 
 
-def test_who_is_loading_is_not_idle_and_who_is_leaving_is() -> None:
+def test_a_model_that_is_loading_is_not_idle_and_one_that_is_leaving_is() -> None:
     own = OwnPolicy(saying([["A"], ["B"]]))
     own.observe(lambda model: RunningModel(model, {"A": "starting", "B": "stopping"}[model]), stands_never)
     assert set(own.evict("C", ("A", "B"))) == {"B"}

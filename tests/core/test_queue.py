@@ -63,7 +63,7 @@ def test_the_estimate_of_a_second_load_includes_the_first() -> None:
     assert estimates(story) == {3: 6.0, 4: 11.0, 5: None}
 
 
-def test_who_waits_for_requests_in_progress_knows_only_its_own_load() -> None:
+def test_a_request_that_waits_for_requests_in_progress_knows_only_its_own_load() -> None:
     story = Story()
     load_for(story, "B", 1, 5.0)
     story.arrive(2, "A")
@@ -75,7 +75,7 @@ def test_who_waits_for_requests_in_progress_knows_only_its_own_load() -> None:
     assert estimates(story) == {3: 5.0}
 
 
-def test_who_is_to_go_and_come_back_waits_for_both_loads() -> None:
+def test_the_estimate_for_a_model_that_is_stopped_and_loaded_again_holds_both_loads() -> None:
     story = Story(max_wait=10.0)
     load_for(story, "B", 1, 5.0)
     story.arrive(2, "A")
@@ -90,7 +90,7 @@ def test_who_is_to_go_and_come_back_waits_for_both_loads() -> None:
     assert estimates(story) == {3: 5.0, 4: 6.0}
 
 
-def test_who_is_loaded_and_waits_for_others_to_go_has_no_load_before_it() -> None:
+def test_the_estimate_for_a_loaded_model_that_waits_for_others_to_stop_holds_no_load() -> None:
     story = Story(rules(A="B"))
     story.load("A", 1)
     story.arrive(2, "B")
@@ -100,7 +100,7 @@ def test_who_is_loaded_and_waits_for_others_to_go_has_no_load_before_it() -> Non
     assert estimates(story) == {3: 0.0}
 
 
-def test_who_has_joined_a_load_stands_before_a_higher_priority() -> None:
+def test_a_request_that_has_joined_a_load_stands_before_a_higher_priority() -> None:
     story = Story(specs={"B": ModelSpec(priority=9)})
     story.arrive(1, "A")
     story.arrive(2, "B")
@@ -136,7 +136,7 @@ def test_reasons_stay_while_a_question_is_open() -> None:
     )
 
 
-def test_who_waits_for_exits_waits_for_those_who_leave() -> None:
+def test_a_request_that_waits_for_exits_waits_for_those_who_leave() -> None:
     def fits_two(target: str, running: tuple[str, ...]) -> list[str]:
         others = sorted(model for model in running if model != target)
         return others[: max(0, len(others) - 1)]

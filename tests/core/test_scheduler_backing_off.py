@@ -119,7 +119,7 @@ def test_a_model_that_was_stopped_in_between_does_not_back_off() -> None:
     assert story.arrive(5, "A") == [StartProcess(5, "A")]
 
 
-def test_who_waits_for_a_model_that_keeps_dying_is_refused_with_it() -> None:
+def test_a_request_that_waits_for_a_model_that_keeps_dying_is_refused_with_it() -> None:
     story = Story(max_wait=1.0)
     crash_early(story, 1, 1)
     assert story.arrive(2, "A") == [StartProcess(2, "A")]
@@ -143,7 +143,7 @@ def test_who_waits_for_a_model_that_keeps_dying_is_refused_with_it() -> None:
 # -- runs that hang up --
 
 
-def test_who_lost_a_run_that_has_exited_waits_for_the_next_like_everybody() -> None:
+def test_a_request_that_lost_a_run_that_has_exited_waits_for_the_next_like_everybody() -> None:
     story = Story()
     story.load("A", 1)
     story.exited(1)
@@ -151,7 +151,7 @@ def test_who_lost_a_run_that_has_exited_waits_for_the_next_like_everybody() -> N
     assert story.ready(2) == [Admit(2, 2), OpenGate(2)]
 
 
-def test_who_lost_a_run_that_is_not_known_to_have_exited_is_not_let_in_again() -> None:
+def test_a_request_that_lost_a_run_that_is_not_known_to_have_exited_is_not_let_in_again() -> None:
     story = Story()
     story.load("A", 1)
     assert story.tell(RequestArrived(2, "A", 1)) == []
@@ -160,7 +160,7 @@ def test_who_lost_a_run_that_is_not_known_to_have_exited_is_not_let_in_again() -
     assert story.ready(2) == [Admit(2, 2), OpenGate(2)]
 
 
-def test_who_lost_a_run_that_lives_is_told_so_in_time() -> None:
+def test_a_request_that_lost_a_run_that_lives_is_told_so_in_time() -> None:
     story = Story()
     story.load("A", 1)
     story.tell(RequestArrived(2, "A", 1))
@@ -173,7 +173,7 @@ def test_who_lost_a_run_that_lives_is_told_so_in_time() -> None:
     assert story.states == {"A": "ready"}
 
 
-def test_who_lost_an_earlier_run_is_let_in_to_the_one_that_runs_now() -> None:
+def test_a_request_that_lost_an_earlier_run_is_let_in_to_the_one_that_runs_now() -> None:
     story = Story()
     story.load("A", 1)
     story.exited(1)
@@ -182,7 +182,7 @@ def test_who_lost_an_earlier_run_is_let_in_to_the_one_that_runs_now() -> None:
     assert story.tell(RequestArrived(3, "A", 1)) == [Admit(3, 2)]
 
 
-def test_who_was_inside_when_an_unload_ran_out_of_time_is_not_tried_again() -> None:
+def test_a_request_that_was_inside_when_an_unload_ran_out_of_time_is_not_tried_again() -> None:
     story = Story()
     story.load("A", 1)
     story.tell(UnloadRequested(9, ("A",)))
@@ -194,7 +194,7 @@ def test_who_was_inside_when_an_unload_ran_out_of_time_is_not_tried_again() -> N
     assert story.arrive(4, "A") == [StartProcess(2, "A")]
 
 
-def test_who_lost_a_run_that_is_stopped_as_empty_waits_for_the_next() -> None:
+def test_a_request_that_lost_a_run_that_is_stopped_as_empty_waits_for_the_next() -> None:
     story = Story()
     story.load("A", 1)
     story.tell(RequestArrived(2, "A", 1))
@@ -204,7 +204,7 @@ def test_who_lost_a_run_that_is_stopped_as_empty_waits_for_the_next() -> None:
     assert story.reasons == {3: "loading", 2: "B is loading for others"}
 
 
-def test_who_lost_a_run_and_leaves_is_answered() -> None:
+def test_a_request_that_lost_a_run_and_leaves_is_answered() -> None:
     story = Story()
     story.load("A", 1)
     story.tell(RequestArrived(2, "A", 1))
@@ -212,7 +212,7 @@ def test_who_lost_a_run_and_leaves_is_answered() -> None:
     assert story.scheduler.next_deadline() is None
 
 
-def test_who_lost_a_run_is_refused_at_the_shutdown() -> None:
+def test_a_request_that_lost_a_run_is_refused_at_the_shutdown() -> None:
     story = Story()
     story.load("A", 1)
     story.tell(RequestArrived(2, "A", 1))
@@ -220,7 +220,7 @@ def test_who_lost_a_run_is_refused_at_the_shutdown() -> None:
     assert story.tell(ShutdownRequested(9, 5.0))[0] == Refuse(2, Fault.SHUTTING_DOWN, closing)
 
 
-def test_who_lost_its_run_to_a_model_that_keeps_dying_is_refused() -> None:
+def test_a_request_that_lost_its_run_to_a_model_that_keeps_dying_is_refused() -> None:
     story = Story()
     crash_early(story, 1, 1)
     story.arrive(2, "A")

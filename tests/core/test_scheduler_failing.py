@@ -87,7 +87,7 @@ def test_a_model_that_crashed_is_started_for_the_next_request() -> None:
     assert story.arrive(2, "A") == [StartProcess(2, "A")]
 
 
-def test_who_waits_at_a_draining_model_that_crashes_is_not_failed() -> None:
+def test_a_request_that_waits_at_a_draining_model_that_crashes_is_not_failed() -> None:
     story = Story(max_wait=10.0)
     story.load("A", 1)
     story.arrive(2, "B")

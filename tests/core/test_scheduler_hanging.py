@@ -48,7 +48,7 @@ def test_a_busy_run_is_looked_at_when_somebody_has_waited_for_it_for_a_second() 
     assert story.scheduler.next_deadline() == 60.0
 
 
-def test_who_has_waited_longest_decides_when_that_is() -> None:
+def test_the_request_that_has_waited_longest_decides_when_that_is() -> None:
     story = Story(rules(B="A", C="A"), max_wait=60.0)
     story.load("A", 1)
     story.arrive(2, "B")

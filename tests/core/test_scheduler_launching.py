@@ -85,7 +85,7 @@ def test_while_it_waits_it_is_not_looked_at_again_until_somebody_is_to_go() -> N
     assert story.launch_checks == ["B", "B"]
 
 
-def test_who_asks_when_nobody_waits_any_more_is_looked_at_anew() -> None:
+def test_a_request_that_asks_when_nobody_waits_any_more_is_looked_at_anew() -> None:
     story = Story()
     story.load("A", 1)
     question = story.arrive(2, "C")[-1]

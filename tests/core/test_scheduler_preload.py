@@ -174,7 +174,7 @@ def test_nothing_is_preloaded_after_the_shutdown() -> None:
     assert preload(story, "C") == []
 
 
-def test_who_is_inside_a_busy_model_is_not_shut_out_for_a_preload() -> None:
+def test_a_request_that_is_inside_a_busy_model_is_not_shut_out_for_a_preload() -> None:
     story = Story(together)
     story.load("A", 1)
     orders = preload(story, "B")

@@ -55,7 +55,7 @@ def test_those_who_come_later_are_served_by_the_new_priorities() -> None:
     assert end_of_business(story) == "C"
 
 
-def test_who_is_not_named_has_no_priority_any_more() -> None:
+def test_a_model_that_is_not_named_has_no_priority_any_more() -> None:
     story = Story(specs={"C": ModelSpec(priority=5), "D": ModelSpec(priority=-5)})
     behind_a_busy_model(story, "D", "B", "C")
     assert places(story) == ["C", "B", "D"]
@@ -81,7 +81,7 @@ def test_a_swap_that_has_begun_is_not_overtaken() -> None:
     assert story.exited(1) == [DropRun(1), StartProcess(2, "B")]
 
 
-def test_who_joined_a_load_is_served_by_it() -> None:
+def test_a_request_that_joined_a_load_is_served_by_it() -> None:
     story = Story()
     story.load("A", 1)
     story.swap(1, 2, "B")

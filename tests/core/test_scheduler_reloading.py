@@ -108,7 +108,7 @@ def test_one_that_is_still_loading_is_stopped_at_once_and_who_waits_gets_the_nex
     assert story.ready(2) == [Admit(1, 2), OpenGate(2)]
 
 
-def test_who_asks_while_the_replaced_run_finishes_gets_the_next_one() -> None:
+def test_a_request_that_asks_while_the_replaced_run_finishes_gets_the_next_one() -> None:
     story = retired_busy(replaced="A", models="ABCDEF")
     assert story.arrive(2, "A") == []
     assert story.reasons == {2: "waiting for A: 1 request in progress"}
@@ -200,7 +200,7 @@ def test_nothing_changes_any_more_during_the_shutdown() -> None:
 # -- requests that wait --
 
 
-def test_who_waits_for_a_model_that_has_gone_is_told_so_and_all_others_stay_in_their_place() -> None:
+def test_a_request_that_waits_for_a_model_that_has_gone_is_told_so_and_all_others_stay_in_their_place() -> None:
     story = Story()
     story.arrive(1, "A")
     for ticket, model in enumerate("BCBD", 2):
@@ -210,20 +210,20 @@ def test_who_waits_for_a_model_that_has_gone_is_told_so_and_all_others_stay_in_t
     assert story.arrive(6, "C") == [Refuse(6, Fault.UNKNOWN_MODEL, "model not found: C")]
 
 
-def test_who_waits_for_the_load_of_a_model_that_has_gone_is_told_so_at_once() -> None:
+def test_a_request_that_waits_for_the_load_of_a_model_that_has_gone_is_told_so_at_once() -> None:
     story = Story()
     story.arrive(1, "A")
     assert change(story, "B") == [unknown(1, "A"), STOP_A]
 
 
-def test_who_has_lost_a_run_of_a_model_that_goes_does_not_wait_for_the_news_of_its_end() -> None:
+def test_a_request_that_has_lost_a_run_of_a_model_that_goes_does_not_wait_for_the_news_of_its_end() -> None:
     story = Story(together)
     story.load("A", 1)
     assert story.tell(RequestArrived(2, "A", lost_run=1)) == []
     assert change(story, "B")[0] == Refuse(2, Fault.UNKNOWN_MODEL, "model not found: A")
 
 
-def test_who_has_lost_a_run_that_is_replaced_gets_the_next_one_when_it_has_ended() -> None:
+def test_a_request_that_has_lost_a_run_that_is_replaced_gets_the_next_one_when_it_has_ended() -> None:
     story = Story(together)
     story.load("A", 1)
     story.tell(RequestArrived(2, "A", lost_run=1))
@@ -525,7 +525,7 @@ def test_a_policy_that_looks_is_told_what_runs_before_it_is_asked() -> None:
     assert (seen[0].model, seen[0].in_flight) == ("A", 2)
 
 
-def test_who_is_still_to_be_preloaded_is_not_if_its_model_has_gone() -> None:
+def test_a_model_that_is_removed_before_its_preload_is_not_preloaded() -> None:
     story = Story(together)
     story.tell(PreloadRequested(("A", "B", "C")))
     assert change(story, "AC") == []

@@ -124,7 +124,7 @@ def test_past_max_wait_no_gate_is_shut_while_a_victim_loads_for_somebody() -> No
     assert story.ready(2) == [Admit(3, 2), ShutGates((1, 2))]
 
 
-def test_who_is_loaded_and_has_begun_to_clear_the_way_is_not_overtaken_by_those_it_cleared_away() -> None:
+def test_a_swap_that_has_begun_is_not_overtaken_by_requests_for_the_models_that_it_stops() -> None:
     def for_itself(target: str, running: tuple[str, ...]) -> set[str]:
         """C minds A and B only once it runs."""
         return {"A", "B"} if target == "C" and "C" in running else set()

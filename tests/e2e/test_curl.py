@@ -63,7 +63,7 @@ def test_a_body_so_large_that_it_asks_first_is_let_come_at_once(program: Program
     assert trace.index("HTTP/1.1 100 Continue") < trace.index("HTTP/1.1 200 OK")
 
 
-def test_who_asks_first_and_may_not_is_refused_without_the_body(program: Program) -> None:
+def test_a_client_that_asks_before_it_sends_its_body_is_refused_without_it(program: Program) -> None:
     arguments = ("--expect100-timeout", "15", "--max-time", "14", "-H", "Expect: 100-continue", "--data-binary", "@-")
     trace, output = spoken(program, "/no/such/path", "-v", *arguments, body=b"x" * 5_000_000)
     assert "100 Continue" not in trace

@@ -16,7 +16,9 @@ SHORT = {"max_tokens": 3, "ignore_eos": True}
 
 
 @pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
-def test_in_mid_stream(run_program: RunProgram, leave: Callable[[Wire], None]) -> None:
+def test_a_client_that_leaves_in_mid_stream_ends_the_work_for_it(
+    run_program: RunProgram, leave: Callable[[Wire], None]
+) -> None:
     with run_program(models(m=PACED)) as program, program.stream("m", max_tokens=100) as other:
         leaver = program.stream("m")
         for wire in (leaver, other):
@@ -34,7 +36,7 @@ def test_a_half_closed_connection_counts_as_left(run_program: RunProgram) -> Non
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
-def test_during_prefill(run_program: RunProgram, is_stream: bool) -> None:
+def test_a_client_that_leaves_during_prefill_ends_the_work_for_it(run_program: RunProgram, is_stream: bool) -> None:
     with run_program(models(m=demo("--prompt-seconds", "30"))) as program:
         wire = program.stream("m", stream=is_stream)
         program.await_stats("m", in_progress=1)
@@ -42,7 +44,7 @@ def test_during_prefill(run_program: RunProgram, is_stream: bool) -> None:
         program.await_stats("m", cancelled=1, in_progress=0)
 
 
-def test_while_an_answer_that_is_no_stream_is_made(run_program: RunProgram) -> None:
+def test_a_client_that_leaves_while_a_whole_answer_is_made_ends_the_work_for_it(run_program: RunProgram) -> None:
     with run_program(models(m=PACED)) as program:
         wire = program.stream("m", stream=False)
         program.await_stats("m", in_progress=1)
@@ -50,7 +52,7 @@ def test_while_an_answer_that_is_no_stream_is_made(run_program: RunProgram) -> N
         program.await_stats("m", cancelled=1, in_progress=0)
 
 
-def test_with_the_next_request_sent_ahead(run_program: RunProgram) -> None:
+def test_a_client_that_sent_its_next_request_ahead_and_leaves_is_noticed(run_program: RunProgram) -> None:
     with run_program(models(m=PACED)) as program:
         wire = program.stream("m")
         wire.read_head_and_first_chunk()
@@ -59,7 +61,7 @@ def test_with_the_next_request_sent_ahead(run_program: RunProgram) -> None:
         program.await_stats("m", cancelled=1, in_progress=0)
 
 
-def test_while_the_model_loads_for_another(run_program: RunProgram) -> None:
+def test_a_client_that_leaves_during_a_load_does_not_end_it_for_another(run_program: RunProgram) -> None:
     with run_program(models(m=demo("--load-seconds", "0.6")), log_level="debug") as program:
         with program.stream("m", **SHORT) as stays:
             leaver = program.stream("m")
@@ -98,7 +100,7 @@ def test_a_client_that_leaves_while_it_waits_for_a_busy_model_to_finish(run_prog
         assert program.starts("wanted") == 0
 
 
-def test_from_an_unload_that_goes_on(run_program: RunProgram) -> None:
+def test_a_client_that_leaves_an_unload_does_not_end_it(run_program: RunProgram) -> None:
     with run_program(models(m=demo("--stop-seconds", "0.3"))) as program:
         assert program.chat("m").status == 200
         with program.wire() as wire:
@@ -107,7 +109,7 @@ def test_from_an_unload_that_goes_on(run_program: RunProgram) -> None:
         wait_until(lambda: program.states() == {}, "it has stopped")
 
 
-def test_from_an_upstream_that_is_silent(run_program: RunProgram) -> None:
+def test_a_client_that_leaves_a_silent_upstream_gives_its_place_back(run_program: RunProgram) -> None:
     with run_program(models(m={"cmd": upstream(), "concurrencyLimit": 1})) as program:
         assert program.post("/api/models/load/m", {}).status == 200
         with program.wire() as wire:
@@ -117,7 +119,7 @@ def test_from_an_upstream_that_is_silent(run_program: RunProgram) -> None:
         wait_until(lambda: program.get("/upstream/m/x").status == 200, "the place is back")
 
 
-def test_in_the_middle_of_a_request_body(run_program: RunProgram) -> None:
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_noticed(run_program: RunProgram) -> None:
     with run_program(models(m=upstream())) as program:
         for sent in (b"", b"x" * 100_000):
             with program.wire() as wire:
@@ -126,7 +128,7 @@ def test_in_the_middle_of_a_request_body(run_program: RunProgram) -> None:
         assert program.get("/upstream/m/x").status == 200
 
 
-def test_fifty_at_once(run_program: RunProgram) -> None:
+def test_fifty_clients_that_leave_at_once_are_all_noticed(run_program: RunProgram) -> None:
     with run_program(models(m=PACED)) as program, program.stream("m", max_tokens=150) as other:
         wires = [program.stream("m") for _ in range(50)]
         for wire in (*wires, other):

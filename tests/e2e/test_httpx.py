@@ -72,7 +72,7 @@ def test_many_at_once_in_one_async_client(program: Program) -> None:
     assert asyncio.run(talk()) == [200] * 40
 
 
-def test_who_gives_up_in_the_queue_leaves_it_at_once(run_program: RunProgram) -> None:
+def test_a_client_that_gives_up_in_the_queue_leaves_it(run_program: RunProgram) -> None:
     config = models(busy=demo("--tokens-per-second", "100"), wanted=demo())
     with run_program(config) as program, program.stream("busy") as stream:
         stream.read_head_and_first_chunk()

@@ -176,7 +176,7 @@ def test_those_inside_are_told_at_once_however_long_the_stop_takes(run_program: 
         assert "[WARN] a: did not stop in time, killing it" in program.stdout
 
 
-def test_who_was_told_of_the_loading_is_told_of_the_end_in_the_stream(run_program: RunProgram) -> None:
+def test_a_request_that_was_told_of_the_loading_is_told_of_the_end_in_the_stream(run_program: RunProgram) -> None:
     entry = {"cmd": stuck("many"), "sendLoadingState": True}
     with run_program(config(entry)) as program, ThreadPoolExecutor() as pool, program.wire() as wire:
         value = {"model": "a", "stream": True, "sleep": 60, "messages": []}

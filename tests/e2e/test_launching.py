@@ -97,7 +97,7 @@ def test_a_working_folder_that_is_gone(run_program: RunProgram, tmp_path: Path) 
         assert_refused_beside(program, "the folder that llamaswap was started in is gone")
 
 
-def test_who_asks_again_is_told_so_and_the_model_is_tried_when_it_is_mended(
+def test_a_request_for_a_broken_model_is_told_so_and_the_model_is_tried_when_it_is_mended(
     run_program: RunProgram, tmp_path: Path
 ) -> None:
     with run_program(models(a=demo(), b="./late ${PORT}")) as program:

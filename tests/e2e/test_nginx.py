@@ -55,7 +55,7 @@ def test_the_head_and_the_lines_of_a_log_come_at_once(nginx: Nginx, program: Pro
 
 
 @EVERY_SETUP
-def test_who_leaves_ends_the_upstreams_work(nginx: Nginx, program: Program, setup: str) -> None:
+def test_a_client_that_leaves_ends_the_upstreams_work(nginx: Nginx, program: Program, setup: str) -> None:
     before = program.stats("paced")["cancelled"]
     with nginx.wire(setup) as wire:
         chat(wire)

@@ -105,7 +105,7 @@ def test_what_says_the_same_in_other_words_keeps_running(run_program: RunProgram
         assert program.reload({**models(a=other), "macros": {"unused": "x"}})["changed"] is False
 
 
-def test_who_waits_goes_on_waiting_or_is_told_that_the_model_is_gone(run_program: RunProgram) -> None:
+def test_a_request_that_waits_goes_on_waiting_or_is_told_that_the_model_is_gone(run_program: RunProgram) -> None:
     one_place = models(a=SLOW, b=demo(), c=demo())
     with run_program(one_place) as program, ThreadPoolExecutor() as pool, begin_stream(program, "a", **SHORT):
         stays = pool.submit(program.chat, "b")

@@ -20,7 +20,7 @@ PACED = ("--tokens-per-second", "100")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_idle(run_program: RunProgram, number: signal.Signals) -> None:
+def test_a_signal_ends_an_idle_server_in_order(run_program: RunProgram, number: signal.Signals) -> None:
     with run_program(models(m=demo())) as program:
         assert program.chat("m").status == 200
         with program.wire() as kept:
@@ -108,7 +108,7 @@ def test_signals_that_were_blocked_at_the_start_are_heard(run_program: RunProgra
         assert program.wait() == 0
 
 
-def test_before_any_model_was_loaded(run_program: RunProgram) -> None:
+def test_a_signal_ends_a_server_that_has_loaded_no_model(run_program: RunProgram) -> None:
     with run_program(models(m=demo())) as program:
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
@@ -133,7 +133,7 @@ def test_a_stream_that_outlasts_the_grace_is_cut(run_program: RunProgram) -> Non
         assert program.relatives() == {}
 
 
-def test_nobody_is_let_in_any_more(run_program: RunProgram) -> None:
+def test_new_requests_are_503_while_the_server_ends(run_program: RunProgram) -> None:
     with run_program(models(m=demo(*PACED))) as program, program.stream("m", max_tokens=100) as wire:
         wire.read_head_and_first_chunk()
         program.signal(signal.SIGTERM)
@@ -158,7 +158,7 @@ def test_requests_that_wait_for_a_model_are_503(run_program: RunProgram) -> None
         assert program.wait() == 0
 
 
-def test_while_a_model_loads(run_program: RunProgram) -> None:
+def test_a_signal_during_a_load_ends_the_request_with_503(run_program: RunProgram) -> None:
     with run_program(models(m=demo("--load-seconds", "60"))) as program, program.stream("m") as wire:
         wait_until(lambda: program.states() == {"m": "starting"}, "it loads")
         program.signal(signal.SIGTERM)
@@ -190,7 +190,7 @@ def test_a_stream_of_events_is_closed_properly(run_program: RunProgram) -> None:
         assert program.wait() == 0
 
 
-def test_a_request_to_a_peer_has_the_same_time(tmp_path: Path) -> None:
+def test_a_request_to_a_peer_is_finished_within_the_grace_too(tmp_path: Path) -> None:
     """It is inside no model of ours."""
     for name in ("far", "near"):
         (tmp_path / name).mkdir()
@@ -203,7 +203,7 @@ def test_a_request_to_a_peer_has_the_same_time(tmp_path: Path) -> None:
             assert near.wait() == 0
 
 
-def test_every_stubborn_process_is_gone(run_program: RunProgram) -> None:
+def test_processes_that_ignore_sigterm_are_gone_after_the_end(run_program: RunProgram) -> None:
     flags = {"a": "--ignore-sigterm", "b": "--grandchild-ignores-sigterm", "c": "--hang-on-sigterm"}
     entries = {name: {"cmd": demo(flag), "unloadTimeout": 1} for name, flag in flags.items()}
     groups = {"all": {"swap": False, "members": list(entries)}}

@@ -103,7 +103,7 @@ def test_requests_in_progress_are_counted_when_a_plan_is_made() -> None:
         assert [run.model for run in stage.controller.runs()] == ["a"]
 
 
-def test_who_was_let_in_is_not_in_the_queue_any_more() -> None:
+def test_a_request_that_was_let_in_is_not_in_the_queue_any_more() -> None:
     with Stage("a", "b") as stage:
         for number in range(30):
             visit = Visit(stage, "ab"[number % 2])

@@ -32,7 +32,7 @@ def inside(stage: Stage, *visits: Visit) -> FakeProcess:
     return process
 
 
-def test_who_loses_its_run_goes_on_in_the_next_one() -> None:
+def test_a_request_that_loses_its_run_goes_on_in_the_next_one() -> None:
     with Stage("a", obeys=False) as stage:
         visits = [Visit(stage, "a") for _ in range(5)]
         first = inside(stage, *visits)
@@ -49,7 +49,7 @@ def test_who_loses_its_run_goes_on_in_the_next_one() -> None:
         assert stage.inside("a") == 0
 
 
-def test_who_loses_a_run_whose_group_lingers_waits_for_its_end() -> None:
+def test_a_request_that_loses_a_run_whose_group_lingers_waits_for_its_end() -> None:
     with Stage("a", obeys=False) as stage:
         visit = Visit(stage, "a")
         first = inside(stage, visit)
@@ -94,7 +94,7 @@ def test_a_request_whose_run_hung_up_but_lives_fails_after_two_seconds_and_is_no
         assert len(stage.processes) == 1
 
 
-def test_who_loses_its_run_keeps_its_place() -> None:
+def test_a_request_that_loses_its_run_keeps_its_place() -> None:
     with Stage("a", limits={"a": 1}, obeys=False) as stage:
         visit = Visit(stage, "a")
         process = inside(stage, visit)
@@ -122,7 +122,7 @@ def test_a_client_that_leaves_while_the_end_of_its_run_is_awaited_is_gone() -> N
             pass
 
 
-def test_who_loses_its_run_at_the_end_of_the_server_is_refused() -> None:
+def test_a_request_that_loses_its_run_at_the_end_of_the_server_is_refused() -> None:
     with Stage("a") as stage:
         visit = Visit(stage, "a")
         visit.await_in()
@@ -261,7 +261,7 @@ class Forgetful(Scheduler):
 
 
 @pytest.mark.slow
-def test_who_waits_for_a_decision_that_fails_is_told_so_and_the_next_one_is_served() -> None:
+def test_a_request_that_waits_for_a_decision_that_fails_is_told_so_and_the_next_one_is_served() -> None:
     with Stage("a", scheduler=Forgetful) as stage:
         error = Visit(stage, "a").await_error()
         assert type(error) is HttpError

@@ -33,7 +33,7 @@ def pids(entries: list[Entry]) -> list[int]:
 # -- whom --
 
 
-def test_who_carries_the_token_is_ours_wherever_it_went() -> None:
+def test_a_process_that_carries_the_token_is_ours_wherever_it_went() -> None:
     entries = [process(10, token="t"), process(11, group=77, token="t"), process(12, token="u"), process(13)]
     assert pids(of_owner(entries, "t", {})) == [10, 11]
 
@@ -101,7 +101,7 @@ def test_the_run_that_has_no_name_is_nobodys() -> None:
         of_run([process(10, token="t")], "t", "", {})
 
 
-def test_who_was_found_before_stays_found_and_its_children_with_it() -> None:
+def test_a_process_that_was_found_before_stays_found_and_its_children_with_it() -> None:
     entries = [process(10), process(11, parent=10), process(12)]
     assert pids(of_owner(entries, "t", {}, {10: "s10", 12: "earlier"})) == [10, 11]
     assert pids(leftovers(entries, OURS, lambda _: False, {10: "s10"})) == [10, 11]
@@ -215,13 +215,13 @@ def test_nobody_to_end_is_the_end() -> None:
     assert (world.signals, world.now) == ([], 100.0)
 
 
-def test_who_hears_sigterm_hears_it_once_and_nothing_else() -> None:
+def test_a_process_that_hears_sigterm_hears_it_once_and_nothing_else() -> None:
     world = World(process(10, token="t"), process(11, token="t"), process(12))
     assert world.end()
     assert sorted(world.signals) == [(0.0, 10, signal.SIGTERM), (0.0, 11, signal.SIGTERM)]
 
 
-def test_who_ignores_it_is_killed_after_the_grace_and_told_once_before() -> None:
+def test_a_process_that_ignores_it_is_killed_after_the_grace_and_told_once_before() -> None:
     world = World(process(10, token="t"))
     world.ignore_term = {10}
     assert world.end()
@@ -231,7 +231,7 @@ def test_who_ignores_it_is_killed_after_the_grace_and_told_once_before() -> None
     assert 1.0 <= second[0] < 1.1  # README.md promises that nobody is left after 2 s
 
 
-def test_who_comes_later_is_ended_too() -> None:
+def test_a_process_that_comes_later_is_ended_too() -> None:
     world = World(process(10, token="t"))
 
     def send(pid: int, number: int) -> None:
@@ -271,7 +271,7 @@ def test_what_may_not_be_signalled_is_not_waited_for_and_told() -> None:
     assert (world.signals, world.now) == ([(0.0, 10, signal.SIGTERM)], 100.0 + PAUSE)
 
 
-def test_who_drops_its_mark_and_loses_its_parent_on_sigterm_is_killed_all_the_same() -> None:
+def test_a_process_that_drops_its_mark_and_loses_its_parent_on_sigterm_is_killed_all_the_same() -> None:
     world = World(process(10, token="t"), process(11, parent=10, group=10))
     world.ignore_term = {11}
 

@@ -122,7 +122,7 @@ def test_a_refusal_says_when_to_come_again_in_whole_seconds_two_at_most(retry_af
     assert caught.value.headers.get("Retry-After") == told
 
 
-def test_who_moves_on_leaves_the_lost_run_and_is_inside_the_next() -> None:
+def test_a_request_that_moves_on_leaves_the_lost_run_and_is_inside_the_next() -> None:
     door = Door(never)
     lost = door.gate
     lost.shut = False
@@ -140,7 +140,7 @@ def test_who_moves_on_leaves_the_lost_run_and_is_inside_the_next() -> None:
     places.take("m")
 
 
-def test_who_cannot_move_on_is_nowhere_and_gives_its_place_back() -> None:
+def test_a_request_that_cannot_move_on_is_nowhere_and_gives_its_place_back() -> None:
     door = Door(never)
     door.gate.shut = False
     places = Places({"m": 1})

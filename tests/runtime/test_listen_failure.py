@@ -32,7 +32,7 @@ def listening_child(*words: str) -> Iterator[tuple[int, int]]:
 
 
 @needs_proc
-def test_who_has_the_port_is_told_with_its_command_and_a_port_that_is_free() -> None:
+def test_the_process_that_has_the_port_is_named_with_its_command_and_a_port_that_is_free() -> None:
     with listening_child("--model", "a b") as (pid, port):
         told = why_not("127.0.0.1", port, IN_USE)
         start, _, cure = told.partition("; stop it, or take another port: -listen 127.0.0.1:")

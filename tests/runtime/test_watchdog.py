@@ -119,7 +119,7 @@ def test_a_look_that_finds_no_memory_says_nothing_of_the_run_and_others_follow()
         assert watched.silence() == (CHECK, ANSWERED_BEFORE)
 
 
-def test_who_answered_beside_a_request_and_does_not_any_more_hangs() -> None:
+def test_a_server_that_answered_beside_a_request_and_does_not_any_more_hangs() -> None:
     hanging = Hanging()
     with Server(hanging) as server, Watched(server) as watched:
         hanging.await_answers(3)
