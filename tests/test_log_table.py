@@ -1,4 +1,4 @@
-"""tests/README.md: each test that its tables name exists, and each behaviour has one or says why not."""
+"""tests/README.md: each file and test that its tables name exists, and each behaviour has one or says why not."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ def test_each_test_that_the_table_names_exists() -> None:
 
 def test_each_behaviour_has_a_test_or_says_why_it_cannot_happen() -> None:
     assert [behaviour for behaviour, test in rows() if not NAMED.search(test) and "cannot happen" not in test] == []
+
+
+def test_each_file_that_the_table_of_places_names_exists() -> None:
+    section = PAGE.partition("**Where to look.**")[2].partition("**Tiers.**")[0]
+    patterns = [pattern for row in section.splitlines() for pattern in re.findall(r"`(\w+/[^`]+)`", row)]
+    assert len(patterns) > 30
+    assert [pattern for pattern in patterns if not any(TESTS.glob(pattern))] == []
