@@ -16,5 +16,10 @@ def batches(count: int) -> list[Any]:
 def samples(values: Iterable[Any], every: int) -> list[Any]:
     """The values, to parametrize a test with: one of `every` is in the quick part, the others are slow."""
     return [
-        pytest.param(value, marks=pytest.mark.slow) if number % every else value for number, value in enumerate(values)
+        pytest.param(*_row(value), marks=[pytest.mark.slow] if number % every else [])
+        for number, value in enumerate(values)
     ]
+
+
+def _row(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
