@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from llamaswap_lib import errors
 from llamaswap_lib.config.error_reference import known_errors
 
@@ -53,9 +51,13 @@ def test_the_list_of_messages_is_not_empty() -> None:
         assert known in found
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_message_of_a_file_is_explained(path: Path) -> None:
-    missing = [f"line {line}: {shown(template)}" for line, template in messages_of(path) if not is_explained(template)]
+def test_every_message_is_explained() -> None:
+    missing = [
+        f"{path.relative_to(PACKAGE)}:{line}: {shown(template)}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for line, template in messages_of(path)
+        if not is_explained(template)
+    ]
     assert not missing, "docs/troubleshooting.md lacks\n" + "\n".join(missing)
 
 

@@ -76,6 +76,7 @@ def test_circles_are_refused_and_written_out(sets: dict[str, str], circle: str) 
         compiled(**sets)
 
 
+@pytest.mark.slow
 def test_a_chain_of_thousands_of_sets_is_no_trouble() -> None:
     sets = {"s0": "a", **{f"s{n}": f"+s{n - 1} | +s{n - 1}" for n in range(1, 3000)}}
     backwards = dict(reversed(sets.items()))

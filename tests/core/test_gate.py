@@ -159,6 +159,7 @@ def test_no_order_of_steps_breaks_the_gate(scene: str) -> None:
 
 
 @pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.slow
 def test_no_order_of_steps_breaks_the_gate_with_a_lock(scene: str) -> None:
     assert play_scene(scene, LockedStepGate, preemptions=1) > 10
 
@@ -174,6 +175,7 @@ def hasty_interpreter() -> Iterator[None]:
 
 @pytest.mark.usefixtures("hasty_interpreter")
 @pytest.mark.parametrize("max_wait", [0.0, 0.005])
+@pytest.mark.slow
 def test_forty_threads_share_four_models_and_nothing_breaks(max_wait: float) -> None:
     crowd = Crowd(models="ABCD", clients=40, requests_each=60, max_wait=max_wait)
     crowd.run(timeout=60.0)

@@ -246,6 +246,7 @@ def test_a_load_that_fails_refuses_all_who_wait_with_the_last_words() -> None:
         later.leave()
 
 
+@pytest.mark.slow
 def test_a_load_is_tried_again_when_its_time_has_come() -> None:
     with Stage("a", obeys=False) as stage:
         visit = Visit(stage, "a")

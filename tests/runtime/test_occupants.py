@@ -84,6 +84,7 @@ def test_one_that_is_busy_for_a_while_is_still_there() -> None:
         assert look(elsewhere(server)).startswith("another server answers")
 
 
+@pytest.mark.slow
 def test_one_that_never_answers_is_not_waited_for() -> None:
     with Server(lambda client, _: until_it_hangs_up(client)) as server:
         assert look(elsewhere(server)) == ""

@@ -141,6 +141,7 @@ def test_a_size_of_sixteen_digits_is_only_counted() -> None:
     assert not scanner.done
 
 
+@pytest.mark.slow
 def test_a_line_may_be_as_long_as_its_bound() -> None:
     for line in (b"1;", b"0\r\na:"):
         data = line + b"x" * (MAX_LINE_BYTES - len(line.removeprefix(b"0\r\n")) - 2) + b"\r\n"

@@ -458,6 +458,7 @@ def test_peer_that_is_not_there_is_a_bad_gateway_that_names_it() -> None:
     assert error["code"] == "bad_gateway"
 
 
+@pytest.mark.slow
 def test_peer_that_says_nothing_in_time_is_a_gateway_timeout() -> None:
     def silent(peer: Peer) -> None:
         peer.read_message()

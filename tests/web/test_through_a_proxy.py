@@ -160,6 +160,7 @@ def test_a_tunnel_that_is_refused_is_a_bad_gateway_with_the_reason(answer: bytes
         assert message_of(ask_peer(world, "s/x")) == f"{where}: {reason}"
 
 
+@pytest.mark.slow
 def test_a_proxy_that_does_not_answer_is_given_up() -> None:
     def silent(peer: Peer) -> None:
         peer.seconds_to_hang_up()
