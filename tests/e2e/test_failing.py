@@ -238,7 +238,7 @@ def test_of_many_that_wait_for_a_load_that_fails_each_is_told_and_the_log_quotes
             assert len(reply.text) <= 16_384
             assert reply.message.splitlines()[1].startswith("…x")
         wait_until(lambda: program.stdout.count('" 502 ') == 20, "all are logged")
-        assert program.stdout.count("[WARN] ") == 20
+        assert program.stdout.count('[WARN] "POST ') == 20
         assert program.stdout.count("    | the end\n") == 1
 
 
