@@ -47,6 +47,7 @@ SLOW_SERVERS = {
     "koboldcpp": "/api/v1/model",
     "whisper-server": "/",
 }
+NUMBERS = re.compile(r"\d+")
 PART = re.compile(r"[/:@\s]+")  # between the parts of an image's name
 
 
@@ -148,7 +149,7 @@ class CommandCheck:
             return
         url = urllib.parse.urlsplit(model.proxy)
         port = str(url.port or (443 if url.scheme == "https" else 80))
-        if url.hostname not in LOCAL_HOSTS or any(re.search(rf"(?<!\d){port}(?!\d)", word) for word in command.argv):
+        if url.hostname not in LOCAL_HOSTS or any(port in NUMBERS.findall(word) for word in command.argv):
             return
         cure = f"write proxy: {_with_port(url, told)}"
         if model.automatic_port is not None and told == str(model.automatic_port.number):
