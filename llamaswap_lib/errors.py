@@ -3,7 +3,7 @@
 An error's type says whose fault it is. `HttpError` and its children become an answer to a client: the status, the
 `type` and the `code` of the JSON body, and whether and when asking again may help, are class attributes, so the mapping
 exists once. The first paragraph of a docstring says when a client gets it: docs/http.md has them all in one table, made
-of this file by `config/generate.py`. `ConfigError` is the user's configuration, told on the terminal. `ClientGone` is
+of this file by `tools/generate.py`. `ConfigError` is the user's configuration, told on the terminal. `ClientGone` is
 nobody's fault and is answered with nothing.
 """
 

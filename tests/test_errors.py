@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llamaswap_lib.config.error_reference import known_errors
 from llamaswap_lib.errors import BadGateway, HttpError, LoadFailed, ServiceUnavailable
+from tools.error_reference import known_errors
 
 
 @pytest.mark.parametrize("error", known_errors(), ids=lambda error: str(error.__name__))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llamaswap_lib import errors
-from llamaswap_lib.config.error_reference import known_errors
+from tools.error_reference import known_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llamaswap_lib"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib.config import generate
 from llamaswap_lib.config.kinds import Key, Kind, ListOf, MapOf, Section, keys_of
 from llamaswap_lib.config.schema import TOP_LEVEL
+from tools import generate
 
 
 def described(kinds: list[Kind]) -> Iterator[Key]:
@@ -33,7 +33,7 @@ def top_level() -> list[Key]:
 @pytest.mark.parametrize("name", generate.FILES)
 def test_generated_file_is_up_to_date(name: str) -> None:
     held = (generate.ROOT / name).read_text(encoding="utf-8")
-    assert held == generate.FILES[name](), "run python -m llamaswap_lib.config.generate"
+    assert held == generate.FILES[name](), "run python -m tools.generate"
 
 
 def test_files_are_written_where_they_are_kept(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m llamaswap_lib.config.generate`: writes what comes from the descriptions in `schema.py` and `errors.py`.
+"""`python -m tools.generate`: writes what comes from the descriptions in `schema.py` and `errors.py`.
 
 Owns which file holds what, from the root of the repository. A test compares them with what they ought to hold.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import error_reference, jsonschema, reference
+from tools import config_reference, config_schema, error_reference
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FILES: Mapping[str, Callable[[], str]] = {
-    "config-schema.json": jsonschema.text,
-    "docs/configuration.md": reference.text,
+    "config-schema.json": config_schema.text,
+    "docs/configuration.md": config_reference.text,
     "docs/http.md": error_reference.text,
 }
 

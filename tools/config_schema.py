@@ -9,8 +9,21 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .kinds import Anything, Choice, CommaList, Flag, Integer, Key, Kind, ListOf, MapOf, Seconds, Text, keys_of
-from .schema import TOP_LEVEL
+from llamaswap_lib.config.kinds import (
+    Anything,
+    Choice,
+    CommaList,
+    Flag,
+    Integer,
+    Key,
+    Kind,
+    ListOf,
+    MapOf,
+    Seconds,
+    Text,
+    keys_of,
+)
+from llamaswap_lib.config.schema import TOP_LEVEL
 
 MACRO = {"type": "string", "pattern": r"^\$\{[a-zA-Z0-9_.-]+\}$"}
 DURATION = {"type": "string", "pattern": r"^([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h)"}

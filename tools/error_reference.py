@@ -12,8 +12,8 @@ from pathlib import Path
 from llamaswap_lib import errors
 from llamaswap_lib.errors import LONGEST_RETRY_AFTER, HttpError, LoadFailed
 
-PAGE = Path(__file__).parents[2] / "docs" / "http.md"
-BEGIN = "<!-- made from llamaswap_lib/errors.py by python -m llamaswap_lib.config.generate -->\n\n"
+PAGE = Path(__file__).parents[1] / "docs" / "http.md"
+BEGIN = "<!-- made from llamaswap_lib/errors.py by python -m tools.generate -->\n\n"
 END = "\n<!-- until here -->\n"
 HEAD = "| status | code | `x-should-retry` | `Retry-After` | when |\n|---|---|---|---|---|\n"
 

@@ -8,8 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .kinds import Anything, Choice, CommaList, Integer, Key, Kind, ListOf, MapOf, Seconds, Section, keys_of
-from .schema import TOP_LEVEL
+from llamaswap_lib.config.kinds import (
+    Anything,
+    Choice,
+    CommaList,
+    Integer,
+    Key,
+    Kind,
+    ListOf,
+    MapOf,
+    Seconds,
+    Section,
+    keys_of,
+)
+from llamaswap_lib.config.schema import TOP_LEVEL
 
 HEAD = """# Configuration
 
