@@ -83,7 +83,7 @@ def _masked(kind: Kind, value: Any) -> Any:
 def _seconds(value: float, unit: bool) -> int | str:
     if value.is_integer() and not unit and abs(value) < 2**63:
         return int(value)
-    return f"{Decimal(repr(value)):f}s"
+    return f"{Decimal(repr(value)).normalize():f}s"
 
 
 # -- routing --
