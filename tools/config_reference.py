@@ -8,19 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llamaswap_lib.config.kinds import (
-    Anything,
-    Choice,
-    CommaList,
-    Integer,
-    Key,
-    Kind,
-    ListOf,
-    MapOf,
-    Seconds,
-    Section,
-    keys_of,
-)
+from llamaswap_lib.config.kinds import Key, ListOf, MapOf, Seconds, Section, keys_of
+from llamaswap_lib.config.reader import Kind
 from llamaswap_lib.config.schema import TOP_LEVEL
 
 HEAD = """# Configuration
@@ -52,9 +41,6 @@ Only the value is hidden. All other words of a command are shown, so that progra
 model's server prints itself is not changed, neither in the logs nor in the error of a load that failed: some servers
 print their whole command line.
 """
-
-
-WORDS: dict[type, str] = {CommaList: "names, comma separated", Anything: "anything", Section: "see below"}
 
 
 def text() -> str:
@@ -99,32 +85,15 @@ def _table(title: str, doc: str, keys: list[Key]) -> str:
 
 
 def _row(known: Key) -> str:
-    cells = (f"`{known.name}`", _kind(known.kind), _default(known), known.doc)
+    cells = (f"`{known.name}`", known.kind.summary, _default(known), known.doc)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
-
-
-def _kind(kind: Kind) -> str:
-    if isinstance(kind, Choice):
-        return ", ".join(f"`{word}`" if word else '`""`' for word in kind.words)
-    if isinstance(kind, (ListOf, MapOf)):
-        inner = "" if isinstance(kind.item, Section) else f" of {_kind(kind.item)}"
-        return f"list{inner}" if isinstance(kind, ListOf) else f"{kind.of} -> {_kind(kind.item)}"
-    if isinstance(kind, Seconds):
-        return "duration" if kind.unit else _at_least("seconds", kind.minimum)
-    if isinstance(kind, Integer):
-        return _at_least("integer", kind.minimum)
-    return WORDS.get(type(kind), kind.expected)
-
-
-def _at_least(what: str, minimum: int | None) -> str:
-    return what if minimum is None else f"{what}, at least {minimum}"
 
 
 def _default(known: Key) -> str:
     value: Any = known.default
     if known.required:
         return "required"
-    if value is None or value == () or isinstance(value, dict):
+    if value is None or value == ():
         return ""
     if isinstance(value, bool):
         return str(value).lower()

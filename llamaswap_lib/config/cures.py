@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 
 from . import scalars
-from .kinds import Choice, CommaList, Flag, Integer, Kind, ListOf, MapOf, Seconds, Section, Text, keys_of
+from .kinds import Choice, CommaList, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, keys_of
 from .misnamed import without_blanks
 from .nodes import Mapping, Node, Scalar, Sequence
 from .problems import Path, nearest, quoted
+from .reader import Kind
 from .routing import Group
 from .schema import Model
 from .sections import Peer, Profile
@@ -116,9 +117,9 @@ def _for_a_scalar(kind: Kind, node: Node) -> str:
     if not isinstance(node, Scalar):
         return ""
     text = node.visible
-    if node.plain and isinstance(kind, (Integer, Seconds)) and _is_too_large(text):
+    if node.plain and isinstance(kind, Integer) and _is_too_large(text):
         return "this number is too large"
-    if not node.plain and isinstance(kind, (Integer, Seconds, Flag)):
+    if not node.plain and isinstance(kind, (Integer, Flag)):
         is_right = scalars.flag_of(text, True) is not None if isinstance(kind, Flag) else scalars.number_of(text)
         if is_right in (None, False):
             return ""

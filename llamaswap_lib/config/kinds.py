@@ -1,107 +1,309 @@
-"""What a key of the configuration may hold: the vocabulary in which `schema.py` describes the file.
+"""What a key of the configuration may hold: the kinds of value, in which `schema.py` describes the file.
 
-Owns the kinds of value and `key`, which puts one on a dataclass field together with the key's name in the file, its
-default and its sentence of documentation. Loader, reference and JSON schema all read these descriptions; nothing here
-reads YAML. Immutable, so any thread may use it. (Named tuples, for the server starts in the time that a dozen
-dataclasses take to be made.)
+Owns one class for each kind, which reads a value of it from the tree, shows one, and tells what it may be: in a
+message, in the reference and in JSON Schema; and `key`, which puts a kind on a dataclass field together with the key's
+name in the file, its default and its sentence of documentation. Immutable, so any thread may use them. How values agree
+with each other is not seen here.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple, Union
+import math
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Dict
+from decimal import Decimal
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+from . import scalars
+from .hidden import HiddenFloat, visible, visible_keys
+from .mask import mask_by_form, mask_value
+from .nodes import Mapping, Node, Scalar, Sequence, is_null
+from .problems import Path, did_you_mean
+from .reader import BAD, Kind, Reader, Schema, described, plain_value
+
+RESOLVED = ("macros",)  # a configuration that is shown has none any more
+
+MACRO: Schema = {"type": "string", "pattern": r"^\$\{[a-zA-Z0-9_.-]+\}$"}  # it may stand for any scalar
+DURATION: Schema = {"type": "string", "pattern": r"^([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h)"}
+SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
+NULL: Schema = {"type": "null"}
 
 
-class Text(NamedTuple):
+class Text(Kind):
     """Any scalar, as it is written.
 
     `form` says how secrets are found in it when it is shown: a `secret` is never shown, a `command` has secrets among
     its words, a `variable` is NAME=value; anything else is `plain`.
     """
 
-    expected: str = "text"
-    form: str = "plain"
+    def __init__(self, expected: str = "text", form: str = "plain") -> None:
+        self.expected = expected
+        self.form = form
+        self.holds_secrets = form == "secret"
+
+    def schema(self) -> Schema:
+        return SCALAR
+
+    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+        return node.text if isinstance(node, Scalar) else reader.bad(self, node, path)
+
+    def of_null(self) -> Any:
+        return ""
+
+    def show(self, value: Any, *, mask: bool) -> Any:
+        return mask_by_form(self.form, value) if mask else value
 
 
-class Choice(NamedTuple):
+class Choice(Kind):
     """One of a few words; with `lenient` in any case, and an unknown one counts as the default, with a warning."""
 
-    words: tuple[str, ...]
-    lenient: bool = False
+    def __init__(self, words: tuple[str, ...], *, lenient: bool = False) -> None:
+        self.words = words
+        self.lenient = lenient
+        self.expected = "one of " + ", ".join(word or '""' for word in words)
 
     @property
-    def expected(self) -> str:
-        return "one of " + ", ".join(word or '""' for word in self.words)
+    def summary(self) -> str:
+        return ", ".join(f"`{word}`" if word else '`""`' for word in self.words)
+
+    def schema(self) -> Schema:
+        words = [form for word in self.words for form in ((word, word.upper()) if self.lenient and word else (word,))]
+        return {"anyOf": [{"enum": [*words, None]}, MACRO]}
+
+    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+        if isinstance(node, Scalar):
+            word = node.text.lower() if self.lenient else node.text
+            if word in self.words:
+                return word
+            if self.lenient:
+                got = f"{described(node)}{did_you_mean(word, self.words)}; it counts as the default"
+                reader.problems.warn(node.place, path, f"expected {self.expected}, got {got}")
+                return None
+        return reader.bad(self, node, path)
 
 
-class Flag(NamedTuple):
-    expected: str = "true or false"
+class Flag(Kind):
+    expected = "true or false"
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": ["boolean", "null"]}, MACRO]}
+
+    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+        value = scalars.flag_of(node.text, node.plain) if isinstance(node, Scalar) else None
+        return reader.bad(self, node, path) if value is None else value
 
 
-class Integer(NamedTuple):
+class Integer(Kind):
     """A whole number; one below `floor` counts as it, one below `minimum` is an error."""
 
-    minimum: int | None = None
-    floor: int | None = None
+    def __init__(self, minimum: int | None = None, floor: int | None = None) -> None:
+        self.minimum = minimum
+        self.floor = floor
+        self.expected = "an integer" if minimum is None else f"an integer of at least {minimum}"
 
     @property
-    def expected(self) -> str:
-        return "an integer" if self.minimum is None else f"an integer of at least {self.minimum}"
+    def summary(self) -> str:
+        return self._at_least("integer")
+
+    def _at_least(self, what: str) -> str:
+        return what if self.minimum is None else f"{what}, at least {self.minimum}"
+
+    def schema(self) -> Schema:
+        least = {} if self.minimum is None else {"minimum": self.minimum}
+        return {"anyOf": [{"type": "integer", **least}, MACRO, NULL]}
+
+    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+        number = scalars.number_of(node.text) if isinstance(node, Scalar) and node.plain else None
+        whole = None if number is None else scalars.integer_of(number)
+        if whole is None or (self.minimum is not None and whole < self.minimum):
+            return reader.bad(self, node, path)
+        if isinstance(number, float):
+            counts = node.shown if isinstance(node, Scalar) and node.shown is not None else whole
+            message = f"expected an integer, got {described(node)}; it counts as {counts}"
+            reader.problems.warn(node.place, path, message)
+        return whole if self.floor is None else max(whole, self.floor)
 
 
-class Seconds(NamedTuple):
+class Seconds(Integer):
     """A duration in seconds: a number, or text such as `1m30s`, which alone counts where `unit` is demanded."""
 
-    minimum: int | None = 0
-    floor: int | None = None
-    unit: bool = False
+    def __init__(self, minimum: int | None = 0, floor: int | None = None, *, unit: bool = False) -> None:
+        super().__init__(minimum, floor)
+        self.unit = unit
+        if unit:
+            self.expected = f"a duration with its unit of at least {minimum}s, such as 5s or 1m30s"
+        else:
+            self.expected += " (seconds) or a duration such as 1m30s"
 
     @property
-    def expected(self) -> str:
+    def summary(self) -> str:
+        return "duration" if self.unit else self._at_least("seconds")
+
+    def schema(self) -> Schema:
         if self.unit:
-            return f"a duration with its unit of at least {self.minimum}s, such as 5s or 1m30s"
-        least = "" if self.minimum is None else f" of at least {self.minimum}"
-        return f"an integer{least} (seconds) or a duration such as 1m30s"
+            return {"anyOf": [DURATION, MACRO, NULL]}
+        return {"anyOf": [*super().schema()["anyOf"], DURATION]}
+
+    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+        """Seconds as a float; None for the 0 of a duration that needs its unit, which stands for the default."""
+        duration = scalars.duration_of(node.text) if isinstance(node, Scalar) else None
+        if duration is None and not self.unit:
+            whole = super()._value(node, path, reader)
+            return whole if whole is BAD else float(whole)
+        if self.unit and (duration == 0 or (isinstance(node, Scalar) and node.text == "0")):
+            return None
+        if duration is None or duration < max(self.minimum or 0, 0) or not math.isfinite(duration):
+            return reader.bad(self, node, path)
+        return duration if self.floor is None else max(duration, float(self.floor))
+
+    def show(self, value: Any, *, mask: bool) -> Any:
+        if mask and isinstance(value, HiddenFloat):
+            return visible(value)
+        if value.is_integer() and not self.unit and abs(value) < 2**63:
+            return int(value)
+        return f"{Decimal(repr(value)).normalize():f}s"
 
 
-class CommaList(NamedTuple):
+class CommaList(Kind):
     """Names in one text, parted by commas; blanks and repeats dropped."""
 
-    expected: str = "text with names parted by commas"
+    expected = "text with names parted by commas"
+    summary = "names, comma separated"
+
+    def schema(self) -> Schema:
+        return SCALAR
+
+    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+        if not isinstance(node, Scalar):
+            return reader.bad(self, node, path)
+        return tuple(dict.fromkeys(name.strip() for name in node.text.split(",") if name.strip()))
+
+    def show(self, value: Any, *, mask: bool) -> Any:
+        return ", ".join(visible(name) if mask else name for name in value)
 
 
-class ListOf(NamedTuple):
-    item: Kind
-    expected: str = "a list"
+class ListOf(Kind):
+    expected = "a list"
+    null_is_absent = False
+    empty = ()
+
+    def __init__(self, item: Kind) -> None:
+        self.item = item
+        self.holds_secrets = item.holds_secrets
+
+    @property
+    def summary(self) -> str:
+        return f"list of {self.item.summary}"
+
+    def schema(self) -> Schema:
+        return {"type": ["array", "null"], "items": self.item.schema()}
+
+    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+        if is_null(node):
+            return ()
+        if not isinstance(node, Sequence):
+            return reader.bad(self, node, path)
+        items = (self.item.read(item, (*path, n), reader) for n, item in enumerate(node.items) if not is_null(item))
+        return tuple(item for item in items if item is not BAD)
+
+    def show(self, value: Any, *, mask: bool) -> Any:
+        return [self.item.show(item, mask=mask) for item in value]
 
 
-class MapOf(NamedTuple):
+class MapOf(Kind):
     """A mapping whose keys are the user's own names, of what `of` says."""
 
-    item: Kind
-    of: str = "name"
-    expected: str = "a mapping"
+    expected = "a mapping"
+    factory = dict
+
+    def __init__(self, item: Kind, of: str = "name") -> None:
+        self.item = item
+        self.of = of
+        self.holds_secrets = item.holds_secrets
+
+    @property
+    def summary(self) -> str:
+        return f"{self.of} -> {self.item.summary}"
+
+    def schema(self) -> Schema:
+        return {"type": ["object", "null"], "additionalProperties": self.item.schema()}
+
+    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+        if not isinstance(node, Mapping):
+            return reader.bad(self, node, path)
+        values: dict[str, Any] = {}
+        for name, (_, item) in node.entries.items():
+            value = self.item.of_null() if is_null(item) else self.item.read(item, (*path, name), reader)
+            if value is not BAD:
+                values[name] = value
+        return values
+
+    def of_null(self) -> Any:
+        return {}
+
+    def show(self, value: Any, *, mask: bool) -> Any:
+        if mask and isinstance(self.item, Anything):
+            return mask_value(value)
+        items = {name: self.item.show(item, mask=mask) for name, item in value.items()}
+        return visible_keys(items) if mask else items
 
 
-class Section(NamedTuple):
-    """A mapping with known keys, described by a dataclass; an `optional` one is None when it is absent."""
+class Section(Kind):
+    """A mapping with known keys, described by a dataclass; an `optional` one is None when it is absent.
 
-    cls: type
-    optional: bool = False
-    expected: str = "a mapping"
+    `default`: the attributes whose default is another here.
+    """
+
+    expected = "a mapping"
+    summary = "see below"
+    is_looked_at = False
+
+    def __init__(self, cls: type, default: Dict[str, Any] | None = None, *, optional: bool = False) -> None:
+        self.cls = cls
+        self.default = default or {}
+        self.optional = optional
+        self.factory = None if optional else partial(cls, **self.default)
+
+    def schema(self) -> Schema:
+        return schema_of(keys_of(self.cls))
+
+    def read(self, node: Node, path: Path, reader: Reader) -> Any:
+        if not isinstance(node, Mapping):
+            got = reader.bad(self, node, path)
+            return got if self.factory is None else self.factory()
+        reader.report_unknown(self.cls, [known.name for known in keys_of(self.cls)], node, path)
+        return read_section(self.cls, node, path, reader, self.default)
+
+    def of_null(self) -> Any:
+        return None if self.factory is None else self.factory()
+
+    def show(self, value: Any, *, mask: bool) -> Any:
+        """Without the keys at their default."""
+        return None if value is None else show_section(value, self.cls(**self.default), mask=mask)
 
 
-class Anything(NamedTuple):
+class Anything(Kind):
     """Any YAML value, handed on as plain Python."""
 
-    expected: str = "any value"
+    expected = "any value"
+    summary = "anything"
+
+    def schema(self) -> Schema:
+        return {}
+
+    def _value(self, node: Node, path: Path, reader: Reader) -> Any:  # noqa: ARG002
+        return plain_value(node)
+
+    def of_null(self) -> Any:
+        return None
+
+    def show(self, value: Any, *, mask: bool) -> Any:
+        return mask_value(value) if mask else value
 
 
-Kind = Union[  # noqa: UP007 - ListOf refers to it before it exists
-    Text, Choice, Flag, Integer, Seconds, CommaList, ListOf, MapOf, Section, Anything
-]
+# -- keys --
 
 
 class Key(NamedTuple):
@@ -111,20 +313,19 @@ class Key(NamedTuple):
     name: str
     kind: Kind
     doc: str
-    default: Any  # of the attribute; None where a list or mapping is empty, or nothing is said
+    default: Any  # of the attribute; None where it is empty or nothing is said
     required: bool
 
 
-NAME = "llamaswap.key"
+_NAME = "llamaswap.key"
 
 
 def key(name: str, kind: Kind, doc: str, default: Any = None, *, required: bool = False) -> Any:
     """A dataclass field that stands for the key `name` of the file."""
-    metadata = {NAME: (name, kind, doc, default, required)}
-    factory = _factory(kind, default)
-    if factory is not None:
-        return dataclasses.field(default_factory=factory, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata = {_NAME: (name, kind, doc, default, required)}
+    if kind.factory is not None:
+        return dataclasses.field(default_factory=kind.factory, metadata=metadata)
+    return dataclasses.field(default=kind.empty if default is None else default, metadata=metadata)
 
 
 def derived(default: Any = None, *, factory: Callable[[], Any] | None = None, compare: bool = True) -> Any:
@@ -137,23 +338,44 @@ def derived(default: Any = None, *, factory: Callable[[], Any] | None = None, co
 @cache
 def keys_of(cls: type[Any]) -> tuple[Key, ...]:
     """The keys that `cls` describes, in their order."""
-    described = ((field.name, field.metadata.get(NAME)) for field in dataclasses.fields(cls))
-    return tuple(Key(attribute, *parts) for attribute, parts in described if parts)
+    found = ((field.name, field.metadata.get(_NAME)) for field in dataclasses.fields(cls))
+    return tuple(Key(attribute, *parts) for attribute, parts in found if parts)
 
 
-def empty(kind: Kind, default: Any) -> Any:
-    """What a key holds when it is absent (or, lists and mappings aside, null)."""
-    factory = _factory(kind, default)
-    return factory() if factory is not None else default
+def read_section(cls: type, node: Mapping, path: Path, reader: Reader, default: Dict[str, Any] | None = None) -> Any:
+    """An instance of `cls`; `default` holds the attributes whose default is another here."""
+    values = dict(default or {})
+    for known in keys_of(cls):
+        child = node.get(known.name)
+        if child is None or (is_null(child) and known.kind.null_is_absent):
+            continue
+        value = known.kind.read(child, (*path, known.name), reader)
+        if value is not BAD and value is not None:
+            values[known.attribute] = value
+    return cls(**values)
 
 
-def _factory(kind: Kind, default: Any) -> Callable[[], Any] | None:
-    if isinstance(kind, Section):
-        if kind.optional:
-            return None
-        return kind.cls if default is None else lambda: kind.cls(**default)
-    if isinstance(kind, MapOf):
-        return dict
-    if isinstance(kind, ListOf) and default is None:
-        return tuple
-    return None
+def show_section(value: Any, default: Any, *, mask: bool) -> dict[str, Any]:
+    """The keys of a section that differ from those of `default`, as `Kind.show` has them."""
+    cls: type = type(value)
+    found = {}
+    for known in keys_of(cls):
+        current = getattr(value, known.attribute)
+        if known.name not in RESOLVED and (known.required or current != getattr(default, known.attribute)):
+            found[known.name] = known.kind.show(current, mask=mask)
+    return found
+
+
+def schema_of(keys: Iterable[Key]) -> Schema:
+    """JSON Schema of a mapping with these keys."""
+    keys = tuple(keys)
+    found: Schema = {"type": ["object", "null"], "properties": {known.name: _property(known) for known in keys}}
+    required = [known.name for known in keys if known.required]
+    return {**found, "required": required} if required else found
+
+
+def _property(known: Key) -> Schema:
+    found = {"description": known.doc, **known.kind.schema()}
+    if known.required or known.default is None:
+        return found
+    return {**found, "default": known.kind.show(known.default, mask=False)}

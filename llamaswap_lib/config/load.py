@@ -18,10 +18,13 @@ from typing import NamedTuple
 
 from . import grouping, macros, models, names, re2
 from .automaton import Pattern
+from .cures import cure
 from .document import Document
 from .hidden import changed, visible
+from .kinds import keys_of, read_section
 from .mask import mask_value, mask_variable, secrets_of, shown_words
 from .merge import merge
+from .misnamed import TOP, meant
 from .nodes import Mapping, Scalar, is_refused
 from .problems import Problems, in_order, quoted
 from .reader import Reader
@@ -107,7 +110,7 @@ def build(roots: Sequence[Mapping | None], problems: Problems, environment: Dict
     else:
         try:
             root, ported = macros.expand(root, problems, environment)
-            config, given = Reader(problems).top_level(TOP_LEVEL, root)
+            config, given = _read(root, problems)
         except macros.TooMuchText:
             config, given = Config(), RoutingInput()
     document = Document(root, problems)
@@ -116,6 +119,15 @@ def build(roots: Sequence[Mapping | None], problems: Problems, environment: Dict
     if problems.errors or problems.warnings:
         problems.keep_secret(secret_values(config))
     return Loaded(config, given, written, document, problems)
+
+
+def _read(root: Mapping, problems: Problems) -> tuple[Config, RoutingInput]:
+    """What the keys of the top level say."""
+    reader = Reader(problems, cure, meant)
+    reader.report_unknown(TOP, [known.name for cls in TOP_LEVEL for known in keys_of(cls)], root, ())
+    config: Config = read_section(Config, root, (), reader)
+    given: RoutingInput = read_section(RoutingInput, root, (), reader)
+    return config, given
 
 
 def secret_values(config: Config) -> Iterator[str]:

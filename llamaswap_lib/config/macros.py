@@ -18,12 +18,11 @@ from .hidden import MASK, Hidden, text_of, visible
 from .kinds import keys_of
 from .listening import EXAMPLE, cure
 from .misnamed import renamed
-from .nodes import Entry, Mapping, Node, Scalar, Sequence, is_null, is_refused, walk
+from .nodes import MACRO, Entry, Mapping, Node, Scalar, Sequence, is_null, is_refused, walk
 from .own_command import own_command
 from .problems import Path, Place, Problem, Problems, nearest, quoted
 from .schema import TOP_LEVEL, Config, Model
 
-USE = re.compile(r"\$\{(?:env\.[A-Za-z_][A-Za-z0-9_]*|[a-zA-Z0-9_-]+)\}")
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 MAX_NAME_CHARS = 63
 RESERVED = ("PORT", "PID", "MODEL_ID")
@@ -343,11 +342,11 @@ def _place_of(value: Scalar, written: str, number: int, path: Path) -> Place | N
 def _uses(node: Node, path: Path) -> Iterator[tuple[Path, Scalar, str]]:
     for at, value in walk(node, path):
         if value.has_macro:
-            yield from ((at, value, match[0][2:-1]) for match in USE.finditer(value.text))
+            yield from ((at, value, match[0][2:-1]) for match in MACRO.finditer(value.text))
     if path[-1] == "filters" and isinstance(node, Mapping):
         by_id = node.mapping("setParamsByID")
         for name, (key, _) in () if by_id is None else by_id.entries.items():
-            yield from (((*path, "setParamsByID"), key, match[0][2:-1]) for match in USE.finditer(name))
+            yield from (((*path, "setParamsByID"), key, match[0][2:-1]) for match in MACRO.finditer(name))
 
 
 def _unresolved(use: str, in_model: bool, declared: Scope, allowed: Collection[str], holder: str | None) -> str:

@@ -8,7 +8,7 @@ differs from a known key by a slip; two names that have only their last word in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .kinds import Section, keys_of
 from .nodes import Mapping, Node
@@ -140,7 +140,7 @@ def renamed(cls: type, name: str) -> str | None:
     return next((right for words, right in WORDS.get(cls, {}).items() if folded in words.split()), None)
 
 
-def meant(cls: type, name: str, value: Node, names: list[str]) -> str:
+def meant(cls: type, name: str, value: Node, names: Collection[str]) -> str:
     """What to say behind an unknown key of this section, which knows `names`."""
     bare = without_blanks(name)
     if bare != name:
@@ -154,7 +154,7 @@ def meant(cls: type, name: str, value: Node, names: list[str]) -> str:
     return right if right.startswith(";") else f" (did you mean {quoted(right)}?)"
 
 
-def near_key(name: str, names: list[str]) -> str | None:
+def near_key(name: str, names: Collection[str]) -> str | None:
     """The key that differs by a slip, and not by all but the last word."""
     near = nearest(name, names)
     if near is None:

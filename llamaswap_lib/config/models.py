@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from .command import split, without_comments
 from .document import Document
 from .hidden import MASK, changed, text_of, visible
-from .macros import USE, Ported
+from .macros import Ported
 from .mask import mask_command, mask_text, mask_value, shown_words
+from .nodes import MACRO, Scalar, Sequence, is_null
 from .nodes import Mapping as Node
-from .nodes import Scalar, Sequence, is_null
 from .problems import Path, quoted
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
 from .sections import Filters, ModelFilters
@@ -34,7 +34,7 @@ PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@"
 def complete(name: str, model: Model, config: Config, document: Document, ported: Ported | None) -> Model:
     """The model with everything resolved. `config` gives the global values."""
     path: Path = ("models", name)
-    if not (USE.search(model.proxy) or _has_braces_and_parses(model.proxy)):  # a macro that is left has been reported
+    if not (MACRO.search(model.proxy) or _has_braces_and_parses(model.proxy)):  # a macro that is left has been reported
         check_url(model.proxy, (*path, "proxy"), document)
     if name == COMFYUI:
         model = replace(

@@ -8,6 +8,7 @@ are never used. The tree is not changed after it is built; aliases share their n
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ MAX_DEPTH = 100  # what aliases put there counts
 TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 MAX_NODES = 500_000  # aliases counted as often as they are used
 MERGE = "<<"
+MACRO = re.compile(r"\$\{(?:env\.[A-Za-z_][A-Za-z0-9_]*|[a-zA-Z0-9_-]+)\}")  # where one is used
 STANDARD_TAG = "tag:yaml.org,2002:"
 TYPED_TAGS = frozenset(STANDARD_TAG + name for name in ("int", "float", "bool", "null"))
 

@@ -208,7 +208,6 @@ class Peer:
     filters: Filters = key("filters", Section(Filters), "changes to JSON bodies")
     timeouts: Timeouts = key(
         "timeouts",
-        Section(Timeouts),
+        Section(Timeouts, {"response_header": 60.0}),
         "limits of one exchange, as of a model, but `responseHeader` is 60",
-        {"response_header": 60.0},
     )

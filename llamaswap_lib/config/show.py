@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 
 from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet, Member, Reference
 
-from .hidden import MASK, Hidden, HiddenFloat, visible, visible_keys
-from .kinds import Anything, CommaList, Kind, ListOf, MapOf, Seconds, Section, Text, empty, keys_of
-from .mask import mask_by_form, mask_value
+from .hidden import MASK, Hidden, visible, visible_keys
+from .kinds import Seconds, show_section
 from .routing import Group, Matrix, Routing
 from .schema import Config
 
 DSL_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 PLAIN = re.compile(r"[A-Za-z_/][\w/ .+-]*\Z", re.ASCII)
 NOT_PLAIN = re.compile(r"(?i)(true|false|null|yes|no|on|off|y|n|.* )\Z")
-OMITTED = ("macros",)  # they are resolved
+MAX_WAIT = Seconds()
 
 
 def shown(config: Config, *, mask: bool = True) -> dict[str, Any]:
     """The keys of a file that says what `config` holds; those at their default are left out."""
-    keys = _section(config, Config(), mask)
+    keys = show_section(config, Config(), mask=mask)
     routing = _routing(config.routing, mask)
     keys["routing"] = _visible(routing) if mask else routing
     return keys
@@ -45,47 +43,6 @@ def to_yaml(keys: Mapping[str, Any]) -> str:
     return "".join(f"{line}\n" for line in _lines(keys, "")) if keys else "{}\n"
 
 
-def _section(value: Any, default: Any, mask: bool) -> dict[str, Any]:
-    found = {}
-    cls: type = type(value)
-    for known in keys_of(cls):
-        current = getattr(value, known.attribute)
-        if known.name in OMITTED or (current == getattr(default, known.attribute) and not known.required):
-            continue
-        found[known.name] = _value(known.kind, current, known.default, mask)
-    return found
-
-
-def _value(kind: Kind, value: Any, default: Any, mask: bool) -> Any:
-    if isinstance(kind, Section):
-        return _section(value, empty(kind, default), mask)
-    if isinstance(kind, MapOf):
-        if mask and isinstance(kind.item, Anything):
-            return mask_value(value)
-        items = {name: _value(kind.item, item, None, mask) for name, item in value.items()}
-        return visible_keys(items) if mask else items
-    if isinstance(kind, ListOf):
-        return [_value(kind.item, item, None, mask) for item in value]
-    if isinstance(kind, CommaList):
-        return ", ".join(visible(name) if mask else name for name in value)
-    if isinstance(kind, Seconds):
-        return visible(value) if mask and isinstance(value, HiddenFloat) else _seconds(value, kind.unit)
-    return _masked(kind, value) if mask else value
-
-
-def _masked(kind: Kind, value: Any) -> Any:
-    """A value that is no list or mapping of known kinds, without what is secret in it."""
-    if isinstance(kind, Text):
-        return mask_by_form(kind.form, value)
-    return mask_value(value) if isinstance(kind, Anything) else visible(value)
-
-
-def _seconds(value: float, unit: bool) -> int | str:
-    if value.is_integer() and not unit and abs(value) < 2**63:
-        return int(value)
-    return f"{Decimal(repr(value)).normalize():f}s"
-
-
 # -- routing --
 
 
@@ -96,7 +53,7 @@ def _routing(routing: Routing, mask: bool) -> dict[str, Any]:
     elif routing.groups:
         settings["groups"] = {group.id: _group(group) for group in routing.groups}
     router = {"use": routing.policy or routing.router, "settings": settings}
-    fifo = {"priority": dict(routing.fifo_priority), "maxWait": _seconds(routing.max_wait, False)}
+    fifo = {"priority": dict(routing.fifo_priority), "maxWait": MAX_WAIT.show(routing.max_wait, mask=False)}
     return {"router": router, "scheduler": {"use": "fifo", "settings": {"fifo": fifo}}}
 
 

@@ -13,10 +13,9 @@ from dataclasses import replace
 from .check import Listen, Report, report, with_hints_last
 from .hidden import Hidden
 from .load import inspect_text, inspect_texts
-from .macros import USE
+from .nodes import MACRO, Scalar
 from .nodes import Mapping as Node
 from .nodes import Node as AnyNode
-from .nodes import Scalar
 from .nodes import Sequence as List
 from .problems import Place, Problem
 from .schema import Config
@@ -70,7 +69,7 @@ def _without_unknown_urls(config: Config) -> Config:
 
 
 def _is_unknown(url: str) -> bool:
-    return isinstance(url, Hidden) or USE.search(url) is not None  # a port that only a command of ours has is one
+    return isinstance(url, Hidden) or MACRO.search(url) is not None  # a port that only a command of ours has is one
 
 
 def check_files(texts: Sequence[tuple[str, bytes]], environment: Mapping[str, str], listen: Listen) -> Report:

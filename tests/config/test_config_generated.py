@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib.config.kinds import Key, Kind, ListOf, MapOf, Section, keys_of
+from llamaswap_lib.config.kinds import Key, ListOf, MapOf, Section, keys_of
+from llamaswap_lib.config.reader import Kind
 from llamaswap_lib.config.schema import TOP_LEVEL
 from tools import generate
 
