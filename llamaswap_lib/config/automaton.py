@@ -1,27 +1,165 @@
 """Whether a regular expression matches anywhere in a text, in a time that grows with the length of the text alone.
 
-Owns the search and its cache. Any thread, several at once: the cache is shared without a lock. What two threads work
-out at the same time is the same; a lost update costs time only.
-Guarantees: (1) each character of the text is looked at once, whatever the expression is: the automaton is in all the
-positions at once that a backtracking search would try one after the other; (2) a step costs one look-up where it was
-taken before, and otherwise about 0.1 ms at most; (3) the cache of steps holds CACHE_BYTES or so, and is emptied when it
-is full; the table of followers is bounded by the size of the expression.
+Owns Glushkov's construction (each character of the expression is a position, and what is kept is which may follow
+which; a set of positions is an integer with one bit for each), the search and its cache. Any thread, several at once:
+the cache is shared without a lock. What two threads work out at the same time is the same; a lost update costs time
+only. Guarantees: (1) each character of the text is looked at once, whatever the expression is: the automaton is in all
+the positions at once that a backtracking search would try one after the other; (2) a step costs one look-up where it
+was taken before, and otherwise less than a millisecond; (3) the cache of steps holds CACHE_BYTES or so, and is emptied
+when it is full; the table of followers is bounded by the size of the expression.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
-from .charsets import Ranges, contains
-from .fragments import Assertion, Fragment, TooLarge, concatenation, leaf
+from .characters import Characters
 
+MAX_POSITIONS = 4000
 CACHE_BYTES = 1 << 20
-# What a step may cost, about 0.1 ms: a rule or a look-up takes as long as RULE_BITS positions do on top.
-MAX_STEP_BITS, RULE_BITS = 1_000_000, 1000
 STATE_BYTES, MOVE_BYTES = 300, 100  # about what Python takes for them
 
 # What stands on either side of a place in the text. What the assertions of an expression do not tell apart is OTHER.
 EDGE, NEW_LINE, WORD, OTHER = range(4)
+
+
+class TooLarge(Exception):
+    """The expression has more than MAX_POSITIONS."""
+
+
+class Assertion(Enum):
+    """What has to be so between two characters. In the automaton it is a position that takes no character."""
+
+    BEGIN_TEXT = r"\A"
+    END_TEXT = r"\z"
+    BEGIN_LINE = "(?m)^"
+    END_LINE = "(?m)$"
+    BOUNDARY = r"\b"
+    NO_BOUNDARY = r"\B"
+
+    def may_hold(self, before: int) -> bool:
+        """Whether it holds between what stands before and some character or the end."""
+        if self is Assertion.BEGIN_TEXT:
+            return before == EDGE
+        return self is not Assertion.BEGIN_LINE or before in (EDGE, NEW_LINE)
+
+    def holds(self, before: int, after: int) -> bool:
+        if self in (Assertion.BOUNDARY, Assertion.NO_BOUNDARY):
+            return ((before == WORD) != (after == WORD)) == (self is Assertion.BOUNDARY)
+        if self is Assertion.END_TEXT:
+            return after == EDGE
+        if self is Assertion.END_LINE:
+            return after in (EDGE, NEW_LINE)
+        return self.may_hold(before)
+
+
+# -- construction --
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """What a part of an expression matches."""
+
+    leaves: tuple[Characters | Assertion, ...] = ()  # what each position stands for
+    nullable: bool = True  # it matches the empty text too
+    first: int = 0  # the positions that it may begin with
+    last: int = 0  # and end with
+    links: Mapping[int, int] = field(default_factory=dict)  # positions -> those behind each of which they may come
+    repeats: int = 1  # the largest product of counts of repeats inside each other
+
+
+def leaf(what: Characters | Assertion) -> Fragment:
+    return Fragment((what,), nullable=False, first=1, last=1)
+
+
+def concatenation(parts: Sequence[Fragment]) -> Fragment:
+    """One after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = _Assembly(parts)
+    first = last = 0
+    nullable = True
+    for part in parts:
+        begins, ends = whole.add(part)
+        whole.link(last, begins)
+        first |= begins if nullable else 0
+        last = ends | (last if part.nullable else 0)
+        nullable = nullable and part.nullable
+    return whole.fragment(nullable, first, last)
+
+
+def alternation(parts: Sequence[Fragment]) -> Fragment:
+    """Any of them."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = _Assembly(parts)
+    first = last = 0
+    for part in parts:
+        begins, ends = whole.add(part)
+        first |= begins
+        last |= ends
+    return whole.fragment(any(part.nullable for part in parts), first, last)
+
+
+def times(least: int, most: int | None) -> int:
+    """What a repeat counts as; one without an end as its least."""
+    return max(least if most is None else most, 1)
+
+
+def repetition(part: Fragment, least: int, most: int | None) -> Fragment:
+    """From `least` to `most` times, None without an end."""
+    if most == 0:
+        return Fragment()
+    repeats = part.repeats * times(least, most)
+    nullable = least == 0 or part.nullable
+    if part.nullable:  # as many times or fewer of what is not empty come to the same
+        least = 0
+    copies = max(least, 1) if most is None else most
+    whole = _Assembly([part] * copies)
+    first = last = previous = 0
+    for number in range(1, copies + 1):
+        begins, ends = whole.add(part)
+        whole.link(previous, begins)
+        first = first or begins
+        last |= ends if number >= least else 0
+        previous = ends
+    if most is None:
+        whole.link(previous, begins)
+    return replace(whole.fragment(nullable, first, last), repeats=repeats)
+
+
+class _Assembly:
+    """A fragment that is put together from others, whose positions come one after the other."""
+
+    def __init__(self, parts: Sequence[Fragment]) -> None:
+        """`parts`: all that will be added. Raises TooLarge."""
+        if sum(len(part.leaves) for part in parts) > MAX_POSITIONS:
+            raise TooLarge
+        self.leaves: list[Characters | Assertion] = []
+        self.links: dict[int, int] = {}
+        self.repeats = 1
+
+    def add(self, part: Fragment) -> tuple[int, int]:
+        """The first and the last positions of `part`, as those of the whole."""
+        offset = len(self.leaves)
+        self.leaves += part.leaves
+        for after, before in part.links.items():
+            self.link(before << offset, after << offset)
+        self.repeats = max(self.repeats, part.repeats)
+        return part.first << offset, part.last << offset
+
+    def link(self, before: int, after: int) -> None:
+        """Each of `after` may follow each of `before`."""
+        if before and after:
+            self.links[after] = self.links.get(after, 0) | before
+
+    def fragment(self, nullable: bool, first: int, last: int) -> Fragment:
+        return Fragment(tuple(self.leaves), nullable, first, last, self.links, self.repeats)
+
+
+# -- search --
 
 
 class Pattern:
@@ -30,19 +168,12 @@ class Pattern:
     def __init__(self, text: str, fragment: Fragment) -> None:
         """`fragment`: the automaton of `text`. Raises TooLarge."""
         self.text = text
-        end: Ranges = ()  # no character leads on from there
-        whole = concatenation([fragment, leaf(end)])
+        whole = concatenation([fragment, leaf(Characters())])  # no character leads on from its end
         size = len(whole.leaves)
         self._end = 1 << (size - 1)
         self._first = whole.first
-        self._forward = [(gap, behind) for gap, behind in whole.distances.items() if gap >= 0]
-        self._backward = [(-gap, behind) for gap, behind in whole.distances.items() if gap < 0]
-        self._links = _merged(whole.links)
-        rules = len(self._forward) + len(self._backward) + len(self._links)
-        self._has_table = rules > size // 4
-        if min(rules, size // 4) * (size + RULE_BITS) > MAX_STEP_BITS:
-            raise TooLarge
-        self._sets: dict[Ranges, int] = {}  # the characters that positions stand for -> those positions
+        self._links = whole.links
+        self._sets: dict[Characters, int] = {}  # the characters that positions stand for -> those positions
         self._assertions: dict[Assertion, int] = {}
         for position, what in enumerate(whole.leaves):
             if isinstance(what, Assertion):
@@ -52,14 +183,12 @@ class Pattern:
         self._asserting = sum(self._assertions.values())
         self._tells_words = bool(self._assertions.keys() & {Assertion.BOUNDARY, Assertion.NO_BOUNDARY})
         self._tells_lines = bool(self._assertions.keys() & {Assertion.BEGIN_LINE, Assertion.END_LINE})
-        # Where the sets begin and end: the characters between two of these places are in the same sets.
-        self._edges = sorted({edge for ranges in self._sets for low, high in ranges for edge in (low, high + 1)})
         self._state_bytes = STATE_BYTES + size // 4
         self._found = _Found(self, 0, OTHER)
         self._cached_bytes = 0
         self._table: dict[tuple[int, str], int] = {}  # which four positions, those of them as a digit -> followers
         self._states: dict[tuple[int, int], _State] = {}
-        self._taking: dict[int, int] = {}  # place among the edges -> the positions that take the characters there
+        self._taking: dict[str, int] = {}  # character -> the positions that stand for it
         self._reach: dict[tuple[int, int], int] = {}  # an assertion's position, those that hold -> what they lead to
         self._start = self._state(self._first, EDGE)
 
@@ -96,7 +225,7 @@ class Pattern:
     def _state(self, candidates: int, before: int) -> _State:
         """The state of these candidates, made if it is new. Emptying a full cache here keeps it bounded."""
         for assertion, positions in self._assertions.items():
-            if not _may_hold(assertion, before):
+            if not assertion.may_hold(before):
                 candidates &= ~positions
         if candidates & self._end:
             return self._found
@@ -119,34 +248,26 @@ class Pattern:
             state.clear()
 
     def _followers(self, positions: int) -> int:
-        """The positions that may follow any of these: by the rules, or by four at a time where that is less."""
-        if not self._has_table:
-            return self._followers_by_rules(positions)
+        """The positions that may follow any of these, which are looked up four at a time."""
         found = 0
         for key in enumerate(reversed(f"{positions:x}")):
             if key[1] != "0":
                 followers = self._table.get(key)
                 if followers is None:
-                    followers = self._table[key] = self._followers_by_rules(int(key[1], 16) << 4 * key[0])
+                    four, followers = int(key[1], 16) << 4 * key[0], 0
+                    for after, before in self._links.items():
+                        followers |= after if four & before else 0
+                    self._table[key] = followers
                 found |= followers
-        return found
-
-    def _followers_by_rules(self, positions: int) -> int:
-        found = 0
-        for gap, behind in self._forward:
-            found |= (positions & behind) << gap
-        for gap, behind in self._backward:
-            found |= (positions & behind) >> gap
-        for behind, after in self._links:
-            if positions & behind:
-                found |= after
         return found
 
     def _passed(self, candidates: int, before: int, after: int) -> int:
         """With the candidates that are reached through assertions which hold between `before` and `after`."""
         if not candidates & self._asserting:
             return candidates
-        holding = self._holding(before, after)
+        holding = 0
+        for assertion, positions in self._assertions.items():
+            holding |= positions if assertion.holds(before, after) else 0
         waiting = candidates & holding
         while waiting:
             lowest = waiting & -waiting
@@ -154,14 +275,6 @@ class Pattern:
             candidates |= reached
             waiting &= ~(reached | lowest)
         return candidates
-
-    def _holding(self, before: int, after: int) -> int:
-        """The positions of the assertions that hold there."""
-        found = 0
-        for assertion, positions in self._assertions.items():
-            if _holds(assertion, before, after):
-                found |= positions
-        return found
 
     def _reached(self, position: int, holding: int) -> int:
         """What follows this position of an assertion, and whatever further ones of `holding` lead to; remembered."""
@@ -179,15 +292,10 @@ class Pattern:
 
     def _takers(self, char: str) -> int:
         """The positions that stand for this character."""
-        code = ord(char)
-        place = bisect_right(self._edges, code)
-        takers = self._taking.get(place)
+        takers = self._taking.get(char)
         if takers is None:
-            takers = 0
-            for ranges, positions in self._sets.items():
-                if contains(ranges, code):
-                    takers |= positions
-            self._taking[place] = takers
+            takers = sum(positions for characters, positions in self._sets.items() if characters.has(char))
+            self._taking[char] = takers
             self._cached_bytes += self._state_bytes
         return takers
 
@@ -219,28 +327,3 @@ class _Found(_State):
 
     def __missing__(self, char: str) -> _State:
         return self
-
-
-def _may_hold(assertion: Assertion, before: int) -> bool:
-    """Whether it holds before some character or the end."""
-    if assertion is Assertion.BEGIN_TEXT:
-        return before == EDGE
-    return assertion is not Assertion.BEGIN_LINE or before in (EDGE, NEW_LINE)
-
-
-def _holds(assertion: Assertion, before: int, after: int) -> bool:
-    if assertion in (Assertion.BOUNDARY, Assertion.NO_BOUNDARY):
-        return ((before == WORD) != (after == WORD)) == (assertion is Assertion.BOUNDARY)
-    if assertion is Assertion.END_TEXT:
-        return after == EDGE
-    if assertion is Assertion.END_LINE:
-        return after in (EDGE, NEW_LINE)
-    return _may_hold(assertion, before)
-
-
-def _merged(links: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
-    """The same links, those to the same positions as one."""
-    found: dict[int, int] = {}
-    for before, after in links:
-        found[after] = found.get(after, 0) | before
-    return [(before, after) for after, before in found.items()]

@@ -9,17 +9,18 @@ no difference: all that is asked is whether a pattern matches. Pure; one pass ov
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .automaton import Pattern
-from .characters import CharacterReader, Malformed
-from .charsets import ALL, Ranges, inverted
-from .fragments import MAX_REPEAT, Assertion, Fragment, TooLarge, alternation, concatenation, leaf, repetition, times
+from .automaton import Assertion, Fragment, Pattern, TooLarge, alternation, concatenation, leaf, repetition, times
+from .characters import Characters, cases_of, is_property
 
 MAX_DEPTH = 1000  # of groups in groups, as in Go
-NEW_LINE: Ranges = ((10, 10),)
+MAX_REPEAT = 1000  # as in RE2, where the counts of repeats inside each other are multiplied
+ANY = Characters(negated=True)
+NEW_LINE = Characters((("\n", "\n"),))
 ASSERTIONS = {
     "A": Assertion.BEGIN_TEXT,
     "z": Assertion.END_TEXT,
@@ -30,12 +31,27 @@ SIGNS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 GROUP = re.compile(r"\?(?:P?<(?P<name>[^>]*)>|(?P<flags>[imsU]*(?:-[imsU]+)?)(?P<end>[:)]))")
 NAME = re.compile(r"[A-Za-z0-9_]+")
 REPEAT = re.compile(r"(?:[*+?]|\{(?P<least>0|[1-9][0-9]*)(?P<comma>,)?(?P<most>(?<=,)(?:0|[1-9][0-9]*)|)\})")
+SIMPLE = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+CODE = re.compile(r"x(?:\{(?P<long>[0-9A-Fa-f]+)\}|(?P<short>[0-9A-Fa-f]{2}))|(?P<octal>0[0-7]{0,2}|[1-7][0-7]{1,2})")
+PROPERTY = re.compile(r"(?P<sign>[pP])(?:\{(?P<not>\^?)(?P<long>\w+)\}|(?P<short>[A-Z]))")
+POSIX = re.compile(r"\[:(?P<not>\^?)(?P<name>\w+):\]")
+# Each class as pairs of characters, first and last.
+CLASSES = {
+    "alnum": "09AZaz", "alpha": "AZaz", "ascii": "\0\x7f", "blank": "\t\t  ", "cntrl": "\0\x1f\x7f\x7f", "digit": "09",
+    "graph": "!~", "lower": "az", "print": " ~", "punct": "!/:@[`{~", "space": "\t\r  ", "upper": "AZ",
+    "word": "09AZaz__", "xdigit": "09AFaf",
+}  # fmt: skip
+PERL = {"d": CLASSES["digit"], "w": CLASSES["word"], "s": "\t\n\f\r  "}
 
 
 class BadPattern(NamedTuple):
     """Why a pattern cannot be used."""
 
     reason: str
+
+
+class Malformed(Exception):
+    """The pattern is not one of RE2; says why."""
 
 
 def compiled(pattern: str) -> Pattern | BadPattern:
@@ -59,11 +75,13 @@ class _Group:
         return alternation([*self.alternatives, concatenation(self.parts)])
 
 
-class _Reader(CharacterReader):
-    """One pass over the pattern."""
+class _Reader:
+    """One pass over the pattern: reads what stands at `at`, and moves `at` behind it."""
 
     def __init__(self, pattern: str) -> None:
-        super().__init__(pattern)
+        self.pattern = pattern
+        self.at = 0
+        self.flags: frozenset[str] = frozenset()  # those in force, of "imsU"
         self.group = _Group(self.flags)
         self.outer: list[_Group] = []
         self.repeat_start = self.repeat_end = -1  # of the last repeat
@@ -82,11 +100,11 @@ class _Reader(CharacterReader):
             raise Malformed("missing )")
         return self.group.fragment()
 
-    def add(self, what: Ranges | Assertion) -> None:
+    def add(self, what: Characters | Assertion) -> None:
         self.group.parts.append(leaf(what))
 
     def add_character(self, char: str) -> None:
-        self.add(self.cases(((ord(char), ord(char)),)))
+        self.add(self.range(char, char))
 
     # -- groups --
 
@@ -156,10 +174,19 @@ class _Reader(CharacterReader):
 
     def any_character(self) -> None:
         self.at += 1
-        self.add(ALL if "s" in self.flags else inverted(NEW_LINE))
+        self.add(ANY if "s" in self.flags else NEW_LINE._replace(negated=True))
 
     def bracket(self) -> None:
-        self.add(self.bracketed())
+        self.at += 1
+        negated = self.pattern.startswith("^", self.at)
+        self.at += negated
+        parts: list[Characters] = []
+        while not parts or not self.pattern.startswith("]", self.at):
+            if self.at >= len(self.pattern):
+                raise Malformed("missing ]")
+            parts.append(self.bracket_part())
+        self.at += 1
+        self.add(Characters(parts=tuple(parts), negated=negated))
 
     def escape(self) -> None:
         letter = self.pattern[self.at + 1 : self.at + 2]
@@ -177,7 +204,7 @@ class _Reader(CharacterReader):
             self.at = end + 2
         elif letter == "C":
             self.at += 2
-            self.add(ALL)
+            self.add(ANY)
         else:
             self.add_character(self.escaped_character())
 
@@ -191,6 +218,83 @@ class _Reader(CharacterReader):
         "\\": escape,
         "[": bracket,
     }
+
+    # -- characters --
+
+    def range(self, low: str, high: str) -> Characters:
+        if "i" not in self.flags:
+            return Characters(((low, high),))
+        cases = cases_of(low)  # also of a range: so the table of cases is made now, not by the first search
+        return Characters(((low, high),), any_case=low != high or len(cases) > 1)
+
+    def class_of(self, pairs: str, *, negated: bool) -> Characters:
+        ranges = tuple(zip(pairs[::2], pairs[1::2], strict=True))
+        return Characters(ranges, any_case="i" in self.flags, negated=negated)
+
+    def escaped_class(self) -> Characters | None:
+        """`\\d`, `\\pL` and the like, or None where something else is escaped."""
+        letter = self.pattern[self.at + 1 : self.at + 2]
+        if letter in ("p", "P"):
+            return self.property()
+        if letter.lower() not in PERL:
+            return None
+        self.at += 2
+        return self.class_of(PERL[letter.lower()], negated=letter.isupper())
+
+    def escaped_character(self) -> str:
+        self.at += 1
+        letter = self.pattern[self.at : self.at + 1]
+        code = CODE.match(self.pattern, self.at)
+        if code is not None:
+            self.at = code.end()
+            number = int(code["octal"], 8) if code["octal"] else int(code["long"] or code["short"], 16)
+            if number > sys.maxunicode:
+                raise Malformed(f"no such character: \\{code[0]}")
+            return chr(number)
+        if letter in SIMPLE:
+            self.at += 1
+            return SIMPLE[letter]
+        if not letter or letter.isalnum() or ord(letter) > 127:
+            raise Malformed(f"\\{letter} is not known to RE2" if letter else "a backslash at the end")
+        self.at += 1
+        return letter
+
+    def property(self) -> Characters:
+        match = PROPERTY.match(self.pattern, self.at + 1)
+        if match is None:
+            raise Malformed(f"{self.pattern[self.at : self.at + 3]} is not known to RE2")
+        self.at = match.end()
+        name = match["long"] or match["short"]
+        if not is_property(name):
+            raise Malformed(f"\\p{{{name}}} is not known to RE2")
+        negated = (match["sign"] == "P") != bool(match["not"])
+        return Characters(property=name, any_case="i" in self.flags, negated=negated)
+
+    def bracket_part(self) -> Characters:
+        posix = POSIX.match(self.pattern, self.at)
+        if posix is not None:
+            if posix["name"] not in CLASSES:
+                raise Malformed(f"{posix[0]} is not known to RE2")
+            self.at = posix.end()
+            return self.class_of(CLASSES[posix["name"]], negated=bool(posix["not"]))
+        if self.pattern.startswith("\\", self.at):
+            known = self.escaped_class()
+            if known is not None:
+                return known
+        start = self.at
+        low = high = self.bracket_character()
+        if self.pattern.startswith("-", self.at) and self.pattern[self.at + 1 : self.at + 2] not in ("", "]"):
+            self.at += 1
+            high = self.bracket_character()
+            if high < low:
+                raise Malformed(f"a range that ends before it begins: {self.pattern[start : self.at]}")
+        return self.range(low, high)
+
+    def bracket_character(self) -> str:
+        if self.pattern.startswith("\\", self.at):
+            return self.escaped_character()
+        self.at += 1
+        return self.pattern[self.at - 1]
 
 
 def _counts(match: re.Match[str]) -> tuple[int, int | None]:
