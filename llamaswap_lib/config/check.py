@@ -25,8 +25,8 @@ from .difference import address_of
 from .document import Document
 from .fold import folded
 from .hidden import Hidden
+from .hints import renamed
 from .load import Loaded, inspect, secret_values
-from .misnamed import renamed
 from .nodes import Mapping as Node
 from .nodes import walk
 from .own_policy import load_policy
