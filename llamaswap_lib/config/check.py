@@ -22,13 +22,12 @@ from llamaswap_lib.errors import ConfigError
 from . import grouping
 from .command_check import CommandCheck
 from .difference import address_of
-from .document import Document
 from .fold import folded
 from .hidden import Hidden
 from .hints import renamed
 from .load import Loaded, inspect, secret_values
+from .nodes import Document, walk
 from .nodes import Mapping as Node
-from .nodes import walk
 from .own_policy import load_policy
 from .problems import Path, Problem, in_order, quoted
 from .routing import Group

@@ -14,9 +14,9 @@ import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 
-from .document import Document
 from .hidden import Hidden
 from .mask import mask_command, mask_text, shown_words
+from .nodes import Document
 from .nodes import Mapping as Node
 from .problems import Path, Place, quoted
 from .schema import Model

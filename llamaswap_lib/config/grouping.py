@@ -17,11 +17,10 @@ from llamaswap_lib.core.eviction import group as core
 from llamaswap_lib.core.eviction.group import GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 
-from .document import Document
 from .hidden import MASK, Hidden, changed, hidden, visible, visible_keys
 from .names import check_priorities, unknown_model
+from .nodes import Document, Scalar, is_refused
 from .nodes import Mapping as Node
-from .nodes import Scalar, is_refused
 from .problems import Path, Place, did_you_mean, quoted
 from .routing import Group, Matrix, MatrixKeys, Routing
 from .schema import Config, RoutingInput

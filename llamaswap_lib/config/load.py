@@ -18,13 +18,12 @@ from typing import NamedTuple
 
 from . import grouping, macros, models, names, re2
 from .automaton import Pattern
-from .document import Document
 from .hidden import changed, visible
 from .hints import TOP, cure, meant
 from .kinds import keys_of, read_section
 from .mask import mask_value, mask_variable, secrets_of, shown_words
 from .merge import merge
-from .nodes import Mapping, Scalar, is_refused
+from .nodes import Document, Mapping, Scalar, is_refused
 from .problems import Problems, in_order, quoted
 from .reader import Reader
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput

@@ -12,11 +12,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from .command import split, without_comments
-from .document import Document
 from .hidden import MASK, changed, text_of, visible
 from .macros import Ported
 from .mask import mask_command, mask_text, mask_value, shown_words
-from .nodes import MACRO, Scalar, Sequence, is_null
+from .nodes import MACRO, Document, Scalar, Sequence, is_null
 from .nodes import Mapping as Node
 from .problems import Path, quoted
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel

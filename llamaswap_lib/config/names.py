@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .document import Document
 from .hidden import changed, text_of, visible
+from .nodes import Document, Sequence, is_refused
 from .nodes import Mapping as Node
-from .nodes import Sequence, is_refused
 from .problems import Path, did_you_mean, quoted
 from .schema import Config, PeerModel
 from .sections import Selector

@@ -1,8 +1,9 @@
 """YAML text as a tree in which every value knows its place.
 
-Owns the three kinds of node and `compose`, which builds them from the parser's events: anchors resolved, `<<` merged,
-duplicate keys reported with both lines, keys counted by their text. PyYAML's own resolver and constructors (YAML 1.1)
-are never used. The tree is not changed after it is built; aliases share their nodes, so a file cannot blow up.
+Owns the three kinds of node; `compose`, which builds them from the parser's events: anchors resolved, `<<` merged,
+duplicate keys reported with both lines, keys counted by their text; and `Document`, the way from a path to a place.
+PyYAML's own resolver and constructors (YAML 1.1) are never used. The tree is not changed after it is built; aliases
+share their nodes, so a file cannot blow up.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from .hidden import MASK, text_of
-from .problems import Place, Problems, Source, did_you_mean, quoted
+from .problems import Path, Place, Problems, Source, did_you_mean, quoted
 from .scalars import NULL
 
 # Events come from libyaml where PyYAML was built with it; in pure Python they are slower, and the same.
@@ -289,3 +290,52 @@ class _Composer:
     def fatal(self, place: Place, message: str) -> NotYaml:
         self.problems.error(place, (), message)
         return NotYaml()
+
+
+class Document:
+    """The tree that was read, to say where values stand that do not agree.
+
+    A path may lead further than the file does: then the nearest holder is named.
+    """
+
+    def __init__(self, root: Mapping | None, problems: Problems) -> None:
+        self.root = root
+        self.problems = problems
+
+    def error(self, path: Path, message: str, *, at_key: bool = False) -> None:
+        self.problems.error(self.place(path, at_key), path, message)
+
+    def warn(self, path: Path, message: str, *, at_key: bool = False, family: str = "") -> None:
+        self.problems.warn(self.place(path, at_key), path, message, family=family)
+
+    def hint(self, path: Path, message: str, *, at_key: bool = False, family: str = "") -> None:
+        """Say what is worth knowing though nothing is amiss."""
+        self.problems.warn(self.place(path, at_key), path, message, is_hint=True, family=family)
+
+    def node(self, path: Path) -> Node | None:
+        """What stands at this path, if the file goes that far."""
+        node: Node | None = self.root
+        for step in path:
+            node = _child(node, step)
+        return node
+
+    def place(self, path: Path, at_key: bool = False) -> Place | None:
+        """The place of the value (or of its key), or of the nearest holder that is there."""
+        node: Node | None = self.root
+        place = None
+        for step in path:
+            key = node.entries[step].key if isinstance(node, Mapping) and step in node.entries else None
+            node = _child(node, step)
+            if node is None:
+                break
+            is_block = not isinstance(node, Scalar)
+            place = key.place if key is not None and (at_key or is_block) else node.place
+        return place
+
+
+def _child(node: Node | None, step: str | int) -> Node | None:
+    if isinstance(node, Mapping) and isinstance(step, str):
+        return node.get(step)
+    if isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+        return node.items[step]
+    return None
