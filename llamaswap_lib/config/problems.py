@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.printable import printable
 
-from .hidden import visible
-from .mask import Span, hide, mask_text
-from .secret_lines import secrets_in_lines, shown_column
+from .hidden import MASK, visible
+from .mask import Span, hide, is_secret_name, mask_text, merged, secret_spans
 
 PathStep = str | int
 Path = tuple[PathStep, ...]
 
 MAX_SHOWN_CHARS = 100
 LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML counts as one
+FEWEST_CHARS = 4  # of a value that is looked for by itself: a shorter one would be found everywhere
+KEY = re.compile(r"(?P<indent>\s*(?:- +)*)[\"']?(?P<name>[A-Za-z_][\w-]*)[\"']?\s*:(?:\s+(?P<value>[^\s#].*))?")
 PLAIN_STEP = re.compile(r"[^\s.\[\]\"']+\Z")
 
 
@@ -258,3 +259,60 @@ def line_of(starts: Sequence[int], index: int) -> tuple[int, int]:
     """Line and column of a character."""
     line = bisect.bisect_right(starts, index) - 1
     return line, index - starts[line]
+
+
+# -- where secrets stand in lines; the text may be no YAML at all --
+
+
+def secrets_in_lines(lines: Sequence[str], values: Collection[str]) -> dict[int, list[Span]]:
+    """The spans of each line that has any, in order and apart; `values` are secret wherever they stand."""
+    text = "\n".join(lines)
+    found: dict[int, list[Span]] = {}
+    spans = secret_spans(text)
+    for value in values:
+        if len(value) >= FEWEST_CHARS:
+            spans += (match.span() for match in re.finditer(re.escape(value), text))
+    spans = merged(spans)
+    line, start_of_line = 0, 0
+    for start, stop in spans:
+        while start > start_of_line + len(lines[line]):
+            start_of_line += len(lines[line]) + 1
+            line += 1
+        found.setdefault(line, []).append((start - start_of_line, min(stop - start_of_line, len(lines[line]))))
+    for number, span in _blocks(lines):
+        found[number] = merged([*found.get(number, []), span])
+    return found
+
+
+def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, Span]]:
+    """What stands below a key whose value is secret, and in its own line, as line and span."""
+    indent: int | None = None  # of the key whose value goes on
+    for number, line in enumerate(lines):
+        bare = line.lstrip()
+        depth = len(line) - len(bare)
+        if indent is not None and bare:
+            if depth > indent or (depth == indent and bare.startswith("-")):
+                yield number, (depth + len(bare) - len(bare.lstrip("- ")), len(line))
+                continue
+            indent = None
+        match = KEY.match(line)
+        if match is None:
+            continue
+        value = match["value"] or ""
+        is_key_list = match["name"].lower() in ("apikey", "apikeys")
+        if is_key_list or (is_secret_name(match["name"]) and value[:1] in ("|", ">")):
+            indent = len(match["indent"])
+            if is_key_list and value:
+                yield number, match.span("value")
+
+
+def shown_column(spans: Sequence[Span], column: int, *, is_end: bool = False) -> int:
+    """Where a column of a line is once the spans are masked; within a span its beginning, or with `is_end` its end."""
+    moved = 0
+    for start, stop in spans:
+        if column <= start:
+            break
+        if column < stop:
+            return start + moved + (len(MASK) if is_end else 0)
+        moved += len(MASK) - (stop - start)
+    return column + moved
