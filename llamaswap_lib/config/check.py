@@ -30,8 +30,8 @@ from .nodes import Document, walk
 from .nodes import Mapping as Node
 from .own_policy import load_policy
 from .problems import Path, Problem, in_order, quoted
-from .routing import Group
 from .schema import Config, RoutingInput
+from .sections import Group
 
 MAX_PORT = 65_535
 EVERYWHERE = ("", "0.0.0.0", "::")

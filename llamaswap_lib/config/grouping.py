@@ -22,8 +22,8 @@ from .names import check_priorities, unknown_model
 from .nodes import Document, Scalar, is_refused
 from .nodes import Mapping as Node
 from .problems import Path, Place, did_you_mean, quoted
-from .routing import Group, Matrix, MatrixKeys, Routing
 from .schema import Config, RoutingInput
+from .sections import Group, Matrix, MatrixKeys, Routing
 
 DEFAULT_GROUP = "(default)"
 POLICY = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)\Z")

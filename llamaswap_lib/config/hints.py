@@ -16,16 +16,19 @@ from .kinds import Choice, CommaList, Flag, Integer, ListOf, MapOf, Seconds, Sec
 from .nodes import Mapping, Node, Scalar, Sequence
 from .problems import Path, fold, nearest, quoted
 from .reader import Kind
-from .routing import FifoKeys, Group, MatrixKeys, RouterKeys
 from .schema import Config, Model, RoutingInput
 from .sections import (
     Capabilities,
+    FifoKeys,
     Filters,
+    Group,
     Hooks,
+    MatrixKeys,
     ModelFilters,
     Peer,
     Performance,
     Profile,
+    RouterKeys,
     Selector,
     Store,
     UpstreamPassthrough,

@@ -1,6 +1,6 @@
 """The configuration as the rest of the program reads it: resolved, checked and complete.
 
-Owns `Config` and `Model`; `sections.py` and `routing.py` hold what they are made of, and are re-exported here. The same
+Owns `Config` and `Model`; `sections.py` holds what they are made of, and is re-exported here. The same
 dataclasses describe the keys of the file (`kinds.key`), so the loader, the reference and the JSON schema cannot
 disagree. Frozen: any thread may read a `Config`; a changed file makes a new one.
 """
@@ -17,17 +17,21 @@ from .command import split, without_comments
 from .hidden import changed
 from .kinds import Anything, Choice, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
 from .problems import Problem
-from .routing import Group, Matrix, MatrixKeys, Routing, RoutingKeys
 from .sections import (
     Capabilities,
     ClientLimits,
     Compat,
     Filters,
+    Group,
     Hooks,
+    Matrix,
+    MatrixKeys,
     ModelFilters,
     Peer,
     Performance,
     Profile,
+    Routing,
+    RoutingKeys,
     Selector,
     Store,
     Timeouts,

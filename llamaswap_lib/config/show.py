@@ -14,8 +14,8 @@ from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet,
 
 from .hidden import MASK, Hidden, visible, visible_keys
 from .kinds import Seconds, show_section
-from .routing import Group, Matrix, Routing
 from .schema import Config
+from .sections import Group, Matrix, Routing
 
 DSL_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 PLAIN = re.compile(r"[A-Za-z_/][\w/ .+-]*\Z", re.ASCII)
