@@ -22,7 +22,6 @@ from llamaswap_lib.errors import ConfigError
 from . import grouping
 from .command_check import CommandCheck
 from .difference import address_of
-from .fold import folded
 from .hidden import Hidden
 from .hints import renamed
 from .load import Loaded, inspect, secret_values
@@ -76,11 +75,6 @@ def to_be_served(loaded: Loaded, listen: Listen | None) -> Config:
     loaded.problems.raise_errors()
     _look_around(loaded, os.environ, listen)
     return replace(loaded.config, warnings=with_hints_last(loaded.problems.warnings))
-
-
-def worth_a_line(warnings: Sequence[Problem]) -> list[str]:
-    """The lines that the log has of these warnings: few, and no hints."""
-    return [str(problem) for problem in folded([problem for problem in warnings if not problem.is_hint])]
 
 
 def with_hints_last(warnings: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -1,12 +1,16 @@
-"""How `cmd` and `cmdStop` become words.
+"""How `cmd` and `cmdStop` become words; and the command that runs this very llamaswap.
 
-Owns the rules: comment lines go first, a backslash at the end of a line is a space, then quotes. Pure; never fails: an
-open quote runs to the end.
+Owns the rules: comment lines go first, a backslash at the end of a line is a space, then quotes. Pure but for a look at
+where the program lies; never fails: an open quote runs to the end.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
+import sys
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 PIECE = re.compile(
@@ -103,3 +107,23 @@ def _joined(text: str) -> str:
         return text
     stripped = (line.strip() if line.rstrip().endswith("\\") else line for line in text.split("\n"))
     return "\n".join(line[:-1] + " " if line.endswith("\\") else line for line in stripped)
+
+
+# -- what `${LLAMASWAP}` stands for --
+
+
+@cache
+def own_words() -> tuple[str, str]:
+    """This Python, and the single file, or the `llamaswap.py` beside the package; both are absolute paths.
+
+    It works from any folder, and does not depend on how the program was started. It is found out once: later the
+    program's file may have been replaced or deleted.
+    """
+    place = Path(__file__).absolute().parents[2]  # of a zip: the zip itself
+    program = place if place.is_file() else place / "llamaswap.py"
+    return sys.executable, str(program)
+
+
+def own_command() -> str:
+    """The same as `cmd` is written."""
+    return shlex.join(own_words())

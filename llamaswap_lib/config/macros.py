@@ -13,13 +13,12 @@ from collections.abc import Mapping as Dict
 from typing import NamedTuple
 
 from . import scalars
-from .command import without_comments
+from .command import own_command, without_comments
 from .hidden import MASK, Hidden, text_of, visible
 from .hints import renamed
 from .kinds import keys_of
 from .listening import EXAMPLE, cure
 from .nodes import MACRO, Entry, Mapping, Node, Scalar, Sequence, is_null, is_refused, walk
-from .own_command import own_command
 from .problems import Path, Place, Problem, Problems, nearest, quoted
 from .schema import TOP_LEVEL, Config, Model
 

@@ -1,8 +1,8 @@
 """The configuration as the rest of the program reads it: resolved, checked and complete.
 
-Owns `Config` and `Model`; `sections.py` holds what they are made of, and is re-exported here. The same
-dataclasses describe the keys of the file (`kinds.key`), so the loader, the reference and the JSON schema cannot
-disagree. Frozen: any thread may read a `Config`; a changed file makes a new one.
+Owns `Config` and `Model`; `sections.py` holds what they are made of, and is re-exported here. The same dataclasses
+describe the keys of the file (`kinds.key`), so the loader, the reference and the JSON schema cannot disagree. Frozen:
+any thread may read a `Config`; a changed file makes a new one.
 """
 
 # ruff: noqa: RUF009 - `key` and `derived` make a `dataclasses.field`

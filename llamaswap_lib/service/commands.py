@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from llamaswap_lib.config.command import own_words
 from llamaswap_lib.config.load import load
-from llamaswap_lib.config.own_command import own_words
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.service.launchd import LABEL, agent_plist
