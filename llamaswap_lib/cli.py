@@ -21,7 +21,7 @@ from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.signals import outlive_harmless
 
 if TYPE_CHECKING:
-    from llamaswap_lib.config.files import Sources
+    from llamaswap_lib.config.load import Sources
 
 DESCRIPTION = "Model hot-swapping for local AI servers: one OpenAI-compatible address, the right server behind it."
 PORT_MAX = 65535
@@ -210,7 +210,7 @@ def _parsed(parser: _Parser, arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _sources(options: argparse.Namespace) -> Sources:
-    from llamaswap_lib.config.files import Sources  # noqa: PLC0415 - as in _serve
+    from llamaswap_lib.config.load import Sources  # noqa: PLC0415 - as in _serve
 
     return Sources(options.config, options.config_dir)
 

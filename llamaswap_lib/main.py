@@ -24,8 +24,7 @@ from llamaswap_lib import __version__
 from llamaswap_lib.app import App, Version, limits_of
 from llamaswap_lib.config.check import Listen, to_be_served
 from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
-from llamaswap_lib.config.files import Sources
-from llamaswap_lib.config.load import inspect
+from llamaswap_lib.config.load import Sources, inspect
 from llamaswap_lib.config.render import worth_a_line
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.events import PreloadRequested

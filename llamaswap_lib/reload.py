@@ -20,8 +20,7 @@ from llamaswap_lib.app import limits_of
 from llamaswap_lib.config.check import to_be_served
 from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
 from llamaswap_lib.config.editor import is_loopback
-from llamaswap_lib.config.files import Sources
-from llamaswap_lib.config.load import inspect
+from llamaswap_lib.config.load import Sources, inspect
 from llamaswap_lib.config.render import worth_a_line
 from llamaswap_lib.config.schema import END_MARGIN, Config
 from llamaswap_lib.core.events import ModelsChanged

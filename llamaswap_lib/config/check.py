@@ -21,10 +21,10 @@ from llamaswap_lib.errors import ConfigError
 
 from . import grouping
 from .command_check import CommandCheck
-from .difference import address_of
 from .hidden import Hidden
 from .hints import renamed
 from .load import Loaded, inspect, secret_values
+from .models import address_of
 from .nodes import Document, walk
 from .nodes import Mapping as Node
 from .own_policy import load_policy

@@ -10,11 +10,11 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from .grouping import meeting
 from .hidden import visible
 from .load import Loaded
+from .models import address_of
 from .problems import quoted
 from .schema import Config, Model
 from .show import shown
@@ -128,11 +128,3 @@ def refuse_taken_ports(loaded: Loaded, running: Mapping[str, Model]) -> None:
             if wanted == address and meet(name, other):
                 message = f"the running {quoted(other)} has port {address[1]}, and both may run together"
                 loaded.document.error(("models", name, "proxy"), f"{message}; take another one, or unload it first")
-
-
-def address_of(proxy: str) -> tuple[str, int]:
-    """Host and port of a URL; every name of this machine is `localhost`."""
-    url = urlsplit(proxy)
-    host = url.hostname or ""
-    port = url.port or (443 if url.scheme == "https" else 80)
-    return "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0") else host, port

@@ -22,7 +22,7 @@ from pathlib import Path
 from llamaswap_lib.errors import BadRequest, ConfigError, Conflict, NotFound, PreconditionFailed
 
 from .check import Report
-from .files import config_files
+from .load import config_files
 from .text import MAX_FILE_BYTES
 
 GIVEN = "-config"  # the name of that file, where the folder has one of the same name

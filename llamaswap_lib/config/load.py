@@ -1,7 +1,8 @@
 """Configuration files in, one `Config` out.
 
-Owns the order of work: read, merge, macros, single values, then how they agree. Everything that is wrong is told at
-once, by one `InvalidConfig`. Runs in the thread that calls it, and again for every reload; keeps nothing.
+Owns which files make the configuration (`-config FILE`, then what is in `-config-dir DIR`), and the order of work:
+read, merge, macros, single values, then how they agree. Everything that is wrong is told at once, by one
+`InvalidConfig`. Runs in the thread that calls it, and again for every reload; keeps nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Mapping as Dict
 from dataclasses import replace
 from pathlib import Path as File
 from typing import NamedTuple
+
+from llamaswap_lib.errors import ConfigError
 
 from . import grouping, macros, models, names, re2
 from .automaton import Pattern
@@ -30,7 +33,41 @@ from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Con
 from .sections import Hooks
 from .text import parse, read
 
+SUFFIXES = (".yml", ".yaml")
 HOST_PATTERN = re.compile(r"(?:\*|(?:\*\.)?[^\s.:/\\*@\[\],\"']+(?:\.[^\s.:/\\*@\[\],\"']+)*\.?)\Z")
+
+
+class Sources(NamedTuple):
+    """What the command line names; which files that comes to may be different tomorrow."""
+
+    file: File | None
+    folder: File | None = None
+
+    def files(self) -> list[File]:
+        """The files that there are now; as `config_files`."""
+        return config_files(self.file, self.folder)
+
+
+def config_files(file: File | None, folder: File | None) -> list[File]:
+    """The files to load, in the order in which they are merged. Raises ConfigError."""
+    if file is None and folder is None:
+        raise ConfigError("no configuration: name a file with -config or a folder with -config-dir")
+    found = [] if folder is None else _in_folder(folder)
+    if file is not None and any(one.absolute() == file.absolute() for one in found):
+        raise ConfigError(f"{file} is given with -config and lies in {folder} too; it can be only one of the two")
+    files = ([] if file is None else [file]) + found
+    if not files:
+        raise ConfigError(f"no configuration: there is no *.yml or *.yaml in {folder}")
+    return files
+
+
+def _in_folder(folder: File) -> list[File]:
+    """Its YAML files in byte order of their names; subfolders do not count."""
+    try:
+        found = [one for one in folder.iterdir() if one.suffix in SUFFIXES and not one.is_dir()]
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot read this folder: {error.strerror}") from None
+    return sorted(found, key=lambda one: one.name)
 
 
 class Loaded(NamedTuple):

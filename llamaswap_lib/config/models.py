@@ -173,6 +173,14 @@ def check_url(url: str, path: Path, document: Document) -> None:
         document.error(path, f"expected a URL such as http://localhost:8080, got {quoted(shown)}{beyond}")
 
 
+def address_of(proxy: str) -> tuple[str, int]:
+    """Host and port of a URL; every name of this machine is `localhost`."""
+    url = urllib.parse.urlsplit(proxy)
+    host = url.hostname or ""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0") else host, port
+
+
 def _has_braces_and_parses(url: str) -> bool:
     """Whether something like a macro stands in the URL (`http://h/${a b}`), and Go would take it, blanks and all."""
     if "${" not in url or any(char < " " for char in url):

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.config.files import config_files
-from llamaswap_lib.config.load import load
+from llamaswap_lib.config.load import config_files, load
 from llamaswap_lib.config.problems import InvalidConfig
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ConfigError
