@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
-from .failure import Failure, Mistake
 from .problems import quoted
 
 # A line that begins with a key; `key` may stand in quotes, `rest` is its value.
 KEY = r"""(?P<before> *(?:- +)*)(?P<key>(?:"[^"]*"|'[^']*')\s*|[^\s#"'\[{:](?:[^#:]|:(?!\s|$))*):(?P<rest>\s.*|$)"""
-BEFORE = r" *(?:- +)*"
 CONFLICT = r"(<{7}|={7}|>{7})(\s|$)"
 # Blanks that are none for YAML: where a line is indented, and behind a colon or a dash.
 ODD_BLANK = "[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff]"
@@ -27,13 +26,70 @@ CLOSING = {"[": "]", "{": "}"}
 OPENING = {"]": "[", "}": "{"}
 
 
+class Mistake(NamedTuple):
+    """Where it is, in lines and columns from 0, and what to say of it."""
+
+    line: int
+    column: int
+    length: int
+    message: str
+
+
+class Quote(NamedTuple):
+    """A text in quotes: from its opening quote to behind the closing one."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+class Failure(NamedTuple):
+    """Where the parser gave up, on what (`context`), since when (`begun`), and the texts in quotes that it had read."""
+
+    lines: Sequence[str]
+    line: int
+    column: int
+    problem: str
+    context: str
+    begun: tuple[int, int]
+    quotes: Sequence[Quote]
+    secret: Collection[int]  # lines with a secret in them, of which nothing is quoted
+
+    def text(self, number: int) -> str:
+        return self.lines[number] if 0 <= number < len(self.lines) else ""
+
+    @property
+    def char(self) -> str:
+        """What the parser could not take."""
+        return self.text(self.line)[self.column : self.column + 1]
+
+    @property
+    def is_at_beginning(self) -> bool:
+        """Whether nothing but blanks stands before that in its line."""
+        return not self.text(self.line)[: self.column].strip()
+
+    def previous(self, number: int) -> int:
+        """The line above that says something; -1 if there is none."""
+        number -= 1
+        while number >= 0 and (not self.text(number).strip() or self.text(number).lstrip().startswith("#")):
+            number -= 1
+        return number
+
+
+def failure(error: Any, lines: Sequence[str], quotes: Sequence[Quote], secret: Collection[int] = ()) -> Failure:
+    """What a `yaml.MarkedYAMLError` says."""
+    mark = error.problem_mark or error.context_mark
+    begun = error.context_mark or mark
+    line = min(mark.line, len(lines) - 1)
+    column = mark.column if line == mark.line else len(lines[line])
+    place = (begun.line, begun.column)
+    return Failure(lines, line, column, str(error.problem), str(error.context or ""), place, quotes, secret)
+
+
 def mistake_in(failed: Failure) -> Mistake | None:
     """The mistake; None where the parser's own words have to do."""
-    for look in LOOKS:
-        found = look(failed)
-        if found is not None:
-            return found
-    return None
+    return next((found for look in LOOKS if (found := look(failed)) is not None), None)
 
 
 # -- wherever the parser gave up --
@@ -42,12 +98,8 @@ def mistake_in(failed: Failure) -> Mistake | None:
 def _conflict(failed: Failure) -> Mistake | None:
     for number, line in enumerate(failed.lines):
         if re.match(CONFLICT, line) and not line.startswith("="):
-            return Mistake(
-                number,
-                0,
-                7,
-                "git left two versions of these lines here; keep one of them, without <<<<<<<, ======= and >>>>>>>",
-            )
+            said = "git left two versions of these lines here; keep one of them, without <<<<<<<, ======= and >>>>>>>"
+            return Mistake(number, 0, 7, said)
     return None
 
 
@@ -334,7 +386,7 @@ def _second_value(failed: Failure) -> Mistake | None:
 
 def _column(line: str) -> int:
     """Where the text of a line begins, behind the dashes of a list."""
-    match = re.match(BEFORE, line)
+    match = re.match(r" *(?:- +)*", line)
     return 0 if match is None else match.end()
 
 
@@ -343,17 +395,6 @@ def _indent(line: str) -> int:
 
 
 LOOKS: tuple[Callable[[Failure], Mistake | None], ...] = (
-    _conflict,
-    _tab,
-    _open_quote,
-    _odd_character,
-    _backslash,
-    _bracket,
-    _list_in_line,
-    _first_character,
-    _behind_the_end,
-    _colon_too_many,
-    _colon_missing,
-    _indentation,
-    _second_value,
-)
+    _conflict, _tab, _open_quote, _odd_character, _backslash, _bracket, _list_in_line, _first_character,
+    _behind_the_end, _colon_too_many, _colon_missing, _indentation, _second_value,
+)  # fmt: skip

@@ -20,11 +20,10 @@ from typing import Any
 
 import yaml
 
-from .failure import Failure, Mistake, Quote, failure
 from .hidden import MASK
 from .nodes import PARSER, Mapping, Node, NotYaml, Sequence, compose, is_null
 from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, line_starts, secrets_in_lines
-from .syntax import mistake_in
+from .syntax import Failure, Mistake, Quote, failure, mistake_in
 
 ENVIRONMENT = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
 STAND_IN = "x"
