@@ -13,7 +13,7 @@ import socket
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path as File
+from pathlib import Path
 from typing import NamedTuple
 
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
@@ -25,10 +25,9 @@ from .hidden import Hidden
 from .hints import renamed
 from .load import Loaded, inspect, secret_values
 from .models import address_of
-from .nodes import Document, walk
-from .nodes import Mapping as Node
+from .nodes import Document, MappingNode, walk
 from .own_policy import load_policy
-from .problems import Path, Problem, in_order, quoted
+from .problems import KeyPath, Problem, in_order, quoted
 from .schema import Config, RoutingInput
 from .sections import Group
 
@@ -52,7 +51,7 @@ class Listen(NamedTuple):
     is_told: bool = False
 
 
-def check(files: Sequence[File], environment: Mapping[str, str] | None = None, listen: Listen | None = None) -> Report:
+def check(files: Sequence[Path], environment: Mapping[str, str] | None = None, listen: Listen | None = None) -> Report:
     """Everything there is to say about the configuration that these files make together."""
     return report(inspect(files, environment), os.environ if environment is None else environment, listen)
 
@@ -159,7 +158,7 @@ def _check_groups(given: RoutingInput, document: Document) -> None:
     settings = given.routing.router.settings
     for base, groups in (((), given.groups), (grouping.SETTINGS, settings.groups)):
         for name, group in groups.items():
-            path: Path = (*base, "groups", name)
+            path: KeyPath = (*base, "groups", name)
             if not group.members and not _has_misnamed_members(document.node(path)):
                 message = "has no members, so it does nothing; list ids of models under members, or delete it"
                 document.warn(path, message, at_key=True, family="empty group")
@@ -172,7 +171,7 @@ def _check_groups(given: RoutingInput, document: Document) -> None:
 
 def _has_misnamed_members(group: object) -> bool:
     """Whether a key stands there that is an unknown one and means the members."""
-    return isinstance(group, Node) and any(renamed(Group, name) == "members" for name in group.entries)
+    return isinstance(group, MappingNode) and any(renamed(Group, name) == "members" for name in group.entries)
 
 
 def _check_places(config: Config, document: Document) -> None:
@@ -194,7 +193,7 @@ def _check_places(config: Config, document: Document) -> None:
 def _check_names(config: Config, document: Document) -> None:
     for name, model in config.models.items():
         for index, alias in enumerate(model.aliases):
-            path: Path = ("models", name, "aliases", index)
+            path: KeyPath = ("models", name, "aliases", index)
             if alias == name:
                 document.hint(path, "is the id of this model already")
             elif alias in config.models:
@@ -223,7 +222,7 @@ def _check_policy(config: Config, document: Document) -> None:
 
 def _check_idle_keys(loaded: Loaded, document: Document) -> None:
     settings = loaded.given.routing.router.settings
-    base: Path = grouping.SETTINGS
+    base: KeyPath = grouping.SETTINGS
     router = loaded.config.routing.router
     if settings.matrix is not None and router != "matrix":
         document.warn((*base, "matrix"), "does nothing while routing.router.use is not matrix", at_key=True)
@@ -232,17 +231,17 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
     if loaded.config.store.path and document.node(("metricsMaxInMemory",)) is not None:
         document.hint(("metricsMaxInMemory",), "does nothing beside store.path", at_key=True)
     for name, selector in loaded.config.selectors.items():
-        at: Path = ("selectors", name, "settings", "spillover")
+        at: KeyPath = ("selectors", name, "settings", "spillover")
         if selector.strategy != "spillover" and document.node(at) is not None:
             document.warn(at, f"does nothing with the strategy {selector.strategy}", at_key=True)
 
 
-def _check_macros(written: Node, document: Document) -> None:
+def _check_macros(written: MappingNode, document: Document) -> None:
     """Macros that nothing uses."""
     models = written.mapping("models")
-    holders: list[tuple[Path, Node]] = [((), written)]
+    holders: list[tuple[KeyPath, MappingNode]] = [((), written)]
     for name, (_, model) in () if models is None else models.entries.items():
-        if isinstance(model, Node):
+        if isinstance(model, MappingNode):
             holders.append((("models", name), model))
     everywhere = _all_text(written)
     for path, holder in holders:
@@ -252,15 +251,15 @@ def _check_macros(written: Node, document: Document) -> None:
                 document.hint((*path, "macros", name), "nothing uses this macro", at_key=True)
 
 
-def _all_text(node: Node) -> str:
+def _all_text(node: MappingNode) -> str:
     """Every scalar of the tree that has a macro in it, and the keys that may."""
     values = [scalar.text for _, scalar in walk(node) if scalar.has_macro]
     return "\n".join([*values, *_keys(node)])
 
 
-def _keys(node: Node) -> Iterator[str]:
+def _keys(node: MappingNode) -> Iterator[str]:
     for name, (_, value) in node.entries.items():
         if "${" in name:
             yield name
-        if isinstance(value, Node):
+        if isinstance(value, MappingNode):
             yield from _keys(value)

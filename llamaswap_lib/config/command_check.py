@@ -16,9 +16,8 @@ from functools import cache
 
 from .hidden import Hidden
 from .mask import mask_command, mask_text, shown_words
-from .nodes import Document
-from .nodes import Mapping as Node
-from .problems import Path, Place, quoted
+from .nodes import Document, MappingNode
+from .problems import KeyPath, Place, quoted
 from .schema import Model
 from .shell_habits import Command, habit_in_value, habits_in
 from .wrappers import name_of, started
@@ -54,7 +53,7 @@ PART = re.compile(r"[/:@\s]+")  # between the parts of an image's name
 class CommandCheck:
     """Looks at the models of one configuration; a program is looked for once."""
 
-    def __init__(self, environment: Mapping[str, str], written: Node | None, document: Document) -> None:
+    def __init__(self, environment: Mapping[str, str], written: MappingNode | None, document: Document) -> None:
         self._document = document
         self._written = written
         self._is_text_only = document.problems.is_text_only
@@ -63,7 +62,7 @@ class CommandCheck:
 
     def check(self, model: Model) -> None:
         """Everything there is to say of one."""
-        path: Path = ("models", model.id)
+        path: KeyPath = ("models", model.id)
         macros = self._macros(model.id)
         self._check_env(model, path, macros)
         if not model.argv:
@@ -83,9 +82,9 @@ class CommandCheck:
         holders = [holder.mapping("macros") for holder in (written, own) if holder is not None]
         return {"PORT", "MODEL_ID", *(name for holder in holders if holder is not None for name in holder.entries)}
 
-    def _check_env(self, model: Model, path: Path, macros: Collection[str]) -> None:
+    def _check_env(self, model: Model, path: KeyPath, macros: Collection[str]) -> None:
         for index, entry in enumerate(model.env):
-            at: Path = (*path, "env", index)
+            at: KeyPath = (*path, "env", index)
             if not entry.partition("=")[1] or entry.startswith("="):
                 self._document.warn(at, f"expected NAME=value, got {quoted(entry)}")
             elif (habit := habit_in_value(entry, macros)) is not None:
@@ -93,7 +92,7 @@ class CommandCheck:
 
     # -- commands --
 
-    def _check_command(self, path: Path, command: Command) -> None:
+    def _check_command(self, path: KeyPath, command: Command) -> None:
         habits = habits_in(command)
         for habit in habits:
             place = self._place(path, command.written(habit.word))
@@ -109,7 +108,7 @@ class CommandCheck:
         if path[-1] == "cmd" and command.starts.is_here:
             self._check_files(path, command)
 
-    def _check_files(self, path: Path, command: Command) -> None:
+    def _check_files(self, path: KeyPath, command: Command) -> None:
         for number, file in _model_files(command.argv):
             if number != command.starts.script and not FOR_A_SHELL.search(file) and not _is_there(file):
                 shown = command.shown[number]
@@ -117,7 +116,7 @@ class CommandCheck:
                 message = f"there is no file {quoted(name, MAX_FILE_CHARS)}"
                 self._document.problems.warn(self._place(path, name), path, message, family=FILE)
 
-    def _place(self, path: Path, written: str) -> Place | None:
+    def _place(self, path: KeyPath, written: str) -> Place | None:
         """Where the command has this word, or else where the command stands."""
         place = self._document.place(path)
         words = written.split(maxsplit=1)
@@ -125,7 +124,7 @@ class CommandCheck:
 
     # -- what stands beside them --
 
-    def _check_endpoint(self, model: Model, path: Path) -> None:
+    def _check_endpoint(self, model: Model, path: KeyPath) -> None:
         endpoint = model.check_endpoint
         if not isinstance(endpoint, Hidden) and (ORIGIN.match(endpoint) or "#" in endpoint):
             asked, is_url = ORIGIN.sub("", endpoint.partition("#")[0]), ORIGIN.match(endpoint) is not None
@@ -142,7 +141,7 @@ class CommandCheck:
             message += f"; write checkEndpoint: {SLOW_SERVERS[slow]}"
             self._document.warn(path, message, family="ready at once")
 
-    def _check_port(self, model: Model, command: Command, path: Path) -> None:
+    def _check_port(self, model: Model, command: Command, path: KeyPath) -> None:
         """A port that the command names and `proxy` does not; not where the command runs in a container."""
         told = None if isinstance(model.proxy, Hidden) else _told_port(command.shown)
         if told is None or not command.starts.is_here:

@@ -10,7 +10,7 @@ import os.path
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path as File
+from pathlib import Path
 
 from llamaswap_lib.core.eviction import dsl
 from llamaswap_lib.core.eviction import group as core
@@ -19,17 +19,16 @@ from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 
 from .hidden import MASK, Hidden, changed, hidden, visible, visible_keys
 from .names import check_priorities, unknown_model
-from .nodes import Document, Scalar, is_refused
-from .nodes import Mapping as Node
-from .problems import Path, Place, did_you_mean, quoted
+from .nodes import Document, MappingNode, ScalarNode, is_refused
+from .problems import KeyPath, Place, did_you_mean, quoted
 from .schema import Config, RoutingInput
 from .sections import Group, Matrix, MatrixKeys, Routing
 
 DEFAULT_GROUP = "(default)"
 POLICY = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)\Z")
 SHORT_NAME = re.compile(r"[a-zA-Z0-9.-]{1,32}\Z")
-SETTINGS: Path = ("routing", "router", "settings")
-USE: Path = ("routing", "router", "use")
+SETTINGS: KeyPath = ("routing", "router", "settings")
+USE: KeyPath = ("routing", "router", "use")
 
 
 def routing_of(given: RoutingInput, config: Config, document: Document) -> Routing:
@@ -83,7 +82,9 @@ def meeting(routing: Routing) -> Callable[[str, str], bool]:
     return (lambda _one, _other: True) if policy is None else policy.may_meet
 
 
-def _in_use(given: RoutingInput, document: Document) -> tuple[str, str, MatrixKeys | None, Mapping[str, Group], Path]:
+def _in_use(
+    given: RoutingInput, document: Document
+) -> tuple[str, str, MatrixKeys | None, Mapping[str, Group], KeyPath]:
     """Kind of router, policy, matrix, groups, and the path under which the last two stand."""
     router = given.routing.router
     settings = router.settings
@@ -115,7 +116,7 @@ def _policy(use: str, document: Document) -> str:
     if document.problems.is_text_only:
         return use
     place = document.place(USE)
-    folder = File(place.source.name).parent if place is not None else File()
+    folder = Path(place.source.name).parent if place is not None else Path()
     named = os.path.expanduser(match["file"])  # noqa: PTH111 - Path.expanduser fails where there is no such user
     file = os.path.abspath(folder / named)  # noqa: PTH100 - Path.absolute keeps '..'
     if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file fails where a name is too long
@@ -123,14 +124,14 @@ def _policy(use: str, document: Document) -> str:
     return f"{file}:{match['name']}"
 
 
-def _groups(groups: Mapping[str, Group], path: Path, config: Config, document: Document) -> tuple[Group, ...]:
+def _groups(groups: Mapping[str, Group], path: KeyPath, config: Config, document: Document) -> tuple[Group, ...]:
     """The groups with their real members, and one more for the models in none; their ids may be shown."""
     holder: dict[str, str] = {}
     found = []
     for shown, (name, group) in zip(visible_keys(groups), groups.items(), strict=True):
         members = []
         for index, member in enumerate(group.members):
-            at: Path = (*path, name, "members", index)
+            at: KeyPath = (*path, name, "members", index)
             if member in holder:
                 where = "this group" if holder[member] == name else f"the group {quoted(holder[member])}"
                 document.error(at, f"{quoted(member)} is in {where} already")
@@ -155,12 +156,12 @@ def _free_name(name: str, taken: Mapping[str, Group]) -> str:
     return name
 
 
-def _matrix(keys: MatrixKeys, path: Path, config: Config, document: Document) -> Matrix:
-    if not keys.sets and not is_refused(document.node((*path, "sets")), Node):
+def _matrix(keys: MatrixKeys, path: KeyPath, config: Config, document: Document) -> Matrix:
+    if not keys.sets and not is_refused(document.node((*path, "sets")), MappingNode):
         document.error((*path, "sets"), "expected at least one set", at_key=True)
     variables: dict[str, str] = {}
     for name, model in keys.variables.items():
-        at: Path = (*path, "vars", name)
+        at: KeyPath = (*path, "vars", name)
         if not SHORT_NAME.match(name):
             document.error(at, "expected a short name of 1 to 32 letters, digits, - and .", at_key=True)
         if model in config.models:
@@ -201,7 +202,7 @@ def _on_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _report(error: dsl.DslError, keys: MatrixKeys, path: Path, config: Config, document: Document) -> None:
+def _report(error: dsl.DslError, keys: MatrixKeys, path: KeyPath, config: Config, document: Document) -> None:
     message = error.message
     if isinstance(keys.sets[error.set_name], Hidden):
         message = "with what came from the environment this is no expression, or names what is not there"
@@ -210,12 +211,12 @@ def _report(error: dsl.DslError, keys: MatrixKeys, path: Path, config: Config, d
         message += did_you_mean(error.unknown.lstrip("+"), known)
     node = document.node(path)
     place = document.place(path)
-    if isinstance(node, Scalar) and place is not None and node.shown is None:
+    if isinstance(node, ScalarNode) and place is not None and node.shown is None:
         place = _inside(node, error.position)
     document.problems.error(place, path, message)
 
 
-def _inside(node: Scalar, position: int) -> Place:
+def _inside(node: ScalarNode, position: int) -> Place:
     """The place of one character of a scalar, as far as it can be told."""
     place = node.place
     quotes = place.end_column - place.column - len(node.text)

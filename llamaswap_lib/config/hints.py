@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator
 
 from . import scalars
 from .kinds import Choice, CommaList, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, keys_of
-from .nodes import Mapping, Node, Scalar, Sequence
-from .problems import Path, fold, nearest, quoted
+from .nodes import MappingNode, Node, ScalarNode, SequenceNode
+from .problems import KeyPath, fold, nearest, quoted
 from .reader import Kind
 from .schema import Config, Model, RoutingInput
 from .sections import (
@@ -154,7 +154,7 @@ def meant(cls: type, name: str, value: Node, names: Collection[str]) -> str:
     bare = without_blanks(name)
     if bare != name:
         return f"; there are spaces that YAML does not count as such around {quoted(bare)}"
-    if cls is TOP and isinstance(value, Mapping) and value.get("cmd") is not None:
+    if cls is TOP and isinstance(value, MappingNode) and value.get("cmd") is not None:
         return "; a model stands below models, indented by more than it"
     folded = {fold(one): one for one in names}
     right = folded.get(fold(name)) or renamed(cls, name) or _elsewhere(cls, name) or near_key(name, names)
@@ -208,7 +208,7 @@ def without_blanks(name: str) -> str:
 # -- values of the wrong kind --
 
 
-def cure(kind: Kind, node: Node, path: Path) -> str:
+def cure(kind: Kind, node: Node, path: KeyPath) -> str:
     """What to say behind the error, or nothing."""
     if isinstance(kind, (MapOf, Section)):
         said = _for_a_mapping(kind, node, path)
@@ -221,11 +221,11 @@ def cure(kind: Kind, node: Node, path: Path) -> str:
     return f"; {said}" if said else ""
 
 
-def _for_a_mapping(kind: MapOf | Section, node: Node, path: Path) -> str:
+def _for_a_mapping(kind: MapOf | Section, node: Node, path: KeyPath) -> str:
     cls = kind.cls if isinstance(kind, Section) else None
-    if isinstance(node, Sequence):
+    if isinstance(node, SequenceNode):
         return _for_a_list_instead(kind, node, str(path[-1]))
-    if not isinstance(node, Scalar) or cls is None:
+    if not isinstance(node, ScalarNode) or cls is None:
         return ""
     names = [known.name for known in keys_of(cls)]
     key = str(path[-1])
@@ -247,7 +247,7 @@ def _for_a_mapping(kind: MapOf | Section, node: Node, path: Path) -> str:
     return f"write it as the value of a key, such as {quoted('cmd: llama-server --port ${PORT}')}"
 
 
-def _for_a_list_instead(kind: MapOf | Section, node: Sequence, key: str) -> str:
+def _for_a_list_instead(kind: MapOf | Section, node: SequenceNode, key: str) -> str:
     """Where a list stands in the place of a mapping."""
     cls = kind.cls if isinstance(kind, Section) else None
     if cls is Profile:
@@ -258,7 +258,7 @@ def _for_a_list_instead(kind: MapOf | Section, node: Sequence, key: str) -> str:
     lists = [] if cls is None else [known.name for known in keys_of(cls) if isinstance(known.kind, ListOf)]
     if len(lists) == 1:
         return f'write the list after "{lists[0]}:"'
-    if isinstance(kind, MapOf) and any(isinstance(item, Mapping) for item in node.items):
+    if isinstance(kind, MapOf) and any(isinstance(item, MappingNode) for item in node.items):
         return 'write each name with a colon and its keys below it, without "- "'
     if key == "sets":
         return 'write each set as "name: a & b"'
@@ -268,11 +268,11 @@ def _for_a_list_instead(kind: MapOf | Section, node: Sequence, key: str) -> str:
 
 
 def _for_a_list(kind: ListOf, node: Node) -> str:
-    if isinstance(node, Mapping):
+    if isinstance(node, MappingNode):
         if isinstance(kind.item, Text) and kind.item.form == "variable":
             return 'write "- NAME=value", with "=" for ": "'
         return 'write the names alone, each after "- "' if node.entries else ""
-    if not isinstance(node, Scalar):
+    if not isinstance(node, ScalarNode):
         return ""
     if re.match(r"-\S", node.visible):
         return 'a space is missing after "-"'
@@ -282,9 +282,9 @@ def _for_a_list(kind: ListOf, node: Node) -> str:
     return f"write [{node.visible}]" if is_name and re.match(r"[\w./:-]+$", node.visible) else "write it in [ ]"
 
 
-def _for_text(kind: Text | CommaList, node: Node, path: Path) -> str:
-    if isinstance(node, Sequence):
-        words = [item.visible for item in node.items if isinstance(item, Scalar)]
+def _for_text(kind: Text | CommaList, node: Node, path: KeyPath) -> str:
+    if isinstance(node, SequenceNode):
+        words = [item.visible for item in node.items if isinstance(item, ScalarNode)]
         is_short = len(words) == len(node.items) and re.match(r"[\w. ,-]+$", " ".join(words)) is not None
         if isinstance(kind, CommaList):
             return f"write {quoted(', '.join(words))}" if is_short else ""
@@ -292,7 +292,7 @@ def _for_text(kind: Text | CommaList, node: Node, path: Path) -> str:
             return "write the words on one line, as in a shell"
         if path[-2:-1] == ("sets",):
             return "write the names with & (and) and | (or) between them"
-    if isinstance(node, Mapping):
+    if isinstance(node, MappingNode):
         if isinstance(kind, Text) and kind.form == "variable":
             return 'write NAME=value, with "=" for ": "'
         if len(node.entries) == 1 and node.place.end_column:
@@ -301,7 +301,7 @@ def _for_text(kind: Text | CommaList, node: Node, path: Path) -> str:
 
 
 def _for_a_scalar(kind: Kind, node: Node) -> str:
-    if not isinstance(node, Scalar):
+    if not isinstance(node, ScalarNode):
         return ""
     text = node.visible
     if node.plain and isinstance(kind, Integer) and _is_too_large(text):

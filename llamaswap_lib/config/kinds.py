@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
-from collections.abc import Mapping as Dict
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -19,8 +18,8 @@ from typing import Any, NamedTuple
 from . import scalars
 from .hidden import HiddenFloat, visible, visible_keys
 from .mask import mask_by_form, mask_value
-from .nodes import Mapping, Node, Scalar, Sequence, is_null
-from .problems import Path, did_you_mean
+from .nodes import MappingNode, Node, ScalarNode, SequenceNode, is_null
+from .problems import KeyPath, did_you_mean
 from .reader import BAD, Kind, Reader, Schema, described, plain_value
 
 RESOLVED = ("macros",)  # a configuration that is shown has none any more
@@ -46,8 +45,8 @@ class Text(Kind):
     def schema(self) -> Schema:
         return SCALAR
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
-        return node.text if isinstance(node, Scalar) else reader.bad(self, node, path)
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+        return node.text if isinstance(node, ScalarNode) else reader.bad(self, node, path)
 
     def of_null(self) -> Any:
         return ""
@@ -72,8 +71,8 @@ class Choice(Kind):
         words = [form for word in self.words for form in ((word, word.upper()) if self.lenient and word else (word,))]
         return {"anyOf": [{"enum": [*words, None]}, MACRO]}
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
-        if isinstance(node, Scalar):
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+        if isinstance(node, ScalarNode):
             word = node.text.lower() if self.lenient else node.text
             if word in self.words:
                 return word
@@ -90,8 +89,8 @@ class Flag(Kind):
     def schema(self) -> Schema:
         return {"anyOf": [{"type": ["boolean", "null"]}, MACRO]}
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
-        value = scalars.flag_of(node.text, node.plain) if isinstance(node, Scalar) else None
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+        value = scalars.flag_of(node.text, node.plain) if isinstance(node, ScalarNode) else None
         return reader.bad(self, node, path) if value is None else value
 
 
@@ -114,13 +113,13 @@ class Integer(Kind):
         least = {} if self.minimum is None else {"minimum": self.minimum}
         return {"anyOf": [{"type": "integer", **least}, MACRO, NULL]}
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
-        number = scalars.number_of(node.text) if isinstance(node, Scalar) and node.plain else None
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+        number = scalars.number_of(node.text) if isinstance(node, ScalarNode) and node.plain else None
         whole = None if number is None else scalars.integer_of(number)
         if whole is None or (self.minimum is not None and whole < self.minimum):
             return reader.bad(self, node, path)
         if isinstance(number, float):
-            counts = node.shown if isinstance(node, Scalar) and node.shown is not None else whole
+            counts = node.shown if isinstance(node, ScalarNode) and node.shown is not None else whole
             message = f"expected an integer, got {described(node)}; it counts as {counts}"
             reader.problems.warn(node.place, path, message)
         return whole if self.floor is None else max(whole, self.floor)
@@ -146,13 +145,13 @@ class Seconds(Integer):
             return {"anyOf": [DURATION, MACRO, NULL]}
         return {"anyOf": [*super().schema()["anyOf"], DURATION]}
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         """Seconds as a float; None for the 0 of a duration that needs its unit, which stands for the default."""
-        duration = scalars.duration_of(node.text) if isinstance(node, Scalar) else None
+        duration = scalars.duration_of(node.text) if isinstance(node, ScalarNode) else None
         if duration is None and not self.unit:
             whole = super()._value(node, path, reader)
             return whole if whole is BAD else float(whole)
-        if self.unit and (duration == 0 or (isinstance(node, Scalar) and node.text == "0")):
+        if self.unit and (duration == 0 or (isinstance(node, ScalarNode) and node.text == "0")):
             return None
         if duration is None or duration < max(self.minimum or 0, 0) or not math.isfinite(duration):
             return reader.bad(self, node, path)
@@ -175,8 +174,8 @@ class CommaList(Kind):
     def schema(self) -> Schema:
         return SCALAR
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
-        if not isinstance(node, Scalar):
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+        if not isinstance(node, ScalarNode):
             return reader.bad(self, node, path)
         return tuple(dict.fromkeys(name.strip() for name in node.text.split(",") if name.strip()))
 
@@ -200,10 +199,10 @@ class ListOf(Kind):
     def schema(self) -> Schema:
         return {"type": ["array", "null"], "items": self.item.schema()}
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         if is_null(node):
             return ()
-        if not isinstance(node, Sequence):
+        if not isinstance(node, SequenceNode):
             return reader.bad(self, node, path)
         items = (self.item.read(item, (*path, n), reader) for n, item in enumerate(node.items) if not is_null(item))
         return tuple(item for item in items if item is not BAD)
@@ -230,8 +229,8 @@ class MapOf(Kind):
     def schema(self) -> Schema:
         return {"type": ["object", "null"], "additionalProperties": self.item.schema()}
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
-        if not isinstance(node, Mapping):
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+        if not isinstance(node, MappingNode):
             return reader.bad(self, node, path)
         values: dict[str, Any] = {}
         for name, (_, item) in node.entries.items():
@@ -260,7 +259,7 @@ class Section(Kind):
     summary = "see below"
     is_looked_at = False
 
-    def __init__(self, cls: type, default: Dict[str, Any] | None = None, *, optional: bool = False) -> None:
+    def __init__(self, cls: type, default: Mapping[str, Any] | None = None, *, optional: bool = False) -> None:
         self.cls = cls
         self.default = default or {}
         self.optional = optional
@@ -269,8 +268,8 @@ class Section(Kind):
     def schema(self) -> Schema:
         return schema_of(keys_of(self.cls))
 
-    def read(self, node: Node, path: Path, reader: Reader) -> Any:
-        if not isinstance(node, Mapping):
+    def read(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+        if not isinstance(node, MappingNode):
             got = reader.bad(self, node, path)
             return got if self.factory is None else self.factory()
         reader.report_unknown(self.cls, [known.name for known in keys_of(self.cls)], node, path)
@@ -293,7 +292,7 @@ class Anything(Kind):
     def schema(self) -> Schema:
         return {}
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:  # noqa: ARG002
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:  # noqa: ARG002
         return plain_value(node)
 
     def of_null(self) -> Any:
@@ -342,7 +341,9 @@ def keys_of(cls: type[Any]) -> tuple[Key, ...]:
     return tuple(Key(attribute, *parts) for attribute, parts in found if parts)
 
 
-def read_section(cls: type, node: Mapping, path: Path, reader: Reader, default: Dict[str, Any] | None = None) -> Any:
+def read_section(
+    cls: type, node: MappingNode, path: KeyPath, reader: Reader, default: Mapping[str, Any] | None = None
+) -> Any:
     """An instance of `cls`; `default` holds the attributes whose default is another here."""
     values = dict(default or {})
     for known in keys_of(cls):

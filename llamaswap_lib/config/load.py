@@ -11,10 +11,9 @@ import contextlib
 import gc
 import os
 import re
-from collections.abc import Iterator, Sequence
-from collections.abc import Mapping as Dict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path as File
+from pathlib import Path
 from typing import NamedTuple
 
 from llamaswap_lib.errors import ConfigError
@@ -26,7 +25,7 @@ from .hints import TOP, cure, meant
 from .kinds import keys_of, read_section
 from .mask import mask_value, mask_variable, secrets_of, shown_words
 from .merge import merge
-from .nodes import Document, Mapping, Scalar, is_refused
+from .nodes import Document, MappingNode, ScalarNode, is_refused
 from .problems import Problems, in_order, quoted
 from .reader import Reader
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
@@ -40,15 +39,15 @@ HOST_PATTERN = re.compile(r"(?:\*|(?:\*\.)?[^\s.:/\\*@\[\],\"']+(?:\.[^\s.:/\\*@
 class Sources(NamedTuple):
     """What the command line names; which files that comes to may be different tomorrow."""
 
-    file: File | None
-    folder: File | None = None
+    file: Path | None
+    folder: Path | None = None
 
-    def files(self) -> list[File]:
+    def files(self) -> list[Path]:
         """The files that there are now; as `config_files`."""
         return config_files(self.file, self.folder)
 
 
-def config_files(file: File | None, folder: File | None) -> list[File]:
+def config_files(file: Path | None, folder: Path | None) -> list[Path]:
     """The files to load, in the order in which they are merged. Raises ConfigError."""
     if file is None and folder is None:
         raise ConfigError("no configuration: name a file with -config or a folder with -config-dir")
@@ -61,7 +60,7 @@ def config_files(file: File | None, folder: File | None) -> list[File]:
     return files
 
 
-def _in_folder(folder: File) -> list[File]:
+def _in_folder(folder: Path) -> list[Path]:
     """Its YAML files in byte order of their names; subfolders do not count."""
     try:
         found = [one for one in folder.iterdir() if one.suffix in SUFFIXES and not one.is_dir()]
@@ -75,22 +74,22 @@ class Loaded(NamedTuple):
 
     config: Config
     given: RoutingInput
-    written: Mapping | None  # the tree with its macros still in it
+    written: MappingNode | None  # the tree with its macros still in it
     document: Document
     problems: Problems
 
 
-def load(files: Sequence[File], environment: Dict[str, str] | None = None) -> Config:
+def load(files: Sequence[Path], environment: Mapping[str, str] | None = None) -> Config:
     """The configuration that these files make together. Raises InvalidConfig, which tells every error."""
     return finished(inspect(files, environment))
 
 
-def load_text(text: str | bytes, name: str = "config.yaml", environment: Dict[str, str] | None = None) -> Config:
+def load_text(text: str | bytes, name: str = "config.yaml", environment: Mapping[str, str] | None = None) -> Config:
     """The same for one text."""
     return finished(inspect_text(text, name, environment))
 
 
-def inspect(files: Sequence[File], environment: Dict[str, str] | None = None) -> Loaded:
+def inspect(files: Sequence[Path], environment: Mapping[str, str] | None = None) -> Loaded:
     """The same as `load`, but errors are handed back with whatever could be read."""
     problems = Problems()
     variables = os.environ if environment is None else environment
@@ -101,7 +100,7 @@ def inspect(files: Sequence[File], environment: Dict[str, str] | None = None) ->
 def inspect_text(
     text: str | bytes,
     name: str = "config.yaml",
-    environment: Dict[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
     *,
     is_text_only: bool = False,
 ) -> Loaded:
@@ -111,7 +110,7 @@ def inspect_text(
 
 
 def inspect_texts(
-    texts: Sequence[tuple[str, bytes]], environment: Dict[str, str] | None = None, *, is_text_only: bool = False
+    texts: Sequence[tuple[str, bytes]], environment: Mapping[str, str] | None = None, *, is_text_only: bool = False
 ) -> Loaded:
     """The same for the texts of several files, each with the name of its file."""
     problems = Problems(is_text_only=is_text_only)
@@ -132,9 +131,9 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def build(roots: Sequence[Mapping | None], problems: Problems, environment: Dict[str, str]) -> Loaded:
+def build(roots: Sequence[MappingNode | None], problems: Problems, environment: Mapping[str, str]) -> Loaded:
     """One configuration of the trees of several files; of the environment only names are looked at."""
-    root: Mapping | None = None
+    root: MappingNode | None = None
     for one in roots:
         if one is not None:
             root = one if root is None else merge(root, one, problems)
@@ -156,7 +155,7 @@ def build(roots: Sequence[Mapping | None], problems: Problems, environment: Dict
     return Loaded(config, given, written, document, problems)
 
 
-def _read(root: Mapping, problems: Problems) -> tuple[Config, RoutingInput]:
+def _read(root: MappingNode, problems: Problems) -> tuple[Config, RoutingInput]:
     """What the keys of the top level say."""
     reader = Reader(problems, cure, meant)
     reader.report_unknown(TOP, [known.name for cls in TOP_LEVEL for known in keys_of(cls)], root, ())
@@ -180,7 +179,7 @@ def finished(loaded: Loaded) -> Config:
     return replace(loaded.config, warnings=in_order(loaded.problems.warnings))
 
 
-def _linked(config: Config, given: RoutingInput, ported: Dict[str, macros.Ported], document: Document) -> Config:
+def _linked(config: Config, given: RoutingInput, ported: Mapping[str, macros.Ported], document: Document) -> Config:
     """The configuration with its values resolved against each other."""
     config = _with_defaults(config)
     config = replace(
@@ -203,8 +202,10 @@ def _linked(config: Config, given: RoutingInput, ported: Dict[str, macros.Ported
         config, routing=routing, hooks=_hooks(config, document), ignore_patterns=_patterns(config, document)
     )
     for name, peer in config.peers.items():
-        is_whole = not is_refused(document.node(("peers", name)), Mapping)
-        if is_whole and isinstance(document.node(("peers", name, "proxy")), Scalar | None):  # else it has been refused
+        is_whole = not is_refused(document.node(("peers", name)), MappingNode)
+        if is_whole and isinstance(
+            document.node(("peers", name, "proxy")), ScalarNode | None
+        ):  # else it has been refused
             models.check_url(peer.proxy, ("peers", name, "proxy"), document)
     names.check_peers(config, document)
     names.check_selectors(config, document, lambda together: grouping.run_together(routing, together))
@@ -285,14 +286,14 @@ def _check_store(config: Config, document: Document) -> None:
     if not config.store.path or document.problems.is_text_only:
         return
     try:
-        wrong = _wrong_store(File(config.store.path), File(visible(config.store.path)))
+        wrong = _wrong_store(Path(config.store.path), Path(visible(config.store.path)))
     except OSError as error:  # its name is too long, for one
         wrong = f"expected a file that can be written: {error.strerror}"
     if wrong:
         document.error(("store", "path"), wrong)
 
 
-def _wrong_store(file: File, shown: File) -> str:
+def _wrong_store(file: Path, shown: Path) -> str:
     if file.is_dir():
         return f"expected a file, but {shown} is a folder"
     if file.exists():

@@ -8,8 +8,7 @@ macro becomes the macro's scalar, type and all. The given tree is not changed: w
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Iterator
-from collections.abc import Mapping as Dict
+from collections.abc import Collection, Container, Iterator, Mapping
 from typing import NamedTuple
 
 from . import scalars
@@ -18,8 +17,8 @@ from .hidden import MASK, Hidden, text_of, visible
 from .hints import renamed
 from .kinds import keys_of
 from .listening import EXAMPLE, cure
-from .nodes import MACRO, Entry, Mapping, Node, Scalar, Sequence, is_null, is_refused, walk
-from .problems import Path, Place, Problem, Problems, nearest, quoted
+from .nodes import MACRO, Entry, MappingNode, Node, ScalarNode, SequenceNode, is_null, is_refused, walk
+from .problems import KeyPath, Place, Problem, Problems, nearest, quoted
 from .schema import TOP_LEVEL, Config, Model
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
@@ -40,10 +39,10 @@ class TooMuchText(Exception):
     """Macros double each other; the problem has been reported."""
 
 
-class Scope(dict[str, Scalar]):
+class Scope(dict[str, ScalarNode]):
     """`${name}` -> what stands for it, in the order of declaration; and how much text may still be made."""
 
-    def __init__(self, macros: Dict[str, Scalar], ledger: Ledger, variables: Container[str] = ()) -> None:
+    def __init__(self, macros: Mapping[str, ScalarNode], ledger: Ledger, variables: Container[str] = ()) -> None:
         super().__init__(macros)
         self.ledger = ledger
         self.variables = variables  # names of the environment
@@ -64,7 +63,7 @@ class Ledger:
         self.looks += 1
         return self.looks <= MAX_LOOKS
 
-    def spend(self, chars: int, node: Scalar) -> None:
+    def spend(self, chars: int, node: ScalarNode) -> None:
         """Account for a text before it is made of `node`; raises TooMuchText."""
         self.chars += chars
         if chars > MAX_TEXT_CHARS or self.chars > MAX_CHARS:
@@ -78,16 +77,18 @@ class Ported(NamedTuple):
     """A model that was given a port: the number, and its node with `${PORT}` still in it."""
 
     port: int
-    node: Mapping
+    node: MappingNode
 
 
-def expand(root: Mapping, problems: Problems, variables: Container[str] = ()) -> tuple[Mapping, dict[str, Ported]]:
+def expand(
+    root: MappingNode, problems: Problems, variables: Container[str] = ()
+) -> tuple[MappingNode, dict[str, Ported]]:
     """The tree with every macro replaced, what cannot be is reported; and the models that were given a port.
 
     `variables`: names of the environment, one of which may be meant by what is no macro. Raises TooMuchText.
     """
     # A macro that a file declares under the same name counts more: it may have been written for another program.
-    builtin = {"${LLAMASWAP}": Scalar(own_command(), False, root.place)}
+    builtin = {"${LLAMASWAP}": ScalarNode(own_command(), False, root.place)}
     ledger = Ledger(problems)
     declared = Scope({**builtin, **_declared(root, (), ledger)}, ledger, variables)
     entries = dict(root.entries)
@@ -104,22 +105,22 @@ def expand(root: Mapping, problems: Problems, variables: Container[str] = ()) ->
 
 
 def _expand_models(
-    models: Mapping, first_port: int, declared: Scope, ported: dict[str, Ported], problems: Problems
-) -> Mapping:
+    models: MappingNode, first_port: int, declared: Scope, ported: dict[str, Ported], problems: Problems
+) -> MappingNode:
     """Models in the byte order of their ids, each that uses `${PORT}` in its cmd with the next port."""
     expanded: dict[str, Entry] = {}
     has_stray_keys = any(
-        name in MODEL_KEYS and isinstance(one.value, Scalar) and not is_null(one.value)
+        name in MODEL_KEYS and isinstance(one.value, ScalarNode) and not is_null(one.value)
         for name, one in models.entries.items()
     )
     for name in sorted(models.entries):
         key, value = models.entries[name]
         if is_null(value):
-            value = Mapping(key.place)
+            value = MappingNode(key.place)
             if has_stray_keys:  # its keys stand beside it, which the reader will say
                 expanded[name] = Entry(key, value)
                 continue
-        if isinstance(value, Mapping):
+        if isinstance(value, MappingNode):
             one = _OneModel(name, key, value, declared, problems)
             if one.uses_port("cmd"):
                 port = first_port + len(ported)
@@ -133,40 +134,40 @@ def _expand_models(
 class _OneModel:
     """The expansion of one model."""
 
-    def __init__(self, name: str, key: Scalar, node: Mapping, declared: Scope, problems: Problems) -> None:
-        self.path: Path = ("models", name)
+    def __init__(self, name: str, key: ScalarNode, node: MappingNode, declared: Scope, problems: Problems) -> None:
+        self.path: KeyPath = ("models", name)
         self.key = key
         self.problems = problems
         self.macros = node.entries.get("macros")
         own = _declared(node, self.path, declared.ledger)
         shown = name.shown if isinstance(name, Hidden) else None
-        model_id = {"${MODEL_ID}": Scalar(str(name), False, key.place, shown=shown)}
+        model_id = {"${MODEL_ID}": ScalarNode(str(name), False, key.place, shown=shown)}
         self.scope = Scope({**model_id, **declared, **own}, declared.ledger, declared.variables)
         self.node = _with_keys(_copy(node, self.prepared(node)), self.scope, self.path, problems)
 
-    def prepared(self, node: Mapping) -> dict[str, Entry]:
+    def prepared(self, node: MappingNode) -> dict[str, Entry]:
         """Its entries without comments in commands and with the default proxy, macros replaced but for the port."""
         entries = {name: entry for name, entry in node.entries.items() if name != "macros"}
         for name in ("cmd", "cmdStop"):
             command = node.get(name)
-            if isinstance(command, Scalar) and "#" in command.text:
+            if isinstance(command, ScalarNode) and "#" in command.text:
                 text, shown = without_comments(command.text), without_comments(command.visible)
-                bare = Scalar(text, command.plain, command.place, has_macro="${" in text, shown=shown)
+                bare = ScalarNode(text, command.plain, command.place, has_macro="${" in text, shown=shown)
                 entries[name] = Entry(entries[name].key, bare)
         if is_null(node.get("proxy")):
-            entries["proxy"] = Entry(self.key, Scalar(DEFAULT_PROXY, False, self.key.place, has_macro=True))
+            entries["proxy"] = Entry(self.key, ScalarNode(DEFAULT_PROXY, False, self.key.place, has_macro=True))
         return {name: Entry(entry.key, _replaced(entry.value, self.scope)) for name, entry in entries.items()}
 
     def take_port(self, port: int) -> None:
         """Put `port` in wherever the model asks for one."""
-        number = Scope({"${PORT}": Scalar(str(port), True, self.key.place)}, self.scope.ledger)
+        number = Scope({"${PORT}": ScalarNode(str(port), True, self.key.place)}, self.scope.ledger)
         self.node = _with_keys(_replaced(self.node, number), number, self.path, self.problems)
 
     def uses_port(self, name: str) -> bool:
         value = self.node.get(name)
-        return isinstance(value, Scalar) and "${PORT}" in value.text
+        return isinstance(value, ScalarNode) and "${PORT}" in value.text
 
-    def finish(self) -> Mapping:
+    def finish(self) -> MappingNode:
         if self.uses_port("proxy"):
             self.report_proxy()
         for name, entry in self.node.entries.items():
@@ -185,13 +186,13 @@ class _OneModel:
             why = "proxy uses ${PORT}, which is only there when cmd uses it too"
         entry = self.node.entries.get("cmd")
         command = None if entry is None else entry.value
-        if entry is None or is_null(command) or (isinstance(command, Scalar) and not command.text.strip()):
+        if entry is None or is_null(command) or (isinstance(command, ScalarNode) and not command.text.strip()):
             place, path = (self.key.place if entry is None else entry.key.place), self.path
             message = f"expected cmd, the command that starts the server, such as {quoted('cmd: ' + EXAMPLE)}"
             for name in (name for name in self.node.entries if name.lower() == "cmd" or renamed(Model, name) == "cmd"):
                 place, path = self.node.entries[name].key.place, (*self.path, name)
                 message = f'the model has no cmd, but {quoted(name)} (did you mean "cmd"?)'
-        elif isinstance(command, Scalar):
+        elif isinstance(command, ScalarNode):
             if self.scope.ledger.is_refused or any(use in command.text for use in self.scope.ledger.faulty):
                 return  # it may have the port in it
             what = cure(command.visible, self.environment())
@@ -206,24 +207,28 @@ class _OneModel:
 
     def environment(self) -> list[str]:
         env = self.node.get("env")
-        return [item.visible for item in env.items if isinstance(item, Scalar)] if isinstance(env, Sequence) else []
+        return (
+            [item.visible for item in env.items if isinstance(item, ScalarNode)]
+            if isinstance(env, SequenceNode)
+            else []
+        )
 
 
-def _declared(holder: Mapping, path: Path, ledger: Ledger) -> dict[str, Scalar]:
+def _declared(holder: MappingNode, path: KeyPath, ledger: Ledger) -> dict[str, ScalarNode]:
     """The macros declared in `holder`; those that are none are reported and left out."""
     path, problems = (*path, "macros"), ledger.problems
     node = holder.get("macros")
-    if not isinstance(node, Mapping):
-        ledger.is_refused = ledger.is_refused or is_refused(node, Mapping)
+    if not isinstance(node, MappingNode):
+        ledger.is_refused = ledger.is_refused or is_refused(node, MappingNode)
         return {}
     if node.merge_key is not None:
         problems.error(node.merge_key.place, path, "<< cannot stand among macros")
-    found: dict[str, Scalar] = {}
+    found: dict[str, ScalarNode] = {}
     for name, (key, value) in node.entries.items():
         wrong = _wrong_name(name)
         if wrong:
             problems.error(key.place, (*path, name), wrong)
-        elif not isinstance(value, Scalar) or is_null(value):
+        elif not isinstance(value, ScalarNode) or is_null(value):
             problems.error(value.place, (*path, name), "expected text, a number or a boolean as the macro's value")
         elif "${" + name + "}" in value.text:
             problems.error(value.place, (*path, name), f"the macro ${{{visible(name)}}} uses itself")
@@ -245,15 +250,15 @@ def _wrong_name(name: str) -> str:
 def _replaced(node: Node, scope: Scope) -> Node:
     if not node.has_macro:
         return node
-    if isinstance(node, Scalar):
+    if isinstance(node, ScalarNode):
         return _replaced_text(node, scope)
-    if isinstance(node, Sequence):
+    if isinstance(node, SequenceNode):
         items = [_replaced(item, scope) for item in node.items]
-        return Sequence(node.place, items, has_macro=any(item.has_macro for item in items))
+        return SequenceNode(node.place, items, has_macro=any(item.has_macro for item in items))
     return _copy(node, {name: Entry(key, _replaced(value, scope)) for name, (key, value) in node.entries.items()})
 
 
-def _replaced_text(node: Scalar, scope: Scope) -> Scalar:
+def _replaced_text(node: ScalarNode, scope: Scope) -> ScalarNode:
     """The text with its macros replaced; raises TooMuchText."""
     text, plain, shown = node.text, node.plain, node.visible
     for use, value in reversed(scope.items()):
@@ -262,12 +267,12 @@ def _replaced_text(node: Scalar, scope: Scope) -> Scalar:
         elif use in text:
             scope.ledger.spend(len(text) + text.count(use) * (len(value.text) - len(use)), node)
             text, plain, shown = text.replace(use, value.text), False, shown.replace(use, value.visible)
-    return Scalar(text, plain, node.place, has_macro="${" in text, shown=None if shown == text else shown)
+    return ScalarNode(text, plain, node.place, has_macro="${" in text, shown=None if shown == text else shown)
 
 
-def _with_keys(model: Node, scope: Scope, path: Path, problems: Problems) -> Mapping:
+def _with_keys(model: Node, scope: Scope, path: KeyPath, problems: Problems) -> MappingNode:
     """The model with macros replaced in the keys of `filters.setParamsByID`, the only keys where they count."""
-    assert isinstance(model, Mapping)
+    assert isinstance(model, MappingNode)
     filters = model.mapping("filters")
     by_id = None if filters is None else filters.mapping("setParamsByID")
     if filters is None or by_id is None or not any("${" in name for name in by_id.entries):
@@ -279,34 +284,34 @@ def _with_keys(model: Node, scope: Scope, path: Path, problems: Problems) -> Map
         text = text_of(replaced.text, replaced.shown)
         if text in entries:
             problems.error(key.place, path, f"duplicate key {quoted(text)}, once its macros are replaced")
-        entries.setdefault(text, Entry(Scalar(replaced.text, False, key.place, shown=replaced.shown), value))
+        entries.setdefault(text, Entry(ScalarNode(replaced.text, False, key.place, shown=replaced.shown), value))
     changed = _copy(
         filters, {**filters.entries, "setParamsByID": _entry(filters, "setParamsByID", _copy(by_id, entries))}
     )
     return _copy(model, {**model.entries, "filters": _entry(model, "filters", changed)})
 
 
-def _entry(holder: Mapping, name: str, value: Node) -> Entry:
+def _entry(holder: MappingNode, name: str, value: Node) -> Entry:
     return Entry(holder.entries[name].key, value)
 
 
-def _copy(node: Mapping, entries: dict[str, Entry]) -> Mapping:
+def _copy(node: MappingNode, entries: dict[str, Entry]) -> MappingNode:
     has_macro = any(value.has_macro or "${" in name for name, (_, value) in entries.items())
-    return Mapping(node.place, entries, node.anchored, has_macro, node.size, node.merge_key)
+    return MappingNode(node.place, entries, node.anchored, has_macro, node.size, node.merge_key)
 
 
 def _first_port(entries: dict[str, Entry]) -> int:
     """`startPort`, or its default where the reader is going to refuse it."""
     node = entries["startPort"].value if "startPort" in entries else None
-    number = scalars.number_of(node.text) if isinstance(node, Scalar) and node.plain else None
+    number = scalars.number_of(node.text) if isinstance(node, ScalarNode) and node.plain else None
     port = None if number is None else scalars.integer_of(number)
     return DEFAULT_PORT if port is None or port < 1 else port
 
 
 def _report_unresolved(
-    node: Node, path: Path, declared: Scope, problems: Problems, allowed: Collection[str] = ()
+    node: Node, path: KeyPath, declared: Scope, problems: Problems, allowed: Collection[str] = ()
 ) -> None:
-    counts: dict[tuple[Scalar, str], int] = {}
+    counts: dict[tuple[ScalarNode, str], int] = {}
     for at, value, use in _uses(node, path):
         if use in allowed:
             continue
@@ -331,18 +336,18 @@ def _report_unresolved(
             problems.errors.append(problem)
 
 
-def _place_of(value: Scalar, written: str, number: int, path: Path) -> Place | None:
+def _place_of(value: ScalarNode, written: str, number: int, path: KeyPath) -> Place | None:
     """Where in the file the `number`-th use of a macro in a text stands; None where it came from another one."""
     if value.shown is not None:
         return value.place
     return value.place.spot(written, number, has_comments=path[2:] in (("cmd",), ("cmdStop",)))
 
 
-def _uses(node: Node, path: Path) -> Iterator[tuple[Path, Scalar, str]]:
+def _uses(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, ScalarNode, str]]:
     for at, value in walk(node, path):
         if value.has_macro:
             yield from ((at, value, match[0][2:-1]) for match in MACRO.finditer(value.text))
-    if path[-1] == "filters" and isinstance(node, Mapping):
+    if path[-1] == "filters" and isinstance(node, MappingNode):
         by_id = node.mapping("setParamsByID")
         for name, (key, _) in () if by_id is None else by_id.entries.items():
             yield from (((*path, "setParamsByID"), key, match[0][2:-1]) for match in MACRO.finditer(name))

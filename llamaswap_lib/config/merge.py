@@ -7,8 +7,8 @@ associative. Null gives way to whatever the other file says.
 from __future__ import annotations
 
 from . import scalars
-from .nodes import Entry, Mapping, Node, Scalar, Sequence, is_null
-from .problems import Path, Problems
+from .nodes import Entry, MappingNode, Node, ScalarNode, SequenceNode, is_null
+from .problems import KeyPath, Problems
 
 ONE_FILE_EACH = frozenset(
     (
@@ -24,7 +24,7 @@ ONE_FILE_EACH = frozenset(
 )
 
 
-def merge(one: Mapping, other: Mapping, problems: Problems, path: Path = ()) -> Mapping:
+def merge(one: MappingNode, other: MappingNode, problems: Problems, path: KeyPath = ()) -> MappingNode:
     """`one` with what `other` adds."""
     entries = dict(one.entries)
     for name, entry in other.entries.items():
@@ -36,7 +36,7 @@ def merge(one: Mapping, other: Mapping, problems: Problems, path: Path = ()) -> 
             problems.error(entry.key.place, (*path, name), f"is defined in {where} already")
         else:
             entries[name] = Entry(mine.key, _merged(mine.value, entry.value, problems, (*path, name)))
-    return Mapping(
+    return MappingNode(
         one.place,
         entries,
         one.anchored or other.anchored,
@@ -46,24 +46,24 @@ def merge(one: Mapping, other: Mapping, problems: Problems, path: Path = ()) -> 
     )
 
 
-def _merged(one: Node, other: Node, problems: Problems, path: Path) -> Node:
+def _merged(one: Node, other: Node, problems: Problems, path: KeyPath) -> Node:
     if is_null(other):
         return one
     if is_null(one):
         return other
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
+    if isinstance(one, MappingNode) and isinstance(other, MappingNode):
         return merge(one, other, problems, path)
-    if isinstance(one, Sequence) and isinstance(other, Sequence):
-        return Sequence(
+    if isinstance(one, SequenceNode) and isinstance(other, SequenceNode):
+        return SequenceNode(
             one.place, one.items + other.items, one.anchored, one.has_macro or other.has_macro, one.size + other.size
         )
-    if not (isinstance(one, Scalar) and isinstance(other, Scalar) and _agree(one, other)):
+    if not (isinstance(one, ScalarNode) and isinstance(other, ScalarNode) and _agree(one, other)):
         where = f"{one.place.source.name}:{one.place.line + 1}"
         problems.error(other.place, path, f"is something else in {where}; only equal values may stand in two files")
     return one
 
 
-def _agree(one: Scalar, other: Scalar) -> bool:
+def _agree(one: ScalarNode, other: ScalarNode) -> bool:
     if one.text != other.text:
         return False
     return one.plain == other.plain or isinstance(scalars.resolve(one.text), str)

@@ -15,9 +15,8 @@ from .command import split, without_comments
 from .hidden import MASK, changed, text_of, visible
 from .macros import Ported
 from .mask import mask_command, mask_text, mask_value, shown_words
-from .nodes import MACRO, Document, Scalar, Sequence, is_null
-from .nodes import Mapping as Node
-from .problems import Path, quoted
+from .nodes import MACRO, Document, MappingNode, ScalarNode, SequenceNode, is_null
+from .problems import KeyPath, quoted
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
 from .sections import Filters, ModelFilters
 
@@ -32,7 +31,7 @@ PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@"
 
 def complete(name: str, model: Model, config: Config, document: Document, ported: Ported | None) -> Model:
     """The model with everything resolved. `config` gives the global values."""
-    path: Path = ("models", name)
+    path: KeyPath = ("models", name)
     if not (MACRO.search(model.proxy) or _has_braces_and_parses(model.proxy)):  # a macro that is left has been reported
         check_url(model.proxy, (*path, "proxy"), document)
     if name == COMFYUI:
@@ -91,21 +90,21 @@ def _automatic_port(model: Model, ported: Ported) -> AutomaticPort:
         shown_cmd=mask_command(without_comments(_visible_in(node, "cmd", model.cmd))),
         shown_proxy=mask_text(_visible_in(node, "proxy", model.proxy)),
         env=tuple(
-            text_of(item.text, item.shown) for item in env.items if isinstance(item, Scalar) and not is_null(item)
+            text_of(item.text, item.shown) for item in env.items if isinstance(item, ScalarNode) and not is_null(item)
         )
-        if isinstance(env, Sequence)
+        if isinstance(env, SequenceNode)
         else (),
     )
 
 
-def _text_in(node: Node, name: str, default: str) -> str:
+def _text_in(node: MappingNode, name: str, default: str) -> str:
     value = node.get(name)
-    return text_of(value.text, value.shown) if isinstance(value, Scalar) and not is_null(value) else default
+    return text_of(value.text, value.shown) if isinstance(value, ScalarNode) and not is_null(value) else default
 
 
-def _visible_in(node: Node, name: str, default: str) -> str:
+def _visible_in(node: MappingNode, name: str, default: str) -> str:
     value = node.get(name)
-    return value.visible if isinstance(value, Scalar) and not is_null(value) else visible(default)
+    return value.visible if isinstance(value, ScalarNode) and not is_null(value) else visible(default)
 
 
 def _health_check_timeout(model: Model, config: Config) -> float:
@@ -151,7 +150,7 @@ def _with_host(port: str) -> str:
     return "http://127.0.0.1:" + port.lstrip(":")
 
 
-def check_url(url: str, path: Path, document: Document) -> None:
+def check_url(url: str, path: KeyPath, document: Document) -> None:
     """Report a proxy that no request could be sent to."""
     if not url:
         document.error(path, "expected a URL such as http://localhost:8080, got nothing")

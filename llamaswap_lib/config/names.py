@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .hidden import changed, text_of, visible
-from .nodes import Document, Sequence, is_refused
-from .nodes import Mapping as Node
-from .problems import Path, did_you_mean, quoted
+from .nodes import Document, MappingNode, SequenceNode, is_refused
+from .problems import KeyPath, did_you_mean, quoted
 from .schema import Config, PeerModel
 from .sections import Selector
 
@@ -46,7 +45,7 @@ def _owner(owner: str, name: str) -> str:
     return "this model" if owner == name else quoted(owner)
 
 
-def _keys_by_id(config: Config) -> Iterator[tuple[str, Path, str]]:
+def _keys_by_id(config: Config) -> Iterator[tuple[str, KeyPath, str]]:
     for name in sorted(config.models):
         for alias in config.models[name].filters.set_params_by_id:
             if alias != name:
@@ -60,7 +59,7 @@ def peer_models_of(config: Config, document: Document) -> dict[str, PeerModel]:
     for name, peer in config.peers.items():
         for index, model in enumerate(dict.fromkeys(peer.models)):
             offered = PeerModel(name, model)
-            path: Path = ("peers", name, "models", index)
+            path: KeyPath = ("peers", name, "models", index)
             full_name = text_of(f"{name}/{model}", f"{visible(name)}/{visible(model)}")
             _report_full_name(full_name, path, config, full, document)
             full.setdefault(full_name, offered)
@@ -69,7 +68,9 @@ def peer_models_of(config: Config, document: Document) -> dict[str, PeerModel]:
     return {**alone, **full}
 
 
-def _report_full_name(name: str, path: Path, config: Config, full: Mapping[str, PeerModel], document: Document) -> None:
+def _report_full_name(
+    name: str, path: KeyPath, config: Config, full: Mapping[str, PeerModel], document: Document
+) -> None:
     taken = [
         (f"models.{name}", name in config.models),
         ("an alias", name in config.aliases),
@@ -85,7 +86,7 @@ def _report_full_name(name: str, path: Path, config: Config, full: Mapping[str, 
 
 def check_peers(config: Config, document: Document) -> None:
     for name, peer in config.peers.items():
-        if is_refused(document.node(("peers", name)), Node):
+        if is_refused(document.node(("peers", name)), MappingNode):
             continue
         if not peer.models and not _has_items(document, ("peers", name, "models")):
             document.error(("peers", name, "models"), "expected at least one model of this peer", at_key=True)
@@ -104,7 +105,7 @@ def unknown_model(name: str, known: Iterable[str], document: Document) -> str:
 
 def check_selectors(config: Config, document: Document, run_together: RunTogether) -> None:
     for name, selector in config.selectors.items():
-        path: Path = ("selectors", name)
+        path: KeyPath = ("selectors", name)
         if not name.strip():
             document.error(path, "expected a name for the selector", at_key=True)
         if name in config.models:
@@ -113,7 +114,7 @@ def check_selectors(config: Config, document: Document, run_together: RunTogethe
             document.error(
                 path, f"the selector has the name of an alias of {quoted(config.aliases[name])}", at_key=True
             )
-        if is_refused(document.node(path), Node):
+        if is_refused(document.node(path), MappingNode):
             continue
         node = document.node((*path, "strategy"))
         if not selector.strategy and node is None:
@@ -125,15 +126,15 @@ def check_selectors(config: Config, document: Document, run_together: RunTogethe
             _check_spillover(path, selector, config, document, run_together)
 
 
-def _has_items(document: Document, path: Path) -> bool:
+def _has_items(document: Document, path: KeyPath) -> bool:
     """Whether something stands there that was refused, so that its absence is no news."""
     node = document.node(path)
-    return is_refused(node, Sequence) or bool(isinstance(node, Sequence) and node.items)
+    return is_refused(node, SequenceNode) or bool(isinstance(node, SequenceNode) and node.items)
 
 
-def _check_targets(path: Path, selector: Selector, config: Config, document: Document) -> None:
+def _check_targets(path: KeyPath, selector: Selector, config: Config, document: Document) -> None:
     for index, target in enumerate(selector.targets):
-        at: Path = (*path, "targets", index)
+        at: KeyPath = (*path, "targets", index)
         if target in config.selectors and config.resolve(target) is None:
             document.error(at, f"the target {quoted(target)} is a selector; selectors cannot lead to selectors")
         elif config.resolve(target) is None and target not in config.peer_models:
@@ -144,7 +145,9 @@ def _check_targets(path: Path, selector: Selector, config: Config, document: Doc
             )
 
 
-def _check_spillover(path: Path, selector: Selector, config: Config, document: Document, together: RunTogether) -> None:
+def _check_spillover(
+    path: KeyPath, selector: Selector, config: Config, document: Document, together: RunTogether
+) -> None:
     if selector.settings.spillover < 1:
         got = visible(selector.settings.spillover)
         document.error((*path, "settings", "spillover"), f"expected an integer of at least 1, got {got}")
@@ -159,15 +162,15 @@ def _check_spillover(path: Path, selector: Selector, config: Config, document: D
 
 def check_profiles(config: Config, document: Document) -> None:
     for name, profile in config.profiles.items():
-        path: Path = ("profiles", name)
+        path: KeyPath = ("profiles", name)
         if not name.strip():
             document.error(path, "expected a name for the profile", at_key=True)
         if not profile.pins and not (
-            is_refused(document.node(path), Node) or is_refused(document.node((*path, "pins")), Node)
+            is_refused(document.node(path), MappingNode) or is_refused(document.node((*path, "pins")), MappingNode)
         ):
             document.error((*path, "pins"), "expected at least one pin", at_key=True)
         for pin, target in profile.pins.items():
-            at: Path = (*path, "pins", pin)
+            at: KeyPath = (*path, "pins", pin)
             if not pin.strip():
                 document.error(at, "expected a name for the pin", at_key=True)
             known = config.resolve(target) is not None or target in config.peer_models or target in config.selectors
@@ -177,7 +180,7 @@ def check_profiles(config: Config, document: Document) -> None:
 
 def check_priorities(priority: Mapping[str, int], config: Config, document: Document) -> dict[str, int]:
     """Priorities by id; a name that is no model is reported."""
-    path: Path = ("routing", "scheduler", "settings", "fifo", "priority")
+    path: KeyPath = ("routing", "scheduler", "settings", "fifo", "priority")
     found: dict[str, int] = {}
     for name, value in priority.items():
         model = config.resolve(name)
@@ -194,7 +197,7 @@ def check_priorities(priority: Mapping[str, int], config: Config, document: Docu
 
 def preload_of(config: Config, document: Document) -> tuple[str, ...]:
     """The ids to load at start; unknown ones are skipped with a warning."""
-    path: Path = ("hooks", "on_startup", "preload")
+    path: KeyPath = ("hooks", "on_startup", "preload")
     found: list[str] = []
     for index, name in enumerate(config.hooks.on_startup.preload):
         name = changed(name, str.strip)

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
-from collections.abc import Mapping as Dict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import yaml
 
 from .hidden import MASK, text_of
-from .problems import Path, Place, Problems, Source, did_you_mean, quoted
+from .problems import KeyPath, Place, Problems, Source, did_you_mean, quoted
 from .scalars import NULL
 
 # Events come from libyaml where PyYAML was built with it; in pure Python they are slower, and the same.
@@ -34,7 +33,7 @@ TYPED_TAGS = frozenset(STANDARD_TAG + name for name in ("int", "float", "bool", 
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Scalar:
+class ScalarNode:
     """Text; `plain` means that it stands unquoted, so that it may be a number, a boolean or null."""
 
     text: str
@@ -52,7 +51,7 @@ class Scalar:
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Sequence:
+class SequenceNode:
     """A list of the file."""
 
     place: Place
@@ -64,12 +63,12 @@ class Sequence:
 
 
 class Entry(NamedTuple):
-    key: Scalar
+    key: ScalarNode
     value: Node
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Mapping:
+class MappingNode:
     """Entries by the text of their key, in the order of the file; those that came by `<<` stand last.
 
     A key of which something came from the environment is a `Hidden`.
@@ -80,33 +79,33 @@ class Mapping:
     anchored: bool = False
     has_macro: bool = False
     size: int = 1
-    merge_key: Scalar | None = None
+    merge_key: ScalarNode | None = None
     height: int = 1
 
     def get(self, name: str) -> Node | None:
         entry = self.entries.get(name)
         return None if entry is None else entry.value
 
-    def mapping(self, name: str) -> Mapping | None:
+    def mapping(self, name: str) -> MappingNode | None:
         """The entry's value if it is a mapping."""
         value = self.get(name)
-        return value if isinstance(value, Mapping) else None
+        return value if isinstance(value, MappingNode) else None
 
 
-Node = Scalar | Sequence | Mapping
-BEGINS = {Sequence: "[", Mapping: "{"}
+Node = ScalarNode | SequenceNode | MappingNode
+BEGINS = {SequenceNode: "[", MappingNode: "{"}
 
 
 def is_null(node: Node | None) -> bool:
     """Absent, or a null."""
-    return node is None or (isinstance(node, Scalar) and node.plain and node.text in NULL)
+    return node is None or (isinstance(node, ScalarNode) and node.plain and node.text in NULL)
 
 
-def walk(node: Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Scalar]]:
+def walk(node: Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], ScalarNode]]:
     """Every scalar value with its path; keys are not values."""
-    if isinstance(node, Scalar):
+    if isinstance(node, ScalarNode):
         yield path, node
-    elif isinstance(node, Sequence):
+    elif isinstance(node, SequenceNode):
         for index, item in enumerate(node.items):
             yield from walk(item, (*path, index))
     else:
@@ -123,7 +122,7 @@ class NotYaml(Exception):
     """The text cannot be parsed any further; the problem has been reported."""
 
 
-def compose(text: str, source: Source, problems: Problems, shown: Dict[int, str] | None = None) -> Node | None:
+def compose(text: str, source: Source, problems: Problems, shown: Mapping[int, str] | None = None) -> Node | None:
     """The first document of `text`, None when there is nothing in it; raises NotYaml after reporting why.
 
     `shown`: what may be shown of the n-th scalar, counted from 0, where that is not all of it.
@@ -136,15 +135,15 @@ class _Open:
 
     __slots__ = ("key", "merged", "node", "pending_anchor")
 
-    def __init__(self, node: Sequence | Mapping, pending_anchor: str | None) -> None:
+    def __init__(self, node: SequenceNode | MappingNode, pending_anchor: str | None) -> None:
         self.node = node
         self.pending_anchor = pending_anchor  # an alias to it is legal only after it has ended
-        self.key: Scalar | None = None  # of a mapping: the key whose value comes next
+        self.key: ScalarNode | None = None  # of a mapping: the key whose value comes next
         self.merged: Node | None = None
 
 
 class _Composer:
-    def __init__(self, text: str, source: Source, problems: Problems, shown: Dict[int, str]) -> None:
+    def __init__(self, text: str, source: Source, problems: Problems, shown: Mapping[int, str]) -> None:
         self.shown = shown
         self.count = itertools.count()
         self.events: Iterator[Any] = yaml.parse(text, Loader=PARSER)
@@ -167,7 +166,7 @@ class _Composer:
                 return None
             node = self.take(event)
             if node is not None and not self.stack:
-                if isinstance(node, Mapping) or is_null(node):  # anything else is refused, whatever follows
+                if isinstance(node, MappingNode) or is_null(node):  # anything else is refused, whatever follows
                     self.report_next_document(node.place)
                 return node
         return None
@@ -203,11 +202,11 @@ class _Composer:
             return Place(self.source, line, column, end.column)
         return Place(self.source, line, column, column + 1, end.line if end.column else end.line - 1)
 
-    def scalar(self, event: Any) -> Scalar:
+    def scalar(self, event: Any) -> ScalarNode:
         tag, text, anchor = event.tag, event.value, event.anchor
         plain = event.implicit[0] if tag is None else tag in TYPED_TAGS
         shown = self.shown.get(next(self.count))
-        node = Scalar(text, plain, self.place(event), anchor is not None, "${" in text, shown=shown)
+        node = ScalarNode(text, plain, self.place(event), anchor is not None, "${" in text, shown=shown)
         if anchor is not None:
             self.anchors[anchor] = node
         return node
@@ -228,13 +227,13 @@ class _Composer:
         place = Place(self.source, start.line, start.column, start.column + 1)
         if len(self.stack) >= MAX_DEPTH:
             raise self.fatal(place, TOO_DEEP)
-        kind = Mapping if isinstance(event, yaml.MappingStartEvent) else Sequence
+        kind = MappingNode if isinstance(event, yaml.MappingStartEvent) else SequenceNode
         self.stack.append(_Open(kind(place, anchored=event.anchor is not None), event.anchor))
 
     def close(self, _event: Any) -> Node:
         opened = self.stack.pop()
         node = opened.node
-        if isinstance(node, Mapping) and opened.merged is not None:
+        if isinstance(node, MappingNode) and opened.merged is not None:
             self.merge(node, opened.merged)
         if opened.pending_anchor is not None:
             self.anchors[opened.pending_anchor] = node
@@ -247,14 +246,14 @@ class _Composer:
             holder.has_macro = True
         if holder.size > MAX_NODES:
             raise self.fatal(node.place, f"aliases make more than {MAX_NODES} values of this file")
-        if not isinstance(node, Scalar):
+        if not isinstance(node, ScalarNode):
             if len(self.stack) + node.height > MAX_DEPTH:  # code that walks the tree calls itself for each level
                 raise self.fatal(node.place, TOO_DEEP)
             holder.height = max(holder.height, node.height + 1)
-        if isinstance(holder, Sequence):
+        if isinstance(holder, SequenceNode):
             holder.items.append(node)
         elif parent.key is None:
-            if not isinstance(node, Scalar):
+            if not isinstance(node, ScalarNode):
                 raise self.fatal(
                     node.place, f"a key must be text; text that begins with {BEGINS[type(node)]} needs quotes"
                 )
@@ -263,7 +262,7 @@ class _Composer:
             self.put_entry(parent, holder, parent.key, node)
             parent.key = None
 
-    def put_entry(self, parent: _Open, holder: Mapping, key: Scalar, value: Node) -> None:
+    def put_entry(self, parent: _Open, holder: MappingNode, key: ScalarNode, value: Node) -> None:
         if key.text == MERGE and key.plain:
             if parent.merged is not None:
                 line = holder.merge_key.place.line + 1 if holder.merge_key else 0
@@ -278,10 +277,10 @@ class _Composer:
             return
         holder.entries[text_of(key.text, key.shown)] = Entry(key, value)
 
-    def merge(self, node: Mapping, merged: Node) -> None:
+    def merge(self, node: MappingNode, merged: Node) -> None:
         """Add what `<<` brings; own keys win, then the earlier mappings of a list."""
-        for one in merged.items if isinstance(merged, Sequence) else [merged]:
-            if not isinstance(one, Mapping):
+        for one in merged.items if isinstance(merged, SequenceNode) else [merged]:
+            if not isinstance(one, MappingNode):
                 self.problems.error(one.place, (), "<< expects a mapping or a list of mappings")
                 continue
             for name, entry in one.entries.items():
@@ -298,44 +297,44 @@ class Document:
     A path may lead further than the file does: then the nearest holder is named.
     """
 
-    def __init__(self, root: Mapping | None, problems: Problems) -> None:
+    def __init__(self, root: MappingNode | None, problems: Problems) -> None:
         self.root = root
         self.problems = problems
 
-    def error(self, path: Path, message: str, *, at_key: bool = False) -> None:
+    def error(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
         self.problems.error(self.place(path, at_key), path, message)
 
-    def warn(self, path: Path, message: str, *, at_key: bool = False, family: str = "") -> None:
+    def warn(self, path: KeyPath, message: str, *, at_key: bool = False, family: str = "") -> None:
         self.problems.warn(self.place(path, at_key), path, message, family=family)
 
-    def hint(self, path: Path, message: str, *, at_key: bool = False, family: str = "") -> None:
+    def hint(self, path: KeyPath, message: str, *, at_key: bool = False, family: str = "") -> None:
         """Say what is worth knowing though nothing is amiss."""
         self.problems.warn(self.place(path, at_key), path, message, is_hint=True, family=family)
 
-    def node(self, path: Path) -> Node | None:
+    def node(self, path: KeyPath) -> Node | None:
         """What stands at this path, if the file goes that far."""
         node: Node | None = self.root
         for step in path:
             node = _child(node, step)
         return node
 
-    def place(self, path: Path, at_key: bool = False) -> Place | None:
+    def place(self, path: KeyPath, at_key: bool = False) -> Place | None:
         """The place of the value (or of its key), or of the nearest holder that is there."""
         node: Node | None = self.root
         place = None
         for step in path:
-            key = node.entries[step].key if isinstance(node, Mapping) and step in node.entries else None
+            key = node.entries[step].key if isinstance(node, MappingNode) and step in node.entries else None
             node = _child(node, step)
             if node is None:
                 break
-            is_block = not isinstance(node, Scalar)
+            is_block = not isinstance(node, ScalarNode)
             place = key.place if key is not None and (at_key or is_block) else node.place
         return place
 
 
 def _child(node: Node | None, step: str | int) -> Node | None:
-    if isinstance(node, Mapping) and isinstance(step, str):
+    if isinstance(node, MappingNode) and isinstance(step, str):
         return node.get(step)
-    if isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+    if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.items):
         return node.items[step]
     return None

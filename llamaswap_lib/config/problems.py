@@ -20,7 +20,7 @@ from .hidden import MASK, visible
 from .mask import Span, hide, is_secret_name, mask_text, merged, secret_spans
 
 PathStep = str | int
-Path = tuple[PathStep, ...]
+KeyPath = tuple[PathStep, ...]
 
 MAX_SHOWN_CHARS = 100
 LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML counts as one
@@ -101,7 +101,7 @@ class Problem(NamedTuple):
     """One complaint. `str()` is one line; `text()` adds the line of the file and a caret."""
 
     place: Place | None
-    path: Path
+    path: KeyPath
     message: str
     is_hint: bool = False  # of a warning: nothing is amiss, it could only be said shorter or be left out
     family: str = ""  # those of one family are the same slip, however they are worded; '' is none
@@ -148,10 +148,12 @@ class Problems:
         for source in self.sources:
             source.secrets = source.secrets.union(values)
 
-    def error(self, place: Place | None, path: Path, message: str) -> None:
+    def error(self, place: Place | None, path: KeyPath, message: str) -> None:
         self.errors.append(Problem(place, path, message))
 
-    def warn(self, place: Place | None, path: Path, message: str, *, is_hint: bool = False, family: str = "") -> None:
+    def warn(
+        self, place: Place | None, path: KeyPath, message: str, *, is_hint: bool = False, family: str = ""
+    ) -> None:
         self.warnings.append(Problem(place, path, message, is_hint, family))
 
     def doubt(self, problem: Problem, lines: Iterable[tuple[int, int]]) -> None:
@@ -190,7 +192,7 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(first.values(), key=rank))
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """`models.qwen.aliases[1]`; a step that has dots or blanks stands in quotes."""
     text = ""
     for step in path:

@@ -13,8 +13,8 @@ from typing import Any
 
 from . import scalars
 from .hidden import hidden, visible
-from .nodes import MACRO, Mapping, Node, Scalar, Sequence, is_null
-from .problems import Path, Problems, quoted
+from .nodes import MACRO, MappingNode, Node, ScalarNode, SequenceNode, is_null
+from .problems import KeyPath, Problems, quoted
 
 BAD: Any = object()  # what was there has been reported
 OWN_PREFIXES = ("x-", ".")  # keys by which people keep anchors
@@ -41,14 +41,14 @@ class Kind:
         """For JSON Schema."""
         raise NotImplementedError
 
-    def read(self, node: Node, path: Path, reader: Reader) -> Any:
+    def read(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         """The value; None where it stands for the default, and BAD where something else is there."""
         value = self._value(node, path, reader)
-        if isinstance(node, Scalar) and node.shown is not None and value is not BAD:
+        if isinstance(node, ScalarNode) and node.shown is not None and value is not BAD:
             return hidden(value, node.shown)
         return value
 
-    def _value(self, node: Node, path: Path, reader: Reader) -> Any:
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         raise NotImplementedError
 
     def of_null(self) -> Any:
@@ -66,7 +66,7 @@ class Reader:
     def __init__(
         self,
         problems: Problems,
-        cure: Callable[[Kind, Node, Path], str],
+        cure: Callable[[Kind, Node, KeyPath], str],
         meant: Callable[[type, str, Node, Collection[str]], str],
     ) -> None:
         """`cure`: what to say behind an error; `meant`: what to say behind an unknown key of a section."""
@@ -74,16 +74,16 @@ class Reader:
         self._cure = cure
         self._meant = meant
 
-    def bad(self, kind: Kind, node: Node, path: Path) -> Any:
+    def bad(self, kind: Kind, node: Node, path: KeyPath) -> Any:
         """BAD, after saying that a value of this kind should stand there."""
-        if isinstance(node, Scalar) and node.has_macro and MACRO.search(node.text) and kind.is_looked_at:
+        if isinstance(node, ScalarNode) and node.has_macro and MACRO.search(node.text) and kind.is_looked_at:
             return BAD
-        got = "something else" if kind.holds_secrets and isinstance(node, Scalar) else described(node)
+        got = "something else" if kind.holds_secrets and isinstance(node, ScalarNode) else described(node)
         message = f"expected {kind.expected}, got {got}{self._cure(kind, node, path)}"
         self.problems.error(node.place, path, message)
         return BAD
 
-    def report_unknown(self, cls: type, names: Collection[str], node: Mapping, path: Path) -> None:
+    def report_unknown(self, cls: type, names: Collection[str], node: MappingNode, path: KeyPath) -> None:
         """Warn of the keys that are none of these names, the ones of the section `cls`."""
         for name, (key, value) in node.entries.items():
             if name in names or (not path and (name.startswith(OWN_PREFIXES) or holds_anchor(value))):
@@ -93,17 +93,17 @@ class Reader:
 
 def holds_anchor(node: Node) -> bool:
     """Whether the value was put there to be used elsewhere."""
-    if node.anchored or isinstance(node, Scalar):
+    if node.anchored or isinstance(node, ScalarNode):
         return node.anchored
-    children = node.items if isinstance(node, Sequence) else [entry.value for entry in node.entries.values()]
+    children = node.items if isinstance(node, SequenceNode) else [entry.value for entry in node.entries.values()]
     return any(holds_anchor(child) for child in children)
 
 
 def plain_value(node: Node) -> Any:
     """The node as plain Python, fit for JSON."""
-    if isinstance(node, Sequence):
+    if isinstance(node, SequenceNode):
         return [plain_value(item) for item in node.items]
-    if isinstance(node, Mapping):
+    if isinstance(node, MappingNode):
         return {name: plain_value(value) for name, (_, value) in node.entries.items()}
     value = scalars.resolve(node.text) if node.plain else node.text
     value = node.text if isinstance(value, float) and not math.isfinite(value) else value
@@ -112,9 +112,9 @@ def plain_value(node: Node) -> Any:
 
 def described(node: Node) -> str:
     """What a person wrote, for a message."""
-    if isinstance(node, Mapping):
+    if isinstance(node, MappingNode):
         return "a mapping"
-    if isinstance(node, Sequence):
+    if isinstance(node, SequenceNode):
         return "a list"
     if is_null(node):
         return "null"

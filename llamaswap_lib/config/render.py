@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .check import Report
-from .problems import Path, Problem, dotted
+from .problems import KeyPath, Problem, dotted
 from .show import shown, to_yaml
 
 MOST_ALIKE = 3  # errors with the same message: each of them is to be mended
@@ -132,6 +132,6 @@ def _told(line: _Line) -> Problem:
     return first._replace(message=f"{first.message}; likewise in {count}: {names}")
 
 
-def _names(paths: Sequence[Path]) -> str:
+def _names(paths: Sequence[KeyPath]) -> str:
     named = ", ".join(dotted(path) or "the top level" for path in paths[:MOST_NAMED])
     return f"{named}, ..." if len(paths) > MOST_NAMED else named

@@ -12,16 +12,14 @@ import codecs
 import contextlib
 import os
 import re
-from collections.abc import Iterable
-from collections.abc import Mapping as Dict
-from collections.abc import Sequence as Many
-from pathlib import Path as File
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .hidden import MASK
-from .nodes import PARSER, Mapping, Node, NotYaml, Sequence, compose, is_null
+from .nodes import PARSER, MappingNode, Node, NotYaml, SequenceNode, compose, is_null
 from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, line_starts, secrets_in_lines
 from .syntax import Failure, Mistake, Quote, failure, mistake_in
 
@@ -33,7 +31,7 @@ MAX_FILE_BYTES = 4 << 20  # thousands of models; reading more would hold up a se
 Span = tuple[int, int]  # from one character to before another
 
 
-def read(file: File, problems: Problems, environment: Dict[str, str] | None = None) -> Mapping | None:
+def read(file: Path, problems: Problems, environment: Mapping[str, str] | None = None) -> MappingNode | None:
     """The file's top-level mapping; None when it is empty or, reported, of no use."""
     try:
         with file.open("rb") as opened:
@@ -47,7 +45,7 @@ def read(file: File, problems: Problems, environment: Dict[str, str] | None = No
     return parse(data, str(file), problems, os.environ if environment is None else environment)
 
 
-def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str]) -> Mapping | None:
+def parse(data: bytes, name: str, problems: Problems, environment: Mapping[str, str]) -> MappingNode | None:
     """The same for bytes that are there already."""
     source = problems.source(name)
     try:
@@ -62,7 +60,7 @@ def parse(data: bytes, name: str, problems: Problems, environment: Dict[str, str
             text, values = _with_environment(text, source, problems, environment)
             shown = _shown_scalars(text, values)
         node = compose(text, source, problems, shown)
-        if not (is_null(node) or isinstance(node, Mapping)):
+        if not (is_null(node) or isinstance(node, MappingNode)):
             for _ in yaml.parse(text, Loader=PARSER):  # what follows may tell why
                 pass
         return _top_level(node, problems)
@@ -87,18 +85,18 @@ def _report_encoding(data: bytes, position: int, source: Source, problems: Probl
     problems.error(Place(source, line, column, column + 1), (), f"expected UTF-8 text, got {got}; save it as UTF-8")
 
 
-def _top_level(node: Node | None, problems: Problems) -> Mapping | None:
+def _top_level(node: Node | None, problems: Problems) -> MappingNode | None:
     if node is None or is_null(node):
         return None
-    if isinstance(node, Mapping):
+    if isinstance(node, MappingNode):
         return node
-    got = 'a list; leave out the first "- "' if isinstance(node, Sequence) else "text without a key"
+    got = 'a list; leave out the first "- "' if isinstance(node, SequenceNode) else "text without a key"
     problems.error(node.place, (), f"expected a mapping at top level, such as `models:`, got {got}")
     return None
 
 
 def _with_environment(
-    text: str, source: Source, problems: Problems, environment: Dict[str, str]
+    text: str, source: Source, problems: Problems, environment: Mapping[str, str]
 ) -> tuple[str, list[Span]]:
     """The text with its variables replaced, and where in it their values stand.
 
@@ -131,7 +129,7 @@ def _with_environment(
     return ("".join([*parts, text[end:]]) if is_yaml else safe), values
 
 
-def _shown_scalars(text: str, values: Many[Span]) -> dict[int, str]:
+def _shown_scalars(text: str, values: Sequence[Span]) -> dict[int, str]:
     """What may be shown of scalars in which values of the environment stand, by their number in the text.
 
     A value within a scalar is marked at both ends and the text parsed once more: what stands between marks is hidden.
@@ -158,7 +156,7 @@ def _without_marked(text: str, begin: str, end: str) -> str:
     return re.sub(f"{begin}([^{end}]*){end}", lambda match: re.sub(r"\S+", MASK, match[1]), text)
 
 
-def _within_scalars(scalars: Many[Any], text: str, values: Iterable[Span]) -> tuple[list[Span], set[int], set[int]]:
+def _within_scalars(scalars: Sequence[Any], text: str, values: Iterable[Span]) -> tuple[list[Span], set[int], set[int]]:
     """The values that lie within one scalar, without blanks at their ends; the scalars that other values touch; all."""
     starts = [scalar.start_mark.index for scalar in scalars]
     inside, parted, touched = [], set(), set()
@@ -193,7 +191,7 @@ def _scalars(text: str) -> list[Any]:
     return found
 
 
-def _value(name: str, place: Place, problems: Problems, environment: Dict[str, str]) -> str:
+def _value(name: str, place: Place, problems: Problems, environment: Mapping[str, str]) -> str:
     value = environment.get(name)
     if value is None:
         problems.error(place, (), f"the environment variable {name} is not set{did_you_mean(name, environment)}")

@@ -13,10 +13,7 @@ from dataclasses import replace
 from .check import Listen, Report, report, with_hints_last
 from .hidden import Hidden
 from .load import inspect_text, inspect_texts
-from .nodes import MACRO, Scalar
-from .nodes import Mapping as Node
-from .nodes import Node as AnyNode
-from .nodes import Sequence as List
+from .nodes import MACRO, MappingNode, Node, ScalarNode, SequenceNode
 from .problems import Place, Problem
 from .schema import Config
 
@@ -77,15 +74,15 @@ def check_files(texts: Sequence[tuple[str, bytes]], environment: Mapping[str, st
     return report(inspect_texts(texts, environment), environment, listen)
 
 
-def _unknown_places(node: AnyNode) -> Iterator[Place]:
+def _unknown_places(node: Node) -> Iterator[Place]:
     """Where values and keys stand that hold something of the environment."""
-    if isinstance(node, Scalar):
+    if isinstance(node, ScalarNode):
         if node.shown is not None:
             yield node.place
-    elif isinstance(node, List):
+    elif isinstance(node, SequenceNode):
         for item in node.items:
             yield from _unknown_places(item)
-    elif isinstance(node, Node):
+    elif isinstance(node, MappingNode):
         for key, value in node.entries.values():
             yield from _unknown_places(key)
             yield from _unknown_places(value)

@@ -15,7 +15,7 @@ from llamaswap_lib.config.command import split
 from llamaswap_lib.config.kinds import keys_of
 from llamaswap_lib.config.load import inspect_text, load_text
 from llamaswap_lib.config.merge import merge
-from llamaswap_lib.config.nodes import Mapping, Node, Scalar, Sequence
+from llamaswap_lib.config.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from llamaswap_lib.config.problems import Problems
 from llamaswap_lib.config.re2 import BadPattern, compiled
 from llamaswap_lib.config.render import json_of, text_of
@@ -203,7 +203,7 @@ def test_any_pattern_compiles_or_is_refused(pattern: str) -> None:
         found.search("ab12")
 
 
-def tree(value: dict[str, Any]) -> Mapping:
+def tree(value: dict[str, Any]) -> MappingNode:
     node = parse(to_yaml(value).encode(), "x", Problems(), {})
     assert node is not None
     return node
@@ -211,11 +211,11 @@ def tree(value: dict[str, Any]) -> Mapping:
 
 def plain(node: Node | None) -> Any:
     """The values of a tree, typed as they would be read."""
-    if isinstance(node, Mapping):
+    if isinstance(node, MappingNode):
         return {name: plain(value) for name, (_, value) in node.entries.items()}
-    if isinstance(node, Sequence):
+    if isinstance(node, SequenceNode):
         return [plain(item) for item in node.items]
-    assert isinstance(node, Scalar)
+    assert isinstance(node, ScalarNode)
     return scalars.resolve(node.text) if node.plain else node.text
 
 
