@@ -61,7 +61,7 @@ PLAIN_DESCRIPTORS = 3  # of a client's connection: itself, its wait for a model,
 TLS_DESCRIPTORS = PLAIN_DESCRIPTORS + 2  # and the pair of sockets in between
 # What is imported only when it is first used, to start fast. It is imported right after the start all the same: an
 # installation that is replaced or deleted while it runs must not be missed.
-NEEDED_LATER = ("difflib", "encodings.idna", "encodings.unicode_escape", "pwd", "subprocess", "tempfile")
+NEEDED_LATER = ("encodings.idna", "encodings.unicode_escape", "pwd", "subprocess", "tempfile")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,10 @@ MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "printable": (),
+    "nearest": (),
     "core": (),
-    "config": ("errors", "printable", "core.eviction"),  # policies are asked, and the language of the matrix is read
+    # policies are asked, and the language of the matrix is read
+    "config": ("errors", "nearest", "printable", "core.eviction"),
     "runtime": ("core", "errors", "printable"),
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
     "net": ("wire", "runtime.hangup", "runtime.vital", "runtime.wakeup"),
@@ -28,7 +30,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("net", "wire", "runtime.hangup", "runtime.threads", "runtime.vital", "runtime.wakeup"),
         *("errors", "printable"),
     ),
-    "routing": ("wire", "config.schema", "errors", "printable"),
+    "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
     "proxy": (
         *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema"),
         *("runtime.forward_proxies", "runtime.interfaces", "runtime.log_monitor", "runtime.vital"),

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.nearest import Nearest
 from llamaswap_lib.printable import printable
 
 from .hidden import MASK, visible
@@ -23,6 +24,7 @@ PathStep = str | int
 KeyPath = tuple[PathStep, ...]
 
 MAX_SHOWN_CHARS = 100
+LEAST_LIKENESS = 0.65  # of a name that is suggested
 LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML counts as one
 FEWEST_CHARS = 4  # of a value that is looked for by itself: a shorter one would be found everywhere
 KEY = re.compile(r"(?P<indent>\s*(?:- +)*)[\"']?(?P<name>[A-Za-z_][\w-]*)[\"']?\s*:(?:\s+(?P<value>[^\s#].*))?")
@@ -220,13 +222,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like this one, if any is."""
-    import difflib  # noqa: PLC0415 - only mistakes need it, and the server is to start fast
-
     known = list(known)
     folded = {fold(one): one for one in known}
     if fold(name) in folded:
         return folded[fold(name)]
-    return next(iter(difflib.get_close_matches(name, known, 1, 0.65)), None)
+    return next(iter(Nearest(known).find(name, least=LEAST_LIKENESS)), None)
 
 
 def fold(name: str) -> str:

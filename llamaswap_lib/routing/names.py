@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import NotFound
-from llamaswap_lib.routing.nearest import Nearest
+from llamaswap_lib.nearest import Nearest
 
 MOST_SHOWN = 100  # characters of a name that a client sent
 MOST_LISTED = 5

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from llamaswap_lib.config.load import load_text
+from llamaswap_lib.nearest import LONGEST, MOST_CHARACTERS, MOST_COMPARED, Nearest, likeness
 from llamaswap_lib.routing.destinations import destinations_of
 from llamaswap_lib.routing.names import Names, Reach
-from llamaswap_lib.routing.nearest import LONGEST, MOST_CHARACTERS, MOST_COMPARED, Nearest, likeness
 from tests.web.world import OK, World, answers, chat, get
 
 MODELS = """

@@ -37,15 +37,15 @@ class Nearest:
         self._signatures = [_signature_of(name) for name in self._names]
         self._likeness = likeness
 
-    def find(self, name: str, first: int | None = None) -> list[str]:
-        """The nearest names, at most OFFERED, the best one first; `first`: only among so many from the beginning.
+    def find(self, name: str, first: int | None = None, least: float = LEAST_RATIO) -> list[str]:
+        """The nearest names, at most OFFERED, the best one first. Never `name` itself.
 
-        Never `name` itself.
+        `first`: only among so many from the beginning; `least`: how like `name` they have to be.
         """
         if len(name) > LONGEST:
             return []
         rated = [(self._likeness(_comparable(name), _comparable(other)), other) for other in self._few(name, first)]
-        near = [(ratio, other) for ratio, other in rated if ratio >= LEAST_RATIO and other != name]
+        near = [(ratio, other) for ratio, other in rated if ratio >= least and other != name]
         near.sort(key=lambda pair: -pair[0])  # those that are as near stay in the order of their pairs
         return [other for _, other in near[:OFFERED]]
 
