@@ -227,21 +227,10 @@ def parse_address(parser: argparse.ArgumentParser, text: str) -> tuple[str, int]
     match = re.fullmatch(r"(?:\[([^][]+)\]:|([^][:]*):)?(\d{1,5})", text, re.ASCII)
     if match is None or int(match[3]) > PORT_MAX:
         parser.error(f"-listen: expected [host]:port or a port of at most {PORT_MAX}, got {text!r}")
-    return _host(match[1] or match[2] or ""), int(match[3])
+    from llamaswap_lib.ip_addresses import is_every, plain_ip  # noqa: PLC0415 - as in _serve
 
-
-def _host(text: str) -> str:
-    """'' for every address, and the IPv4 address for one in an IPv6 address (`::ffff:127.0.0.1`)."""
-    from ipaddress import ip_address  # noqa: PLC0415 - as in _serve
-
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return text  # a name
-    mapped = getattr(address, "ipv4_mapped", None)
-    if (mapped or address).is_unspecified:
-        return ""
-    return str(mapped) if mapped else text
+    host = match[1] or match[2] or ""
+    return "" if is_every(host) else plain_ip(host), int(match[3])
 
 
 def _program() -> str:

@@ -19,12 +19,12 @@ from pathlib import Path
 from llamaswap_lib.app import limits_of
 from llamaswap_lib.config.check import to_be_served
 from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
-from llamaswap_lib.config.editor import is_loopback
 from llamaswap_lib.config.load import Sources, inspect
 from llamaswap_lib.config.render import worth_a_line
 from llamaswap_lib.config.schema import END_MARGIN, Config
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
+from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.launching import Launching
 from llamaswap_lib.net.loop import Pump
 from llamaswap_lib.runtime.controller import Controller

@@ -19,16 +19,17 @@ MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "printable": (),
+    "ip_addresses": (),
     "nearest": (),
     "core": (),
     # policies are asked, and the language of the matrix is read
-    "config": ("errors", "nearest", "printable", "core.eviction"),
+    "config": ("errors", "ip_addresses", "nearest", "printable", "core.eviction"),
     "runtime": ("core", "errors", "printable"),
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
-    "net": ("wire", "runtime.hangup", "runtime.vital", "runtime.wakeup"),
+    "net": ("ip_addresses", "wire", "runtime.hangup", "runtime.vital", "runtime.wakeup"),
     "server": (
         *("net", "wire", "runtime.hangup", "runtime.threads", "runtime.vital", "runtime.wakeup"),
-        *("errors", "printable"),
+        *("errors", "ip_addresses", "printable"),
     ),
     "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
     "proxy": (

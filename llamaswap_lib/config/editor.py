@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import ipaddress
 import os
 import re
 import stat
@@ -20,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llamaswap_lib.errors import BadRequest, ConfigError, Conflict, NotFound, PreconditionFailed
+from llamaswap_lib.ip_addresses import is_loopback
 
 from .check import Report
 from .load import config_files
@@ -42,18 +42,6 @@ Rename = Callable[[Path, Path], None]
 def etag_of(data: bytes) -> str:
     """A strong entity tag: it is another one for any other text."""
     return f'"{hashlib.sha256(data).hexdigest()[:ETAG_CHARS]}"'
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only programs of this machine can reach what listens on the IP address, or on `localhost`."""
-    if address == "localhost":
-        return True
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False  # a name, or '' for every address
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return (mapped or ip).is_loopback
 
 
 def refuse_open_editing(api_keys: Sequence[str], host: str) -> None:

@@ -13,8 +13,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from llamaswap_lib.ip_addresses import plain_ip
+
 BACKLOG = 1024
-_MAPPED = "::ffff:"
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
@@ -48,11 +49,6 @@ def accept(sock: socket.socket, make: Callable[..., socket.socket] = socket.sock
     except BaseException:
         os.close(descriptor)
         raise
-
-
-def plain_ip(address: str) -> str:
-    """`1.2.3.4` for `::ffff:1.2.3.4`; any other address as it is."""
-    return address[len(_MAPPED) :] if address.startswith(_MAPPED) and "." in address else address
 
 
 def address_text(host: str, port: int) -> str:

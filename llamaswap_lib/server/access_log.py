@@ -5,7 +5,7 @@ Any http thread, and the pump. No text of a client can begin a line of its own, 
 
 from __future__ import annotations
 
-from llamaswap_lib.net.listening import plain_ip
+from llamaswap_lib.ip_addresses import plain_ip
 from llamaswap_lib.printable import in_quotes
 from llamaswap_lib.server.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Exchange, decoded_path
 

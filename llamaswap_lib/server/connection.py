@@ -12,8 +12,8 @@ from typing import Protocol
 
 from llamaswap_lib.app import App
 from llamaswap_lib.errors import ClientGone
+from llamaswap_lib.ip_addresses import plain_ip
 from llamaswap_lib.net.linger import close_gently
-from llamaswap_lib.net.listening import plain_ip
 from llamaswap_lib.net.sockets import prepare, reset_on_close
 from llamaswap_lib.runtime.hangup import HangUpWatch
 from llamaswap_lib.server.access_log import access_line

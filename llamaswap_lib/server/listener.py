@@ -24,8 +24,9 @@ from typing import Any
 
 from llamaswap_lib.app import App
 from llamaswap_lib.errors import ServiceUnavailable
+from llamaswap_lib.ip_addresses import plain_ip
 from llamaswap_lib.net.linger import close_gently, make_room
-from llamaswap_lib.net.listening import accept, listen, plain_ip, where_text
+from llamaswap_lib.net.listening import accept, listen, where_text
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.wakeup import Wakeup

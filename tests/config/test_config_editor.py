@@ -19,11 +19,11 @@ from llamaswap_lib.config.editor import (
     Texts,
     create_file,
     etag_of,
-    is_loopback,
     refuse_open_editing,
     replace_file,
 )
 from llamaswap_lib.errors import BadRequest, ConfigError, Conflict, NotFound, PreconditionFailed
+from llamaswap_lib.ip_addresses import is_loopback
 
 OLD, NEW = b"models: {}\r\n# \xc3\xa9", b"\xef\xbb\xbfmodels: {}\t\n\n"
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib.net.listening import accept, address_text, listen, plain_ip, where_text
+from llamaswap_lib.ip_addresses import plain_ip
+from llamaswap_lib.net.listening import accept, address_text, listen, where_text
 from llamaswap_lib.server.listener import Server
 from tests.web.world import DEADLINE, OK, Peer, World, chat, get, length_of
 
