@@ -70,7 +70,8 @@ class CommandCheck:
             self._document.warn((*path, "cmd"), message, at_key=True, family="no command")
         command = _command(model.cmd, model.argv, macros)
         self._check_command((*path, "cmd"), command)
-        self._check_command((*path, "cmdStop"), _command(model.cmd_stop, model.stop_argv, {*macros, "PID"}))
+        if model.stop_argv:
+            self._check_command((*path, "cmdStop"), _command(model.cmd_stop, model.stop_argv, {*macros, "PID"}))
         self._check_endpoint(model, (*path, "checkEndpoint"))
         self._check_port(model, command, (*path, "proxy"))
 

@@ -20,7 +20,7 @@ from llamaswap_lib.errors import ConfigError
 
 from . import grouping, macros, models, names, re2
 from .automaton import Pattern
-from .hidden import changed, visible
+from .hidden import MASK, changed, visible
 from .hints import TOP, cure, meant
 from .kinds import keys_of, read_section
 from .mask import mask_value, mask_variable, secrets_of, shown_words
@@ -169,7 +169,8 @@ def secret_values(config: Config) -> Iterator[str]:
     yield from config.api_keys
     yield from (peer.api_key for peer in config.peers.values() if peer.api_key)
     for model in config.models.values():
-        yield from secrets_of(model.argv, shown_words(model.argv, model.shown.cmd))
+        if MASK in model.shown.cmd:
+            yield from secrets_of(model.argv, shown_words(model.argv, model.shown.cmd))
         yield from secrets_of(model.env, [mask_variable(entry) for entry in model.env])
 
 
