@@ -1,7 +1,7 @@
-"""Slips made on purpose in a configuration as people have it, each with the whole message that they get.
+"""Mistakes made on purpose, each with everything that `llamaswap check` tells of it.
 
 They stand in mistakes.txt, to be read as somebody who has never seen the program: does a message say where, what, and
-what to do? The errors are told, or else the warnings.
+what to do? Each changes the configuration at the top of it, or is a file of its own.
 """
 
 from __future__ import annotations
@@ -11,46 +11,55 @@ from typing import NamedTuple
 
 import pytest
 
+from llamaswap_lib.config.check import report
 from llamaswap_lib.config.load import inspect_text
-from llamaswap_lib.config.problems import in_order
+from llamaswap_lib.config.render import text_of
+from tests.config.samples import HERE, programs_in
 
 
-class Slip(NamedTuple):
-    """`wrong` stands in the place of `right`, and `said` is what comes of it."""
+class Case(NamedTuple):
+    """A file with a mistake, and what is said of it."""
 
     name: str
-    right: str
-    wrong: str
+    text: str
     said: str
 
 
-def read() -> tuple[str, list[Slip]]:
-    """The configuration, and the slips."""
-    whole = Path(__file__).with_name("mistakes.txt").read_text(encoding="utf-8")
+def read() -> tuple[str, list[Case]]:
+    """The configuration without a mistake, and the cases."""
+    whole = (HERE / "mistakes.txt").read_text(encoding="utf-8")
     first, *others = whole.removeprefix("== the configuration\n").split("\n\n== ")
-    found = []
-    for text in others:
-        name, _, text = text.partition("\n-- instead of --\n")
-        right, _, text = text.partition("\n-- is written --\n")
-        wrong, _, said = text.partition("\n-- and it says --\n")
-        found.append(Slip(name, right, wrong, said.strip("\n")))
-    return first + "\n", found
+    return first + "\n", [case_of(text, first + "\n") for text in others]
 
 
-CONFIG, SLIPS = read()
+def case_of(text: str, configuration: str) -> Case:
+    how, _, said = text.partition("\n-- and it says --\n")
+    name, _, file = how.partition("\n-- the file --\n")
+    if not file:
+        name, _, change = how.partition("\n-- instead of --\n")
+        right, _, wrong = change.partition("\n-- is written --\n")
+        assert right in configuration, name
+        file = configuration.replace(right, wrong, 1)
+    return Case(name, file.rstrip("\n") + "\n", said.strip("\n"))
 
 
-def said_of(text: str) -> str:
-    problems = inspect_text(text, "config.yaml", {"HOME": "/home/me"}).problems
-    return "\n".join(problem.text() for problem in in_order(problems.errors) or in_order(problems.warnings))
+CONFIGURATION, CASES = read()
 
 
-def test_there_are_slips_and_the_configuration_without_them_is_in_order() -> None:
-    assert len(SLIPS) > 40
-    assert said_of(CONFIG) == ""
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return programs_in(tmp_path)
 
 
-@pytest.mark.parametrize("slip", SLIPS, ids=lambda slip: slip.name)
-def test_slip_is_told_in_these_words(slip: Slip) -> None:
-    assert slip.right in CONFIG
-    assert said_of(CONFIG.replace(slip.right, slip.wrong, 1)) == slip.said
+def said_of(text: str, path: str) -> str:
+    return text_of(report(inspect_text(text, "config.yaml", {"HOME": "/home/me"}), {"PATH": path})).strip("\n")
+
+
+def test_there_are_cases_and_the_configuration_without_a_mistake_is_in_order(path: str) -> None:
+    assert len(CASES) > 100
+    assert said_of(CONFIGURATION, path) == "ok: 2 models"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_person_reads_what_is_wrong_where_and_what_to_do(path: str, case: Case) -> None:
+    assert said_of(case.text, path) == case.said
