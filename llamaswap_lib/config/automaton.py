@@ -5,8 +5,9 @@ which; a set of positions is an integer with one bit for each), the search and i
 the cache is shared without a lock. What two threads work out at the same time is the same; a lost update costs time
 only. Guarantees: (1) each character of the text is looked at once, whatever the expression is: the automaton is in all
 the positions at once that a backtracking search would try one after the other; (2) a step costs one look-up where it
-was taken before, and otherwise less than a millisecond; (3) the cache of steps holds CACHE_BYTES or so, and is emptied
-when it is full; the table of followers is bounded by the size of the expression.
+was taken before, and otherwise less than a millisecond, unless hundreds of assertions stand side by side; (3) the cache
+of steps holds CACHE_BYTES or so, and is emptied when it is full; the table of followers is bounded by the size of the
+expression.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .characters import Characters
 
 MAX_POSITIONS = 4000
 CACHE_BYTES = 1 << 20
-STATE_BYTES, MOVE_BYTES = 300, 100  # about what Python takes for them
+STEP_BYTES = 400  # about what Python takes to remember one
 
 # What stands on either side of a place in the text. What the assertions of an expression do not tell apart is OTHER.
 EDGE, NEW_LINE, WORD, OTHER = range(4)
@@ -39,20 +40,12 @@ class Assertion(Enum):
     BOUNDARY = r"\b"
     NO_BOUNDARY = r"\B"
 
-    def may_hold(self, before: int) -> bool:
-        """Whether it holds between what stands before and some character or the end."""
-        if self is Assertion.BEGIN_TEXT:
-            return before == EDGE
-        return self is not Assertion.BEGIN_LINE or before in (EDGE, NEW_LINE)
-
     def holds(self, before: int, after: int) -> bool:
         if self in (Assertion.BOUNDARY, Assertion.NO_BOUNDARY):
             return ((before == WORD) != (after == WORD)) == (self is Assertion.BOUNDARY)
-        if self is Assertion.END_TEXT:
-            return after == EDGE
-        if self is Assertion.END_LINE:
-            return after in (EDGE, NEW_LINE)
-        return self.may_hold(before)
+        beside = before if self in (Assertion.BEGIN_TEXT, Assertion.BEGIN_LINE) else after
+        is_of_lines = self in (Assertion.BEGIN_LINE, Assertion.END_LINE)
+        return beside == EDGE or (is_of_lines and beside == NEW_LINE)
 
 
 # -- construction --
@@ -183,21 +176,22 @@ class Pattern:
         self._asserting = sum(self._assertions.values())
         self._tells_words = bool(self._assertions.keys() & {Assertion.BOUNDARY, Assertion.NO_BOUNDARY})
         self._tells_lines = bool(self._assertions.keys() & {Assertion.BEGIN_LINE, Assertion.END_LINE})
-        self._state_bytes = STATE_BYTES + size // 4
-        self._found = _Found(self, 0, OTHER)
-        self._cached_bytes = 0
         self._table: dict[tuple[int, str], int] = {}  # which four positions, those of them as a digit -> followers
+        self._most_steps = CACHE_BYTES // (STEP_BYTES + size // 4)
+        self._steps = 0  # that are remembered
         self._states: dict[tuple[int, int], _State] = {}
         self._taking: dict[str, int] = {}  # character -> the positions that stand for it
-        self._reach: dict[tuple[int, int], int] = {}  # an assertion's position, those that hold -> what they lead to
-        self._start = self._state(self._first, EDGE)
+        self._start = _State(self, self._first, EDGE)
 
     def search(self, text: str) -> bool:
         """Whether it matches anywhere in `text`."""
         state = self._start
         for char in text:
-            state = state[char]
-        return state is self._found or bool(self._passed(state.candidates, state.before, EDGE) & self._end)
+            following = state[char]
+            if following is None:
+                return True
+            state = following
+        return bool(self._passed(state, EDGE) & self._end)
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
@@ -210,40 +204,28 @@ class Pattern:
 
     # -- one step, worked out --
 
-    def move(self, state: _State, char: str) -> _State:
-        """Where `char` leads from `state`; remembered there."""
+    def step(self, state: _State, char: str) -> _State | None:
+        """Where `char` leads from `state`, None where there is a match before it; remembered there."""
+        if self._steps >= self._most_steps:
+            self._forget()
+        self._steps += 1
         kind = self._kind(char)
-        candidates = self._passed(state.candidates, state.before, kind)
-        if candidates & self._end:
-            target: _State = self._found
-        else:
-            target = self._state(self._followers(candidates & self._takers(char)) | self._first, kind)
-        self._cached_bytes += MOVE_BYTES
+        candidates = self._passed(state, kind)
+        target = None
+        if not candidates & self._end:
+            key = (self._followers(candidates & self._takers(char)) | self._first, kind)
+            target = self._states.get(key)
+            if target is None:
+                target = self._states[key] = _State(self, *key)
         state[char] = target
         return target
-
-    def _state(self, candidates: int, before: int) -> _State:
-        """The state of these candidates, made if it is new. Emptying a full cache here keeps it bounded."""
-        for assertion, positions in self._assertions.items():
-            if not assertion.may_hold(before):
-                candidates &= ~positions
-        if candidates & self._end:
-            return self._found
-        state = self._states.get((candidates, before))
-        if state is None:
-            if self._cached_bytes > CACHE_BYTES:
-                self._forget()
-            state = self._states[candidates, before] = _State(self, candidates, before)
-            self._cached_bytes += self._state_bytes
-        return state
 
     def _forget(self) -> None:
         """Empties the cache. A state that a search is in has lost what it remembered, no more."""
         states = [self._start, *self._states.values()]
         self._states = {}
         self._taking = {}
-        self._reach = {}
-        self._cached_bytes = 0
+        self._steps = 0
         for state in states:
             state.clear()
 
@@ -261,33 +243,19 @@ class Pattern:
                 found |= followers
         return found
 
-    def _passed(self, candidates: int, before: int, after: int) -> int:
-        """With the candidates that are reached through assertions which hold between `before` and `after`."""
-        if not candidates & self._asserting:
-            return candidates
+    def _passed(self, state: _State, after: int) -> int:
+        """The state's candidates, and those reached through assertions that hold between `state.before` and `after`."""
+        found = state.candidates
+        if not found & self._asserting:
+            return found
         holding = 0
         for assertion, positions in self._assertions.items():
-            holding |= positions if assertion.holds(before, after) else 0
-        waiting = candidates & holding
-        while waiting:
-            lowest = waiting & -waiting
-            reached = self._reached(lowest, holding)
-            candidates |= reached
-            waiting &= ~(reached | lowest)
-        return candidates
-
-    def _reached(self, position: int, holding: int) -> int:
-        """What follows this position of an assertion, and whatever further ones of `holding` lead to; remembered."""
-        found = self._reach.get((position, holding))
-        if found is None:
-            found = 0
-            waiting = position
-            while waiting:
-                fresh = self._followers(waiting) & ~found
-                found |= fresh
-                waiting = fresh & holding
-            self._reach[position, holding] = found
-            self._cached_bytes += self._state_bytes
+            holding |= positions if assertion.holds(state.before, after) else 0
+        reached = found & holding
+        while reached:
+            fresh = self._followers(reached) & ~found
+            found |= fresh
+            reached = fresh & holding
         return found
 
     def _takers(self, char: str) -> int:
@@ -296,7 +264,6 @@ class Pattern:
         if takers is None:
             takers = sum(positions for characters, positions in self._sets.items() if characters.has(char))
             self._taking[char] = takers
-            self._cached_bytes += self._state_bytes
         return takers
 
     def _kind(self, char: str) -> int:
@@ -305,7 +272,7 @@ class Pattern:
         return WORD if self._tells_words and (char == "_" or (char.isascii() and char.isalnum())) else OTHER
 
 
-class _State(dict[str, "_State"]):
+class _State(dict[str, "_State | None"]):
     """What may come next after some text, and where each character that was met there led."""
 
     __slots__ = ("before", "candidates", "pattern")
@@ -316,14 +283,5 @@ class _State(dict[str, "_State"]):
         self.candidates = candidates  # the positions that the next character may be
         self.before = before  # the kind of the character just read
 
-    def __missing__(self, char: str) -> _State:
-        return self.pattern.move(self, char)
-
-
-class _Found(_State):
-    """There was a match. Whatever comes now changes nothing, and is not remembered."""
-
-    __slots__ = ()
-
-    def __missing__(self, char: str) -> _State:
-        return self
+    def __missing__(self, char: str) -> _State | None:
+        return self.pattern.step(self, char)
