@@ -184,7 +184,7 @@ def _check_places(config: Config, document: Document) -> None:
                 document.hint(("models", model), message, at_key=True, family="no set")
         return
     groups = config.routing.groups
-    if len(groups) > 1 and groups[-1].id.startswith(grouping.DEFAULT_GROUP):
+    if len(groups) > 1 and groups[-1].name.startswith(grouping.DEFAULT_GROUP):
         for model in groups[-1].members:
             message = "is in no group; it is in the default one, which swaps and is exclusive"
             document.hint(("models", model), message, at_key=True, family="no group")

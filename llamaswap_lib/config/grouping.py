@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from llamaswap_lib.core.eviction import dsl
-from llamaswap_lib.core.eviction import group as core
 from llamaswap_lib.core.eviction.group import GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 
@@ -58,9 +57,7 @@ def policy_of(routing: Routing) -> GroupPolicy | MatrixPolicy | None:
         return None
     if routing.matrix is not None:
         return MatrixPolicy(routing.matrix.sets, routing.matrix.evict_costs)
-    return GroupPolicy(
-        [core.Group(one.id, one.members, one.swap, one.exclusive, one.persistent) for one in routing.groups]
-    )
+    return GroupPolicy(routing.groups)
 
 
 def run_together(routing: Routing, models: tuple[str, ...]) -> bool:
@@ -125,7 +122,7 @@ def _policy(use: str, document: Document) -> str:
 
 
 def _groups(groups: Mapping[str, Group], path: KeyPath, config: Config, document: Document) -> tuple[Group, ...]:
-    """The groups with their real members, and one more for the models in none; their ids may be shown."""
+    """The groups with their real members, and one more for the models in none; their names may be shown."""
     holder: dict[str, str] = {}
     found = []
     for shown, (name, group) in zip(visible_keys(groups), groups.items(), strict=True):
@@ -143,7 +140,7 @@ def _groups(groups: Mapping[str, Group], path: KeyPath, config: Config, document
             else:
                 document.error(at, unknown_model(member, config.models, document))
             holder.setdefault(member, name)
-        found.append(Group(shown, group.swap, group.exclusive, group.persistent, tuple(members)))
+        found.append(replace(group, name=shown, members=tuple(members)))
     rest = tuple(sorted(model for model in config.models if model not in holder))
     if rest:
         found.append(Group(_free_name(DEFAULT_GROUP, groups), members=rest))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llamaswap_lib.core.eviction import group
 from llamaswap_lib.core.eviction.dsl import MatrixSet
 
 from .kinds import Anything, Choice, CommaList, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
@@ -220,10 +221,11 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Group(group.Group):
     """Models that share a rule about running together."""
 
-    id: str = derived("")
+    name: str = derived("")
+    members: tuple[str, ...] = key("members", ListOf(Text()), "ids of models; a model is in one group")
     swap: bool = key("swap", Flag(), "one member at a time", True)
     exclusive: bool = key(
         "exclusive",
@@ -233,7 +235,6 @@ class Group:
         True,
     )
     persistent: bool = key("persistent", Flag(), "other groups never unload its members", False)
-    members: tuple[str, ...] = key("members", ListOf(Text()), "ids of models; a model is in one group")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -51,7 +51,7 @@ def _routing(routing: Routing, mask: bool) -> dict[str, Any]:
     if routing.matrix is not None:
         settings["matrix"] = _matrix(routing.matrix, mask)
     elif routing.groups:
-        settings["groups"] = {group.id: _group(group) for group in routing.groups}
+        settings["groups"] = {group.name: _group(group) for group in routing.groups}
     router = {"use": routing.policy or routing.router, "settings": settings}
     fifo = {"priority": dict(routing.fifo_priority), "maxWait": MAX_WAIT.show(routing.max_wait, mask=False)}
     return {"router": router, "scheduler": {"use": "fifo", "settings": {"fifo": fifo}}}

@@ -68,7 +68,7 @@ def _rule(app: App, plan: Plan) -> dict[str, Any]:
     routing, why = app.config.routing, plan.why
     rule: dict[str, Any] = {"kind": routing.router, "text": str(why)}
     if routing.router == "group":
-        rule["group"] = next((group.id for group in routing.groups if plan.model in group.members), "")
+        rule["group"] = next((group.name for group in routing.groups if plan.model in group.members), "")
     elif routing.router == "matrix":
         rule |= {"set": why.set_name, "expression": why.expression, "cost": why.cost}
     return rule
