@@ -17,7 +17,6 @@ from llamaswap_lib.core.eviction.group import GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 
 from .hidden import MASK, Hidden, changed, hidden, visible, visible_keys
-from .names import check_priorities, unknown_model
 from .nodes import Document, MappingNode, ScalarNode, is_refused
 from .problems import KeyPath, Place, did_you_mean, quoted
 from .schema import Config, RoutingInput
@@ -30,10 +29,9 @@ SETTINGS: KeyPath = ("routing", "router", "settings")
 USE: KeyPath = ("routing", "router", "use")
 
 
-def routing_of(given: RoutingInput, config: Config, document: Document) -> Routing:
-    """What the core is built from. `config` has its models and aliases."""
+def routing_of(given: RoutingInput, priorities: Mapping[str, int], config: Config, document: Document) -> Routing:
+    """What the core is built from. `config` has its models and aliases; `priorities` are by id."""
     router, policy, matrix_keys, groups, path = _in_use(given, document)
-    fifo = given.routing.scheduler.settings.fifo
     if given.routing.scheduler.use not in ("fifo", ""):
         got = quoted(given.routing.scheduler.use)
         document.error(("routing", "scheduler", "use"), f"expected fifo, got {got}")
@@ -46,8 +44,8 @@ def routing_of(given: RoutingInput, config: Config, document: Document) -> Routi
         groups=_groups(groups, (*path, "groups"), config, document),
         matrix=matrix,
         policy=policy,
-        fifo_priority=check_priorities(fifo.priority, config, document),
-        max_wait=fifo.max_wait,
+        fifo_priority=priorities,
+        max_wait=given.routing.scheduler.settings.fifo.max_wait,
     )
 
 
@@ -138,7 +136,7 @@ def _groups(groups: Mapping[str, Group], path: KeyPath, config: Config, document
                 real = quoted(config.aliases[member])
                 document.warn(at, f"{quoted(member)} is an alias and does nothing here; the model's id is {real}")
             else:
-                document.error(at, unknown_model(member, config.models, document))
+                document.error(at, document.unknown_model(member, config.models))
             holder.setdefault(member, name)
         found.append(replace(group, name=shown, members=tuple(members)))
     rest = tuple(sorted(model for model in config.models if model not in holder))
@@ -164,7 +162,7 @@ def _matrix(keys: MatrixKeys, path: KeyPath, config: Config, document: Document)
         if model in config.models:
             variables[name] = model
         else:
-            document.error(at, unknown_model(model, config.models, document))
+            document.error(at, document.unknown_model(model, config.models))
 
     def model_of(name: str) -> str | None:
         if name in keys.variables:
@@ -175,7 +173,7 @@ def _matrix(keys: MatrixKeys, path: KeyPath, config: Config, document: Document)
     for name, cost in keys.evict_costs.items():
         model_id = model_of(name)
         if model_id is None:
-            message = unknown_model(name, [*keys.variables, *config.models], document)
+            message = document.unknown_model(name, [*keys.variables, *config.models])
             document.error((*path, "evict_costs", name), message, at_key=True)
         else:
             costs[model_id] = cost

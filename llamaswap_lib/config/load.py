@@ -138,7 +138,7 @@ def build(roots: Sequence[MappingNode | None], problems: Problems, environment: 
         if one is not None:
             root = one if root is None else merge(root, one, problems)
     written = root
-    ported: dict[str, macros.Ported] = {}
+    ported: dict[str, models.Ported] = {}
     if root is None:
         config, given = Config(), RoutingInput()
     else:
@@ -180,7 +180,7 @@ def finished(loaded: Loaded) -> Config:
     return replace(loaded.config, warnings=in_order(loaded.problems.warnings))
 
 
-def _linked(config: Config, given: RoutingInput, ported: Mapping[str, macros.Ported], document: Document) -> Config:
+def _linked(config: Config, given: RoutingInput, ported: Mapping[str, models.Ported], document: Document) -> Config:
     """The configuration with its values resolved against each other."""
     config = _with_defaults(config)
     config = replace(
@@ -198,7 +198,8 @@ def _linked(config: Config, given: RoutingInput, ported: Mapping[str, macros.Por
     config = replace(config, aliases=names.aliases_of(config, document))
     config = _with_aliases(config)
     config = replace(config, peer_models=names.peer_models_of(config, document))
-    routing = grouping.routing_of(given, config, document)
+    priorities = names.priorities_of(given.routing.scheduler.settings.fifo.priority, config, document)
+    routing = grouping.routing_of(given, priorities, config, document)
     config = replace(
         config, routing=routing, hooks=_hooks(config, document), ignore_patterns=_patterns(config, document)
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Container, Iterator, Mapping
-from typing import NamedTuple
 
 from . import scalars
 from .command import own_command, without_comments
@@ -17,6 +16,7 @@ from .hidden import MASK, Hidden, text_of, visible
 from .hints import renamed
 from .kinds import keys_of
 from .listening import EXAMPLE, cure
+from .models import Ported
 from .nodes import MACRO, Entry, MappingNode, Node, ScalarNode, SequenceNode, is_null, is_refused, walk
 from .problems import KeyPath, Place, Problem, Problems, nearest, quoted
 from .schema import TOP_LEVEL, Config, Model
@@ -71,13 +71,6 @@ class Ledger:
             message = f"macros would make more than {most} characters of {what}; do they double each other?"
             self.problems.error(node.place, (), message)
             raise TooMuchText
-
-
-class Ported(NamedTuple):
-    """A model that was given a port: the number, and its node with `${PORT}` still in it."""
-
-    port: int
-    node: MappingNode
 
 
 def expand(

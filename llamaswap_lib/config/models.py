@@ -9,11 +9,10 @@ import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .command import split, without_comments
 from .hidden import MASK, changed, text_of, visible
-from .macros import Ported
 from .mask import mask_command, mask_text, mask_value, shown_words
 from .nodes import MACRO, Document, MappingNode, ScalarNode, SequenceNode, is_null
 from .problems import KeyPath, quoted
@@ -27,6 +26,13 @@ SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 SCHEME_LIKE = re.compile(r"\s*(?P<scheme>https?)(?:://?|/{1,2}|:(?!\d+(?:/|\Z)))/?(?P<rest>.+)\Z", re.IGNORECASE)
 PORT_ALONE = re.compile(r":?[0-9]+\Z")
 PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@", re.DOTALL)  # also of no good URL
+
+
+class Ported(NamedTuple):
+    """A model that was given a port: the number, and its node with `${PORT}` still in it."""
+
+    port: int
+    node: MappingNode
 
 
 def complete(name: str, model: Model, config: Config, document: Document, ported: Ported | None) -> Model:

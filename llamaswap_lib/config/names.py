@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .hidden import changed, text_of, visible
 from .nodes import Document, MappingNode, SequenceNode, is_refused
-from .problems import KeyPath, did_you_mean, quoted
+from .problems import KeyPath, quoted
 from .schema import Config, PeerModel
 from .sections import Selector
 
@@ -94,15 +94,6 @@ def check_peers(config: Config, document: Document) -> None:
             document.error(("peers", name, "apiKey"), "expected a key in one line, without control characters")
 
 
-def unknown_model(name: str, known: Iterable[str], document: Document) -> str:
-    """What to say of a name that no model has."""
-    message = f"unknown model {quoted(name)}"
-    key = None if document.root is None else document.root.entries.get(name)
-    if key is not None:
-        return f"{message}; line {key.key.place.line + 1} has it, but not below models: indent it there"
-    return message + did_you_mean(name, known)
-
-
 def check_selectors(config: Config, document: Document, run_together: RunTogether) -> None:
     for name, selector in config.selectors.items():
         path: KeyPath = ("selectors", name)
@@ -138,7 +129,7 @@ def _check_targets(path: KeyPath, selector: Selector, config: Config, document: 
         if target in config.selectors and config.resolve(target) is None:
             document.error(at, f"the target {quoted(target)} is a selector; selectors cannot lead to selectors")
         elif config.resolve(target) is None and target not in config.peer_models:
-            document.error(at, unknown_model(target, _targets(config), document))
+            document.error(at, document.unknown_model(target, _targets(config)))
         elif config.resolve(target) is None and selector.strategy in ("warm", "spillover"):
             document.error(
                 at, f"the target {quoted(target)} is a peer's model; {selector.strategy} takes local ones only"
@@ -175,17 +166,17 @@ def check_profiles(config: Config, document: Document) -> None:
                 document.error(at, "expected a name for the pin", at_key=True)
             known = config.resolve(target) is not None or target in config.peer_models or target in config.selectors
             if target and not known:
-                document.error(at, unknown_model(target, [*_targets(config), *config.selectors], document))
+                document.error(at, document.unknown_model(target, [*_targets(config), *config.selectors]))
 
 
-def check_priorities(priority: Mapping[str, int], config: Config, document: Document) -> dict[str, int]:
+def priorities_of(priority: Mapping[str, int], config: Config, document: Document) -> dict[str, int]:
     """Priorities by id; a name that is no model is reported."""
     path: KeyPath = ("routing", "scheduler", "settings", "fifo", "priority")
     found: dict[str, int] = {}
     for name, value in priority.items():
         model = config.resolve(name)
         if model is None:
-            document.error((*path, name), unknown_model(name, _local(config), document), at_key=True)
+            document.error((*path, name), document.unknown_model(name, _local(config)), at_key=True)
         elif model in found and found[model] != value:
             document.error(
                 (*path, name), f"{quoted(model)} has the priority {visible(found[model])} already", at_key=True
@@ -205,7 +196,7 @@ def preload_of(config: Config, document: Document) -> tuple[str, ...]:
         if model is not None:
             found.append(model)
         elif name:
-            document.warn((*path, index), f"{unknown_model(name, _local(config), document)}; it is skipped")
+            document.warn((*path, index), f"{document.unknown_model(name, _local(config))}; it is skipped")
     return tuple(dict.fromkeys(found))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -330,6 +330,14 @@ class Document:
             is_block = not isinstance(node, ScalarNode)
             place = key.place if key is not None and (at_key or is_block) else node.place
         return place
+
+    def unknown_model(self, name: str, known: Iterable[str]) -> str:
+        """What to say of a name that no model has."""
+        message = f"unknown model {quoted(name)}"
+        entry = None if self.root is None else self.root.entries.get(name)
+        if entry is not None:
+            return f"{message}; line {entry.key.place.line + 1} has it, but not below models: indent it there"
+        return message + did_you_mean(name, known)
 
 
 def _child(node: Node | None, step: str | int) -> Node | None:
