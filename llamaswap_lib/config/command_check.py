@@ -121,7 +121,7 @@ class CommandCheck:
         """Where the command has this word, or else where the command stands."""
         place = self._document.place(path)
         words = written.split(maxsplit=1)
-        return (_found(place, words[0]) or place) if place is not None and words else place
+        return (place.spot(words[0], has_comments=True) or place) if place is not None and words else place
 
     # -- what stands beside them --
 
@@ -161,25 +161,6 @@ def _command(text: str, argv: Sequence[str], macros: Collection[str]) -> Command
     masked = mask_command(text)
     shown = argv if masked == text and not isinstance(text, Hidden) else shown_words(argv, masked)
     return Command(text, argv, shown, started(argv), macros)
-
-
-def _found(place: Place, word: str) -> Place | None:
-    """Where the value at `place` has this word: in its line, or of several in those that are indented further."""
-    lines = place.source.lines
-    is_one_line = place.end_column > place.column + 1
-    for number in range(place.line, place.line + 1 if is_one_line else len(lines)):
-        line, is_first = lines[number], number == place.line
-        if not is_first and line.strip() and _indent(line) <= _indent(lines[place.line]):
-            return None
-        begin, end = place.column if is_first else 0, place.end_column if is_one_line else len(line)
-        start = line.find(word, begin, end)
-        if start >= 0 and number not in place.source.shifts and not line.lstrip().startswith("#"):
-            return Place(place.source, number, start, start + len(word))
-    return None
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 def _missing_program(program: str, shown: str) -> str:
