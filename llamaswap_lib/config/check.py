@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -137,8 +136,7 @@ def _check_loops(config: Config, document: Document, listen: Listen) -> None:
 
 
 def _leads_to(proxy: str, listen: Listen) -> bool:
-    parts = urllib.parse.urlsplit(proxy)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    host, port = address_of(proxy)
     if listen.host in EVERYWHERE:
         is_here = _is_loopback(host) or host == socket.gethostname().lower()
     else:

@@ -23,6 +23,7 @@ PIECE = re.compile(
 )
 PLAIN_WORD = re.compile(r"[^\s'\"\\]+\Z")
 CONTINUATION = re.compile(r"\\(?=[^\S\n]*(?:\n|\Z))")
+is_command_option = re.compile(r"-[a-z]*c").fullmatch  # of a shell: the next word is a command
 ESCAPED_IN_QUOTES = re.compile(r'\\(["\\$`])')
 
 

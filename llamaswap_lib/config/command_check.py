@@ -16,6 +16,7 @@ from functools import cache
 
 from .hidden import Hidden
 from .mask import mask_command, mask_text, shown_words
+from .models import address_of
 from .nodes import Document, MappingNode
 from .problems import KeyPath, Place, quoted
 from .schema import Model
@@ -34,7 +35,6 @@ FOR_A_SHELL = re.compile(r"^~|[$`*?;&|<>\n]")  # in what would be the name of a 
 MAX_FILE_CHARS = 300
 ORIGIN = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 PROGRAM, FILE = "missing program", "missing file"
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 # Servers that load for long, and where they tell of it.
 SLOW_SERVERS = {
     "llama-server": "/health",
@@ -147,11 +147,10 @@ class CommandCheck:
         told = None if isinstance(model.proxy, Hidden) else _told_port(command.shown)
         if told is None or not command.starts.is_here:
             return
-        url = urllib.parse.urlsplit(model.proxy)
-        port = str(url.port or (443 if url.scheme == "https" else 80))
-        if url.hostname not in LOCAL_HOSTS or any(port in NUMBERS.findall(word) for word in command.argv):
+        host, port = address_of(model.proxy)
+        if host != "localhost" or any(str(port) in NUMBERS.findall(word) for word in command.argv):
             return
-        cure = f"write proxy: {_with_port(url, told)}"
+        cure = f"write proxy: {_with_port(model.proxy, told)}"
         if model.automatic_port is not None and told == str(model.automatic_port.number):
             told, cure = "${PORT}", "leave proxy out"
         self._document.warn(path, f"leads to port {port}, but cmd says --port {told}; {cure}", family="other port")
@@ -197,8 +196,9 @@ def _slow_server(argv: Sequence[str]) -> str | None:
     return None
 
 
-def _with_port(url: urllib.parse.SplitResult, port: str) -> str:
+def _with_port(proxy: str, port: str) -> str:
     """The same address with another port."""
+    url = urllib.parse.urlsplit(proxy)
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     return mask_text(urllib.parse.urlunsplit(url._replace(netloc=f"{host}:{port}")))
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .command import quoted_word, words_of
+from .command import is_command_option, quoted_word, words_of
 from .hidden import MASK, visible, visible_keys
 
 Span = tuple[int, int]
@@ -23,7 +23,6 @@ _has_glued_word = re.compile(r"(?:token|secret|password|passwd|(?:api|auth|acces
 _HEADERS = frozenset(("authorization", "proxy-authorization", "cookie", "set-cookie"))
 _SHORT_OPTIONS = frozenset(("-hft",))  # llama.cpp's --hf-token
 _LOGIN_OPTIONS = frozenset(("-u", "--user", "-U", "--proxy-user"))  # of curl: user:password
-_is_command_option = re.compile(r"-[a-z]*c").fullmatch  # of a shell: the next word is a command
 _SCHEMES = frozenset(("bearer", "basic", "token", "digest"))  # what may stand before the value of Authorization
 
 # What every text with a secret in it has: most have nothing of it, and are not looked at any further.
@@ -121,7 +120,7 @@ def _expected_after(word: str, is_curl: bool) -> Callable[[str], str] | None:
         return _all
     if is_curl and word in _LOGIN_OPTIONS:
         return _login
-    if _is_command_option(word):
+    if is_command_option(word):
         return mask_command
     header = _header.fullmatch(word)
     return _all_of_header if header is not None and is_secret_header(header[1]) else None

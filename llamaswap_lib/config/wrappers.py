@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_is_command_option = re.compile(r"-[a-z]*c").fullmatch
+from .command import is_command_option
+
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 SHELLS = frozenset(("sh", "bash", "zsh", "dash", "ash", "ksh", "fish"))
 # Their words mean something in a container or on another machine.
@@ -128,7 +129,7 @@ def _script(argv: Sequence[str]) -> int | None:
     """The number of the word behind `sh -c`, also where the shell stands in a container: `-lc`, `--entrypoint sh`."""
     has_shell = False
     for place, word in enumerate(argv[:-1]):
-        if has_shell and _is_command_option(word):
+        if has_shell and is_command_option(word):
             return place + 1
         has_shell = has_shell or name_of(word.rpartition("=")[2]) in SHELLS or name_of(word) in ("su", "runuser")
     return None
