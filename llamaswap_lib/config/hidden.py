@@ -36,12 +36,12 @@ class HiddenFloat(float):
 
 
 def hidden(value: Any, shown: str) -> Any:
-    """`value`, which is shown as `shown`; true, false and null are as they are."""
+    """`value`, which is shown as `shown`; what is no text, number or tuple of them is as it is."""
     if isinstance(value, str):
         return Hidden(value, shown)
     if isinstance(value, tuple):
         return tuple(hidden(item, MASK) for item in value)
-    if value is None or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
     return HiddenInt(value) if isinstance(value, int) else HiddenFloat(value)
 

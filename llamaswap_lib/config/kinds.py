@@ -268,7 +268,7 @@ class Section(Kind):
     def schema(self) -> Schema:
         return schema_of(keys_of(self.cls))
 
-    def read(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         if not isinstance(node, MappingNode):
             got = reader.bad(self, node, path)
             return got if self.factory is None else self.factory()

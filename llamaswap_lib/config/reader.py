@@ -8,6 +8,7 @@ loading, and to the thread that loads.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -22,7 +23,7 @@ OWN_PREFIXES = ("x-", ".")  # keys by which people keep anchors
 Schema = dict[str, Any]  # JSON Schema
 
 
-class Kind:
+class Kind(ABC):
     """A kind of value."""
 
     expected = "a value"  # in a message
@@ -37,19 +38,18 @@ class Kind:
         """For the reference."""
         return self.expected
 
+    @abstractmethod
     def schema(self) -> Schema:
         """For JSON Schema."""
-        raise NotImplementedError
 
     def read(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         """The value; None where it stands for the default, and BAD where something else is there."""
         value = self._value(node, path, reader)
-        if isinstance(node, ScalarNode) and node.shown is not None and value is not BAD:
-            return hidden(value, node.shown)
-        return value
+        return hidden(value, node.shown) if isinstance(node, ScalarNode) and node.shown is not None else value
 
+    @abstractmethod
     def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
-        raise NotImplementedError
+        """The same, before it is known whether it may be shown."""
 
     def of_null(self) -> Any:
         """What null is below a name of the user's own; BAD: as good as absent."""
