@@ -15,8 +15,7 @@ from .command import own_command, without_comments
 from .hidden import MASK, Hidden, text_of, visible
 from .hints import renamed
 from .kinds import keys_of
-from .listening import EXAMPLE, cure
-from .models import Ported
+from .models import EXAMPLE, Ported, port_cure
 from .nodes import MACRO, Entry, MappingNode, Node, ScalarNode, SequenceNode, is_null, is_refused, walk
 from .problems import KeyPath, Place, Problem, Problems, nearest, quoted
 from .schema import TOP_LEVEL, Config, Model
@@ -188,7 +187,7 @@ class _OneModel:
         elif isinstance(command, ScalarNode):
             if self.scope.ledger.is_refused or any(use in command.text for use in self.scope.ledger.faulty):
                 return  # it may have the port in it
-            what = cure(command.visible, self.environment())
+            what = port_cure(command.visible, self.environment())
             place = command.place
             if command.shown is None and what.spot:
                 place = place.spot(what.spot, has_comments=True) or place

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llamaswap_lib.config.check import Listen
-from llamaswap_lib.config.listening import cure
 from llamaswap_lib.config.load import inspect_text
+from llamaswap_lib.config.models import port_cure
 from llamaswap_lib.config.text_check import check_text
 
 
@@ -55,7 +55,7 @@ def test_another_way_to_write_the_macro_is_recognised(near: str) -> None:
     "command", ["server", "server -b 2048", "server --portal 12", "server $PORTAL", "server -c 8192"]
 )
 def test_without_a_port_the_usual_option_is_told(command: str) -> None:
-    assert cure(command).text.startswith("add --port ${PORT} to cmd, or say where it listens: ")
+    assert port_cure(command).text.startswith("add --port ${PORT} to cmd, or say where it listens: ")
 
 
 def test_a_port_in_the_environment_of_the_model_is_found() -> None:
