@@ -42,7 +42,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("runtime.apart", "runtime.changes", "runtime.interfaces", "runtime.log_monitor"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.problems", "config.render", "config.schema", "config.show"),
-        "config.text_check",
     ),
     "app": (
         *("net.loop", "proxy.pool", "routing", "server.limits", "loaded_config"),

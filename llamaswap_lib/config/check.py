@@ -3,14 +3,15 @@
 Owns the warnings that only a look around gives: ports that clash, models that belong nowhere, names that hide others,
 keys without effect; and whether a policy of the user's own can be made. Errors and the loader's own warnings come from
 `load.py`, those of commands from `command_check.py`. Looks at the file system and PATH; starts no model. The server has
-the same warnings, in its log.
+the same warnings, in its log. Owns also what keeps a text that somebody has sent from telling its sender about this
+machine.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,15 +23,17 @@ from . import grouping
 from .command_check import CommandCheck
 from .hidden import Hidden
 from .hints import renamed
-from .load import Loaded, inspect, secret_values
+from .load import Loaded, inspect, inspect_text, inspect_texts, secret_values
 from .models import address_of
-from .nodes import Document, MappingNode, walk
+from .nodes import MACRO, Document, MappingNode, Node, ScalarNode, SequenceNode, walk
 from .own_policy import load_policy
-from .problems import KeyPath, Problem, in_order, quoted
+from .problems import KeyPath, Place, Problem, in_order, quoted
 from .schema import Config, RoutingInput
 from .sections import Group
 
 MAX_PORT = 65_535
+TEXT_NAME = "config.yaml"  # of a text that somebody has sent, in what is said of it
+UNKNOWN = "depends on the environment, whose values are not looked at here, so it is not checked"
 EVERYWHERE = ("", "0.0.0.0", "::")
 
 
@@ -261,3 +264,78 @@ def _keys(node: MappingNode) -> Iterator[str]:
             yield name
         if isinstance(value, MappingNode):
             yield from _keys(value)
+
+
+# -- texts that somebody has sent --
+
+
+class Names(Mapping[str, str]):
+    """Variables by name, each with a stand-in for its value. They cannot be listed: a typing error finds no other."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._names:
+            raise KeyError(name)
+        return f"env-{name}"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def check_text(text: bytes, variables: Collection[str], listen: Listen) -> Report:
+    """Everything that can be said of the text alone; `variables` are the names of those that are set.
+
+    No file is opened, not even to see whether it is there, no policy is imported, and of the environment only the names
+    of variables are read: a stand-in takes the place of each value. What depends on a value cannot be judged, and is a
+    warning. As costly as loading the text.
+    """
+    names = Names(variables)
+    loaded = inspect_text(text, TEXT_NAME, names, is_text_only=True)
+    problems = loaded.problems
+    unknown = {place for root in (loaded.document.root, loaded.written) if root for place in _unknown_places(root)}
+    forgiven = [Problem(one.place, one.path, UNKNOWN) for one in problems.errors if one.place in unknown]
+    problems.errors[:] = [one for one in problems.errors if one.place not in unknown]
+    found = report(loaded._replace(config=_without_unknown_urls(loaded.config)), names, listen)
+    known = [one for one in found.warnings if one.place not in unknown]
+    return found._replace(warnings=with_hints_last([*known, *forgiven]))
+
+
+def _without_unknown_urls(config: Config) -> Config:
+    """The configuration with a good URL, another one each time, for each that is not known."""
+    models = {
+        name: replace(model, proxy=f"http://unknown-{number}.invalid") if _is_unknown(model.proxy) else model
+        for number, (name, model) in enumerate(config.models.items())
+    }
+    peers = {
+        name: replace(peer, proxy="http://unknown.invalid") if isinstance(peer.proxy, Hidden) else peer
+        for name, peer in config.peers.items()
+    }
+    return replace(config, models=models, peers=peers)
+
+
+def _is_unknown(url: str) -> bool:
+    return isinstance(url, Hidden) or MACRO.search(url) is not None  # a port that only a command of ours has is one
+
+
+def check_files(texts: Sequence[tuple[str, bytes]], environment: Mapping[str, str], listen: Listen) -> Report:
+    """What `check` says of the files with these names and texts: everything is looked at, as at the start."""
+    return report(inspect_texts(texts, environment), environment, listen)
+
+
+def _unknown_places(node: Node) -> Iterator[Place]:
+    """Where values and keys stand that hold something of the environment."""
+    if isinstance(node, ScalarNode):
+        if node.shown is not None:
+            yield node.place
+    elif isinstance(node, SequenceNode):
+        for item in node.items:
+            yield from _unknown_places(item)
+    elif isinstance(node, MappingNode):
+        for key, value in node.entries.values():
+            yield from _unknown_places(key)
+            yield from _unknown_places(value)

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from llamaswap_lib.app import App
-from llamaswap_lib.config.check import Report
+from llamaswap_lib.config.check import Report, check_files, check_text
 from llamaswap_lib.config.editor import ConfigEditor, Texts, etag_of, read_file, refuse_open_editing
 from llamaswap_lib.config.problems import Problem
 from llamaswap_lib.config.render import finding, findings
 from llamaswap_lib.config.show import shown
-from llamaswap_lib.config.text_check import check_files, check_text
 from llamaswap_lib.errors import BadRequest, ConfigError, Forbidden, MachineFault, PreconditionRequired
 from llamaswap_lib.loaded_config import date_of
 from llamaswap_lib.printable import printable
