@@ -14,7 +14,7 @@ from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.loaded_config import LoadedConfig
-from llamaswap_lib.net.loop import Pump
+from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.routing.destinations import Destination, destinations_of
 from llamaswap_lib.routing.hosts import Hosts
@@ -73,7 +73,7 @@ class App:
     controller: Controller
     logs: Logs
     pool: Pool
-    pump: Pump
+    loop: Loop
     changes: Changes
     profiles: Profiles
     version: Version

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from llamaswap_lib import __version__
+from llamaswap_lib import __version__, endpoints
 from llamaswap_lib.app import App, Version, limits_of
 from llamaswap_lib.config.check import Listen, to_be_served
 from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
@@ -32,7 +32,7 @@ from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.launching import Launching, ways_told
 from llamaswap_lib.listen_failure import why_not
-from llamaswap_lib.net.loop import Pump
+from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.traffic import Traffic
 from llamaswap_lib.reload import Reloader, Served, tell_who_can_reach, warn_if_few
@@ -57,8 +57,7 @@ from llamaswap_lib.server.listener import Server
 from llamaswap_lib.wire.zstd import find_zstandard
 
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
-PLAIN_DESCRIPTORS = 3  # of a client's connection: itself, its wait for a model, the connection to the model's server
-TLS_DESCRIPTORS = PLAIN_DESCRIPTORS + 2  # and the pair of sockets in between
+DESCRIPTORS_EACH = 3  # of a client's connection: itself, and two to wait for a model or one to the model's server
 # What is imported only when it is first used, to start fast. It is imported right after the start all the same: an
 # installation that is replaced or deleted while it runs must not be missed.
 NEEDED_LATER = ("encodings.idna", "encodings.unicode_escape", "pwd", "subprocess", "tempfile")
@@ -88,7 +87,7 @@ class _Parts:
     logs: Logs
     controller: Controller
     pool: Pool
-    pump: Pump
+    loop: Loop
     server: Server
     guardian: Guardian
     supervisor: Supervisor
@@ -139,13 +138,11 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     refuse(config)
     proxies = ForwardProxies(os.environ)
     _tell_of_proxies(config, proxies, logs)
-    pool = Pool(on_error=logs.log.error, proxies=proxies)
+    loop = Loop(on_error=logs.log.error, on_slow=logs.log.warn)
+    pool = Pool(loop, proxies=proxies)
     standing = Standing(config, make_rules(config.routing))
     launching = Launching(config, logs, guardian, ourselves, proxies)
     controller = _controller(standing, launching, logs, pool.traffic)
-    pump = Pump(
-        write_timeout=config.limits.write_timeout, idle_timeout=config.limits.idle_timeout, on_error=logs.log.error
-    )
     changes = Changes()
     _tell_of_changes(controller, pool, launching, changes, options.supervisor)
     app = App(
@@ -153,7 +150,7 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         controller,
         logs,
         pool,
-        pump,
+        loop,
         changes,
         Profiles(config.profiles, Activation(partial(changes.note, Topic.PROFILE))),
         Version(__version__),
@@ -167,16 +164,16 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     )
     app.take_over(files)
     try:
-        capacity = _capacity(config, logs, is_secure=certificate is not None)
-        server = Server(app, host, port, certificate, capacity, given)
+        capacity = _capacity(config, logs)
+        server = Server(app, endpoints.serve, host, port, certificate, capacity, given)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(why_not(host, port, error)) from error
     ourselves.note_listening(server.socket)
-    served = Served(logs, controller, launching, pump, server, capacity, certificate, options.supervisor)
+    served = Served(logs, controller, launching, server, capacity, certificate, options.supervisor)
     reloader = Reloader(options.sources, standing, served, refuse)
-    checks = {"controller": controller.answers, "pump": pump.answers, "tls": server.answers}
+    checks = {"controller": controller.answers, "loop": loop.answers}
     watchdog = Watchdog(options.supervisor, checks, logs.log.error)
-    return _Parts(logs, controller, pool, pump, server, guardian, options.supervisor, watchdog, reloader)
+    return _Parts(logs, controller, pool, loop, server, guardian, options.supervisor, watchdog, reloader)
 
 
 def _tell_of_proxies(config: Config, proxies: ForwardProxies, logs: Logs) -> None:
@@ -207,8 +204,7 @@ def _start(parts: _Parts) -> None:
     threading.excepthook = lambda args: parts.logs.log.error(_thread_death(args))
     end_with(partial(end_program, parts.logs))
     parts.controller.start()
-    parts.pump.start()
-    parts.pool.start()
+    parts.loop.start()
     parts.logs.log.info(
         f"llamaswap {__version__} listening on {parts.server.where} with {_models_text(parts.reloader.config)}"
     )
@@ -260,10 +256,10 @@ def _refuse_open_editing(config: Config, *, host: str, editor: ConfigEditor | No
         refuse_open_editing(config.api_keys, host)
 
 
-def _capacity(config: Config, logs: Logs, *, is_secure: bool) -> DescriptorCapacity:
+def _capacity(config: Config, logs: Logs) -> DescriptorCapacity:
     """For how many connections there are descriptors; says so where they are too few."""
     wanted = config.limits.connections
-    capacity = DescriptorCapacity(wanted, TLS_DESCRIPTORS if is_secure else PLAIN_DESCRIPTORS, len(config.models))
+    capacity = DescriptorCapacity(wanted, DESCRIPTORS_EACH, len(config.models))
     warn_if_few(capacity, wanted, logs.log)
     return capacity
 
@@ -303,8 +299,8 @@ def _end_in_order(parts: _Parts) -> None:
     parts.watchdog.close()
     parts.server.abort()
     parts.server.close()
-    parts.pump.stop()
     parts.pool.close()
+    parts.loop.stop()
     parts.controller.close(LAST_GRACE)
     parts.guardian.close(LAST_GRACE)
     parts.supervisor.close()

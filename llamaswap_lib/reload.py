@@ -26,7 +26,6 @@ from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.launching import Launching
-from llamaswap_lib.net.loop import Pump
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.lease import Upstream
@@ -49,7 +48,6 @@ class Served:
     logs: Logs
     controller: Controller
     launching: Launching
-    pump: Pump
     server: Server
     capacity: DescriptorCapacity
     certificate: Certificate | None
@@ -213,7 +211,7 @@ class Reloader:
             running = {upstream.model: upstream.proxy for upstream in upstreams}
             event = models_changed(old, new, changed.replaced, running)
             served.launching.change(new.config, changed.replaced)
-            served.server.app = app
+            served.server.change(app)
             app.take_over(files)
             return event
 
@@ -229,7 +227,6 @@ class Reloader:
         served.logs.log.change(config.log_level, config.log_time_format)
         running = {model.id for model in list(served.launching.launched.values())}
         served.logs.keep_only(config.models.keys() | running)
-        served.pump.change_timeouts(limits.write_timeout, limits.idle_timeout)
         served.capacity.change(limits.connections, len(config.models))
         if limits.connections != old.limits.connections:
             warn_if_few(served.capacity, limits.connections, served.logs.log)

@@ -62,15 +62,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "__main__": ("cli",),
 }
-# What a file imports against the table. All of it goes with the rewrite of the driver: a connection is then handed what
-# serves it, and an exchange carries no services.
+# What a file imports against the table: the services that requests share are still one object.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "server/connection.py": ("app",),
     "server/exchange.py": ("app",),
-    "server/handler.py": ("endpoints",),
-    "server/lane.py": ("app", "endpoints", "proxy.dispatch", "routing.model_name", "routing.routes"),
     "server/listener.py": ("app",),
-    "server/task.py": ("proxy.dispatch",),
 }
 # Pure room -> what it may import all the same.
 PURE: dict[str, tuple[str, ...]] = {

@@ -1,14 +1,14 @@
 """What answers a request: one file per noun, and here the table that leads to them.
 
-Any http thread. An endpoint answers its exchange exactly once, or raises HttpError or ClientGone before it has begun.
+Thread `loop`; a handler thread is borrowed for endpoints of our own. An endpoint answers its exchange exactly once, or
+raises HttpError or ClientGone before it has begun.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from llamaswap_lib.endpoints import about, config, events, logs, models, page, plan, profiles, queue, runs
-from llamaswap_lib.endpoints import proxied as relayed
+from llamaswap_lib.endpoints import about, config, events, logs, models, page, plan, profiles, proxied, queue, runs
 from llamaswap_lib.routing.api_keys import brings_basic, check_key, needs_key
 from llamaswap_lib.routing.cors import PRIVATE, reader_of
 from llamaswap_lib.routing.cross_site import is_unexplained, refuse_other_origins, refuse_other_sites
@@ -40,12 +40,22 @@ def _operation(endpoint: Serve, ask_first: Serve | None = None, refuse: Refuse =
     return serve_own_pages
 
 
+PROXIED: dict[Endpoint, Callable[[Exchange, Route], Awaitable[None]]] = {
+    Endpoint.MODEL: proxied.serve_model,
+    Endpoint.MODEL_OR_ONLY: proxied.serve_model_or_only,
+    Endpoint.METRICS: proxied.serve_metrics,
+    Endpoint.UPSTREAM: proxied.serve_upstream,
+    Endpoint.COMFYUI: proxied.serve_comfyui,
+}
+# What never waits for anything, and takes no time: it needs no thread of its own.
+_QUICK = frozenset(
+    {
+        *(Endpoint.PREFLIGHT, Endpoint.METHOD_NOT_ALLOWED, Endpoint.REDIRECT, Endpoint.CLEAN_PATH),
+        Endpoint.NOT_FOUND,
+        *(Endpoint.HEALTH, Endpoint.VERSION),
+    }
+)
 ENDPOINTS: dict[Endpoint, Serve] = {
-    Endpoint.MODEL: relayed.serve_model,
-    Endpoint.MODEL_OR_ONLY: relayed.serve_model_or_only,
-    Endpoint.METRICS: relayed.serve_metrics,
-    Endpoint.UPSTREAM: relayed.serve_upstream,
-    Endpoint.COMFYUI: relayed.serve_comfyui,
     Endpoint.PREFLIGHT: lambda exchange, _: answer_preflight(exchange),
     Endpoint.NOT_FOUND: lambda exchange, _: answer_not_found(exchange),
     Endpoint.METHOD_NOT_ALLOWED: lambda exchange, route: answer_wrong_method(exchange, route.allow),
@@ -90,9 +100,20 @@ def route_of(exchange: Exchange) -> Route:
     return route
 
 
-def serve(exchange: Exchange) -> None:
+async def serve(exchange: Exchange) -> None:
     """Answer the exchange; raises HttpError or ClientGone."""
-    route = route_of(exchange)
+    memo = exchange.memo
+    route = memo.route
+    if not isinstance(route, Route):
+        memo.route = route = route_of(exchange)
+        memo.reader = exchange.reader
     if route.endpoint in PRIVATE and not exchange.app.config.api_keys:
         exchange.app.hosts.refuse_foreign(exchange.head)
-    ENDPOINTS[route.endpoint](exchange, route)
+    if (proxy := PROXIED.get(route.endpoint)) is not None:
+        await proxy(exchange, route)
+        return
+    endpoint = ENDPOINTS[route.endpoint]
+    if route.endpoint in _QUICK:
+        endpoint(exchange, route)
+    else:
+        await exchange.in_thread(lambda: endpoint(exchange, route))

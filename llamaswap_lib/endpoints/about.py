@@ -1,6 +1,6 @@
 """The server itself: that it lives, and which version it is.
 
-Any http thread.
+Any handler thread.
 """
 
 from __future__ import annotations

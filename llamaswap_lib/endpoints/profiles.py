@@ -1,6 +1,6 @@
 """Profiles: which there are, and which is active.
 
-Any http thread.
+Any handler thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Requests that a model answers: named in the body, the query or the path.
 
-Any http thread; `order_of` is for the pump too. Order of work: head, model, the active profile's pin, selector, alias,
-filters, then the lease. Under /upstream there are no selectors, and the body is not looked at.
+Thread `loop`, as a part of the life of the client's connection; a handler thread is borrowed to read what stands in a
+large body. Order of work: head, model, the active profile's pin, selector, alias, filters, then the lease. Under
+/upstream there are no selectors, and the body is not looked at.
 """
 
 from __future__ import annotations
@@ -27,35 +28,63 @@ from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.routes import Route, slash_redirect_status
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
 from llamaswap_lib.server.answers import answer_not_found
-from llamaswap_lib.server.decoded_body import read_content
+from llamaswap_lib.server.decoded_body import decoded, receive_raw
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody, RequestBody, edited
 
+MOST_QUICK_BYTES = 16_384  # a larger body takes long enough to be read for others to notice
 MOST_NAMED = 5  # of the models that run, in an error
 MAX_MATCHED_CHARACTERS = 8192  # of a path, by upstream.ignorePaths: it bounds what a path may cost
 
 
-def serve_model(exchange: Exchange, route: Route) -> None:
+async def serve_model(exchange: Exchange, route: Route) -> None:
     """A model route: POST names the model in the body, GET in the query."""
-    with _read_content(exchange) as body:
+    limits = exchange.app.limits
+    small = exchange.client.requests.small_body(min(MOST_QUICK_BYTES, limits.max_json_bytes, limits.max_body_bytes))
+    if small is None or (small and "content-encoding" in exchange.head.first):
+        await _serve_large(exchange, route, small)
+        return
+    try:
+        order = order_of(exchange, route, RequestBody(small))
+    except UnknownName as unknown:
+        raise await _unknown(exchange, unknown) from None
+    try:
+        await relay(exchange, order)
+    finally:
+        if order.choice is not NO_CHOICE:
+            order.choice.give_back()
+
+
+async def _unknown(exchange: Exchange, unknown: UnknownName) -> NotFound:
+    """The error for a name that leads nowhere; to find those that are near takes a while."""
+    names, pins = exchange.app.names, exchange.app.profiles.pins()
+    return await exchange.in_thread(lambda: names.unknown(unknown.name, Reach.ANY, pins))
+
+
+async def _serve_large(exchange: Exchange, route: Route, small: bytes | None) -> None:
+    """The same for a body that has to be waited for, or takes its time to be understood."""
+    with RequestBody(small) if small is not None else await _receive_content(exchange) as raw:
         exchange.app = exchange.app.latest.app  # the body may have taken its time, and a name may be another's by now
         try:
-            order = order_of(exchange, route, body)
+            if raw.size_bytes <= MOST_QUICK_BYTES and "content-encoding" not in exchange.head.first:
+                body, order = raw, order_of(exchange, route, raw)
+            else:
+                body, order = await exchange.in_thread(lambda: _read_order(exchange, route, raw))
         except UnknownName as unknown:
-            pins = exchange.app.profiles.pins()
-            raise exchange.app.names.unknown(unknown.name, Reach.ANY, pins) from None
-        with order.choice:
-            relay(exchange, order)
+            raise await _unknown(exchange, unknown) from None
+        with body, order.choice:
+            await relay(exchange, order)
 
 
-def serve_model_or_only(exchange: Exchange, route: Route) -> None:
+async def serve_model_or_only(exchange: Exchange, route: Route) -> None:
     """GET /props, /slots: clients of llama.cpp, which has one model, name none. Such a question neither loads a model
     nor keeps it loaded: they ask it again and again."""
     if names_model(exchange.query):
-        serve_model(exchange, route)
+        await serve_model(exchange, route)
         return
-    with exchange.read_body() as body:
-        relay(exchange, Order(_only_running(exchange.app), route.upstream_path, exchange.query, body, never_loads=True))
+    with await exchange.receive_body() as body:
+        model = _only_running(exchange.app)
+        await relay(exchange, Order(model, route.upstream_path, exchange.query, body, never_loads=True))
 
 
 def _only_running(app: App) -> Model:
@@ -68,22 +97,23 @@ def _only_running(app: App) -> Model:
     raise NotFound(f"no model id could be identified: {which}; say which one with ?model=NAME")
 
 
-def serve_metrics(exchange: Exchange, route: Route) -> None:
+async def serve_metrics(exchange: Exchange, route: Route) -> None:
     """GET /metrics?model=: those of a model's server."""
     if names_model(exchange.query):
-        serve_model(exchange, route._replace(upstream_path=exchange.path))
+        await serve_model(exchange, route._replace(upstream_path=exchange.path))
     else:
         answer_not_found(exchange)
 
 
-def serve_upstream(exchange: Exchange, route: Route) -> None:
+async def serve_upstream(exchange: Exchange, route: Route) -> None:
     """/upstream/{model}/{path}, any method."""
     config = exchange.app.config
     names, pins = exchange.app.names, exchange.app.profiles.pins()
     try:
         found = find_upstream(route.upstream_path, lambda name: _resolve(exchange.app, name), names.most_slashes(pins))
     except UnknownName as unknown:
-        raise names.unknown(unknown.name, Reach.MODELS, pins) from None
+        name = unknown.name
+        raise await exchange.in_thread(lambda: names.unknown(name, Reach.MODELS, pins)) from None
     if not found.path:
         exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
         return
@@ -91,21 +121,21 @@ def serve_upstream(exchange: Exchange, route: Route) -> None:
     is_local = isinstance(model, Model)
     if is_local and _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
-    with exchange.read_body() as body:
+    with await exchange.receive_body() as body:
         exchange.is_passthrough = True
-        relay(exchange, Order(model, found.path, exchange.query, body))
+        await relay(exchange, Order(model, found.path, exchange.query, body))
 
 
-def serve_comfyui(exchange: Exchange, route: Route) -> None:
+async def serve_comfyui(exchange: Exchange, route: Route) -> None:
     """/comfyui/{path}, any method: a local model of a fixed name, which only the page itself may load."""
     model = exchange.app.config.models.get(route.argument)
     if model is None:
         raise NotFound(f"local model {route.argument} not found")
     if route.upstream_path != "/" and not exchange.app.controller.is_ready(model.id):
         raise Conflict(f"model {model.id} is not loaded; only /comfyui/ can start it")
-    with exchange.read_body() as body:
+    with await exchange.receive_body() as body:
         exchange.is_passthrough = True
-        relay(exchange, Order(model, route.upstream_path, exchange.query, body))
+        await relay(exchange, Order(model, route.upstream_path, exchange.query, body))
 
 
 def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
@@ -134,13 +164,28 @@ def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
         raise
 
 
-def _read_content(exchange: Exchange) -> RequestBody:
-    """The body, decoded; JSON has to be in memory to be understood, so it may be less long."""
+async def _receive_content(exchange: Exchange) -> RequestBody:
+    """The body as it was sent; JSON has to be in memory to be understood, so it may be less long."""
+    most_bytes, too_long = _bounds(exchange)
+    return await receive_raw(exchange, most_bytes, too_long)
+
+
+def _read_order(exchange: Exchange, route: Route, raw: RequestBody) -> tuple[RequestBody, Order]:
+    """The body decoded, and where the request goes; handler thread."""
+    body = decoded(exchange, raw, *_bounds(exchange))
+    try:
+        return body, order_of(exchange, route, body)
+    except BaseException:
+        body.close()
+        raise
+
+
+def _bounds(exchange: Exchange) -> tuple[int, str]:
+    """How long the body may be, decoded, and what is said of a longer one."""
     limits = exchange.app.limits
     if is_json(exchange.head.get("content-type") or "") and limits.max_json_bytes < limits.max_body_bytes:
-        too_long = f"a JSON body may have {limits.max_json_bytes} bytes at most"
-        return read_content(exchange, limits.max_json_bytes, too_long)
-    return read_content(exchange, limits.max_body_bytes)
+        return limits.max_json_bytes, f"a JSON body may have {limits.max_json_bytes} bytes at most"
+    return limits.max_body_bytes, ""
 
 
 def _order_by_name(

@@ -1,6 +1,6 @@
 """What runs: the list of it, and its loading and unloading by hand.
 
-Any http thread. The list is a published snapshot: it never waits, never wakes a model, never prolongs one.
+Any handler thread. The list is a published snapshot: it never waits, never wakes a model, never prolongs one.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _port(url: str) -> int | None:
 
 def serve_unload_every(exchange: Exchange, _route: Route) -> None:
     """GET /unload: answers when every model has stopped."""
-    exchange.app.controller.unload(None, exchange.sock)
+    exchange.app.controller.unload(None, exchange.watch.wait_for)
     exchange.answer_text("OK")
 
 
@@ -92,7 +92,7 @@ def serve_unload_button(exchange: Exchange, _route: Route) -> None:
 
 def serve_unload_all(exchange: Exchange, _route: Route) -> None:
     """POST /api/models/unload: the same, in JSON; a page for browsers, that is for the button."""
-    exchange.app.controller.unload(None, exchange.sock)
+    exchange.app.controller.unload(None, exchange.watch.wait_for)
     if preferred_type(exchange.head.get("accept") or "") is HTML:
         _answer_page(exchange, "All models are unloaded", "")
     else:
@@ -111,14 +111,14 @@ def serve_unload_one(exchange: Exchange, route: Route) -> None:
     """POST /api/models/unload/{model}: answers when it has stopped."""
     running = {run.model for run in exchange.app.controller.runs()}  # one may be configured no more, and be ending
     model = route.argument if route.argument in running else _known_model(exchange, route.argument)
-    exchange.app.controller.unload([model], exchange.sock)
+    exchange.app.controller.unload([model], exchange.watch.wait_for)
     exchange.answer_text("OK")
 
 
 def serve_load_one(exchange: Exchange, route: Route) -> None:
     """POST /api/models/load/{model}: answers when it is ready; tries even if it has just failed."""
     exchange.model = _known_model(exchange, route.argument)
-    exchange.app.controller.load(exchange.model, exchange.sock)
+    exchange.app.controller.load(exchange.model, exchange.watch.wait_for)
     exchange.answer_json({"msg": "ok"})
 
 

@@ -1,27 +1,27 @@
-"""One body on its way from an upstream's socket to a client's, carried by the pump.
+"""One body on its way from an upstream to a client.
 
-Thread `pump` runs everything here but `move`; a `Flow` is made by whoever begins it. Guarantees: it never blocks on a
-socket; bytes leave in the order and the pieces in which they came; a client that cannot take more stops the reading of
-its own upstream and of nothing else, with at most READ_BYTES held for it; a client that hangs up, or takes nothing for
-the pump's `write_timeout`, ends its flow at once. Each flow ends exactly once, and whoever began it is told. Never
-closes a socket: both belong to whoever began it. TLS sockets do not ride here.
+Thread `loop` alone. Guarantees: it never blocks; bytes leave in the order and the pieces in which they came; a client
+that cannot take more stops the reading of its own upstream and of nothing else, with at most READ_BYTES held for it;
+where some of the request is still to be sent, that goes on meanwhile. A client that leaves, or takes nothing for too
+long, ends it (`Reader` tells). Never closes a socket.
 """
 
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Any, Protocol
 
-from llamaswap_lib.net.loop import Pump
-from llamaswap_lib.net.poller import GONE, IN, OUT, RDHUP
+from llamaswap_lib.net.loop import DUE, Loop, suspended
+from llamaswap_lib.net.poller import IN, OUT
+from llamaswap_lib.net.tls_stream import TlsStream
 from llamaswap_lib.wire.body_framing import Body, missing_end
 from llamaswap_lib.wire.chunked import BadChunk
 
 READ_BYTES = 65_536
+REST_TIMEOUT = 2.0  # seconds in which an upstream takes nothing of a request that it has answered
 FIRST_READ_BYTES = 4_096  # a token's event is a few hundred bytes, and room that stays empty costs time
-DONTWAIT = socket.MSG_DONTWAIT
 
 
 class Ending(Enum):
@@ -33,156 +33,215 @@ class Ending(Enum):
     CLIENT_STALLED = auto()  # it took nothing for `write_timeout`
 
 
+class Sending(Protocol):
+    """The rest of a request, on its way to the upstream."""
+
+    is_over: bool
+
+    def send_some(self) -> None: ...
+
+
+class Reader(Protocol):
+    """The client that the body goes to."""
+
+    stream: socket.socket
+    on_room: Callable[[int], object]  # called when it takes more, while it is stalled
+    resume: Callable[[Any], object]  # the life of its connection, which waits for the flow
+
+    def fail(self, error: Exception) -> None:
+        """Raise `error` in that life, where it waits."""
+
+    def check_client(self) -> None:
+        """Raise ClientGone if it has left."""
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """Resume the life with DUE then; None: not."""
+
+    def stall(self) -> None:
+        """From now on it takes nothing; `on_room` is called when it does, and it is cut off after a while."""
+
+    def end_stall(self) -> None: ...
+
+
 class Flow:
-    """One body on its way from `source` to `sink`; both are in blocking mode, and are nobody else's meanwhile."""
+    """One body on its way from `source`, which the loop watches, to `client`."""
 
     __slots__ = (
         "_backlog",
+        "_client",
         "_is_held_up",
-        "_on_end",
-        "_pump",
+        "_is_waited_for",
+        "_loop",
         "_receive",
+        "_resume",
         "_room_bytes",
         "_send",
+        "_sending",
+        "_serve_source",
+        "_source",
         "_take",
         "body",
         "ending",
         "sent_bytes",
-        "sink",
-        "source",
     )
 
-    _on_end: Callable[[], None]
-
-    def __init__(self, source: socket.socket, sink: socket.socket, body: Body) -> None:
-        self.source = source
-        self.sink = sink
+    def __init__(self, loop: Loop, source: socket.socket, client: Reader, body: Body, sending: Sending | None) -> None:
         self.body = body
         self.sent_bytes = 0
-        self.ending = Ending.CUT
+        self.ending: Ending | None = None
+        self._loop = loop
+        self._source = source
+        self._client = client
+        self._sending = sending
         self._backlog = b""
-        self._is_held_up = False  # the client has no room: its upstream is not read, and not registered
-        self._receive, self._send, self._take = source.recv, sink.send, body.take
+        self._is_held_up = False  # the client has no room: its upstream is not read
+        self._is_waited_for = False
+        self._serve_source = self._read_tls_source if isinstance(source, TlsStream) else self.read_source
+        self._receive, self._send, self._take = source.recv, client.stream.send, body.take
+        self._resume = client.resume
         self._room_bytes = FIRST_READ_BYTES
 
-    # -- http thread --
+    async def run(self) -> Ending:
+        """Move the whole body; how that ended. Raises ClientGone where the client has left."""
+        self._client.check_client()
+        loop, client, fd = self._loop, self._client, self._source.fileno()
+        serve = self._serve_both if self._sending is not None else self._serve_source
+        loop.on_ready[fd] = serve
+        client.on_room = self.serve_client
+        if self._sending is not None:
+            loop.change(self._source, IN | OUT)
+        try:
+            self._read_early()
+            self._is_waited_for = True
+            while self.ending is None:
+                if await suspended() == DUE and self.ending is None:
+                    self.ending = Ending.COMPLETE if self.body.done and not self._is_held_up else Ending.CLIENT_STALLED
+            return self.ending
+        finally:
+            self._is_waited_for = False
+            client.on_room = client.resume
+            if self._is_held_up:
+                client.end_stall()
+            if self._sending is not None:
+                client.set_deadline(None)
 
-    def move(self, pump: Pump) -> Ending:
-        """Have the whole body moved; blocks until that has ended."""
-        ended = threading.Lock()  # held while it flows: an Event costs several times as much
-        ended.acquire()
-        self._on_end = ended.release
-        pump.take_aboard(self)
-        ended.acquire()
-        return self.ending
-
-    # -- pump thread only --
-
-    def ride(self, pump: Pump, on_end: Callable[[], None]) -> None:
-        """Move the whole body from now on, and call `on_end` when that has ended."""
-        self._on_end = on_end
-        pump.aboard.add(self)
-        self.begin(pump)
-
-    def begin(self, pump: Pump) -> None:
-        self._pump = pump
-        pump.flows += 1
-        pump.poller.register(self.source, IN)
-        pump.poller.register(self.sink, RDHUP)
-        pump.on_ready[self.source.fileno()] = self.read_source
-        pump.on_ready[self.sink.fileno()] = self.serve_sink
-
-    def read_source(self, _mask: int) -> None:
+    def read_source(self, _mask: int) -> None:  # noqa: C901 - in one piece, since each call costs every chunk
         """Pass on what is there. This is the hot path of every stream."""
         try:
-            data = self._receive(self._room_bytes, DONTWAIT)
+            data = self._receive(self._room_bytes)
             if len(data) == self._room_bytes:  # more than a trickle
                 self._room_bytes = READ_BYTES
-            if not data and not (data := missing_end(self.body)):
-                self.end(Ending.COMPLETE if self.body.ends_by_close else Ending.CUT)
-                return
-            data = self._take(data)
+            if not data:
+                data = missing_end(self.body)
+            ending: Ending | None = Ending.CUT
+            if data:
+                data = self._take(data)
+                ending = None
+            elif self.body.ends_by_close:
+                ending = Ending.COMPLETE
         except BlockingIOError:
             return
         except (OSError, BadChunk):
-            self.end(Ending.CUT)
+            ending = Ending.CUT
+        if ending is not None:
+            self._end(ending)
             return
         # An observer of the stream gets `data` here and keeps a bounded tail; it reads that tail after the end.
         try:
-            sent = self._send(data, DONTWAIT)
+            sent = self._send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.end(Ending.CLIENT_GONE)
+            sent = -1
+        if sent < 0:
+            self._end(Ending.CLIENT_GONE)
             return
         self.sent_bytes += sent
         if sent < len(data):
             self._hold(data[sent:])
         elif self.body.done:
-            self.end(Ending.COMPLETE)
+            self._complete()
 
-    def serve_sink(self, mask: int) -> None:
-        """The client hung up, or has room again for what is held."""
-        if mask & GONE:
-            self.end(Ending.CLIENT_GONE)
-            return
-        if not self._is_held_up:  # what was seen before the flow began: its next request
-            return
+    def _read_tls_source(self, mask: int) -> None:
+        self.read_source(mask)
+        self._read_early()
+
+    def _read_early(self) -> None:
+        """Pass on what has come under TLS, and no poll tells of: the end, if it came together with data."""
+        source = self._source
+        if isinstance(source, TlsStream):
+            while source.is_ready and self.ending is None and not self._is_held_up:
+                self.read_source(IN)
+
+    def serve_client(self, _mask: int) -> None:
+        """The client has room again for what is held."""
         try:
-            sent = self._send(self._backlog, DONTWAIT)
+            sent = self._send(self._backlog)
         except BlockingIOError:
             return
         except OSError:
-            self.end(Ending.CLIENT_GONE)
+            sent = -1
+        if sent < 0:
+            self._end(Ending.CLIENT_GONE)
             return
         self.sent_bytes += sent
         self._backlog = self._backlog[sent:]
-        self._pump.stalled.renew(self)
         if not self._backlog:
-            self._resume()
-        elif not self._pump.slow_readers.note_progress(self.sink):
-            self.end(Ending.CLIENT_GONE)
+            self._go_on()
+
+    def _serve_both(self, mask: int) -> None:
+        """The upstream has something to say, or takes more of the request."""
+        sending = self._sending
+        assert sending is not None, "all of the request is sent"
+        if mask & OUT:
+            try:
+                sending.send_some()
+            except Exception as error:  # noqa: BLE001 - what is to be sent cannot be read: it is for the life to tell
+                self._client.fail(error)
+                return
+        if self.body.done and not self._is_held_up:
+            self._complete(is_last=sending.is_over or bool(mask & ~OUT))
+            return
+        if sending.is_over or (self._is_held_up and mask & ~OUT):  # what the upstream says, or its end, tells the rest
+            self._sending = None
+            self._loop.on_ready[self._source.fileno()] = self._serve_source
+            if self._is_held_up:
+                self._loop.pause(self._source)
+            else:
+                self._loop.change(self._source, IN)
+        if mask & ~OUT and not self._is_held_up:
+            self._serve_source(mask)
 
     def _hold(self, rest: bytes) -> None:
         self._backlog = rest
         self._is_held_up = True
-        self._pump.poller.unregister(self.source)  # not modify(0): a hang-up would be reported over and over
-        self._pump.poller.modify(self.sink, OUT | RDHUP)
-        self._pump.stalled.renew(self)
-        self._pump.slow_readers.note_stall(self.sink)
-
-    def _resume(self) -> None:
-        self._pump.stalled.drop(self)
-        if not self._pump.slow_readers.note_end(self.sink):
-            self.end(Ending.CLIENT_GONE)
-            return
-        if self.body.done:
-            self.end(Ending.COMPLETE)
-            return
-        self._is_held_up = False
-        self._pump.poller.modify(self.sink, RDHUP)
-        self._pump.poller.register(self.source, IN)
-
-    def end(self, ending: Ending) -> None:
-        """Let go of both sockets, and tell whoever began it."""
-        pump = self._pump
-        pump.flows -= 1
-        pump.stalled.drop(self)
-        del pump.on_ready[self.source.fileno()], pump.on_ready[self.sink.fileno()]
-        if self._is_held_up:
-            pump.slow_readers.note_end(self.sink)
+        if self._sending is None:
+            self._loop.pause(self._source)
         else:
-            pump.poller.unregister(self.source)
-        pump.poller.unregister(self.sink)
-        pump.aboard.discard(self)
+            self._loop.change(self._source, OUT)
+        self._client.stall()
+
+    def _go_on(self) -> None:
+        self._client.end_stall()
+        self._is_held_up = False
+        if self._sending is None:
+            self._loop.proceed(self._source, IN)  # behind the last byte too: the next answer comes on it
+        else:
+            self._loop.change(self._source, IN | OUT)
+        if self.body.done:
+            self._complete()
+            return
+        self._read_early()
+
+    def _complete(self, *, is_last: bool = False) -> None:
+        """The client has all of the answer; an upstream that takes the rest of the request all the same gets it."""
+        if self._sending is None or is_last:
+            self._end(Ending.COMPLETE)
+        else:
+            self._loop.change(self._source, OUT)
+            self._client.set_deadline(REST_TIMEOUT)
+
+    def _end(self, ending: Ending) -> None:
         self.ending = ending
-        self._on_end()
-
-    def give_up(self) -> None:
-        self.end(Ending.CLIENT_STALLED)
-
-    def throw_off(self) -> None:
-        if self._is_held_up:
-            self._pump.slow_readers.note_end(self.sink)
-        self.ending = Ending.CUT
-        self._on_end()
+        if self._is_waited_for:
+            self._resume(None)

@@ -1,123 +1,124 @@
-"""The one thread that waits on many sockets at once, and serves whatever rides on it: flowing bodies, above all.
+"""The one thread that waits on many sockets at once, and calls what each of them is watched for.
 
-Thread `pump` runs everything here but `take_aboard`, `start` and `stop`, which any thread calls. Guarantees: it never
-blocks but to wait for all; a passenger is called whenever one of its sockets is ready, and when its patience is at an
-end; a mistake in one ends all that ride, is reported, and the next ones ride again.
+Thread `loop` runs everything here but what stands under `# -- any thread --`. Owns the poller and the timers.
+Guarantees: it never blocks but to wait for all; what is watched is called whenever its socket is ready; a mistake in
+one callback ends what it was for (`Owner.fail`), is reported, and nobody else notices; calls of other threads are made
+in their order. A turn that takes longer than SLOW_TURN is logged with what it did. Never reads or writes a socket.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from typing import Protocol
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from itertools import count
+from types import coroutine
+from typing import Any, Protocol, TypeVar
 
-from llamaswap_lib.net.poller import IN, Poller, new_poller
-from llamaswap_lib.net.slow_readers import SlowReaders
+from llamaswap_lib.net.poller import IN, Poller, Watched, new_poller
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 
-CROWD = 32  # flows from which on the pump lets events gather
-GATHERING = 0.0005  # seconds between two looks at a crowd
-WRITE_TIMEOUT = 60.0
-IDLE_TIMEOUT = 120.0
-LINGER_TIMEOUT = 2.0
-PROMPTLY = 0.05  # seconds within which the rest of a request comes whose sender has it ready
+SLOW_TURN = 0.05  # seconds
+SLOW_TURN_PAUSE = 10.0  # seconds between two lines in the log about slow turns
+MOST_STALE = 64  # timers in the heap that mean nothing any more, before it is made anew
+DUE = 0  # what a coroutine is resumed with when its time is over; any other number is a mask of the poller
+
+_T = TypeVar("_T")
 
 
-class Passenger(Protocol):
-    """What rides on the pump; all of it is called on the pump's thread."""
-
-    def begin(self, pump: Pump) -> None:
-        """Register sockets with `pump.poller`, and what serves them with `pump.on_ready`."""
-
-    def give_up(self) -> None:
-        """Its patience, in one of the pump's `Deadlines`, is at an end."""
-
-    def throw_off(self) -> None:
-        """The pump goes no further: let go of who waits, whatever the state. The poller is closed already."""
+@coroutine
+def suspended() -> Generator[None, Any, Any]:
+    """Wait, in a coroutine that the loop runs, for whatever resumes it: what it was resumed with."""
+    return (yield)
 
 
-class Deadlines:
-    """Until when somebody is waited for; all have the same patience, so the order of insertion is that of time."""
+class Owner(Protocol):
+    """Whoever a socket is watched for, or a timer set."""
 
-    __slots__ = ("_clock", "_due", "_patience", "soonest")
-
-    def __init__(self, patience: float, clock: Callable[[], float]) -> None:
-        self._patience = patience
-        self._clock = clock
-        self._due: OrderedDict[Passenger, float] = OrderedDict()
-        self.soonest = math.inf  # nobody is due before: a look at a busy pump costs no search
-
-    def change(self, patience: float) -> None:
-        """Have another patience from now on. Nobody who is waited for already gets more, or less than it from now."""
-        self._patience = patience
-        latest = self._clock() + patience
-        for who, due in self._due.items():  # in the order of time, and so it stays
-            self._due[who] = min(due, latest)
-        self.soonest = next(iter(self._due.values()), math.inf)
-
-    def renew(self, who: Passenger) -> None:
-        """Give it the whole patience from now on."""
-        self._due[who] = due = self._clock() + self._patience
-        self._due.move_to_end(who)
-        if self.soonest == math.inf:
-            self.soonest = due
-
-    def drop(self, who: Passenger) -> None:
-        self._due.pop(who, None)
-
-    def __len__(self) -> int:
-        return len(self._due)
-
-    def all(self) -> list[Passenger]:
-        return list(self._due)
-
-    def give_up_oldest(self) -> None:
-        """Call `give_up` of the one that is due first."""
-        self._due.popitem(last=False)[0].give_up()
-
-    def give_up_overdue(self, now: float) -> None:
-        """Call `give_up` of all who are due."""
-        while self._due:
-            who, due = next(iter(self._due.items()))
-            if due > now:
-                self.soonest = due
-                return
-            del self._due[who]
-            who.give_up()
-        self.soonest = math.inf
+    def fail(self, error: Exception) -> None:
+        """Something of ours broke while it was served: it ends, and nobody else."""
 
 
-class Pump:
-    """Carries all passengers of one server."""
+class Timer:
+    """Calls `on_due` once its time has come; may be set again and again, at no cost while it is set later."""
+
+    __slots__ = ("_heaped_at", "_loop", "at", "on_due", "owner")
+
+    def __init__(self, loop: Loop, on_due: Callable[[], object], owner: Owner) -> None:
+        self._loop = loop
+        self.on_due = on_due
+        self.owner = owner
+        self.at = math.inf
+        self._heaped_at = math.inf  # the entry in the loop's heap that counts
+
+    def set(self, seconds: float) -> None:
+        """Be due so many seconds from now, and not when it was set for before."""
+        self.at = at = self._loop.clock() + seconds
+        if at < self._heaped_at:
+            self._loop.heap_timer(self, at, self._heaped_at)
+            self._heaped_at = at
+
+    def clear(self) -> None:
+        """Be due never. Its entry in the heap stays, for it is likely to be set again."""
+        self.at = math.inf
+
+    def close(self) -> None:
+        """Be due never, and not be set again."""
+        self.at = math.inf
+        if self._heaped_at != math.inf:
+            self._heaped_at = math.inf
+            self._loop.note_stale()
+
+    def is_entry(self, at: float) -> bool:
+        return self._heaped_at == at
+
+    def look(self, now: float) -> None:
+        """Its entry was taken out of the heap: call `on_due`, or come back when it is due."""
+        self._heaped_at = math.inf
+        if self.at > now:
+            if self.at != math.inf:
+                self._heaped_at = self.at
+                self._loop.heap_timer(self, self.at, math.inf)
+            return
+        self.at = math.inf
+        self.on_due()
+
+
+class Loop:
+    """The thread, and what it watches."""
 
     def __init__(
         self,
         *,
-        write_timeout: float = WRITE_TIMEOUT,
-        idle_timeout: float = IDLE_TIMEOUT,
-        linger_timeout: float = LINGER_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
         poller: Callable[[], Poller] = new_poller,
         on_error: Callable[[str], None] = print,
+        on_slow: Callable[[str], None] = print,
     ) -> None:
-        """`on_error` is told the traceback of what must not happen."""
-        self._new_poller = poller
-        self._wakeup = Wakeup()
-        self._write_timeout = write_timeout
-        self._idle_timeout = idle_timeout
-        self._linger_timeout = linger_timeout
-        self._clock = clock
-        self.slow_readers = SlowReaders(clock)
-        self._begin_anew()
+        """`on_error` is told the traceback of what must not happen, `on_slow` of turns that took too long."""
+        self.clock = clock
+        self.on_ready: dict[int, Callable[[int], object]] = {}  # by descriptor; whoever watches may put another there
+        self._owners: dict[int, Owner] = {}
+        self._paused: set[int] = set()  # they are watched, and the poller does not know them
+        self._poller = poller()
         self._on_error = on_error
-        self._arrivals: deque[Passenger] = deque()
+        self._on_slow = on_slow
+        self._next_slow = -math.inf  # when the next line about slow turns may be written
+        self._wakeup = Wakeup()
+        self._is_woken = False
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._numbers = count()
+        self._stale_count = 0
         self._stopping = False
-        self._is_broken = False  # nobody may ride on until all have been thrown off
-        self._thread = VitalThread(self._run, "pump")
+        self._now = -math.inf  # at the end of the last turn
+        self._thread = VitalThread(self._run, "loop")
+        self._poller.register(self._wakeup, IN)
+        self.on_ready[self._wakeup.fileno()] = self._hear_call
 
     # -- any thread --
 
@@ -125,130 +126,180 @@ class Pump:
         self._thread.start()
 
     def stop(self) -> None:
-        """Throw everybody off, and end the thread; blocks until it has ended. Nobody may come aboard after this."""
+        """End the thread; blocks until it has ended. What is still watched is not served any more."""
         self._stopping = True
         self._wakeup.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._is_woken = True  # a late `call` is not to write to what has the number of the descriptor then
+        self._poller.close()
         self._wakeup.close()
 
-    def change_timeouts(self, write_timeout: float, idle_timeout: float) -> None:
-        """Be more or less patient from now on with clients that take nothing, and with those that ask nothing."""
-        self._write_timeout, self._idle_timeout = write_timeout, idle_timeout
-        self.take_aboard(_Change())
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Have the loop's thread call it soon. Does not block."""
+        self._calls.append((function, arguments))
+        if not self._is_woken:
+            self._is_woken = True
+            self._wakeup.set()
 
-    def take_aboard(self, passenger: Passenger) -> None:
-        """Have the pump's thread call its `begin`. Does not block."""
-        self._arrivals.append(passenger)
-        self._wakeup.set()
+    def ask(self, function: Callable[[], _T]) -> _T:
+        """Have the loop's thread call it, and block for what it returns; raises what it raises."""
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            return function()
+        answer: list[_T] = []
+        errors: list[BaseException] = []
+        is_done = threading.Event()
+
+        def answer_it() -> None:
+            try:
+                answer.append(function())
+            except BaseException as error:  # noqa: BLE001 - it is the caller's
+                errors.append(error)
+            finally:
+                is_done.set()
+
+        self.call(answer_it)
+        while not is_done.wait(1.0):
+            if not self._thread.is_alive() and not is_done.is_set():  # it has ended before it got to it
+                return function()
+        if errors:
+            raise errors[0]
+        return answer[0]
 
     def answers(self, timeout: float) -> bool:
         """Block until its thread has got to it, for at most `timeout` seconds; whether it has."""
-        marker = _Marker()
-        self.take_aboard(marker)
-        return marker.is_reached.wait(timeout)
+        is_reached = threading.Event()
+        self.call(is_reached.set)
+        return is_reached.wait(timeout)
 
-    # -- pump thread only --
+    # -- loop thread only --
+
+    def watch(self, sock: Watched, mask: int, on_ready: Callable[[int], object], owner: Owner) -> None:
+        """Call `on_ready` with what the poller says whenever `sock` is ready for one of `mask`; raises OSError."""
+        self._poller.register(sock, mask)
+        fd = sock.fileno()
+        self.on_ready[fd] = on_ready
+        self._owners[fd] = owner
+
+    def change(self, sock: Watched, mask: int) -> None:
+        self._poller.modify(sock, mask)
+
+    def unwatch(self, sock: Watched) -> None:
+        """Before it is closed."""
+        fd = sock.fileno()
+        del self.on_ready[fd], self._owners[fd]
+        if fd in self._paused:
+            self._paused.remove(fd)
+        else:
+            self._poller.unregister(sock)
+
+    def pause(self, sock: Watched) -> None:
+        """Ask nothing about it until `proceed`: not even whether it hung up, which would be reported over and over."""
+        self._paused.add(sock.fileno())
+        self._poller.unregister(sock)
+
+    def proceed(self, sock: Watched, mask: int) -> None:
+        self._paused.remove(sock.fileno())
+        self._poller.register(sock, mask)
+
+    def heap_timer(self, timer: Timer, at: float, instead_of: float) -> None:
+        """For `Timer`: look at it then."""
+        if instead_of != math.inf:
+            self.note_stale()
+        heapq.heappush(self._heap, (at, next(self._numbers), timer))
+
+    def note_stale(self) -> None:
+        """For `Timer`: an entry of the heap means nothing any more."""
+        self._stale_count += 1
+        if self._stale_count > MOST_STALE and self._stale_count * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].is_entry(entry[0])]
+            heapq.heapify(self._heap)
+            self._stale_count = 0
 
     def _run(self) -> None:
-        failures = Failures("pump", self._on_error)
+        failures = Failures("loop", self._on_error)
         while not self._stopping:
             try:
-                self._run_on(failures)
+                while not self._stopping:
+                    self._turn()
             except Exception:  # noqa: BLE001, PERF203 - the top of the thread: it must not end the service for good
-                self._is_broken = True
                 failures.endure()
-        self._end_all()
-
-    def _run_on(self, failures: Failures) -> None:
-        if self._is_broken:
-            self._end_all()
-            self._begin_anew()
-            self._is_broken = False
-        while not self._stopping:
-            self._turn()
-            if failures.count:
-                failures.forget()
-
-    def _begin_anew(self) -> None:
-        self.poller = self._new_poller()
-        self.poller.register(self._wakeup, IN)
-        self.on_ready: dict[int, Callable[[int], None]] = {self._wakeup.fileno(): self._hear_call}
-        self.aboard: set[Passenger] = set()
-        self.flows = 0  # how many of them are flowing bodies
-        self.stalled = Deadlines(self._write_timeout, self._clock)  # clients that have to take what is held for them
-        self.incomplete = Deadlines(PROMPTLY, self._clock)  # clients that have to send the rest
-        self.idle = Deadlines(self._idle_timeout, self._clock)  # clients that have to begin a request
-        self.lingering = Deadlines(self._linger_timeout, self._clock)  # clients that have to close
-
-    def _end_all(self) -> None:
-        """Let go of everybody at once."""
-        self.poller.close()
-        while self.aboard:
-            self._throw_off(self.aboard.pop())
-        while self._arrivals:  # and not all that there were at one moment: who comes meanwhile waits too
-            self._throw_off(self._arrivals.popleft())
-
-    def _throw_off(self, passenger: Passenger) -> None:
-        try:
-            passenger.throw_off()
-        except Exception:  # noqa: BLE001 - the others are not to wait for ever
-            report("pump", self._on_error)
 
     def _turn(self) -> None:
-        """Serve whoever is ready.
-
-        Waking up costs more than moving a chunk, so a crowd is looked at every half millisecond: what came meanwhile
-        is moved in one go, at less than half the cost. A few flows are served the moment they have something.
-        """
-        on_ready = self.on_ready
-        if self.flows > CROWD:
-            time.sleep(GATHERING)
-        due = min(self.stalled.soonest, self.incomplete.soonest, self.idle.soonest, self.lingering.soonest)
-        for fd, mask in self.poller.poll(None if due == math.inf else max(0.0, due - self._clock())):
+        """Serve whatever is ready."""
+        clock, on_ready = self.clock, self.on_ready
+        ready = self._poller.poll(max(0.0, self._heap[0][0] - self._now) if self._heap else None)
+        began = clock()
+        for fd, mask in ready:
             serve = on_ready.get(fd)
-            if serve is not None:  # its passenger may have left earlier in this turn
+            if serve is None:  # it was let go of earlier in this turn
+                continue
+            try:
                 serve(mask)
-        while self._arrivals:  # only now: what was found ready may be about others who had the same descriptors before
-            passenger = self._arrivals[0]
-            self.aboard.add(passenger)
-            self._arrivals.popleft()  # it is always in one of the two: a lost one would wait for ever
-            passenger.begin(self)
-        now = self._clock()
-        if due <= now:
-            for deadlines in (self.stalled, self.incomplete, self.idle, self.lingering):
-                deadlines.give_up_overdue(now)
+            except StopIteration:  # a coroutine has come to its end
+                pass
+            except Exception as error:  # noqa: BLE001 - the others are not to suffer for it
+                self._fail(self._owners.get(fd), error)
+        calls = self._make_calls() if self._calls else ()
+        self._now = now = clock()
+        if self._heap and self._heap[0][0] <= now:
+            self._look_at_timers(now)
+        if now - began > SLOW_TURN:
+            self._tell_slow(now - began, ready, calls)
+
+    def _make_calls(self) -> Sequence[Callable[..., object]]:
+        """Make those that there are now; which they were."""
+        made = []
+        for _ in range(len(self._calls)):
+            function, arguments = self._calls.popleft()
+            made.append(function)
+            try:
+                function(*arguments)
+            except StopIteration:
+                pass
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail(getattr(function, "__self__", None), error)
+        if self._calls:  # they came meanwhile, and may have found the flag set
+            self._wakeup.set()
+        return made
+
+    def _look_at_timers(self, now: float) -> None:
+        while self._heap and self._heap[0][0] <= now:
+            at, _, timer = heapq.heappop(self._heap)
+            if not timer.is_entry(at):
+                self._stale_count -= 1
+                continue
+            try:
+                timer.look(now)
+            except StopIteration:
+                pass
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail(timer.owner, error)
+
+    def _fail(self, owner: object, error: Exception) -> None:
+        report("loop", self._on_error)
+        fail = getattr(owner, "fail", None)
+        if fail is not None:
+            try:
+                fail(error)
+            except StopIteration:
+                pass
+            except Exception:  # noqa: BLE001 - as above
+                report("loop", self._on_error)
+
+    def _tell_slow(self, seconds: float, ready: list[tuple[int, int]], calls: Sequence[Callable[..., object]]) -> None:
+        if self.clock() < self._next_slow:
+            return
+        self._next_slow = self.clock() + SLOW_TURN_PAUSE
+        served = Counter(_name(self._owners.get(fd)) for fd, _ in ready)
+        served.update(getattr(call, "__qualname__", type(call).__name__) for call in calls)
+        what = ", ".join(f"{count} x {name}" for name, count in served.most_common(5))
+        self._on_slow(f"everybody waited for {seconds * 1000:.0f} ms: a turn of the loop served {what or 'timers'}")
 
     def _hear_call(self, _mask: int) -> None:
         self._wakeup.clear()
+        self._is_woken = False
 
 
-class _Change:
-    """A passenger that only has the pump's present timeouts taken for those who wait already."""
-
-    def begin(self, pump: Pump) -> None:
-        pump.aboard.discard(self)
-        pump.stalled.change(pump._write_timeout)
-        pump.idle.change(pump._idle_timeout)
-
-    def give_up(self) -> None:
-        """It is in nobody's patience."""
-
-    def throw_off(self) -> None:
-        """The pump begins anew, with its present timeouts."""
-
-
-class _Marker:
-    """A passenger that only says that the pump has got to it."""
-
-    def __init__(self) -> None:
-        self.is_reached = threading.Event()
-
-    def begin(self, pump: Pump) -> None:
-        pump.aboard.discard(self)
-        self.is_reached.set()
-
-    def give_up(self) -> None:
-        """It is in nobody's patience."""
-
-    def throw_off(self) -> None:
-        self.is_reached.set()
+def _name(owner: object) -> str:
+    return type(owner).__name__ if owner is not None else "what has ended by now"

@@ -1,6 +1,6 @@
 """Which sockets are ready, and who hung up: epoll's dialect, also where there is no epoll.
 
-Threads `pump` and `tls`, each with its own. The masks are those of epoll, which reports ERR and HUP for a mask of 0
+Thread `loop`. The masks are those of epoll, which reports ERR and HUP for a mask of 0
 too. Other platforms get `SelectorPoller`, which speaks the same dialect, reports nothing for 0, and finds a hang-up by
 looking at the byte that comes next (a client that sends its next request early can then hang up unnoticed until
 something is sent to it). Nobody here reads or writes what flows.
@@ -12,8 +12,6 @@ import select
 import selectors
 import socket
 from typing import Protocol
-
-from llamaswap_lib.runtime.hangup import has_hung_up
 
 IN, OUT, ERR, HUP, RDHUP = 0x1, 0x4, 0x8, 0x10, 0x2000  # as EPOLLIN and so on are on Linux, as POLLIN is everywhere
 GONE = ERR | HUP | RDHUP
@@ -88,6 +86,16 @@ class SelectorPoller:
         else:
             self._parked.add(sock)
         return 0
+
+
+def has_hung_up(sock: socket.socket) -> bool:
+    """Whether the peer closed its side or reset the connection."""
+    try:
+        return not socket.socket.recv(sock, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _interest(mask: int) -> int:

@@ -1,23 +1,28 @@
 """One connection to an upstream, plain or with TLS, direct or through a proxy.
 
-Owned by one thread at a time, an http thread or the pump. Whoever made or took it gives it back to the pool, or closes
-it. Of `http.client` it takes connecting: requests and answers are written and read by the relay, through `sock`, for
-the parser behind `getresponse` costs more than all the rest of a request.
+The loop watches it from the moment it is open (`join`), idle or in use, until it is closed. To this machine the loop
+opens it without waiting (`open_now`); a handler thread connects to all others. Of `http.client` it takes connecting:
+requests and answers are written and read through `sock`, for the parser behind `getresponse` costs more than all the
+rest of a request. Guarantees: an idle one that its upstream closes, or that says something unasked, is closed at once.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import os
 import select
 import socket
 import time
+from collections.abc import Callable
 from http.client import HTTPConnection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llamaswap_lib.config.schema import Timeouts
-from llamaswap_lib.net.sockets import prepare, probe_when_silent
-from llamaswap_lib.net.tls_stream import TlsSocket
-from llamaswap_lib.net.upstream_tls import secure, verifying_context
+from llamaswap_lib.net.loop import Loop, Owner
+from llamaswap_lib.net.poller import IN
+from llamaswap_lib.net.stream import prepare, probe_when_silent
+from llamaswap_lib.net.tls_stream import TlsStream, secure, verifying_context
 from llamaswap_lib.proxy.traffic import Traffic
 from llamaswap_lib.proxy.upstream_url import Origin
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy, is_tunnel_open
@@ -25,7 +30,6 @@ from llamaswap_lib.wire.head_cache import Recall
 from llamaswap_lib.wire.parser import parse_response_head
 
 READ_BYTES = 4_096  # of a proxy's answer
-FIRST_LOOK = 0.02  # seconds that a `recv` waits: a client's hang-up is not seen meanwhile
 
 Key = int | str  # a run, by its number, or a peer, by its name and address
 
@@ -54,27 +58,41 @@ def open_tunnel(sock: socket.socket, request: bytes, timeout: float | None) -> N
         answer += data
 
 
-class Connection(HTTPConnection):
-    """A plain one, in blocking mode; a `recv` gives up after FIRST_LOOK with a BlockingIOError."""
+def is_loopback(address: str) -> bool:
+    """Whether that is an address of this machine to which a connection is opened without waiting."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
-    sock: socket.socket  # None before `connect` and after `close`
+
+class UpstreamConnection(HTTPConnection):
+    """A plain one, never blocking once it is open."""
+
+    sock: socket.socket  # None before it is opened and after `close`
 
     def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None) -> None:
         super().__init__(host, origin.port if way is None else way.proxy.port, timeout=timeouts.connect or None)
         self.key = key
         self.is_for_one_request = way is not None and way.is_tunnel and not origin.is_secure
-        self._origin = origin
-        self._way = way
         self.is_fresh = True
         self.idle_timeout = timeouts.idle_connection or math.inf
         self.idle_until = math.inf  # once it is idle
         self.answers = Recall(parse_response_head)
         self.is_cut = False  # its run hangs: what comes of it is no answer, and nobody is to ask it again
+        self._origin = origin
+        self._way = way
         self._keepalive = timeouts.keepalive
         self._traffic: Traffic | None = None
+        self._loop: Loop | None = None  # that watches it
+        self._lose: Callable[[UpstreamConnection], None] = UpstreamConnection.close
+        self._user: Owner | None = None  # whose request is in progress
+        self._is_paused = False  # it had something to say while it was muted
+
+    # -- opening --
 
     def connect(self) -> None:
-        """Connect to the first of the host's addresses that answers; raises OSError."""
+        """Connect to the first of the host's addresses that answers; blocks; raises OSError."""
         way = self._way
         if way is not None and way.proxy.fault:
             raise ConnectionError(way.proxy.fault)
@@ -89,31 +107,123 @@ class Connection(HTTPConnection):
             self.close()
             raise
 
+    def _make_ready(self) -> None:
+        prepare(self.sock)
+
+    def open_now(self) -> bool:
+        """Begin to connect to the host, which is an address of this machine; whether it is connected already.
+
+        If not, it is once the socket can be written to. Never blocks; raises OSError.
+        """
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            prepare(self.sock)
+            if self._keepalive:
+                probe_when_silent(self.sock, self._keepalive)
+            self.sock.connect((self.host, self.port))
+        except BlockingIOError:
+            return False
+        except BaseException:
+            self.close()
+            raise
+        return True
+
     def report_to(self, traffic: Traffic, run_id: int) -> None:
         """Be known as an open connection of the run, until it is closed."""
         self._traffic = traffic
         traffic.add(run_id, self)
 
-    def close(self) -> None:
-        """Any thread that owns it; more than once does no harm."""
-        if self._traffic is not None and isinstance(self.key, int):
-            self._traffic.remove(self.key, self)
-        super().close()
+    # -- loop thread only --
 
-    def _make_ready(self) -> None:
-        prepare(self.sock, receive_timeout=FIRST_LOOK)
+    def join(self, loop: Loop, lose: Callable[[UpstreamConnection], None]) -> None:
+        """Have the loop watch it from now on; `lose` is told when it is closed while nobody uses it."""
+        self._lose = lose
+        loop.watch(self.sock, IN, self._close_stray, self)
         self._poll = select.poll()
         self._poll.register(self.sock, select.POLLIN)
+        self._loop = loop
+
+    def check_open(self) -> None:
+        """Behind `open_now`, once it can be written to; raises OSError where it was refused."""
+        if error := self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, os.strerror(error))
+
+    @property
+    def is_watched(self) -> bool:
+        return self._loop is not None
+
+    def listen(self, on_ready: Callable[[Any], object], user: Owner) -> None:
+        """Have `on_ready` called with what there is to hear, while a request of `user` is in progress."""
+        assert self._loop is not None, "nobody watches it"
+        self._user = user
+        self._loop.on_ready[self.sock.fileno()] = on_ready
+
+    def mute(self) -> None:
+        """Hear nothing of it: what is ready and not served would be told of over and over."""
+        assert self._loop is not None, "nobody watches it"
+        self._loop.on_ready[self.sock.fileno()] = self._pause
+
+    def unmute(self) -> None:
+        """Wait for what it says again; `listen`, or whatever takes its place, follows at once."""
+        assert self._loop is not None, "nobody watches it"
+        if self._is_paused:
+            self._is_paused = False
+            self._loop.proceed(self.sock, IN)
+
+    def _pause(self, _mask: int) -> None:
+        assert self._loop is not None, "nobody watches it"
+        self._is_paused = True
+        self._loop.pause(self.sock)
+
+    def watch_for(self, mask: int) -> None:
+        assert self._loop is not None, "nobody watches it"
+        self._loop.change(self.sock, mask)
+
+    def rest(self) -> None:
+        """No request is in progress any more."""
+        assert self._loop is not None, "nobody watches it"
+        self.is_fresh = False
+        self._user = None
+        self._loop.on_ready[self.sock.fileno()] = self._close_stray
+        self.idle_until = self._loop.clock() + self.idle_timeout
 
     def is_quiet(self) -> bool:
         """Whether it is open and holds no byte, as it should between requests."""
         return not self._poll.poll(0)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its upstream has ended it, and no poll tells of that."""
+        return False
 
-class TlsConnection(Connection):
-    """One with TLS, in non-blocking mode."""
+    def fail(self, error: Exception) -> None:
+        """Something of ours broke while it was watched: whose request is in progress ends."""
+        if self._user is not None:
+            self._user.fail(error)
+        else:
+            self._lose(self)
+            self.close()
 
-    sock: TlsSocket
+    def close(self) -> None:
+        """More than once does no harm."""
+        if self._loop is not None and self.sock is not None:
+            self._loop.unwatch(self.sock)
+            self._loop = None
+        if self._traffic is not None and isinstance(self.key, int):
+            self._traffic.remove(self.key, self)
+        self._user = None
+        super().close()
+
+    def _close_stray(self, _mask: int) -> None:
+        self._lose(self)
+        self.close()
+
+
+class TlsUpstreamConnection(UpstreamConnection):
+    """One with TLS."""
+
+    sock: TlsStream
 
     def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None) -> None:
         super().__init__(key, host, origin, timeouts, way)
@@ -123,13 +233,15 @@ class TlsConnection(Connection):
     def _make_ready(self) -> None:
         self.sock = secure(self.sock, self._name, self._handshake_timeout, verifying_context())
 
+    @property
+    def has_ended(self) -> bool:
+        """The same: TLS's farewell may have come together with the last of an answer."""
+        return self.sock.is_ready
+
     def is_quiet(self) -> bool:
         """The same. Bytes of TLS itself, such as a new session's ticket, are no bytes."""
         return self.sock.is_quiet()
 
-
-def connect(key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None = None) -> Connection:
-    """A new connection to `host`, which is the origin's or its address, or that of a proxy; raises OSError."""
-    connection = (TlsConnection if origin.is_secure else Connection)(key, host, origin, timeouts, way)
-    connection.connect()
-    return connection
+    def _close_stray(self, mask: int) -> None:
+        if not self.sock.is_quiet():
+            super()._close_stray(mask)

@@ -1,10 +1,12 @@
 """`sendLoadingState`: a client that waits for a stream is told, in that stream, how far its model is.
 
-The http thread of the client runs it while it waits for its lease; nobody else is held up, and a request that does not
-wait costs nothing. Guarantees: the head goes out as soon as it is known that there is a wait, and no sooner: what fails
-at once keeps its status; what is told is well-formed (chat completion chunks with `reasoning_content`), told when it
-changes and at most once a second; where nothing changes, a comment keeps proxies from giving up. A client that hangs up
-is noticed as in any other wait. Whatever fails once the stream has begun is an `error` event in it, and its proper end.
+A handler thread tells it while it waits for the lease; a request that does not wait costs nothing. What the upstream
+then says goes on in that stream, on the loop: its events byte for byte, in a framing that continues ours; a chat
+completion that came whole as a stream of one chunk; any other answer that is no stream of events is an error.
+Guarantees: the head goes out as soon as it is known that there is a wait, and no sooner: what fails at once keeps its
+status; what is told is well-formed (chat completion chunks with `reasoning_content`), told when it changes and at most
+once a second; where nothing changes, a comment keeps proxies from giving up. A client that hangs up is noticed as in
+any other wait. Whatever fails once the stream has begun is an `error` event in it, and its proper end.
 """
 
 from __future__ import annotations
@@ -15,50 +17,38 @@ import time
 from typing import Any
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import HttpError
-from llamaswap_lib.proxy.continuation import Continuation
+from llamaswap_lib.errors import BadGateway, HttpError
+from llamaswap_lib.printable import bounded
 from llamaswap_lib.proxy.progress import LastLine
-from llamaswap_lib.proxy.relay import Relay, next_upstream
-from llamaswap_lib.proxy.upstream_request import NoAnswer
-from llamaswap_lib.runtime.interfaces import TicketView, Upstream, Waiting
+from llamaswap_lib.proxy.relay import Relay
+from llamaswap_lib.runtime.interfaces import TicketView, Waiting
 from llamaswap_lib.runtime.log_monitor import Subscription
 from llamaswap_lib.server.answers import tell_log
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody
-from llamaswap_lib.wire.chunked import LAST_CHUNK, chunk_of
+from llamaswap_lib.wire.body_framing import Body, ChunkingBody, body_of, ends_clear
+from llamaswap_lib.wire.chunked import LAST_CHUNK, BadChunk, chunk_of
+from llamaswap_lib.wire.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.wire.json_edit import Names, load_object
+from llamaswap_lib.wire.sse import as_stream
 
 STREAM = Names(("stream",))
 CHAT = "/v1/chat/completions"
 OUTPUT_BYTES = 16_384  # of the process's output since the last look: enough for its last line
 QUIET_LOOK = 0.05  # seconds: what is over by then is answered as if it had not waited
+MAX_ERROR_BYTES = 65_536
+MAX_WHOLE_BYTES = 8_388_608  # of a chat completion: more than any model says in one
+MAX_SHOWN = 500
+NO_STREAM = "answered with JSON where a stream was asked for"
 COMMENT = b": still waiting\n\n"
 
 
 def is_told(exchange: Exchange) -> bool:
-    """Whether `relay_telling` is the way to serve this exchange, where its model tells at all."""
+    """Whether a client that waits is told so in this exchange, where its model tells at all."""
     return exchange.path == CHAT and not exchange.head.upgrade
 
 
-def relay_telling(exchange: Exchange, model: Model, path: str, query: str, body: OutgoingBody) -> None:
-    """As `relay`, but if a stream was asked for and has to wait, it begins at once and tells what is waited for."""
-    story = Story(exchange, model, body)
-    try:
-        lease = exchange.app.controller.lease(model.id, story.wait)
-        with lease as upstream:
-            try:
-                story.go_on(upstream, path, query)
-            except NoAnswer as no_answer:
-                if exchange.has_answered and not no_answer.was_cut:
-                    raise
-                story.go_on(next_upstream(lease, no_answer), path, query)
-    except HttpError as error:
-        if not exchange.has_answered:
-            raise
-        story.fail(error)
-
-
-class Story:
+class LoadingStream:
     """What one client is told while it waits, and has been told so far."""
 
     __slots__ = (
@@ -83,6 +73,8 @@ class Story:
         self._created = int(time.time())
         self._ticket = 0
 
+    # -- handler thread --
+
     def wait(self, waiting: Waiting) -> None:
         """Block until the wait is over, and tell meanwhile; raises ClientGone."""
         app, watch, fd = self._exchange.app, self._exchange.watch, waiting.fileno()
@@ -94,7 +86,8 @@ class Story:
         with app.logs.model(self._model.id).subscribe(history=False, capacity_bytes=OUTPUT_BYTES) as output:
             if self._is_over_soon(fd, output):
                 return
-            self._begin()
+            if not self._exchange.has_answered:
+                self._begin()
             while not watch.wait(fd, select.POLLIN, app.limits.telling_interval):
                 self._tell_changes(output)
 
@@ -108,25 +101,6 @@ class Story:
                 return False
             output.take()  # it is about an earlier run
         return True
-
-    def go_on(self, upstream: Upstream, path: str, query: str) -> None:
-        """Have the upstream serve the exchange, in the stream that has begun if one has."""
-        kind = Relay
-        if self._exchange.has_answered:
-            self._tell_ready()
-            kind = Continuation
-        kind(self._exchange, self._model, upstream.run_id, upstream.proxy, self._body).run(path, query)
-
-    def _tell_ready(self) -> None:
-        seconds = self._exchange.app.clock() - self._started_at
-        self._send(self._chunk(f"{self._model.id} is ready after {seconds:.1f} s\n\n"))
-
-    def fail(self, error: HttpError) -> None:
-        """Say what went wrong, and end the stream in good order."""
-        tell_log(self._exchange, error)
-        self._send(b"event: error\n" + _event(error.body()))
-        if self._exchange.head.minor:
-            self._exchange.send(LAST_CHUNK)
 
     def _begin(self) -> None:
         """Send the head, and which model is waited for."""
@@ -179,8 +153,76 @@ class Story:
         self._exchange.send(self._framed(data))
         self._spoke_at = self._exchange.app.clock()
 
+    # -- loop thread --
+
+    async def go_on(self, relay: Relay, path: str, query: str) -> None:
+        """Have the upstream's answer go on in the stream, which has begun.
+
+        Raises HttpError before the first of its events, and ClientGone.
+        """
+        seconds = self._exchange.app.clock() - self._started_at
+        await self._exchange.write(self._framed(self._chunk(f"{self._model.id} is ready after {seconds:.1f} s\n\n")))
+        head, rest = await relay.ask(path, query, is_plain=True)  # a compressed one could not go on behind clear text
+        try:
+            may_stay = await self._deliver(relay, head, rest)
+        except BaseException:
+            relay.connection.close()
+            raise
+        relay.let_go(may_stay=may_stay)
+
+    async def fail(self, error: HttpError) -> None:
+        """Say what went wrong, and end the stream in good order."""
+        tell_log(self._exchange, error)
+        await self._exchange.write(self._framed(b"event: error\n" + _event(error.body())))
+        if self._exchange.head.minor:
+            await self._exchange.write(LAST_CHUNK)
+
+    async def _deliver(self, relay: Relay, head: ResponseHead, rest: bytes) -> bool:
+        exchange, framing = self._exchange, head.body("POST")
+        if fault := _fault(head):
+            most_bytes = MAX_WHOLE_BYTES if fault == NO_STREAM else MAX_ERROR_BYTES
+            said = await relay.read_some(body_of(framing, decoded=True, lenient=True), rest, most_bytes)
+            if fault != NO_STREAM or not (events := as_stream(said)):
+                raise _refused(f"the server of {self._model.id} {fault}", said)
+            await relay.write(chunk_of(events) + LAST_CHUNK if exchange.head.minor else events)
+            return False
+        opening, body, closing = _continued(framing, is_chunked=bool(exchange.head.minor))
+        try:
+            first = body.take(rest) if rest else b""
+        except BadChunk as bad:
+            raise relay.broken(str(bad)) from None
+        await relay.write(opening + first)
+        # What shows us where it broke off shows a client of HTTP/1.0 nothing.
+        if not body.done and not await relay.move(body, cuts_with_reset=not exchange.head.minor):
+            return False
+        await relay.write(closing)
+        return head.keep_alive and ends_clear(body)
+
+    # -- either --
+
     def _framed(self, data: bytes) -> bytes:
         return chunk_of(data) if self._exchange.head.minor else data
+
+
+class UpstreamRefused(BadGateway):
+    """The upstream answered with an error; its own words, where they are an `error` object."""
+
+    def __init__(self, message: str, own: Any = None) -> None:
+        super().__init__(message)
+        self.own = own
+        self.is_ours = not isinstance(own, dict)
+
+    def body(self) -> dict[str, Any]:
+        return super().body() if self.is_ours else {"error": self.own}
+
+
+def _refused(message: str, said: bytes) -> UpstreamRefused:
+    """What the upstream says in place of a stream."""
+    try:
+        return UpstreamRefused(message, json.loads(said)["error"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        words = " ".join(said.decode("utf-8", "replace").split())[:MAX_SHOWN]
+        return UpstreamRefused(f"{message}: {words}" if words else message)
 
 
 def _event(value: dict[str, Any]) -> bytes:
@@ -194,3 +236,26 @@ def _asks_for_stream(body: OutgoingBody) -> bool:
         return load_object(body.read(), STREAM)[0].get("stream") is True
     except ValueError:
         return False
+
+
+def _fault(head: ResponseHead) -> str:
+    """Why this answer cannot go on in a stream of events, '' if it can."""
+    if head.status != 200:
+        return f"answered {head.status} {bounded(head.reason, MAX_SHOWN)}".rstrip()
+    encoding = head.first.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        return f"answered in the encoding {bounded(encoding, MAX_SHOWN)}"
+    if "json" in head.first.get("content-type", "").lower():
+        return NO_STREAM
+    return ""
+
+
+def _continued(framing: Framing, *, is_chunked: bool) -> tuple[bytes, Body, bytes]:
+    """What goes before the body in a stream that is chunked, or ends by close; the follower; and what goes behind."""
+    if not is_chunked or framing.kind is BodyKind.CHUNKED:
+        return b"", body_of(framing, decoded=not is_chunked, lenient=True), b""
+    if framing.kind is BodyKind.UNTIL_CLOSE:
+        return b"", ChunkingBody(), LAST_CHUNK
+    if not framing.length:
+        return b"", body_of(framing), LAST_CHUNK
+    return b"%x\r\n" % framing.length, body_of(framing), b"\r\n" + LAST_CHUNK  # one chunk, as long as the body

@@ -1,158 +1,333 @@
 """One exchange with an upstream: the request sent on, the answer passed back as it comes.
 
-The http thread of the client runs it, inside the lease, but for what stands under `# -- pump thread only --`. Bodies
-that flow on after the head ride the pump, unless they come with TLS. Guarantees, besides those of `Asking`: bodies pass
-with the framing they came with, byte for byte (an HTTP/1.0 client gets chunks decoded); an answer that breaks off is
-never ended as if it were whole. An upstream's fault before our head is BadGateway; after it, the client's connection is
-cut. Where the upstream switches protocols as asked, a tunnel follows.
+Thread `loop` alone, as a part of the life of the client's connection. Guarantees: (1) a client that leaves ends the
+upstream's work at once, at every moment; (2) a pooled connection that dies before any byte of the answer is tried again
+once on a fresh one, never after a byte; NoAnswer says that no byte came; (3) an upstream may answer before it has read
+the request: the rest is sent while the answer comes, unless that is an error after which it closes; (4) an answer of a
+model's own server that is not strict HTTP is understood where it means one thing only, and its connection closed behind
+it; (5) bodies pass with the framing they came with, byte for byte (an HTTP/1.0 client gets chunks decoded); an answer
+that breaks off is never ended as if it were whole. An upstream's fault before our head is BadGateway; after it, the
+client's connection is cut. Where the upstream switches protocols as asked, two flows follow (`upgrade.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 
-from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, HeadTooLarge, RunNotDead
+from llamaswap_lib.config.schema import Model
+from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge
 from llamaswap_lib.net.flow import Ending, Flow
-from llamaswap_lib.proxy.upgrade import tunnel
-from llamaswap_lib.proxy.upstream_request import Asking, NoAnswer
-from llamaswap_lib.runtime.interfaces import Lease, Upstream
-from llamaswap_lib.wire.body_framing import Body, body_of, ends_clear, missing_end
+from llamaswap_lib.net.loop import DUE, suspended
+from llamaswap_lib.net.poller import IN, OUT
+from llamaswap_lib.net.tls_stream import TlsStream
+from llamaswap_lib.proxy.connection import Key, UpstreamConnection
+from llamaswap_lib.proxy.request_head import request_head
+from llamaswap_lib.proxy.upgrade import pass_both_ways
+from llamaswap_lib.proxy.upload import Upload
+from llamaswap_lib.proxy.upstream_url import Origin, origin_of
+from llamaswap_lib.routing.remote_model import Remote
+from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.server.machine_faults import SHORTAGES, fault_of
+from llamaswap_lib.server.request_body import OutgoingBody
+from llamaswap_lib.wire.body_framing import Body, body_of, ends_clear
 from llamaswap_lib.wire.chunked import BadChunk
 from llamaswap_lib.wire.cors_headers import allow_once
 from llamaswap_lib.wire.headers import answer_lines
-from llamaswap_lib.wire.heads import BodyKind, Framing, ResponseHead
+from llamaswap_lib.wire.heads import ResponseHead
+from llamaswap_lib.wire.lenient_heads import AnswerHeadReader
 
-SHORT_BYTES = 65_536  # an answer of a known length up to this stays on its own thread
-
-
-def next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:
-    """Where to try once more, the process having died; raises `no_answer` if it lives."""
-    try:
-        return lease.move_on()
-    except RunNotDead:
-        raise no_answer from None
+READ_BYTES = 65_536
+_remove_encodings = re.compile(rb"(?im)^accept-encoding:[^\r]*\r\n").sub
 
 
-class Relay(Asking):
+class NoAnswer(BadGateway):
+    """Not a byte of an answer came: another process may be asked."""
+
+    was_cut = False  # by us, since the run hangs
+
+
+class _UpstreamLost(Exception):
+    """The connection ended before any byte of the answer."""
+
+
+class Relay:
     """One request to an upstream, and its answer."""
 
-    __slots__ = ("_flow", "to_come")
+    __slots__ = (
+        "_awaits_head",
+        "_upload",
+        "body",
+        "client",
+        "connection",
+        "exchange",
+        "forward_proxy",
+        "is_lenient",
+        "is_read_by_proxy",
+        "is_reusable",
+        "key",
+        "message",
+        "model",
+        "origin",
+        "pool",
+    )
 
-    _flow: Flow
-    to_come: Body | None  # behind `answer_now`: the rest of the body, if it has not all come
+    connection: UpstreamConnection
 
-    def run(self, path: str, query: str) -> None:
-        self.message = self._request_head(path, query)
-        self._pass_back(*self._ask())
+    def __init__(self, exchange: Exchange, model: Model | Remote, key: Key, proxy: str, body: OutgoingBody) -> None:
+        self.exchange = exchange
+        self.client = exchange.client
+        self.pool = pool = exchange.app.pool
+        self.model = model
+        self.key = key
+        self.body = body
+        self.is_lenient = isinstance(model, Model)  # the server is the user's own; a peer's answer is not guessed at
+        self.origin: Origin = origin_of(proxy)
+        self.forward_proxy = pool.proxies.way_to(self.origin.scheme, self.origin.host, self.origin.port)
+        self.is_read_by_proxy = self.forward_proxy is not None and not (self.origin.is_secure or exchange.head.upgrade)
+        self.is_reusable = True
+        self._awaits_head = True  # of the final answer
+        self._upload: Upload | None = None  # while some of the request is still to be sent
 
-    def go_on(self, early: bytes | None) -> None:
-        """The rest behind `ask_now`; `early` is what has come of the answer, None for nothing."""
-        self._pass_back(*self._hear_out(early))
-
-    def go_on_sending(self, unsent: bytes) -> None:
-        """The rest behind `answer_now`; `unsent` is what the client has not taken of what that gave."""
-        exchange, body = self.exchange, self.to_come
-        body_bytes, exchange.sent_bytes = exchange.sent_bytes, 0  # unless the client takes all of it
-        if body is None:
-            exchange.send(unsent)
-            exchange.sent_bytes = body_bytes
+    async def run(self, path: str, query: str) -> None:
+        """Send the request on, and pass the answer back; raises HttpError and ClientGone."""
+        head, rest = await self.ask(path, query)
+        size_bytes = len(rest)
+        if size_bytes and size_bytes == head.content_length and head.is_followed_by_body(self.exchange.head.method):
+            self.let_go(may_stay=head.keep_alive)  # before the client has its answer: its next request finds it idle
+            exchange = self.exchange
+            await exchange.write_first(exchange.opening(head.status, self._answer_lines(head), rest), size_bytes)
             return
         try:
-            exchange.send(unsent)
-            exchange.sent_bytes = body_bytes
-            may_stay = self._is_complete(self._move(body), body) and ends_clear(body)
+            may_stay = await self._deliver(head, rest)
         except BaseException:
             self.connection.close()
             raise
-        self._let_go(may_stay)
+        self.let_go(may_stay=may_stay)
 
-    # -- pump thread only --
+    # -- the request --
 
-    def answer_now(self, data: bytes) -> bytes | None:
-        """What the client is sent of `data`, an answer or the beginning of one; None if it is for `go_on`.
+    async def ask(self, path: str, query: str, *, is_plain: bool = False) -> tuple[ResponseHead, bytes]:
+        """Send the request; the head of the answer, and what came of its body. `is_plain`: of one without encoding.
 
-        Then, if all of it is sent, `let_go_now`, or `flow_on` if there is something `to_come`; else `go_on_sending`.
+        On a second connection if a pooled one has died. Then `let_go`, or close the connection.
         """
+        read_by = self.forward_proxy if self.is_read_by_proxy else None
+        self.message = request_head(self.exchange, self.model, self.origin, path, query, self.body.size_bytes, read_by)
+        if is_plain:
+            self.message = _remove_encodings(b"", self.message)
+        is_tunnel = self.forward_proxy is not None and not self.is_read_by_proxy and not self.origin.is_secure
+        idle = None if is_tunnel else self.pool.take_idle(self.key)
+        while True:
+            self.connection = connection = await self._connect(is_tunnel=is_tunnel) if idle is None else idle
+            try:
+                if self.client.is_gone:
+                    raise ClientGone
+                connection.listen(self.client.resume, self.client)
+                self._send()
+                return await self._receive_head()
+            except _UpstreamLost as lost:
+                self.client.set_deadline(None)
+                connection.close()
+                self.client.set_deadline(None)
+                if idle is None or idle.is_cut:
+                    raise self._lost(lost) from None
+                idle = None
+            except BaseException:
+                self.client.set_deadline(None)
+                connection.close()
+                self.client.set_deadline(None)
+                raise
+
+    async def _connect(self, *, is_tunnel: bool) -> UpstreamConnection:
+        self.client.check_client()  # it may have left while a handler thread was at work for it
+        try:
+            return await self.pool.connect(self.client, self.key, self.origin, self.model.timeouts, tunnel=is_tunnel)
+        except OSError as error:
+            message = f"cannot connect to {self.model.id} at {self.origin}"
+            if self.forward_proxy is not None and not self.forward_proxy.fault:
+                message += f" through the proxy {self.forward_proxy}"
+            if error.errno in SHORTAGES:
+                raise fault_of(error, message) from error
+            message += f": {error.strerror or error}"
+            # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
+            is_unchecked = isinstance(self.model, Model) and self.model.check_endpoint == "none"
+            says_nothing = is_unchecked or self.forward_proxy is not None  # of the server itself
+            raise (BadGateway if says_nothing else NoAnswer)(message) from None
+
+    def _send(self) -> None:
+        """Send the request, head and body in one call if the kernel takes it; the rest of it is `_upload`."""
+        body, data = self.body, self.message
+        self._upload, self.is_reusable, self._awaits_head = None, True, True
+        is_in_memory = body.is_in_memory
+        if is_in_memory:
+            data += body.read()
+        sock = self.connection.sock
+        try:
+            sent_bytes = sock.send(data)
+        except BlockingIOError:
+            sent_bytes = 0
+        except OSError:
+            self.is_reusable = False  # it may have answered before it hung up
+            return
+        if sent_bytes == len(data) and is_in_memory:
+            if self.model.timeouts.response_header:
+                self.client.set_deadline(self.model.timeouts.response_header)
+        else:
+            self._upload = Upload(sock, memoryview(data)[sent_bytes:], None if is_in_memory else body)
+            self.connection.watch_for(IN | OUT)
+
+    def _send_more(self) -> None:
+        """Send what is left of the request, as far as the upstream takes it at once."""
+        upload = self._upload
+        if upload is not None:
+            upload.send_some()
+            if upload.is_over:
+                self._end_sending(is_whole=upload.is_whole)
+
+    def _end_sending(self, *, is_whole: bool) -> None:
+        """Nothing more is sent; unless it was all, no other request can follow."""
+        self._upload = None
+        self.connection.watch_for(IN)
+        if not is_whole:
+            self.is_reusable = False
+        elif self._awaits_head and self.model.timeouts.response_header:
+            self.client.set_deadline(self.model.timeouts.response_header)
+
+    # -- the head of the answer --
+
+    async def _receive_head(self) -> tuple[ResponseHead, bytes]:
+        """The head of the final answer, and what came of its body."""
+        mask = await suspended()
+        try:
+            # Most answers come at once and whole, and the request is sent: those do not go by way of `_receive_first`.
+            is_usual = mask != DUE and self._upload is None
+            data = self.connection.sock.recv(READ_BYTES) if is_usual else await self._receive_first(mask)
+        except BlockingIOError:
+            data = await self._receive_first(None)
+        except OSError as error:
+            raise _UpstreamLost(error.strerror or "the connection broke") from None
+        if not data:
+            raise _UpstreamLost("it closed the connection without an answer")
         try:
             head, end = self.connection.answers.read(data)
-            if head is None or self.wants_login(head):
-                return None
-            lines, body, first = "", None, data[end:]
-            if self._is_whole(head, len(first)):
-                lines = self._answer_lines(head)
-            elif head.status < 200:
-                return None
-            else:
-                lines, body, first = self._begin_body(head, first)
-        except (BadChunk, BadGateway, BadRequest, HeadTooLarge):
-            return None
-        self.is_reusable = head.keep_alive and not (body is not None and body.surplus)
-        self.to_come = None if body is None or body.done else body
-        self.exchange.sent_bytes = len(first)
-        return self.exchange.opening(head.status, lines, first)
+        except (BadGateway, BadRequest, HeadTooLarge):
+            head, end = None, -1
+        if head is not None and head.status >= 200:
+            data = data[end:]
+        else:
+            head, data = await self._receive_slow_head(data)
+        self._awaits_head = False
+        if self.model.timeouts.response_header:
+            self.client.set_deadline(None)
+        if head.status == 407:
+            self._refuse_login()
+        if head.status >= 400 and not head.keep_alive and self._upload is not None:
+            self._end_sending(is_whole=False)
+        if not head.keep_alive:
+            self.is_reusable = False
+        return head, data
 
-    def let_go_now(self) -> None:
-        """Behind `answer_now`: the client has what it gave, or is gone."""
-        self._let_go(may_stay=self.to_come is None)
-
-    def flow_on(self, on_end: Callable[[], None]) -> None:
-        """Pass on what is `to_come`; `on_end` is called when that has ended, and calls `end_flow`."""
-        assert self.to_come is not None, "nothing is to come"
-        self._flow = Flow(self.connection.sock, self.exchange.sock, self.to_come)
-        self._flow.ride(self.exchange.app.pump, on_end)
-
-    def end_flow(self) -> None:
-        flow, body = self._flow, self._flow.body
-        self.exchange.sent_bytes += flow.sent_bytes
-        ending = self._true_ending(flow.ending, body)
-        self._take_note(ending, body)
-        self._let_go(may_stay=ending is Ending.COMPLETE and ends_clear(body))
-
-    # -- either --
-
-    def _is_whole(self, head: ResponseHead, rest_bytes: int) -> bool:
-        """Whether the body is here too, and there is one."""
-        if not rest_bytes or rest_bytes != head.content_length:
-            return False
-        return head.is_followed_by_body(self.exchange.head.method)
-
-    def _pass_back(self, head: ResponseHead, rest: bytes) -> None:
-        if self._is_whole(head, len(rest)):
-            self._let_go(head.keep_alive)  # before the client has its answer: its next request finds it idle
-            self.exchange.begin(head.status, self._answer_lines(head), rest)
-            return
+    async def _receive_first(self, mask: int | None) -> bytes:
+        """The first bytes of the answer, b"" for its end; raises _UpstreamLost where the connection broke."""
         try:
-            may_stay = self._deliver(head, rest)
-        except BaseException:
-            self.connection.close()
-            raise
-        self._let_go(may_stay)
+            return await self._receive(mask)
+        except OSError as error:
+            raise _UpstreamLost(error.strerror or "the connection broke") from None
 
-    def _deliver(self, head: ResponseHead, rest: bytes) -> bool:
+    async def _receive_slow_head(self, data: bytes) -> tuple[ResponseHead, bytes]:
+        """The same for one that comes in pieces, behind others, or is not strict."""
+        reader, searched_bytes = AnswerHeadReader(lenient=self.is_lenient), 0
+        while True:
+            while (head := self._read_head(reader, data, searched_bytes)) is not None:
+                data, searched_bytes = data[reader.end :], 0
+                if head.status >= 200:
+                    return head if reader.is_strict else head._replace(keep_alive=False), data
+                if head.status == 101:
+                    self._check_switch(head)
+                    return head, data
+            searched_bytes = len(data)
+            try:
+                more = await self._receive()
+            except OSError:
+                more = b""
+            if not more:
+                if self.connection.is_cut:
+                    raise _UpstreamLost("it closed the connection without an answer")
+                raise self.broken("it broke off within the head of its answer")
+            data += more
+
+    async def _receive(self, mask: int | None = None) -> bytes:
+        """What comes from the upstream, b"" at its end; raises OSError, GatewayTimeout and ClientGone.
+
+        `mask`: what the life was just resumed with, None if it has to wait.
+        """
+        sock = self.connection.sock
+        while True:
+            if mask is None and not (isinstance(sock, TlsStream) and sock.is_ready):
+                mask = await suspended()
+            if mask == DUE:
+                raise GatewayTimeout(f"{self.model.id} did not begin to answer in time")
+            mask = None
+            if self._upload is not None:
+                self._send_more()  # in turn with reading: neither way waits for the other
+            try:
+                return sock.recv(READ_BYTES)
+            except BlockingIOError:
+                pass
+
+    def _read_head(self, reader: AnswerHeadReader, data: bytes, searched_bytes: int) -> ResponseHead | None:
+        try:
+            return reader.read(data, searched_bytes)
+        except (BadRequest, HeadTooLarge) as bad:
+            raise self.broken(bad.message) from None
+
+    def _refuse_login(self) -> None:
+        """Raise BadGateway where the proxy in between wants a login: that is not for the client to answer."""
+        if self.is_read_by_proxy:
+            where = f"{self.model.id} at {self.origin}"
+            raise BadGateway(f"cannot ask {where}: the proxy {self.forward_proxy} wants a login (407)")
+
+    def _check_switch(self, head: ResponseHead) -> None:
+        """Whether the upstream switches to the protocol that was asked for; raises BadGateway."""
+        protocol = head.first.get("upgrade", "").lower() if "upgrade" in head.connection else ""
+        if not protocol or protocol != self.exchange.head.upgrade:
+            raise self.broken("it switches protocols unasked")
+        if self._upload is not None or not self.is_reusable:
+            raise self.broken("it switches protocols within the request")
+
+    def _lost(self, lost: _UpstreamLost) -> NoAnswer:
+        no_answer = NoAnswer(f"the server of {self.model.id} did not answer: {lost}")
+        no_answer.was_cut = self.connection.is_cut
+        return no_answer
+
+    def broken(self, reason: str) -> BadGateway:
+        return BadGateway(f"the server of {self.model.id} cannot be understood: {reason}")
+
+    # -- the body of the answer --
+
+    async def _deliver(self, head: ResponseHead, rest: bytes) -> bool:
         """Pass the answer on as it comes; whether it was whole and another request may follow it."""
         exchange = self.exchange
         if head.status == 101:
             probes = self.model.timeouts.keepalive
-            tunnel(exchange, self.connection.sock, answer_lines(head), rest, upstream_probes=probes)
+            self.connection.mute()
+            await pass_both_ways(exchange, self.connection, answer_lines(head), rest, upstream_probes=probes)
             return False
-        try:
-            lines, body, first = self._begin_body(head, rest)
-        except BadChunk as bad:
-            raise self._broken(str(bad)) from None
-        exchange.begin(head.status, lines, first)
-        if not body.done:
-            self._deliver_rest(head.body(exchange.head.method), body)
-        return head.keep_alive and ends_clear(body)
-
-    def _begin_body(self, head: ResponseHead, rest: bytes) -> tuple[str, Body, bytes]:
-        """The lines of our head, what follows the body, and what is sent of its beginning; raises BadChunk."""
-        exchange = self.exchange
         is_decoded = head.chunked and not exchange.head.minor  # in the head of an answer to HEAD too
         body = body_of(head.body(exchange.head.method), decoded=is_decoded, lenient=self.is_lenient)
-        first = body.take(rest) if rest else b""
+        try:
+            first = body.take(rest) if rest else b""
+        except BadChunk as bad:
+            raise self.broken(str(bad)) from None
         if not body.shows_its_end:
             exchange.closes = True
-        return self._answer_lines(head, is_decoded=is_decoded), body, first
+        lines = self._answer_lines(head, is_decoded=is_decoded)
+        self.connection.mute()
+        await exchange.write_first(exchange.opening(head.status, lines, first), len(first))
+        self.connection.unmute()
+        if not body.done:
+            await self.move(body)
+        return head.keep_alive and ends_clear(body)
 
     def _answer_lines(self, head: ResponseHead, *, is_decoded: bool = False) -> str:
         """The lines of our head; to a page of another origin with the one that may read it."""
@@ -161,58 +336,60 @@ class Relay(Asking):
             return lines
         return allow_once(lines, head.first, "" if exchange.is_passthrough else exchange.reader)
 
-    def _deliver_rest(self, framing: Framing, body: Body) -> bool:
-        """Pass on what is still to come; whether it came whole; raises ClientGone."""
-        is_short = framing.kind is BodyKind.LENGTH and framing.length <= SHORT_BYTES
-        stays_here = is_short or self.origin.is_secure
-        ending = None
-        if stays_here or self._upload is not None:
-            ending = self._pass_on_here(body, until_sent=not stays_here)
-        return self._is_complete(ending or self._move(body), body)
+    async def write(self, data: bytes) -> None:
+        """Send the client what goes before or behind the upstream's own words, which wait; raises ClientGone."""
+        self.connection.mute()
+        await self.exchange.write(data)
+        self.connection.unmute()
 
-    def _move(self, body: Body) -> Ending:
-        """Have the pump pass on what is to come; blocks."""
-        flow = Flow(self.connection.sock, self.exchange.sock, body)
-        ending = flow.move(self.exchange.app.pump)
-        self.exchange.sent_bytes += flow.sent_bytes
-        return ending
+    async def move(self, body: Body, *, cuts_with_reset: bool | None = None) -> bool:
+        """Pass on what is still to come; whether it came whole; raises ClientGone.
 
-    def _is_complete(self, ending: Ending, body: Body) -> bool:
-        """Whether the body came whole; raises ClientGone."""
-        ending = self._true_ending(ending, body)
-        self._take_note(ending, body)
-        if ending not in (Ending.COMPLETE, Ending.CUT):
+        `cuts_with_reset`: whether the client needs a reset to see that it broke off; None: as `body` shows its end.
+        """
+        exchange = self.exchange
+        upload, self._upload = self._upload, None
+        flow = Flow(exchange.app.loop, self.connection.sock, self.client, body, upload)
+        try:
+            ending = await flow.run()
+        except ClientGone:
+            exchange.closes = True
+            raise
+        finally:
+            exchange.sent_bytes += flow.sent_bytes
+        if upload is not None and not upload.is_whole:
+            self.is_reusable = False
+        if ending is Ending.COMPLETE and body.ends_by_close and self.connection.is_cut:
+            ending = Ending.CUT  # a body that ends with its connection is not whole where we ended that
+        if ending is Ending.COMPLETE:
+            return True
+        if ending is not Ending.CUT:
+            exchange.cut(reset=True)
             raise ClientGone
-        return ending is Ending.COMPLETE
+        exchange.cut(reset=not body.shows_its_end if cuts_with_reset is None else cuts_with_reset)
+        exchange.warn(f"the answer broke off after {exchange.sent_bytes} bytes")
+        return False
 
-    def _true_ending(self, ending: Ending, body: Body) -> Ending:
-        """A body that ends with its connection is not whole where we ended that."""
-        return Ending.CUT if body.ends_by_close and self.connection.is_cut and ending is Ending.COMPLETE else ending
+    async def read_some(self, body: Body, rest: bytes, most_bytes: int) -> bytes:
+        """A body that is for us, or the beginning of it; of one that breaks off what there is."""
+        said = bytearray()
+        try:
+            while True:
+                said += body.take(rest) if rest else b""
+                if body.done or len(said) > most_bytes:
+                    break
+                rest = await self._receive()
+                if not rest:
+                    break
+        except (OSError, BadChunk):
+            pass
+        finally:
+            self.client.set_deadline(None)
+        return bytes(said)
 
-    def _take_note(self, ending: Ending, body: Body) -> None:
-        """See to it that the client's connection ends, unless the body came whole."""
-        if ending is Ending.CUT:
-            self._cut(body)
-        elif ending is not Ending.COMPLETE:
-            self.exchange.closes = True
-
-    def _pass_on_here(self, body: Body, *, until_sent: bool) -> Ending | None:
-        """Pass on what is to come; None if it has not ended and `until_sent`, and all of the request is sent now."""
-        while not body.done:
-            if until_sent and self._upload is None:
-                return None
-            try:
-                if not (data := self._receive() or missing_end(body)):
-                    return Ending.COMPLETE if body.ends_by_close else Ending.CUT
-                data = body.take(data)
-            except (OSError, BadChunk):
-                return Ending.CUT
-            self.exchange.send(data)
-        return Ending.COMPLETE
-
-    def _cut(self, body: Body) -> None:
-        self.exchange.cut(reset=not body.shows_its_end)
-        self._log_cut()
-
-    def _log_cut(self) -> None:
-        self.exchange.warn(f"the answer broke off after {self.exchange.sent_bytes} bytes")
+    def let_go(self, *, may_stay: bool) -> None:
+        """Give the connection back, or close it unless another request may follow on it."""
+        if may_stay and self.is_reusable and self._upload is None:
+            self.pool.give(self.connection)
+        else:
+            self.connection.close()

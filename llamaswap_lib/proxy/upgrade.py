@@ -1,52 +1,63 @@
-"""A connection that has left HTTP behind, both ways: a WebSocket, or whatever else an `Upgrade` led to.
+"""A connection that has left HTTP: a WebSocket, or whatever else an `Upgrade` led to. Two ways over two sockets.
 
-The http thread of its client runs it for as long as it lasts; nothing but its two sides ends it, however long both are
-silent; but where connections have to make room, a client that takes nothing may be cut off. Guarantees: bytes pass
-unchanged and in order, also those that came ahead of the switch; a side that takes nothing stops the reading of the
-other one and nothing else, with at most one piece held for it; the end of one direction is passed on and the other
+Thread `loop` alone, as a part of the life of the client's connection. Nothing but its two sides ends it, however long
+both are silent; but where connections have to make room, a client that takes nothing may be cut off. Guarantees: bytes
+pass unchanged and in order, also those that came ahead of the switch; a side that takes nothing stops the reading of
+the other one and nothing else, with at most one piece held for it; the end of one direction is passed on and the other
 goes on; a reset is passed on as a reset; a side that has vanished without a word is found by TCP's probes. Never closes
 a socket.
 
-With TLS on a side, whichever, the end of a direction is TLS's farewell. Whoever takes that for the end of both, as it
-was before TLS 1.3, ends both. An upstream's end without it is a reset.
+With TLS on a side, whichever, the end of a direction is TLS's farewell. A side that takes that for the end of both, as
+it was before TLS 1.3, ends both. An upstream's end without it is a reset.
 """
 
 from __future__ import annotations
 
 import errno
-import select
 import socket
 
-from llamaswap_lib.net.slow_readers import SlowReaders
-from llamaswap_lib.net.sockets import probe_when_silent, reset_on_close, was_reset
-from llamaswap_lib.net.tls_stream import TlsSocket
-from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.net.loop import Loop, suspended
+from llamaswap_lib.net.poller import ERR, HUP, IN, OUT
+from llamaswap_lib.net.stream import probe_when_silent, reset_on_close
+from llamaswap_lib.net.tls_stream import TlsStream
+from llamaswap_lib.proxy.connection import UpstreamConnection
+from llamaswap_lib.server.exchange import Client, Exchange
 
 READ_BYTES = 65_536
-CUT_OFF_LOOK = 1_000  # milliseconds between two looks whether a client that takes nothing was cut off
 CLIENT_PROBES = 30.0  # seconds of silence between two probes
-IN, OUT = select.POLLIN, select.POLLOUT
-BROKEN = select.POLLERR | select.POLLHUP
-DONTWAIT = socket.MSG_DONTWAIT
+BROKEN = ERR | HUP
 
 
-def tunnel(exchange: Exchange, upstream: socket.socket, lines: str, ahead: bytes, *, upstream_probes: float) -> None:
-    """Pass the head of a 101 on, then bytes both ways until both have ended; blocks; raises ClientGone.
+async def pass_both_ways(
+    exchange: Exchange, connection: UpstreamConnection, lines: str, ahead: bytes, *, upstream_probes: float
+) -> None:
+    """Pass the head of a 101 on, then bytes both ways until both have ended; raises ClientGone.
 
-    `ahead` came from the upstream behind its head. `upstream_probes`: seconds of its silence between two, 0 for none.
+    `ahead` came from the upstream, which is muted, behind its head. `upstream_probes`: seconds of its silence between
+    two, 0 for none.
     """
-    client = exchange.sock
-    up, down = _Way(client, upstream, exchange.switch(lines)), _Way(upstream, client, ahead)
-    probe_when_silent(client, CLIENT_PROBES)
+    client, upstream = exchange.client, connection.sock
+    exchange.closes = True
+    exchange.status = 101
+    await exchange.write_first(f"{lines}\r\n".encode("latin-1"), 0)
+    client.check_client()
+    connection.unmute()
+    up, down = _Way(client.stream, upstream, client.requests.take_ahead()), _Way(upstream, client.stream, ahead)
+    probe_when_silent(client.stream, CLIENT_PROBES)
     if upstream_probes:
         probe_when_silent(upstream, upstream_probes)
-    _Tunnel(up, down, exchange.app.pump.slow_readers).run()
-    exchange.sent_bytes += down.moved_bytes
+    try:
+        await _Ways(up, down, exchange.app.loop, client, connection).run()
+    except BaseException:  # the client was cut off: the upstream must not take what it has for all there is
+        reset_on_close(upstream)
+        raise
+    finally:
+        exchange.sent_bytes += down.moved_bytes
     if up.is_broken or down.is_broken:
         exchange.cut(reset=True)
         reset_on_close(upstream)
     elif up.has_lost_sink:
-        exchange.linger()
+        client.linger()
 
 
 class _Way:
@@ -76,29 +87,25 @@ class _Way:
 
     def _is_at_end(self) -> bool:
         """Whether all has been read. What came with TLS may have brought the end along, which no poll would tell."""
-        return isinstance(self.source, TlsSocket) and self.source.has_ended
+        return isinstance(self.source, TlsStream) and self.source.has_ended
 
-    def read(self) -> bool:
-        """Take what is there and pass it on; False if the source is no more."""
+    def read(self) -> None:
+        """Take what is there and pass it on; `is_broken` if the source is no more."""
         try:
-            self.held = self.source.recv(READ_BYTES, DONTWAIT)
+            self.held = self.source.recv(READ_BYTES)
         except BlockingIOError:
-            return True
+            return
         except OSError:
             self.is_broken = self.is_over = True
-            return False
-        if not self.held and was_reset(self.source):
-            self.is_broken = self.is_over = True
-            return False
+            return
         self._has_ended = not self.held or self._is_at_end()
         self.write()
-        return True
 
     def write(self) -> None:
         """Pass on what is held; behind the last of it, the end."""
         try:
             if self.held:
-                sent = self.sink.send(self.held, DONTWAIT)
+                sent = self.sink.send(self.held)
                 self.held = self.held[sent:]
                 self.moved_bytes += sent
             if self._has_ended and not self.held:
@@ -112,74 +119,103 @@ class _Way:
     def lose_sink(self, error: int | None) -> None:
         """Nobody takes it any more. A broken pipe: that side had said its own last word before, and is whole."""
         self.held, self.is_over, self.has_lost_sink = b"", True, True
-        self.is_broken = error != errno.EPIPE or was_reset(self.sink)
+        self.is_broken = error != errno.EPIPE
 
 
-class _Tunnel:
+class _Ways:
     """Two ways over the same two sockets."""
 
-    __slots__ = ("_down", "_moved_bytes", "_poll", "_quiet", "_readers", "_up")
+    __slots__ = ("_client", "_connection", "_down", "_is_waited_for", "_loop", "_masks", "_stalled_at", "_up")
 
-    def __init__(self, up: _Way, down: _Way, readers: SlowReaders) -> None:
-        self._readers = readers
-        self._moved_bytes: int | None = None  # to the client when it took no more
+    def __init__(self, up: _Way, down: _Way, loop: Loop, client: Client, connection: UpstreamConnection) -> None:
         self._up = up
         self._down = down
-        self._poll = select.poll()
-        self._quiet: set[int] = set()  # hung up, and we want nothing of them: they would be reported for ever
+        self._loop = loop
+        self._client = client
+        self._connection = connection
+        self._is_waited_for = False
+        self._stalled_at: int | None = None  # bytes to the client when it took no more
+        self._masks: dict[int, int] = {}  # what is asked about each side; 0 where it is paused
 
-    def run(self) -> None:
-        """Block until both ways are over, or one of the sides is no more, or the client was cut off for others."""
-        try:
-            self._run()
-        finally:
-            if self._moved_bytes is not None:
-                self._readers.note_end(self._down.sink)
-
-    def _run(self) -> None:
-        up, down = self._up, self._down
+    async def run(self) -> None:
+        """Until both ways are over, or one of the sides is no more."""
+        loop, up, down = self._loop, self._up, self._down
+        client_fd, upstream_fd = up.source.fileno(), down.source.fileno()
         up.write()
         down.write()
-        is_whole = True
-        while is_whole and not (up.is_over and down.is_over):
-            if (down.held or self._moved_bytes is not None) and not self._tell_of_client(down):
-                down.is_broken = True
-                return
-            self._watch(up, down)
-            self._watch(down, up)
-            for fd, mask in self._poll.poll(None if self._moved_bytes is None else CUT_OFF_LOOK):
-                from_here, to_here = (up, down) if fd == up.source.fileno() else (down, up)
-                is_whole = self._serve(fd, mask, from_here, to_here) and is_whole
+        serving = loop.on_ready[client_fd]
+        loop.on_ready[client_fd] = self._serve_client
+        loop.on_ready[upstream_fd] = self._serve_upstream
+        self._masks = {client_fd: self._client.mask, upstream_fd: IN}
+        try:
+            self._watch()
+            self._is_waited_for = True
+            while not self._is_over:
+                await suspended()
+        finally:
+            self._is_waited_for = False
+            if self._stalled_at is not None:
+                self._client.note_room()
+            if client_fd in loop.on_ready:
+                loop.on_ready[client_fd] = serving
+                if not self._masks[client_fd]:
+                    loop.proceed(up.source, IN)
+                self._client.mask = self._masks[client_fd] or IN
 
-    def _tell_of_client(self, down: _Way) -> bool:
-        """Tell whether it takes what it is sent, so that it can be cut off for others; False if it was."""
-        before, self._moved_bytes = self._moved_bytes, down.moved_bytes if down.held else None
-        if before is None:
-            self._readers.note_stall(down.sink)
-            return True
-        if not down.held:
-            return self._readers.note_end(down.sink)
-        return self._readers.note_progress(down.sink) if down.moved_bytes > before else not was_reset(down.sink)
+    @property
+    def _is_over(self) -> bool:
+        up, down = self._up, self._down
+        return up.is_broken or down.is_broken or (up.is_over and down.is_over)
 
-    def _watch(self, from_here: _Way, to_here: _Way) -> None:
-        """Look out for what can be done with one side now; a reset is always reported."""
-        side = from_here.source
-        mask = (IN if from_here.has_room else 0) | (OUT if to_here.is_pending else 0)
-        if mask or side.fileno() not in self._quiet:
-            self._poll.register(side, mask)
+    def _serve_client(self, mask: int) -> None:
+        self._serve(mask, self._up, self._down)
 
-    def _serve(self, fd: int, mask: int, from_here: _Way, to_here: _Way) -> bool:
-        """Do what one side is ready for; False if that side is no more."""
+    def _serve_upstream(self, mask: int) -> None:
+        self._serve(mask, self._down, self._up)
+
+    def _serve(self, mask: int, from_here: _Way, to_here: _Way) -> None:
+        """Do what one side is ready for, and find out what to wait for next."""
         is_wanted = from_here.has_room or to_here.is_pending
         if to_here.is_pending and mask & (OUT | BROKEN):
             to_here.write()
         if from_here.has_room and mask & (IN | BROKEN):
-            return from_here.read()
-        if not is_wanted:
-            self._poll.unregister(fd)
-            self._quiet.add(fd)
+            from_here.read()
+        if not is_wanted:  # it hung up, and nothing is wanted of it: it would be reported for ever
             error = from_here.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error or was_reset(from_here.source):
+            if error:
                 to_here.lose_sink(error)
                 from_here.is_broken = to_here.is_broken
-        return not from_here.is_broken
+            self._ask(from_here.source, 0)
+        if not self._is_over:
+            self._watch()
+        if self._is_over and self._is_waited_for:
+            self._client.resume(None)
+
+    def _watch(self) -> None:
+        """Look out for what can be done now; and tell of a client that takes nothing, so that it can be cut off."""
+        up, down = self._up, self._down
+        for from_here, to_here in ((up, down), (down, up)):
+            mask = (IN if from_here.has_room else 0) | (OUT if to_here.is_pending else 0)
+            if mask:
+                self._ask(from_here.source, mask)
+            elif self._masks[from_here.source.fileno()]:
+                self._ask(from_here.source, BROKEN)
+        if not down.held:
+            if self._stalled_at is not None:
+                self._stalled_at = None
+                self._client.note_room()
+        elif self._stalled_at != down.moved_bytes:
+            self._stalled_at = down.moved_bytes
+            self._client.note_stall()
+
+    def _ask(self, sock: socket.socket, mask: int) -> None:
+        fd = sock.fileno()
+        before, self._masks[fd] = self._masks[fd], mask
+        if before == mask:
+            return
+        if not mask:
+            self._loop.pause(sock)
+        elif not before:
+            self._loop.proceed(sock, mask)
+        else:
+            self._loop.change(sock, mask)

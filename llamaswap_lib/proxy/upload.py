@@ -1,42 +1,69 @@
 """The rest of a request on its way to an upstream, where the kernel did not take all of it at once.
 
-The http thread of the client drives it, in turn with reading the answer: neither way waits for the other. It never
-blocks, holds one piece of the body, and closes nothing.
+Thread `loop` alone, in turn with reading the answer: neither way waits for the other. It never blocks but to read a
+file, holds one piece of the body, and closes nothing.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Iterator
 
-DONTWAIT = socket.MSG_DONTWAIT
+from llamaswap_lib.net.tls_stream import TlsStream
+from llamaswap_lib.server.machine_faults import fault_of
+from llamaswap_lib.server.request_body import OutgoingBody, RequestBody
+
+MOST_AT_ONCE_BYTES = 1 << 20
 
 
 class Upload:
-    """What is still to be sent through `sock`, whatever of it the upstream wants."""
+    """What is still to be sent through `stream`, whatever of it the upstream wants."""
 
-    __slots__ = ("_piece", "_pieces", "_sock", "is_over", "is_whole")
+    __slots__ = ("_at_bytes", "_body", "_piece", "_pieces", "_stream", "is_over", "is_whole")
 
-    def __init__(self, sock: socket.socket, pieces: Iterator[bytes]) -> None:
-        self._sock = sock
-        self._pieces = pieces
-        self._piece = memoryview(b"")
+    def __init__(self, stream: socket.socket, unsent: bytes | memoryview, body: OutgoingBody | None) -> None:
+        """`body` is sent behind `unsent`."""
+        self._stream = stream
+        self._piece = memoryview(unsent)
+        self._pieces: Iterator[bytes] = iter(())
+        self._body: RequestBody | None = None  # one whose file the system sends
+        self._at_bytes = 0
+        if isinstance(body, RequestBody) and not isinstance(stream, TlsStream):
+            self._body = body
+        elif body is not None:
+            self._pieces = body.pieces()
         self.is_over = False
         self.is_whole = False  # it is over because all was sent
 
     def send_some(self) -> None:
         """Send what goes out in one call; raises HttpError if the body cannot be read."""
-        if not self._piece:
+        if not self._piece and self._body is None:
             self._piece = memoryview(next(self._pieces, b""))
         try:
             if self._piece:
-                self._piece = self._piece[self._sock.send(self._piece, DONTWAIT) :]
+                self._piece = self._piece[self._stream.send(self._piece) :]
+            elif self._body is not None:
+                self._at_bytes += self._send_file(self._body)
         except BlockingIOError:
             return
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise fault_of(error, "the body of the request cannot be read back") from error
             self.is_over = True  # what the upstream says, or its end, tells the rest
+            return
+        if self._body is not None:
+            self.is_over = self.is_whole = not self._piece and self._at_bytes == self._body.size_bytes
             return
         while not self._piece and not self.is_over:
             piece = next(self._pieces, None)
             self._piece = memoryview(piece or b"")
             self.is_over = self.is_whole = piece is None
+
+    def _send_file(self, body: RequestBody) -> int:
+        left_bytes = min(MOST_AT_ONCE_BYTES, body.size_bytes - self._at_bytes)
+        sent_bytes = os.sendfile(self._stream.fileno(), body.fileno(), self._at_bytes, left_bytes)
+        if not sent_bytes:
+            raise body.shorter()
+        return sent_bytes

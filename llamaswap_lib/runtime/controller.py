@@ -11,7 +11,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from socket import socket
 
 from llamaswap_lib.core import events
 from llamaswap_lib.core.effects import (
@@ -130,7 +129,7 @@ class Controller:
         self._board.listen_to_queue(listener)
 
     def lease(self, model: str, client: Client) -> Lease:
-        """A place inside a ready run of `model`, for a `with` block; `client` is watched for hanging up meanwhile."""
+        """A place inside a ready run of `model`, for a `with` block; `client` waits for it."""
         return Lease(self, self._places, model, client)
 
     def load(self, model: str, client: Client) -> None:
@@ -154,7 +153,7 @@ class Controller:
         """Its client left. The waiter is answered all the same."""
         self._queue.put(events.RequestAbandoned(waiter.ticket))
 
-    def unload(self, models: Sequence[str] | None, client: socket | None) -> None:
+    def unload(self, models: Sequence[str] | None, client: Client) -> None:
         """Block until the runs of `models` (ids; None: all) have exited; raises ClientGone."""
         with self._waiters.new(None) as waiter:
             self._queue.put(events.UnloadRequested(waiter.ticket, None if models is None else tuple(models)))

@@ -5,7 +5,6 @@ Any thread. The protocols say how much of `controller.py` is used, so that a tes
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol
@@ -111,7 +110,7 @@ class Waiting(Protocol):
     def fileno(self) -> int: ...
 
 
-Client = socket.socket | Callable[[Waiting], None] | None
+Client = Callable[[Waiting], None] | None
 
 
 class Controller(Protocol):
@@ -120,14 +119,13 @@ class Controller(Protocol):
     def lease(self, model: str, client: Client) -> Lease:
         """A place inside a ready run; entering blocks until the model is ready, and raises HttpError or ClientGone.
 
-        `client` is watched for hanging up meanwhile; or it is called where there is something to wait for, to return
-        when the wait is over, or to raise ClientGone.
+        `client` is called where there is something to wait for: it returns when the wait is over, or raises ClientGone.
         """
 
     def load(self, model: str, client: Client) -> None:
         """Block until the model is ready, tried even if it just failed; takes no place, raises what a lease raises."""
 
-    def unload(self, models: Sequence[str] | None, client: socket.socket | None) -> None:
+    def unload(self, models: Sequence[str] | None, client: Client) -> None:
         """Stop the models (None: all), and block until they have exited; raises ClientGone."""
 
     def runs(self) -> Sequence[RunView]:

@@ -1,4 +1,4 @@
-"""A place inside a run: how an http thread gets one, waits for it, and gives it back.
+"""A place inside a run: how a request gets one, waits for it on a handler thread, and gives it back.
 
 `Lease` is a `with` block and the only way in: whatever is taken is given back on the one path out of it. `Waiter` is
 one thread's wait for the controller. `Places` counts requests of models with a `concurrencyLimit`, waiting ones
@@ -11,7 +11,6 @@ import select
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from socket import socket
 from types import TracebackType
 from typing import Protocol
 
@@ -27,7 +26,6 @@ from llamaswap_lib.errors import (
     RunNotDead,
     ServiceUnavailable,
 )
-from llamaswap_lib.runtime.hangup import HangUpWatch
 from llamaswap_lib.runtime.last_words import RunOutput, load_failed
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -83,10 +81,8 @@ class Waiter:
     def wait(self, client: Client, abandon: Callable[[Waiter], None]) -> None:
         """Block until answered. If `client` leaves, `abandon` is called, the answer awaited, and ClientGone raised."""
         try:
-            if callable(client):
+            if client is not None:
                 client(self)
-            elif client is not None:
-                HangUpWatch(client).wait(self._wakeup.fileno(), select.POLLIN)
         except BaseException:
             abandon(self)
             self.wait_for(None)
@@ -160,9 +156,9 @@ class PlainWaiter(Waiter):
         self._is_answered.set()
 
 
-# For whom we wait: watched for hanging up, or called to wait in our stead (it raises ClientGone, or returns when the
-# waiter is readable). None cannot leave.
-Client = socket | Callable[[Waiter], None] | None
+# For whom we wait: called to wait in our stead (it raises ClientGone, or returns when the waiter is readable). None
+# cannot leave.
+Client = Callable[[Waiter], None] | None
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The access log: one line for each request, when it has ended.
 
-Any http thread, and the pump. No text of a client can begin a line of its own, end a field in quotes, or fill the log.
+Thread `loop`. No text of a client can begin a line of its own, end a field in quotes, or fill the log.
 """
 
 from __future__ import annotations
@@ -18,11 +18,22 @@ NANOSECONDS = 1_000_000_000  # of a second
 
 def access_line(exchange: Exchange, seconds: float) -> str:
     """`Request IP "METHOD PATH PROTO" STATUS BYTES "USER-AGENT" DURATION`, or '' where none is due."""
+    texts = exchange.memo.log_texts
+    if texts is None:
+        texts = exchange.memo.log_texts = _texts(exchange)
+    before, behind = texts
+    if not before:
+        return ""
+    return f"{before}{exchange.status or GONE} {exchange.sent_bytes}{behind}{duration_text(seconds)}"
+
+
+def _texts(exchange: Exchange) -> tuple[str, str]:
+    """What stands before the status and behind the bytes; '' where no line is due."""
     path = exchange.path
     if "%" in path:
         path = decoded_path(path)
     if path.startswith(UNTOLD):
-        return ""
+        return "", ""
     head, ip = exchange.head, exchange.client_ip
     first = head.first
     if "x-forwarded-for" in first or "x-real-ip" in first:
@@ -30,10 +41,7 @@ def access_line(exchange: Exchange, seconds: float) -> str:
         ip = plain_ip(told) if told else ip
     method, ip = in_quotes(head.method, MOST_METHOD_BYTES), in_quotes(ip, MOST_IP_BYTES)
     path, agent = in_quotes(path, MOST_PATH_BYTES), in_quotes(first.get("user-agent", ""), MOST_AGENT_BYTES)
-    return (
-        f'Request {ip} "{method} {path} HTTP/1.{head.minor}" {exchange.status or GONE} '
-        f'{exchange.sent_bytes} "{agent}" {duration_text(seconds)}'
-    )
+    return f'Request {ip} "{method} {path} HTTP/1.{head.minor}" ', f' "{agent}" '
 
 
 def duration_text(seconds: float) -> str:

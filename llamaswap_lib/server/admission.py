@@ -1,16 +1,17 @@
 """Whether a newcomer is let in, and what is done for it where there is no room.
 
-Thread `accept` runs everything here. Guarantees: there are no more connections than the configuration allows and there
-are descriptors for, but for those that were closed and whose threads are about to end; where it helps to wait, because
-nearly all are being served, that is done for ROOM_TIMEOUT now and then at the most, whatever clients do; the log tells
-who had to go, in a line now and then. Which connection is closed is the `ConnectionTable`'s to know.
+Thread `loop` runs everything here; what waits is a coroutine of the one that accepts. Guarantees: there are no more
+connections than the configuration allows and there are descriptors for, but for those that were cut off and whose
+handler threads are about to be back; where it helps to wait, because nearly all are being served, that is done for
+ROOM_TIMEOUT now and then at the most, whatever clients do; the log tells who had to go, in a line now and then. Which
+connection is closed is the `ConnectionTable`'s to know.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from llamaswap_lib.server.connection_table import ConnectionTable, Fate
@@ -19,7 +20,7 @@ ROOM_TIMEOUT = 2.0  # for a place to become free, or for clients that do not rea
 ROOM_TIMEOUT_PAUSE = 10.0  # seconds until that is waited for again
 ROOM_LOOK = 0.02  # seconds between two looks meanwhile
 SHORTAGE_PAUSE = 0.1  # seconds, when the system has no descriptor or memory for another connection
-CLOSING_PAUSE = 0.005  # the same where one was closed, whose thread is about to give its descriptor back
+CLOSING_PAUSE = 0.005  # the same where one was closed, which gives its descriptor back now or when its thread is back
 REPORT_PAUSE = 10.0  # seconds between two lines in the log about connections that had to go
 
 
@@ -52,7 +53,7 @@ class Admission:
         capacity: Capacity,
         report: CrowdReport,
         end_lingering: Callable[[], bool],
-        pause: Callable[[float], bool],
+        pause: Callable[[float], Awaitable[bool]],
         clock: Callable[[], float],
     ) -> None:
         """`end_lingering` has one closed that is served no more and keeps its descriptor; whether there is one.
@@ -67,32 +68,40 @@ class Admission:
         self._clock = clock
         self._wait_until = -math.inf
 
-    def has_room(self) -> bool:
-        """Whether there is room for one more connection, after one was closed for it if need be."""
-        goes_on = True
+    @property
+    def connections(self) -> int:
+        """How many there may be, as far as is known."""
+        return self._capacity.connections
+
+    async def has_room(self) -> bool:
+        """Whether there is room for one more connection, after one was closed for it if need be.
+
+        Not if the server ends meanwhile.
+        """
         while self._table.staying_count >= self._capacity.connections and not self._capacity.grow():
-            if goes_on and self._is_to_wait():
-                goes_on = self._pause(ROOM_LOOK)
+            if self._is_to_wait():
+                if not await self._pause(ROOM_LOOK):
+                    return False
                 continue
             fate = self._table.make_room()
             self._report.add(f"more than {self._capacity.connections} connections", fate or Fate.REFUSED)
             return fate is not None
         return True
 
-    def endure(self, shortage: str) -> None:
+    async def endure(self, shortage: str) -> None:
         """Where somebody waits who could not be accepted: have a connection make room, and wait a moment for that."""
         if self._capacity.grow():
             return
         if self._end_lingering():
             self._report.add(shortage, Fate.LINGERING)
-            self._pause(CLOSING_PAUSE)
+            await self._pause(CLOSING_PAUSE)
             return
         if self._is_to_wait():
-            self._pause(ROOM_LOOK)
+            await self._pause(ROOM_LOOK)
             return
         fate = self._table.make_room()
         self._report.add(shortage, fate or Fate.WAITING)
-        self._pause(SHORTAGE_PAUSE if fate is None else CLOSING_PAUSE)
+        await self._pause(SHORTAGE_PAUSE if fate is None else CLOSING_PAUSE)
 
     def _is_to_wait(self) -> bool:
         """Whether it is better to wait than to close somebody; only now and then, for others want to be accepted."""

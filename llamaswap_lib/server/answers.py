@@ -1,6 +1,6 @@
 """Answers that do not depend on an endpoint: errors, unknown paths, wrong methods, preflights.
 
-Any http thread.
+Either thread.
 """
 
 from __future__ import annotations

@@ -1,136 +1,319 @@
-"""One connection of a client, as all see it that have to do with it: its thread, the pump, the server.
+"""One client's connection, from accept to close: `_live` is its life, read from top to bottom.
 
-One of the two drives it at a time, its http thread or, while that sleeps, the pump (`Lane`); `abort` is for any thread.
-Guarantees, with the `ConnectionTable`: a connection that was closed for others begins no request, even if one has come
-meanwhile; one whose request is served is not closed for being idle, or slow to send.
+Thread `loop` alone. The life is a coroutine: it waits for the socket, for a time, or for a handler thread that it has
+borrowed (`in_thread`), and whatever it waits for resumes it. Guarantees: requests are answered in their order, each
+once; a client that leaves arrives as ClientGone wherever the life waits; whatever goes wrong, the socket is closed; a
+client whose request was refused gets to see why before the connection ends. What is read and sent on the way is the
+business of `ClientStream` and `RequestReader`.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol, TypeVar
 
 from llamaswap_lib.app import App
-from llamaswap_lib.errors import ClientGone
-from llamaswap_lib.ip_addresses import plain_ip
-from llamaswap_lib.net.linger import close_gently
-from llamaswap_lib.net.sockets import prepare, reset_on_close
-from llamaswap_lib.runtime.hangup import HangUpWatch
+from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources
+from llamaswap_lib.net.loop import Loop, suspended
+from llamaswap_lib.net.stream import has_unread, reset_on_close, unsent_bytes
+from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.server.access_log import access_line
-from llamaswap_lib.server.connection_table import REFRESHING_BYTES, ConnectionTable
-from llamaswap_lib.server.exchange import Exchange
-from llamaswap_lib.server.lane import Lane
-from llamaswap_lib.server.request_reader import Intake
+from llamaswap_lib.server.answers import answer_error
+from llamaswap_lib.server.client_stream import MOVES, ClientStream, State
+from llamaswap_lib.server.exchange import Exchange, HeadMemo
+from llamaswap_lib.server.handler import Job
+from llamaswap_lib.server.machine_faults import fault_of
+from llamaswap_lib.server.request_reader import Requested, RequestReader
+from llamaswap_lib.wire.cors_headers import ANYBODY
 from llamaswap_lib.wire.heads import RequestHead
 
+# Stands for a request whose head was refused: nothing of it is believed.
+UNREADABLE = RequestHead("-", "*", 1, "", None, False, False, False, "", frozenset(), {})
 
-class Connections(Protocol):
+_T = TypeVar("_T")
+
+
+class Server(Requested, Protocol):
     """What a connection needs of its server."""
 
     app: App
-    is_stopping: bool
-    table: ConnectionTable[Incoming]
+
+    @property
+    def serve(self) -> Callable[[Exchange], Awaitable[None]]:
+        """Answers an exchange; raises HttpError and ClientGone."""
+
+    def lend(self, job: Job) -> None:
+        """Have a handler thread run it."""
+
+    def note_lingering(self, connection: ClientConnection) -> None:
+        """It has all that it will get, and is about to be closed: nobody waits for it."""
+
+    def note_closed(self, connection: ClientConnection) -> None: ...
 
 
-class Incoming:
-    """A client's connection; whoever drives it calls all but what is for any thread."""
+class ClientConnection(ClientStream):
+    """One connection, and what it is owed."""
 
-    __slots__ = ("_app", "_client_ip", "_fresh_bytes", "_is_aborted", "_server", "_watch", "intake", "lane", "sock")
+    __slots__ = ("_app", "_is_aborted", "_last_words", "_life", "_memo", "_server", "client_ip", "job", "requests")
 
-    def __init__(self, server: Connections, sock: socket.socket, address: str) -> None:
-        """Make the socket ready; raises OSError if the client has reset the connection already."""
+    def __init__(self, server: Server, loop: Loop, stream: socket.socket, client_ip: str) -> None:
+        """`stream` is not blocking; it is closed by the connection, once `begin` was called."""
+        super().__init__(server, loop, stream, self)
         self._server = server
+        self._app = server.app
+        self.client_ip = client_ip
+        self.job: Job | None = None  # what a handler thread does for the exchange
+        self.requests = RequestReader(self, server, self.in_thread)
+        self._memo: HeadMemo | None = None  # of the head that came last
         self._is_aborted = False
-        self._app = app = server.app
-        self._client_ip = plain_ip(address)
-        prepare(sock, receive_timeout=app.limits.idle_timeout, send_timeout=app.limits.write_timeout)
-        self._watch = HangUpWatch(sock)
-        self.sock = sock
-        self.intake = Intake(sock, app.limits, app.clock, self)
-        self.lane = Lane(app, sock, self.intake, self)
+        self._last_words = b""  # why it is not served
+        self._life = self._live()
+        self.resume = self.on_room = self._life.send
+        self.throw = self._life.throw
 
-    def claim(self) -> bool:
-        """Take the connection for a request that begins; False if it was ended."""
-        return self._server.table.claim(self)
+    def begin(self) -> None:
+        """Live from now on; raises OSError and MemoryError, and is as if it had never been then."""
+        try:
+            self._server.table.add(self)
+            self._watch()
+        except BaseException:
+            self._server.table.remove(self)
+            self._life.close()
+            raise
+        with suppress(StopIteration):  # its client has left already
+            self.resume(None)
 
-    def give_back(self) -> bool:
-        """Undo `claim`: nothing has begun; False if the server ends, and the connection with it."""
-        self._server.table.note_idle(self)  # and then look at `is_stopping`: it is written before the idle are closed
-        return not self._server.is_stopping
+    def turn_away(self, why: bytes) -> None:
+        """Live no longer than it takes to be told why it is not served; raises OSError and MemoryError."""
+        try:
+            self._watch()
+        except BaseException:
+            self._life.close()
+            raise
+        self._leave_with(why)
+        with suppress(StopIteration):
+            self.resume(None)
 
-    def exchange_for(self, head: RequestHead) -> Exchange:
-        """The exchange that begins with `head`; all of it goes by the configuration that there is now."""
-        if self._app is not self._server.app:
-            self._app = self._server.app
-            self.intake.limits = self._app.limits
-        return Exchange(self._app, head, self.sock, self.intake, self._watch, self._client_ip, self._may_stay)
+    def _watch(self) -> None:
+        self.loop.watch(self.stream, self.mask, self.resume, self)
 
-    def log_access(self, exchange: Exchange, started: float) -> None:
+    # -- the life --
+
+    async def _live(self) -> None:
+        try:
+            if self.tls is not None:
+                await self.shake_hands(self.tls)
+            if self._last_words:
+                self.send_now(self._last_words)
+            else:
+                while await self._serve_next():
+                    pass
+        except ClientGone:
+            pass
+        except Exception:  # noqa: BLE001 - the top of the life
+            self._report()
+            self.is_unfinished = True
+        finally:
+            self._server.table.remove(self)
+        await self._end()
+
+    async def _end(self) -> None:
+        try:
+            await self._linger()
+        finally:
+            self._close()
+
+    async def _serve_next(self) -> bool:
+        """Wait for a request, and serve it; whether another may follow."""
+        refusal: HttpError | None = None
+        try:
+            head = await self.requests.read_head()
+        except HttpError as error:
+            head, refusal = UNREADABLE, error
+            self.requests.heads.forget()
+        if head is None:
+            return False
+        self.state = MOVES[self.state][State.SERVED]
+        app = self._server.app
+        self._app = app
+        memo = self._memo
+        if memo is None or memo.generation != self.requests.heads.generation or memo.app is not app:
+            memo = self._memo = HeadMemo(app, self.requests.heads.generation, head)
+        exchange = Exchange(app, head, self, memo)
+        self.loop.on_ready[self.stream.fileno()] = self.hear_while_busy
+        try:
+            await self._serve(exchange, refusal)
+        except ClientGone:
+            exchange.closes = True
+        finally:
+            self._log_access(exchange)
+        if head is UNREADABLE or (exchange.closes and not self.requests.will_be_clear()):
+            self.is_unfinished = True
+        if exchange.closes or self._server.is_stopping or self.is_gone:
+            return False
+        self.loop.on_ready[self.stream.fileno()] = self.resume
+        return True
+
+    async def _serve(self, exchange: Exchange, refusal: HttpError | None) -> None:
+        """Have the exchange answered, by an error if need be; raises ClientGone."""
+        try:
+            if refusal is not None:
+                exchange.reader = ANYBODY
+                raise refusal
+            await self._server.serve(exchange)
+        except HttpError as error:
+            self._fail(exchange, error)
+        except OSError as error:  # what befalls a client's socket is ClientGone, an upstream's is BadGateway
+            self._fail(exchange, fault_of(error, "the request cannot be served"))
+        except MemoryError:
+            self._fail(exchange, OutOfResources("the request cannot be served: not enough memory"))
+        except ClientGone:
+            raise
+        except Exception:  # noqa: BLE001 - the log has it all, the client is told no more than that
+            self._report()
+            self.is_unfinished = exchange.closes = True
+            if not exchange.has_answered:
+                answer_error(exchange, HttpError("internal error"))
+        if exchange.reply:
+            await exchange.write_first(exchange.reply, exchange.sent_bytes)
+
+    def _fail(self, exchange: Exchange, error: HttpError) -> None:
+        if not exchange.has_answered:
+            answer_error(exchange, error)
+        elif isinstance(error, MachineFault):
+            exchange.warn(f"the answer broke off: {error.cause}")
+            exchange.cut(reset=not exchange.head.minor)
+        else:  # the endpoint's promise is broken: no second answer, no clean end
+            exchange.cut(reset=False)
+            self._report()
+
+    def _log_access(self, exchange: Exchange) -> None:
         if self._is_aborted and not exchange.has_answered:  # it is not the client that has left
             exchange.status = 503
             exchange.warn("503, broken off: the server is shutting down")
-        line = access_line(exchange, self._app.clock() - started)
+        line = access_line(exchange, self.loop.clock() - self.requests.started)
         if line:
             self._app.logs.log.info(line)
 
-    def may_go_on(self, exchange: Exchange) -> bool:
-        """Whether another request may follow the exchange, which has ended; if so, the connection is unclaimed."""
-        if exchange.closes:
-            return False
-        return self.give_back()
+    def _report(self) -> None:
+        report("loop", self._app.logs.log.error)
 
-    def close(self) -> None:
-        """End the connection, so that its client gets all that it was sent; at once if it made room. Does not block."""
-        if self._server.table.was_closed(self):
-            self.sock.close()
-        else:
-            close_gently(self.sock, self._app.pump, is_sending=self.intake.is_unfinished)
-
-    # -- while the rest of a request has to be waited for --
-
-    def begin_waiting(self) -> None:
-        self._fresh_bytes = 0
-        self._server.table.note_reading(self)
-
-    def note_received(self, size_bytes: int) -> None:
-        """So many bytes of it have come; raises ClientGone if the connection was closed for others."""
-        table = self._server.table
-        self._fresh_bytes += size_bytes
-        if self._fresh_bytes < REFRESHING_BYTES:
-            is_open = table.is_reading(self)
-        else:
-            self._fresh_bytes = 0
-            is_open = table.refresh(self)
-        if not is_open:
-            raise ClientGone
-
-    def end_waiting(self) -> bool:
-        """Whether the connection was not closed for others."""
-        return self._server.table.note_read(self)
-
-    def _may_stay(self) -> bool:
+    def may_stay(self) -> bool:
         """Whether another request may follow the one in progress."""
-        return self.intake.will_be_clear() and not self._server.is_stopping
+        return self.requests.will_be_clear() and not self._server.is_stopping
 
-    # -- any thread --
+    async def in_thread(self, function: Callable[[], _T]) -> _T:
+        """Have a handler thread call it, and do meanwhile what that thread asks for.
+
+        Raises what it raises; ClientGone only where it does, or before it is called.
+        """
+        if self.is_gone:
+            raise ClientGone
+        outer_job = self.job  # which waits for what we do
+        self.job = job = Job(function, self.loop, self.resume)
+        self._server.lend(job)
+        while True:
+            try:
+                make = await suspended()
+            except ClientGone:
+                job.watch.note_gone()
+                continue
+            except Exception:  # noqa: BLE001 - the loop has told the log; what the thread takes has to be given back
+                self.is_cut_off = self.is_gone = True
+                job.watch.note_gone()
+                continue
+            if make is None:
+                break
+            try:
+                answer = await make()
+            except Exception as error:  # noqa: BLE001 - it is the thread's
+                if isinstance(error, ClientGone):
+                    job.watch.note_gone()
+                job.refuse(error)
+            else:
+                job.answer(answer)
+        self.job = outer_job
+        result: _T = job.result()
+        return result
+
+    def fail(self, error: Exception) -> None:
+        """Something of ours broke while the connection was served."""
+        try:
+            self.throw(error)
+        except StopIteration:
+            pass
+        except Exception:  # noqa: BLE001 - the life itself is at its end
+            self._report()
+            self._server.table.remove(self)
+            self._close()
+
+    # -- the end --
 
     @property
     def is_in_head(self) -> bool:
-        """Whether it has sent a part of a request's head, and what it asks for is not known yet."""
-        return self.intake.is_in_head
+        return self.state is State.IN_HEAD
 
-    def abort(self, how: int) -> None:
-        """Break the connection off, so that its client sees that.
+    def cut_off(self, farewell: bytes = b"", *, reset: bool = False) -> None:
+        """End it at once, after `farewell` as far as that can be sent; with `reset`, so that its client sees that.
 
-        SHUT_RD ends all that waits, and a reset is all that the client hears; SHUT_RDWR frees also whoever sends to a
-        client that takes nothing.
+        Before TLS's handshake is over nothing can be sent: the farewell waits for it, and nobody for the client.
         """
-        self._is_aborted = True
-        reset_on_close(self.sock)
-        self._shut_down(how)
+        if farewell and self.state is State.SHAKING_HANDS and not self._last_words:
+            self._server.table.remove(self)
+            self._leave_with(farewell)
+            return
+        self.resets = self.resets or reset
+        self._server.table.note_leaving(self)
+        self.cut_off_now(farewell)
+        self._end_life()
 
-    def _shut_down(self, how: int) -> None:
-        try:
-            self.sock.shutdown(how)
-        except OSError:
-            pass  # it has ended by itself
+    def abort(self) -> None:
+        """Break the connection off, so that its client sees that."""
+        self._is_aborted = self.is_cut_off = self.is_gone = self.resets = True
+        self._end_life()
+
+    def _end_life(self) -> None:
+        with suppress(StopIteration):
+            self.throw(ClientGone())
+
+    def _leave_with(self, last_words: bytes) -> None:
+        """It is not served: its client is told why, and closes."""
+        self._last_words = last_words
+        self.is_unfinished = True
+        self._server.note_lingering(self)
+
+    async def _linger(self) -> None:
+        """Let the client take its last bytes, and close, where closing at once would take them away from it.
+
+        A socket that is closed with unread bytes behind it is reset, and a reset takes away what the client has not
+        read of its answer. So our direction is ended first; what the client sends is read and dropped until it closes
+        too, is silent for `linger_timeout` while nothing of the answer is under way, or has had its time.
+        """
+        stream = self.stream
+        if self.resets or self.is_gone:
+            return
+        if self.tls is None and not (self.is_unfinished or has_unread(stream) or unsent_bytes(stream)):
+            return
+        self.state = MOVES[self.state][State.LINGERING]
+        self._server.note_lingering(self)
+        self.loop.on_ready[stream.fileno()] = self.resume
+        with suppress(ClientGone):
+            await self.end_sending()
+            await self.drop_rest()
+
+    def _close(self) -> None:
+        if self.state is State.CLOSED:
+            return
+        if self.tls is not None and self.state is not State.SERVED and self.mask and not self.resets:
+            with suppress(OSError):  # as far as that can be done at once
+                self.tls.shutdown(socket.SHUT_WR)
+        self.state = MOVES[self.state][State.CLOSED]
+        self.timer.close()
+        if self.mask:
+            self.loop.unwatch(self.stream)
+        if self.resets:
+            reset_on_close(self.stream)
+        self.stream.close()
+        self._server.note_closed(self)

@@ -1,6 +1,6 @@
 """The body of a request, to be understood: without the Content-Encoding that its client gave it.
 
-The http thread of the client runs it. Guarantees: no more is decoded than a body may have; the exchange's head is then
+Guarantees: no more is decoded than a body may have; the exchange's head is then
 that of the body which came out, so that it may be sent on with it; where a body that was read cannot be decoded, the
 next request of the connection can be read all the same; a client that leaves ends the decoding. What is passed on as it
 came (`/upstream`) is not read here.
@@ -8,8 +8,7 @@ came (`/upstream`) is not read here.
 
 from __future__ import annotations
 
-from llamaswap_lib.errors import ClientGone, ContentTooLarge
-from llamaswap_lib.runtime.hangup import has_hung_up
+from llamaswap_lib.errors import ContentTooLarge
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import RequestBody
 from llamaswap_lib.wire.content_coding import Coding, decode, find_codings, longest_coded
@@ -17,15 +16,29 @@ from llamaswap_lib.wire.headers import without_encoding
 
 
 def read_content(exchange: Exchange, most_bytes: int, too_long: str = "") -> RequestBody:
-    """The whole body, `most_bytes` at most; `too_long` is said of a longer one. Its reader closes it.
+    """The whole body, `most_bytes` at most; `too_long` is said of a longer one. Its reader closes it. Handler thread.
+
+    Raises HttpError or ClientGone.
+    """
+    raw = exchange.on_loop(lambda: receive_raw(exchange, most_bytes, too_long))
+    return decoded(exchange, raw, most_bytes, too_long)
+
+
+async def receive_raw(exchange: Exchange, most_bytes: int, too_long: str = "") -> RequestBody:
+    """The body as it was sent, which is `most_bytes` long at most when it is decoded. Loop thread.
 
     Raises HttpError or ClientGone.
     """
     codings = () if "content-encoding" not in exchange.head.first else _codings_of(exchange)
     try:
-        raw = exchange.read_body(longest_coded(most_bytes) if codings else most_bytes)
+        return await exchange.receive_body(longest_coded(most_bytes) if codings else most_bytes)
     except ContentTooLarge:
         raise _refusal(most_bytes, too_long) from None
+
+
+def decoded(exchange: Exchange, raw: RequestBody, most_bytes: int, too_long: str = "") -> RequestBody:
+    """The body without its codings; `raw` itself where it has none, else that is closed. Handler thread."""
+    codings = () if "content-encoding" not in exchange.head.first else _codings_of(exchange)
     if not codings:
         return raw
     with raw:
@@ -33,8 +46,7 @@ def read_content(exchange: Exchange, most_bytes: int, too_long: str = "") -> Req
         try:
             for piece in decode(raw.pieces(), codings, most_bytes, _refusal(most_bytes, too_long)):
                 body.append(piece)
-                if not body.is_in_memory and has_hung_up(exchange.sock):  # little may become much, and take its time
-                    raise ClientGone
+                exchange.watch.check()  # little may become much, and take its time
         except BaseException:
             body.close()
             raise

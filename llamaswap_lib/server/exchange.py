@@ -1,28 +1,27 @@
-"""One request and its answer, as an endpoint sees them.
+"""One request and its answer.
 
-One thread at a time, the client's http thread or, while that sleeps, the pump. Guarantees: at most one answer; head and
-body leave in one call; whether the connection is kept is decided when the head goes out, and told. After the head there
-is no error page: `cut` ends the connection. A client that cannot be written to is `ClientGone`.
+An exchange is the loop's, but while it has borrowed a handler thread; what stands under `# -- handler thread --` is for
+that one. Guarantees: at most one answer; head and body leave in one call; whether the connection is kept is decided
+when the head goes out, and told. After the head there is no error page: `cut` ends the connection. A client that cannot
+be written to is `ClientGone`.
 """
 
 from __future__ import annotations
 
 import json
-import select
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
 from llamaswap_lib.app import App
 from llamaswap_lib.errors import ClientGone
-from llamaswap_lib.net.sockets import reset_on_close
 from llamaswap_lib.printable import bounded, in_quotes
-from llamaswap_lib.runtime.hangup import POLL_RDHUP, HangUpWatch
+from llamaswap_lib.server.handler import Job, Waiting, Watch
 from llamaswap_lib.server.request_body import RequestBody
-from llamaswap_lib.server.request_reader import Intake
+from llamaswap_lib.server.request_reader import RequestReader
 from llamaswap_lib.wire.cors_headers import allow
 from llamaswap_lib.wire.headers import serialize_response
 from llamaswap_lib.wire.heads import RequestHead, has_no_body
@@ -35,66 +34,112 @@ REASONS = {status.value: status.phrase for status in HTTPStatus}
 Headers = Iterable[tuple[str, str]]
 MOST_METHOD_BYTES, MOST_PATH_BYTES, MOST_MESSAGE_BYTES = 32, 512, 4_096  # in the log
 
+_T = TypeVar("_T")
+
+
+class Client(Protocol):
+    """The connection that the request came on."""
+
+    client_ip: str
+    requests: RequestReader
+    stream: socket.socket
+    mask: int  # what the poller is asked about it
+    job: Job | None  # what a handler thread does for the exchange now
+    resume: Callable[[Any], object]  # the life of the connection, which waits
+    on_room: Callable[[int], object]  # called when the client takes more, while it is stalled
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """Be resumed with DUE then; None: not."""
+
+    is_gone: bool  # the client has left
+
+    def fail(self, error: Exception) -> None:
+        """Something of ours, or of our machine, broke while its exchange was served: it is raised where that waits."""
+
+    def check_client(self) -> None:
+        """Raise ClientGone if the client has left."""
+
+    def stall(self) -> None:
+        """The client takes nothing: `on_room` is called when it does, and the life resumed with DUE if it does not."""
+
+    def end_stall(self) -> None: ...
+    def note_stall(self) -> None:
+        """Only that others know of it."""
+
+    def note_room(self) -> None: ...
+
+    def send_now(self, data: bytes) -> int:
+        """How many bytes of it the client took at once; raises ClientGone."""
+
+    async def send(self, data: bytes | memoryview) -> None: ...
+    async def room(self) -> None: ...
+    async def in_thread(self, function: Callable[[], _T]) -> _T: ...
+
+    def may_stay(self) -> bool:
+        """Whether another request may follow the one in progress."""
+
+    def linger(self) -> None: ...
+    def reset_on_close(self) -> None: ...
+    def follow(self, *, follows: bool) -> None: ...
+
+
+class HeadMemo:
+    """What was found out about a head: it holds for the next request of the connection too, if that has the same one.
+
+    Every byte of the head is the same then, but for the digits of its Content-Length.
+    """
+
+    __slots__ = ("app", "generation", "log_texts", "path", "query", "reader", "route")
+
+    def __init__(self, app: App, generation: int, head: RequestHead) -> None:
+        self.app = app  # whose configuration it goes by
+        self.generation = generation  # of the cache of heads
+        self.path, self.query = split_target(head.target)  # as sent; the query with its question mark
+        self.reader = head.first.get("origin", "")  # the origin whose pages may read the answer, '' for none
+        self.route: object = None  # who answers, once that is known
+        self.log_texts: tuple[str, str] | None = None  # of the access log
+
 
 class Exchange:
     """One request, its client, and how far the answer is."""
 
     __slots__ = (
-        "_intake",
-        "_may_stay",
         "app",
+        "client",
         "client_ip",
         "closes",
         "head",
         "is_passthrough",
+        "memo",
         "model",
         "path",
         "query",
         "reader",
+        "reply",
         "selector",
         "sent_bytes",
-        "sock",
         "status",
-        "watch",
     )
 
-    def __init__(
-        self,
-        app: App,
-        head: RequestHead,
-        sock: socket.socket,
-        intake: Intake,
-        watch: HangUpWatch,
-        client_ip: str,
-        may_stay: Callable[[], bool],
-    ) -> None:
+    def __init__(self, app: App, head: RequestHead, client: Client, memo: HeadMemo) -> None:
         self.app = app
         self.head = head
-        self.sock = sock
-        self.watch = watch  # to wait for something else while the client stays
-        self.client_ip = client_ip
-        self.path, self.query = split_target(head.target)  # as sent; the query with its question mark
-        self.status = 0  # of the answer, once its head has gone out
+        self.client = client
+        self.client_ip = client.client_ip
+        self.memo = memo
+        self.path, self.query = memo.path, memo.query
+        self.status = 0  # of the answer, once its head is made
+        self.reply = b""  # an answer of our own that is made, and not sent yet
         self.sent_bytes = 0  # of the answer's body, its chunked framing counted
         self.closes = not head.keep_alive
         self.selector = ""  # that chose the model
         self.model = ""  # that it came to
-        self.reader = head.first.get("origin", "")  # the origin whose pages may read the answer, '' for none
+        self.reader = memo.reader
         self.is_passthrough = False  # who may read the answer of a server is for that server alone to say
-        self._intake = intake
-        self._may_stay = may_stay
 
     @property
     def has_answered(self) -> bool:
         return self.status != 0
-
-    def read_body(self, most_bytes: int | None = None) -> RequestBody:
-        """The whole body of the request, `most_bytes` at most; raises HttpError or ClientGone. Its reader closes it."""
-        try:
-            return self._intake.read_body(most_bytes)
-        except BaseException:
-            self.closes = True  # where the next request begins is not known
-            raise
 
     def warn(self, message: str, below: Sequence[str] = ()) -> None:
         """Leave a warning in the log, with the request and the model that it is about; `below` it, others' words."""
@@ -103,10 +148,9 @@ class Exchange:
         model = f" for {self.model}" if self.model else ""
         self.app.logs.log.warn(f'"{method} {path}"{model}: {bounded(message, MOST_MESSAGE_BYTES)}', below)
 
-    # -- answering --
+    # -- a whole answer of our own, sent when the endpoint has returned: either thread --
 
     def answer(self, status: int, body: bytes = b"", content_type: str = "", headers: Headers = ()) -> None:
-        """Send a whole answer of our own."""
         if has_no_body(status):
             fields = [*headers]
         else:
@@ -115,12 +159,8 @@ class Exchange:
         if self.head.method == "HEAD":
             body = b""
         fields.append(("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())))
-        self.begin_own(status, fields, body)
-
-    def begin_own(self, status: int, fields: Headers, body: bytes = b"") -> None:
-        """Send the head of an answer of our own, and what there is of its body; `fields` have its framing."""
-        lines = serialize_response(status, REASONS.get(status, ""), [*fields, *allow(self.reader)])
-        self.begin(status, lines, body)
+        self.reply = self.opening(status, self._own_lines(status, fields), body)
+        self.sent_bytes = len(body)
 
     def answer_json(self, value: Any, status: int = 200, headers: Headers = ()) -> None:
         body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
@@ -139,17 +179,15 @@ class Exchange:
         body = f'<a href="{href}">{REASONS[status]}</a>.\n\n'.encode()
         self.answer(status, body, HTML, [("Location", location)])
 
-    def begin(self, status: int, lines: str, body: bytes = b"") -> None:
-        """Send a head of these lines, and what there is of the body, in one call.
+    def _own_lines(self, status: int, fields: Headers) -> str:
+        return serialize_response(status, REASONS.get(status, ""), [*fields, *allow(self.reader)])
+
+    def opening(self, status: int, lines: str, body: bytes) -> bytes:
+        """The head of an answer and what there is of its body, to be sent next.
 
         `lines`: the status line and the fields, the framing among them, but not Connection; they are not checked.
         """
-        self._send_first(self.opening(status, lines, body))
-        self.sent_bytes = len(body)
-
-    def opening(self, status: int, lines: str, body: bytes) -> bytes:
-        """What `begin` sends; whoever else sends it counts the bytes of the body itself."""
-        if not self._may_stay():
+        if not self.client.may_stay():
             self.closes = True
         if self.closes:
             lines += "Connection: close\r\n"
@@ -158,85 +196,94 @@ class Exchange:
         self.status = status
         return f"{lines}\r\n".encode("latin-1") + body
 
-    def _send_first(self, data: bytes) -> None:
-        """The same of a head and what follows it: for a client that has left before it there is no answer."""
-        try:
-            sent_bytes = self._send_now(data)
-        except OSError:
-            self.note_unseen()
-            raise ClientGone from None
-        if sent_bytes < len(data):
-            self.send(data[sent_bytes:])
-
     def note_unseen(self) -> None:
-        """The client had left before the head of its answer could be sent."""
+        """The client had left before the head of its answer could be sent: for it there is none."""
         self.closes, self.status, self.sent_bytes = True, 0, 0
-
-    def send(self, data: bytes) -> None:
-        """Send bytes of the body, its framing included; blocks; raises ClientGone, also if the client takes nothing."""
-        try:
-            if (sent_bytes := self._send_now(data)) < len(data):
-                self._send_slowly(memoryview(data)[sent_bytes:])
-        except OSError:
-            self.closes = True
-            raise ClientGone from None
-        self.sent_bytes += len(data)
-
-    def await_room(self) -> None:
-        """Block until the client takes more, or has left; raises ClientGone if it takes nothing for too long."""
-        room = self._room()
-        if not room.poll(0):
-            try:
-                self._stall(room)
-            except OSError:
-                self.closes = True
-                raise ClientGone from None
-
-    def _send_now(self, data: bytes | memoryview) -> int:
-        """Send what the client takes at once; how many bytes that are."""
-        try:
-            return self.sock.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return 0
-
-    def _send_slowly(self, rest: memoryview) -> None:
-        room = self._room()
-        while rest:
-            self._stall(room)
-            rest = rest[self._send_now(rest) :]
-
-    def _stall(self, room: select.poll) -> None:
-        """Wait for the client to take something, while it may be cut off for others; raises OSError if it does not."""
-        readers = self.app.pump.slow_readers
-        readers.note_stall(self.sock)
-        has_room = room.poll(self.app.limits.write_timeout * 1000)
-        if not readers.note_end(self.sock) or not has_room:
-            raise TimeoutError("the client takes nothing")
-
-    def _room(self) -> select.poll:
-        """Tells when the client takes more, or has left."""
-        room = select.poll()
-        room.register(self.sock, select.POLLOUT | POLL_RDHUP)
-        return room
-
-    def switch(self, lines: str) -> bytes:
-        """Send the head of a 101: from here on the connection is not HTTP any more. What the client sent ahead."""
-        self.closes = True
-        self.status = 101
-        ahead = self._intake.take_ahead()
-        self._send_first(f"{lines}\r\n".encode("latin-1"))
-        self.sent_bytes = 0
-        return ahead
-
-    def linger(self) -> None:
-        """Let the client see our last word when its connection ends, though it still sends."""
-        self._intake.is_unfinished = True
 
     def cut(self, *, reset: bool) -> None:
         """Break the answer off; where only its connection's end ends it, the client needs a reset to see that."""
         self.closes = True
         if reset:
-            reset_on_close(self.sock)
+            self.client.reset_on_close()
+
+    # -- handler thread --
+
+    @property
+    def watch(self) -> Watch:
+        """To wait for something else while the client stays."""
+        return self._job.watch
+
+    def wait_for(self, waiting: Waiting) -> None:
+        """Block until it is over; raises ClientGone."""
+        self.watch.wait_for(waiting)
+
+    @property
+    def _job(self) -> Job:
+        job = self.client.job
+        assert job is not None, "no handler thread serves the exchange"
+        return job
+
+    def read_body(self, most_bytes: int | None = None) -> RequestBody:
+        """The whole body of the request, `most_bytes` at most; blocks; raises HttpError or ClientGone.
+
+        Whoever reads it closes it.
+        """
+        return self.on_loop(lambda: self.receive_body(most_bytes))
+
+    def on_loop(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Have the loop run the coroutine that `make` makes; blocks; what it returns, and raises what it raises."""
+        result: _T = self._job.on_loop(make)
+        return result
+
+    def begin_own(self, status: int, fields: Headers, body: bytes = b"") -> None:
+        """Send the head of an answer of our own, and what there is of its body; `fields` have its framing. Blocks."""
+        opening = self.opening(status, self._own_lines(status, fields), body)
+        self.on_loop(lambda: self.write_first(opening, len(body)))
+
+    def send(self, data: bytes) -> None:
+        """Send bytes of the body, its framing included; blocks; raises ClientGone, also if the client takes nothing."""
+        self.on_loop(lambda: self.write(data))
+
+    def await_room(self) -> None:
+        """Block until the client takes more; raises ClientGone, also if it takes nothing for too long."""
+        self.on_loop(self.client.room)
+
+    def follow(self, *, follows: bool) -> None:
+        """Its client follows something that never ends by itself, or not any more: it may be cut off for others."""
+        self.app.loop.call(lambda: self.client.follow(follows=follows))
+
+    # -- loop thread --
+
+    async def receive_body(self, most_bytes: int | None = None) -> RequestBody:
+        """The whole body of the request, `most_bytes` at most; raises HttpError or ClientGone."""
+        try:
+            return await self.client.requests.read_body(
+                self.head, self.app.limits.max_body_bytes if most_bytes is None else most_bytes
+            )
+        except BaseException:
+            self.closes = True  # where the next request begins is not known
+            raise
+
+    async def write_first(self, opening: bytes, body_bytes: int) -> None:
+        """Send what `opening` gave, with so many bytes of the body; raises ClientGone."""
+        self.sent_bytes = 0
+        try:
+            taken_bytes = self.client.send_now(opening)
+        except ClientGone:
+            self.note_unseen()
+            raise
+        if taken_bytes < len(opening):
+            await self.client.send(memoryview(opening)[taken_bytes:])
+        self.sent_bytes = body_bytes
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes of the body, its framing included; raises ClientGone, also if the client takes nothing."""
+        await self.client.send(data)
+        self.sent_bytes += len(data)
+
+    async def in_thread(self, function: Callable[[], _T]) -> _T:
+        """Have a handler thread call it; raises what it raises, and ClientGone where no thread was borrowed yet."""
+        return await self.client.in_thread(function)
 
 
 def decoded_path(path: str) -> str:

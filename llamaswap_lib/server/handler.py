@@ -1,132 +1,297 @@
-"""The thread of one connection of a client: its requests, one after the other, from the first to the last.
+"""Handler threads, borrowed by exchanges for what blocks: waiting for a model, connecting by name, our own endpoints.
 
-Thread `http-N`, one for each connection; between requests it sleeps, and the pump drives the connection (`Lane`).
-Guarantees: every request that was understood is answered once or its connection is cut; whatever goes wrong, the server
-closes the socket; a client whose request was refused gets to see why before the connection ends.
+A `Job` is what one exchange has done on such a thread; `HandlerThreads` are those of one server. The thread runs
+straight-line blocking code; what only the loop can do (send to the client, read the body) it asks the loop for, and
+waits (`on_loop`). Guarantees: the exchange goes on when the job has ended, and not before; a client that leaves
+meanwhile is noticed by the loop, which tells the job's `Watch`: whatever waits there raises ClientGone.
 """
 
 from __future__ import annotations
 
+import itertools
+import queue
+import select
 import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
 
-from llamaswap_lib.endpoints import serve
-from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources
-from llamaswap_lib.runtime.vital import report
-from llamaswap_lib.server.answers import answer_error
-from llamaswap_lib.server.connection import Connections, Incoming
-from llamaswap_lib.server.exchange import Exchange
-from llamaswap_lib.server.machine_faults import fault_of
-from llamaswap_lib.server.task import Task
-from llamaswap_lib.wire.cors_headers import ANYBODY
-from llamaswap_lib.wire.heads import RequestHead
+from llamaswap_lib.errors import ClientGone, HttpError, OutOfResources, ServiceUnavailable
+from llamaswap_lib.net.loop import Loop
+from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.runtime.vital import Failures, VitalThread, report
+from llamaswap_lib.runtime.wakeup import Wakeup
 
-# Stands for a request whose head was refused: nothing of it is believed.
-UNREADABLE = RequestHead("-", "*", 1, "", None, False, False, False, "", frozenset(), {})
+OnLoop = Callable[[], Coroutine[Any, Any, Any]]
+
+
+class Waiting(Protocol):
+    """Something that is waited for; `fileno` is readable once it is over."""
+
+    def fileno(self) -> int: ...
+
+
+class Watch:
+    """Waits for descriptors, with an eye on one client."""
+
+    __slots__ = ("_wakeup", "is_gone")
+
+    def __init__(self) -> None:
+        self.is_gone = False
+        self._wakeup: Wakeup | None = None  # made when something is waited for
+
+    # -- handler thread --
+
+    def check(self) -> None:
+        """Raise ClientGone if the client has left."""
+        if self.is_gone:
+            raise ClientGone
+
+    def wait(self, fd: int, mask: int, timeout: float | None = None) -> bool:
+        """Block until `fd` is ready for one of `mask`, or broken; False when the time is over; raises ClientGone."""
+        return self._wait(((fd, mask),), timeout)
+
+    def wait_for(self, waiting: Waiting) -> None:
+        """Block until it is over; raises ClientGone."""
+        self._wait(((waiting.fileno(), select.POLLIN),), None)
+
+    def wait_for_any(self, fds: Sequence[int], timeout: float | None = None) -> None:
+        """Block until one of them is readable, or for `timeout` seconds; raises ClientGone."""
+        self._wait([(fd, select.POLLIN) for fd in fds], timeout)
+
+    def _wait(self, wanted: Sequence[tuple[int, int]], timeout: float | None) -> bool:
+        if self._wakeup is None:
+            self._wakeup = Wakeup()
+        self.check()  # only now: whoever tells of it sets the flag first
+        poll = select.poll()
+        poll.register(self._wakeup.fileno(), select.POLLIN)
+        for fd, mask in wanted:
+            poll.register(fd, mask)
+        ready = poll.poll(None if timeout is None else max(0.0, timeout * 1000))
+        self.check()
+        return bool(ready)
+
+    # -- loop thread --
+
+    def note_gone(self) -> None:
+        """The client has left."""
+        self.is_gone = True
+        if self._wakeup is not None:
+            self._wakeup.set()
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
+
+
+class Job:
+    """What a handler thread does for one exchange, once."""
+
+    __slots__ = ("_answer", "_error", "_function", "_loop", "_refusal", "_result", "_resume", "_turn", "watch")
+
+    def __init__(self, function: Callable[[], Any], loop: Loop, resume: Callable[[Any], object]) -> None:
+        """`resume` is called on the loop with what the thread asks the loop for, and with None at the end."""
+        self.watch = Watch()
+        self._function = function
+        self._loop = loop
+        self._resume = resume
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._answer: Any = None
+        self._refusal: BaseException | None = None
+        self._turn: threading.Lock | None = None  # held while the loop does something for the thread
+
+    # -- handler thread --
+
+    def run(self) -> None:
+        try:
+            self._result = self._function()
+        except BaseException as error:  # noqa: BLE001 - it is that of the exchange
+            self._error = error
+        self._loop.call(self._resume, None)
+
+    def on_loop(self, make: OnLoop) -> Any:
+        """Have the loop run the coroutine that `make` makes; blocks; what it returns, and raises what it raises."""
+        if self._turn is None:
+            self._turn = threading.Lock()
+            self._turn.acquire()
+        self._loop.call(self._resume, make)
+        self._turn.acquire()
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            raise refusal
+        return self._answer
+
+    # -- the thread that starts handler threads --
+
+    def give_up(self, error: HttpError) -> None:
+        """There is no thread for it."""
+        self._error = error
+        self._loop.call(self._resume, None)
+
+    # -- loop thread --
+
+    def answer(self, answer: Any) -> None:
+        """What was asked for is done."""
+        assert self._turn is not None, "nothing was asked for"
+        self._answer = answer
+        self._turn.release()
+
+    def refuse(self, error: BaseException) -> None:
+        """What was asked for could not be done."""
+        assert self._turn is not None, "nothing was asked for"
+        self._refusal = error
+        self._turn.release()
+
+    def result(self) -> Any:
+        """What came of it, at its end; raises what it raised."""
+        self.watch.close()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+class Lender(Protocol):
+    """The server whose thread this is."""
+
+    def next_job(self) -> Job | None:
+        """Block for another job for a while; None: the thread is not needed any more."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What serves a connection: heads are read by `Intake`, answers written by `Exchange`."""
+    """A handler thread: `request` is a list with its first job."""
 
-    request: Incoming
-    server: Connections  # type: ignore[assignment]  # what typeshed promises is more than is needed
+    request: list[Job]
+    server: Lender  # type: ignore[assignment]  # what typeshed promises is more than is needed
 
     def setup(self) -> None:
-        self._incoming = self.request
-        self._intake = self._incoming.intake
-        self._lane = self._incoming.lane
-        self._exchange: Exchange | None = None
-        self._is_first = True  # its thread is awake
+        """There is no file to be made of a job."""
 
     def handle(self) -> None:
-        """Serve the client until it leaves, or has to."""
-        try:
-            while self._serve_next():
-                pass
-        except ClientGone:
-            pass  # within a head
-        except Exception:  # noqa: BLE001 - the top of the thread
-            self._report()
+        job: Job | None = self.request.pop()  # what it holds is not to live as long as the thread
+        while job is not None:
+            job.run()
+            job = None
+            job = self.server.next_job()
 
     def finish(self) -> None:
         """Nothing is left to be written."""
 
-    def _serve_next(self) -> bool:
-        """Serve one request, from its beginning or from where the lane has come to; whether another may follow."""
-        # One whose first request was on its way when the end began is served, unless the table has closed it.
-        if (self.server.is_stopping and not self._is_first) or not self._await_request():
+
+class HandlerThreads(ThreadingHTTPServer):
+    """The handler threads of a server: each does one job after the other, and ends when it was not needed for a while.
+
+    Thread `handlers` starts them.
+    """
+
+    daemon_threads = True
+    patience = 10.0  # seconds that a thread waits for another job
+
+    def __init__(self, address: tuple[str, int], on_error: Callable[[str], None]) -> None:
+        super().__init__(address, Handler, bind_and_activate=False)
+        self._on_error = on_error
+        self._numbers = itertools.count(1)
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # for threads that wait for one; None: end
+        self._waiting: deque[None] = deque()  # an entry for each of those threads that nobody has a job for
+        self._orders: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # jobs that need a new thread; None: no more
+        self._threads_open: set[threading.Thread] = set()
+        self._is_closed = False
+        self._starting = VitalThread(self.serve_forever, "handlers")
+
+    # -- main thread --
+
+    def start_lending(self) -> None:
+        self._starting.start()
+
+    def join_threads(self, grace: float) -> None:
+        """Behind `end_lending`: block until the threads have ended, for at most `grace` seconds."""
+        self._orders.put(None)
+        if self._starting.ident is not None:
+            self._starting.join()
+        while self._waiting:
+            with suppress(IndexError):
+                self._waiting.pop()
+                self._jobs.put(None)
+        deadline = time.monotonic() + grace
+        for thread in list(self._threads_open):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    # -- loop thread only --
+
+    def lend(self, job: Job) -> None:
+        """Have a handler thread run it."""
+        if self._is_closed:
+            job.give_up(ServiceUnavailable("the server is shutting down"))
+            return
+        try:
+            self._waiting.pop()
+        except IndexError:
+            self._orders.put(job)
+        else:
+            self._jobs.put(job)
+
+    def end_lending(self) -> None:
+        """From now on there is no thread for a job."""
+        self._is_closed = True
+
+    # -- thread handlers --
+
+    def serve_forever(self, poll_interval: float = 0.0) -> None:  # noqa: ARG002 - the signature is not ours
+        """Start a thread for each job that needs one."""
+        failures = Failures("handlers", self._on_error)
+        while self._serve_order(failures):
+            pass
+
+    def _serve_order(self, failures: Failures) -> bool:
+        """Wait for one, and start its thread; False at the end. What a job holds is not held here while it waits."""
+        job = self._orders.get()
+        if job is None:
             return False
-        exchange, started, serve = self._lane.take_task() or self._begin()
-        self._exchange = exchange
         try:
-            self._answer(exchange, serve)
-        except ClientGone:
-            exchange.closes = True
-        finally:
-            self._incoming.log_access(exchange, started)
-        if exchange.head is UNREADABLE or (exchange.closes and not self._intake.will_be_clear()):
-            self._intake.is_unfinished = True
-        return self._incoming.may_go_on(exchange)
+            self.process_request([job], None)
+        except (RuntimeError, MemoryError) as error:
+            job.give_up(OutOfResources(f"there is no thread for the request: {str(error) or 'not enough memory'}"))
+        except Exception:  # noqa: BLE001 - the top of the thread
+            job.give_up(OutOfResources("there is no thread for the request"))
+            failures.endure()
+        return True
 
-    def _await_request(self) -> bool:
-        """Block until a request begins that is for this thread, and claim the connection; False if it is over."""
-        if self._is_first or not self._intake.is_empty():
-            self._is_first = False
-            if not self._intake.await_request() or not self._incoming.claim():
-                return False
-            self._lane.started = self.server.app.clock()
-            return True
-        return self._lane.rest()
-
-    def _begin(self) -> Task:
-        """Read the head of the request, and find out what is to be done."""
-        head, refusal = self._read_head()
-        exchange = self._incoming.exchange_for(head)
-        if refusal is not None:
-            exchange.reader = ANYBODY
-
-        def serve_or_refuse() -> None:
-            if refusal is not None:
-                raise refusal
-            serve(exchange)
-
-        return Task(exchange, self._lane.started, serve_or_refuse)
-
-    def _read_head(self) -> tuple[RequestHead, HttpError | None]:
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a handler thread whose first job is in `request`; raises RuntimeError and MemoryError."""
+        thread = Thread(self.process_request_thread, f"http-{next(self._numbers)}", (request, client_address))
+        self._threads_open.add(thread)
         try:
-            return self._intake.read_head(), None
-        except HttpError as refusal:
-            return UNREADABLE, refusal
+            thread.start()
+        except BaseException:
+            self._threads_open.discard(thread)
+            raise
 
-    def _answer(self, exchange: Exchange, serve: Callable[[], None]) -> None:
+    # -- handler threads --
+
+    def next_job(self) -> Job | None:
+        """Block for another job for a while; None: the thread is not needed any more."""
+        self._waiting.append(None)
+        if self._is_closed:
+            return None
         try:
-            serve()
-        except HttpError as error:
-            self._fail(exchange, error)
-        except OSError as error:  # what befalls a client's socket is ClientGone, an upstream's is BadGateway
-            self._fail(exchange, fault_of(error, "the request cannot be served"))
-        except MemoryError:
-            self._fail(exchange, OutOfResources("the request cannot be served: not enough memory"))
+            return self._jobs.get(timeout=self.patience)
+        except queue.Empty:
+            pass
+        try:
+            self._waiting.pop()
+        except IndexError:  # somebody has a job for one of us
+            return self._jobs.get()
+        return None
 
-    def _fail(self, exchange: Exchange, error: HttpError) -> None:
-        if not exchange.has_answered:
-            answer_error(exchange, error)
-        elif isinstance(error, MachineFault):
-            exchange.warn(f"the answer broke off: {error.cause}")
-            exchange.cut(reset=not exchange.head.minor)
-        else:  # the endpoint's promise is broken: no second answer, no clean end
-            exchange.cut(reset=False)
-            raise error
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature is not ours
+        """Something of ours is broken, beyond what a job tells its exchange."""
+        report(threading.current_thread().name, self._on_error)
 
-    def _report(self) -> None:
-        """Something of ours is broken: the log has it all, the client is told no more than that."""
-        report(threading.current_thread().name, self.server.app.logs.log.error)
-        self._intake.is_unfinished = True
-        exchange = self._exchange
-        if exchange is not None and not exchange.has_answered:
-            exchange.closes = True
-            try:
-                answer_error(exchange, HttpError("internal error"))
-            except ClientGone:
-                pass
+    def shutdown_request(self, request: Any) -> None:  # noqa: ARG002 - as above
+        """The thread ends; there is nothing to be closed."""
+        self._threads_open.discard(threading.current_thread())

@@ -1,55 +1,59 @@
 """The listening socket, and every connection that came in through it.
 
-Thread `accept` runs `serve_forever`; each connection has a thread `http-N`; main calls the rest. Guarantees: beyond
+Thread `loop` accepts connections and has them from then on; main calls the rest. Guarantees: beyond
 `limits.connections`, and where no descriptor is left to accept with, one connection makes room (which one, `table`
 knows); where all are being served a newcomer is answered 503; a failure to accept is waited out, never the end;
 `begin_stop` lets requests in progress go on and closes everything else, and from then on newcomers are answered 503, or
 left in the backlog for the next process where the socket is a supervisor's; `wait_idle` tells when the last has ended;
 `abort` ends what is left.
 
-What `ThreadingHTTPServer` lacks, and gets here: a loop that does not poll, threads with names, an end that waits for
-requests but not for idle connections, no look-up of names, a backlog for a server.
+Of `ThreadingHTTPServer` it has the threads (`HandlerThreads`). What that class lacks, and gets here: connections that
+need no thread, an end that waits for requests but not for idle connections, no look-up of names, a long backlog.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 import select
 import socket
 import threading
 import time
-from http.server import ThreadingHTTPServer
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from llamaswap_lib.app import App
 from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.ip_addresses import plain_ip
-from llamaswap_lib.net.linger import close_gently, make_room
 from llamaswap_lib.net.listening import accept, listen, where_text
-from llamaswap_lib.runtime.threads import Thread
-from llamaswap_lib.runtime.vital import Failures, VitalThread, report
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.net.loop import Loop, Timer, suspended
+from llamaswap_lib.net.poller import IN
+from llamaswap_lib.net.stream import prepare, probe_when_silent
+from llamaswap_lib.net.tls_stream import TlsStream
 from llamaswap_lib.server.admission import ROOM_LOOK, Admission, Capacity, CrowdReport, Unbounded
 from llamaswap_lib.server.answers import raw_answer
-from llamaswap_lib.server.certificate import Certificate, TlsFront
-from llamaswap_lib.server.connection import Incoming
+from llamaswap_lib.server.certificate import Certificate
+from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.connection_table import SLOW, ConnectionTable, Fate
-from llamaswap_lib.server.handler import Handler
+from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.server.handler import HandlerThreads
+from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.machine_faults import SHORTAGES
 
 TOO_MANY = raw_answer(ServiceUnavailable("too many connections"))
 SHUTTING_DOWN = raw_answer(ServiceUnavailable("the server is shutting down"))
+MOST_AT_ONCE = 64  # connections that are accepted before those are served that are there
+MOST_LINGERING = 256
+CLIENT_PROBES = 30.0  # seconds of silence between two, under TLS
+CLOSE_GRACE = 1.0  # seconds for handler threads to end
 
 
-class Server(ThreadingHTTPServer):
+class Server(HandlerThreads):
     """One listening address and its connections."""
-
-    daemon_threads = True
 
     def __init__(
         self,
         app: App,
+        serve: Callable[[Exchange], Awaitable[None]],
         host: str,
         port: int,
         certificate: Certificate | None = None,
@@ -58,26 +62,42 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         """Bind and listen, `host` '' for every address, with TLS if there is a certificate; raises OSError.
 
-        `capacity` is for how many connections there are descriptors; None: for as many as there may be. `listening` is
-        a socket that somebody else listens on as well, and goes on doing so when we end.
+        `serve` answers an exchange. `capacity` is for how many connections there are descriptors; None: for as many as
+        there may be. `listening` is a socket that somebody else listens on as well, and goes on doing so when we end.
         """
-        super().__init__((host, port), Handler, bind_and_activate=False)
+        super().__init__((host, port), app.logs.log.error)
         self.socket.close()  # one of a fixed address family; which one is right depends on the host
         self.socket = listen(host, port) if listening is None else listening
+        self.socket.setblocking(False)
         self._is_shared = listening is not None
         self.app = app
-        self._tls = None if certificate is None else TlsFront(certificate, app.logs.log.error)
+        self.serve = serve
         self.is_stopping = False
-        self._is_accepting = True
-        self._wakeup = Wakeup()
-        self._numbers = itertools.count(1)
-        self.table: ConnectionTable[Incoming] = ConnectionTable(app.pump.slow_readers, TOO_MANY, app.clock)
+        self.table: ConnectionTable[ClientConnection] = ConnectionTable(TOO_MANY, app.clock)
+        self.lingering: dict[ClientConnection, None] = {}  # the one that has done so for longest first
+        self._certificate = certificate
+        self._loop: Loop = app.loop
+        self._is_accepting = False
+        self._acceptor: Coroutine[Any, Any, None] | None = None
+        self._is_pausing = False  # the acceptor waits for a time, and not for its socket
+        self._timer = Timer(self._loop, self._go_on, self)
         self._report = CrowdReport(app.logs.log.warn, app.clock)
-        capacity = capacity or Unbounded(app.limits.connections)
-        self._admission = Admission(self.table, capacity, self._report, self._end_lingering, self._pause, app.clock)
+        self._idle_timer = Timer(self._loop, self._close_overdue, self)
+        self._report_timer = Timer(self._loop, self._tell, self)
+        self._admission = Admission(
+            self.table,
+            capacity or Unbounded(app.limits.connections),
+            self._report,
+            self._end_lingering,
+            self._pause,
+            app.clock,
+        )
         self._is_empty = threading.Condition()
-        self._failures = Failures("accept", app.logs.log.error, in_a_row=math.inf)
-        self._accepting = VitalThread(self.serve_forever, "accept")
+
+    @property
+    def limits(self) -> Limits:
+        """Those that hold now."""
+        return self.app.limits
 
     @property
     def address(self) -> tuple[str, int]:
@@ -88,15 +108,19 @@ class Server(ThreadingHTTPServer):
     @property
     def where(self) -> str:
         """The same for people: an address to open in a browser, and whether there are others."""
-        return where_text(self.socket, "http" if self._tls is None else "https")
+        return where_text(self.socket, "http" if self._certificate is None else "https")
 
     # -- main thread --
 
+    def change(self, app: App) -> None:
+        """Requests that begin from now on go by another configuration. Any thread."""
+        self.app = app
+        self._loop.call(self._close_overdue)
+
     def start(self) -> None:
-        """Accept connections, on a thread of its own."""
-        if self._tls is not None:
-            self._tls.start()
-        self._accepting.start()
+        """Accept connections."""
+        self.start_lending()
+        self._loop.ask(self._begin_accepting)
 
     def begin_stop(self) -> None:
         """Serve nobody new, and close the connections that have no request in progress.
@@ -110,22 +134,21 @@ class Server(ThreadingHTTPServer):
             self.stop_accepting()  # before anybody could be turned away
         self.is_stopping = True
         deadline = time.monotonic() + SLOW
-        while self.table.close_idle(SHUTTING_DOWN, spare_expected=True) and time.monotonic() < deadline:
+        while self._close_idle(spare_expected=True) and time.monotonic() < deadline:
             threading.Event().wait(ROOM_LOOK)
-        self.table.close_idle(SHUTTING_DOWN)
+        self._close_idle()
+
+    def _close_idle(self, *, spare_expected: bool = False) -> bool:
+        return self._loop.ask(lambda: self.table.close_idle(SHUTTING_DOWN, spare_expected=spare_expected))
 
     def stop_accepting(self) -> None:
         """Listen no more."""
-        self._is_accepting = False
-        self._wakeup.set()
-        if self._accepting.ident is not None:
-            self._accepting.join()
-        self.socket.close()
+        self._loop.ask(self._end_accepting)
 
     def wait_idle(self, grace: float) -> bool:
         """Block until every connection has ended, for at most `grace` seconds; whether they have."""
         if self.is_stopping:
-            self.table.close_idle(SHUTTING_DOWN)  # if one was accepted at the very moment when the end began
+            self._close_idle()  # if one was accepted at the very moment when the end began
         deadline = time.monotonic() + grace
         with self._is_empty:
             while self.table:
@@ -134,71 +157,114 @@ class Server(ThreadingHTTPServer):
         return not self.table
 
     def abort(self, grace: float = 2.0) -> bool:
-        """Break off every connection that is left; whether their threads have ended within `grace` seconds."""
-        for how in (socket.SHUT_RD, socket.SHUT_RDWR):
-            for incoming in self.table.all():
-                incoming.abort(how)
-            if self.wait_idle(grace / 2):
-                return True
-        return False
+        """Break off every connection that is left; whether they have ended within `grace` seconds."""
+        self._loop.ask(self._abort_all)
+        return self.wait_idle(grace)
 
     def close(self) -> None:
         """Give back what is left, after every connection has ended."""
         self.stop_accepting()
-        if self._tls is not None:
-            self._tls.stop()
-        self._wakeup.close()
-
-    def answers(self, timeout: float) -> bool:
-        """Block until its TLS has got to it, if it has any, for at most `timeout` seconds; whether it has."""
-        return self._tls is None or self._tls.answers(timeout)
+        self._loop.ask(self._end_all_lingering)
+        self._loop.ask(self._idle_timer.close)
+        self._loop.ask(self.end_lending)
+        self.join_threads(CLOSE_GRACE)
 
     def count(self) -> tuple[int, int]:
         """How many connections there are, and how many of them have a request in progress."""
         count = len(self.table)
         return count, max(0, count - self.table.idle_count)
 
-    # -- accept thread only --
+    # -- loop thread only: accepting --
 
-    def serve_forever(self, poll_interval: float = 0.0) -> None:  # noqa: ARG002 - the signature is not ours
-        """Accept connections until `stop_accepting`; nothing is polled."""
-        failures = self._failures
-        while self._is_accepting:
-            try:
-                self._accept_until_stopped()
-            except Exception:  # noqa: BLE001, PERF203 - the top of the thread
-                failures.endure()
-        self._report.tell()
+    def _close_overdue(self) -> None:
+        """Close those that have been idle for too long, now and when the next one will be."""
+        self._idle_timer.set(self.table.close_overdue(self.app.limits.idle_timeout))
 
-    def _accept_until_stopped(self) -> None:
-        self.socket.setblocking(False)
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        poll.register(self._wakeup.fileno(), select.POLLIN)
-        while self._is_accepting:
-            left = self._report.seconds_left()
-            poll.poll(None if left is None else left * 1000)
-            self._report.tell_if_due()
-            self._accept_all()
+    def _begin_accepting(self) -> None:
+        self._close_overdue()
+        self._loop.watch(self.socket, IN, self._go_on, self)
+        self._is_accepting = True
+        self._begin_acceptor()
 
-    def _accept_all(self) -> None:
-        """Accept whoever waits."""
-        while self._is_accepting:
-            try:
-                request, client_address = accept(self.socket)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if self._is_awaited():  # without a descriptor Linux complains before it looks whether anybody is there
-                    self._endure(error)
-                return
-            try:
-                self.process_request(self._tls.adopt(request) if self._tls else request, client_address)
-            except OSError as error:
-                request.close()  # it has left already, or there is no descriptor for its other side
-                self._endure(error)
+    def _begin_acceptor(self) -> None:
+        self._acceptor = self._accept_connections()
+        self._acceptor.send(None)
 
-    def _endure(self, error: OSError) -> None:
+    def _go_on(self, _mask: int = IN) -> None:
+        """Somebody waits to be accepted, or the pause is over."""
+        if self._acceptor is not None:
+            self._acceptor.send(None)
+
+    def _end_accepting(self) -> None:
+        if self._is_accepting:
+            self._is_accepting = False
+            self._report.tell()
+            self._loop.unwatch(self.socket)
+            self._report_timer.close()
+            if self._is_pausing:
+                self._go_on()  # whoever was accepted before is told something
+            self._timer.close()
+        self.socket.close()
+
+    async def _accept_connections(self) -> None:
+        """Accept them, for as long as the server does."""
+        while True:
+            await suspended()
+            for _ in range(MOST_AT_ONCE):
+                if not self._is_accepting or not await self._accept_one():
+                    break
+            self._set_report_timer()
+
+    async def _accept_one(self) -> bool:
+        """Accept a connection; False where there is none."""
+        try:
+            sock, address = accept(self.socket)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if self._is_awaited():  # without a descriptor Linux complains before it looks whether anybody is there
+                await self._endure(error)
+            return False
+        try:
+            await self._welcome(sock, address[0])
+        except OSError as error:
+            sock.close()  # it has left already, or there is no descriptor for its other side
+            await self._endure(error)
+        except MemoryError:
+            if self._certificate is None:  # TLS has not begun: nothing can be said
+                with suppress(OSError):
+                    sock.send(TOO_MANY)
+            sock.close()
+            self.app.logs.log.error("cannot serve a connection: not enough memory")
+        except BaseException:
+            sock.close()
+            raise
+        return True
+
+    async def _welcome(self, sock: socket.socket, address: str) -> None:
+        """Have the connection live, if there is room for it; raises OSError if its client has left already."""
+        prepare(sock)
+        is_full = self.table.staying_count >= self._admission.connections and not self.is_stopping
+        has_room = not is_full or await self._admission.has_room()
+        stream = sock
+        if self._certificate is not None:
+            probe_when_silent(sock, CLIENT_PROBES)
+            stream = TlsStream(sock, self._certificate.context())
+        connection = ClientConnection(self, self._loop, stream, plain_ip(address))
+        try:
+            if self.is_stopping:
+                connection.turn_away(SHUTTING_DOWN)
+                self._report.add("the server is shutting down", Fate.LATE)
+            elif not has_room:
+                connection.turn_away(TOO_MANY)
+            else:
+                connection.begin()
+        except BaseException:
+            if stream is not sock:  # which it has taken over
+                stream.close()
+            raise
+
+    async def _endure(self, error: OSError) -> None:
         """Where something is short: have one connection make room for the one that could not be accepted.
 
         At the end nobody is accepted any more then, only to be turned away: stopping the models needs descriptors too.
@@ -206,35 +272,9 @@ class Server(ThreadingHTTPServer):
         if error.errno not in SHORTAGES:
             return
         if self.is_stopping:
-            self._is_accepting = False
-            self.socket.close()
-        else:
-            self._admission.endure(f"cannot accept a connection ({error.strerror})")
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread, if there is room for it; raises OSError if its client has left already."""
-        if self.is_stopping:
-            self._turn_away(request, SHUTTING_DOWN)
-            self._report.add("the server is shutting down", Fate.LATE)
+            self._end_accepting()
             return
-        if not self._admission.has_room():
-            self._turn_away(request, TOO_MANY)
-            return
-        incoming: Incoming | None = None
-        try:
-            incoming = Incoming(self, request, client_address[0])
-            self.table.add(incoming)
-            name = f"http-{next(self._numbers)}"
-            Thread(self.process_request_thread, name, (incoming, client_address)).start()
-            self._failures.forget()
-        except (RuntimeError, MemoryError) as error:
-            self._refuse(request, TOO_MANY)
-            if incoming is None:
-                request.close()
-            else:
-                incoming.intake.is_unfinished = True  # it has most likely sent a request
-                self.shutdown_request(incoming)
-            self.app.logs.log.error(f"cannot serve a connection: {str(error) or 'not enough memory'}")
+        await self._admission.endure(f"cannot accept a connection ({error.strerror})")
 
     def _is_awaited(self) -> bool:
         """Whether somebody waits to be accepted."""
@@ -242,42 +282,63 @@ class Server(ThreadingHTTPServer):
         look.register(self.socket, select.POLLIN)
         return bool(look.poll(0))
 
-    def _end_lingering(self) -> bool:
-        return make_room(self.app.pump)
-
-    def _pause(self, seconds: float) -> bool:
-        """Wait, but not for longer than until the server ends; whether it goes on."""
-        pause = select.poll()
-        pause.register(self._wakeup.fileno(), select.POLLIN)
-        pause.poll(seconds * 1000)
+    async def _pause(self, seconds: float) -> bool:
+        """Wait, and do not look who else wants to be accepted meanwhile; whether the server still goes on then."""
+        self._timer.set(seconds)
+        self._loop.pause(self.socket)
+        self._is_pausing = True
+        try:
+            await suspended()
+        finally:
+            self._is_pausing = False
+            self._timer.clear()
+            if self._is_accepting:
+                self._loop.proceed(self.socket, IN)
         return self._is_accepting and not self.is_stopping
 
-    def _turn_away(self, request: socket.socket, farewell: bytes) -> None:
-        self._refuse(request, farewell)
-        close_gently(request, self.app.pump, is_sending=True)
+    def fail(self, error: Exception) -> None:
+        """Something of ours broke while a connection was accepted, as the log has been told: accepting goes on."""
+        del error
+        if self._is_accepting:
+            self._begin_acceptor()
 
-    def _refuse(self, request: socket.socket, farewell: bytes) -> None:
-        """Say why it is not served, as far as that is possible without waiting."""
-        try:
-            request.send(farewell, socket.MSG_DONTWAIT)
-        except OSError:
-            pass  # it has left already
+    def _set_report_timer(self) -> None:
+        if (seconds := self._report.seconds_left()) is not None:
+            self._report_timer.set(seconds)
 
-    # -- http threads --
+    def _tell(self) -> None:
+        self._report.tell_if_due()
+        self._set_report_timer()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature is not ours
-        """Something of ours is broken, beyond what the handler tells its client."""
-        report(threading.current_thread().name, self.app.logs.log.error)
+    # -- loop thread only: the connections --
 
-    def shutdown_request(self, request: Any) -> None:
-        """Close the connection, without the FIN that would go before a reset; the last thing its thread does."""
-        try:
-            request.close()
-        except BaseException:
-            request.sock.close()
-            raise
-        finally:
-            self.table.remove(request)
+    def note_lingering(self, connection: ClientConnection) -> None:
+        """It has all that it will get, and is about to be closed: nobody waits for it."""
+        self.lingering[connection] = None
+        self._tell_if_empty()
+        if len(self.lingering) > MOST_LINGERING:
+            next(iter(self.lingering)).cut_off()
+
+    def note_closed(self, connection: ClientConnection) -> None:
+        self.lingering.pop(connection, None)
+        self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
         if not self.table:
             with self._is_empty:
                 self._is_empty.notify_all()
+
+    def _end_lingering(self) -> bool:
+        """Have one that lingers closed, for its descriptor; False if there is none."""
+        if not self.lingering:
+            return False
+        min(self.lingering, key=ClientConnection.has_unsent).cut_off()
+        return True
+
+    def _end_all_lingering(self) -> None:
+        for connection in list(self.lingering):
+            connection.cut_off()
+
+    def _abort_all(self) -> None:
+        for connection in self.table.all():
+            connection.abort()

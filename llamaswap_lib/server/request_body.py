@@ -1,7 +1,8 @@
 """The body of a request: in memory up to a bound, in a temporary file above it.
 
-One http thread at a time. It is complete when an endpoint gets it. Closing it removes the file; a body in memory needs
-no closing. A file that cannot be made, written or read is a MachineFault, InsufficientStorage where there is no room.
+The loop reads it (`BodyReader`); a handler thread writes the file and reads it; one of them at a time. It is complete
+when an endpoint gets it. Closing it removes the file; a body in memory needs no closing. A file that cannot be made,
+written or read is a MachineFault, InsufficientStorage where there is no room.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO
 
+from llamaswap_lib.errors import BadRequest, ContentTooLarge, MachineFault
 from llamaswap_lib.server.machine_faults import fault_of
+from llamaswap_lib.wire.chunked import BadChunk, ChunkDecoder
+from llamaswap_lib.wire.heads import RequestHead
 from llamaswap_lib.wire.splice import Edit, grown_by, splice, spliced
 
 PIECE_BYTES = 262_144
+READ_BYTES, READ_CHUNKED_BYTES = 262_144, 65_536
 
 
 class RequestBody:
@@ -60,6 +65,15 @@ class RequestBody:
     def is_in_memory(self) -> bool:
         return self._file is None
 
+    def fileno(self) -> int:
+        """The descriptor of its file, which it has."""
+        assert self._file is not None, "it is in memory"
+        return self._file.fileno()
+
+    def shorter(self) -> MachineFault:
+        """The fault of a file that does not have any more what was written to it."""
+        return fault_of(OSError(errno.EIO, "it has become shorter"), "the body of the request cannot be read back")
+
     def read(self) -> bytes:
         """All of it, in one call of the system where it can be: to join pieces would have it in memory twice.
 
@@ -89,9 +103,9 @@ class RequestBody:
             self._file.seek(at_bytes)
             if piece := self._file.read(most_bytes):
                 return piece
-            raise OSError(errno.EIO, "it has become shorter")
         except OSError as error:
             raise fault_of(error, "the body of the request cannot be read back") from error
+        raise self.shorter()
 
     def close(self) -> None:
         if self._file is not None:
@@ -137,3 +151,78 @@ def edited(body: RequestBody, edits: Sequence[Edit]) -> OutgoingBody:
     if not body.is_in_memory:
         return EditedBody(body, edits)
     return RequestBody(spliced(body.read(), edits))
+
+
+class BodyReader:
+    """Makes a `RequestBody` of the bytes that a client sends. Loop thread, but `put_aside`."""
+
+    __slots__ = (
+        "_decoder",
+        "_left_bytes",
+        "_memory_bytes",
+        "_most_bytes",
+        "_pieces",
+        "_pieces_bytes",
+        "body",
+        "is_done",
+    )
+
+    def __init__(self, head: RequestHead, most_bytes: int, memory_bytes: int) -> None:
+        """Raises ContentTooLarge where the head says that it is larger than `most_bytes`."""
+        if head.content_length is not None and head.content_length > most_bytes:
+            raise _too_large(most_bytes)
+        self.body = RequestBody(memory_bytes=memory_bytes)
+        self.is_done = False
+        self._decoder = ChunkDecoder() if head.chunked else None
+        self._left_bytes = head.content_length or 0
+        self._most_bytes = most_bytes
+        self._memory_bytes = memory_bytes
+        self._pieces: list[bytes] = []  # what is not in the body yet
+        self._pieces_bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what is of the body; what stands behind it. Raises BadRequest and ContentTooLarge."""
+        if self._decoder is None:
+            piece, rest = data[: self._left_bytes], data[self._left_bytes :]
+            self._left_bytes -= len(piece)
+            self.is_done = not self._left_bytes
+        else:
+            try:
+                piece, used_bytes = self._decoder.feed(data)
+            except BadChunk as bad:
+                raise BadRequest(f"the body is not chunked properly: {bad}") from None
+            rest, self.is_done = data[used_bytes:], self._decoder.done
+        self._pieces.append(piece)
+        self._pieces_bytes += len(piece)
+        if self.body.size_bytes + self._pieces_bytes > self._most_bytes:
+            raise _too_large(self._most_bytes)
+        if self.is_done and not self.is_large:
+            self.put_aside()
+        return rest
+
+    @property
+    def read_bytes(self) -> int:
+        """How much to read at once: to find the chunks takes its time, and others wait."""
+        return READ_BYTES if self._decoder is None else READ_CHUNKED_BYTES
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the body is one for a file."""
+        return self.body.size_bytes + self._pieces_bytes > self._memory_bytes
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to call `put_aside` before there is more."""
+        return self._pieces_bytes > self._memory_bytes
+
+    def put_aside(self) -> None:
+        """Have in the body what was fed, in its file where it is large: blocks then. Raises MachineFault."""
+        pieces, self._pieces, self._pieces_bytes = self._pieces, [], 0
+        if self.body.size_bytes or len(pieces) > 1:
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
+            self.body.append(piece)
+
+
+def _too_large(most_bytes: int) -> ContentTooLarge:
+    return ContentTooLarge(f"the body is larger than {most_bytes} bytes")

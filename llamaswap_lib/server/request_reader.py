@@ -1,244 +1,200 @@
-"""The reading side of one client's connection: heads, bodies, and what was sent ahead.
+"""The requests of one client as they come in: heads, bodies, and what was sent ahead.
 
-One thread at a time, the client's http thread or, while that sleeps, the pump, which never waits here. Owns the bytes
-that were received and not yet used, so pipelined requests are served in order. Guarantees: a head has `head_timeout` in
-all; a body needs a byte within `body_timeout` and a low average rate beyond it; whoever is slower is cut off with
-RequestTimeout, and one whose connection was closed for others with ClientGone. Memory is bounded by a head, or by
-`memory_body_bytes`.
+Thread `loop` alone, as a part of the life of the connection; a handler thread is borrowed to write what is large to a
+file. Owns the bytes that were received and not used yet, so pipelined requests are served in order. Guarantees: a head
+has `head_timeout` in all; a body needs a byte within `body_timeout` and a low average rate beyond it; a slower client
+is cut off with RequestTimeout. Memory is bounded by a head, or by `memory_body_bytes`.
 """
 
 from __future__ import annotations
 
 import re
-import select
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from llamaswap_lib.errors import BadRequest, ClientGone, ContentTooLarge, RequestTimeout
-from llamaswap_lib.server.limits import Limits
-from llamaswap_lib.server.request_body import RequestBody
-from llamaswap_lib.wire.chunked import BadChunk, ChunkDecoder
+from llamaswap_lib.errors import ClientGone
+from llamaswap_lib.net.loop import suspended
+from llamaswap_lib.net.poller import IN, RDHUP
+from llamaswap_lib.server.client_stream import MOVES, READ_BYTES, ClientStream, Site, State
+from llamaswap_lib.server.request_body import BodyReader, RequestBody
+from llamaswap_lib.wire.head_cache import Recall
 from llamaswap_lib.wire.heads import RequestHead
 from llamaswap_lib.wire.parser import head_end, parse_request_head
 
-READ_BYTES = 65_536
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
 _match_empty_lines = re.compile(rb"(?:\r\n)*").match
 
 
-class Sender(Protocol):
-    """The connection, which may be closed for others while the rest of a request is waited for."""
-
-    def begin_waiting(self) -> None: ...
-
-    def note_received(self, size_bytes: int) -> None:
-        """So many bytes have come; raises ClientGone if it was closed."""
-
-    def end_waiting(self) -> bool:
-        """Whether it was not closed."""
+InThread = Callable[[Callable[[], None]], Awaitable[None]]
 
 
-class Intake:
-    """What comes from one client, through a socket that waits `idle_timeout` for a byte."""
+class Requested(Site, Protocol):
+    """What a reader of requests needs of the server."""
 
-    __slots__ = ("_buffer", "_clock", "_poll", "_sender", "_sock", "_unread", "is_in_head", "is_unfinished", "limits")
+    is_stopping: bool
 
-    def __init__(self, sock: socket.socket, limits: Limits, clock: Callable[[], float], sender: Sender) -> None:
-        self._sock = sock
-        self._sender = sender
-        self.limits = limits  # may be replaced between two requests
-        self._clock = clock
-        self._buffer = b""
+
+class RequestReader:
+    """What comes from one client."""
+
+    __slots__ = ("_client", "_in_thread", "_received", "_site", "_unread", "heads", "is_new", "started")
+
+    def __init__(
+        self, client: ClientStream, site: Requested, in_thread: Callable[[Callable[[], None]], Awaitable[None]]
+    ) -> None:
+        """`in_thread` has a handler thread call a function."""
+        self._client = client
+        self._site = site
+        self._in_thread = in_thread
+        self._received = b""  # and not used yet
         self._unread: RequestHead | None = None  # the request whose body nobody has read yet
-        self.is_in_head = False  # the rest of a head is waited for
-        self.is_unfinished = False  # the connection ends, and its client may still be sending
-        self._poll: select.poll | None = None  # made when a client is slow for the first time
+        self.heads = Recall(parse_request_head)
+        self.is_new = True  # the first request has not come
+        self.started = 0.0  # when the request in progress began, by the loop's clock
 
-    def await_request(self) -> bool:
-        """Block until a request begins; False if the client leaves, or is idle for too long."""
-        if self.is_empty():
+    async def _await_request(self) -> bytes:
+        """The first bytes of a request; b"" if there is none."""
+        if not self.is_new:  # one whose first request was on its way when the end began is served
+            if self._site.is_stopping:
+                return b""
+            self._client.state = MOVES[self._client.state][State.IDLE]
+            self._site.table.note_idle(self._client)
+        if self._client.mask != IN | RDHUP:
+            self._client.watch_for(IN | RDHUP)
+        while True:  # the server ends it when it was idle for too long
+            if self._client.tls is None or not self._client.tls.is_ready:
+                await suspended()
             try:
-                self._buffer = self._sock.recv(READ_BYTES)
+                data = self._client.stream.recv(READ_BYTES)
+            except BlockingIOError:
+                continue
             except OSError:
-                return False
-        return bool(self._buffer)
+                return b""
+            self._site.table.note_busy(self._client)
+            if self._client.tls is not None:
+                self._client.pass_end_on(self._client.tls)
+            return data
 
-    def is_empty(self) -> bool:
-        """Whether nothing of the next request is here."""
+    async def read_head(self) -> RequestHead | None:
+        """The head of the next request; None where there is none: its client has left, or waits for too long.
+
+        Raises HttpError and ClientGone.
+        """
         if self._unread is not None:
             self._skip_unread(self._unread)
-        return not self._buffer
-
-    @property
-    def ahead(self) -> bytes:
-        """What is here of the next request."""
-        return self._buffer
-
-    def receive_now(self) -> int | None:
-        """Take what has come, without waiting: how many bytes, 0 if the client has left, None for nothing."""
-        try:
-            data = self._sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return 0
-        self._buffer += data
-        return len(data)
-
-    def read_head(self) -> RequestHead:
-        """The head of the request that begins; raises HttpError or ClientGone."""
-        data = self._buffer
-        end = -1 if data.startswith(b"\r") else head_end(data)
-        if end < 0:
-            self.is_in_head = True
-            try:
-                with self._waiting():
-                    data, end = self._read_head_slowly(data)
-            finally:
-                self.is_in_head = False
-        self._buffer = data[end:]
-        head = parse_request_head(data[:end])
+        data = self._received
+        if not data:
+            data = await self._await_request()
+            if not data:
+                return None
+        self.is_new = False
+        self.started = self._client.loop.clock()
+        head, end = (None, -1) if data.startswith(b"\r") else self.heads.read(data)
+        if head is None:
+            data, end = await self._read_slow_head(data)
+            self.heads.forget()
+            head = parse_request_head(data[:end])
+        self._received = data[end:]
         if head.content_length or head.chunked:
             self._unread = head
         return head
 
-    def _read_head_slowly(self, data: bytes) -> tuple[bytes, int]:
+    async def _read_slow_head(self, data: bytes) -> tuple[bytes, int]:
         """What comes until a head is there, and where it ends."""
-        deadline = self._clock() + self.limits.head_timeout
+        self._client.state = MOVES[self._client.state][State.IN_HEAD]
+        table = self._site.table
+        if table.last_words:
+            self._client.cut_off_now(table.last_words)
+            raise ClientGone
+        table.note_reading(self._client)
+        self._client.timer.set(self._site.limits.head_timeout)
         searched_bytes = 0
-        while True:
-            if data.startswith(b"\r\n"):  # some clients send one after a body; RFC 9112 asks for patience
-                data, searched_bytes = _without_empty_lines(data), 0
-            end = head_end(data, searched_bytes)
-            if end >= 0:
-                return data, end
-            searched_bytes = len(data)
-            data += self._receive_rest(deadline - self._clock(), "the head")
-
-    def read_body(self, most_bytes: int | None = None) -> RequestBody:
-        """The body of the request whose head was read last, once; raises HttpError or ClientGone.
-
-        `most_bytes` it may have, where that is less than any body may have.
-        """
-        most_bytes = self.limits.max_body_bytes if most_bytes is None else most_bytes
-        head, self._unread = self._unread, None
-        if head is None:
-            return RequestBody()
-        length = head.content_length
-        if length is not None and length <= min(len(self._buffer), self.limits.memory_body_bytes, most_bytes):
-            body = RequestBody(self._buffer[:length])
-            self._buffer = self._buffer[length:]
-            return body
-        body = RequestBody(memory_bytes=self.limits.memory_body_bytes)
+        self._client.begin_receiving()
         try:
-            self._read_slowly(head, body, most_bytes)
-        except BaseException:
-            self._unread = head
-            body.close()
-            raise
+            while True:
+                if data.startswith(b"\r\n"):  # some clients send one after a body; RFC 9112 asks for patience
+                    data, searched_bytes = _without_empty_lines(data), 0
+                end = head_end(data, searched_bytes)
+                if end >= 0:
+                    return data, end
+                searched_bytes = len(data)
+                data += await self._client.receive_rest(READ_BYTES, "the head")
+        finally:
+            self._client.timer.clear()
+            table.note_read(self._client)
+
+    def small_body(self, most_bytes: int) -> bytes | None:
+        """The whole body of the request if it is here, and not larger; None if it has to be read."""
+        head = self._unread
+        if head is None:
+            return b""
+        length = head.content_length
+        if length is None or length > len(self._received) or length > most_bytes:
+            return None
+        self._unread = None
+        body, self._received = self._received[:length], self._received[length:]
         return body
 
+    async def read_body(self, head: RequestHead, most_bytes: int) -> RequestBody:
+        """The body of the request in progress, once; raises HttpError and ClientGone."""
+        if self._unread is None:
+            return RequestBody()
+        limits = self._site.limits
+        length = head.content_length
+        if length is not None and length <= min(len(self._received), limits.memory_body_bytes, most_bytes):
+            body = RequestBody(self._received[:length])
+            self._received = self._received[length:]
+            self._unread = None
+            return body
+        reader = BodyReader(head, most_bytes, limits.memory_body_bytes)
+        try:
+            await self._read_slow_body(reader, says_continue=head.expect_continue and not self._received)
+        except BaseException:
+            reader.body.close()
+            raise
+        self._unread = None
+        return reader.body
+
+    async def _read_slow_body(self, reader: BodyReader, *, says_continue: bool) -> None:
+        limits, table = self._site.limits, self._site.table
+        if says_continue:
+            await self._client.send(CONTINUE)
+        started = self._client.loop.clock()
+        received_bytes = len(self._received)
+        self._received = reader.feed(self._received)
+        self._client.begin_receiving()
+        try:
+            while not reader.is_done:
+                if reader.is_due:
+                    table.note_read(self._client)
+                    self._client.timer.clear()
+                    await self._in_thread(reader.put_aside)
+                late = started + limits.body_timeout + received_bytes / limits.body_bytes_per_second
+                self._client.timer.set(max(0.0, min(limits.body_timeout, late - self._client.loop.clock())))
+                table.note_reading_on(self._client)
+                piece = await self._client.receive_rest(reader.read_bytes, "the body")
+                received_bytes += len(piece)
+                self._received = reader.feed(piece)
+        finally:
+            self._client.timer.clear()
+            table.note_read(self._client)
+        if reader.is_large:
+            await self._in_thread(reader.put_aside)
+
     def take_ahead(self) -> bytes:
-        """What stands behind the request that was read, taken out."""
-        ahead, self._buffer = self._buffer, b""
-        return ahead
+        """What has come behind the request that was read, taken out."""
+        ahead, self._received = self._received, b""
+        return ahead + (self._client.receive_early() or b"")
 
     def will_be_clear(self) -> bool:
         """Whether the next request can be read: nothing is left of this one, or what is left is here already."""
         head = self._unread
-        return head is None or (head.content_length is not None and head.content_length <= len(self._buffer))
+        return head is None or (head.content_length is not None and head.content_length <= len(self._received))
 
     def _skip_unread(self, head: RequestHead) -> None:
         assert head.content_length is not None
-        self._buffer = self._buffer[head.content_length :]
+        self._received = self._received[head.content_length :]
         self._unread = None
-
-    def _read_slowly(self, head: RequestHead, body: RequestBody, most_bytes: int) -> None:
-        if head.content_length is not None and head.content_length > most_bytes:
-            raise ContentTooLarge(f"the body is larger than {most_bytes} bytes")
-        if head.expect_continue and not self._buffer:
-            self._say_continue()
-        take = (
-            self._chunk_taker(body, most_bytes) if head.chunked else self._length_taker(body, head.content_length or 0)
-        )
-        started = self._clock()
-        received_bytes = len(self._buffer)
-        if take():
-            return
-        with self._waiting():
-            while True:
-                late = started + self.limits.body_timeout + received_bytes / self.limits.body_bytes_per_second
-                piece = self._receive_rest(min(self.limits.body_timeout, late - self._clock()), "the body")
-                received_bytes += len(piece)
-                self._buffer += piece
-                if take():
-                    return
-
-    def _length_taker(self, body: RequestBody, length_bytes: int) -> Callable[[], bool]:
-        def take() -> bool:
-            left_bytes = length_bytes - body.size_bytes
-            body.append(self._buffer[:left_bytes])
-            self._buffer = self._buffer[left_bytes:]
-            return body.size_bytes == length_bytes
-
-        return take
-
-    def _chunk_taker(self, body: RequestBody, most_bytes: int) -> Callable[[], bool]:
-        decoder = ChunkDecoder()
-
-        def take() -> bool:
-            try:
-                payload, used_bytes = decoder.feed(self._buffer)
-            except BadChunk as bad:
-                raise BadRequest(f"the body is not chunked properly: {bad}") from None
-            body.append(payload)
-            self._buffer = self._buffer[used_bytes:]
-            if body.size_bytes > most_bytes:
-                raise ContentTooLarge(f"the body is larger than {most_bytes} bytes")
-            return decoder.done
-
-        return take
-
-    def _say_continue(self) -> None:
-        try:
-            self._sock.sendall(CONTINUE)
-        except OSError:
-            raise ClientGone from None
-
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        """While the rest of a request is waited for; raises ClientGone if the connection was closed for others."""
-        self._sender.begin_waiting()
-        try:
-            yield
-        finally:
-            is_open = self._sender.end_waiting()
-        if not is_open:
-            raise ClientGone
-
-    def _receive_rest(self, timeout: float, what: str) -> bytes:
-        data = self._receive(timeout, what)
-        self._sender.note_received(len(data))
-        return data
-
-    def _receive(self, timeout: float, what: str) -> bytes:
-        """The next bytes, never none; raises RequestTimeout and ClientGone."""
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(self._sock, select.POLLIN)
-        if not self._poll.poll(max(0.0, timeout * 1000)):
-            raise RequestTimeout(f"{what} of the request did not come in time")
-        try:
-            data = self._sock.recv(READ_BYTES)
-        except OSError:
-            raise ClientGone from None
-        if not data:
-            raise ClientGone
-        return data
 
 
 def _without_empty_lines(data: bytes) -> bytes:

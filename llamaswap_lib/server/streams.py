@@ -1,6 +1,6 @@
 """An answer of our own that ends when there is nothing more to say: chunked, or until the connection ends for HTTP/1.0.
 
-The http thread of its client.
+A handler thread.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llamaswap_lib.net.sockets import hold_back
+from llamaswap_lib.net.stream import hold_back
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.wire.chunked import LAST_CHUNK, chunk_of
 
@@ -37,12 +37,12 @@ class Stream:
     def following(self) -> Iterator[None]:
         """While its client is told what comes: it can come back, so it may be cut off for others."""
         exchange = self._exchange
-        hold_back(exchange.sock, UNSENT_BYTES)
-        exchange.app.pump.slow_readers.note_follower(exchange.sock)
+        hold_back(exchange.client.stream, UNSENT_BYTES)
+        exchange.follow(follows=True)
         try:
             yield
         finally:
-            exchange.app.pump.slow_readers.forget(exchange.sock)
+            exchange.follow(follows=False)
 
     def await_room(self, reader_count: int) -> None:
         """Block until the client takes more: what it has not been sent then costs nobody anything.

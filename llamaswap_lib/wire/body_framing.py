@@ -1,6 +1,6 @@
 """A body as it flows: what is passed on of each piece, and when the last byte was there.
 
-Pure: no socket; one instance for each body, used by one thread at a time (first the http thread, then the pump).
+Pure: no socket; one instance for each body.
 Guarantees: what `take` returns is what goes to the receiver, byte for byte as received, and nothing that stands behind
 the body; of a lenient body, lines that are not strict are made so. Never collects. `ends_by_close`: the sender ends it
 by closing. `shows_its_end`: the receiver can tell a whole body from one that broke off.

@@ -55,6 +55,11 @@ class Recall(Generic[Head]):
         self._remember(data[:end], head)
         return head, end
 
+    def forget(self) -> None:
+        """The next head is another one, whatever it says."""
+        self.generation += 1
+        self._head = None
+
     def _remember(self, text: bytes, head: Head) -> None:
         self.generation += 1
         self._head = None

@@ -47,23 +47,35 @@ class Mutant:
 
     def applied(self, source: str) -> str:
         """The file's text with the mistake in it."""
-        text = f"\n{source}"
-        times = text.count(self.old)
-        assert times == 1, f"mutant {self.name!r}: its text is {times} times in {self.file}"
-        return text.replace(self.old, self.new).removeprefix("\n")
+        return replaced_once(source, self.file, self.name, self.old, self.new)
+
+
+def replaced_once(source: str, file: str, name: str, old: str, new: str) -> str:
+    """`source` with `new` in the place of `old`, whole lines that must be in it exactly once."""
+    text = f"\n{source}"
+    times = text.count(old)
+    assert times == 1, f"mutant {name!r}: its text is {times} times in {file}"
+    return text.replace(old, new).removeprefix("\n")
 
 
 def read_mutants() -> list[Mutant]:
-    """From `mutants.txt`: `# name`, `@ file noticed-by`, then lines as in a diff; an empty line between two."""
-    return [_parse(block) for block in (ROOT / "tests/core/mutants.txt").read_text().strip().split("\n\n")]
+    return [Mutant(*parts) for parts in read_parts(ROOT / "tests/core/mutants.txt")]
 
 
-def _parse(block: str) -> Mutant:
+def read_parts(path: Path) -> list[tuple[str, str, str, str, str]]:
+    """Name, file, noticed-by, old and new text of each mutant in a file of them.
+
+    It holds `# name`, `@ file noticed-by`, then lines as in a diff; an empty line between two.
+    """
+    return [_parse(block) for block in path.read_text().strip().split("\n\n")]
+
+
+def _parse(block: str) -> tuple[str, str, str, str, str]:
     name, place, *lines = block.splitlines()
     file, by = place.removeprefix("@ ").split()
     old = "".join(f"\n{line[1:]}" for line in lines if line[0] in " -")
     new = "".join(f"\n{line[1:]}" for line in lines if line[0] in " +")
-    return Mutant(name.removeprefix("# "), file, by, f"{old}\n", f"{new}\n")
+    return name.removeprefix("# "), file, by, f"{old}\n", f"{new}\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import select
 import socket
 import threading
 import time
@@ -14,9 +15,10 @@ from llamaswap_lib.core.eviction import Evict, Explain
 from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
+from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.last_words import RunOutput
-from llamaswap_lib.runtime.lease import Upstream
+from llamaswap_lib.runtime.lease import Client, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
 
 PATIENCE = 10.0
@@ -190,6 +192,23 @@ class Stage:
         return not self.tickets()
 
 
+def staying(client: socket.socket | None) -> Client:
+    """Waits for as long as the client at the other end of `client` stays; raises ClientGone. None cannot leave."""
+    if client is None:
+        return None
+
+    def wait(waiter: Waiter) -> None:
+        poll = select.poll()
+        poll.register(client, select.POLLIN)
+        poll.register(waiter.fileno(), select.POLLIN)
+        while waiter.fileno() not in dict(poll.poll()):
+            if not client.recv(1, socket.MSG_PEEK):
+                raise ClientGone
+            poll.unregister(client)
+
+    return wait
+
+
 class Visit:
     """A thread with a lease: it goes in, stays until told to leave, and remembers what happened."""
 
@@ -208,7 +227,7 @@ class Visit:
 
     def _run(self) -> None:
         try:
-            lease = self._stage.controller.lease(self._model, self._client)
+            lease = self._stage.controller.lease(self._model, staying(self._client))
             with lease as self.upstream:
                 self._is_in.set()
                 self._may_leave.wait(PATIENCE)

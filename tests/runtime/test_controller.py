@@ -13,7 +13,7 @@ from llamaswap_lib.core.events import LoadDemanded, ModelsChanged
 from llamaswap_lib.core.eviction import Rules
 from llamaswap_lib.core.scheduler import ModelSpec
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, ServiceUnavailable
-from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time, side_by_side
+from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time, side_by_side, staying
 from tests.shortage import no_descriptor_left
 
 # -- going in --
@@ -538,7 +538,7 @@ def test_a_client_that_leaves_its_unload_does_not_stop_it() -> None:
         process = stage.next_process()
         process.become_ready()
         visit.leave()
-        unload = pool.submit(stage.controller.unload, None, ours)
+        unload = pool.submit(stage.controller.unload, None, staying(ours))
         process.await_order("stop")
         theirs.close()
         assert isinstance(unload.exception(PATIENCE), ClientGone)

@@ -17,6 +17,7 @@ from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, RunNotDead, ServiceUnavailable
 from llamaswap_lib.runtime.last_words import RunOutput
 from llamaswap_lib.runtime.lease import Lease, Places, Upstream, Waiter
+from tests.runtime.launches import staying
 
 PATIENCE = 10.0
 UPSTREAM = Upstream(3, "m", "http://m")
@@ -158,7 +159,7 @@ def test_a_client_that_has_left_is_abandoned_and_its_answer_awaited(
     ours, theirs = client
     theirs.close()
     door = Door(never, lambda waiter: threading.Timer(0.05, waiter.refuse, (Fault.ABANDONED, "")).start())
-    with pytest.raises(ClientGone), Lease(door, Places({}), "m", ours):
+    with pytest.raises(ClientGone), Lease(door, Places({}), "m", staying(ours)):
         pytest.fail("it was let in")
     assert door.abandoned == [1]
 
@@ -210,7 +211,7 @@ def test_an_admission_that_crosses_with_the_hang_up_is_given_back(client: tuple[
     door.answer_to_abandon = door.admit
     places = Places({"m": 1})
     for _ in range(2):
-        with pytest.raises(ClientGone), Lease(door, places, "m", ours):
+        with pytest.raises(ClientGone), Lease(door, places, "m", staying(ours)):
             pytest.fail("it was let in")
     assert len(door.gate) == 0
 
@@ -219,7 +220,7 @@ def test_a_client_whose_next_request_is_there_already_has_not_left(client: tuple
     ours, theirs = client
     theirs.sendall(b"GET / HTTP/1.1\r\n")
     door = Door(lambda waiter: threading.Timer(0.05, door.admit, (waiter,)).start())
-    with Lease(door, Places({}), "m", ours):
+    with Lease(door, Places({}), "m", staying(ours)):
         pass
     assert door.abandoned == []
     assert ours.recv(3) == b"GET"  # nothing was taken
@@ -233,7 +234,7 @@ def test_the_place_is_given_back_on_every_way_out(client: tuple[socket.socket, s
         pass
     theirs.close()
     door = Door(never, refusing(Fault.ABANDONED, ""))
-    with pytest.raises(ClientGone), Lease(door, places, "m", ours):
+    with pytest.raises(ClientGone), Lease(door, places, "m", staying(ours)):
         pass
     door.gate.shut = False
     with pytest.raises(ZeroDivisionError), Lease(door, places, "m", None):

@@ -12,7 +12,7 @@ from typing import Any
 
 import trustme
 
-from llamaswap_lib.net.upstream_tls import verifying_context
+from llamaswap_lib.net.tls_stream import verifying_context
 from llamaswap_lib.server.certificate import Certificate
 
 AUTHORITY = trustme.CA()
@@ -62,7 +62,9 @@ class TlsEnd(socket.socket):
                 break
             except ssl.SSLWantReadError:
                 self._flush()
-                self._incoming.write(super().recv(65_536))
+                if not (data := super().recv(65_536)):
+                    raise ConnectionError("the connection ended within the handshake") from None
+                self._incoming.write(data)
         self._flush()
 
     def recv(self, buflen: int, flags: int = 0) -> bytes:
@@ -131,7 +133,8 @@ class TlsEnd(socket.socket):
         """Send `data` and the farewell in one piece; the connection stays as it is."""
         with self._sending:
             with self._inside, suppress(ssl.SSLWantReadError):
-                self._tls.write(data)
+                if data:
+                    self._tls.write(data)
                 self._tls.unwrap()
             self._flush()
 

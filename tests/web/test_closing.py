@@ -63,12 +63,12 @@ def test_all_of_an_answer_arrives_if_something_is_sent_while_it_is_read(stray: b
 
 
 @pytest.mark.parametrize("stray", STRAY.values(), ids=STRAY)
-def test_all_of_a_stream_arrives_that_the_pump_passed_on(stray: bytes) -> None:
+def test_all_of_a_stream_arrives_that_was_passed_on(stray: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     stream = b"%x\r\n%b\r\n" % (len(LARGE), LARGE) + b"0\r\n\r\n"
     with World(answers(head + stream)) as world, world.connect() as client:
         client.send(get("/health"))
-        client.read_message()  # the connection rests with the pump
+        client.read_message()
         client.send(chat(extra=CLOSE) + stray)
         assert read_slowly(client).endswith(stream)
 
@@ -136,7 +136,7 @@ def test_an_answer_that_broke_off_still_ends_with_a_reset() -> None:
             client.read_to_end()
 
 
-def test_closing_what_is_read_costs_no_thread_and_no_wait() -> None:
+def test_closing_what_is_read_costs_no_wait() -> None:
     with World(answers(sized(b"ok")), limits=Limits(linger_timeout=DEADLINE)) as world, world.connect() as client:
         client.send(chat(extra=CLOSE))
         assert client.read_to_end().endswith(b"ok")

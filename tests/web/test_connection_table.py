@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
-
 import pytest
 
-from llamaswap_lib.net.slow_readers import SlowReaders
 from llamaswap_lib.server.admission import REPORT_PAUSE, CrowdReport
 from llamaswap_lib.server.connection_table import HASTY, SLOW, ConnectionTable, Fate
-from tests.web.world import DEADLINE
 
 FAREWELL = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
 LAST_WORDS = b"HTTP/1.1 503 The End\r\n\r\n"
 
 
 class Client:
-    """A connection of which both ends are here."""
+    """A connection that tells how it was cut off."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, crowd: Crowd) -> None:
         self.name = name
+        self.crowd = crowd
         self.is_in_head = False
-        self.sock, self.far_end = socket.socketpair()
-        self.far_end.settimeout(DEADLINE)
+        self.has_request_ahead = False
+        self.is_with_thread = False  # it is cut off, and stays until its handler thread is back
+        self.heard: bytes | None = None  # before it was cut off; None while it is not
+        self.was_reset = False
 
-    def heard(self) -> bytes:
-        """What it was sent before its connection was ended; it waits for that."""
-        pieces = []
-        while data := self.far_end.recv(65536):
-            pieces.append(data)
-        return b"".join(pieces)
+    def has_sent(self) -> bool:
+        return self.has_request_ahead
 
-    def is_woken(self) -> bool:
-        """Whether whoever serves it finds that it has ended."""
-        return not self.sock.recv(1, socket.MSG_DONTWAIT)
+    def cut_off(self, farewell: bytes = b"", *, reset: bool = False) -> None:
+        assert self.heard is None, f"{self.name} is cut off twice"
+        self.heard, self.was_reset = farewell, reset
+        self.crowd.table.note_leaving(self)
+        if not self.is_with_thread:
+            self.crowd.table.remove(self)
 
 
 class Crowd:
-    """A table, its clients by name, and the time."""
+    """A table, its clients, and the time."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self) -> None:
         self.now = 1000.0
-        self.readers = SlowReaders(lambda: self.now)
-        self.table: ConnectionTable[Client] = ConnectionTable(self.readers, FAREWELL, lambda: self.now)
-        self.clients: dict[str, Client] = {}
-        self._stack = stack
+        self.table: ConnectionTable[Client] = ConnectionTable(FAREWELL, lambda: self.now)
 
     def add(self, name: str, *, age: float = 0.0) -> Client:
         """One that has been idle for that long."""
-        self.clients[name] = client = Client(name)
-        self._stack.enter_context(client.sock)
-        self._stack.enter_context(client.far_end)
+        client = Client(name, self)
         self.now -= age
         self.table.add(client)
         self.now += age
@@ -60,7 +51,7 @@ class Crowd:
 
     def serve(self, name: str) -> Client:
         client = self.add(name)
-        assert self.table.claim(client)
+        self.table.note_busy(client)
         return client
 
     def read(self, name: str, *, age: float = 0.0) -> Client:
@@ -75,13 +66,13 @@ class Crowd:
         """One that has taken nothing of its answer for that long."""
         client = self.serve(name)
         self.now -= age
-        self.readers.note_stall(client.sock)
+        self.table.note_stall(client)
         self.now += age
         return client
 
     def follow(self, name: str) -> Client:
         client = self.serve(name)
-        self.readers.note_follower(client.sock)
+        self.table.note_follower(client, follows=True)
         return client
 
     def order(self) -> list[Fate]:
@@ -90,9 +81,8 @@ class Crowd:
 
 
 @pytest.fixture
-def crowd() -> Iterator[Crowd]:
-    with ExitStack() as stack:
-        yield Crowd(stack)
+def crowd() -> Crowd:
+    return Crowd()
 
 
 def test_those_slow_to_send_go_first_and_those_just_served_last(crowd: Crowd) -> None:
@@ -110,18 +100,18 @@ def test_of_those_that_send_the_one_that_began_first_goes_first_and_is_told_why(
     second, first = crowd.read("second", age=SLOW), crowd.read("third", age=0.0)
     crowd.now += SLOW
     assert crowd.table.make_room() is Fate.READING
-    assert second.heard() == FAREWELL
-    assert not crowd.table.note_read(second)
-    assert crowd.table.note_read(first)
+    assert (second.heard, first.heard) == (FAREWELL, None)
+    crowd.table.note_read(first)
+    crowd.now += SLOW
+    assert crowd.order() == []
 
 
 def test_who_sends_a_good_piece_counts_as_if_it_had_just_begun(crowd: Crowd) -> None:
     uploading, dripping = crowd.read("uploading", age=2 * SLOW), crowd.read("dripping", age=SLOW)
-    assert crowd.table.refresh(uploading)
+    crowd.table.note_reading(uploading)
+    crowd.table.note_reading_on(dripping)  # a byte of it has come
     assert crowd.table.make_room() is Fate.READING
-    assert not crowd.table.is_reading(dripping)
-    assert not crowd.table.refresh(dripping)
-    assert crowd.table.is_reading(uploading)
+    assert (dripping.heard, uploading.heard) == (FAREWELL, None)
 
 
 def test_a_request_that_is_served_makes_no_room(crowd: Crowd) -> None:
@@ -148,10 +138,10 @@ def test_of_the_idle_and_those_that_take_nothing_the_longest_goes_first(crowd: C
     assert crowd.table.make_room() is (Fate.STALLED if fresher == "idle" else Fate.IDLE)
 
 
-def test_one_that_was_idle_for_longest_goes_first_and_cannot_be_claimed_any_more(crowd: Crowd) -> None:
+def test_one_that_was_idle_for_longest_goes_first(crowd: Crowd) -> None:
     old, young = crowd.add("old", age=3 * SLOW), crowd.add("young", age=2 * SLOW)
     assert crowd.table.make_room() is Fate.IDLE
-    assert (crowd.table.claim(old), crowd.table.claim(young)) == (False, True)
+    assert (old.heard, young.heard) == (FAREWELL, None)
 
 
 def test_one_that_has_not_been_served_yet_is_told_why_and_one_that_has_is_closed_in_silence(crowd: Crowd) -> None:
@@ -160,67 +150,82 @@ def test_one_that_has_not_been_served_yet_is_told_why_and_one_that_has_is_closed
     crowd.table.note_idle(served)
     crowd.now += HASTY
     assert crowd.order() == [Fate.IDLE, Fate.IDLE]
-    assert new.heard() == FAREWELL
-    assert served.is_woken()
-    served.sock.close()
-    assert served.heard() == b""
+    assert (new.heard, served.heard) == (FAREWELL, b"")
 
 
 def test_one_that_takes_something_again_is_not_cut_off(crowd: Crowd) -> None:
     slow, gone = crowd.stall("slow", age=2 * SLOW), crowd.stall("gone", age=SLOW)
-    assert crowd.readers.note_progress(slow.sock)
+    crowd.table.note_room(slow)
     assert crowd.order() == [Fate.STALLED]
-    assert crowd.readers.note_end(slow.sock)
-    assert not crowd.readers.note_progress(gone.sock)
-    assert gone.is_woken()
+    assert (slow.heard, gone.heard) == (None, b"")
+
+
+@pytest.mark.parametrize("kind", ["stalled", "following"])
+def test_one_that_is_cut_off_within_its_answer_is_reset_so_that_its_client_sees_it(crowd: Crowd, kind: str) -> None:
+    client = crowd.stall("stalled", age=SLOW) if kind == "stalled" else crowd.follow("log")
+    assert crowd.table.make_room() in (Fate.STALLED, Fate.FOLLOWING)
+    assert (client.heard, client.was_reset) == (b"", True)
 
 
 def test_a_follower_that_takes_nothing_is_cut_off_once(crowd: Crowd) -> None:
     follower = crowd.follow("log")
-    crowd.readers.note_stall(follower.sock)
+    follower.is_with_thread = True
+    crowd.table.note_stall(follower)
     crowd.now += SLOW
     assert crowd.order() == [Fate.STALLED]
-    assert follower.is_woken()
+
+
+def test_of_the_followers_the_first_that_came_goes_first_and_one_that_has_its_answer_is_none(crowd: Crowd) -> None:
+    past, first, second = crowd.follow("past"), crowd.follow("first"), crowd.follow("second")
+    crowd.table.note_follower(past, follows=False)
+    assert crowd.table.make_room() is Fate.FOLLOWING
+    assert (past.heard, first.heard, second.heard) == (None, b"", None)
+
+
+def test_one_that_was_cut_off_or_has_ended_does_not_become_a_follower(crowd: Crowd) -> None:
+    leaving, ended = crowd.stall("leaving", age=SLOW), crowd.serve("ended")
+    leaving.is_with_thread = True
+    assert crowd.order() == [Fate.STALLED]
+    crowd.table.remove(ended)
+    for client in (leaving, ended):  # its handler thread did not know yet
+        crowd.table.note_follower(client, follows=True)
+    assert crowd.order() == []
 
 
 def test_at_the_end_those_are_spared_of_which_a_request_is_to_be_expected_at_once(crowd: Crowd) -> None:
     sent, new = crowd.add("has sent a request", age=2 * SLOW), crowd.add("has come just now")
     kept, old = crowd.serve("was served just now"), crowd.add("has been silent for long", age=SLOW)
-    busy, gone = crowd.serve("is being served"), crowd.add("has left", age=SLOW)
+    busy = crowd.serve("is being served")
     crowd.now += SLOW / 2
     crowd.table.note_idle(kept)
-    sent.far_end.send(b"GET ")
-    gone.far_end.shutdown(socket.SHUT_WR)
+    sent.has_request_ahead = True
     assert crowd.table.close_idle(LAST_WORDS, spare_expected=True)
-    assert [crowd.table.was_closed(client) for client in (sent, new, busy)] == [False] * 3
-    assert [crowd.table.was_closed(client) for client in (kept, old, gone)] == [True] * 3
-    assert crowd.table.claim(sent)
+    assert [client.heard for client in (sent, new, busy)] == [None] * 3
+    assert [client.heard for client in (kept, old)] == [b""] * 2
+    crowd.table.note_busy(sent)
     crowd.now += SLOW
     assert not crowd.table.close_idle(LAST_WORDS, spare_expected=True)
-    assert crowd.table.was_closed(new)
+    assert (new.heard, sent.heard) == (b"", None)
 
 
 def test_at_the_end_a_head_that_is_not_whole_in_time_is_told_and_a_body_may_go_on(crowd: Crowd) -> None:
     old, new, body = crowd.read("head", age=SLOW), crowd.read("new head", age=SLOW / 2), crowd.read("body", age=SLOW)
     old.is_in_head = new.is_in_head = True
     assert crowd.table.close_idle(LAST_WORDS, spare_expected=True)
-    assert [crowd.table.was_closed(client) for client in (old, new, body)] == [True, False, False]
-    assert old.heard() == LAST_WORDS
-    assert not crowd.table.note_read(old)
+    assert [client.heard for client in (old, new, body)] == [LAST_WORDS, None, None]
+    assert crowd.table.last_words == b""
     crowd.table.close_idle(LAST_WORDS)
-    assert new.heard() == LAST_WORDS
-    assert crowd.table.note_read(body)
-    late = crowd.serve("was not waited for yet")
-    late.is_in_head = True
-    crowd.table.note_reading(late)
-    assert late.heard() == LAST_WORDS
+    assert (new.heard, body.heard) == (LAST_WORDS, None)
+    assert crowd.table.last_words == LAST_WORDS  # for those that begin a head from now on
 
 
-def test_a_connection_that_was_closed_counts_until_its_thread_has_ended(crowd: Crowd) -> None:
-    kept, closed = crowd.serve("kept"), crowd.add("closed", age=SLOW)
-    assert crowd.table.make_room() is Fate.IDLE
+def test_a_connection_that_was_cut_off_counts_until_its_handler_thread_is_back(crowd: Crowd) -> None:
+    kept, stalled = crowd.serve("kept"), crowd.stall("stalled", age=SLOW)
+    stalled.is_with_thread = True
+    assert crowd.table.make_room() is Fate.STALLED
     assert (len(crowd.table), crowd.table.staying_count) == (2, 1)
-    crowd.table.remove(closed)
+    assert crowd.order() == []
+    crowd.table.remove(stalled)
     assert (len(crowd.table), crowd.table.staying_count) == (1, 1)
     assert crowd.table.all() == [kept]
 

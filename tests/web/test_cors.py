@@ -167,7 +167,7 @@ def test_the_answer_of_a_model_can_be_read_by_a_page_on_each_request_of_a_connec
     said, expected = SAYS[says]
     first, rest, body = KINDS[kind]
     with World(answers(*[first + said + rest + body] * 3)) as world, world.connect() as client:
-        for _ in range(3):  # the first is its thread's, the others the pump's
+        for _ in range(3):  # the later ones find a connection to the upstream
             client.send(chat(extra=FROM_SITE))
             head = client.read_until(b"\r\n\r\n")
             assert readers(head) == expected

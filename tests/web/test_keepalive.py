@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from llamaswap_lib.net.sockets import probe_when_silent
+from llamaswap_lib.net.stream import probe_when_silent
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="other names for it here")

@@ -1,6 +1,6 @@
 """Answers of a model's own server that are not strict HTTP: what the client gets of them, and where that ends.
 
-That a later request, served by the pump, gets the same as a first one: see `ANSWERS` in test_lane.py.
+That a later request gets the same as a first one: see `ANSWERS` in test_life.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.web.certificates import trusted_upstream
 from tests.web.fuzz_lenient import SLIPS, client_reading, try_lenient_answer
 from tests.web.mutations import cut, mutate, random_of
 from tests.web.test_loading import STREAM, Loading
-from tests.web.test_tunnel import ASKED
+from tests.web.test_upgrade import ASKED
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get, sized
 
 LOOSE_HEAD = b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit, HttpError, ServiceUnavailable
-from llamaswap_lib.proxy.continuation import MAX_WHOLE_BYTES
+from llamaswap_lib.proxy.loading_stream import MAX_WHOLE_BYTES
 from llamaswap_lib.proxy.progress import MAX_LINE_BYTES, LastLine
 from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.wire.sse import as_stream

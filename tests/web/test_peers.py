@@ -400,7 +400,7 @@ def test_keys_are_checked_and_then_left_here() -> None:
 
 
 def test_streams_arrive_chunk_by_chunk_and_the_connection_is_used_again() -> None:
-    go_on = threading.Event()
+    go_on, is_seen = threading.Event(), threading.Event()
 
     def script(peer: Peer) -> None:
         peer.read_message()
@@ -409,6 +409,7 @@ def test_streams_arrive_chunk_by_chunk_and_the_connection_is_used_again() -> Non
         peer.send(b"3\r\ntwo\r\n0\r\n\r\n")
         peer.read_message()
         peer.send(OK)
+        assert is_seen.wait(DEADLINE)
 
     with World(script, config=CONFIG) as world, world.connect() as client:
         client.send(chat(b'{"model":"m2"}'))
@@ -421,6 +422,7 @@ def test_streams_arrive_chunk_by_chunk_and_the_connection_is_used_again() -> Non
         assert world.upstream.accepted == 1
         world.app.pool.keep_only(())
         assert world.app.pool.idle_count(f"keyed at {world.upstream.proxy}") == 1
+        is_seen.set()
 
 
 def test_errors_of_a_peer_pass_through_untouched() -> None:

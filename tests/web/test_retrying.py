@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import queue
 import socket
+import threading
 
 from llamaswap_lib.errors import BadGateway
+from llamaswap_lib.net.loop import Timer
 from llamaswap_lib.server.limits import Limits
-from tests.web.world import DEADLINE, OK, Peer, World, answers, chat
+from tests.web.world import DEADLINE, OK, FakeQueue, Peer, World, answers, chat
 
 
 def test_request_whose_process_died_is_tried_once_more_on_the_next_one() -> None:
@@ -104,3 +106,25 @@ def test_model_without_a_health_check_that_does_not_listen_is_a_bad_gateway_at_o
         assert head.startswith(b"HTTP/1.1 502 ")
         assert b"cannot connect to m at " in body
         assert world.controller.moved_on == 0
+
+
+def test_a_deadline_for_the_lost_answer_does_not_end_the_wait_for_the_next_process() -> None:
+    config = "models:\n  m:\n    cmd: server\n    proxy: PROXY\n    timeouts: {responseHeader: 1}\n"
+    has_died, is_past = threading.Event(), threading.Event()
+    waiting = FakeQueue()
+
+    def dies(peer: Peer) -> None:
+        peer.read_message()
+        world.controller.waiting = waiting
+        has_died.set()
+
+    with World(dies, answers(OK), config=config) as world, world.connect() as client:
+        world.controller.successor = world.upstream.proxy
+        client.send(chat())
+        assert has_died.wait(DEADLINE)
+        world.loop.ask(lambda: Timer(world.loop, is_past.set, world.server).set(1.0))
+        assert is_past.wait(DEADLINE)
+        waiting.is_over.set()
+        assert client.read_message()[1] == b"ok"
+        assert "[ERROR]" not in world.log
+    waiting.is_over.close()

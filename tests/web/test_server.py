@@ -11,16 +11,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.net.sockets import PlainEnd
-from llamaswap_lib.server.connection import Incoming
+from llamaswap_lib import endpoints
+from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.connection_table import ConnectionTable
-from llamaswap_lib.server.handler import Handler
 from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.listener import TOO_MANY, Server
 from tests.shortage import no_descriptor_left
+from tests.web.certificates import TlsEnd, issue, trusting
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get
 
 
@@ -216,7 +217,7 @@ def test_connections_that_cannot_be_accepted_wait_until_they_can() -> None:
 
 def test_address_in_use_is_an_error_at_once() -> None:
     with World(answers(OK)) as world, pytest.raises(OSError, match="in use"):
-        Server(world.app, *world.server.address)
+        Server(world.app, endpoints.serve, *world.server.address)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_address_in_use_is_an_error_at_once() -> None:
 )
 def test_it_listens_where_it_is_told(host: str, reached_at: str) -> None:
     with World(answers(OK)) as world:
-        server = Server(world.app, host, 0)
+        server = Server(world.app, endpoints.serve, host, 0)
         server.start()
         with Peer(socket.create_connection((host or "127.0.0.1", server.address[1]), DEADLINE)) as client:
             client.send(get("/health"))
@@ -237,7 +238,7 @@ def test_it_listens_where_it_is_told(host: str, reached_at: str) -> None:
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 def test_client_of_both_kinds_of_address_is_known_by_its_own() -> None:
     with World(answers(OK)) as world:
-        server = Server(world.app, "", 0)
+        server = Server(world.app, endpoints.serve, "", 0)
         server.start()
         for host in ("127.0.0.1", "::1"):
             with Peer(socket.create_connection((host, server.address[1]), DEADLINE)) as client:
@@ -246,15 +247,16 @@ def test_client_of_both_kinds_of_address_is_known_by_its_own() -> None:
         server.begin_stop()
         assert server.wait_idle(DEADLINE)
         server.close()
-        assert {line.split()[2] for line in world.log.splitlines()} == {"127.0.0.1", "::1"}
+        requests = [line for line in world.log.splitlines() if line.startswith("[INFO] Request ")]
+        assert {line.split()[2] for line in requests} == {"127.0.0.1", "::1"}
 
 
 def test_threads_are_named_for_what_they_do() -> None:
     with World(answers(OK)) as world, world.connect() as client:
-        client.send(get("/health"))
+        client.send(get("/running"))
         client.read_message()
         names = {thread.name for thread in threading.enumerate()}
-        assert {"accept", "pump", "http-1"} <= names
+        assert {"loop", "handlers", "http-1"} <= names
 
 
 def wait_until_idle(world: World) -> None:
@@ -281,27 +283,25 @@ def test_beyond_the_limit_the_connection_that_is_idle_for_longest_makes_room(las
             assert in_use.read_message()[0].startswith(b"HTTP/1.1 200 ")
 
 
-class Few:
-    """What a connection needs of its server."""
-
-    def __init__(self, world: World) -> None:
-        self.app = world.app
-        self.is_stopping = False
-        self.table: ConnectionTable[Incoming] = ConnectionTable(world.pump.slow_readers, b"", world.app.clock)
-
-
 def test_request_that_comes_as_its_idle_connection_is_ended_is_not_served_at_all() -> None:
-    with World(answers(OK)) as world, socket.create_server(("127.0.0.1", 0)) as listener:
-        with Peer(socket.create_connection(listener.getsockname())) as client:
-            ours, address = listener.accept()
-            with ours:
-                server = Few(world)
-                incoming = Incoming(server, ours, address[0])
-                server.table.add(incoming)
-                client.send(chat())
-                server.table.close_idle(b"")
-                Handler(incoming, address, server)  # type: ignore[arg-type]  # typeshed wants a whole server
+    with World(answers(OK)) as world, world.connect() as client:
+        client.send(get("/health"))
+        client.read_message()
+        wait_until_idle(world)
+        seen, go_on = threading.Event(), threading.Event()
+
+        def close_idle() -> None:
+            seen.set()
+            assert go_on.wait(DEADLINE)
+            world.server.table.close_idle(b"")
+
+        world.loop.call(close_idle)
+        assert seen.wait(DEADLINE)
+        client.send(chat())  # the loop does not look at sockets meanwhile
+        go_on.set()
+        with suppress(ConnectionResetError):
             assert client.read_to_end() == b""
+        wait_for_count(world, (0, 0))
         assert (world.controller.leased, world.upstream.accepted) == ([], 0)
 
 
@@ -457,57 +457,29 @@ def test_an_answer_that_is_read_is_never_cut_for_others() -> None:
         assert reading.read_until(b"0\r\n\r\n") == b"0\r\n\r\n"
 
 
-class FullTable(ConnectionTable[Incoming]):
+class FullTable(ConnectionTable[ClientConnection]):
     """One that finds no memory for the first connection, when it knows half of it."""
 
     has_failed = False
 
-    def add(self, connection: Incoming) -> None:
+    def add(self, connection: ClientConnection) -> None:
         super().add(connection)
         if not self.has_failed:
             self.has_failed = True
             raise MemoryError
 
 
-def test_a_connection_for_which_the_table_has_no_memory_is_told_so_and_forgotten() -> None:
-    with World(answers(OK)) as world:
-        world.server.table = FullTable(world.pump.slow_readers, TOO_MANY, world.app.clock)
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_a_connection_for_which_the_table_has_no_memory_is_told_so_and_forgotten(
+    tmp_path: Path, is_secure: bool
+) -> None:
+    with World(answers(OK), certificate=issue(tmp_path) if is_secure else None) as world:
+        world.server.table = FullTable(TOO_MANY, world.app.clock)
         with world.connect() as client:
-            assert client.read_to_end() == TOO_MANY
+            assert client.read_to_end() == (b"" if is_secure else TOO_MANY)
         wait_for_count(world, (0, 0))
-        assert world.ask(get("/health"))[1] == b"OK"
+        with world.connect() as client:
+            client.sock = TlsEnd(client.sock, trusting(), "localhost") if is_secure else client.sock
+            client.send(get("/health"))
+            assert client.read_message()[1] == b"OK"
         assert "cannot serve a connection: not enough memory" in world.log
-
-
-class LongAddress(str):
-    """One for whose plain form there is no memory."""
-
-    def startswith(self, *_: object) -> bool:
-        raise MemoryError
-
-
-def test_a_connection_that_cannot_be_made_for_want_of_memory_is_told_so_and_closed() -> None:
-    ours, theirs = socket.socketpair()
-    with World(answers(OK)) as world, Peer(theirs) as client, ours:
-        world.server.process_request(ours, (LongAddress("127.0.0.1"), 0))
-        assert client.read_to_end() == TOO_MANY
-        assert ours.fileno() == -1
-        assert world.server.count() == (0, 0)
-
-
-class Unclosable(Incoming):
-    """One for whose close there is no memory."""
-
-    def close(self) -> None:
-        raise MemoryError
-
-
-def test_a_connection_whose_close_fails_is_closed_at_once() -> None:
-    one, theirs = socket.socketpair()
-    with World(answers(OK)) as world, Peer(theirs) as client, PlainEnd(fileno=one.detach()) as ours:
-        incoming = Unclosable(world.server, ours, "127.0.0.1")
-        world.server.table.add(incoming)
-        with pytest.raises(MemoryError):
-            world.server.shutdown_request(incoming)
-        assert client.read_to_end() == b""
-        assert world.server.count() == (0, 0)

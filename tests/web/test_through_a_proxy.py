@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.web.certificates import TlsEnd, trusted_upstream
-from tests.web.test_tunnel import ASKED, SWITCH
+from tests.web.test_upgrade import ASKED, SWITCH
 from tests.web.world import OK, Peer, Running, World, answers, chat, get, length_of, sized
 
 HTTP = {"http_proxy": "PROXY"}
@@ -91,7 +91,7 @@ def test_the_login_of_the_proxy_is_sent_to_it_and_the_clients_is_not() -> None:
 def test_a_model_on_another_machine_is_too_both_ways_and_gets_the_host_of_its_url() -> None:
     seen = Seen()
     with Far(seen, environment=HTTP) as world, world.connect() as client:
-        for _ in range(3):  # the later ones are the pump's
+        for _ in range(3):
             client.send(chat())
             assert client.read_message()[1] == b"ok"
         expected = ["POST http://box.invalid:9000/v1/chat/completions HTTP/1.1", "Host: box.invalid:9000"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,28 +10,40 @@ from contextlib import suppress
 import pytest
 
 from llamaswap_lib.config.schema import Timeouts
-from llamaswap_lib.proxy.connection import Connection
+from llamaswap_lib.net.loop import Loop
+from llamaswap_lib.proxy.connection import UpstreamConnection
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.upstream_url import Origin
+from tests.web.errand import Errand, run_on
 from tests.web.world import DEADLINE
 
 
 class Model:
-    """Run 1: a listener, connections to it, and the server's end of each."""
+    """Run 1: a listener, connections to it that the test reads itself, and the server's end of each."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.settimeout(DEADLINE)
-        self.pool = Pool()
-        self.open: list[tuple[Connection, socket.socket]] = []
+        self.loop = Loop()
+        self.loop.start()
+        self.pool = Pool(self.loop)
+        self.open: list[tuple[UpstreamConnection, socket.socket]] = []
 
-    def connect(self) -> tuple[Connection, socket.socket]:
-        origin = Origin("127.0.0.1", self.listener.getsockname()[1], "", "")
-        connection = self.pool.take(1, origin, Timeouts(connect=DEADLINE), fresh=True)
+    def connect(self) -> tuple[UpstreamConnection, socket.socket]:
+        connection = run_on(self.loop, self._connect)
         server = self.listener.accept()[0]
         server.settimeout(DEADLINE)
         self.open.append((connection, server))
         return connection, server
+
+    async def _connect(self, waiter: Errand[UpstreamConnection]) -> UpstreamConnection:
+        origin = Origin("127.0.0.1", self.listener.getsockname()[1], "", "")
+        connection = await self.pool.connect(waiter, 1, origin, Timeouts(connect=DEADLINE))
+        self.loop.pause(connection.sock)
+        return connection
+
+    def drop(self, connection: UpstreamConnection) -> None:
+        self.loop.ask(connection.close)
 
     def moved(self) -> int:
         movement = self.pool.traffic.look_at(1)
@@ -39,10 +52,17 @@ class Model:
 
     def close(self) -> None:
         for connection, server in self.open:
-            connection.close()
+            self.drop(connection)
             server.close()
         self.listener.close()
         self.pool.close()
+        self.loop.stop()
+
+
+def receive(connection: UpstreamConnection, size: int, flags: int = 0) -> bytes:
+    """What has come, once there is something."""
+    assert select.select([connection.sock], [], [], DEADLINE)[0]
+    return connection.sock.recv(size, flags)
 
 
 @pytest.fixture
@@ -68,7 +88,7 @@ def test_bytes_of_an_answer_move_it(model: Model) -> None:
     before = model.moved()
     assert model.moved() == before
     server.sendall(b"x")
-    assert connection.sock.recv(1) == b"x"
+    assert receive(connection, 1) == b"x"
     assert model.moved() == before + 1
 
 
@@ -77,7 +97,7 @@ def test_a_body_that_a_server_takes_moves_it(model: Model) -> None:
     sent_bytes = 0
     with suppress(BlockingIOError):
         while True:
-            sent_bytes += connection.sock.send(bytes(1 << 20), socket.MSG_DONTWAIT)
+            sent_bytes += connection.sock.send(bytes(1 << 20))
     before = model.moved()
     assert model.moved() == before
     while sent_bytes:
@@ -99,8 +119,8 @@ def test_an_answer_between_two_looks_is_seen_though_its_connection_is_closed_by_
     connection, server = model.connect()
     server.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
     server.close()
-    assert connection.sock.recv(100)
-    connection.close()
+    assert receive(connection, 100)
+    model.drop(connection)
     assert model.moved() > before
 
 
@@ -108,18 +128,18 @@ def test_a_connection_that_is_closed_without_an_answer_is_no_movement(model: Mod
     before = model.moved()
     connection, _ = model.connect()
     connection.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
-    connection.close()
+    model.drop(connection)
     assert model.moved() == before
 
 
 def test_what_we_do_not_read_is_seen(model: Model) -> None:
     connection, server = model.connect()
     server.sendall(b"x")
-    assert connection.sock.recv(1, socket.MSG_PEEK) == b"x"
+    assert receive(connection, 1, socket.MSG_PEEK) == b"x"
     movement = model.pool.traffic.look_at(1)
     assert movement is not None
     assert movement.unread
-    connection.sock.recv(1)
+    receive(connection, 1)
     movement = model.pool.traffic.look_at(1)
     assert movement is not None
     assert not movement.unread
@@ -131,13 +151,13 @@ def test_a_cut_ends_what_is_open_and_what_is_opened_later(model: Model) -> None:
     late, _ = model.connect()
     for connection in (early, late):
         assert connection.is_cut
-        assert connection.sock.recv(1) == b""
+        assert receive(connection, 1) == b""
 
 
 def test_of_a_run_that_is_gone_nothing_is_kept(model: Model) -> None:
     connection, server = model.connect()
     model.pool.traffic.keep_only({2})
     server.sendall(b"x")
-    assert connection.sock.recv(1) == b"x"
-    connection.close()
+    assert receive(connection, 1) == b"x"
+    model.drop(connection)
     assert model.moved() == 0

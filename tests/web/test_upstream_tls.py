@@ -8,12 +8,14 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import trustme
 
-from llamaswap_lib.net.upstream_tls import prepared, secure, verifying_context
-from tests.web.world import DEADLINE
+from llamaswap_lib.net.tls_stream import prepared, secure, verifying_context
+from tests.web.certificates import TlsEnd, trusted_upstream
+from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, sized
 
 
 class Link:
@@ -150,3 +152,125 @@ def test_everybody_else_is_verified_with_tls_1_2_at_least() -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+def say_last(peer: Peer, data: bytes) -> None:
+    """Have `data` and TLS's farewell come in one piece, on a connection that stays."""
+    assert isinstance(peer.sock, TlsEnd)
+    peer.sock.say_last(data)
+
+
+def wait_for_end(peer: Peer) -> None:
+    """Block until we are gone, whether or not with the farewell."""
+    with suppress(ConnectionError, ssl.SSLEOFError):
+        peer.read_to_end()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer"),
+    [
+        ([b"HTTP/1.1 200 OK\r\n\r\nwhole"], b"whole"),
+        ([b"HTTP/1.1 200 OK\r\n\r\n", b"whole"], b"whole"),
+        ([b"HTTP/1.1 200 OK\r\n\r\n", b"who", b"le"], b"whole"),
+        ([b"HTTP/1.1 200", b" OK\r\nConnection: close\r\n\r\nwhole"], b"whole"),
+        ([CHUNKED_HEAD, b"5\r\nwhole\r\n0\r\n\r\n"], b"5\r\nwhole\r\n0\r\n\r\n"),
+        ([b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 5_000_000], b"x" * 5_000_000),
+    ],
+    ids=[
+        "one piece",
+        "head first",
+        "within the body",
+        "within the head",
+        "chunked",
+        "more than a client takes at once",
+    ],
+)
+def test_an_end_that_comes_with_the_last_data_is_seen(pieces: list[bytes], answer: bytes) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        for piece in pieces[:-1]:
+            peer.send(piece)
+            assert go_on.wait(DEADLINE)
+        say_last(peer, pieces[-1])
+        wait_for_end(peer)
+
+    go_on = threading.Event()
+    with World(script, upstream_context=trusted_upstream()) as world, world.connect() as client:
+        client.send(chat(version=b"1.1" if answer.startswith(b"5") else b"1.0"))
+        if len(pieces) > 1 and b"\r\n\r\n" in pieces[0]:
+            client.read_until(b"\r\n\r\n")
+        go_on.set()
+        if answer.startswith(b"5"):
+            client.read_until(answer)
+        else:
+            assert client.read_to_end().endswith(answer)
+
+
+def test_an_end_that_comes_within_the_head_is_a_bad_gateway() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        say_last(peer, b"HTTP/1.1 200 OK\r\n")
+        wait_for_end(peer)
+
+    with World(script, upstream_context=trusted_upstream()) as world:
+        assert world.ask(chat())[0].startswith(b"HTTP/1.1 502 ")
+
+
+def test_an_answer_that_ends_without_the_farewell_is_cut() -> None:
+    seen = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        assert seen.wait(DEADLINE)
+
+    with World(script, upstream_context=trusted_upstream()) as world, world.connect() as client:
+        client.send(chat())
+        client.read_until(b"half")
+        seen.set()
+        with pytest.raises(ConnectionResetError):
+            client.read_to_end()
+
+
+def idle_count(world: World) -> int:
+    return world.loop.ask(lambda: world.app.pool.idle_count(1))
+
+
+MODELS = """
+models:
+  m:
+    cmd: server
+    proxy: PROXY
+    timeouts: {idleConn: 1}
+"""
+
+
+def test_an_idle_connection_is_closed_after_its_time() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(OK)
+        wait_for_end(peer)
+        ended.set()
+
+    ended = threading.Event()
+    with World(script, upstream_context=trusted_upstream(), config=MODELS) as world:
+        assert world.ask(chat())[1] == b"ok"
+        assert ended.wait(DEADLINE)
+        assert idle_count(world) == 0
+
+
+def test_an_idle_connection_that_its_upstream_ends_is_not_used_again() -> None:
+    said = threading.Event()
+
+    def ends(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(OK)
+        say_last(peer, b"")
+        wait_for_end(peer)
+        said.set()
+
+    with World(ends, answers(sized(b"second")), upstream_context=trusted_upstream()) as world:
+        assert world.ask(chat())[1] == b"ok"
+        assert said.wait(DEADLINE)
+        assert idle_count(world) == 0
+        assert world.ask(chat())[1] == b"second"

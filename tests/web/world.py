@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
+from llamaswap_lib import endpoints
 from llamaswap_lib.app import App, Version
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.errors import RunNotDead
-from llamaswap_lib.net.loop import Pump
+from llamaswap_lib.net.loop import Loop
+from llamaswap_lib.net.poller import Poller, has_hung_up, new_poller
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.routing.profiles import Activation, Profiles
 from llamaswap_lib.runtime.changes import Changes, Topic
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
-from llamaswap_lib.runtime.hangup import has_hung_up
 from llamaswap_lib.runtime.interfaces import Client
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
@@ -197,7 +198,7 @@ class FakeController:
         self.enter(model, client)
         self.leave()
 
-    def unload(self, models: Sequence[str] | None, client: socket.socket | None) -> None:
+    def unload(self, models: Sequence[str] | None, client: Client) -> None:
         self.unloaded.append(None if models is None else tuple(models))
 
     def runs(self) -> Sequence[Running]:
@@ -379,28 +380,24 @@ class World:
         certificate: Certificate | None = None,
         upstream_context: ssl.SSLContext | None = None,
         environment: Mapping[str, str] | None = None,
+        poller: Callable[[], Poller] = new_poller,
     ) -> None:
         """`environment`: the variables that name proxies; PROXY stands for the upstream's address there, too."""
         self.upstream = Upstream(*scripts, context=upstream_context)
         self.controller = FakeController(self.upstream.proxy)
         self.logs = Logs(to_stdout="proxy", stdout=None)
         limits = limits or Limits()
-        self.pump = Pump(
-            write_timeout=limits.write_timeout,
-            idle_timeout=limits.idle_timeout,
-            linger_timeout=limits.linger_timeout,
-            on_error=self.logs.log.error,
-        )
-        self.pump.start()
+        self.slow_turns: list[str] = []
+        self.loop = Loop(poller=poller, on_error=self.logs.log.error, on_slow=self.slow_turns.append)
+        self.loop.start()
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
         changes = Changes()
         profiles = Profiles(loaded.profiles, Activation(partial(changes.note, Topic.PROFILE)))
         variables = {name: value.replace("PROXY", self.upstream.proxy) for name, value in (environment or {}).items()}
-        pool = Pool(proxies=ForwardProxies(variables))
-        self.app = App(loaded, self.controller, self.logs, pool, self.pump, changes, profiles, Version("1.2"), limits)
+        pool = Pool(self.loop, proxies=ForwardProxies(variables))
+        self.app = App(loaded, self.controller, self.logs, pool, self.loop, changes, profiles, Version("1.2"), limits)
         self.app.take_over()
-        self.server = Server(self.app, "127.0.0.1", 0, certificate)
-        self.app.pool.start()
+        self.server = Server(self.app, endpoints.serve, "127.0.0.1", 0, certificate)
         self.server.start()
 
     def connect(self) -> Peer:
@@ -437,8 +434,8 @@ class World:
         self.server.abort()
         assert self.server.wait_idle(DEADLINE), "a connection does not end"
         self.server.close()
-        self.pump.stop()
         self.app.pool.close()
+        self.loop.stop()
         self.logs.close()
         self.upstream.close()
 

@@ -1,0 +1,151 @@
+"""Clients and upstreams that leave, at each moment of an exchange, and connections that are let go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.web.upstreams import (
+    Thinker,
+    always,
+    hang_up,
+    ok_then,
+    wait_until,
+    warm,
+)
+from tests.web.world import (
+    DEADLINE,
+    MODELS,
+    OK,
+    PROMPT,
+    Peer,
+    World,
+    answers,
+    chat,
+    sized,
+)
+
+
+@pytest.mark.parametrize("leave", [Peer.close, Peer.end, Peer.reset])
+def test_a_client_that_leaves_ends_the_upstreams_work(leave: Callable[[Peer], None]) -> None:
+    thinker = Thinker()
+    with World(ok_then(thinker.hear_hang_up)) as world, warm(world) as client:
+        client.send(chat())
+        assert thinker.asked.wait(DEADLINE)
+        leave(client)
+        assert thinker.go.wait(DEADLINE)
+        assert thinker.seconds_to_hang_up < PROMPT
+        world.controller.wait_empty()
+        wait_until(lambda: ' 499 0 "" ' in world.log)
+        assert "[WARN]" not in world.log
+        wait_until(lambda: world.server.count() == (0, 0))
+
+
+@pytest.mark.parametrize("last_words", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
+def test_an_idle_connection_that_ends_or_speaks_unasked_is_closed_there_and_then(last_words: bytes) -> None:
+    speak = threading.Event()
+
+    def script(peer: Peer) -> None:
+        answers(OK, OK)(peer)
+        assert speak.wait(DEADLINE)
+        if last_words:
+            peer.send(last_words)
+            assert peer.seconds_to_hang_up() < PROMPT
+
+    with World(script, always(sized(b"new"))) as world, warm(world) as client:
+        client.send(chat())
+        assert client.read_message()[1] == b"ok"
+        wait_until(lambda: world.app.pool.idle_count(1) == 1)
+        speak.set()
+        wait_until(lambda: world.app.pool.idle_count(1) == 0)
+        client.send(chat())
+        assert client.read_message()[1] == b"new"
+
+
+def test_a_run_that_ends_is_hung_up_on_at_once() -> None:
+    has_ended = threading.Event()
+
+    def script(peer: Peer) -> None:
+        answers(OK, OK)(peer)
+        peer.seconds_to_hang_up()
+        has_ended.set()
+
+    with World(script) as world, warm(world) as client:
+        client.send(chat())
+        client.read_message()
+        world.app.pool.keep_only([2])
+        assert has_ended.wait(PROMPT * 4)
+
+
+@pytest.mark.parametrize("ending", [Peer.close, Peer.reset])
+def test_a_connection_that_dies_without_an_answer_is_tried_again_once(ending: Callable[[Peer], None]) -> None:
+    def die(peer: Peer) -> None:
+        peer.read_message()
+        ending(peer)
+
+    with World(ok_then(die), always(sized(b"second"))) as world, warm(world) as client:
+        client.send(chat())
+        assert client.read_message()[1] == b"second"
+        assert world.upstream.accepted == 2
+    with World(ok_then(die), die, die) as world, warm(world) as client:
+        client.send(chat())
+        assert client.read_message()[0].startswith(b"HTTP/1.1 502 ")
+        assert world.upstream.accepted == 2
+
+
+def test_a_run_that_dies_under_a_request_is_followed_by_the_next() -> None:
+    with World(ok_then(hang_up), always(sized(b"next"))) as world, warm(world) as client:
+        world.controller.successor = world.upstream.proxy
+        world.upstream.scripts[1] = hang_up
+        world.upstream.scripts.append(always(sized(b"next")))
+        client.send(chat())
+        assert client.read_message()[1] == b"next"
+        assert world.controller.moved_on == 1
+        world.controller.wait_empty()
+
+
+def test_an_upstream_that_wants_to_close_is_let_go() -> None:
+    farewells: list[float] = []
+
+    def script(peer: Peer) -> None:
+        answers(OK, sized(b"bye", b"Connection: close\r\n"))(peer)
+        farewells.append(peer.seconds_to_hang_up())
+
+    with World(script, always(sized(b"new"))) as world, warm(world) as client:
+        for expected in (b"bye", b"new"):
+            client.send(chat())
+            assert client.read_message()[1] == expected
+        assert world.upstream.accepted == 2
+    assert farewells[0] < PROMPT
+
+
+@pytest.mark.slow
+def test_a_connection_that_was_in_use_when_it_was_looked_for_is_closed_later() -> None:
+    thinker, has_ended = Thinker(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        answers(OK)(peer)
+        thinker.answer(peer)
+        peer.seconds_to_hang_up()
+        has_ended.set()
+
+    config = MODELS.rstrip() + "\n    timeouts: {idleConn: 1}\n"
+    with World(script, config=config) as world, warm(world) as client:
+        client.send(chat())
+        threading.Event().wait(1.2)
+        thinker.go.set()
+        assert client.read_message()[1] == b"ok"
+        assert has_ended.wait(DEADLINE)
+
+
+@pytest.mark.slow
+def test_a_connection_in_use_is_not_closed_for_having_been_idle() -> None:
+    config = MODELS.rstrip() + "\n    timeouts: {idleConn: 1}\n"
+    with World(always(OK), config=config) as world, warm(world) as client:
+        for _ in range(6):
+            client.send(chat())
+            assert client.read_message()[1] == b"ok"
+            threading.Event().wait(0.3)
+        assert world.upstream.accepted == 1
