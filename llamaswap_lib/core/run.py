@@ -12,9 +12,9 @@ from enum import Enum
 class RunState(Enum):
     """The value is what `/running` calls the state: draining is still ready, unloading is stopping to the outside."""
 
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"  # shut for somebody who waited too long; may return to READY
+    STARTING = "starting"  # it loads
+    READY = "ready"  # requests may enter
+    DRAINING = "draining"  # shut for somebody who has waited too long; may return to READY
     UNLOADING = "unloading"  # shut for good, finishing what is inside
     STOPPING = "stopping"  # told to end
 

@@ -34,7 +34,7 @@ class State(Enum):
     IN_HEAD = auto()  # the rest of a head is waited for
     SERVED = auto()  # a request is being served
     LINGERING = auto()  # its client has all that it will get, and may still send
-    CLOSED = auto()
+    CLOSED = auto()  # nothing is left of it
 
     __hash__ = object.__hash__  # members are single; that of Enum is a call into Python
 
