@@ -21,7 +21,8 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 TELLING = {
     *(name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)),
     *("error", "warn", "_warn", "_fail", "fatal", "DslError", "Report", "_broken", "_note", "note"),
-    *("_refuse_all", "_fail_load", "on_error", "hint", "Habit", "Mistake", "Cure", "_misindented", "_not_closed"),
+    *("_refuse_all", "_fail_load", "on_error", "_on_slow", "hint", "Habit", "Mistake", "Cure", "_misindented"),
+    "_not_closed",
 }
 # Functions whose result is such a text, and variables that hold one.
 MADE_BY = {
