@@ -26,9 +26,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "config": ("errors", "ip_addresses", "nearest", "printable", "core.eviction"),
     "runtime": ("core", "errors", "printable"),
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
-    "net": ("ip_addresses", "wire", "runtime.hangup", "runtime.vital", "runtime.wakeup"),
+    "net": ("ip_addresses", "wire", "runtime.vital", "runtime.wakeup"),
     "server": (
-        *("net", "wire", "runtime.hangup", "runtime.threads", "runtime.vital", "runtime.wakeup"),
+        *("net", "wire", "runtime.threads", "runtime.vital", "runtime.wakeup"),
         *("errors", "ip_addresses", "printable"),
     ),
     "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
@@ -113,6 +113,12 @@ def test_each_room_imports_only_what_it_may(path: Path) -> None:
         elif room(path) in PURE and top in IMPURE:
             assert top in PURE[room(path)], f"{path} is to be pure and imports {name}"
         assert top != "yaml" or room(path) in MAY_READ_YAML, f"{path} imports {name}"
+
+
+def test_whatever_a_room_may_import_exists() -> None:
+    named = {name for names in MAY_IMPORT.values() for name in names if name}
+    paths = {name: PACKAGE / name.replace(".", "/") for name in named}
+    assert {name for name, path in paths.items() if not path.is_dir() and not path.with_suffix(".py").exists()} == set()
 
 
 def test_each_exception_is_still_needed() -> None:

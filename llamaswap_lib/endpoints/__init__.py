@@ -47,7 +47,7 @@ PROXIED: dict[Endpoint, Callable[[Exchange, Route], Awaitable[None]]] = {
     Endpoint.UPSTREAM: proxied.serve_upstream,
     Endpoint.COMFYUI: proxied.serve_comfyui,
 }
-# What never waits for anything, and takes no time: it needs no thread of its own.
+# What never waits for anything, and takes no time: it needs no handler thread.
 _QUICK = frozenset(
     {
         *(Endpoint.PREFLIGHT, Endpoint.METHOD_NOT_ALLOWED, Endpoint.REDIRECT, Endpoint.CLEAN_PATH),

@@ -1,6 +1,6 @@
 """The server itself: that it lives, and which version it is.
 
-Any handler thread.
+A handler thread.
 """
 
 from __future__ import annotations

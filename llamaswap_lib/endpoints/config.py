@@ -1,8 +1,8 @@
 """The configuration: what is in use, what is wrong with another one, and its files.
 
-Any handler thread. A configuration is shown without its secrets, but for the texts of the files, which are there only
-with `-allow-config-edit`. A text that is to be checked is only read, in a process of its own; one that is to be saved is
-loaded as the program would load it.
+A handler thread. A configuration is shown without its secrets, but for the texts of the files, which are there only
+with `-allow-config-edit`. A text that is to be checked is only read, in a process of its own; one that is to be saved
+is loaded as the program would load it.
 """
 
 from __future__ import annotations

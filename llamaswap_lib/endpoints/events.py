@@ -1,6 +1,6 @@
 """The stream of events: logs, what runs, who waits, which profile is active; first how it is, then what changes.
 
-The handler thread of its request, which waits in one `poll` for news and for the client to leave. Nobody waits for it:
+A handler thread for each client, which waits in one `poll` for news and for the client to leave. Nobody waits for it:
 of what changes it is told that, not what, so it tells how things are when it comes to it; of the logs it loses what it
 does not take in time, and says so. What only the clock changes (how long somebody has waited) is no news.
 """

@@ -1,6 +1,6 @@
 """How models fail, as clients are shown it beside their state: in the list of models, in events and with the queue.
 
-Any handler thread. Made of what the controller published: no wait, nothing woken.
+A handler thread. Made of what the controller published: no wait, nothing woken.
 """
 
 from __future__ import annotations

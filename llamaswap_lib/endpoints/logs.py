@@ -1,6 +1,6 @@
 """The logs: what was said so far, and what is said from now on.
 
-Any handler thread. A stream's reader never holds up a writer: what it does not take in time is lost to it, and told.
+A handler thread. A stream's reader never holds up a writer: what it does not take in time is lost to it, and told.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The list of models that clients may ask for, and how each of them is doing.
 
-Any handler thread. Clients drop entries with a false or an empty capability, so there is never one.
+A handler thread. Clients drop entries with a false or an empty capability, so there is never one.
 """
 
 from __future__ import annotations

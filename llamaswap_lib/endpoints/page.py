@@ -1,6 +1,6 @@
 """The plain page: what runs, where the API and the logs are, and a command that works.
 
-Any handler thread. One screen of HTML, made anew for each request, without scripts and without anything from elsewhere.
+A handler thread. One screen of HTML, made anew for each request, without scripts and without anything from elsewhere.
 Whatever comes from the configuration or from the client is escaped.
 """
 

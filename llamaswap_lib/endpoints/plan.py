@@ -1,6 +1,6 @@
 """What a load of a model would do now: who would go for it, and what it would wait for.
 
-Any handler thread. Told from what the controller published: no wait, nothing woken, nothing chosen or counted.
+A handler thread. Told from what the controller published: no wait, nothing woken, nothing chosen or counted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Profiles: which there are, and which is active.
 
-Any handler thread.
+A handler thread.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The queue: who waits, for what, since when, in which place; and for what nobody can wait, because it fails.
 
-Any handler thread. Rows are made of what the controller published: no wait, nothing woken.
+A handler thread. Rows are made of what the controller published: no wait, nothing woken.
 """
 
 from __future__ import annotations

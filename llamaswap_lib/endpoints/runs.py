@@ -1,6 +1,6 @@
 """What runs: the list of it, and its loading and unloading by hand.
 
-Any handler thread. The list is a published snapshot: it never waits, never wakes a model, never prolongs one.
+A handler thread. The list is a published snapshot: it never waits, never wakes a model, never prolongs one.
 """
 
 from __future__ import annotations

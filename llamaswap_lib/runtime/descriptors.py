@@ -1,10 +1,10 @@
 """File descriptors: how many there may be, for how many connections they are enough, and what children get of that.
 
 Any thread that starts a process calls `keep_inherited_descriptors` before, and starts what `at_first_soft_limit` gives;
-thread `accept` alone asks a `DescriptorCapacity`. Most systems start a program with a soft limit of 1024 (macOS: 256)
-and allow it more. Programs that use `select`, or close everything up to their limit, count on the low one. So it is
-raised when there are more connections than it is good for, not before, and children get the one that we were started
-with.
+the loop asks a `DescriptorCapacity`, and a reload changes it. Most systems start a program with a soft limit of 1024
+(macOS: 256) and allow it more. Programs that use `select`, or close everything up to their limit, count on the low one.
+So it is raised when there are more connections than it is good for, not before, and children get the one that we were
+started with.
 
 How they get it once it was raised: `posix_spawn` can set no limit, so a few lines of Python stand in between, which
 lower it and become the program, some 20 ms later. Rejected: setting it from here when the child runs (a fast one has
@@ -69,7 +69,7 @@ class DescriptorCapacity:
         self.connections = self._enough_for(_finite(soft))
         self.most_connections = max(self.connections, self._enough_for(min(MOST, _finite(hard))))  # once it has grown
 
-    # -- accept thread only --
+    # -- loop thread only --
 
     def grow(self) -> bool:
         """Raise the soft limit, once; whether there is room for more connections now."""

@@ -1,8 +1,9 @@
-"""A place inside a run: how a request gets one, waits for it on a handler thread, and gives it back.
+"""A place inside a run: how a request gets one, waits for it, and gives it back.
 
 `Lease` is a `with` block and the only way in: whatever is taken is given back on the one path out of it. `Waiter` is
 one thread's wait for the controller. `Places` counts requests of models with a `concurrencyLimit`, waiting ones
-included. All of it runs on the thread that asks, but `Waiter`'s answers, which the controller thread gives.
+included. The loop takes what is there at once (`enter_now`), and gives places back; a handler thread enters and waits.
+`Waiter`'s answers are given by the controller thread.
 """
 
 from __future__ import annotations

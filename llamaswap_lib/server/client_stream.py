@@ -40,7 +40,7 @@ class State(Enum):
 
 
 _TARGETS = {
-    State.SHAKING_HANDS: (State.IDLE, State.CLOSED),
+    State.SHAKING_HANDS: (State.IDLE, State.LINGERING, State.CLOSED),
     State.IDLE: (State.IN_HEAD, State.SERVED, State.LINGERING, State.CLOSED),
     State.IN_HEAD: (State.SERVED, State.LINGERING, State.CLOSED),
     State.SERVED: (State.IDLE, State.IN_HEAD, State.SERVED, State.LINGERING, State.CLOSED),

@@ -1,9 +1,9 @@
 """A body as it flows: what is passed on of each piece, and when the last byte was there.
 
-Pure: no socket; one instance for each body.
-Guarantees: what `take` returns is what goes to the receiver, byte for byte as received, and nothing that stands behind
-the body; of a lenient body, lines that are not strict are made so. Never collects. `ends_by_close`: the sender ends it
-by closing. `shows_its_end`: the receiver can tell a whole body from one that broke off.
+Pure: no socket; one instance for each body, used by the loop. Guarantees: what `take` returns is what goes to the
+receiver, byte for byte as received, and nothing that stands behind the body; of a lenient body, lines that are not
+strict are made so. Never collects. `ends_by_close`: the sender ends it by closing. `shows_its_end`: the receiver can
+tell a whole body from one that broke off.
 """
 
 from __future__ import annotations
