@@ -60,8 +60,8 @@ def fail_for_ever(failures: Failures, error: Exception, time: Time, rest: float 
 
 def test_an_exception_is_told_with_its_traceback_and_the_loop_goes_on_without_a_pause() -> None:
     log, time = Log(), Time()
-    fail(Failures("pump", log.error, pause=time.pause, clock=time), ValueError("odd"))
-    assert log.lines[0].startswith("pump failed: Traceback")
+    fail(Failures("loop", log.error, pause=time.pause, clock=time), ValueError("odd"))
+    assert log.lines[0].startswith("loop failed: Traceback")
     assert log.lines[0].endswith("ValueError: odd\n")
     assert time.pauses == 0
 
@@ -70,7 +70,7 @@ def test_an_exception_is_told_with_its_traceback_and_the_loop_goes_on_without_a_
 @pytest.mark.parametrize("error", [MemoryError(), OSError("no"), ValueError("odd")], ids=repr)
 def test_what_fails_without_end_is_paused_for_and_in_the_end_raised(error: Exception) -> None:
     log, time = Log(), Time()
-    failures = Failures("pump", log.error, pause=time.pause, clock=time)
+    failures = Failures("loop", log.error, pause=time.pause, clock=time)
     begun = time.now
     with pytest.raises(type(error)):
         fail_for_ever(failures, error, time)
@@ -80,7 +80,7 @@ def test_what_fails_without_end_is_paused_for_and_in_the_end_raised(error: Excep
 
 def test_failures_now_and_then_are_borne_for_ever() -> None:
     log, time = Log(), Time()
-    failures = Failures("pump", log.error, pause=time.pause, clock=time)
+    failures = Failures("loop", log.error, pause=time.pause, clock=time)
     for _ in range(10 * MANY):
         fail(failures, OSError("no"))
         time.now += IN_A_ROW * 2
@@ -101,8 +101,8 @@ def test_a_loop_that_rests_between_failures_is_given_up_unless_something_went_we
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "every-time"])
 def test_a_log_that_fails_too_does_not_end_the_loop(times: int) -> None:
     log, time = Log(*[MemoryError()] * times), Time()
-    fail(Failures("pump", log.error, pause=time.pause, clock=time), MemoryError())
-    assert log.lines == (["pump failed, and there is no memory to say how"] if times == 1 else [])
+    fail(Failures("loop", log.error, pause=time.pause, clock=time), MemoryError())
+    assert log.lines == (["loop failed, and there is no memory to say how"] if times == 1 else [])
 
 
 def test_what_was_being_done_may_be_unprintable() -> None:
@@ -133,14 +133,14 @@ def raises(error: BaseException) -> Callable[[], None]:
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError("no"), SystemExit(0)], ids=repr)
 def test_the_death_of_a_vital_thread_is_told(deaths: list[str], error: BaseException) -> None:
-    thread = VitalThread(raises(error), "pump")
+    thread = VitalThread(raises(error), "loop")
     thread.start()
     thread.join(DEADLINE)
-    assert deaths == ["pump"]
+    assert deaths == ["loop"]
 
 
 def test_the_end_of_a_vital_thread_is_no_death(deaths: list[str]) -> None:
-    thread = VitalThread(lambda: None, "pump")
+    thread = VitalThread(lambda: None, "loop")
     thread.start()
     thread.join(DEADLINE)
     assert deaths == []
@@ -163,7 +163,7 @@ threading.Event().wait(30)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pump", "accept", "controller"])
+@pytest.mark.parametrize("name", ["loop", "handlers", "controller"])
 def test_a_program_whose_vital_thread_dies_ends_with_1_and_says_why(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, name], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False

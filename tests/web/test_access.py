@@ -64,7 +64,7 @@ def test_a_message_stays_on_one_line_but_for_its_traceback() -> None:
     assert printable_message("a\nb\x1b: starting") == "a\\nb\\x1b: starting"
     trace = "Traceback (most recent call last):\n  File\nValueError: \x1b\n"
     assert printable_message(f"a\nb failed:\n{trace}") == f"a\\nb failed:\n{trace}".replace("\x1b", "\\x1b")
-    assert printable_message(f"pump: {trace}").startswith("pump: Traceback (most recent call last):\n  File\n")
+    assert printable_message(f"loop: {trace}").startswith("loop: Traceback (most recent call last):\n  File\n")
 
 
 @pytest.mark.parametrize("text", ["", "a" * 20, "ä" * 10, "a" * 21, "ä" * 11, "€" * 20, "\ud800" * 20])
@@ -82,7 +82,7 @@ def test_only_what_cannot_be_seen_is_escaped() -> None:
 
 
 def paths_logged(*paths: str) -> list[str]:
-    """Which of the paths have a line, asked one after the other on one connection: a thread, then the pump has it."""
+    """Which of the paths have a line, asked one after the other on one connection."""
     with World() as world:
         with world.connect() as client:
             for path in (*paths, "/the-last"):

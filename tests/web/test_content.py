@@ -35,7 +35,7 @@ profiles:
 
 @contextmanager
 def talking(world: World, *, is_warm: bool) -> Iterator[Peer]:
-    """A client; of a warm one the connection is through its first request, so that the pump has it."""
+    """A client; a warm one has had an answer already."""
     with world.connect() as client:
         if is_warm:
             client.send(chat())

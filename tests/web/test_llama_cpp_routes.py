@@ -44,7 +44,7 @@ def error_of(body: bytes) -> dict[str, Any]:
 def test_a_model_in_the_body_gets_the_request_under_the_path_that_was_asked_for(path: str) -> None:
     request = post(f"{path}?x=%20", "application/json", CHAT_BODY)
     with World(says_line) as world, world.connect() as client:
-        for _ in range(3):  # the first is its thread's, the others may be the pump's
+        for _ in range(3):  # heads that are like the one before are not read anew
             client.send(request)
             assert client.read_message()[1] == f"POST {path}?x=%20 HTTP/1.1\r\n".encode()
         assert world.controller.leased == ["m"] * 3

@@ -94,7 +94,7 @@ def test_chunks_arrive_while_the_answer_goes_on() -> None:
 
 
 def test_big_body_of_known_length_arrives_whole() -> None:
-    body = bytes(range(256)) * 40_000  # 10 MB: it rides the pump and is held up by the client
+    body = bytes(range(256)) * 40_000  # 10 MB: the client holds it up
 
     with World(answers(sized(body), OK)) as world, world.connect() as client:
         client.send(chat())
