@@ -25,6 +25,7 @@ from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 
+MOST_WAITING = 16  # handler threads that wait for work: each holds memory for its stack
 OnLoop = Callable[[], Coroutine[Any, Any, Any]]
 
 
@@ -275,6 +276,8 @@ class HandlerThreads(ThreadingHTTPServer):
 
     def next_job(self) -> Job | None:
         """Block for another job for a while; None: the thread is not needed any more."""
+        if len(self._waiting) >= MOST_WAITING:
+            return None
         self._waiting.append(None)
         if self._is_closed:
             return None
