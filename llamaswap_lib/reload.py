@@ -22,6 +22,7 @@ from llamaswap_lib.config.difference import Difference, difference, keep_ports, 
 from llamaswap_lib.config.load import Sources, inspect
 from llamaswap_lib.config.render import worth_a_line
 from llamaswap_lib.config.schema import END_MARGIN, Config
+from llamaswap_lib.config.sections import DEFAULT_CONNECTIONS
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.ip_addresses import is_loopback
@@ -286,8 +287,8 @@ def tell_who_can_reach(address: tuple[str, int], log: Logger, *, has_keys: bool)
 
 
 def warn_if_few(capacity: DescriptorCapacity, wanted: int, log: Logger) -> None:
-    """Say so where there are too few descriptors for so many connections."""
-    if capacity.most_connections < wanted:
+    """Say so where there are too few descriptors for so many connections, and somebody has asked for that many."""
+    if capacity.most_connections < wanted != DEFAULT_CONNECTIONS:
         log.warn(
             f"limits.connections is {wanted}, but the system's limit of open files is good for"
             f" {capacity.most_connections}: raise that (ulimit -n, or LimitNOFILE in a unit of systemd)"

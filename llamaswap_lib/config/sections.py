@@ -125,6 +125,9 @@ class UpstreamPassthrough:
     )
 
 
+DEFAULT_CONNECTIONS = 10_000  # an idle one costs 4 KB
+
+
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
     """What clients may take of the server, so that none of them can take it from the others."""
@@ -132,9 +135,9 @@ class ClientLimits:
     connections: int = key(
         "connections",
         Integer(1),
-        "connections at once; beyond it others are closed to make room (docs/http.md says which), and where all are"
-        " being served the newest is answered 503",
-        1000,
+        "connections at once, fewer where the system's limit of open files asks for that; beyond it others are closed"
+        " to make room (docs/http.md says which), and where all are being served the newest is answered 503",
+        DEFAULT_CONNECTIONS,
     )
     idle_timeout: float = key("idleTimeout", Seconds(1), "seconds a connection may stay without a request", 120.0)
     head_timeout: float = key("headTimeout", Seconds(1), "seconds for the whole head of a request", 30.0)

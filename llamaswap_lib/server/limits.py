@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Limits:
     """Bounds on what a client may do to us: the defaults are for people, tests bring smaller ones."""
 
-    connections: int = 1000
+    connections: int = 10_000
     handshake_timeout: float = 10.0  # for all of TLS's
     idle_timeout: float = 120.0  # of a connection on which no request begins
     head_timeout: float = 30.0  # for a whole head

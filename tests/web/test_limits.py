@@ -7,7 +7,7 @@ from llamaswap_lib.server.limits import Limits
 
 def test_the_defaults_are_these() -> None:
     assert Limits() == Limits(
-        connections=1000,
+        connections=10_000,
         idle_timeout=120.0,
         head_timeout=30.0,
         body_timeout=60.0,
