@@ -124,6 +124,7 @@ class Flow:
                 client.end_stall()
             if self._sending is not None:
                 client.set_deadline(None)
+                loop.change(self._source, IN)  # it can nearly always be written to, and nobody would serve that
 
     def read_source(self, _mask: int) -> None:  # noqa: C901 - in one piece, since each call costs every chunk
         """Pass on what is there. This is the hot path of every stream."""

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from llamaswap_lib.net.poller import new_poller
 from tests.web.certificates import trusted_upstream
+from tests.web.upstreams import CountingPoller, wait_until
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, chat, length_of, sized
 
 BIG = 12_000_000  # more than two sockets hold
@@ -77,6 +79,41 @@ def test_a_connection_on_which_both_ways_ended_well_is_used_again(size: int) -> 
             client.read_until(b"data: got %d\n\n" % len(body))
             client.read_until(b"0\r\n\r\n")
         assert world.upstream.accepted == 1
+
+
+def turns_in_a_while(poller: CountingPoller) -> int:
+    before = poller.count
+    threading.Event().wait(0.1)
+    return poller.count - before
+
+
+@pytest.mark.parametrize("with_tls", [False, True])
+def test_the_loop_rests_after_an_answer_that_was_whole_before_the_request_was(with_tls: bool) -> None:
+    is_seen, go_on = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        head = peer.read_until(b"\r\n\r\n")
+        peer.send(OK[:-1])
+        threading.Event().wait(0.05)  # so that the rest is no part of what comes with the head
+        peer.send(OK[-1:])
+        read_all(peer, head)
+        peer.read_message()
+        is_seen.set()
+        assert go_on.wait(DEADLINE)
+        peer.send(OK)
+
+    poller = CountingPoller(new_poller())
+    context = trusted_upstream() if with_tls else None
+    with World(script, upstream_context=context, poller=lambda: poller) as world, world.connect() as client:
+        client.send(chat(BODY))
+        assert client.read_message()[1] == b"ok"
+        wait_until(lambda: world.app.pool.idle_count(1) == 1)
+        assert turns_in_a_while(poller) < 20
+        client.send(chat())
+        assert is_seen.wait(DEADLINE)
+        assert turns_in_a_while(poller) < 20
+        go_on.set()
+        assert client.read_message()[1] == b"ok"
 
 
 def test_interim_heads_stop_nothing() -> None:

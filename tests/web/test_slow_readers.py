@@ -10,8 +10,9 @@ from functools import partial
 
 import pytest
 
-from llamaswap_lib.net.poller import Poller, new_poller
+from llamaswap_lib.net.poller import new_poller
 from tests.web.certificates import trusted_upstream
+from tests.web.upstreams import CountingPoller
 from tests.web.world import DEADLINE, Peer, Script, World, chat, sized
 
 SMALL_BUFFER = 65_536
@@ -74,19 +75,6 @@ def test_a_connection_whose_last_bytes_had_to_wait_for_the_client_is_used_again(
             assert client.read_message()[1] == body
         assert world.upstream.accepted == 1
         wait_until(lambda: world.log.count(f" 200 {len(body)} ") == count + 3)
-
-
-class CountingPoller:
-    """A poller that counts how often it is asked."""
-
-    def __init__(self, poller: Poller) -> None:
-        self.register, self.modify, self.unregister = poller.register, poller.modify, poller.unregister
-        self.close, self._poll = poller.close, poller.poll
-        self.count = 0
-
-    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        self.count += 1
-        return self._poll(timeout)
 
 
 @pytest.mark.parametrize("last_bytes", [10, 51_199])

@@ -120,6 +120,46 @@ def test_the_time_for_a_first_byte_does_not_count_once_the_answer_has_begun() ->
         wait.is_over.close()
 
 
+# -- an answer that comes before the request was read --
+
+
+def test_a_connection_serves_the_next_request_where_the_rest_of_one_was_taken_behind_its_answer() -> None:
+    """And nobody is woken meanwhile because the connection takes more."""
+    heard, asked, go = threading.Event(), threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        head = peer.read_until(b"\r\n\r\n")
+        peer.send(CHUNKED_HEAD + EVENT)
+        assert heard.wait(DEADLINE)
+        peer.send(LAST)
+        peer.read(length_of(head))
+        peer.read_message()
+        asked.set()
+        assert go.wait(DEADLINE)
+        peer.send(OK)
+
+    with World(script) as world, world.connect() as client:
+        client.send(chat(LARGE) + chat())
+        client.read_until(EVENT)
+        heard.set()
+        client.read_until(LAST)
+        assert asked.wait(DEADLINE)
+        [connection] = world.app.pool.traffic._runs[1].open
+        resumed: list[object] = []
+        serve = world.loop.on_ready[connection.sock.fileno()]
+
+        def listen(mask: int) -> object:
+            resumed.append(mask)
+            return serve(mask)
+
+        world.loop.ask(lambda: world.loop.on_ready.update({connection.sock.fileno(): listen}))
+        assert [world.loop.answers(DEADLINE) for _ in range(10)] == [True] * 10
+        assert not resumed
+        go.set()
+        assert client.read_message()[1] == b"ok"
+        assert world.upstream.accepted == 1
+
+
 # -- what breaks here --
 
 EVENT = b"5\r\ndata:\r\n"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from llamaswap_lib.net.poller import Poller
 from tests.web.world import (
     CHUNKED_HEAD,
     DEADLINE,
@@ -27,6 +28,19 @@ def warm(world: World, request: bytes = chat()) -> Iterator[Peer]:
         client.send(request)
         assert client.read_message()[1] == b"ok"
         yield client
+
+
+class CountingPoller:
+    """A poller that counts how often it is asked."""
+
+    def __init__(self, poller: Poller) -> None:
+        self.register, self.modify, self.unregister = poller.register, poller.modify, poller.unregister
+        self.close, self._poll = poller.close, poller.poll
+        self.count = 0
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        self.count += 1
+        return self._poll(timeout)
 
 
 def borrowed_threads() -> int:
