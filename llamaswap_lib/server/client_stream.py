@@ -65,6 +65,7 @@ class ClientStream:
 
     __slots__ = (
         "_fresh_bytes",
+        "_is_in_line",
         "_site",
         "_waits_for_room",
         "is_cut_off",
@@ -99,6 +100,7 @@ class ClientStream:
         self.is_cut_off = False  # it ends at once
         self.is_unfinished = False  # it ends, and its client may still be sending
         self.resets = False  # it ends with a reset
+        self._is_in_line = False  # it has let others go first
         self._waits_for_room = False
         self._fresh_bytes = 0
 
@@ -197,6 +199,22 @@ class ClientStream:
     def _hear_end(self) -> None:
         if not self.is_gone and self.state is not State.CLOSED:
             self.loop.on_ready[self.stream.fileno()](IN)
+
+    async def let_others_go_first(self) -> None:
+        """Wait, between two requests, until everybody else who is ready has been served."""
+        fd = self.stream.fileno()
+        self.loop.on_ready[fd] = _wait_in_line
+        self._is_in_line = True
+        self.loop.call(self._take_turn)
+        try:
+            await suspended()
+        finally:
+            self._is_in_line = False
+            self.loop.on_ready[fd] = self.resume
+
+    def _take_turn(self) -> None:
+        if self._is_in_line:  # it may have been cut off meanwhile
+            self.resume(None)
 
     # -- sending --
 
@@ -368,3 +386,7 @@ class ClientStream:
                 left_bytes -= len(data)
                 if not data or left_bytes <= 0 or self.loop.clock() >= until:
                     return
+
+
+def _wait_in_line(_mask: int) -> None:
+    """What has come is read when it is this client's turn, in this turn of the loop or the next."""

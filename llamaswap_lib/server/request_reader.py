@@ -3,7 +3,8 @@
 Thread `loop` alone, as a part of the life of the connection; a handler thread is borrowed to write what is large to a
 file. Owns the bytes that were received and not used yet, so pipelined requests are served in order. Guarantees: a head
 has `head_timeout` in all; a body needs a byte within `body_timeout` and a low average rate beyond it; a slower client
-is cut off with RequestTimeout. Memory is bounded by a head, or by `memory_body_bytes`.
+is cut off with RequestTimeout; whoever sends many requests ahead does not keep others waiting. Memory is bounded by a
+head, or by `memory_body_bytes`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from llamaswap_lib.wire.heads import RequestHead
 from llamaswap_lib.wire.parser import head_end, parse_request_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+MOST_IN_A_ROW = 32  # requests sent ahead that are served before all others get their turn
 _match_empty_lines = re.compile(rb"(?:\r\n)*").match
 
 
@@ -37,7 +39,7 @@ class Requested(Site, Protocol):
 class RequestReader:
     """What comes from one client."""
 
-    __slots__ = ("_client", "_in_thread", "_received", "_site", "_unread", "heads", "is_new", "started")
+    __slots__ = ("_ahead_count", "_client", "_in_thread", "_received", "_site", "_unread", "heads", "is_new", "started")
 
     def __init__(
         self, client: ClientStream, site: Requested, in_thread: Callable[[Callable[[], None]], Awaitable[None]]
@@ -47,6 +49,7 @@ class RequestReader:
         self._site = site
         self._in_thread = in_thread
         self._received = b""  # and not used yet
+        self._ahead_count = 0  # requests that were there when the one before them had been served
         self._unread: RequestHead | None = None  # the request whose body nobody has read yet
         self.heads = Recall(parse_request_head)
         self.is_new = True  # the first request has not come
@@ -83,7 +86,11 @@ class RequestReader:
         if self._unread is not None:
             self._skip_unread(self._unread)
         data = self._received
-        if not data:
+        if data:
+            self._ahead_count += 1
+            if self._ahead_count % MOST_IN_A_ROW == 0:
+                await self._client.let_others_go_first()
+        else:
             data = await self._await_request()
             if not data:
                 return None

@@ -12,6 +12,7 @@ import pytest
 from llamaswap_lib.endpoints.proxied import MOST_QUICK_BYTES
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit
 from llamaswap_lib.server.limits import Limits
+from llamaswap_lib.server.request_reader import MOST_IN_A_ROW
 from tests.web.upstreams import (
     Thinker,
     always,
@@ -110,6 +111,43 @@ def test_requests_without_a_body_that_come_together_are_two_for_the_upstream_too
         client.send(voices + voices)
         assert [client.read_message()[1] for _ in range(2)] == [b"ok", b"ok"]
         assert [one.count(b"GET ") for one in heard] == [1, 1]
+
+
+@pytest.mark.parametrize("count", [2, 31, 32, 33, 300])
+def test_who_sends_many_requests_ahead_does_not_keep_others_waiting(count: int) -> None:
+    go_on = threading.Event()
+    with World(always(OK)) as world, warm(world) as crowd, warm(world) as other:
+        world.loop.call(lambda: go_on.wait(DEADLINE))  # so that all of it is there at once
+        crowd.send(get("/health") * count)
+        other.send(get("/nope"))
+        go_on.set()
+        assert [crowd.read_message()[1] for _ in range(count)] == [b"OK"] * count
+        assert other.read_message()[0].startswith(b"HTTP/1.1 404 ")
+        crowd.send(chat())
+        assert crowd.read_message()[1] == b"ok"
+        wait_until(lambda: world.log.count("/health") == count and world.log.count("/v1/chat") == 3)
+        before_other = world.log.partition("/nope")[0].count("/health")
+        assert before_other <= 2 * MOST_IN_A_ROW
+
+
+def test_a_connection_that_is_broken_off_while_it_lets_others_go_first_ends_quietly() -> None:
+    is_held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        is_held.set()
+        assert go_on.wait(DEADLINE)
+        world.loop.call(world.server._abort_all)
+
+    with World(always(OK)) as world, warm(world) as crowd:
+        world.loop.call(hold)
+        assert is_held.wait(DEADLINE)
+        crowd.send(get("/health") * 300)
+        go_on.set()
+        crowd.seconds_to_hang_up()
+        assert world.server.wait_idle(DEADLINE)
+        assert world.loop.answers(DEADLINE)  # so it has got to its turn, too
+        assert world.log.count("/health") == MOST_IN_A_ROW
+        assert "[ERROR]" not in world.log
 
 
 # -- a later request is answered as a first one --
