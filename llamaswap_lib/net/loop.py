@@ -115,7 +115,7 @@ class Loop:
         self._numbers = count()
         self._stale_count = 0
         self._stopping = False
-        self._now = -math.inf  # at the end of the last turn
+        self._now = clock()  # at the end of the last turn
         self._thread = VitalThread(self._run, "loop")
         self._poller.register(self._wakeup, IN)
         self.on_ready[self._wakeup.fileno()] = self._hear_call
@@ -218,6 +218,7 @@ class Loop:
 
     def _run(self) -> None:
         failures = Failures("loop", self._on_error)
+        self._now = self.clock()
         while not self._stopping:
             try:
                 while not self._stopping:
