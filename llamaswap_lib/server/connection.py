@@ -233,6 +233,8 @@ class ClientConnection(ClientStream):
                     job.watch.note_gone()
                 job.refuse(error)
             else:
+                if self.is_gone:  # only a thread that worked for this one was told
+                    job.watch.note_gone()
                 job.answer(answer)
         self.job = outer_job
         result: _T = job.result()

@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.handler import Job
-from tests.web.world import DEADLINE, OK, Doing, FakeQueue, World, answers, chat, get
+from tests.web.world import DEADLINE, OK, PROMPT, Doing, FakeQueue, World, answers, chat, get
 
 LARGE_CHAT = chat(b'{"model":"m","x":"%b"}' % (b"x" * 100_000))  # a handler thread reads what stands in it
 
@@ -135,6 +136,32 @@ def test_a_thread_that_waits_for_work_holds_nothing_of_its_last_request() -> Non
         gc.collect()
         assert [large() for large in made] == [None, None]
         assert handler_threads()
+
+
+def test_a_thread_learns_of_a_client_that_left_while_the_loop_had_another_thread_work_for_it() -> None:
+    is_inside, was_told = threading.Event(), threading.Event()
+
+    async def serve(exchange: Exchange) -> None:
+        def wait_inside() -> None:
+            is_inside.set()
+            with suppress(ClientGone):
+                exchange.watch.wait_for_any((), DEADLINE)
+
+        def work() -> None:
+            exchange.on_loop(lambda: exchange.in_thread(wait_inside))
+            with suppress(ClientGone):
+                exchange.watch.wait_for_any((), DEADLINE)
+                return
+            was_told.set()
+
+        await exchange.in_thread(work)
+
+    with World() as world:
+        world.server.serve = serve
+        with world.connect() as client:
+            client.send(get("/"))
+            assert is_inside.wait(DEADLINE)
+        assert was_told.wait(PROMPT * 20)
 
 
 def test_threads_end_with_the_server() -> None:
