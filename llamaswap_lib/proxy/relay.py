@@ -128,7 +128,6 @@ class Relay:
             except _UpstreamLost as lost:
                 self.client.set_deadline(None)
                 connection.close()
-                self.client.set_deadline(None)
                 if idle is None or idle.is_cut:
                     raise self._lost(lost) from None
                 idle = None

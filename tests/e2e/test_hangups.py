@@ -133,11 +133,10 @@ def test_fifty_clients_that_leave_at_once_are_all_noticed(run_program: RunProgra
         wires = [program.stream("m") for _ in range(50)]
         for wire in (*wires, other):
             wire.read_head_and_first_chunk()
-        threads = program.thread_count()
+        assert program.thread_count() < 50  # streams have none
         for wire in wires:
             wire.close()
         program.await_stats("m", cancelled=50, in_progress=1)
-        wait_until(lambda: program.thread_count() <= threads - 50, "their threads have ended")
         assert events(b"".join(other.chunks()))[-1] == "[DONE]"
         _assert_is_quiet(program)
 
