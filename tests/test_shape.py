@@ -1,7 +1,7 @@
 """The shape that the product was asked to have, found in the program's parts while one cold request passes.
 
-`ThreadingHTTPServer` accepts, and its handler threads do what blocks; whoever waits for a model is a command in the
-controller's `queue.Queue`; the connection to the upstream is an `http.client.HTTPConnection`; the logs are ring
+`ThreadingHTTPServer` accepts, and its handler threads do what blocks; a request that waits for a model is a command in
+the controller's `queue.Queue`; the connection to the upstream is an `http.client.HTTPConnection`; the logs are ring
 buffers, each of whose readers has what it has not read yet, bounded, for itself.
 """
 

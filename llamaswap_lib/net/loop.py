@@ -37,7 +37,7 @@ def suspended() -> Generator[None, Any, Any]:
 
 
 class Owner(Protocol):
-    """Whoever a socket is watched for, or a timer set."""
+    """What a socket is watched for, or a timer set for."""
 
     def fail(self, error: Exception) -> None:
         """Something of ours broke while it was served: it ends, and nobody else."""
@@ -101,7 +101,7 @@ class Loop:
     ) -> None:
         """`on_error` is told the traceback of what must not happen, `on_slow` of turns that took too long."""
         self.clock = clock
-        self.on_ready: dict[int, Callable[[int], object]] = {}  # by descriptor; whoever watches may put another there
+        self.on_ready: dict[int, Callable[[int], object]] = {}  # by descriptor; its owner may put another there
         self._owners: dict[int, Owner] = {}
         self._paused: set[int] = set()  # they are watched, and the poller does not know them
         self._poller = poller()

@@ -23,7 +23,7 @@ def probe_when_silent(sock: socket.socket, seconds: float) -> None:
     """Have the kernel ask after `seconds` of silence whether the other side is there; thrice in vain is the end."""
     pause = min(max(1, round(seconds)), _LONGEST_KEEPALIVE)
     options = {"TCP_KEEPIDLE": pause, "TCP_KEEPALIVE": pause, "TCP_KEEPINTVL": pause, "TCP_KEEPCNT": 3}
-    with suppress(OSError):  # it has been reset: whoever reads it is told
+    with suppress(OSError):  # it has been reset: its reader is told
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in options.items():  # the second is macOS's word for the first
             if hasattr(socket, name):

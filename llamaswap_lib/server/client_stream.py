@@ -61,7 +61,7 @@ class Site(Protocol):
 
 
 class ClientStream:
-    """The socket, and whoever waits for it."""
+    """The socket, and the life that waits for it."""
 
     __slots__ = (
         "_fresh_bytes",
@@ -192,7 +192,7 @@ class ClientStream:
             self.watch_for(self.mask & ~IN)
 
     def pass_end_on(self, stream: TlsStream) -> None:
-        """Have it heard by whoever will wait then, if the end came together with what was read: no poll tells of it."""
+        """Have the end heard at the next wait, if it came together with what was read: no poll tells of it."""
         if stream.has_ended:
             self.loop.call(self._hear_end)
 

@@ -226,7 +226,7 @@ class Exchange:
     def read_body(self, most_bytes: int | None = None) -> RequestBody:
         """The whole body of the request, `most_bytes` at most; blocks; raises HttpError or ClientGone.
 
-        Whoever reads it closes it.
+        Its reader closes it.
         """
         return self.on_loop(lambda: self.receive_body(most_bytes))
 

@@ -66,7 +66,7 @@ class Watch:
     def _wait(self, wanted: Sequence[tuple[int, int]], timeout: float | None) -> bool:
         if self._wakeup is None:
             self._wakeup = Wakeup()
-        self.check()  # only now: whoever tells of it sets the flag first
+        self.check()  # only now: the loop sets the flag first, then the wakeup
         poll = select.poll()
         poll.register(self._wakeup.fileno(), select.POLLIN)
         for fd, mask in wanted:

@@ -202,7 +202,7 @@ class Server(HandlerThreads):
             self._loop.unwatch(self.socket)
             self._report_timer.close()
             if self._is_pausing:
-                self._go_on()  # whoever was accepted before is told something
+                self._go_on()  # the client that was accepted before is told something
             self._timer.close()
         self.socket.close()
 

@@ -3,8 +3,8 @@
 Thread `loop` alone, as a part of the life of the connection; a handler thread is borrowed to write what is large to a
 file. Owns the bytes that were received and not used yet, so pipelined requests are served in order. Guarantees: a head
 has `head_timeout` in all; a body needs a byte within `body_timeout` and a low average rate beyond it; a slower client
-is cut off with RequestTimeout; whoever sends many requests ahead does not keep others waiting. Memory is bounded by a
-head, or by `memory_body_bytes`.
+is cut off with RequestTimeout; a client that sends many requests ahead does not keep others waiting. Memory is bounded
+by a head, or by `memory_body_bytes`.
 """
 
 from __future__ import annotations
