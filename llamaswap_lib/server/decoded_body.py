@@ -46,7 +46,8 @@ def decoded(exchange: Exchange, raw: RequestBody, most_bytes: int, too_long: str
         try:
             for piece in decode(raw.pieces(), codings, most_bytes, _refusal(most_bytes, too_long)):
                 body.append(piece)
-                exchange.watch.check()  # little may become much, and take its time
+                if not body.is_in_memory:
+                    exchange.watch.check()  # little may become much, and take its time
         except BaseException:
             body.close()
             raise

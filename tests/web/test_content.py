@@ -329,3 +329,12 @@ def test_our_own_endpoints_read_encoded_bodies_too(is_warm: bool) -> None:
         assert b"did you mean" in client.read_message()[1]
         client.send(chat(gzipped(bytes(2 << 20)), extra=GZIP).replace(b"/v1/chat/completions", b"/api/config/check"))
         assert error_of(client) == (413, "the body is larger than 1048576 bytes")
+
+
+def test_our_own_endpoints_answer_a_client_that_sends_no_more_after_a_small_encoded_body() -> None:
+    data = gzipped(b'{"name":null}')
+    with World(Seen()) as world, world.connect() as client:
+        head = b"PUT /api/profiles/active HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+        client.send(head % len(data) + data)
+        client.end()
+        assert client.read_message()[1] == b'{"active":null}'
