@@ -211,6 +211,8 @@ class ClientStream:
         finally:
             self._is_in_line = False
             self.loop.on_ready[fd] = self.resume
+        if self.tls is not None:
+            self.pass_end_on(self.tls)  # which was told of in vain meanwhile
 
     def _take_turn(self) -> None:
         if self._is_in_line:  # it may have been cut off meanwhile

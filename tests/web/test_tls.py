@@ -407,14 +407,19 @@ def test_request_that_comes_with_the_farewell_is_answered_where_that_takes_no_ti
         assert Peer(client).read_to_end().endswith(b"OK")
 
 
-def test_request_that_comes_with_the_farewell_ends_where_it_has_to_wait(certificate: Certificate) -> None:
+@pytest.mark.parametrize("quick_count", [0, 31, 32, 70])
+def test_request_that_comes_with_the_farewell_ends_where_it_has_to_wait(
+    certificate: Certificate, quick_count: int
+) -> None:
     def script(peer: Peer) -> None:
         assert peer.seconds_to_hang_up() < DEADLINE
 
     with World(script, certificate=certificate) as world, precise(world) as client:
-        client.say_last(chat())
+        client.say_last(get("/health") * quick_count + chat())
+        peer = Peer(client)
+        assert [peer.read_message()[1] for _ in range(quick_count)] == [b"OK"] * quick_count
         with pytest.raises(OSError, match=r"reset|EOF"):
-            Peer(client).read_to_end()
+            peer.read_to_end()
         world.controller.wait_empty()
 
 
