@@ -75,6 +75,11 @@ class TlsEnd(socket.socket):
         data, self._heard = self._heard[:buflen], self._heard[buflen:]
         return data
 
+    @property
+    def has_come(self) -> bool:
+        """Whether there is something to read that no look at the socket shows: it came with the handshake."""
+        return bool(self._heard) or self._incoming.pending > 0
+
     def _fill(self) -> None:
         data = super().recv(65_536)
         with self._inside:

@@ -282,6 +282,8 @@ class Peer:
         return time.monotonic() - started
 
     def has_hung_up(self) -> bool:
+        if isinstance(self.sock, TlsEnd) and self.sock.has_come:
+            return False
         return has_hung_up(self.sock)
 
     def end(self) -> None:
