@@ -302,15 +302,16 @@ def test_a_group_is_killed_at_once_if_all_of_it_is_ours_and_can_be_named() -> No
 
 
 def test_one_that_starts_another_whenever_it_is_looked_for_is_fought_until_it_stops() -> None:
-    world = World(process(10, token="t"))
-    world.ignore_term = set(range(10, 2000))
+    first = 10_000_000  # no process of this machine has such a number: of so many one might be our own, which is spared
+    world = World(process(first, token="t"))
+    world.ignore_term = set(range(first, first + 2000))
 
     def look() -> list[Entry]:
         seen = list(world.entries)
         newest = seen[-1].pid if seen else 0
-        if 0 < newest < 1500:
+        if 0 < newest < first + 1490:
             world.now += 0.01  # a look takes its time, so this goes on for longer than we are patient
-            world.entries.append(process(newest + 1, parent=newest, group=10, token="t"))
+            world.entries.append(process(newest + 1, parent=newest, group=first, token="t"))
         return seen
 
     assert world.end(look)
