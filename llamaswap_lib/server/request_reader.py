@@ -144,16 +144,11 @@ class RequestReader:
 
     async def read_body(self, head: RequestHead, most_bytes: int) -> RequestBody:
         """The body of the request in progress, once; raises HttpError and ClientGone."""
-        if self._unread is None:
-            return RequestBody()
-        limits = self._site.limits
-        length = head.content_length
-        if length is not None and length <= min(len(self._received), limits.memory_body_bytes, most_bytes):
-            body = RequestBody(self._received[:length])
-            self._received = self._received[length:]
-            self._unread = None
-            return body
-        reader = BodyReader(head, most_bytes, limits.memory_body_bytes)
+        memory_bytes = self._site.limits.memory_body_bytes
+        small = self.small_body(min(memory_bytes, most_bytes))
+        if small is not None:
+            return RequestBody(small)
+        reader = BodyReader(head, most_bytes, memory_bytes)
         try:
             await self._read_slow_body(reader, says_continue=head.expect_continue and not self._received)
         except BaseException:
