@@ -157,18 +157,11 @@ class Job:
         return self._result
 
 
-class Lender(Protocol):
-    """The server whose thread this is."""
-
-    def next_job(self) -> Job | None:
-        """Block for another job for a while; None: the thread is not needed any more."""
-
-
 class Handler(BaseHTTPRequestHandler):
     """A handler thread: `request` is a list with its first job."""
 
     request: list[Job]
-    server: Lender  # type: ignore[assignment]  # what typeshed promises is more than is needed
+    server: HandlerThreads
 
     def setup(self) -> None:
         """There is no file to be made of a job."""
