@@ -20,7 +20,7 @@ POLLERS: list[Callable[[], Poller]] = [new_poller, SelectorPoller]
 
 
 class Owner:
-    """Whoever something is watched for; remembers what it was told."""
+    """What something is watched for; remembers what it was told."""
 
     def __init__(self) -> None:
         self.failed = threading.Event()
