@@ -1,6 +1,6 @@
-"""What every request may need, in one place: `App`, built once by main and never changed.
+"""What the endpoints need, in one place: `App`, built for each configuration and never changed.
 
-Any thread reads it.
+Any thread reads it. `endpoints` alone hands it on: neither an exchange nor the rooms below know it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.loaded_config import LoadedConfig
-from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.routing.destinations import Destination, destinations_of
 from llamaswap_lib.routing.hosts import Hosts
@@ -63,7 +62,7 @@ class Latest:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """Everything that requests share that go by one configuration. A reload makes another one, for those that follow.
+    """The services that requests share which go by one configuration. A reload makes another one, for later requests.
 
     `launched`: run id -> the model as it was started, which may be configured otherwise by now, or not any more.
     `reload` reads the configuration again and says what that changed; it raises ConfigError.
@@ -73,7 +72,6 @@ class App:
     controller: Controller
     logs: Logs
     pool: Pool
-    loop: Loop
     changes: Changes
     profiles: Profiles
     version: Version

@@ -90,6 +90,7 @@ class _Parts:
     loop: Loop
     server: Server
     guardian: Guardian
+    ourselves: Ourselves
     supervisor: Supervisor
     watchdog: Watchdog
     reloader: Reloader
@@ -119,7 +120,7 @@ def serve(options: Options) -> int:
         _start(parts)
         watch = _watch(parts, options.sources, seen) if options.watches_files else None
         if config.peers:  # so that it is known by the way that a request took which went round in a circle
-            logs.log.info(f"its name in the Via header of requests to peers is {parts.server.app.ourselves.name}")
+            logs.log.info(f"its name in the Via header of requests to peers is {parts.ourselves.name}")
         signal = signals.wait(lambda: parts.reloader.request("SIGHUP"))
         if watch is not None:
             watch.close()
@@ -150,7 +151,6 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         controller,
         logs,
         pool,
-        loop,
         changes,
         Profiles(config.profiles, Activation(partial(changes.note, Topic.PROFILE))),
         Version(__version__),
@@ -165,15 +165,15 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     app.take_over(files)
     try:
         capacity = _capacity(config, logs)
-        server = Server(app, endpoints.serve, host, port, certificate, capacity, given)
+        server = Server(endpoints.settings_of(app), loop, host, port, certificate, capacity, given)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(why_not(host, port, error)) from error
     ourselves.note_listening(server.socket)
-    served = Served(logs, controller, launching, server, capacity, certificate, options.supervisor)
+    served = Served(logs, controller, launching, app.latest, server, capacity, certificate, options.supervisor)
     reloader = Reloader(options.sources, standing, served, refuse)
     checks = {"controller": controller.answers, "loop": loop.answers}
     watchdog = Watchdog(options.supervisor, checks, logs.log.error)
-    return _Parts(logs, controller, pool, loop, server, guardian, options.supervisor, watchdog, reloader)
+    return _Parts(logs, controller, pool, loop, server, guardian, ourselves, options.supervisor, watchdog, reloader)
 
 
 def _tell_of_proxies(config: Config, proxies: ForwardProxies, logs: Logs) -> None:

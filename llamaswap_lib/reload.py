@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamaswap_lib.app import limits_of
+from llamaswap_lib.app import Latest, limits_of
 from llamaswap_lib.config.check import to_be_served
 from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
 from llamaswap_lib.config.load import Sources, inspect
@@ -24,6 +24,7 @@ from llamaswap_lib.config.render import worth_a_line
 from llamaswap_lib.config.schema import END_MARGIN, Config
 from llamaswap_lib.config.sections import DEFAULT_CONNECTIONS
 from llamaswap_lib.core.events import ModelsChanged
+from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.launching import Launching
@@ -49,6 +50,7 @@ class Served:
     logs: Logs
     controller: Controller
     launching: Launching
+    latest: Latest
     server: Server
     capacity: DescriptorCapacity
     certificate: Certificate | None
@@ -155,7 +157,7 @@ class Reloader:
             self._refuse_late()
             return self._take(standing, files, is_renewed=is_renewed)
         except ConfigError as error:
-            self._served.server.app.loaded.note_failure(str(error))
+            self._served.latest.app.loaded.note_failure(str(error))
             log.error("the new configuration cannot be used, the old one goes on:")
             for line in str(error).splitlines():
                 log.error(line)
@@ -183,7 +185,7 @@ class Reloader:
         running = {model.id: model for model in list(self._served.launching.launched.values())}
         if not loaded.problems.errors:
             refuse_taken_ports(loaded, running)
-        config = to_be_served(loaded, self._served.server.app.listen)
+        config = to_be_served(loaded, self._served.latest.app.listen)
         if not (config.models or config.peers) and (old.config.models or old.config.peers):
             names = ", ".join(map(str, files))
             raise ConfigError(f"{names}: there are no models and no peers; to serve none of them, end llamaswap")
@@ -205,14 +207,15 @@ class Reloader:
         if new.made.use and new.made is not old.made:
             more.add("routing")  # the policy's file is another one, at least
         changed = changed._replace(settings=tuple(sorted({*changed.settings, *more})))
-        app = served.server.app.with_config(new.config, limits_of(new.config))
+        app = served.latest.app.with_config(new.config, limits_of(new.config))
+        settings = settings_of(app)
 
         def make(upstreams: Sequence[Upstream]) -> ModelsChanged:
             """At one moment for all: a request that begins now is looked at by the scheduler after the change."""
             running = {upstream.model: upstream.proxy for upstream in upstreams}
             event = models_changed(old, new, changed.replaced, running)
             served.launching.change(new.config, changed.replaced)
-            served.server.change(app)
+            served.server.change(settings)
             app.take_over(files)
             return event
 

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
     "net": ("ip_addresses", "wire", "runtime.vital", "runtime.wakeup"),
     "server": (
-        *("net", "wire", "runtime.threads", "runtime.vital", "runtime.wakeup"),
+        *("net", "wire", "runtime.logs", "runtime.threads", "runtime.vital", "runtime.wakeup"),
         *("errors", "ip_addresses", "printable"),
     ),
     "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("config.check", "config.editor", "config.problems", "config.render", "config.schema", "config.show"),
     ),
     "app": (
-        *("net.loop", "proxy.pool", "routing", "server.limits", "loaded_config"),
+        *("proxy.pool", "routing", "server.limits", "loaded_config"),
         *("config.check", "config.editor", "config.schema"),
         *("runtime.apart", "runtime.changes", "runtime.interfaces", "runtime.logs", "runtime.ourselves"),
         *("runtime.own_names", "runtime.wall_clock"),
@@ -61,12 +61,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": ("",),
     "__init__": (),
     "__main__": ("cli",),
-}
-# What a file imports against the table: the services that requests share are still one object.
-EXCEPTIONS: dict[str, tuple[str, ...]] = {
-    "server/connection.py": ("app",),
-    "server/exchange.py": ("app",),
-    "server/listener.py": ("app",),
 }
 # Pure room -> what it may import all the same.
 PURE: dict[str, tuple[str, ...]] = {
@@ -98,18 +92,13 @@ def is_below(name: str, prefixes: tuple[str, ...]) -> bool:
     return any(not prefix or f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)
 
 
-def allowed(here: str, name: str) -> bool:
-    return is_below(name, (here, *MAY_IMPORT[here]))
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_each_room_imports_only_what_it_may(path: Path) -> None:
     assert room(path) in MAY_IMPORT, f"a new room: say in {Path(__file__).name} what {room(path)} may import"
     for name in imports(path):
         top, _, rest = name.partition(".")
         if top == PACKAGE.name and rest != "__version__":
-            excepted = EXCEPTIONS.get(path.relative_to(PACKAGE).as_posix(), ())
-            assert allowed(room(path), rest) or is_below(rest, excepted), f"{path} imports {name}"
+            assert is_below(rest, (room(path), *MAY_IMPORT[room(path)])), f"{path} imports {name}"
         elif room(path) in PURE and top in IMPURE:
             assert top in PURE[room(path)], f"{path} is to be pure and imports {name}"
         assert top != "yaml" or room(path) in MAY_READ_YAML, f"{path} imports {name}"
@@ -119,14 +108,6 @@ def test_whatever_a_room_may_import_exists() -> None:
     named = {name for names in MAY_IMPORT.values() for name in names if name}
     paths = {name: PACKAGE / name.replace(".", "/") for name in named}
     assert {name for name, path in paths.items() if not path.is_dir() and not path.with_suffix(".py").exists()} == set()
-
-
-def test_each_exception_is_still_needed() -> None:
-    for file, names in EXCEPTIONS.items():
-        own = [name.partition(".")[2] for name in imports(PACKAGE / file) if name.startswith(f"{PACKAGE.name}.")]
-        unneeded = [name for name in names if not any(is_below(rest, (name,)) for rest in own)]
-        assert not unneeded, f"{file} imports no {unneeded} any more: strike it from EXCEPTIONS"
-        assert not [name for name in names if allowed(room(PACKAGE / file), name)]
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

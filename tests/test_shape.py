@@ -18,6 +18,7 @@ from dataclasses import replace
 import pytest
 
 from llamaswap_lib.core.events import Event
+from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.proxy.connection import TlsUpstreamConnection, UpstreamConnection
 from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.log_monitor import LogMonitor
@@ -43,7 +44,8 @@ def cold(script: Callable[[Peer], None]) -> Iterator[tuple[World, RealStage]]:
     stage = RealStage("m", obeys=False)
     with stage, World(script) as world:
         stage.proxy = world.upstream.proxy
-        world.app = world.server.app = replace(world.app, controller=stage.controller)  # in place of the fake one
+        world.app = replace(world.app, controller=stage.controller)  # in place of the fake one
+        world.server.change(settings_of(world.app))
         world.app.take_over()
         yield world, stage
 

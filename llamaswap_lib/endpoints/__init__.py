@@ -7,18 +7,21 @@ raises HttpError or ClientGone before it has begun.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from llamaswap_lib.endpoints import about, config, events, logs, models, page, plan, profiles, proxied, queue, runs
+from llamaswap_lib.app import App
+from llamaswap_lib.endpoints import about, config, events, logs, models, page, plan, profiles, queue, runs
+from llamaswap_lib.endpoints.proxied import Proxied
 from llamaswap_lib.routing.api_keys import brings_basic, check_key, needs_key
 from llamaswap_lib.routing.cors import PRIVATE, reader_of
 from llamaswap_lib.routing.cross_site import is_unexplained, refuse_other_origins, refuse_other_sites
 from llamaswap_lib.routing.loop_detection import refuse_loop
 from llamaswap_lib.routing.routes import Endpoint, Route, find_route
 from llamaswap_lib.server.answers import answer_not_found, answer_preflight, answer_wrong_method
-from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.server.exchange import Exchange, Settings
 from llamaswap_lib.wire.heads import RequestHead
 
-Serve = Callable[[Exchange, Route], None]
+Serve = Callable[[App, Exchange, Route], None]
 Refuse = Callable[[RequestHead], None]
 
 
@@ -28,24 +31,24 @@ def _operation(endpoint: Serve, ask_first: Serve | None = None, refuse: Refuse =
     One that is a GET has `ask_first`, for browsers that do not say which page has sent them.
     """
 
-    def serve_own_pages(exchange: Exchange, route: Route) -> None:
+    def serve_own_pages(app: App, exchange: Exchange, route: Route) -> None:
         # With keys it has brought one, or would not be here; but browsers bring that of Basic whoever asks.
-        if not exchange.app.config.api_keys or brings_basic(exchange.head):
+        if not app.config.api_keys or brings_basic(exchange.head):
             refuse(exchange.head)
             if ask_first is not None and is_unexplained(exchange.head):
-                ask_first(exchange, route)
+                ask_first(app, exchange, route)
                 return
-        endpoint(exchange, route)
+        endpoint(app, exchange, route)
 
     return serve_own_pages
 
 
-PROXIED: dict[Endpoint, Callable[[Exchange, Route], Awaitable[None]]] = {
-    Endpoint.MODEL: proxied.serve_model,
-    Endpoint.MODEL_OR_ONLY: proxied.serve_model_or_only,
-    Endpoint.METRICS: proxied.serve_metrics,
-    Endpoint.UPSTREAM: proxied.serve_upstream,
-    Endpoint.COMFYUI: proxied.serve_comfyui,
+PROXIED: dict[Endpoint, Callable[[Proxied, Exchange, Route], Awaitable[None]]] = {
+    Endpoint.MODEL: Proxied.serve_model,
+    Endpoint.MODEL_OR_ONLY: Proxied.serve_model_or_only,
+    Endpoint.METRICS: Proxied.serve_metrics,
+    Endpoint.UPSTREAM: Proxied.serve_upstream,
+    Endpoint.COMFYUI: Proxied.serve_comfyui,
 }
 # What never waits for anything, and takes no time: it needs no handler thread.
 _QUICK = frozenset(
@@ -56,11 +59,11 @@ _QUICK = frozenset(
     }
 )
 ENDPOINTS: dict[Endpoint, Serve] = {
-    Endpoint.PREFLIGHT: lambda exchange, _: answer_preflight(exchange),
-    Endpoint.NOT_FOUND: lambda exchange, _: answer_not_found(exchange),
-    Endpoint.METHOD_NOT_ALLOWED: lambda exchange, route: answer_wrong_method(exchange, route.allow),
-    Endpoint.REDIRECT: lambda exchange, route: exchange.redirect(route.status, route.argument),
-    Endpoint.CLEAN_PATH: lambda exchange, route: exchange.redirect(307, route.argument + exchange.query),
+    Endpoint.PREFLIGHT: lambda _app, exchange, _route: answer_preflight(exchange),
+    Endpoint.NOT_FOUND: lambda _app, exchange, _route: answer_not_found(exchange),
+    Endpoint.METHOD_NOT_ALLOWED: lambda _app, exchange, route: answer_wrong_method(exchange, route.allow),
+    Endpoint.REDIRECT: lambda _app, exchange, route: exchange.redirect(route.status, route.argument),
+    Endpoint.CLEAN_PATH: lambda _app, exchange, route: exchange.redirect(307, route.argument + exchange.query),
     Endpoint.UI: page.serve_page,
     Endpoint.HEALTH: about.serve_health,
     Endpoint.VERSION: about.serve_version,
@@ -88,32 +91,46 @@ ENDPOINTS: dict[Endpoint, Serve] = {
 }
 
 
-def route_of(exchange: Exchange) -> Route:
-    """Who answers the exchange; raises Unauthorized, and LoopDetected."""
-    refuse_loop(exchange.head, exchange.app.ourselves.name, exchange.app.limits.hops)
-    route = find_route(exchange.head.method, exchange.path)
-    keys = exchange.app.config.api_keys
-    if exchange.reader:
-        exchange.reader = reader_of(route.endpoint, exchange.head, exchange.app.hosts, has_keys=bool(keys))
-    if keys and needs_key(route, exchange.path):
-        check_key(exchange.head, keys)
-    return route
+class Endpoints:
+    """All endpoints, under one configuration."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._has_keys = bool(app.config.api_keys)
+        proxied = Proxied(app)
+        self._proxied = {endpoint: partial(serve, proxied) for endpoint, serve in PROXIED.items()}
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer the exchange; raises HttpError or ClientGone."""
+        memo = exchange.memo
+        route = memo.route
+        if not isinstance(route, Route):
+            memo.route = route = self._route_of(exchange)
+            memo.reader = exchange.reader
+        if route.endpoint in PRIVATE and not self._has_keys:
+            self._app.hosts.refuse_foreign(exchange.head)
+        if (proxy := self._proxied.get(route.endpoint)) is not None:
+            await proxy(exchange, route)
+            return
+        endpoint = ENDPOINTS[route.endpoint]
+        if route.endpoint in _QUICK:
+            endpoint(self._app, exchange, route)
+        else:
+            await exchange.in_thread(lambda: endpoint(self._app, exchange, route))
+
+    def _route_of(self, exchange: Exchange) -> Route:
+        """Who answers the exchange; raises Unauthorized, and LoopDetected."""
+        app, head = self._app, exchange.head
+        refuse_loop(head, app.ourselves.name, app.limits.hops)
+        route = find_route(head.method, exchange.path)
+        keys = app.config.api_keys
+        if exchange.reader:
+            exchange.reader = reader_of(route.endpoint, head, app.hosts, has_keys=self._has_keys)
+        if keys and needs_key(route, exchange.path):
+            check_key(head, keys)
+        return route
 
 
-async def serve(exchange: Exchange) -> None:
-    """Answer the exchange; raises HttpError or ClientGone."""
-    memo = exchange.memo
-    route = memo.route
-    if not isinstance(route, Route):
-        memo.route = route = route_of(exchange)
-        memo.reader = exchange.reader
-    if route.endpoint in PRIVATE and not exchange.app.config.api_keys:
-        exchange.app.hosts.refuse_foreign(exchange.head)
-    if (proxy := PROXIED.get(route.endpoint)) is not None:
-        await proxy(exchange, route)
-        return
-    endpoint = ENDPOINTS[route.endpoint]
-    if route.endpoint in _QUICK:
-        endpoint(exchange, route)
-    else:
-        await exchange.in_thread(lambda: endpoint(exchange, route))
+def settings_of(app: App) -> Settings:
+    """What the server goes by under that configuration."""
+    return Settings(Endpoints(app).serve, app.limits, app.logs.log, app.ourselves.via)

@@ -5,16 +5,17 @@ A handler thread.
 
 from __future__ import annotations
 
+from llamaswap_lib.app import App
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.server.exchange import Exchange
 
 
-def serve_health(exchange: Exchange, _route: Route) -> None:
+def serve_health(_app: App, exchange: Exchange, _route: Route) -> None:
     """GET /health, /wol-health."""
     exchange.answer_text("OK")
 
 
-def serve_version(exchange: Exchange, _route: Route) -> None:
+def serve_version(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/version."""
-    version = exchange.app.version
+    version = app.version
     exchange.answer_json({"version": version.version, "commit": version.commit, "build_date": version.build_date})

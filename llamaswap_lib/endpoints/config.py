@@ -36,9 +36,9 @@ HEADERS = (("Cache-Control", "no-store"), NOSNIFF)
 _entity_tags = re.compile(r'(W/)?("[^"]*")').findall
 
 
-def serve_config(exchange: Exchange, _route: Route) -> None:
+def serve_config(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/config."""
-    loaded = exchange.app.loaded
+    loaded = app.loaded
     error = loaded.error
     answer = {
         "config": shown(loaded.config),
@@ -46,14 +46,14 @@ def serve_config(exchange: Exchange, _route: Route) -> None:
         "loaded_at": date_of(loaded.loaded_at),
         "warnings": [finding(problem) for problem in loaded.config.warnings],
         "error": None if error is None else {"message": error.message, "at": date_of(error.at)},
-        "can_edit": exchange.app.editor is not None,
+        "can_edit": app.editor is not None,
     }
     exchange.answer_json(answer, headers=HEADERS)
 
 
-def serve_reload(exchange: Exchange, _route: Route) -> None:
+def serve_reload(app: App, exchange: Exchange, _route: Route) -> None:
     """POST /api/config/reload: reads the files again, and answers with what that changed."""
-    reload = exchange.app.reload
+    reload = app.reload
     if reload is None:
         answer_not_found(exchange)
         return
@@ -64,10 +64,9 @@ def serve_reload(exchange: Exchange, _route: Route) -> None:
     exchange.answer_json(changed, headers=HEADERS)
 
 
-def serve_check(exchange: Exchange, _route: Route) -> None:
+def serve_check(app: App, exchange: Exchange, _route: Route) -> None:
     """POST /api/config/check: the body is the text."""
     text = _read_text(exchange)
-    app = exchange.app
 
     def work() -> bytes:
         return json.dumps(findings(check_text(text, os.environ, app.listen))).encode()
@@ -80,9 +79,9 @@ def serve_check(exchange: Exchange, _route: Route) -> None:
     exchange.answer(200, answer, JSON, HEADERS)
 
 
-def serve_files(exchange: Exchange, _route: Route) -> None:
+def serve_files(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/config/files."""
-    editor = _editor(exchange)
+    editor = _editor(app, exchange)
     try:
         rows = [_row(name, path) for name, path in editor.files().items()]
     except ConfigError as error:
@@ -101,10 +100,10 @@ def _row(name: str, path: Path) -> dict[str, Any]:
         return {**row, "etag": etag_of(data), "error": "it is no UTF-8 text"}
 
 
-def serve_file(exchange: Exchange, route: Route) -> None:
+def serve_file(app: App, exchange: Exchange, route: Route) -> None:
     """GET /api/config/files/{name}: the text as it is."""
     try:
-        data = _editor(exchange).read(route.argument)
+        data = _editor(app, exchange).read(route.argument)
     except OSError as error:
         raise fault_of(error, f"{route.argument} cannot be read") from error
     except ConfigError as error:
@@ -112,15 +111,15 @@ def serve_file(exchange: Exchange, route: Route) -> None:
     exchange.answer(200, data, YAML, [("ETag", etag_of(data)), *HEADERS])
 
 
-def serve_save(exchange: Exchange, route: Route) -> None:
+def serve_save(app: App, exchange: Exchange, route: Route) -> None:
     """PUT /api/config/files/{name}: the body becomes its text, if it is still what If-Match says."""
-    editor, name = _editor(exchange), route.argument
+    editor, name = _editor(app, exchange), route.argument
     is_new = exchange.head.get("if-none-match") == "*"
     etags = [] if is_new else _expected_etags(exchange)
     data = _read_text(exchange)
 
     def judge(texts: Texts) -> Report:
-        return _judged(exchange.app, texts)
+        return _judged(app, texts)
 
     try:
         report = editor.create(name, data, judge) if is_new else editor.replace(name, data, etags, judge)
@@ -133,7 +132,7 @@ def serve_save(exchange: Exchange, route: Route) -> None:
         refusal = BadRequest(f"nothing is saved: with this text the configuration has {len(report.errors)} errors")
         exchange.answer_json({**refusal.body(), **said}, refusal.status, HEADERS)
         return
-    exchange.app.logs.log.info(f"{exchange.client_ip} has saved {printable(name)} of the configuration")
+    app.logs.log.info(f"{exchange.client_ip} has saved {printable(name)} of the configuration")
     answer = {"name": name, "etag": etag_of(data), **said}
     exchange.answer_json(answer, 201 if is_new else 200, [("ETag", etag_of(data)), *HEADERS])
 
@@ -164,14 +163,14 @@ def _with_error(message: str) -> dict[str, Any]:
     return findings(Report((Problem(None, (), message),), (), None))
 
 
-def _editor(exchange: Exchange) -> ConfigEditor:
-    if exchange.app.editor is None:
+def _editor(app: App, exchange: Exchange) -> ConfigEditor:
+    if app.editor is None:
         raise Forbidden("the files are neither shown nor changed: llamaswap was started without -allow-config-edit")
-    if not exchange.app.config.api_keys and any(exchange.head.get(name) for name in FORWARDED):
+    if not app.config.api_keys and any(exchange.head.get(name) for name in FORWARDED):
         raise Forbidden(
             "the request came through a proxy, behind which anybody may be: the configuration needs apiKeys"
         )
-    return exchange.app.editor
+    return app.editor
 
 
 def _read_text(exchange: Exchange) -> bytes:

@@ -35,9 +35,9 @@ QUEUE_KEYS = ("ticket", "model", "place", "reason")  # the others change with th
 LOG_PIECE = 32_768  # bytes in an event once the history is told: clients have bounds for a line
 
 
-def serve_events(exchange: Exchange, _route: Route) -> None:
+def serve_events(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/events: how things are, then what changes, until the client leaves or the server ends."""
-    app, stream = exchange.app, Stream(exchange)
+    stream = Stream(exchange)
     if exchange.head.method == "HEAD":
         stream.begin(HEADERS)
         return

@@ -20,17 +20,17 @@ from llamaswap_lib.server.streams import Stream
 PIECE_BYTES = 32_768  # the most that is held for one reader; the rest stays in the log that all share
 
 
-def serve_history(exchange: Exchange, _route: Route) -> None:
+def serve_history(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /logs: people are led to the page, everybody else gets the history of what is shown on stdout."""
     if "text/html" in (exchange.head.get("accept") or "").lower():  # wherever it stands: so existing clients know it
         exchange.redirect(302, "/ui/")
     else:
-        exchange.answer(200, exchange.app.logs.combined.history(), TEXT)
+        exchange.answer(200, app.logs.combined.history(), TEXT)
 
 
-def serve_stream(exchange: Exchange, route: Route) -> None:
+def serve_stream(app: App, exchange: Exchange, route: Route) -> None:
     """GET /logs/stream[/{which}]: the history unless `?no-history`, then what comes, until the client leaves."""
-    monitor = find_monitor(exchange.app, route.argument)
+    monitor = find_monitor(app, route.argument)
     stream, headers = Stream(exchange), (("Content-Type", "text/plain"), ("X-Accel-Buffering", "no"), NOSNIFF)
     wants_history = "no-history" not in {unquote_plus(item.partition("=")[0]) for item in exchange.query[1:].split("&")}
     if exchange.head.method == "HEAD":

@@ -16,15 +16,15 @@ from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.server.exchange import Exchange
 
 
-def serve_list(exchange: Exchange, _route: Route) -> None:
+def serve_list(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /v1/models, /models."""
-    data = sorted(list_models(exchange.app), key=lambda entry: str(entry["id"]))
+    data = sorted(list_models(app), key=lambda entry: str(entry["id"]))
     exchange.answer_json({"object": "list", "data": data})
 
 
-def serve_entry(exchange: Exchange, route: Route) -> None:
+def serve_entry(app: App, exchange: Exchange, route: Route) -> None:
     """GET /v1/models/{id}: the one entry, also of what the list leaves out."""
-    app, name = exchange.app, route.argument
+    name = route.argument
     pins = app.profiles.pins()
     is_listed = is_known(app, name) or name in pins  # of thousands the list takes longer than to find that out
     entries = {entry["id"]: entry for entry in list_models(app, is_whole=True)} if is_listed else {}

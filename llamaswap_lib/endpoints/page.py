@@ -84,30 +84,30 @@ $addresses
 """)
 
 
-def serve_page(exchange: Exchange, route: Route) -> None:
+def serve_page(app: App, exchange: Exchange, route: Route) -> None:
     """GET /ui/ and /ui/models."""
     if route.argument in PAGES:
-        text = page(exchange.app, _base_url(exchange), _trouble(exchange))
+        text = page(app, _base_url(app, exchange), _trouble(app, exchange))
         exchange.answer(200, text.encode("utf-8", "replace"), HTML, _HEADERS)
     else:
         answer_not_found(exchange)
 
 
-def _base_url(exchange: Exchange) -> str:
+def _base_url(app: App, exchange: Exchange) -> str:
     """Where the client reached us, without a slash at the end."""
     told = exchange.head.get("x-forwarded-proto")  # by a proxy in front; it only changes what is shown
-    scheme = told if told in ("http", "https") else exchange.app.scheme
+    scheme = told if told in ("http", "https") else app.scheme
     return f"{scheme}://{exchange.head.get('host') or 'localhost:8080'}"
 
 
-def _trouble(exchange: Exchange) -> str:
+def _trouble(app: App, exchange: Exchange) -> str:
     """What is wrong with the configuration that could not be taken over, or ''. Its lines are for names of ours."""
-    error = exchange.app.loaded.error
+    error = app.loaded.error
     if error is None:
         return ""
     try:
-        if not exchange.app.config.api_keys:
-            exchange.app.hosts.refuse_foreign(exchange.head)
+        if not app.config.api_keys:
+            app.hosts.refuse_foreign(exchange.head)
     except Forbidden:
         return f"{date_of(error.at)}: the log says what is wrong"
     return f"{date_of(error.at)}\n{error.message}"

@@ -18,9 +18,8 @@ from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.server.exchange import Exchange
 
 
-def serve_plan(exchange: Exchange, route: Route) -> None:
+def serve_plan(app: App, exchange: Exchange, route: Route) -> None:
     """GET /api/models/{id}/plan."""
-    app = exchange.app
     model = _find(app, route.argument)
     if isinstance(model, Remote):
         plan = {"model": model.id, "type": "peer", "state": "", "evicts": [], "waits_for": []}

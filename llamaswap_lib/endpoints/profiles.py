@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import json
 
+from llamaswap_lib.app import App
 from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.server.decoded_body import read_content
 from llamaswap_lib.server.exchange import Exchange
 
 
-def serve_list(exchange: Exchange, _route: Route) -> None:
+def serve_list(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/profiles."""
     profiles = [
         {"id": name, "description": profile.description, "pins": dict(profile.pins)}
-        for name, profile in sorted(exchange.app.config.profiles.items())
+        for name, profile in sorted(app.config.profiles.items())
     ]
-    exchange.answer_json({"active": exchange.app.profiles.active, "profiles": profiles})
+    exchange.answer_json({"active": app.profiles.active, "profiles": profiles})
 
 
-def serve_activation(exchange: Exchange, _route: Route) -> None:
+def serve_activation(app: App, exchange: Exchange, _route: Route) -> None:
     """PUT /api/profiles/active: `{"name": id or null}`, '' is null."""
-    with read_content(exchange, exchange.app.limits.max_json_bytes) as body:
+    with read_content(exchange, app.limits.max_json_bytes) as body:
         try:
             wanted = json.loads(body.read())
         except ValueError:
@@ -34,5 +35,5 @@ def serve_activation(exchange: Exchange, _route: Route) -> None:
     name = wanted["name"]
     if name is not None and not isinstance(name, str):
         raise BadRequest("profile name must be a string or null")
-    exchange.app.profiles.activate(name)
-    exchange.answer_json({"active": exchange.app.profiles.active})
+    app.profiles.activate(name)
+    exchange.answer_json({"active": app.profiles.active})

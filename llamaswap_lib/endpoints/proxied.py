@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.errors import Conflict, NotFound
-from llamaswap_lib.proxy.dispatch import Order, relay
+from llamaswap_lib.proxy.dispatch import Dispatcher, Order
 from llamaswap_lib.routing.destinations import Destination
 from llamaswap_lib.routing.model_name import (
     Named,
@@ -25,6 +25,7 @@ from llamaswap_lib.routing.model_name import (
     rename_in_query,
 )
 from llamaswap_lib.routing.names import Reach
+from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.routes import Route, slash_redirect_status
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
 from llamaswap_lib.server.answers import answer_not_found
@@ -37,155 +38,167 @@ MOST_NAMED = 5  # of the models that run, in an error
 MAX_MATCHED_CHARACTERS = 8192  # of a path, by upstream.ignorePaths: it bounds what a path may cost
 
 
-async def serve_model(exchange: Exchange, route: Route) -> None:
-    """A model route: POST names the model in the body, GET in the query."""
-    limits = exchange.app.limits
-    small = exchange.client.requests.small_body(min(MOST_QUICK_BYTES, limits.max_json_bytes, limits.max_body_bytes))
-    if small is None or (small and "content-encoding" in exchange.head.first):
-        await _serve_large(exchange, route, small)
-        return
-    try:
-        order = order_of(exchange, route, RequestBody(small))
-    except UnknownName as unknown:
-        raise await _unknown(exchange, unknown) from None
-    try:
-        await relay(exchange, order)
-    finally:
-        if order.choice is not NO_CHOICE:
-            order.choice.give_back()
+class Proxied:
+    """What a model answers, under one configuration."""
 
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model)
+        self._most_quick_bytes = min(MOST_QUICK_BYTES, app.limits.max_json_bytes, app.limits.max_body_bytes)
 
-async def _unknown(exchange: Exchange, unknown: UnknownName) -> NotFound:
-    """The error for a name that leads nowhere; to find those that are near takes a while."""
-    names, pins = exchange.app.names, exchange.app.profiles.pins()
-    return await exchange.in_thread(lambda: names.unknown(unknown.name, Reach.ANY, pins))
+    async def serve_model(self, exchange: Exchange, route: Route) -> None:
+        """A model route: POST names the model in the body, GET in the query."""
+        small = exchange.client.requests.small_body(self._most_quick_bytes)
+        if small is None or (small and "content-encoding" in exchange.head.first):
+            await self._serve_large(exchange, route, small)
+            return
+        try:
+            order = self._order_of(exchange, route, RequestBody(small))
+        except UnknownName as unknown:
+            raise await self._unknown(exchange, unknown) from None
+        try:
+            await self._dispatcher.relay(exchange, order)
+        finally:
+            if order.choice is not NO_CHOICE:
+                order.choice.give_back()
 
+    async def _unknown(self, exchange: Exchange, unknown: UnknownName) -> NotFound:
+        """The error for a name that leads nowhere; to find those that are near takes a while."""
+        names, pins = self._app.names, self._app.profiles.pins()
+        return await exchange.in_thread(lambda: names.unknown(unknown.name, Reach.ANY, pins))
 
-async def _serve_large(exchange: Exchange, route: Route, small: bytes | None) -> None:
-    """The same for a body that has to be waited for, or takes its time to be understood."""
-    with RequestBody(small) if small is not None else await _receive_content(exchange) as raw:
-        exchange.app = exchange.app.latest.app  # the body may have taken its time, and a name may be another's by now
+    async def _serve_large(self, exchange: Exchange, route: Route, small: bytes | None) -> None:
+        """The same for a body that has to be waited for, or takes its time to be understood."""
+        with RequestBody(small) if small is not None else await self._receive_content(exchange) as raw:
+            await self._in_force()._serve_received(exchange, route, raw)
+
+    def _in_force(self) -> Proxied:
+        """The same under the configuration that is in force now."""
+        app = self._app.latest.app
+        return self if app is self._app else Proxied(app)
+
+    async def _serve_received(self, exchange: Exchange, route: Route, raw: RequestBody) -> None:
+        """Serve a request whose body may have taken its time: a name may be another's by now."""
         try:
             if raw.size_bytes <= MOST_QUICK_BYTES and "content-encoding" not in exchange.head.first:
-                body, order = raw, order_of(exchange, route, raw)
+                body, order = raw, self._order_of(exchange, route, raw)
             else:
-                body, order = await exchange.in_thread(lambda: _read_order(exchange, route, raw))
+                body, order = await exchange.in_thread(lambda: self._read_order(exchange, route, raw))
         except UnknownName as unknown:
-            raise await _unknown(exchange, unknown) from None
+            raise await self._unknown(exchange, unknown) from None
         with body, order.choice:
-            await relay(exchange, order)
+            await self._dispatcher.relay(exchange, order)
 
+    async def serve_model_or_only(self, exchange: Exchange, route: Route) -> None:
+        """GET /props, /slots: clients of llama.cpp, which has one model, name none. Such a question neither loads a
+        model nor keeps it loaded: they ask it again and again."""
+        if names_model(exchange.query):
+            await self.serve_model(exchange, route)
+            return
+        with await exchange.receive_body() as body:
+            order = Order(self._only_running(), route.upstream_path, exchange.query, body, never_loads=True)
+            await self._dispatcher.relay(exchange, order)
 
-async def serve_model_or_only(exchange: Exchange, route: Route) -> None:
-    """GET /props, /slots: clients of llama.cpp, which has one model, name none. Such a question neither loads a model
-    nor keeps it loaded: they ask it again and again."""
-    if names_model(exchange.query):
-        await serve_model(exchange, route)
-        return
-    with await exchange.receive_body() as body:
-        model = _only_running(exchange.app)
-        await relay(exchange, Order(model, route.upstream_path, exchange.query, body, never_loads=True))
+    def _only_running(self) -> Model:
+        """The one model that runs; raises NotFound if there are several, or none."""
+        models = self._app.config.models
+        running = {run.model for run in self._app.controller.runs() if run.state != "stopping"} & models.keys()
+        if len(running) == 1:
+            return models[running.pop()]
+        shown = ", ".join(sorted(running)[:MOST_NAMED]) + (", ..." if len(running) > MOST_NAMED else "")
+        which = f"{len(running)} models run ({shown})" if running else "no model runs"
+        raise NotFound(f"no model id could be identified: {which}; say which one with ?model=NAME")
 
+    async def serve_metrics(self, exchange: Exchange, route: Route) -> None:
+        """GET /metrics?model=: those of a model's server."""
+        if names_model(exchange.query):
+            await self.serve_model(exchange, route._replace(upstream_path=exchange.path))
+        else:
+            answer_not_found(exchange)
 
-def _only_running(app: App) -> Model:
-    """The one model that runs; raises NotFound if there are several, or none."""
-    running = {run.model for run in app.controller.runs() if run.state != "stopping"} & app.config.models.keys()
-    if len(running) == 1:
-        return app.config.models[running.pop()]
-    shown = ", ".join(sorted(running)[:MOST_NAMED]) + (", ..." if len(running) > MOST_NAMED else "")
-    which = f"{len(running)} models run ({shown})" if running else "no model runs"
-    raise NotFound(f"no model id could be identified: {which}; say which one with ?model=NAME")
+    async def serve_upstream(self, exchange: Exchange, route: Route) -> None:
+        """/upstream/{model}/{path}, any method."""
+        app = self._app
+        names, pins = app.names, app.profiles.pins()
+        try:
+            found = find_upstream(route.upstream_path, self._resolve, names.most_slashes(pins))
+        except UnknownName as unknown:
+            name = unknown.name
+            raise await exchange.in_thread(lambda: names.unknown(name, Reach.MODELS, pins)) from None
+        if not found.path:
+            exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
+            return
+        model = app.destinations[found.model].model
+        is_local = isinstance(model, Model)
+        if is_local and _never_loads(app.config, found.path) and not app.controller.is_ready(model.id):
+            raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
+        await self._pass_through(exchange, model, found.path)
 
+    async def serve_comfyui(self, exchange: Exchange, route: Route) -> None:
+        """/comfyui/{path}, any method: a local model of a fixed name, which only the page itself may load."""
+        model = self._app.config.models.get(route.argument)
+        if model is None:
+            raise NotFound(f"local model {route.argument} not found")
+        if route.upstream_path != "/" and not self._app.controller.is_ready(model.id):
+            raise Conflict(f"model {model.id} is not loaded; only /comfyui/ can start it")
+        await self._pass_through(exchange, model, route.upstream_path)
 
-async def serve_metrics(exchange: Exchange, route: Route) -> None:
-    """GET /metrics?model=: those of a model's server."""
-    if names_model(exchange.query):
-        await serve_model(exchange, route._replace(upstream_path=exchange.path))
-    else:
-        answer_not_found(exchange)
+    async def _pass_through(self, exchange: Exchange, model: Model | Remote, path: str) -> None:
+        """Have the model serve the request as it is: its body is not looked at."""
+        with await exchange.receive_body() as body:
+            exchange.is_passthrough = True
+            await self._dispatcher.relay(exchange, Order(model, path, exchange.query, body))
 
+    def _resolve(self, name: str) -> str | None:
+        """The name of the model that `name` leads to now."""
+        name = self._app.profiles.pins().get(name, name)
+        return name if name in self._app.destinations else None
 
-async def serve_upstream(exchange: Exchange, route: Route) -> None:
-    """/upstream/{model}/{path}, any method."""
-    config = exchange.app.config
-    names, pins = exchange.app.names, exchange.app.profiles.pins()
-    try:
-        found = find_upstream(route.upstream_path, lambda name: _resolve(exchange.app, name), names.most_slashes(pins))
-    except UnknownName as unknown:
-        name = unknown.name
-        raise await exchange.in_thread(lambda: names.unknown(name, Reach.MODELS, pins)) from None
-    if not found.path:
-        exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
-        return
-    model = exchange.app.destinations[found.model].model
-    is_local = isinstance(model, Model)
-    if is_local and _never_loads(config, found.path) and not exchange.app.controller.is_ready(model.id):
-        raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
-    with await exchange.receive_body() as body:
-        exchange.is_passthrough = True
-        await relay(exchange, Order(model, found.path, exchange.query, body))
+    def _order_of(self, exchange: Exchange, route: Route, body: RequestBody) -> Order:
+        """Where a request to a model route goes, and as what; raises HttpError and UnknownName.
 
+        The choice that it holds has to be given back, also where nothing is relayed.
+        """
+        app, head = self._app, exchange.head
+        named = find_model(head.method, head.get("content-type") or "", exchange.query, body)
+        pin = app.profiles.pins().get(named.name)
+        if pin == "":
+            raise no_model()
+        name = pin or named.name
+        destination = app.destinations.get(name)
+        if destination is not None:
+            return _order_by_name(exchange, route, named, body, name, destination)
+        if name not in app.selectors:
+            raise UnknownName(named.name)
+        exchange.selector = name
+        choice = app.selectors.choose(name)
+        try:
+            destination = app.destinations[choice.target]
+            return _order_by_name(exchange, route, named, body, choice.target, destination, choice)
+        except BaseException:
+            choice.give_back()
+            raise
 
-async def serve_comfyui(exchange: Exchange, route: Route) -> None:
-    """/comfyui/{path}, any method: a local model of a fixed name, which only the page itself may load."""
-    model = exchange.app.config.models.get(route.argument)
-    if model is None:
-        raise NotFound(f"local model {route.argument} not found")
-    if route.upstream_path != "/" and not exchange.app.controller.is_ready(model.id):
-        raise Conflict(f"model {model.id} is not loaded; only /comfyui/ can start it")
-    with await exchange.receive_body() as body:
-        exchange.is_passthrough = True
-        await relay(exchange, Order(model, route.upstream_path, exchange.query, body))
+    async def _receive_content(self, exchange: Exchange) -> RequestBody:
+        """The body as it was sent; JSON has to be in memory to be understood, so it may be less long."""
+        most_bytes, too_long = self._bounds(exchange)
+        return await receive_raw(exchange, most_bytes, too_long)
 
+    def _read_order(self, exchange: Exchange, route: Route, raw: RequestBody) -> tuple[RequestBody, Order]:
+        """The body decoded, and where the request goes; handler thread."""
+        body = decoded(exchange, raw, *self._bounds(exchange))
+        try:
+            return body, self._order_of(exchange, route, body)
+        except BaseException:
+            body.close()
+            raise
 
-def order_of(exchange: Exchange, route: Route, body: RequestBody) -> Order:
-    """Where a request to a model route goes, and as what; raises HttpError and UnknownName.
-
-    The choice that it holds has to be given back, also where nothing is relayed.
-    """
-    app, head = exchange.app, exchange.head
-    named = find_model(head.method, head.get("content-type") or "", exchange.query, body)
-    pin = app.profiles.pins().get(named.name)
-    if pin == "":
-        raise no_model()
-    name = pin or named.name
-    destination = app.destinations.get(name)
-    if destination is not None:
-        return _order_by_name(exchange, route, named, body, name, destination)
-    if name not in app.selectors:
-        raise UnknownName(named.name)
-    exchange.selector = name
-    choice = app.selectors.choose(name)
-    try:
-        destination = app.destinations[choice.target]
-        return _order_by_name(exchange, route, named, body, choice.target, destination, choice)
-    except BaseException:
-        choice.give_back()
-        raise
-
-
-async def _receive_content(exchange: Exchange) -> RequestBody:
-    """The body as it was sent; JSON has to be in memory to be understood, so it may be less long."""
-    most_bytes, too_long = _bounds(exchange)
-    return await receive_raw(exchange, most_bytes, too_long)
-
-
-def _read_order(exchange: Exchange, route: Route, raw: RequestBody) -> tuple[RequestBody, Order]:
-    """The body decoded, and where the request goes; handler thread."""
-    body = decoded(exchange, raw, *_bounds(exchange))
-    try:
-        return body, order_of(exchange, route, body)
-    except BaseException:
-        body.close()
-        raise
-
-
-def _bounds(exchange: Exchange) -> tuple[int, str]:
-    """How long the body may be, decoded, and what is said of a longer one."""
-    limits = exchange.app.limits
-    if is_json(exchange.head.get("content-type") or "") and limits.max_json_bytes < limits.max_body_bytes:
-        return limits.max_json_bytes, f"a JSON body may have {limits.max_json_bytes} bytes at most"
-    return limits.max_body_bytes, ""
+    def _bounds(self, exchange: Exchange) -> tuple[int, str]:
+        """How long the body may be, decoded, and what is said of a longer one."""
+        limits = self._app.limits
+        if is_json(exchange.head.get("content-type") or "") and limits.max_json_bytes < limits.max_body_bytes:
+            return limits.max_json_bytes, f"a JSON body may have {limits.max_json_bytes} bytes at most"
+        return limits.max_body_bytes, ""
 
 
 def _order_by_name(
@@ -208,12 +221,6 @@ def _order_by_name(
     elif sent_name:
         outgoing = edited(body, named.edits(sent_name))
     return Order(destination.model, route.upstream_path, query, outgoing, choice)
-
-
-def _resolve(app: App, name: str) -> str | None:
-    """The name of the model that `name` leads to now."""
-    name = app.profiles.pins().get(name, name)
-    return name if name in app.destinations else None
 
 
 def _never_loads(config: Config, path: str) -> bool:

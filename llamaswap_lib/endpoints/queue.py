@@ -13,9 +13,9 @@ from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.server.exchange import Exchange
 
 
-def serve_queue(exchange: Exchange, _route: Route) -> None:
+def serve_queue(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/queue."""
-    exchange.answer_json({"queue": queue_rows(exchange.app), "failures": failure_rows(exchange.app)})
+    exchange.answer_json({"queue": queue_rows(app), "failures": failure_rows(app)})
 
 
 def failure_rows(app: App) -> list[dict[str, Any]]:

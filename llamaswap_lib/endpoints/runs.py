@@ -27,9 +27,8 @@ PAGE_HEADERS = (
 )
 
 
-def serve_running(exchange: Exchange, _route: Route) -> None:
+def serve_running(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /running."""
-    app = exchange.app
     details = sorted(app.controller.details(), key=lambda detail: detail.run.model)
     exchange.answer_json({"running": [row for detail in details for row in _rows(app, detail)]})
 
@@ -78,21 +77,21 @@ def _port(url: str) -> int | None:
         return None
 
 
-def serve_unload_every(exchange: Exchange, _route: Route) -> None:
+def serve_unload_every(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /unload: answers when every model has stopped."""
-    exchange.app.controller.unload(None, exchange.watch.wait_for)
+    app.controller.unload(None, exchange.watch.wait_for)
     exchange.answer_text("OK")
 
 
-def serve_unload_button(exchange: Exchange, _route: Route) -> None:
+def serve_unload_button(_app: App, exchange: Exchange, _route: Route) -> None:
     """GET /unload of a browser that a page of another site may have sent: a page whose button does it."""
     button = '<form method="post" action="api/models/unload"><button>Unload all models</button></form>'
     _answer_page(exchange, "Unload all models?", button)
 
 
-def serve_unload_all(exchange: Exchange, _route: Route) -> None:
+def serve_unload_all(app: App, exchange: Exchange, _route: Route) -> None:
     """POST /api/models/unload: the same, in JSON; a page for browsers, that is for the button."""
-    exchange.app.controller.unload(None, exchange.watch.wait_for)
+    app.controller.unload(None, exchange.watch.wait_for)
     if preferred_type(exchange.head.get("accept") or "") is HTML:
         _answer_page(exchange, "All models are unloaded", "")
     else:
@@ -107,23 +106,23 @@ def _answer_page(exchange: Exchange, title: str, content: str) -> None:
     exchange.answer(200, page.encode(), HTML, PAGE_HEADERS)
 
 
-def serve_unload_one(exchange: Exchange, route: Route) -> None:
+def serve_unload_one(app: App, exchange: Exchange, route: Route) -> None:
     """POST /api/models/unload/{model}: answers when it has stopped."""
-    running = {run.model for run in exchange.app.controller.runs()}  # one may be configured no more, and be ending
-    model = route.argument if route.argument in running else _known_model(exchange, route.argument)
-    exchange.app.controller.unload([model], exchange.watch.wait_for)
+    running = {run.model for run in app.controller.runs()}  # one may be configured no more, and be ending
+    model = route.argument if route.argument in running else _known_model(app, route.argument)
+    app.controller.unload([model], exchange.watch.wait_for)
     exchange.answer_text("OK")
 
 
-def serve_load_one(exchange: Exchange, route: Route) -> None:
+def serve_load_one(app: App, exchange: Exchange, route: Route) -> None:
     """POST /api/models/load/{model}: answers when it is ready; tries even if it has just failed."""
-    exchange.model = _known_model(exchange, route.argument)
-    exchange.app.controller.load(exchange.model, exchange.watch.wait_for)
+    exchange.model = _known_model(app, route.argument)
+    app.controller.load(exchange.model, exchange.watch.wait_for)
     exchange.answer_json({"msg": "ok"})
 
 
-def _known_model(exchange: Exchange, name: str) -> str:
-    model_id = exchange.app.config.resolve(name)
+def _known_model(app: App, name: str) -> str:
+    model_id = app.config.resolve(name)
     if model_id is None:
-        raise exchange.app.names.unknown(name, Reach.LOCAL, exchange.app.profiles.pins())
+        raise app.names.unknown(name, Reach.LOCAL, app.profiles.pins())
     return model_id

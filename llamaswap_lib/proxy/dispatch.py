@@ -7,6 +7,7 @@ process. Whatever was taken is given back on the one path out of here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -14,10 +15,12 @@ from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import Conflict, HttpError, RunNotDead
 from llamaswap_lib.proxy import peer_headers as peers
 from llamaswap_lib.proxy.loading_stream import LoadingStream, is_told
+from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.relay import NoAnswer, Relay
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
-from llamaswap_lib.runtime.interfaces import Lease, Upstream
+from llamaswap_lib.runtime.interfaces import Controller, Lease, Upstream
+from llamaswap_lib.runtime.log_monitor import LogMonitor
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody
 
@@ -33,54 +36,72 @@ class Order(NamedTuple):
     never_loads: bool = False  # nor takes a place: it is for a model that is ready, or fails
 
 
-async def relay(exchange: Exchange, order: Order) -> None:
-    """Have the model serve the exchange, a local one once it is ready; raises HttpError or ClientGone."""
-    model = order.model
-    exchange.model = model.id
-    if isinstance(model, Remote):
-        query = peers.query_for(model, order.query)
-        await Relay(exchange, model, model.key, model.proxy, order.body).run(order.path, query)
-    elif exchange.head.upgrade == "websocket" and model.compat.ignore_websockets:
-        refusal = Conflict(f"model {model.id} is not loaded; WebSockets do not load it (compat.ignoreWebsockets)")
-        await _relay_past(exchange, order, model, refusal)
-    elif order.never_loads:
-        refusal = Conflict(f"model {model.id} is not ready; only a request that names it, with ?model=, waits for it")
-        await _relay_past(exchange, order, model, refusal)
-    elif model.send_loading_state and is_told(exchange):
-        stream = LoadingStream(exchange, model, order.body)
-        try:
-            await _relay_inside(exchange, order, model, stream)
-        except HttpError as error:
-            if not exchange.has_answered:
-                raise
-            await stream.fail(error)
-    else:
-        await _relay_inside(exchange, order, model, None)
+class Dispatcher:
+    """The way to the models, for all requests."""
 
+    def __init__(self, controller: Controller, pool: Pool, monitor_of: Callable[[str], LogMonitor]) -> None:
+        """`monitor_of` has what a model prints."""
+        self._controller = controller
+        self._pool = pool
+        self._monitor_of = monitor_of
 
-async def _relay_inside(exchange: Exchange, order: Order, model: Model, stream: LoadingStream | None) -> None:
-    """The same inside a lease; `stream` is what the client is told while it waits."""
-    lease = exchange.app.controller.lease(model.id, exchange.wait_for if stream is None else stream.wait)
-    upstream: Upstream | None = lease.enter_now()
-    if upstream is None:
-        upstream = await exchange.in_thread(lease.__enter__)
-    no_answer: NoAnswer | None = None
-    try:
-        while True:
-            relay = Relay(exchange, model, upstream.run_id, upstream.proxy, order.body)
+    async def relay(self, exchange: Exchange, order: Order) -> None:
+        """Have the model serve the exchange, a local one once it is ready; raises HttpError or ClientGone."""
+        model = order.model
+        exchange.model = model.id
+        if isinstance(model, Remote):
+            query = peers.query_for(model, order.query)
+            await Relay(self._pool, exchange, model, model.key, model.proxy, order.body).run(order.path, query)
+        elif exchange.head.upgrade == "websocket" and model.compat.ignore_websockets:
+            refusal = Conflict(f"model {model.id} is not loaded; WebSockets do not load it (compat.ignoreWebsockets)")
+            await self._relay_past(exchange, order, model, refusal)
+        elif order.never_loads:
+            refusal = Conflict(
+                f"model {model.id} is not ready; only a request that names it, with ?model=, waits for it"
+            )
+            await self._relay_past(exchange, order, model, refusal)
+        elif model.send_loading_state and is_told(exchange):
+            stream = LoadingStream(self._controller, self._monitor_of, exchange, model, order.body)
             try:
-                if stream is None or not exchange.status:
-                    await relay.run(order.path, order.query)
-                else:
-                    await stream.go_on(relay, order.path, order.query)
-                return
-            except NoAnswer as error:
-                if no_answer is not None or (exchange.status and not error.was_cut):
+                await self._relay_inside(exchange, order, model, stream)
+            except HttpError as error:
+                if not exchange.has_answered:
                     raise
-                no_answer = error
-            upstream = await exchange.in_thread(partial(_next_upstream, lease, no_answer))
-    finally:
-        lease.leave()
+                await stream.fail(error)
+        else:
+            await self._relay_inside(exchange, order, model, None)
+
+    async def _relay_inside(self, exchange: Exchange, order: Order, model: Model, stream: LoadingStream | None) -> None:
+        """The same inside a lease; `stream` is what the client is told while it waits."""
+        lease = self._controller.lease(model.id, exchange.wait_for if stream is None else stream.wait)
+        upstream: Upstream | None = lease.enter_now()
+        if upstream is None:
+            upstream = await exchange.in_thread(lease.__enter__)
+        no_answer: NoAnswer | None = None
+        try:
+            while True:
+                relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
+                try:
+                    if stream is None or not exchange.status:
+                        await relay.run(order.path, order.query)
+                    else:
+                        await stream.go_on(relay, order.path, order.query)
+                    return
+                except NoAnswer as error:
+                    if no_answer is not None or (exchange.status and not error.was_cut):
+                        raise
+                    no_answer = error
+                upstream = await exchange.in_thread(partial(_next_upstream, lease, no_answer))
+        finally:
+            lease.leave()
+
+    async def _relay_past(self, exchange: Exchange, order: Order, model: Model, refusal: Conflict) -> None:
+        """To the model if it is ready, without a place in it, so that this neither loads it nor keeps it."""
+        upstream = self._controller.ready_upstream(model.id)
+        if upstream is None:
+            raise refusal
+        relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
+        await relay.run(order.path, order.query)
 
 
 def _next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:
@@ -89,11 +110,3 @@ def _next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:
         return lease.move_on()
     except RunNotDead:
         raise no_answer from None
-
-
-async def _relay_past(exchange: Exchange, order: Order, model: Model, refusal: Conflict) -> None:
-    """To the model if it is ready, without a place in it, so that this neither loads it nor keeps it."""
-    upstream = exchange.app.controller.ready_upstream(model.id)
-    if upstream is None:
-        raise refusal
-    await Relay(exchange, model, upstream.run_id, upstream.proxy, order.body).run(order.path, order.query)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import select
 import time
+from collections.abc import Callable
 from typing import Any
 
 from llamaswap_lib.config.schema import Model
@@ -21,8 +22,8 @@ from llamaswap_lib.errors import BadGateway, HttpError
 from llamaswap_lib.printable import bounded
 from llamaswap_lib.proxy.progress import LastLine
 from llamaswap_lib.proxy.relay import Relay
-from llamaswap_lib.runtime.interfaces import TicketView, Waiting
-from llamaswap_lib.runtime.log_monitor import Subscription
+from llamaswap_lib.runtime.interfaces import Controller, TicketView, Waiting
+from llamaswap_lib.runtime.log_monitor import LogMonitor, Subscription
 from llamaswap_lib.server.answers import tell_log
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody
@@ -53,23 +54,37 @@ class LoadingStream:
 
     __slots__ = (
         "_body",
+        "_clock",
+        "_controller",
         "_created",
         "_exchange",
         "_last_line",
         "_model",
+        "_monitor_of",
         "_spoke_at",
         "_started_at",
         "_state",
         "_ticket",
     )
 
-    def __init__(self, exchange: Exchange, model: Model, body: OutgoingBody) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        monitor_of: Callable[[str], LogMonitor],
+        exchange: Exchange,
+        model: Model,
+        body: OutgoingBody,
+    ) -> None:
+        """`monitor_of` has what a model prints."""
+        self._controller = controller
+        self._monitor_of = monitor_of
         self._exchange = exchange
         self._model = model
         self._body = body
+        self._clock = exchange.client.loop.clock
         self._state = ""
         self._last_line = LastLine()
-        self._started_at = self._spoke_at = exchange.app.clock()
+        self._started_at = self._spoke_at = self._clock()
         self._created = int(time.time())
         self._ticket = 0
 
@@ -77,18 +92,18 @@ class LoadingStream:
 
     def wait(self, waiting: Waiting) -> None:
         """Block until the wait is over, and tell meanwhile; raises ClientGone."""
-        app, watch, fd = self._exchange.app, self._exchange.watch, waiting.fileno()
+        limits, watch, fd = self._exchange.settings.limits, self._exchange.watch, waiting.fileno()
         if not _asks_for_stream(self._body):
             while not watch.wait(fd, select.POLLIN):
                 pass
             return
         self._ticket = waiting.ticket
-        with app.logs.model(self._model.id).subscribe(history=False, capacity_bytes=OUTPUT_BYTES) as output:
+        with self._monitor_of(self._model.id).subscribe(history=False, capacity_bytes=OUTPUT_BYTES) as output:
             if self._is_over_soon(fd, output):
                 return
             if not self._exchange.has_answered:
                 self._begin()
-            while not watch.wait(fd, select.POLLIN, app.limits.telling_interval):
+            while not watch.wait(fd, select.POLLIN, limits.telling_interval):
                 self._tell_changes(output)
 
     def _is_over_soon(self, fd: int, output: Subscription) -> bool:
@@ -124,12 +139,12 @@ class LoadingStream:
             text += f"{line}\n"
         if text:
             self._send(self._chunk(text))
-        elif self._exchange.app.clock() - self._spoke_at >= self._exchange.app.limits.silence_timeout:
+        elif self._clock() - self._spoke_at >= self._exchange.settings.limits.silence_timeout:
             self._send(COMMENT)
 
     def _find_ticket(self) -> TicketView | None:
         """Our place in the queue, None once we are through it."""
-        tickets = self._exchange.app.controller.tickets()
+        tickets = self._controller.tickets()
         return next((ticket for ticket in tickets if ticket.ticket == self._ticket), None)
 
     def _describe(self, ticket: TicketView | None) -> str:
@@ -151,7 +166,7 @@ class LoadingStream:
 
     def _send(self, data: bytes) -> None:
         self._exchange.send(self._framed(data))
-        self._spoke_at = self._exchange.app.clock()
+        self._spoke_at = self._clock()
 
     # -- loop thread --
 
@@ -160,7 +175,7 @@ class LoadingStream:
 
         Raises HttpError before the first of its events, and ClientGone.
         """
-        seconds = self._exchange.app.clock() - self._started_at
+        seconds = self._clock() - self._started_at
         await self._exchange.write(self._framed(self._chunk(f"{self._model.id} is ready after {seconds:.1f} s\n\n")))
         head, rest = await relay.ask(path, query, is_plain=True)  # a compressed one could not go on behind clear text
         try:

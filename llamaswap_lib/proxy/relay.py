@@ -21,6 +21,7 @@ from llamaswap_lib.net.loop import DUE, suspended
 from llamaswap_lib.net.poller import IN, OUT
 from llamaswap_lib.net.tls_stream import TlsStream
 from llamaswap_lib.proxy.connection import Key, UpstreamConnection
+from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.request_head import request_head
 from llamaswap_lib.proxy.upgrade import pass_both_ways
 from llamaswap_lib.proxy.upload import Upload
@@ -73,10 +74,12 @@ class Relay:
 
     connection: UpstreamConnection
 
-    def __init__(self, exchange: Exchange, model: Model | Remote, key: Key, proxy: str, body: OutgoingBody) -> None:
+    def __init__(
+        self, pool: Pool, exchange: Exchange, model: Model | Remote, key: Key, proxy: str, body: OutgoingBody
+    ) -> None:
+        self.pool = pool
         self.exchange = exchange
         self.client = exchange.client
-        self.pool = pool = exchange.app.pool
         self.model = model
         self.key = key
         self.body = body
@@ -348,7 +351,7 @@ class Relay:
         """
         exchange = self.exchange
         upload, self._upload = self._upload, None
-        flow = Flow(exchange.app.loop, self.connection.sock, self.client, body, upload)
+        flow = Flow(self.client.loop, self.connection.sock, self.client, body, upload)
         try:
             ending = await flow.run()
         except ClientGone:

@@ -36,7 +36,7 @@ def request_head(
     if isinstance(model, Remote):
         fields = peer_headers.request_fields(head, model, length)
         host = f"Host: {origin.authority}\r\n"
-        fields += f"Via: {exchange.app.ourselves.via}\r\n"  # behind those that came with the request
+        fields += f"Via: {exchange.settings.via}\r\n"  # behind those that came with the request
     else:
         fields = request_fields(head, exchange.client_ip, length)
         host = "" if "host" in head.first else f"Host: {origin.authority}\r\n"

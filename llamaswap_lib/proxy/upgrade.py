@@ -47,7 +47,7 @@ async def pass_both_ways(
     if upstream_probes:
         probe_when_silent(upstream, upstream_probes)
     try:
-        await _Ways(up, down, exchange.app.loop, client, connection).run()
+        await _Ways(up, down, client.loop, client, connection).run()
     except BaseException:  # the client was cut off: the upstream must not take what it has for all there is
         reset_on_close(upstream)
         raise

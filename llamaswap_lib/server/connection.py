@@ -10,11 +10,10 @@ business of `ClientStream` and `RequestReader`.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
-from llamaswap_lib.app import App
 from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources
 from llamaswap_lib.net.loop import Loop, suspended
 from llamaswap_lib.net.stream import has_unread, reset_on_close, unsent_bytes
@@ -22,7 +21,7 @@ from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.server.access_log import access_line
 from llamaswap_lib.server.answers import answer_error
 from llamaswap_lib.server.client_stream import MOVES, ClientStream, State
-from llamaswap_lib.server.exchange import Exchange, HeadMemo
+from llamaswap_lib.server.exchange import Exchange, HeadMemo, Settings
 from llamaswap_lib.server.handler import Job
 from llamaswap_lib.server.machine_faults import fault_of
 from llamaswap_lib.server.request_reader import Requested, RequestReader
@@ -38,11 +37,7 @@ _T = TypeVar("_T")
 class Server(Requested, Protocol):
     """What a connection needs of its server."""
 
-    app: App
-
-    @property
-    def serve(self) -> Callable[[Exchange], Awaitable[None]]:
-        """Answers an exchange; raises HttpError and ClientGone."""
+    settings: Settings  # of the requests that begin now
 
     def lend(self, job: Job) -> None:
         """Have a handler thread run it."""
@@ -56,13 +51,12 @@ class Server(Requested, Protocol):
 class ClientConnection(ClientStream):
     """One connection, and what it is owed."""
 
-    __slots__ = ("_app", "_is_aborted", "_last_words", "_life", "_memo", "_server", "client_ip", "job", "requests")
+    __slots__ = ("_is_aborted", "_last_words", "_life", "_memo", "_server", "client_ip", "job", "requests")
 
     def __init__(self, server: Server, loop: Loop, stream: socket.socket, client_ip: str) -> None:
         """`stream` is not blocking; it is closed by the connection, once `begin` was called."""
         super().__init__(server, loop, stream, self)
         self._server = server
-        self._app = server.app
         self.client_ip = client_ip
         self.job: Job | None = None  # what a handler thread does for the exchange
         self.requests = RequestReader(self, server, self.in_thread)
@@ -136,12 +130,10 @@ class ClientConnection(ClientStream):
         if head is None:
             return False
         self.state = MOVES[self.state][State.SERVED]
-        app = self._server.app
-        self._app = app
-        memo = self._memo
-        if memo is None or memo.generation != self.requests.heads.generation or memo.app is not app:
-            memo = self._memo = HeadMemo(app, self.requests.heads.generation, head)
-        exchange = Exchange(app, head, self, memo)
+        settings, memo = self._server.settings, self._memo
+        if memo is None or memo.generation != self.requests.heads.generation or memo.settings is not settings:
+            memo = self._memo = HeadMemo(settings, self.requests.heads.generation, head)
+        exchange = Exchange(settings, head, self, memo)
         self.loop.on_ready[self.stream.fileno()] = self.hear_while_busy
         try:
             await self._serve(exchange, refusal)
@@ -162,7 +154,7 @@ class ClientConnection(ClientStream):
             if refusal is not None:
                 exchange.reader = ANYBODY
                 raise refusal
-            await self._server.serve(exchange)
+            await exchange.settings.serve(exchange)
         except HttpError as error:
             self._fail(exchange, error)
         except OSError as error:  # what befalls a client's socket is ClientGone, an upstream's is BadGateway
@@ -195,10 +187,10 @@ class ClientConnection(ClientStream):
             exchange.warn("503, broken off: the server is shutting down")
         line = access_line(exchange, self.loop.clock() - self.requests.started)
         if line:
-            self._app.logs.log.info(line)
+            exchange.settings.log.info(line)
 
     def _report(self) -> None:
-        report("loop", self._app.logs.log.error)
+        report("loop", self._server.settings.log.error)
 
     def may_stay(self) -> bool:
         """Whether another request may follow the one in progress."""

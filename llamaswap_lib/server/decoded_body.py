@@ -42,7 +42,7 @@ def decoded(exchange: Exchange, raw: RequestBody, most_bytes: int, too_long: str
     if not codings:
         return raw
     with raw:
-        body = RequestBody(memory_bytes=exchange.app.limits.memory_body_bytes)
+        body = RequestBody(memory_bytes=exchange.settings.limits.memory_body_bytes)
         try:
             for piece in decode(raw.pieces(), codings, most_bytes, _refusal(most_bytes, too_long)):
                 body.append(piece)

@@ -11,15 +11,18 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
-from llamaswap_lib.app import App
 from llamaswap_lib.errors import ClientGone
+from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.printable import bounded, in_quotes
+from llamaswap_lib.runtime.logs import Logger
 from llamaswap_lib.server.handler import Job, Waiting, Watch
+from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.request_body import RequestBody
 from llamaswap_lib.server.request_reader import RequestReader
 from llamaswap_lib.wire.cors_headers import allow
@@ -37,10 +40,21 @@ MOST_METHOD_BYTES, MOST_PATH_BYTES, MOST_MESSAGE_BYTES = 32, 512, 4_096  # in th
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a request goes by from its beginning to its end. A reload makes others, for those that begin after it."""
+
+    serve: Callable[[Exchange], Awaitable[None]]  # answers an exchange; raises HttpError and ClientGone
+    limits: Limits
+    log: Logger
+    via: str  # our entry of the Via header (RFC 9110, 7.6.3)
+
+
 class Client(Protocol):
     """The connection that the request came on."""
 
     client_ip: str
+    loop: Loop
     requests: RequestReader
     stream: socket.socket
     mask: int  # what the poller is asked about it
@@ -89,10 +103,10 @@ class HeadMemo:
     Every byte of the head is the same then, but for the digits of its Content-Length.
     """
 
-    __slots__ = ("app", "generation", "log_texts", "path", "query", "reader", "route")
+    __slots__ = ("generation", "log_texts", "path", "query", "reader", "route", "settings")
 
-    def __init__(self, app: App, generation: int, head: RequestHead) -> None:
-        self.app = app  # whose configuration it goes by
+    def __init__(self, settings: Settings, generation: int, head: RequestHead) -> None:
+        self.settings = settings  # that it holds for
         self.generation = generation  # of the cache of heads
         self.path, self.query = split_target(head.target)  # as sent; the query with its question mark
         self.reader = head.first.get("origin", "")  # the origin whose pages may read the answer, '' for none
@@ -104,7 +118,6 @@ class Exchange:
     """One request, its client, and how far the answer is."""
 
     __slots__ = (
-        "app",
         "client",
         "client_ip",
         "closes",
@@ -118,11 +131,12 @@ class Exchange:
         "reply",
         "selector",
         "sent_bytes",
+        "settings",
         "status",
     )
 
-    def __init__(self, app: App, head: RequestHead, client: Client, memo: HeadMemo) -> None:
-        self.app = app
+    def __init__(self, settings: Settings, head: RequestHead, client: Client, memo: HeadMemo) -> None:
+        self.settings = settings
         self.head = head
         self.client = client
         self.client_ip = client.client_ip
@@ -146,7 +160,7 @@ class Exchange:
         method = in_quotes(self.head.method, MOST_METHOD_BYTES)
         path = in_quotes(decoded_path(self.path), MOST_PATH_BYTES)
         model = f" for {self.model}" if self.model else ""
-        self.app.logs.log.warn(f'"{method} {path}"{model}: {bounded(message, MOST_MESSAGE_BYTES)}', below)
+        self.settings.log.warn(f'"{method} {path}"{model}: {bounded(message, MOST_MESSAGE_BYTES)}', below)
 
     # -- a whole answer of our own, sent when the endpoint has returned: either thread --
 
@@ -250,7 +264,7 @@ class Exchange:
 
     def follow(self, *, follows: bool) -> None:
         """Its client follows something that never ends by itself, or not any more: it may be cut off for others."""
-        self.app.loop.call(lambda: self.client.follow(follows=follows))
+        self.client.loop.call(lambda: self.client.follow(follows=follows))
 
     # -- loop thread --
 
@@ -258,7 +272,7 @@ class Exchange:
         """The whole body of the request, `most_bytes` at most; raises HttpError or ClientGone."""
         try:
             return await self.client.requests.read_body(
-                self.head, self.app.limits.max_body_bytes if most_bytes is None else most_bytes
+                self.head, self.settings.limits.max_body_bytes if most_bytes is None else most_bytes
             )
         except BaseException:
             self.closes = True  # where the next request begins is not known

@@ -17,11 +17,10 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from llamaswap_lib.app import App
 from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.ip_addresses import plain_ip
 from llamaswap_lib.net.listening import accept, listen, where_text
@@ -34,7 +33,7 @@ from llamaswap_lib.server.answers import raw_answer
 from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.connection_table import SLOW, ConnectionTable, Fate
-from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.server.exchange import Settings
 from llamaswap_lib.server.handler import HandlerThreads
 from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.machine_faults import SHORTAGES
@@ -52,8 +51,8 @@ class Server(HandlerThreads):
 
     def __init__(
         self,
-        app: App,
-        serve: Callable[[Exchange], Awaitable[None]],
+        settings: Settings,
+        loop: Loop,
         host: str,
         port: int,
         certificate: Certificate | None = None,
@@ -62,42 +61,41 @@ class Server(HandlerThreads):
     ) -> None:
         """Bind and listen, `host` '' for every address, with TLS if there is a certificate; raises OSError.
 
-        `serve` answers an exchange. `capacity` is for how many connections there are descriptors; None: for as many as
-        there may be. `listening` is a socket that somebody else listens on as well, and goes on doing so when we end.
+        `capacity` is for how many connections there are descriptors; None: for as many as there may be.
+        `listening` is a socket that somebody else listens on as well, and goes on doing so when we end.
         """
-        super().__init__((host, port), app.logs.log.error)
+        super().__init__((host, port), settings.log.error)
         self.socket.close()  # one of a fixed address family; which one is right depends on the host
         self.socket = listen(host, port) if listening is None else listening
         self.socket.setblocking(False)
         self._is_shared = listening is not None
-        self.app = app
-        self.serve = serve
+        self.settings = settings  # of the requests that begin now
         self.is_stopping = False
-        self.table: ConnectionTable[ClientConnection] = ConnectionTable(TOO_MANY, app.clock)
+        self.table: ConnectionTable[ClientConnection] = ConnectionTable(TOO_MANY, loop.clock)
         self.lingering: dict[ClientConnection, None] = {}  # the one that has done so for longest first
         self._certificate = certificate
-        self._loop: Loop = app.loop
+        self._loop = loop
         self._is_accepting = False
         self._acceptor: Coroutine[Any, Any, None] | None = None
         self._is_pausing = False  # the acceptor waits for a time, and not for its socket
         self._timer = Timer(self._loop, self._go_on, self)
-        self._report = CrowdReport(app.logs.log.warn, app.clock)
+        self._report = CrowdReport(settings.log.warn, loop.clock)
         self._idle_timer = Timer(self._loop, self._close_overdue, self)
         self._report_timer = Timer(self._loop, self._tell, self)
         self._admission = Admission(
             self.table,
-            capacity or Unbounded(app.limits.connections),
+            capacity or Unbounded(settings.limits.connections),
             self._report,
             self._end_lingering,
             self._pause,
-            app.clock,
+            loop.clock,
         )
         self._is_empty = threading.Condition()
 
     @property
     def limits(self) -> Limits:
         """Those that hold now."""
-        return self.app.limits
+        return self.settings.limits
 
     @property
     def address(self) -> tuple[str, int]:
@@ -112,9 +110,9 @@ class Server(HandlerThreads):
 
     # -- main thread --
 
-    def change(self, app: App) -> None:
-        """Requests that begin from now on go by another configuration. Any thread."""
-        self.app = app
+    def change(self, settings: Settings) -> None:
+        """Requests that begin from now on go by others. Any thread."""
+        self.settings = settings
         self._loop.call(self._close_overdue)
 
     def start(self) -> None:
@@ -178,7 +176,7 @@ class Server(HandlerThreads):
 
     def _close_overdue(self) -> None:
         """Close those that have been idle for too long, now and when the next one will be."""
-        self._idle_timer.set(self.table.close_overdue(self.app.limits.idle_timeout))
+        self._idle_timer.set(self.table.close_overdue(self.settings.limits.idle_timeout))
 
     def _begin_accepting(self) -> None:
         self._close_overdue()
@@ -235,7 +233,7 @@ class Server(HandlerThreads):
                 with suppress(OSError):
                     sock.send(TOO_MANY)
             sock.close()
-            self.app.logs.log.error("cannot serve a connection: not enough memory")
+            self.settings.log.error("cannot serve a connection: not enough memory")
         except BaseException:
             sock.close()
             raise

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_a_thread_learns_of_a_client_that_left_while_the_loop_had_another_thread
         await exchange.in_thread(work)
 
     with World() as world:
-        world.server.serve = serve
+        world.server.change(replace(world.server.settings, serve=serve))
         with world.connect() as client:
             client.send(get("/"))
             assert is_inside.wait(DEADLINE)
@@ -285,7 +286,7 @@ def test_a_body_in_a_file_that_an_endpoint_asks_for_leaves_it_its_own_thread() -
         exchange.answer_text(str(await connection.in_thread(lambda: read(connection))))
 
     with World() as world:
-        world.server.serve = serve
+        world.server.change(replace(world.server.settings, serve=serve))
         assert world.ask(get("/"))[1] == b"5"
     assert heard == [False]
 

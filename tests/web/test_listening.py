@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib import endpoints
 from llamaswap_lib.ip_addresses import plain_ip
 from llamaswap_lib.net.listening import accept, address_text, listen, where_text
 from llamaswap_lib.server.listener import Server
@@ -110,7 +109,7 @@ def test_an_ipv4_client_is_known_by_its_ipv4_address_to_the_log_and_to_the_model
             peer.send(OK)
 
     with World(script) as world:
-        server = Server(world.app, endpoints.serve, "", 0)
+        server = Server(world.server.settings, world.loop, "", 0)
         server.start()
         with Peer(socket.create_connection(("127.0.0.1", server.address[1]), DEADLINE)) as client:
             for _ in range(2):

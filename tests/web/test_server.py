@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib import endpoints
 from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.connection_table import ConnectionTable
 from llamaswap_lib.server.limits import Limits
@@ -217,7 +216,7 @@ def test_connections_that_cannot_be_accepted_wait_until_they_can() -> None:
 
 def test_address_in_use_is_an_error_at_once() -> None:
     with World(answers(OK)) as world, pytest.raises(OSError, match="in use"):
-        Server(world.app, endpoints.serve, *world.server.address)
+        Server(world.server.settings, world.loop, *world.server.address)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +224,7 @@ def test_address_in_use_is_an_error_at_once() -> None:
 )
 def test_it_listens_where_it_is_told(host: str, reached_at: str) -> None:
     with World(answers(OK)) as world:
-        server = Server(world.app, endpoints.serve, host, 0)
+        server = Server(world.server.settings, world.loop, host, 0)
         server.start()
         with Peer(socket.create_connection((host or "127.0.0.1", server.address[1]), DEADLINE)) as client:
             client.send(get("/health"))
@@ -238,7 +237,7 @@ def test_it_listens_where_it_is_told(host: str, reached_at: str) -> None:
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 def test_client_of_both_kinds_of_address_is_known_by_its_own() -> None:
     with World(answers(OK)) as world:
-        server = Server(world.app, endpoints.serve, "", 0)
+        server = Server(world.server.settings, world.loop, "", 0)
         server.start()
         for host in ("127.0.0.1", "::1"):
             with Peer(socket.create_connection((host, server.address[1]), DEADLINE)) as client:

@@ -397,9 +397,9 @@ class World:
         profiles = Profiles(loaded.profiles, Activation(partial(changes.note, Topic.PROFILE)))
         variables = {name: value.replace("PROXY", self.upstream.proxy) for name, value in (environment or {}).items()}
         pool = Pool(self.loop, proxies=ForwardProxies(variables))
-        self.app = App(loaded, self.controller, self.logs, pool, self.loop, changes, profiles, Version("1.2"), limits)
+        self.app = App(loaded, self.controller, self.logs, pool, changes, profiles, Version("1.2"), limits)
         self.app.take_over()
-        self.server = Server(self.app, endpoints.serve, "127.0.0.1", 0, certificate)
+        self.server = Server(endpoints.settings_of(self.app), self.loop, "127.0.0.1", 0, certificate)
         self.server.start()
 
     def connect(self) -> Peer:
