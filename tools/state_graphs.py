@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from llamaswap_lib.core import run  # noqa: E402 - the path comes first
-from llamaswap_lib.server import client_stream  # noqa: E402
+from llamaswap_lib.server import connection_state  # noqa: E402
 
 PAGE = ROOT / "docs" / "architecture.md"
 
@@ -34,9 +34,9 @@ class Table(NamedTuple):
 
 TABLES = {
     "connection": Table(
-        "server/client_stream.py",
-        client_stream.MOVES,
-        (client_stream.State.SHAKING_HANDS, client_stream.State.IDLE),
+        "server/connection_state.py",
+        connection_state.MOVES,
+        (connection_state.State.SHAKING_HANDS, connection_state.State.IDLE),
     ),
     "run": Table("core/run.py", run.MOVES, (run.RunState.STARTING,)),
 }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum, auto
 from typing import Any, Protocol
 
 from llamaswap_lib.errors import ClientGone, RequestTimeout
@@ -19,35 +18,12 @@ from llamaswap_lib.net.loop import DUE, Loop, Owner, Timer, suspended
 from llamaswap_lib.net.poller import GONE, IN, OUT, RDHUP
 from llamaswap_lib.net.stream import MOST_LINGERING_BYTES, has_unread, unsent_bytes
 from llamaswap_lib.net.tls_stream import NOT_TLS, TlsStream
+from llamaswap_lib.server.connection_state import MOVES, State
 from llamaswap_lib.server.connection_table import REFRESHING_BYTES, ConnectionTable
 from llamaswap_lib.server.limits import Limits
 
 READ_BYTES = 65_536
 LONGEST_LINGER = 30.0  # seconds
-
-
-class State(Enum):
-    """What a connection does."""
-
-    SHAKING_HANDS = auto()  # TLS begins
-    IDLE = auto()  # no request has begun
-    IN_HEAD = auto()  # the rest of a head is waited for
-    SERVED = auto()  # a request is being served
-    LINGERING = auto()  # its client has all that it will get, and may still send
-    CLOSED = auto()  # nothing is left of it
-
-    __hash__ = object.__hash__  # members are single; that of Enum is a call into Python
-
-
-_TARGETS = {
-    State.SHAKING_HANDS: (State.IDLE, State.LINGERING, State.CLOSED),
-    State.IDLE: (State.IN_HEAD, State.SERVED, State.LINGERING, State.CLOSED),
-    State.IN_HEAD: (State.SERVED, State.LINGERING, State.CLOSED),
-    State.SERVED: (State.IDLE, State.IN_HEAD, State.SERVED, State.LINGERING, State.CLOSED),
-    State.LINGERING: (State.CLOSED,),
-    State.CLOSED: (),
-}
-MOVES = {state: {target: target for target in targets} for state, targets in _TARGETS.items()}  # KeyError: not legal
 
 
 class Site(Protocol):

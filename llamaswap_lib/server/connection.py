@@ -20,7 +20,8 @@ from llamaswap_lib.net.stream import has_unread, reset_on_close, unsent_bytes
 from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.server.access_log import access_line
 from llamaswap_lib.server.answers import answer_error
-from llamaswap_lib.server.client_stream import MOVES, ClientStream, State
+from llamaswap_lib.server.client_stream import ClientStream
+from llamaswap_lib.server.connection_state import MOVES, State
 from llamaswap_lib.server.exchange import Exchange, HeadMemo, Settings
 from llamaswap_lib.server.handler import Job
 from llamaswap_lib.server.machine_faults import fault_of

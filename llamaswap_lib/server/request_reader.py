@@ -16,7 +16,8 @@ from typing import Protocol
 from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.net.loop import suspended
 from llamaswap_lib.net.poller import IN, RDHUP
-from llamaswap_lib.server.client_stream import MOVES, READ_BYTES, ClientStream, Site, State
+from llamaswap_lib.server.client_stream import READ_BYTES, ClientStream, Site
+from llamaswap_lib.server.connection_state import MOVES, State
 from llamaswap_lib.server.request_body import BodyReader, RequestBody
 from llamaswap_lib.wire.head_cache import Recall
 from llamaswap_lib.wire.heads import RequestHead
