@@ -58,6 +58,8 @@ _QUICK = frozenset(
         *(Endpoint.HEALTH, Endpoint.VERSION),
     }
 )
+# What is done while its client stays: one that has only ended its direction counts as having left.
+_WHILE_CLIENT_STAYS = frozenset({Endpoint.LOAD_ONE, Endpoint.EVENTS, Endpoint.LOG_STREAM, Endpoint.LOG_STREAM_OF})
 ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.PREFLIGHT: lambda _app, exchange, _route: answer_preflight(exchange),
     Endpoint.NOT_FOUND: lambda _app, exchange, _route: answer_not_found(exchange),
@@ -115,8 +117,11 @@ class Endpoints:
         endpoint = ENDPOINTS[route.endpoint]
         if route.endpoint in _QUICK:
             endpoint(self._app, exchange, route)
+        elif route.endpoint in _WHILE_CLIENT_STAYS:
+            await exchange.in_thread(partial(endpoint, self._app, exchange, route))
         else:
-            await exchange.in_thread(lambda: endpoint(self._app, exchange, route))
+            with exchange.client.awaiting_answer():
+                await exchange.in_thread(partial(endpoint, self._app, exchange, route))
 
     def _route_of(self, exchange: Exchange) -> Route:
         """Who answers the exchange; raises Unauthorized, and LoopDetected."""

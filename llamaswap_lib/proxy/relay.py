@@ -98,7 +98,8 @@ class Relay:
         if size_bytes and size_bytes == head.content_length and head.is_followed_by_body(self.exchange.head.method):
             self.let_go(may_stay=head.keep_alive)  # before the client has its answer: its next request finds it idle
             exchange = self.exchange
-            await exchange.write_first(exchange.opening(head.status, self._answer_lines(head), rest), size_bytes)
+            opening = exchange.opening(head.status, self._answer_lines(head), rest)
+            await exchange.write_first(opening, size_bytes, is_whole=True)
             return
         try:
             may_stay = await self._deliver(head, rest)

@@ -2,20 +2,21 @@
 
 Thread `loop` alone. `ClientConnection` is built on it and has the life that all of this belongs to: whatever happens
 resumes that life, or throws ClientGone into it. Guarantees: a client that leaves is noticed at one place
-(`hear_while_busy`); a client that takes nothing for `write_timeout` is cut off, and may be cut off for others before
-that; under TLS nothing is lost that no poll tells of. Knows nothing of HTTP.
+(`hear_while_busy`); one that only ends its direction has left, too, unless the answer is ours to give; one that takes
+nothing for `write_timeout` is cut off, and may be cut off for others before that; under TLS nothing is lost that no
+poll tells of. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from llamaswap_lib.errors import ClientGone, RequestTimeout
 from llamaswap_lib.net.loop import DUE, Loop, Owner, Timer, suspended
-from llamaswap_lib.net.poller import GONE, IN, OUT, RDHUP
+from llamaswap_lib.net.poller import GONE, HUP, IN, OUT, RDHUP
 from llamaswap_lib.net.stream import MOST_LINGERING_BYTES, has_unread, unsent_bytes
 from llamaswap_lib.net.tls_stream import NOT_TLS, TlsStream
 from llamaswap_lib.server.connection_state import MOVES, State
@@ -40,6 +41,7 @@ class ClientStream:
     """The socket, and the life that waits for it."""
 
     __slots__ = (
+        "_awaits_answer",
         "_fresh_bytes",
         "_is_in_line",
         "_site",
@@ -76,6 +78,7 @@ class ClientStream:
         self.is_cut_off = False  # it ends at once
         self.is_unfinished = False  # it ends, and its client may still be sending
         self.resets = False  # it ends with a reset
+        self._awaits_answer = False  # its client has not left if it only sends nothing more
         self._is_in_line = False  # it has let others go first
         self._waits_for_room = False
         self._fresh_bytes = 0
@@ -163,7 +166,7 @@ class ClientStream:
             self._note_gone()
             return
         if stream.has_ended:
-            self._note_gone()
+            self._note_end()
         elif len(stream.ahead) >= READ_BYTES:
             self.watch_for(self.mask & ~IN)
 
@@ -272,6 +275,9 @@ class ClientStream:
 
     def hear_while_busy(self, mask: int) -> None:
         """While a request is served: the client has left, takes more, or has sent its next request before its time."""
+        if mask & RDHUP and self._awaits_answer:
+            self._note_end()
+            mask &= ~(IN | RDHUP)
         if mask & GONE:
             self._note_gone()
         elif mask & OUT and self._waits_for_room:
@@ -282,6 +288,25 @@ class ClientStream:
             self.watch_for(self.mask & ~IN)
         else:
             self._look_ahead(self.tls)
+
+    @contextmanager
+    def awaiting_answer(self) -> Iterator[None]:
+        """Meanwhile a client that ends its direction has not left: it gets an answer that is ours to give."""
+        self._awaits_answer = True
+        try:
+            yield
+        finally:
+            self._awaits_answer = False
+            self.watch_for(self.mask | RDHUP)  # of an end that has come the poller tells again
+            if self.tls is not None:
+                self.pass_end_on(self.tls)
+
+    def _note_end(self) -> None:
+        """The client has ended its direction: no more will come, and it has left unless it awaits an answer."""
+        if self._awaits_answer:
+            self.watch_for(self.mask & OUT | HUP)  # which is told of in any case
+        else:
+            self._note_gone()
 
     def _note_gone(self) -> None:
         self.is_gone = True

@@ -170,7 +170,7 @@ class ClientConnection(ClientStream):
             if not exchange.has_answered:
                 answer_error(exchange, HttpError("internal error"))
         if exchange.reply:
-            await exchange.write_first(exchange.reply, exchange.sent_bytes)
+            await exchange.write_first(exchange.reply, exchange.sent_bytes, is_whole=True)
 
     def _fail(self, exchange: Exchange, error: HttpError) -> None:
         if not exchange.has_answered:

@@ -12,6 +12,7 @@ import json
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
@@ -77,6 +78,9 @@ class Client(Protocol):
         """The client takes nothing: `on_room` is called when it does, and the life resumed with DUE if it does not."""
 
     def end_stall(self) -> None: ...
+    def awaiting_answer(self) -> AbstractContextManager[None]:
+        """Meanwhile a client that ends its direction has not left."""
+
     def note_stall(self) -> None:
         """Only that others know of it."""
 
@@ -278,8 +282,11 @@ class Exchange:
             self.closes = True  # where the next request begins is not known
             raise
 
-    async def write_first(self, opening: bytes, body_bytes: int) -> None:
-        """Send what `opening` gave, with so many bytes of the body; raises ClientGone."""
+    async def write_first(self, opening: bytes, body_bytes: int, *, is_whole: bool = False) -> None:
+        """Send what `opening` gave, with so many bytes of the body; raises ClientGone.
+
+        The whole of an answer is also for a client that has ended its direction.
+        """
         self.sent_bytes = 0
         try:
             taken_bytes = self.client.send_now(opening)
@@ -287,7 +294,8 @@ class Exchange:
             self.note_unseen()
             raise
         if taken_bytes < len(opening):
-            await self.client.send(memoryview(opening)[taken_bytes:])
+            with self.client.awaiting_answer() if is_whole else nullcontext():
+                await self.client.send(memoryview(opening)[taken_bytes:])
         self.sent_bytes = body_bytes
 
     async def write(self, data: bytes) -> None:

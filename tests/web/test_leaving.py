@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from llamaswap_lib.errors import ClientGone
+from llamaswap_lib.net.poller import Poller, SelectorPoller, new_poller
+from llamaswap_lib.server.exchange import Exchange
 from tests.web.upstreams import (
     Thinker,
     always,
@@ -20,10 +25,12 @@ from tests.web.world import (
     MODELS,
     OK,
     PROMPT,
+    FakeQueue,
     Peer,
     World,
     answers,
     chat,
+    get,
     sized,
 )
 
@@ -149,3 +156,115 @@ def test_a_connection_in_use_is_not_closed_for_having_been_idle() -> None:
             assert client.read_message()[1] == b"ok"
             threading.Event().wait(0.3)
         assert world.upstream.accepted == 1
+
+
+@pytest.mark.parametrize("poller", [new_poller, SelectorPoller])
+@pytest.mark.parametrize("path", ["/v1/models", "/running", "/logs", "/unload", "/health", "/nope"])
+def test_a_client_that_ends_its_direction_gets_the_answers_of_our_own_endpoints(
+    path: str, poller: Callable[[], Poller]
+) -> None:
+    with World(poller=poller) as world, world.connect() as client:
+        client.send(get(path) + get(path))
+        client.end()
+        expected = b"404" if path == "/nope" else b"200"
+        statuses = [client.read_message()[0][9:12] for _ in range(2)]
+        assert statuses == [expected, expected]
+        assert client.read_to_end() == b""
+        assert world.server.wait_idle(DEADLINE)
+    assert world.controller.unloaded == ([None, None] if path == "/unload" else [])
+
+
+def test_a_client_that_ends_its_direction_while_its_answer_is_made_gets_all_of_it() -> None:
+    body, has_begun, has_ended = bytes(20_000_000), threading.Event(), threading.Event()
+
+    def make(exchange: Exchange) -> None:
+        has_begun.set()
+        assert has_ended.wait(DEADLINE)
+        exchange.answer(200, body)
+
+    async def serve(exchange: Exchange) -> None:
+        with exchange.client.awaiting_answer():
+            await exchange.in_thread(lambda: make(exchange))
+
+    with World() as world, world.connect() as client:
+        world.server.change(replace(world.server.settings, serve=serve))
+        client.send(get("/"))
+        assert has_begun.wait(DEADLINE)
+        client.end()
+        world.loop.ask(lambda: None)  # it has heard of the end
+        has_ended.set()
+        assert client.read_message()[1] == body
+        assert client.read_to_end() == b""
+
+
+def test_a_long_answer_that_was_there_goes_out_though_its_client_ends_its_direction() -> None:
+    body = b"x" * 60_000
+    with World(always(sized(body))) as world, socket.socket() as sock:
+        world.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # connections have it from there
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(world.server.address)
+        client = Peer(sock)
+        client.send(chat())
+        wait_until(lambda: len(world.server.table._stalled) == 1)
+        client.end()
+        world.loop.ask(lambda: None)  # it has heard of the end
+        assert client.read_message()[1] == body
+        assert client.read_to_end() == b""
+
+
+def test_behind_an_answer_of_ours_a_request_for_a_model_ends_with_its_client() -> None:
+    thinker = Thinker()
+    with World(ok_then(thinker.hear_hang_up)) as world, warm(world) as client:
+        client.send(get("/running") + chat())
+        client.end()
+        assert client.read_message()[1] == b'{"running":[]}'
+        assert client.read_to_end() == b""
+        world.controller.wait_empty()
+        wait_until(lambda: ' 499 0 "" ' in world.log)
+
+
+@pytest.mark.parametrize("path", ["/api/events", "/logs/stream"])
+def test_a_stream_of_ours_ends_with_its_clients_direction(path: str) -> None:
+    with World() as world, world.connect() as client:
+        client.send(get(path))
+        client.read_until(b"\r\n\r\n")
+        client.end()
+        assert world.server.wait_idle(DEADLINE)
+
+
+def test_a_load_by_hand_ends_with_its_clients_direction() -> None:
+    with World() as world:
+        world.controller.waiting = waiting = FakeQueue()
+        with world.connect() as client:
+            client.send(get("/api/models/load/m", method="POST"))
+            client.end()
+            assert client.read_to_end() == b""
+        wait_until(lambda: ' 499 0 "" ' in world.log)
+    waiting.is_over.close()
+
+
+def test_a_client_that_is_gone_altogether_is_no_longer_waited_for_by_an_endpoint_of_ours() -> None:
+    has_begun, was_told = threading.Event(), threading.Event()
+
+    def wait(exchange: Exchange) -> None:
+        has_begun.set()
+        try:
+            exchange.watch.wait_for_any((), DEADLINE)
+        except ClientGone:
+            was_told.set()
+            raise
+
+    async def serve(exchange: Exchange) -> None:
+        with exchange.client.awaiting_answer():
+            await exchange.in_thread(lambda: wait(exchange))
+
+    with World() as world:
+        world.server.change(replace(world.server.settings, serve=serve))
+        with world.connect() as client:
+            client.send(get("/"))
+            assert has_begun.wait(DEADLINE)
+            client.end()
+            world.loop.ask(lambda: None)  # it has heard of the end
+            assert not was_told.is_set()
+            client.reset()
+        assert was_told.wait(DEADLINE)

@@ -407,6 +407,14 @@ def test_request_that_comes_with_the_farewell_is_answered_where_that_takes_no_ti
         assert Peer(client).read_to_end().endswith(b"OK")
 
 
+def test_requests_to_us_that_come_with_the_farewell_are_answered(certificate: Certificate) -> None:
+    with World(certificate=certificate) as world, precise(world) as client:
+        client.say_last(get("/running") + get("/v1/models") + get("/logs"))
+        peer = Peer(client)
+        assert [peer.read_message()[0][9:12] for _ in range(3)] == [b"200"] * 3
+        assert peer.read_to_end() == b""
+
+
 @pytest.mark.parametrize("quick_count", [0, 31, 32, 70])
 def test_request_that_comes_with_the_farewell_ends_where_it_has_to_wait(
     certificate: Certificate, quick_count: int
