@@ -102,18 +102,20 @@ class Endpoints:
         proxied = Proxied(app)
         self._proxied = {endpoint: partial(serve, proxied) for endpoint, serve in PROXIED.items()}
 
-    async def serve(self, exchange: Exchange) -> None:
-        """Answer the exchange; raises HttpError or ClientGone."""
+    def serve(self, exchange: Exchange) -> Awaitable[None]:
+        """Have the exchange answered by what is returned; that, and this, raise HttpError and ClientGone."""
         memo = exchange.memo
         route = memo.route
         if not isinstance(route, Route):
             memo.route = route = self._route_of(exchange)
             memo.reader = exchange.reader
+        serve = self._proxied.get(route.endpoint)
+        return self._serve_own(exchange, route) if serve is None else serve(exchange, route)
+
+    async def _serve_own(self, exchange: Exchange, route: Route) -> None:
+        """The same where no model answers."""
         if route.endpoint in PRIVATE and not self._has_keys:
             self._app.hosts.refuse_foreign(exchange.head)
-        if (proxy := self._proxied.get(route.endpoint)) is not None:
-            await proxy(exchange, route)
-            return
         endpoint = ENDPOINTS[route.endpoint]
         if route.endpoint in _QUICK:
             endpoint(self._app, exchange, route)

@@ -7,15 +7,14 @@ large body. Order of work: head, model, the active profile's pin, selector, alia
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from urllib.parse import unquote
 
 from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.errors import Conflict, NotFound
 from llamaswap_lib.proxy.dispatch import Dispatcher, Order
-from llamaswap_lib.routing.destinations import Destination
 from llamaswap_lib.routing.model_name import (
-    Named,
     UnknownName,
     find_model,
     find_upstream,
@@ -43,29 +42,33 @@ class Proxied:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._destinations = app.destinations
+        self._has_profiles = bool(app.config.profiles)
         self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model)
         self._most_quick_bytes = min(MOST_QUICK_BYTES, app.limits.max_json_bytes, app.limits.max_body_bytes)
 
-    async def serve_model(self, exchange: Exchange, route: Route) -> None:
+    def serve_model(self, exchange: Exchange, route: Route) -> Awaitable[None]:
         """A model route: POST names the model in the body, GET in the query."""
         small = exchange.client.requests.small_body(self._most_quick_bytes)
         if small is None or (small and "content-encoding" in exchange.head.first):
-            await self._serve_large(exchange, route, small)
-            return
+            return self._serve_large(exchange, route, small)
         try:
             order = self._order_of(exchange, route, RequestBody(small))
         except UnknownName as unknown:
-            raise await self._unknown(exchange, unknown) from None
-        try:
-            await self._dispatcher.relay(exchange, order)
-        finally:
-            if order.choice is not NO_CHOICE:
-                order.choice.give_back()
+            return self._refuse(exchange, unknown)
+        if order.choice is NO_CHOICE:
+            return self._dispatcher.relay(exchange, order)
+        return self._relay_chosen(exchange, order)
 
-    async def _unknown(self, exchange: Exchange, unknown: UnknownName) -> NotFound:
-        """The error for a name that leads nowhere; to find those that are near takes a while."""
+    async def _relay_chosen(self, exchange: Exchange, order: Order) -> None:
+        """To what a selector has chosen, which is busy with it meanwhile."""
+        with order.choice:
+            await self._dispatcher.relay(exchange, order)
+
+    async def _refuse(self, exchange: Exchange, unknown: UnknownName) -> None:
+        """Raise the error for a name that leads nowhere; to find those that are near takes a while."""
         names, pins = self._app.names, self._app.profiles.pins()
-        return await exchange.in_thread(lambda: names.unknown(unknown.name, Reach.ANY, pins))
+        raise await exchange.in_thread(lambda: names.unknown(unknown.name, Reach.ANY, pins))
 
     async def _serve_large(self, exchange: Exchange, route: Route, small: bytes | None) -> None:
         """The same for a body that has to be waited for, or takes its time to be understood."""
@@ -85,7 +88,8 @@ class Proxied:
             else:
                 body, order = await exchange.in_thread(lambda: self._read_order(exchange, route, raw))
         except UnknownName as unknown:
-            raise await self._unknown(exchange, unknown) from None
+            await self._refuse(exchange, unknown)
+            return
         with body, order.choice:
             await self._dispatcher.relay(exchange, order)
 
@@ -159,25 +163,39 @@ class Proxied:
 
         The choice that it holds has to be given back, also where nothing is relayed.
         """
-        app, head = self._app, exchange.head
-        named = find_model(head.method, head.get("content-type") or "", exchange.query, body)
-        pin = app.profiles.pins().get(named.name)
-        if pin == "":
-            raise no_model()
-        name = pin or named.name
-        destination = app.destinations.get(name)
-        if destination is not None:
-            return _order_by_name(exchange, route, named, body, name, destination)
-        if name not in app.selectors:
-            raise UnknownName(named.name)
-        exchange.selector = name
-        choice = app.selectors.choose(name)
+        head, query, choice = exchange.head, exchange.query, NO_CHOICE
+        named = find_model(head.method, head.first.get("content-type", ""), query, body)
+        name = named.name
+        if self._has_profiles:
+            name = self._app.profiles.pins().get(name, name)
+            if not name:
+                raise no_model()
+        destination = self._destinations.get(name)
+        if destination is None:
+            choice = self._choose(exchange, name, named.name)
         try:
-            destination = app.destinations[choice.target]
-            return _order_by_name(exchange, route, named, body, choice.target, destination, choice)
+            if destination is None:
+                name, destination = choice.target, self._destinations[choice.target]
+            sent_name = destination.sent_name or (name if name != named.name else "")
+            outgoing: OutgoingBody = body
+            if sent_name and head.method in ("GET", "HEAD"):
+                query = rename_in_query(query, sent_name)
+            if destination.body_filter and named.json:
+                outgoing = edited(body, destination.body_filter.edits(named, sent_name))
+            elif sent_name:
+                outgoing = edited(body, named.edits(sent_name))
         except BaseException:
             choice.give_back()
             raise
+        return Order(destination.model, route.upstream_path, query, outgoing, choice)
+
+    def _choose(self, exchange: Exchange, name: str, asked_name: str) -> Choice:
+        """The target of the selector `name`; raises UnknownName where there is none."""
+        selectors = self._app.selectors
+        if name not in selectors:
+            raise UnknownName(asked_name)
+        exchange.selector = name
+        return selectors.choose(name)
 
     async def _receive_content(self, exchange: Exchange) -> RequestBody:
         """The body as it was sent; JSON has to be in memory to be understood, so it may be less long."""
@@ -199,28 +217,6 @@ class Proxied:
         if is_json(exchange.head.get("content-type") or "") and limits.max_json_bytes < limits.max_body_bytes:
             return limits.max_json_bytes, f"a JSON body may have {limits.max_json_bytes} bytes at most"
         return limits.max_body_bytes, ""
-
-
-def _order_by_name(
-    exchange: Exchange,
-    route: Route,
-    named: Named,
-    body: RequestBody,
-    name: str,
-    destination: Destination,
-    choice: Choice = NO_CHOICE,
-) -> Order:
-    """To where `name` leads, filtered, and told of that name if the request asked for another."""
-    query = exchange.query
-    sent_name = destination.sent_name or (name if name != named.name else "")
-    if sent_name and exchange.head.method in ("GET", "HEAD"):
-        query = rename_in_query(query, sent_name)
-    outgoing: OutgoingBody = body
-    if destination.body_filter and named.json:
-        outgoing = edited(body, destination.body_filter.edits(named, sent_name))
-    elif sent_name:
-        outgoing = edited(body, named.edits(sent_name))
-    return Order(destination.model, route.upstream_path, query, outgoing, choice)
 
 
 def _never_loads(config: Config, path: str) -> bool:

@@ -7,7 +7,7 @@ process. Whatever was taken is given back on the one path out of here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -45,31 +45,32 @@ class Dispatcher:
         self._pool = pool
         self._monitor_of = monitor_of
 
-    async def relay(self, exchange: Exchange, order: Order) -> None:
-        """Have the model serve the exchange, a local one once it is ready; raises HttpError or ClientGone."""
+    def relay(self, exchange: Exchange, order: Order) -> Awaitable[None]:
+        """What has the model serve the exchange, a local one once it is ready; raises HttpError or ClientGone."""
         model = order.model
         exchange.model = model.id
         if isinstance(model, Remote):
-            query = peers.query_for(model, order.query)
-            await Relay(self._pool, exchange, model, model.key, model.proxy, order.body).run(order.path, query)
-        elif exchange.head.upgrade == "websocket" and model.compat.ignore_websockets:
-            refusal = Conflict(f"model {model.id} is not loaded; WebSockets do not load it (compat.ignoreWebsockets)")
-            await self._relay_past(exchange, order, model, refusal)
-        elif order.never_loads:
-            refusal = Conflict(
-                f"model {model.id} is not ready; only a request that names it, with ?model=, waits for it"
-            )
-            await self._relay_past(exchange, order, model, refusal)
-        elif model.send_loading_state and is_told(exchange):
-            stream = LoadingStream(self._controller, self._monitor_of, exchange, model, order.body)
-            try:
-                await self._relay_inside(exchange, order, model, stream)
-            except HttpError as error:
-                if not exchange.has_answered:
-                    raise
-                await stream.fail(error)
-        else:
-            await self._relay_inside(exchange, order, model, None)
+            relay = Relay(self._pool, exchange, model, model.key, model.proxy, order.body)
+            return relay.run(order.path, peers.query_for(model, order.query))
+        if order.never_loads:
+            why = "is not ready; only a request that names it, with ?model=, waits for it"
+            return self._relay_past(exchange, order, model, Conflict(f"model {model.id} {why}"))
+        if model.compat.ignore_websockets and exchange.head.upgrade == "websocket":
+            why = "is not loaded; WebSockets do not load it (compat.ignoreWebsockets)"
+            return self._relay_past(exchange, order, model, Conflict(f"model {model.id} {why}"))
+        if model.send_loading_state and is_told(exchange):
+            return self._relay_telling(exchange, order, model)
+        return self._relay_inside(exchange, order, model, None)
+
+    async def _relay_telling(self, exchange: Exchange, order: Order, model: Model) -> None:
+        """The same, and the client is told how far that is."""
+        stream = LoadingStream(self._controller, self._monitor_of, exchange, model, order.body)
+        try:
+            await self._relay_inside(exchange, order, model, stream)
+        except HttpError as error:
+            if not exchange.has_answered:
+                raise
+            await stream.fail(error)
 
     async def _relay_inside(self, exchange: Exchange, order: Order, model: Model, stream: LoadingStream | None) -> None:
         """The same inside a lease; `stream` is what the client is told while it waits."""
