@@ -16,15 +16,15 @@ MOST_IP_BYTES = 64
 NANOSECONDS = 1_000_000_000  # of a second
 
 
-def access_line(exchange: Exchange, seconds: float) -> str:
-    """`Request IP "METHOD PATH PROTO" STATUS BYTES "USER-AGENT" DURATION`, or '' where none is due."""
+def log_access(exchange: Exchange, seconds: float) -> None:
+    """Log `Request IP "METHOD PATH PROTO" STATUS BYTES "USER-AGENT" DURATION`, unless none is due."""
     texts = exchange.memo.log_texts
     if texts is None:
         texts = exchange.memo.log_texts = _texts(exchange)
     before, behind = texts
-    if not before:
-        return ""
-    return f"{before}{exchange.status or GONE} {exchange.sent_bytes}{behind}{duration_text(seconds)}"
+    if before:
+        line = f"{before}{exchange.status or GONE} {exchange.sent_bytes}{behind}{duration_text(seconds)}"
+        exchange.settings.log.info(line)
 
 
 def _texts(exchange: Exchange) -> tuple[str, str]:

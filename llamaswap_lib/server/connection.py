@@ -18,7 +18,7 @@ from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResou
 from llamaswap_lib.net.loop import Loop, suspended
 from llamaswap_lib.net.stream import has_unread, reset_on_close, unsent_bytes
 from llamaswap_lib.runtime.vital import report
-from llamaswap_lib.server.access_log import access_line
+from llamaswap_lib.server.access_log import log_access
 from llamaswap_lib.server.answers import answer_error
 from llamaswap_lib.server.client_stream import ClientStream
 from llamaswap_lib.server.connection_state import MOVES, State
@@ -137,11 +137,24 @@ class ClientConnection(ClientStream):
         exchange = Exchange(settings, head, self, memo)
         self.loop.on_ready[self.stream.fileno()] = self.hear_while_busy
         try:
-            await self._serve(exchange, refusal)
+            try:
+                if refusal is None:
+                    await settings.serve(exchange)
+                else:
+                    exchange.reader = ANYBODY
+                    self._fail(exchange, refusal)
+            except ClientGone:
+                raise
+            except Exception as error:  # noqa: BLE001 - that is told, or logged
+                self._fail(exchange, error)
+            if exchange.reply:
+                await exchange.write_first(exchange.reply, exchange.sent_bytes, is_whole=True)
         except ClientGone:
             exchange.closes = True
+            if self._is_aborted:
+                self._note_broken_off(exchange)
         finally:
-            self._log_access(exchange)
+            log_access(exchange, self.loop.clock() - self.requests.started)
         if head is UNREADABLE or (exchange.closes and not self.requests.will_be_clear()):
             self.is_unfinished = True
         if exchange.closes or self._server.is_stopping or self.is_gone:
@@ -149,31 +162,18 @@ class ClientConnection(ClientStream):
         self.loop.on_ready[self.stream.fileno()] = self.resume
         return True
 
-    async def _serve(self, exchange: Exchange, refusal: HttpError | None) -> None:
-        """Have the exchange answered, by an error if need be; raises ClientGone."""
-        try:
-            if refusal is not None:
-                exchange.reader = ANYBODY
-                raise refusal
-            await exchange.settings.serve(exchange)
-        except HttpError as error:
-            self._fail(exchange, error)
-        except OSError as error:  # what befalls a client's socket is ClientGone, an upstream's is BadGateway
-            self._fail(exchange, fault_of(error, "the request cannot be served"))
-        except MemoryError:
-            self._fail(exchange, OutOfResources("the request cannot be served: not enough memory"))
-        except ClientGone:
-            raise
-        except Exception:  # noqa: BLE001 - the log has it all, the client is told no more than that
+    def _fail(self, exchange: Exchange, error: Exception) -> None:
+        """Tell the client of an error, if its answer has not begun; one of ours is told the log alone."""
+        if isinstance(error, OSError):  # what befalls a client's socket is ClientGone, an upstream's is BadGateway
+            error = fault_of(error, "the request cannot be served")
+        elif isinstance(error, MemoryError):
+            error = OutOfResources("the request cannot be served: not enough memory")
+        if not isinstance(error, HttpError):
             self._report()
             self.is_unfinished = exchange.closes = True
             if not exchange.has_answered:
                 answer_error(exchange, HttpError("internal error"))
-        if exchange.reply:
-            await exchange.write_first(exchange.reply, exchange.sent_bytes, is_whole=True)
-
-    def _fail(self, exchange: Exchange, error: HttpError) -> None:
-        if not exchange.has_answered:
+        elif not exchange.has_answered:
             answer_error(exchange, error)
         elif isinstance(error, MachineFault):
             exchange.warn(f"the answer broke off: {error.cause}")
@@ -182,20 +182,19 @@ class ClientConnection(ClientStream):
             exchange.cut(reset=False)
             self._report()
 
-    def _log_access(self, exchange: Exchange) -> None:
-        if self._is_aborted and not exchange.has_answered:  # it is not the client that has left
+    def _note_broken_off(self, exchange: Exchange) -> None:
+        """The server ends, and it is not the client that has left."""
+        if not exchange.has_answered:
             exchange.status = 503
             exchange.warn("503, broken off: the server is shutting down")
-        line = access_line(exchange, self.loop.clock() - self.requests.started)
-        if line:
-            exchange.settings.log.info(line)
 
     def _report(self) -> None:
         report("loop", self._server.settings.log.error)
 
     def may_stay(self) -> bool:
         """Whether another request may follow the one in progress."""
-        return self.requests.will_be_clear() and not self._server.is_stopping
+        requests = self.requests
+        return (requests.unread is None or requests.will_be_clear()) and not self._server.is_stopping
 
     async def in_thread(self, function: Callable[[], _T]) -> _T:
         """Have a handler thread call it, and do meanwhile what that thread asks for.
