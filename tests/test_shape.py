@@ -10,10 +10,14 @@ from __future__ import annotations
 import http.client
 import http.server
 import queue
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -137,3 +141,34 @@ def test_a_log_is_a_ring_whose_readers_each_have_a_bounded_backlog_of_their_own(
         assert heard == b"".join(b"%09d\n" % number for number in range(100))
         assert slow.take().endswith(b"%09d\n" % 99)
         assert len(monitor.history()) <= 100
+
+
+MOST_CALLS, MOST_FILES = 74, 28
+
+
+def test_a_small_request_for_a_ready_model_takes_few_calls() -> None:
+    """Of Python's functions, on the loop's thread; a coroutine that is resumed counts anew, with all that await it."""
+    count, calls = 20, Counter[tuple[str, str]]()
+
+    def script(peer: Peer) -> None:
+        for _ in range(count + 1):
+            peer.read_message()
+            peer.send(sized(b"answered"))
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call":
+            calls[frame.f_code.co_filename, frame.f_code.co_name] += 1
+
+    with cold(script) as (world, stage), world.connect() as client:
+        client.send(chat())
+        stage.next_process().become_ready()
+        assert client.read_message()[1] == b"answered"
+        world.loop.ask(lambda: sys.setprofile(note))
+        for _ in range(count):
+            client.send(chat())
+            assert client.read_message()[1] == b"answered"
+        world.loop.ask(lambda: sys.setprofile(None))
+    each = {where: times // count for where, times in calls.items() if times >= count}
+    told = "\n".join(f"{times} x {Path(file).name}: {name}" for (file, name), times in each.items())
+    assert sum(each.values()) <= MOST_CALLS, told
+    assert len({file for file, _ in each}) <= MOST_FILES, told

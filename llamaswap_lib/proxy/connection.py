@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.net.loop import Loop, Owner
@@ -69,6 +69,7 @@ def is_loopback(address: str) -> bool:
 class UpstreamConnection(HTTPConnection):
     """A plain one, never blocking once it is open."""
 
+    is_secure: ClassVar[bool] = False  # with TLS
     sock: socket.socket  # None before it is opened and after `close`
 
     def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None) -> None:
@@ -223,6 +224,7 @@ class UpstreamConnection(HTTPConnection):
 class TlsUpstreamConnection(UpstreamConnection):
     """One with TLS."""
 
+    is_secure = True
     sock: TlsStream
 
     def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from llamaswap_lib.config.schema import Timeouts
@@ -18,8 +19,8 @@ from llamaswap_lib.net.loop import DUE, Loop, Timer, suspended
 from llamaswap_lib.net.poller import IN, OUT
 from llamaswap_lib.proxy.connection import Key, TlsUpstreamConnection, UpstreamConnection, Way, is_loopback
 from llamaswap_lib.proxy.traffic import Traffic
-from llamaswap_lib.proxy.upstream_url import Origin
-from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
+from llamaswap_lib.proxy.upstream_url import Origin, origin_of
+from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies, ForwardProxy
 
 MAX_IDLE = 64  # connections kept for one run or peer
 NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
@@ -60,6 +61,7 @@ class Pool:
         self._loop = loop
         self._upstreams: dict[Key, _Upstream] = {}
         self._timer = Timer(loop, self._close_overdue, self)
+        self.way_to = lru_cache(maxsize=1024)(self._find_way)  # by the address of an upstream, as it is configured
 
     # -- any thread --
 
@@ -76,6 +78,11 @@ class Pool:
         self._loop.ask(self._close)
 
     # -- loop thread only --
+
+    def _find_way(self, url: str) -> tuple[Origin, ForwardProxy | None]:
+        """What the address means, and through which proxy it is asked; raises BadGateway."""
+        origin = origin_of(url)
+        return origin, self.proxies.way_to(origin.scheme, origin.host, origin.port)
 
     def take_idle(self, key: Key) -> UpstreamConnection | None:
         """An idle connection, to be given back or closed, if there is one."""
@@ -158,7 +165,7 @@ class Pool:
     def give(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose last answer was read to the end."""
         upstream = self._upstreams.get(connection.key)
-        is_of_use = not (connection.is_for_one_request or connection.has_ended)
+        is_of_use = not (connection.is_for_one_request or (connection.is_secure and connection.has_ended))
         if upstream is None or not is_of_use or len(upstream.idle) >= MAX_IDLE:
             connection.close()
             return

@@ -25,7 +25,6 @@ from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.request_head import request_head
 from llamaswap_lib.proxy.upgrade import pass_both_ways
 from llamaswap_lib.proxy.upload import Upload
-from llamaswap_lib.proxy.upstream_url import Origin, origin_of
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.machine_faults import SHORTAGES, fault_of
@@ -84,8 +83,7 @@ class Relay:
         self.key = key
         self.body = body
         self.is_lenient = isinstance(model, Model)  # the server is the user's own; a peer's answer is not guessed at
-        self.origin: Origin = origin_of(proxy)
-        self.forward_proxy = pool.proxies.way_to(self.origin.scheme, self.origin.host, self.origin.port)
+        self.origin, self.forward_proxy = pool.way_to(proxy)
         self.is_read_by_proxy = self.forward_proxy is not None and not (self.origin.is_secure or exchange.head.upgrade)
         self.is_reusable = True
         self._awaits_head = True  # of the final answer
@@ -98,7 +96,8 @@ class Relay:
         if size_bytes and size_bytes == head.content_length and head.is_followed_by_body(self.exchange.head.method):
             self.let_go(may_stay=head.keep_alive)  # before the client has its answer: its next request finds it idle
             exchange = self.exchange
-            opening = exchange.opening(head.status, self._answer_lines(head), rest)
+            lines = answer_lines(head) if "origin" not in exchange.head.first else self._answer_lines(head)
+            opening = exchange.opening(head.status, lines, rest)
             await exchange.write_first(opening, size_bytes, is_whole=True)
             return
         try:

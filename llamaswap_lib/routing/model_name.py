@@ -95,6 +95,7 @@ def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
         raise type(error)(f"{error.message}: {_json_hint(content_type)}") from None
 
 
+@lru_cache(maxsize=32)
 def is_json(content_type: str) -> bool:
     """Whether a body of that type is read as JSON, and not as a form."""
     return "application/json" in content_type.lower()

@@ -176,7 +176,7 @@ class Places:
     def __init__(self, limits: Mapping[str, int]) -> None:
         """`limits`: model -> places, 0 or less for no limit."""
         self._lock = threading.Lock()  # protects the counts
-        self._counts: Mapping[str, _Count] = {}  # never changed, but replaced
+        self.counts: Mapping[str, _Count] = {}  # never changed, but replaced
         self.change(limits)
 
     def change(self, limits: Mapping[str, int]) -> None:
@@ -185,13 +185,13 @@ class Places:
             counts = {}
             for model, limit in limits.items():
                 if limit > 0:
-                    counts[model] = count = self._counts.get(model) or _Count(limit)
+                    counts[model] = count = self.counts.get(model) or _Count(limit)
                     count.limit = limit
-            self._counts = counts
+            self.counts = counts
 
     def take(self, model: str) -> _Count | None:
         """What to give back, None where there is no limit; raises ConcurrencyLimit when every place is taken."""
-        count = self._counts.get(model)
+        count = self.counts.get(model)
         if count is None:
             return None
         with self._lock:
@@ -233,7 +233,8 @@ class Lease:
 
     def enter_now(self) -> Upstream | None:
         """A place if there is one without waiting, to `leave`, in place of a `with` block; never blocks."""
-        self._count = self._places.take(self._model)
+        if self._places.counts:
+            self._count = self._places.take(self._model)
         found = self._door.enter(self._model, self)
         if found is None:
             self._places.give_back(self._count)
@@ -245,7 +246,8 @@ class Lease:
         """Give the place back."""
         if self._gate is not None:  # None: the run was lost, and there was no other
             self._gate.leave(self)
-        self._places.give_back(self._count)
+        if self._count is not None:
+            self._places.give_back(self._count)
 
     def __enter__(self) -> Upstream:
         self._count = self._places.take(self._model)

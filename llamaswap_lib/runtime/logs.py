@@ -67,7 +67,7 @@ class Logger:
         if not message.isprintable():
             message = printable_message(message)
         when = f"{self._stamp(self._clock())} " if self._stamp else ""
-        lines = "".join([f"{BELOW}{printable(line, keep=TAB)}\n" for line in below])
+        lines = "".join([f"{BELOW}{printable(line, keep=TAB)}\n" for line in below]) if below else ""
         self._write(f"{when}[{level}] {message}\n{lines}".encode("utf-8", "backslashreplace"))
 
 
@@ -90,7 +90,7 @@ class Logs:
         self.combined = shown.get(to_stdout, self.proxy)
         self._is_both = to_stdout == "both"
         self._has_several_models = False
-        self.log = Logger(self._write_proxy, level=level, time_format=time_format)
+        self.log = Logger(self._write_both if self._is_both else self.proxy.write, level=level, time_format=time_format)
         self._lock = threading.Lock()  # protects the two below
         self._models: dict[str, LogMonitor] = {}
         self._streams_ended = False
@@ -145,12 +145,11 @@ class Logs:
         if sink is not None:
             sink.close(flush_timeout)
 
-    def _write_proxy(self, data: bytes) -> None:
+    def _write_both(self, data: bytes) -> None:
         self.proxy.write(data)
-        if self._is_both:
-            self.combined.write(data)
-            if self._lines is not None:
-                self._lines.write(data)
+        self.combined.write(data)
+        if self._lines is not None:
+            self._lines.write(data)
 
     def _is_alone(self) -> bool:
         """Whether nobody but one model writes to stdout."""

@@ -28,7 +28,7 @@ from llamaswap_lib.server.request_body import RequestBody
 from llamaswap_lib.server.request_reader import RequestReader
 from llamaswap_lib.wire.cors_headers import allow
 from llamaswap_lib.wire.headers import serialize_response
-from llamaswap_lib.wire.heads import RequestHead, has_no_body
+from llamaswap_lib.wire.heads import WITHOUT_BODY, RequestHead
 from llamaswap_lib.wire.target import as_location, split_target
 
 TEXT = "text/plain; charset=utf-8"
@@ -169,7 +169,7 @@ class Exchange:
     # -- a whole answer of our own, sent when the endpoint has returned: either thread --
 
     def answer(self, status: int, body: bytes = b"", content_type: str = "", headers: Headers = ()) -> None:
-        if has_no_body(status):
+        if status in WITHOUT_BODY:
             fields = [*headers]
         else:
             fields = [("Content-Type", content_type)] if content_type else []

@@ -40,7 +40,7 @@ class Requested(Site, Protocol):
 class RequestReader:
     """What comes from one client."""
 
-    __slots__ = ("_ahead_count", "_client", "_in_thread", "_received", "_site", "_unread", "heads", "is_new", "started")
+    __slots__ = ("_ahead_count", "_client", "_in_thread", "_received", "_site", "heads", "is_new", "started", "unread")
 
     def __init__(
         self, client: ClientStream, site: Requested, in_thread: Callable[[Callable[[], None]], Awaitable[None]]
@@ -51,7 +51,7 @@ class RequestReader:
         self._in_thread = in_thread
         self._received = b""  # and not used yet
         self._ahead_count = 0  # requests that were there when the one before them had been served
-        self._unread: RequestHead | None = None  # the request whose body nobody has read yet
+        self.unread: RequestHead | None = None  # the request whose body nobody has read yet
         self.heads = Recall(parse_request_head)
         self.is_new = True  # the first request has not come
         self.started = 0.0  # when the request in progress began, by the loop's clock
@@ -84,8 +84,8 @@ class RequestReader:
 
         Raises HttpError and ClientGone.
         """
-        if self._unread is not None:
-            self._skip_unread(self._unread)
+        if self.unread is not None:
+            self._skip_unread(self.unread)
         data = self._received
         if data:
             self._ahead_count += 1
@@ -104,7 +104,7 @@ class RequestReader:
             head = parse_request_head(data[:end])
         self._received = data[end:]
         if head.content_length or head.chunked:
-            self._unread = head
+            self.unread = head
         return head
 
     async def _read_slow_head(self, data: bytes) -> tuple[bytes, int]:
@@ -133,13 +133,13 @@ class RequestReader:
 
     def small_body(self, most_bytes: int) -> bytes | None:
         """The whole body of the request if it is here, and not larger; None if it has to be read."""
-        head = self._unread
+        head = self.unread
         if head is None:
             return b""
         length = head.content_length
         if length is None or length > len(self._received) or length > most_bytes:
             return None
-        self._unread = None
+        self.unread = None
         body, self._received = self._received[:length], self._received[length:]
         return body
 
@@ -155,7 +155,7 @@ class RequestReader:
         except BaseException:
             reader.body.close()
             raise
-        self._unread = None
+        self.unread = None
         return reader.body
 
     async def _read_slow_body(self, reader: BodyReader, *, says_continue: bool) -> None:
@@ -191,13 +191,13 @@ class RequestReader:
 
     def will_be_clear(self) -> bool:
         """Whether the next request can be read: nothing is left of this one, or what is left is here already."""
-        head = self._unread
+        head = self.unread
         return head is None or (head.content_length is not None and head.content_length <= len(self._received))
 
     def _skip_unread(self, head: RequestHead) -> None:
         assert head.content_length is not None
         self._received = self._received[head.content_length :]
-        self._unread = None
+        self.unread = None
 
 
 def _without_empty_lines(data: bytes) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container
 from functools import lru_cache
 
-from llamaswap_lib.wire.heads import RequestHead, ResponseHead, has_no_body, match_response
+from llamaswap_lib.wire.heads import WITHOUT_BODY, RequestHead, ResponseHead, match_response
 
 # Those that matter to one hop only; Expect among them, since this hop answers it.
 HOP_BY_HOP = frozenset(
@@ -79,7 +79,7 @@ def response_fields(head: ResponseHead, *, is_decoded: bool = False) -> str:
     fields = head.fields
     if not dropped.isdisjoint(head.first):
         fields = without(fields, dropped)
-    if head.chunked and not is_decoded and not has_no_body(head.status):
+    if head.chunked and not is_decoded and head.status not in WITHOUT_BODY:
         fields += "Transfer-Encoding: chunked\r\n"
     if head.status < 200 or head.status == 204:
         fields = without(fields, _LENGTH)

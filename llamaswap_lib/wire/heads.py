@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 MAX_HEAD_BYTES = 65_536
+WITHOUT_BODY = frozenset((*range(200), 204, 304))  # the statuses of answers that never have one
 
 NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 TEXT = r"[\t\x20-\x7e\x80-\xff]*"
@@ -104,7 +105,7 @@ class ResponseHead(NamedTuple):
 
     def is_followed_by_body(self, method: str) -> bool:
         """Whether this answer to a request of that method can have a body at all."""
-        return method != "HEAD" and not has_no_body(self.status)
+        return method != "HEAD" and self.status not in WITHOUT_BODY
 
     def body(self, method: str) -> Framing:
         """How the body of this answer to a request of that method ends."""
@@ -113,7 +114,3 @@ class ResponseHead(NamedTuple):
         if self.chunked:
             return CHUNKED
         return UNTIL_CLOSE if self.content_length is None else Framing(BodyKind.LENGTH, self.content_length)
-
-
-def has_no_body(status: int) -> bool:
-    return status < 200 or status in (204, 304)

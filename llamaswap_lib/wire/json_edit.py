@@ -32,6 +32,7 @@ from llamaswap_lib.wire.json_scan import (
 )
 
 SMALL_BYTES = 65_536  # as a tree of Python objects it takes some MB, and a few milliseconds
+TINY_BYTES = 2 * MAX_DEPTH  # cannot be deeper than that
 MOST_SMALL_BYTES = 1 << 20  # the same if it has no more values
 FEW = 8  # members that are looked at one by one before a run is tried, which costs more
 MAX_REPEATED = 50_000  # members of one object that are looked at: a bound to the memory for their places
@@ -105,7 +106,7 @@ def load_object(data: bytes, names: Names) -> tuple[Mapping[Any, Any], list[Memb
 
     Raises NotJson, NotAnObject or RepeatedTooOften.
     """
-    if _is_small(data) and (values := _load_small(data)) is not None:
+    if (len(data) <= TINY_BYTES or _is_small(data)) and (values := _load_small(data)) is not None:
         return values, None
     members = read_members(data, names)
     last = {member.key: member for member in members}
@@ -115,8 +116,6 @@ def load_object(data: bytes, names: Names) -> tuple[Mapping[Any, Any], list[Memb
 def _is_small(data: bytes) -> bool:
     """Whether `json` takes it in a few milliseconds and MB, and no deeper than `jsonscan` on any version of Python."""
     size = len(data)
-    if size <= 2 * MAX_DEPTH:
-        return True
     if size > MOST_SMALL_BYTES:
         return False
     brackets = 2 * size - len(data.replace(b"[", b"")) - len(data.replace(b"{", b""))  # a tenth of what `count` costs
