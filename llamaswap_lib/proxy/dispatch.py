@@ -8,8 +8,8 @@ process. Whatever was taken is given back on the one path out of here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import Conflict, HttpError, RunNotDead
@@ -25,7 +25,8 @@ from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody
 
 
-class Order(NamedTuple):
+@dataclass(slots=True)  # it takes a third of the time to make that a named tuple takes
+class Order:
     """What a request comes to: which model it is for, and what is sent to it."""
 
     model: Model | Remote
