@@ -27,6 +27,7 @@ from llamaswap_lib.proxy.traffic import Traffic
 from llamaswap_lib.proxy.upstream_url import Origin
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy, is_tunnel_open
 from llamaswap_lib.wire.head_cache import Recall
+from llamaswap_lib.wire.headers import AnswerLines
 from llamaswap_lib.wire.parser import parse_response_head
 
 READ_BYTES = 4_096  # of a proxy's answer
@@ -79,7 +80,7 @@ class UpstreamConnection(HTTPConnection):
         self.is_fresh = True
         self.idle_timeout = timeouts.idle_connection or math.inf
         self.idle_until = math.inf  # once it is idle
-        self.answers = Recall(parse_response_head)
+        self.answers, self.lines = Recall(parse_response_head), AnswerLines()
         self.is_cut = False  # its run hangs: what comes of it is no answer, and nobody is to ask it again
         self._origin = origin
         self._way = way

@@ -96,8 +96,8 @@ class Relay:
         if size_bytes and size_bytes == head.content_length and head.is_followed_by_body(self.exchange.head.method):
             self.let_go(may_stay=head.keep_alive)  # before the client has its answer: its next request finds it idle
             exchange = self.exchange
-            lines = answer_lines(head) if "origin" not in exchange.head.first else self._answer_lines(head)
-            opening = exchange.opening(head.status, lines, rest)
+            lines = self.connection.lines.of(head, self.connection.answers.generation)
+            opening = exchange.opening(head.status, self._allow(lines, head), rest)
             await exchange.write_first(opening, size_bytes, is_whole=True)
             return
         try:
@@ -217,6 +217,7 @@ class Relay:
         if head is not None and head.status >= 200:
             data = data[end:]
         else:
+            self.connection.answers.forget()
             head, data = await self._receive_slow_head(data)
         self._awaits_head = False
         if self.model.timeouts.response_header:
@@ -323,7 +324,7 @@ class Relay:
             raise self.broken(str(bad)) from None
         if not body.shows_its_end:
             exchange.closes = True
-        lines = self._answer_lines(head, is_decoded=is_decoded)
+        lines = self._allow(answer_lines(head, is_decoded=is_decoded), head)
         self.connection.mute()
         await exchange.write_first(exchange.opening(head.status, lines, first), len(first))
         self.connection.unmute()
@@ -331,9 +332,9 @@ class Relay:
             await self.move(body)
         return head.keep_alive and ends_clear(body)
 
-    def _answer_lines(self, head: ResponseHead, *, is_decoded: bool = False) -> str:
+    def _allow(self, lines: str, head: ResponseHead) -> str:
         """The lines of our head; to a page of another origin with the one that may read it."""
-        exchange, lines = self.exchange, answer_lines(head, is_decoded=is_decoded)
+        exchange = self.exchange
         if "origin" not in exchange.head.first:
             return lines
         return allow_once(lines, head.first, "" if exchange.is_passthrough else exchange.reader)

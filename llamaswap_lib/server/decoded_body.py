@@ -51,7 +51,7 @@ def decoded(exchange: Exchange, raw: RequestBody, most_bytes: int, too_long: str
         except BaseException:
             body.close()
             raise
-    exchange.head = without_encoding(exchange.head)
+    exchange.replace_head(without_encoding(exchange.head))
     return body
 
 

@@ -107,7 +107,7 @@ class HeadMemo:
     Every byte of the head is the same then, but for the digits of its Content-Length.
     """
 
-    __slots__ = ("generation", "log_texts", "path", "query", "reader", "route", "settings")
+    __slots__ = ("generation", "log_texts", "path", "query", "reader", "route", "sent_on", "sent_on_for", "settings")
 
     def __init__(self, settings: Settings, generation: int, head: RequestHead) -> None:
         self.settings = settings  # that it holds for
@@ -116,6 +116,8 @@ class HeadMemo:
         self.reader = head.first.get("origin", "")  # the origin whose pages may read the answer, '' for none
         self.route: object = None  # who answers, once that is known
         self.log_texts: tuple[str, str] | None = None  # of the access log
+        self.sent_on_for: object = None  # to whom, and as what, the head was sent on
+        self.sent_on = b"", b""  # how: what stands before and behind the length of the body
 
 
 class Exchange:
@@ -154,6 +156,11 @@ class Exchange:
         self.model = ""  # that it came to
         self.reader = memo.reader
         self.is_passthrough = False  # who may read the answer of a server is for that server alone to say
+
+    def replace_head(self, head: RequestHead) -> None:
+        """Go on with another one, about which nothing was found out."""
+        self.head = head
+        self.memo = HeadMemo(self.settings, 0, head)
 
     @property
     def has_answered(self) -> bool:

@@ -18,13 +18,13 @@ Head = TypeVar("Head", bound=RequestHead | ResponseHead)
 
 MAX_DIGITS = 18
 MAX_REMEMBERED_BYTES = 4096
-_find_length = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]+)").search
+find_length = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]+)").search  # in the bytes of a head
 
 
 class Recall(Generic[Head]):
     """Reads heads, the same one at a fraction of the cost."""
 
-    __slots__ = ("_after", "_before", "_digits", "_head", "_parse", "generation")
+    __slots__ = ("_after", "_before", "_digits", "_head", "_parse", "_text", "generation")
 
     _head: Head | None
     _parse: Callable[[bytes], Head]
@@ -32,7 +32,7 @@ class Recall(Generic[Head]):
     def __init__(self, parse: Callable[[bytes], Head]) -> None:
         self._parse = parse
         self._head = None
-        self._before = self._digits = self._after = b""
+        self._text = self._before = self._digits = self._after = b""
         self.generation = 0  # another one for another head than the last: what follows from it may be remembered too
 
     def read(self, data: bytes) -> tuple[Head | None, int]:
@@ -40,14 +40,17 @@ class Recall(Generic[Head]):
 
         Raises what `head_end` and the parser raise.
         """
+        if self._head is not None and data.startswith(self._text):
+            return self._head, len(self._text)
         if self._head is not None and data.startswith(self._before):
             start = len(self._before)
             stop = data.find(b"\r", start, start + MAX_DIGITS + 1)
             digits = data[start:stop]
             if digits.isdigit() and stop > start and data.startswith(self._after, stop):
-                if digits != self._digits:
-                    self._head, self._digits = self._with_length(self._head, digits), digits
-                return self._head, stop + len(self._after)
+                end = stop + len(self._after)
+                self._head, self._digits = self._with_length(self._head, digits), digits
+                self._text = data[:end]
+                return self._head, end
         end = head_end(data)
         if end < 0:
             return None, -1
@@ -65,10 +68,10 @@ class Recall(Generic[Head]):
         self._head = None
         if head.content_length is None or len(text) > MAX_REMEMBERED_BYTES:
             return
-        found = _find_length(text)
+        found = find_length(text)
         assert found is not None, "a length without its header"
         self._before, self._digits, self._after = text[: found.start(1)], found[1], text[found.end(1) :]
-        self._head = head
+        self._text, self._head = text, head
 
     def _with_length(self, old: Head, digits: bytes) -> Head:
         """The head that is remembered, of another length."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,9 @@ from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, NotImplem
 from llamaswap_lib.wire.head_cache import MAX_REMEMBERED_BYTES, Recall
 from llamaswap_lib.wire.heads import RequestHead
 from llamaswap_lib.wire.parser import head_end, parse_request_head, parse_response_head
+from tests.web.gzipped import gzipped
 from tests.web.mutations import ANSWERS, REQUESTS, mutate, random_of
+from tests.web.world import CHAT_BODY, OK, Peer, Script, World, chat, sized
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\nX-A: Content-Length: 5\r\n\r\n"
 
@@ -118,3 +122,73 @@ def test_mutated_heads_have_the_verdict_of_the_parser(number: int) -> None:
                     known.read(text)
                 continue
             assert known.read(text) == expected
+
+
+# -- what is written of a head that comes again --
+
+
+def recording(seen: list[tuple[bytes, bytes]], *answers: bytes) -> Script:
+    def script(peer: Peer) -> None:
+        for answer in answers:
+            seen.append(peer.read_message())
+            peer.send(answer)
+
+    return script
+
+
+def test_a_head_that_comes_again_is_sent_on_with_the_length_of_its_own_body() -> None:
+    bodies = [b'{"model":"m","n":%b}' % (b"1" * digits) for digits in (1, 50, 1, 9)]
+    seen: list[tuple[bytes, bytes]] = []
+    with World(recording(seen, *[OK] * 4)) as world, world.connect() as client:
+        for body in bodies:
+            client.send(chat(body))
+            assert client.read_message()[1] == b"ok"
+    assert [body for _, body in seen] == bodies
+    digits = re.compile(rb"Content-Length: \d+")
+    assert len({digits.sub(b"", head) for head, _ in seen}) == 1
+
+
+def test_a_head_that_comes_again_for_another_upstream_is_written_for_that() -> None:
+    seen: list[tuple[bytes, bytes]] = []
+    with World(recording(seen, *[OK] * 3)) as world, world.connect() as client:
+        proxy = world.controller.proxy
+        for world.controller.proxy in (proxy, f"{proxy}/below", proxy):
+            client.send(chat())
+            assert client.read_message()[1] == b"ok"
+    targets = [head.split(b" ")[1] for head, _ in seen]
+    assert targets == [b"/v1/chat/completions", b"/below/v1/chat/completions", b"/v1/chat/completions"]
+
+
+def test_a_head_that_comes_again_with_an_encoded_body_and_with_none_is_sent_on_as_each_of_them_needs() -> None:
+    seen: list[tuple[bytes, bytes]] = []
+    encoded = gzipped(CHAT_BODY)
+    head = b"POST /v1/chat/completions?model=m HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\nContent-Encoding: gzip\r\n"
+    with World(recording(seen, *[OK] * 4)) as world, world.connect() as client:
+        for body in (b"", encoded, b"", encoded):
+            client.send(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+            assert client.read_message()[1] == b"ok"
+    assert [body for _, body in seen] == [b"", CHAT_BODY, b"", CHAT_BODY]
+    assert [b"gzip" in head for head, _ in seen] == [True, False, True, False]
+
+
+def test_an_answer_whose_head_comes_again_has_its_own_length_and_lines() -> None:
+    usual, other = b"Content-Type: a/b\r\n", b"Content-Type: c/d\r\nX-Other: yes\r\n"
+
+    def script(peer: Peer) -> None:
+        for body in (b"one", b"three", b""):
+            peer.read_message()
+            peer.send(sized(body, usual))
+        peer.read_message()
+        answer = sized(b"in pieces", other)
+        peer.send(answer[:30])
+        world.loop.ask(lambda: None)  # it has read that
+        peer.send(answer[30:])
+        peer.read_message()
+        peer.send(sized(b"at last", usual))
+
+    with World(script) as world, world.connect() as client:
+        for body in (b"one", b"three", b"", b"in pieces", b"at last"):
+            client.send(chat())
+            head, came = client.read_message()
+            assert came == body
+            assert (b"X-Other: yes\r\n" in head) == (b"c/d" in head) == (body == b"in pieces")
