@@ -35,6 +35,17 @@ def test_a_half_closed_connection_counts_as_left(run_program: RunProgram) -> Non
         program.await_stats("m", cancelled=1, in_progress=0)
 
 
+def test_a_half_closed_connection_gets_the_answers_of_our_own_endpoints(run_program: RunProgram) -> None:
+    with run_program(models(m=demo("--stop-seconds", "0.3"))) as program, program.wire() as wire:
+        assert program.chat("m").status == 200
+        for path in ("/v1/models", "/unload", "/running"):
+            wire.request("GET", path)
+        wire.sock.shutdown(1)
+        assert [wire.answer()[0] for _ in range(2)] == [200, 200]
+        assert wire.answer() == (200, b'{"running":[]}')
+        assert wire.sock.recv(1) == b""
+
+
 @pytest.mark.parametrize("is_stream", [True, False])
 def test_a_client_that_leaves_during_prefill_ends_the_work_for_it(run_program: RunProgram, is_stream: bool) -> None:
     with run_program(models(m=demo("--prompt-seconds", "30"))) as program:
