@@ -41,6 +41,7 @@ def limits_of(config: Config) -> Limits:
         write_timeout=limits.write_timeout,
         max_body_bytes=limits.max_body_mb << 20,
         max_json_bytes=limits.max_json_mb << 20,
+        spool_bytes=limits.spool_mb << 20,
         hops=limits.hops,
     )
 

@@ -195,6 +195,7 @@ def _tell_of_changes(
     controller.listen(lambda _: changes.note(Topic.RUNS))
     controller.listen(lambda runs: supervisor.show(status_text(runs)))
     controller.listen_to_queue(lambda: changes.note(Topic.QUEUE))
+    controller.listen_to_waits(pool.spools.note_awaited)
 
 
 def _start(parts: _Parts) -> None:

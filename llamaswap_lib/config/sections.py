@@ -149,6 +149,13 @@ class ClientLimits:
         "maxBodyMB", Integer(1), "MB of a request's body, decoded; what is above 1 MB waits in a file", 4096
     )
     max_json_mb: int = key("maxJSONMB", Integer(1), "MB of a JSON body, decoded, which has to be in memory", 128)
+    spool_mb: int = key(
+        "spoolMB",
+        Integer(0),
+        "MB of answers that are kept for clients which read slowly while others wait for the model, so that it can be"
+        " unloaded: of all answers together, a fourth of it of one; what is above 1 MB waits in a file; 0 keeps none",
+        256,
+    )
     hops: int = key("hops", Integer(1), "llamaswaps that a request may have come through, as `peers` of one another", 4)
 
 

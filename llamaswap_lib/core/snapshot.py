@@ -154,3 +154,11 @@ def _load_left(model: str, queue: Queue, runs: Mapping[str, RunView], now: float
     if seconds is None or run is None or run.detail is not RunState.STARTING:
         return seconds
     return max(0.0, run.started_at + seconds - now)
+
+
+def awaited_runs(runs: Iterable[RunView], queue: Queue) -> frozenset[int]:
+    """Ids of the runs that somebody waits for to finish their requests: for another model, or for an unload."""
+    reasons = [queue.reasons[model] for model in queue.models if model in queue.reasons]
+    busy = {other for reason in reasons if reason.kind == "busy" for other in reason.others}
+    finishing = (RunState.DRAINING, RunState.UNLOADING)
+    return frozenset([run.run_id for run in runs if run.model in busy or run.detail in finishing])

@@ -1,9 +1,10 @@
 """One body on its way from an upstream to a client.
 
-Thread `loop` alone. Guarantees: it never blocks; bytes leave in the order and the pieces in which they came; a client
-that cannot take more stops the reading of its own upstream and of nothing else, with at most READ_BYTES held for it;
-where some of the request is still to be sent, that goes on meanwhile. A client that leaves, or takes nothing for too
-long, ends it (`Reader` tells). Never closes a socket.
+Thread `loop` alone. Guarantees: it never blocks but for the file of a spool; bytes leave in the order in which they
+came; a client that cannot take more stops the reading of its own upstream and of nothing else, with at most READ_BYTES
+held for it; but if somebody waits for that upstream, it is read at its own pace into a spool, and the flow ends with
+it, with what the client has still to read in `unread`. Where some of the request is still to be sent, that goes on
+meanwhile. A client that leaves, or takes nothing for too long, ends it (`Reader` tells). Never closes a socket.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 from llamaswap_lib.net.loop import DUE, Loop, suspended
 from llamaswap_lib.net.poller import IN, OUT
+from llamaswap_lib.net.spool import Spool
 from llamaswap_lib.net.tls_stream import TlsStream
 from llamaswap_lib.wire.body_framing import Body, missing_end
 from llamaswap_lib.wire.chunked import BadChunk
@@ -27,7 +29,7 @@ FIRST_READ_BYTES = 4_096  # a token's event is a few hundred bytes, and room tha
 class Ending(Enum):
     """How a flow ended."""
 
-    COMPLETE = auto()  # the last byte of the body was accepted for the client
+    COMPLETE = auto()  # the last byte of the body was accepted for the client, or is in `unread`
     CUT = auto()  # the upstream broke off, or broke its framing
     CLIENT_GONE = auto()
     CLIENT_STALLED = auto()  # it took nothing for `write_timeout`
@@ -72,6 +74,8 @@ class Flow:
         "_is_held_up",
         "_is_waited_for",
         "_loop",
+        "_make_spool",
+        "_reads_ahead",
         "_receive",
         "_resume",
         "_room_bytes",
@@ -79,25 +83,41 @@ class Flow:
         "_sending",
         "_serve_source",
         "_source",
+        "_spool",
         "_take",
         "body",
         "ending",
         "sent_bytes",
+        "unread",
     )
 
-    def __init__(self, loop: Loop, source: socket.socket, client: Reader, body: Body, sending: Sending | None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        source: socket.socket,
+        client: Reader,
+        body: Body,
+        sending: Sending | None,
+        make_spool: Callable[[], Spool | None],
+    ) -> None:
+        """`make_spool` is called once the client takes nothing; None: its upstream is not read then."""
         self.body = body
         self.sent_bytes = 0
         self.ending: Ending | None = None
+        self.unread: Spool | None = None  # at the end: what the client has still to read, to be closed
         self._loop = loop
         self._source = source
         self._client = client
         self._sending = sending
         self._backlog = b""
         self._is_held_up = False  # the client has no room: its upstream is not read
+        self._reads_ahead = False  # it is read all the same, into the spool
+        self._make_spool = make_spool
+        self._spool: Spool | None = None
         self._is_waited_for = False
         self._serve_source = self._read_tls_source if isinstance(source, TlsStream) else self.read_source
-        self._receive, self._send, self._take = source.recv, client.stream.send, body.take
+        self._receive, self._take = source.recv, body.take
+        self._send: Callable[[bytes], int] = client.stream.send
         self._resume = client.resume
         self._room_bytes = FIRST_READ_BYTES
 
@@ -122,6 +142,8 @@ class Flow:
             client.on_room = client.resume
             if self._is_held_up:
                 client.end_stall()
+            if self._spool is not None:
+                self._leave(self._spool)
             if self._sending is not None:
                 client.set_deadline(None)
                 loop.change(self._source, IN)  # it can nearly always be written to, and nobody would serve that
@@ -171,13 +193,13 @@ class Flow:
         """Pass on what has come under TLS, and no poll tells of: the end, if it came together with data."""
         source = self._source
         if isinstance(source, TlsStream):
-            while source.is_ready and self.ending is None and not self._is_held_up:
+            while source.is_ready and self.ending is None and (self._reads_ahead or not self._is_held_up):
                 self.read_source(IN)
 
     def serve_client(self, _mask: int) -> None:
         """The client has room again for what is held."""
         try:
-            sent = self._send(self._backlog)
+            sent = self._client.stream.send(self._backlog)
         except BlockingIOError:
             return
         except OSError:
@@ -187,8 +209,18 @@ class Flow:
             return
         self.sent_bytes += sent
         self._backlog = self._backlog[sent:]
-        if not self._backlog:
+        if self._backlog:
+            return
+        spool = self._spool
+        if spool is None or not spool.size_bytes:
             self._go_on()
+            return
+        try:
+            self._backlog = spool.take()
+        except OSError as error:  # it is for the life to tell
+            self._client.fail(error)
+            return
+        self.look_at_waits()
 
     def _serve_both(self, mask: int) -> None:
         """The upstream has something to say, or takes more of the request."""
@@ -208,6 +240,7 @@ class Flow:
             self._loop.on_ready[self._source.fileno()] = self._serve_source
             if self._is_held_up:
                 self._loop.pause(self._source)
+                self.look_at_waits()
             else:
                 self._loop.change(self._source, IN)
         if mask & ~OUT and not self._is_held_up:
@@ -221,18 +254,70 @@ class Flow:
         else:
             self._loop.change(self._source, OUT)
         self._client.stall()
+        if self._spool is None:
+            self._spool = self._make_spool()
+        if self._spool is not None:
+            self._spool.listen(self.look_at_waits)
+            self.look_at_waits()
 
     def _go_on(self) -> None:
         self._client.end_stall()
         self._is_held_up = False
-        if self._sending is None:
+        if self._spool is not None:
+            self._spool.forget(self.look_at_waits)
+        if self._reads_ahead:
+            self._reads_ahead = False
+        elif self._sending is None:
             self._loop.proceed(self._source, IN)  # behind the last byte too: the next answer comes on it
         else:
             self._loop.change(self._source, IN | OUT)
+        self._send = self._client.stream.send
         if self.body.done:
             self._complete()
             return
         self._read_early()
+
+    # -- reading ahead of a client that is held up --
+
+    def look_at_waits(self) -> None:
+        """Read ahead where somebody waits for the upstream and there is room, and do not where that is not so."""
+        spool = self._spool
+        if spool is None or not self._is_held_up or self._sending is not None or self.ending is not None:
+            return
+        reads_ahead = spool.is_awaited and spool.has_room()
+        if reads_ahead == self._reads_ahead:
+            return
+        self._reads_ahead = reads_ahead
+        if not reads_ahead:
+            self._loop.pause(self._source)
+            return
+        self._send = self._put_aside
+        self._loop.proceed(self._source, IN)
+        self._read_early()
+
+    def _put_aside(self, data: bytes) -> int:
+        """What is called in the place of the client's `send` then."""
+        assert self._spool is not None, "there is nothing to put it in"
+        self._spool.append(data)
+        self.sent_bytes -= len(data)  # `read_source` takes them for sent: they are counted when they are
+        if not self.body.done:
+            self.look_at_waits()
+        return len(data)
+
+    def _leave(self, spool: Spool) -> None:
+        """Leave what the client has still to read to who goes on with it."""
+        spool.forget(self.look_at_waits)
+        if self._backlog and self.ending in (Ending.COMPLETE, Ending.CUT):
+            spool.put_back(self._backlog)
+            self.unread = spool
+        else:
+            spool.close()
+
+    def fail(self, error: Exception) -> None:
+        """Something of ours broke in `look_at_waits`, which the loop was asked to call."""
+        self._client.fail(error)
+
+    # -- the end --
 
     def _complete(self, *, is_last: bool = False) -> None:
         """The client has all of the answer; an upstream that takes the rest of the request all the same gets it."""

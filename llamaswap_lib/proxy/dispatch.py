@@ -14,6 +14,7 @@ from functools import partial
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import Conflict, HttpError, RunNotDead
 from llamaswap_lib.proxy import peer_headers as peers
+from llamaswap_lib.proxy.answer_body import Remainder
 from llamaswap_lib.proxy.loading_stream import LoadingStream, is_told
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.relay import NoAnswer, Relay
@@ -74,28 +75,40 @@ class Dispatcher:
             await stream.fail(error)
 
     async def _relay_inside(self, exchange: Exchange, order: Order, model: Model, stream: LoadingStream | None) -> None:
-        """The same inside a lease; `stream` is what the client is told while it waits."""
+        """The same inside a lease; `stream` is what the client is told while it waits.
+
+        Once the upstream is done the place is given back, though the client may have a part of it still to read.
+        """
         lease = self._controller.lease(model.id, exchange.wait_for if stream is None else stream.wait)
         upstream: Upstream | None = lease.enter_now()
         if upstream is None:
             upstream = await exchange.in_thread(lease.__enter__)
         no_answer: NoAnswer | None = None
+        rest: Remainder | None = None
         try:
-            while True:
-                relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
-                try:
-                    if stream is None or not exchange.status:
-                        await relay.run(order.path, order.query)
-                    else:
-                        await stream.go_on(relay, order.path, order.query)
-                    return
-                except NoAnswer as error:
-                    if no_answer is not None or (exchange.status and not error.was_cut):
-                        raise
-                    no_answer = error
-                upstream = await exchange.in_thread(partial(_next_upstream, lease, no_answer))
+            try:
+                while True:
+                    relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
+                    relay.place = upstream.run_id
+                    try:
+                        if stream is None or not exchange.status:
+                            await relay.run(order.path, order.query)
+                        else:
+                            await stream.go_on(relay, order.path, order.query)
+                        rest = relay.rest
+                        break
+                    except NoAnswer as error:
+                        if no_answer is not None or (exchange.status and not error.was_cut):
+                            raise
+                        no_answer = error
+                    upstream = await exchange.in_thread(partial(_next_upstream, lease, no_answer))
+            finally:
+                lease.leave()
+            if rest is not None:
+                await rest.send()
         finally:
-            lease.leave()
+            if rest is not None:
+                rest.close()
 
     async def _relay_past(self, exchange: Exchange, order: Order, model: Model, refusal: Conflict) -> None:
         """To the model if it is ready, without a place in it, so that this neither loads it nor keeps it."""

@@ -181,7 +181,7 @@ class LoadingStream:
         try:
             may_stay = await self._deliver(relay, head, rest)
         except BaseException:
-            relay.connection.close()
+            relay.abort()
             raise
         relay.let_go(may_stay=may_stay)
 
@@ -208,7 +208,7 @@ class LoadingStream:
             raise relay.broken(str(bad)) from None
         await relay.write(opening + first)
         # What shows us where it broke off shows a client of HTTP/1.0 nothing.
-        if not body.done and not await relay.move(body, cuts_with_reset=not exchange.head.minor):
+        if not body.done and not await relay.move(body, is_events=True, cuts_with_reset=not exchange.head.minor):
             return False
         await relay.write(closing)
         return head.keep_alive and ends_clear(body)

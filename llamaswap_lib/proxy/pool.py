@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.net.loop import DUE, Loop, Timer, suspended
 from llamaswap_lib.net.poller import IN, OUT
+from llamaswap_lib.net.spool import Spools
 from llamaswap_lib.proxy.connection import Key, TlsUpstreamConnection, UpstreamConnection, Way, is_loopback
 from llamaswap_lib.proxy.traffic import Traffic
 from llamaswap_lib.proxy.upstream_url import Origin, origin_of
@@ -57,6 +58,7 @@ class Pool:
 
     def __init__(self, loop: Loop, *, proxies: ForwardProxies = NO_PROXIES) -> None:
         self.traffic = Traffic()
+        self.spools = Spools(loop)
         self.proxies = proxies  # on the way to other machines; for as long as it lives: each run and peer has one way
         self._loop = loop
         self._upstreams: dict[Key, _Upstream] = {}

@@ -16,10 +16,10 @@ import re
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge
-from llamaswap_lib.net.flow import Ending, Flow
 from llamaswap_lib.net.loop import DUE, suspended
 from llamaswap_lib.net.poller import IN, OUT
 from llamaswap_lib.net.tls_stream import TlsStream
+from llamaswap_lib.proxy.answer_body import Remainder, pass_body
 from llamaswap_lib.proxy.connection import Key, UpstreamConnection
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.request_head import request_head
@@ -68,7 +68,9 @@ class Relay:
         "message",
         "model",
         "origin",
+        "place",
         "pool",
+        "rest",
     )
 
     connection: UpstreamConnection
@@ -85,6 +87,8 @@ class Relay:
         self.is_lenient = isinstance(model, Model)  # the server is the user's own; a peer's answer is not guessed at
         self.origin, self.forward_proxy = pool.way_to(proxy)
         self.is_read_by_proxy = self.forward_proxy is not None and not (self.origin.is_secure or exchange.head.upgrade)
+        self.place: int | None = None  # id of the run in which the request has a place that others may wait for
+        self.rest: Remainder | None = None  # what the client has still to read when the upstream is done
         self.is_reusable = True
         self._awaits_head = True  # of the final answer
         self._upload: Upload | None = None  # while some of the request is still to be sent
@@ -103,7 +107,7 @@ class Relay:
         try:
             may_stay = await self._deliver(head, rest)
         except BaseException:
-            self.connection.close()
+            self.abort()
             raise
         self.let_go(may_stay=may_stay)
 
@@ -329,7 +333,7 @@ class Relay:
         await exchange.write_first(exchange.opening(head.status, lines, first), len(first))
         self.connection.unmute()
         if not body.done:
-            await self.move(body)
+            await self.move(body, is_events="text/event-stream" in head.first.get("content-type", ""))
         return head.keep_alive and ends_clear(body)
 
     def _allow(self, lines: str, head: ResponseHead) -> str:
@@ -341,37 +345,21 @@ class Relay:
 
     async def write(self, data: bytes) -> None:
         """Send the client what goes before or behind the upstream's own words, which wait; raises ClientGone."""
+        if self.rest is not None:
+            self.rest.append(data)
+            return
         self.connection.mute()
         await self.exchange.write(data)
         self.connection.unmute()
 
-    async def move(self, body: Body, *, cuts_with_reset: bool | None = None) -> bool:
-        """Pass on what is still to come; whether it came whole; raises ClientGone.
-
-        `cuts_with_reset`: whether the client needs a reset to see that it broke off; None: as `body` shows its end.
-        """
-        exchange = self.exchange
+    async def move(self, body: Body, *, is_events: bool, cuts_with_reset: bool | None = None) -> bool:
+        """As `pass_body`; what its client has still to read is `rest` then."""
         upload, self._upload = self._upload, None
-        flow = Flow(self.client.loop, self.connection.sock, self.client, body, upload)
-        try:
-            ending = await flow.run()
-        except ClientGone:
-            exchange.closes = True
-            raise
-        finally:
-            exchange.sent_bytes += flow.sent_bytes
+        way = (self.exchange, self.connection, body, upload, self.pool.spools, self.place)
+        is_whole, self.rest = await pass_body(*way, is_events=is_events, cuts_with_reset=cuts_with_reset)
         if upload is not None and not upload.is_whole:
             self.is_reusable = False
-        if ending is Ending.COMPLETE and body.ends_by_close and self.connection.is_cut:
-            ending = Ending.CUT  # a body that ends with its connection is not whole where we ended that
-        if ending is Ending.COMPLETE:
-            return True
-        if ending is not Ending.CUT:
-            exchange.cut(reset=True)
-            raise ClientGone
-        exchange.cut(reset=not body.shows_its_end if cuts_with_reset is None else cuts_with_reset)
-        exchange.warn(f"the answer broke off after {exchange.sent_bytes} bytes")
-        return False
+        return is_whole
 
     async def read_some(self, body: Body, rest: bytes, most_bytes: int) -> bytes:
         """A body that is for us, or the beginning of it; of one that breaks off what there is."""
@@ -389,6 +377,12 @@ class Relay:
         finally:
             self.client.set_deadline(None)
         return bytes(said)
+
+    def abort(self) -> None:
+        """Close the connection, and drop what the client has not read."""
+        self.connection.close()
+        if self.rest is not None:
+            self.rest.close()
 
     def let_go(self, *, may_stay: bool) -> None:
         """Give the connection back, or close it unless another request may follow on it."""

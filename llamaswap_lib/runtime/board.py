@@ -14,7 +14,7 @@ from functools import partial
 from llamaswap_lib.core.failures import Failure
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.plan import Plan, Published, make_plan
-from llamaswap_lib.core.snapshot import RunView, TicketView, view_queue
+from llamaswap_lib.core.snapshot import RunView, TicketView, awaited_runs, view_queue
 from llamaswap_lib.runtime.launch import ProcessHandle
 from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.logs import Logger
@@ -51,6 +51,8 @@ class Board:
         self._log = log
         self._listeners: list[Listener] = []
         self._queue_listeners: list[Callable[[], None]] = []
+        self._wait_listeners: list[Callable[[frozenset[int]], None]] = []
+        self._awaited: frozenset[int] = frozenset()
         self._published = published
         self.failing: Mapping[str, Failure] = {}
 
@@ -61,6 +63,9 @@ class Board:
 
     def listen_to_queue(self, listener: Callable[[], None]) -> None:
         self._queue_listeners.append(listener)
+
+    def listen_to_waits(self, listener: Callable[[frozenset[int]], None]) -> None:
+        self._wait_listeners.append(listener)
 
     # -- any thread --
 
@@ -115,6 +120,11 @@ class Board:
         if published.queue.models or before.queue.models:
             for listener in self._queue_listeners:
                 self._tell(listener)
+        awaited = awaited_runs(published.runs, published.queue)
+        if awaited != self._awaited:
+            self._awaited = awaited
+            for told in self._wait_listeners:
+                self._tell(partial(told, awaited))
 
     def _tell_runs(self, old: Iterable[RunView], runs: tuple[RunView, ...]) -> None:
         known = {run.run_id: run for run in old}

@@ -128,6 +128,10 @@ class Controller:
         """The same after every decision while somebody waits, and when nobody does any more."""
         self._board.listen_to_queue(listener)
 
+    def listen_to_waits(self, listener: Callable[[frozenset[int]], None]) -> None:
+        """The same with the ids of the runs that somebody waits for to finish their requests, when these are others."""
+        self._board.listen_to_waits(listener)
+
     def lease(self, model: str, client: Client) -> Lease:
         """A place inside a ready run of `model`, for a `with` block; `client` waits for it."""
         return Lease(self, self._places, model, client)

@@ -22,4 +22,5 @@ class Limits:
     memory_body_bytes: int = 1 << 20  # of one request; what is above goes to a temporary file
     max_body_bytes: int = 4 << 30
     max_json_bytes: int = 128 << 20  # has to be in memory to be understood
+    spool_bytes: int = 256 << 20  # of all answers that clients have still to read while others wait; 0: none
     hops: int = 4  # llamaswaps that a request may have come through

@@ -152,6 +152,45 @@ def test_every_change_of_the_queue_is_told_once_it_can_be_read() -> None:
         assert seen[-1] == []
 
 
+def test_it_is_told_which_runs_somebody_waits_for_to_finish_their_requests() -> None:
+    told: list[frozenset[int]] = []
+    with Stage("a", "b") as stage:
+        stage.controller.listen_to_waits(told.append)
+        first = Visit(stage, "a")
+        first.await_in()
+        stage.controller.settle()
+        assert told == []
+        [run] = stage.controller.runs()
+        waiting = Visit(stage, "b")
+        stage.await_queue("b")
+        also = Visit(stage, "b")
+        stage.await_queue("b", "b")
+        stage.controller.settle()
+        assert told == [{run.run_id}]
+        first.leave()
+        for visit in (waiting, also):
+            visit.await_in()
+            visit.leave()
+        stage.controller.settle()
+        assert told == [{run.run_id}, set()]
+
+
+def test_who_waits_for_an_unload_is_one_who_waits_for_its_requests() -> None:
+    told: list[frozenset[int]] = []
+    with Stage("a") as stage:
+        stage.controller.listen_to_waits(told.append)
+        visit = Visit(stage, "a")
+        visit.await_in()
+        [run] = stage.controller.runs()
+        unload = threading.Thread(target=stage.controller.unload, args=(["a"], None))
+        unload.start()
+        stage.await_until(lambda: told == [{run.run_id}])
+        visit.leave()
+        unload.join(PATIENCE)
+        stage.controller.settle()
+        assert told == [{run.run_id}, set()]
+
+
 def test_a_listener_that_fails_is_reported_and_the_others_are_told() -> None:
     def fail(_: object) -> None:
         raise ZeroDivisionError
