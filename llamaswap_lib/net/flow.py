@@ -1,7 +1,7 @@
 """One body on its way from an upstream to a client.
 
 Thread `loop` alone. Guarantees: it never blocks but for the file of a spool; bytes leave in the order in which they
-came; a client that cannot take more stops the reading of its own upstream and of nothing else, with at most READ_BYTES
+came; a client that cannot take more stops the reading of its own upstream and of nothing else, with at most one piece
 held for it; but if somebody waits for that upstream, it is read at its own pace into a spool, and the flow ends with
 it, with what the client has still to read in `unread`. Where some of the request is still to be sent, that goes on
 meanwhile. A client that leaves, or takes nothing for too long, ends it (`Reader` tells). Never closes a socket.
@@ -21,7 +21,7 @@ from llamaswap_lib.net.tls_stream import TlsStream
 from llamaswap_lib.wire.body_framing import Body, missing_end
 from llamaswap_lib.wire.chunked import BadChunk
 
-READ_BYTES = 65_536
+READ_BYTES, MOST_READ_BYTES = 65_536, 262_144  # at once: the second where there is always more
 REST_TIMEOUT = 2.0  # seconds in which an upstream takes nothing of a request that it has answered
 FIRST_READ_BYTES = 4_096  # a token's event is a few hundred bytes, and room that stays empty costs time
 
@@ -153,7 +153,7 @@ class Flow:
         try:
             data = self._receive(self._room_bytes)
             if len(data) == self._room_bytes:  # more than a trickle
-                self._room_bytes = READ_BYTES
+                self._room_bytes = READ_BYTES if self._room_bytes < READ_BYTES else MOST_READ_BYTES
             if not data:
                 data = missing_end(self.body)
             ending: Ending | None = Ending.CUT
@@ -249,6 +249,7 @@ class Flow:
     def _hold(self, rest: bytes) -> None:
         self._backlog = rest
         self._is_held_up = True
+        self._room_bytes = READ_BYTES
         if self._sending is None:
             self._loop.pause(self._source)
         else:
