@@ -24,7 +24,7 @@ from llamaswap_lib.proxy.connection import Key, UpstreamConnection
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.request_head import request_head
 from llamaswap_lib.proxy.upgrade import pass_both_ways
-from llamaswap_lib.proxy.upload import Upload
+from llamaswap_lib.proxy.upload import MOST_JOINED_BYTES, Upload, send_both
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.machine_faults import SHORTAGES, fault_of
@@ -165,21 +165,25 @@ class Relay:
         body, data = self.body, self.message
         self._upload, self.is_reusable, self._awaits_head = None, True, True
         is_in_memory = body.is_in_memory
-        if is_in_memory:
-            data += body.read()
-        sock = self.connection.sock
+        sock, sent_bytes = self.connection.sock, 0
+        unsent: memoryview | bytes = data
         try:
-            sent_bytes = sock.send(data)
+            if is_in_memory and body.size_bytes > MOST_JOINED_BYTES:
+                unsent = send_both(sock, data, body.read())
+            else:
+                if is_in_memory:
+                    unsent = data = data + body.read()
+                sent_bytes = sock.send(data)
         except BlockingIOError:
-            sent_bytes = 0
+            pass
         except OSError:
             self.is_reusable = False  # it may have answered before it hung up
             return
-        if sent_bytes == len(data) and is_in_memory:
+        if sent_bytes == len(unsent) and is_in_memory:
             if self.model.timeouts.response_header:
                 self.client.set_deadline(self.model.timeouts.response_header)
         else:
-            self._upload = Upload(sock, memoryview(data)[sent_bytes:], None if is_in_memory else body)
+            self._upload = Upload(sock, memoryview(unsent)[sent_bytes:], None if is_in_memory else body)
             self.connection.watch_for(IN | OUT)
 
     def _send_more(self) -> None:

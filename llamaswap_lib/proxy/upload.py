@@ -16,6 +16,22 @@ from llamaswap_lib.server.machine_faults import fault_of
 from llamaswap_lib.server.request_body import OutgoingBody, RequestBody
 
 MOST_AT_ONCE_BYTES = 1 << 20
+MOST_JOINED_BYTES = (
+    32_768  # of a body that is sent together with its head: to copy a larger one takes longer than a call
+)
+
+
+def send_both(stream: socket.socket, head: bytes, body: bytes) -> memoryview:
+    """Send them in one call, as far as the upstream takes them at once; what is left. Raises OSError."""
+    if isinstance(stream, TlsStream):  # which would have to join them itself
+        head, body = head + body, b""
+    try:
+        sent_bytes = stream.sendmsg((head, body)) if body else stream.send(head)
+    except BlockingIOError:
+        sent_bytes = 0
+    if sent_bytes < len(head):
+        return memoryview(head + body)[sent_bytes:]
+    return memoryview(body)[sent_bytes - len(head) :]
 
 
 class Upload:
