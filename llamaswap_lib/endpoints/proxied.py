@@ -31,8 +31,9 @@ from llamaswap_lib.server.answers import answer_not_found
 from llamaswap_lib.server.decoded_body import decoded, receive_raw
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody, RequestBody, edited
+from llamaswap_lib.wire.json_edit import is_quick
 
-MOST_QUICK_BYTES = 16_384  # a larger body takes long enough to be read for others to notice
+MOST_QUICK_BYTES = 16_384  # a larger body may take long enough to be read for others to notice
 MOST_NAMED = 5  # of the models that run, in an error
 MAX_MATCHED_CHARACTERS = 8192  # of a path, by upstream.ignorePaths: it bounds what a path may cost
 
@@ -83,7 +84,7 @@ class Proxied:
     async def _serve_received(self, exchange: Exchange, route: Route, raw: RequestBody) -> None:
         """Serve a request whose body may have taken its time: a name may be another's by now."""
         try:
-            if raw.size_bytes <= MOST_QUICK_BYTES and "content-encoding" not in exchange.head.first:
+            if "content-encoding" not in exchange.head.first and _is_quick(exchange, raw):
                 body, order = raw, self._order_of(exchange, route, raw)
             else:
                 body, order = await exchange.in_thread(lambda: self._read_order(exchange, route, raw))
@@ -226,3 +227,11 @@ def _never_loads(config: Config, path: str) -> bool:
         half = MAX_MATCHED_CHARACTERS // 2
         text = text[:half] + text[-half:]
     return any(pattern.search(text) for pattern in config.ignore_patterns)
+
+
+def _is_quick(exchange: Exchange, body: RequestBody) -> bool:
+    """Whether to read what stands in it takes less time than to have a handler thread do that."""
+    if body.size_bytes <= MOST_QUICK_BYTES:
+        return True
+    is_text = body.is_in_memory and is_json(exchange.head.get("content-type") or "")
+    return is_text and is_quick(body.read())

@@ -34,6 +34,7 @@ from llamaswap_lib.wire.json_scan import (
 SMALL_BYTES = 65_536  # as a tree of Python objects it takes some MB, and a few milliseconds
 TINY_BYTES = 2 * MAX_DEPTH  # cannot be deeper than that
 MOST_SMALL_BYTES = 1 << 20  # the same if it has no more values
+MOST_QUICK_BYTES, MOST_QUICK_PARTS = 131_072, 6_000  # mostly read in a fraction of a millisecond
 FEW = 8  # members that are looked at one by one before a run is tried, which costs more
 MAX_REPEATED = 50_000  # members of one object that are looked at: a bound to the memory for their places
 
@@ -47,6 +48,7 @@ _match_member = re.compile(
     rb'"(%b{0,999})"%b:%b("%b{0,99}"|%b|%b)%b[,}]' % (PLAIN, BLANKS, BLANKS, PLAIN, NUMBER, WORD, BLANKS)
 ).match
 _LETTER_ESCAPED, _LETTER_ESCAPED_TOO = b"\\u006", b"\\u007"  # what every escape of a small letter begins with
+_PARTS = b"[{,\\"  # what a value or an escape begins with
 _BYTE_ORDER_MARK = "\ufeff".encode()
 
 
@@ -120,6 +122,13 @@ def _is_small(data: bytes) -> bool:
         return False
     brackets = 2 * size - len(data.replace(b"[", b"")) - len(data.replace(b"{", b""))  # a tenth of what `count` costs
     return brackets <= MAX_DEPTH and (size <= SMALL_BYTES or brackets + data.count(b",") <= SMALL_BYTES // 2)
+
+
+def is_quick(data: bytes) -> bool:
+    """Whether the text is read in so little time that nobody else notices: it is short, and made of few parts."""
+    if len(data) > MOST_QUICK_BYTES:
+        return False
+    return len(data) - len(data.translate(None, _PARTS)) <= MOST_QUICK_PARTS
 
 
 def _load_small(data: bytes) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from llamaswap_lib.wire.json_edit import (
     NotBuilt,
     RepeatedTooOften,
     find_items,
+    is_quick,
     load_object,
     only_place,
     read_members,
@@ -355,3 +356,18 @@ def test_the_place_that_is_told_is_that_of_the_only_member(pairs: list[tuple[str
     place = only_place(encoded(text), "model")
     found = [(one.start, one.end) for one in members(text, "model")]
     assert place is None or [place] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"model":"m","x":"' + b"words, and more words. " * 4_000 + b'"}', True),
+        (b'{"model":"m","x":"' + b"line\\n" * 10_000 + b'"}', False),
+        (b'{"model":"m","x":[' + b"1," * 10_000 + b"1]}", False),
+        (b'{"model":"m","x":' + b"[" * 10_000, False),
+        (b'{"model":"m","x":"' + b"x" * 131_072 + b'"}', False),
+    ],
+    ids=["prose", "escapes", "numbers", "nesting", "too long"],
+)
+def test_a_text_is_read_at_once_where_it_is_short_and_has_few_parts(text: bytes, expected: bool) -> None:
+    assert is_quick(text) is expected

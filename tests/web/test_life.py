@@ -534,3 +534,19 @@ def test_the_time_before_a_request_is_not_counted() -> None:
         wait_until(lambda: world.log.count("\n") == 2)
         took = world.log.split()[-1]
         assert took.endswith("µs") or float(took.removesuffix("ms")) < idle_ms
+
+
+@pytest.mark.parametrize(("filling", "threads"), [(b"words, and more words. ", 0), (b"line\\n", 1)])
+def test_a_thread_is_borrowed_for_a_body_of_100_kb_only_where_it_takes_its_time(filling: bytes, threads: int) -> None:
+    body = b'{"model":"m","x":"%b"}' % (filling * (100_000 // len(filling)))
+    seen: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        seen.append(peer.read_message()[1])
+        peer.send(OK)
+
+    with World(script) as world, world.connect() as client:
+        client.send(chat(body))
+        assert client.read_message()[1] == b"ok"
+        assert seen == [body]
+        assert borrowed_threads() == threads
