@@ -4,17 +4,23 @@ Pure. The rules are those of llama-swap's `matrix`: what runs outside the chosen
 earlier set, and within a set to the earlier expansion, alternatives read from left to right and the leftmost counting
 most. A model in no set runs alone; a model that runs evicts nobody.
 
-No expansion is ever made: see `projection`, which finds what the best expansion of each set keeps.
+No expansion is ever made: `Projector` finds what the best expansion of each set keeps of the models that run.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
-from llamaswap_lib.core.eviction.dsl import MatrixSet
+from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet, Member, Reference
 from llamaswap_lib.core.eviction.explanation import Explanation
-from llamaswap_lib.core.eviction.projection import Projector
+
+_State = tuple[int, int, int]
+_Table = dict[int, _State]  # by what the state keeps of what is beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +72,201 @@ class MatrixPolicy:
             return Choice("", running, sum(costs.values()))
         evicted = tuple(model for model in running if model not in best.kept)
         return Choice(self._names[best.place], evicted, sum(costs[model] for model in evicted))
+
+
+class Best(NamedTuple):
+    """The set with the best expansion, by its place, and which of the running models that one keeps."""
+
+    place: int
+    kept: frozenset[str]
+
+
+class Projector:
+    """The sets, made once into nodes that know which models they reach, ready for decisions.
+
+    Models are bits, so what a node reaches or a state keeps is a whole number. A decision visits only nodes that reach
+    a model that runs or is wanted, and each once.
+
+    1. What a node can do is a table of states; a state is (minus the worth of what it keeps, its rank, what it keeps),
+       and the least is the best. Ranks follow the order of expansions, and mean something only within one table.
+    2. Of the states that keep the same of what something *beside* the node may keep too, only the best survives:
+       whatever is chosen there serves them alike. So independent alternatives never multiply, and where alternatives
+       do overlap a table has at most 2^n states for n models that run.
+    """
+
+    def __init__(self, sets: Sequence[MatrixSet]) -> None:
+        self._bits: dict[str, int] = {}
+        self._nodes: list[_Node] = []  # one for each set, in their order: what a set uses stands before it
+        self._needs: list[int] = []  # for each set the sets whose tables it takes, itself included, as bits
+        for place, one in enumerate(sets):
+            self._needs.append(1 << place)
+            self._nodes.append(self._node(one.expression))
+        beside = [0] * len(sets)
+        for place in reversed(range(len(sets))):
+            self._nodes[place].settle(beside[place], beside)
+
+    def _node(self, expression: Expression) -> _Node:
+        match expression:
+            case Member(model):
+                return _Leaf(self._bits.setdefault(model, 1 << len(self._bits)))
+            case Reference(index):
+                self._needs[-1] |= self._needs[index]
+                return _Use(self._nodes[index].reach, index)
+            case Either(parts):
+                return _OneOf([self._node(part) for part in parts])
+            case Both(parts):
+                return _AllOf([self._node(part) for part in parts])
+
+    def names(self, model: str) -> bool:
+        """Whether any set has an expansion that holds the model."""
+        return model in self._bits
+
+    def best(self, target: str, costs: Mapping[str, int]) -> Best | None:
+        """Of all expansions that hold `target`, the first of those that keep most of `costs`; None if there is none.
+
+        `costs`: model that runs -> the positive cost of losing it.
+        """
+        wanted = self._bits.get(target)
+        if wanted is None:
+            return None
+        worths = {self._bits[model]: cost for model, cost in costs.items() if model in self._bits}
+        worths[wanted] = sum(costs.values()) + 1  # more than all others together
+        walk = _Walk(worths)
+        candidates = [place for place, node in enumerate(self._nodes) if node.reach & wanted]
+        needs = functools.reduce(operator.or_, (self._needs[place] for place in candidates))
+        for place, node in enumerate(self._nodes):
+            if needs >> place & 1 and node.reach & walk.active:
+                walk.tables[place] = _ranked(node.table(walk)[0])
+        _, place, _, kept = min((w, place, r, k) for place in candidates for w, r, k in walk.tables[place].values())
+        return Best(place, frozenset(model for model in costs if self._bits.get(model, 0) & kept))
+
+
+class _Walk:
+    """One decision: what each model that runs or is wanted is worth, by its bit, and the tables of the sets so far."""
+
+    def __init__(self, worths: Mapping[int, int]) -> None:
+        self.worths = worths
+        self.active = sum(worths)
+        self.tables: dict[int, _Table] = {}
+
+    def worth(self, kept: int) -> int:
+        return sum([worth for bit, worth in self.worths.items() if bit & kept])
+
+
+class _Node(Protocol):
+    """A part of an expression. `table` is asked only of a node that reaches something active."""
+
+    reach: int  # all that its expansions may keep
+
+    def settle(self, beside: int, sets: list[int]) -> None:
+        """Learn what may be kept beside it, and add to `sets` what may be kept beside the sets it uses."""
+
+    def table(self, walk: _Walk) -> tuple[_Table, int]:
+        """Its states, and a number above all their ranks."""
+
+
+class _Leaf:
+    """One model."""
+
+    def __init__(self, bit: int) -> None:
+        self.reach = bit
+        self._key = 0
+
+    def settle(self, beside: int, sets: list[int]) -> None:  # noqa: ARG002 - it uses no set
+        self._key = beside & self.reach
+
+    def table(self, walk: _Walk) -> tuple[_Table, int]:
+        return {self._key: (-walk.worths[self.reach], 0, self.reach)}, 1
+
+
+class _Use:
+    """Another set, whose table is made once for all that use it: for all that may be beside it anywhere."""
+
+    def __init__(self, reach: int, index: int) -> None:
+        self.reach = reach
+        self._index = index
+
+    def settle(self, beside: int, sets: list[int]) -> None:
+        sets[self._index] |= beside & self.reach
+
+    def table(self, walk: _Walk) -> tuple[_Table, int]:
+        table = walk.tables[self._index]
+        return table, len(table)
+
+
+class _OneOf:
+    """Alternatives. Of those that reach nothing active the first stands for all: they keep nothing."""
+
+    def __init__(self, parts: Sequence[_Node]) -> None:
+        self.reach = functools.reduce(operator.or_, (part.reach for part in parts))
+        self._parts = parts
+        self._beside = 0
+
+    def settle(self, beside: int, sets: list[int]) -> None:
+        self._beside = beside & self.reach
+        for part in self._parts:
+            part.settle(beside, sets)
+
+    def table(self, walk: _Walk) -> tuple[_Table, int]:
+        active, beside = walk.active, self._beside
+        best: _Table = {}
+        ranks = 0
+        for part in self._parts:
+            if not part.reach & active:
+                best.setdefault(0, (0, ranks, 0))
+                ranks += 1
+                continue
+            table, width = part.table(walk)
+            for worth, rank, kept in table.values():
+                _improve(best, kept & beside, (worth, ranks + rank, kept))
+            ranks += width
+        return best, ranks
+
+
+class _AllOf:
+    """Parts that run together, joined from left to right."""
+
+    def __init__(self, parts: Sequence[_Node]) -> None:
+        self.reach = functools.reduce(operator.or_, (part.reach for part in parts))
+        self._parts = parts
+        self._later: list[int] = []  # for each part, what those to its right, or something beside, may keep too
+
+    def settle(self, beside: int, sets: list[int]) -> None:
+        laters = itertools.accumulate((part.reach for part in reversed(self._parts)), operator.or_, initial=beside)
+        before = 0
+        for part, later in zip(self._parts, reversed(list(laters)[:-1]), strict=True):
+            part.settle(before | later, sets)
+            before |= part.reach
+            self._later.append(later & before)
+
+    def table(self, walk: _Walk) -> tuple[_Table, int]:
+        joined: _Table = {0: (0, 0, 0)}
+        ranks = 1
+        for part, later in zip(self._parts, self._later, strict=True):
+            if part.reach & walk.active:
+                table, width = part.table(walk)
+                joined = _join(joined, table, width, later, walk)
+                ranks *= width
+        return joined, ranks
+
+
+def _join(left: _Table, right: _Table, width: int, later: int, walk: _Walk) -> _Table:
+    best: _Table = {}
+    for left_worth, left_rank, left_kept in left.values():
+        for worth, rank, kept in right.values():
+            both = left_kept | kept
+            gain = left_worth + worth + (walk.worth(left_kept & kept) if left_kept & kept else 0)
+            _improve(best, both & later, (gain, left_rank * width + rank, both))
+    return best
+
+
+def _improve(table: _Table, key: int, state: _State) -> None:
+    known = table.get(key)
+    if known is None or state < known:
+        table[key] = state
+
+
+def _ranked(table: _Table) -> _Table:
+    """The same with the smallest ranks that keep the order: those of sets within sets would grow without bound."""
+    ordered = sorted(table.items(), key=lambda item: item[1][1])
+    return {key: (worth, rank, kept) for rank, (key, (worth, _, kept)) in enumerate(ordered)}
