@@ -118,18 +118,29 @@ def said(ended: Ended, pattern: str) -> Result:
 # -- the steps --
 
 
-def inner_loop(plan: Plan) -> Iterator[Result]:
-    """`pytest` alone, 20 times in a row: no test fails now and then, and the fastest run takes a minute at most"""
-    runs = [plan.run(*PYTEST) for _ in range(plan.count(20))]
+def repeated(plan: Plan, count: int, *words: str) -> tuple[Result, list[float]]:
+    """The same tests so many times in a row, with what failed by name and how often; the seconds of each run."""
+    runs = [plan.run(*PYTEST, *words) for _ in range(count)]
     seconds = [run.seconds for run in runs]
     failed = Counter(name for run in runs for name in run.failed_tests())
     unsound = sum(run.code != 0 for run in runs)
     told = "".join(f", {name} {times} times" for name, times in failed.most_common())
     work = median(run.cpu_seconds for run in runs)
     spread = f"{min(seconds):.0f} to {max(seconds):.0f} s, median {median(seconds):.0f}, of CPU {work:.0f}"
-    yield Result(not unsound, f"{len(runs)} runs of {spread}, {unsound} failed{told}")
+    return Result(not unsound, f"{len(runs)} runs of {spread}, {unsound} failed{told}"), seconds
+
+
+def inner_loop(plan: Plan) -> Iterator[Result]:
+    """`pytest` alone, 20 times in a row: no test fails now and then, and the fastest run takes a minute at most"""
+    result, seconds = repeated(plan, plan.count(20))
+    yield result
     if min(seconds) > QUICK_PART_SECONDS:
         yield Result(False, f"even the fastest took more than {QUICK_PART_SECONDS:.0f} s")
+
+
+def everything(plan: Plan) -> Iterator[Result]:
+    """Every test, three times in a row: none fails now and then"""
+    yield repeated(plan, plan.count(3), "-n", "auto", "tests")[0]
 
 
 def simulation(plan: Plan) -> Iterator[Result]:
@@ -242,6 +253,7 @@ def benchmarks(plan: Plan) -> Iterator[Result]:
 
 STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Result]]], ...] = (
     ("inner-loop", inner_loop),
+    ("everything", everything),
     ("simulation", simulation),
     ("fuzz", fuzz),
     ("examples", examples),
