@@ -48,6 +48,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     is_watched = option.usepdb or option.capture == "no" or option.collectonly
     if option.is_quick_part and not is_watched and getattr(option, "numprocesses", 0) is None:
         option.numprocesses = config.hook.pytest_xdist_auto_num_workers(config=config)
+    if getattr(option, "numprocesses", None) and option.dist == "no":  # not asked for by name
+        option.dist = "worksteal"  # else one process runs the last of the slow tests alone, for minutes
 
 
 def _go_on_in_a_child() -> None:
