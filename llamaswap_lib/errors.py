@@ -9,6 +9,7 @@ nobody's fault and is answered with nothing.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar
@@ -30,6 +31,8 @@ class RunNotDead(LlamaswapError):
     """The run hung up on a request, but did not die: no other one is tried."""
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 LONGEST_RETRY_AFTER = 2  # seconds: clients obey it in silence, for minutes on end, and show nobody the error
 
 
@@ -227,3 +230,13 @@ class LoopDetected(HttpError):
     """The request has come back to a llamaswap that it went through, or has been through more than `limits.hops`."""
 
     status, kind, code, should_retry = 508, "server_error", "loop_detected", False
+
+
+def fault_of(error: OSError, what: str) -> MachineFault:
+    """The answer to an `error` that is neither the client's nor the upstream's; `what` says what could not be done."""
+    message = f"{what}: {error.strerror or error}"
+    if error.errno in NO_ROOM:
+        return InsufficientStorage(message)
+    if error.errno in SHORTAGES:
+        return OutOfResources(message)
+    return MachineFault(message)

@@ -19,7 +19,7 @@ from llamaswap_lib.config.editor import ConfigEditor, Texts, etag_of, read_file,
 from llamaswap_lib.config.problems import Problem
 from llamaswap_lib.config.render import finding, findings
 from llamaswap_lib.config.show import shown
-from llamaswap_lib.errors import BadRequest, ConfigError, Forbidden, MachineFault, PreconditionRequired
+from llamaswap_lib.errors import BadRequest, ConfigError, Forbidden, MachineFault, PreconditionRequired, fault_of
 from llamaswap_lib.loaded_config import date_of
 from llamaswap_lib.printable import printable
 from llamaswap_lib.routing.routes import Route
@@ -27,7 +27,6 @@ from llamaswap_lib.runtime.apart import TooMuchWork
 from llamaswap_lib.server.answers import NOSNIFF, answer_not_found
 from llamaswap_lib.server.decoded_body import read_content
 from llamaswap_lib.server.exchange import JSON, Exchange
-from llamaswap_lib.server.machine_faults import fault_of
 
 MOST_TEXT_BYTES = 1 << 20
 YAML = "application/yaml"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge
+from llamaswap_lib.errors import SHORTAGES, BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge, fault_of
 from llamaswap_lib.net.loop import DUE, suspended
 from llamaswap_lib.net.poller import IN, OUT
 from llamaswap_lib.net.tls_stream import TlsStream
@@ -27,7 +27,6 @@ from llamaswap_lib.proxy.upgrade import pass_both_ways
 from llamaswap_lib.proxy.upload import MOST_JOINED_BYTES, Upload, send_both
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.server.exchange import Exchange
-from llamaswap_lib.server.machine_faults import SHORTAGES, fault_of
 from llamaswap_lib.server.request_body import OutgoingBody
 from llamaswap_lib.wire.body_framing import Body, body_of, ends_clear
 from llamaswap_lib.wire.chunked import BadChunk

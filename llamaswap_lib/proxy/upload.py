@@ -11,8 +11,8 @@ import os
 import socket
 from collections.abc import Iterator
 
+from llamaswap_lib.errors import fault_of
 from llamaswap_lib.net.tls_stream import TlsStream
-from llamaswap_lib.server.machine_faults import fault_of
 from llamaswap_lib.server.request_body import OutgoingBody, RequestBody
 
 MOST_AT_ONCE_BYTES = 1 << 20

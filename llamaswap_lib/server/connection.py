@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
-from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources
+from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources, fault_of
 from llamaswap_lib.net.loop import Loop, suspended
 from llamaswap_lib.net.stream import has_unread, reset_on_close, unsent_bytes
 from llamaswap_lib.runtime.vital import report
@@ -24,7 +24,6 @@ from llamaswap_lib.server.client_stream import ClientStream
 from llamaswap_lib.server.connection_state import MOVES, State
 from llamaswap_lib.server.exchange import Exchange, HeadMemo, Settings
 from llamaswap_lib.server.handler import Job
-from llamaswap_lib.server.machine_faults import fault_of
 from llamaswap_lib.server.request_reader import Requested, RequestReader
 from llamaswap_lib.wire.cors_headers import ANYBODY
 from llamaswap_lib.wire.heads import RequestHead

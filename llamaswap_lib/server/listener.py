@@ -21,7 +21,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from llamaswap_lib.errors import ServiceUnavailable
+from llamaswap_lib.errors import SHORTAGES, ServiceUnavailable
 from llamaswap_lib.ip_addresses import plain_ip
 from llamaswap_lib.net.listening import accept, listen, where_text
 from llamaswap_lib.net.loop import Loop, Timer, suspended
@@ -36,7 +36,6 @@ from llamaswap_lib.server.connection_table import SLOW, ConnectionTable, Fate
 from llamaswap_lib.server.exchange import Settings
 from llamaswap_lib.server.handler import HandlerThreads
 from llamaswap_lib.server.limits import Limits
-from llamaswap_lib.server.machine_faults import SHORTAGES
 
 TOO_MANY = raw_answer(ServiceUnavailable("too many connections"))
 SHUTTING_DOWN = raw_answer(ServiceUnavailable("the server is shutting down"))

@@ -14,8 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO
 
-from llamaswap_lib.errors import BadRequest, ContentTooLarge, MachineFault
-from llamaswap_lib.server.machine_faults import fault_of
+from llamaswap_lib.errors import BadRequest, ContentTooLarge, MachineFault, fault_of
 from llamaswap_lib.wire.chunked import BadChunk, ChunkDecoder
 from llamaswap_lib.wire.heads import RequestHead
 from llamaswap_lib.wire.splice import Edit, grown_by, splice, spliced

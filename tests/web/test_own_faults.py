@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.errors import HttpError, InsufficientStorage, MachineFault, OutOfResources
-from llamaswap_lib.server.machine_faults import fault_of
+from llamaswap_lib.errors import HttpError, InsufficientStorage, MachineFault, OutOfResources, fault_of
 from tests.web.world import OK, World, answers, chat, get
 
 BIG = b'{"model":"m","x":"' + b"a" * 6_000_000 + b'"}'
