@@ -25,7 +25,6 @@ from llamaswap_lib.runtime.logs import Logger
 from llamaswap_lib.server.handler import Job, Waiting, Watch
 from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.request_body import RequestBody
-from llamaswap_lib.server.request_reader import RequestReader
 from llamaswap_lib.wire.cors_headers import allow
 from llamaswap_lib.wire.headers import serialize_response
 from llamaswap_lib.wire.heads import WITHOUT_BODY, RequestHead
@@ -51,17 +50,32 @@ class Settings:
     via: str  # our entry of the Via header (RFC 9110, 7.6.3)
 
 
+class Requests(Protocol):
+    """What comes on the connection: a `RequestReader`."""
+
+    def small_body(self, most_bytes: int) -> bytes | None:
+        """The whole body of the request if it is here, and not larger; None if it has to be read."""
+
+    async def read_body(self, head: RequestHead, most_bytes: int) -> RequestBody:
+        """The body of the request in progress, once; raises HttpError and ClientGone."""
+
+    def take_ahead(self) -> bytes:
+        """What has come behind the request that was read, taken out."""
+
+
 class Client(Protocol):
     """The connection that the request came on."""
 
     client_ip: str
     loop: Loop
-    requests: RequestReader
     stream: socket.socket
     mask: int  # what the poller is asked about it
     job: Job | None  # what a handler thread does for the exchange now
     resume: Callable[[Any], object]  # the life of the connection, which waits
     on_room: Callable[[int], object]  # called when the client takes more, while it is stalled
+
+    @property
+    def requests(self) -> Requests: ...
 
     def set_deadline(self, seconds: float | None) -> None:
         """Be resumed with DUE then; None: not."""
