@@ -15,6 +15,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any, ClassVar, NamedTuple
 
@@ -23,16 +24,48 @@ from llamaswap_lib.net.loop import Loop, Owner
 from llamaswap_lib.net.poller import IN
 from llamaswap_lib.net.stream import prepare, probe_when_silent
 from llamaswap_lib.net.tls_stream import TlsStream, secure, verifying_context
-from llamaswap_lib.proxy.traffic import Traffic
-from llamaswap_lib.proxy.upstream_url import Origin
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy, is_tunnel_open
 from llamaswap_lib.wire.head_cache import Recall
 from llamaswap_lib.wire.headers import AnswerLines
 from llamaswap_lib.wire.parser import parse_response_head
 
 READ_BYTES = 4_096  # of a proxy's answer
+PORTS = {"http": 80, "https": 443}
 
 Key = int | str  # a run, by its number, or a peer, by its name and address
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an upstream is, as its address says it: `origin_of` takes that apart."""
+
+    host: str
+    port: int
+    path: str
+    query: str
+    scheme: str = "http"
+
+    @property
+    def is_secure(self) -> bool:
+        return self.scheme == "https"
+
+    @property
+    def authority(self) -> str:
+        """As it stands in a Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        """For people: without the password that an address may hold."""
+        return f"{self.scheme}://{self.authority}"
+
+    def target(self, path: str, query: str) -> str:
+        """The request target for a path and a query (with its question mark, or ''), both as the client sent them."""
+        if self.path:
+            path = self.path.rstrip("/") + path
+        if self.query:
+            query = f"?{self.query}&{query[1:]}" if query[1:] else f"?{self.query}"
+        return path + query
 
 
 class Way(NamedTuple):
@@ -85,7 +118,7 @@ class UpstreamConnection(HTTPConnection):
         self._origin = origin
         self._way = way
         self._keepalive = timeouts.keepalive
-        self._traffic: Traffic | None = None
+        self.on_close: Callable[[UpstreamConnection], None] | None = None  # may be told more than once
         self._loop: Loop | None = None  # that watches it
         self._lose: Callable[[UpstreamConnection], None] = UpstreamConnection.close
         self._user: Owner | None = None  # whose request is in progress
@@ -130,11 +163,6 @@ class UpstreamConnection(HTTPConnection):
             self.close()
             raise
         return True
-
-    def report_to(self, traffic: Traffic, run_id: int) -> None:
-        """Be known as an open connection of the run, until it is closed."""
-        self._traffic = traffic
-        traffic.add(run_id, self)
 
     # -- loop thread only --
 
@@ -212,8 +240,8 @@ class UpstreamConnection(HTTPConnection):
         if self._loop is not None and self.sock is not None:
             self._loop.unwatch(self.sock)
             self._loop = None
-        if self._traffic is not None and isinstance(self.key, int):
-            self._traffic.remove(self.key, self)
+        if self.on_close is not None:
+            self.on_close(self)
         self._user = None
         super().close()
 

@@ -11,16 +11,16 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Callable, Collection
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol, TypeVar
 
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.net.loop import DUE, Loop, Timer, suspended
 from llamaswap_lib.net.poller import IN, OUT
 from llamaswap_lib.net.spool import Spools
-from llamaswap_lib.proxy.connection import Key, TlsUpstreamConnection, UpstreamConnection, Way, is_loopback
+from llamaswap_lib.proxy.connection import Key, Origin, TlsUpstreamConnection, UpstreamConnection, Way, is_loopback
 from llamaswap_lib.proxy.traffic import Traffic
-from llamaswap_lib.proxy.upstream_url import Origin, origin_of
+from llamaswap_lib.proxy.upstream_url import origin_of
 from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies, ForwardProxy
 
 MAX_IDLE = 64  # connections kept for one run or peer
@@ -133,7 +133,8 @@ class Pool:
             raise ConnectionAbortedError(errno.ECONNABORTED, "it was closed")
         try:
             if isinstance(key, int):
-                connection.report_to(self.traffic, key)
+                self.traffic.add(key, connection)
+                connection.on_close = partial(self.traffic.remove, key)
             if key not in self._upstreams:
                 self._upstreams[key] = _Upstream(connection.sock.getpeername()[0])
             if not connection.is_watched:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.proxy import peer_headers
-from llamaswap_lib.proxy.upstream_url import Origin
+from llamaswap_lib.proxy.connection import Origin
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.server.exchange import Exchange

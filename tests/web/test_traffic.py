@@ -11,9 +11,8 @@ import pytest
 
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.net.loop import Loop
-from llamaswap_lib.proxy.connection import UpstreamConnection
+from llamaswap_lib.proxy.connection import Origin, UpstreamConnection
 from llamaswap_lib.proxy.pool import Pool
-from llamaswap_lib.proxy.upstream_url import Origin
 from tests.web.errand import Errand, run_on
 from tests.web.world import DEADLINE
 
