@@ -182,6 +182,12 @@ def soak(plan: Plan) -> Iterator[Result]:
     yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_soak.py", env=env), r"^\d+ s: .*")
 
 
+def crowds(plan: Plan) -> Iterator[Result]:
+    """Honest clients beside 9,000 bad ones, and beside 200 slow readers on 500 connections, two minutes each"""
+    env = {"LLAMASWAP_CROWD_SECONDS": str(plan.count(120)), "LLAMASWAP_CROWD_CLIENTS": str(plan.count(9_000))}
+    yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_large_crowds.py", env=env), r"^\d+ s, .*")
+
+
 def churn(plan: Plan) -> Iterator[Result]:
     """64 clients over eight models whose servers and guardians are killed, twice for ten minutes"""
     env = {"LLAMASWAP_CHURN_SECONDS": str(plan.count(600)), "LLAMASWAP_CHURN_SEED": str(plan.seed)}
@@ -258,6 +264,7 @@ STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Result]]], ...] = (
     ("fuzz", fuzz),
     ("examples", examples),
     ("soak", soak),
+    ("crowds", crowds),
     ("churn", churn),
     ("reloads", reloads),
     ("kills", kills),

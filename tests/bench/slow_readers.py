@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.rig import Usage, llamaswap, paced_upstream, report, run_load
+from tests.slow_clients import Habit, SlowClients
 
 SLOW, OTHERS = 200, 300
 READ_BYTES = 1024  # by each slow reader, each PAUSE
@@ -88,46 +89,6 @@ class Endless:
         self._selector.close()
 
 
-class SlowReaders:
-    """Clients that take a little of an endless stream now and then, all on one thread."""
-
-    def __init__(self, url: str) -> None:
-        self.lost = 0
-        self._stop = threading.Event()
-        self._sockets = [self._ask(url) for _ in range(SLOW)]
-        self._thread = threading.Thread(target=self._read, name="slow readers")
-        self._thread.start()
-
-    def _ask(self, url: str) -> socket.socket:
-        parts = urlsplit(url)
-        sock = socket.create_connection((str(parts.hostname), parts.port or 80))
-        sock.sendall(REQUEST)
-        sock.setblocking(False)
-        return sock
-
-    def _read(self) -> None:
-        while not self._stop.wait(PAUSE):
-            for sock in [sock for sock in self._sockets if not self._take(sock)]:
-                self.lost += 1
-                self._sockets.remove(sock)
-                sock.close()
-
-    def _take(self, sock: socket.socket) -> bool:
-        """Whether the stream goes on."""
-        try:
-            return bool(sock.recv(READ_BYTES))
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        for sock in self._sockets:
-            sock.close()
-
-
 def others(url: str, seconds: float) -> dict[str, float]:
     return run_load("requests", url, "-stream", "-c", OTHERS, "-chunks", 20, "-gap", "100ms", "-d", f"{seconds}s")
 
@@ -143,8 +104,8 @@ def main() -> int:
         config = CONFIG.replace("PACED", paced).replace("ENDLESS", endless.url)
         through, server = stack.enter_context(llamaswap(config))
         alone = others(through, seconds)
-        readers = SlowReaders(through)
-        stack.callback(readers.close)
+        habits = [Habit(REQUEST, takes=READ_BYTES)] * SLOW
+        readers = stack.enter_context(SlowClients(urlsplit(through).port or 80, habits, PAUSE))
         threading.Event().wait(SETTLING)
         beside = others(through, seconds)
         megabytes = Usage.of(server.pid).memory / 1e6

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import ssl
@@ -18,8 +19,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -80,6 +81,17 @@ def wait_until(is_so: Callable[[], bool], what: str, timeout: float = DEADLINE) 
         assert time.monotonic() < deadline, f"never: {what}"
         threading.Event().wait(pause)
         pause = min(pause * 1.2, 0.02)
+
+
+@contextmanager
+def soft_limit(number: int) -> Iterator[None]:
+    """So many descriptors, for us and for what is started meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _read(path: Path) -> bytes:

@@ -6,14 +6,14 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import Program, demo, models, wait_until
+from tests.e2e.program import Program, demo, models, soft_limit, wait_until
 from tests.e2e.talk import Wire
 
 MOST = 20  # connections
@@ -66,17 +66,6 @@ def test_clients_that_do_not_read_their_answers_make_room(run_program: RunProgra
             stack.enter_context(take_nothing(program))
         wait_until(lambda: program.get("/health").status == 200, "one of them has made room")
         program.await_stats("m", in_progress=3)
-
-
-@contextmanager
-def soft_limit(number: int) -> Iterator[None]:
-    """For what is started meanwhile."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def limits_of(pid: int) -> int:
