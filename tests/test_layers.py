@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,10 +73,16 @@ IMPURE = {"asyncio", "logging", "os", "queue", "selectors", "socket", "subproces
 MAY_READ_YAML = {"config"}
 
 
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of the syntax tree of a file, the module first: several tests look at each file."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path: Path) -> Iterator[str]:
     """The full names of what a file imports, inside functions and `if TYPE_CHECKING` as well."""
     package = path.relative_to(ROOT).parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -110,23 +117,29 @@ def test_whatever_a_room_may_import_exists() -> None:
     assert {name for name, path in paths.items() if not path.is_dir() and not path.with_suffix(".py").exists()} == set()
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
+def arrows() -> dict[str, set[str]]:
+    """Each module of ours, and which of the others it imports; the package of all is left out."""
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES}
-    arrows: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {}
     for path in SOURCES:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         named = {part for name in imports(path) for part in (name, name.rpartition(".")[0])}
-        arrows[module] = (named & modules) - {module, PACKAGE.name}
-    while leaves := {module for module, targets in arrows.items() if not targets & arrows.keys()}:
-        arrows = {module: targets for module, targets in arrows.items() if module not in leaves}
-    assert not arrows, f"they import each other: {sorted(arrows)}"
+        found[module] = (named & modules) - {module, PACKAGE.name}
+    return found
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    left = arrows()
+    while leaves := {module for module, targets in left.items() if not targets & left.keys()}:
+        left = {module: targets for module, targets in left.items() if module not in leaves}
+    assert not left, f"they import each other: {sorted(left)}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_and_functions_stay_short(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= MOST_LINES, f"{path} asks to be split by noun"
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef):
             lines = (node.end_lineno or 0) - node.lineno + 1
             assert lines <= MOST_FUNCTION_LINES, f"{path}:{node.lineno}: {node.name} has {lines} lines"
