@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-from tests.test_layers import MAY_IMPORT, PACKAGE, ROOT, SOURCES
+from tests.test_layers import MAY_IMPORT, PACKAGE, ROOT, SOURCES, nodes_of
 from tools import state_graphs
 
 PAGE = state_graphs.PAGE.read_text()
@@ -86,15 +87,16 @@ def test_every_state_is_in_its_graph_and_is_explained() -> None:
 # -- the threads of the code --
 
 
-def threads() -> Iterator[tuple[str, str]]:
+@cache
+def threads() -> list[tuple[str, str]]:
     """The name of each thread that the program starts, \\0 for what is put into it; and its class."""
-    for path in SOURCES:
-        if path.relative_to(PACKAGE).parts[0] not in OF_OTHERS:
-            yield from threads_of(path)
+    ours = [path for path in SOURCES if path.relative_to(PACKAGE).parts[0] not in OF_OTHERS]
+    return [thread for path in ours for thread in threads_of(path)]
 
 
 def threads_of(path: Path) -> Iterator[tuple[str, str]]:
-    tree = ast.parse(path.read_text())
+    tree = nodes_of(path)[0]
+    assert isinstance(tree, ast.Module)
     constants = {
         target.id: node.value
         for node in tree.body
@@ -102,7 +104,7 @@ def threads_of(path: Path) -> Iterator[tuple[str, str]]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.Call):
             name = name_given(node)
             if isinstance(name, ast.Name):  # a constant, or what `Looker.start` is given

@@ -24,6 +24,7 @@ def collected(*arguments: str) -> str:
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
+@pytest.mark.slow
 def test_pytest_alone_leaves_out_what_is_slow() -> None:
     told = collected()
     assert QUICK in told

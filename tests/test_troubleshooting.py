@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from llamaswap_lib import errors
+from tests.test_layers import nodes_of
 from tools.error_reference import known_errors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,13 +92,16 @@ def messages() -> Iterator[tuple[int, str]]:
         yield from messages_of(path)
 
 
-def messages_of(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def messages_of(path: Path) -> list[tuple[int, str]]:
     """(line, message) of what the file shows; \\0 stands for what is put in."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    found = []
+    for node in nodes_of(path):
         for text in filter(None, map(text_of, told_by(node))):
             first_line = text.strip("\n").partition("\n")[0]
             if len(first_line.replace("\0", "")) >= LEAST_WORDS and first_line not in NOT_SHOWN:
-                yield getattr(node, "lineno", 0), first_line
+                found.append((getattr(node, "lineno", 0), first_line))
+    return found
 
 
 def told_by(node: ast.AST) -> Iterator[ast.AST]:

@@ -60,7 +60,7 @@ def begun(body: bytes, last_bytes: int) -> Script:
     return script
 
 
-@pytest.mark.parametrize("with_tls", [False, True])
+@pytest.mark.parametrize("with_tls", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_connection_whose_last_bytes_had_to_wait_for_the_client_is_used_again(with_tls: bool) -> None:
     body = bytes(range(256)) * 200
     context = trusted_upstream() if with_tls else None
@@ -77,6 +77,7 @@ def test_a_connection_whose_last_bytes_had_to_wait_for_the_client_is_used_again(
         wait_until(lambda: world.log.count(f" 200 {len(body)} ") == count + 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last_bytes", [10, 51_199])
 def test_the_loop_rests_while_a_client_takes_nothing_and_its_upstream_has_more_to_say(last_bytes: int) -> None:
     body = bytes(range(256)) * 200

@@ -265,6 +265,7 @@ def test_end_behind_much_that_waits_comes_after_all_of_it() -> None:
         world.controller.wait_empty()
 
 
+@pytest.mark.slow
 def test_side_that_has_hung_up_is_not_looked_at_again_and_again() -> None:
     with tunnelled() as (world, client, upstream):
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)  # so that its end gets through to us
@@ -280,6 +281,7 @@ def test_side_that_has_hung_up_is_not_looked_at_again_and_again() -> None:
         world.wait_for_log('"GET /upstream/m/ws HTTP/1.1" 101 0 ')
 
 
+@pytest.mark.slow
 def test_silence_is_not_the_end_whatever_the_limits_of_requests(across: Callable[..., Tunnelled]) -> None:
     limits = Limits(idle_timeout=1.0, head_timeout=1.0, body_timeout=1.0, write_timeout=1.0)
     with across(limits=limits) as (_, client, upstream):

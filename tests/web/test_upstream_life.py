@@ -23,7 +23,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         pause.wait(0.001)
 
 
-@pytest.mark.parametrize("with_tls", [False, True])
+@pytest.mark.parametrize("with_tls", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_connection_that_is_idle_for_too_long_is_closed(with_tls: bool) -> None:
     has_ended = threading.Event()
 
@@ -68,6 +68,7 @@ def test_an_answer_that_ends_with_tls_farewell_is_whole_though_the_connection_st
 HASTY = MODELS.rstrip() + "\n    timeouts: {responseHeader: 1}\n"
 
 
+@pytest.mark.slow
 def test_the_time_for_a_first_byte_does_not_count_while_another_process_is_waited_for() -> None:
     asked, die, wait = threading.Event(), threading.Event(), FakeQueue()
 
@@ -93,6 +94,7 @@ def test_the_time_for_a_first_byte_does_not_count_while_another_process_is_waite
         wait.is_over.close()
 
 
+@pytest.mark.slow
 def test_the_time_for_a_first_byte_does_not_count_once_the_answer_has_begun() -> None:
     """It is an early one: the rest of the request is taken while it comes, and the answer ends late."""
     body = b'{"model":"m","stream":true,"x":"' + b"x" * 8_000_000 + b'"}'
