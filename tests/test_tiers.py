@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tools.long_checks import STEPS, Plan, Result, found_pythons, main, perform
+from tools.long_checks import STEPS, Ended, Plan, Result, found_pythons, main, perform
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -98,6 +98,26 @@ def test_a_step_that_fails_does_not_stop_the_others(capsys: pytest.CaptureFixtur
         "working     ok: 2 done",
     ]
     assert perform(steps[2:], Plan(seed=1)) == 0
+
+
+def test_what_fails_now_and_then_is_named_with_how_often() -> None:
+    runs = iter(
+        (
+            Ended(1, "FAILED tests/a.py::test_x - 1 == 2\nFAILED tests/b.py::test_y[z] - lost\n2 failed", 60.0, 100.0),
+            Ended(0, "2 passed", 70.0, 102.0),
+            Ended(1, "FAILED tests/a.py::test_x - 1 == 2\n1 failed, 1 passed", 80.0, 101.0),
+        )
+    )
+
+    class Replayed(Plan):
+        def run(self, *words: str, env: Mapping[str, str] | None = None) -> Ended:
+            assert words[-3:] == ("-n", "auto", "tests")
+            return next(runs)
+
+    [result] = dict(STEPS)["everything"](Replayed(seed=1))
+    assert not result.is_good
+    assert result.figures.startswith("3 runs of 60 to 80 s, median 70, of CPU 101, 2 failed, ")
+    assert result.figures.endswith(", tests/a.py::test_x 2 times, tests/b.py::test_y[z] 1 times")
 
 
 def test_steps_are_listed_with_what_they_do(capsys: pytest.CaptureFixture[str]) -> None:
