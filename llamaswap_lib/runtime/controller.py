@@ -344,7 +344,7 @@ class Controller:
             case DropRun(run_id):
                 self._drop(run_id)
             case ReportSwap(model, evicted, why):
-                self._log.info(f"swap to {model}: {', '.join(evicted)} {'goes' if len(evicted) == 1 else 'go'}, {why}")
+                self._log.info(f"swap to {model}: stopping {', '.join(evicted)}; {why}")
             case Report(level, message, last_words_of):
                 self._report(level, message, self._outputs.get(last_words_of))
 

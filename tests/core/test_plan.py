@@ -158,7 +158,7 @@ class Played:
 
 # -- one by one --
 
-SAID = "so the policy says"
+SAID = "decided by the policy"
 
 
 def test_a_model_that_nothing_is_in_the_way_of_starts() -> None:

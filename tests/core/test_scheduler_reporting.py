@@ -111,4 +111,4 @@ def test_a_policy_of_ones_own_is_named() -> None:
         def evict(self, target: str, running: Sequence[RunningModel]) -> list[str]:
             return [model.model for model in running]
 
-    assert str(OwnPolicy(Everybody(), "lru.py:Policy").explain("A", ("B",))) == "so lru.py:Policy says"
+    assert str(OwnPolicy(Everybody(), "lru.py:Policy").explain("A", ("B",))) == "decided by lru.py:Policy"

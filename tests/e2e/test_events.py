@@ -89,7 +89,7 @@ def test_a_swap_is_seen_from_state_to_state_with_the_logs(run_program: RunProgra
         wire, events = follow(program)
         with wire:
             proxy, upstream = (event.data for event in events.start()[:2])
-            assert "swap to b: a goes" in proxy["data"]
+            assert "swap to b: stopping a;" in proxy["data"]
             assert upstream["data"].count("listening on") == 2
 
 

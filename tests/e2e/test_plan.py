@@ -59,10 +59,10 @@ def test_who_is_named_by_a_plan_goes_and_nobody_else(
             assert plans[name]["state"] == before.get(name, "stopped")
             swaps = [line.partition("swap to ")[2] for line in program.stdout.splitlines() if "swap to " in line]
             if gone:
-                told, _, why = swaps[-1].partition(" go")
+                told, _, why = swaps[-1].partition("; ")
                 assert told.partition(": ")[0] == name
-                assert set(told.partition(": ")[2].split(", ")) == gone
-                assert why.endswith(f", {plans[name]['rule']['text']}")
+                assert set(told.partition(": stopping ")[2].split(", ")) == gone
+                assert why == plans[name]["rule"]["text"]
 
 
 def test_a_plan_for_a_busy_model_says_what_it_waits_for_and_about_how_long(run_program: RunProgram) -> None:
@@ -106,7 +106,7 @@ def test_a_policy_of_ones_own_is_not_asked_for_a_plan(run_program: RunProgram, t
         assert program.chat("a").status == 200
         found = plan(program, "b")
         assert found["evicts"] is None
-        assert found["rule"] == {"kind": "policy", "text": "so own.py:Own says"}
+        assert found["rule"] == {"kind": "policy", "text": "decided by own.py:Own"}
         assert "asked for b" not in program.stdout
         assert program.chat("b").status == 200
         wait_until(lambda: "asked for b" in program.stdout, "it is asked for the load")

@@ -37,12 +37,12 @@ def test_the_printed_policy_evicts_the_least_recently_used(run_program: RunProgr
         assert program.states() == {"a": "ready", "b": "ready"}
         assert program.chat("c").status == 200
         assert program.states() == {"a": "ready", "c": "ready"}
-        assert "swap to c: b goes, so lru.py:LeastRecentlyUsed says\n" in program.stdout
+        assert "swap to c: stopping b; decided by lru.py:LeastRecentlyUsed\n" in program.stdout
         assert program.chat("a").status == 200  # which is loaded: nobody goes
         assert program.starts("a") == 1
         assert program.chat("b").status == 200
         assert program.states() == {"a": "ready", "b": "ready"}
-        assert "swap to b: c goes, so lru.py:LeastRecentlyUsed says\n" in program.stdout
+        assert "swap to b: stopping c; decided by lru.py:LeastRecentlyUsed\n" in program.stdout
         assert program.stdout.count("swap to ") == 2
 
 

@@ -14,7 +14,7 @@ def test_the_log_says_what_goes_in_a_swap_and_why(run_program: RunProgram) -> No
             assert program.chat(name).status == 200
         lines = [line.partition("] ")[2] for line in program.stdout.splitlines() if "swap to " in line]
         reason = "group (default) runs one model at a time"
-        assert lines == [f"swap to large: small goes, {reason}", f"swap to small: large goes, {reason}"]
+        assert lines == [f"swap to large: stopping small; {reason}", f"swap to small: stopping large; {reason}"]
 
 
 def test_the_log_says_which_set_of_the_matrix_was_chosen_and_what_it_costs(run_program: RunProgram) -> None:
@@ -29,7 +29,7 @@ def test_the_log_says_which_set_of_the_matrix_was_chosen_and_what_it_costs(run_p
             assert program.chat(name).status == 200
         lines = [line.partition("] ")[2] for line in program.stdout.splitlines() if "swap to " in line]
         assert lines == [
-            "swap to fast: big goes, set coding = (big | fast) & v, cost 5",
-            "swap to huge: vision, fast go, set alone = huge, cost 2",
-            "swap to odd: huge goes, odd is in no set and runs alone, cost 1",
+            "swap to fast: stopping big; set coding = (big | fast) & v, cost 5",
+            "swap to huge: stopping vision, fast; set alone = huge, cost 2",
+            "swap to odd: stopping huge; odd is in no set and runs alone, cost 1",
         ]

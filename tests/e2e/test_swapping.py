@@ -156,7 +156,7 @@ def test_a_group_that_is_not_exclusive_unloads_nobody_and_is_unloaded_by_one_tha
         assert [program.starts(name) for name in ("main", "helper", "keep")] == [1, 2, 1]
         assert len(program.relatives()) == 2
         log = program.get("/logs").text
-        assert log.count("swap to main: helper goes, group exclusive is exclusive") == 2
+        assert log.count("swap to main: stopping helper; group exclusive is exclusive") == 2
         assert "swap to helper" not in log
 
 

@@ -124,7 +124,7 @@ def test_a_swap_is_one_line_in_the_log() -> None:
             visit.leave()
         lines = [line for line in stage.lines if "swap to " in line]
         assert len(lines) == 1
-        assert lines[0].endswith("swap to b: a goes, because of b, cost 1\n")
+        assert lines[0].endswith("swap to b: stopping a; because of b, cost 1\n")
 
 
 def test_every_change_of_the_queue_is_told_once_it_can_be_read() -> None:

@@ -89,10 +89,10 @@ def test_where_only_the_policy_could_tell_nothing_is_made_up(tmp_path: Path) -> 
     (tmp_path / "own.py").write_text("class Own:\n    def evict(self, target, running):\n        return []\n")
     config = f'routing: {{router: {{use: "{tmp_path}/own.py:Own"}}}}\nmodels: {{a: {{cmd: "x ${{PORT}}"}}}}\n'
     with World(answers(OK), config=config) as world:
-        world.controller.plans["a"] = Plan("a", "stopped", None, (), Explanation("so own.py:Own says"), None)
+        world.controller.plans["a"] = Plan("a", "stopped", None, (), Explanation("decided by own.py:Own"), None)
         plan = ask(world, "a")[1]
         assert plan["evicts"] is None
-        assert plan["rule"] == {"kind": "policy", "text": "so own.py:Own says"}
+        assert plan["rule"] == {"kind": "policy", "text": "decided by own.py:Own"}
 
 
 def test_a_plan_of_a_model_that_fails_says_so() -> None:

@@ -29,4 +29,4 @@ class Explanation:
 def unexplained(target: str, running: tuple[str, ...]) -> Explanation:
     """Where nobody knows more than who goes."""
     del target, running
-    return Explanation("so the policy says")
+    return Explanation("decided by the policy")

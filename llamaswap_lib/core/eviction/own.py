@@ -79,7 +79,7 @@ class OwnPolicy:
     def explain(self, target: str, running: tuple[str, ...]) -> Explanation:
         """Of a policy of the user's own only its name is known."""
         del target, running
-        return Explanation(f"so {self._name} says")
+        return Explanation(f"decided by {self._name}")
 
     def _ask(self, target: str, running: tuple[str, ...]) -> Collection[str]:
         shown = tuple(map(self._view, running))
