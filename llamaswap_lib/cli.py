@@ -124,7 +124,7 @@ def _address(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tu
     """Where the server listens by its flags."""
     is_tls = options.tls_cert_file is not None
     if is_tls != (options.tls_key_file is not None):
-        parser.error("-tls-cert-file and -tls-key-file: one is of no use without the other")
+        parser.error("-tls-cert-file and -tls-key-file: give both, or neither")
     return parse_address(parser, (":8443" if is_tls else ":8080") if options.listen is None else options.listen)
 
 
@@ -161,7 +161,7 @@ def _init(arguments: Sequence[str]) -> int:
         with path.open("x", encoding="utf-8") as file:  # never over one that is there
             file.write(content)
     except FileExistsError:
-        return _fail(f"{path} is there already; name another file: {_program()} init other.yaml")
+        return _fail(f"{path} exists already; name another file: {_program()} init other.yaml")
     except OSError as error:
         return _fail(f"cannot write {path}: {error.strerror}")
     _print(f"wrote {path}: {len(models)} model files found. Next: {_program()} -c {path}")
@@ -201,9 +201,9 @@ def _parsed(parser: _Parser, arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("file", metavar="FILE", nargs="*", type=Path, help="the same as -c FILE")
     options = parser.parse_args(arguments)
     if options.file and options.config is not None:
-        parser.error(f"FILE and -c FILE mean the same: {options.file[0]} and {options.config} are one too many")
+        parser.error(f"FILE and -c FILE mean the same: give only one of {options.file[0]} and {options.config}")
     if len(options.file) > 1:
-        parser.error("one FILE at a time; for several that make one configuration there is -config-dir DIR")
+        parser.error("give only one FILE; for several files that make one configuration use -config-dir DIR")
     if options.file:
         options.config = options.file[0]
     return options

@@ -41,9 +41,10 @@ def _remedy(host: str, port: int, error: OSError | UnicodeError) -> str:
         other = address_text(host, _free_port(port))
         return f" by {_holder_text(port)}; stop it, or take another port: -listen {other}"
     if number == errno.EADDRNOTAVAIL:
-        return f"; this machine has no such address, and -listen :{port} takes every one that it has"
+        return f"; this machine does not have that address; -listen :{port} listens on all that it has"
     if number == errno.EACCES and port < FIRST_PORT_OF_USERS:
-        return f"; a port below {FIRST_PORT_OF_USERS} is not for every user: -listen {address_text(host, 8080)}"
+        higher = address_text(host, 8080)
+        return f"; only some users may listen below port {FIRST_PORT_OF_USERS}; take a higher one: -listen {higher}"
     return ""
 
 

@@ -179,7 +179,7 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
 def _tell_of_proxies(config: Config, proxies: ForwardProxies, logs: Logs) -> None:
     """Say who is asked through a proxy that the environment names, and which variables are of no use."""
     for fault in proxies.faults:
-        logs.log.warn(f"{fault}: requests to other machines by it are refused")
+        logs.log.warn(f"{fault}: requests to other machines through it are refused")
     for told in ways_told(config, proxies):
         logs.log.info(told)
 
@@ -336,7 +336,7 @@ def end_program(logs: Logs, name: str) -> None:
     try:
         os.write(2, b"llamaswap: a thread that everything depends on has died; the log says why\n")
         report(name, logs.log.error)
-        logs.log.error(f"the program ends: it is of no use without its thread {name}")
+        logs.log.error(f"the program ends: it cannot work without its thread {name}")
         logs.close()
     finally:
         os._exit(1)

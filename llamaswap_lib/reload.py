@@ -188,7 +188,7 @@ class Reloader:
         config = to_be_served(loaded, self._served.latest.app.listen)
         if not (config.models or config.peers) and (old.config.models or old.config.peers):
             names = ", ".join(map(str, files))
-            raise ConfigError(f"{names}: there are no models and no peers; to serve none of them, end llamaswap")
+            raise ConfigError(f"{names}: there are no models and no peers; to serve nothing, stop llamaswap")
         self._refuse(config)
         made = make_rules(config.routing, old.made)
         certificate = self._served.certificate
@@ -253,7 +253,7 @@ def _refuse_pipe(file: Path) -> None:
     except OSError:
         return  # the loader says more
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise ConfigError(f"{file}: expected a file that can be read again, and this is none")
+        raise ConfigError(f"{file}: expected a file that can be read again, such as a regular file")
 
 
 def _after_restart(changed: Difference) -> list[str]:
@@ -285,7 +285,8 @@ def tell_who_can_reach(address: tuple[str, int], log: Logger, *, has_keys: bool)
         log.info(f"other machines can reach it with one of the apiKeys; {cure}")
     else:
         log.warn(
-            f"other machines can reach it, and nobody needs a key; {cure}, apiKeys in the configuration ask for one"
+            f"other machines can reach it without a key; {cure}, and with apiKeys in the configuration"
+            " each client needs one"
         )
 
 
@@ -293,6 +294,6 @@ def warn_if_few(capacity: DescriptorCapacity, wanted: int, log: Logger) -> None:
     """Say so where there are too few descriptors for so many connections, and somebody has asked for that many."""
     if capacity.most_connections < wanted != DEFAULT_CONNECTIONS:
         log.warn(
-            f"limits.connections is {wanted}, but the system's limit of open files is good for"
+            f"limits.connections is {wanted}, but the system's limit of open files is enough for"
             f" {capacity.most_connections}: raise that (ulimit -n, or LimitNOFILE in a unit of systemd)"
         )

@@ -48,8 +48,8 @@ def refuse_open_editing(api_keys: Sequence[str], host: str) -> None:
     """Raise ConfigError if other machines could edit the configuration without a key; `host` as `-listen` has it."""
     if not api_keys and not is_loopback(host):
         raise ConfigError(
-            "with -allow-config-edit a client can have any command run, so where other machines can reach the server"
-            " the configuration needs apiKeys; or keep it to this machine: -listen 127.0.0.1:8080"
+            "with -allow-config-edit clients can run any command here, so the configuration needs apiKeys; or keep"
+            " other machines out: -listen 127.0.0.1:8080"
         )
 
 
@@ -160,8 +160,8 @@ def replace_file(path: Path, before: bytes, data: bytes, rename: Rename = os.rep
             if error.errno not in UNMOVABLE:
                 raise
             raise Conflict(
-                f"{target} cannot be replaced: it is mounted by itself, as a container's volume of one file is; mount"
-                " its folder instead"
+                f"{target} cannot be replaced: the file itself is a mount, such as a volume of a container; mount its"
+                " folder instead"
             ) from error
     _sync_folder(target.parent)
 

@@ -53,7 +53,7 @@ def config_files(file: Path | None, folder: Path | None) -> list[Path]:
         raise ConfigError("no configuration: name a file with -config or a folder with -config-dir")
     found = [] if folder is None else _in_folder(folder)
     if file is not None and any(one.absolute() == file.absolute() for one in found):
-        raise ConfigError(f"{file} is given with -config and lies in {folder} too; it can be only one of the two")
+        raise ConfigError(f"{file} is given with -config and is in {folder} too; leave out one of the two")
     files = ([] if file is None else [file]) + found
     if not files:
         raise ConfigError(f"no configuration: there is no *.yml or *.yaml in {folder}")

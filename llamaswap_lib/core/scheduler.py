@@ -232,7 +232,7 @@ class Scheduler:
 
     def _break_off_load(self, model: str, detail: str) -> None:
         """The same where the model is not to blame: whoever asks next has it tried again."""
-        self._world.out.append(Report("error", f"{model}: could not be loaded, for want of resources: {detail}"))
+        self._world.out.append(Report("error", f"{model}: could not be loaded, because resources are short: {detail}"))
         self._refuse_all(model, Fault.SHORTAGE, f"model {model} could not be loaded: {detail}")
 
     def _crash(self, run: Run, detail: str) -> None:

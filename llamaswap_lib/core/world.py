@@ -210,7 +210,7 @@ class World:
     def note_silence(self, run: Run, silence: Silence) -> None:
         """The log hears of each silence once."""
         if run.silence is None:
-            message = f"{run.model}: {silence.describe(self.now)}, and others wait for it to go"
+            message = f"{run.model}: {silence.describe(self.now)}, and requests wait for it to stop"
             self.out.append(Report("warn", message))
         run.silence = silence
 

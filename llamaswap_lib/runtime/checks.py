@@ -70,7 +70,7 @@ class Checks:
         try:
             self._watchdogs[run_id].begin()
         except (OSError, RuntimeError, MemoryError) as error:  # the orders behind this one are still to be carried out
-            self._log.warn(f"{upstream.model}: cannot be looked at, though others wait for it: {error}")
+            self._log.warn(f"{upstream.model}: cannot be watched, though requests wait for it to stop: {error}")
 
     def forget(self, run_id: int) -> None:
         """The run has ended."""

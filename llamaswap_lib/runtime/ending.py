@@ -68,7 +68,7 @@ class Ending:
         self._end(sweep)
         sweep.collect()
         for pid in sweep.refused:
-            self._note(f"process {pid} is another user's: it cannot be ended and is left behind")
+            self._note(f"process {pid} belongs to another user: it cannot be ended and goes on")
         return None
 
     def _choose(self, entries: list[Entry], known: Mapping[int, str]) -> list[Entry]:
@@ -95,7 +95,7 @@ class Ending:
                 give_up_at = time.monotonic() + KILL_GRACE  # and on at once: they may be starting others
             elif give_up_at is not None and time.monotonic() >= give_up_at:
                 where = "that left the group" if is_gone else "of the group"
-                self._note(f"processes {where} {self._group.pid} survive SIGKILL and are left behind")
+                self._note(f"processes {where} {self._group.pid} do not end after SIGKILL, and go on")
                 return
             else:
                 time.sleep(pause)

@@ -103,7 +103,7 @@ class Supervisor:
         found = [_adopt(descriptor) for descriptor in self._sockets]
         for other in found[1:]:
             host, port = other.getsockname()[:2]
-            warn(f"the supervisor listens on {host} port {port} too, which is not served: one socket is enough")
+            warn(f"the supervisor listens on {host} port {port} too, which is not served: llamaswap takes one socket")
             other.close()
         return found[0] if found else None
 

@@ -102,6 +102,6 @@ def report(name: str, on_error: Callable[[str], None], during: object = None) ->
         on_error(f"{name} failed{f' at {during!r}' if during else ''}: {traceback.format_exc()}")
     except Exception:  # noqa: BLE001 - whatever it is, the loop is to go on
         try:
-            on_error(f"{name} failed, and there is no memory to say how")
+            on_error(f"{name} failed, and there is too little memory to say more")
         except Exception:  # noqa: BLE001, S110 - as above
             pass

@@ -97,12 +97,14 @@ def _small(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _too_many_members(coding: Coding) -> BadRequest:
     if coding.most_members == 1:
-        return BadRequest(f"the body goes on behind the end of its {coding.name}")
-    return BadRequest(f"the body has more than {coding.most_members} {coding.name} streams, one behind the other")
+        return BadRequest(f"the body has more bytes after the end of its {coding.name}")
+    return BadRequest(f"the body has more than {coding.most_members} {coding.name} streams, one after the other")
 
 
 def _surplus(coding: Coding) -> BadRequest:
-    return BadRequest(f"the body goes on behind the end of its {coding.name} with what is no whole {coding.name}")
+    return BadRequest(
+        f"the body has more bytes after the end of its {coding.name}, which are no complete {coding.name}"
+    )
 
 
 def _undecodable(coding: Coding, members: int, error: Exception) -> HttpError:

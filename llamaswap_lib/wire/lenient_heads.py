@@ -133,7 +133,7 @@ def _unfolded(lines: list[str]) -> list[str]:
         elif found:
             found[-1].append(line.rstrip("\r").strip(" \t"))
         else:
-            raise BadGateway(f"{AMBIGUOUS}: a folded line behind the status line")
+            raise BadGateway(f"{AMBIGUOUS}: a folded line after the status line")
     return [" ".join(filter(None, (pieces[0].rstrip(" \t"), *pieces[1:]))) for pieces in found]
 
 

@@ -277,7 +277,10 @@ def test_a_load_that_our_own_machine_could_not_begin_is_no_fault_of_the_model() 
         story.arrive(ticket, "A")
         assert story.exited(ticket, "could not start: can't start new thread", is_shortage=True) == [
             DropRun(ticket),
-            Report("error", "A: could not be loaded, for want of resources: could not start: can't start new thread"),
+            Report(
+                "error",
+                "A: could not be loaded, because resources are short: could not start: can't start new thread",
+            ),
             Refuse(ticket, Fault.SHORTAGE, "model A could not be loaded: could not start: can't start new thread"),
         ]
     assert not story.scheduler.failing()

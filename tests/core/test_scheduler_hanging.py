@@ -77,7 +77,7 @@ def test_each_silence_is_logged_once_and_shown_to_those_who_wait() -> None:
     story = busy_in_front()
     story.wait_until(CHECK_AFTER)
     story.now = 12.0
-    told = [Report("warn", "A: has not answered its check for 10 s, and others wait for it to go")]
+    told = [Report("warn", "A: has not answered its check for 10 s, and requests wait for it to stop")]
     assert story.tell(RunSilent(1, 2.0, CHECK)) == told
     assert story.reasons == {2: "waiting for A: 1 request in progress, A has not answered its check for 10 s"}
     story.now = 27.0

@@ -323,7 +323,7 @@ def what_it_says_at_the_start(folder: Path, address: str, config: str, reached_a
 def test_an_address_that_others_can_reach_is_told_with_a_way_out(folder: Path, address: str) -> None:
     told = what_it_says_at_the_start(folder, address, GOOD)
     port = url_in(told).rpartition(":")[2]
-    assert "[WARN] other machines can reach it, and nobody needs a key" in told
+    assert "[WARN] other machines can reach it without a key" in told
     assert f"-listen 127.0.0.1:{port} keeps it to this machine" in told
 
 
@@ -464,10 +464,10 @@ def test_the_file_may_stand_without_its_flag(folder: Path, command: str) -> None
 
 @pytest.mark.parametrize("command", ["check", "systemd", "launchd"])
 def test_a_file_too_many_is_told(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert "one FILE at a time; for several that make one configuration there is -config-dir DIR" in fails_here(
+    assert "give only one FILE; for several files that make one configuration use -config-dir DIR" in fails_here(
         capsys, command, "a.yaml", "b.yaml"
     )
-    assert "FILE and -c FILE mean the same: b.yaml and a.yaml are one too many" in fails_here(
+    assert "FILE and -c FILE mean the same: give only one of b.yaml and a.yaml" in fails_here(
         capsys, command, "-c", "a.yaml", "b.yaml"
     )
     assert "no configuration: name a file" in fails_here(capsys, command)

@@ -62,6 +62,6 @@ def test_peers_and_models_elsewhere_are_asked_through_the_proxy_and_those_here_a
 def test_a_variable_that_names_no_proxy_is_told_and_lets_nothing_past(run_program: RunProgram) -> None:
     with run_program(CONFIG, env={"http_proxy": "socks5://me:hush@127.0.0.1:1"}) as program:
         fault = "http_proxy names a proxy with socks5://, and only http:// can be used"
-        assert f"[WARN] {fault}: requests to other machines by it are refused" in program.stdout
+        assert f"[WARN] {fault}: requests to other machines through it are refused" in program.stdout
         assert program.chat("p/x").message == f"cannot connect to p/x at http://api.invalid: {fault}"
         assert program.chat("here", max_tokens=1).status == 200

@@ -147,7 +147,7 @@ def test_how_to_install_it_is_told_beside_it(tmp_path: Path) -> None:
         (("-run-as", "root", "-user"), "-run-as: your own user manager runs everything as you"),
         (("-socket", "-listen", "localhost:80"), "a socket unit needs an IP address or none, got 'localhost'"),
         (("-listen", "nowhere"), "expected [host]:port"),
-        (("-tls-cert-file", "x"), "one is of no use without the other"),
+        (("-tls-cert-file", "x"), "give both, or neither"),
         (("-c", "missing.yaml"), "missing.yaml"),
     ],
 )

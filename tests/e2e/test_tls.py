@@ -69,8 +69,8 @@ def test_client_that_leaves_within_a_stream_ends_it(tmp_path: Path, flags: tuple
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (("-tls-cert-file", "a.pem"), "one is of no use without the other"),
-        (("-tls-key-file", "a.pem"), "one is of no use without the other"),
+        (("-tls-cert-file", "a.pem"), "give both, or neither"),
+        (("-tls-key-file", "a.pem"), "give both, or neither"),
         (("-tls-cert-file", "no.pem", "-tls-key-file", "no.pem"), "cannot use the certificate no.pem"),
     ],
 )

@@ -83,7 +83,7 @@ def test_it_is_started_with_the_first_marks_and_ends_when_it_is_closed() -> None
         assert on_stage.guardian.marks(1) == first
         assert len(on_stage.pids()) == 1
     # A test beside this one may have killed a llamaswap, whose leftovers are then everybody's to end.
-    assert [line for line in on_stage.lines if "an earlier life" not in line] == []
+    assert [line for line in on_stage.lines if "an earlier run" not in line] == []
 
 
 def test_one_that_was_never_needed_never_was() -> None:
@@ -164,7 +164,7 @@ guardian.close(1.0)
     for executable in ("", "/no/such/python"):
         words = (sys.executable, "-c", source, executable)
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
-        assert done.stdout.count("could not start the guardian, so models may outlive a crash") == 2
+        assert done.stdout.count("could not start the guardian, so models may keep running after a crash") == 2
         assert done.stderr == ""
 
 

@@ -101,9 +101,9 @@ def test_a_title_that_a_program_gave_itself_is_shown_as_it_is() -> None:
 
 
 NO_SUCH = (
-    "Cannot assign requested address; this machine has no such address, and -listen :80 takes every one that it has"
+    "Cannot assign requested address; this machine does not have that address; -listen :80 listens on all that it has"
 )
-LOW = "Permission denied; a port below 1024 is not for every user: -listen [::1]:8080"
+LOW = "Permission denied; only some users may listen below port 1024; take a higher one: -listen [::1]:8080"
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_loop_that_rests_between_failures_is_given_up_unless_something_went_we
 def test_a_log_that_fails_too_does_not_end_the_loop(times: int) -> None:
     log, time = Log(*[MemoryError()] * times), Time()
     fail(Failures("loop", log.error, pause=time.pause, clock=time), MemoryError())
-    assert log.lines == (["loop failed, and there is no memory to say how"] if times == 1 else [])
+    assert log.lines == (["loop failed, and there is too little memory to say more"] if times == 1 else [])
 
 
 def test_what_was_being_done_may_be_unprintable() -> None:
@@ -112,7 +112,7 @@ def test_what_was_being_done_may_be_unprintable() -> None:
 
     log = Log()
     report("controller", log.error, Unprintable())
-    assert log.lines == ["controller failed, and there is no memory to say how"]
+    assert log.lines == ["controller failed, and there is too little memory to say more"]
 
 
 @pytest.fixture

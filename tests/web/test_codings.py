@@ -148,7 +148,7 @@ def test_a_body_cut_off_anywhere_is_not_complete(
     assert refused.message == (
         f"the body is not complete: its {name} has no end"
         if is_first
-        else f"the body goes on behind the end of its {name} with what is no whole {name}"
+        else f"the body has more bytes after the end of its {name}, which are no complete {name}"
     )
 
 
@@ -171,8 +171,8 @@ def test_bytes_behind_the_end_are_refused(
     refused = refusal_of(encode(TEXT) + surplus, name, size=size)
     name = name.lower().removeprefix("x-")
     assert isinstance(refused, BadRequest)
-    says = "the body goes on behind the end of its "
-    assert refused.message == says + ("deflate" if name == "deflate" else f"{name} with what is no whole {name}")
+    says = "the body has more bytes after the end of its "
+    assert refused.message == says + ("deflate" if name == "deflate" else f"{name}, which are no complete {name}")
 
 
 def test_a_second_deflate_stream_is_surplus() -> None:
@@ -283,7 +283,7 @@ def test_what_cannot_be_compressed_may_be_as_long_as_what_can() -> None:
 def test_streams_one_behind_the_other_have_a_bound(name: str, stream: bytes) -> None:
     codings = find_codings([name])
     assert sum(map(len, decode([stream * MOST_MEMBERS], codings, MANY, TOO_LONG))) == MOST_MEMBERS
-    with pytest.raises(BadRequest, match=f"the body has more than 10000 {name} streams, one behind the other"):
+    with pytest.raises(BadRequest, match=f"the body has more than 10000 {name} streams, one after the other"):
         b"".join(decode([stream * (MOST_MEMBERS + 1)], codings, MANY, TOO_LONG))
 
 

@@ -199,7 +199,7 @@ def test_without_a_body_there_is_nothing_to_decode() -> None:
 
 BROKEN = [
     (gzipped(BODY)[:-1], GZIP, 400, "the body is not complete: its gzip has no end"),
-    (gzipped(BODY) + b"x", GZIP, 400, "the body goes on behind the end of its gzip with what is no whole gzip"),
+    (gzipped(BODY) + b"x", GZIP, 400, "the body has more bytes after the end of its gzip, which are no complete gzip"),
     (BODY, GZIP, 415, "the body has the Content-Encoding gzip, but cannot be decoded: incorrect header check"),
     (gzipped(b"{"), GZIP, 400, "the body is not JSON: Expecting property name enclosed in double quotes"),
     (gzipped(b"{}"), GZIP, 404, "no model id could be identified"),

@@ -145,7 +145,9 @@ class Guardian:
             if self._pipe >= 0:
                 os.write(self._pipe, line)
         except BlockingIOError:
-            self._log.error("the guardian takes nothing any more")  # stopped by hand: its pipe holds thousands of lines
+            self._log.error(
+                "the guardian does not read its messages any more"
+            )  # stopped by hand: its pipe holds thousands of lines
         except OSError:
             pass
 
@@ -174,7 +176,7 @@ class Guardian:
                 unless_started.pop_all()
         except (OSError, RuntimeError, MemoryError) as error:
             self._drop_pipe()
-            self._log.error(f"could not start the guardian, so models may outlive a crash: {error}")
+            self._log.error(f"could not start the guardian, so models may keep running after a crash: {error}")
         for group in self._groups:
             self._tell(b"+%d\n" % group)
 
@@ -230,7 +232,8 @@ class Guardian:
             self._token = new_token()
             if not HAS_PROC:
                 self._log.warn(
-                    "there is no /proc, so a process that leaves its model's process group outlives its model"
+                    "there is no /proc, so a process that leaves its model's process group goes on when the model"
+                    " is stopped"
                 )
             told: set[int] = set()
 
@@ -241,12 +244,14 @@ class Guardian:
                         told.add(entry.pid)
                         # The name alone: arguments may hold secrets.
                         program = Path(command_of(entry.pid).partition(" ")[0]).name
-                        self._log.warn(f"ending what an earlier life left behind: {entry.pid}, {program}")
+                        self._log.warn(
+                            f"ending a process that an earlier run of llamaswap left: {entry.pid}, {program}"
+                        )
                 return found
 
             try:
                 if not end(choose):
-                    self._log.error("something that an earlier life left behind cannot be ended")
+                    self._log.error("a process that an earlier run of llamaswap left cannot be ended")
             except Exception:  # noqa: BLE001 - models can be started all the same
                 report("leftovers", self._log.error)
         finally:
