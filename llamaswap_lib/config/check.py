@@ -202,7 +202,8 @@ def _check_names(config: Config, document: Document) -> None:
     for name, peer in config.peers.items():
         for index, offered in enumerate(peer.models):
             if config.resolve(offered) is not None or offered in config.selectors:
-                message = f"{quoted(offered)} is a name of our own, so this one is only {quoted(f'{name}/{offered}')}"
+                message = f"{quoted(offered)} is also a name on this server, so this one is only"
+                message += f" {quoted(f'{name}/{offered}')}"
                 document.hint(("peers", name, "models", index), message)
             elif offered not in config.peer_models:
                 message = f"other peers have {quoted(offered)} too, so this one is only {quoted(f'{name}/{offered}')}"

@@ -138,7 +138,9 @@ class CommandCheck:
             self._document.warn(path, message, family="whole URL")
         slow = _slow_server(model.argv) if endpoint == "none" else None
         if slow is not None:
-            message = f"none counts {slow} as ready at once, but it loads for a while, and requests fail until then"
+            message = (
+                f"with none, {slow} counts as ready at once, but it loads for a while, and requests fail until then"
+            )
             message += f"; write checkEndpoint: {SLOW_SERVERS[slow]}"
             self._document.warn(path, message, family="ready at once")
 

@@ -87,13 +87,15 @@ def _in_use(
     written_use = document.node(USE) is not None and bool(router.use)
     if has_top_level and (written_use or settings.matrix is not None or settings.groups):
         older = ("matrix",) if given.matrix is not None else ("groups",)
-        document.error(older, "stands beside routing.router; move it into routing.router.settings", at_key=True)
+        document.error(
+            older, "cannot be used together with routing.router; move it into routing.router.settings", at_key=True
+        )
     if given.matrix is not None and given.groups:
-        document.error(("groups",), "stands beside matrix; there can be only one of them", at_key=True)
+        document.error(("groups",), "cannot be used together with matrix; keep one of them", at_key=True)
     if has_top_level:
         return ("group" if given.matrix is None else "matrix"), "", given.matrix, given.groups, ()
     if router.use == "matrix" and settings.matrix is None:
-        document.error(USE, "is matrix, but routing.router.settings.matrix is not there")
+        document.error(USE, "is matrix, but routing.router.settings.matrix is missing")
     if router.use in ("", "group", "matrix"):
         return router.use or "group", "", settings.matrix, settings.groups, SETTINGS
     policy = _policy(router.use, document)
@@ -200,7 +202,9 @@ def _on_one_line(text: str) -> str:
 def _report(error: dsl.DslError, keys: MatrixKeys, path: KeyPath, config: Config, document: Document) -> None:
     message = error.message
     if isinstance(keys.sets[error.set_name], Hidden):
-        message = "with what came from the environment this is no expression, or names what is not there"
+        message = (
+            "with the values from the environment this is not an expression, or it names something that does not exist"
+        )
     elif error.unknown:
         known = keys.sets if error.unknown.startswith("+") else [*keys.variables, *config.models]
         message += did_you_mean(error.unknown.lstrip("+"), known)

@@ -67,7 +67,7 @@ class Ledger:
         self.chars += chars
         if chars > MAX_TEXT_CHARS or self.chars > MAX_CHARS:
             most, what = (MAX_TEXT_CHARS, "this value") if chars > MAX_TEXT_CHARS else (MAX_CHARS, "the configuration")
-            message = f"macros would make more than {most} characters of {what}; do they double each other?"
+            message = f"macros would make more than {most} characters of {what}; do they repeat each other?"
             self.problems.error(node.place, (), message)
             raise TooMuchText
 
@@ -175,7 +175,7 @@ class _OneModel:
         proxy = self.node.entries["proxy"].value
         why = "llamaswap has to know the port of the server"
         if proxy.place is not self.key.place:
-            why = "proxy uses ${PORT}, which is only there when cmd uses it too"
+            why = "proxy uses ${PORT}, which has a value only if cmd uses it too"
         entry = self.node.entries.get("cmd")
         command = None if entry is None else entry.value
         if entry is None or is_null(command) or (isinstance(command, ScalarNode) and not command.text.strip()):
@@ -214,7 +214,7 @@ def _declared(holder: MappingNode, path: KeyPath, ledger: Ledger) -> dict[str, S
         ledger.is_refused = ledger.is_refused or is_refused(node, MappingNode)
         return {}
     if node.merge_key is not None:
-        problems.error(node.merge_key.place, path, "<< cannot stand among macros")
+        problems.error(node.merge_key.place, path, "<< cannot be used in macros")
     found: dict[str, ScalarNode] = {}
     for name, (key, value) in node.entries.items():
         wrong = _wrong_name(name)
@@ -233,7 +233,7 @@ def _declared(holder: MappingNode, path: KeyPath, ledger: Ledger) -> dict[str, S
 
 def _wrong_name(name: str) -> str:
     if name in RESERVED:
-        return f"{name} is a macro of its own and cannot be declared"
+        return f"{name} is a built-in macro and cannot be declared"
     if len(name) > MAX_NAME_CHARS:
         return f"expected a macro's name of at most {MAX_NAME_CHARS} characters, got {len(name)}"
     return "" if NAME.match(name) else "expected a macro's name of letters, digits, _ and -"
@@ -349,13 +349,13 @@ def _unresolved(use: str, in_model: bool, declared: Scope, allowed: Collection[s
     """What is wrong with a macro that is left; `holder` is the one out of which it came."""
     if use == "PORT":
         cure = "; add --port ${PORT} to cmd" if in_model else ""
-        return f"${{PORT}} is only there in a model whose cmd uses it{cure}"
+        return f"${{PORT}} can be used only in a model whose cmd uses it{cure}"
     if use == "PID":
-        return "${PID} is only there in cmdStop"
+        return "${PID} can be used only in cmdStop"
     if use == "MODEL_ID" and not in_model:
-        return "${MODEL_ID} is only there in a model"
+        return "${MODEL_ID} can be used only in a model"
     if use.startswith("env."):
-        return f"${{{use}}} came out of a variable or macro; it is replaced only where it is written in the file"
+        return f"${{{use}}} comes from a variable or macro; it is replaced only where it is written in the file"
     if "${" + use + "}" in declared:
         user = "another one that" if holder is None else f"{holder}, which"
         return f"the macro ${{{use}}} is used by {user} is declared before it"

@@ -59,7 +59,7 @@ def _merged(one: Node, other: Node, problems: Problems, path: KeyPath) -> Node:
         )
     if not (isinstance(one, ScalarNode) and isinstance(other, ScalarNode) and _agree(one, other)):
         where = f"{one.place.source.name}:{one.place.line + 1}"
-        problems.error(other.place, path, f"is something else in {where}; only equal values may stand in two files")
+        problems.error(other.place, path, f"is something else in {where}; only equal values may be in two files")
     return one
 
 

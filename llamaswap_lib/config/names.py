@@ -25,7 +25,7 @@ def aliases_of(config: Config, document: Document) -> dict[str, str]:
             if alias in found:
                 document.error(
                     ("models", name, "aliases", index),
-                    f"the alias {quoted(alias)} is one of {_owner(found[alias], name)} already",
+                    f"{quoted(alias)} is already an alias of {_owner(found[alias], name)}",
                 )
             found.setdefault(alias, name)
     for name, path, alias in _keys_by_id(config):
@@ -34,7 +34,7 @@ def aliases_of(config: Config, document: Document) -> dict[str, str]:
         elif found.get(alias, name) != name:
             document.error(
                 path,
-                f"the key {quoted(alias)} becomes an alias, but is one of {quoted(found[alias])} already",
+                f"the key {quoted(alias)} becomes an alias, but is already an alias of {quoted(found[alias])}",
                 at_key=True,
             )
         found.setdefault(alias, name)

@@ -185,7 +185,7 @@ class _Composer:
                 self.problems.warn(place, (), f"from here on nothing is read: {why}")
             return
         if following is not None:
-            self.problems.warn(self.place(following), (), "a second document begins here; only the first counts")
+            self.problems.warn(self.place(following), (), "a second document begins here; only the first is used")
 
     def take(self, event: Any) -> Node | None:
         """The node that is complete with this event, already put into its parent."""
@@ -215,7 +215,7 @@ class _Composer:
         name = event.anchor
         shown = MASK if event.start_mark.line in self.source.shifts else name  # it may be the value of a variable
         if any(open_.pending_anchor == name for open_ in self.stack):
-            raise self.fatal(self.place(event), f"the alias *{shown} stands inside of what it refers to")
+            raise self.fatal(self.place(event), f"the alias *{shown} is inside the value that it refers to")
         if name not in self.anchors:
             near = did_you_mean(name, self.anchors) or "; text that begins with * needs quotes"
             near = "" if self.source.shifts else near  # names may be values, too
@@ -245,7 +245,7 @@ class _Composer:
         if node.has_macro:
             holder.has_macro = True
         if holder.size > MAX_NODES:
-            raise self.fatal(node.place, f"aliases make more than {MAX_NODES} values of this file")
+            raise self.fatal(node.place, f"the aliases of this file make more than {MAX_NODES} values")
         if not isinstance(node, ScalarNode):
             if len(self.stack) + node.height > MAX_DEPTH:  # code that walks the tree calls itself for each level
                 raise self.fatal(node.place, TOO_DEEP)

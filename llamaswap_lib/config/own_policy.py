@@ -32,7 +32,7 @@ def load_policy(use: str) -> Any:
             raise
         # The message has the path of the file, and may have more of it.
         raise ConfigError(
-            f"the policy {visible(use)} cannot be used; why is not shown, for its name comes from the environment"
+            f"the policy {visible(use)} cannot be used; the reason is hidden, as its name comes from the environment"
         ) from None
 
 
@@ -96,8 +96,8 @@ def _check_method(file: str, name: str, policy: object) -> None:
     line = getattr(getattr(method, "__code__", None), "co_firstlineno", None)
     place = f"{file}:{line}" if line else file
     if inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method):
-        raise ConfigError(f"{place}: {name}.evict returns no names at once; {EXPECTED} that does")
+        raise ConfigError(f"{place}: {name}.evict is async or a generator; {EXPECTED} that returns names")
     try:
         inspect.signature(method).bind("target", ())
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{place}: {name}.evict cannot be asked ({error}); {EXPECTED}") from None
+        raise ConfigError(f"{place}: {name}.evict cannot be called ({error}); {EXPECTED}") from None

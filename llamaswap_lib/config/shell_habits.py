@@ -143,7 +143,7 @@ def _typography(command: Command, number: int, written: str, parts: Parts) -> It
     if name != written and name:
         meant = quoted(("--" if len(name) > 1 else "-") + name)
         message = f"{command.said(number)} begins with a long dash (U+{ord(written[0]):04X})"
-        yield Habit(f"{message}, which some editors make of two hyphens; write {meant}", kind="dash")
+        yield Habit(f"{message}, which some editors put in place of two hyphens; write {meant}", kind="dash")
     if (match := _typographic_quote.match(parts.bare)) is not None:
         message = f"{command.said(number)} has a typographic quote (U+{ord(match[1]):04X}), which does not count as one"
         yield Habit(f"{message}; write \" or '", kind="typographic")
@@ -190,7 +190,8 @@ def _operators(command: Command, number: int, written: str, parts: Parts) -> Ite
         yield Habit(f"{said} {_AS_A_WORD}; {_TO_A_SHELL} sh -c '...'", kind="redirection")
     if number and _comment.match(written):
         yield Habit(
-            f"{said} begins no comment after other words, and is passed to the program; {_OWN_LINE}", kind="comment"
+            f"{said} does not begin a comment after other words, and is passed to the program; {_OWN_LINE}",
+            kind="comment",
         )
 
 
@@ -203,7 +204,7 @@ def _expansions(command: Command, number: int, parts: Parts) -> Iterator[Habit]:
     if "$(" in parts.expanded or parts.expanded.count("`") > 1 or (parts.bare[:1] == "`" and len(parts.bare) > 1):
         yield Habit(f"{said} is not executed, since {_NO_SHELL}; {_TO_A_SHELL} sh -c '...'", kind="substitution")
     if _MODEL_FILE.search(value) and any(char in parts.bare for char in "*?"):
-        yield Habit(f"{said} stays as it is, since {_NO_SHELL}; write the name of the file", kind="glob")
+        yield Habit(f"{said} is not expanded, since {_NO_SHELL}; write the name of the file", kind="glob")
 
 
 # -- cures --
@@ -221,11 +222,11 @@ def _cure(command: Command, number: int) -> str:
 
 def _not_replaced(match: re.Match[str], macros: Collection[str], *, is_secret: bool = False) -> str:
     if is_secret:
-        return f"$NAME stays as it is, since {_NO_SHELL}; write ${{env.NAME}}"
+        return f"$NAME is not expanded, since {_NO_SHELL}; write ${{env.NAME}}"
     name = match["name"] or match["braced"] or match["windows"]
     meant = f"${{{name}}}" if name in macros else f"${{env.{name}}}"
-    return f"{match['use']} stays as it is, since {_NO_SHELL}; write {meant}"
+    return f"{match['use']} is not expanded, since {_NO_SHELL}; write {meant}"
 
 
 def _not_home(said: str, match: re.Match[str]) -> str:
-    return f"{said} stays as it is, since {_NO_SHELL}; write the whole path, or ${{env.HOME}}{match['below']}"
+    return f"{said} is not expanded, since {_NO_SHELL}; write the whole path, or ${{env.HOME}}{match['below']}"

@@ -108,9 +108,9 @@ def _tab(failed: Failure) -> Mistake | None:
         line = failed.text(number)
         blanks = len(line) - len(line.lstrip(" \t"))
         if "\t" in line[:blanks]:
-            return Mistake(number, line.index("\t"), 1, "a tab cannot indent, use spaces")
+            return Mistake(number, line.index("\t"), 1, "a tab cannot be used to indent, use spaces")
     if failed.char == "\t":
-        return Mistake(failed.line, failed.column, 1, "a tab cannot stand here, use spaces")
+        return Mistake(failed.line, failed.column, 1, "a tab is not allowed here, use spaces")
     return None
 
 
@@ -121,11 +121,11 @@ def _odd_character(failed: Failure) -> Mistake | None:
         match = re.match(rf"[ \t]*({ODD_BLANK})", line) or re.search(rf"[\w\"'][:-] *({ODD_BLANK})", line)
         if match is not None:
             name = unicodedata.name(match[1], "blank").lower()
-            said = f"a {name} (U+{ord(match[1]):04X}) stands here, where YAML wants an ordinary space"
+            said = f"a {name} (U+{ord(match[1]):04X}) is here, where YAML needs an ordinary space"
             return Mistake(number, match.start(1), 1, said)
         curly = re.match(rf"{KEY_ONLY}({CURLY})", line)
         if curly is not None:
-            said = f"{quoted(curly[1])} is no quote for YAML; write an ordinary one"
+            said = f"{quoted(curly[1])} is not a quote in YAML; write an ordinary one"
             return Mistake(number, curly.start(1), 1, said)
         wide = line.find("\uff1a")
         if wide >= 0 and not re.match(KEY, line):
@@ -240,7 +240,7 @@ def _list_in_line(failed: Failure) -> Mistake | None:
     if "not allowed" not in failed.problem or "mapping values" in failed.problem:
         return None
     char = quoted(failed.char)
-    said = f"no {char} can follow a key here; a list begins on the next line, and text with {char} needs quotes"
+    said = f"{char} cannot follow a key here; a list begins on the next line, and text with {char} needs quotes"
     return Mistake(failed.line, failed.column, 1, said)
 
 
@@ -304,7 +304,7 @@ def _dash(line: str, above: str, number: int) -> Mistake | None:
         return None
     if not key["rest"].strip():
         return Mistake(number, _indent(line), 1, 'a space is missing after "-"') if word[1][1] != "-" else None
-    said = f"this is no key; to go on with the value of {quoted(key['key'].strip())}, indent this line further"
+    said = f"this is not a key; to go on with the value of {quoted(key['key'].strip())}, indent this line further"
     return Mistake(number, _indent(line), len(word[1]), said)
 
 
@@ -370,7 +370,9 @@ def _indentation(failed: Failure) -> Mistake | None:
     if "'-'" in failed.problem or (failed.context.endswith("block collection") and failed.char != "-"):
         return Mistake(failed.line, indent, 1, 'expected "- " here, as in the lines above')
     if failed.char == "-":
-        return Mistake(failed.line, indent, 1, 'no "- " can stand here: the lines above are keys, not items of a list')
+        return Mistake(
+            failed.line, indent, 1, '"- " is not allowed here: the lines above are keys, not items of a list'
+        )
     return None
 
 

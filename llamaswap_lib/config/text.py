@@ -197,10 +197,10 @@ def _value(name: str, place: Place, problems: Problems, environment: Mapping[str
         problems.error(place, (), f"the environment variable {name} is not set{did_you_mean(name, environment)}")
         return STAND_IN
     if any("\ud800" <= char <= "\udfff" for char in value):  # so Python shows bytes that are none
-        problems.error(place, (), f"the environment variable {name} is not UTF-8 text, so it cannot stand here")
+        problems.error(place, (), f"the environment variable {name} is not UTF-8 text, so it cannot be used here")
         return STAND_IN
     if any(char in value for char in "\n\r\0"):
-        problems.error(place, (), f"the environment variable {name} has line breaks in it, which cannot stand here")
+        problems.error(place, (), f"the environment variable {name} has line breaks in it, which are not allowed here")
         return STAND_IN
     return value.replace("\\", "\\\\").replace('"', '\\"')
 

@@ -201,7 +201,7 @@ def test_names_that_hide_others_are_named(checked: Check) -> None:
     assert warnings(report) == [
         '2: models.a.aliases[1]: "b" is the id of a model, which wins; the alias does nothing',
         "2: models.a.aliases[0]: is the id of this model already",
-        '5: peers.p.models[0]: "b" is a name of our own, so this one is only "p/b"',
+        '5: peers.p.models[0]: "b" is also a name on this server, so this one is only "p/b"',
         '5: peers.p.models[1]: other peers have "m" too, so this one is only "p/m"',
         '6: peers.q.models[0]: other peers have "m" too, so this one is only "q/m"',
     ]

@@ -96,7 +96,7 @@ def test_a_model_without_a_command_is_told_to_have_one() -> None:
 
 def test_a_proxy_with_the_macro_points_at_the_command() -> None:
     (error,) = errors("    proxy: http://127.0.0.1:${PORT}\n    cmd: |\n      server\n      --port 9999\n")
-    assert error.startswith("6: models.m.cmd: proxy uses ${PORT}, which is only there when cmd uses it too: write ")
+    assert error.startswith("6: models.m.cmd: proxy uses ${PORT}, which has a value only if cmd uses it too: write ")
 
 
 def test_a_command_from_the_environment_is_neither_quoted_nor_judged() -> None:

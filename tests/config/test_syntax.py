@@ -35,10 +35,10 @@ MISTAKES = {
     "l:\n  - a\n - b\n": "3: this line is indented by 1, its neighbours by 2",
     "l:\n  - a\n  b\n": '3: expected "- " here, as in the line above',
     "l:\n  - a\n  b: c\n": '3: expected "- " here, as in the lines above',
-    "m:\n\ta: b\n": "2: a tab cannot indent, use spaces",
-    "m:\n  -\ta: b\n    c: d\n": "2: a tab cannot stand here, use spaces",
-    "m:\n  a:\u00a0b\n  c: d\n": "2: a no-break space (U+00A0) stands here, where YAML wants an ordinary space",
-    "m:\n  a: “b: c”\n": '2: "“" is no quote for YAML; write an ordinary one',
+    "m:\n\ta: b\n": "2: a tab cannot be used to indent, use spaces",
+    "m:\n  -\ta: b\n    c: d\n": "2: a tab is not allowed here, use spaces",
+    "m:\n  a:\u00a0b\n  c: d\n": "2: a no-break space (U+00A0) is here, where YAML needs an ordinary space",
+    "m:\n  a: “b: c”\n": '2: "“" is not a quote in YAML; write an ordinary one',
     'm:\n  name: "Qwen\n  ttl: 5\n': '2: the quote " that opens here is not closed',
     'm:\n  name: "Qwen\n  text: "fast"\n  ttl: 5\n': '2: the quote " that opens here is not closed',
     "m:\n  name: 'Qwen\n  text: 'fast'\n  ttl: 5\n": "2: the quote ' that opens here is not closed",
@@ -60,8 +60,10 @@ MISTAKES = {
     "m:\n  cmd: x\n    -H a: b\n": (
         '3: this still belongs to the value of "cmd" on line 2, and a value with ": " in it needs quotes'
     ),
-    "m:\n  cmd: x\n  --port 9\n": '3: this is no key; to go on with the value of "cmd", indent this line further',
-    "m:\n  cmd: x\n  -m y\n  ttl: 5\n": '3: this is no key; to go on with the value of "cmd", indent this line further',
+    "m:\n  cmd: x\n  --port 9\n": '3: this is not a key; to go on with the value of "cmd", indent this line further',
+    "m:\n  cmd: x\n  -m y\n  ttl: 5\n": (
+        '3: this is not a key; to go on with the value of "cmd", indent this line further'
+    ),
     "m:\n  l:\n  -a\n  -b\n": '3: a space is missing after "-"',
     "m: {cmd: x ${PORT}, ttl: 5}\n": "1: a value with ${...} in it needs quotes inside { } or [ ]",
     "m: [x, ${PORT}]\n": "1: a value with ${...} in it needs quotes inside { } or [ ]",
@@ -75,7 +77,7 @@ MISTAKES = {
     "m: , x\n": '1: a value that begins with "," needs quotes',
     "%m: x\n": "1: a line that begins with % needs quotes",
     "m: > x\n": '1: the text of ">" begins on the next line; a value that begins with ">" needs quotes',
-    "m: - x\n": '1: no "-" can follow a key here; a list begins on the next line, and text with "-" needs quotes',
+    "m: - x\n": '1: "-" cannot follow a key here; a list begins on the next line, and text with "-" needs quotes',
     "m:\n<<<<<<< HEAD\n  a: b\n=======\n  a: c\n>>>>>>> x\n": (
         "2: git left two versions of these lines here; keep one of them, without <<<<<<<, ======= and >>>>>>>"
     ),

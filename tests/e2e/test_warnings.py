@@ -25,7 +25,7 @@ def test_the_log_has_them_at_the_start_and_at_a_reload(run_program: RunProgram) 
             message.rpartition("; likewise in 19 more models: m1, m")[0].partition(", ")[0] for message in first
         ] == [
             '">" is passed to the program as a word',
-            "$PATH stays as it is",
+            "$PATH is not expanded",
             'the program "nowhere-to-be-found" is not on PATH',
         ]
         told = program.get("/api/config").json()["warnings"]
