@@ -14,23 +14,23 @@ from llamaswap_lib.config.schema import TOP_LEVEL
 
 HEAD = """# Configuration
 
-Generated from `llamaswap_lib/config/schema.py`; do not edit. `llamaswap check -c config.yaml` tells everything that is
-wrong or odd about a file, `--show` prints it with everything resolved.
+Generated from `llamaswap_lib/config/schema.py`; do not edit. `llamaswap check -c config.yaml` says what is
+wrong or odd in a file; with `--show` it prints the file with everything resolved.
 
-Unknown keys do no harm; `check` warns of them. Where seconds are expected, a number or a duration such as `90s` or
-`1m30s` may stand. `${name}` is a macro, `${env.NAME}` an environment variable. Macros may make one value a million
+Unknown keys do no harm; `check` warns of them. Seconds may be written as a number or as a duration such as `90s` or
+`1m30s`. `${name}` is a macro, `${env.NAME}` an environment variable. With macros one value may become a million
 characters long, and all values together twenty million.
 
-Macros that need no declaration: `${MODEL_ID}` in a model; `${PORT}` in a model whose `cmd` uses it; `${PID}` in
-`cmdStop`; `${LLAMASWAP}`, the command that runs this very llamaswap (its Python and its script, or its single file),
-from any folder. `${LLAMASWAP} demo --port ${PORT}` is a model's server without a model. A macro that you declare as
-`LLAMASWAP` counts more.
+Built-in macros: `${MODEL_ID}` in a model; `${PORT}` in a model whose `cmd` uses it; `${PID}` in
+`cmdStop`; `${LLAMASWAP}`, the command that runs this llamaswap from any folder (its Python and its script, or its
+single file). `${LLAMASWAP} demo --port ${PORT}` starts a server without a real model. If you declare a macro
+`LLAMASWAP`, that one is used.
 
-llamaswap shows no secrets: neither in `check` and its error messages, nor in `/running`, the list of models and its own
-log lines. `[hidden]` stands in their place, for
+llamaswap shows no secrets: not in `check` and its error messages, not in `/running`, not in the list of models, and not
+in its own log lines. It shows `[hidden]` instead of
 
-- everything that came from `${env.NAME}`. Only where clients are told what they can ask for, and in the log, names of
-  models stand as they are, and so do the name and the description of a model;
+- everything that came from `${env.NAME}`. There is one exception: names of models, and the keys `name` and `description`
+  of a model, are shown in the log and in the list of models;
 - `apiKeys` and `apiKey`;
 - the value of an option, a variable, a header, a parameter of a URL or a key of `setParams` and `metadata` whose name
   ends with the word key, token, secret, password, passwd, passphrase or credentials (`--api-key`, `HF_TOKEN=`,
@@ -39,7 +39,7 @@ log lines. `[hidden]` stands in their place, for
 
 Only the value is hidden. All other words of a command are shown, so that programs can read its `-m` or `--port`. What a
 model's server prints itself is not changed, neither in the logs nor in the error of a load that failed: some servers
-print their whole command line.
+print their complete command line.
 """
 
 

@@ -107,20 +107,25 @@ class Model:
     cmd: str = key(
         "cmd",
         Text("a command", "command"),
-        "the command that starts its server; `${PORT}` takes the next free port of the count",
+        "the command that starts its server; `${PORT}` is the next free port, counted from `startPort`",
         "",
     )
     argv: tuple[str, ...] = derived(())  # cmd, split into words
     cmd_stop: str = key(
-        "cmdStop", Text("a command", "command"), "run in place of SIGTERM to stop it; may use `${PID}`", ""
+        "cmdStop", Text("a command", "command"), "run instead of sending SIGTERM, to stop it; may use `${PID}`", ""
     )
     stop_argv: tuple[str, ...] = derived(())  # cmd_stop, split; () means SIGTERM
     proxy: str = key("proxy", Text("a URL"), "where its server listens", "http://localhost:${PORT}")
     check_endpoint: str = key(
-        "checkEndpoint", Text(), "path that answers 200 when it is ready; `none` for ready at once", "/health"
+        "checkEndpoint",
+        Text(),
+        "path that answers 200 when it is ready; with `none` it counts as ready at once",
+        "/health",
     )
     env: tuple[str, ...] = key(
-        "env", ListOf(Text("NAME=value", "variable")), "NAME=value, added to our own environment; later ones win"
+        "env",
+        ListOf(Text("NAME=value", "variable")),
+        "NAME=value, added to the environment of llamaswap; if a name comes twice, the later value counts",
     )
     aliases: tuple[str, ...] = key("aliases", ListOf(Text()), "further names")
     name: str = key("name", Text(), "shown in the list of models", "")
@@ -130,30 +135,32 @@ class Model:
         "ttl", Seconds(-1), "seconds without a request until it is unloaded; 0 never, -1 takes `globalTTL`", -1.0
     )
     unload_timeout: float = key(
-        "unloadTimeout", Seconds(), "seconds from the polite stop to SIGKILL; 0 takes the global one", 0.0
+        "unloadTimeout", Seconds(), "seconds from `cmdStop` or SIGTERM to SIGKILL; 0 takes the global value", 0.0
     )
     health_check_timeout: float = key(
-        "healthCheckTimeout", Seconds(None), "seconds it may take to become ready; 0 takes the global one", 0.0
+        "healthCheckTimeout", Seconds(None), "seconds it may take to become ready; 0 takes the global value", 0.0
     )
     hung_after: float = key(
         "hungAfter",
         Seconds(-1),
-        "seconds of silence after which its server, if it is sure to hang, is ended for whoever is overdue; 0 never, "
-        "-1 takes the global one (llamaswap only)",
+        "seconds of silence after which its server, if it is sure to hang, is stopped when a request for another model "
+        "has waited for `maxWait`; 0 never, -1 takes the global value (llamaswap only)",
         -1.0,
     )
     use_model_name: str = key("useModelName", Text(), "the `model` that is sent upstream", "")
     concurrency_limit: int = key(
         "concurrencyLimit", Integer(floor=0), "with N > 0 the N+1st request is refused with 429", 0
     )
-    send_loading_state: bool = key("sendLoadingState", Flag(), "overrides the global one")
+    send_loading_state: bool = key("sendLoadingState", Flag(), "used instead of the global value")
     metadata: Mapping[str, Any] = key("metadata", MapOf(Anything()), "anything, passed on to the list of models")
     macros: Mapping[str, Any] = key(
-        "macros", MapOf(Anything(), "macro"), "macros of this model; they win over global ones"
+        "macros",
+        MapOf(Anything(), "macro"),
+        "macros of this model; they are used instead of global ones of the same name",
     )
     filters: ModelFilters = key("filters", Section(ModelFilters), "changes to JSON bodies")
     timeouts: Timeouts = key("timeouts", Section(Timeouts), "limits of one exchange with its server")
-    compat: Compat = key("compat", Section(Compat), "concessions to particular servers")
+    compat: Compat = key("compat", Section(Compat), "settings that particular servers need")
     capabilities: Capabilities = key("capabilities", Section(Capabilities), "what clients are told that it can do")
     automatic_port: AutomaticPort | None = derived(None, compare=False)
     shown: ShownModel = derived(ShownModel("", "", {}, ()), compare=False)
@@ -206,11 +213,11 @@ class Config:
     hung_after: float = key(
         "hungAfter",
         Seconds(),
-        "seconds of silence after which a server that is sure to hang is ended for whoever has waited longer than "
-        "`maxWait`; 0 never (llamaswap only)",
+        "seconds of silence after which a server that is sure to hang is stopped when a request for another model has "
+        "waited longer than `maxWait`; 0 never (llamaswap only)",
         DEFAULT_HUNG_AFTER,
     )
-    log_level: str = key("logLevel", Choice(LOG_LEVELS, lenient=True), "the least level that is logged", "info")
+    log_level: str = key("logLevel", Choice(LOG_LEVELS, lenient=True), "the lowest level that is logged", "info")
     log_time_format: str = key(
         "logTimeFormat",
         Choice(LOG_TIME_FORMATS, lenient=True),
@@ -218,10 +225,10 @@ class Config:
         "",
     )
     log_to_stdout: str = key(
-        "logToStdout", Choice(("proxy", "upstream", "both", "none")), "which logs are shown", "proxy"
+        "logToStdout", Choice(("proxy", "upstream", "both", "none")), "which logs are shown on stdout", "proxy"
     )
     log_requests: bool = key("logRequests", Flag(), "does nothing", False)
-    store: Store = key("store", Section(Store), "what outlives a restart")
+    store: Store = key("store", Section(Store), "what is kept across restarts")
     metrics_max_rows: int = key(
         "metricsMaxInMemory", Integer(), "rows of activity kept in memory; 0 or less means 1000", 1000
     )
@@ -231,31 +238,34 @@ class Config:
     ui: Ui = key("ui", Section(Ui), "the web page")
     performance: Performance = key("performance", Section(Performance), "sampling of the machine")
     start_port: int = key("startPort", Integer(1), "the first automatic `${PORT}`", 5800)
-    send_loading_state: bool = key("sendLoadingState", Flag(), "streams tell of the loading of a model", False)
-    include_aliases_in_list: bool = key("includeAliasesInList", Flag(), "aliases stand in the list of models", False)
+    send_loading_state: bool = key(
+        "sendLoadingState", Flag(), "a stream that waits for its model says what it waits for (docs/http.md)", False
+    )
+    include_aliases_in_list: bool = key("includeAliasesInList", Flag(), "the list of models has aliases too", False)
     global_ttl: float = key("globalTTL", Seconds(), "seconds without a request until a model is unloaded; 0 never", 0.0)
     unload_timeout: float = key(
-        "unloadTimeout", Seconds(), "seconds from the polite stop to SIGKILL; 0 means 10", DEFAULT_UNLOAD_TIMEOUT
+        "unloadTimeout", Seconds(), "seconds from `cmdStop` or SIGTERM to SIGKILL; 0 means 10", DEFAULT_UNLOAD_TIMEOUT
     )
     shutdown_timeout: float = key(
         "shutdownTimeout",
         Seconds(),
-        "seconds that requests in progress and WebSockets get to finish when the server ends (llamaswap only)",
+        "seconds that requests in progress and WebSockets get to finish when llamaswap shuts down (llamaswap only)",
         30.0,
     )
     macros: Mapping[str, Any] = key("macros", MapOf(Anything(), "macro"), "values for `${name}` anywhere else")
     api_keys: tuple[str, ...] = key(
-        "apiKeys", ListOf(Text(form="secret")), "keys of which clients must bring one; none with a space"
+        "apiKeys", ListOf(Text(form="secret")), "each client must send one of these keys; a key has no spaces"
     )
     allowed_hosts: tuple[str, ...] = key(
         "allowedHosts",
         ListOf(Text()),
-        "without `apiKeys`: further names by which this server may be asked for operations, logs, events, activity and"
-        " configuration; `*.example.org` for all names below one, `*` for any (llamaswap only; see docs/http.md)",
+        "without `apiKeys`: further host names of this server, under which clients may ask for operations, logs,"
+        " events, activity and configuration; `*.example.org` for all names below one, `*` for any (llamaswap only; see"
+        " docs/http.md)",
     )
     limits: ClientLimits = key("limits", Section(ClientLimits), "what clients may take (llamaswap only)")
     upstream: UpstreamPassthrough = key("upstream", Section(UpstreamPassthrough), "the routes under `/upstream/`")
-    hooks: Hooks = key("hooks", Section(Hooks), "what happens by itself")
+    hooks: Hooks = key("hooks", Section(Hooks), "what llamaswap does by itself")
     peers: Mapping[str, Peer] = key(
         "peers", MapOf(Section(Peer), "peer"), "other servers whose models are offered here"
     )
@@ -303,7 +313,7 @@ class RoutingInput:
     """The keys at top level that come to `Config.routing`: the section, and the older spelling beside it."""
 
     routing: RoutingKeys = key(
-        "routing", Section(RoutingKeys), "which models may run side by side, and who is served first"
+        "routing", Section(RoutingKeys), "which models may run side by side, and which request is served first"
     )
     groups: Mapping[str, Group] = key(
         "groups", MapOf(Section(Group), "group"), "older spelling of `routing.router.settings.groups`"

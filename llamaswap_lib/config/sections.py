@@ -32,7 +32,7 @@ class Timeouts:
     expect_continue: float = key(
         "expectContinue",
         Seconds(None, floor=0),
-        "does nothing: no server is asked for `100 Continue`, for a body is sent on when all of it is here",
+        "has no effect: no server is asked for `100 Continue`, because a body is sent on when all of it has come",
         1.0,
     )
     idle_connection: float = key("idleConn", Seconds(None, floor=0), "seconds an idle connection is kept", 90.0)
@@ -66,12 +66,12 @@ class Capabilities:
     outputs: tuple[str, ...] = key("out", ListOf(MODALITY), "what it gives: text, audio, image")
     tools: bool = key("tools", Flag(), "it can call functions", False)
     reranker: bool = key("reranker", Flag(), "it reranks", False)
-    context: int = key("context", Integer(0), "tokens of context; 0 says nothing", 0)
+    context: int = key("context", Integer(0), "tokens of context; with 0 clients are told nothing", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Compat:
-    """Concessions to particular upstreams."""
+    """Settings that particular upstreams need."""
 
     ignore_websockets: bool = key(
         "ignoreWebsockets", Flag(), "WebSockets neither load the model nor keep it from being unloaded", False
@@ -120,7 +120,7 @@ class UpstreamPassthrough:
         "ignorePaths",
         ListOf(Text("a regular expression")),
         "regular expressions (RE2) of paths under `/upstream/` that never load a model; of a path of more than 8192 "
-        "characters the first and the last 4096 are looked at; empty means the default",
+        "characters only the first and the last 4096 count; empty means the default",
         (r".*\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",),
     )
 
@@ -130,23 +130,28 @@ DEFAULT_CONNECTIONS = 10_000  # an idle one costs 4 KB
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What clients may take of the server, so that none of them can take it from the others."""
+    """What a client may use of the server, so that no client can keep others from being served."""
 
     connections: int = key(
         "connections",
         Integer(1),
-        "connections at once, fewer where the system's limit of open files asks for that; beyond it others are closed"
-        " to make room (docs/http.md says which), and where all are being served the newest is answered 503",
+        "connections at once, fewer if the system's limit of open files is too low; beyond it others are closed to"
+        " make room (docs/http.md says which); if all of them are being served, the newest is answered 503",
         DEFAULT_CONNECTIONS,
     )
     idle_timeout: float = key("idleTimeout", Seconds(1), "seconds a connection may stay without a request", 120.0)
-    head_timeout: float = key("headTimeout", Seconds(1), "seconds for the whole head of a request", 30.0)
+    head_timeout: float = key("headTimeout", Seconds(1), "seconds for the complete head of a request", 30.0)
     body_timeout: float = key(
-        "bodyTimeout", Seconds(1), "seconds between two pieces of a body, beyond which it needs 1 KB/s on average", 60.0
+        "bodyTimeout",
+        Seconds(1),
+        "seconds between two pieces of a body; after that many seconds it also needs 1 KB/s on average",
+        60.0,
     )
-    write_timeout: float = key("writeTimeout", Seconds(1), "seconds a client may take nothing of its answer", 60.0)
+    write_timeout: float = key(
+        "writeTimeout", Seconds(1), "seconds for which a client may read nothing of its answer", 60.0
+    )
     max_body_mb: int = key(
-        "maxBodyMB", Integer(1), "MB of a request's body, decoded; what is above 1 MB waits in a file", 4096
+        "maxBodyMB", Integer(1), "MB of a request's body, decoded; a body above 1 MB is kept in a file", 4096
     )
     max_json_mb: int = key("maxJSONMB", Integer(1), "MB of a JSON body, decoded, which has to be in memory", 128)
     spool_mb: int = key(
@@ -156,7 +161,7 @@ class ClientLimits:
         " unloaded: of all answers together, a fourth of it of one; what is above 1 MB waits in a file; 0 keeps none",
         256,
     )
-    hops: int = key("hops", Integer(1), "llamaswaps that a request may have come through, as `peers` of one another", 4)
+    hops: int = key("hops", Integer(1), "how many llamaswaps, as `peers` of one another, a request may have passed", 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +186,11 @@ class Hooks:
 class Profile:
     """A set of names that lead elsewhere while it is active; a pin to '' switches the name off."""
 
-    description: str = key("description", Text(), "shown to people", "")
+    description: str = key("description", Text(), "a description for people", "")
     pins: Mapping[str, str] = key(
-        "pins", MapOf(Text(), "name"), "name -> model, alias, peer model or selector; empty or null disables the name"
+        "pins",
+        MapOf(Text(), "name"),
+        "name -> model, alias, peer model or selector; empty or null switches the name off",
     )
 
 
@@ -218,12 +225,12 @@ class Peer:
 
     proxy: str = key("proxy", Text("a URL"), "address of the other server", "", required=True)
     models: tuple[str, ...] = key("models", ListOf(Text()), "its models, at least one", required=True)
-    api_key: str = key("apiKey", Text(form="secret"), "sent to it in place of the client's credentials", "")
+    api_key: str = key("apiKey", Text(form="secret"), "sent to it instead of the client's credentials", "")
     filters: Filters = key("filters", Section(Filters), "changes to JSON bodies")
     timeouts: Timeouts = key(
         "timeouts",
         Section(Timeouts, {"response_header": 60.0}),
-        "limits of one exchange, as of a model, but `responseHeader` is 60",
+        "limits of one exchange, as for a model, but `responseHeader` is 60",
     )
 
 
@@ -240,8 +247,8 @@ class Group(group.Group):
     exclusive: bool = key(
         "exclusive",
         Flag(),
-        "a request for a member unloads the models of other groups; false does not keep others from unloading its own "
-        "(docs/scheduling.md)",
+        "a request for a member unloads the models of other groups; with false, other groups may still unload its "
+        "members (docs/scheduling.md)",
         True,
     )
     persistent: bool = key("persistent", Flag(), "other groups never unload its members", False)
@@ -259,7 +266,7 @@ class MatrixKeys:
         required=True,
     )
     evict_costs: Mapping[str, int] = key(
-        "evict_costs", MapOf(Integer(1), "model"), "how dear it is to unload a model; 1 where nothing is said"
+        "evict_costs", MapOf(Integer(1), "model"), "the cost of unloading a model; 1 unless set"
     )
 
 
@@ -285,7 +292,7 @@ class Routing:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RouterSettingsKeys:
-    """The settings of each kind of router; that of the kind in use counts."""
+    """The settings of each kind of router; only those of the kind in use count."""
 
     groups: Mapping[str, Group] = key("groups", MapOf(Section(Group), "group"), "with `use: group`")
     matrix: MatrixKeys | None = key("matrix", Section(MatrixKeys, optional=True), "with `use: matrix`")
@@ -293,7 +300,7 @@ class RouterSettingsKeys:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RouterKeys:
-    """What decides who must go."""
+    """What decides which models must be unloaded."""
 
     use: str = key(
         "use",
@@ -306,15 +313,15 @@ class RouterKeys:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FifoKeys:
-    """The queue: whose turn it is."""
+    """The queue: which request is served next."""
 
     priority: Mapping[str, int] = key(
         "priority",
         MapOf(Integer(), "model"),
-        "model (id or alias) -> integer; higher is served first, 0 where nothing is said",
+        "model (id or alias) -> integer; higher is served first; 0 unless set",
     )
     max_wait: float = key(
-        "maxWait", Seconds(), "seconds after which a waiting request goes first whatever its priority; 0 never", 60.0
+        "maxWait", Seconds(), "seconds after which a waiting request comes first, whatever its priority; 0 never", 60.0
     )
 
 
@@ -327,7 +334,7 @@ class SchedulerSettingsKeys:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SchedulerKeys:
-    """What decides whose turn it is."""
+    """What decides which request is served next."""
 
     use: str = key("use", Text("fifo"), "`fifo`", "fifo")
     settings: SchedulerSettingsKeys = key(
