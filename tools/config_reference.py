@@ -29,8 +29,8 @@ single file). `${LLAMASWAP} demo --port ${PORT}` starts a server without a real 
 llamaswap shows no secrets: not in `check` and its error messages, not in `/running`, not in the list of models, and not
 in its own log lines. It shows `[hidden]` instead of
 
-- everything that came from `${env.NAME}`. There is one exception: names of models, and the keys `name` and `description`
-  of a model, are shown in the log and in the list of models;
+- everything that came from `${env.NAME}`. There is one exception: names of models, and the keys `name` and
+  `description` of a model, are shown in the log and in the list of models;
 - `apiKeys` and `apiKey`;
 - the value of an option, a variable, a header, a parameter of a URL or a key of `setParams` and `metadata` whose name
   ends with the word key, token, secret, password, passwd, passphrase or credentials (`--api-key`, `HF_TOKEN=`,

@@ -370,9 +370,7 @@ def _indentation(failed: Failure) -> Mistake | None:
     if "'-'" in failed.problem or (failed.context.endswith("block collection") and failed.char != "-"):
         return Mistake(failed.line, indent, 1, 'expected "- " here, as in the lines above')
     if failed.char == "-":
-        return Mistake(
-            failed.line, indent, 1, '"- " is not allowed here: the lines above are keys, not items of a list'
-        )
+        return Mistake(failed.line, indent, 1, '"- " cannot be here: the lines above are keys, not items of a list')
     return None
 
 

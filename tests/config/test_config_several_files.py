@@ -111,7 +111,7 @@ def test_no_file_a_file_given_twice_and_a_missing_folder_are_errors(tmp_path: Pa
     for file, folder, said in (
         (None, None, "name a file"),
         (None, empty, r"no \*\.yml"),
-        (tmp_path / "a.yaml", tmp_path, "only one of the two"),
+        (tmp_path / "a.yaml", tmp_path, "leave out one of the two"),
         (None, tmp_path / "nope", "cannot read this folder"),
     ):
         with pytest.raises(ConfigError, match=said):
