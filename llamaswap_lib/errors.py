@@ -37,7 +37,7 @@ LONGEST_RETRY_AFTER = 2  # seconds: clients obey it in silence, for minutes on e
 
 
 class HttpError(LlamaswapError):
-    """Something of ours is broken; the log has it all.
+    """A mistake in llamaswap itself; the log has the details.
 
     `should_retry` is sent as `x-should-retry`, which the clients of OpenAI and Anthropic obey: whether the same request
     may succeed if it is sent again; None leaves it to the client. `retry_after` is sent as `Retry-After`, in seconds.
@@ -96,7 +96,7 @@ class Forbidden(HttpError):
 
 
 class NotFound(HttpError):
-    """No model named, or one that is not configured; the nearest names are offered."""
+    """No model is named, or one that is not configured; the error has similar names."""
 
     status, kind, code, should_retry = 404, "invalid_request_error", "not_found", False
 
@@ -108,7 +108,7 @@ class RequestTimeout(HttpError):
 
 
 class Conflict(HttpError):
-    """The model is not loaded and this request may not load it; or a file to be replaced is mounted by itself."""
+    """The model is not loaded and this request may not load it; or a file to be replaced is itself a mount."""
 
     status, kind, code, should_retry = 409, "invalid_request_error", "conflict", False
 
@@ -141,7 +141,7 @@ class PreconditionRequired(HttpError):
 
 
 class ConcurrencyLimit(HttpError):
-    """More than `concurrencyLimit` requests, waiting ones counted; JSON whatever is accepted."""
+    """More than `concurrencyLimit` requests, waiting ones counted; the body is JSON whatever `Accept` says."""
 
     status, kind, code, should_retry, retry_after = 429, "rate_limit_error", "concurrency_limit", True, 1
 
@@ -209,13 +209,13 @@ class LoadFailed(BadGateway):
 
 
 class ServiceUnavailable(HttpError):
-    """The server is shutting down, or has as many connections as it may have."""
+    """The server is shutting down, or has no room for another connection."""
 
     status, kind, code, should_retry, retry_after = 503, "server_error", "service_unavailable", True, 1
 
 
 class ModelHung(HttpError):
-    """The request was inside a model whose server hangs, and which was stopped for somebody who had waited too long."""
+    """The server of the model hung, and was stopped because a request for another model had waited too long."""
 
     status, kind, code, should_retry = 504, "server_error", "model_hung", False
 
