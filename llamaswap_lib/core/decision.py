@@ -1,8 +1,8 @@
-"""One pass over the models somebody waits for: what can be done for each of them now?
+"""One pass over the models that requests wait for: what can be done for each of them now?
 
-Pure; part of the scheduler, which makes a new pass after every event. A pass ends early with a question where it has
-to know who is inside a run; the answer is an event, and begins the next pass. What a pass learns is its own: nothing
-but runs, tickets and claims outlives it. A question is asked again only after news, so passes come to an end.
+Pure; part of the scheduler, which makes a new pass after every event. If a pass has to know which requests are inside a
+run, it ends early with a question. The answer is an event, and begins the next pass. Only runs, tickets and claims are
+kept from one pass to the next. A question is asked again only after a new event, so passes come to an end.
 """
 
 from __future__ import annotations

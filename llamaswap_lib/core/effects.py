@@ -1,8 +1,8 @@
 """What to do: the orders that the scheduler gives, one frozen dataclass each.
 
-Pure data, carried out in order by the controller thread. At most one question stands in a list of effects, always last.
-The controller answers it before it handles anything else: one about gates (`ShutIfIdle`, `ShutGates`, `LookInside`)
-with `GatesAnswered`, `CheckLaunch` with `LaunchChecked`.
+Pure data, carried out in order by the controller thread. A list of effects has at most one question, always as its last
+element. The controller answers it before it handles anything else: one about gates (`ShutIfIdle`, `ShutGates`,
+`LookInside`) with `GatesAnswered`, `CheckLaunch` with `LaunchChecked`.
 """
 
 from __future__ import annotations

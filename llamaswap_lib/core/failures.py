@@ -1,9 +1,10 @@
 """What went wrong with each model lately, and when it may be tried again.
 
-Pure; the scheduler's. A failed load is answered to all who wait for it; then, for 1, 2, 4 ... 60 seconds, nobody waits
-for the model: who asks is refused at once. A crash within `SETTLING` seconds of being ready counts too, from the
-second in a row on: the first is restarted at once, for whoever was inside. A load that succeeds ends the count of
-failed loads; a life that does not end in such a crash ends the count of crashes; `pardon` ends both.
+Pure; the scheduler's. A failed load is answered to all requests that wait for it. Then, for 1, 2, 4 ... 60 seconds,
+requests for the model are refused at once. A crash within `SETTLING` seconds of being ready counts too, from the second
+in a row on. After the first one the model is started again at once, for the requests that were inside. A load that
+succeeds resets the count of failed loads; a run that does not end in such a crash resets the count of crashes; `pardon`
+resets both.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Who is inside a run: a set of tokens, and a flag that says whether the set may grow by itself.
+"""Which requests are inside a run: a set of tokens, and a flag that says whether requests may add themselves.
 
 The one thing that threads share. Any thread may `enter` and `leave`; only the controller thread shuts, opens and
-watches. There is no lock on purpose: a lock makes a convoy (whoever is woken owns it while still waiting for the
-interpreter). Instead `enter` adds its token and then reads `shut`, the controller writes `shut` and then reads the
-set: one of them sees the other. This leans on the interpreter lock; a free-threaded build takes
-`LockedGate`, also while its interpreter lock is on.
+watches. There is no lock, on purpose: a lock makes a convoy (a thread that is woken owns it while it still waits for
+the interpreter). Instead `enter` adds its token and then reads `shut`, the controller writes `shut` and then reads the
+set: one of them sees the other. This leans on the interpreter lock; a free-threaded build takes `LockedGate`, also
+while its interpreter lock is on.
 
-Notices (`GateIdle`, `GateDrained`) are hints and may be stale: whoever gets one asks again.
+Notices (`GateIdle`, `GateDrained`) are hints and may be out of date: the receiver asks again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is in force: the models, who must go for whom, and who cannot start beside a run that is being retired.
+"""The rules in use: the models, which must be unloaded for which, and which cannot start beside a retired run.
 
 Pure and immutable, replaced as a whole, so any thread may read it and ask it (but for a policy that has to be told what
-runs first: see `Rules.observe`). It decides nothing: the scheduler does, by what it says.
+runs first: see `Rules.observe`). It decides nothing: the scheduler does, by these rules.
 """
 
 from __future__ import annotations

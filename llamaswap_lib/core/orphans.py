@@ -1,8 +1,8 @@
-"""Requests whose run hung up on them before a byte of its answer: is it dead?
+"""Requests whose run closed the connection before a byte of its answer: has its process ended?
 
-Pure; the scheduler's. The end of a process is noticed a moment after that of its connections. Until then, or until
-`EXIT_NOTICE_TIMEOUT` says that the process lives and only hung up, such a request waits here, and not with those who
-would be admitted to the run that it has just lost.
+Pure; the scheduler's. The end of a process is noticed a moment after that of its connections. Until then, such a
+request waits here, and not with the requests that would be admitted to the run that it has just lost. After
+`EXIT_NOTICE_TIMEOUT` it is clear that the process lives and only closed the connection.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a load of a model would do if it were asked for now: who would go for it, and what it would wait for.
+"""What a load of a model would do now: which models would be unloaded for it, and what it would wait for.
 
 Pure, any thread. It decides nothing and changes nothing: it asks the policy what the scheduler would ask it next, about
-what the scheduler has published last, and goes through the same steps as `decision.Pass` does for one model. A policy
-that has to be told what runs is not asked, since it runs on one thread and may learn from what it is asked.
+the state that the scheduler has published last, and takes the same steps as `decision.Pass` does for one model. A
+policy that keeps state about what runs is not asked, because it runs on one thread, and a question may change it.
 """
 
 from __future__ import annotations

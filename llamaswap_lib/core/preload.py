@@ -1,8 +1,8 @@
-"""Models to load before anybody asks for them: in order, one at a time, and never at anybody's expense.
+"""Models to load before a request asks for them: in order, one at a time, and without delaying any request.
 
-Pure; the scheduler's. One is started when nobody waits and nothing is being loaded, and only if it can run beside
-all that runs; else it is left out. Its load is like one whose clients have all left: who asks for the model joins it,
-and a request that wants it gone has it gone at once.
+Pure; the scheduler's. One is started when no request waits and nothing is being loaded, and only if it can run beside
+all that runs; otherwise it is left out. Its load is like one whose clients have all left: a request for the model joins
+it, and a request that needs it unloaded gets that at once.
 """
 
 from __future__ import annotations

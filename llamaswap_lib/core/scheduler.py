@@ -1,17 +1,17 @@
-"""Decides: which run starts, which stops, who may enter. Told events, returns effects; `now` is an argument.
+"""Decides which run starts, which stops, and which requests may enter. Events in, effects out; `now` is an argument.
 
 Pure; the controller thread is the only one that calls it. It guarantees that
 
 - every ticket is answered exactly once, with `Admit` or `Refuse`;
-- nobody waits for a model that is backing off: whoever asks for it then is refused at once;
-- nobody is shut or stopped for a model of which it is known that it cannot be started: its load has failed then;
-- a run is stopped only on an answer that says shut and nobody inside, when an unload ran out of time, or when it is
-  told to hang and somebody is overdue for whom it must go;
-- a change of the configuration breaks no request: a run that is retired lets nobody else in, and is stopped once it is
-  empty, and who waits for a model that is still configured goes on waiting;
-- a run starts and admits only while the policy wants nobody gone of all processes that exist;
+- no request waits for a model that is backing off: it is refused at once;
+- no run is shut or stopped for a model that is known to be unable to start: its load has failed then;
+- a run is stopped only on an answer that says that its gate is shut and no request is inside, when an unload ran out of
+  time, or when it is known to hang and a request is overdue that needs it to stop;
+- a change of the configuration breaks no request: a retired run gets no more requests and is stopped once it is empty,
+  and requests that wait for a model that is still configured go on waiting;
+- a run starts, and admits requests, only while the policy wants none of the existing processes unloaded;
 - no ticket waits longer than `max_wait`, the swap under way, for each other model in front one (longest request, stop
-  and load), and its own load. A request inside a run that hangs lasts until that is told.
+  and load), and its own load. A request inside a run that hangs lasts until the scheduler learns that it hangs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What runs and who waits for what, as immutable data: what `/running`, `/api/queue`, log lines and tests read.
+"""What runs and which requests wait for what, as immutable data: `/running`, `/api/queue`, log lines and tests read it.
 
 Pure. `Queue` is cheap to take, after every decision; `view_queue` makes of it what people read, on any thread, later.
 """

@@ -1,8 +1,8 @@
-"""Who waits for which model, since when, and in which order they are looked at.
+"""Which requests wait for which model, since when, and in which order the models are served.
 
-Pure. The order is: models whose swap has begun, then those whose oldest ticket has waited longer than `max_wait` by
-age whatever their priority, then by priority and age. A claim (a swap begun) belongs to one ticket and ends with it.
-Priorities are looked up when the order is made, so a change of them holds for everybody who waits; claims outlast it.
+Pure. The order is: models whose swap has begun, then those whose oldest ticket has waited longer than `max_wait` by age
+whatever their priority, then by priority and age. A claim (a swap begun) belongs to one ticket and ends with it.
+Priorities are looked up when the order is made, so a change of them applies to all requests that wait; claims stay.
 """
 
 from __future__ import annotations

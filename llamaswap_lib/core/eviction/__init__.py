@@ -1,7 +1,7 @@
-"""Policies: (the model that is wanted, what runs) -> who must go. Pure functions of their arguments.
+"""Policies: (the model that is wanted, what runs) -> which models must be unloaded. Pure functions of their arguments.
 
-`running` holds the names of the models that have a process, the target's own among them if it has one. `RunningModel`
-is what a policy of the user's own is shown; import it from here.
+`running` holds the names of the models that have a process, the target's own among them if it has one. A policy that
+the user has written gets `RunningModel`s; import that from here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Why somebody must go for a model, as data: what the log says of a swap.
+"""Why models must be unloaded for another one, as data: what the log says of a swap.
 
 Pure. Each kind of policy has an `explain` that makes one, beside its `evict`.
 """

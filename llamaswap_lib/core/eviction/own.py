@@ -1,9 +1,10 @@
-"""A policy of the user's own: what it is shown, what it may answer, and what becomes of its mistakes.
+"""A policy that the user has written: what it gets, what it may answer, and what happens if it fails.
 
-Pure but for the policy itself, which may look at idle times, throw dice or raise. The core wants a function of
-(target, who runs), so an answer stands until what runs has been looked at again, and for a target whose swap has begun
-or is overdue until that is over: else a policy that changes its mind could keep it waiting for ever. A policy that
-fails, or answers what is no answer, wants everybody gone, which is always safe; each kind of failure is raised once.
+Pure except for the policy itself, which may use idle times or random numbers, or raise. The core needs a function of
+(target, what runs). So an answer is kept until the scheduler has looked again at what runs. For a target whose swap has
+begun or is overdue it is kept until that is over: otherwise a policy that changes its mind could keep it waiting for
+ever. If a policy fails or its answer is invalid, all others are unloaded, which is always safe; each kind of failure is
+raised once.
 """
 
 from __future__ import annotations
