@@ -1,7 +1,7 @@
-"""What runs, what fails and who waits, for everybody to read.
+"""What runs, what fails and which requests wait, for all threads to read.
 
-The controller thread puts it up after every decision, before anybody is woken: whoever was answered finds it up to
-date. Any thread reads it, without a lock and without waiting: what is put up is never changed, only replaced.
+The controller thread publishes it after every decision, before it wakes a thread: a request that was answered finds it
+up to date. Any thread reads it, without a lock and without waiting: what was published is never changed, only replaced.
 """
 
 from __future__ import annotations

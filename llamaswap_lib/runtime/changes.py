@@ -1,8 +1,8 @@
-"""That something changed, for those who follow it: not what it is now, which each of them looks up when it has time.
+"""Tells followers that something has changed, but not what it is now: each of them looks that up when it has time.
 
-Any thread notes a change, the controller's among them: with nobody there it costs a look at an empty tuple, and it
-never waits for whoever follows. What is noted twice before it is taken is taken once, so a slow follower costs no
-memory. Whoever follows first and looks then misses nothing.
+Any thread notes a change, the controller's too. Without followers that costs a look at an empty tuple, and it never
+waits for a follower. A change that is noted twice before a follower takes it is taken once, so a slow follower costs no
+memory. To miss nothing, follow first and look then.
 """
 
 from __future__ import annotations

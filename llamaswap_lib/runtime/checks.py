@@ -1,7 +1,7 @@
 """The watchdogs of all runs, as the scheduler orders them.
 
-Controller thread only. Whoever builds the program says how a run is looked at and how its connections are cut; without
-that, nothing is looked at.
+Controller thread only. `main` says how a run is watched and how its connections are cut; without that, no run is
+watched.
 """
 
 from __future__ import annotations

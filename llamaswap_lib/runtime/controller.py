@@ -1,7 +1,7 @@
 """The one thread that decides: it drains a queue of events, asks the scheduler, and carries the effects out.
 
 Owns the queue, the thread `controller`, the gates and the processes of all runs. Any thread may take a lease, unload,
-and read what runs and who waits. It guarantees what the scheduler guarantees, and that whoever waits is answered
+and read what runs and who waits. It guarantees what the scheduler guarantees, and that each waiting thread is answered
 exactly once. The controller thread never blocks: it starts and signals processes, it does not wait for them.
 """
 

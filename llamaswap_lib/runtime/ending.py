@@ -1,9 +1,9 @@
-"""The end of a run whose leader has exited: nobody of its group is left, and nobody who left the group.
+"""The end of a run whose leader has exited: ends the processes of its group, and those that have left the group.
 
 The thread `watch-M` calls this and blocks in it. SIGTERM goes to each process once; when the time for the stop is up,
-SIGKILL to all of them, until a look finds nobody. Who left the group (`setsid`, a daemon) is found by the run's mark in
-its environment, see `guard.table`, with its descendants; nobody of another run bears it. A process that dropped its
-environment is found while it is in the group or below one that is found.
+SIGKILL to all of them, until none is found. Processes that left the group (`setsid`, a daemon) are found by the run's
+mark in their environment, see `guard.table`, with their descendants; no process of another run has it. A process that
+dropped its environment is found while it is in the group or descends from one that is found.
 
 Never ended: a model that takes the mark away in its own `env` keeps who leaves its group; so does a system without
 /proc, where a look takes too long (`ps`) and shows too little.

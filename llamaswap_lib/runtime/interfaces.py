@@ -1,4 +1,4 @@
-"""What the client's side asks of the controller: runs, leases, who waits.
+"""What the client's side asks of the controller: runs, leases, which requests wait.
 
 Any thread. The protocols say how much of `controller.py` is used, so that a test can bring a plain fake.
 """

@@ -1,4 +1,4 @@
-"""What one run says: handed on to the logs, and the end of it kept for the error of a load that failed.
+"""The output of one run: passed on to the logs, with its last lines kept for the error of a load that failed.
 
 Any thread writes and reads. Guarantees: the last words are those of one run and no other, whatever its model said
 before; they are LINES lines of LINE_BYTES at most, and the JSON of the error has ERROR_BYTES at most. A `…` stands

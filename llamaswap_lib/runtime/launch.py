@@ -1,4 +1,4 @@
-"""What the controller starts, in its own words: a process it can give orders to, and whoever makes one.
+"""What the controller needs to start models: a process it can give orders to, and a maker of such processes.
 
 Protocols only, so that main can bring the real thing and a test a plain fake.
 """

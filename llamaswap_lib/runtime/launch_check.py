@@ -1,7 +1,7 @@
-"""What keeps a model from being started, as far as it can be known before others are stopped for it.
+"""Finds reasons why a model cannot be started, before other models are stopped for it.
 
 The controller thread asks, and is hardly held up: a few looks at the file system and at one port of this machine, some
-100 us. Only where a stranger may have the port it is looked up who has it (60 ms among 4,000 open files). The start
+100 us. Only if another program may have the port, it looks up which one (60 ms among 4,000 open files). The start
 itself finds the rest, and what has changed since: names are not resolved here, and an automatic port is not looked at,
 for it is chosen then.
 """

@@ -1,9 +1,9 @@
 """A place inside a run: how a request gets one, waits for it, and gives it back.
 
-`Lease` is a `with` block and the only way in: whatever is taken is given back on the one path out of it. `Waiter` is
-one thread's wait for the controller. `Places` counts requests of models with a `concurrencyLimit`, waiting ones
-included. The loop takes what is there at once (`enter_now`), and gives places back; a handler thread enters and waits.
-`Waiter`'s answers are given by the controller thread.
+`Lease` is a `with` block and the only way in: what was taken is always given back when the block ends. `Waiter` is one
+thread's wait for the controller. `Places` counts requests of models with a `concurrencyLimit`, waiting ones included.
+The loop takes what is there at once (`enter_now`), and gives places back; a handler thread enters and waits. `Waiter`'s
+answers are given by the controller thread.
 """
 
 from __future__ import annotations

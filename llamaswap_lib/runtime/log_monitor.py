@@ -1,4 +1,4 @@
-"""What was said: ring buffers of the newest output, and those who read along.
+"""Logs: ring buffers of the newest output, and the readers that follow it.
 
 Any thread writes and reads; there is no thread here. Bytes in, bytes out:
 nothing is decoded, so partial lines, progress bars and invalid UTF-8 are ordinary. A writer never waits for a reader:
@@ -7,8 +7,8 @@ the oldest bytes and is told how many. One `write` stays in one piece. Memory is
 by the number of readers, and a write costs amortised O(its length): a reader that has something to take already costs
 it nothing.
 
-A line is left in a queue, without a lock, for whoever reads to sort in: every request logs one, and a lock here made a
-convoy of busy threads.
+A line is put into a queue, without a lock, and the next reader moves it into the ring: every request logs one, and a
+lock here made a convoy of busy threads.
 """
 
 from __future__ import annotations

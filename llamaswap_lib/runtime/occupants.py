@@ -4,10 +4,10 @@ The thread `watch-M` asks, right before it starts a run, and blocks meanwhile; a
 Without this look the first server that answers the health check would count as the model's own, and requests would go
 to somebody else's process: two users of a cluster easily have the same port of the same node.
 
-On this machine a look at the port tells (`ports`). Elsewhere the health check is asked: whoever answers 200 and still
-does PATIENCE seconds later is an obstacle. Within that time the server of the last run, which is on its way out, ceases
-to answer, and the start goes on at once. Not an obstacle: a load balancer that answers 502 or 503, and whoever is where
-the command is not told to listen (`sleep infinity` for a server that always runs), which is only noted.
+On this machine a look at the port tells (`ports`). Elsewhere the health check is asked: a server that answers 200 and
+still does so PATIENCE seconds later is an obstacle. The server of the last run, which is ending, stops answering within
+that time, and then the start goes on at once. Not an obstacle: a load balancer that answers 502 or 503, and a server
+where the command is not told to listen (`sleep infinity` for a server that always runs), which is only noted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who we are to other servers, so that what comes back to us is known: a random name, and where we listen.
+"""How we recognize requests that come back to us: by a random name, and by the addresses where we listen.
 
 Any thread. The name is that of this life of the program, for the `Via` header; it says nothing of the machine. An
 address is ours if the system says so, and it leads to us only with the port that we listen on.

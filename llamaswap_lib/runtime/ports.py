@@ -1,9 +1,9 @@
-"""Ports that upstreams are to listen on: whether somebody else is there already, who, and which is free instead.
+"""Ports that upstreams are to listen on: whether another program has one, which program, and which port is free.
 
 Any thread. A look is a few system calls on loopback; saying who holds a port reads through /proc, and is done only for
-an error and while leftovers are being ended. Hosts that may not be this machine are the business of `occupants`:
-nobody is asked about them here, and no name is resolved. A look is no reservation: who takes the port between it and
-the upstream's own start makes the load fail with the upstream's own words.
+an error and while leftovers are being ended. Hosts that may not be this machine are the business of `occupants`: nobody
+is asked about them here, and no name is resolved. A look is no reservation: if another program takes the port before
+the upstream starts, the load fails with the upstream's own error.
 
 A port is not taken while its last sockets wait out their time: a server that may have it again is assumed to say so by
 SO_REUSEADDR or, as llama.cpp does, by SO_REUSEPORT.

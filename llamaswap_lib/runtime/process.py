@@ -5,9 +5,9 @@ program, sleeps until the leader exits, ends what is left of the group and posts
 the last byte of output was handed on, and after it no other event of this run. `output-M`, `probe-M` and, for a
 cmdStop, `stop-M` help it and end with the run.
 
-Nobody of the run is left then, wherever it went, see `ending`. The time between a polite stop and the kill is the
-scheduler's to measure; here only what outlives the leader is bounded. Never done here: deciding, restarting, reading
-the configuration.
+Then no process of the run is left, wherever it went, see `ending`. The scheduler measures the time between the stop and
+the kill; here only the time of processes that outlive the leader is bounded. Never done here: deciding, restarting,
+reading the configuration.
 """
 
 from __future__ import annotations

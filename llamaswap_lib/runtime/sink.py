@@ -1,12 +1,12 @@
 """Stdout: shows what a subscription brings, on one thread, `log-stdout`.
 
-Nobody who logs ever waits for a terminal or a pipe: the subscription holds what stdout does not take, up to its
-capacity, and tells what it dropped. One write brings out all that came in the meantime and a short pause follows it,
-so a busy server pays for a system call and a thread switch a hundred times a second, not once a line.
-(Writing from the caller's thread whenever `poll` allows it was rejected: it costs every request two system calls, a
-slow disk stops it all the same, and the last lines before a quiet hour stay unseen.)
+A thread that logs never waits for a terminal or a pipe: the subscription holds what stdout does not take, up to its
+capacity, and tells what it dropped. One write brings out all that came in the meantime and a short pause follows it, so
+a busy server pays for a system call and a thread switch a hundred times a second, not once a line. (Writing from the
+caller's thread whenever `poll` allows it was rejected: it costs every request two system calls, a slow disk stops it
+all the same, and the last lines before a quiet hour stay unseen.)
 
-A stdout that is gone (EPIPE, EBADF) is given up. Any other refusal, such as a full disk, is waited out: the newest
+A stdout that is closed (EPIPE, EBADF) is given up. Any other refusal, such as a full disk, is waited out: the newest
 HELD_BYTES are kept, and once there is room again a line says how much was lost, and why.
 """
 

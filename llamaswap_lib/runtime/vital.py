@@ -1,9 +1,9 @@
-"""Threads that everything depends on: they go on after any exception, or the program ends.
+"""Threads on which everything depends: they go on after any exception, or the program ends.
 
-A program that is up and serves nobody is worse than one that has ended: a supervisor starts only the latter anew. So a
-loop reports what went wrong, pauses and goes on (`Failures`); where it cannot, its `VitalThread` calls what `end_with`
-was given, which ends the program. Any thread. Guarantees: neither is defeated by a lack of memory while it handles a
-lack of memory. Without `end_with` (in tests) the death of such a thread is like that of any other.
+A program that runs but serves nobody is worse than one that has ended, because a supervisor starts the latter again. So
+a loop reports what went wrong, pauses and goes on (`Failures`). If it cannot go on, its `VitalThread` calls what
+`end_with` was given, which ends the program. Any thread. Guarantees: neither is defeated by a lack of memory while it
+handles a lack of memory. Without `end_with` (in tests) the death of such a thread is like that of any other.
 """
 
 from __future__ import annotations

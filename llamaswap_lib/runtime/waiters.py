@@ -1,4 +1,5 @@
-"""Who waits for an answer of the controller, by ticket. Any thread joins; the controller thread does the rest."""
+"""The threads that wait for an answer of the controller, by ticket. Any thread joins; the controller thread does the
+rest."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A flag that a thread can wait for in `poll`, beside sockets: an eventfd, or a pipe where there is none.
 
-Any thread may set it; setting it twice is setting it once. Whoever made it closes it.
+Any thread may set it; setting it twice is setting it once. Its maker closes it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Looks whether a busy run that somebody waits for is alive, and says so to the scheduler, which decides.
+"""Watches whether a busy run is alive that another request needs to stop, and tells the scheduler, which decides.
 
-The thread `watchdog-M` lives while somebody waits for the run to go, and at no other time. It looks at two things: the
-model's health check, of which one question at a time is open, so that a server with one thread finds no queue of them;
-and the bytes that move on the run's connections, which the system counts. A run that does neither is silent.
+The thread `watchdog-M` lives only while a request waits for the run to stop. It looks at two things: the model's health
+check, of which one question at a time is open, so that a server with one thread finds no queue of them; and the bytes
+that move on the run's connections, which the system counts. A run that does neither is silent.
 
-Silence alone proves nothing: many servers do all in one thread. Proof is (1) that its processes are stopped, or (2)
-that this very run has answered its check before while a request was inside. An answer is one of those only if no
-request ended from a moment before the question until `SETTLING` behind the answer: else a server with one thread may
-have answered between two requests. Nor if a request was coming in, from `SETTLING` before the question on: many servers
-read with an event loop, which answers checks, and then work in it. What we do not read ourselves may hold it up, and is
-no silence for (2).
+Silence alone proves nothing: many servers do everything in one thread. Proof is (1) that its processes are stopped, or
+(2) that this very run has answered its check before while a request was inside. An answer is one of those only if no
+request ended from a moment before the question until `SETTLING` after the answer: otherwise a server with one thread
+may have answered between two requests. Nor if a request was coming in, from `SETTLING` before the question on: many
+servers read with an event loop, which answers checks, and then work in it. What we do not read ourselves may hold it
+up, and is no silence for (2).
 
 Never decides, never signals anybody. Nothing is posted once `end` has returned.
 """

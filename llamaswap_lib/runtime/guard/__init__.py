@@ -1,1 +1,1 @@
-"""What makes sure that no upstream outlives us: the guardian, and the look for what an earlier life left behind."""
+"""No upstream keeps running without us: the guardian, and the search for processes that an earlier run has left."""

@@ -1,8 +1,8 @@
 """The guardian, a program of its own, told on stdin what runs. How it is started: see `guardian`.
 
-`+PID` is a group that was started, `-PID` one that is gone. Stdin ends when llamaswap ends, however it ends: then
-everybody it started is ended, and so is this. The system closes the pipe, so no kill and no crash can forget it; and
-as a process between fork and exec holds a copy of it, nobody is without his marker when the end comes.
+`+PID` is a group that was started, `-PID` one that is gone. Stdin ends when llamaswap ends, for whatever reason: then
+the guardian ends all that llamaswap has started, and exits. The system closes the pipe, so this works after a kill or a
+crash too. A process between fork and exec holds a copy of the pipe, so when stdin ends every process has its marker.
 
 It starts with all signals blocked that could end it in llamaswap's place, and in a session of its own.
 """

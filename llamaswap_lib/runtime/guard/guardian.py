@@ -1,16 +1,16 @@
 """The guardian as llamaswap sees it: a child process that ends every upstream when llamaswap ends, in whatever way.
 
-It is started with the first model, so that start-up pays nothing, and again at once when it dies (thread `guardian`,
-which sleeps in `wait` until then). Its program is read at our start and handed to it through a pipe, so that it can be
-started when the files are gone, or are those of another version. Guarantees: when `marks` has returned, whatever is
-started with these marks is ended within GRACE and a look of our own death, wherever it went. What is left of a window:
-a program that drops its environment (sudo, a title that is written over it) and dies to us in the microseconds between
-its start and `add`; a guardian that is killed together with us (the next life finds what carries the marks); and a
-system without /proc, for programs whose environment `ps` may not show.
+It is started with the first model, so that it does not delay the start of the program, and again at once when it dies
+(thread `guardian`, which sleeps in `wait` until then). Its program is read at our start and handed to it through a
+pipe, so that it can be started when the files are gone, or are those of another version. Guarantees: when `marks` has
+returned, all processes that are started with these marks are ended within GRACE and one look after our own death,
+wherever they went. What it can miss: a program that drops its environment (sudo, a title that is written over it) if we
+die in the microseconds between its start and `add`; everything, if the guardian is killed together with us (the next
+start finds what carries the marks); and on a system without /proc, programs whose environment `ps` may not show.
 
-Thread `leftovers`, at the start, ends what earlier lives have left; no model is started before that is done. Rejected:
-PR_SET_PDEATHSIG (fires with the thread, spares grandchildren, Linux only), a state file (stale by nature, and a second
-llamaswap's children would have to be told from ours by it).
+Thread `leftovers`, at the start, ends what earlier runs of llamaswap have left; no model is started before that is
+done. Rejected: PR_SET_PDEATHSIG (fires with the thread, spares grandchildren, Linux only), a state file (it is soon out
+of date, and would have to tell our children from those of a second llamaswap).
 """
 
 from __future__ import annotations

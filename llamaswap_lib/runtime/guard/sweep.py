@@ -1,8 +1,9 @@
-"""Whom to end, and how: everybody whom an owner, or one run of it, has started, and nobody else.
+"""Which processes to end, and how: all that an owner, or one run of it, has started, and no others.
 
 `of_owner`, `of_run` and `leftovers` choose among the processes of one look; a `Sweep` signals them, SIGTERM once, and
-SIGKILL when its user says so; `end` looks and sweeps until nobody is left. Each signal follows a fresh look, and what
-that says of a process counts, never that a number once was ours: one that was given away again is not signalled.
+SIGKILL when its user says so; `end` looks and sweeps until nobody is left. Each signal follows a new look at the
+process, and only what that look says counts. A pid that was ours before may belong to another process now, and is not
+signalled then.
 
 The guardian imports this: nothing that takes it time or memory. Never ended: ourselves, whoever started us, and the
 guardians of others, which end what they guard and then themselves.
