@@ -1,6 +1,6 @@
 """Sets of characters as regular expressions name them: ranges, properties of Unicode, and those of other cases too.
 
-Pure, any thread. What takes a while is worked out when it is first asked for.
+Pure, any thread. What takes a while is computed when it is first needed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """`llamaswap check`: everything that is wrong or odd about a configuration, all at once.
 
-Owns the warnings that only a look around gives: ports that clash, models that belong nowhere, names that hide others,
-keys without effect; and whether a policy of the user's own can be made. Errors and the loader's own warnings come from
-`load.py`, those of commands from `command_check.py`. Looks at the file system and PATH; starts no model. The server has
-the same warnings, in its log. Owns also what keeps a text that somebody has sent from telling its sender about this
-machine.
+Owns the warnings that need more than one value: ports that clash, models in no group or set, names that hide others,
+keys without effect; and whether a policy that the user has written can be made. Errors and the loader's own warnings
+come from `load.py`, those of commands from `command_check.py`. Looks at the file system and PATH; starts no model. The
+server has the same warnings, in its log. It also makes sure that checking a text that a client has sent tells that
+client nothing about this machine.
 """
 
 from __future__ import annotations

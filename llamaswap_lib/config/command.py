@@ -1,7 +1,7 @@
 """How `cmd` and `cmdStop` become words; and the command that runs this very llamaswap.
 
-Owns the rules: comment lines go first, a backslash at the end of a line is a space, then quotes. Pure but for a look at
-where the program lies; never fails: an open quote runs to the end.
+Owns the rules: comment lines go first, a backslash at the end of a line is a space, then quotes. Pure except for a look
+at where the program is; never fails: an open quote goes on to the end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Values that came from the environment: used as they are, shown as `[hidden]`.
 
-Owns `Hidden` and its kin. They are equal to what they stand for and work like it wherever it is used; only what shows
-them asks `visible`. Operations on them give plain values, so whoever changes such a text uses `changed`. Pure.
+Owns `Hidden` and its subclasses. They are equal to the plain value and work like it everywhere; code that shows them
+calls `visible`. Operations on them give plain values, so code that changes such a text uses `changed`. Pure.
 """
 
 from __future__ import annotations

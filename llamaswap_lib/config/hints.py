@@ -1,9 +1,9 @@
 """What a person may have meant: by a key that the file does not have, and by a value of the wrong kind.
 
-Owns what is said behind `unknown key "args"` and `expected a list, got "fast"`. Of keys sure is what is written here,
-what is a known key at another level, and what differs from a known key by a slip; two names that have only their last
-word in common (`idleTimeout`, `unloadTimeout`) are not taken for each other. Of values each guess is said only where
-the value looks like it, and repeats nothing that may be a secret. Pure.
+Owns the hints after `unknown key "args"` and `expected a list, got "fast"`. For a key there is a hint if it is in a
+table here, if it is a known key at another level, or if it is nearly the same as a known key. Two names of which only
+the last word is the same (`idleTimeout`, `unloadTimeout`) do not count as nearly the same. For a value there is a hint
+only if the value looks like that mistake, and no hint repeats what may be a secret. Pure.
 """
 
 from __future__ import annotations

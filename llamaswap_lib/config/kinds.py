@@ -2,8 +2,8 @@
 
 Owns one class for each kind, which reads a value of it from the tree, shows one, and tells what it may be: in a
 message, in the reference and in JSON Schema; and `key`, which puts a kind on a dataclass field together with the key's
-name in the file, its default and its sentence of documentation. Immutable, so any thread may use them. How values agree
-with each other is not seen here.
+name in the file, its default and its sentence of documentation. Immutable, so any thread may use them. Whether values
+agree with each other is checked elsewhere.
 """
 
 from __future__ import annotations

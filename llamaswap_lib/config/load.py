@@ -1,7 +1,7 @@
 """Configuration files in, one `Config` out.
 
 Owns which files make the configuration (`-config FILE`, then what is in `-config-dir DIR`), and the order of work:
-read, merge, macros, single values, then how they agree. Everything that is wrong is told at once, by one
+read, merge, macros, single values, then how they agree. Everything that is wrong is reported at once, by one
 `InvalidConfig`. Runs in the thread that calls it, and again for every reload; keeps nothing.
 """
 

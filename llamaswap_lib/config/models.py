@@ -1,7 +1,7 @@
 """A model made complete: what it takes from the global keys, its commands as words, its address checked.
 
 Owns the rules of single models, and what to do about a `cmd` that does not use `${PORT}` though the address needs it;
-which names may stand beside each other is `names.py`. Pure but for what it reports.
+collisions of names are the business of `names.py`. Pure except for what it reports.
 """
 
 from __future__ import annotations

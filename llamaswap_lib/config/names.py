@@ -1,4 +1,4 @@
-"""Every name a request can ask for, and whether they can stand beside each other.
+"""Every name that a request can have, and whether these names collide.
 
 Owns aliases, peers' models, selectors and pins: what each name leads to, what collides, what leads nowhere. Everything
 wrong is reported with its place; pure otherwise.

@@ -1,4 +1,4 @@
-"""A policy of the user's own, from its file: `routing.router.use: my_policy.py:Policy`.
+"""A policy that the user has written, from its file: `routing.router.use: my_policy.py:Policy`.
 
 Runs in the thread that calls it: at the start, for every reload, and for `llamaswap check`. The file's code is
 executed. What is wrong with it is a ConfigError that says where; what is wrong later, when the policy is asked, is not

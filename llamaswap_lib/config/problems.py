@@ -1,9 +1,9 @@
-"""What is wrong with a configuration, and where: said so that a person finds it at once.
+"""What is wrong with a configuration, and where, so that a person finds it at once.
 
-Owns `Source` (a file as it was read), `Place` (a spot in it), `Problem` (one complaint with its place) and the list in
-which they are gathered, so that everything wrong is told at once. A secret never gets into a message: the line shown is
-the one in the file, before `${env.X}` was replaced, and what looks like a secret is masked in it. Used by the thread
-that loads; the rest are plain values.
+Owns `Source` (a file as it was read), `Place` (a place in it), `Problem` (one error or warning with its place) and the
+list that collects them, so that everything wrong is reported at once. A secret never gets into a message: the line
+shown is the one in the file, before `${env.X}` was replaced, and what looks like a secret is masked in it. Used by the
+thread that loads; the rest are plain values.
 """
 
 from __future__ import annotations

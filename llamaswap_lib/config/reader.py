@@ -1,7 +1,7 @@
-"""What a kind of value is, and how one of the wrong kind is told: with its place, and all at once.
+"""What a kind of value is, and how values of the wrong kind are reported: with their place, and all at once.
 
 Owns `Kind`, which `kinds.py` has the children of, and `Reader`, to which they report. What was refused is left at its
-default, so that reading goes on. What its author may have meant is asked of two functions. A reader belongs to one
+default, so that reading goes on. Two functions are asked what its author may have meant. A reader belongs to one
 loading, and to the thread that loads.
 """
 

@@ -1,8 +1,8 @@
 """What `llamaswap check` prints: for people, or as JSON for programs; and the lines of it in the log.
 
-Owns the wording around the findings, and what counts as the same: many findings of one kind are told in few lines for
-people, while for programs (`check -json`) and editors every finding stays, with its own place. Pure: text out, nothing
-is printed here.
+Owns the wording around the findings, and what counts as the same: for people, many findings of one kind take few lines,
+while for programs (`check -json`) and editors every finding stays, with its own place. Pure: text out, nothing is
+printed here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What people write into a command as if a shell read it, though none does; and what editors and web pages make of it.
+"""Warnings about commands that are written for a shell, though no shell reads them, or were changed by an editor.
 
-Owns which habits are told, and the cure of each. They are warned of and never refused: any of them may be meant. What
-stands in single quotes is taken as meant, and what is secret is not shown. Pure.
+Owns the list of such habits, and what to do about each. They are never refused, because any of them may be intended.
+Text in single quotes counts as intended, and secrets are not shown. Pure.
 """
 
 from __future__ import annotations

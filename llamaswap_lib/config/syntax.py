@@ -1,8 +1,8 @@
-"""What a person did wrong in a text that is no YAML, and where.
+"""What is wrong in a text that is not YAML, and where.
 
 A YAML parser says where it could not go on. The mistake is often in an earlier line (a quote that is not closed, a
-colon that is missing), so the lines around that spot are looked at here, in the order of how sure one can be. Pure;
-reads the lines as they are written, and quotes of them only a key, a bracket or a quote.
+colon that is missing), so this looks at the lines around that place, for the most certain mistakes first. Pure; reads
+the lines as they are written, and quotes of them only a key, a bracket or a quote.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a command really starts, behind `sudo`, `env A=b`, `nice -n 5` and the like; and where its words are read.
+"""What a command really starts after `sudo`, `env A=b`, `nice -n 5` and the like; and where its words are read.
 
 Owns what is known of such programs by name: which options of theirs take a word, which programs carry the rest of their
-words to another place (a container, another machine), and which hand a word to a shell. Pure. Whatever is not known
-counts as a program of this machine that reads its own words.
+words to another place (a container, another machine), and which hand a word to a shell. Pure. An unknown program counts
+as one of this machine that reads its own words.
 """
 
 from __future__ import annotations
