@@ -102,7 +102,7 @@ def test_a_model_at_the_left_margin_is_known_by_its_command() -> None:
     ]
 
 
-def test_blanks_that_nobody_sees_are_named() -> None:
+def test_invisible_spaces_are_named_in_a_warning() -> None:
     problems = inspect_text("models:\n  m:\n    cmd: x ${PORT}\n    \u00a0ttl: 5\n", "", {}).problems
     assert 'there are spaces that YAML does not count as such around "ttl"' in problems.warnings[0].message
 

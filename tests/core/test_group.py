@@ -34,7 +34,7 @@ def test_it_is_the_same_whether_the_model_runs_already() -> None:
     assert evict("a", ("a", "c")) == evict("a", ("c",)) == {"c"}
 
 
-def test_nobody_goes_where_nobody_runs() -> None:
+def test_no_model_is_evicted_where_none_runs() -> None:
     assert evict("a", ()) == evict("a", ("a",)) == set()
 
 

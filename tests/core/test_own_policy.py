@@ -144,7 +144,7 @@ def test_it_is_told_anew_whenever_something_happens() -> None:
     assert story.watched == [2]
 
 
-def test_the_end_of_any_business_may_change_its_mind_while_somebody_waits() -> None:
+def test_the_end_of_any_request_may_change_the_policys_answer_while_a_request_waits() -> None:
     story = Story(policy=Idlest(2))
     story.load("A", 1)
     story.load("B", 2)
@@ -175,7 +175,7 @@ def test_names_in_any_list_or_set_are_an_answer(answer: object) -> None:
 
 
 @pytest.mark.parametrize("answer", [[], (), set(), [[]], [(), ["A"]]])
-def test_nobody_is_an_answer(answer: object) -> None:
+def test_a_policy_may_answer_that_no_model_must_go(answer: object) -> None:
     story = Story(policy=saying(answer))
     story.load("A", 1)
     assert story.arrive(2, "C") == [StartProcess(2, "C")]

@@ -229,7 +229,7 @@ def test_a_priority_puts_a_model_before_those_whose_swap_has_not_begun() -> None
     assert world.plan("D").waits_for == (Wait("B", "turn", 0),)
 
 
-def test_a_model_that_is_loaded_or_loading_waits_for_nobodys_turn() -> None:
+def test_a_model_that_is_loaded_or_loading_does_not_wait_for_its_turn() -> None:
     world = Played(rules(A="C", D="C", C="B"), max_wait=5.0)
     world.load("A")
     world.load("B")
@@ -242,7 +242,7 @@ def test_a_model_that_is_loaded_or_loading_waits_for_nobodys_turn() -> None:
     assert world.plan("C").waits_for == (Wait("B", "requests", 1),)
 
 
-def test_who_waits_already_is_behind_those_in_front_of_it() -> None:
+def test_a_plan_for_a_request_that_waits_names_those_in_front_of_it() -> None:
     world = Played(max_wait=5.0)
     world.load("A")
     for model in "BC":

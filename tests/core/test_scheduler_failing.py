@@ -68,7 +68,7 @@ def test_an_exit_after_we_said_stop_is_no_failed_load() -> None:
     assert orders[-1] == StartProcess(2, "A")
 
 
-def test_a_crash_fails_nobody_who_waits() -> None:
+def test_a_crash_fails_no_request_that_waits() -> None:
     story = Story()
     story.load("A", 1)
     story.arrive(2, "B")

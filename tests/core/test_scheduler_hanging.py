@@ -59,7 +59,7 @@ def test_the_request_that_has_waited_longest_decides_when_that_is() -> None:
     assert story.checked == {1}
 
 
-def test_nobody_looks_any_more_when_nobody_waits() -> None:
+def test_a_busy_run_is_not_watched_when_no_request_waits_any_more() -> None:
     story = busy_in_front()
     story.wait_until(CHECK_AFTER)
     story.abandon(2)
@@ -132,7 +132,7 @@ def test_without_max_wait_nobody_is_overdue_and_nothing_is_stopped() -> None:
     assert story.states == {"A": "ready"}
 
 
-def test_a_late_word_of_a_silence_is_dropped() -> None:
+def test_a_late_report_of_a_silence_is_dropped() -> None:
     story = busy_in_front()
     assert story.tell(RunSilent(1, 0.0, CHECK, STOPPED)) == []
     story.wait_until(CHECK_AFTER)

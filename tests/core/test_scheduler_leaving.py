@@ -204,5 +204,5 @@ def test_shutdown_stops_loads_and_is_answered_when_all_have_exited() -> None:
     assert story.exited(1) == [DropRun(1), Unloaded(9)]
 
 
-def test_shutdown_of_an_empty_house_is_answered_at_once() -> None:
+def test_a_shutdown_with_no_model_running_is_answered_at_once() -> None:
     assert Story().tell(ShutdownRequested(9, 5.0)) == [Unloaded(9)]

@@ -56,7 +56,7 @@ def test_a_model_that_runs_already_is_left_out() -> None:
     assert preload(story, "A", "B") == preloading("B", 2)
 
 
-def test_a_preload_makes_nobody_leave() -> None:
+def test_a_preload_unloads_no_other_model() -> None:
     story = Story()
     story.load("A", 1)
     assert preload(story, "B", "C") == [
@@ -95,7 +95,7 @@ def test_the_first_of_two_that_clash_stays() -> None:
     assert story.ready(1) == [Report("warn", "B: not preloaded, it cannot run together with A"), OpenGate(1)]
 
 
-def test_a_preload_waits_until_nobody_else_does() -> None:
+def test_a_preload_waits_until_no_request_waits() -> None:
     story = Story(together)
     story.arrive(1, "A")
     assert preload(story, "B") == []

@@ -113,7 +113,7 @@ def test_a_change_does_not_make_a_wait_longer() -> None:
     assert story.wait_until(10.0) == [ShutGates((1,))]
 
 
-def test_a_change_ends_nobodys_business() -> None:
+def test_a_change_of_priorities_stops_no_model() -> None:
     story = Story()
     behind_a_busy_model(story, "B")
     assert story.tell(change({"B": 99})) == []
@@ -121,7 +121,7 @@ def test_a_change_ends_nobodys_business() -> None:
     assert story.reasons == {2: "waiting for A: 1 request in progress"}
 
 
-def test_a_change_among_nobody_is_kept_for_those_who_come() -> None:
+def test_priorities_changed_while_no_request_waits_count_later() -> None:
     story = Story()
     assert story.tell(change({"C": 1})) == []
     behind_a_busy_model(story, "B", "C")

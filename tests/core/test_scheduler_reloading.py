@@ -342,7 +342,7 @@ def test_a_retired_run_that_hangs_is_stopped_when_a_request_has_waited_longer_th
     assert story.exited(1)[-1] == StartProcess(2, "B")
 
 
-def test_its_own_next_run_is_reason_enough() -> None:
+def test_a_retired_run_that_hangs_is_stopped_for_the_next_run_of_its_model_too() -> None:
     story = retired_busy("ABCDEF", replaced="A")
     story.arrive(2, "A")
     story.wait_until(CHECK_AFTER)
@@ -363,7 +363,7 @@ def test_it_is_looked_at_though_others_are_in_the_way_too() -> None:
     assert story.checked == {1, 2}
 
 
-def test_one_that_nobody_waits_for_is_left_alone() -> None:
+def test_a_retired_run_that_hangs_is_left_alone_if_no_request_waits_for_it() -> None:
     story = retired_busy()
     story.wait_until(CHECK_AFTER)
     story.arrive(2, "B")

@@ -304,7 +304,7 @@ def test_a_model_that_loads_for_an_earlier_request_is_not_evicted_for_a_later_on
     assert story.exited(4) == [DropRun(4), Admit(4, 3), ShutGates((3,))]
 
 
-def test_nobody_overtakes_who_waits_where_a_policy_makes_no_sense() -> None:
+def test_no_request_overtakes_one_that_waits_if_the_policy_contradicts_itself() -> None:
     """C must go for A, unless D runs. D starts: the gate of A stays shut until its waiters are admitted."""
     story = Story(lambda target, running: {"C"} if target == "A" and "D" not in running else set())
     story.load("A", 1)

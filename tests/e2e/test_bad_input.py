@@ -178,7 +178,7 @@ def test_a_body_that_is_announced_too_large(program: Program) -> None:
     refused(program, POST + b"Content-Length: 99999999999999999999999\r\n\r\n", 400)
 
 
-def test_a_body_that_never_ends_holds_up_nobody(program: Program) -> None:
+def test_a_body_that_never_ends_delays_no_other_client(program: Program) -> None:
     with program.wire() as endless, program.wire() as silent:
         endless.send(CHUNKED)
         silent.send(POST + b"Content-Length: 1000\r\n\r\n{")
@@ -187,7 +187,7 @@ def test_a_body_that_never_ends_holds_up_nobody(program: Program) -> None:
         assert program.chat("m", max_tokens=1).status == 200
 
 
-def test_clients_that_send_a_byte_now_and_then_hold_up_nobody(program: Program) -> None:
+def test_clients_that_send_a_byte_now_and_then_delay_no_other_client(program: Program) -> None:
     wires = [program.wire() for _ in range(30)]
     data = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
     for position in range(0, len(data) - 10, 10):  # none of them gets to the end
@@ -208,7 +208,7 @@ def test_a_request_byte_by_byte_is_a_request(program: Program) -> None:
         assert (status, json.loads(body)["object"]) == (200, "chat.completion")
 
 
-def test_a_client_that_reads_nothing_holds_up_nobody(program: Program) -> None:
+def test_a_client_that_reads_nothing_delays_no_other_client(program: Program) -> None:
     wires = [program.stream("m", max_tokens=90_000) for _ in range(3)]
     large = [program.wire() for _ in range(3)]
     for wire in large:
@@ -258,7 +258,7 @@ def test_connections_that_are_opened_and_closed_leave_nothing_open(program: Prog
     assert program.chat("m", max_tokens=1).status == 200
 
 
-def test_two_hundred_silent_connections_hold_up_nobody(program: Program) -> None:
+def test_two_hundred_silent_connections_delay_no_other_client(program: Program) -> None:
     wires = [program.wire() for _ in range(200)]
     assert program.chat("m", max_tokens=1).status == 200
     for wire in wires:

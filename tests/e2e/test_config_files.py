@@ -236,7 +236,7 @@ def test_keys_cannot_be_edited_away_where_others_can_reach_it(run_program: RunPr
 
 
 @pytest.mark.parametrize("header", ["x_forwarded_for", "forwarded", "via", "x_real_ip"])
-def test_behind_a_proxy_they_are_nobodys_without_keys(run_program: RunProgram, header: str) -> None:
+def test_files_cannot_be_edited_through_a_proxy_without_keys(run_program: RunProgram, header: str) -> None:
     with run_program(models(m=demo()), flags=[FLAG]) as program:
         assert program.get(FILES).status == 200
         assert program.get(FILES, **{header: "10.0.0.1"}).status == 403

@@ -200,7 +200,7 @@ def activate(program: Program, name: str | None) -> Any:
     return reply.json()
 
 
-def test_running_is_an_empty_list_and_wakes_nobody(run_program: RunProgram) -> None:
+def test_running_is_an_empty_list_and_loads_no_model(run_program: RunProgram) -> None:
     with run_program(models(m={"cmd": demo("--load-seconds", "0.4"), "ttl": 1})) as program:
         assert program.get("/running").json() == {"running": []}
         program.stream("m", max_tokens=1).close()

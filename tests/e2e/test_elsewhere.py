@@ -94,7 +94,9 @@ def test_two_users_with_one_port_of_another_machine_are_not_mixed_up(tmp_path: P
 
 
 @pytest.mark.parametrize("host", ["127.13", "127.0.0.13"])
-def test_nor_where_an_address_of_this_machine_stands_for_another(tmp_path: Path, host: str) -> None:
+def test_two_users_are_not_mixed_up_where_an_address_of_this_machine_leads_to_another(
+    tmp_path: Path, host: str
+) -> None:
     port = reserve("127.0.0.13")
     entry = {**serving("127.0.0.13", port), "proxy": f"http://{host}:{port}"}
     with two_users(tmp_path, entry, entry) as (first, second):

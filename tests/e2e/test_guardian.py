@@ -205,7 +205,7 @@ def test_a_guardian_that_is_killed_has_a_successor_that_knows_all(run_program: R
         assert_all_gone(program)
 
 
-def test_what_both_could_not_end_the_next_life_ends(tmp_path: Path) -> None:
+def test_the_next_start_ends_what_llamaswap_and_its_guardian_left(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     config = models(a=demo("--ignore-sigterm", "--grandchild-ignores-sigterm"))

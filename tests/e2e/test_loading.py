@@ -106,7 +106,7 @@ def test_an_error_of_the_upstream_is_an_error_event(run_program: RunProgram) -> 
         list(stream(program, "m", max_tokens="many"))
 
 
-def test_a_client_that_hangs_up_while_it_waits_is_gone(run_program: RunProgram) -> None:
+def test_a_client_that_hangs_up_while_it_waits_causes_no_request_to_the_model(run_program: RunProgram) -> None:
     with run_program({**ON, **models(m=demo("--load-seconds", "1"))}) as program:
         with program.stream("m") as wire:
             assert wire.status() == 200

@@ -156,7 +156,7 @@ def test_a_stream_that_the_upstream_cuts_off_is_cut_off(run_program: RunProgram)
 
 
 @pytest.mark.parametrize("milliseconds", ["0", "1", "20"])
-def test_kept_alive_connections_that_the_upstream_closes_fail_nobody(
+def test_kept_alive_connections_that_the_upstream_closes_fail_no_request(
     run_program: RunProgram, milliseconds: str
 ) -> None:
     with run_program(models(a=demo("--close-kept-alive", milliseconds))) as program:

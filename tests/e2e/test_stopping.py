@@ -33,7 +33,7 @@ def test_a_signal_ends_an_idle_server_in_order(run_program: RunProgram, number: 
         assert f"[INFO] {number.name}: stopping\n" in program.stdout
 
 
-def test_a_hangup_ends_nothing_and_is_told(run_program: RunProgram) -> None:
+def test_sighup_does_not_end_the_program_and_is_logged(run_program: RunProgram) -> None:
     with run_program(models(m=demo())) as program:
         assert program.chat("m").status == 200
         program.signal(signal.SIGHUP)
@@ -42,14 +42,14 @@ def test_a_hangup_ends_nothing_and_is_told(run_program: RunProgram) -> None:
         assert program.starts("m") == 1
 
 
-def test_the_signals_of_users_end_nothing(run_program: RunProgram) -> None:
+def test_sigusr1_and_sigusr2_do_not_end_the_program(run_program: RunProgram) -> None:
     with run_program(models(m=demo())) as program:
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             program.signal(number)
         assert program.chat("m").status == 200
 
 
-def test_what_ends_nothing_ends_nothing_before_it_listens_either(tmp_path: Path) -> None:
+def test_these_signals_do_not_end_the_program_before_it_listens_either(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     os.mkfifo(config)  # its start waits for whoever writes it
     words = (*COMMAND, "-c", str(config), "-listen", "127.0.0.1:0")
@@ -258,7 +258,7 @@ def test_it_ends_though_the_thread_that_decides_hangs(
         wait_until(lambda: program.relatives() == {}, "nobody is left")
 
 
-def test_while_clients_storm(run_program: RunProgram) -> None:
+def test_the_program_ends_in_order_while_many_clients_are_connected(run_program: RunProgram) -> None:
     with run_program(models(m=demo(*PACED))) as program:
         wires = [program.stream("m", max_tokens=50) for _ in range(20)]
         wires += [program.wire() for _ in range(10)]  # silent

@@ -106,7 +106,7 @@ def test_an_unknown_model_is_not_found() -> None:
 # -- swapping --
 
 
-def test_a_swap_stops_nobody_who_has_somebody_inside() -> None:
+def test_a_swap_stops_no_run_with_a_request_inside() -> None:
     with Stage("a", "b") as stage:
         inside = [Visit(stage, "a") for _ in range(3)]
         for visit in inside:
@@ -277,7 +277,7 @@ def test_a_load_that_takes_too_long_is_stopped_and_the_next_waits_for_its_exit()
         later.leave()
 
 
-def test_a_crash_while_serving_fails_nobody_who_waits() -> None:
+def test_a_crash_while_serving_fails_no_request_that_waits() -> None:
     with Stage("a", obeys=False) as stage:
         inside = Visit(stage, "a")
         process = stage.next_process()
@@ -293,7 +293,7 @@ def test_a_crash_while_serving_fails_nobody_who_waits() -> None:
         assert stage.lines.count("[WARN] a: killed by SIGSEGV while it was ready\n") == 1
 
 
-def test_nobody_gets_into_a_dead_run_by_a_gate_found_before() -> None:
+def test_no_request_enters_a_run_that_has_ended_through_its_old_gate() -> None:
     with Stage("a", obeys=False) as stage:
         visit = Visit(stage, "a")
         process = stage.next_process()
@@ -353,7 +353,7 @@ def test_a_listener_that_fails_is_reported_and_holds_up_nobody() -> None:
 # -- leaving --
 
 
-def test_a_client_that_leaves_while_its_model_loads_is_gone_and_nobody_else_is_disturbed() -> None:
+def test_a_client_that_leaves_while_its_model_loads_does_not_affect_others() -> None:
     ours, theirs = socket.socketpair()
     with Stage("a", obeys=False) as stage, ours:
         leaver, stays = Visit(stage, "a", ours), Visit(stage, "a")

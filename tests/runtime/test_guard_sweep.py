@@ -80,7 +80,7 @@ def test_this_process_and_its_ancestors_are_never_ended() -> None:
     assert pids(of_owner(entries, "t", {})) == [12]
 
 
-def test_nobody_is_everybody() -> None:
+def test_an_owner_without_a_token_is_an_error() -> None:
     with pytest.raises(AssertionError):
         of_owner([process(10)], "", {})
 
@@ -96,7 +96,7 @@ def test_of_an_owners_processes_those_of_one_run_are_told_from_the_others() -> N
     assert pids(of_owner(entries, "t", {})) == [10, 11, 13, 14, 15]
 
 
-def test_the_run_that_has_no_name_is_nobodys() -> None:
+def test_a_run_without_a_number_is_an_error() -> None:
     with pytest.raises(AssertionError):
         of_run([process(10, token="t")], "t", "", {})
 
@@ -209,7 +209,7 @@ class World:
         )
 
 
-def test_nobody_to_end_is_the_end() -> None:
+def test_ending_no_process_ends_at_once() -> None:
     world = World(process(10))
     assert world.end()
     assert (world.signals, world.now) == ([], 100.0)

@@ -136,7 +136,7 @@ def test_a_guardian_has_a_successor_though_its_end_cannot_be_told() -> None:
         assert await_condition(lambda: len(on_stage.pids()) == 1 and on_stage.pids() != [first])
 
 
-def test_models_can_be_started_though_ending_what_an_earlier_life_left_fails() -> None:
+def test_models_start_although_ending_processes_of_an_earlier_run_fails() -> None:
     gone = subprocess.Popen(("true",))
     with stage() as on_stage:
         world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")
@@ -194,7 +194,7 @@ ProcessGroup(("sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000"), env, 
     assert await_condition(lambda: not [entry for entry in look() if entry.token == token and not entry.is_dead])
 
 
-def test_what_an_earlier_life_left_is_ended_before_the_first_model() -> None:
+def test_processes_of_an_earlier_run_are_ended_before_the_first_model_starts() -> None:
     gone = subprocess.Popen(("true",))
     with stage() as on_stage:
         world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")

@@ -59,7 +59,7 @@ def test_one_that_does_not_answer_the_check_with_200_is_not(reply: bytes) -> Non
         assert len(server.questions) == 1
 
 
-def test_nobody_is_not() -> None:
+def test_an_address_where_no_server_answers_is_free() -> None:
     with Server(answers(OK)) as server:
         url = elsewhere(server)
     assert look(url) == ""

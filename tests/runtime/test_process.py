@@ -149,7 +149,7 @@ def test_stop_and_kill_at_once_from_two_threads_end_it_once() -> None:
             assert run.exit_detail() == "killed by SIGKILL"
 
 
-def test_fifty_lives_leave_nothing_behind() -> None:
+def test_fifty_runs_leave_no_process_thread_or_descriptor() -> None:
     port = free_port()
     for number in range(50):
         with Run(*SLEEP, check_endpoint="/health", proxy=f"http://localhost:{port}") as run:

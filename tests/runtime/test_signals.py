@@ -76,7 +76,7 @@ def test_a_signal_counts_more_than_the_other_descriptor() -> None:
         assert signals.wait(nothing, wakeup.fileno()) is None
 
 
-def test_a_hangup_is_told_and_ends_no_wait() -> None:
+def test_sighup_is_reported_and_does_not_end_the_wait_for_a_signal() -> None:
     told: list[str] = []
     with Signals() as signals, set_wakeup() as wakeup:
         send(signal.SIGHUP)

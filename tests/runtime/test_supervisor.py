@@ -183,7 +183,7 @@ def test_it_is_fed_while_every_part_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["a", "b"])
-def test_one_part_that_hangs_ends_the_feeding(tmp_path: Path, which: str) -> None:
+def test_one_part_that_hangs_stops_the_watchdog_messages(tmp_path: Path, which: str) -> None:
     with listening(str(tmp_path / "s")) as ear, told(str(tmp_path / "s"), 0.03) as supervisor:
         hanging, looked = threading.Event(), threading.Semaphore(0)
 

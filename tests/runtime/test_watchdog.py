@@ -262,7 +262,7 @@ def test_an_error_is_an_answer_and_a_refusal_is_none() -> None:
         assert watched.silence() == (CHECK, "")
 
 
-def test_nothing_is_said_behind_the_end() -> None:
+def test_nothing_is_reported_after_the_end() -> None:
     with Server(silent) as server, Watched(server) as watched:
         watched.watchdog.end()
         watched.watchdog.begin()
