@@ -14,8 +14,8 @@ from tests.test_layers import PACKAGE, SOURCES, arrows, nodes_of, room
 
 # The rooms that a request goes through. Goal: 7,500 lines.
 WAY = ("core", "wire", "net", "server", "routing", "proxy")
-MOST_LINES = 12_800
-MOST_CODE_LINES = 8_700  # without docstrings, comments and empty lines
+MOST_LINES = 13_400
+MOST_CODE_LINES = 9_200  # without docstrings, comments and empty lines
 MOST_AIR = 250  # lines that one of these may be above what is there
 
 # Package -> modules in its longest chain of imports. Goal: 5.
@@ -25,7 +25,7 @@ LONGEST_CHAIN = {
     "demo": 5,
     "endpoints": 4,
     "init": 2,
-    "net": 3,
+    "net": 4,
     "proxy": 5,
     "routing": 3,
     "runtime": 9,

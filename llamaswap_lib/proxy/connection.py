@@ -11,15 +11,19 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import re
 import select
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from http.client import HTTPConnection
 from typing import Any, ClassVar, NamedTuple
+from urllib.parse import urlsplit
 
 from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.net.loop import Loop, Owner
 from llamaswap_lib.net.poller import IN
 from llamaswap_lib.net.stream import prepare, probe_when_silent
@@ -31,6 +35,9 @@ from llamaswap_lib.wire.parser import parse_response_head
 
 READ_BYTES = 4_096  # of a proxy's answer
 PORTS = {"http": 80, "https": 443}
+
+_LOGIN = re.compile(r"//[^/]*@")
+_is_visible = re.compile("[!-~]*").fullmatch
 
 Key = int | str  # a run, by its number, or a peer, by its name and address
 
@@ -66,6 +73,36 @@ class Origin:
         if self.query:
             query = f"?{self.query}&{query[1:]}" if query[1:] else f"?{self.query}"
         return path + query
+
+
+@lru_cache(maxsize=1024)
+def origin_of(proxy: str) -> Origin:
+    """Take a `proxy` apart; raises BadGateway for one that is no http:// or https:// address.
+
+    What comes out is fit for a request line and a Host header: nobody checks it later.
+    """
+    parts = urlsplit(proxy)
+    shown = repr(_LOGIN.sub("//", proxy).partition("?")[0])  # a login and a query may be secret
+    try:
+        port = parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:
+        raise BadGateway(f"the proxy {shown} has no valid port") from None
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise BadGateway(f"the proxy {shown} is not an http:// or https:// address")
+    if not _is_visible(proxy):
+        raise BadGateway(f"the proxy {shown} holds characters that no address has")
+    if not _is_name(parts.hostname):
+        raise BadGateway(f"the proxy {shown} names a host that cannot be")
+    return Origin(parts.hostname, port, parts.path, parts.query, parts.scheme)
+
+
+def _is_name(host: str) -> bool:
+    """Whether a look-up takes it: one with an empty or endless label is an error of another kind there."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 class Way(NamedTuple):

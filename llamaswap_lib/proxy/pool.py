@@ -18,9 +18,16 @@ from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.net.loop import DUE, Loop, Timer, suspended
 from llamaswap_lib.net.poller import IN, OUT
 from llamaswap_lib.net.spool import Spools
-from llamaswap_lib.proxy.connection import Key, Origin, TlsUpstreamConnection, UpstreamConnection, Way, is_loopback
+from llamaswap_lib.proxy.connection import (
+    Key,
+    Origin,
+    TlsUpstreamConnection,
+    UpstreamConnection,
+    Way,
+    is_loopback,
+    origin_of,
+)
 from llamaswap_lib.proxy.traffic import Traffic
-from llamaswap_lib.proxy.upstream_url import origin_of
 from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies, ForwardProxy
 
 MAX_IDLE = 64  # connections kept for one run or peer

@@ -13,7 +13,7 @@ import h11
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, HttpError, NotImplementedByServer
-from llamaswap_lib.proxy.upstream_url import origin_of
+from llamaswap_lib.proxy.connection import origin_of
 from llamaswap_lib.routing.model_name import UnknownName, find_upstream
 from llamaswap_lib.routing.names import Names, Reach
 from llamaswap_lib.routing.routes import find_route

@@ -10,9 +10,8 @@ import pytest
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.net.loop import Loop
-from llamaswap_lib.proxy.connection import Key, Origin, UpstreamConnection
+from llamaswap_lib.proxy.connection import Key, Origin, UpstreamConnection, origin_of
 from llamaswap_lib.proxy.pool import Pool
-from llamaswap_lib.proxy.upstream_url import origin_of
 from tests.web.errand import run_on
 from tests.web.world import DEADLINE
 
