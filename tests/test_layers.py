@@ -51,6 +51,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("runtime.own_names", "runtime.wall_clock"),
     ),
     "loaded_config": ("config.schema",),
+    # readings of answers, rows, captures; its writer's thread is the only one that writes the store
+    "activity": ("wire", "errors", "printable", "runtime.vital", "runtime.wakeup", "runtime.changes"),
+    "hardware": ("errors", "printable", "runtime.vital"),
     "demo": (),
     "init": (),
     "service": ("config", "errors"),

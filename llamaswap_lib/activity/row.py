@@ -1,0 +1,53 @@
+"""A row of activity: what is known of one request, as it is stored.
+
+Pure. Times are in milliseconds, sizes in bytes, -1 stands for what was not reported, as in the contract
+(docs/reference.md). `COLUMNS` are the fields in their order, which is that of the table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One request. `id` is 0 until it is stored."""
+
+    id: int
+    timestamp: float  # seconds since 1970
+    model: str
+    path: str
+    method: str
+    status: int
+    content_type: str
+    ended: str
+    error: str
+    selector: str
+    priority: str | None
+    session: str
+    key: str
+    remote_ip: str
+    is_local: bool
+    has_capture: bool
+    duration_ms: int
+    cache_tokens: int
+    draft_tokens: int
+    draft_acc_tokens: int
+    input_tokens: int
+    output_tokens: int
+    prompt_per_second: float
+    tokens_per_second: float
+    seen_per_second: float  # tokens a second as we saw them come; 0 where that cannot be told
+    first_byte_ms: int  # from the start to the first byte of the answer's body; -1 for none
+    first_token_ms: int  # to the first event that holds a token; -1 for none
+    queue_ms: int
+    load_ms: int
+    prompt_ms: int  # reading the prompt, as the upstream says, or else from sending to the first token; -1 unknown
+    generation_ms: int  # -1 unknown
+    ours_ms: int  # what is left of the duration: our own part
+    behind: str  # the model that it waited for
+    request_bytes: int
+    response_bytes: int
+    retries: int
+
+
+COLUMNS = Row._fields
