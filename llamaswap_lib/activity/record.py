@@ -7,6 +7,7 @@ what an answer says happens on the writer's thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
@@ -82,3 +83,6 @@ class Record(NamedTuple):
     response_headers: tuple[tuple[str, str], ...] = ()
     request_body: bytes | None = None  # as sent upstream, where it is captured
     captures: bool = False  # whether a capture is wanted; the sample then has all of the body, if that is not too long
+
+
+MakeRecord = Callable[[], Record]  # called once, by the activity writer

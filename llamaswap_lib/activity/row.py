@@ -48,6 +48,7 @@ class Row(NamedTuple):
     request_bytes: int
     response_bytes: int
     retries: int
+    upstream_ms: int = 0  # what it took beyond prompt and generation: its own queue, or a client that reads slowly
 
 
 COLUMNS = Row._fields
