@@ -1,0 +1,92 @@
+"""Connections for those who ask: each of them has one for itself, so that no question holds up the writer.
+
+Any thread borrows one; the writer's thread says what there is to read. A file is read through connections of their own,
+which are kept for the next one; what is in memory through the writer's connection, under its lock. Guarantees: what one
+borrower reads is of one moment; a connection to what is not in use any more is closed. Raises ServiceUnavailable where
+it cannot be read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from llamaswap_lib.errors import ServiceUnavailable
+
+from .database import BUSY_TIMEOUT, Database, connect
+
+MOST_KEPT = 4  # idle connections; each has up to 2 MB of pages in memory
+
+
+class Readers:
+    """Who reads what."""
+
+    def __init__(self, on_fault: Callable[[sqlite3.Error], None]) -> None:
+        """`on_fault` is told of an error by the thread that met it."""
+        self._on_fault = on_fault
+        self._guard = threading.Lock()  # protects the three below
+        self._file: Path | None = None
+        self._memory: Database | None = None
+        self._idle: list[sqlite3.Connection] = []
+
+    # -- the writer's thread --
+
+    def read_file(self, path: Path) -> None:
+        """From now on this file is read."""
+        self._turn_to(path, None)
+
+    def read_memory(self, database: Database) -> None:
+        """From now on this database is read, until another one is named; it may be closed after that."""
+        self._turn_to(None, database)
+
+    def close(self) -> None:
+        self._turn_to(None, None)
+
+    def _turn_to(self, file: Path | None, memory: Database | None) -> None:
+        with self._guard:
+            self._file, self._memory = file, memory
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    # -- any thread --
+
+    @contextmanager
+    def borrow(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one block; raises ServiceUnavailable there, too, for an error of the database."""
+        with self._guard:
+            file, memory = self._file, self._memory
+            connection = self._idle.pop() if self._idle else None
+        if file is None and memory is None:
+            raise ServiceUnavailable("the store of activity is not open")
+        try:
+            if memory is not None:
+                with memory.lock:
+                    yield memory.connection
+                return
+            assert file is not None
+            if connection is None:
+                connection = connect(file, "ro", BUSY_TIMEOUT)
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            self._on_fault(error)
+            raise ServiceUnavailable(f"the store of activity cannot be read: {error}") from error
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        self._give_back(connection, file)
+
+    def _give_back(self, connection: sqlite3.Connection, file: Path) -> None:
+        with self._guard:
+            if file == self._file and len(self._idle) < MOST_KEPT:
+                self._idle.append(connection)
+                return
+        connection.close()

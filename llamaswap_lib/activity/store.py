@@ -1,0 +1,297 @@
+"""Where the rows are: in the file that the configuration names, or in memory while that cannot be written.
+
+The writer's thread, but for `reading`, which any thread may use. Guarantees: a row is stored, whatever the file does;
+what could not be written to the file is kept in memory, up to a bound, and written when the file can be written again,
+which is tried by itself; whoever has to know is told once of each change. A corrupt file is set aside under another
+name, never deleted. Old rows are removed in small steps, by `tend`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from llamaswap_lib.errors import ServiceUnavailable
+
+from .database import Database, UnusableStore, is_corrupt, open_file, open_memory, select_rows
+from .readers import Readers
+from .row import Row
+
+KEPT_MEANWHILE = 10_000  # rows at least, while the file cannot be written
+STEP_ROWS = 200  # removed or moved in one transaction
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds until a file that could not be written is tried again
+AGE_PAUSE = 60.0  # seconds between two looks for rows that are too old
+
+Troubles = (sqlite3.Error, OSError, UnusableStore)
+
+
+class StoreSettings(NamedTuple):
+    """What the configuration says. `max_rows` and `max_age` (seconds) are of the file; 0 is no bound."""
+
+    path: Path | None = None
+    max_rows: int = 0
+    max_age: float = 0.0
+    max_rows_in_memory: int = 1000
+    shown_path: str = ""  # as it may be told
+
+
+def _nothing(_: object) -> None: ...
+
+
+class Store:
+    """The rows of all requests that are kept."""
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        *,
+        on_warning: Callable[[str], None] = _nothing,
+        on_info: Callable[[str], None] = _nothing,
+        on_renumbered: Callable[[Mapping[int, int]], None] = _nothing,
+        open_at: Callable[[Path], Database] = open_file,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`on_renumbered` is told of rows that got another id (old -> new) when they were written to the file."""
+        self._settings = settings
+        self._on_warning = on_warning
+        self._on_info = on_info
+        self._on_renumbered = on_renumbered
+        self._open_at = open_at
+        self._clock = clock
+        self._wall = wall
+        self._readers = Readers(self._note_fault)
+        self._file: Database | None = None
+        self._memory: Database | None = None
+        self._last_id = 0  # that was given
+        self._is_told = False  # that the file is of no use now
+        self._has_told_of_others = False
+        self._pause = FIRST_PAUSE
+        self._next_try = 0.0
+        self._next_look_at_age = 0.0
+        self._fault: sqlite3.Error | None = None  # that a reader has met
+
+    # -- any thread --
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection to read from, all of it as of one moment; raises ServiceUnavailable."""
+        with self._readers.borrow() as connection:
+            yield connection
+
+    def _note_fault(self, error: sqlite3.Error) -> None:
+        if is_corrupt(error):
+            self._fault = error
+
+    # -- the writer's thread --
+
+    def open(self) -> None:
+        """Make ready to write and to be read."""
+        if not self._try_file():
+            self._turn_to_memory()
+
+    def write(self, rows: Sequence[Row]) -> list[Row]:
+        """Store them; as they are stored, each with its id."""
+        self._try_file()
+        if self._file is not None:
+            try:
+                stored = self._file.insert(rows)
+            except Troubles as error:
+                self._give_up(error)
+            else:
+                self._last_id = stored[-1].id
+                self._tell_of_others(self._file)
+                return stored
+        memory = self._turn_to_memory()
+        stored = memory.insert(rows)
+        self._last_id = stored[-1].id
+        self._bound_memory(memory)
+        return stored
+
+    def clear(self) -> int:
+        """Remove all rows; how many there were. Raises ServiceUnavailable if there is a file that cannot be reached."""
+        self._try_file()
+        count = 0
+        if self._memory is not None:
+            count += self._memory.clear()
+        if self._file is not None:
+            try:
+                count += self._file.clear()
+            except Troubles as error:
+                self._give_up(error)
+        if self._file is None and self._settings.path is not None:
+            raise ServiceUnavailable("the store of activity cannot be emptied: its file cannot be used now")
+        return count
+
+    def change(self, settings: StoreSettings) -> None:
+        """Go by other settings from now on. Rows of a file that is not named any more stay there."""
+        if settings.path != self._settings.path:
+            self._leave_file()
+            self._is_told, self._next_try, self._has_told_of_others = False, 0.0, False
+        self._settings = settings
+        self.open()
+        if self._memory is not None:
+            self._bound_memory(self._memory)
+
+    def tend(self) -> float | None:
+        """Do a bit of what is to be done besides; seconds until there is more of it, None for never."""
+        self._try_file()
+        if self._file is None:
+            return None if self._settings.path is None else max(0.0, self._next_try - self._clock())
+        try:
+            return self._remove_some(self._file)
+        except Troubles as error:
+            self._give_up(error)
+            return FIRST_PAUSE
+
+    def close(self) -> None:
+        """What is only in memory is lost, but for one more try to write it to the file."""
+        self._next_try = 0.0
+        self._try_file()
+        self._readers.close()
+        for database in (self._file, self._memory):
+            if database is not None:
+                database.close()
+        self._file = self._memory = None
+
+    # -- rows that go --
+
+    def _remove_some(self, file: Database) -> float | None:
+        settings, now = self._settings, self._clock()
+        surplus = file.count - settings.max_rows if settings.max_rows else 0
+        if surplus > 0:
+            file.remove_oldest(min(surplus, STEP_ROWS))
+            return 0.0
+        if not settings.max_age:
+            return None
+        if now >= self._next_look_at_age:
+            oldest = self._wall() - settings.max_age
+            if file.remove_oldest(STEP_ROWS, lambda timestamp: timestamp < oldest) == STEP_ROWS:
+                return 0.0
+            self._next_look_at_age = now + AGE_PAUSE
+        return self._next_look_at_age - now
+
+    def _bound_memory(self, memory: Database) -> None:
+        most = self._settings.max_rows_in_memory
+        if self._settings.path is not None:
+            most = max(most, KEPT_MEANWHILE)
+        if (surplus := memory.count - most) > 0:
+            memory.remove_oldest(surplus)
+
+    # -- file and memory --
+
+    def _try_file(self) -> bool:
+        """Whether the file is open now; it is opened if that may be tried again."""
+        fault, self._fault = self._fault, None
+        if fault is not None and self._file is not None:
+            self._give_up(fault)
+        if self._file is not None:
+            return True
+        path = self._settings.path
+        if path is None or self._clock() < self._next_try:
+            return False
+        try:
+            self._open(path)
+        except Troubles as error:
+            if not (is_corrupt(error) and self._set_aside(path, error) and self._can_open(path)):
+                self._degrade(error)
+                return False
+        return True
+
+    def _open(self, path: Path) -> None:
+        """Open the file, and write to it what is in memory; raises Troubles."""
+        file = self._open_at(path)
+        try:
+            moved = self._move(file)
+            file.go_on_from(self._last_id)
+        except BaseException:
+            file.close()
+            raise
+        self._file, self._pause = file, FIRST_PAUSE
+        self._last_id = file.last_id
+        self._readers.read_file(path)
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+        if self._is_told:
+            self._is_told = False
+            rows = f"; {moved} rows that were in memory are written" if moved else ""
+            self._on_info(f"store.path: activity is kept in {self._settings.shown_path} again{rows}")
+
+    def _can_open(self, path: Path) -> bool:
+        try:
+            self._open(path)
+        except Troubles:
+            return False
+        return True
+
+    def _move(self, file: Database) -> int:
+        """Write what is in memory to the file; how many rows. What is written is in memory no more."""
+        count, memory = 0, self._memory
+        while memory is not None and (rows := select_rows(memory.connection, "ORDER BY id LIMIT ?", (STEP_ROWS,))):
+            stored = file.insert(rows)
+            memory.remove_oldest(len(rows))
+            count += len(rows)
+            renumbered = {old.id: new.id for old, new in zip(rows, stored, strict=True) if old.id != new.id}
+            if renumbered:
+                self._on_renumbered(renumbered)
+        return count
+
+    def _turn_to_memory(self) -> Database:
+        memory = self._memory
+        if memory is None:
+            memory = self._memory = open_memory()
+            memory.go_on_from(self._last_id)
+            self._readers.read_memory(memory)
+        return memory
+
+    def _give_up(self, error: BaseException) -> None:
+        """The file cannot be used any more: go on in memory."""
+        path = self._settings.path
+        self._leave_file()
+        assert path is not None
+        if not (is_corrupt(error) and self._set_aside(path, error) and self._can_open(path)):
+            self._degrade(error)
+
+    def _leave_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._turn_to_memory()
+
+    def _degrade(self, error: BaseException) -> None:
+        self._next_try = self._clock() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        if not self._is_told:
+            self._is_told = True
+            shown = self._settings.shown_path
+            self._on_warning(f"store.path: {shown} cannot be used: {error}; until it can, activity is kept in memory")
+
+    def _set_aside(self, path: Path, error: BaseException) -> bool:
+        """Rename the file and what belongs to it; whether that could be done."""
+        date = datetime.fromtimestamp(self._wall()).strftime("%Y%m%d-%H%M%S")  # noqa: DTZ006 - that of the user
+        name = f"{path.name}.corrupt-{date}"
+        while path.with_name(name).exists():
+            name += "-again"
+        try:
+            path.rename(path.with_name(name))
+            for suffix in ("-wal", "-shm"):
+                beside = path.with_name(path.name + suffix)
+                if beside.exists():
+                    beside.rename(path.with_name(name + suffix))
+        except OSError:
+            return False
+        shown = self._settings.shown_path
+        self._on_warning(f"store.path: {shown} is damaged ({error}): it is now called {name}, and a new one is begun")
+        return True
+
+    def _tell_of_others(self, file: Database) -> None:
+        if file.others_wrote and not self._has_told_of_others:
+            self._has_told_of_others = True
+            shown = self._settings.shown_path
+            self._on_warning(f"store.path: another program writes to {shown} too; give each a file of its own")
