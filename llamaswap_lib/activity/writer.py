@@ -1,0 +1,245 @@
+"""The thread that makes rows of records and writes them.
+
+Any thread appends the function that makes a record, which costs it nothing but that. Thread `activity-writer` does the
+rest, in this order: it calls that once, reads what the answer says, has the row stored, keeps the capture, and tells
+those who listen. Guarantees: rows are stored in the order of their records; a record becomes visible at once
+after a rest, otherwise at most BATCH_PAUSE later; all that was appended is written at an orderly end; no failure of one
+record, listener or store ends the thread. It holds the interpreter for GROUP_ROWS records at most without a pause.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.runtime.vital import report
+
+from .bare_row import bare_row
+from .captures import Captures
+from .record import MakeRecord, Record
+from .row import Row
+from .store import Store
+
+NAME = "activity-writer"
+BATCH_PAUSE = 0.1  # seconds from the begin of one batch to that of the next
+BATCH_ROWS = 100  # in one transaction
+GROUP_ROWS = 8  # read without a pause: others need the interpreter, and the loop cannot wait
+GROUP_PAUSE = 0.0005  # seconds
+COMPRESSED_BYTES = 1 << 20  # of captures, at most, after each batch
+MOST_WAITING = 5_000  # records, beyond which the next ones are lost: a disk may hang for minutes
+FAILURE_PAUSE = 1.0  # seconds after a failure of our own
+
+
+class Listener(Protocol):
+    """Is told of rows that have just been stored, on the writer's thread; it must not take long."""
+
+    def __call__(self, rows: Sequence[Row], /) -> None: ...
+
+
+class _Job:
+    """Something for the writer's thread to do when all that was appended before is written."""
+
+    def __init__(self, do: Callable[[], None] = lambda: None) -> None:
+        self.do = do
+        self.is_done = threading.Event()
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.do()
+        except Exception as error:  # noqa: BLE001 - who asked for it is told
+            self.error = error
+        finally:
+            self.is_done.set()
+
+
+class Writer:
+    """Takes records, and has them stored."""
+
+    def __init__(
+        self,
+        store: Store,
+        captures: Captures,
+        row_of: Callable[[Record], Row],
+        on_error: Callable[[str], None],
+        *,
+        pause: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._captures = captures
+        self._row_of = row_of
+        self._on_error = on_error
+        self._pause = pause
+        self._clock = clock
+        self._waiting: queue.SimpleQueue[MakeRecord | _Job] = queue.SimpleQueue()
+        self._hurry = threading.Event()  # somebody waits
+        self._lost = 0
+        self._ends = False
+        self._listeners: tuple[Listener, ...] = ()
+        self._thread: Thread | None = None
+
+    # -- any thread --
+
+    def append(self, make: MakeRecord) -> None:
+        """Have a row made of the record that `make` gives, on the writer's thread. Never blocks."""
+        if self._waiting.qsize() < MOST_WAITING:
+            self._waiting.put(make)
+        else:
+            self._lost += 1
+
+    def listen(self, listener: Listener) -> None:
+        """Before the start."""
+        self._listeners = (*self._listeners, listener)
+
+    def start(self) -> None:
+        self._thread = Thread(self._run, NAME)
+        self._thread.start()
+
+    def flush(self, timeout: float) -> bool:
+        """Have all written that was appended before; whether that is done after so many seconds at most."""
+        return self._ask(_Job(), timeout)
+
+    def do(self, job: Callable[[], None], timeout: float) -> bool:
+        """Have the writer's thread call it, after what was appended before; whether it has. Raises what it raises."""
+        return self._ask(_Job(job), timeout)
+
+    def post(self, job: Callable[[], None]) -> None:
+        """The same, but nobody waits for it: the log has what it raises."""
+        self._waiting.put(_Job(lambda: self._attempt(job)))
+
+    def close(self, timeout: float) -> bool:
+        """Have all written and end; whether that took so many seconds at most. Nothing may be appended after it."""
+
+        def end() -> None:
+            self._ends = True
+
+        thread = self._thread
+        if thread is None:
+            return True
+        self._waiting.put(_Job(end))
+        self._hurry.set()
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _ask(self, job: _Job, timeout: float) -> bool:
+        if self._thread is None or not self._thread.is_alive():
+            return False
+        self._waiting.put(job)
+        self._hurry.set()
+        is_done = job.is_done.wait(timeout)
+        if job.error is not None:
+            raise job.error
+        return is_done
+
+    # -- thread activity-writer --
+
+    def _run(self) -> None:
+        self._attempt(self._store.open)
+        rest: float | None = 0.0  # seconds until there is something else to do
+        while not self._ends:
+            item = self._next(rest)
+            begun = self._clock()
+            self._work_off(item)
+            rest = self._tend()
+            if item is not None and not self._ends:
+                self._hurry.wait(max(0.0, begun + BATCH_PAUSE - self._clock()))
+                self._hurry.clear()
+        self._attempt(self._store.close)
+
+    def _next(self, timeout: float | None) -> MakeRecord | _Job | None:
+        try:
+            return self._waiting.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def _work_off(self, item: MakeRecord | _Job | None) -> None:
+        """This one, and all that wait behind it."""
+        records: list[Record] = []
+        rows: list[Row] = []
+        while item is not None:
+            if isinstance(item, _Job):
+                self._write(records, rows)
+                item.run()
+            elif (record := self._made(item)) is not None:
+                records.append(record)
+                rows.append(self._read(record))
+                if len(rows) == BATCH_ROWS:
+                    self._write(records, rows)
+                elif not len(rows) % GROUP_ROWS:
+                    self._pause(GROUP_PAUSE)
+            item = self._next(0.0)
+        self._write(records, rows)
+        self._tell_of_lost()
+
+    def _made(self, make: MakeRecord) -> Record | None:
+        try:
+            return make()
+        except Exception:  # noqa: BLE001 - a mistake of ours: of this request nothing is known
+            report(f"{NAME}: noting a request", self._on_error)
+            return None
+
+    def _read(self, record: Record) -> Row:
+        try:
+            return self._row_of(record)
+        except Exception:  # noqa: BLE001 - a mistake of ours costs this row what the answer says, no more
+            report(f"{NAME}: reading the answer", self._on_error, (record.model, record.path, record.status))
+            return bare_row(record)
+
+    def _write(self, records: list[Record], rows: list[Row]) -> None:
+        """Store them, and empty the lists."""
+        if rows:
+            self._attempt(lambda: self._store_and_tell(records, rows))
+            records.clear()
+            rows.clear()
+
+    def _store_and_tell(self, records: Sequence[Record], rows: Sequence[Row]) -> None:
+        stored = self._stored(records, rows)
+        for place, record in enumerate(records):
+            if self._captures.add(stored[place].id, record):
+                stored[place] = stored[place]._replace(has_capture=True)
+        for listener in self._listeners:
+            self._attempt(lambda listener=listener: listener(stored))  # type: ignore[misc]
+
+    def _stored(self, records: Sequence[Record], rows: Sequence[Row]) -> list[Row]:
+        """The rows with their ids. One that cannot be stored, which is a mistake of ours, costs no other one."""
+        try:
+            return self._store.write(rows)
+        except Exception:  # noqa: BLE001 - as above
+            report(f"{NAME}: storing rows", self._on_error)
+        stored = []
+        for record, row in zip(records, rows, strict=True):
+            try:
+                stored += self._store.write([row])
+            except Exception:  # noqa: BLE001, PERF203 - as above; what the record says by itself can be stored
+                stored += self._store.write([bare_row(record)])
+        return stored
+
+    def _tend(self) -> float | None:
+        """What is to be done besides; seconds until there is more of it, None for never."""
+        has_more = self._captures.compress(COMPRESSED_BYTES)
+        try:
+            rest = self._store.tend()
+        except Exception:  # noqa: BLE001 - the thread goes on
+            report(NAME, self._on_error)
+            return FAILURE_PAUSE
+        if rest == 0 or has_more:
+            self._pause(GROUP_PAUSE)
+            return 0.0
+        return rest
+
+    def _tell_of_lost(self) -> None:
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self._on_error(f"activity: {lost} requests have no row, for the store did not take them in time")
+
+    def _attempt(self, do: Callable[[], object]) -> None:
+        """Go on after any exception, which the log has."""
+        try:
+            do()
+        except Exception:  # noqa: BLE001 - nothing of a store is worth the server's end
+            report(NAME, self._on_error)
