@@ -10,9 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 
+from llamaswap_lib.activity.captures import may_capture
+from llamaswap_lib.activity.journal import Journal, JournalSettings
+from llamaswap_lib.activity.store import StoreSettings
 from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor
+from llamaswap_lib.config.hidden import visible
 from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.loaded_config import LoadedConfig
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.routing.destinations import Destination, destinations_of
@@ -43,6 +48,27 @@ def limits_of(config: Config) -> Limits:
         max_json_bytes=limits.max_json_mb << 20,
         spool_bytes=limits.spool_mb << 20,
         hops=limits.hops,
+    )
+
+
+def journal_settings_of(config: Config, host: str) -> JournalSettings:
+    """What is kept of requests, where the server listens on `host`."""
+    captures = may_capture(
+        config.capture_buffer_mb,
+        is_written=config.asks_for_captures,
+        has_keys=bool(config.api_keys),
+        is_loopback=is_loopback(host),
+    )
+    store = config.store
+    return JournalSettings(
+        StoreSettings(
+            Path(store.path) if store.path else None,
+            store.max_rows,
+            store.max_age,
+            config.metrics_max_rows,
+            visible(store.path),
+        ),
+        config.capture_buffer_mb << 20 if captures else 0,
     )
 
 
@@ -89,6 +115,7 @@ class App:
     reload: Callable[[], Mapping[str, object]] | None = None
     loaded: LoadedConfig = field(default_factory=LoadedConfig)
     latest: Latest = field(default_factory=Latest)
+    activity: Journal = field(default_factory=Journal)
     selectors_before: InitVar[Selectors | None] = None
     destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
     names: Names = field(init=False)

@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 
 from llamaswap_lib import __version__, endpoints
-from llamaswap_lib.app import App, Version, limits_of
+from llamaswap_lib.activity.journal import Journal
+from llamaswap_lib.app import App, Version, journal_settings_of, limits_of
 from llamaswap_lib.config.check import Listen, to_be_served
 from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
 from llamaswap_lib.config.load import Sources, inspect
@@ -57,6 +58,7 @@ from llamaswap_lib.server.listener import Server
 from llamaswap_lib.wire.zstd import find_zstandard
 
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
+JOURNAL_GRACE = 2.0  # for what takes a tenth of a second, where the disk does not hang
 DESCRIPTORS_EACH = 3  # of a client's connection: itself, and two to wait for a model or one to the model's server
 # What is imported only when it is first used, to start fast. It is imported right after the start all the same: an
 # installation that is replaced or deleted while it runs must not be missed.
@@ -88,6 +90,7 @@ class _Parts:
     controller: Controller
     pool: Pool
     loop: Loop
+    journal: Journal
     server: Server
     guardian: Guardian
     ourselves: Ourselves
@@ -146,6 +149,9 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     controller = _controller(standing, launching, logs, pool.traffic)
     changes = Changes()
     _tell_of_changes(controller, pool, launching, changes, options.supervisor)
+    journal = Journal(
+        journal_settings_of(config, host), on_error=logs.log.error, on_warning=logs.log.warn, on_info=logs.log.info
+    )
     app = App(
         config,
         controller,
@@ -160,6 +166,7 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         listen=Listen(host, port, is_told=True),
         editor=options.editor,
         launched=launching.launched,
+        activity=journal,
         reload=lambda: reloader.reload("POST /api/config/reload"),
     )
     app.take_over(files)
@@ -173,7 +180,9 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     reloader = Reloader(options.sources, standing, served, refuse)
     checks = {"controller": controller.answers, "loop": loop.answers}
     watchdog = Watchdog(options.supervisor, checks, logs.log.error)
-    return _Parts(logs, controller, pool, loop, server, guardian, ourselves, options.supervisor, watchdog, reloader)
+    return _Parts(
+        logs, controller, pool, loop, journal, server, guardian, ourselves, options.supervisor, watchdog, reloader
+    )
 
 
 def _tell_of_proxies(config: Config, proxies: ForwardProxies, logs: Logs) -> None:
@@ -206,6 +215,7 @@ def _start(parts: _Parts) -> None:
     end_with(partial(end_program, parts.logs))
     parts.controller.start()
     parts.loop.start()
+    parts.journal.start()
     parts.logs.log.info(
         f"llamaswap {__version__} listening on {parts.server.where} with {_models_text(parts.reloader.config)}"
     )
@@ -302,6 +312,8 @@ def _end_in_order(parts: _Parts) -> None:
     parts.server.close()
     parts.pool.close()
     parts.loop.stop()
+    if not parts.journal.close(JOURNAL_GRACE):
+        parts.logs.log.error("the last rows of activity may be lost: the store does not take them in time")
     parts.controller.close(LAST_GRACE)
     parts.guardian.close(LAST_GRACE)
     parts.supervisor.close()

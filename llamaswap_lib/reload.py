@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamaswap_lib.app import Latest, limits_of
+from llamaswap_lib.app import Latest, journal_settings_of, limits_of
 from llamaswap_lib.config.check import to_be_served
 from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
 from llamaswap_lib.config.load import Sources, inspect
@@ -231,6 +231,7 @@ class Reloader:
         served.logs.log.change(config.log_level, config.log_time_format)
         running = {model.id for model in list(served.launching.launched.values())}
         served.logs.keep_only(config.models.keys() | running)
+        served.latest.app.activity.change(journal_settings_of(config, served.latest.app.listen.host))
         served.capacity.change(limits.connections, len(config.models))
         if limits.connections != old.limits.connections:
             warn_if_few(served.capacity, limits.connections, served.logs.log)

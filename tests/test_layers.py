@@ -39,12 +39,24 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("errors", "printable"),
     ),
     "endpoints": (
-        *("app", "core.plan", "proxy.dispatch", "routing", "server", "wire", "loaded_config", "errors", "printable"),
+        *(
+            "activity",
+            "app",
+            "core.plan",
+            "proxy.dispatch",
+            "routing",
+            "server",
+            "wire",
+            "loaded_config",
+            "errors",
+            "printable",
+        ),
         *("runtime.apart", "runtime.changes", "runtime.interfaces", "runtime.log_monitor"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.problems", "config.render", "config.schema", "config.show"),
     ),
     "app": (
+        *("activity", "ip_addresses", "config.hidden"),
         *("proxy.pool", "routing", "server.limits", "loaded_config"),
         *("config.check", "config.editor", "config.schema"),
         *("runtime.apart", "runtime.changes", "runtime.interfaces", "runtime.logs", "runtime.ourselves"),
@@ -52,7 +64,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "loaded_config": ("config.schema",),
     # readings of answers, rows, captures; its writer's thread is the only one that writes the store
-    "activity": ("wire", "errors", "printable", "runtime.vital", "runtime.wakeup", "runtime.changes"),
+    "activity": (
+        "wire",
+        "errors",
+        "printable",
+        "runtime.threads",
+        "runtime.vital",
+        "runtime.wakeup",
+        "runtime.changes",
+    ),
     "hardware": ("errors", "printable", "runtime.vital"),
     "demo": (),
     "init": (),

@@ -22,7 +22,20 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 # Calls whose text a user reads: errors, problems of a configuration, lines of a log.
 TELLING = {
     *(name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)),
-    *("error", "warn", "_warn", "_fail", "fatal", "DslError", "Report", "_broken", "_note", "note"),
+    *(
+        "error",
+        "warn",
+        "_warn",
+        "_on_warning",
+        "UnusableStore",
+        "_fail",
+        "fatal",
+        "DslError",
+        "Report",
+        "_broken",
+        "_note",
+        "note",
+    ),
     *("_refuse_all", "_fail_load", "on_error", "_on_slow", "hint", "Habit", "Mistake", "Cure", "_misindented"),
     "_not_closed",
 }

@@ -232,6 +232,9 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
         document.warn((*base, "groups"), "does nothing while routing.router.use is matrix", at_key=True)
     if loaded.config.store.path and document.node(("metricsMaxInMemory",)) is not None:
         document.hint(("metricsMaxInMemory",), "does nothing beside store.path", at_key=True)
+    for name in ("maxRows", "maxAge"):
+        if not loaded.config.store.path and document.node(("store", name)) is not None:
+            document.warn(("store", name), "does nothing without store.path", at_key=True)
     for name, selector in loaded.config.selectors.items():
         at: KeyPath = ("selectors", name, "settings", "spillover")
         if selector.strategy != "spillover" and document.node(at) is not None:

@@ -25,8 +25,8 @@ from .hints import TOP, cure, meant
 from .kinds import keys_of, read_section
 from .mask import mask_value, mask_variable, secrets_of, shown_words
 from .merge import merge
-from .nodes import Document, MappingNode, ScalarNode, is_refused
-from .problems import Problems, in_order, quoted
+from .nodes import Document, MappingNode, ScalarNode, is_null, is_refused
+from .problems import KeyPath, Problems, in_order, quoted
 from .reader import Reader
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
 from .sections import Hooks
@@ -201,7 +201,11 @@ def _linked(config: Config, given: RoutingInput, ported: Mapping[str, models.Por
     priorities = names.priorities_of(given.routing.scheduler.settings.fifo.priority, config, document)
     routing = grouping.routing_of(given, priorities, config, document)
     config = replace(
-        config, routing=routing, hooks=_hooks(config, document), ignore_patterns=_patterns(config, document)
+        config,
+        routing=routing,
+        hooks=_hooks(config, document),
+        ignore_patterns=_patterns(config, document),
+        asks_for_captures=_is_written(("captureBuffer",), document),
     )
     for name, peer in config.peers.items():
         is_whole = not is_refused(document.node(("peers", name)), MappingNode)
@@ -258,6 +262,12 @@ def _hooks(config: Config, document: Document) -> Hooks:
     return replace(config.hooks, on_startup=on_startup)
 
 
+def _is_written(path: KeyPath, document: Document) -> bool:
+    """Whether the key has a value in the file, be it the default."""
+    node = document.node(path)
+    return node is not None and not is_null(node)
+
+
 def _patterns(config: Config, document: Document) -> tuple[Pattern, ...]:
     found = [re2.compiled(pattern) for pattern in config.upstream.ignore_paths]
     for index, one in enumerate(found):
@@ -285,6 +295,11 @@ def _check_hosts(config: Config, document: Document) -> None:
 
 def _check_store(config: Config, document: Document) -> None:
     """A store is a file that can be written, or a name for one in a folder that can."""
+    written = document.node(("store", "path"))
+    if not config.store.path and isinstance(written, ScalarNode) and not is_null(written):
+        document.error(
+            ("store", "path"), "expected a file, got an empty path; without the key activity is kept in memory"
+        )
     if not config.store.path or document.problems.is_text_only:
         return
     try:

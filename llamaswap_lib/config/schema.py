@@ -66,7 +66,8 @@ MINIMUM_HEALTH_CHECK_TIMEOUT = 15.0
 DEFAULT_METRICS_ROWS = 1000
 # Seconds beyond shutdownTimeout and unloadTimeout that the end may take: 2 for the watch of the files, 1 to tell the
 # supervisor, 1 for first requests on new connections, 5 for processes that hang in the kernel, 5 for answers that
-# clients still read, 2 to cut them off, 1 for TLS, 5 for a controller that hangs, 5 for the guardian, 3 to spare.
+# clients still read, 2 to cut them off, 1 for TLS, 5 for a controller that hangs, 5 for the guardian, 2 for rows of
+# activity, 1 to spare.
 END_MARGIN = 30.0
 DEFAULT_UNLOAD_TIMEOUT = 10.0
 DEFAULT_HUNG_AFTER = 30.0
@@ -277,6 +278,7 @@ class Config:
     )
 
     routing: Routing = derived(factory=Routing)
+    asks_for_captures: bool = derived(False, compare=False)  # captureBuffer stands in the file
     ignore_patterns: tuple[Pattern, ...] = derived(())  # upstream.ignore_paths, to be used with `search`
     aliases: Mapping[str, str] = derived(factory=dict)  # alias -> id, those of setParamsByID too
     peer_models: Mapping[str, PeerModel] = derived(

@@ -83,6 +83,15 @@ class Store:
     """Where activity is kept across restarts."""
 
     path: str = key("path", Text("a path"), "SQLite file that keeps activity across restarts", "")
+    max_rows: int = key(
+        "maxRows",
+        Integer(0),
+        "rows kept in that file, of which the oldest go; 0 for any number (llamaswap only)",
+        1_000_000,
+    )
+    max_age: float = key(
+        "maxAge", Seconds(), "seconds that rows are kept in that file; 0 for ever (llamaswap only)", 0.0
+    )
 
 
 @dataclass(frozen=True, slots=True)

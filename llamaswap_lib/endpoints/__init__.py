@@ -10,7 +10,20 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from llamaswap_lib.app import App
-from llamaswap_lib.endpoints import about, config, events, logs, models, page, plan, profiles, queue, runs
+from llamaswap_lib.endpoints import (
+    about,
+    activity,
+    captures,
+    config,
+    events,
+    logs,
+    models,
+    page,
+    plan,
+    profiles,
+    queue,
+    runs,
+)
 from llamaswap_lib.endpoints.proxied import Proxied
 from llamaswap_lib.routing.api_keys import brings_basic, check_key, needs_key
 from llamaswap_lib.routing.cors import PRIVATE, reader_of
@@ -86,6 +99,12 @@ ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.CONFIG_SAVE: _operation(config.serve_save, refuse=refuse_other_origins),
     Endpoint.PROFILES: profiles.serve_list,
     Endpoint.ACTIVE_PROFILE: _operation(profiles.serve_activation),
+    Endpoint.ACTIVITY: activity.serve_rows,
+    Endpoint.ACTIVITY_CLEAR: _operation(activity.serve_clear),
+    Endpoint.ACTIVITY_STATS: activity.serve_stats,
+    Endpoint.ACTIVITY_FACETS: activity.serve_facets,
+    Endpoint.ACTIVITY_SERIES: activity.serve_series,
+    Endpoint.CAPTURE: captures.serve_capture,
     Endpoint.EVENTS: events.serve_events,
     Endpoint.LOGS: logs.serve_history,
     Endpoint.LOG_STREAM: logs.serve_stream,

@@ -18,6 +18,8 @@ _CONFIGURATION = frozenset(
 # What tells of others, or changes something for them: where there are no keys, only for names that are ours.
 PRIVATE = _CONFIGURATION | {
     *(Endpoint.UNLOAD_EVERY, Endpoint.UNLOAD_ALL, Endpoint.UNLOAD_ONE, Endpoint.LOAD_ONE, Endpoint.RELOAD),
+    *(Endpoint.ACTIVITY, Endpoint.ACTIVITY_CLEAR, Endpoint.ACTIVITY_STATS, Endpoint.ACTIVITY_FACETS),
+    *(Endpoint.ACTIVITY_SERIES, Endpoint.CAPTURE),
     *(Endpoint.ACTIVE_PROFILE, Endpoint.EVENTS, Endpoint.LOGS, Endpoint.LOG_STREAM, Endpoint.LOG_STREAM_OF),
 }
 _CLOSED = _CONFIGURATION | {Endpoint.UI, Endpoint.PREFLIGHT}  # a preflight says for itself what it allows

@@ -52,6 +52,12 @@ class Endpoint(Enum):
     VERSION = auto()
     RELOAD = auto()
     METRICS = auto()  # those of the model that the query names
+    ACTIVITY = auto()
+    ACTIVITY_CLEAR = auto()
+    ACTIVITY_STATS = auto()
+    ACTIVITY_FACETS = auto()
+    ACTIVITY_SERIES = auto()
+    CAPTURE = auto()  # `argument` is the id of its row
     EVENTS = auto()
     LOGS = auto()
     LOG_STREAM = auto()
@@ -106,6 +112,11 @@ _OWN = {
     ("GET", "/api/version"): Route(Endpoint.VERSION),
     ("POST", "/api/config/reload"): Route(Endpoint.RELOAD),
     ("GET", "/metrics"): Route(Endpoint.METRICS),
+    ("GET", "/api/metrics/activity"): Route(Endpoint.ACTIVITY),
+    ("DELETE", "/api/metrics/activity"): Route(Endpoint.ACTIVITY_CLEAR),
+    ("GET", "/api/metrics/stats"): Route(Endpoint.ACTIVITY_STATS),
+    ("GET", "/api/metrics/facets"): Route(Endpoint.ACTIVITY_FACETS),
+    ("GET", "/api/metrics/series"): Route(Endpoint.ACTIVITY_SERIES),
     ("GET", "/api/events"): Route(Endpoint.EVENTS),
     ("GET", "/logs"): Route(Endpoint.LOGS),
     ("GET", "/logs/stream"): Route(Endpoint.LOG_STREAM),
@@ -123,6 +134,7 @@ _WITH_ARGUMENT = (
     ("POST", "/api/models/unload/", "", _is_anything, Endpoint.UNLOAD_ONE),
     ("POST", "/api/models/load/", "", _is_anything, Endpoint.LOAD_ONE),
     ("GET", "/api/models/", "/plan", _is_something, Endpoint.PLAN),
+    ("GET", "/api/captures/", "", _is_one_segment, Endpoint.CAPTURE),
     ("GET", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_FILE),
     ("PUT", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_SAVE),
 )

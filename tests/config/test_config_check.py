@@ -225,6 +225,14 @@ def test_keys_without_effect_are_named(checked: Check) -> None:
     ]
 
 
+def test_bounds_of_a_store_without_a_file_do_nothing(checked: Check) -> None:
+    report = checked("models: {a: {cmd: 'server ${PORT}'}}\nstore: {maxRows: 5, maxAge: 30s}\n")
+    assert [line.partition(": ")[2] for line in warnings(report)] == [
+        "store.maxRows: does nothing without store.path",
+        "store.maxAge: does nothing without store.path",
+    ]
+
+
 def test_nothing_to_serve_is_worth_a_warning(checked: Check) -> None:
     assert [problem.message for problem in checked("logLevel: info").warnings] == ["there are no models and no peers"]
 

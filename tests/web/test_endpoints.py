@@ -65,7 +65,7 @@ def test_pages_are_found_by_redirect(path: str, place: str) -> None:
         assert f'<a href="{place}">'.encode() in body
 
 
-@pytest.mark.parametrize("path", ["/nope", "/models/", "/api/captures/1", "/ui/nothing", "/metrics"])
+@pytest.mark.parametrize("path", ["/nope", "/models/", "/api/captures/", "/ui/nothing", "/metrics"])
 def test_unknown_path_is_not_found(path: str) -> None:
     with World(answers(OK)) as world:
         head, body = world.ask(get(path))
@@ -74,7 +74,7 @@ def test_unknown_path_is_not_found(path: str) -> None:
         assert body == b"404 page not found\n"
 
 
-@pytest.mark.parametrize("path", ["/nope", "/api/captures/1", "/api/inflight/1/cancel", "/api/performance"])
+@pytest.mark.parametrize("path", ["/nope", "/api/captures/1/2", "/api/inflight/1/cancel", "/api/performance"])
 def test_unknown_path_is_not_found_whatever_the_method_but_for_options(path: str) -> None:
     with World(answers(OK), config=f"{CONFIG}apiKeys: [secret]\n") as world:  # nor does it ask for a key
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"):

@@ -79,9 +79,7 @@ OWN = [
     ("GET", "/logs/stream", Endpoint.LOG_STREAM),
 ]
 UNANSWERED = [  # of llama-swap, which nobody answers here yet
-    "/api/metrics/activity",
-    "/api/metrics/stats",
-    "/api/captures/17",
+    "/api/captures/17/more",
     "/api/inflight/17/cancel",
     "/api/performance",
     "/api/hardware",

@@ -1,0 +1,148 @@
+"""The activity of the program: what was asked of it, and how that went. One object, which outlives reloads.
+
+Owns the writer's thread, the store and the captures. Any thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from llamaswap_lib.errors import GatewayTimeout
+
+from .bare_row import bare_row
+from .captures import Captures
+from .export import described, pieces_of
+from .queries import facets_of, page_of
+from .query import Query
+from .record import Record
+from .row import Row
+from .series import Span, series_of
+from .stats import stats_of
+from .store import Store, StoreSettings
+from .writer import Listener, Writer
+
+FLUSH_TIMEOUT = 2.0  # seconds that a question waits for what was appended before it
+CLEAR_TIMEOUT = 60.0  # seconds
+
+
+class JournalSettings(NamedTuple):
+    """What the configuration says. No `capture_bytes` means that nothing is captured."""
+
+    store: StoreSettings = StoreSettings()
+    capture_bytes: int = 0
+
+
+def _nothing(_: str) -> None: ...
+
+
+class Journal:
+    """Takes a record of each request, and answers questions about them."""
+
+    def __init__(
+        self,
+        settings: JournalSettings = JournalSettings(),  # noqa: B008 - it is never changed
+        row_of: Callable[[Record], Row] = bare_row,
+        *,
+        on_error: Callable[[str], None] = _nothing,
+        on_warning: Callable[[str], None] = _nothing,
+        on_info: Callable[[str], None] = _nothing,
+    ) -> None:
+        self.wall = time.time  # seconds since 1970
+        self._settings = settings
+        self._captures = Captures(settings.capture_bytes)
+        self._store = Store(
+            settings.store, on_warning=on_warning, on_info=on_info, on_renumbered=self._captures.renumber
+        )
+        self._writer = Writer(self._store, self._captures, row_of, on_error)
+        self.append = self._writer.append
+
+    @property
+    def captures(self) -> bool:
+        """Whether bodies and headers of requests are wanted."""
+        return self._settings.capture_bytes > 0
+
+    def listen(self, listener: Listener) -> None:
+        """Have it told of rows that have been stored; before the start."""
+        self._writer.listen(listener)
+
+    def start(self) -> None:
+        self._writer.start()
+
+    def close(self, timeout: float) -> bool:
+        """Write all that was appended; whether that was done in so many seconds."""
+        return self._writer.close(timeout)
+
+    def change(self, settings: JournalSettings) -> None:
+        """Go by other settings soon."""
+        if settings == self._settings:
+            return
+        self._settings = settings
+
+        def change() -> None:
+            self._captures.change(settings.capture_bytes)
+            self._store.change(settings.store)
+
+        self._writer.post(change)
+
+    def clear(self) -> int:
+        """Forget all rows and captures; how many rows there were.
+
+        Raises ServiceUnavailable where the file cannot be emptied, and GatewayTimeout where that takes too long.
+        """
+        counts: list[int] = []
+
+        def clear() -> None:
+            self._captures.clear()
+            counts.append(self._store.clear())
+
+        if not self._writer.do(clear, CLEAR_TIMEOUT):
+            raise GatewayTimeout("the store of activity is not empty yet: the disk takes its time")
+        return counts[0]
+
+    # -- questions; each sees what was appended before it, and raises ServiceUnavailable --
+
+    def _flush(self) -> None:
+        self._writer.flush(FLUSH_TIMEOUT)
+
+    def page(self, query: Query) -> dict[str, Any]:
+        """A page of rows."""
+        self._flush()
+        with self._store.reading() as connection:
+            page = page_of(connection, query)
+        return {
+            "data": [described(row, has_capture=self._captures.has(row.id)) for row in page.rows],
+            "page": query.page,
+            "limit": query.limit,
+            "total": page.total,
+            "total_pages": -(-page.total // query.limit),
+        }
+
+    def export(self, query: Query) -> Iterator[bytes]:
+        """All rows of the query, in pieces."""
+        self._flush()
+        return pieces_of(self._store, query, self._captures.has)
+
+    def stats(self, model: str) -> dict[str, Any]:
+        """Of one model, or of all for ''."""
+        self._flush()
+        with self._store.reading() as connection:
+            return stats_of(connection, model)
+
+    def facets(self) -> dict[str, Any]:
+        """Values to filter by."""
+        self._flush()
+        with self._store.reading() as connection:
+            return facets_of(connection)
+
+    def series(self, span: Span) -> dict[str, Any]:
+        """Figures over time."""
+        self._flush()
+        with self._store.reading() as connection:
+            return series_of(connection, span)
+
+    def capture(self, row_id: int) -> dict[str, Any] | None:
+        """What was captured of a request; None for nothing."""
+        self._flush()
+        return self._captures.get(row_id)
