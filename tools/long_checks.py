@@ -30,7 +30,7 @@ END_SECONDS = 60.0  # for a command that is to end because we are
 OLDEST = (3, 10)
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 BENCHMARKS: tuple[tuple[str, ...], ...] = (
-    ("table",), ("matrix",), ("swap",), ("swap_llama",), ("slow_readers", "--seconds", "120"),
+    ("table",), ("matrix",), ("swap",), ("swap_llama",), ("slow_readers", "--seconds", "120"), ("store",),
 )  # fmt: skip
 
 
@@ -212,6 +212,13 @@ def kills(plan: Plan) -> Iterator[Result]:
     yield tested(f"{count} kills: ", plan.run(*PYTEST, test, env=env))
 
 
+def rows(plan: Plan) -> Iterator[Result]:
+    """200 times kill -9 at 2,000 rows of activity a second: the file is sound, a second is lost at most"""
+    count = plan.count(200)
+    env = {"LLAMASWAP_STORE_KILLS": str(count), "LLAMASWAP_STORE_KILLS_SEED": str(plan.seed)}
+    yield tested(f"{count} kills: ", plan.run(*PYTEST, "tests/activity/test_killed.py", env=env))
+
+
 def pythons(plan: Plan) -> Iterator[Result]:
     """The end-to-end tests with every CPython on this machine, in an environment of its own"""
     for python in found_pythons(plan):
@@ -268,6 +275,7 @@ STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Result]]], ...] = (
     ("churn", churn),
     ("reloads", reloads),
     ("kills", kills),
+    ("rows", rows),
     ("single-file", single_file),
     ("pythons", pythons),
     ("benchmarks", benchmarks),
