@@ -1,0 +1,224 @@
+"""What `/metrics` counts of requests, from their rows, and of runs, from what the controller tells.
+
+`observe` runs on the activity writer's thread, `note_*` on the controller's and on that of a reload, `families` on any
+thread; a lock that is held for microseconds keeps them apart. Everything counts from the start of the program. The
+label `model` is an id of the configuration, or `other`: a client cannot make more of them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from llamaswap_lib.activity.meter import NO_ANSWER
+from llamaswap_lib.activity.record import Ended
+from llamaswap_lib.activity.row import Row
+from llamaswap_lib.wire.exposition import Family, Labels, buckets, counter
+
+OTHER = "other"
+CLIENT_LEFT = 499  # the status of a request whose client left before it was answered
+# Bounds in seconds: those of OpenTelemetry's conventions for generative AI, on to 600 s and to 1,000 tokens a second.
+REQUEST = (
+    *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
+    *(163.84, 327.68, 600.0),
+)
+FIRST_TOKEN = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    *(20.0, 40.0, 80.0, 160.0, 320.0, 600.0),
+)
+EACH_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+
+
+class Run(Protocol):
+    """One run as the controller shows it."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def run_id(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def started_at(self) -> float: ...
+    @property
+    def ready_at(self) -> float | None: ...
+
+
+class Histogram:
+    """Durations by labels."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
+        self._name = name
+        self._text = text
+        self._bounds = bounds
+        self._counts: dict[str, list[int]] = {}
+        self._totals: dict[str, float] = defaultdict(float)
+
+    def add(self, model: str, seconds: float) -> None:
+        counts = self._counts.get(model)
+        if counts is None:
+            counts = self._counts[model] = [0] * (len(self._bounds) + 1)
+        counts[bisect_left(self._bounds, seconds)] += 1
+        self._totals[model] += seconds
+
+    def family(self) -> Family:
+        samples = [
+            sample
+            for model, counts in sorted(self._counts.items())
+            for sample in buckets((("model", model),), self._bounds, counts, self._totals[model])
+        ]
+        return Family(self._name, "histogram", self._text, samples)
+
+
+class Counters:
+    """All of them."""
+
+    def __init__(self, is_known: Callable[[str], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        """`is_known`: whether a name leads to a model, by the configuration."""
+        self._is_known = is_known
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._requests: dict[tuple[str, int, str], int] = defaultdict(int)
+        self._tokens: dict[tuple[str, str], int] = defaultdict(int)
+        self._swaps: dict[tuple[str, str], int] = defaultdict(int)
+        self._evictions: dict[tuple[str, str], int] = defaultdict(int)
+        self._failures: dict[str, int] = defaultdict(int)
+        self._reloads: dict[str, int] = defaultdict(int)
+        self._durations = Histogram(
+            "llamaswap_request_duration_seconds",
+            "From the head of a request to the end of its answer.",
+            REQUEST,
+        )
+        self._first_tokens = Histogram(
+            "llamaswap_time_to_first_token_seconds",
+            "From the head of a request to the first token of its answer, where that is a stream.",
+            FIRST_TOKEN,
+        )
+        self._each_token = Histogram(
+            "llamaswap_time_per_output_token_seconds",
+            "Between two tokens of an answer, as the model's server says, or else as they came.",
+            EACH_TOKEN,
+        )
+        self._queue_waits = Histogram(
+            "llamaswap_queue_wait_seconds",
+            "How long requests waited for a place, or for other models to go; loading is not counted.",
+            REQUEST,
+        )
+        self._loads = Histogram(
+            "llamaswap_load_duration_seconds", "From the start of a model's process until it was ready.", REQUEST
+        )
+        self._stops = Histogram(
+            "llamaswap_stop_duration_seconds",
+            "From when a process was told to end until it had ended.",
+            REQUEST,
+        )
+        self._runs: dict[int, Run] = {}  # as they were told of last
+        self._stopping: dict[int, tuple[str, float]] = {}  # its model, and since when, by run
+        self._tries: dict[str, int] = {}  # that failed in a row, by model
+
+    # -- the activity writer's thread --
+
+    def observe(self, rows: Iterable[Row]) -> None:
+        """Count these requests."""
+        with self._lock:
+            for row in rows:
+                self._observe(row)
+
+    def _observe(self, row: Row) -> None:
+        model = row.model if self._is_known(row.model) else OTHER
+        # That is the status of a row where none was sent; one of an upstream came with a body.
+        is_unanswered = row.status == NO_ANSWER and row.ended == Ended.CLIENT_LEFT.value and row.first_byte_ms < 0
+        self._requests[model, CLIENT_LEFT if is_unanswered else row.status, row.ended] += 1
+        for kind, tokens in (("input", row.input_tokens), ("output", row.output_tokens), ("cached", row.cache_tokens)):
+            if tokens > 0:
+                self._tokens[model, kind] += tokens
+        self._durations.add(model, row.duration_ms / 1000)
+        if row.is_local:  # nobody waits for a peer
+            self._queue_waits.add(model, row.queue_ms / 1000)
+        if row.first_token_ms >= 0:
+            self._first_tokens.add(model, row.first_token_ms / 1000)
+        speed = row.tokens_per_second if row.tokens_per_second > 0 else row.seen_per_second
+        if speed > 0 and row.output_tokens > 1:
+            self._each_token.add(model, 1 / speed)
+
+    # -- the controller's thread --
+
+    def note_runs(self, runs: Sequence[Run], tries: Iterable[tuple[str, int]]) -> None:
+        """What runs now, and how often each model that fails has failed in a row."""
+        now = self._clock()
+        with self._lock:
+            before, self._runs = self._runs, {run.run_id: run for run in runs}
+            for run in runs:
+                known = before.get(run.run_id)
+                if run.ready_at is not None and (known is None or known.ready_at is None):
+                    self._loads.add(run.model, run.ready_at - run.started_at)
+            for run_id, (model, since) in list(self._stopping.items()):
+                if run_id not in self._runs:
+                    self._stops.add(model, max(0.0, now - since))
+                    del self._stopping[run_id]
+            before_tries, self._tries = self._tries, dict(tries)
+            for model, count in self._tries.items():
+                self._failures[model] += max(0, count - before_tries.get(model, 0))
+
+    def note_swap(self, model: str, rule: str) -> None:
+        """Others go for the model, by this kind of rule."""
+        with self._lock:
+            self._swaps[model, rule] += 1
+
+    def note_stop(self, run_id: int, model: str, reason: str) -> None:
+        """A run was told to end. `reason` is that of the log."""
+        with self._lock:
+            self._stopping[run_id] = model, self._clock()
+            self._evictions[model, kind_of(reason)] += 1
+
+    # -- that of a reload --
+
+    def note_reload(self, result: str) -> None:
+        """The configuration was read again; `result` is `success` or `failure`."""
+        with self._lock:
+            self._reloads[result] += 1
+
+    # -- any thread --
+
+    def families(self) -> list[Family]:
+        """All that was counted."""
+        with self._lock:
+            return list(self._families())
+
+    def _families(self) -> Iterator[Family]:
+        requests = (
+            ((("model", model), ("status", str(status)), ("ended", ended)), count)
+            for (model, status, ended), count in sorted(self._requests.items())
+        )
+        yield counter("llamaswap_requests", "Requests that have ended, by status and by how they ended.", requests)
+        yield counter("llamaswap_tokens", "Tokens, as answers report them.", _pairs(self._tokens, "type"))
+        for histogram in (self._durations, self._first_tokens, self._each_token, self._queue_waits):
+            yield histogram.family()
+        yield self._loads.family()
+        yield self._stops.family()
+        yield counter("llamaswap_swaps", "Times that others went for a model.", _pairs(self._swaps, "reason"))
+        yield counter("llamaswap_evictions", "Times that a model was told to end.", _pairs(self._evictions, "reason"))
+        failures = (((("model", model),), count) for model, count in sorted(self._failures.items()) if count)
+        yield counter("llamaswap_start_failures", "Loads that failed, and early deaths in a row.", failures)
+        reloads = (((("result", result),), self._reloads[result]) for result in ("success", "failure"))
+        yield counter("llamaswap_config_reloads", "Times that the configuration was read again.", reloads)
+
+
+def _pairs(counts: dict[tuple[str, str], int], name: str) -> Iterator[tuple[Labels, float]]:
+    for (model, kind), count in sorted(counts.items()):
+        yield (("model", model), (name, kind)), count
+
+
+def kind_of(reason: str) -> str:
+    """Why a run was stopped, in one word: the log's reasons name models, of which there may be many."""
+    if reason.startswith("to make room for"):
+        return "swap"
+    if reason.startswith("unloaded"):
+        return "unload"
+    if reason.startswith("it hangs"):
+        return "hang"
+    return {"its ttl is over": "ttl", "it did not become ready in time": "load timeout"}.get(reason, "reload")
