@@ -7,10 +7,11 @@ up to date. Any thread reads it, without a lock and without waiting: what was pu
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from llamaswap_lib.core.eviction.explanation import Explanation
 from llamaswap_lib.core.failures import Failure
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.plan import Plan, Published, make_plan
@@ -20,6 +21,10 @@ from llamaswap_lib.runtime.lease import Upstream
 from llamaswap_lib.runtime.logs import Logger
 
 Listener = Callable[[tuple[RunView, ...]], None]
+StopListener = Callable[[int, str, str], None]
+"""Is told a run's number, its model, and why it was told to end."""
+SwapListener = Callable[[str, Explanation], None]
+"""Is told the model for which others go, and why they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class Board:
         self._queue_listeners: list[Callable[[], None]] = []
         self._wait_listeners: list[Callable[[frozenset[int]], None]] = []
         self._awaited: frozenset[int] = frozenset()
+        self._stop_listeners: list[StopListener] = []
+        self._swap_listeners: list[SwapListener] = []
         self._published = published
         self.failing: Mapping[str, Failure] = {}
 
@@ -66,6 +73,10 @@ class Board:
 
     def listen_to_waits(self, listener: Callable[[frozenset[int]], None]) -> None:
         self._wait_listeners.append(listener)
+
+    def listen_to_orders(self, on_stop: StopListener, on_swap: SwapListener) -> None:
+        self._stop_listeners.append(on_stop)
+        self._swap_listeners.append(on_swap)
 
     # -- any thread --
 
@@ -125,6 +136,16 @@ class Board:
             self._awaited = awaited
             for told in self._wait_listeners:
                 self._tell(partial(told, awaited))
+
+    def note_stop(self, run_id: int, model: str, reason: str) -> None:
+        self._log.info(f"{model}: stopping, {reason}")
+        for listener in self._stop_listeners:
+            self._tell(partial(listener, run_id, model, reason))
+
+    def note_swap(self, model: str, evicted: Sequence[str], why: Explanation) -> None:
+        self._log.info(f"swap to {model}: stopping {', '.join(evicted)}; {why}")
+        for listener in self._swap_listeners:
+            self._tell(partial(listener, model, why))
 
     def _tell_runs(self, old: Iterable[RunView], runs: tuple[RunView, ...]) -> None:
         known = {run.run_id: run for run in old}

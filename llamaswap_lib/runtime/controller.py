@@ -36,7 +36,7 @@ from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
-from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail
+from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail, StopListener, SwapListener
 from llamaswap_lib.runtime.checks import CheckOrder, CheckPlan, Checks
 from llamaswap_lib.runtime.gates import new_gate
 from llamaswap_lib.runtime.group import is_shortage
@@ -131,6 +131,10 @@ class Controller:
     def listen_to_waits(self, listener: Callable[[frozenset[int]], None]) -> None:
         """The same with the ids of the runs that somebody waits for to finish their requests, when these are others."""
         self._board.listen_to_waits(listener)
+
+    def listen_to_orders(self, on_stop: StopListener, on_swap: SwapListener) -> None:
+        """The same with each run that is told to end, and with each swap that begins."""
+        self._board.listen_to_orders(on_stop, on_swap)
 
     def lease(self, model: str, client: Client) -> Lease:
         """A place inside a ready run of `model`, for a `with` block; `client` waits for it."""
@@ -332,7 +336,7 @@ class Controller:
             case StopProcess(run_id, reason):
                 entry = self._entries[run_id]
                 entry.process.stop()
-                self._log.info(f"{entry.upstream.model}: stopping, {reason}")
+                self._board.note_stop(run_id, entry.upstream.model, reason)
             case KillProcess(run_id):
                 entry = self._entries[run_id]
                 entry.process.kill()
@@ -344,7 +348,7 @@ class Controller:
             case DropRun(run_id):
                 self._drop(run_id)
             case ReportSwap(model, evicted, why):
-                self._log.info(f"swap to {model}: stopping {', '.join(evicted)}; {why}")
+                self._board.note_swap(model, evicted, why)
             case Report(level, message, last_words_of):
                 self._report(level, message, self._outputs.get(last_words_of))
 

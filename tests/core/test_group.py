@@ -54,3 +54,4 @@ def test_each_model_that_must_go_has_its_rule() -> None:
         "e": "group swaps is exclusive",
     }
     assert POLICY.explain("g", EVERYBODY).rule == ""
+    assert POLICY.explain("a", ("g", "e", "b", "a")).kind == "group"

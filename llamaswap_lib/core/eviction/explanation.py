@@ -22,6 +22,13 @@ class Explanation:
     cost: int | None = None
     reasons: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+    @property
+    def kind(self) -> str:
+        """The kind of policy that says so: `matrix`, `group`, or `policy` for one of the user's own."""
+        if self.cost is not None:
+            return "matrix"
+        return "group" if self.reasons else "policy"
+
     def __str__(self) -> str:
         return self.rule if self.cost is None else f"{self.rule}, cost {self.cost}"
 
