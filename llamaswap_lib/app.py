@@ -11,7 +11,9 @@ from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 
 from llamaswap_lib.activity.captures import may_capture
+from llamaswap_lib.activity.counters import Counters
 from llamaswap_lib.activity.journal import Journal, JournalSettings
+from llamaswap_lib.activity.machine import MachineSamples, ModelMemory
 from llamaswap_lib.activity.store import StoreSettings
 from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor
@@ -116,6 +118,11 @@ class App:
     loaded: LoadedConfig = field(default_factory=LoadedConfig)
     latest: Latest = field(default_factory=Latest)
     activity: Journal = field(default_factory=Journal)
+    counters: Counters = field(default_factory=lambda: Counters(lambda _: False))
+    loop_lag: Callable[[], float] = lambda: 0.0
+    connection_count: Callable[[], int] = lambda: 0
+    machine_samples: Callable[[], MachineSamples] = lambda: (None, ())
+    memory_of_models: Callable[[], Mapping[int, ModelMemory]] = dict
     selectors_before: InitVar[Selectors | None] = None
     destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
     names: Names = field(init=False)

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from llamaswap_lib import __version__, endpoints
+from llamaswap_lib.activity.counters import Counters
 from llamaswap_lib.activity.journal import Journal
 from llamaswap_lib.app import App, Version, journal_settings_of, limits_of
 from llamaswap_lib.config.check import Listen, to_be_served
@@ -148,10 +149,12 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     launching = Launching(config, logs, guardian, ourselves, proxies)
     controller = _controller(standing, launching, logs, pool.traffic)
     changes = Changes()
+    counters = Counters(lambda name: name in app.latest.app.destinations)
     _tell_of_changes(controller, pool, launching, changes, options.supervisor)
     journal = Journal(
         journal_settings_of(config, host), on_error=logs.log.error, on_warning=logs.log.warn, on_info=logs.log.info
     )
+    _tell_counters(controller, counters)
     app = App(
         config,
         controller,
@@ -167,6 +170,9 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         editor=options.editor,
         launched=launching.launched,
         activity=journal,
+        counters=counters,
+        loop_lag=loop.lag,
+        connection_count=lambda: len(server.table),
         reload=lambda: reloader.reload("POST /api/config/reload"),
     )
     app.take_over(files)
@@ -205,6 +211,13 @@ def _tell_of_changes(
     controller.listen(lambda runs: supervisor.show(status_text(runs)))
     controller.listen_to_queue(lambda: changes.note(Topic.QUEUE))
     controller.listen_to_waits(pool.spools.note_awaited)
+
+
+def _tell_counters(controller: Controller, counters: Counters) -> None:
+    """Have counted what the controller does."""
+    failing = controller.failing
+    controller.listen(lambda runs: counters.note_runs(runs, [(model, fail.tries) for model, fail in failing().items()]))
+    controller.listen_to_orders(counters.note_stop, lambda model, why: counters.note_swap(model, why.kind))
 
 
 def _start(parts: _Parts) -> None:

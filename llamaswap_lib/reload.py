@@ -155,9 +155,12 @@ class Reloader:
             files = self._sources.files()
             standing, is_renewed = self._read(files)
             self._refuse_late()
-            return self._take(standing, files, is_renewed=is_renewed)
+            taken = self._take(standing, files, is_renewed=is_renewed)
+            self._served.latest.app.counters.note_reload("success")
+            return taken
         except ConfigError as error:
             self._served.latest.app.loaded.note_failure(str(error))
+            self._served.latest.app.counters.note_reload("failure")
             log.error("the new configuration cannot be used, the old one goes on:")
             for line in str(error).splitlines():
                 log.error(line)
@@ -166,6 +169,7 @@ class Reloader:
             raise
         except Exception as error:  # a mistake of ours: as for one of the user's, nothing may end for it
             report("reload", log.error)
+            self._served.latest.app.counters.note_reload("failure")
             raise ConfigError(f"the reload has failed: {error!r}; the log says more") from error
         finally:
             with suppress(ConfigError):

@@ -35,22 +35,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
     "proxy": (
         *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema"),
-        *("runtime.forward_proxies", "runtime.interfaces", "runtime.log_monitor", "runtime.vital"),
+        *("runtime.forward_proxies", "runtime.interfaces", "runtime.log_monitor", "runtime.threads", "runtime.vital"),
         *("errors", "printable"),
     ),
     "endpoints": (
-        *(
-            "activity",
-            "app",
-            "core.plan",
-            "proxy.dispatch",
-            "routing",
-            "server",
-            "wire",
-            "loaded_config",
-            "errors",
-            "printable",
-        ),
+        *("activity", "app", "core.plan", "proxy.dispatch", "proxy.scraping", "routing", "server", "wire"),
+        *("loaded_config", "errors", "printable"),
         *("runtime.apart", "runtime.changes", "runtime.interfaces", "runtime.log_monitor"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.problems", "config.render", "config.schema", "config.show"),
@@ -65,13 +55,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "loaded_config": ("config.schema",),
     # readings of answers, rows, captures; its writer's thread is the only one that writes the store
     "activity": (
-        "wire",
-        "errors",
-        "printable",
-        "runtime.threads",
-        "runtime.vital",
-        "runtime.wakeup",
-        "runtime.changes",
+        *("wire", "errors", "printable"),
+        *("runtime.changes", "runtime.threads", "runtime.vital", "runtime.wakeup"),
     ),
     "hardware": ("errors", "printable", "runtime.vital"),
     "demo": (),

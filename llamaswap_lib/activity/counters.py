@@ -88,6 +88,7 @@ class Counters:
         self._evictions: dict[tuple[str, str], int] = defaultdict(int)
         self._failures: dict[str, int] = defaultdict(int)
         self._reloads: dict[str, int] = defaultdict(int)
+        self._scrapes: dict[tuple[str, str], int] = defaultdict(int)
         self._durations = Histogram(
             "llamaswap_request_duration_seconds",
             "From the head of a request to the end of its answer.",
@@ -184,6 +185,12 @@ class Counters:
 
     # -- any thread --
 
+    def note_scrapes(self, results: Iterable[tuple[str, str]]) -> None:
+        """Models' servers were asked for their metrics; with which result each."""
+        with self._lock:
+            for model, result in results:
+                self._scrapes[model, result] += 1
+
     def families(self) -> list[Family]:
         """All that was counted."""
         with self._lock:
@@ -206,6 +213,8 @@ class Counters:
         yield counter("llamaswap_start_failures", "Loads that failed, and early deaths in a row.", failures)
         reloads = (((("result", result),), self._reloads[result]) for result in ("success", "failure"))
         yield counter("llamaswap_config_reloads", "Times that the configuration was read again.", reloads)
+        scrapes = _pairs(self._scrapes, "result")
+        yield counter("llamaswap_upstream_scrapes", "Times that a model's server was asked for its metrics.", scrapes)
 
 
 def _pairs(counts: dict[tuple[str, str], int], name: str) -> Iterator[tuple[Labels, float]]:

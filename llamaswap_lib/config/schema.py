@@ -26,6 +26,7 @@ from .sections import (
     Hooks,
     Matrix,
     MatrixKeys,
+    Metrics,
     ModelFilters,
     Peer,
     Performance,
@@ -238,6 +239,7 @@ class Config:
     )
     ui: Ui = key("ui", Section(Ui), "the web page")
     performance: Performance = key("performance", Section(Performance), "sampling of the machine")
+    metrics: Metrics = key("metrics", Section(Metrics), "`/metrics` (llamaswap only)")
     start_port: int = key("startPort", Integer(1), "the first automatic `${PORT}`", 5800)
     send_loading_state: bool = key(
         "sendLoadingState", Flag(), "a stream that waits for its model says what it waits for (docs/http.md)", False

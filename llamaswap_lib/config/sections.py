@@ -122,6 +122,18 @@ class Performance:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """What `/metrics` tells."""
+
+    include_upstreams: bool = key(
+        "includeUpstreams",
+        Flag(),
+        "the metrics of the servers of all ready models are told too, each with the label `model` (llamaswap only)",
+        False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamPassthrough:
     """Requests under `/upstream/`."""
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.endpoints.metrics import serve_metrics
 from llamaswap_lib.errors import Conflict, NotFound
 from llamaswap_lib.proxy.dispatch import Dispatcher, Order
 from llamaswap_lib.routing.model_name import (
@@ -27,7 +28,6 @@ from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.routes import Route, slash_redirect_status
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
-from llamaswap_lib.server.answers import answer_not_found
 from llamaswap_lib.server.decoded_body import decoded, receive_raw
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody, RequestBody, edited
@@ -119,7 +119,7 @@ class Proxied:
         if names_model(exchange.query):
             await self.serve_model(exchange, route._replace(upstream_path=exchange.path))
         else:
-            answer_not_found(exchange)
+            await exchange.in_thread(lambda: serve_metrics(self._app, exchange))
 
     async def serve_upstream(self, exchange: Exchange, route: Route) -> None:
         """/upstream/{model}/{path}, any method."""

@@ -166,6 +166,11 @@ class Loop:
             raise errors[0]
         return answer[0]
 
+    def lag(self) -> float:
+        """Block until its thread has got to it; how many seconds that took."""
+        asked_at = self.clock()
+        return self.ask(self.clock) - asked_at
+
     def answers(self, timeout: float) -> bool:
         """Block until its thread has got to it, for at most `timeout` seconds; whether it has."""
         is_reached = threading.Event()

@@ -150,7 +150,7 @@ def test_its_state_is_asked_without_a_model_where_one_runs(program: Program) -> 
     assert program.get("/props").json()["total_slots"] == 2
     assert program.get("/lora-adapters?model=one").json() == []
     assert "llamacpp:" in program.get("/metrics?model=one").text
-    assert program.get("/metrics").status == 404
+    assert 'llamaswap_model_state{model="one",state="ready"} 1' in program.get("/metrics").text
 
 
 def test_embeddings(program: Program) -> None:

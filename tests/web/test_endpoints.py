@@ -65,7 +65,7 @@ def test_pages_are_found_by_redirect(path: str, place: str) -> None:
         assert f'<a href="{place}">'.encode() in body
 
 
-@pytest.mark.parametrize("path", ["/nope", "/models/", "/api/captures/", "/ui/nothing", "/metrics"])
+@pytest.mark.parametrize("path", ["/nope", "/models/", "/api/captures/", "/ui/nothing"])
 def test_unknown_path_is_not_found(path: str) -> None:
     with World(answers(OK)) as world:
         head, body = world.ask(get(path))

@@ -76,11 +76,13 @@ def test_an_unknown_model_in_the_query_is_not_found(path: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?model="])
-def test_metrics_without_a_model_are_not_there_yet(query: str) -> None:
+def test_metrics_without_a_model_are_our_own(query: str) -> None:
     with World(answers(OK)) as world:
         world.controller.running = running(("m", READY))
         head, body = world.ask(get(f"/metrics{query}"))
-        assert (head[9:12], body) == (b"404", b"404 page not found\n")
+        assert head[9:12] == b"200"
+        assert b'llamaswap_model_state{model="m",state="ready"} 1' in body
+        assert world.controller.leased == []
 
 
 @pytest.mark.parametrize("query", ["", "?", "?model=", "?x=1"])
