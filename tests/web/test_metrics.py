@@ -81,6 +81,14 @@ class Usage(NamedTuple):
     bytes: int | None
 
 
+class Run(NamedTuple):
+    model: str
+    run_id: int
+    state: str
+    started_at: float
+    ready_at: float | None = None
+
+
 class Memory(NamedTuple):
     model: str
     usages: tuple[Usage, ...]
