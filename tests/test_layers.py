@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("wire", "errors", "printable"),
         *("runtime.changes", "runtime.threads", "runtime.vital", "runtime.wakeup"),
     ),
-    "hardware": ("errors", "printable", "runtime.vital"),
+    "hardware": ("errors", "printable", "runtime.vital", "wire.rfc3339"),  # how a moment is written, at one place
     "demo": (),
     "init": (),
     "service": ("config", "errors"),

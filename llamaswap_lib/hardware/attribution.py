@@ -1,0 +1,147 @@
+"""What each run takes of each device, which witness says so, and the most that it took since it is ready.
+
+Thread `hardware` changes it; what it gives away is never changed, only replaced. Witnesses, in this order: the driver,
+by the processes of the run (`nvml`, `nvidia-smi`, `fdinfo`, `kfd`); where processes cannot be seen (in a container,
+under WSL), `delta`: how much more of a device is in use since the run came, while nothing else came or went. `ram` is
+memory of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from llamaswap_lib.hardware.readings import Gpu, Held, Ram, RunMemory, Usage
+
+SETTLE = 2.0  # seconds without a change of what runs; a driver frees memory for a while after the end of a process
+MOST_WORLDS = 16  # sets of runs whose use of the devices is remembered
+LEAST_DELTA = 64 << 20  # bytes; less may be anybody, and a model that computes takes more
+
+RAM = "ram"
+
+
+class Run(Protocol):
+    """One run, as the controller tells."""
+
+    @property
+    def run_id(self) -> int: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def ready_at(self) -> float | None: ...
+
+
+class RunDetail(Protocol):
+    """The same with its process; `pid` is None before there is one."""
+
+    @property
+    def run(self) -> Run: ...
+    @property
+    def pid(self) -> int | None: ...
+
+
+class Finding(NamedTuple):
+    """What was found of one run: by its processes, by the key of each GPU; and in the machine's memory.
+
+    `is_elsewhere`: processes of it may be where they cannot be seen.
+    """
+
+    held: Mapping[str, Held] = MappingProxyType({})
+    ram: Ram | None = None
+    is_elsewhere: bool = False
+
+
+class MemoryOfRuns:
+    """Of all runs that there are."""
+
+    def __init__(self) -> None:
+        self.now: Mapping[int, RunMemory] = {}
+        """By run."""
+        self._peaks: dict[tuple[int, str], int] = {}  # by run and device
+        self._deltas = Deltas()
+
+    def update(
+        self, runs: Collection[RunDetail], findings: Mapping[int, Finding], gpus: Collection[Gpu], now: float
+    ) -> None:
+        """`findings` are by run; `now` is in monotonic seconds."""
+        self._deltas.look([detail.run for detail in runs], gpus, now)
+        memory = {}
+        for detail in runs:
+            run = detail.run
+            finding = findings.get(run.run_id)
+            if finding is not None:
+                usages = [*self._of_gpus(run, finding, gpus), *self._of_ram(run, finding)]
+                memory[run.run_id] = RunMemory(run.model, tuple(usages))
+        self._peaks = {key: peak for key, peak in self._peaks.items() if key[0] in memory}
+        self.now = memory
+
+    def _of_gpus(self, run: Run, finding: Finding, gpus: Iterable[Gpu]) -> Iterator[Usage]:
+        for gpu in gpus:
+            held = finding.held.get(gpu.key)
+            if held is None or held.bytes is None:
+                is_seen = gpu.shows_processes and held is None and not finding.is_elsewhere
+                delta = None if is_seen else self._deltas.of(run.run_id, gpu.key)
+                held = held if delta is None else Held(delta, "delta")
+            if held is not None:
+                peak = self._peak(run, gpu.key, held.bytes)
+                yield Usage(gpu.key, gpu.name, "gpu", held.bytes, peak, None, held.witness)
+
+    def _of_ram(self, run: Run, finding: Finding) -> Iterator[Usage]:
+        ram = finding.ram
+        if ram is not None:
+            yield Usage(RAM, RAM, "ram", ram.own, self._peak(run, RAM, ram.own), ram.mapped, "ram")
+
+    def _peak(self, run: Run, device: str, size: int | None) -> int | None:
+        if run.ready_at is None:
+            return None
+        if size is not None:
+            self._peaks[run.run_id, device] = max(size, self._peaks.get((run.run_id, device), 0))
+        return self._peaks.get((run.run_id, device))
+
+
+class Deltas:
+    """How much more of each device is in use with a run than without it.
+
+    What is in use is remembered for each set of models that stood alone for a while: none, A, A and B. What B takes is
+    the difference between the last two, or between B alone and none.
+    """
+
+    def __init__(self) -> None:
+        self._worlds: dict[frozenset[str], dict[str, int]] = {}
+        self._found: dict[tuple[int, str], int] = {}  # by run and device
+        self._standing: frozenset[tuple[int, bool]] | None = None  # what runs, and whether it is ready
+        self._since = 0.0
+
+    def look(self, runs: Collection[Run], gpus: Iterable[Gpu], now: float) -> None:
+        """Remember what is in use, if nothing has changed for a while."""
+        standing = frozenset((run.run_id, run.ready_at is not None) for run in runs)
+        if standing != self._standing:
+            is_first = self._standing is None
+            self._standing, self._since = standing, now
+            self._found = {key: size for key, size in self._found.items() if any(key[0] == run.run_id for run in runs)}
+            if not (is_first and not runs):  # before the first run nothing has to settle
+                return
+        elif now - self._since < SETTLE:
+            return
+        if all(run.ready_at is not None for run in runs):
+            used = {gpu.key: gpu.used_bytes for gpu in gpus if gpu.used_bytes is not None}
+            models = frozenset(run.model for run in runs)
+            self._worlds.pop(models, None)
+            self._worlds[models] = used
+            while len(self._worlds) > MOST_WORLDS:
+                del self._worlds[next(iter(self._worlds))]
+            for run in runs:
+                self._compare(run, models, used)
+
+    def _compare(self, run: Run, models: frozenset[str], used: Mapping[str, int]) -> None:
+        without = self._worlds.get(models - {run.model})
+        for device, size in used.items() if without is not None else ():
+            if without is not None and device in without:
+                delta = size - without[device]
+                if delta >= LEAST_DELTA:
+                    self._found[run.run_id, device] = delta
+
+    def of(self, run_id: int, device: str) -> int | None:
+        """None where nothing is known."""
+        return self._found.get((run_id, device))

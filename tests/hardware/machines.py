@@ -1,0 +1,68 @@
+"""GPUs, runs and logs as plain values, for tests of what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from llamaswap_lib.hardware.readings import Gpu, Held, SourceLost
+from llamaswap_lib.hardware.sources import Reports
+
+MIB, GIB = 1 << 20, 1 << 30
+
+
+def gpu(
+    key: str = "GPU-1", used: int | None = 0, total: int | None = 24 * GIB, *, name: str = "Card", sees: bool = True
+) -> Gpu:
+    return Gpu(key, "nvidia", name, key, used_bytes=used, total_bytes=total, shows_processes=sees)
+
+
+@dataclass(frozen=True)
+class Run:
+    """As the controller tells of it."""
+
+    run_id: int
+    model: str
+    ready_at: float | None = 1.0
+
+
+@dataclass(frozen=True)
+class Detail:
+    """The same with its process."""
+
+    run: Run
+    pid: int | None = 100
+
+
+class Cards:
+    """A source of GPUs that says what a test puts in."""
+
+    def __init__(self, *gpus: Gpu, pause: float = 0.0) -> None:
+        self.name = "cards"
+        self.pause = pause
+        self.gpus = list(gpus)
+        self.held: dict[int, dict[str, Held]] = {}  # by pid
+        self.lost = ""  # why it answers no more
+        self.readings = self.ends = 0
+
+    def read(self) -> list[Gpu]:
+        self.readings += 1
+        if self.lost:
+            raise SourceLost(self.lost)
+        return list(self.gpus)
+
+    def held_by(self, pids: Collection[int]) -> Mapping[str, Held]:
+        return {key: held for pid in sorted(pids) for key, held in self.held.get(pid, {}).items()}
+
+    def close(self) -> None:
+        self.ends += 1
+
+
+class Log:
+    """What was said, by level."""
+
+    def __init__(self) -> None:
+        self.infos: list[str] = []
+        self.warnings: list[str] = []
+        self.errors: list[str] = []
+        self.reports = Reports(self.infos.append, self.warnings.append, self.errors.append)
