@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "hardware": ("errors", "printable", "runtime.vital", "wire.rfc3339"),  # how a moment is written, at one place
     "demo": (),
-    "init": (),
+    "init": ("hardware.readings", "hardware.sources"),
     "service": ("config", "errors"),
     "listen_failure": ("config.mask", "net.listening", "printable", "runtime.ports"),
     "launching": ("config.schema", "core.events", "core.snapshot", "runtime"),

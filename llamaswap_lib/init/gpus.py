@@ -1,23 +1,20 @@
-"""The GPUs of this machine and their memory, as far as a driver tells without being loaded for it.
+"""The GPUs of this machine and their memory, as far as their drivers tell.
 
-NVIDIA's by `nvidia-smi`, AMD's by sysfs, Apple's by `sysctl` (its memory is that of the machine). A driver that does
-not answer in time has no GPUs.
+They are asked as for `/api/hardware`, on a thread of its own: a driver that does not answer in time has no GPUs. One
+whose memory is not known is left out, for then nothing is known to fit in it.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
+import threading
+from collections.abc import Iterable
 from typing import NamedTuple
 
-TIMEOUT = 5.0  # seconds; a hung driver must not hold up a first configuration
-DRM = Path("/sys/class/drm")
-MIB = 1 << 20
+from llamaswap_lib.hardware.readings import SourceLost
+from llamaswap_lib.hardware.sources import Open, openers
 
-Run = Callable[[Sequence[str]], str]
+TIMEOUT = 5.0  # seconds; a hung driver must not hold up a first configuration
 
 
 class Gpu(NamedTuple):
@@ -27,39 +24,23 @@ class Gpu(NamedTuple):
     memory_bytes: int
 
 
-def find(*, drm: Path = DRM, platform: str = sys.platform) -> list[Gpu]:
-    """All that are found."""
-    if platform == "darwin":
-        return list(_apple(output_of))
-    return [*nvidia(output_of), *amd(drm)]
+def find(open_sources: Iterable[Open] | None = None, timeout: float = TIMEOUT) -> list[Gpu]:
+    """All that are found; `open_sources` where it is not to be what the platform has."""
+    found: list[Gpu] = []
+    sources = openers(sys.platform) if open_sources is None else open_sources
+    thread = threading.Thread(target=_look, args=(sources, found), name="gpus", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return list(found)
 
 
-def nvidia(run: Run) -> Iterator[Gpu]:
-    """By one line each of `name, MiB`; a card that shares the machine's memory says `[N/A]` and is left out."""
-    for line in run(("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")).splitlines():
-        name, _, size = line.rpartition(",")
-        if size.strip().isdigit():
-            yield Gpu(name.strip(), int(size) * MIB)
-
-
-def amd(drm: Path) -> Iterator[Gpu]:
-    """By the files that the driver amdgpu keeps for each card; bytes, decimal."""
-    for path in sorted(drm.glob("card*/device/mem_info_vram_total")):
-        with suppress(OSError, ValueError):
-            name = path.with_name("product_name")
-            yield Gpu((name.read_text().strip() if name.exists() else "") or "AMD GPU", int(path.read_text()))
-
-
-def _apple(run: Run) -> Iterator[Gpu]:
-    size = run(("sysctl", "-n", "hw.memsize")).strip()
-    if size.isdigit():
-        yield Gpu("Apple GPU", int(size))
-
-
-def output_of(argv: Sequence[str]) -> str:
-    """What a program prints; '' where there is none, or it fails or hangs."""
-    try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode(errors="replace")
+def _look(open_sources: Iterable[Open], found: list[Gpu]) -> None:
+    for open_source in open_sources:
+        try:
+            source = open_source()
+            gpus = [] if source is None else source.read()
+        except SourceLost:
+            continue
+        found.extend(Gpu(gpu.name, gpu.total_bytes) for gpu in gpus if gpu.total_bytes)
+        if source is not None:
+            source.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import stat
+import threading
+from functools import partial
 from pathlib import Path
 
 from llamaswap_lib.config import check
@@ -11,6 +12,7 @@ from llamaswap_lib.init import gguf, gpus
 from llamaswap_lib.init.gguf import ModelFile
 from llamaswap_lib.init.gpus import Gpu
 from llamaswap_lib.init.text import config_text
+from tests.hardware.machines import Cards, gpu
 
 GB = 10**9
 
@@ -82,31 +84,34 @@ def test_the_caches_are_where_the_environment_says(tmp_path: Path) -> None:
 # -- GPUs --
 
 
-def test_cards_of_nvidia_are_those_with_memory_of_their_own() -> None:
-    told = "NVIDIA GeForce RTX 4090, 24564\nNVIDIA GB10, [N/A]\n\n"
-    assert list(gpus.nvidia(lambda _: told)) == [Gpu("NVIDIA GeForce RTX 4090", 24564 << 20)]
-    assert list(gpus.nvidia(lambda _: "NVIDIA-SMI has failed, because it cannot talk to the driver")) == []
+def test_cards_of_all_drivers_are_found_with_their_memory() -> None:
+    first, second = Cards(gpu("a", name="Radeon RX 7900", total=24 * GB)), Cards(gpu("b", name="Card", total=GB))
+    assert gpus.find([partial(given, first), lambda: None, partial(given, second)]) == [
+        Gpu("Radeon RX 7900", 24 * GB),
+        Gpu("Card", GB),
+    ]
+    assert (first.ends, second.ends) == (1, 1)
 
 
-def test_cards_of_amd_are_read_from_the_system(tmp_path: Path) -> None:
-    for card, size, name in (
-        ("card0", "17163091968\n", "Radeon RX 7900\n"),
-        ("card1", "4\n", None),
-        ("card2", "?", None),
-    ):
-        device = tmp_path / card / "device"
-        device.mkdir(parents=True)
-        (device / "mem_info_vram_total").write_text(size)
-        if name:
-            (device / "product_name").write_text(name)
-    assert list(gpus.amd(tmp_path)) == [Gpu("Radeon RX 7900", 17163091968), Gpu("AMD GPU", 4)]
+def test_a_card_whose_memory_is_not_known_is_left_out() -> None:
+    assert gpus.find([partial(given, Cards(gpu(total=None)))]) == []
 
 
-def test_a_driver_that_is_not_there_or_fails_has_none(tmp_path: Path) -> None:
-    failing = tmp_path / "fails"
-    failing.write_text("#!/bin/sh\necho a card, 5\nexit 9\n")
-    failing.chmod(failing.stat().st_mode | stat.S_IXUSR)
-    assert [gpus.output_of((str(path),)) for path in (failing, tmp_path / "missing", tmp_path)] == ["", "", ""]
+def test_a_driver_that_fails_or_hangs_has_none_and_the_others_count() -> None:
+    lost, may_end = Cards(gpu()), threading.Event()
+    lost.lost = "no answer"
+    found = gpus.find([partial(given, lost), partial(given, Cards(gpu(total=GB))), partial(wait_for, may_end)], 0.5)
+    may_end.set()
+    assert found == [Gpu("Card", GB)]
+
+
+def given(cards: Cards) -> Cards:
+    return cards
+
+
+def wait_for(event: threading.Event) -> None:
+    """A driver that does not answer."""
+    event.wait(30.0)
 
 
 # -- the file --
