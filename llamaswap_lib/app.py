@@ -19,6 +19,7 @@ from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor
 from llamaswap_lib.config.hidden import visible
 from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.loaded_config import LoadedConfig
 from llamaswap_lib.proxy.pool import Pool
@@ -114,6 +115,7 @@ class App:
     wall_clock: WallClock = field(default_factory=WallClock)
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list
     launched: Mapping[int, Model] = field(default_factory=dict)
+    hardware: Hardware = field(default_factory=Hardware)
     reload: Callable[[], Mapping[str, object]] | None = None
     loaded: LoadedConfig = field(default_factory=LoadedConfig)
     latest: Latest = field(default_factory=Latest)

@@ -6,12 +6,15 @@ moment at which the scheduler is.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable
 from urllib.parse import urlsplit
 
+from llamaswap_lib.config.command_check import model_files
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.snapshot import RunView
+from llamaswap_lib.hardware.sampler import Settings
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies, ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.health import HealthCheck
@@ -118,3 +121,10 @@ def ways_told(config: Config, proxies: ForwardProxies) -> list[str]:
         + (f" and {len(who) - _MOST_TOLD} more" if len(who) > _MOST_TOLD else "")
         for proxy, who in found.items()
     ]
+
+
+def hardware_settings(config: Config) -> Settings:
+    """How often the machine is measured, and where models lie: in the folders of the files that the commands name."""
+    named = {file for model in config.models.values() for _, file in model_files(model.argv)}
+    folders = {os.path.dirname(file) for file in named if os.path.isabs(file)}  # noqa: PTH117, PTH120 - names alone
+    return Settings(config.performance.every, config.performance.disabled, tuple(sorted(folders)))

@@ -32,7 +32,9 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
-from llamaswap_lib.launching import Launching, ways_told
+from llamaswap_lib.hardware.sampler import Hardware
+from llamaswap_lib.hardware.sources import Reports
+from llamaswap_lib.launching import Launching, hardware_settings, ways_told
 from llamaswap_lib.listen_failure import why_not
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.proxy.pool import Pool
@@ -95,6 +97,7 @@ class _Parts:
     server: Server
     guardian: Guardian
     ourselves: Ourselves
+    hardware: Hardware
     supervisor: Supervisor
     watchdog: Watchdog
     reloader: Reloader
@@ -155,6 +158,9 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         journal_settings_of(config, host), on_error=logs.log.error, on_warning=logs.log.warn, on_info=logs.log.info
     )
     _tell_counters(controller, counters)
+    reports = Reports(logs.log.info, logs.log.warn, logs.log.error)
+    hardware = Hardware(hardware_settings(config), controller.details, reports)
+    controller.listen(lambda _: hardware.note_change())
     app = App(
         config,
         controller,
@@ -173,6 +179,7 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         counters=counters,
         loop_lag=loop.lag,
         connection_count=lambda: len(server.table),
+        hardware=hardware,
         reload=lambda: reloader.reload("POST /api/config/reload"),
     )
     app.take_over(files)
@@ -187,7 +194,8 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     checks = {"controller": controller.answers, "loop": loop.answers}
     watchdog = Watchdog(options.supervisor, checks, logs.log.error)
     return _Parts(
-        logs, controller, pool, loop, journal, server, guardian, ourselves, options.supervisor, watchdog, reloader
+        *(logs, controller, pool, loop, journal, server, guardian, ourselves, hardware, options.supervisor, watchdog),
+        reloader,
     )
 
 
@@ -233,6 +241,7 @@ def _start(parts: _Parts) -> None:
         f"llamaswap {__version__} listening on {parts.server.where} with {_models_text(parts.reloader.config)}"
     )
     tell_who_can_reach(parts.server.address, parts.logs.log, has_keys=bool(parts.reloader.config.api_keys))
+    parts.hardware.start()
     parts.server.start()
     parts.supervisor.ready()
     parts.watchdog.start()
@@ -321,6 +330,7 @@ def _end_in_order(parts: _Parts) -> None:
     parts.server.wait_idle(max(LAST_GRACE, deadline - time.monotonic()))
     parts.server.stop_accepting()
     parts.watchdog.close()
+    parts.hardware.close()
     parts.server.abort()
     parts.server.close()
     parts.pool.close()

@@ -27,7 +27,7 @@ from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.ip_addresses import is_loopback
-from llamaswap_lib.launching import Launching
+from llamaswap_lib.launching import Launching, hardware_settings
 from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.lease import Upstream
@@ -233,6 +233,7 @@ class Reloader:
     def _change_settings(self, old: Config, config: Config) -> None:
         served, limits = self._served, config.limits
         served.logs.log.change(config.log_level, config.log_time_format)
+        served.latest.app.hardware.change(hardware_settings(config))
         running = {model.id for model in list(served.launching.launched.values())}
         served.logs.keep_only(config.models.keys() | running)
         served.latest.app.activity.change(journal_settings_of(config, served.latest.app.listen.host))

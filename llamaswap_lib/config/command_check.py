@@ -110,7 +110,7 @@ class CommandCheck:
             self._check_files(path, command)
 
     def _check_files(self, path: KeyPath, command: Command) -> None:
-        for number, file in _model_files(command.argv):
+        for number, file in model_files(command.argv):
             if number != command.starts.script and not FOR_A_SHELL.search(file) and not _is_there(file):
                 shown = command.shown[number]
                 name = shown if file == command.argv[number] else shown.partition("=")[2]
@@ -177,7 +177,7 @@ def _is_there(file: str) -> bool:
     return os.path.exists(file)  # noqa: PTH110 - Path.exists fails where a name is too long
 
 
-def _model_files(words: Sequence[str]) -> Iterator[tuple[int, str]]:
+def model_files(words: Sequence[str]) -> Iterator[tuple[int, str]]:
     """Files of models that a command names, each with the number of its word."""
     for index, word in enumerate(words[1:], 1):
         file = word.partition("=")[2] if word.startswith("-") else word

@@ -117,7 +117,7 @@ class Ui:
 class Performance:
     """Samples of the machine."""
 
-    disabled: bool = key("disabled", Flag(), "no sampling of the machine", False)
+    disabled: bool = key("disabled", Flag(), "no samples: `/api/performance` and `/api/hardware` are 503", False)
     every: float = key("every", Seconds(5, unit=True), "time between samples, with its unit; at least 5s", 5.0)
 
 

@@ -66,7 +66,14 @@ def _row(app: App, model: Model, started: Model, detail: RunDetail) -> dict[str,
         "idle_seconds": round(detail.idle_seconds, 3),
         "ttl_remaining": round(max(0.0, model.ttl - detail.idle_seconds), 3) if model.ttl and is_idle else None,
         "waiting": detail.waiting,
+        "memory": _memory(app, run.run_id),
     }
+
+
+def _memory(app: App, run_id: int) -> list[dict[str, object]] | None:
+    """What the run takes of each device; None before that has been read."""
+    memory = app.hardware.memory_of_models().get(run_id)
+    return None if memory is None else [usage.row() for usage in memory.usages]
 
 
 def _port(url: str) -> int | None:

@@ -20,6 +20,7 @@ PRIVATE = _CONFIGURATION | {
     *(Endpoint.UNLOAD_EVERY, Endpoint.UNLOAD_ALL, Endpoint.UNLOAD_ONE, Endpoint.LOAD_ONE, Endpoint.RELOAD),
     *(Endpoint.ACTIVITY, Endpoint.ACTIVITY_CLEAR, Endpoint.ACTIVITY_STATS, Endpoint.ACTIVITY_FACETS),
     *(Endpoint.ACTIVITY_SERIES, Endpoint.CAPTURE),
+    *(Endpoint.PERFORMANCE, Endpoint.HARDWARE),
     *(Endpoint.ACTIVE_PROFILE, Endpoint.EVENTS, Endpoint.LOGS, Endpoint.LOG_STREAM, Endpoint.LOG_STREAM_OF),
 }
 _CLOSED = _CONFIGURATION | {Endpoint.UI, Endpoint.PREFLIGHT}  # a preflight says for itself what it allows

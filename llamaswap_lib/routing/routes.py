@@ -51,6 +51,8 @@ class Endpoint(Enum):
     ACTIVE_PROFILE = auto()
     VERSION = auto()
     RELOAD = auto()
+    PERFORMANCE = auto()
+    HARDWARE = auto()
     METRICS = auto()  # those of the model that the query names
     ACTIVITY = auto()
     ACTIVITY_CLEAR = auto()
@@ -111,6 +113,8 @@ _OWN = {
     ("PUT", "/api/profiles/active"): Route(Endpoint.ACTIVE_PROFILE),
     ("GET", "/api/version"): Route(Endpoint.VERSION),
     ("POST", "/api/config/reload"): Route(Endpoint.RELOAD),
+    ("GET", "/api/performance"): Route(Endpoint.PERFORMANCE),
+    ("GET", "/api/hardware"): Route(Endpoint.HARDWARE),
     ("GET", "/metrics"): Route(Endpoint.METRICS),
     ("GET", "/api/metrics/activity"): Route(Endpoint.ACTIVITY),
     ("DELETE", "/api/metrics/activity"): Route(Endpoint.ACTIVITY_CLEAR),

@@ -211,3 +211,21 @@ def test_a_reload_leaves_a_stream_alone_and_the_next_request_gets_the_changed_se
         assert program.running("slow")["pid"] != pid
         assert program.chat("two", **SHORT).status == 200
         assert program.chat("one", **SHORT).status == 404
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="ps does not tell files apart")
+def test_the_file_of_a_model_is_told_apart_from_the_rest_of_its_memory(
+    program: Program, files: dict[str, Path]
+) -> None:
+    assert program.chat("slow", **SHORT).status == 200
+
+    def memory() -> dict[str, Any]:
+        return {row["device"]: row for row in program.running("slow")["memory"] or ()}
+
+    size = files["slow"].stat().st_size
+    wait_until(lambda: memory().get("ram", {}).get("mapped_bytes", 0) > 0.8 * size, "its file is in memory")
+    ram = memory()["ram"]
+    assert ram["mapped_bytes"] < size + (200 << 20)  # with the libraries
+    assert 0 < ram["bytes"] < 500 << 20
+    wait_until(lambda: program.get("/api/performance").json()["sys_stats"], "the first sample")
+    assert program.get("/api/performance").json()["sys_stats"][-1]["disks"][0]["path"] == str(files["slow"].parent)

@@ -221,7 +221,9 @@ def test_what_is_not_private_can_be_read_by_every_page(path: str, origin: str) -
         assert readers(world.ask(get(path))[0]) == []
 
 
-@pytest.mark.parametrize("path", ["/logs", "/logs/stream", "/logs/stream/m", "/logs/stream/none", "/api/events"])
+@pytest.mark.parametrize(
+    "path", ["/logs", "/logs/stream", "/logs/stream/m", "/logs/stream/none", "/api/events", "/api/performance"]
+)
 def test_what_is_private_can_be_read_by_pages_of_this_machine(path: str) -> None:
     with World(answers(OK)) as world:
         for extra, expected in ((FROM_LOCAL, [LOCAL]), (FROM_SITE, []), (b"Origin: null\r\n", []), (b"", [])):

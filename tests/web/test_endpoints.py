@@ -74,7 +74,7 @@ def test_unknown_path_is_not_found(path: str) -> None:
         assert body == b"404 page not found\n"
 
 
-@pytest.mark.parametrize("path", ["/nope", "/api/captures/1/2", "/api/inflight/1/cancel", "/api/performance"])
+@pytest.mark.parametrize("path", ["/nope", "/api/captures/1/2", "/api/inflight/1/cancel"])
 def test_unknown_path_is_not_found_whatever_the_method_but_for_options(path: str) -> None:
     with World(answers(OK), config=f"{CONFIG}apiKeys: [secret]\n") as world:  # nor does it ask for a key
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"):
@@ -189,6 +189,7 @@ def test_running_tells_what_runs() -> None:
             "idle_seconds": 0.0,
             "ttl_remaining": None,
             "waiting": 0,
+            "memory": None,
         }
         assert "server --flag" in rows[1]["cmd"]
         assert '"ttl":60,' in world.ask(get("/running"))[1].decode()

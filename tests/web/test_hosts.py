@@ -21,6 +21,8 @@ PRIVATE = [
     ("GET", "/logs/stream"),
     ("GET", "/logs/stream/m"),
     ("GET", "/api/events"),
+    ("GET", "/api/performance"),
+    ("GET", "/api/hardware"),
 ]
 OPEN = ("/health", "/v1/models", "/running", "/api/queue", "/api/profiles", "/api/version", "/upstream/m/x")
 

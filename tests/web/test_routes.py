@@ -81,8 +81,6 @@ OWN = [
 UNANSWERED = [  # of llama-swap, which nobody answers here yet
     "/api/captures/17/more",
     "/api/inflight/17/cancel",
-    "/api/performance",
-    "/api/hardware",
 ]
 
 

@@ -17,6 +17,7 @@ from llamaswap_lib.app import App, Version
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.errors import RunNotDead
+from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.net.poller import Poller, has_hung_up, new_poller
 from llamaswap_lib.proxy.pool import Pool
@@ -383,6 +384,7 @@ class World:
         upstream_context: ssl.SSLContext | None = None,
         environment: Mapping[str, str] | None = None,
         poller: Callable[[], Poller] = new_poller,
+        hardware: Hardware | None = None,
     ) -> None:
         """`environment`: the variables that name proxies; PROXY stands for the upstream's address there, too."""
         self.upstream = Upstream(*scripts, context=upstream_context)
@@ -397,7 +399,17 @@ class World:
         profiles = Profiles(loaded.profiles, Activation(partial(changes.note, Topic.PROFILE)))
         variables = {name: value.replace("PROXY", self.upstream.proxy) for name, value in (environment or {}).items()}
         pool = Pool(self.loop, proxies=ForwardProxies(variables))
-        self.app = App(loaded, self.controller, self.logs, pool, changes, profiles, Version("1.2"), limits)
+        self.app = App(
+            loaded,
+            self.controller,
+            self.logs,
+            pool,
+            changes,
+            profiles,
+            Version("1.2"),
+            limits,
+            hardware=hardware or Hardware(),
+        )
         self.app.take_over()
         self.server = Server(endpoints.settings_of(self.app), self.loop, "127.0.0.1", 0, certificate)
         self.server.start()
