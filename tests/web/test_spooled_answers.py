@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -220,9 +221,14 @@ def test_a_client_that_leaves_afterwards_leaves_nothing_behind(leave: Callable[[
 
 
 def test_a_client_that_takes_nothing_afterwards_is_given_up() -> None:
-    with World(whole(sized(BODY)), limits=Limits(write_timeout=0.3)) as world:
+    teller = Teller(PLAIN_CHUNKED)
+    with World(teller.answer) as world:
         begin_to_wait(world)
         with idle_client(world):
+            teller.words.put(CHUNKS)
+            wait_until(lambda: held_bytes(world) > 10 * MB)
+            world.server.change(replace(world.server.settings, limits=Limits(write_timeout=0.2)))
+            teller.words.put(b"0\r\n\r\n")
             world.controller.wait_empty()
             wait_until(lambda: world.server.count() == (0, 0))
             assert held_bytes(world) == 0
