@@ -16,9 +16,7 @@ from llamaswap_lib.net.tls_stream import TlsStream
 from llamaswap_lib.server.request_body import OutgoingBody, RequestBody
 
 MOST_AT_ONCE_BYTES = 1 << 20
-MOST_JOINED_BYTES = (
-    32_768  # of a body that is sent together with its head: to copy a larger one takes longer than a call
-)
+MOST_JOINED_BYTES = 32_768  # of a body that is copied behind its head: for more, a call with both costs less
 
 
 def send_both(stream: socket.socket, head: bytes, body: bytes) -> memoryview:
