@@ -31,7 +31,7 @@ in its own log lines. It shows `[hidden]` instead of
 
 - everything that came from `${env.NAME}`. There is one exception: names of models, and the keys `name` and
   `description` of a model, are shown in the log and in the list of models;
-- `apiKeys` and `apiKey`;
+- `apiKeys`, `apiKey` and the keys of `apiKeyNames`;
 - the value of an option, a variable, a header, a parameter of a URL or a key of `setParams` and `metadata` whose name
   ends with the word key, token, secret, password, passwd, passphrase or credentials (`--api-key`, `HF_TOKEN=`,
   `X-Api-Key:`, `?key=`; not `--api-key-file`, `TOKENIZERS_PARALLELISM`), and of `Authorization` and `Cookie`;

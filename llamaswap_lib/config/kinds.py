@@ -16,7 +16,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from . import scalars
-from .hidden import HiddenFloat, visible, visible_keys
+from .hidden import MASK, Hidden, HiddenFloat, visible, visible_keys
 from .mask import mask_by_form, mask_value
 from .nodes import MappingNode, Node, ScalarNode, SequenceNode, is_null
 from .problems import KeyPath, did_you_mean
@@ -217,10 +217,12 @@ class MapOf(Kind):
     expected = "a mapping"
     factory = dict
 
-    def __init__(self, item: Kind, of: str = "name") -> None:
+    def __init__(self, item: Kind, of: str = "name", *, is_secret: bool = False) -> None:
+        """`is_secret`: the keys are never shown."""
         self.item = item
         self.of = of
-        self.holds_secrets = item.holds_secrets
+        self.is_secret = is_secret
+        self.holds_secrets = is_secret or item.holds_secrets
 
     @property
     def summary(self) -> str:
@@ -233,8 +235,11 @@ class MapOf(Kind):
         if not isinstance(node, MappingNode):
             return reader.bad(self, node, path)
         values: dict[str, Any] = {}
+        if self.is_secret:
+            reader.problems.keep_secret(node.entries)
         for name, (_, item) in node.entries.items():
-            value = self.item.of_null() if is_null(item) else self.item.read(item, (*path, name), reader)
+            below = (*path, Hidden(name, MASK) if self.is_secret else name)
+            value = self.item.of_null() if is_null(item) else self.item.read(item, below, reader)
             if value is not BAD:
                 values[name] = value
         return values
@@ -245,6 +250,8 @@ class MapOf(Kind):
     def show(self, value: Any, *, mask: bool) -> Any:
         if mask and isinstance(self.item, Anything):
             return mask_value(value)
+        if mask and self.is_secret:
+            value = {Hidden(name, MASK): item for name, item in value.items()}
         items = {name: self.item.show(item, mask=mask) for name, item in value.items()}
         return visible_keys(items) if mask else items
 

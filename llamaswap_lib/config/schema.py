@@ -259,6 +259,11 @@ class Config:
     api_keys: tuple[str, ...] = key(
         "apiKeys", ListOf(Text(form="secret")), "each client must send one of these keys; a key has no spaces"
     )
+    api_key_names: Mapping[str, str] = key(
+        "apiKeyNames",
+        MapOf(Text(), "key", is_secret=True),
+        "what a key is called in the activity; it is told by a tag otherwise (llamaswap only)",
+    )
     allowed_hosts: tuple[str, ...] = key(
         "allowedHosts",
         ListOf(Text()),

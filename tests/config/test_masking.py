@@ -277,3 +277,20 @@ def test_a_malformed_proxy_shows_no_password_in_the_error(url: str) -> None:
         load_text(f"models:\n  m:\n    cmd: x\n    proxy: '{url}'\n")
     assert url.rpartition("@")[0].rpartition(":")[2] not in str(caught.value)
     assert "@h" in str(caught.value)
+
+
+def test_the_keys_of_a_map_of_keys_are_shown_nowhere() -> None:
+    text = 'apiKeyNames: {sk-one: laptop, "${env.SOME_KEY}": desk, sk-two: tv}\n'
+    config = load_text(text, environment={"SOME_KEY": "from-env"})
+    assert config.api_key_names == {"sk-one": "laptop", "from-env": "desk", "sk-two": "tv"}
+    told = to_yaml(shown(config))
+    assert 'apiKeyNames:\n  "[hidden]": laptop\n  "[hidden] (2)": desk\n  "[hidden] (3)": tv\n' in told
+    assert shown(config, mask=False)["apiKeyNames"] == config.api_key_names
+
+
+@pytest.mark.parametrize("value", ["[a]", "{a: 1}"])
+def test_the_keys_of_a_map_of_keys_are_not_in_its_errors(value: str) -> None:
+    with pytest.raises(InvalidConfig) as failure:
+        load_text(f"apiKeyNames: {{sk-one: {value}, sk-two: tv}}\n")
+    assert "sk-" not in str(failure.value)
+    assert 'apiKeyNames."[hidden]": expected text' in str(failure.value)
