@@ -62,6 +62,7 @@ class Board:
         self._swap_listeners: list[SwapListener] = []
         self._published = published
         self.failing: Mapping[str, Failure] = {}
+        self._behind: dict[str, tuple[str, float]] = {}  # model -> the one that it was last seen to wait for, and when
 
     # -- before the controller starts --
 
@@ -115,19 +116,27 @@ class Board:
         published = self._published
         return make_plan(published, model, self._inside(published.runs), now)
 
+    def behind(self, model: str, since: float) -> str:
+        """The model that those who wait for `model` have last waited for, since then; '' for none."""
+        other, at = self._behind.get(model, ("", 0.0))
+        return other if at >= since else ""
+
     def _inside(self, runs: Iterable[RunView]) -> dict[str, int]:
         """Requests inside each model that runs."""
         return {run.model: len(entry.gate) for run in runs if (entry := self._entries.get(run.run_id))}
 
     # -- controller thread only --
 
-    def put_up(self, published: Published, failing: Mapping[str, Failure]) -> None:
+    def put_up(self, published: Published, failing: Mapping[str, Failure], now: float) -> None:
         before = self._published
         runs_otherwise = published.runs != before.runs
         self._published = published if runs_otherwise else published._replace(runs=before.runs)
         fails_otherwise, self.failing = failing != self.failing, failing
         if runs_otherwise or fails_otherwise:
             self._tell_runs(before.runs, published.runs)
+        for model in published.queue.models:
+            if (reason := published.queue.reasons.get(model)) and reason.others:
+                self._behind[model] = reason.others[0], now
         if published.queue.models or before.queue.models:
             for listener in self._queue_listeners:
                 self._tell(listener)

@@ -44,6 +44,7 @@ from llamaswap_lib.runtime.last_words import RunOutput
 from llamaswap_lib.runtime.launch import Launcher
 from llamaswap_lib.runtime.lease import Client, Lease, Places, Upstream, Waiter
 from llamaswap_lib.runtime.logs import Logger
+from llamaswap_lib.runtime.swaps import Swap, Swaps
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.waiters import Waiters
 
@@ -103,6 +104,7 @@ class Controller:
         self._current: dict[str, Entry] = {}
         self._outputs: dict[str, RunOutput] = {}  # by model: of the last run, unless its start was not even tried since
         self._board = Board(self._entries, log, scheduler.published())
+        self._swaps = Swaps()
         self._checks = Checks(checks, log)
         self._thread = VitalThread(self._work, "controller")
 
@@ -135,6 +137,10 @@ class Controller:
     def listen_to_orders(self, on_stop: StopListener, on_swap: SwapListener) -> None:
         """The same with each run that is told to end, and with each swap that begins."""
         self._board.listen_to_orders(on_stop, on_swap)
+
+    def listen_to_swaps(self, listener: Callable[[Swap], None]) -> None:
+        """The same with each swap that is over."""
+        self._swaps.listen(listener)
 
     def lease(self, model: str, client: Client) -> Lease:
         """A place inside a ready run of `model`, for a `with` block; `client` waits for it."""
@@ -217,6 +223,10 @@ class Controller:
         """Who waits for what, as of the last decision. No lock, no wait."""
         return self._board.tickets(self._clock())
 
+    def behind(self, model: str, since: float) -> str:
+        """The model that those who wait for `model` have last waited for, since then; '' for none. No lock, no wait."""
+        return self._board.behind(model, since)
+
     def plan(self, model: str) -> Plan:
         """What a load of `model`, which is configured, would do if it were asked for now. No lock, no wait."""
         return self._board.plan(model, self._clock())
@@ -283,7 +293,9 @@ class Controller:
         return event
 
     def _put_up(self) -> None:
-        self._board.put_up(self._scheduler.published(), self._scheduler.failing())
+        published = self._scheduler.published()
+        self._board.put_up(published, self._scheduler.failing(), self._clock())
+        self._swaps.look(published.runs, published.queue.models)
 
     def _carry_out(self, effects: list[Effect]) -> events.Event | None:
         """Do it in order; the answer to the question at the end, if there is one, is the next event.
@@ -349,6 +361,7 @@ class Controller:
                 self._drop(run_id)
             case ReportSwap(model, evicted, why):
                 self._board.note_swap(model, evicted, why)
+                self._swaps.begin(model, evicted, str(why), self._clock())
             case Report(level, message, last_words_of):
                 self._report(level, message, self._outputs.get(last_words_of))
 

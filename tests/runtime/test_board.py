@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection
+from dataclasses import replace
 
 from llamaswap_lib.core.events import TimePassed
 from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.plan import Wait
+from llamaswap_lib.core.run import RunState
+from llamaswap_lib.core.snapshot import RunView
+from llamaswap_lib.runtime.swaps import Swap, Swaps
 from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time
 
 
@@ -125,6 +130,54 @@ def test_a_swap_is_one_line_in_the_log() -> None:
         lines = [line for line in stage.lines if "swap to " in line]
         assert len(lines) == 1
         assert lines[0].endswith("swap to b: stopping a; because of b, cost 1\n")
+
+
+def test_a_swap_is_told_when_it_is_over_with_what_it_was_for() -> None:
+    swaps: list[Swap] = []
+    with Stage("a", "b", explain=lambda target, _: Explanation(f"because of {target}")) as stage:
+        stage.controller.listen_to_swaps(swaps.append)
+        for model in "aba":
+            visit = Visit(stage, model)
+            visit.await_in()
+            visit.leave()
+        stage.controller.settle()
+    assert [(swap.gone, swap.model, swap.reason) for swap in swaps] == [
+        (("a",), "b", "because of b"),
+        (("b",), "a", "because of a"),
+    ]
+    assert all(0.0 <= swap.seconds < PATIENCE for swap in swaps)
+
+
+def test_a_swap_that_nobody_waits_for_any_more_is_never_told() -> None:
+    told: list[Swap] = []
+    swaps = Swaps()
+    swaps.listen(told.append)
+    starting = RunView(2, "b", 1, "starting", RunState.STARTING, 6.0, None)
+    swaps.begin("b", ("a",), "why", 5.0)
+    swaps.look((), ("b",))
+    swaps.look((), ())
+    swaps.look((replace(starting, ready_at=7.0),), ())
+    assert told == []
+    swaps.begin("b", ("a",), "why", 5.0)
+    swaps.look((starting,), ())
+    swaps.look((replace(starting, ready_at=7.5),), ())
+    swaps.look((replace(starting, ready_at=7.5),), ())
+    assert told == [Swap(("a",), "b", "why", 2.5)]
+
+
+def test_whom_a_model_was_behind_is_known_since_a_moment() -> None:
+    with Stage("a", "b") as stage:
+        first = Visit(stage, "a")
+        first.await_in()
+        since = time.monotonic()
+        assert stage.controller.behind("a", 0.0) == ""
+        waiting = Visit(stage, "b")
+        stage.await_queue("b")
+        first.leave()
+        waiting.await_in()
+        waiting.leave()
+        assert stage.controller.behind("b", since) == "a"
+        assert stage.controller.behind("b", time.monotonic()) == ""
 
 
 def test_every_change_of_the_queue_is_told_once_it_can_be_read() -> None:

@@ -1,0 +1,60 @@
+"""Swaps on their way, told when they are over: who went for whom, why, and how long it took.
+
+The controller thread alone. A swap begins when it is decided and is over when its model is ready. One whose load fails,
+or for which nobody waits any more before it has started, is never told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
+
+from llamaswap_lib.core.snapshot import RunView
+
+
+class Swap(NamedTuple):
+    """One swap that is over."""
+
+    gone: tuple[str, ...]  # the models that were unloaded
+    model: str  # that is ready now
+    reason: str
+    seconds: float  # from the decision until it was ready
+
+
+class _Begun(NamedTuple):
+    gone: tuple[str, ...]
+    reason: str
+    at: float
+
+
+class Swaps:
+    """Those that have begun."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, _Begun] = {}
+        self._listeners: list[Callable[[Swap], None]] = []
+
+    def listen(self, listener: Callable[[Swap], None]) -> None:
+        """Call it with each swap that is over. Before the controller starts; quick."""
+        self._listeners.append(listener)
+
+    def begin(self, model: str, gone: tuple[str, ...], reason: str, now: float) -> None:
+        """These are to go for `model`."""
+        self._begun[model] = _Begun(gone, reason, now)
+
+    def look(self, runs: Iterable[RunView], waited_for: Collection[str]) -> None:
+        """What runs now, and the models that somebody waits for."""
+        if not self._begun:
+            return
+        by_model = {run.model: run for run in runs}
+        for model, begun in list(self._begun.items()):
+            run = by_model.get(model)
+            if run is not None and run.ready_at is not None and run.ready_at >= begun.at:
+                del self._begun[model]
+                self._tell(Swap(begun.gone, model, begun.reason, run.ready_at - begun.at))
+            elif run is None and model not in waited_for:
+                del self._begun[model]
+
+    def _tell(self, swap: Swap) -> None:
+        for listener in self._listeners:
+            listener(swap)
