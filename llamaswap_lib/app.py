@@ -12,7 +12,9 @@ from pathlib import Path
 
 from llamaswap_lib.activity.captures import may_capture
 from llamaswap_lib.activity.counters import Counters
+from llamaswap_lib.activity.feed import Feed
 from llamaswap_lib.activity.journal import Journal, JournalSettings
+from llamaswap_lib.activity.key_tags import KeyTags, new_salt
 from llamaswap_lib.activity.machine import MachineSamples, ModelMemory
 from llamaswap_lib.activity.store import StoreSettings
 from llamaswap_lib.config.check import Listen
@@ -125,16 +127,20 @@ class App:
     connection_count: Callable[[], int] = lambda: 0
     machine_samples: Callable[[], MachineSamples] = lambda: (None, ())
     memory_of_models: Callable[[], Mapping[int, ModelMemory]] = dict
+    feed: Feed = field(default_factory=Feed)
+    key_salt: bytes = field(default_factory=new_salt)
     selectors_before: InitVar[Selectors | None] = None
     destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
     names: Names = field(init=False)
     selectors: Selectors = field(init=False)
     hosts: Hosts = field(init=False)
+    key_tags: KeyTags = field(init=False)
 
     def __post_init__(self, selectors_before: Selectors | None) -> None:
         object.__setattr__(self, "destinations", destinations_of(self.config))
         object.__setattr__(self, "names", Names(self.config, self.destinations))
         object.__setattr__(self, "selectors", Selectors(self.config, self.controller.runs, selectors_before))
+        object.__setattr__(self, "key_tags", KeyTags(self.key_salt, self.config.api_key_names))
         object.__setattr__(self, "hosts", Hosts(self.config.allowed_hosts, own_names()))
 
     def with_config(self, config: Config, limits: Limits) -> App:

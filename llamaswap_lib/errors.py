@@ -113,6 +113,12 @@ class Conflict(HttpError):
     status, kind, code, should_retry = 409, "invalid_request_error", "conflict", False
 
 
+class Cancelled(HttpError):
+    """An operator has ended the request: `POST /api/inflight/{id}/cancel`."""
+
+    status, kind, code, should_retry = 409, "invalid_request_error", "cancelled", False
+
+
 class PreconditionFailed(HttpError):
     """A file of the configuration is not what `If-Match` says any more, or is there although `If-None-Match` is `*`."""
 

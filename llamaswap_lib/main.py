@@ -22,7 +22,10 @@ from pathlib import Path
 
 from llamaswap_lib import __version__, endpoints
 from llamaswap_lib.activity.counters import Counters
+from llamaswap_lib.activity.feed import Feed
+from llamaswap_lib.activity.in_flight import InFlightTable
 from llamaswap_lib.activity.journal import Journal
+from llamaswap_lib.activity.key_tags import read_salt
 from llamaswap_lib.app import App, Version, journal_settings_of, limits_of
 from llamaswap_lib.config.check import Listen, to_be_served
 from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
@@ -53,6 +56,7 @@ from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, status_text
+from llamaswap_lib.runtime.swaps import Swap
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, model_specs
@@ -161,6 +165,8 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
     reports = Reports(logs.log.info, logs.log.warn, logs.log.error)
     hardware = Hardware(hardware_settings(config), controller.details, reports)
     controller.listen(lambda _: hardware.note_change())
+    feed = Feed(InFlightTable(), partial(changes.note, Topic.FEED))
+    controller.listen_to_swaps(partial(_tell_swap, feed))
     app = App(
         config,
         controller,
@@ -180,6 +186,8 @@ def _build(config: Config, files: Sequence[Path], logs: Logs, options: Options) 
         loop_lag=loop.lag,
         connection_count=lambda: len(server.table),
         hardware=hardware,
+        feed=feed,
+        key_salt=read_salt(config.store.path, logs.log.warn),
         reload=lambda: reloader.reload("POST /api/config/reload"),
     )
     app.take_over(files)
@@ -226,6 +234,11 @@ def _tell_counters(controller: Controller, counters: Counters) -> None:
     failing = controller.failing
     controller.listen(lambda runs: counters.note_runs(runs, [(model, fail.tries) for model, fail in failing().items()]))
     controller.listen_to_orders(counters.note_stop, lambda model, why: counters.note_swap(model, why.kind))
+
+
+def _tell_swap(feed: Feed, swap: Swap) -> None:
+    told = {"from": list(swap.gone), "to": swap.model, "reason": swap.reason, "seconds": round(swap.seconds, 3)}
+    feed.note("swap", (told,))
 
 
 def _start(parts: _Parts) -> None:

@@ -1,4 +1,4 @@
-"""The stream of events: logs, what runs, who waits, which profile is active; first how it is, then what changes.
+"""The stream of events: logs, what runs, who waits, what is asked; first how it is, then what changes.
 
 A handler thread for each client, which waits in one `poll` for news and for the client to leave. Nobody waits for it:
 of what changes it is told that, not what, so it tells how things are when it comes to it; of the logs it loses what it
@@ -8,12 +8,12 @@ does not take in time, and says so. What only the clock changes (how long somebo
 from __future__ import annotations
 
 import codecs
-import json
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+from llamaswap_lib.activity.feed import Listener
 from llamaswap_lib.app import App
 from llamaswap_lib.endpoints.models import status_rows
 from llamaswap_lib.endpoints.queue import queue_rows
@@ -23,6 +23,7 @@ from llamaswap_lib.runtime.log_monitor import Subscription
 from llamaswap_lib.server.answers import NOSNIFF
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.streams import Stream
+from llamaswap_lib.wire.messages import message
 
 HEADERS = (
     ("Content-Type", "text/event-stream"),
@@ -43,12 +44,13 @@ def serve_events(app: App, exchange: Exchange, _route: Route) -> None:
         return
     with ExitStack() as stack:
         follower = stack.enter_context(app.changes.follow())
+        listener = stack.enter_context(app.feed.listen())
         logs = {
             "proxy": stack.enter_context(app.logs.proxy.subscribe()),
             "upstream": stack.enter_context(app.logs.upstream.subscribe()),
         }
         wakeups = [wakeup.fileno() for wakeup in (follower.wakeup, *(log.wakeup for log in logs.values()))]
-        news = _News(app, follower, logs)
+        news = _News(app, follower, listener, logs)
         stack.enter_context(stream.following())
         stream.begin(HEADERS)
         for event in news.first():  # one by one: what is not said yet takes no memory for a client that does not read
@@ -64,9 +66,10 @@ def serve_events(app: App, exchange: Exchange, _route: Route) -> None:
 class _News:
     """What one client has been told, and what it has not."""
 
-    def __init__(self, app: App, follower: Follower, logs: dict[str, Subscription]) -> None:
+    def __init__(self, app: App, follower: Follower, listener: Listener, logs: dict[str, Subscription]) -> None:
         self._latest = app.latest
         self._follower = follower
+        self._listener = listener
         self._logs = [_LogText(source, log) for source, log in logs.items()]
         self._models: list[dict[str, Any]] | None = None  # as told last; None: to be told whatever they are
         self._queue: list[tuple[Any, ...]] | None = None  # the same, without what only the clock changes
@@ -82,19 +85,23 @@ class _News:
         for log in self._logs:
             yield log.event(log.take())
         yield self._look_at_models()
-        yield _event("uiConfig", _describe_ui(self._app))
+        yield message("uiConfig", _describe_ui(self._app))
         yield self._profile()
+        yield self._listener.take()
         yield self._look_at_queue()
 
     def timeout(self) -> float | None:
         """For how many seconds nothing has to be done but what one is woken for; None for ever."""
-        return None if self._next_look == math.inf else max(0.0, self._next_look - self._app.clock())
+        look = None if self._next_look == math.inf else max(0.0, self._next_look - self._app.clock())
+        pauses = [pause for pause in (look, self._listener.timeout()) if pause is not None]
+        return min(pauses, default=None)
 
     def take(self) -> Iterator[bytes]:
         """What has changed since."""
         for log in self._logs:
             yield from log.events()
         topics = self._follower.take()
+        yield self._listener.take()
         if Topic.PROFILE in topics:
             self._models = None
             yield self._profile()
@@ -106,13 +113,13 @@ class _News:
             yield self._look_at_queue()
 
     def _profile(self) -> bytes:
-        return _event("profileChanged", {"active": self._app.profiles.active})
+        return message("profileChanged", {"active": self._app.profiles.active})
 
     def _look_at_models(self) -> bytes:
         """The event, b"" if they are as they were."""
         rows = status_rows(self._app)
         before, self._models = self._models, [_without_clock(row) for row in rows]
-        return b"" if self._models == before else _event("modelStatus", rows)
+        return b"" if self._models == before else message("modelStatus", rows)
 
     def _look_at_queue(self) -> bytes:
         """The same; to be done now and then while somebody waits: nobody tells of requests that enter an open gate."""
@@ -120,7 +127,7 @@ class _News:
         self._looked_at = now
         self._next_look = now + self._app.limits.telling_interval if rows else math.inf
         before, self._queue = self._queue, [tuple(row[key] for key in QUEUE_KEYS) for row in rows]
-        return b"" if self._queue == before else _event("queue", {"queue": rows})
+        return b"" if self._queue == before else message("queue", {"queue": rows})
 
 
 def _without_clock(row: dict[str, Any]) -> dict[str, Any]:
@@ -147,15 +154,9 @@ class _LogText:
             yield self.event(text)
 
     def event(self, text: str) -> bytes:
-        return _event("logData", {"source": self._source, "data": text})
+        return message("logData", {"source": self._source, "data": text})
 
 
 def _describe_ui(app: App) -> dict[str, Any]:
     """The configuration's section `ui`, in its own words."""
     return {"activity": {"session_id": list(app.config.ui.activity.session_id)}}
-
-
-def _event(kind: str, data: object) -> bytes:
-    """One event, its data as JSON in a string; ASCII, so that nobody takes a character for the end of a line."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return f"event:message\ndata:{json.dumps({'type': kind, 'data': text}, separators=(',', ':'))}\n\n".encode()

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from urllib.parse import unquote
 
+from llamaswap_lib.activity.in_flight import Caller, InFlight
 from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.endpoints.metrics import serve_metrics
 from llamaswap_lib.errors import Conflict, NotFound
 from llamaswap_lib.proxy.dispatch import Dispatcher, Order
+from llamaswap_lib.routing.api_keys import given_key
 from llamaswap_lib.routing.model_name import (
     UnknownName,
     find_model,
@@ -26,8 +28,9 @@ from llamaswap_lib.routing.model_name import (
 )
 from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.remote_model import Remote
-from llamaswap_lib.routing.routes import Route, slash_redirect_status
+from llamaswap_lib.routing.routes import Route, is_model_path, slash_redirect_status
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
+from llamaswap_lib.server.access_log import told_ip
 from llamaswap_lib.server.decoded_body import decoded, receive_raw
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody, RequestBody, edited
@@ -101,7 +104,9 @@ class Proxied:
             await self.serve_model(exchange, route)
             return
         with await exchange.receive_body() as body:
-            order = Order(self._only_running(), route.upstream_path, exchange.query, body, never_loads=True)
+            model = self._only_running()
+            self._begin(exchange, model.id, route.upstream_path, model)
+            order = Order(model, route.upstream_path, exchange.query, body, never_loads=True)
             await self._dispatcher.relay(exchange, order)
 
     def _only_running(self) -> Model:
@@ -128,16 +133,18 @@ class Proxied:
         try:
             found = find_upstream(route.upstream_path, self._resolve, names.most_slashes(pins))
         except UnknownName as unknown:
-            name = unknown.name
+            name, _, path = unknown.name, *route.upstream_path.partition("/")[1:]
+            self._begin(exchange, name, f"/{path}", None, is_recorded=is_model_path(f"/{path}"))
             raise await exchange.in_thread(lambda: names.unknown(name, Reach.MODELS, pins)) from None
         if not found.path:
             exchange.redirect(slash_redirect_status(exchange.head.method), f"{exchange.path}/{exchange.query}")
             return
         model = app.destinations[found.model].model
         is_local = isinstance(model, Model)
+        trace = self._begin(exchange, found.model, found.path, model, is_recorded=is_model_path(found.path))
         if is_local and _never_loads(app.config, found.path) and not app.controller.is_ready(model.id):
             raise Conflict(f"model {model.id} is not loaded; path matches upstream.ignorePaths")
-        await self._pass_through(exchange, model, found.path)
+        await self._pass_through(exchange, model, found.path, trace)
 
     async def serve_comfyui(self, exchange: Exchange, route: Route) -> None:
         """/comfyui/{path}, any method: a local model of a fixed name, which only the page itself may load."""
@@ -148,9 +155,13 @@ class Proxied:
             raise Conflict(f"model {model.id} is not loaded; only /comfyui/ can start it")
         await self._pass_through(exchange, model, route.upstream_path)
 
-    async def _pass_through(self, exchange: Exchange, model: Model | Remote, path: str) -> None:
+    async def _pass_through(
+        self, exchange: Exchange, model: Model | Remote, path: str, trace: InFlight | None = None
+    ) -> None:
         """Have the model serve the request as it is: its body is not looked at."""
         with await exchange.receive_body() as body:
+            if trace is not None:
+                trace.body, trace.request_bytes = body, body.size_bytes
             exchange.is_passthrough = True
             await self._dispatcher.relay(exchange, Order(model, path, exchange.query, body))
 
@@ -173,10 +184,11 @@ class Proxied:
                 raise no_model()
         destination = self._destinations.get(name)
         if destination is None:
-            choice = self._choose(exchange, name, named.name)
+            choice = self._choose(exchange, route, name, named.name)
         try:
             if destination is None:
                 name, destination = choice.target, self._destinations[choice.target]
+            trace = self._begin(exchange, name, route.upstream_path, destination.model)
             sent_name = destination.sent_name or (name if name != named.name else "")
             outgoing: OutgoingBody = body
             if sent_name and head.method in ("GET", "HEAD"):
@@ -188,15 +200,52 @@ class Proxied:
         except BaseException:
             choice.give_back()
             raise
+        trace.body, trace.request_bytes = outgoing, outgoing.size_bytes
         return Order(destination.model, route.upstream_path, query, outgoing, choice)
 
-    def _choose(self, exchange: Exchange, name: str, asked_name: str) -> Choice:
+    def _choose(self, exchange: Exchange, route: Route, name: str, asked_name: str) -> Choice:
         """The target of the selector `name`; raises UnknownName where there is none."""
         selectors = self._app.selectors
         if name not in selectors:
+            self._begin(exchange, asked_name, route.upstream_path, None)
             raise UnknownName(asked_name)
         exchange.selector = name
         return selectors.choose(name)
+
+    def _begin(
+        self, exchange: Exchange, name: str, path: str, model: Model | Remote | None, *, is_recorded: bool = True
+    ) -> InFlight:
+        """From here on the request is in flight; `model` is None where `name` leads to none. Either thread.
+
+        `is_recorded`: there is a row of it, if it is a POST.
+        """
+        app, memo, head = self._app, exchange.memo, exchange.head
+        caller = memo.caller
+        if not isinstance(caller, Caller):
+            memo.caller = caller = self._caller_of(exchange)
+        exchange.trace = trace = InFlight(
+            app.feed.table,
+            exchange.client,
+            head,
+            caller,
+            exchange.client.requests.started,
+            model.id if isinstance(model, Model) else name,
+            path,
+            is_recorded=is_recorded and head.method == "POST",
+        )
+        if exchange.selector:
+            trace.selector = exchange.selector
+        if isinstance(model, Model):
+            trace.priorities = app.config.routing.fifo_priority
+        else:
+            trace.is_local = False
+        return trace
+
+    def _caller_of(self, exchange: Exchange) -> Caller:
+        app, first = self._app, exchange.head.first
+        names = app.config.ui.activity.session_id
+        session = next((value for name in names if (value := first.get(name.lower()))), "")
+        return Caller(session, app.key_tags.tag(given_key(exchange.head)), told_ip(exchange))
 
     async def _receive_content(self, exchange: Exchange) -> RequestBody:
         """The body as it was sent; JSON has to be in memory to be understood, so it may be less long."""

@@ -75,6 +75,7 @@ class Flow:
         "_is_waited_for",
         "_loop",
         "_make_spool",
+        "_observe",
         "_reads_ahead",
         "_receive",
         "_resume",
@@ -99,8 +100,12 @@ class Flow:
         body: Body,
         sending: Sending | None,
         make_spool: Callable[[], Spool | None],
+        observe: Callable[[bytes], None] | None = None,
     ) -> None:
-        """`make_spool` is called once the client takes nothing; None: its upstream is not read then."""
+        """`make_spool` is called once the client takes nothing; None: its upstream is not read then.
+
+        `observe` is called with each piece, before it is sent.
+        """
         self.body = body
         self.sent_bytes = 0
         self.ending: Ending | None = None
@@ -109,6 +114,7 @@ class Flow:
         self._source = source
         self._client = client
         self._sending = sending
+        self._observe = observe
         self._backlog = b""
         self._is_held_up = False  # the client has no room: its upstream is not read
         self._reads_ahead = False  # it is read all the same, into the spool
@@ -169,7 +175,8 @@ class Flow:
         if ending is not None:
             self._end(ending)
             return
-        # An observer of the stream gets `data` here and keeps a bounded tail; it reads that tail after the end.
+        if self._observe is not None:
+            self._observe(data)
         try:
             sent = self._send(data)
         except BlockingIOError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import Conflict, HttpError, RunNotDead
+from llamaswap_lib.errors import Conflict, HttpError, LoadFailed, RunNotDead
 from llamaswap_lib.proxy import peer_headers as peers
 from llamaswap_lib.proxy.answer_body import Remainder
 from llamaswap_lib.proxy.loading_stream import LoadingStream, is_told
@@ -22,7 +22,7 @@ from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
 from llamaswap_lib.runtime.interfaces import Controller, Lease, Upstream
 from llamaswap_lib.runtime.log_monitor import LogMonitor
-from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.server.exchange import Exchange, Trace
 from llamaswap_lib.server.request_body import OutgoingBody
 
 
@@ -82,7 +82,7 @@ class Dispatcher:
         lease = self._controller.lease(model.id, exchange.wait_for if stream is None else stream.wait)
         upstream: Upstream | None = lease.enter_now()
         if upstream is None:
-            upstream = await exchange.in_thread(lease.__enter__)
+            upstream = await self._wait(exchange, model, lease.__enter__)
         no_answer: NoAnswer | None = None
         rest: Remainder | None = None
         try:
@@ -101,7 +101,8 @@ class Dispatcher:
                         if no_answer is not None or (exchange.status and not error.was_cut):
                             raise
                         no_answer = error
-                    upstream = await exchange.in_thread(partial(_next_upstream, lease, no_answer))
+                    upstream = await self._wait(exchange, model, partial(_next_upstream, lease, no_answer))
+                    exchange.trace.retries += 1
             finally:
                 lease.leave()
             if rest is not None:
@@ -109,6 +110,30 @@ class Dispatcher:
         finally:
             if rest is not None:
                 rest.close()
+
+    async def _wait(self, exchange: Exchange, model: Model, enter: Callable[[], Upstream]) -> Upstream:
+        """What `enter` returns, on a handler thread; how long that took, and why, is noted."""
+        clock = exchange.client.loop.clock
+        since, is_load_failed = clock(), False
+        try:
+            return await exchange.in_thread(enter)
+        except LoadFailed:
+            is_load_failed = True
+            raise
+        finally:
+            self._note_wait(exchange.trace, model.id, since, clock(), is_load_failed=is_load_failed)
+
+    def _note_wait(self, trace: Trace, model: str, since: float, now: float, *, is_load_failed: bool) -> None:
+        """Part the wait into loading and all else. Of a load that has failed nothing is known, so it was all of it."""
+        behind = self._controller.behind(model, since)
+        load = now - since if is_load_failed and not behind else 0.0
+        for run in self._controller.runs():
+            if run.model == model:
+                ready_at = now if run.ready_at is None else run.ready_at
+                load = max(load, min(ready_at, now) - max(run.started_at, since))
+        trace.load_seconds += load
+        trace.queue_seconds += max(0.0, now - since - load)
+        trace.behind = behind or trace.behind
 
     async def _relay_past(self, exchange: Exchange, order: Order, model: Model, refusal: Conflict) -> None:
         """To the model if it is ready, without a place in it, so that this neither loads it nor keeps it."""

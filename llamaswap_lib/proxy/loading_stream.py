@@ -127,6 +127,7 @@ class LoadingStream:
             exchange.closes = True
         self._state = self._describe(self._find_ticket())
         first = self._framed(self._chunk(f"{self._state}\n"))
+        exchange.trace.is_told = True
         exchange.begin_own(200, headers, first)
 
     def _tell_changes(self, output: Subscription) -> None:
@@ -196,9 +197,10 @@ class LoadingStream:
         exchange, framing = self._exchange, head.body("POST")
         if fault := _fault(head):
             most_bytes = MAX_WHOLE_BYTES if fault == NO_STREAM else MAX_ERROR_BYTES
-            said = await relay.read_some(body_of(framing, decoded=True, lenient=True), rest, most_bytes)
+            said = await _read_some(relay, body_of(framing, decoded=True, lenient=True), rest, most_bytes)
             if fault != NO_STREAM or not (events := as_stream(said)):
                 raise _refused(f"the server of {self._model.id} {fault}", said)
+            exchange.trace.observe(head, events, is_chunked=False)
             await relay.write(chunk_of(events) + LAST_CHUNK if exchange.head.minor else events)
             return False
         opening, body, closing = _continued(framing, is_chunked=bool(exchange.head.minor))
@@ -206,6 +208,8 @@ class LoadingStream:
             first = body.take(rest) if rest else b""
         except BadChunk as bad:
             raise relay.broken(str(bad)) from None
+        is_chunked = bool(exchange.head.minor) and framing.kind is not BodyKind.LENGTH
+        relay.observe = exchange.trace.observe(head, first, is_chunked=is_chunked)
         await relay.write(opening + first)
         # What shows us where it broke off shows a client of HTTP/1.0 nothing.
         if not body.done and not await relay.move(body, is_events=True, cuts_with_reset=not exchange.head.minor):
@@ -229,6 +233,24 @@ class UpstreamRefused(BadGateway):
 
     def body(self) -> dict[str, Any]:
         return super().body() if self.is_ours else {"error": self.own}
+
+
+async def _read_some(relay: Relay, body: Body, rest: bytes, most_bytes: int) -> bytes:
+    """A body that is for us, or the beginning of it; of one that breaks off what there is."""
+    said = bytearray()
+    try:
+        while True:
+            said += body.take(rest) if rest else b""
+            if body.done or len(said) > most_bytes:
+                break
+            rest = await relay.receive()
+            if not rest:
+                break
+    except (OSError, BadChunk):
+        pass
+    finally:
+        relay.client.set_deadline(None)
+    return bytes(said)
 
 
 def _refused(message: str, said: bytes) -> UpstreamRefused:

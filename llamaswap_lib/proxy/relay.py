@@ -13,6 +13,7 @@ client's connection is cut. Where the upstream switches protocols as asked, two 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import SHORTAGES, BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge, fault_of
@@ -66,6 +67,7 @@ class Relay:
         "key",
         "message",
         "model",
+        "observe",
         "origin",
         "place",
         "pool",
@@ -91,6 +93,7 @@ class Relay:
         self.is_reusable = True
         self._awaits_head = True  # of the final answer
         self._upload: Upload | None = None  # while some of the request is still to be sent
+        self.observe: Callable[[bytes], None] | None = None  # who looks at the body of the answer as it passes
 
     async def run(self, path: str, query: str) -> None:
         """Send the request on, and pass the answer back; raises HttpError and ClientGone."""
@@ -99,6 +102,7 @@ class Relay:
         if size_bytes and size_bytes == head.content_length and head.is_followed_by_body(self.exchange.head.method):
             self.let_go(may_stay=head.keep_alive)  # before the client has its answer: its next request finds it idle
             exchange = self.exchange
+            exchange.trace.piece = rest
             lines = self.connection.lines.of(head, self.connection.answers.generation)
             opening = exchange.opening(head.status, self._allow(lines, head), rest)
             await exchange.write_first(opening, size_bytes, is_whole=True)
@@ -137,6 +141,7 @@ class Relay:
                 if idle is None or idle.is_cut:
                     raise self._lost(lost) from None
                 idle = None
+                self.exchange.trace.retries += 1
             except BaseException:
                 self.client.set_deadline(None)
                 connection.close()
@@ -179,6 +184,7 @@ class Relay:
             self.is_reusable = False  # it may have answered before it hung up
             return
         if sent_bytes == len(unsent) and is_in_memory:
+            self.exchange.trace.sent_at = self.client.loop.clock()
             if self.model.timeouts.response_header:
                 self.client.set_deadline(self.model.timeouts.response_header)
         else:
@@ -199,7 +205,9 @@ class Relay:
         self.connection.watch_for(IN)
         if not is_whole:
             self.is_reusable = False
-        elif self._awaits_head and self.model.timeouts.response_header:
+            return
+        self.exchange.trace.sent_at = self.client.loop.clock()
+        if self._awaits_head and self.model.timeouts.response_header:
             self.client.set_deadline(self.model.timeouts.response_header)
 
     # -- the head of the answer --
@@ -227,6 +235,8 @@ class Relay:
             self.connection.answers.forget()
             head, data = await self._receive_slow_head(data)
         self._awaits_head = False
+        trace = self.exchange.trace
+        trace.answer, trace.head_at = head, self.client.loop.clock()
         if self.model.timeouts.response_header:
             self.client.set_deadline(None)
         if head.status == 407:
@@ -240,7 +250,7 @@ class Relay:
     async def _receive_first(self, mask: int | None) -> bytes:
         """The first bytes of the answer, b"" for its end; raises _UpstreamLost where the connection broke."""
         try:
-            return await self._receive(mask)
+            return await self.receive(mask)
         except OSError as error:
             raise _UpstreamLost(error.strerror or "the connection broke") from None
 
@@ -257,7 +267,7 @@ class Relay:
                     return head, data
             searched_bytes = len(data)
             try:
-                more = await self._receive()
+                more = await self.receive()
             except OSError:
                 more = b""
             if not more:
@@ -266,7 +276,7 @@ class Relay:
                 raise self.broken("it broke off within the head of its answer")
             data += more
 
-    async def _receive(self, mask: int | None = None) -> bytes:
+    async def receive(self, mask: int | None = None) -> bytes:
         """What comes from the upstream, b"" at its end; raises OSError, GatewayTimeout and ClientGone.
 
         `mask`: what the life was just resumed with, None if it has to wait.
@@ -331,6 +341,7 @@ class Relay:
             raise self.broken(str(bad)) from None
         if not body.shows_its_end:
             exchange.closes = True
+        self.observe = exchange.trace.observe(head, first, is_chunked=head.chunked and not is_decoded)
         lines = self._allow(answer_lines(head, is_decoded=is_decoded), head)
         self.connection.mute()
         await exchange.write_first(exchange.opening(head.status, lines, first), len(first))
@@ -358,28 +369,11 @@ class Relay:
     async def move(self, body: Body, *, is_events: bool, cuts_with_reset: bool | None = None) -> bool:
         """As `pass_body`; what its client has still to read is `rest` then."""
         upload, self._upload = self._upload, None
-        way = (self.exchange, self.connection, body, upload, self.pool.spools, self.place)
+        way = (self.exchange, self.connection, body, upload, self.pool.spools, self.place, self.observe)
         is_whole, self.rest = await pass_body(*way, is_events=is_events, cuts_with_reset=cuts_with_reset)
         if upload is not None and not upload.is_whole:
             self.is_reusable = False
         return is_whole
-
-    async def read_some(self, body: Body, rest: bytes, most_bytes: int) -> bytes:
-        """A body that is for us, or the beginning of it; of one that breaks off what there is."""
-        said = bytearray()
-        try:
-            while True:
-                said += body.take(rest) if rest else b""
-                if body.done or len(said) > most_bytes:
-                    break
-                rest = await self._receive()
-                if not rest:
-                    break
-        except (OSError, BadChunk):
-            pass
-        finally:
-            self.client.set_deadline(None)
-        return bytes(said)
 
     def abort(self) -> None:
         """Close the connection, and drop what the client has not read."""

@@ -21,6 +21,7 @@ PRIVATE = _CONFIGURATION | {
     *(Endpoint.ACTIVITY, Endpoint.ACTIVITY_CLEAR, Endpoint.ACTIVITY_STATS, Endpoint.ACTIVITY_FACETS),
     *(Endpoint.ACTIVITY_SERIES, Endpoint.CAPTURE),
     *(Endpoint.PERFORMANCE, Endpoint.HARDWARE),
+    *(Endpoint.IN_FLIGHT, Endpoint.CANCEL),
     *(Endpoint.ACTIVE_PROFILE, Endpoint.EVENTS, Endpoint.LOGS, Endpoint.LOG_STREAM, Endpoint.LOG_STREAM_OF),
 }
 _CLOSED = _CONFIGURATION | {Endpoint.UI, Endpoint.PREFLIGHT}  # a preflight says for itself what it allows

@@ -64,6 +64,8 @@ class Endpoint(Enum):
     LOGS = auto()
     LOG_STREAM = auto()
     LOG_STREAM_OF = auto()  # `argument` is proxy, upstream or a model
+    IN_FLIGHT = auto()
+    CANCEL = auto()  # `argument` is the id of a request in flight
 
     __hash__ = object.__hash__  # members are single; that of Enum is a call into Python for every request
 
@@ -122,6 +124,7 @@ _OWN = {
     ("GET", "/api/metrics/facets"): Route(Endpoint.ACTIVITY_FACETS),
     ("GET", "/api/metrics/series"): Route(Endpoint.ACTIVITY_SERIES),
     ("GET", "/api/events"): Route(Endpoint.EVENTS),
+    ("GET", "/api/inflight"): Route(Endpoint.IN_FLIGHT),
     ("GET", "/logs"): Route(Endpoint.LOGS),
     ("GET", "/logs/stream"): Route(Endpoint.LOG_STREAM),
 }
@@ -137,12 +140,14 @@ _WITH_ARGUMENT = (
     ("GET", "/ui/", "", _is_anything, Endpoint.UI),
     ("POST", "/api/models/unload/", "", _is_anything, Endpoint.UNLOAD_ONE),
     ("POST", "/api/models/load/", "", _is_anything, Endpoint.LOAD_ONE),
+    ("POST", "/api/inflight/", "/cancel", _is_one_segment, Endpoint.CANCEL),
     ("GET", "/api/models/", "/plan", _is_something, Endpoint.PLAN),
     ("GET", "/api/captures/", "", _is_one_segment, Endpoint.CAPTURE),
     ("GET", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_FILE),
     ("PUT", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_SAVE),
 )
 
+MODEL_PATHS = frozenset(f"{_MODEL_POSTS} {_MODEL_GETS} {_STATE_GETS}".split())
 NOT_FOUND = Route(Endpoint.NOT_FOUND)
 PREFLIGHT = Route(Endpoint.PREFLIGHT)
 
@@ -178,6 +183,11 @@ def _find_below(method: str, path: str) -> Route:
         return NOT_FOUND
     methods = _with_head(methods)
     return methods.get(method) or _not_allowed(methods)
+
+
+def is_model_path(path: str) -> bool:
+    """Whether it is the path of a route that leads to a model, by whatever method."""
+    return path in MODEL_PATHS
 
 
 def slash_redirect_status(method: str) -> int:

@@ -20,6 +20,7 @@ class Topic(Enum):
     RUNS = auto()  # what runs, and how far it is
     QUEUE = auto()  # who waits
     PROFILE = auto()  # which profile is active
+    FEED = auto()  # what is told as it happens: requests in progress, rows, swaps
 
 
 class Changes:

@@ -137,6 +137,9 @@ class Controller(Protocol):
     def tickets(self) -> Sequence[TicketView]:
         """Who waits, in the order in which they will be served, at once."""
 
+    def behind(self, model: str, since: float) -> str:
+        """The model that those who wait for `model` have last waited for, since that monotonic moment; '' for none."""
+
     def plan(self, model: str) -> Plan:
         """What a load of a configured model would do now, at once."""
 

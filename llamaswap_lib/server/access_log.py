@@ -34,14 +34,19 @@ def _texts(exchange: Exchange) -> tuple[str, str]:
         path = decoded_path(path)
     if path.startswith(UNTOLD):
         return "", ""
-    head, ip = exchange.head, exchange.client_ip
-    first = head.first
+    head = exchange.head
+    method, ip = in_quotes(head.method, MOST_METHOD_BYTES), in_quotes(told_ip(exchange), MOST_IP_BYTES)
+    path, agent = in_quotes(path, MOST_PATH_BYTES), in_quotes(head.first.get("user-agent", ""), MOST_AGENT_BYTES)
+    return f'Request {ip} "{method} {path} HTTP/1.{head.minor}" ', f' "{agent}" '
+
+
+def told_ip(exchange: Exchange) -> str:
+    """Whose request it is: what proxies in front of us say, or else where its connection comes from."""
+    first = exchange.head.first
     if "x-forwarded-for" in first or "x-real-ip" in first:
         told = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip")
-        ip = plain_ip(told) if told else ip
-    method, ip = in_quotes(head.method, MOST_METHOD_BYTES), in_quotes(ip, MOST_IP_BYTES)
-    path, agent = in_quotes(path, MOST_PATH_BYTES), in_quotes(first.get("user-agent", ""), MOST_AGENT_BYTES)
-    return f'Request {ip} "{method} {path} HTTP/1.{head.minor}" ', f' "{agent}" '
+        return plain_ip(told) if told else exchange.client_ip
+    return exchange.client_ip
 
 
 def duration_text(seconds: float) -> str:

@@ -42,6 +42,7 @@ def answer_error(exchange: Exchange, error: HttpError) -> None:
 
 def tell_log(exchange: Exchange, error: HttpError) -> None:
     """Every 5xx of ours, in a stream that has begun too, leaves one warning in the log: this one."""
+    exchange.failure = error
     if error.status >= 500 and error.is_ours:
         below = error.last_words if isinstance(error, LoadFailed) and error.is_news() else ()
         exchange.warn(f"{error.status}, {error.cause}", below)

@@ -14,7 +14,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
-from llamaswap_lib.errors import ClientGone, HttpError, MachineFault, OutOfResources, fault_of
+from llamaswap_lib.errors import (
+    Cancelled,
+    ClientGone,
+    HttpError,
+    MachineFault,
+    OutOfResources,
+    ServiceUnavailable,
+    fault_of,
+)
 from llamaswap_lib.net.loop import Loop, suspended
 from llamaswap_lib.net.stream import has_unread, reset_on_close, unsent_bytes
 from llamaswap_lib.runtime.vital import report
@@ -51,7 +59,17 @@ class Server(Requested, Protocol):
 class ClientConnection(ClientStream):
     """One connection, and what it is owed."""
 
-    __slots__ = ("_is_aborted", "_last_words", "_life", "_memo", "_server", "client_ip", "job", "requests")
+    __slots__ = (
+        "_is_aborted",
+        "_is_cancelled",
+        "_last_words",
+        "_life",
+        "_memo",
+        "_server",
+        "client_ip",
+        "job",
+        "requests",
+    )
 
     def __init__(self, server: Server, loop: Loop, stream: socket.socket, client_ip: str) -> None:
         """`stream` is not blocking; it is closed by the connection, once `begin` was called."""
@@ -62,6 +80,7 @@ class ClientConnection(ClientStream):
         self.requests = RequestReader(self, server, self.in_thread)
         self._memo: HeadMemo | None = None  # of the head that came last
         self._is_aborted = False
+        self._is_cancelled = False
         self._last_words = b""  # why it is not served
         self._life = self._live()
         self.resume = self.on_room = self._life.send
@@ -142,18 +161,20 @@ class ClientConnection(ClientStream):
                 else:
                     exchange.reader = ANYBODY
                     self._fail(exchange, refusal)
-            except ClientGone:
-                raise
+            except ClientGone as gone:
+                self._tell_cancelled(exchange, gone)
             except Exception as error:  # noqa: BLE001 - that is told, or logged
                 self._fail(exchange, error)
             if exchange.reply:
                 await exchange.write_first(exchange.reply, exchange.sent_bytes, is_whole=True)
         except ClientGone:
-            exchange.closes = True
+            exchange.closes = exchange.has_lost_client = True
             if self._is_aborted:
                 self._note_broken_off(exchange)
         finally:
-            log_access(exchange, self.loop.clock() - self.requests.started)
+            seconds = self.loop.clock() - self.requests.started
+            log_access(exchange, seconds)
+            exchange.trace.end(exchange, seconds)
         if head is UNREADABLE or (exchange.closes and not self.requests.will_be_clear()):
             self.is_unfinished = True
         if exchange.closes or self._server.is_stopping or self.is_gone:
@@ -161,17 +182,29 @@ class ClientConnection(ClientStream):
         self.loop.on_ready[self.stream.fileno()] = self.resume
         return True
 
+    def _tell_cancelled(self, exchange: Exchange, gone: ClientGone) -> None:
+        """For who served it its client has left; where it was cancelled and is here yet, it is told. Else raises it."""
+        if not self._is_cancelled or self.is_cut_off or not self.mask:
+            raise gone
+        self.is_gone = self._is_cancelled = False
+        exchange.warn("cancelled by POST /api/inflight/{id}/cancel")
+        if exchange.has_answered:
+            exchange.cut(reset=True)
+        else:
+            self._fail(exchange, Cancelled("the request was cancelled by an operator of this server"))
+
     def _fail(self, exchange: Exchange, error: Exception) -> None:
         """Tell the client of an error, if its answer has not begun; one of ours is told the log alone."""
         if isinstance(error, OSError):  # what befalls a client's socket is ClientGone, an upstream's is BadGateway
             error = fault_of(error, "the request cannot be served")
         elif isinstance(error, MemoryError):
             error = OutOfResources("the request cannot be served: not enough memory")
+        exchange.failure = error if isinstance(error, HttpError) else HttpError("internal error")
         if not isinstance(error, HttpError):
             self._report()
             self.is_unfinished = exchange.closes = True
             if not exchange.has_answered:
-                answer_error(exchange, HttpError("internal error"))
+                answer_error(exchange, exchange.failure)
         elif not exchange.has_answered:
             answer_error(exchange, error)
         elif isinstance(error, MachineFault):
@@ -183,6 +216,7 @@ class ClientConnection(ClientStream):
 
     def _note_broken_off(self, exchange: Exchange) -> None:
         """The server ends, and it is not the client that has left."""
+        exchange.failure = ServiceUnavailable("the server is shutting down")
         if not exchange.has_answered:
             exchange.status = 503
             exchange.warn("503, broken off: the server is shutting down")
@@ -260,6 +294,11 @@ class ClientConnection(ClientStream):
         self.resets = self.resets or reset
         self._server.table.note_leaving(self)
         self.cut_off_now(farewell)
+        self._end_life()
+
+    def cancel(self) -> None:
+        """End the request in progress: for who serves it, its client has left; its client is told."""
+        self._is_cancelled = self.is_gone = True
         self._end_life()
 
     def abort(self) -> None:

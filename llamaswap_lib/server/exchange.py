@@ -18,7 +18,7 @@ from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
-from llamaswap_lib.errors import ClientGone
+from llamaswap_lib.errors import ClientGone, HttpError
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.printable import bounded, in_quotes
 from llamaswap_lib.runtime.logs import Logger
@@ -27,7 +27,7 @@ from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.request_body import RequestBody
 from llamaswap_lib.wire.cors_headers import allow
 from llamaswap_lib.wire.headers import serialize_response
-from llamaswap_lib.wire.heads import WITHOUT_BODY, RequestHead
+from llamaswap_lib.wire.heads import WITHOUT_BODY, RequestHead, ResponseHead
 from llamaswap_lib.wire.target import as_location, split_target
 
 TEXT = "text/plain; charset=utf-8"
@@ -52,6 +52,8 @@ class Settings:
 
 class Requests(Protocol):
     """What comes on the connection: a `RequestReader`."""
+
+    started: float  # when the request in progress began, by the loop's clock
 
     def small_body(self, most_bytes: int) -> bytes | None:
         """The whole body of the request if it is here, and not larger; None if it has to be read."""
@@ -110,9 +112,56 @@ class Client(Protocol):
     def may_stay(self) -> bool:
         """Whether another request may follow the one in progress."""
 
+    def cancel(self) -> None: ...
     def linger(self) -> None: ...
     def reset_on_close(self) -> None: ...
     def follow(self, *, follows: bool) -> None: ...
+
+
+class Trace(Protocol):
+    """What is noted of a request to a model while it lasts, for those who look on; times are by the loop's clock."""
+
+    sent_at: float | None  # when all of the request had been sent to the upstream
+    answer: ResponseHead | None  # the upstream's
+    head_at: float | None  # when that was there
+    piece: bytes  # the body of an answer that came with its head
+    queue_seconds: float
+    load_seconds: float
+    behind: str  # the model that it waited for, '' for none
+    retries: int
+    is_told: bool  # an answer of our own has begun before the upstream's
+    is_broken: bool  # the upstream's answer broke off
+
+    def observe(self, answer: ResponseHead, first: bytes, *, is_chunked: bool) -> Callable[[bytes], None] | None:
+        """What is to be called with each piece of the answer's body, in chunks or not, that passes behind `first`."""
+
+    def end(self, exchange: Exchange, seconds: float) -> None:
+        """It is over, after so many seconds."""
+
+
+class Untraced:
+    """The same of a request that nobody looks on: all of it is forgotten."""
+
+    sent_at: float | None = None
+    answer: ResponseHead | None = None
+    head_at: float | None = None
+    piece = b""
+    queue_seconds = load_seconds = 0.0
+    behind = ""
+    retries = 0
+    is_told = is_broken = False
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Nothing is kept."""
+
+    def observe(self, _answer: ResponseHead, _first: bytes, *, is_chunked: bool) -> None:
+        """Nobody is to be told."""
+
+    def end(self, *_: object) -> None:
+        """Nobody waits for it."""
+
+
+UNTRACED = Untraced()
 
 
 class HeadMemo:
@@ -121,7 +170,18 @@ class HeadMemo:
     Every byte of the head is the same then, but for the digits of its Content-Length.
     """
 
-    __slots__ = ("generation", "log_texts", "path", "query", "reader", "route", "sent_on", "sent_on_for", "settings")
+    __slots__ = (
+        "caller",
+        "generation",
+        "log_texts",
+        "path",
+        "query",
+        "reader",
+        "route",
+        "sent_on",
+        "sent_on_for",
+        "settings",
+    )
 
     def __init__(self, settings: Settings, generation: int, head: RequestHead) -> None:
         self.settings = settings  # that it holds for
@@ -129,6 +189,7 @@ class HeadMemo:
         self.path, self.query = split_target(head.target)  # as sent; the query with its question mark
         self.reader = head.first.get("origin", "")  # the origin whose pages may read the answer, '' for none
         self.route: object = None  # who answers, once that is known
+        self.caller: object = None  # who asks, as far as the head tells, once that is known
         self.log_texts: tuple[str, str] | None = None  # of the access log
         self.sent_on_for: object = None  # to whom, and as what, the head was sent on
         self.sent_on = b"", b""  # how: what stands before and behind the length of the body
@@ -141,6 +202,8 @@ class Exchange:
         "client",
         "client_ip",
         "closes",
+        "failure",
+        "has_lost_client",
         "head",
         "is_passthrough",
         "memo",
@@ -153,6 +216,7 @@ class Exchange:
         "sent_bytes",
         "settings",
         "status",
+        "trace",
     )
 
     def __init__(self, settings: Settings, head: RequestHead, client: Client, memo: HeadMemo) -> None:
@@ -169,6 +233,9 @@ class Exchange:
         self.selector = ""  # that chose the model
         self.model = ""  # that it came to
         self.reader = memo.reader
+        self.trace: Trace = UNTRACED  # another one for a request to a model
+        self.failure: HttpError | None = None  # what went wrong
+        self.has_lost_client = False  # it left, or was made to, before it had all of its answer
         self.is_passthrough = False  # who may read the answer of a server is for that server alone to say
 
     def replace_head(self, head: RequestHead) -> None:

@@ -56,7 +56,7 @@ def test_the_start_and_the_headers_as_httpx_sees_them(run_program: RunProgram) -
             }.items() <= dict(answer.headers).items()
             pieces = answer.iter_bytes()
             events = EventReader(lambda: next(pieces, b""))
-            proxy, upstream, rows, _, profile, queue = (event.data for event in events.start())
+            proxy, upstream, rows, _, profile, in_flight, queue = (event.data for event in events.start())
             assert "listening on" in proxy["data"]
             assert upstream["data"] == ""
             assert [(row["id"], row["state"], row["unlisted"]) for row in rows] == [
@@ -65,6 +65,7 @@ def test_the_start_and_the_headers_as_httpx_sees_them(run_program: RunProgram) -
                 ("p/m1", "", False),
             ]
             assert (profile, queue) == ({"active": None}, {"queue": []})
+            assert in_flight == {"operation": "snapshot", "requests": []}
         assert program.states() == {}
 
 

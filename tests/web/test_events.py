@@ -93,11 +93,12 @@ def test_first_it_tells_how_everything_is() -> None:
         world.controller.running = [Running("m", 1, "starting")]
         world.controller.queue = [Waiting(7, "m", 1, time.monotonic() - 2.0, "loading", 3.25)]
         world.app.profiles.activate("night")
-        proxy, upstream, models, ui, profile, queue = (event.data for event in follow(client).start())
+        proxy, upstream, models, ui, profile, in_flight, queue = (event.data for event in follow(client).start())
         assert proxy == {"source": "proxy", "data": "ours\n"}
         assert upstream == {"source": "upstream", "data": "the model's\n"}
         assert ui == {"activity": {"session_id": ["X-Mine"]}}
         assert profile == {"active": "night"}
+        assert in_flight == {"operation": "snapshot", "requests": []}
         nothing = {"name": "", "description": "", "state": "", "unlisted": False}
         assert models == [
             {
@@ -133,7 +134,7 @@ def test_a_silent_server_tells_it_too_and_then_nothing() -> None:
         events = [event.data for event in follow(client).start()]
         assert events[0] == {"source": "proxy", "data": ""}
         assert events[1] == {"source": "upstream", "data": ""}
-        assert events[4:] == [{"active": None}, {"queue": []}]
+        assert events[4:] == [{"active": None}, {"operation": "snapshot", "requests": []}, {"queue": []}]
         assert is_silent(client)
 
 
@@ -408,5 +409,5 @@ def test_the_end_of_one_log_is_not_the_end() -> None:
 
 
 def test_the_first_events_are_those_that_are_promised() -> None:
-    contract = ["logData", "logData", "modelStatus", "uiConfig", "profileChanged"]
-    assert [*contract, "queue"] == START  # `inflight` stands before `queue` once there is an activity log
+    contract = ["logData", "logData", "modelStatus", "uiConfig", "profileChanged", "inflight"]
+    assert [*contract, "queue"] == START

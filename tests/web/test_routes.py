@@ -75,12 +75,12 @@ OWN = [
     ("GET", "/api/version", Endpoint.VERSION),
     ("GET", "/metrics", Endpoint.METRICS),
     ("GET", "/api/events", Endpoint.EVENTS),
+    ("GET", "/api/inflight", Endpoint.IN_FLIGHT),
     ("GET", "/logs", Endpoint.LOGS),
     ("GET", "/logs/stream", Endpoint.LOG_STREAM),
 ]
 UNANSWERED = [  # of llama-swap, which nobody answers here yet
     "/api/captures/17/more",
-    "/api/inflight/17/cancel",
 ]
 
 

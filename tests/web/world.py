@@ -13,6 +13,9 @@ from functools import partial
 from types import TracebackType
 
 from llamaswap_lib import endpoints
+from llamaswap_lib.activity.feed import Feed
+from llamaswap_lib.activity.in_flight import InFlightTable
+from llamaswap_lib.activity.record import Record
 from llamaswap_lib.app import App, Version
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.core.plan import Plan
@@ -164,6 +167,7 @@ class FakeController:
         self.unloaded: list[tuple[str, ...] | None] = []
         self.loaded: list[str] = []
         self.leased: list[str] = []
+        self.waited_for = ""  # the model that those who wait for m were behind
         self.inside = 0
         self.left = threading.Condition()
         self.waiting: FakeQueue | None = None  # whoever can tell of its wait waits here first
@@ -190,6 +194,9 @@ class FakeController:
         fault, self.fault_of_leaving = self.fault_of_leaving, None
         if fault is not None:
             raise fault
+
+    def behind(self, model: str, since: float) -> str:
+        return self.waited_for if model == "m" and since >= 0.0 else ""
 
     def plan(self, model: str) -> Plan:
         return self.plans[model]
@@ -229,6 +236,30 @@ class FakeController:
     def wait_empty(self) -> None:
         """Block until no lease is held."""
         self.wait_inside(0)
+
+
+class FakeJournal:
+    """Takes records down, as the activity writer does: they are made when somebody looks, on that thread."""
+
+    def __init__(self) -> None:
+        self.captures = False
+        self._made: list[Record] = []
+        self._waiting: queue.SimpleQueue[Callable[[], Record]] = queue.SimpleQueue()
+        self.append = self._waiting.put
+
+    @property
+    def records(self) -> list[Record]:
+        """All that there are by now."""
+        while not self._waiting.empty():
+            self._made.append(self._waiting.get()())
+        return list(self._made)
+
+    def wait_for(self, count: int) -> list[Record]:
+        """Block until there are so many."""
+        deadline = time.monotonic() + DEADLINE
+        while len(self._made) < count:
+            self._made.append(self._waiting.get(timeout=max(0.0, deadline - time.monotonic()))())
+        return self.records
 
 
 class Peer:
@@ -399,6 +430,8 @@ class World:
         profiles = Profiles(loaded.profiles, Activation(partial(changes.note, Topic.PROFILE)))
         variables = {name: value.replace("PROXY", self.upstream.proxy) for name, value in (environment or {}).items()}
         pool = Pool(self.loop, proxies=ForwardProxies(variables))
+        self.journal = FakeJournal()
+        self.feed = Feed(InFlightTable(self.journal, self.loop.clock), partial(changes.note, Topic.FEED))
         self.app = App(
             loaded,
             self.controller,
@@ -408,6 +441,7 @@ class World:
             profiles,
             Version("1.2"),
             limits,
+            feed=self.feed,
             hardware=hardware or Hardware(),
         )
         self.app.take_over()
