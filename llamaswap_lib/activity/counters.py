@@ -14,10 +14,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from llamaswap_lib.activity.exposition import Family, Labels, buckets, counter
 from llamaswap_lib.activity.meter import NO_ANSWER
 from llamaswap_lib.activity.record import Ended
 from llamaswap_lib.activity.row import Row
-from llamaswap_lib.wire.exposition import Family, Labels, buckets, counter
 
 OTHER = "other"
 CLIENT_LEFT = 499  # the status of a request whose client left before it was answered

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .row import COLUMNS, Row
+from .row import COLUMNS, Row, storable
 from .schema import ALL_MODELS, APPLICATION_ID, FIELDS, SPEED_KINDS, STATUS_FIELD, STEPS, STORED, bucket_of
 
 BUSY_TIMEOUT = 2.0  # seconds that another program may hold the file
@@ -62,11 +62,6 @@ def is_corrupt(error: BaseException) -> bool:
     """Whether it says that the file is broken, or no database; not that it cannot be read or written just now."""
     text = str(error)
     return isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text)
-
-
-def storable(text: str) -> str:
-    """The text as it is stored: half a character, which JSON may bring, is written as in Python."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _storable_number(number: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from llamaswap_lib.wire.exposition import Family, Labels, counter, gauge
+from llamaswap_lib.activity.exposition import Family, Labels, counter, gauge
 
 MEGABYTE = 1 << 20
 _OF_SYSTEM = (

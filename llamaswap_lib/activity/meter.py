@@ -17,7 +17,7 @@ from llamaswap_lib.activity.json_ends import members_at_end, members_at_start
 from llamaswap_lib.activity.payload import Payload, payload_of
 from llamaswap_lib.activity.readings import NOTHING, Readings, Reported
 from llamaswap_lib.activity.record import Ended, Record, Sample
-from llamaswap_lib.activity.row import Row
+from llamaswap_lib.activity.row import Row, storable
 
 MOST_ERROR_CHARACTERS = 500
 NO_ANSWER = 502  # the status of a row whose request ended before the head of an answer was sent
@@ -80,11 +80,6 @@ def row_of(record: Record) -> Row:
         record.retries,
         times.upstream,
     )
-
-
-def storable(text: str) -> str:
-    """The text without halves of surrogate pairs, which a name in a JSON text may have, and which have no bytes."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def timing_text(row: Row) -> str:

@@ -10,9 +10,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .database import select_rows, storable
+from .database import select_rows
 from .query import Filter, Query, any_of
-from .row import Row
+from .row import Row, storable
 from .schema import ALL_MODELS, FIELDS, STATUS_FIELD
 
 MOST_VALUES = 100  # of one facet; the most frequent ones

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
 from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.printable import bounded
+from llamaswap_lib.wire.rfc3339 import SECOND, moment_text, parse_moment
 
 from .record import Ended
 
@@ -207,36 +207,20 @@ def _milliseconds(text: str) -> float | None:
     return None if seconds is None else seconds * 1000
 
 
-_match_moment = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,20})?"
-    r"(?:[Zz]|([+ -])([0-9]{2}):([0-9]{2}))"  # a plus that is not percent-encoded comes as a blank
-).fullmatch
-
-
 def moment_of(text: str) -> float | None:
     """Seconds since 1970 of a moment in RFC 3339."""
-    match = _match_moment(text)
-    if match is None:
-        return None
     try:
-        whole = datetime(*map(int, match.group(1, 2, 3, 4, 5)), tzinfo=timezone.utc)  # type: ignore[misc,arg-type]
-        seconds = min(int(match[6]), 60)  # a leap second
-        offset = timedelta(hours=int(match[9] or 0), minutes=int(match[10] or 0))
+        return parse_moment(text) / SECOND
     except ValueError:
         return None
-    if int(match[6]) > 60 or offset >= timedelta(days=1):
-        return None
-    east = -1 if match[8] == "-" else 1
-    return whole.timestamp() + seconds + float(match[7] or 0) - east * offset.total_seconds()
 
 
 def text_of(moment: float) -> str:
     """Seconds since 1970 in RFC 3339, in UTC, with milliseconds; of what cannot be a moment, the first one."""
     try:
-        shown = datetime.fromtimestamp(moment, timezone.utc)
+        return moment_text(round(moment * 1000))
     except (ValueError, OverflowError, OSError):
-        shown = datetime.fromtimestamp(0, timezone.utc)
-    return shown.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return moment_text(0)
 
 
 def any_of(column: str, values: Sequence[object]) -> str:

@@ -52,3 +52,8 @@ class Row(NamedTuple):
 
 
 COLUMNS = Row._fields
+
+
+def storable(text: str) -> str:
+    """The text as it is stored: half a character, which JSON may bring and which has no bytes, becomes \\ud800."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

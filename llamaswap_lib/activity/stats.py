@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate, pairwise
 from typing import Any
 
-from .database import storable
+from .row import storable
 from .schema import ALL_MODELS, FIELDS, SPEED_KINDS, bucket_of, lowest_of
 
 FEWEST_BINS, MOST_BINS = 5, 20

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from llamaswap_lib.activity.counters import EACH_TOKEN, FIRST_TOKEN, REQUEST, Counters, kind_of
+from llamaswap_lib.activity.exposition import Family, written
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended, Record
 from llamaswap_lib.activity.row import Row
-from llamaswap_lib.wire.exposition import Family, written
 
 ROW = row_of(Record(0.0, 1.0, "a", "/v1/chat/completions", "POST", 200, Ended.COMPLETE))
 

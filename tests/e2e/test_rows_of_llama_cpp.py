@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from llamaswap_lib.activity.exposition import read
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended, Record, Sample
 from llamaswap_lib.activity.row import Row
-from llamaswap_lib.wire.exposition import read
 from tests.e2e.program import wait_until
 
 missing = [name for name in ("xllamacpp", "gguf", "numpy") if find_spec(name) is None]

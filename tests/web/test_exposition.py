@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
-from llamaswap_lib.wire.exposition import Family, Labels, Sample, buckets, counter, gauge, read, written
+from llamaswap_lib.activity.exposition import Family, Labels, Sample, buckets, counter, gauge, read, written
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="needs promtool: apt-get install prometheus"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import isnan
 
-from llamaswap_lib.wire.exposition import Family, Labels, Sample, number, read
+from llamaswap_lib.activity.exposition import Family, Labels, Sample, number, read
 
 OURS = "llamaswap_"
 
