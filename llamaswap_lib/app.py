@@ -15,7 +15,6 @@ from llamaswap_lib.activity.counters import Counters
 from llamaswap_lib.activity.feed import Feed
 from llamaswap_lib.activity.journal import Journal, JournalSettings
 from llamaswap_lib.activity.key_tags import KeyTags, new_salt
-from llamaswap_lib.activity.machine import MachineSamples, ModelMemory
 from llamaswap_lib.activity.store import StoreSettings
 from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor
@@ -125,8 +124,6 @@ class App:
     counters: Counters = field(default_factory=lambda: Counters(lambda _: False))
     loop_lag: Callable[[], float] = lambda: 0.0
     connection_count: Callable[[], int] = lambda: 0
-    machine_samples: Callable[[], MachineSamples] = lambda: (None, ())
-    memory_of_models: Callable[[], Mapping[int, ModelMemory]] = dict
     feed: Feed = field(default_factory=Feed)
     key_salt: bytes = field(default_factory=new_salt)
     selectors_before: InitVar[Selectors | None] = None

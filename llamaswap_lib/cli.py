@@ -90,8 +90,9 @@ def _serve(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     host, port = _address(parser, options)
     sources = _sources(options)
+    from llamaswap_lib.building import Options  # noqa: PLC0415 - as above
     from llamaswap_lib.config.editor import ConfigEditor  # noqa: PLC0415 - after the check for PyYAML
-    from llamaswap_lib.main import Options, serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
+    from llamaswap_lib.main import serve  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
     from llamaswap_lib.runtime.supervisor import take_supervisor  # noqa: PLC0415 - as in the line above
     from llamaswap_lib.server.certificate import Certificate  # noqa: PLC0415 - as above
 

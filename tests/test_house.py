@@ -14,16 +14,18 @@ from tests.test_layers import PACKAGE, SOURCES, arrows, nodes_of, room
 
 # The rooms that a request goes through. Goal: 7,500 lines.
 WAY = ("core", "wire", "net", "server", "routing", "proxy")
-MOST_LINES = 13_400
-MOST_CODE_LINES = 9_200  # without docstrings, comments and empty lines
+MOST_LINES = 13_800
+MOST_CODE_LINES = 9_500  # without docstrings, comments and empty lines
 MOST_AIR = 250  # lines that one of these may be above what is there
 
 # Package -> modules in its longest chain of imports. Goal: 5.
 LONGEST_CHAIN = {
+    "activity": 7,
     "config": 13,
     "core": 8,
     "demo": 5,
     "endpoints": 4,
+    "hardware": 7,
     "init": 2,
     "net": 4,
     "proxy": 5,

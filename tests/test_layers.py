@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "scheduling": ("config", "core", "errors"),
     "reload": ("",),
     "main": ("",),
+    "building": ("",),
     "cli": ("",),
     "__init__": (),
     "__main__": ("cli",),

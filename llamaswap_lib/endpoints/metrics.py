@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
+from llamaswap_lib.activity.exposition import OPEN_METRICS, PLAIN, Family, Labels, gauge, written
 from llamaswap_lib.activity.machine import machine_families, memory_families
+from llamaswap_lib.activity.merged_metrics import merged
 from llamaswap_lib.app import App
 from llamaswap_lib.proxy.scraping import Result, scrape
 from llamaswap_lib.runtime.interfaces import RunDetail
 from llamaswap_lib.server.exchange import Exchange
-from llamaswap_lib.wire.exposition import OPEN_METRICS, PLAIN, Family, Labels, gauge, written
-from llamaswap_lib.wire.merged_metrics import merged
 
 UPSTREAM_TIMEOUT = 1.0  # seconds for the models' servers to say theirs
 STATES = ("stopped", "starting", "ready", "stopping")
@@ -29,10 +29,10 @@ def serve_metrics(app: App, exchange: Exchange) -> None:
         *_program(app),
         *_runs(app),
         *app.counters.families(),
-        *memory_families(app.memory_of_models().values()),
+        *memory_families(app.hardware.memory_of_models().values()),
     ]
     if not app.config.performance.disabled:
-        families += machine_families(app.machine_samples())
+        families += machine_families(app.hardware.latest())
     families += of_upstreams
     is_open = prefers_open_metrics(exchange.head.get("accept") or "")
     exchange.answer(200, written(families, is_open=is_open), OPEN_METRICS if is_open else PLAIN)

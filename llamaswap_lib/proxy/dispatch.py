@@ -22,8 +22,9 @@ from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
 from llamaswap_lib.runtime.interfaces import Controller, Lease, Upstream
 from llamaswap_lib.runtime.log_monitor import LogMonitor
-from llamaswap_lib.server.exchange import Exchange, Trace
+from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody
+from llamaswap_lib.server.trace import Trace
 
 
 @dataclass(slots=True)  # it takes a third of the time to make that a named tuple takes

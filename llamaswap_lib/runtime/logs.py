@@ -47,6 +47,11 @@ class Logger:
         self._threshold = LEVELS.get(level.lower(), INFO)
         self._stamp = time_stamp(time_format)
 
+    @property
+    def has_debug(self) -> bool:
+        """Whether lines of that level are wanted: some cost something to make."""
+        return self._threshold <= DEBUG
+
     def debug(self, message: str) -> None:
         if self._threshold <= DEBUG:
             self._say("DEBUG", message)

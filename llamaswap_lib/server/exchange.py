@@ -25,9 +25,10 @@ from llamaswap_lib.runtime.logs import Logger
 from llamaswap_lib.server.handler import Job, Waiting, Watch
 from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.request_body import RequestBody
+from llamaswap_lib.server.trace import UNTRACED, Trace
 from llamaswap_lib.wire.cors_headers import allow
 from llamaswap_lib.wire.headers import serialize_response
-from llamaswap_lib.wire.heads import WITHOUT_BODY, RequestHead, ResponseHead
+from llamaswap_lib.wire.heads import WITHOUT_BODY, RequestHead
 from llamaswap_lib.wire.target import as_location, split_target
 
 TEXT = "text/plain; charset=utf-8"
@@ -116,52 +117,6 @@ class Client(Protocol):
     def linger(self) -> None: ...
     def reset_on_close(self) -> None: ...
     def follow(self, *, follows: bool) -> None: ...
-
-
-class Trace(Protocol):
-    """What is noted of a request to a model while it lasts, for those who look on; times are by the loop's clock."""
-
-    sent_at: float | None  # when all of the request had been sent to the upstream
-    answer: ResponseHead | None  # the upstream's
-    head_at: float | None  # when that was there
-    piece: bytes  # the body of an answer that came with its head
-    queue_seconds: float
-    load_seconds: float
-    behind: str  # the model that it waited for, '' for none
-    retries: int
-    is_told: bool  # an answer of our own has begun before the upstream's
-    is_broken: bool  # the upstream's answer broke off
-
-    def observe(self, answer: ResponseHead, first: bytes, *, is_chunked: bool) -> Callable[[bytes], None] | None:
-        """What is to be called with each piece of the answer's body, in chunks or not, that passes behind `first`."""
-
-    def end(self, exchange: Exchange, seconds: float) -> None:
-        """It is over, after so many seconds."""
-
-
-class Untraced:
-    """The same of a request that nobody looks on: all of it is forgotten."""
-
-    sent_at: float | None = None
-    answer: ResponseHead | None = None
-    head_at: float | None = None
-    piece = b""
-    queue_seconds = load_seconds = 0.0
-    behind = ""
-    retries = 0
-    is_told = is_broken = False
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Nothing is kept."""
-
-    def observe(self, _answer: ResponseHead, _first: bytes, *, is_chunked: bool) -> None:
-        """Nobody is to be told."""
-
-    def end(self, *_: object) -> None:
-        """Nobody waits for it."""
-
-
-UNTRACED = Untraced()
 
 
 class HeadMemo:

@@ -22,7 +22,7 @@ from llamaswap_lib.activity.counters import Counters
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended
 from tests.activity.answers import SHAPES, record
-from tests.web.test_metrics import GPU, SYSTEM, Memory, Run, Usage
+from tests.web.test_metrics import MadeHardware, Run
 from tests.web.world import DEADLINE, MODELS, OK, Running, World, answers
 
 ROOT = Path(__file__).parents[2]
@@ -112,16 +112,9 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
 def test_each_query_finds_something(tmp_path: Path) -> None:
     assert len(QUERIES) > 20
     counters = Counters({"m"}.__contains__)
-    memory = Memory("m", (Usage("gpu0", "gpu", 7), Usage("ram", "ram", 5)))
-    with World(answers(OK), config=MODELS) as world:
+    with World(answers(OK), config=MODELS, hardware=MadeHardware()) as world:
         world.controller.running = [Running("m", 1, "ready", 1.0, 2.0)]
-        app = replace(
-            world.app,
-            counters=counters,
-            machine_samples=lambda: (SYSTEM, [GPU]),
-            memory_of_models=lambda: {1: memory},
-        )
-        world.server.change(endpoints.settings_of(app))
+        world.server.change(endpoints.settings_of(replace(world.app, counters=counters)))
         note_a_day(counters)
         with prometheus(tmp_path, f"127.0.0.1:{world.server.address[1]}") as scraping:
             scraping.await_value("llamaswap_requests_total")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import socket
 import threading
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
-from llamaswap_lib import endpoints
+from llamaswap_lib.activity.exposition import written
 from llamaswap_lib.activity.machine import machine_families, memory_families
+from llamaswap_lib.activity.merged_metrics import merged
 from llamaswap_lib.endpoints import metrics
 from llamaswap_lib.endpoints.metrics import prefers_open_metrics
+from llamaswap_lib.hardware.history import Latest
+from llamaswap_lib.hardware.readings import RunMemory
+from llamaswap_lib.hardware.readings import Usage as Reading
+from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.proxy.scraping import Result, Scraped, scrape
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
-from llamaswap_lib.wire.exposition import written
-from llamaswap_lib.wire.merged_metrics import merged
 from tests.activity.answers import in_chunks
 from tests.web.world import (
     DEADLINE,
@@ -92,6 +94,19 @@ class Run(NamedTuple):
 class Memory(NamedTuple):
     model: str
     usages: tuple[Usage, ...]
+
+
+class MadeHardware(Hardware):
+    """A machine with one GPU, and a run that takes memory of it."""
+
+    def latest(self) -> Latest:
+        return Latest(SYSTEM, [GPU])
+
+    def memory_of_models(self) -> dict[int, RunMemory]:
+        taken = [("gpu0", "gpu", 7), ("ram", "ram", 5)]
+        return {
+            1: RunMemory("m", tuple(Reading(name, name, kind, size, None, None, kind) for name, kind, size in taken))
+        }
 
 
 def lines(body: bytes) -> set[str]:
@@ -203,9 +218,7 @@ def test_the_memory_of_a_model_is_summed_up_over_its_runs() -> None:
 @pytest.mark.parametrize("is_disabled", [False, True])
 def test_without_samples_of_the_machine_our_own_counts_stay(is_disabled: bool) -> None:
     config = MODELS + f"\nperformance: {{disabled: {str(is_disabled).lower()}}}\n"
-    with World(answers(OK), config=config) as world:
-        app = replace(world.app, machine_samples=lambda: (SYSTEM, [GPU]))
-        world.server.change(endpoints.settings_of(app))
+    with World(answers(OK), config=config, hardware=MadeHardware()) as world:
         body = asked(world)[1]
         assert (b"llamaswap_gpu_power_draw_watts" in body) is not is_disabled
         assert b"llamaswap_in_flight" in body

@@ -1,0 +1,270 @@
+"""What the program is made of: everything is built once here, and connected, in one place.
+
+Runs on the main thread, before anything is started. Holds no logic of its own: who listens to whom, and what is built
+from which section of the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from llamaswap_lib import __version__, endpoints
+from llamaswap_lib.activity.counters import Counters
+from llamaswap_lib.activity.feed import Feed
+from llamaswap_lib.activity.in_flight import InFlightTable
+from llamaswap_lib.activity.journal import Journal
+from llamaswap_lib.activity.key_tags import read_salt
+from llamaswap_lib.activity.meter import row_of, timing_text
+from llamaswap_lib.activity.row import Row
+from llamaswap_lib.app import App, Version, journal_settings_of, limits_of
+from llamaswap_lib.config.check import Listen
+from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
+from llamaswap_lib.config.load import Sources
+from llamaswap_lib.config.schema import Config
+from llamaswap_lib.core.scheduler import Scheduler
+from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.hardware.sampler import Hardware
+from llamaswap_lib.hardware.sources import Reports
+from llamaswap_lib.launching import Launching, hardware_settings, ways_told
+from llamaswap_lib.listen_failure import why_not
+from llamaswap_lib.net.loop import Loop
+from llamaswap_lib.printable import in_quotes
+from llamaswap_lib.proxy.pool import Pool
+from llamaswap_lib.proxy.traffic import Traffic
+from llamaswap_lib.reload import Reloader, Served, warn_if_few
+from llamaswap_lib.routing.profiles import Activation, Profiles
+from llamaswap_lib.runtime.changes import Changes, Topic
+from llamaswap_lib.runtime.checks import CheckPlan
+from llamaswap_lib.runtime.controller import Controller
+from llamaswap_lib.runtime.descriptors import DescriptorCapacity
+from llamaswap_lib.runtime.forward_proxies import ForwardProxies
+from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.ourselves import Ourselves
+from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, status_text
+from llamaswap_lib.runtime.swaps import Swap
+from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, model_specs
+from llamaswap_lib.server.certificate import Certificate
+from llamaswap_lib.server.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Settings
+from llamaswap_lib.server.listener import Server
+
+DESCRIPTORS_EACH = 3  # of a client's connection: itself, and two to wait for a model or one to the model's server
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line and the supervisor say.
+
+    With a certificate, clients have to speak TLS. Where the supervisor brings a socket that listens, `host` and `port`
+    are not used.
+    """
+
+    sources: Sources
+    host: str
+    port: int
+    certificate: Certificate | None = None
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    watches_files: bool = False
+    editor: ConfigEditor | None = None  # with which clients may change the files
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs."""
+
+    logs: Logs
+    controller: Controller
+    pool: Pool
+    loop: Loop
+    journal: Journal
+    server: Server
+    guardian: Guardian
+    ourselves: Ourselves
+    hardware: Hardware
+    supervisor: Supervisor
+    watchdog: Watchdog
+    reloader: Reloader
+
+
+def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -> Parts:
+    """Everything, connected and not started; raises ConfigError for an address that cannot be listened on."""
+    guardian, ourselves, certificate = Guardian(logs.log), Ourselves(), options.certificate
+    options.supervisor.show(status_text(()))
+    given, host, port = _listening(options, logs)
+    refuse = partial(_refuse_open_editing, host=host, editor=options.editor)
+    refuse(config)
+    proxies = _proxies(config, logs)
+    loop = Loop(on_error=logs.log.error, on_slow=logs.log.warn)
+    pool = Pool(loop, proxies=proxies)
+    standing = Standing(config, make_rules(config.routing))
+    launching = Launching(config, logs, guardian, ourselves, proxies)
+    controller = _controller(standing, launching, logs, pool.traffic)
+    changes, hardware = Changes(), _hardware(config, controller, logs)
+    counters = Counters(lambda name: name in app.latest.app.destinations)
+    _tell_of_changes(controller, pool, launching, changes, options.supervisor)
+    _tell_counters(controller, counters)
+    journal, feed = _activity(config, host, logs, loop, changes, controller, counters)
+    app = App(
+        config,
+        controller,
+        logs,
+        pool,
+        changes,
+        Profiles(config.profiles, Activation(partial(changes.note, Topic.PROFILE))),
+        Version(__version__),
+        limits_of(config),
+        ourselves,
+        "http" if certificate is None else "https",
+        listen=Listen(host, port, is_told=True),
+        editor=options.editor,
+        launched=launching.launched,
+        activity=journal,
+        counters=counters,
+        loop_lag=loop.lag,
+        connection_count=lambda: len(server.table),
+        hardware=hardware,
+        feed=feed,
+        key_salt=read_salt(config.store.path, logs.log.warn),
+        reload=lambda: reloader.reload("POST /api/config/reload"),
+    )
+    app.take_over(files)
+    capacity = _capacity(config, logs)
+    server = _server(endpoints.settings_of(app), loop, host, port, certificate, capacity, given)
+    ourselves.note_listening(server.socket)
+    served = Served(logs, controller, launching, app.latest, server, capacity, certificate, options.supervisor)
+    reloader = Reloader(options.sources, standing, served, refuse)
+    watchdog = _watchdog(options.supervisor, controller, loop, logs)
+    parts = (logs, controller, pool, loop, journal, server, guardian, ourselves, hardware, options.supervisor)
+    return Parts(*parts, watchdog, reloader)
+
+
+def _listening(options: Options, logs: Logs) -> tuple[socket.socket | None, str, int]:
+    """The supervisor's socket, if it brings one, and the address to listen on."""
+    given = options.supervisor.listening_socket(logs.log.warn)
+    host, port = given.getsockname()[:2] if given else (options.host, options.port)
+    return given, host, port
+
+
+def _server(
+    settings: Settings,
+    loop: Loop,
+    host: str,
+    port: int,
+    certificate: Certificate | None,
+    capacity: DescriptorCapacity,
+    given: socket.socket | None,
+) -> Server:
+    try:
+        return Server(settings, loop, host, port, certificate, capacity, given)
+    except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
+        raise ConfigError(why_not(host, port, error)) from error
+
+
+def _watchdog(supervisor: Supervisor, controller: Controller, loop: Loop, logs: Logs) -> Watchdog:
+    return Watchdog(supervisor, {"controller": controller.answers, "loop": loop.answers}, logs.log.error)
+
+
+def _hardware(config: Config, controller: Controller, logs: Logs) -> Hardware:
+    reports = Reports(logs.log.info, logs.log.warn, logs.log.error)
+    hardware = Hardware(hardware_settings(config), controller.details, reports)
+    controller.listen(lambda _: hardware.note_change())
+    return hardware
+
+
+def _activity(
+    config: Config,
+    host: str,
+    logs: Logs,
+    loop: Loop,
+    changes: Changes,
+    controller: Controller,
+    counters: Counters,
+) -> tuple[Journal, Feed]:
+    """The rows of requests, and what listeners are told of them and of those in progress."""
+    log = logs.log
+    journal = Journal(
+        journal_settings_of(config, host), row_of, on_error=log.error, on_warning=log.warn, on_info=log.info
+    )
+    feed = Feed(InFlightTable(journal, loop.clock), partial(changes.note, Topic.FEED))
+    controller.listen_to_swaps(partial(_tell_swap, feed))
+    journal.listen(counters.observe)
+    journal.listen(feed.note_rows)
+    journal.listen(partial(_tell_timing, logs))
+    return journal, feed
+
+
+def _tell_timing(logs: Logs, rows: Sequence[Row]) -> None:
+    """Where the time of each request went, in the log."""
+    if logs.log.has_debug:
+        for row in rows:
+            method, path = in_quotes(row.method, MOST_METHOD_BYTES), in_quotes(row.path, MOST_PATH_BYTES)
+            logs.log.debug(f'"{method} {path}" for {row.model}: {row.duration_ms} ms: {timing_text(row)}')
+
+
+def _proxies(config: Config, logs: Logs) -> ForwardProxies:
+    """Those that the environment names; the log says who is asked through them, and which variables are of no use."""
+    proxies = ForwardProxies(os.environ)
+    for fault in proxies.faults:
+        logs.log.warn(f"{fault}: requests to other machines through it are refused")
+    for told in ways_told(config, proxies):
+        logs.log.info(told)
+    return proxies
+
+
+def _tell_of_changes(
+    controller: Controller, pool: Pool, launching: Launching, changes: Changes, supervisor: Supervisor
+) -> None:
+    """Have everybody told of what runs who goes by it."""
+    # Told before a run gets its SIGTERM: llama.cpp takes 0.1 s longer to end while a connection to it is open.
+    controller.listen(lambda runs: pool.keep_only({run.run_id for run in runs if run.state == "ready"}))
+    controller.listen(lambda runs: pool.traffic.keep_only({run.run_id for run in runs}))
+    controller.listen(launching.keep_only)
+    controller.listen(lambda _: changes.note(Topic.RUNS))
+    controller.listen(lambda runs: supervisor.show(status_text(runs)))
+    controller.listen_to_queue(lambda: changes.note(Topic.QUEUE))
+    controller.listen_to_waits(pool.spools.note_awaited)
+
+
+def _tell_counters(controller: Controller, counters: Counters) -> None:
+    """Have counted what the controller does."""
+    failing = controller.failing
+    controller.listen(lambda runs: counters.note_runs(runs, [(model, fail.tries) for model, fail in failing().items()]))
+    controller.listen_to_orders(counters.note_stop, lambda model, why: counters.note_swap(model, why.kind))
+
+
+def _tell_swap(feed: Feed, swap: Swap) -> None:
+    told = {"from": list(swap.gone), "to": swap.model, "reason": swap.reason, "seconds": round(swap.seconds, 3)}
+    feed.note("swap", (told,))
+
+
+def _refuse_open_editing(config: Config, *, host: str, editor: ConfigEditor | None) -> None:
+    """Raise ConfigError where other machines, which reach us at `host`, could change the files without a key."""
+    if editor is not None:
+        refuse_open_editing(config.api_keys, host)
+
+
+def _capacity(config: Config, logs: Logs) -> DescriptorCapacity:
+    """For how many connections there are descriptors; says so where they are too few."""
+    wanted = config.limits.connections
+    capacity = DescriptorCapacity(wanted, DESCRIPTORS_EACH, len(config.models))
+    warn_if_few(capacity, wanted, logs.log)
+    return capacity
+
+
+def _controller(standing: Standing, launching: Launching, logs: Logs, traffic: Traffic) -> Controller:
+    rules, config = standing.made.rules, standing.config
+    return Controller(
+        Scheduler(
+            model_specs(config), rules.evict, config.routing.max_wait, explain=rules.explain, observe=rules.observe
+        ),
+        launching.launch,
+        limits=concurrency_limits(config),
+        log=logs.log,
+        check_launch=launching.check,
+        checks=CheckPlan(launching.check_of, traffic.look_at, traffic.cut),
+    )
