@@ -8,7 +8,7 @@ was granted goes back when it is gone. It never reads what it keeps.
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable
 
 from llamaswap_lib.activity.record import Sample
@@ -23,11 +23,13 @@ MOST_STAMPS = 32
 
 
 class Budget:
-    """Bytes that all observers share. Any thread."""
+    """Bytes that all observers share."""
 
     def __init__(self, most_bytes: int = BUDGET_BYTES) -> None:
-        self._lock = threading.Lock()  # protects the number
-        self.left_bytes = most_bytes
+        self._left_bytes = most_bytes
+        self._returned: deque[int] = deque()  # what was given back and is not counted yet
+
+    # -- loop thread --
 
     def grant(self, count_bytes: int) -> Grant | None:
         """So many of them, which go back when the grant is gone; None where there are too few."""
@@ -35,15 +37,22 @@ class Budget:
 
     def take(self, count_bytes: int) -> bool:
         """Whether there are so many left, and now taken."""
-        with self._lock:
-            if count_bytes > self.left_bytes:
-                return False
-            self.left_bytes -= count_bytes
-            return True
+        while self._returned:
+            self._left_bytes += self._returned.popleft()
+        if count_bytes > self._left_bytes:
+            return False
+        self._left_bytes -= count_bytes
+        return True
+
+    # -- any thread --
+
+    @property
+    def left_bytes(self) -> int:
+        return self._left_bytes + sum(tuple(self._returned))
 
     def give_back(self, count_bytes: int) -> None:
-        with self._lock:
-            self.left_bytes += count_bytes
+        """Called by the collector too, at any moment and on any thread: so it takes no lock, which may be held."""
+        self._returned.append(count_bytes)
 
 
 class Grant:
