@@ -27,6 +27,7 @@ MOST_BYTES = 1 << 20  # kept for listeners that have not taken them yet
 MOST_NOTED = 1_000  # of what was noted since a listener came; beyond that, the oldest is lost
 KIND = "inflight"
 _NOTHING = (False, 0, 0.0)
+_ROW_EVENT = message("activity", {"id": 0}).replace(b"0", b"%d")
 
 
 class Listener:
@@ -87,8 +88,10 @@ class Feed:
             self._tell()
 
     def note_rows(self, rows: Iterable[Row]) -> None:
-        """They are stored."""
-        self.note("activity", ({"id": row.id} for row in rows))
+        """They are stored. There may be thousands in a second, so the text of their events is made once."""
+        if self._listener_count:
+            self._noted.append(b"".join([_ROW_EVENT % row.id for row in rows]))
+            self._tell()
 
     def _note_change(self) -> None:
         self._has_news = True
@@ -160,7 +163,7 @@ class Feed:
                 yield self._upsert(entry, now)
                 told[entry.number] = _NOTHING
         current = [entry for entry in current if entry.number not in gone]
-        for number in told.keys() - {entry.number for entry in current}:
+        for number in sorted(told.keys() - {entry.number for entry in current}):
             del told[number]
             yield message(KIND, {"operation": "remove", "id": str(number)})
         for entry in current:

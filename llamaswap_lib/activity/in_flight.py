@@ -22,7 +22,7 @@ from llamaswap_lib.activity.redaction import redacted
 from llamaswap_lib.errors import BadGateway, GatewayTimeout, HttpError, LoadFailed, ModelHung
 from llamaswap_lib.wire.heads import Headers, RequestHead, ResponseHead, read_pairs
 
-MOST_ENDED = 256  # requests that began and ended since somebody looked, and are still told
+MOST_ENDED = 8  # requests that began and ended since somebody looked, and are still told; a rush has more of them
 _BINARY = ("audio/", "image/", "video/")  # answers of which a capture keeps no body
 _EVENT_STREAM = "text/event-stream"
 
@@ -143,6 +143,7 @@ class InFlight:
     piece = b""  # the body of an answer that came with its head
     is_chunked = False  # what is observed has the framing of chunks
     observer: Observer | None = None
+    take: Callable[[bytes], None] | None = None
     queue_seconds = 0.0
     load_seconds = 0.0
     behind = ""
@@ -191,8 +192,8 @@ class InFlight:
 
     # -- loop thread --
 
-    def observe(self, answer: ResponseHead, first: bytes, *, is_chunked: bool) -> Callable[[bytes], None]:
-        """What is to be called with each piece of the answer's body, in chunks or not, that passes behind `first`."""
+    def observe(self, answer: ResponseHead, first: bytes, *, is_chunked: bool) -> None:
+        """The body of the answer begins with `first`, in chunks or not; `take` is for what comes behind it."""
         self.is_chunked = is_chunked
         table = self.table
         if table.is_awaited:
@@ -203,7 +204,7 @@ class InFlight:
         self.observer = observer = Observer(table.budget, table.clock, is_whole_wanted=is_whole_wanted)
         if first:
             observer.take(first)
-        return observer.take
+        self.take = observer.take
 
     def end(self, exchange: Ending, seconds: float) -> None:
         """It is over, after so many seconds."""

@@ -8,7 +8,6 @@ upstream and the place in the run can be given back before the client has all of
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from llamaswap_lib.errors import ClientGone
@@ -56,7 +55,6 @@ async def pass_body(
     upload: Upload | None,
     spools: Spools,
     run_id: int | None,
-    observe: Callable[[bytes], None] | None,
     *,
     is_events: bool,
     cuts_with_reset: bool | None,
@@ -64,11 +62,11 @@ async def pass_body(
     """Pass on what is still to come; whether it came whole, and what is to be sent later; raises ClientGone.
 
     `upload` is what is still to be sent of the request. `run_id`: the run in which the exchange has a place that others
-    may wait for. `observe` is called with each piece. `cuts_with_reset`: whether the client needs a reset to see that
-    it broke off; None: as `body` shows its end.
+    may wait for. `cuts_with_reset`: whether the client needs a reset to see that it broke off; None: as `body` shows
+    its end.
     """
     make_spool = partial(_make_spool, exchange, spools, run_id, is_events)
-    flow = Flow(exchange.client.loop, connection.sock, exchange.client, body, upload, make_spool, observe)
+    flow = Flow(exchange.client.loop, connection.sock, exchange.client, body, upload, make_spool, exchange.trace.take)
     try:
         ending = await flow.run()
     except ClientGone:

@@ -209,7 +209,7 @@ class LoadingStream:
         except BadChunk as bad:
             raise relay.broken(str(bad)) from None
         is_chunked = bool(exchange.head.minor) and framing.kind is not BodyKind.LENGTH
-        relay.observe = exchange.trace.observe(head, first, is_chunked=is_chunked)
+        exchange.trace.observe(head, first, is_chunked=is_chunked)
         await relay.write(opening + first)
         # What shows us where it broke off shows a client of HTTP/1.0 nothing.
         if not body.done and not await relay.move(body, is_events=True, cuts_with_reset=not exchange.head.minor):

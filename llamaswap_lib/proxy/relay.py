@@ -13,7 +13,6 @@ client's connection is cut. Where the upstream switches protocols as asked, two 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import SHORTAGES, BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge, fault_of
@@ -67,7 +66,6 @@ class Relay:
         "key",
         "message",
         "model",
-        "observe",
         "origin",
         "place",
         "pool",
@@ -93,7 +91,6 @@ class Relay:
         self.is_reusable = True
         self._awaits_head = True  # of the final answer
         self._upload: Upload | None = None  # while some of the request is still to be sent
-        self.observe: Callable[[bytes], None] | None = None  # who looks at the body of the answer as it passes
 
     async def run(self, path: str, query: str) -> None:
         """Send the request on, and pass the answer back; raises HttpError and ClientGone."""
@@ -341,7 +338,7 @@ class Relay:
             raise self.broken(str(bad)) from None
         if not body.shows_its_end:
             exchange.closes = True
-        self.observe = exchange.trace.observe(head, first, is_chunked=head.chunked and not is_decoded)
+        exchange.trace.observe(head, first, is_chunked=head.chunked and not is_decoded)
         lines = self._allow(answer_lines(head, is_decoded=is_decoded), head)
         self.connection.mute()
         await exchange.write_first(exchange.opening(head.status, lines, first), len(first))
@@ -369,7 +366,7 @@ class Relay:
     async def move(self, body: Body, *, is_events: bool, cuts_with_reset: bool | None = None) -> bool:
         """As `pass_body`; what its client has still to read is `rest` then."""
         upload, self._upload = self._upload, None
-        way = (self.exchange, self.connection, body, upload, self.pool.spools, self.place, self.observe)
+        way = (self.exchange, self.connection, body, upload, self.pool.spools, self.place)
         is_whole, self.rest = await pass_body(*way, is_events=is_events, cuts_with_reset=cuts_with_reset)
         if upload is not None and not upload.is_whole:
             self.is_reusable = False

@@ -18,6 +18,7 @@ class Trace(Protocol):
     answer: ResponseHead | None  # the upstream's
     head_at: float | None  # when that was there
     piece: bytes  # the body of an answer that came with its head
+    take: Callable[[bytes], None] | None  # is called with each piece of an answer as it passes
     queue_seconds: float
     load_seconds: float
     behind: str  # the model that it waited for, '' for none
@@ -25,8 +26,8 @@ class Trace(Protocol):
     is_told: bool  # an answer of our own has begun before the upstream's
     is_broken: bool  # the upstream's answer broke off
 
-    def observe(self, answer: ResponseHead, first: bytes, *, is_chunked: bool) -> Callable[[bytes], None] | None:
-        """What is to be called with each piece of the answer's body, in chunks or not, that passes behind `first`."""
+    def observe(self, answer: ResponseHead, first: bytes, *, is_chunked: bool) -> None:
+        """The body of the answer begins with `first`, in chunks or not; `take` is for what comes behind it."""
 
     def end(self, exchange: Any, seconds: float) -> None:
         """It is over, after so many seconds."""
@@ -39,6 +40,7 @@ class Untraced:
     answer: ResponseHead | None = None
     head_at: float | None = None
     piece = b""
+    take: Callable[[bytes], None] | None = None
     queue_seconds = load_seconds = 0.0
     behind = ""
     retries = 0
