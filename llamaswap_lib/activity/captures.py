@@ -1,8 +1,9 @@
 """Captures: what was asked and answered, of the newest requests, in memory only.
 
 The writer's thread adds and compresses; any thread reads. Guarantees: what is kept takes no more than the bound, and
-the oldest goes first; what is secret in a header is not kept; off means that nothing is. Compressing waits for a quiet
-moment: until then a capture counts with its whole size, so a flood of requests evicts what was never compressed.
+the oldest goes first; what is secret in a header is not shown; off means that nothing is kept. Putting a capture
+together and compressing it waits for a quiet moment: until then it counts with its whole size, so a flood of requests
+evicts what nobody has worked on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from .redaction import redacted
 
 LEVEL = 1  # of zlib: text gets a quarter of its size with 10 ms for each MB
 OVERHEAD_BYTES = 500  # of what holds a capture, beside its content
+UNTOUCHED_BYTES = 3_000  # of a record beside the bodies: its headers, as texts of their own, and what holds them
 MOST_DECODED_BYTES = 16 << 20  # of an answer
 
 NO_REQUEST_BODY = frozenset(
@@ -53,8 +55,26 @@ class _Capture(NamedTuple):
     def size_bytes(self) -> int:
         return len(self.content) + OVERHEAD_BYTES
 
+    def read(self) -> bytes:
+        return zlib.decompress(self.content) if self.is_compressed else self.content
+
     def compressed(self) -> _Capture:
         return self if self.is_compressed else _Capture(zlib.compress(self.content, LEVEL), True)
+
+
+class _Untouched(NamedTuple):
+    """A record whose answer is there as it is to be shown: nothing was done for its capture yet."""
+
+    record: Record
+    size_bytes: int
+    is_compressed: bool = False
+
+    def read(self) -> bytes:
+        record = self.record
+        return _content_of(record, record.sample.head if record.path not in NO_RESPONSE_BODY else None)
+
+    def compressed(self) -> _Capture:
+        return _Capture(zlib.compress(self.read(), LEVEL), True)
 
 
 class Captures:
@@ -64,7 +84,7 @@ class Captures:
         """0 keeps none."""
         self._most_bytes = most_bytes
         self._lock = threading.Lock()  # protects all below
-        self._kept: OrderedDict[int, _Capture] = OrderedDict()  # the oldest first
+        self._kept: OrderedDict[int, _Capture | _Untouched] = OrderedDict()  # the oldest first
         self._uncompressed: OrderedDict[int, None] = OrderedDict()  # of them, the oldest first
         self._bytes = 0
 
@@ -73,6 +93,11 @@ class Captures:
     @property
     def size_bytes(self) -> int:
         return self._bytes
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether some are not compressed yet."""
+        return bool(self._uncompressed)
 
     def has(self, row_id: int) -> bool:
         return row_id in self._kept
@@ -83,8 +108,7 @@ class Captures:
             capture = self._kept.get(row_id)
         if capture is None:
             return None
-        content = zlib.decompress(capture.content) if capture.is_compressed else capture.content
-        line, _, bodies = content.partition(b"\n")
+        line, _, bodies = capture.read().partition(b"\n")
         told = json.loads(line)
         size = told["req_body"] or 0
         req_body = None if told["req_body"] is None else bodies[:size]
@@ -157,19 +181,27 @@ class Captures:
 # -- what is kept of a request --
 
 
-def _capture_of(record: Record) -> _Capture | None:
+def _capture_of(record: Record) -> _Capture | _Untouched | None:
     """None where there was no answer, or one that cannot be decoded."""
-    req_body = None if record.path in NO_REQUEST_BODY else record.request_body
+    sample = record.sample
     resp_body = None
     if record.status == 200:
-        if not record.sample.size_bytes:
+        if not sample.size_bytes:
             return None
-        if record.path not in NO_RESPONSE_BODY and record.sample.is_whole:
+        if not record.is_chunked and not record.content_encoding and sample.is_whole:
+            size_bytes = sample.size_bytes + len(record.request_body or b"") + UNTOUCHED_BYTES
+            return _Untouched(record, size_bytes)
+        if record.path not in NO_RESPONSE_BODY and sample.is_whole:
             resp_body = decoded(record)
             if not resp_body:
                 return None
-    elif not (record.sample.size_bytes or record.response_bytes):
+    elif not (sample.size_bytes or record.response_bytes):
         return None
+    return _Capture(_content_of(record, resp_body), False)
+
+
+def _content_of(record: Record, resp_body: bytes | None) -> bytes:
+    req_body = None if record.path in NO_REQUEST_BODY else record.request_body
     told = {
         "req_path": record.path,
         "req_headers": _shown(record.request_headers),
@@ -177,7 +209,7 @@ def _capture_of(record: Record) -> _Capture | None:
         "resp_headers": _shown(record.response_headers),
         "resp_body": None if resp_body is None else len(resp_body),
     }
-    return _Capture(b"".join((json.dumps(told).encode(), b"\n", req_body or b"", resp_body or b"")), False)
+    return b"".join((json.dumps(told).encode(), b"\n", req_body or b"", resp_body or b""))
 
 
 def _shown(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -29,6 +29,8 @@ BATCH_PAUSE = 0.1  # seconds from the begin of one batch to that of the next
 BATCH_ROWS = 100  # in one transaction
 GROUP_ROWS = 8  # read without a pause: others need the interpreter, and the loop cannot wait
 GROUP_PAUSE = 0.0005  # seconds
+BUSY_ROWS = 50  # in a batch, from which on nothing is done that can wait
+QUIET_PAUSE = 0.5  # seconds after such a batch until that is done, if none follows
 COMPRESSED_BYTES = 1 << 20  # of captures, at most, after each batch
 MOST_WAITING = 5_000  # records, beyond which the next ones are lost: a disk may hang for minutes
 FAILURE_PAUSE = 1.0  # seconds after a failure of our own
@@ -79,6 +81,7 @@ class Writer:
         self._waiting: queue.SimpleQueue[MakeRecord | _Job] = queue.SimpleQueue()
         self._hurry = threading.Event()  # somebody waits
         self._lost = 0
+        self._is_busy = False  # the last batch was a large one
         self._ends = False
         self._listeners: tuple[Listener, ...] = ()
         self._thread: Thread | None = None
@@ -161,6 +164,7 @@ class Writer:
         """This one, and all that wait behind it."""
         records: list[Record] = []
         rows: list[Row] = []
+        row_count = 0
         while item is not None:
             if isinstance(item, _Job):
                 self._write(records, rows)
@@ -168,12 +172,14 @@ class Writer:
             elif (record := self._made(item)) is not None:
                 records.append(record)
                 rows.append(self._read(record))
+                row_count += 1
                 if len(rows) == BATCH_ROWS:
                     self._write(records, rows)
                 elif not len(rows) % GROUP_ROWS:
                     self._pause(GROUP_PAUSE)
             item = self._next(0.0)
         self._write(records, rows)
+        self._is_busy = row_count >= BUSY_ROWS
         self._tell_of_lost()
 
     def _made(self, make: MakeRecord) -> Record | None:
@@ -221,7 +227,10 @@ class Writer:
 
     def _tend(self) -> float | None:
         """What is to be done besides; seconds until there is more of it, None for never."""
-        has_more = self._captures.compress(COMPRESSED_BYTES)
+        if self._is_busy:
+            has_more, pause = False, QUIET_PAUSE if self._captures.are_waiting else None
+        else:
+            has_more, pause = self._captures.compress(COMPRESSED_BYTES), None
         try:
             rest = self._store.tend()
         except Exception:  # noqa: BLE001 - the thread goes on
@@ -230,7 +239,7 @@ class Writer:
         if rest == 0 or has_more:
             self._pause(GROUP_PAUSE)
             return 0.0
-        return rest
+        return pause if rest is None else rest if pause is None else min(rest, pause)
 
     def _tell_of_lost(self) -> None:
         if self._lost:

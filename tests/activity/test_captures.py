@@ -185,7 +185,7 @@ def test_what_is_evicted_at_once_was_never_compressed() -> None:
     assert not captures.has(1)
     assert captures.has(999)
     assert not captures.compress(10 * MB)
-    assert sum(captures.has(number) for number in range(1_000)) >= 90
+    assert sum(captures.has(number) for number in range(1_000)) >= 75
 
 
 def test_one_that_fits_only_when_it_is_compressed_is_kept() -> None:
