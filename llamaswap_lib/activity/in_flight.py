@@ -279,8 +279,7 @@ class InFlight:
     def record(self) -> Record:
         """What the row is made from. It takes the time that the loop has not."""
         started, captures, caller = self.started, self.captures, self.caller
-        headers = _headers_of(self.reply) if self.reply else [] if self.answer is None else self.answer.headers
-        first = {name.lower(): value for name, value in reversed(headers)}
+        headers, first = self._answered()
         return Record(
             timestamp=self.timestamp,
             seconds=self.seconds,
@@ -307,10 +306,19 @@ class InFlight:
             key=caller.key,
             remote_ip=caller.remote_ip,
             request_headers=tuple(self.head.headers) if captures else (),
-            response_headers=tuple(headers) if captures else (),
+            response_headers=headers,
             request_body=self.body.read() if captures and self.body is not None else None,
             captures=captures,
         )
+
+    def _answered(self) -> tuple[tuple[tuple[str, str], ...], Mapping[str, str]]:
+        """The headers of the answer, where they are captured, and the first value of each by its name in lower case."""
+        if self.reply:
+            headers = _headers_of(self.reply)
+            return tuple(headers) if self.captures else (), {name.lower(): value for name, value in reversed(headers)}
+        if self.answer is None:
+            return (), {}
+        return tuple(self.answer.headers) if self.captures else (), self.answer.first
 
     def _sample(self) -> Sample:
         if self.reply:

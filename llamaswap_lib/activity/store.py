@@ -1,6 +1,7 @@
 """Where the rows are: in the file that the configuration names, or in memory while that cannot be written.
 
-The writer's thread, but for `reading`, which any thread may use. Guarantees: a row is stored, whatever the file does;
+The writer's thread, but for `reading`, which any thread may use. In memory the newest rows wait as they are, until
+somebody reads: of a flood of requests most are never read. Guarantees: a row is stored, whatever the file does;
 what could not be written to the file is kept in memory, up to a bound, and written when the file can be written again,
 which is tried by itself; whoever has to know is told once of each change. A corrupt file is set aside under another
 name, never deleted. Old rows are removed in small steps, by `tend`.
@@ -9,7 +10,9 @@ name, never deleted. Old rows are removed in small steps, by `tend`.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -68,6 +71,8 @@ class Store:
         self._readers = Readers(self._note_fault)
         self._file: Database | None = None
         self._memory: Database | None = None
+        self._fresh: deque[Row] = deque()  # of memory, with their ids, and not in its database yet
+        self._settling = threading.Lock()  # protects the rows on their way from there into the database
         self._last_id = 0  # that was given
         self._is_told = False  # that the file is of no use now
         self._has_told_of_others = False
@@ -81,6 +86,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection to read from, all of it as of one moment; raises ServiceUnavailable."""
+        self._settle()
         with self._readers.borrow() as connection:
             yield connection
 
@@ -107,15 +113,20 @@ class Store:
                 self._last_id = stored[-1].id
                 self._tell_of_others(self._file)
                 return stored
-        memory = self._turn_to_memory()
-        stored = memory.insert(rows)
+        self._turn_to_memory()
+        first = self._last_id + 1
+        stored = [row if row.id >= first else row._replace(id=number) for number, row in enumerate(rows, first)]
         self._last_id = stored[-1].id
-        self._bound_memory(memory)
+        with self._settling:
+            self._fresh.extend(stored)
+            for _ in range(len(self._fresh) - self._most_in_memory):
+                self._fresh.popleft()
         return stored
 
     def clear(self) -> int:
         """Remove all rows; how many there were. Raises ServiceUnavailable if there is a file that cannot be reached."""
         self._try_file()
+        self._settle()
         count = 0
         if self._memory is not None:
             count += self._memory.clear()
@@ -135,6 +146,7 @@ class Store:
             self._is_told, self._next_try, self._has_told_of_others = False, 0.0, False
         self._settings = settings
         self.open()
+        self._settle()
         if self._memory is not None:
             self._bound_memory(self._memory)
 
@@ -176,12 +188,35 @@ class Store:
             self._next_look_at_age = now + AGE_PAUSE
         return self._next_look_at_age - now
 
-    def _bound_memory(self, memory: Database) -> None:
+    @property
+    def _most_in_memory(self) -> int:
         most = self._settings.max_rows_in_memory
-        if self._settings.path is not None:
-            most = max(most, KEPT_MEANWHILE)
-        if (surplus := memory.count - most) > 0:
+        return most if self._settings.path is None else max(most, KEPT_MEANWHILE)
+
+    def _bound_memory(self, memory: Database) -> None:
+        if (surplus := memory.count - self._most_in_memory) > 0:
             memory.remove_oldest(surplus)
+
+    def _settle(self) -> None:
+        """Write what waits in memory to its database. Any thread."""
+        with self._settling:
+            rows = [*self._fresh]
+            self._fresh.clear()
+            memory = self._memory
+            if rows and memory is not None:
+                self._insert_each(memory, rows)
+                self._bound_memory(memory)
+
+    def _insert_each(self, memory: Database, rows: Sequence[Row]) -> None:
+        """Insert them. One that cannot be stored, which is a mistake of ours, costs no other one."""
+        try:
+            memory.insert(rows)
+        except Exception as error:  # noqa: BLE001 - told below, of the one row that it is about
+            if len(rows) == 1:
+                self._on_warning(f"activity: a row cannot be stored: {error!r}")
+                return
+            for row in rows:
+                self._insert_each(memory, [row])
 
     # -- file and memory --
 
@@ -232,6 +267,7 @@ class Store:
 
     def _move(self, file: Database) -> int:
         """Write what is in memory to the file; how many rows. What is written is in memory no more."""
+        self._settle()
         count, memory = 0, self._memory
         while memory is not None and (rows := select_rows(memory.connection, "ORDER BY id LIMIT ?", (STEP_ROWS,))):
             stored = file.insert(rows)

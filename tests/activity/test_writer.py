@@ -126,13 +126,24 @@ def test_a_request_that_cannot_be_noted_costs_no_other_one(rig: Rig) -> None:
     assert "lost" in error
 
 
-def test_a_row_that_cannot_be_stored_costs_no_other_one(rig: Rig) -> None:
+def test_a_row_that_cannot_be_stored_in_a_file_costs_no_other_one(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "a.db")
+    rig.writer.start()
     for model in ("a", "unstorable", "c"):
         rig.writer.append(partial(record, model=model))
     assert rig.writer.flush(DEADLINE)
-    assert [(one.model, one.output_tokens) for one in rig.shown()] == [("a", 5), ("unstorable", 0), ("c", 5)]
+    shown = rig.shown()
+    assert rig.writer.close(DEADLINE)
+    assert [(one.model, one.output_tokens) for one in shown] == [("a", 5), ("unstorable", 0), ("c", 5)]
     (error,) = rig.errors
     assert "storing rows" in error
+
+
+def test_a_row_that_cannot_be_stored_in_memory_costs_no_other_one(rig: Rig) -> None:
+    for model in ("a", "unstorable", "c"):
+        rig.writer.append(partial(record, model=model))
+    assert rig.writer.flush(DEADLINE)
+    assert [one.model for one in rig.shown()] == ["a", "c"]
 
 
 def test_a_listener_that_fails_costs_nobody_anything() -> None:
