@@ -129,7 +129,7 @@ DOUBLING = "macros:\n  m0: xxxxxxxxxx\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (LAUGHS, "aliases make more than 500000 values"),
+        (LAUGHS, "the aliases of this file make more than 500000 values"),
         (f"{DOUBLING}models: {{a: {{cmd: '${{m39}}'}}}}\n", "more than 1000000 characters"),
         ("a: " + "[" * 900_000, "level"),  # libyaml has a limit of its own
         ("a: " + "[" * 200 + "]" * 200, "nested more than 100 levels deep"),

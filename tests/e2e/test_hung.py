@@ -251,7 +251,8 @@ def test_with_0_nothing_is_ended(run_program: RunProgram) -> None:
 
 
 def test_a_server_that_is_held_up_by_a_client_that_reads_nothing_is_left_alone(run_program: RunProgram) -> None:
-    with run_program(config(stuck("one"))) as program, ThreadPoolExecutor() as pool, Wire(program.port) as wire:
+    unspooled = config(stuck("one"), limits={"spoolMB": 0})
+    with run_program(unspooled) as program, ThreadPoolExecutor() as pool, Wire(program.port) as wire:
         assert program.post(CHAT, {"model": "a"}).status == 200
         wire.request("POST", CHAT, {"model": "a", "fill": 50_000_000}, extra="Connection: close\r\n")
         assert wire.status() == 200

@@ -95,5 +95,5 @@ def test_a_policy_that_cannot_be_made_is_an_error_at_the_start(tmp_path: Path, c
     done = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 1
     said = done.stdout + done.stderr
-    assert f"{tmp_path / 'mine.py'}:2: Mine.evict cannot be asked" in said
+    assert f"{tmp_path / 'mine.py'}:2: Mine.evict cannot be called" in said
     assert "Traceback" not in said

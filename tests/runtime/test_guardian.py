@@ -142,7 +142,7 @@ def test_models_start_although_ending_processes_of_an_earlier_run_fails() -> Non
         world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")
     gone.wait()
     pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
-    with stage(log_fault=f"behind: {pid}") as on_stage:
+    with stage(log_fault=f"left: {pid}") as on_stage:
         assert on_stage.guardian.marks(1)
         on_stage.await_line("leftovers failed: ")
     os.kill(pid, signal.SIGKILL)

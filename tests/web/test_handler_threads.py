@@ -20,7 +20,7 @@ from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.handler import Job
 from tests.web.world import DEADLINE, OK, PROMPT, Doing, FakeQueue, World, answers, chat, get
 
-LARGE_CHAT = chat(b'{"model":"m","x":"%b"}' % (b"x" * 100_000))  # a handler thread reads what stands in it
+LARGE_CHAT = chat(b'{"model":"m","x":"%b"}' % (b"x" * 200_000))  # a handler thread reads what stands in it
 
 
 class Desk:
