@@ -156,7 +156,7 @@ class Feed:
     def _changes(self, now: float) -> Iterator[bytes]:
         current, ended, told = self._table.current(), self._table.ended, self._told
         gone = set()
-        while ended:  # whoever is in neither of the two was in the latter, too long ago
+        while ended:  # one that is in neither of the two was in the latter, too long ago
             entry = ended.popleft()
             gone.add(entry.number)
             if entry.number not in told:

@@ -103,7 +103,7 @@ class InFlightTable:
     # -- loop thread --
 
     def note_change(self) -> None:
-        """Tell whoever awaits it, once."""
+        """Tell those who await it, once."""
         self.is_awaited = False
         self.on_change()
 

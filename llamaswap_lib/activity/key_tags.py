@@ -66,7 +66,7 @@ def _read(path: str) -> bytes:
 
 
 def _written(path: str) -> bytes:
-    """A new one, for its owner alone; that of whoever was faster."""
+    """A new one, for its owner alone; that of a process that was faster."""
     salt, part = new_salt(), f"{path}.{os.getpid()}"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

@@ -3,7 +3,7 @@
 The writer's thread, but for `reading`, which any thread may use. In memory the newest rows wait as they are, until
 somebody reads: of a flood of requests most are never read. Guarantees: a row is stored, whatever the file does;
 what could not be written to the file is kept in memory, up to a bound, and written when the file can be written again,
-which is tried by itself; whoever has to know is told once of each change. A corrupt file is set aside under another
+which is tried by itself; the log is told once of each change. A corrupt file is set aside under another
 name, never deleted. Old rows are removed in small steps, by `tend`.
 """
 

@@ -1,9 +1,9 @@
 """Which processes belong to which run, and how much memory of the machine they take: by /proc.
 
-Thread `hardware`. A process belongs to the run of whoever started it, or of the process group that it is in, and stays
-so when its parent ends. A look costs a microsecond for each process of the machine, for only new ones are read: the
-inode of its folder tells a process from another one that has the same pid later. Where a run's command is a container's
-client, the processes in that container belong to it too (containers.py).
+Thread `hardware`. A process belongs to the run of its parent, or of the process group that it is in, and stays so when
+its parent ends. A look costs a microsecond for each process of the machine, for only new ones are read: the inode of
+its folder tells a process from another one that has the same pid later. Where a run's command is a container's client,
+the processes in that container belong to it too (containers.py).
 
 The share of memory (PSS) of a process costs the kernel time for each page of it: 30 GB take a tenth of a second. So it
 is read as often as takes one percent of a processor, and for few processes at a time.

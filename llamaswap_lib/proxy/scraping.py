@@ -1,6 +1,6 @@
 """The metrics of models' servers, asked for past the gates of their runs, all at the same time.
 
-A thread `scrape-M` asks each server; whoever wants to know waits for them. Guarantees: nobody waits longer than the
+A thread `scrape-M` asks each server; the handler thread waits for them. Guarantees: nobody waits longer than the
 time given, whatever a server does; a model is neither loaded nor kept by this, for no place in it is taken.
 """
 
