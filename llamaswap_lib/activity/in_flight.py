@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from llamaswap_lib.activity.observer import Budget, Grant, Observer
-from llamaswap_lib.activity.record import Ended, Record, Sample, Spent
+from llamaswap_lib.activity.record import NOT_SPENT, Ended, Record, Sample, Spent
 from llamaswap_lib.activity.redaction import redacted
 from llamaswap_lib.errors import BadGateway, GatewayTimeout, HttpError, LoadFailed, ModelHung
 from llamaswap_lib.wire.heads import Headers, RequestHead, ResponseHead, read_pairs
@@ -293,7 +293,7 @@ class InFlight:
             is_chunked=self.is_chunked,
             error=self.error,
             sample=self._sample(),
-            spent=Spent(self.queue_seconds, self.load_seconds, self.behind),
+            spent=self._spent(),
             request_bytes=self.request_bytes,
             response_bytes=self.sent_bytes,
             sent_at=None if self.sent_at is None else self.sent_at - started,
@@ -319,6 +319,11 @@ class InFlight:
         if self.answer is None:
             return (), {}
         return tuple(self.answer.headers) if self.captures else (), self.answer.first
+
+    def _spent(self) -> Spent:
+        if not (self.queue_seconds or self.load_seconds or self.behind):
+            return NOT_SPENT
+        return Spent(self.queue_seconds, self.load_seconds, self.behind)
 
     def _sample(self) -> Sample:
         if self.reply:

@@ -16,7 +16,7 @@ from llamaswap_lib.activity.event_stream import end_of_first_token, reports, wit
 from llamaswap_lib.activity.json_ends import members_at_end, members_at_start
 from llamaswap_lib.activity.payload import Payload, payload_of
 from llamaswap_lib.activity.readings import NOTHING, Readings, Reported
-from llamaswap_lib.activity.record import Ended, Record, Sample
+from llamaswap_lib.activity.record import NOT_SPENT, Ended, Record, Sample
 from llamaswap_lib.activity.row import Row, storable
 
 MOST_ERROR_CHARACTERS = 500
@@ -43,23 +43,25 @@ def row_of(record: Record) -> Row:
     if report.says_nothing:
         tokens: tuple[int, int, int, int, int, float, float] = (0, 0, 0, 0, 0, 0.0, 0.0)
     else:
-        tokens = (
-            *(report.cache_tokens, report.draft_tokens, report.draft_acc_tokens),
-            *(report.input_tokens, report.output_tokens, report.prompt_per_second, report.tokens_per_second),
-        )
+        _, tokens_in, tokens_out, cached, drafted, accepted, prompt_speed, speed, _, _ = report
+        tokens = cached, drafted, accepted, tokens_in, tokens_out, prompt_speed, speed
+    texts = record.model, record.path, record.content_type, record.selector, record.session, record.spent.behind
+    if not "".join(texts).isascii():
+        texts = tuple(map(storable, texts))  # type: ignore[assignment]
+    model, path, content_type, selector, session, behind = texts
     return Row(
         0,
         record.timestamp,
-        storable(record.model),
-        storable(record.path),
+        model,
+        path,
         record.method,
         status,
-        storable(record.content_type),
+        content_type,
         record.ended.value,
         answer.error,
-        storable(record.selector),
+        selector,
         record.priority,
-        storable(record.session),
+        session,
         record.key,
         record.remote_ip,
         record.is_local,
@@ -74,7 +76,7 @@ def row_of(record: Record) -> Row:
         times.prompt,
         times.generation,
         times.ours,
-        storable(record.spent.behind),
+        behind,
         record.request_bytes,
         record.response_bytes,
         record.retries,
@@ -201,10 +203,12 @@ class _Times:
         report, sample, spent = answer.report, record.sample, record.spent
         reported_ms = max(0.0, report.prompt_ms) + max(0.0, report.generation_ms)
         self.duration = left = int(max(0.0, record.seconds * 1000, reported_ms))
-        self.queue = queue = min(left, int(max(0.0, spent.queue * 1000)))
-        left -= queue
-        self.load = load = min(left, int(max(0.0, spent.load * 1000)))
-        left -= load
+        self.queue = self.load = 0
+        if spent is not NOT_SPENT:
+            self.queue = min(left, int(max(0.0, spent.queue * 1000)))
+            left -= self.queue
+            self.load = min(left, int(max(0.0, spent.load * 1000)))
+            left -= self.load
         prompt, generation = report.prompt_ms, report.generation_ms
         at_upstream = 0.0
         if record.sent_at is not None:

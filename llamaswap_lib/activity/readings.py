@@ -129,16 +129,16 @@ class Readings:
         if between_ms > 0:
             speed = _bounded(1000 / between_ms)
         return Reported(
-            says_nothing=False,
-            input_tokens=int(tokens_in),
-            output_tokens=int(tokens_out),
-            cache_tokens=cached,
-            draft_tokens=int(get("drafted", UNKNOWN)),
-            draft_acc_tokens=int(get("accepted", UNKNOWN)),
-            prompt_per_second=prompt_speed,
-            tokens_per_second=speed,
-            prompt_ms=get("prompt_ms", UNKNOWN),
-            generation_ms=get("predicted_ms", UNKNOWN),
+            False,
+            int(tokens_in),
+            int(tokens_out),
+            cached,
+            int(get("drafted", UNKNOWN)),
+            int(get("accepted", UNKNOWN)),
+            prompt_speed,
+            speed,
+            get("prompt_ms", UNKNOWN),
+            get("predicted_ms", UNKNOWN),
         )
 
 

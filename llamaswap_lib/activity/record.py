@@ -52,6 +52,9 @@ class Spent(NamedTuple):
     behind: str = ""  # the model that it waited for most recently, '' for none
 
 
+NOT_SPENT = Spent()  # of a request that waited for nothing
+
+
 class Record(NamedTuple):
     """One request that has ended."""
 
@@ -67,7 +70,7 @@ class Record(NamedTuple):
     is_chunked: bool = False  # the sample has the framing of chunks
     error: str = ""  # our own words, '' where the upstream answered
     sample: Sample = Sample()
-    spent: Spent = Spent()
+    spent: Spent = NOT_SPENT
     request_bytes: int = 0  # of the body as sent upstream
     response_bytes: int = 0  # of the body as sent to the client
     sent_at: float | None = None  # when the request had been sent upstream, seconds after the start

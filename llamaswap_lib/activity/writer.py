@@ -177,7 +177,7 @@ class Writer:
                     self._write(records, rows)
                 elif not len(rows) % GROUP_ROWS:
                     self._pause(GROUP_PAUSE)
-            item = self._next(0.0)
+            item = self._next(0.0) if self._waiting.qsize() else None
         self._write(records, rows)
         self._is_busy = row_count >= BUSY_ROWS
         self._tell_of_lost()
