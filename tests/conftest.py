@@ -47,7 +47,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option.is_quick_part = not is_named
     is_watched = option.usepdb or option.capture == "no" or option.collectonly
     if option.is_quick_part and not is_watched and getattr(option, "numprocesses", 0) is None:
-        option.numprocesses = config.hook.pytest_xdist_auto_num_workers(config=config)
+        # One more than there are cores, for a test waits for a socket now and then.
+        option.numprocesses = 1 + config.hook.pytest_xdist_auto_num_workers(config=config)
     if getattr(option, "numprocesses", None) and option.dist == "no":  # not asked for by name
         option.dist = "worksteal"  # else one process runs the last of the slow tests alone, for minutes
 

@@ -108,6 +108,7 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
         process.wait()
 
 
+@pytest.mark.slow
 @needs_prometheus
 def test_each_query_finds_something(tmp_path: Path) -> None:
     assert len(QUERIES) > 20

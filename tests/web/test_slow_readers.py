@@ -60,7 +60,8 @@ def begun(body: bytes, last_bytes: int) -> Script:
     return script
 
 
-@pytest.mark.parametrize("with_tls", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("with_tls", [False, True])
 def test_a_connection_whose_last_bytes_had_to_wait_for_the_client_is_used_again(with_tls: bool) -> None:
     body = bytes(range(256)) * 200
     context = trusted_upstream() if with_tls else None

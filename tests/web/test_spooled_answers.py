@@ -120,6 +120,7 @@ def test_every_framing_keeps_its_bytes(answer: bytes, version: bytes, expected: 
             assert client.read_to_end().partition(b"\r\n\r\n")[2] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("client_tls", "upstream_tls"), [(True, False), (False, True), (True, True)])
 def test_tls_on_either_side_keeps_its_bytes(tmp_path: Path, client_tls: bool, upstream_tls: bool) -> None:
     certificate = issue(tmp_path) if client_tls else None

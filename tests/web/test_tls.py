@@ -609,6 +609,7 @@ def test_refusal_is_heard_by_a_client_that_goes_on_sending(certificate: Certific
         assert client.read_to_end().startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.slow
 def test_newcomer_who_is_turned_away_hears_why(certificate: Certificate) -> None:
     def script(peer: Peer) -> None:
         peer.read_message()
