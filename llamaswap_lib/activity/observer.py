@@ -1,9 +1,9 @@
 """What is kept of an answer's body while it passes: its first and last bytes, and when its first pieces came.
 
 The loop calls `take` for each piece, before it is sent on; `sample` is called after the end, on the activity writer's
-thread. Guarantees: pieces are kept as they are, nothing is copied but one piece that is too long for a beginning; an
-observer never keeps more than it was granted, and all observers together no more than their budget; what an observer
-was granted goes back when it is gone. It never reads what it keeps.
+thread. Guarantees: pieces are kept as they are, and nothing is copied but of pieces that are too long; an observer
+never keeps more than it was granted, and all observers together no more than their budget; what an observer was granted
+goes back when it is gone. It never reads what it keeps.
 """
 
 from __future__ import annotations
@@ -110,6 +110,9 @@ class Observer:
         if len(self._stamps) < MOST_STAMPS:
             self._stamps.append((size, now))
         self.size_bytes = size = size + len(data)
+        if len(data) > TAIL_BYTES and self._head is not None:  # the memory of a long one is for the next one
+            self._pieces = [data[-TAIL_BYTES:]]
+            return
         self._pieces.append(data)
         if size > self._until_bytes:
             self._make_room()
