@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # readings of answers, rows, captures; its writer's thread is the only one that writes the store
     "activity": (
         *("wire", "errors", "printable"),
-        *("runtime.changes", "runtime.threads", "runtime.vital", "runtime.wakeup"),
+        *("runtime.changes", "runtime.interfaces", "runtime.threads", "runtime.vital", "runtime.wakeup"),
     ),
     "hardware": ("errors", "printable", "runtime.vital", "wire.rfc3339"),  # how a moment is written, at one place
     "demo": (),

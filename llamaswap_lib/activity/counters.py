@@ -12,12 +12,12 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
 from llamaswap_lib.activity.exposition import Family, Labels, buckets, counter
 from llamaswap_lib.activity.meter import NO_ANSWER
 from llamaswap_lib.activity.record import Ended
 from llamaswap_lib.activity.row import Row
+from llamaswap_lib.runtime.interfaces import RunView
 
 OTHER = "other"
 CLIENT_LEFT = 499  # the status of a request whose client left before it was answered
@@ -31,21 +31,6 @@ FIRST_TOKEN = (
     *(20.0, 40.0, 80.0, 160.0, 320.0, 600.0),
 )
 EACH_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
-
-
-class Run(Protocol):
-    """One run as the controller shows it."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def run_id(self) -> int: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def started_at(self) -> float: ...
-    @property
-    def ready_at(self) -> float | None: ...
 
 
 class Histogram:
@@ -117,7 +102,7 @@ class Counters:
             "From when a process was told to end until it had ended.",
             REQUEST,
         )
-        self._runs: dict[int, Run] = {}  # as they were told of last
+        self._runs: dict[int, RunView] = {}  # as they were told of last
         self._stopping: dict[int, tuple[str, float]] = {}  # its model, and since when, by run
         self._tries: dict[str, int] = {}  # that failed in a row, by model
 
@@ -148,7 +133,7 @@ class Counters:
 
     # -- the controller's thread --
 
-    def note_runs(self, runs: Sequence[Run], tries: Iterable[tuple[str, int]]) -> None:
+    def note_runs(self, runs: Sequence[RunView], tries: Iterable[tuple[str, int]]) -> None:
         """What runs now, and how often each model that fails has failed in a row."""
         now = self._clock()
         with self._lock:
