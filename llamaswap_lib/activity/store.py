@@ -114,8 +114,7 @@ class Store:
                 self._tell_of_others(self._file)
                 return stored
         self._turn_to_memory()
-        first = self._last_id + 1
-        stored = [row if row.id >= first else row._replace(id=number) for number, row in enumerate(rows, first)]
+        stored = [row._replace(id=number) for number, row in enumerate(rows, self._last_id + 1)]
         self._last_id = stored[-1].id
         with self._settling:
             self._fresh.extend(stored)
