@@ -12,7 +12,6 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +20,7 @@ from llamaswap_lib.activity.record import NOT_SPENT, Ended, Record, Sample, Spen
 from llamaswap_lib.activity.redaction import redacted
 from llamaswap_lib.errors import BadGateway, GatewayTimeout, HttpError, LoadFailed, ModelHung
 from llamaswap_lib.wire.heads import Headers, RequestHead, ResponseHead, read_pairs
+from llamaswap_lib.wire.rfc3339 import moment_text
 
 MOST_ENDED = 8  # requests that began and ended since somebody looked, and are still told; a rush has more of them
 _BINARY = ("audio/", "image/", "video/")  # answers of which a capture keeps no body
@@ -258,11 +258,10 @@ class InFlight:
 
     def describe(self, now: float) -> dict[str, Any]:
         """The entry of the table, as clients read it; `now` by the loop's clock."""
-        began = datetime.fromtimestamp(self.timestamp, timezone.utc).isoformat(timespec="milliseconds")
         answer, metadata = self.answer, self.metadata
         told = {
             "id": str(self.number),
-            "timestamp": began.replace("+00:00", "Z"),
+            "timestamp": moment_text(round(self.timestamp * 1000)),  # as in its row
             "model": self.model,
             "req_path": self.path,
             "method": self.head.method,

@@ -239,7 +239,7 @@ class Writer:
         if rest == 0 or has_more:
             self._pause(GROUP_PAUSE)
             return 0.0
-        return pause if rest is None else rest if pause is None else min(rest, pause)
+        return min((seconds for seconds in (rest, pause) if seconds is not None), default=None)
 
     def _tell_of_lost(self) -> None:
         if self._lost:
