@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("errors", "printable"),
     ),
     "endpoints": (
-        *("activity", "app", "core.plan", "proxy.dispatch", "proxy.scraping", "routing", "server", "wire"),
+        *("activity", "app", "core.plan", "proxy.dispatch", "proxy.scraping", "routing", "server", "ui", "wire"),
         *("loaded_config", "errors", "printable"),
         *("runtime.apart", "runtime.changes", "runtime.interfaces", "runtime.log_monitor"),
         # what is said of a configuration, and its files
@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "hardware": ("errors", "printable", "runtime.vital", "wire.rfc3339"),  # how a moment is written, at one place
     "demo": (),
+    "ui": (),
     "init": ("hardware.readings", "hardware.sources"),
     "service": ("config", "errors"),
     "listen_failure": ("config.mask", "net.listening", "printable", "runtime.ports"),

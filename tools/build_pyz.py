@@ -23,6 +23,7 @@ NAMES = ("llamaswap.pyz", "llamaswap.py")
 SHEBANG = b"#!/usr/bin/env python3\n"
 DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 MODE = 0o100644 << 16
+SUFFIXES = (".py", ".typed", ".css", ".html", ".js", ".svg")  # of the package's own files
 COMPILED = {"yaml/cyaml.py"}  # needs the C library that stays outside
 
 
@@ -59,7 +60,7 @@ def own_entries() -> Iterator[tuple[str, bytes]]:
     yield "__main__.py", (ROOT / "llamaswap.py").read_bytes()
     yield "LICENSE", (ROOT / "LICENSE").read_bytes()
     for path in (ROOT / "llamaswap_lib").rglob("*"):
-        if path.is_file() and path.suffix in (".py", ".typed"):
+        if path.is_file() and path.suffix in SUFFIXES:
             yield path.relative_to(ROOT).as_posix(), path.read_bytes()
 
 

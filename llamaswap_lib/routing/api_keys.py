@@ -15,11 +15,12 @@ from llamaswap_lib.errors import Unauthorized
 from llamaswap_lib.routing.routes import Endpoint, Route
 from llamaswap_lib.wire.heads import RequestHead
 
-OPEN_PATHS = ("/", "/upstream")  # they only lead elsewhere
+OPEN_PATHS = ("/", "/upstream", "/ui")  # they only lead elsewhere
 OPEN_ENDPOINTS = frozenset(
     {
         *(Endpoint.HEALTH, Endpoint.PREFLIGHT),
         *(Endpoint.CLEAN_PATH, Endpoint.NOT_FOUND, Endpoint.METHOD_NOT_ALLOWED),
+        Endpoint.UI,  # decides for itself: its files are open, so that it can ask for a key
     }
 )
 
@@ -34,9 +35,9 @@ def check_key(head: RequestHead, keys: Sequence[str]) -> None:
     given = given_key(head)
     matches = [hmac.compare_digest(given, key.encode()) for key in keys]
     if not any(matches):
-        raise Unauthorized(
-            "unauthorized: invalid or missing API key", headers={"WWW-Authenticate": 'Basic realm="llama-swap"'}
-        )
+        # Our own page asks for the key itself; with this header its browser would ask first.
+        asks = {} if head.get("x-requested-with") else {"WWW-Authenticate": 'Basic realm="llama-swap"'}
+        raise Unauthorized("unauthorized: invalid or missing API key", headers=asks)
 
 
 def given_key(head: RequestHead) -> bytes:

@@ -98,6 +98,7 @@ _NOT_SENT_ON = ("/audioapi/", "/v/")
 _OWN = {
     ("GET", "/"): Route(Endpoint.REDIRECT, "/ui", status=302),
     ("GET", "/ui"): Route(Endpoint.REDIRECT, "/ui/", status=301),
+    ("GET", "/favicon.ico"): Route(Endpoint.UI, "favicon.ico"),
     ("GET", "/upstream"): Route(Endpoint.REDIRECT, "/ui/models", status=302),
     ("GET", "/health"): Route(Endpoint.HEALTH),
     ("GET", "/v1/health"): Route(Endpoint.HEALTH),

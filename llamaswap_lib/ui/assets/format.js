@@ -1,0 +1,81 @@
+/** How numbers, times and sizes are written: the same everywhere. What is unknown is a dash, never 0. */
+
+export const UNKNOWN = "–";
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const tenth = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const exactTime = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clockOfDay = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+/** @param {unknown} value @returns {value is number} */
+const known = (value) => typeof value === "number" && Number.isFinite(value);
+
+/** `12,345` @param {unknown} value */
+export const count = (value) => (known(value) && value >= 0 ? whole.format(value) : UNKNOWN);
+
+/** Bytes as `13.9 GB` (1 GB is 1000³ bytes, as disks and drivers write it). @param {unknown} value */
+export function bytes(value) {
+  if (!known(value) || value < 0) return UNKNOWN;
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let [size, unit] = [value, 0];
+  while (size >= 999.95 && unit < units.length - 1) [size, unit] = [size / 1000, unit + 1];
+  return `${(unit && size < 100 ? tenth : whole).format(size)} ${units[unit]}`;
+}
+
+/** Milliseconds as `12 ms`, `1.2 s`, `3 min 4 s`, `2 h 5 min`, `3 d 2 h`. @param {unknown} value */
+export function duration(value) {
+  if (!known(value) || value < 0) return UNKNOWN;
+  if (value < 1000) return `${Math.round(value)} ms`;
+  const seconds = value / 1000;
+  if (seconds < 9.95) return `${tenth.format(seconds)} s`;
+  if (seconds < 59.5) return `${Math.round(seconds)} s`;
+  const minutes = Math.floor(seconds / 60);
+  const left = Math.floor(seconds % 60);
+  if (minutes < 60) return left ? `${minutes} min ${left} s` : `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  return hours % 24 ? `${Math.floor(hours / 24)} d ${hours % 24} h` : `${Math.floor(hours / 24)} d`;
+}
+
+/** The same of seconds. @param {unknown} value */
+export const seconds = (value) => duration(known(value) ? value * 1000 : null);
+
+/** Tokens a second: `94`, `9.4`. @param {unknown} value */
+export const speed = (value) => (known(value) && value > 0 ? (value < 100 ? tenth : whole).format(value) : UNKNOWN);
+
+/** `71 %` @param {unknown} value of 100 */
+export const percent = (value) => (known(value) ? `${whole.format(value)} %` : UNKNOWN);
+
+/** The moment in full, for a tooltip. @param {string | number | Date} moment */
+export function exact(moment) {
+  const date = new Date(moment);
+  return Number.isNaN(date.getTime()) ? UNKNOWN : exactTime.format(date);
+}
+
+/** `14:03:07` @param {string | number | Date} moment */
+export function timeOfDay(moment) {
+  const date = new Date(moment);
+  return Number.isNaN(date.getTime()) ? UNKNOWN : clock.format(date);
+}
+
+/** `14:03` @param {string | number | Date} moment */
+export const hourAndMinute = (moment) => clockOfDay.format(new Date(moment));
+
+/** `4 s ago`, `in 3 min` @param {string | number | Date} moment @param {number} [now] */
+export function relative(moment, now = Date.now()) {
+  const away = new Date(moment).getTime() - now;
+  if (Number.isNaN(away)) return UNKNOWN;
+  const size = Math.abs(away);
+  if (size < 1500) return "now";
+  const text = duration(
+    size < 60_000
+      ? Math.round(size / 1000) * 1000
+      : size < 3_600_000
+        ? size - (size % 60_000)
+        : size - (size % 3_600_000),
+  );
+  return away < 0 ? `${text} ago` : `in ${text}`;
+}
+
+/** `1 request`, `3 requests` @param {number} number @param {string} noun @param {string} [many] */
+export const several = (number, noun, many = `${noun}s`) => `${whole.format(number)} ${number === 1 ? noun : many}`;

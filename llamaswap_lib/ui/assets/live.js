@@ -1,0 +1,169 @@
+/**
+ * What the server says of itself, kept up to date: one stream of events for the whole page, opened again when it breaks.
+ *
+ * Pages read the signals here, and ask for nothing that is in them.
+ */
+
+import { ask, events, keyIsMissing, request } from "./api.js";
+import { effect, signal } from "./view.js";
+
+/**
+ * @typedef {{ id: string, name?: string, description?: string, state: string, unlisted?: boolean, peerID?: string,
+ *   aliases?: string[], capabilities?: any, context_length?: number, failure?: any }} Model
+ * @typedef {{ ticket: number, model: string, place: number, since: string, waiting_seconds: number, reason: string,
+ *   estimate_seconds: number | null }} Waiting
+ * @typedef {{ id: string, timestamp: string, model: string, req_path: string, method: string, req_headers: Record<string, string>,
+ *   remote_ip: string, resp_headers: Record<string, string>, resp_bytes: number, elapsed_ms: number, metadata?: any }} InFlight
+ * @typedef {{ from: string[], to: string, reason: string, seconds: number }} Swap
+ */
+
+/** "connecting", "open", "lost" (it is tried again) or "key" (one is asked for) */
+export const connection = signal("connecting");
+/** When it is tried again, in milliseconds since 1970; 0 while it is not lost. */
+export const nextTry = signal(0);
+export const models = signal(/** @type {Model[]} */ ([]));
+export const queue = signal(/** @type {Waiting[]} */ ([]));
+/** By id; each has `seen`, when it came, by the clock of this browser. */
+export const inFlight = signal(/** @type {Map<string, InFlight & { seen: number }>} */ (new Map()));
+export const activeProfile = signal(/** @type {string | null} */ (null));
+export const profiles = signal(/** @type {any[]} */ ([]));
+/** Rows of `/running`, by model. */
+export const runs = signal(/** @type {Map<string, any>} */ (new Map()));
+/** `/api/config` without the configuration itself: files, warnings, error, can_edit. */
+export const about = signal(/** @type {any} */ (null));
+export const version = signal(/** @type {any} */ (null));
+
+/** @type {Map<string, Set<(data: any) => void>>} */
+const listeners = new Map();
+const FIRST_DELAY = 500;
+const LONGEST_DELAY = 10_000;
+const RUNS_EVERY = 3_000;
+
+/**
+ * Hear of events that are told once: "activity" (`{id}`), "swap", "logData" (`{source, data}`); the result ends that.
+ * @param {string} type @param {(data: any) => void} listener
+ */
+export function on(type, listener) {
+  const set = listeners.get(type) ?? new Set();
+  listeners.set(type, set.add(listener));
+  return () => void set.delete(listener);
+}
+
+/** Open the stream, and keep it open for as long as the page is there. */
+export async function start() {
+  let delay = FIRST_DELAY;
+  effect(() => {
+    models.value; // a state has changed: what runs has, too
+    queueMicrotask(readRuns);
+  });
+  setInterval(() => document.visibilityState === "visible" && connection.value === "open" && readRuns(), RUNS_EVERY);
+  for (;;) {
+    try {
+      const response = await request("api/events", { headers: { Accept: "text/event-stream" }, cache: "no-store" });
+      connection.value = "open";
+      delay = FIRST_DELAY;
+      readOnce();
+      for await (const { data } of events(response)) take(data);
+    } catch {
+      // below: what is shown, and when it is tried again
+    }
+    if (keyIsMissing.value) {
+      connection.value = "key";
+      await until(() => !keyIsMissing.value);
+      connection.value = "connecting";
+    } else {
+      nextTry.value = Date.now() + delay;
+      connection.value = "lost";
+      await pause(delay);
+      nextTry.value = 0;
+      delay = Math.min(delay * 2, LONGEST_DELAY);
+    }
+  }
+}
+
+/** @param {string} text */
+function take(text) {
+  let type, data;
+  try {
+    ({ type, data } = JSON.parse(text));
+    data = JSON.parse(data);
+  } catch {
+    return; // a type of a later version that is not as we know them
+  }
+  if (type === "modelStatus") models.value = data;
+  else if (type === "queue") queue.value = data.queue;
+  else if (type === "profileChanged") activeProfile.value = data.active;
+  else if (type === "inflight") takeInFlight(data);
+  for (const listener of listeners.get(type) ?? []) listener(data);
+}
+
+/** @param {any} change */
+function takeInFlight(change) {
+  const seen = Date.now();
+  const next = change.operation === "snapshot" ? new Map() : new Map(inFlight.value);
+  for (const request of change.requests ?? []) next.set(request.id, { ...request, seen });
+  if (change.operation === "upsert") next.set(change.request.id, { ...change.request, seen });
+  if (change.operation === "remove") next.delete(change.id);
+  inFlight.value = next;
+}
+
+/** What no event tells of; asked for again when the stream has been opened again. */
+async function readOnce() {
+  const told = await Promise.allSettled([ask("api/version"), ask("api/profiles"), ask("api/config")]);
+  const [said, known, config] = told.map((each) => (each.status === "fulfilled" ? each.value : null));
+  version.value = said;
+  profiles.value = known?.profiles ?? [];
+  about.value = config;
+}
+
+/** Ask again for what `about` has, after the configuration has changed. */
+export async function readAbout() {
+  about.value = await ask("api/config").catch(() => about.value);
+}
+
+let reading = false;
+
+async function readRuns() {
+  if (reading || connection.value !== "open") return;
+  reading = true;
+  try {
+    const { running } = await ask("running");
+    runs.value = new Map(running.map((/** @type {any} */ run) => [run.model, run]));
+  } catch {
+    // the stream tells of what is wrong
+  } finally {
+    reading = false;
+  }
+}
+
+/** @type {(() => void) | null} */
+let hurry = null;
+
+/** Try again now, should the connection be lost. */
+export function tryNow() {
+  hurry?.();
+}
+
+/** @param {number} delay in milliseconds */
+function pause(delay) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => hurry?.(), delay);
+    hurry = () => {
+      clearTimeout(timer);
+      hurry = null;
+      resolve(undefined);
+    };
+  });
+}
+
+addEventListener("online", tryNow);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && tryNow());
+
+/** @param {() => boolean} holds reads signals */
+function until(holds) {
+  return new Promise((resolve) => {
+    const end = effect(() => {
+      if (holds()) queueMicrotask(() => (end(), resolve(undefined)));
+    });
+  });
+}

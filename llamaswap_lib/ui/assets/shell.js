@@ -1,0 +1,164 @@
+/** The frame around all pages: navigation, state of the connection, title and icon of the tab. */
+
+import {
+  activeProfile,
+  about,
+  connection,
+  inFlight,
+  models,
+  nextTry,
+  profiles,
+  queue,
+  tryNow,
+  version,
+} from "./live.js";
+import { PAGES } from "./pages.js";
+import { setProfile } from "./parts/actions.js";
+import { notices } from "./parts/notices.js";
+import { openPalette } from "./parts/palette.js";
+import { listenForKeys } from "./parts/shortcuts.js";
+import { place, to } from "./router.js";
+import { now } from "./parts/clock.js";
+import { effect, h } from "./view.js";
+
+/** @param {import("./view.js").Signal<Element | null>} page */
+export function frame(page) {
+  listenForKeys();
+  effect(showInTab);
+  const main = h("main", { id: "main", tabindex: "-1" }, () => page.value);
+  return h(
+    "div.frame",
+    null,
+    h("a.skip", { href: "#main", onclick: skip }, "Skip to the page"),
+    navigation(),
+    h("div.column", null, banner(), main),
+    notices(),
+  );
+}
+
+/** @param {Event} event */
+function skip(event) {
+  event.preventDefault();
+  document.getElementById("main")?.focus();
+}
+
+function navigation() {
+  return h(
+    "nav.pages",
+    { "aria-label": "Pages" },
+    h("a.brand", { href: to("models") }, h("span.dot", { class: () => overall() }), "llamaswap"),
+    PAGES.map((page) =>
+      h(
+        "a.page",
+        { href: to(page.name), "aria-current": () => (place.value.page === page.name ? "page" : null) },
+        page.title,
+        h("span.amount", null, () => amount(page.name)),
+      ),
+    ),
+    h("div.under", null, profilePicker(), searchButton(), stateOfServer()),
+  );
+}
+
+/** @param {string} name */
+function amount(name) {
+  if (name === "models") return models.value.filter((model) => model.state === "ready").length || "";
+  if (name === "queue") return queue.value.length || "";
+  if (name === "config") return about.value?.error ? "!" : "";
+  return "";
+}
+
+function searchButton() {
+  return h(
+    "button.search",
+    { type: "button", onclick: () => openPalette() },
+    "Search or run…",
+    h("kbd", null, "Ctrl K"),
+  );
+}
+
+/** What runs, in one word: the class of a dot. */
+function overall() {
+  const states = new Set(models.value.map((model) => model.state));
+  if (connection.value !== "open") return "lost";
+  if (states.has("starting") || states.has("stopping")) return "load";
+  if (models.value.some((model) => model.failure)) return "fail";
+  return states.has("ready") ? "ready" : "";
+}
+
+function profilePicker() {
+  return h("div.profile", { hidden: () => profiles.value.length === 0 }, () => {
+    const select = h(
+      "select",
+      { "aria-label": "Profile", onchange: choose },
+      h("option", { value: "" }, "No profile"),
+      profiles.value.map((profile) => h("option", { value: profile.id }, profile.id)),
+    );
+    effect(() => {
+      /** @type {HTMLSelectElement} */ (select).value = activeProfile.value ?? "";
+    });
+    return select;
+  });
+}
+
+/** @param {Event} event */
+async function choose(event) {
+  const select = /** @type {HTMLSelectElement} */ (event.currentTarget);
+  if (!(await setProfile(select.value || null))) select.value = activeProfile.value ?? "";
+}
+
+function stateOfServer() {
+  return h("footer", null, () => {
+    if (connection.value !== "open") return h("span", null, "not connected");
+    const warnings = about.value?.warnings?.length;
+    return [
+      h("span", null, version.value?.version ?? ""),
+      warnings ? h("a", { href: to("config") }, `${warnings} warning${warnings === 1 ? "" : "s"}`) : null,
+    ];
+  });
+}
+
+/** What everybody has to know at once: the connection is lost, or the changed configuration cannot be used. */
+function banner() {
+  return h("div.banners", { role: "status" }, () => {
+    if (connection.value === "lost") {
+      const wait = () => Math.max(0, Math.ceil((nextTry.value - now.value) / 1000));
+      return h(
+        "p.banner.fail",
+        null,
+        h("span", null, "The server cannot be reached. What you see may be out of date. "),
+        h("span", { "aria-hidden": "true" }, () => (wait() ? `Next try in ${wait()} s. ` : "Trying… ")),
+        h("button", { type: "button", onclick: tryNow }, "Try now"),
+      );
+    }
+    if (about.value?.error) {
+      return h(
+        "p.banner.load",
+        null,
+        "The changed configuration cannot be used; the one before it goes on. ",
+        h("a", { href: to("config") }, "What is wrong"),
+      );
+    }
+    return null;
+  });
+}
+
+const COLOURS = { ready: "#2f8f6f", load: "#c87a1a", fail: "#c0443a", lost: "#8a8d93", "": "#8a8d93" };
+
+function showInTab() {
+  const state = /** @type {keyof typeof COLOURS} */ (overall());
+  const ready = models.value.filter((model) => model.state === "ready").length;
+  const loading = models.value.filter((model) => model.state === "starting").length;
+  const words = [];
+  if (state === "lost") words.push(connection.value === "open" ? "" : "○ not connected");
+  else {
+    if (loading) words.push(`◐ ${loading} loading`);
+    if (ready) words.push(`● ${ready} running`);
+    if (inFlight.value.size) words.push(`${inFlight.value.size} in progress`);
+  }
+  const title = PAGES.find((page) => page.name === place.value.page)?.title ?? "llamaswap";
+  document.title = [...words.filter(Boolean), place.value.rest || title, "llamaswap"].join(" · ");
+  const full = state === "ready" || state === "load";
+  const circle = `<circle cx="16" cy="16" r="9" fill="${full ? COLOURS[state] : "none"}" stroke="${COLOURS[state]}" stroke-width="5"/>`;
+  const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${circle}</svg>`;
+  document.querySelector("link[rel=icon]")?.setAttribute("href", `data:image/svg+xml,${encodeURIComponent(icon)}`);
+}
