@@ -32,6 +32,7 @@ from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.ui import read_files
 from llamaswap_lib.wire.zstd import find_zstandard
 
 COLLECTOR = 20_000, 10, 50  # objects that are new, and rounds, until the garbage collector looks at them
@@ -79,6 +80,7 @@ def serve(options: Options) -> int:
 def _start(parts: Parts) -> None:
     # What exists now lives as long as the server: let the collector never look at it again. What requests leave behind
     # holds hardly a cycle, so it looks at that seldom: at its usual pace that took a sixth of the time under load.
+    read_files()
     gc.freeze()
     gc.set_threshold(*COLLECTOR)
     gc.enable()

@@ -33,6 +33,7 @@ LONGEST_CHAIN = {
     "runtime": 9,
     "server": 5,
     "service": 2,
+    "ui": 1,
     "wire": 5,
 }
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -31,18 +31,18 @@ def serve_page(app: App, exchange: Exchange, route: Route) -> None:
     elif name == "favicon.ico":
         _serve_asset(exchange, "favicon.svg", "no-cache")
     elif name.partition("/")[0] in ("", *site().pages):
-        _serve_document(app, exchange, name)
+        _serve_document(app, exchange)
     else:
         answer_not_found(exchange)
 
 
-def _serve_document(app: App, exchange: Exchange, name: str) -> None:
+def _serve_document(app: App, exchange: Exchange) -> None:
     keys = app.config.api_keys
     if keys and "text/html" not in (exchange.head.get("accept") or ""):
         check_key(exchange.head, keys)
-    # With a key nobody else's clicks count, so the page may stand in a frame of the same site (Home Assistant's panels).
+    # Where a key is needed, clicks that another page of the site has stolen do nothing, so frames are allowed (panels).
     policy = _POLICY.format(ancestors="'self'" if keys else "'none'")
-    document = asset_of("index.html", site().page(name.count("/")))
+    document = asset_of("index.html", site().page(exchange.path.count("/") - 2))
     _answer(exchange, document, (("Cache-Control", "no-cache"), ("Content-Security-Policy", policy)))
 
 
@@ -63,4 +63,3 @@ def _answer(exchange: Exchange, asset: Asset, headers: tuple[tuple[str, str], ..
         exchange.answer(200, asset.compressed, asset.content_type, (*headers, ("Content-Encoding", "gzip")))
     else:
         exchange.answer(200, asset.plain(), asset.content_type, headers)
-

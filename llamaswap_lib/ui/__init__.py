@@ -1,21 +1,19 @@
 """The web page: its files, as they are sent. Everything in `assets/` was written here, and nothing is built.
 
-Any thread. The files are read at the first request for one of them, also out of a zip, and kept compressed.
+Any thread. The files are read once, at the start, out of a folder or a zip: what lies there may be another version later.
+Which files there are is found by following what `main.js` imports, and what `app.css` does. They are compressed when
+the first of them is asked for.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+import os
 import re
+import zlib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 
 TYPES = {
     "css": "text/css; charset=utf-8",
@@ -23,10 +21,12 @@ TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-STYLES = "app.css"  # all of assets/styles in one file, in the order of their names
-START = "main.js"
-_IMPORT = re.compile(r'^(?:import|export) [^;]*?"(\.{1,2}/[^"]+\.js)";', re.MULTILINE | re.DOTALL)
-_PAGES = re.compile(r'\bname: "([a-z]+)"')
+DOCUMENT, START, STYLES, PAGES, ICON = "index.html", "main.js", "app.css", "pages.js", "favicon.svg"
+_GZIP = 16 + zlib.MAX_WBITS
+_imports = re.compile(r'^(?:import|export) [^;]*?"(\.{1,2}/[^"]+\.js)";', re.MULTILINE | re.DOTALL)
+_later_imports = re.compile(r'\bimport\("(\.{1,2}/[^"]+\.js)"\)')
+_style = re.compile(r'^@import "([^"]+\.css)";$', re.MULTILINE)
+_page = re.compile(r'\bname: "([a-z]+)"')
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Asset:
 
     def plain(self) -> bytes:
         """Its bytes as they are."""
-        return gzip.decompress(self.compressed)
+        return zlib.decompress(self.compressed, _GZIP)
 
 
 @dataclass(frozen=True)
@@ -50,65 +50,69 @@ class Site:
     build: str
     pages: frozenset[str]  # the first segments below /ui/ that are pages
     document: Template
-    preload: tuple[str, ...]  # the modules that main.js imports, directly or not
+    preload: tuple[str, ...]  # the modules that are loaded with main.js, sorted
 
     def page(self, depth: int) -> bytes:
         """The document of a page whose address has so many slashes below `/ui/`."""
-        base = "../" * depth or "./"
         folder = f"assets/{self.build}"
         links = "\n    ".join(f'<link rel="modulepreload" href="{folder}/{name}" />' for name in self.preload)
-        return self.document.substitute(base=base, assets=folder, preload=links).encode()
+        return self.document.substitute(base="../" * depth or "./", assets=folder, preload=links).encode()
 
 
 @cache
 def site() -> Site:
     """The files of this installation. Raises OSError where they cannot be read."""
-    texts = dict(_texts(files(__name__) / "assets"))
-    styles = sorted(name for name in texts if name.startswith("styles/"))
-    texts[STYLES] = "\n".join(texts.pop(name) for name in styles)
-    document = Template(texts.pop("index.html"))
-    listing = "".join(f"{name}\0{text}\0" for name, text in sorted(texts.items())) + document.template
-    assets = {name: asset_of(name, text.encode()) for name, text in texts.items()}
-    build = hashlib.sha256(listing.encode()).hexdigest()[:12]
-    return Site(assets, build, frozenset(_PAGES.findall(texts["pages.js"])), document, imports_of(START, texts))
+    texts = {**read_files()}
+    document = Template(texts.pop(DOCUMENT))
+    assets = {name: asset_of(name, text.encode()) for name, text in sorted(texts.items())}
+    listing = document.template + "".join(f"{name} {asset.etag}\n" for name, asset in assets.items())
+    return Site(
+        assets,
+        build=hashlib.sha256(listing.encode()).hexdigest()[:12],
+        pages=frozenset(_page.findall(texts[PAGES])),
+        document=document,
+        preload=tuple(sorted(_follow(texts, _imports) - {START})),
+    )
 
 
-def imports_of(start: str, texts: dict[str, str]) -> tuple[str, ...]:
-    """The modules that are loaded with `start`, sorted; what it imports only when it is needed is not among them."""
+@cache
+def read_files() -> dict[str, str]:
+    """Their texts, by name. Raises OSError where they cannot be read."""
+    texts = {name: _read(name) for name in (DOCUMENT, "theme.js", ICON)}
+    texts[STYLES] = _style.sub(lambda found: _read(found[1]), _read(STYLES))
+    _follow(texts, _imports, _later_imports)
+    return texts
+
+
+def asset_of(name: str, data: bytes) -> Asset:
+    """A file with this name and this content."""
+    compress = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
+    etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+    return Asset(TYPES[name.rpartition(".")[2]], compress.compress(data) + compress.flush(), etag)
+
+
+def _follow(texts: dict[str, str], *imports: re.Pattern[str]) -> set[str]:
+    """The names of main.js and of what it imports in these ways, directly or not; their texts are put into `texts`."""
     found: set[str] = set()
-    waiting = [start]
+    waiting = [START]
     while waiting:
         name = waiting.pop()
-        for target in _IMPORT.findall(texts[name]):
-            module = _resolve(name, target)
-            if module not in found:
-                found.add(module)
-                waiting.append(module)
-    return tuple(sorted(found))
+        if name in found:
+            continue
+        found.add(name)
+        if name not in texts:
+            texts[name] = _read(name)
+        waiting += [_resolve(name, target) for each in imports for target in each.findall(texts[name])]
+    return found
 
 
 def _resolve(module: str, target: str) -> str:
     """The name of what `module` imports as `target`: `../view.js` in `parts/clock.js` is `view.js`."""
-    parts = module.split("/")[:-1]
-    for part in target.split("/"):
-        if part == "..":
-            parts.pop()
-        elif part != ".":
-            parts.append(part)
-    return "/".join(parts)
+    return os.path.normpath(f"{os.path.dirname(module)}/{target}").lstrip("/")  # noqa: PTH120 - a name, no path
 
 
-def _texts(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:
-    found = []
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            found += _texts(entry, f"{prefix}{entry.name}/")
-        elif entry.name.rpartition(".")[2] in TYPES:
-            found.append((f"{prefix}{entry.name}", entry.read_text(encoding="utf-8")))
-    return found
-
-
-def asset_of(name: str, data: bytes) -> Asset:
-    """A file with this content."""
-    etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
-    return Asset(TYPES[name.rpartition(".")[2]], gzip.compress(data, 9, mtime=0), etag)
+def _read(name: str) -> str:
+    """A file below assets/, also where the package is in a zip."""
+    folder = os.path.dirname(__file__)  # noqa: PTH120 - the loader takes text
+    data: bytes = __spec__.loader.get_data(os.path.join(folder, "assets", *name.split("/")))  # type: ignore[union-attr]  # noqa: PTH118
+    return data.decode()

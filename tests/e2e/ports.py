@@ -15,8 +15,9 @@ class PortBlock:
     The port before the first is bound all the time: whoever looks for a block meanwhile finds it taken.
     """
 
-    def __init__(self) -> None:
-        blocks = range(FIRST, LAST, SIZE + 1)
+    def __init__(self, first: int | None = None) -> None:
+        """`first`: the block that begins there once more, after it was closed."""
+        blocks = range(FIRST, LAST, SIZE + 1) if first is None else range(first - 1, first)
         start = os.getpid() * 7919 % len(blocks)
         for number in range(len(blocks)):
             guard = _bind(blocks[(start + number) % len(blocks)])

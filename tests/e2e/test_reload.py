@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +146,6 @@ def test_a_bad_configuration_is_told_with_its_place_and_the_old_one_goes_on(
         program.signal(signal.SIGHUP)
         wait_until(lambda: program.stdout.count("cannot be used, the old one goes on") == 2, "the log has it twice")
         assert wrong in program.get("/api/config").json()["error"]["message"]
-        assert escape(wrong) in program.get("/ui/").text
         assert pids(program) == before
         assert wire.read_to(b"[DONE]")
         assert program.chat("a").status == 200
@@ -394,7 +392,6 @@ def test_a_mistake_is_told_once_and_mended_by_the_next_change(watched: Program) 
     watched.config_path.write_text(good)
     wait_until(lambda: "configuration reloaded: nothing has changed" in watched.stdout, "it is good again")
     wait_until(lambda: watched.get("/api/config").json()["error"] is None, "the error is forgotten")
-    assert "cannot be used" not in watched.get("/ui/").text
     watched.write_config(models(a=SLOW, b=demo()))
     await_model(watched, "b")
     assert watched.stdout.count("the old one goes on") == 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -101,7 +102,10 @@ def test_a_file_that_goes_away_under_it_disturbs_nothing(built: Path, tmp_path: 
         assert program.chat("b", max_tokens=3, padding="x" * 3_000_000).status == 200
         assert "did you mean" in program.chat("aa").message
         assert program.ask("POST", "/v1/chat/completions", b"{", content_type="application/json").status == 400
-        assert "<h1>llamaswap" in program.get("/ui/").text
+        page = program.get("/ui/").text
+        assert page.startswith("<!doctype html>")
+        script = re.findall(r'<script type="module" src="([^"]+)"', page)[0]
+        assert "live.start()" in program.get(f"/ui/{script}").text
         os.kill(program.guardians()[0], 9)
         wait_until(lambda: len(program.guardians()) == 1, "there is another guardian")
         assert program.chat("a", max_tokens=3).status == 200

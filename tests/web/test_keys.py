@@ -89,7 +89,8 @@ def test_bytes_that_are_no_text_are_no_key() -> None:
         ("GET", "/v1/chat/completions", False),
         ("POST", "/v1/chat/completions", True),
         ("GET", "/upstream/a/x", True),
-        ("GET", "/ui/", True),
+        ("GET", "/ui/", False),  # the page itself asks; tests/web/test_page.py
+        ("GET", "/ui", False),
         ("GET", "/comfyui", True),
         ("GET", "/unload", True),
         ("GET", "/logs/stream/a", True),

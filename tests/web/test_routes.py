@@ -175,7 +175,6 @@ def test_a_wrong_method_says_which_are_right(method: str, path: str, allow: str)
         "/api/models/load",
         "/api/models/plan",
         "/api/models/m/plan/",
-        "/favicon.ico",
         *UNANSWERED,
     ],
 )

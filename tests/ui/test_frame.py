@@ -1,0 +1,137 @@
+"""The frame of the web page: navigation, palette, keys, the lost connection, the key, the theme, a proxy's path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tests.e2e.ports import PortBlock
+from tests.e2e.program import Program
+from tests.ui.conftest import CONFIG, PHONE, Watched, playwright
+
+expect = playwright.expect
+
+
+def test_the_title_and_the_icon_tell_what_runs(page: Any, server: Program) -> None:
+    expect(page).to_have_title("Models · llamaswap")
+    assert server.chat("small", max_tokens=1).status == 200
+    expect(page).to_have_title(re.compile("^● 1 running · "))
+    expect(page.locator("link[rel=icon]")).to_have_attribute("href", re.compile("^data:image/svg"))
+
+
+def test_each_page_is_reached_by_its_link_its_keys_and_its_address(watched: Watched) -> None:
+    page = watched.open()
+    links = page.get_by_role("navigation", name="Pages").locator("a.page")
+    expect(links).to_have_count(8)
+    letters = {"queue": "q", "activity": "a", "logs": "l", "performance": "p", "playground": "c", "config": "o"}
+    for name, letter in {**letters, "settings": "s", "models": "m"}.items():
+        page.keyboard.press("g")
+        page.keyboard.press(letter)
+        expect(page).to_have_url(f"{watched.base}/ui/{name}")
+        expect(page.locator("main h1").first).to_be_visible()
+        expect(links.and_(page.locator("[aria-current=page]"))).to_have_attribute("href", name)
+        watched.open(name)
+        expect(page.locator("main h1").first).to_be_visible()
+
+
+def test_the_way_back_leads_to_the_page_before(page: Any) -> None:
+    page.get_by_role("link", name="Queue").click()
+    expect(page).to_have_url(re.compile("/ui/queue$"))
+    page.go_back()
+    expect(page).to_have_url(re.compile("/ui/models$"))
+    expect(page.locator("main h1").first).to_be_visible()
+
+
+def test_what_is_no_page_says_so(watched: Watched) -> None:
+    watched.allow("404")
+    page = watched.open("nothing")
+    expect(page.locator("body")).to_contain_text("404")
+
+
+def test_the_palette_finds_models_pages_and_actions(page: Any, server: Program) -> None:
+    page.keyboard.press("Control+k")
+    field = page.get_by_role("combobox", name="Search")
+    expect(field).to_be_focused()
+    field.fill("load sma")
+    expect(page.get_by_role("option").first).to_contain_text("Load small")
+    field.press("Enter")
+    expect(page).to_have_title(re.compile("^● 1 running"))
+    assert server.states() == {"small": "ready"}
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Search").fill("qwxyz")
+    expect(page.get_by_text("Nothing has this name.")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("combobox", name="Search")).to_have_count(0)
+
+
+def test_a_question_mark_lists_the_keys(page: Any) -> None:
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys")
+    expect(dialog).to_contain_text("Go to Activity")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+def test_a_lost_connection_is_shown_and_comes_back_by_itself(
+    watch: Callable[..., Watched], run_server: Callable[..., Program]
+) -> None:
+    with run_server() as server:
+        watched = watch(server)
+        watched.allow("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
+        page = watched.open()
+        expect(page.locator("nav footer")).to_contain_text("0.")
+        port = server.port
+    expect(page.get_by_text("The server cannot be reached")).to_be_visible()
+    expect(page).to_have_title(re.compile("not connected"))
+    with run_server(ports=PortBlock(port)) as server:
+        expect(page.get_by_text("The server cannot be reached")).to_have_count(0)
+        assert server.chat("small", max_tokens=1).status == 200
+        expect(page).to_have_title(re.compile("^● 1 running"))
+        watched.close()
+
+
+def test_a_key_is_asked_for_once_and_kept_in_the_tab(
+    watch: Callable[..., Watched], run_server: Callable[..., Program]
+) -> None:
+    with run_server({**CONFIG, "apiKeys": ["secret-of-the-box"]}) as server:
+        watched = watch(server)
+        watched.allow("401")
+        page = watched.open()
+        dialog = page.get_by_role("dialog", name="This server asks for a key")
+        dialog.get_by_label("Key").fill("wrong")
+        dialog.get_by_role("button", name="Open").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("did not work")
+        dialog.get_by_label("Key").fill("secret-of-the-box")
+        dialog.get_by_role("button", name="Open").click()
+        expect(dialog).to_have_count(0)
+        assert server.ask("GET", "/running", None, authorization="Bearer secret-of-the-box").status == 200
+        expect(page.locator("nav footer")).to_contain_text("0.")
+        assert "secret" not in page.url
+        assert page.evaluate("Object.values(localStorage).join()").find("secret") == -1
+        page.reload()
+        expect(page.locator("nav footer")).to_contain_text("0.")
+        expect(dialog).to_have_count(0)
+        watched.close()
+
+
+def test_the_theme_can_be_chosen_and_stays(watched: Watched) -> None:
+    page = watched.open("settings")
+    page.get_by_label("Dark").check()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 21, 24)"
+    page.reload()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 21, 24)"
+    expect(page.get_by_label("Dark")).to_be_checked()
+
+
+def test_on_a_phone_the_pages_are_at_the_bottom_and_nothing_scrolls_sideways(
+    server: Program, watch: Callable[..., Watched]
+) -> None:
+    watched = watch(server, PHONE)
+    page = watched.open()
+    box = page.get_by_role("navigation", name="Pages").bounding_box()
+    assert box["y"] > PHONE["height"] - 80
+    for name in ("models", "queue", "activity", "logs", "performance", "playground", "config", "settings"):
+        watched.open(name)
+        expect(page.locator("main h1").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
