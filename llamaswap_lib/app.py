@@ -97,6 +97,7 @@ class App:
 
     `launched`: run id -> the model as it was started, which may be configured otherwise by now, or not any more.
     `reload` reads the configuration again and says what that changed; it raises ConfigError.
+    `preview` says what a reload with this configuration would change.
     """
 
     config: Config
@@ -108,7 +109,6 @@ class App:
     version: Version
     limits: Limits = field(default_factory=Limits)
     ourselves: Ourselves = field(default_factory=Ourselves)
-    scheme: str = "http"  # or https, of the address that we listen on
     listen: Listen = field(default_factory=Listen)
     editor: ConfigEditor | None = None  # with -allow-config-edit
     apart: Apart = field(default_factory=Apart)
@@ -118,6 +118,7 @@ class App:
     launched: Mapping[int, Model] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)
     reload: Callable[[], Mapping[str, object]] | None = None
+    preview: Callable[[Config], Mapping[str, object]] | None = None
     loaded: LoadedConfig = field(default_factory=LoadedConfig)
     latest: Latest = field(default_factory=Latest)
     activity: Journal = field(default_factory=Journal)

@@ -119,7 +119,6 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         Version(__version__),
         limits_of(config),
         ourselves,
-        "http" if certificate is None else "https",
         listen=Listen(host, port, is_told=True),
         editor=options.editor,
         launched=launching.launched,
@@ -131,6 +130,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         feed=feed,
         key_salt=read_salt(config.store.path, logs.log.warn),
         reload=lambda: reloader.reload("POST /api/config/reload"),
+        preview=lambda config: reloader.preview(config),  # noqa: PLW0108 - it is made below
     )
     app.take_over(files)
     capacity = _capacity(config, logs)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from llamaswap_lib.config.check import to_be_served
 from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
 from llamaswap_lib.config.load import Sources, inspect
 from llamaswap_lib.config.render import worth_a_line
-from llamaswap_lib.config.schema import END_MARGIN, Config
+from llamaswap_lib.config.schema import END_MARGIN, Config, Model
 from llamaswap_lib.config.sections import DEFAULT_CONNECTIONS
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.endpoints import settings_of
@@ -122,6 +122,12 @@ class Reloader:
         finally:
             self._turn.release()
 
+    def preview(self, config: Config) -> Mapping[str, object]:
+        """What a reload with this configuration would change, for JSON; nothing is changed."""
+        old = self.config
+        running = list(self._served.launching.launched.values())
+        return _described(difference(old, keep_ports(old, config, _ports_in_use(running))), config)
+
     def close(self) -> None:
         """Begin nothing more; a reload whose files are still being read changes nothing."""
         with self._guard:
@@ -197,8 +203,7 @@ class Reloader:
         made = make_rules(config.routing, old.made)
         certificate = self._served.certificate
         is_renewed = certificate is not None and certificate.renew()
-        ports = {model.automatic_port.number for model in running.values() if model.automatic_port}
-        return Standing(keep_ports(old.config, config, ports), made), is_renewed
+        return Standing(keep_ports(old.config, config, _ports_in_use(running.values())), made), is_renewed
 
     def _refuse_late(self) -> None:
         if self._is_closed:
@@ -260,6 +265,11 @@ def _refuse_pipe(file: Path) -> None:
         return  # the loader says more
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ConfigError(f"{file}: expected a file that can be read again, such as a regular file")
+
+
+def _ports_in_use(running: Iterable[Model]) -> set[int]:
+    """The automatic ports of models that were started."""
+    return {model.automatic_port.number for model in running if model.automatic_port}
 
 
 def _after_restart(changed: Difference) -> list[str]:

@@ -15,6 +15,7 @@ FILES: Mapping[str, Callable[[], str]] = {
     "config-schema.json": config_schema.text,
     "docs/configuration.md": config_reference.text,
     "docs/http.md": error_reference.text,
+    "llamaswap_lib/ui/assets/pages/config/keys.js": config_schema.module,
 }
 
 

@@ -74,6 +74,16 @@ class ConfigEditor:
         """The text of a file in use. Raises NotFound, ConfigError and OSError."""
         return read_file(self._known(name, self.files()))
 
+    def check(self, name: str, data: bytes, judge: Judge) -> Report:
+        """What `judge` says of the whole with `data` as the file's text.
+
+        Raises NotFound, Conflict, ConfigError and OSError.
+        """
+        with self._turn():
+            files = self.files()
+            self._known(name, files)
+            return judge(_texts(files, name, data))
+
     def replace(self, name: str, data: bytes, etags: Collection[str], judge: Judge) -> Report:
         """Store `data` as the file's text, if its present one has one of the `etags`; what `judge` says of the whole.
 

@@ -99,6 +99,7 @@ ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.CONFIG_CHECK: _operation(config.serve_check),
     Endpoint.CONFIG_FILES: config.serve_files,
     Endpoint.CONFIG_FILE: config.serve_file,
+    Endpoint.CONFIG_PREVIEW: _operation(config.serve_preview, refuse=refuse_other_origins),
     Endpoint.CONFIG_SAVE: _operation(config.serve_save, refuse=refuse_other_origins),
     Endpoint.PROFILES: profiles.serve_list,
     Endpoint.ACTIVE_PROFILE: _operation(profiles.serve_activation),

@@ -110,6 +110,21 @@ def serve_file(app: App, exchange: Exchange, route: Route) -> None:
     exchange.answer(200, data, YAML, [("ETag", etag_of(data)), *HEADERS])
 
 
+def serve_preview(app: App, exchange: Exchange, route: Route) -> None:
+    """POST /api/config/files/{name}/check: what is wrong with the body as its text, and what a reload would change."""
+    editor, name = _editor(app, exchange), route.argument
+    data = _read_text(exchange)
+    try:
+        report = editor.check(name, data, lambda texts: _judged(app, texts))
+    except OSError as error:
+        raise fault_of(error, f"{printable(name)} cannot be checked") from error
+    except ConfigError as error:
+        raise MachineFault(f"{printable(name)} cannot be checked: {error}") from error
+    config = report.config
+    changes = None if config is None or app.preview is None else app.preview(config)
+    exchange.answer_json({**findings(report), "changes": changes}, headers=HEADERS)
+
+
 def serve_save(app: App, exchange: Exchange, route: Route) -> None:
     """PUT /api/config/files/{name}: the body becomes its text, if it is still what If-Match says."""
     editor, name = _editor(app, exchange), route.argument

@@ -13,7 +13,10 @@ from llamaswap_lib.routing.routes import Endpoint
 from llamaswap_lib.wire.heads import RequestHead
 
 _CONFIGURATION = frozenset(
-    (Endpoint.CONFIG, Endpoint.CONFIG_CHECK, Endpoint.CONFIG_FILES, Endpoint.CONFIG_FILE, Endpoint.CONFIG_SAVE)
+    (
+        *(Endpoint.CONFIG, Endpoint.CONFIG_CHECK, Endpoint.CONFIG_FILES, Endpoint.CONFIG_FILE, Endpoint.CONFIG_SAVE),
+        Endpoint.CONFIG_PREVIEW,
+    )
 )
 # What tells of others, or changes something for them: where there are no keys, only for names that are ours.
 PRIVATE = _CONFIGURATION | {

@@ -47,6 +47,7 @@ class Endpoint(Enum):
     CONFIG_FILES = auto()
     CONFIG_FILE = auto()  # `argument` is its name
     CONFIG_SAVE = auto()  # the same
+    CONFIG_PREVIEW = auto()  # the same
     PROFILES = auto()
     ACTIVE_PROFILE = auto()
     VERSION = auto()
@@ -146,6 +147,7 @@ _WITH_ARGUMENT = (
     ("GET", "/api/captures/", "", _is_one_segment, Endpoint.CAPTURE),
     ("GET", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_FILE),
     ("PUT", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_SAVE),
+    ("POST", "/api/config/files/", "/check", _is_one_segment, Endpoint.CONFIG_PREVIEW),
 )
 
 MODEL_PATHS = frozenset(f"{_MODEL_POSTS} {_MODEL_GETS} {_STATE_GETS}".split())

@@ -1,8 +1,8 @@
 """The web page: its files, as they are sent. Everything in `assets/` was written here, and nothing is built.
 
-Any thread. The files are read once, at the start, out of a folder or a zip: what lies there may be another version later.
-Which files there are is found by following what `main.js` imports, and what `app.css` does. They are compressed when
-the first of them is asked for.
+Any thread. The files are read once, at the start, out of a folder or a zip: later another version may lie there. Which
+files there are is found by following what `main.js` imports, and what `app.css` does. They are compressed when the
+first of them is asked for.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ def put(program: Program, text: str | bytes, name: str = "config.yaml", **header
 def test_without_the_flag_no_file_is_told_or_changed(run_program: RunProgram) -> None:
     with run_program(models(m=demo())) as program:
         text = program.config_path.read_bytes()
-        for answer in (program.get(FILES), program.get(CONFIG), put(program, "models: {}", if_match="*")):
+        preview = program.ask("POST", f"{CONFIG}/check", b"models: {}")
+        for answer in (program.get(FILES), program.get(CONFIG), preview, put(program, "models: {}", if_match="*")):
             assert answer.status == 403
             assert FLAG in answer.message
             assert b"cmd" not in answer.body
@@ -81,6 +82,36 @@ def test_a_text_is_replaced_only_by_those_who_know_it(run_program: RunProgram) -
         assert program.config_path.read_bytes() == before + b"\n"
         etag = files(program)["config.yaml"]["etag"]
         assert put(program, "models: {}", if_match=f'"x", {etag}').status == 200
+
+
+def test_what_a_text_would_change_is_told_before_it_is_stored(run_program: RunProgram) -> None:
+    with run_program(models(a=demo(), b=demo(), c=demo()), flags=[FLAG]) as program:
+        before = program.config_path.read_bytes()
+        config = json.loads(before)
+        config["models"]["a"]["ttl"] = 60
+        config["models"]["b"]["cmd"] += " --load-seconds 0.1"
+        config["models"]["d"] = config["models"].pop("c")
+        config["logToStdout"] = "none"
+        answer = program.ask("POST", f"{CONFIG}/check", json.dumps(config).encode())
+        assert answer.status == 200, answer.body
+        said = answer.json()
+        assert (said["ok"], said["errors"]) == (True, [])
+        assert said["changes"]["models"] == {"added": ["d"], "removed": ["c"], "replaced": ["b"], "updated": ["a"]}
+        assert said["changes"]["after_restart"] == ["logToStdout"]
+        assert program.config_path.read_bytes() == before
+        assert put(program, json.dumps(config), if_match=files(program)["config.yaml"]["etag"]).status == 200
+        assert program.post("/api/config/reload", None).json()["models"] == said["changes"]["models"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("models: [", "a value is missing"), ("models: {a: {cmd: x, ttl: soon}}", "ttl")]
+)
+def test_of_a_wrong_text_the_mistakes_are_told_and_no_changes(run_program: RunProgram, text: str, message: str) -> None:
+    with run_program(models(a=demo()), flags=[FLAG]) as program:
+        said = program.ask("POST", f"{CONFIG}/check", text.encode()).json()
+        assert (said["ok"], said["changes"]) == (False, None)
+        assert message in json.dumps(said["errors"])
+        assert program.ask("POST", f"{FILES}/nothing.yaml/check", b"models: {}").status == 404
 
 
 def test_of_two_at_once_one_wins(run_program: RunProgram) -> None:

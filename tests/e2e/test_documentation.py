@@ -75,7 +75,7 @@ class Clone:
     def copy(self) -> None:
         """The working tree, over what is there: what has changed since the last commit is tested too."""
         left_out = shutil.ignore_patterns(
-            ".git", ".venv", "dist", "build", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info"
+            ".git", ".venv", "dist", "build", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", "node_modules"
         )
         shutil.copytree(ROOT, self.root, ignore=left_out, dirs_exist_ok=True)
         with (self.root / "config.yaml").open("a") as config:  # other tests start models at the same time

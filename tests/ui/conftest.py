@@ -83,6 +83,22 @@ class Watched:
             self.trouble.append(f"left the host: {request.url}")
 
 
+class Served(Program):
+    """A server that has the pages closed which show it before it ends: what they would ask for then is no fault."""
+
+    closes: list[Watched]
+
+    def __enter__(self) -> Served:
+        self.closes = []
+        super().__enter__()
+        return self
+
+    def __exit__(self, *how: Any) -> None:
+        for watched in self.closes:
+            watched.close()
+        super().__exit__(*how)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium without a window."""
@@ -96,13 +112,21 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def watch(browser: Any) -> Iterator[Callable[..., Watched]]:
-    """`watch(server)` opens an empty page for it: `size`, `theme` and all that a Playwright context takes."""
+    """`watch(server)` opens an empty page for it: `size`, `theme` and all that a Playwright context takes.
+
+    The page is closed before the server ends, unless it `stays`.
+    """
     pages: list[Watched] = []
 
-    def open_page(server: Program, size: dict[str, int] | None = None, theme: str = "light", **options: Any) -> Watched:
+    def open_page(
+        server: Served, size: dict[str, int] | None = None, theme: str = "light", *, stays: bool = False, **options: Any
+    ) -> Watched:
         context = browser.new_context(viewport=size or DESK, color_scheme=theme, has_touch=size == PHONE, **options)
-        pages.append(Watched(context.new_page(), f"http://127.0.0.1:{server.port}"))
-        return pages[-1]
+        watched = Watched(context.new_page(), f"http://127.0.0.1:{server.port}")
+        pages.append(watched)
+        if not stays:
+            server.closes.append(watched)
+        return watched
 
     yield open_page
     for watched in pages:
@@ -111,27 +135,24 @@ def watch(browser: Any) -> Iterator[Callable[..., Watched]]:
 
 
 @pytest.fixture
-def run_server(tmp_path: Path) -> Callable[..., Any]:
-    """`with run_server(config) as server:`; without one there are three demo models: small, large and embed.
+def run_server(tmp_path: Path) -> Callable[..., Served]:
+    """`with run_server(config) as server:`; without one there are three demo models: small, large and embed."""
 
-    Pages that the test has opened by `watch` meanwhile it closes itself before the server ends: `watched.close()`.
-    """
-
-    def run(config: dict[str, Any] | None = None, **options: Any) -> Program:
-        return Program(tmp_path, config or CONFIG, **options)
+    def run(config: dict[str, Any] | None = None, **options: Any) -> Served:
+        return Served(tmp_path, config or CONFIG, **options)
 
     return run
 
 
 @pytest.fixture
-def server(run_server: Callable[..., Program]) -> Iterator[Program]:
+def server(run_server: Callable[..., Served]) -> Iterator[Served]:
     """A running llamaswap with the three demo models."""
     with run_server() as program:
         yield program
 
 
 @pytest.fixture
-def watched(server: Program, watch: Callable[..., Watched]) -> Watched:
+def watched(server: Served, watch: Callable[..., Watched]) -> Watched:
     """An empty page for the running server."""
     return watch(server)
 

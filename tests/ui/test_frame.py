@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.e2e.ports import PortBlock
-from tests.e2e.program import Program
-from tests.ui.conftest import CONFIG, PHONE, Watched, playwright
+from tests.ui.conftest import CONFIG, PHONE, Served, Watched, playwright
 
 expect = playwright.expect
 
 
-def test_the_title_and_the_icon_tell_what_runs(page: Any, server: Program) -> None:
+def test_the_title_and_the_icon_tell_what_runs(page: Any, server: Served) -> None:
     expect(page).to_have_title("Models · llamaswap")
     assert server.chat("small", max_tokens=1).status == 200
     expect(page).to_have_title(re.compile("^● 1 running · "))
@@ -49,7 +48,7 @@ def test_what_is_no_page_says_so(watched: Watched) -> None:
     expect(page.locator("body")).to_contain_text("404")
 
 
-def test_the_palette_finds_models_pages_and_actions(page: Any, server: Program) -> None:
+def test_the_palette_finds_models_pages_and_actions(page: Any, server: Served) -> None:
     page.keyboard.press("Control+k")
     field = page.get_by_role("combobox", name="Search")
     expect(field).to_be_focused()
@@ -74,10 +73,10 @@ def test_a_question_mark_lists_the_keys(page: Any) -> None:
 
 
 def test_a_lost_connection_is_shown_and_comes_back_by_itself(
-    watch: Callable[..., Watched], run_server: Callable[..., Program]
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
 ) -> None:
     with run_server() as server:
-        watched = watch(server)
+        watched = watch(server, stays=True)
         watched.allow("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
         page = watched.open()
         expect(page.locator("nav footer")).to_contain_text("0.")
@@ -88,11 +87,10 @@ def test_a_lost_connection_is_shown_and_comes_back_by_itself(
         expect(page.get_by_text("The server cannot be reached")).to_have_count(0)
         assert server.chat("small", max_tokens=1).status == 200
         expect(page).to_have_title(re.compile("^● 1 running"))
-        watched.close()
 
 
 def test_a_key_is_asked_for_once_and_kept_in_the_tab(
-    watch: Callable[..., Watched], run_server: Callable[..., Program]
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
 ) -> None:
     with run_server({**CONFIG, "apiKeys": ["secret-of-the-box"]}) as server:
         watched = watch(server)
@@ -112,7 +110,6 @@ def test_a_key_is_asked_for_once_and_kept_in_the_tab(
         page.reload()
         expect(page.locator("nav footer")).to_contain_text("0.")
         expect(dialog).to_have_count(0)
-        watched.close()
 
 
 def test_the_theme_can_be_chosen_and_stays(watched: Watched) -> None:
@@ -125,7 +122,7 @@ def test_the_theme_can_be_chosen_and_stays(watched: Watched) -> None:
 
 
 def test_on_a_phone_the_pages_are_at_the_bottom_and_nothing_scrolls_sideways(
-    server: Program, watch: Callable[..., Watched]
+    server: Served, watch: Callable[..., Watched]
 ) -> None:
     watched = watch(server, PHONE)
     page = watched.open()

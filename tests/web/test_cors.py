@@ -35,6 +35,7 @@ def readers(head: bytes) -> list[str]:
 
 CLOSED = {
     *(Endpoint.CONFIG, Endpoint.CONFIG_CHECK, Endpoint.CONFIG_FILES, Endpoint.CONFIG_FILE, Endpoint.CONFIG_SAVE),
+    Endpoint.CONFIG_PREVIEW,
     *(Endpoint.UI, Endpoint.PREFLIGHT),
 }
 
@@ -245,6 +246,7 @@ def test_what_is_private_can_be_read_by_every_page_that_brings_a_key(path: str) 
     [
         *(("GET", "/api/config"), ("POST", "/api/config/check"), ("GET", "/api/config/files"), ("GET", "/ui/")),
         *(("GET", "/api/config/files/x.yaml"), ("PUT", "/api/config/files/x.yaml")),
+        ("POST", "/api/config/files/x.yaml/check"),
     ],
 )
 def test_the_configuration_can_be_read_by_no_page_of_another_origin(method: str, path: str, keys: str) -> None:

@@ -14,12 +14,15 @@ import {
 } from "./live.js";
 import { PAGES } from "./pages.js";
 import { setProfile } from "./parts/actions.js";
+import { openDialog } from "./parts/dialog.js";
 import { notices } from "./parts/notices.js";
 import { openPalette } from "./parts/palette.js";
 import { listenForKeys } from "./parts/shortcuts.js";
 import { place, to } from "./router.js";
 import { now } from "./parts/clock.js";
 import { effect, h } from "./view.js";
+
+const IN_BAR = 4; // pages that have a place at the bottom of a phone
 
 /** @param {import("./view.js").Signal<Element | null>} page */
 export function frame(page) {
@@ -47,16 +50,38 @@ function navigation() {
     "nav.pages",
     { "aria-label": "Pages" },
     h("a.brand", { href: to("models") }, h("span.dot", { class: () => overall() }), "llamaswap"),
-    PAGES.map((page) =>
+    PAGES.map((page, index) =>
       h(
         "a.page",
-        { href: to(page.name), "aria-current": () => (place.value.page === page.name ? "page" : null) },
+        {
+          class: index < IN_BAR ? "" : "hide-narrow",
+          href: to(page.name),
+          "aria-current": () => (place.value.page === page.name ? "page" : null),
+        },
         page.title,
         h("span.amount", null, () => amount(page.name)),
       ),
     ),
+    h("button.more", { type: "button", onclick: showMore }, "More"),
     h("div.under", null, profilePicker(), searchButton(), stateOfServer()),
   );
+}
+
+/** On a phone: what has no place in the bar. */
+function showMore() {
+  openDialog("More", (close) => [
+    h(
+      "ul.choices",
+      { onclick: close },
+      PAGES.slice(IN_BAR).map((page) => h("li", null, h("a", { href: to(page.name) }, page.title))),
+    ),
+    h(
+      "div.row",
+      null,
+      h("button", { type: "button", onclick: () => (close(), openPalette()) }, "Search or run…"),
+      profilePicker(),
+    ),
+  ]);
 }
 
 /** @param {string} name */

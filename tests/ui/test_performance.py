@@ -1,0 +1,46 @@
+"""The page Performance: figures of the machine over time, and the hardware."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from tests.ui.conftest import CONFIG, Served, Watched, playwright
+
+expect = playwright.expect
+
+
+def test_the_figures_of_the_machine_are_drawn(watch: Callable[..., Watched], run_server: Callable[..., Served]) -> None:
+    with run_server() as server:
+        assert server.chat("small", max_tokens=1).status == 200
+        watched = watch(server)
+        page = watched.open("performance?span=5m")
+        expect(page.get_by_role("button", name="5 minutes", exact=True)).to_have_attribute("aria-pressed", "true")
+        for name in ("Processor", "Memory", "Load", "Network", "Memory of each model"):
+            expect(page.locator("figcaption", has_text=name).first).to_be_visible()
+        line = page.locator("figure", has_text="Memory").first.locator("path.plot-line").first
+        expect(line).to_have_attribute("d", re.compile("^M"))
+        expect(page.locator("figure", has_text="Memory of each model")).to_contain_text("small")
+        expect(page.locator(".plot-mark").first).to_be_attached()
+        page.locator("figure svg").first.focus()
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("figure .plot-moment").first).not_to_be_empty()
+
+
+def test_where_readings_are_off_it_says_what_to_write(
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
+) -> None:
+    with run_server({**CONFIG, "performance": {"disabled": True}}) as server:
+        watched = watch(server)
+        watched.allow("503")
+        page = watched.open("performance")
+        expect(page.get_by_text("performance: {disabled: true}")).to_be_visible()
+
+
+def test_the_hardware_is_listed_and_can_be_copied(watched: Watched) -> None:
+    page = watched.open("performance/hardware")
+    expect(page.get_by_role("heading", name="Processor")).to_be_visible()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy as text").click()
+    expect(page.get_by_text("The summary is copied")).to_be_visible()
+    assert "Processor\n  Model: " in page.evaluate("navigator.clipboard.readText()")
