@@ -1,7 +1,8 @@
 """nginx in front of a program, as people run it: `SETUPS` has the ways, each at a port of its own.
 
 plain has its defaults, where it asks in HTTP/1.0, and so does not know where pieces of a stream end: it collects them
-unless the answer says not to. kept keeps connections and tells host and address, unbuffered collects nothing.
+unless the answer says not to. kept keeps connections and tells host and address, and has it all below /llm/ too;
+unbuffered collects nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ http {{
         proxy_set_header Host $host;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         location / {{ proxy_pass http://llamaswap; }}
+        location /llm/ {{ proxy_pass http://llamaswap/; }}
     }}
     server {{
         listen 127.0.0.1:{unbuffered};

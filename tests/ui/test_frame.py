@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.e2e.nginx import NGINX, Nginx
 from tests.e2e.ports import PortBlock
 from tests.ui.conftest import CONFIG, PHONE, Served, Watched, playwright
 
@@ -132,3 +136,31 @@ def test_on_a_phone_the_pages_are_at_the_bottom_and_nothing_scrolls_sideways(
         watched.open(name)
         expect(page.locator("main h1").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+def test_it_works_below_a_path_of_a_proxy(server: Served, watch: Callable[..., Watched], tmp_path: Path) -> None:
+    with Nginx(tmp_path, server.port) as nginx:
+        watched = watch(server)
+        watched.base = f"http://127.0.0.1:{nginx.ports['kept']}"
+        watched.page.goto(f"{watched.base}/llm/ui/models/small")
+        page = watched.page
+        expect(page.locator("main h1").first).to_be_visible()
+        page.get_by_role("link", name="Queue").click()
+        expect(page).to_have_url(f"{watched.base}/llm/ui/queue")
+        page.keyboard.press("Control+k")
+        page.get_by_role("combobox", name="Search").fill("Load small")
+        page.keyboard.press("Enter")
+        expect(page).to_have_title(re.compile("^● 1 running"))
+        assert server.states() == {"small": "ready"}
+        watched.close()
+
+
+def test_ten_open_pages_cost_the_server_little(server: Served, watch: Callable[..., Watched]) -> None:
+    """What they ask for does not depend on how long they are open: a stream of events, and what runs now and then."""
+    pages = [watch(server).open("queue") for _ in range(10)]
+    for page in pages:
+        expect(page.locator("nav footer")).to_contain_text("0.")
+    text = server.stdout
+    assert text.count("GET /api/events") == 0, "each is open for as long as its page"
+    assert len(re.findall(r'"GET /(?!ui/)', text)) <= 10 * 12

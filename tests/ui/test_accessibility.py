@@ -1,0 +1,68 @@
+"""Every page for everybody: axe-core finds nothing serious, in both themes and on both sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ui.conftest import DESK, PHONE, Served, Watched, playwright
+
+expect = playwright.expect
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+PAGES = (
+    *("models", "models/small", "queue", "activity", "logs", "performance", "performance/hardware", "playground"),
+    *("playground/chat", "playground/images", "playground/embeddings", "config", "config/edit", "settings"),
+)
+RUN = """async () => {
+  const found = await axe.run(document, { resultTypes: ["violations"] });
+  const serious = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  const places = (nodes) => nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(" | ");
+  return serious.map(({ id, nodes }) => `${id}: ${places(nodes)}`);
+}"""
+
+
+def complaints(page: Any) -> list[str]:
+    page.evaluate(AXE.read_text())
+    found: list[str] = page.evaluate(RUN)
+    return found
+
+
+@pytest.fixture
+def busy(server: Served) -> Served:
+    """A server with something of everything: a model that runs, rows, and a request in progress."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm install --prefix tests/ui")
+    for model in ("embed", "small"):
+        assert server.chat(model, max_tokens=2).status == 200
+    assert server.chat("nobody").status == 404
+    return server
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_keeps_anybody_out(busy: Served, watch: Callable[..., Watched], theme: str) -> None:
+    with busy.stream("small") as wire:
+        assert wire.status() == 200
+        wire.read_to(b"data: ")
+        found: list[str] = []
+        for size in (DESK, PHONE):
+            watched = watch(busy, size, theme)
+            for name in PAGES:
+                page = watched.open(name)
+                expect(page.locator("main h1").first).to_be_visible()
+                found += [f"{name} on {size['width']} pixels: {line}" for line in complaints(page)]
+            watched.close()
+    assert not found, "\n".join(found)
+
+
+def test_dialogs_keep_nobody_out_either(watched: Watched) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm install --prefix tests/ui")
+    page = watched.open("settings")
+    for keys in ("?", "Control+k"):
+        page.keyboard.press(keys)
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert complaints(page) == []
+        page.keyboard.press("Escape")
