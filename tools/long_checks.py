@@ -188,6 +188,12 @@ def crowds(plan: Plan) -> Iterator[Result]:
     yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_large_crowds.py", env=env), r"^\d+ s, .*")
 
 
+def page(plan: Plan) -> Iterator[Result]:
+    """Pages that are open for an hour at 20 events and 50 log lines a second: they do not grow, and cost little"""
+    env = {"LLAMASWAP_PAGE_SECONDS": str(plan.count(3_600))}
+    yield said(plan.run(*PYTEST, "-s", "tests/ui/test_page_soak.py", env=env), r"^\d+ s: .*")
+
+
 def churn(plan: Plan) -> Iterator[Result]:
     """64 clients over eight models whose servers and guardians are killed, twice for ten minutes"""
     env = {"LLAMASWAP_CHURN_SECONDS": str(plan.count(600)), "LLAMASWAP_CHURN_SEED": str(plan.seed)}
@@ -272,6 +278,7 @@ STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Result]]], ...] = (
     ("examples", examples),
     ("soak", soak),
     ("crowds", crowds),
+    ("page", page),
     ("churn", churn),
     ("reloads", reloads),
     ("kills", kills),
