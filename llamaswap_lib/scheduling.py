@@ -17,7 +17,7 @@ from llamaswap_lib.config.schema import Config, Model, Routing
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Evict, Rules
 from llamaswap_lib.core.eviction.own import OwnPolicy
-from llamaswap_lib.core.scheduler import ModelSpec
+from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.errors import ConfigError
 
 

@@ -22,7 +22,7 @@ MOST_AIR = 250  # lines that one of these may be above what is there
 LONGEST_CHAIN = {
     "activity": 7,
     "config": 13,
-    "core": 8,
+    "core": 5,
     "demo": 5,
     "endpoints": 4,
     "hardware": 7,

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from llamaswap_lib.core import events
-from llamaswap_lib.core.decision import Pass
+from llamaswap_lib.core.decision import Pass, Preload
 from llamaswap_lib.core.effects import (
     Effect,
     Fault,
@@ -31,16 +31,13 @@ from llamaswap_lib.core.effects import (
     ShutIfIdle,
     Unloaded,
 )
-from llamaswap_lib.core.eviction import Evict, Explain, Observe
-from llamaswap_lib.core.eviction.explanation import unexplained
+from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, unexplained
 from llamaswap_lib.core.failures import Failure, Failures
 from llamaswap_lib.core.in_force import ModelSpec
-from llamaswap_lib.core.orphans import Orphans
 from llamaswap_lib.core.plan import Published
-from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
-from llamaswap_lib.core.waiting import WaitingRoom
+from llamaswap_lib.core.waiting import Orphans, WaitingRoom
 from llamaswap_lib.core.world import RETIRED, World
 
 _CLOSING = "the server is shutting down"
@@ -62,7 +59,7 @@ class Scheduler:
 
         `explain` says why those go whom `evict` names. `observe` is told what runs before `evict` is asked.
         """
-        self._world = World(models, evict, explain, observe)
+        self._world = World(models, Rules(evict, explain, observe))
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
         self._failures = Failures()
         self._orphans = Orphans()
@@ -347,6 +344,3 @@ class Scheduler:
             self._waiting.claim(self._asked_for)
         else:
             self._world.stop(run, "its ttl is over")
-
-
-__all__ = ["ModelSpec", "Scheduler"]

@@ -25,8 +25,7 @@ from llamaswap_lib.core.effects import (
     StartProcess,
     StopProcess,
 )
-from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, RunningModel
-from llamaswap_lib.core.eviction.explanation import unexplained
+from llamaswap_lib.core.eviction import Rules, RunningModel
 from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
@@ -37,14 +36,8 @@ CHECK_AFTER = 1.0  # seconds that somebody waits for a busy run before it is loo
 class World:
     """The runs by id and by model (a model has one at most), and the effects that are due."""
 
-    def __init__(
-        self,
-        models: Mapping[str, ModelSpec],
-        policy: Evict,
-        explain: Explain = unexplained,
-        observe: Observe | None = None,
-    ) -> None:
-        self.in_force = InForce(models, Rules(policy, explain, observe))
+    def __init__(self, models: Mapping[str, ModelSpec], rules: Rules) -> None:
+        self.in_force = InForce(models, rules)
         self.runs: dict[int, Run] = {}
         self.by_model: dict[str, Run] = {}
         self.out: list[Effect] = []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from llamaswap_lib.core.eviction.explanation import Explanation
+from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.failures import Failure
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.plan import Plan, Published, make_plan

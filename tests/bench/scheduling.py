@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect
 from llamaswap_lib.core.gate import Gate, ask_gates
-from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
+from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.scheduler import Scheduler
 from tests.bench.arrivals import Pattern, Script, Step, patterns
 
 LOAD_SECONDS = 8.0

@@ -30,10 +30,10 @@ from llamaswap_lib.core.events import (
     RequestArrived,
     TimePassed,
 )
-from llamaswap_lib.core.eviction import Evict, Explain
-from llamaswap_lib.core.eviction.explanation import unexplained
+from llamaswap_lib.core.eviction import Evict, Explain, unexplained
 from llamaswap_lib.core.eviction.own import OwnPolicy, Policy
-from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
+from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.scheduler import Scheduler
 
 
 def one_place(target: str, running: tuple[str, ...]) -> Collection[str]:

@@ -30,15 +30,15 @@ from llamaswap_lib.core.events import (
     TimePassed,
     UnloadRequested,
 )
-from llamaswap_lib.core.eviction import Evict, Explain, Explanation, Rules, RunningModel
+from llamaswap_lib.core.eviction import Evict, Explain, Explanation, Rules, RunningModel, unexplained
 from llamaswap_lib.core.eviction.dsl import compile_sets
-from llamaswap_lib.core.eviction.explanation import unexplained
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.gate import Gate, ask_gates
+from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.plan import Plan, Victim, Wait, make_plan
 from llamaswap_lib.core.run import RunState
-from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
+from llamaswap_lib.core.scheduler import Scheduler
 from tests.batches import batches
 from tests.core import policies
 from tests.core.story import Story, one_place, rules, together

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 
 from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
-from llamaswap_lib.core.eviction import Evict, Explain
-from llamaswap_lib.core.eviction.explanation import unexplained
-from llamaswap_lib.core.scheduler import ModelSpec, Scheduler
+from llamaswap_lib.core.eviction import Evict, Explain, unexplained
+from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.runtime.controller import Controller

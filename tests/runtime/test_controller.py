@@ -11,7 +11,7 @@ import pytest
 
 from llamaswap_lib.core.events import LoadDemanded, ModelsChanged
 from llamaswap_lib.core.eviction import Rules
-from llamaswap_lib.core.scheduler import ModelSpec
+from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, ServiceUnavailable
 from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time, side_by_side, staying
 from tests.shortage import no_descriptor_left

@@ -1,22 +1,66 @@
 """Policies: (the model that is wanted, what runs) -> which models must be unloaded. Pure functions of their arguments.
 
-`running` holds the names of the models that have a process, the target's own among them if it has one. A policy that
-the user has written gets `RunningModel`s; import that from here.
+`running` holds the names of the models that have a process, the target's own among them if it has one. Here are the
+types that all policies share. A policy that the user has written gets `RunningModel`s; import that from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
-from llamaswap_lib.core.eviction.explanation import Explanation, unexplained
-from llamaswap_lib.core.eviction.own import RunningModel
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why models must be unloaded for another one, as data: what the log says of a swap.
+
+    `rule` is a clause for people, '' where nobody must go. The rest is the choice of a matrix: `set_name` '' is the
+    model alone. `reasons` has a clause for each model that must go, where they differ.
+    """
+
+    rule: str
+    set_name: str = ""
+    expression: str = ""
+    cost: int | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def kind(self) -> str:
+        """The kind of policy that says so: `matrix`, `group`, or `policy` for one of the user's own."""
+        if self.cost is not None:
+            return "matrix"
+        return "group" if self.reasons else "policy"
+
+    def __str__(self) -> str:
+        return self.rule if self.cost is None else f"{self.rule}, cost {self.cost}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningModel:
+    """A model that has a process, or is about to have one, as a policy sees it."""
+
+    model: str
+    state: str = "starting"
+    """`starting`, `ready`, or `stopping`: it is on its way out, but still there."""
+    idle_seconds: float = 0.0
+    """Since its last request ended; 0 while it serves one, or starts."""
+    in_flight: int = 0
+    """Requests inside it: its places in use."""
+    load_seconds: float | None = None
+    """How long it took to load, averaged in favour of the last times; None before the first."""
+
 
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]
 Explain = Callable[[str, tuple[str, ...]], Explanation]
 """Why those must go whom `Evict` names. Asked once a swap."""
 Observe = Callable[[Callable[[str], RunningModel], Callable[[str], bool]], None]
 """Told what runs before each decision, by policies that look at more than names: see `own.OwnPolicy.observe`."""
+
+
+def unexplained(target: str, running: tuple[str, ...]) -> Explanation:
+    """Where nobody knows more than who goes."""
+    del target, running
+    return Explanation("decided by the policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +73,3 @@ class Rules:
     evict: Evict
     explain: Explain = unexplained
     observe: Observe | None = None
-
-
-__all__ = ["Evict", "Explain", "Explanation", "Observe", "Rules", "RunningModel"]

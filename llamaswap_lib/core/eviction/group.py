@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from llamaswap_lib.core.eviction.explanation import Explanation
+from llamaswap_lib.core.eviction import Explanation
 
 
 @dataclass(frozen=True, slots=True)

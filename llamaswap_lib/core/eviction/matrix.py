@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet, Member, Reference
-from llamaswap_lib.core.eviction.explanation import Explanation
 
 _State = tuple[int, int, int]
 _Table = dict[int, _State]  # by what the state keeps of what is beside

@@ -13,25 +13,9 @@ import reprlib
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Protocol
 
-from llamaswap_lib.core.eviction.explanation import Explanation
-
-
-@dataclass(frozen=True, slots=True)
-class RunningModel:
-    """A model that has a process, or is about to have one, as a policy sees it."""
-
-    model: str
-    state: str = "starting"
-    """`starting`, `ready`, or `stopping`: it is on its way out, but still there."""
-    idle_seconds: float = 0.0
-    """Since its last request ended; 0 while it serves one, or starts."""
-    in_flight: int = 0
-    """Requests inside it: its places in use."""
-    load_seconds: float | None = None
-    """How long it took to load, averaged in favour of the last times; None before the first."""
+from llamaswap_lib.core.eviction import Explanation, RunningModel
 
 
 class Policy(Protocol):
