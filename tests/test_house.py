@@ -25,7 +25,7 @@ LONGEST_CHAIN = {
     "core": 5,
     "demo": 5,
     "endpoints": 4,
-    "hardware": 7,
+    "hardware": 5,
     "init": 2,
     "net": 4,
     "proxy": 5,

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from llamaswap_lib.hardware import files
-from llamaswap_lib.hardware.fdinfo import Client, clients_of
 from llamaswap_lib.hardware.readings import Gpu, Held
 from llamaswap_lib.printable import printable
 
@@ -22,6 +21,11 @@ _VENDORS = {AMD: "amd", INTEL: "intel"}
 _LABELS = {AMD: "AMD", INTEL: "Intel"}
 _is_card = re.compile(r"card\d+").fullmatch
 _APU_METRICS = (2, 3)  # format_revision in gpu_metrics (kgd_pp_interface.h): 1 is a card of its own
+_DEVICES = ("/dev/dri/", "/dev/accel/")
+_SIZE_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+# Of one region the first of these counts that is there. What is resident takes memory; what is only allocated may not.
+_REGION_KINDS = ("resident", "memory", "total")
+_LOCAL, _SYSTEM = ("vram", "local"), ("gtt", "system")  # how regions begin: memory of the card; of the machine
 
 
 class _Card(NamedTuple):
@@ -97,7 +101,7 @@ class Drm:
                 found[pci] = Held(size, "kfd")
         return found
 
-    def _by_fdinfo(self, clients: list[Client]) -> dict[str, Held]:
+    def _by_fdinfo(self, clients: list[GpuClient]) -> dict[str, Held]:
         found = {}
         for card in self._cards:
             sizes = [_size_of(client, card) for client in clients if client.pci == card.pci]
@@ -121,7 +125,7 @@ class Drm:
     def close(self) -> None: ...
 
 
-def _size_of(client: Client, card: _Card) -> int | None:
+def _size_of(client: GpuClient, card: _Card) -> int | None:
     if not card.is_integrated:
         return client.local
     sizes = [size for size in (client.local, client.system) if size is not None]
@@ -232,3 +236,84 @@ def _fan(hwmon: str) -> float | None:
 def _watts(hwmon: str, *names: str) -> float | None:
     values = (files.number(f"{hwmon}/{name}") for name in names if hwmon)
     return next((value / 1e6 for value in values if value is not None), None)
+
+
+# -- what a process holds: /proc/PID/fdinfo, one file for each descriptor of a GPU --
+#
+# Works for every driver of the kernel and every way to compute (ROCm, Vulkan, SYCL). Keys and units:
+# https://docs.kernel.org/gpu/drm-usage-stats.html. A process has mostly several descriptors of one client: a client
+# counts once, whichever processes have it open. The files of other users' processes cannot be read.
+
+
+class GpuClient(NamedTuple):
+    """One client of one GPU: bytes of the card's own memory, and of the machine's; None where that is not told."""
+
+    pci: str
+    number: str
+    local: int | None
+    system: int | None
+
+
+def clients_of(pids: Collection[int], proc: str = "/proc") -> list[GpuClient]:
+    """Each once, of all these processes."""
+    found: dict[tuple[str, str], GpuClient] = {}
+    for pid in pids:
+        for client in _clients(pid, proc):
+            before = found.get((client.pci, client.number))
+            if before is None or (client.local or 0) + (client.system or 0) > (before.local or 0) + (
+                before.system or 0
+            ):
+                found[client.pci, client.number] = client
+    return list(found.values())
+
+
+def _clients(pid: int, proc: str) -> Iterator[GpuClient]:
+    for name, target in files.links(f"{proc}/{pid}/fd"):
+        if target.startswith(_DEVICES):
+            client = parse_fdinfo(files.text(f"{proc}/{pid}/fdinfo/{name}"))
+            if client is not None:
+                yield client
+
+
+def parse_fdinfo(fdinfo: str) -> GpuClient | None:
+    """None for what is no client of a GPU, or tells of no memory and has no number."""
+    said = dict(_pairs(fdinfo))
+    pci, number = said.get("drm-pdev") or said.get("pdev", ""), said.get("drm-client-id", "")
+    if not pci or not number:
+        return None
+    regions = _regions(said)
+    return GpuClient(pci.lower(), number, _sum_of(regions, _LOCAL), _sum_of(regions, _SYSTEM))
+
+
+def _pairs(fdinfo: str) -> Iterator[tuple[str, str]]:
+    for line in fdinfo.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            yield name.strip(), value.strip()
+
+
+def _regions(said: Mapping[str, str]) -> dict[str, int]:
+    regions: dict[str, int] = {}
+    for kind in _REGION_KINDS:
+        prefix = f"drm-{kind}-"
+        for name, value in said.items():
+            if name.startswith(prefix) and (size := _bytes(value)) is not None:
+                regions.setdefault(name.removeprefix(prefix), size)
+    for region in ("vram", "gtt"):  # kernels before 5.19
+        if (size := _bytes(said.get(f"{region} mem", ""))) is not None:
+            regions.setdefault(region, size)
+    return regions
+
+
+def _sum_of(regions: Mapping[str, int], beginnings: tuple[str, ...]) -> int | None:
+    """Of vram0, vram1 and the like."""
+    sizes = [size for region, size in regions.items() if region.startswith(beginnings)]
+    return sum(sizes) if sizes else None
+
+
+def _bytes(value: str) -> int | None:
+    words = value.split()
+    if not words or not words[0].isdigit() or len(words) > 2:
+        return None
+    unit = _SIZE_UNITS.get(words[1] if len(words) == 2 else "")
+    return None if unit is None else int(words[0]) * unit

@@ -6,19 +6,29 @@ limit leaves.
 
 from __future__ import annotations
 
-import heapq
 import os
+import re
+import sys
 from array import array
 from collections.abc import Iterable, Iterator
 
 from llamaswap_lib.hardware import files
 from llamaswap_lib.hardware.disks import disks
 from llamaswap_lib.hardware.readings import Memory, System, Traffic
+from llamaswap_lib.hardware.snapshot import Machine
+from llamaswap_lib.printable import printable
 
-MOST_INTERFACES = 32  # a machine with containers may have hundreds
 # Of a core in /proc/stat (proc_stat(5)): user nice system idle iowait irq softirq steal; guests are in user and nice.
 _COUNTED, _IDLE, _IOWAIT = 8, 3, 4
 _UNLIMITED = 1 << 62  # what version 1 of cgroups says where there is no limit, nearly
+
+# What the firmware of a virtual machine says of itself, in sys_vendor or product_name.
+_HYPERVISORS = {
+    "qemu": "qemu", "kvm": "kvm", "vmware": "vmware", "virtualbox": "virtualbox", "innotek": "virtualbox",
+    "xen": "xen", "bochs": "bochs", "parallels": "parallels", "amazon ec2": "ec2", "google compute engine": "gce",
+    "openstack": "openstack", "virtual machine": "hyper-v", "firecracker": "firecracker", "bhyve": "bhyve",
+}  # fmt: skip
+_CONTAINERS = ("docker", "podman", "libpod", "kubepods", "containerd", "lxc", "garden")
 
 CoreTimes = dict[int, tuple[int, int]]  # core -> busy and whole time, in ticks since the start
 
@@ -157,12 +167,76 @@ def traffic(net_dev: str) -> Traffic:
             received, sent = int(words[0]), int(words[8])
             if received or sent:
                 found.append((name.strip(), received, sent))
-    return as_traffic(found)
+    return Traffic.of(found)
 
 
-def as_traffic(found: list[tuple[str, int, int]]) -> Traffic:
-    """Name, received, sent of each."""
-    if len(found) > MOST_INTERFACES:
-        found = sorted(heapq.nlargest(MOST_INTERFACES, found, key=lambda row: row[1] + row[2]))
-    counters = array("Q", [count for _, received, sent in found for count in (received, sent)])
-    return Traffic(tuple(name for name, _, _ in found), counters)
+# -- what does not change while the machine is up --
+
+
+def linux_machine(proc: str = "/proc", sys_folder: str = "/sys", etc: str = "/etc") -> Machine:
+    kernel = files.text(f"{proc}/sys/kernel/osrelease")
+    release = os_release(files.text(f"{etc}/os-release"))
+    cpuinfo = files.text(f"{proc}/cpuinfo")
+    known = [limit for limit, _ in limits(files.text(f"{proc}/self/cgroup"), f"{sys_folder}/fs/cgroup")]
+    total = meminfo(files.text(f"{proc}/meminfo")).get("MemTotal")
+    model, physical = processor(cpuinfo)
+    return Machine(
+        architecture=os.uname().machine,
+        system={
+            "name": release.get("NAME", sys.platform),
+            "version": release.get("VERSION_ID"),
+            "kernel": kernel or None,
+        },
+        container=container(proc, etc),
+        vm=hypervisor(files.text(f"{sys_folder}/class/dmi/id/sys_vendor"), files.text(_product(sys_folder)), cpuinfo),
+        is_wsl="microsoft" in kernel.lower(),
+        cpu=model,
+        physical_cores=physical,
+        logical_cores=os.cpu_count(),
+        memory=total,
+        limit=min(known) if known and total and min(known) < total else None,
+    )
+
+
+def _product(sys_folder: str) -> str:
+    return f"{sys_folder}/class/dmi/id/product_name"
+
+
+def os_release(text: str) -> dict[str, str]:
+    return {
+        name: printable(value.strip().strip("\"'"))
+        for name, equals, value in (line.partition("=") for line in text.splitlines())
+        if equals
+    }
+
+
+def processor(cpuinfo: str) -> tuple[str | None, int | None]:
+    """Its name, and how many cores it has; ARM tells neither in a way that people know."""
+    model = re.search(r"^(?:model name|Model|cpu model|Hardware)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    cores = set()
+    package = "0"
+    for name, _, value in (line.partition(":") for line in cpuinfo.splitlines()):
+        if name.strip() == "physical id":
+            package = value.strip()
+        elif name.strip() == "core id":
+            cores.add((package, value.strip()))
+    return printable(model[1].strip()) if model else None, len(cores) or None
+
+
+def hypervisor(vendor: str, product: str, cpuinfo: str) -> str | None:
+    """Which one we run on: its name, `unknown`, or None for a machine of iron."""
+    said = f"{vendor} {product}".lower()
+    named = next((name for mark, name in _HYPERVISORS.items() if mark in said), None)
+    return named or ("unknown" if re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE) else None)
+
+
+def container(proc: str, etc: str) -> str | None:
+    """Of which kind we are in, or None."""
+    root = os.path.dirname(etc.rstrip("/")) or "/"
+    for mark, name in ((".dockerenv", "docker"), ("run/.containerenv", "podman")):
+        if os.path.exists(os.path.join(root, mark)):
+            return name
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return "kubernetes"
+    groups = files.text(f"{proc}/1/cgroup")
+    return next((name for name in _CONTAINERS if name in groups), None)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from llamaswap_lib.hardware.disks import disks
 from llamaswap_lib.hardware.files import as_number
-from llamaswap_lib.hardware.linux import as_traffic
 from llamaswap_lib.hardware.readings import Gpu, Held, Memory, Ram, System, Traffic
 from llamaswap_lib.hardware.snapshot import Machine
 
@@ -79,7 +78,7 @@ def traffic(netstat: str) -> Traffic:
         received, sent = words[from_end["Ibytes"]], words[from_end["Obytes"]]
         if received.isdigit() and sent.isdigit() and (int(received) or int(sent)):
             found.append((words[0].rstrip("*"), int(received), int(sent)))
-    return as_traffic(found)
+    return Traffic.of(found)
 
 
 class AppleGpu:

@@ -2,8 +2,10 @@
 
 Thread `hardware`. A process belongs to the run of its parent, or of the process group that it is in, and stays so when
 its parent ends. A look costs a microsecond for each process of the machine, for only new ones are read: the inode of
-its folder tells a process from another one that has the same pid later. Where a run's command is a container's client,
-the processes in that container belong to it too (containers.py).
+its folder tells a process from another one that has the same pid later.
+
+`docker run` asks a service, so what runs in the container descends from that, and not from the command. Both end with
+the same arguments: those behind the image's name are handed to the program inside. They show whose container it is.
 
 The share of memory (PSS) of a process costs the kernel time for each page of it: 30 GB take a tenth of a second. So it
 is read as often as takes one percent of a processor, and for few processes at a time.
@@ -12,10 +14,11 @@ is read as often as takes one percent of a processor, and for few processes at a
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from llamaswap_lib.hardware import containers, files
+from llamaswap_lib.hardware import files
 from llamaswap_lib.hardware.linux import meminfo
 from llamaswap_lib.hardware.readings import Ram
 
@@ -23,6 +26,10 @@ SHARE = 100  # what a reading cost, as a part of the time until the next one
 LOOKS = 3  # a process that is being started is put into its container a moment later
 BUDGET = 0.005  # seconds of one sample for such readings, from which on the others wait for the next sample
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+CLIENTS = frozenset(("docker", "podman", "nerdctl", "docker-compose", "podman-compose"))
+LEAST_WORDS = 2  # that both ends must have in common; one alone (`serve`) may be the end of any command
+# docker/ID, docker-ID.scope, libpod-ID.scope, cri-containerd-ID.scope, kubepods/.../ID, lxc.payload.NAME
+_ID = re.compile(r"(?:^|[/-])([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
 
 
 class _Process:
@@ -122,10 +129,10 @@ class Processes:
         for pid, process in self._known.items():
             if process.run is None and not process.container and process.looks < LOOKS:
                 process.looks += 1
-                process.container = containers.id_of(files.text(f"{self._proc}/{pid}/cgroup"))
+                process.container = container_id(files.text(f"{self._proc}/{pid}/cgroup"))
         for pid, process in self._known.items():
             if process.run is None and process.container and self._is_first(process):
-                run = containers.started_by(clients, self._argv(pid))
+                run = started_by(clients, self._argv(pid))
                 if run is not None:
                     process.run, found = run, True
         return found
@@ -134,7 +141,7 @@ class Processes:
         """The arguments of the container's client among the processes; [] where there is none."""
         for pid in sorted(pids):
             argv = self._argv(pid)
-            if containers.is_client(argv):
+            if is_container_client(argv):
                 return argv
         return []
 
@@ -206,3 +213,35 @@ def resident_of(statm: str) -> Ram | None:
         return None
     resident, shared = int(words[1]) * _PAGE, int(words[2]) * _PAGE
     return Ram(max(0, resident - shared), shared)
+
+
+# -- which container a process is in, and whose command started it; pure --
+
+
+def container_id(cgroup: str) -> str:
+    """Of /proc/PID/cgroup; '' for a process in no container."""
+    found = _ID.search(cgroup)
+    return found[1] if found else ""
+
+
+def is_container_client(argv: Sequence[str]) -> bool:
+    """Whether the command has containers run by a service."""
+    return bool(argv) and argv[0].rpartition("/")[2] in CLIENTS
+
+
+def started_by(clients: Mapping[int, Sequence[str]], argv: Sequence[str]) -> int | None:
+    """The one whose arguments end as those of the process; None where none does, or two do as well."""
+    ends = sorted(((_common_end(client, argv), run) for run, client in clients.items()), reverse=True)
+    if not ends or ends[0][0] < LEAST_WORDS or (len(ends) > 1 and ends[1][0] == ends[0][0]):
+        return None
+    return ends[0][1]
+
+
+def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words, without the program's name, are the same at the end of both."""
+    count = 0
+    for word, same in zip(reversed(one[1:]), reversed(other[1:])):  # noqa: B905 - one may be longer
+        if word != same:
+            break
+        count += 1
+    return count

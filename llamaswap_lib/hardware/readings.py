@@ -5,9 +5,12 @@ Pure. Made on the thread `hardware`, read by any.
 
 from __future__ import annotations
 
+import heapq
 from array import array
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
+
+MOST_INTERFACES = 32  # a machine with containers may have hundreds
 
 
 class Gpu(NamedTuple):
@@ -78,6 +81,14 @@ class Traffic(NamedTuple):
 
     names: tuple[str, ...] = ()
     counters: array[int] = array("Q")
+
+    @classmethod
+    def of(cls, found: list[tuple[str, int, int]]) -> Traffic:
+        """Of the name, received and sent of each interface; the busiest ones where there are very many."""
+        if len(found) > MOST_INTERFACES:
+            found = sorted(heapq.nlargest(MOST_INTERFACES, found, key=lambda row: row[1] + row[2]))
+        counters = array("Q", [count for _, received, sent in found for count in (received, sent)])
+        return cls(tuple(name for name, _, _ in found), counters)
 
 
 class Disk(NamedTuple):

@@ -286,9 +286,8 @@ class _Parts(NamedTuple):
             from llamaswap_lib.hardware import mac  # noqa: PLC0415 - see above
 
             return cls(mac.MacSystem(), mac.MacProcesses(), mac.machine())
-        from llamaswap_lib.hardware.linux import LinuxSystem  # noqa: PLC0415
+        from llamaswap_lib.hardware.linux import LinuxSystem, linux_machine  # noqa: PLC0415
         from llamaswap_lib.hardware.processes import Processes  # noqa: PLC0415
-        from llamaswap_lib.hardware.snapshot import linux_machine  # noqa: PLC0415
 
         system = LinuxSystem(roots.proc, f"{roots.sys}/fs/cgroup")
         return cls(system, Processes(roots.proc, clock), linux_machine(roots.proc, roots.sys, roots.etc))

@@ -8,9 +8,7 @@ from types import MappingProxyType
 
 import pytest
 
-from llamaswap_lib.hardware import fdinfo
-from llamaswap_lib.hardware.drm import Drm, open_drm
-from llamaswap_lib.hardware.fdinfo import Client
+from llamaswap_lib.hardware.drm import Drm, GpuClient, open_drm, parse_fdinfo
 from llamaswap_lib.hardware.readings import Held
 from tests.hardware.folders import LINK, write
 
@@ -146,12 +144,12 @@ def test_a_card_that_is_taken_out_is_not_told_any_more(tmp_path: Path) -> None:
     ],
 )
 def test_regions_are_read_as_each_driver_writes_them(text: str, expected: tuple[int | None, int | None]) -> None:
-    assert fdinfo.parse(text) == Client(PCI, "7", *expected)
+    assert parse_fdinfo(text) == GpuClient(PCI, "7", *expected)
 
 
 @pytest.mark.parametrize("text", ["", "pos:\t0\n", "drm-driver:\tamdgpu\n", "drm-pdev:\t0000:03:00.0\n", ":::\n\0"])
 def test_what_is_no_client_counts_for_nothing(text: str) -> None:
-    assert fdinfo.parse(text) is None
+    assert parse_fdinfo(text) is None
 
 
 def test_a_client_counts_once_however_many_descriptors_and_processes_have_it(tmp_path: Path) -> None:

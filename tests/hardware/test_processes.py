@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.hardware import containers, processes
+from llamaswap_lib.hardware import processes
 from llamaswap_lib.hardware.processes import Processes
 from llamaswap_lib.hardware.readings import Ram
 from tests.children import python
@@ -186,7 +186,7 @@ def test_two_clients_that_could_both_have_started_it_get_nothing(tmp_path: Path)
     ],
 )
 def test_the_container_of_a_process_is_read_from_its_control_group(cgroup: str, expected: str) -> None:
-    assert containers.id_of(cgroup) == expected
+    assert processes.container_id(cgroup) == expected
 
 
 # -- memory of the machine --

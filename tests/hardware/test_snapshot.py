@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from llamaswap_lib.hardware.linux import container, hypervisor, linux_machine, processor
 from llamaswap_lib.hardware.readings import Gpu
-from llamaswap_lib.hardware.snapshot import Machine, container, hypervisor, linux_machine, processor, snapshot
+from llamaswap_lib.hardware.snapshot import Machine, snapshot
 from tests.hardware.folders import write
 
 GIB = 1 << 30
