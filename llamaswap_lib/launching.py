@@ -14,7 +14,7 @@ from llamaswap_lib.config.command_check import model_files
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.snapshot import RunView
-from llamaswap_lib.hardware.sampler import Settings
+from llamaswap_lib.hardware.sampler import SamplerSettings
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies, ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.health import HealthCheck
@@ -123,8 +123,8 @@ def ways_told(config: Config, proxies: ForwardProxies) -> list[str]:
     ]
 
 
-def hardware_settings(config: Config) -> Settings:
+def hardware_settings(config: Config) -> SamplerSettings:
     """How often the machine is measured, and where models lie: in the folders of the files that the commands name."""
     named = {file for model in config.models.values() for _, file in model_files(model.argv)}
     folders = {os.path.dirname(file) for file in named if os.path.isabs(file)}  # noqa: PTH117, PTH120 - names alone
-    return Settings(config.performance.every, config.performance.disabled, tuple(sorted(folders)))
+    return SamplerSettings(config.performance.every, config.performance.disabled, tuple(sorted(folders)))

@@ -18,7 +18,7 @@ MOST_SAMPLES = 1000
 NANOSECONDS = 1_000_000  # in a millisecond
 
 
-class Sample(NamedTuple):
+class MachineSample(NamedTuple):
     """`at` is in milliseconds since 1970, `gpus` are with their numbers."""
 
     at: int
@@ -27,7 +27,7 @@ class Sample(NamedTuple):
     gpus: tuple[tuple[int, Gpu], ...]
 
 
-class Latest(NamedTuple):
+class LatestSample(NamedTuple):
     """The newest objects; `system` is None before there is any."""
 
     system: dict[str, Any] | None
@@ -38,10 +38,10 @@ class History:
     """Empty at first."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque(maxlen=MOST_SAMPLES)
+        self._samples: deque[MachineSample] = deque(maxlen=MOST_SAMPLES)
         self._lock = threading.Lock()
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: MachineSample) -> None:
         with self._lock:
             self._samples.append(sample)
             while sample.at - self._samples[0].at > HOUR:
@@ -51,19 +51,19 @@ class History:
         with self._lock:
             self._samples.clear()
 
-    def since(self, after: int | None) -> Sequence[Sample]:
+    def since(self, after: int | None) -> Sequence[MachineSample]:
         """Those after a moment in nanoseconds since 1970, oldest first; all without one."""
         with self._lock:
             samples = list(self._samples)
         return samples if after is None else [sample for sample in samples if sample.at * NANOSECONDS > after]
 
-    def latest(self) -> Latest:
+    def latest(self) -> LatestSample:
         with self._lock:
             newest = self._samples[-1] if self._samples else None
-        return Latest(None, []) if newest is None else Latest(system_row(newest), list(gpu_rows([newest])))
+        return LatestSample(None, []) if newest is None else LatestSample(system_row(newest), list(gpu_rows([newest])))
 
 
-def system_row(sample: Sample) -> dict[str, Any]:
+def system_row(sample: MachineSample) -> dict[str, Any]:
     """One of `sys_stats`. MB are those of 1,048,576 bytes."""
     system = sample.system
     memory, load = system.memory, system.load or (None, None, None)
@@ -90,7 +90,7 @@ def system_row(sample: Sample) -> dict[str, Any]:
     }
 
 
-def gpu_rows(samples: Iterable[Sample]) -> Iterable[dict[str, Any]]:
+def gpu_rows(samples: Iterable[MachineSample]) -> Iterable[dict[str, Any]]:
     """Those of `gpu_stats`; what is not known is None."""
     for sample in samples:
         for number, gpu in sample.gpus:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from llamaswap_lib.hardware import files
 from llamaswap_lib.hardware.disks import disks
-from llamaswap_lib.hardware.readings import Memory, System, Traffic
+from llamaswap_lib.hardware.readings import Memory, NetworkCounters, System
 from llamaswap_lib.hardware.snapshot import Machine
 from llamaswap_lib.printable import printable
 
@@ -157,7 +157,7 @@ def _limit(group: str, limit_name: str, usage_name: str, inactive: str) -> Itera
 # -- network --
 
 
-def traffic(net_dev: str) -> Traffic:
+def traffic(net_dev: str) -> NetworkCounters:
     """Of the interfaces that have ever carried anything; the busiest ones where there are very many."""
     found = []
     for line in net_dev.splitlines():
@@ -167,7 +167,7 @@ def traffic(net_dev: str) -> Traffic:
             received, sent = int(words[0]), int(words[8])
             if received or sent:
                 found.append((name.strip(), received, sent))
-    return Traffic.of(found)
+    return NetworkCounters.of(found)
 
 
 # -- what does not change while the machine is up --

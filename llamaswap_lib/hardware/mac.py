@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from llamaswap_lib.hardware.disks import disks
 from llamaswap_lib.hardware.files import as_number
-from llamaswap_lib.hardware.readings import Gpu, Held, Memory, Ram, System, Traffic
+from llamaswap_lib.hardware.readings import Gpu, Held, Memory, NetworkCounters, Ram, System
 from llamaswap_lib.hardware.snapshot import Machine
 
 TIMEOUT = 3.0
@@ -65,7 +65,7 @@ def swap(swapusage: str) -> tuple[int, int]:
     return int(said.get("total", 0)), int(said.get("free", 0))
 
 
-def traffic(netstat: str) -> Traffic:
+def traffic(netstat: str) -> NetworkCounters:
     """Of `netstat -ibn`: one line of an interface tells of its link, the others of its addresses."""
     head, *lines = netstat.splitlines() or [""]
     columns = head.split()
@@ -78,7 +78,7 @@ def traffic(netstat: str) -> Traffic:
         received, sent = words[from_end["Ibytes"]], words[from_end["Obytes"]]
         if received.isdigit() and sent.isdigit() and (int(received) or int(sent)):
             found.append((words[0].rstrip("*"), int(received), int(sent)))
-    return Traffic.of(found)
+    return NetworkCounters.of(found)
 
 
 class AppleGpu:

@@ -76,14 +76,14 @@ class Memory(NamedTuple):
         return max(0, self.total - self.free)
 
 
-class Traffic(NamedTuple):
+class NetworkCounters(NamedTuple):
     """Bytes of each network interface since it is there: received and sent in turn, in the order of the names."""
 
     names: tuple[str, ...] = ()
     counters: array[int] = array("Q")
 
     @classmethod
-    def of(cls, found: list[tuple[str, int, int]]) -> Traffic:
+    def of(cls, found: list[tuple[str, int, int]]) -> NetworkCounters:
         """Of the name, received and sent of each interface; the busiest ones where there are very many."""
         if len(found) > MOST_INTERFACES:
             found = sorted(heapq.nlargest(MOST_INTERFACES, found, key=lambda row: row[1] + row[2]))
@@ -105,7 +105,7 @@ class System(NamedTuple):
     cores: array[float]  # how busy each was since the sample before; empty where that is not known
     memory: Memory | None
     load: tuple[float, float, float] | None
-    network: Traffic
+    network: NetworkCounters
     disks: tuple[Disk, ...]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from llamaswap_lib.hardware.attribution import SETTLE, Finding, MemoryOfRuns, RunDetail
-from llamaswap_lib.hardware.history import History, Latest, Sample, gpu_rows, system_row
+from llamaswap_lib.hardware.history import History, LatestSample, MachineSample, gpu_rows, system_row
 from llamaswap_lib.hardware.readings import Gpu, Ram, RunMemory, System, SystemSource
 from llamaswap_lib.hardware.snapshot import Machine, snapshot
 from llamaswap_lib.hardware.sources import SILENT, Gpus, Open, Reports, openers
@@ -36,7 +36,7 @@ AFTER_FAILURE = 60.0  # seconds; a mistake of ours would otherwise be reported a
 CLOSE_TIMEOUT = 2.0  # seconds for the thread to end; a driver may hang, and is left to itself
 
 
-class Settings(NamedTuple):
+class SamplerSettings(NamedTuple):
     """`every` is in seconds; models lie in the `folders`."""
 
     every: float = 5.0
@@ -56,7 +56,7 @@ class Roots(NamedTuple):
     etc: str = "/etc"
 
 
-USUAL, ROOTS = Settings(), Roots()
+USUAL, ROOTS = SamplerSettings(), Roots()
 
 
 class ProcessSource(Protocol):
@@ -73,7 +73,7 @@ class Hardware:
 
     def __init__(
         self,
-        settings: Settings = USUAL,
+        settings: SamplerSettings = USUAL,
         runs: Callable[[], Iterable[RunDetail]] = tuple,
         reports: Reports = SILENT,
         *,
@@ -124,7 +124,7 @@ class Hardware:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def change(self, settings: Settings) -> None:
+    def change(self, settings: SamplerSettings) -> None:
         """Go by other settings from now on."""
         with self._turn:
             if settings == self._settings:
@@ -164,7 +164,7 @@ class Hardware:
         """As above; those of one moment stand together."""
         return list(gpu_rows(self._history.since(after)))
 
-    def latest(self) -> Latest:
+    def latest(self) -> LatestSample:
         """The newest sample, as objects of the two lists above."""
         return self._history.latest()
 
@@ -255,7 +255,7 @@ class Hardware:
         system = parts.system.read(folders)
         at, text = self._now_text()
         gpus = tuple((number, _with_shared(gpu, system)) for number, gpu in self.gpus())
-        self._history.add(Sample(at, text, system, gpus))
+        self._history.add(MachineSample(at, text, system, gpus))
 
     def _now_text(self) -> tuple[int, str]:
         """Milliseconds since 1970, and the same as RFC 3339."""

@@ -23,7 +23,7 @@ from llamaswap_lib.hardware.sampler import (
     LEAST_PAUSE,
     Hardware,
     Roots,
-    Settings,
+    SamplerSettings,
 )
 from llamaswap_lib.wire.rfc3339 import parse_moment
 from tests.hardware.folders import process, write
@@ -32,7 +32,7 @@ from tests.hardware.test_linux import LATER, MEMINFO, NET, STAT
 from tests.hardware.test_processes import ROLLUP
 
 DEADLINE = 30.0
-USUAL = Settings()
+USUAL = SamplerSettings()
 START = 1769860800.25  # seconds since 1970
 
 
@@ -43,7 +43,7 @@ def given(cards: Cards) -> Cards:
 class Machine:
     """A `Hardware` whose thread does not run: a test takes its turns. Time passes when the test says so."""
 
-    def __init__(self, folder: Path, *cards: Cards, settings: Settings = USUAL) -> None:
+    def __init__(self, folder: Path, *cards: Cards, settings: SamplerSettings = USUAL) -> None:
         self.folder = folder
         self.now = 1000.0
         self.log = Log()
@@ -187,7 +187,7 @@ def test_a_wall_clock_that_is_set_back_keeps_the_order_and_loses_nothing(tmp_pat
 
 
 def test_without_samples_memory_is_still_read_more_seldom(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, Cards(gpu()), settings=Settings(5.0, is_disabled=True))
+    machine = Machine(tmp_path, Cards(gpu()), settings=SamplerSettings(5.0, is_disabled=True))
     write(tmp_path / "proc", process(100, 1, 100, smaps_rollup=ROLLUP))
     machine.runs = [Detail(Run(7, "m"))]
     machine.turn(FIRST)
@@ -199,16 +199,16 @@ def test_without_samples_memory_is_still_read_more_seldom(tmp_path: Path) -> Non
 
 
 def test_other_settings_count_at_once_and_samples_that_are_not_wanted_go(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, settings=Settings(600.0))
+    machine = Machine(tmp_path, settings=SamplerSettings(600.0))
     machine.turn(FIRST)
-    machine.hardware.change(Settings(10.0))
+    machine.hardware.change(SamplerSettings(10.0))
     machine.turn(10.0)
     assert machine.times() == ["01.250Z", "11.250Z"]
-    machine.hardware.change(Settings(10.0, is_disabled=True))
+    machine.hardware.change(SamplerSettings(10.0, is_disabled=True))
     assert machine.times() == []
     machine.turn(100.0)
     assert machine.times() == []
-    machine.hardware.change(Settings(10.0))
+    machine.hardware.change(SamplerSettings(10.0))
     machine.turn(10.0)
     assert len(machine.times()) == 1
 

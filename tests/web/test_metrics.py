@@ -15,7 +15,7 @@ from llamaswap_lib.activity.machine import machine_families, memory_families
 from llamaswap_lib.activity.merged_metrics import merged
 from llamaswap_lib.endpoints import metrics
 from llamaswap_lib.endpoints.metrics import prefers_open_metrics
-from llamaswap_lib.hardware.history import Latest
+from llamaswap_lib.hardware.history import LatestSample
 from llamaswap_lib.hardware.readings import RunMemory
 from llamaswap_lib.hardware.readings import Usage as Reading
 from llamaswap_lib.hardware.sampler import Hardware
@@ -99,8 +99,8 @@ class Memory(NamedTuple):
 class MadeHardware(Hardware):
     """A machine with one GPU, and a run that takes memory of it."""
 
-    def latest(self) -> Latest:
-        return Latest(SYSTEM, [GPU])
+    def latest(self) -> LatestSample:
+        return LatestSample(SYSTEM, [GPU])
 
     def memory_of_models(self) -> dict[int, RunMemory]:
         taken = [("gpu0", "gpu", 7), ("ram", "ram", 5)]

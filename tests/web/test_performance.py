@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from llamaswap_lib.hardware.readings import Held
-from llamaswap_lib.hardware.sampler import FIRST, Settings
+from llamaswap_lib.hardware.sampler import FIRST, SamplerSettings
 from tests.hardware.folders import process, write
 from tests.hardware.machines import MIB, Cards, Detail, Run, gpu
 from tests.hardware.test_processes import ROLLUP
@@ -92,7 +92,7 @@ def test_head_shows_that_it_lives() -> None:
 
 def test_what_is_switched_off_says_so(tmp_path: Path) -> None:
     machine = measured(tmp_path)
-    machine.hardware.change(Settings(is_disabled=True))
+    machine.hardware.change(SamplerSettings(is_disabled=True))
     with World(hardware=machine.hardware) as world:
         assert ask(world, "/api/performance") == OFF
         assert ask(world, "/api/performance?after=zz") == OFF
