@@ -31,7 +31,7 @@ TELLING = {
         "_fail",
         "fatal",
         "DslError",
-        "Report",
+        "WriteLog",
         "_broken",
         "_note",
         "note",
@@ -120,7 +120,7 @@ def messages_of(path: Path) -> list[tuple[int, str]]:
 def told_by(node: ast.AST) -> Iterator[ast.AST]:
     """The expressions of a node that a user reads."""
     if isinstance(node, ast.Call) and name_of(node.func) in TELLING:
-        is_news = name_of(node.func) == "Report" and text_of(node.args[0]) == "info"
+        is_news = name_of(node.func) == "WriteLog" and text_of(node.args[0]) == "info"
         yield from () if is_news else node.args
     elif isinstance(node, ast.FunctionDef) and node.name in MADE_BY:
         yield from (inner.value for inner in ast.walk(node) if isinstance(inner, ast.Return) and inner.value)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from llamaswap_lib.core.effects import Admit, CheckLaunch, LookInside, Question, Report, ShutGates, ShutIfIdle
-from llamaswap_lib.core.failures import Failures
+from llamaswap_lib.core.effects import Admit, CheckLaunch, LookInside, Question, ShutGates, ShutIfIdle, WriteLog
+from llamaswap_lib.core.failures import ModelFailures
 from llamaswap_lib.core.in_force import find_clash
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason
@@ -261,7 +261,7 @@ class Preload:
     request that needs it unloaded gets that at once.
     """
 
-    def __init__(self, failures: Failures) -> None:
+    def __init__(self, failures: ModelFailures) -> None:
         self._failures = failures
         self._models: deque[str] = deque()
 
@@ -283,9 +283,9 @@ class Preload:
                     return  # what is in the way is on its way out
                 if clashes:
                     message = f"{model}: not preloaded, it cannot run together with {', '.join(clashes)}"
-                    world.out.append(Report("warn", message))
+                    world.out.append(WriteLog("warn", message))
                 else:
-                    world.out.append(Report("info", f"{model}: preloading"))
+                    world.out.append(WriteLog("info", f"{model}: preloading"))
                     world.start(model)
             self._models.popleft()
 

@@ -120,7 +120,7 @@ class CutRequests:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class WriteLog:
     """A line for the log; `level` is `info`, `warn` or `error`.
 
     `last_words_of` is a model whose load has failed, for nobody who would be told what its run said last.
@@ -189,7 +189,7 @@ Effect = (
     | BeginChecks
     | EndChecks
     | CutRequests
-    | Report
+    | WriteLog
     | ReportSwap
     | Question
 )

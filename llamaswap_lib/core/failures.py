@@ -42,7 +42,7 @@ class _Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ModelFailure:
     """How a model fails: why it did last, since when, how often in a row, and until when it is not tried.
 
     Monotonic seconds. It is there from a failed load, or the second early death in a row, until a load succeeds or the
@@ -55,12 +55,12 @@ class Failure:
     until: float
 
 
-class Failures:
+class ModelFailures:
     """Counts of failures by model. Monotonic seconds."""
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
-        self.failing: Mapping[str, Failure] = {}  # by model; never changed, but replaced
+        self.failing: Mapping[str, ModelFailure] = {}  # by model; never changed, but replaced
 
     def note_failed_load(self, model: str, detail: str, now: float) -> float:
         """For how many seconds it is not to be tried again."""
@@ -108,7 +108,7 @@ class Failures:
 
     def _show(self) -> None:
         self.failing = {
-            model: Failure(record.describe(), record.since, record.strikes, record.until)
+            model: ModelFailure(record.describe(), record.since, record.strikes, record.until)
             for model, record in self._records.items()
             if record.is_failing and record.since is not None
         }

@@ -26,13 +26,13 @@ from llamaswap_lib.core.effects import (
     LookInside,
     Question,
     Refuse,
-    Report,
     ShutGates,
     ShutIfIdle,
     Unloaded,
+    WriteLog,
 )
 from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, unexplained
-from llamaswap_lib.core.failures import Failure, Failures
+from llamaswap_lib.core.failures import ModelFailure, ModelFailures
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.plan import Published
 from llamaswap_lib.core.run import Run, RunState, Silence
@@ -61,7 +61,7 @@ class Scheduler:
         """
         self._world = World(models, Rules(evict, explain, observe))
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
-        self._failures = Failures()
+        self._failures = ModelFailures()
         self._orphans = Orphans()
         self._preload = Preload(self._failures)
         self._unloads: dict[int, set[int]] = {}  # ticket -> run ids that have yet to exit
@@ -102,7 +102,7 @@ class Scheduler:
     def runs(self) -> tuple[RunView, ...]:
         return view_runs(self._world.runs.values())
 
-    def failing(self) -> Mapping[str, Failure]:
+    def failing(self) -> Mapping[str, ModelFailure]:
         """The models whose last load failed, or that keep dying; never changed, but replaced."""
         return self._failures.failing
 
@@ -224,25 +224,27 @@ class Scheduler:
         """Refuse all who wait for the model now, and later ones for a while."""
         backoff = self._failures.note_failed_load(model, detail, self._world.now)
         message = f"{model}: could not be loaded: {detail}; not tried again for {backoff:g} s"
-        self._world.out.append(Report("error", message, "" if self._waiting.has(model) else model))
+        self._world.out.append(WriteLog("error", message, "" if self._waiting.has(model) else model))
         self._refuse_all(model, Fault.LOAD_FAILED, f"model {model} could not be loaded: {detail}", backoff)
 
     def _break_off_load(self, model: str, detail: str) -> None:
         """The same where the model is not to blame: whoever asks next has it tried again."""
-        self._world.out.append(Report("error", f"{model}: could not be loaded, because resources are short: {detail}"))
+        self._world.out.append(
+            WriteLog("error", f"{model}: could not be loaded, because resources are short: {detail}")
+        )
         self._refuse_all(model, Fault.SHORTAGE, f"model {model} could not be loaded: {detail}")
 
     def _crash(self, run: Run, detail: str) -> None:
         """Only those inside fail; unless it keeps dying, it is started again for whoever waits."""
         now, state = self._world.now, run.state.value
         if run.is_retired:  # it would be started otherwise now, so nothing is learned from its end
-            self._world.out.append(Report("warn", f"{run.model}: {detail} while it was {state}"))
+            self._world.out.append(WriteLog("warn", f"{run.model}: {detail} while it was {state}"))
             return
         assert run.ready_at is not None, f"{run!r} served before it was ready"
         backoff = self._failures.note_crash(run.model, detail, now - run.ready_at, now)
-        self._world.out.append(Report("warn", f"{run.model}: {detail} while it was {state}"))
+        self._world.out.append(WriteLog("warn", f"{run.model}: {detail} while it was {state}"))
         if refusal := self._failures.refusal(run.model, now):
-            self._world.out.append(Report("error", f"{run.model}: keeps dying, not tried again for {backoff:g} s"))
+            self._world.out.append(WriteLog("error", f"{run.model}: keeps dying, not tried again for {backoff:g} s"))
             self._refuse_all(run.model, Fault.BACKING_OFF, *refusal)
 
     def _settle_orphans(self) -> None:

@@ -19,11 +19,11 @@ from llamaswap_lib.core.effects import (
     EndChecks,
     KillProcess,
     OpenGate,
-    Report,
     ReportSwap,
     ShutGate,
     StartProcess,
     StopProcess,
+    WriteLog,
 )
 from llamaswap_lib.core.eviction import Rules, RunningModel
 from llamaswap_lib.core.in_force import InForce, ModelSpec
@@ -108,7 +108,7 @@ class World:
         assert run.silence is not None, f"{run!r} does not hang"
         why = f"it {run.silence.describe(self.now)}, no byte has moved, and {run.silence.proof}"
         self.hung[run.model] = run.run_id, f"the server of {run.model} hangs: {why}; it was stopped for {target}"
-        self.out += [Report("warn", f"{run.model}: hangs: {why}"), CutRequests(run.run_id)]
+        self.out += [WriteLog("warn", f"{run.model}: hangs: {why}"), CutRequests(run.run_id)]
         self.stop(run, f"it hangs and {target} has waited for too long")
 
     def lose(self, run: Run) -> None:
@@ -204,7 +204,7 @@ class World:
         """The log hears of each silence once."""
         if run.silence is None:
             message = f"{run.model}: {silence.describe(self.now)}, and requests wait for it to stop"
-            self.out.append(Report("warn", message))
+            self.out.append(WriteLog("warn", message))
         run.silence = silence
 
     # -- questions --
@@ -223,7 +223,7 @@ class World:
         try:
             return self.in_force.evict(target, running)
         except Exception:  # noqa: BLE001 - a user's own policy may raise anything, and must not stop the server
-            self.out.append(Report("error", f"the policy failed for {target}:\n{traceback.format_exc()}"))
+            self.out.append(WriteLog("error", f"the policy failed for {target}:\n{traceback.format_exc()}"))
             return self.in_force.everybody(target, running)
 
     def expire_observation(self) -> None:

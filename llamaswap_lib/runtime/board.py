@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from llamaswap_lib.core.eviction import Explanation
-from llamaswap_lib.core.failures import Failure
+from llamaswap_lib.core.failures import ModelFailure
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.plan import Plan, Published, make_plan
 from llamaswap_lib.core.snapshot import RunView, TicketView, awaited_runs, view_queue
@@ -61,7 +61,7 @@ class Board:
         self._stop_listeners: list[StopListener] = []
         self._swap_listeners: list[SwapListener] = []
         self._published = published
-        self.failing: Mapping[str, Failure] = {}
+        self.failing: Mapping[str, ModelFailure] = {}
         self._behind: dict[str, tuple[str, float]] = {}  # model -> the one that it was last seen to wait for, and when
 
     # -- before the controller starts --
@@ -127,7 +127,7 @@ class Board:
 
     # -- controller thread only --
 
-    def put_up(self, published: Published, failing: Mapping[str, Failure], now: float) -> None:
+    def put_up(self, published: Published, failing: Mapping[str, ModelFailure], now: float) -> None:
         before = self._published
         runs_otherwise = published.runs != before.runs
         self._published = published if runs_otherwise else published._replace(runs=before.runs)

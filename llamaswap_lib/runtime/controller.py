@@ -22,7 +22,6 @@ from llamaswap_lib.core.effects import (
     LookInside,
     OpenGate,
     Refuse,
-    Report,
     ReportSwap,
     ShutGate,
     ShutGates,
@@ -30,8 +29,9 @@ from llamaswap_lib.core.effects import (
     StartProcess,
     StopProcess,
     Unloaded,
+    WriteLog,
 )
-from llamaswap_lib.core.failures import Failure
+from llamaswap_lib.core.failures import ModelFailure
 from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.core.scheduler import Scheduler
@@ -231,7 +231,7 @@ class Controller:
         """What a load of `model`, which is configured, would do if it were asked for now. No lock, no wait."""
         return self._board.plan(model, self._clock())
 
-    def failing(self) -> Mapping[str, Failure]:
+    def failing(self) -> Mapping[str, ModelFailure]:
         """How each model fails whose last load failed, or that keeps dying. No lock, no wait."""
         return self._board.failing
 
@@ -362,7 +362,7 @@ class Controller:
             case ReportSwap(model, evicted, why):
                 self._board.note_swap(model, evicted, why)
                 self._swaps.begin(model, evicted, str(why), self._clock())
-            case Report(level, message, last_words_of):
+            case WriteLog(level, message, last_words_of):
                 self._report(level, message, self._outputs.get(last_words_of))
 
     def _report(self, level: str, message: str, output: RunOutput | None) -> None:

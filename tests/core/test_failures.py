@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from llamaswap_lib.core.failures import Failure, Failures
+from llamaswap_lib.core.failures import ModelFailure, ModelFailures
 
 
 def test_each_failed_load_in_a_row_doubles_the_backoff_up_to_a_minute() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     told = [failures.note_failed_load("A", "exited", 0.0) for _ in range(9)]
     assert told == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_a_thousand_failures_are_no_trouble() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     assert {failures.note_failed_load("A", "exited", 0.0) for _ in range(5000)} == {1, 2, 4, 8, 16, 32, 60}
 
 
 def test_a_model_is_refused_until_its_time_has_come() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     failures.note_failed_load("A", "exited with code 3", 10.0)
     assert failures.refusal("A", 10.0) == ("model A could not be loaded: exited with code 3; next try in 1 s", 1.0)
     assert failures.refusal("A", 10.75) == ("model A could not be loaded: exited with code 3; next try in 1 s", 0.25)
@@ -26,14 +26,14 @@ def test_a_model_is_refused_until_its_time_has_come() -> None:
 
 
 def test_the_second_failure_in_a_row_says_that_it_keeps_failing() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     failures.note_failed_load("A", "exited with code 3", 0.0)
     failures.note_failed_load("A", "exited with code 4", 5.0)
     assert failures.refusal("A", 5.5) == ("model A keeps failing to load: exited with code 4; next try in 2 s", 1.5)
 
 
 def test_a_load_that_succeeds_ends_the_count_of_failed_loads() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     for _ in range(4):
         failures.note_failed_load("A", "exited", 0.0)
     failures.note_ready("A")
@@ -41,7 +41,7 @@ def test_a_load_that_succeeds_ends_the_count_of_failed_loads() -> None:
 
 
 def test_the_first_early_crash_costs_nothing_and_each_further_one_doubles_the_backoff() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     told = []
     for _ in range(9):
         failures.note_ready("A")
@@ -52,7 +52,7 @@ def test_the_first_early_crash_costs_nothing_and_each_further_one_doubles_the_ba
 
 
 def test_a_life_that_is_not_short_ends_the_count_of_crashes() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     for ready_time in (4.9, 4.9, 5.0):
         failures.note_crash("A", "killed", ready_time, 0.0)
     assert failures.refusal("A", 0.0) is None
@@ -61,7 +61,7 @@ def test_a_life_that_is_not_short_ends_the_count_of_crashes() -> None:
 
 
 def test_crashes_and_failed_loads_add_up() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     failures.note_crash("A", "killed", 1.0, 0.0)
     assert failures.note_failed_load("A", "exited", 0.0) == 1
     failures.note_ready("A")
@@ -70,7 +70,7 @@ def test_crashes_and_failed_loads_add_up() -> None:
 
 
 def test_a_pardon_ends_everything_and_only_for_whom_it_is() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     for model in "AB":
         failures.note_failed_load(model, "exited", 0.0)
     failures.pardon(["A", "C"])
@@ -80,12 +80,12 @@ def test_a_pardon_ends_everything_and_only_for_whom_it_is() -> None:
 
 
 def test_a_model_is_shown_to_fail_from_the_first_failed_load_to_the_first_that_succeeds() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     assert failures.failing == {}
     failures.note_failed_load("A", "exited with code 3", 10.0)
-    assert failures.failing == {"A": Failure("could not be loaded: exited with code 3", 10.0, 1, 11.0)}
+    assert failures.failing == {"A": ModelFailure("could not be loaded: exited with code 3", 10.0, 1, 11.0)}
     failures.note_failed_load("A", "exited with code 4", 12.0)
-    assert failures.failing == {"A": Failure("keeps failing to load: exited with code 4", 10.0, 2, 14.0)}
+    assert failures.failing == {"A": ModelFailure("keeps failing to load: exited with code 4", 10.0, 2, 14.0)}
     failures.note_ready("A")
     assert failures.failing == {}
     failures.note_failed_load("A", "exited with code 5", 20.0)
@@ -93,11 +93,11 @@ def test_a_model_is_shown_to_fail_from_the_first_failed_load_to_the_first_that_s
 
 
 def test_one_early_death_is_no_failure_to_be_shown_and_the_second_is_until_it_is_ready_again() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     failures.note_crash("A", "killed", 1.0, 10.0)
     assert failures.failing == {}
     failures.note_crash("A", "killed", 1.0, 12.0)
-    assert failures.failing == {"A": Failure("keeps dying: killed 1.0 s after it was ready", 12.0, 1, 13.0)}
+    assert failures.failing == {"A": ModelFailure("keeps dying: killed 1.0 s after it was ready", 12.0, 1, 13.0)}
     failures.note_ready("A")
     assert failures.failing == {}
     failures.note_crash("A", "killed", 1.0, 15.0)
@@ -108,7 +108,7 @@ def test_one_early_death_is_no_failure_to_be_shown_and_the_second_is_until_it_is
 
 
 def test_a_pardon_ends_what_is_shown_and_what_was_shown_before_does_not_change() -> None:
-    failures = Failures()
+    failures = ModelFailures()
     failures.note_failed_load("A", "exited", 10.0)
     failures.note_failed_load("B", "exited", 10.0)
     shown = failures.failing

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from llamaswap_lib.core.eviction.dsl import Both, Expression, MatrixSet, Member, Reference, compile_sets
-from llamaswap_lib.core.eviction.matrix import Choice, MatrixPolicy
+from llamaswap_lib.core.eviction.matrix import MatrixPolicy, SetChoice
 from tests.batches import batches
 
 MODELS = "abcdefgh"
@@ -20,7 +20,7 @@ def linked(texts: Mapping[str, str]) -> tuple[MatrixSet, ...]:
     return compile_sets(texts, lambda name: name)
 
 
-def choose(target: str, running: Sequence[str], costs: Mapping[str, int] | None = None, **texts: str) -> Choice:
+def choose(target: str, running: Sequence[str], costs: Mapping[str, int] | None = None, **texts: str) -> SetChoice:
     return MatrixPolicy(linked(texts), costs or {}).choose(target, tuple(running))
 
 
@@ -28,36 +28,36 @@ def choose(target: str, running: Sequence[str], costs: Mapping[str, int] | None 
 
 
 def test_what_the_set_allows_beside_the_wanted_model_stays() -> None:
-    assert choose("a", "bcd", s="a & (b | c)") == Choice("s", ("c", "d"), 2)
+    assert choose("a", "bcd", s="a & (b | c)") == SetChoice("s", ("c", "d"), 2)
 
 
 def test_a_set_allows_all_its_subsets() -> None:
-    assert choose("a", "c", s="a & b & c") == Choice("s", (), 0)
+    assert choose("a", "c", s="a & b & c") == SetChoice("s", (), 0)
 
 
 def test_a_model_that_runs_evicts_nobody() -> None:
-    assert choose("a", "abcd", s="a", t="b & c") == Choice("", (), 0)
+    assert choose("a", "abcd", s="a", t="b & c") == SetChoice("", (), 0)
 
 
 def test_a_model_in_no_set_runs_alone() -> None:
-    assert choose("x", "abc", {"b": 5}, s="a & b & c") == Choice("", ("a", "b", "c"), 7)
+    assert choose("x", "abc", {"b": 5}, s="a & b & c") == SetChoice("", ("a", "b", "c"), 7)
 
 
 def test_a_model_in_no_set_goes_for_any_other() -> None:
-    assert choose("a", "xb", s="a & b") == Choice("s", ("x",), 1)
+    assert choose("a", "xb", s="a & b") == SetChoice("s", ("x",), 1)
 
 
 def test_the_set_whose_evictions_cost_least_is_chosen() -> None:
-    assert choose("a", "bc", {"c": 3}, s="a & b", t="a & c") == Choice("t", ("b",), 1)
+    assert choose("a", "bc", {"c": 3}, s="a & b", t="a & c") == SetChoice("t", ("b",), 1)
     assert choose("a", "bcd", {"c": 3, "b": 2, "d": 2}, s="a & c", t="a & b & d").evicted == ("c",)
 
 
 def test_equal_costs_go_to_the_set_defined_first() -> None:
-    assert choose("a", "bc", z="a & b", y="a & c") == Choice("z", ("c",), 1)
+    assert choose("a", "bc", z="a & b", y="a & c") == SetChoice("z", ("c",), 1)
 
 
 def test_equal_costs_go_to_a_set_that_is_used_before_its_user() -> None:
-    assert choose("a", "bc", user="a & c | +used", used="a & b") == Choice("used", ("c",), 1)
+    assert choose("a", "bc", user="a & c | +used", used="a & b") == SetChoice("used", ("c",), 1)
 
 
 def test_within_a_set_equal_costs_go_to_the_alternative_on_the_left() -> None:
@@ -67,7 +67,7 @@ def test_within_a_set_equal_costs_go_to_the_alternative_on_the_left() -> None:
 
 
 def test_equal_costs_go_to_the_first_alternative_also_where_it_is_an_and() -> None:
-    assert choose("a", "bd", S="d", T="a & ((b & c) | d)") == Choice("T", ("d",), 1)
+    assert choose("a", "bd", S="d", T="a & ((b & c) | d)") == SetChoice("T", ("d",), 1)
 
 
 def test_the_leftmost_alternative_counts_most() -> None:
@@ -77,7 +77,7 @@ def test_the_leftmost_alternative_counts_most() -> None:
 
 def test_a_used_set_breaks_ties_in_its_own_order_wherever_it_is_used() -> None:
     policy = MatrixPolicy(linked({"pick": "b | c | d", "two": "a & +pick & +pick"}), {"e": 2})
-    assert policy.choose("a", ("b", "c", "d", "e")) == Choice("two", ("d", "e"), 3)
+    assert policy.choose("a", ("b", "c", "d", "e")) == SetChoice("two", ("d", "e"), 3)
 
 
 # -- the rules, written out --
@@ -105,18 +105,18 @@ def written_out(sets: Sequence[MatrixSet]) -> list[Sequence[frozenset[str]]]:
 def slow_choice(
     sets: Sequence[MatrixSet], written: Sequence[Sequence[frozenset[str]]], costs: Mapping[str, int],
     target: str, running: tuple[str, ...],
-) -> Choice:  # fmt: skip
+) -> SetChoice:  # fmt: skip
     if target in running:
-        return Choice("", (), 0)
+        return SetChoice("", (), 0)
 
-    def choices() -> Iterator[Choice]:
+    def choices() -> Iterator[SetChoice]:
         for one, expanded in zip(sets, written, strict=True):
             for expansion in expanded:
                 if target in expansion:
                     gone = tuple(model for model in running if model not in expansion)
-                    yield Choice(one.name, gone, sum(costs.get(model, 1) for model in gone))
+                    yield SetChoice(one.name, gone, sum(costs.get(model, 1) for model in gone))
 
-    alone = Choice("", running, sum(costs.get(model, 1) for model in running))
+    alone = SetChoice("", running, sum(costs.get(model, 1) for model in running))
     return min(choices(), key=lambda choice: choice.cost, default=alone)
 
 
@@ -200,7 +200,7 @@ def seconds(policy: MatrixPolicy, target: str, running: Sequence[str]) -> float:
 def test_twelve_that_run_of_two_hundred_take_well_below_a_millisecond() -> None:
     policy = MatrixPolicy(linked({"one": grid("a"), "two": grid("b")}), {})
     together = [f"a{group}x{group}" for group in range(10)] + ["b1x1", "b2x2"]
-    assert policy.choose("a3x4", tuple(together)) == Choice("one", ("a3x3", "b1x1", "b2x2"), 3)
+    assert policy.choose("a3x4", tuple(together)) == SetChoice("one", ("a3x3", "b1x1", "b2x2"), 3)
     assert seconds(policy, "a3x4", together) < 0.000_5
     crowded = [f"a0x{n}" for n in range(6)] + [f"a1x{n}" for n in range(6)]
     assert seconds(policy, "a3x4", crowded) < 0.000_5
@@ -229,4 +229,4 @@ def test_no_shape_blows_up(shape: str) -> None:
 
 def test_a_chain_of_thousands_of_sets_is_decided() -> None:
     policy = MatrixPolicy(linked({"s0": "a & b", **{f"s{n}": f"+s{n - 1} & +s{n - 1}" for n in range(1, 3000)}}), {})
-    assert policy.choose("a", ("b", "c")) == Choice("s0", ("c",), 1)
+    assert policy.choose("a", ("b", "c")) == SetChoice("s0", ("c",), 1)

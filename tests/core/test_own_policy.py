@@ -11,12 +11,12 @@ from llamaswap_lib.core.effects import (
     Admit,
     DropRun,
     OpenGate,
-    Report,
     ShutGate,
     ShutGates,
     ShutIfIdle,
     StartProcess,
     StopProcess,
+    WriteLog,
 )
 from llamaswap_lib.core.eviction import RunningModel
 from llamaswap_lib.core.eviction.own import OwnPolicy, PolicyFailedError
@@ -315,13 +315,13 @@ def test_whatever_it_raises_everybody_goes_and_the_log_has_the_traceback_once(er
     story = Story(policy=Scripted(fail))
     story.load("A", 1)
     first, *rest = story.arrive(2, "C")
-    assert isinstance(first, Report)
+    assert isinstance(first, WriteLog)
     assert first.level == "error"
     assert first.message.startswith("the policy failed for ")
     assert "in fail\n    raise error" in first.message
     assert type(error).__name__ in first.message
     assert rest[-1] == ShutIfIdle((1,))
-    assert not any(isinstance(effect, Report) for effect in story.arrive(3, "D"))
+    assert not any(isinstance(effect, WriteLog) for effect in story.arrive(3, "D"))
 
 
 def test_each_kind_of_failure_is_told_once() -> None:

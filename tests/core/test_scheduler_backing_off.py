@@ -9,13 +9,13 @@ from llamaswap_lib.core.effects import (
     KillProcess,
     OpenGate,
     Refuse,
-    Report,
     ShutGate,
     ShutGates,
     ShutIfIdle,
     StartProcess,
     StopProcess,
     Unloaded,
+    WriteLog,
 )
 from llamaswap_lib.core.events import (
     LeaderExited,
@@ -133,8 +133,8 @@ def test_a_request_that_waits_for_a_model_that_keeps_dying_is_refused_with_it() 
     message = "model A keeps dying: exited with code 0 1.0 s after it was ready; next try in 1 s"
     assert orders == [
         DropRun(2),
-        Report("warn", "A: exited with code 0 while it was draining"),
-        Report("error", "A: keeps dying, not tried again for 1 s"),
+        WriteLog("warn", "A: exited with code 0 while it was draining"),
+        WriteLog("error", "A: keeps dying, not tried again for 1 s"),
         Refuse(4, Fault.BACKING_OFF, message, 1.0),
         StartProcess(3, "B"),
     ]
@@ -238,7 +238,7 @@ def test_a_run_without_its_leader_is_shut_and_the_next_waits_for_its_end() -> No
     story = Story()
     story.load("A", 1)
     story.tell(RequestArrived(2, "A", 1))
-    told = Report("warn", "A: killed by SIGKILL while it was ready")
+    told = WriteLog("warn", "A: killed by SIGKILL while it was ready")
     assert story.tell(LeaderExited(1, "killed by SIGKILL")) == [told, ShutGate(1)]
     assert story.states == {"A": "stopping"}
     assert story.arrive(3, "A") == []
@@ -277,7 +277,7 @@ def test_a_load_that_our_own_machine_could_not_begin_is_no_fault_of_the_model() 
         story.arrive(ticket, "A")
         assert story.exited(ticket, "could not start: can't start new thread", is_shortage=True) == [
             DropRun(ticket),
-            Report(
+            WriteLog(
                 "error",
                 "A: could not be loaded, because resources are short: could not start: can't start new thread",
             ),

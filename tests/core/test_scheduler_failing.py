@@ -12,11 +12,11 @@ from llamaswap_lib.core.effects import (
     Fault,
     OpenGate,
     Refuse,
-    Report,
     ShutGates,
     ShutIfIdle,
     StartProcess,
     StopProcess,
+    WriteLog,
 )
 from llamaswap_lib.core.events import LoadTimedOut, UnloadRequested
 from tests.core.story import Story, together
@@ -30,7 +30,7 @@ def test_an_exit_while_loading_fails_all_who_wait_for_that_model() -> None:
     message = "model A could not be loaded: exited with code 3"
     assert story.exited(1, "exited with code 3") == [
         DropRun(1),
-        Report("error", "A: could not be loaded: exited with code 3; not tried again for 1 s"),
+        WriteLog("error", "A: could not be loaded: exited with code 3; not tried again for 1 s"),
         Refuse(1, Fault.LOAD_FAILED, message, 1.0),
         Refuse(2, Fault.LOAD_FAILED, message, 1.0),
     ]
@@ -49,7 +49,7 @@ def test_a_load_that_takes_too_long_is_refused_and_stopped_and_later_ones_wait_f
     story = Story()
     story.arrive(1, "A")
     assert story.tell(LoadTimedOut(1, "not ready after 15 s")) == [
-        Report("error", "A: could not be loaded: not ready after 15 s; not tried again for 1 s"),
+        WriteLog("error", "A: could not be loaded: not ready after 15 s; not tried again for 1 s"),
         Refuse(1, Fault.LOAD_FAILED, "model A could not be loaded: not ready after 15 s", 1.0),
         StopProcess(1, "it did not become ready in time"),
     ]
@@ -64,7 +64,7 @@ def test_an_exit_after_we_said_stop_is_no_failed_load() -> None:
     story.arrive(1, "A")
     story.tell(UnloadRequested(9, ("A",)))
     orders = story.exited(1, "killed by SIGTERM")
-    assert not any(isinstance(order, Refuse | Report) for order in orders)
+    assert not any(isinstance(order, Refuse | WriteLog) for order in orders)
     assert orders[-1] == StartProcess(2, "A")
 
 
@@ -75,7 +75,7 @@ def test_a_crash_fails_no_request_that_waits() -> None:
     story.answer(ShutIfIdle((1,)), 1)
     assert story.exited(1, "killed by SIGSEGV") == [
         DropRun(1),
-        Report("warn", "A: killed by SIGSEGV while it was ready"),
+        WriteLog("warn", "A: killed by SIGSEGV while it was ready"),
         StartProcess(2, "B"),
     ]
 
@@ -143,7 +143,7 @@ def test_a_policy_that_fails_counts_as_all_of_them_and_is_reported() -> None:
     story = Story(evict)
     story.load("A", 1)
     report, *_, question = story.arrive(2, "B")
-    assert isinstance(report, Report)
+    assert isinstance(report, WriteLog)
     assert report.level == "error"
     assert "ZeroDivisionError: B" in report.message
     assert question == ShutIfIdle((1,))

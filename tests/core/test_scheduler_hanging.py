@@ -8,11 +8,11 @@ from llamaswap_lib.core.effects import (
     Fault,
     OpenGate,
     Refuse,
-    Report,
     ShutGates,
     ShutIfIdle,
     StartProcess,
     StopProcess,
+    WriteLog,
 )
 from llamaswap_lib.core.events import RequestArrived, RunAnswered, RunSilent
 from llamaswap_lib.core.world import CHECK_AFTER
@@ -77,7 +77,7 @@ def test_each_silence_is_logged_once_and_shown_to_those_who_wait() -> None:
     story = busy_in_front()
     story.wait_until(CHECK_AFTER)
     story.now = 12.0
-    told = [Report("warn", "A: has not answered its check for 10 s, and requests wait for it to stop")]
+    told = [WriteLog("warn", "A: has not answered its check for 10 s, and requests wait for it to stop")]
     assert story.tell(RunSilent(1, 2.0, CHECK)) == told
     assert story.reasons == {2: "waiting for A: 1 request in progress, A has not answered its check for 10 s"}
     story.now = 27.0
@@ -93,7 +93,7 @@ def test_each_silence_is_logged_once_and_shown_to_those_who_wait() -> None:
 def test_a_silence_that_proves_nothing_changes_nothing() -> None:
     story = overdue()
     [report] = story.tell(RunSilent(1, 30.0, CHECK))
-    assert isinstance(report, Report)
+    assert isinstance(report, WriteLog)
     assert story.states == {"A": "draining"}
 
 
@@ -102,7 +102,7 @@ def test_a_run_that_hangs_is_stopped_when_a_request_has_waited_longer_than_max_w
     why = "it has not answered its check for 30 s, no byte has moved, and its processes are stopped"
     silence = story.tell(RunSilent(1, 30.0, CHECK, STOPPED))
     assert silence[1:] == [
-        Report("warn", f"A: hangs: {why}"),
+        WriteLog("warn", f"A: hangs: {why}"),
         CutRequests(1),
         StopProcess(1, "it hangs and B has waited for too long"),
     ]

@@ -7,18 +7,18 @@ from llamaswap_lib.core.effects import (
     Fault,
     OpenGate,
     Refuse,
-    Report,
     ShutGates,
     ShutIfIdle,
     StartProcess,
     StopProcess,
+    WriteLog,
 )
 from llamaswap_lib.core.events import LaunchChecked, PreloadRequested
 from tests.core.story import Story, rules, together
 
 MISSING = "No such file or directory: '/no/such/program'"
 FAILED = [
-    Report("error", f"B: could not be loaded: could not start: {MISSING}; not tried again for 1 s"),
+    WriteLog("error", f"B: could not be loaded: could not start: {MISSING}; not tried again for 1 s"),
     Refuse(2, Fault.LOAD_FAILED, f"model B could not be loaded: could not start: {MISSING}", 1.0),
 ]
 
@@ -186,7 +186,7 @@ def test_a_model_that_was_stopped_already_is_not_brought_back_by_a_look_that_fai
     assert StopProcess(1, "to make room for C") in story.answer(shut, 0, 1)
     story.problems["C"] = MISSING
     effects = story.drained(2)
-    assert [type(effect) for effect in effects] == [Report, Refuse, OpenGate]
+    assert [type(effect) for effect in effects] == [WriteLog, Refuse, OpenGate]
     assert story.states == {"A": "stopping", "B": "ready"}
 
 
@@ -195,7 +195,7 @@ def test_a_preload_that_cannot_be_started_disturbs_nobody() -> None:
     story.load("A", 1)
     story.problems["B"] = MISSING
     [report] = story.tell(PreloadRequested(("B",)))
-    assert isinstance(report, Report)
+    assert isinstance(report, WriteLog)
     assert story.states == {"A": "ready"}
 
 

@@ -9,11 +9,11 @@ from llamaswap_lib.core.effects import (
     Fault,
     OpenGate,
     Refuse,
-    Report,
     ShutGate,
     ShutIfIdle,
     StartProcess,
     StopProcess,
+    WriteLog,
 )
 from llamaswap_lib.core.events import PreloadRequested, ShutdownRequested, UnloadRequested
 from tests.core.story import Story, rules, together
@@ -24,7 +24,7 @@ def preload(story: Story, *models: str) -> list[Effect]:
 
 
 def preloading(model: str, run_id: int) -> list[Effect]:
-    return [Report("info", f"{model}: preloading"), StartProcess(run_id, model)]
+    return [WriteLog("info", f"{model}: preloading"), StartProcess(run_id, model)]
 
 
 def test_models_are_preloaded_in_order_one_at_a_time() -> None:
@@ -38,7 +38,7 @@ def test_models_are_preloaded_in_order_one_at_a_time() -> None:
 def test_a_failed_preload_does_not_hold_up_the_next() -> None:
     story = Story(together)
     preload(story, "A", "B")
-    failed = Report("error", "A: could not be loaded: exited with code 3; not tried again for 1 s", last_words_of="A")
+    failed = WriteLog("error", "A: could not be loaded: exited with code 3; not tried again for 1 s", last_words_of="A")
     assert story.exited(1, "exited with code 3") == [DropRun(1), failed, *preloading("B", 2)]
 
 
@@ -60,21 +60,21 @@ def test_a_preload_unloads_no_other_model() -> None:
     story = Story()
     story.load("A", 1)
     assert preload(story, "B", "C") == [
-        Report("warn", "B: not preloaded, it cannot run together with A"),
-        Report("warn", "C: not preloaded, it cannot run together with A"),
+        WriteLog("warn", "B: not preloaded, it cannot run together with A"),
+        WriteLog("warn", "C: not preloaded, it cannot run together with A"),
     ]
 
 
 def test_a_model_that_those_who_run_would_see_gone_is_not_preloaded() -> None:
     story = Story(rules(A="B"))
     story.load("A", 1)
-    assert preload(story, "B") == [Report("warn", "B: not preloaded, it cannot run together with A")]
+    assert preload(story, "B") == [WriteLog("warn", "B: not preloaded, it cannot run together with A")]
 
 
 def test_a_model_that_would_see_those_who_run_gone_is_not_preloaded() -> None:
     story = Story(rules(B="A"))
     story.load("A", 1)
-    assert preload(story, "B") == [Report("warn", "B: not preloaded, it cannot run together with A")]
+    assert preload(story, "B") == [WriteLog("warn", "B: not preloaded, it cannot run together with A")]
 
 
 def test_a_preload_waits_for_those_who_wait_for_a_busy_model() -> None:
@@ -92,7 +92,7 @@ def test_a_preload_waits_for_those_who_wait_for_a_busy_model() -> None:
 def test_the_first_of_two_that_clash_stays() -> None:
     story = Story()
     preload(story, "A", "B")
-    assert story.ready(1) == [Report("warn", "B: not preloaded, it cannot run together with A"), OpenGate(1)]
+    assert story.ready(1) == [WriteLog("warn", "B: not preloaded, it cannot run together with A"), OpenGate(1)]
 
 
 def test_a_preload_waits_until_no_request_waits() -> None:
@@ -142,7 +142,7 @@ def test_a_preload_gives_way_to_a_client_at_once() -> None:
     assert story.exited(1) == [DropRun(1), StartProcess(2, "B")]
     assert story.ready(2) == [
         Admit(1, 2),
-        Report("warn", "C: not preloaded, it cannot run together with B"),
+        WriteLog("warn", "C: not preloaded, it cannot run together with B"),
         OpenGate(2),
     ]
 

@@ -15,13 +15,13 @@ from llamaswap_lib.core.effects import (
     KillProcess,
     OpenGate,
     Refuse,
-    Report,
     ShutGate,
     ShutGates,
     ShutIfIdle,
     StartProcess,
     StopProcess,
     Unloaded,
+    WriteLog,
 )
 from llamaswap_lib.core.events import (
     LeaderExited,
@@ -409,7 +409,7 @@ def test_a_crash_of_a_retired_run_is_no_strike_against_the_next_one(is_unloaded:
     else:
         assert change(story, replaced="A") == [ShutGates((1,))]
         story.answer(ShutGates((1,)), 1)
-    assert Report("warn", "A: killed while it was unloading") in story.exited(1, "killed")
+    assert WriteLog("warn", "A: killed while it was unloading") in story.exited(1, "killed")
     story.load("A", 2)
     story.exited(2, "killed")  # its first early death
     assert story.scheduler.failing() == {}
@@ -418,7 +418,7 @@ def test_a_crash_of_a_retired_run_is_no_strike_against_the_next_one(is_unloaded:
 
 def test_a_crash_after_its_model_has_gone_is_only_logged() -> None:
     story = retired_busy()
-    assert story.tell(LeaderExited(1, "killed")) == [Report("warn", "A: killed while it was unloading")]
+    assert story.tell(LeaderExited(1, "killed")) == [WriteLog("warn", "A: killed while it was unloading")]
     assert story.scheduler.next_deadline() == 10.0
     assert story.exited(1) == [DropRun(1)]
 

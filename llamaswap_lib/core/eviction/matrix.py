@@ -24,7 +24,7 @@ _Table = dict[int, _State]  # by what the state keeps of what is beside
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SetChoice:
     """The set that is to run, by name ('' for the model alone), who must go for it, and what that costs."""
 
     set_name: str
@@ -62,16 +62,16 @@ class MatrixPolicy:
         """Whether any set names this model."""
         return self._projector.names(model)
 
-    def choose(self, target: str, running: tuple[str, ...]) -> Choice:
+    def choose(self, target: str, running: tuple[str, ...]) -> SetChoice:
         """The cheapest set for `target` beside what of `running` it allows."""
         if target in running:
-            return Choice("", (), 0)
+            return SetChoice("", (), 0)
         costs = {model: self._costs.get(model, 1) for model in running}
         best = self._projector.best(target, costs)
         if best is None:
-            return Choice("", running, sum(costs.values()))
+            return SetChoice("", running, sum(costs.values()))
         evicted = tuple(model for model in running if model not in best.kept)
-        return Choice(self._names[best.place], evicted, sum(costs[model] for model in evicted))
+        return SetChoice(self._names[best.place], evicted, sum(costs[model] for model in evicted))
 
 
 class Best(NamedTuple):
