@@ -35,13 +35,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
     "proxy": (
         *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema"),
-        *("runtime.forward_proxies", "runtime.interfaces", "runtime.log_monitor", "runtime.threads", "runtime.vital"),
+        *("runtime.controller", "runtime.forward_proxies", "runtime.lease", "runtime.log_monitor", "runtime.threads"),
+        *("core.snapshot", "runtime.vital"),
         *("errors", "printable"),
     ),
     "endpoints": (
         *("activity", "app", "core.plan", "proxy.dispatch", "proxy.scraping", "routing", "server", "ui", "wire"),
         *("loaded_config", "errors", "printable"),
-        *("runtime.apart", "runtime.changes", "runtime.interfaces", "runtime.log_monitor"),
+        *("runtime.apart", "runtime.board", "runtime.changes", "runtime.log_monitor"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.problems", "config.render", "config.schema", "config.show"),
     ),
@@ -49,16 +50,17 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("activity", "ip_addresses", "config.hidden"),
         *("proxy.pool", "routing", "server.limits", "loaded_config", "hardware.sampler"),
         *("config.check", "config.editor", "config.schema"),
-        *("runtime.apart", "runtime.changes", "runtime.interfaces", "runtime.logs", "runtime.ourselves"),
+        *("runtime.apart", "runtime.changes", "runtime.controller", "runtime.logs", "runtime.ourselves"),
         *("runtime.own_names", "runtime.wall_clock"),
     ),
     "loaded_config": ("config.schema",),
     # readings of answers, rows, captures; its writer's thread is the only one that writes the store
     "activity": (
         *("wire", "errors", "printable"),
-        *("runtime.changes", "runtime.interfaces", "runtime.threads", "runtime.vital", "runtime.wakeup"),
+        *("core.snapshot", "runtime.changes", "runtime.threads", "runtime.vital", "runtime.wakeup"),
     ),
-    "hardware": ("errors", "printable", "runtime.vital", "wire.rfc3339"),  # how a moment is written, at one place
+    # how a moment is written, at one place; and what a run is
+    "hardware": ("core.snapshot", "errors", "printable", "runtime.board", "runtime.vital", "wire.rfc3339"),
     "demo": (),
     "ui": (),
     "init": ("hardware.readings", "hardware.sources"),

@@ -17,7 +17,7 @@ from llamaswap_lib.activity.exposition import Family, Labels, buckets, counter
 from llamaswap_lib.activity.meter import NO_ANSWER
 from llamaswap_lib.activity.record import Ended
 from llamaswap_lib.activity.row import Row
-from llamaswap_lib.runtime.interfaces import RunView
+from llamaswap_lib.core.snapshot import RunView
 
 OTHER = "other"
 CLIENT_LEFT = 499  # the status of a request whose client left before it was answered

@@ -73,7 +73,7 @@ class TicketView:
     place: int
     since: float
     reason: str
-    estimate: float | None
+    estimate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

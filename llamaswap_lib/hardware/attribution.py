@@ -10,35 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.readings import Gpu, Held, Ram, RunMemory, Usage
+from llamaswap_lib.runtime.board import RunDetail
 
 SETTLE = 2.0  # seconds without a change of what runs; a driver frees memory for a while after the end of a process
 MOST_WORLDS = 16  # sets of runs whose use of the devices is remembered
 LEAST_DELTA = 64 << 20  # bytes; less may be anybody, and a model that computes takes more
 
 RAM = "ram"
-
-
-class Run(Protocol):
-    """One run, as the controller tells."""
-
-    @property
-    def run_id(self) -> int: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def ready_at(self) -> float | None: ...
-
-
-class RunDetail(Protocol):
-    """The same with its process; `pid` is None before there is one."""
-
-    @property
-    def run(self) -> Run: ...
-    @property
-    def pid(self) -> int | None: ...
 
 
 class Finding(NamedTuple):
@@ -76,7 +58,7 @@ class MemoryOfRuns:
         self._peaks = {key: peak for key, peak in self._peaks.items() if key[0] in memory}
         self.now = memory
 
-    def _of_gpus(self, run: Run, finding: Finding, gpus: Iterable[Gpu]) -> Iterator[Usage]:
+    def _of_gpus(self, run: RunView, finding: Finding, gpus: Iterable[Gpu]) -> Iterator[Usage]:
         for gpu in gpus:
             held = finding.held.get(gpu.key)
             if held is None or held.bytes is None:
@@ -87,12 +69,12 @@ class MemoryOfRuns:
                 peak = self._peak(run, gpu.key, held.bytes)
                 yield Usage(gpu.key, gpu.name, "gpu", held.bytes, peak, None, held.witness)
 
-    def _of_ram(self, run: Run, finding: Finding) -> Iterator[Usage]:
+    def _of_ram(self, run: RunView, finding: Finding) -> Iterator[Usage]:
         ram = finding.ram
         if ram is not None:
             yield Usage(RAM, RAM, "ram", ram.own, self._peak(run, RAM, ram.own), ram.mapped, "ram")
 
-    def _peak(self, run: Run, device: str, size: int | None) -> int | None:
+    def _peak(self, run: RunView, device: str, size: int | None) -> int | None:
         if run.ready_at is None:
             return None
         if size is not None:
@@ -113,7 +95,7 @@ class Deltas:
         self._standing: frozenset[tuple[int, bool]] | None = None  # what runs, and whether it is ready
         self._since = 0.0
 
-    def look(self, runs: Collection[Run], gpus: Iterable[Gpu], now: float) -> None:
+    def look(self, runs: Collection[RunView], gpus: Iterable[Gpu], now: float) -> None:
         """Remember what is in use, if nothing has changed for a while."""
         standing = frozenset((run.run_id, run.ready_at is not None) for run in runs)
         if standing != self._standing:
@@ -134,7 +116,7 @@ class Deltas:
             for run in runs:
                 self._compare(run, models, used)
 
-    def _compare(self, run: Run, models: frozenset[str], used: Mapping[str, int]) -> None:
+    def _compare(self, run: RunView, models: frozenset[str], used: Mapping[str, int]) -> None:
         without = self._worlds.get(models - {run.model})
         for device, size in used.items() if without is not None else ():
             if without is not None and device in without:

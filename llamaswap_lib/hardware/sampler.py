@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from llamaswap_lib.hardware.attribution import SETTLE, Finding, MemoryOfRuns, RunDetail
+from llamaswap_lib.hardware.attribution import SETTLE, Finding, MemoryOfRuns
 from llamaswap_lib.hardware.history import History, LatestSample, MachineSample, gpu_rows, system_row
 from llamaswap_lib.hardware.readings import Gpu, Ram, RunMemory, System, SystemSource
 from llamaswap_lib.hardware.snapshot import Machine, snapshot
 from llamaswap_lib.hardware.sources import SILENT, Gpus, Open, Reports, openers
+from llamaswap_lib.runtime.board import RunDetail
 from llamaswap_lib.runtime.vital import Failures, VitalThread
 from llamaswap_lib.wire.rfc3339 import moment_text
 

@@ -20,7 +20,8 @@ from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.relay import NoAnswer, Relay
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
-from llamaswap_lib.runtime.interfaces import Controller, Lease, Upstream
+from llamaswap_lib.runtime.controller import Controller
+from llamaswap_lib.runtime.lease import Lease, Upstream
 from llamaswap_lib.runtime.log_monitor import LogMonitor
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody

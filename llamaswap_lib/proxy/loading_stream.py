@@ -18,11 +18,13 @@ from collections.abc import Callable
 from typing import Any
 
 from llamaswap_lib.config.schema import Model
+from llamaswap_lib.core.snapshot import TicketView
 from llamaswap_lib.errors import BadGateway, HttpError
 from llamaswap_lib.printable import bounded
 from llamaswap_lib.proxy.progress import LastLine
 from llamaswap_lib.proxy.relay import Relay
-from llamaswap_lib.runtime.interfaces import Controller, TicketView, Waiting
+from llamaswap_lib.runtime.controller import Controller
+from llamaswap_lib.runtime.lease import Waiter
 from llamaswap_lib.runtime.log_monitor import LogMonitor, Subscription
 from llamaswap_lib.server.answers import tell_log
 from llamaswap_lib.server.exchange import Exchange
@@ -90,7 +92,7 @@ class LoadingStream:
 
     # -- handler thread --
 
-    def wait(self, waiting: Waiting) -> None:
+    def wait(self, waiting: Waiter) -> None:
         """Block until the wait is over, and tell meanwhile; raises ClientGone."""
         limits, watch, fd = self._exchange.settings.limits, self._exchange.watch, waiting.fileno()
         if not _asks_for_stream(self._body):

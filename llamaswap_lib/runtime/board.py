@@ -41,11 +41,11 @@ class RunDetail:
     """One run and what it does now; `port` is its automatic one, `waiting` counts the tickets of its model."""
 
     run: RunView
-    pid: int | None
-    port: int | None
-    in_flight: int
-    idle_seconds: float
-    waiting: int
+    pid: int | None = None
+    port: int | None = None
+    in_flight: int = 0
+    idle_seconds: float = 0.0
+    waiting: int = 0
 
 
 class Board:
@@ -95,7 +95,7 @@ class Board:
     def _detail(self, run: RunView, waiting: int, now: float) -> RunDetail:
         entry = self._entries.get(run.run_id)
         if entry is None:  # about to be started, or just gone
-            return RunDetail(run, None, None, 0, 0.0, waiting)
+            return RunDetail(run, waiting=waiting)
         in_flight = len(entry.gate)
         is_idle = run.ready_at is not None and not in_flight
         idle_seconds = max(0.0, now - max(entry.gate.idle_since, run.ready_at or 0.0)) if is_idle else 0.0

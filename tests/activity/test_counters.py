@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -12,16 +12,15 @@ from llamaswap_lib.activity.exposition import Family, written
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended, Record
 from llamaswap_lib.activity.row import Row
+from llamaswap_lib.core.run import RunState
+from llamaswap_lib.core.snapshot import RunView
 
 ROW = row_of(Record(0.0, 1.0, "a", "/v1/chat/completions", "POST", 200, Ended.COMPLETE))
 
 
-class Run(NamedTuple):
-    model: str
-    run_id: int
-    state: str
-    started_at: float
-    ready_at: float | None = None
+def run_view(state: str, ready_at: float | None = None) -> RunView:
+    """A run of `a` that was started at 90."""
+    return RunView(1, "a", 1, state, RunState(state), 90.0, ready_at)
 
 
 class Clock:
@@ -123,9 +122,9 @@ def test_bounds_go_on_to_ten_minutes() -> None:
 
 def test_a_load_is_counted_once_it_is_ready() -> None:
     counted = counters()
-    starting = Run("a", 1, "starting", 90.0)
-    ready = starting._replace(state="ready", ready_at=93.5)
-    for runs in ((), (starting,), (ready,), (ready,), (ready._replace(state="stopping"),), ()):
+    starting = run_view("starting")
+    ready = run_view("ready", 93.5)
+    for runs in ((), (starting,), (ready,), (ready,), (run_view("stopping", 93.5),), ()):
         counted.note_runs(runs, ())
     assert values(counted, "llamaswap_load_duration_seconds", "_sum") == {"a": 3.5}
     assert values(counted, "llamaswap_load_duration_seconds", "_count") == {"a": 1}
@@ -134,11 +133,11 @@ def test_a_load_is_counted_once_it_is_ready() -> None:
 def test_a_stop_is_counted_once_it_is_over() -> None:
     clock = Clock()
     counted = counters(clock)
-    run = Run("a", 1, "ready", 90.0, 93.5)
+    run = run_view("ready", 93.5)
     counted.note_runs([run], ())
     counted.note_stop(1, "a", "to make room for b")
     clock.now = 104.0
-    counted.note_runs([run._replace(state="stopping")], ())
+    counted.note_runs([run_view("stopping", 93.5)], ())
     assert values(counted, "llamaswap_stop_duration_seconds", "_count") == {}
     counted.note_runs([], ())
     counted.note_runs([], ())

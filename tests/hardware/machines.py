@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
+from llamaswap_lib.core.run import RunState
+from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.readings import Gpu, Held, SourceLost
 from llamaswap_lib.hardware.sources import Reports
+from llamaswap_lib.runtime.board import RunDetail
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -17,21 +19,18 @@ def gpu(
     return Gpu(key, "nvidia", name, key, used_bytes=used, total_bytes=total, shows_processes=sees)
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(RunView):
     """As the controller tells of it."""
 
-    run_id: int
-    model: str
-    ready_at: float | None = 1.0
+    def __init__(self, run_id: int, model: str, ready_at: float | None = 1.0) -> None:
+        super().__init__(run_id, model, 1, "ready", RunState.READY, 0.0, ready_at)
 
 
-@dataclass(frozen=True)
-class Detail:
+class Detail(RunDetail):
     """The same with its process."""
 
-    run: Run
-    pid: int | None = 100
+    def __init__(self, run: RunView, pid: int | None = 100) -> None:
+        super().__init__(run, pid)
 
 
 class Cards:

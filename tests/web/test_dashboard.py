@@ -22,7 +22,7 @@ from llamaswap_lib.activity.counters import Counters
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended
 from tests.activity.answers import SHAPES, record
-from tests.web.test_metrics import MadeHardware, Run
+from tests.web.test_metrics import MadeHardware
 from tests.web.world import DEADLINE, MODELS, OK, Running, World, answers
 
 ROOT = Path(__file__).parents[2]
@@ -49,8 +49,8 @@ def note_a_day(counters: Counters) -> None:
     failed = row_of(record(SHAPES[0], status=500, ended=Ended.UPSTREAM_BROKE))
     streamed = row_of(record(SHAPES[1]))._replace(first_token_ms=300)
     counters.observe([*rows, failed, streamed])
-    starting = Run("m", 1, "starting", 1.0)
-    for runs in ((), (starting,), (starting._replace(state="ready", ready_at=4.0),)):
+    starting = Running("m", 1, "starting", 1.0)
+    for runs in ((), (starting,), (Running("m", 1, "ready", 1.0, 4.0),)):
         counters.note_runs(runs, [])
     counters.note_swap("m", "group")
     counters.note_stop(1, "m", "its ttl is over")

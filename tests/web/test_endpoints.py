@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.web.world import MODELS, OK, Doing, Peer, Running, Waiting, World, answers, chat, get, length_of
+from llamaswap_lib.core.snapshot import TicketView
+from llamaswap_lib.runtime.board import RunDetail
+from tests.web.world import MODELS, OK, Peer, Running, World, answers, chat, get, length_of
 
 CONFIG = """
 includeAliasesInList: true
@@ -202,7 +204,7 @@ def is_moment(text: str, moment: float) -> bool:
     return wall - after - 0.5 <= told - moment <= wall - before + 0.5
 
 
-def ask_running(world: World, doing: Doing) -> dict[str, Any]:
+def ask_running(world: World, doing: RunDetail) -> dict[str, Any]:
     world.controller.running, world.controller.doing = [doing.run], {doing.run.model: doing}
     [row] = ask_json(world, get("/running"))["running"]
     assert isinstance(row, dict)
@@ -213,7 +215,7 @@ def test_running_tells_how_a_run_is_doing() -> None:
     with World(answers(OK), config=CONFIG) as world:
         now = time.monotonic()
         run = Running("b", 7, "ready", now - 100.0, now - 96.5)
-        row = ask_running(world, Doing(run, 4711, None, 0, 12.5, 3))
+        row = ask_running(world, RunDetail(run, 4711, None, 0, 12.5, 3))
         assert (row["pid"], row["port"], row["load_seconds"], row["waiting"]) == (4711, 1, 3.5, 3)
         assert (row["in_flight"], row["idle_seconds"], row["ttl_remaining"]) == (0, 12.5, 47.5)
         started, ready = datetime.fromisoformat(row["started"][:-1]), datetime.fromisoformat(row["ready"][:-1])
@@ -236,7 +238,7 @@ def test_what_is_left_of_the_ttl_is_told_of_an_idle_model(
     model: str, state: str, in_flight: int, idle: float, remaining: float | None
 ) -> None:
     with World(answers(OK), config=CONFIG) as world:
-        row = ask_running(world, Doing(Running(model, 1, state, 0.0, 1.0), 1, None, in_flight, idle))
+        row = ask_running(world, RunDetail(Running(model, 1, state, 0.0, 1.0), 1, None, in_flight, idle))
         assert (row["in_flight"], row["idle_seconds"], row["ttl_remaining"]) == (in_flight, idle, remaining)
 
 
@@ -247,19 +249,19 @@ def test_what_is_left_of_the_ttl_is_told_of_an_idle_model(
 def test_the_port_of_a_run_is_that_of_its_address(proxy: str, port: int) -> None:
     config = f"models:\n  b:\n    cmd: x\n    proxy: {proxy}\n"
     with World(answers(OK), config=config) as world:
-        assert ask_running(world, Doing(Running("b", 1, "ready"), 1))["port"] == port
+        assert ask_running(world, RunDetail(Running("b", 1, "ready"), 1))["port"] == port
 
 
 def test_a_run_shows_the_automatic_port_it_was_given() -> None:
     with World(answers(OK), config="models:\n  b:\n    cmd: x --port ${PORT}\n") as world:
-        row = ask_running(world, Doing(Running("b", 1, "ready"), 1, port=5999))
+        row = ask_running(world, RunDetail(Running("b", 1, "ready"), 1, port=5999))
         assert (row["port"], row["cmd"], row["proxy"]) == (5999, "x --port 5999", "http://localhost:5999")
 
 
 def test_a_concurrency_limit_is_told() -> None:
     config = CONFIG.replace("    ttl: 60\n", "    concurrencyLimit: 4\n")
     with World(answers(OK), config=config) as world:
-        assert ask_running(world, Doing(Running("b", 1, "ready"), in_flight=3))["concurrency_limit"] == 4
+        assert ask_running(world, RunDetail(Running("b", 1, "ready"), in_flight=3))["concurrency_limit"] == 4
 
 
 def test_the_queue_tells_who_waits_for_what() -> None:
@@ -267,8 +269,8 @@ def test_the_queue_tells_who_waits_for_what() -> None:
         assert ask_json(world, get("/api/queue")) == {"queue": [], "failures": []}
         now = time.monotonic()
         world.controller.queue = [
-            Waiting(12, "b", 1, now - 3.0, "loading", 1.23456),
-            Waiting(13, "a/x", 2, now + 1000.0, "waiting for b: 2 requests in progress"),
+            TicketView(12, "b", 1, now - 3.0, "loading", 1.23456),
+            TicketView(13, "a/x", 2, now + 1000.0, "waiting for b: 2 requests in progress"),
         ]
         rows = ask_json(world, get("/api/queue"))["queue"]
         assert [(row["ticket"], row["model"], row["place"]) for row in rows] == [(12, "b", 1), (13, "a/x", 2)]

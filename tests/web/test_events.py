@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaswap_lib.core.snapshot import TicketView
 from llamaswap_lib.endpoints.events import LOG_PIECE
 from llamaswap_lib.runtime.changes import Topic
 from llamaswap_lib.runtime.log_monitor import READER_BYTES, RING_BYTES
 from llamaswap_lib.server.limits import Limits
 from tests.events import START, EventReader
 from tests.web.test_log_streams import read_chunk
-from tests.web.world import DEADLINE, OK, Peer, Running, Waiting, World, answers, get
+from tests.web.world import DEADLINE, OK, Peer, Running, World, answers, get
 
 CONFIG = """
 ui: {activity: {session_id: [X-Mine]}}
@@ -91,7 +92,7 @@ def test_first_it_tells_how_everything_is() -> None:
         world.logs.proxy.write(b"ours\n")
         world.logs.model_output("m")(b"the model's\n")
         world.controller.running = [Running("m", 1, "starting")]
-        world.controller.queue = [Waiting(7, "m", 1, time.monotonic() - 2.0, "loading", 3.25)]
+        world.controller.queue = [TicketView(7, "m", 1, time.monotonic() - 2.0, "loading", 3.25)]
         world.app.profiles.activate("night")
         proxy, upstream, models, ui, profile, in_flight, queue = (event.data for event in follow(client).start())
         assert proxy == {"source": "proxy", "data": "ours\n"}
@@ -226,13 +227,13 @@ def test_a_profile_that_is_active_already_is_no_news(name: str) -> None:
 
 
 def test_who_joins_leaves_moves_up_or_waits_for_another_reason_is_told() -> None:
-    first, second = Waiting(1, "m", 1, 0.0, "loading"), Waiting(2, "m", 2, 0.0, "loading")
+    first, second = TicketView(1, "m", 1, 0.0, "loading"), TicketView(2, "m", 2, 0.0, "loading")
     steps = [
         [first],
         [first, second],
         [replace(second, place=1)],
         [replace(second, place=1, reason="after zed")],
-        [Waiting(3, "m", 1, 0.0, "after zed")],
+        [TicketView(3, "m", 1, 0.0, "after zed")],
         [],
     ]
     with World(answers(OK), config=CONFIG) as world, world.connect() as client:
@@ -247,10 +248,10 @@ def test_who_joins_leaves_moves_up_or_waits_for_another_reason_is_told() -> None
 
 def test_ages_and_estimates_are_no_news() -> None:
     with World(answers(OK), config=CONFIG, limits=LOOKS_OFTEN) as world, world.connect() as client:
-        world.controller.queue = [Waiting(1, "m", 1, 0.0, "loading", 9.0)]
+        world.controller.queue = [TicketView(1, "m", 1, 0.0, "loading", 9.0)]
         events = follow(client)
         events.start()
-        world.controller.queue = [Waiting(1, "m", 1, 0.0, "loading", 8.0)]
+        world.controller.queue = [TicketView(1, "m", 1, 0.0, "loading", 8.0)]
         for _ in range(3):
             world.app.changes.note(Topic.QUEUE)
             assert is_silent(client, 0.15)
@@ -258,15 +259,15 @@ def test_ages_and_estimates_are_no_news() -> None:
 
 def test_a_reason_that_changes_without_a_decision_is_seen_before_long() -> None:
     with World(answers(OK), config=CONFIG, limits=LOOKS_OFTEN) as world, world.connect() as client:
-        world.controller.queue = [Waiting(1, "m", 1, 0.0, "waiting for zed: 1 request in progress")]
+        world.controller.queue = [TicketView(1, "m", 1, 0.0, "waiting for zed: 1 request in progress")]
         events = follow(client)
         events.start()
         for count in (2, 3):
-            world.controller.queue = [Waiting(1, "m", 1, 0.0, f"waiting for zed: {count} requests in progress")]
+            world.controller.queue = [TicketView(1, "m", 1, 0.0, f"waiting for zed: {count} requests in progress")]
             assert f" {count} " in events.next_of("queue")["queue"][0]["reason"]
         world.controller.queue = []
         assert events.next_of("queue") == {"queue": []}
-        world.controller.queue = [Waiting(2, "m", 1, 0.0, "loading")]
+        world.controller.queue = [TicketView(2, "m", 1, 0.0, "loading")]
         assert is_silent(client)  # while nobody waits nobody looks, unless told
 
 
@@ -275,7 +276,7 @@ def test_a_rush_makes_few_events_and_the_last_is_true() -> None:
         events = follow(client)
         events.start()
         for number in range(1, 20_001):
-            world.controller.queue = [Waiting(number, "m", 1, 0.0, "loading")]
+            world.controller.queue = [TicketView(number, "m", 1, 0.0, "loading")]
             world.app.changes.note(Topic.QUEUE)
         seen = 0
         while events.next_of("queue")["queue"][0]["ticket"] < 20_000:
@@ -355,7 +356,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody_and_finds_the_latest() -> N
         for number in range(1, 501):  # 50 MB
             world.logs.upstream.write(line * 1000)
             world.controller.running = [Running("m", number, "starting" if number % 2 else "ready")]
-            world.controller.queue = [Waiting(number, "m", 1, 0.0, "loading")]
+            world.controller.queue = [TicketView(number, "m", 1, 0.0, "loading")]
             for topic in Topic:
                 world.app.changes.note(topic)
         world.logs.upstream.write(b"the end\n")

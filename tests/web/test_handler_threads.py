@@ -15,10 +15,11 @@ import pytest
 
 from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.net.loop import Loop
+from llamaswap_lib.runtime.board import RunDetail
 from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.handler import Job
-from tests.web.world import DEADLINE, OK, PROMPT, Doing, FakeQueue, World, answers, chat, get
+from tests.web.world import DEADLINE, OK, PROMPT, FakeQueue, World, answers, chat, get
 
 LARGE_CHAT = chat(b'{"model":"m","x":"%b"}' % (b"x" * 200_000))  # a handler thread reads what stands in it
 
@@ -69,10 +70,10 @@ def held_up(world: World) -> Iterator[Callable[[], None]]:
     """
     is_there, go_on = threading.Event(), threading.Event()
 
-    def details() -> list[Doing]:
+    def details() -> tuple[RunDetail, ...]:
         is_there.set()
         assert go_on.wait(DEADLINE)
-        return []
+        return ()
 
     def await_one() -> None:
         assert is_there.wait(DEADLINE)

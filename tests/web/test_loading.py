@@ -11,25 +11,13 @@ from typing import Any
 
 import pytest
 
+from llamaswap_lib.core.snapshot import TicketView
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit, HttpError, ServiceUnavailable
 from llamaswap_lib.proxy.loading_stream import MAX_WHOLE_BYTES
 from llamaswap_lib.proxy.progress import MAX_LINE_BYTES, LastLine
 from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.wire.sse import as_stream
-from tests.web.world import (
-    CHUNKED_HEAD,
-    DEADLINE,
-    OK,
-    FakeQueue,
-    Peer,
-    Script,
-    Waiting,
-    World,
-    answers,
-    chat,
-    get,
-    sized,
-)
+from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, FakeQueue, Peer, Script, World, answers, chat, get, sized
 
 CONFIG = """
 sendLoadingState: true
@@ -234,19 +222,18 @@ def test_answer_that_breaks_off_is_cut(version: bytes, pieces: list[bytes]) -> N
 def test_changes_of_place_and_the_output_of_the_process_are_told() -> None:
     pace = Limits(telling_interval=0.02, silence_timeout=0.06)
     with Loading(answers(CHUNKED_HEAD + b"0\r\n\r\n"), limits=pace) as world, world.connect() as client:
-        own = world.queue.own
-        own.place, own.reason = 2, "waiting for a to finish 2 requests"
+        world.queue.show(2, "waiting for a to finish 2 requests")
         output = world.logs.model_output("m")
         output(b"of a run before\n")
         client.send(chat(STREAM))
         client.read_until(b"\r\n\r\n")
         reader = Reader(client)
         reader.read_to(b"2 requests")
-        own.reason = "waiting for a to finish 1 request"
+        world.queue.show(2, "waiting for a to finish 1 request")
         reader.read_to(b"1 request")
         output(b"still the old run\n")
         reader.read_to(b": still waiting\n\n")  # which is not told: it is not what is loading now
-        own.place, own.reason = 1, "loading"
+        world.queue.show(1, "loading")
         reader.read_to(b"Loading m")
         output(b"tensors 1/3\ntensors 2/3\n")
         reader.read_to(b"2/3")
@@ -517,14 +504,14 @@ def test_refusal_that_comes_at_once_is_an_ordinary_error(refusal: HttpError, lin
         assert refusal.message.encode() in body
 
 
-class Looks(list[Waiting]):
+class Looks(list[TicketView]):
     """A queue that notes who looks at it."""
 
-    def __init__(self, tickets: list[Waiting]) -> None:
+    def __init__(self, tickets: list[TicketView]) -> None:
         super().__init__(tickets)
         self.looks: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def __iter__(self) -> Iterator[Waiting]:
+    def __iter__(self) -> Iterator[TicketView]:
         self.looks.put(None)
         return super().__iter__()
 

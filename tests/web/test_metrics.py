@@ -13,6 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pla
 from llamaswap_lib.activity.exposition import written
 from llamaswap_lib.activity.machine import machine_families, memory_families
 from llamaswap_lib.activity.merged_metrics import merged
+from llamaswap_lib.core.failures import ModelFailure
+from llamaswap_lib.core.snapshot import TicketView
 from llamaswap_lib.endpoints import metrics
 from llamaswap_lib.endpoints.metrics import prefers_open_metrics
 from llamaswap_lib.hardware.history import LatestSample
@@ -20,24 +22,11 @@ from llamaswap_lib.hardware.readings import RunMemory
 from llamaswap_lib.hardware.readings import Usage as Reading
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.proxy.scraping import Result, Scraped, scrape
+from llamaswap_lib.runtime.board import RunDetail
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
+from llamaswap_lib.runtime.lease import Upstream as RunAddress
 from tests.activity.answers import in_chunks
-from tests.web.world import (
-    DEADLINE,
-    MODELS,
-    OK,
-    Doing,
-    Failing,
-    Peer,
-    Running,
-    Upstream,
-    Waiting,
-    Where,
-    World,
-    answers,
-    get,
-    sized,
-)
+from tests.web.world import DEADLINE, MODELS, OK, Peer, Running, Upstream, World, answers, get, sized
 
 INCLUDED = MODELS + "\nmetrics: {includeUpstreams: true}\n"
 OPEN = b"Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1\r\n"
@@ -83,14 +72,6 @@ class Usage(NamedTuple):
     bytes: int | None
 
 
-class Run(NamedTuple):
-    model: str
-    run_id: int
-    state: str
-    started_at: float
-    ready_at: float | None = None
-
-
 class Memory(NamedTuple):
     model: str
     usages: tuple[Usage, ...]
@@ -127,9 +108,9 @@ def test_what_runs_and_who_waits_is_told() -> None:
     with World(answers(OK)) as world:
         running = Running("m", 1, "ready", 1.0, 2.0)
         world.controller.running = [running]
-        world.controller.doing = {"m": Doing(running, in_flight=3)}
-        world.controller.queue = [Waiting(1, "m", 1, 0.0, "x"), Waiting(2, "m", 2, 0.0, "x")]
-        world.controller.failures = {"m": Failing("x", 0.0, 2, 0.0)}
+        world.controller.doing = {"m": RunDetail(running, in_flight=3)}
+        world.controller.queue = [TicketView(1, "m", 1, 0.0, "x"), TicketView(2, "m", 2, 0.0, "x")]
+        world.controller.failures = {"m": ModelFailure("x", 0.0, 2, 0.0)}
         told = lines(asked(world)[1])
         assert {
             'llamaswap_in_flight{model="m"} 3',
@@ -257,7 +238,7 @@ def test_a_model_that_is_not_ready_is_not_asked(state: str) -> None:
 
 def scraped(*upstreams: Upstream, seconds: float = DEADLINE) -> list[Scraped]:
     """What they say, of models that are called 0, 1 and so on."""
-    asked = {str(number): Where(number, str(number), upstream.proxy) for number, upstream in enumerate(upstreams)}
+    asked = {str(number): RunAddress(number, str(number), upstream.proxy) for number, upstream in enumerate(upstreams)}
     found = scrape(asked, ForwardProxies({}), seconds)
     assert list(found) == list(asked)
     return list(found.values())
@@ -302,7 +283,7 @@ def test_an_answer_that_is_of_no_use_is_a_failure(answer: bytes) -> None:
 def test_a_server_that_cannot_be_reached_is_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    gone = Where(1, "gone", f"http://127.0.0.1:{port}")
+    gone = RunAddress(1, "gone", f"http://127.0.0.1:{port}")
     assert scrape({"gone": gone}, ForwardProxies({}), DEADLINE) == {"gone": Scraped(Result.FAILURE)}
 
 

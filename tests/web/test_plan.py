@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from llamaswap_lib.core.eviction import Explanation
+from llamaswap_lib.core.failures import ModelFailure
 from llamaswap_lib.core.plan import Plan, Victim, Wait
-from tests.web.world import OK, Failing, Running, World, answers, get
+from tests.web.world import OK, Running, World, answers, get
 
 GROUPS = """
 groups: {small: {members: [a, org/b]}, kept: {swap: false, persistent: true, members: [c]}}
@@ -100,7 +101,7 @@ def test_a_plan_of_a_model_that_fails_says_so() -> None:
         world.controller.plans["a"] = NOTHING
         assert "failure" not in ask(world, "a")[1]
         now = time.monotonic()
-        world.controller.failures["a"] = Failing("keeps failing to load: exited with code 3", now, 2, now + 60.0)
+        world.controller.failures["a"] = ModelFailure("keeps failing to load: exited with code 3", now, 2, now + 60.0)
         assert ask(world, "a")[1]["failure"]["message"] == "keeps failing to load: exited with code 3"
 
 

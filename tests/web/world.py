@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
@@ -18,16 +18,22 @@ from llamaswap_lib.activity.in_flight import InFlightTable
 from llamaswap_lib.activity.record import Record
 from llamaswap_lib.app import App, Version
 from llamaswap_lib.config.load import load_text
+from llamaswap_lib.core.failures import ModelFailure
 from llamaswap_lib.core.plan import Plan
+from llamaswap_lib.core.run import RunState
+from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.errors import RunNotDead
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.net.poller import Poller, has_hung_up, new_poller
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.routing.profiles import Activation, Profiles
+from llamaswap_lib.runtime.board import RunDetail
 from llamaswap_lib.runtime.changes import Changes, Topic
+from llamaswap_lib.runtime.controller import Controller
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
-from llamaswap_lib.runtime.interfaces import Client
+from llamaswap_lib.runtime.lease import Client, Lease, Waiter
+from llamaswap_lib.runtime.lease import Upstream as RunAddress
 from llamaswap_lib.runtime.logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.server.certificate import Certificate
@@ -49,75 +55,29 @@ models:
 Script = Callable[["Peer"], None]
 
 
-@dataclass(frozen=True)
-class Where:
-    """An upstream's address."""
-
-    run_id: int
-    model: str
-    proxy: str
-    port: int | None = None
-
-
-@dataclass(frozen=True)
-class Running:
+class Running(RunView):
     """One run, as `/running` is told."""
 
-    model: str
-    run_id: int
-    state: str
-    started_at: float = 0.0
-    ready_at: float | None = None
+    def __init__(
+        self, model: str, run_id: int, state: str, started_at: float = 0.0, ready_at: float | None = None
+    ) -> None:
+        super().__init__(run_id, model, 1, state, RunState(state), started_at, ready_at)
 
 
-@dataclass(frozen=True)
-class Doing:
-    """One run and what it does."""
-
-    run: Running
-    pid: int | None = None
-    port: int | None = None
-    in_flight: int = 0
-    idle_seconds: float = 0.0
-    waiting: int = 0
-
-
-@dataclass
-class Waiting:
-    """One ticket, as `/api/queue` is told."""
-
-    ticket: int
-    model: str
-    place: int
-    since: float
-    reason: str
-    estimate: float | None = None
-
-
-@dataclass
-class Failing:
-    """How a model fails."""
-
-    message: str
-    since: float
-    tries: int
-    until: float
-
-
-class FakeLease:
+class FakeLease(Lease):
     """A place that is taken and given back; `move_on` leads to what the controller names as successor."""
 
     def __init__(self, controller: FakeController, model: str, client: Client) -> None:
         self._controller = controller
-        self._model = model
-        self._client = client
+        self._asked_for = model
+        self._waits = client
 
-    def enter_now(self) -> Where | None:
+    def enter_now(self) -> RunAddress | None:
         is_open = self._controller.refusal is None and self._controller.waiting is None
-        return self._controller.enter(self._model, self._client) if is_open else None
+        return self._controller.take_place(self._asked_for, self._waits) if is_open else None
 
-    def __enter__(self) -> Where:
-        return self._controller.enter(self._model, self._client)
+    def __enter__(self) -> RunAddress:
+        return self._controller.take_place(self._asked_for, self._waits)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -125,31 +85,36 @@ class FakeLease:
         self.leave()
 
     def leave(self) -> None:
-        self._controller.leave()
+        self._controller.give_back()
 
-    def move_on(self) -> Where:
+    def move_on(self) -> RunAddress:
         self._controller.moved_on += 1
-        if self._controller.waiting and callable(self._client):
-            self._client(self._controller.waiting)
+        if self._controller.waiting and callable(self._waits):
+            self._waits(self._controller.waiting)
         if isinstance(self._controller.successor, Exception):
             raise self._controller.successor
-        return Where(2, self._model, self._controller.successor)
+        return RunAddress(2, self._asked_for, self._controller.successor)
 
 
-class FakeQueue:
+class FakeQueue(Waiter):
     """A wait that is over when the test says so, and the queue that shows it."""
 
     def __init__(self) -> None:
         self.ticket = 7
-        self.own = Waiting(7, "m", 1, 0.0, "loading")
-        self.queue = [Waiting(6, "m", 1, 0.0, "somebody else's"), self.own]
+        self.own = TicketView(7, "m", 1, 0.0, "loading")
+        self.queue = [TicketView(6, "m", 1, 0.0, "somebody else's"), self.own]
         self.is_over = Wakeup()
+
+    def show(self, place: int, reason: str) -> None:
+        """This is our place in the queue now."""
+        self.own = replace(self.own, place=place, reason=reason)
+        self.queue = [*self.queue[:-1], self.own]
 
     def fileno(self) -> int:
         return self.is_over.fileno()
 
 
-class FakeController:
+class FakeController(Controller):
     """Admits everybody at once, or refuses with `refusal`; counts who is inside."""
 
     def __init__(self, proxy: str) -> None:
@@ -159,10 +124,10 @@ class FakeController:
         self.fault_of_leaving: Exception | None = None  # the same for the next one who leaves
         self.successor: Exception | str = RunNotDead()  # where a request goes whose run hung up
         self.moved_on = 0
-        self.running: list[Running] = []
-        self.doing: dict[str, Doing] = {}  # where it is more than to be there
-        self.queue: list[Waiting] = []
-        self.failures: dict[str, Failing] = {}
+        self.running: Sequence[RunView] = []
+        self.doing: dict[str, RunDetail] = {}  # where it is more than to be there
+        self.queue: list[TicketView] = []
+        self.failures: dict[str, ModelFailure] = {}
         self.plans: dict[str, Plan] = {}
         self.unloaded: list[tuple[str, ...] | None] = []
         self.loaded: list[str] = []
@@ -178,16 +143,16 @@ class FakeController:
             raise self.fault
         return FakeLease(self, model, client)
 
-    def enter(self, model: str, client: Client) -> Where:
+    def take_place(self, model: str, client: Client) -> RunAddress:
         if self.waiting and callable(client):
             client(self.waiting)
         if self.refusal is not None:
             raise self.refusal
         with self.left:
             self.inside += 1
-        return Where(1, model, self.proxy)
+        return RunAddress(1, model, self.proxy)
 
-    def leave(self) -> None:
+    def give_back(self) -> None:
         with self.left:
             self.inside -= 1
             self.left.notify_all()
@@ -203,30 +168,30 @@ class FakeController:
 
     def load(self, model: str, client: Client) -> None:
         self.loaded.append(model)
-        self.enter(model, client)
-        self.leave()
+        self.take_place(model, client)
+        self.give_back()
 
     def unload(self, models: Sequence[str] | None, client: Client) -> None:
         self.unloaded.append(None if models is None else tuple(models))
 
-    def runs(self) -> Sequence[Running]:
+    def runs(self) -> tuple[RunView, ...]:
         return tuple(self.running)
 
-    def details(self) -> Sequence[Doing]:
-        return [self.doing.get(run.model, Doing(run)) for run in self.running]
+    def details(self) -> tuple[RunDetail, ...]:
+        return tuple(self.doing.get(run.model, RunDetail(run)) for run in self.running)
 
-    def tickets(self) -> Sequence[Waiting]:
-        return self.queue if self.waiting is None else self.waiting.queue
+    def tickets(self) -> tuple[TicketView, ...]:
+        return tuple(self.queue if self.waiting is None else self.waiting.queue)
 
-    def failing(self) -> dict[str, Failing]:
+    def failing(self) -> dict[str, ModelFailure]:
         return dict(self.failures)
 
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self.running)
 
-    def ready_upstream(self, model: str) -> Where | None:
+    def ready_upstream(self, model: str) -> RunAddress | None:
         ready = [run for run in self.running if run.model == model and run.state == "ready"]
-        return Where(ready[0].run_id, model, self.proxy) if ready else None
+        return RunAddress(ready[0].run_id, model, self.proxy) if ready else None
 
     def wait_inside(self, count: int) -> None:
         """Block until that many leases are held, coming down from more."""
