@@ -31,8 +31,8 @@ from llamaswap_lib.routing.profiles import Profiles
 from llamaswap_lib.routing.selectors import Selectors
 from llamaswap_lib.runtime.apart import Apart
 from llamaswap_lib.runtime.changes import Changes, Topic
-from llamaswap_lib.runtime.controller import Controller
-from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.control.controller import Controller
+from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.own_names import own_names
 from llamaswap_lib.runtime.wall_clock import WallClock

@@ -27,8 +27,8 @@ from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.reload import tell_who_can_reach
 from llamaswap_lib.runtime.arenas import share_arena
-from llamaswap_lib.runtime.file_watch import FileWatch
-from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.files.watch import FileWatch
+from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup

@@ -28,10 +28,10 @@ from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.launching import Launching, hardware_settings
-from llamaswap_lib.runtime.controller import Controller
+from llamaswap_lib.runtime.control.controller import Controller
+from llamaswap_lib.runtime.control.lease import Upstream
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
-from llamaswap_lib.runtime.lease import Upstream
-from llamaswap_lib.runtime.logs import Logger, Logs
+from llamaswap_lib.runtime.logs.server_logs import Logger, Logs
 from llamaswap_lib.runtime.supervisor import Supervisor
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import report

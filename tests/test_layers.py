@@ -29,20 +29,26 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
     "net": ("ip_addresses", "wire", "runtime.vital", "runtime.wakeup"),
     "server": (
-        *("net", "wire", "runtime.logs", "runtime.threads", "runtime.vital", "runtime.wakeup"),
+        *("net", "wire", "runtime.logs.server_logs", "runtime.threads", "runtime.vital", "runtime.wakeup"),
         *("errors", "ip_addresses", "printable"),
     ),
     "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
     "proxy": (
         *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema"),
-        *("runtime.controller", "runtime.forward_proxies", "runtime.lease", "runtime.log_monitor", "runtime.threads"),
+        *(
+            "runtime.control.controller",
+            "runtime.forward_proxies",
+            "runtime.control.lease",
+            "runtime.logs.monitor",
+            "runtime.threads",
+        ),
         *("core.snapshot", "runtime.vital"),
         *("errors", "printable"),
     ),
     "endpoints": (
         *("activity", "app", "core.plan", "proxy.dispatch", "proxy.scraping", "routing", "server", "ui", "wire"),
         *("loaded_config", "errors", "printable"),
-        *("runtime.apart", "runtime.board", "runtime.changes", "runtime.log_monitor"),
+        *("runtime.apart", "runtime.control.board", "runtime.changes", "runtime.logs.monitor"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.problems", "config.render", "config.schema", "config.show"),
     ),
@@ -50,7 +56,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("activity", "ip_addresses", "config.hidden"),
         *("proxy.pool", "routing", "server.limits", "loaded_config", "hardware.sampler"),
         *("config.check", "config.editor", "config.schema"),
-        *("runtime.apart", "runtime.changes", "runtime.controller", "runtime.logs", "runtime.ourselves"),
+        *(
+            "runtime.apart",
+            "runtime.changes",
+            "runtime.control.controller",
+            "runtime.logs.server_logs",
+            "runtime.ourselves",
+        ),
         *("runtime.own_names", "runtime.wall_clock"),
     ),
     "loaded_config": ("config.schema",),
@@ -60,7 +72,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("core.snapshot", "runtime.changes", "runtime.threads", "runtime.vital", "runtime.wakeup"),
     ),
     # how a moment is written, at one place; and what a run is
-    "hardware": ("core.snapshot", "errors", "printable", "runtime.board", "runtime.vital", "wire.rfc3339"),
+    "hardware": ("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "wire.rfc3339"),
     "demo": (),
     "ui": (),
     "init": ("hardware.readings", "hardware.sources"),

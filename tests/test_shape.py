@@ -24,8 +24,8 @@ import pytest
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.proxy.connection import TlsUpstreamConnection, UpstreamConnection
-from llamaswap_lib.runtime.lease import Upstream
-from llamaswap_lib.runtime.log_monitor import LogMonitor
+from llamaswap_lib.runtime.control.lease import Upstream
+from llamaswap_lib.runtime.logs.monitor import LogMonitor
 from llamaswap_lib.server.handler import Handler
 from llamaswap_lib.server.listener import Server
 from tests.runtime.launches import FakeProcess, Stage

@@ -19,7 +19,7 @@ from llamaswap_lib.endpoints.models import status_rows
 from llamaswap_lib.endpoints.queue import queue_rows
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.runtime.changes import Follower, Topic
-from llamaswap_lib.runtime.log_monitor import Subscription
+from llamaswap_lib.runtime.logs.monitor import Subscription
 from llamaswap_lib.server.answers import NOSNIFF
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.streams import Stream

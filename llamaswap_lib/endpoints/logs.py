@@ -12,7 +12,7 @@ from llamaswap_lib.app import App
 from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.routing.model_name import longest_prefix
 from llamaswap_lib.routing.routes import Route
-from llamaswap_lib.runtime.log_monitor import LogMonitor
+from llamaswap_lib.runtime.logs.monitor import LogMonitor
 from llamaswap_lib.server.answers import NOSNIFF
 from llamaswap_lib.server.exchange import TEXT, Exchange
 from llamaswap_lib.server.streams import Stream

@@ -15,7 +15,7 @@ from llamaswap_lib.activity.machine import machine_families, memory_families
 from llamaswap_lib.activity.merged_metrics import merged
 from llamaswap_lib.app import App
 from llamaswap_lib.proxy.scraping import Result, scrape
-from llamaswap_lib.runtime.board import RunDetail
+from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.server.exchange import Exchange
 
 UPSTREAM_TIMEOUT = 1.0  # seconds for the models' servers to say theirs

@@ -13,7 +13,7 @@ from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.routes import Route
-from llamaswap_lib.runtime.board import RunDetail
+from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.server.answers import NOSNIFF, preferred_type
 from llamaswap_lib.server.exchange import HTML, Exchange
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.readings import Gpu, Held, Ram, RunMemory, Usage
-from llamaswap_lib.runtime.board import RunDetail
+from llamaswap_lib.runtime.control.board import RunDetail
 
 SETTLE = 2.0  # seconds without a change of what runs; a driver frees memory for a while after the end of a process
 MOST_WORLDS = 16  # sets of runs whose use of the devices is remembered

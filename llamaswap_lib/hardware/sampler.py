@@ -20,7 +20,7 @@ from llamaswap_lib.hardware.history import History, LatestSample, MachineSample,
 from llamaswap_lib.hardware.readings import Gpu, Ram, RunMemory, System, SystemSource
 from llamaswap_lib.hardware.snapshot import Machine, snapshot
 from llamaswap_lib.hardware.sources import SILENT, Gpus, Open, Reports, openers
-from llamaswap_lib.runtime.board import RunDetail
+from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.runtime.vital import Failures, VitalThread
 from llamaswap_lib.wire.rfc3339 import moment_text
 

@@ -23,9 +23,9 @@ from llamaswap_lib.errors import BadGateway, HttpError
 from llamaswap_lib.printable import bounded
 from llamaswap_lib.proxy.progress import LastLine
 from llamaswap_lib.proxy.relay import Relay
-from llamaswap_lib.runtime.controller import Controller
-from llamaswap_lib.runtime.lease import Waiter
-from llamaswap_lib.runtime.log_monitor import LogMonitor, Subscription
+from llamaswap_lib.runtime.control.controller import Controller
+from llamaswap_lib.runtime.control.lease import Waiter
+from llamaswap_lib.runtime.logs.monitor import LogMonitor, Subscription
 from llamaswap_lib.server.answers import tell_log
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody

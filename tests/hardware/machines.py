@@ -8,7 +8,7 @@ from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.readings import Gpu, Held, SourceLost
 from llamaswap_lib.hardware.sources import Reports
-from llamaswap_lib.runtime.board import RunDetail
+from llamaswap_lib.runtime.control.board import RunDetail
 
 MIB, GIB = 1 << 20, 1 << 30
 

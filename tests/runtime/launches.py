@@ -16,10 +16,10 @@ from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.errors import ClientGone
-from llamaswap_lib.runtime.controller import Controller
-from llamaswap_lib.runtime.last_words import RunOutput
-from llamaswap_lib.runtime.lease import Client, Upstream, Waiter
-from llamaswap_lib.runtime.logs import Logger
+from llamaswap_lib.runtime.control.controller import Controller
+from llamaswap_lib.runtime.control.lease import Client, Upstream, Waiter
+from llamaswap_lib.runtime.logs.last_words import RunOutput
+from llamaswap_lib.runtime.logs.server_logs import Logger
 
 PATIENCE = 10.0
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
-from llamaswap_lib.runtime.health import HealthCheck, Probe
-from llamaswap_lib.runtime.look import wait
+from llamaswap_lib.runtime.health.check import HealthCheck, Probe
+from llamaswap_lib.runtime.health.look import wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 PATIENCE = 10.0

@@ -12,7 +12,7 @@ from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.plan import Wait
 from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.snapshot import RunView
-from llamaswap_lib.runtime.swaps import Swap, Swaps
+from llamaswap_lib.runtime.control.swaps import Swap, Swaps
 from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time
 
 

@@ -13,16 +13,10 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.errors import ConfigError
-from llamaswap_lib.runtime import inotify
-from llamaswap_lib.runtime.file_changes import (
-    POLL_INTERVAL,
-    POLLED_QUIET,
-    QUIET,
-    STALLED,
-    FileChanges,
-)
-from llamaswap_lib.runtime.inotify import Event, Inotify
-from llamaswap_lib.runtime.watched_paths import Notifier, WatchedPaths
+from llamaswap_lib.runtime.files import inotify
+from llamaswap_lib.runtime.files.changes import POLL_INTERVAL, POLLED_QUIET, QUIET, STALLED, FileChanges
+from llamaswap_lib.runtime.files.inotify import Event, Inotify
+from llamaswap_lib.runtime.files.watched_paths import Notifier, WatchedPaths
 from tests.batches import samples
 
 ENOUGH = 10.0  # seconds after which everything must have been told

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.runtime.file_watch import NAME, FileWatch
-from llamaswap_lib.runtime.inotify import Inotify
-from llamaswap_lib.runtime.watched_paths import Notifier
+from llamaswap_lib.runtime.files.inotify import Inotify
+from llamaswap_lib.runtime.files.watch import NAME, FileWatch
+from llamaswap_lib.runtime.files.watched_paths import Notifier
 
 DEADLINE = 10.0
 

@@ -14,7 +14,7 @@ import pytest
 
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER, command_of, look
-from llamaswap_lib.runtime.logs import Logger
+from llamaswap_lib.runtime.logs.server_logs import Logger
 from tests.runtime.runs import await_condition, is_alive
 
 pytestmark = pytest.mark.slow  # each starts processes and waits until they have ended
@@ -153,7 +153,7 @@ def test_a_guardian_that_cannot_be_started_is_told_and_hinders_nobody() -> None:
     source = """
 import sys
 from llamaswap_lib.runtime.guard.guardian import Guardian
-from llamaswap_lib.runtime.logs import Logger
+from llamaswap_lib.runtime.logs.server_logs import Logger
 sys.executable = sys.argv[1]
 guardian = Guardian(Logger(lambda line: print(line.decode(), end=""), level="debug"))
 guardian.start()
@@ -172,9 +172,9 @@ def test_a_crash_between_a_start_and_its_report_leaves_no_process() -> None:
     # The marks are what counts then. The program kills itself where it would tell of the group.
     source = """
 import os, signal, sys
-from llamaswap_lib.runtime.group import ProcessGroup
+from llamaswap_lib.runtime.processes.group import ProcessGroup
 from llamaswap_lib.runtime.guard.guardian import Guardian
-from llamaswap_lib.runtime.logs import Logger
+from llamaswap_lib.runtime.logs.server_logs import Logger
 
 class Dying(Guardian):
     def add(self, group):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
-from llamaswap_lib.runtime.health import HealthCheck, Probe
-from llamaswap_lib.runtime.look import Address, Ended, Look, wait
+from llamaswap_lib.runtime.health.check import HealthCheck, Probe
+from llamaswap_lib.runtime.health.look import Address, Ended, Look, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 from tests.runtime.probing import LOADING, OK, PATIENCE, Pauses, Probing, Server, answers, until_it_hangs_up, waking
 from tests.runtime.runs import no_thread_to_be_had

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.runtime.health import HealthCheck
+from llamaswap_lib.runtime.health.check import HealthCheck
 
 
 def request_of(proxy: str, check_endpoint: str = "/health") -> list[str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.runtime import inotify
-from llamaswap_lib.runtime.inotify import Event, Inotify, parse_events
+from llamaswap_lib.runtime.files import inotify
+from llamaswap_lib.runtime.files.inotify import Event, Inotify, parse_events
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 10.0
@@ -132,7 +132,7 @@ def test_events_are_read_whatever_their_names_are_padded_with() -> None:
 def test_without_descriptors_it_cannot_be_made() -> None:
     program = """
 import os, resource
-from llamaswap_lib.runtime.inotify import Inotify
+from llamaswap_lib.runtime.files.inotify import Inotify
 import ctypes
 Inotify().close()
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
@@ -148,7 +148,7 @@ def test_a_python_without_ctypes_has_no_inotify() -> None:
     program = """
 import sys
 sys.modules["_ctypes"] = None
-from llamaswap_lib.runtime.inotify import Inotify
+from llamaswap_lib.runtime.files.inotify import Inotify
 try:
     Inotify()
 except OSError as error:
@@ -161,7 +161,7 @@ def test_ctypes_and_hashlib_are_imported_for_a_watch_only() -> None:
     program = """
 import sys
 before = set(sys.modules)
-import llamaswap_lib.runtime.file_watch
+import llamaswap_lib.runtime.files.watch
 print([name for name in ("ctypes", "hashlib") if name in sys.modules and name not in before])
 """
     assert run_python(program) == "[]"

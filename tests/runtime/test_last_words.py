@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from llamaswap_lib.runtime.last_words import (
+from llamaswap_lib.runtime.logs.last_words import (
     CAUSE_BYTES,
     ERROR_BYTES,
     KEPT_BYTES,

@@ -15,8 +15,8 @@ import pytest
 from llamaswap_lib.core.effects import Fault
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, RunNotDead, ServiceUnavailable
-from llamaswap_lib.runtime.last_words import RunOutput
-from llamaswap_lib.runtime.lease import Lease, Places, Upstream, Waiter
+from llamaswap_lib.runtime.control.lease import Lease, Places, Upstream, Waiter
+from llamaswap_lib.runtime.logs.last_words import RunOutput
 from tests.runtime.launches import staying
 
 PATIENCE = 10.0

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.logs.server_logs import Logs
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.runtime.log_monitor import LogMonitor
-from llamaswap_lib.runtime.logs import Logs
-from llamaswap_lib.runtime.sink import StdoutSink
+from llamaswap_lib.runtime.logs.monitor import LogMonitor
+from llamaswap_lib.runtime.logs.server_logs import Logs
+from llamaswap_lib.runtime.logs.sink import StdoutSink
 
 
 @dataclass

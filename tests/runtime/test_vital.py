@@ -150,7 +150,7 @@ PROGRAM = """
 import os, sys, threading
 from functools import partial
 from llamaswap_lib.main import end_program
-from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.vital import VitalThread, end_with
 
 def die():

@@ -13,8 +13,8 @@ import pytest
 
 from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
 from llamaswap_lib.core.gate import Gate
-from llamaswap_lib.runtime.health import HealthCheck
-from llamaswap_lib.runtime.watchdog import ANSWERED_BEFORE, Subject, Watchdog
+from llamaswap_lib.runtime.health.check import HealthCheck
+from llamaswap_lib.runtime.health.watchdog import ANSWERED_BEFORE, Subject, Watchdog
 from tests.runtime.probing import OK, PATIENCE, Server, answers, until_it_hangs_up
 
 pytestmark = pytest.mark.slow  # silences take their time

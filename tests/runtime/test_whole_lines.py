@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.runtime.whole_lines import BAR_PAUSE, MOST_BYTES, WholeLines
+from llamaswap_lib.runtime.logs.whole_lines import BAR_PAUSE, MOST_BYTES, WholeLines
 
 
 class Clock:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llamaswap_lib.core.snapshot import TicketView
-from llamaswap_lib.runtime.board import RunDetail
+from llamaswap_lib.runtime.control.board import RunDetail
 from tests.web.world import MODELS, OK, Peer, Running, World, answers, chat, get, length_of
 
 CONFIG = """

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llamaswap_lib.core.snapshot import TicketView
 from llamaswap_lib.endpoints.events import LOG_PIECE
 from llamaswap_lib.runtime.changes import Topic
-from llamaswap_lib.runtime.log_monitor import READER_BYTES, RING_BYTES
+from llamaswap_lib.runtime.logs.monitor import READER_BYTES, RING_BYTES
 from llamaswap_lib.server.limits import Limits
 from tests.events import START, EventReader
 from tests.web.test_log_streams import read_chunk

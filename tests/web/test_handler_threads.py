@@ -15,7 +15,7 @@ import pytest
 
 from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.net.loop import Loop
-from llamaswap_lib.runtime.board import RunDetail
+from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.handler import Job

@@ -22,9 +22,9 @@ from llamaswap_lib.hardware.readings import RunMemory
 from llamaswap_lib.hardware.readings import Usage as Reading
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.proxy.scraping import Result, Scraped, scrape
-from llamaswap_lib.runtime.board import RunDetail
+from llamaswap_lib.runtime.control.board import RunDetail
+from llamaswap_lib.runtime.control.lease import Upstream as RunAddress
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
-from llamaswap_lib.runtime.lease import Upstream as RunAddress
 from tests.activity.answers import in_chunks
 from tests.web.world import DEADLINE, MODELS, OK, Peer, Running, Upstream, World, answers, get, sized
 

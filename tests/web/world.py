@@ -28,13 +28,13 @@ from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.net.poller import Poller, has_hung_up, new_poller
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.routing.profiles import Activation, Profiles
-from llamaswap_lib.runtime.board import RunDetail
 from llamaswap_lib.runtime.changes import Changes, Topic
-from llamaswap_lib.runtime.controller import Controller
+from llamaswap_lib.runtime.control.board import RunDetail
+from llamaswap_lib.runtime.control.controller import Controller
+from llamaswap_lib.runtime.control.lease import Client, Lease, Waiter
+from llamaswap_lib.runtime.control.lease import Upstream as RunAddress
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
-from llamaswap_lib.runtime.lease import Client, Lease, Waiter
-from llamaswap_lib.runtime.lease import Upstream as RunAddress
-from llamaswap_lib.runtime.logs import Logs
+from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.limits import Limits

@@ -22,12 +22,12 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from llamaswap_lib.runtime.file_changes import FileChanges
-from llamaswap_lib.runtime.inotify import Inotify
+from llamaswap_lib.runtime.files.changes import FileChanges
+from llamaswap_lib.runtime.files.inotify import Inotify
+from llamaswap_lib.runtime.files.watched_paths import Notifier, WatchedPaths, reason
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import Failures, report
 from llamaswap_lib.runtime.wakeup import Wakeup
-from llamaswap_lib.runtime.watched_paths import Notifier, WatchedPaths, reason
 
 NAME = "config-watch"
 GATHERING = 0.05  # seconds from the first event until events are read: many cost no more than one

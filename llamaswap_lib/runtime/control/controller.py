@@ -36,17 +36,17 @@ from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
-from llamaswap_lib.runtime.board import Board, Entry, Listener, RunDetail, StopListener, SwapListener
-from llamaswap_lib.runtime.checks import CheckOrder, CheckPlan, Checks
-from llamaswap_lib.runtime.gates import new_gate
-from llamaswap_lib.runtime.group import is_shortage
-from llamaswap_lib.runtime.last_words import RunOutput
-from llamaswap_lib.runtime.launch import Launcher
-from llamaswap_lib.runtime.lease import Client, Lease, Places, Upstream, Waiter
-from llamaswap_lib.runtime.logs import Logger
-from llamaswap_lib.runtime.swaps import Swap, Swaps
+from llamaswap_lib.runtime.control.board import Board, Entry, Listener, RunDetail, StopListener, SwapListener
+from llamaswap_lib.runtime.control.checks import CheckOrder, CheckPlan, Checks
+from llamaswap_lib.runtime.control.gates import new_gate
+from llamaswap_lib.runtime.control.launch import Launcher
+from llamaswap_lib.runtime.control.lease import Client, Lease, Places, Upstream, Waiter
+from llamaswap_lib.runtime.control.swaps import Swap, Swaps
+from llamaswap_lib.runtime.control.waiters import Waiters
+from llamaswap_lib.runtime.logs.last_words import RunOutput
+from llamaswap_lib.runtime.logs.server_logs import Logger
+from llamaswap_lib.runtime.processes.group import is_shortage
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
-from llamaswap_lib.runtime.waiters import Waiters
 
 KILL_TIMEOUT = 2.0  # seconds for the signals to be sent
 SETTLE_LOOK = 0.1  # seconds between two looks whether the thread lives at all

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from llamaswap_lib.runtime import inotify
-from llamaswap_lib.runtime.path_trail import Trail, trail_of
+from llamaswap_lib.runtime.files import inotify
+from llamaswap_lib.runtime.files.path_trail import Trail, trail_of
 
 _MOST_WALKS = 5  # of which each found other things than the one before
 _PASSED = inotify.DELETE_SELF | inotify.MOVE_SELF

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
-from llamaswap_lib.runtime.look import Address, Look, Looker, wait
+from llamaswap_lib.runtime.health.look import Address, Look, Looker, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 # A tenth more from look to look makes a pause a tenth of the time that has passed: a load is noticed a twentieth late,

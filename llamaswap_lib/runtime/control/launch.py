@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from llamaswap_lib.core.events import Event
-from llamaswap_lib.runtime.last_words import RunOutput
-from llamaswap_lib.runtime.lease import Upstream
+from llamaswap_lib.runtime.control.lease import Upstream
+from llamaswap_lib.runtime.logs.last_words import RunOutput
 
 
 class ProcessHandle(Protocol):

@@ -21,18 +21,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
-from llamaswap_lib.runtime.ending import KILL_GRACE, Ending, await_end, strangers
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
-from llamaswap_lib.runtime.group import ProcessGroup, describe_error, describe_exit, is_shortage
 from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.guard.table import MARKER
-from llamaswap_lib.runtime.health import HealthCheck, Probe
-from llamaswap_lib.runtime.last_words import RunOutput
-from llamaswap_lib.runtime.look import Ended
-from llamaswap_lib.runtime.occupants import await_free_address
+from llamaswap_lib.runtime.health.check import HealthCheck, Probe
+from llamaswap_lib.runtime.health.look import Ended
+from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.ourselves import Ourselves
-from llamaswap_lib.runtime.output import drained_pipe
-from llamaswap_lib.runtime.programs import check_command
+from llamaswap_lib.runtime.processes.ending import KILL_GRACE, Ending, await_end, strangers
+from llamaswap_lib.runtime.processes.group import ProcessGroup, describe_error, describe_exit, is_shortage
+from llamaswap_lib.runtime.processes.occupants import await_free_address
+from llamaswap_lib.runtime.processes.output import drained_pipe
+from llamaswap_lib.runtime.processes.programs import check_command
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 

@@ -12,14 +12,14 @@ import os
 from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
-from llamaswap_lib.runtime.group import describe_error
 from llamaswap_lib.runtime.guard.table import has_living_owner, look_at, owner_of
-from llamaswap_lib.runtime.health import HealthCheck
-from llamaswap_lib.runtime.occupants import may_lead_elsewhere, with_cure
+from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen, port_of
-from llamaswap_lib.runtime.process import LaunchSpec
-from llamaswap_lib.runtime.programs import check_command
+from llamaswap_lib.runtime.processes.group import describe_error
+from llamaswap_lib.runtime.processes.occupants import may_lead_elsewhere, with_cure
+from llamaswap_lib.runtime.processes.process import LaunchSpec
+from llamaswap_lib.runtime.processes.programs import check_command
 
 
 class LaunchCheck:

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from llamaswap_lib.printable import printable, printable_message
-from llamaswap_lib.runtime.log_monitor import LogMonitor, Subscription
-from llamaswap_lib.runtime.sink import StdoutSink
-from llamaswap_lib.runtime.timefmt import time_stamp
-from llamaswap_lib.runtime.whole_lines import WholeLines
+from llamaswap_lib.runtime.logs.monitor import LogMonitor, Subscription
+from llamaswap_lib.runtime.logs.sink import StdoutSink
+from llamaswap_lib.runtime.logs.timefmt import time_stamp
+from llamaswap_lib.runtime.logs.whole_lines import WholeLines
 
 DEBUG, INFO, WARN, ERROR = range(4)
 BELOW = "    | "  # what others say is not to be taken for what we do

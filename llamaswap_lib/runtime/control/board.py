@@ -16,9 +16,9 @@ from llamaswap_lib.core.failures import ModelFailure
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.plan import Plan, Published, make_plan
 from llamaswap_lib.core.snapshot import RunView, TicketView, awaited_runs, view_queue
-from llamaswap_lib.runtime.launch import ProcessHandle
-from llamaswap_lib.runtime.lease import Upstream
-from llamaswap_lib.runtime.logs import Logger
+from llamaswap_lib.runtime.control.launch import ProcessHandle
+from llamaswap_lib.runtime.control.lease import Upstream
+from llamaswap_lib.runtime.logs.server_logs import Logger
 
 Listener = Callable[[tuple[RunView, ...]], None]
 StopListener = Callable[[int, str, str], None]

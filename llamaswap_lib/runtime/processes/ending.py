@@ -15,9 +15,9 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 
-from llamaswap_lib.runtime.group import ProcessGroup
 from llamaswap_lib.runtime.guard.sweep import NOBODY, SIGKILL, SIGTERM, Sweep, of_run
 from llamaswap_lib.runtime.guard.table import HAS_PROC, Entry, look_at_others, parts_of, who_is_there
+from llamaswap_lib.runtime.processes.group import ProcessGroup
 
 KILL_GRACE = 5.0  # what survives SIGKILL so long hangs in the kernel: it is reported and left
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # between looks at what outlives a leader; nobody tells us of its end

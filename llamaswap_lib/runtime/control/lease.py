@@ -27,7 +27,7 @@ from llamaswap_lib.errors import (
     RunNotDead,
     ServiceUnavailable,
 )
-from llamaswap_lib.runtime.last_words import RunOutput, load_failed
+from llamaswap_lib.runtime.logs.last_words import RunOutput, load_failed
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 _ERRORS: dict[Fault, type[HttpError]] = {

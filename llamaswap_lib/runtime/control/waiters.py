@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 
-from llamaswap_lib.runtime.lease import PlainWaiter, Waiter
+from llamaswap_lib.runtime.control.lease import PlainWaiter, Waiter
 
 
 class Waiters:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from llamaswap_lib.core.effects import BeginChecks, CutRequests, EndChecks
 from llamaswap_lib.core.events import Event
-from llamaswap_lib.runtime.board import Entry
-from llamaswap_lib.runtime.health import HealthCheck
-from llamaswap_lib.runtime.lease import Upstream
-from llamaswap_lib.runtime.logs import Logger
-from llamaswap_lib.runtime.watchdog import Movement, Subject, Watchdog
+from llamaswap_lib.runtime.control.board import Entry
+from llamaswap_lib.runtime.control.lease import Upstream
+from llamaswap_lib.runtime.health.check import HealthCheck
+from llamaswap_lib.runtime.health.watchdog import Movement, Subject, Watchdog
+from llamaswap_lib.runtime.logs.server_logs import Logger
 
 CheckOrder = BeginChecks | EndChecks | CutRequests
 

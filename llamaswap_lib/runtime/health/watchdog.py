@@ -25,9 +25,9 @@ from typing import Protocol
 
 from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
 from llamaswap_lib.core.gate import Gate
-from llamaswap_lib.runtime.health import HealthCheck
-from llamaswap_lib.runtime.look import Look, Looker, wait
-from llamaswap_lib.runtime.stopped import is_tree_stopped
+from llamaswap_lib.runtime.health.check import HealthCheck
+from llamaswap_lib.runtime.health.look import Look, Looker, wait
+from llamaswap_lib.runtime.health.stopped import is_tree_stopped
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 TOLD_AFTER = 10.0  # seconds of silence until the log and the queue say so, if `hungAfter` is not shorter

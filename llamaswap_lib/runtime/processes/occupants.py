@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
-from llamaswap_lib.runtime.health import HealthCheck
-from llamaswap_lib.runtime.look import Look, wait
+from llamaswap_lib.runtime.health.check import HealthCheck
+from llamaswap_lib.runtime.health.look import Look, wait
 from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen
 from llamaswap_lib.runtime.wakeup import Wakeup
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from llamaswap_lib.runtime.file_contents import Content, FileContents
-from llamaswap_lib.runtime.watched_paths import WatchedPaths
+from llamaswap_lib.runtime.files.contents import Content, FileContents
+from llamaswap_lib.runtime.files.watched_paths import WatchedPaths
 
 QUIET, STALLED = 0.1, 0.5  # seconds
 LONGEST, LONGEST_WRITE = 0.8, 5.0

@@ -1,0 +1,1 @@
+"""Tells of changes to files: `-watch-config`."""
