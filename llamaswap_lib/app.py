@@ -33,8 +33,7 @@ from llamaswap_lib.runtime.apart import Apart
 from llamaswap_lib.runtime.changes import Changes, Topic
 from llamaswap_lib.runtime.control.controller import Controller
 from llamaswap_lib.runtime.logs.server_logs import Logs
-from llamaswap_lib.runtime.ourselves import Ourselves
-from llamaswap_lib.runtime.own_names import own_names
+from llamaswap_lib.runtime.ourselves import Ourselves, own_names
 from llamaswap_lib.runtime.wall_clock import WallClock
 from llamaswap_lib.server.limits import Limits
 

@@ -39,12 +39,12 @@ from llamaswap_lib.proxy.traffic import Traffic
 from llamaswap_lib.reload import Reloader, Served, warn_if_few
 from llamaswap_lib.routing.profiles import Activation, Profiles
 from llamaswap_lib.runtime.changes import Changes, Topic
-from llamaswap_lib.runtime.control.checks import CheckPlan
 from llamaswap_lib.runtime.control.controller import Controller
 from llamaswap_lib.runtime.control.swaps import Swap
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.health.watchdog import CheckPlan
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, status_text

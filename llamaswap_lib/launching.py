@@ -15,15 +15,16 @@ from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.sampler import SamplerSettings
-from llamaswap_lib.runtime.control.lease import Upstream
+from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies, ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import AutomaticPorts
-from llamaswap_lib.runtime.processes.launch_check import LaunchCheck
-from llamaswap_lib.runtime.processes.process import LaunchSpec, Process
+from llamaswap_lib.runtime.processes.launch import LaunchSpec
+from llamaswap_lib.runtime.processes.obstacles import LaunchCheck
+from llamaswap_lib.runtime.processes.process import Process
 
 _MOST_TOLD = 10
 

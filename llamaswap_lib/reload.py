@@ -29,9 +29,10 @@ from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.launching import Launching, hardware_settings
 from llamaswap_lib.runtime.control.controller import Controller
-from llamaswap_lib.runtime.control.lease import Upstream
+from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
-from llamaswap_lib.runtime.logs.server_logs import Logger, Logs
+from llamaswap_lib.runtime.logs.logger import Logger
+from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.supervisor import Supervisor
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import report

@@ -18,7 +18,7 @@ MOST_LINES = 13_800
 MOST_CODE_LINES = 9_500  # without docstrings, comments and empty lines
 MOST_AIR = 250  # lines that one of these may be above what is there
 
-# Package -> modules in its longest chain of imports. Goal: 5.
+# Package -> modules in its longest chain of imports, those of its sub-packages included. Goal: 5.
 LONGEST_CHAIN = {
     "activity": 7,
     "config": 13,
@@ -30,7 +30,7 @@ LONGEST_CHAIN = {
     "net": 4,
     "proxy": 5,
     "routing": 3,
-    "runtime": 9,
+    "runtime": 5,
     "server": 5,
     "service": 2,
     "ui": 1,

@@ -29,21 +29,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
     "net": ("ip_addresses", "wire", "runtime.vital", "runtime.wakeup"),
     "server": (
-        *("net", "wire", "runtime.logs.server_logs", "runtime.threads", "runtime.vital", "runtime.wakeup"),
+        *("net", "wire", "runtime.logs.logger", "runtime.threads", "runtime.vital", "runtime.wakeup"),
         *("errors", "ip_addresses", "printable"),
     ),
     "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
     "proxy": (
         *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema"),
-        *(
-            "runtime.control.controller",
-            "runtime.forward_proxies",
-            "runtime.control.lease",
-            "runtime.logs.monitor",
-            "runtime.threads",
-        ),
-        *("core.snapshot", "runtime.vital"),
-        *("errors", "printable"),
+        *("runtime.control", "runtime.forward_proxies", "runtime.logs.monitor", "runtime.threads", "runtime.vital"),
+        *("core.snapshot", "errors", "printable"),
     ),
     "endpoints": (
         *("activity", "app", "core.plan", "proxy.dispatch", "proxy.scraping", "routing", "server", "ui", "wire"),
@@ -56,14 +49,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("activity", "ip_addresses", "config.hidden"),
         *("proxy.pool", "routing", "server.limits", "loaded_config", "hardware.sampler"),
         *("config.check", "config.editor", "config.schema"),
-        *(
-            "runtime.apart",
-            "runtime.changes",
-            "runtime.control.controller",
-            "runtime.logs.server_logs",
-            "runtime.ourselves",
-        ),
-        *("runtime.own_names", "runtime.wall_clock"),
+        *("runtime.apart", "runtime.changes", "runtime.control.controller", "runtime.logs.server_logs"),
+        *("runtime.ourselves", "runtime.wall_clock"),
     ),
     "loaded_config": ("config.schema",),
     # readings of answers, rows, captures; its writer's thread is the only one that writes the store

@@ -24,7 +24,7 @@ import pytest
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.proxy.connection import TlsUpstreamConnection, UpstreamConnection
-from llamaswap_lib.runtime.control.lease import Upstream
+from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.logs.monitor import LogMonitor
 from llamaswap_lib.server.handler import Handler
 from llamaswap_lib.server.listener import Server

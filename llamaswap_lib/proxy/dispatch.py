@@ -21,7 +21,8 @@ from llamaswap_lib.proxy.relay import NoAnswer, Relay
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
 from llamaswap_lib.runtime.control.controller import Controller
-from llamaswap_lib.runtime.control.lease import Lease, Upstream
+from llamaswap_lib.runtime.control.lease import Lease
+from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.logs.monitor import LogMonitor
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody

@@ -24,7 +24,7 @@ from llamaswap_lib.printable import bounded
 from llamaswap_lib.proxy.progress import LastLine
 from llamaswap_lib.proxy.relay import Relay
 from llamaswap_lib.runtime.control.controller import Controller
-from llamaswap_lib.runtime.control.lease import Waiter
+from llamaswap_lib.runtime.control.entrance import Waiter
 from llamaswap_lib.runtime.logs.monitor import LogMonitor, Subscription
 from llamaswap_lib.server.answers import tell_log
 from llamaswap_lib.server.exchange import Exchange

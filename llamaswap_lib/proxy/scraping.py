@@ -18,7 +18,7 @@ from typing import NamedTuple
 from llamaswap_lib.config.schema import Timeouts
 from llamaswap_lib.errors import HttpError
 from llamaswap_lib.proxy.connection import Origin, TlsUpstreamConnection, UpstreamConnection, Way, origin_of
-from llamaswap_lib.runtime.control.lease import Upstream
+from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.wire.body_framing import body_of, missing_end

@@ -1,7 +1,7 @@
-"""How we recognize requests that come back to us: by a random name, and by the addresses where we listen.
+"""What this llamaswap is called, and where: its name in `Via`, its addresses, and the names of this machine.
 
-Any thread. The name is that of this life of the program, for the `Via` header; it says nothing of the machine. An
-address is ours if the system says so, and it leads to us only with the port that we listen on.
+Any thread. Requests that come back to us are recognized by the name, which is random and another one at each start, and
+by the addresses where we listen. An address is ours if the system says so, and it leads to us only with our port.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from urllib.parse import urlsplit
-
-from llamaswap_lib.runtime.ports import port_of
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _LOOPBACK = {4: ipaddress.ip_address("127.0.0.1"), 6: ipaddress.ip_address("::1")}
@@ -93,3 +92,35 @@ def is_of_this_machine(address: _Address) -> bool:
             return _address(sock.getsockname()[0]) == address
     except OSError:
         return False
+
+
+def port_of(url: SplitResult) -> int:
+    """Where to connect for it; raises ValueError for a port that there cannot be."""
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def own_names(etc: Path = Path("/etc"), hostname: str = "") -> frozenset[str]:
+    """The names of this machine in lower case: its host name, with its domains, and its other names in `hosts`.
+
+    `hostname` is the system's unless given. Reads two files at each call, and asks no name server, which may take long.
+    """
+    full = (hostname or socket.gethostname()).lower().rstrip(".")
+    short = full.partition(".")[0]
+    found = {full, short}
+    for words in _lines_of(etc / "hosts"):
+        names = {name.lower().rstrip(".") for name in words[1:]}
+        if names & {full, short}:
+            found |= names
+    for words in _lines_of(etc / "resolv.conf"):
+        if words[0] in ("search", "domain"):
+            found |= {f"{short}.{domain.lower().strip('.')}" for domain in words[1:]}
+    return frozenset(found - {""})
+
+
+def _lines_of(file: Path) -> list[list[str]]:
+    """The words of each line that has any; [] for a file that cannot be read."""
+    try:
+        text = file.read_text("utf-8", "replace")
+    except OSError:
+        return []
+    return [words for line in text.splitlines() if (words := line.partition("#")[0].split())]

@@ -21,7 +21,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+from llamaswap_lib.runtime.ourselves import port_of
 
 LAST_PORT = 65_535
 _CONNECT_TIMEOUT = 0.2
@@ -113,11 +115,6 @@ def find_obstacle(proxy: str, is_expected: Callable[[int], bool] | None = None) 
     if is_expected and holders and all(map(is_expected, holders)):
         return None
     return Obstacle(port, describe_holders(found, holders))
-
-
-def port_of(url: SplitResult) -> int:
-    """Where to connect for it; raises ValueError for a port that there cannot be."""
-    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def is_told_to_listen(port: int, argv: Iterable[str]) -> bool:

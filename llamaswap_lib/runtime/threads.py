@@ -10,12 +10,14 @@ tells of its death: its weak reference calls a queue's `put`, which runs no Pyth
 from __future__ import annotations
 
 import queue
+import resource
 import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+M_ARENA_MAX = -8  # of malloc.h
 START_TIMEOUT = 2.0  # seconds; for a death that could not be told
 
 
@@ -92,3 +94,21 @@ class _Started(threading.Event):
         if not is_set:
             raise _NotBegunError("the new thread does not begin")
         return True
+
+
+def share_arena() -> None:
+    """Have all threads allocate from one arena, if the address space is limited (`ulimit -v`); the first one calls it.
+
+    glibc reserves 64 MB of address space for each of the first threads, an "arena", and keeps it. Under a limit, these
+    arenas take all that there is. A later thread that finds no room for its own arena then never gets memory, however
+    much the others have left. One arena for all costs nothing here: the interpreter lock lets one thread at a time
+    allocate. Does nothing where there is no limit, or another C library.
+    """
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return
+    try:
+        import ctypes  # noqa: PLC0415 - costs 5 ms, and few have a limit
+
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+    except (ImportError, OSError, AttributeError, MemoryError):
+        pass  # no `ctypes`, or no such function

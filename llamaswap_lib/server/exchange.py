@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from llamaswap_lib.errors import ClientGone, HttpError
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.printable import bounded, in_quotes
-from llamaswap_lib.runtime.logs.server_logs import Logger
+from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.server.handler import Job, Waiting, Watch
 from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.request_body import RequestBody

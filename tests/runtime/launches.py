@@ -17,9 +17,10 @@ from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.runtime.control.controller import Controller
-from llamaswap_lib.runtime.control.lease import Client, Upstream, Waiter
+from llamaswap_lib.runtime.control.entrance import Client, Waiter
+from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.logs.last_words import RunOutput
-from llamaswap_lib.runtime.logs.server_logs import Logger
+from llamaswap_lib.runtime.logs.logger import Logger
 
 PATIENCE = 10.0
 

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from llamaswap_lib.core.events import Event, ProcessExited
 from llamaswap_lib.runtime.guard.table import MARKER, mark_of
-from llamaswap_lib.runtime.processes.process import LaunchSpec, Process
+from llamaswap_lib.runtime.processes.launch import LaunchSpec
+from llamaswap_lib.runtime.processes.process import Process
 
 PATIENCE = 10.0
 _Event = TypeVar("_Event")

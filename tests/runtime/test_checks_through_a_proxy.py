@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llamaswap_lib.core.events import LoadTimedOut, ProcessReady
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies, ForwardProxy
-from llamaswap_lib.runtime.processes.occupants import Occupant
+from llamaswap_lib.runtime.processes.obstacles import Occupant
 from tests.runtime.probing import OK, Probing, Server, answers, waking
 
 REFUSED = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"

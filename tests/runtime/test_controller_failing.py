@@ -185,7 +185,7 @@ def test_a_load_whose_start_failed_has_no_last_words_of_an_earlier_run() -> None
 
 def test_the_last_words_are_those_of_the_run_that_failed_though_another_has_begun() -> None:
     with Stage("a", obeys=False) as stage:
-        waiter = stage.controller.queue_up("a", None)
+        waiter = stage.controller.entrance.queue_up("a", None)
         stage.next_process().exit("exited with code 3")
         assert waiter.wait_for(PATIENCE)
         stage.controller.post(LoadDemanded("a"))

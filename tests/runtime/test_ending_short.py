@@ -7,8 +7,7 @@ import errno
 import pytest
 
 from llamaswap_lib.runtime.guard.table import HAS_PROC, mark_of
-from llamaswap_lib.runtime.processes.ending import Ending, await_end
-from llamaswap_lib.runtime.processes.group import ProcessGroup
+from llamaswap_lib.runtime.processes.group import Ending, ProcessGroup, await_end
 
 SHORTAGES = (MemoryError(), OSError(errno.EMFILE, "no descriptor"))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.runtime.files.contents import Content, FileContents
+from llamaswap_lib.runtime.files.changes import Content, FileContents
 
 
 def content(path: Path, contents: FileContents | None = None) -> Content:

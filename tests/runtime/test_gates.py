@@ -7,7 +7,7 @@ import sysconfig
 import pytest
 
 from llamaswap_lib.core.gate import Gate, LockedGate, Notice
-from llamaswap_lib.runtime.control.gates import new_gate
+from llamaswap_lib.runtime.control.entrance import new_gate
 
 
 def ignore(_notice: Notice) -> None:

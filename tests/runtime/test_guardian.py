@@ -14,7 +14,7 @@ import pytest
 
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER, command_of, look
-from llamaswap_lib.runtime.logs.server_logs import Logger
+from llamaswap_lib.runtime.logs.logger import Logger
 from tests.runtime.runs import await_condition, is_alive
 
 pytestmark = pytest.mark.slow  # each starts processes and waits until they have ended

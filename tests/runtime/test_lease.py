@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import select
 import socket
 import threading
@@ -15,7 +14,9 @@ import pytest
 from llamaswap_lib.core.effects import Fault
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, RunNotDead, ServiceUnavailable
-from llamaswap_lib.runtime.control.lease import Lease, Places, Upstream, Waiter
+from llamaswap_lib.runtime.control.entrance import Entrance, Waiter
+from llamaswap_lib.runtime.control.lease import Lease, Places
+from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from tests.runtime.launches import staying
 
@@ -27,21 +28,21 @@ def _ignore(_: object) -> None:
     """Nobody listens for notices here."""
 
 
-class Door:
+class Door(Entrance):
     """What a lease needs of a controller: no way straight in, and an answer that the test chose."""
 
     def __init__(self, answer: Callable[[Waiter], None], answer_to_abandon: Callable[[Waiter], None] | None = None):
+        super().__init__({}, _ignore)
         self.gate = Gate(3, _ignore, time.monotonic)
         self.answer = answer
         self.lost_runs: list[int | None] = []
         self.answer_to_abandon = answer_to_abandon
-        self._tickets = itertools.count(1)
         self.abandoned: list[int] = []
 
     def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
         return (self.gate, UPSTREAM) if self.gate.enter(token) else None
 
-    def queue_up(self, model: str, token: object, lost_run: int | None) -> Waiter:
+    def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
         waiter = Waiter(next(self._tickets), token)
         self.lost_runs.append(lost_run)
         self.answer(waiter)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.logs.monitor import LogMonitor, Subscription
-from llamaswap_lib.runtime.logs.server_logs import Logger, Logs
+from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 NOTE = re.compile("— (\\d+) bytes dropped —\n".encode())

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.runtime.logs.monitor import LogMonitor
-from llamaswap_lib.runtime.logs.server_logs import Logs
-from llamaswap_lib.runtime.logs.sink import StdoutSink
+from llamaswap_lib.runtime.logs.monitor import LogMonitor, Subscription
+from llamaswap_lib.runtime.logs.server_logs import Logs, StdoutSink
 
 
 @dataclass
@@ -206,7 +205,7 @@ def test_a_disk_that_is_full_for_a_while_costs_no_line_that_can_be_kept(disk: Fu
     logs.close()
 
 
-class CountedLines:
+class CountedLines(Subscription):
     """What a monitor's reader gets, and how often it has been asked for: once when woken, and at each refusal."""
 
     def __init__(self, monitor: LogMonitor) -> None:
@@ -222,11 +221,11 @@ class CountedLines:
     def __exit__(self, *_: object) -> None:
         self._reader.__exit__(None, None, None)
 
-    def take(self) -> bytes:
+    def take(self, most_bytes: int | None = None) -> bytes:
         with self._changed:
             self.asked += 1
             self._changed.notify_all()
-        return self._reader.take()
+        return self._reader.take(most_bytes)
 
     def await_asked(self, times: int) -> None:
         with self._changed:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llamaswap_lib.runtime.logs.timefmt import LAYOUTS, time_stamp
+from llamaswap_lib.runtime.logs.logger import LAYOUTS, time_stamp
 
 SetZone = Callable[[str], None]
 

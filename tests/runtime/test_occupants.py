@@ -9,7 +9,7 @@ import pytest
 
 from llamaswap_lib.core.events import ProcessExited
 from llamaswap_lib.runtime.health.look import Ended
-from llamaswap_lib.runtime.processes.occupants import await_free_address
+from llamaswap_lib.runtime.processes.obstacles import await_free_address
 from tests.runtime.probing import LOADING, OK, Server, answers, until_it_hangs_up, waking
 from tests.runtime.runs import Run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from llamaswap_lib.runtime.processes.output import drained_pipe
+from llamaswap_lib.runtime.processes.process import drained_pipe
 
 DEADLINE = 10.0
 

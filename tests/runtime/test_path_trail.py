@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.runtime.files.path_trail import MOST_LINKS, trail_of
+from llamaswap_lib.runtime.files.watched_paths import MOST_LINKS, trail_of
 
 
 @pytest.fixture

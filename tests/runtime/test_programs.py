@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.runtime.processes.programs import check_command
+from llamaswap_lib.runtime.processes.launch import check_command
 
 
 def program(path: Path, text: str = "#!/bin/sh\n", mode: int = 0o755) -> Path:

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from llamaswap_lib.runtime.guard.table import HAS_PROC, Entry, read_stat
-from llamaswap_lib.runtime.health.stopped import is_tree_stopped, tree_of
+from llamaswap_lib.runtime.health.watchdog import is_tree_stopped, tree_of
 
 PATIENCE = 10.0
 LISTENS = "import signal, socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); "

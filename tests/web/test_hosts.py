@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.routing.hosts import Hosts
-from llamaswap_lib.runtime.own_names import own_names
+from llamaswap_lib.runtime.ourselves import own_names
 from tests.web.world import World, answers, sized
 
 CONFIG = "models:\n  m:\n    cmd: x\n    proxy: PROXY\n"

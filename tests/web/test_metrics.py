@@ -23,7 +23,7 @@ from llamaswap_lib.hardware.readings import Usage as Reading
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.proxy.scraping import Result, Scraped, scrape
 from llamaswap_lib.runtime.control.board import RunDetail
-from llamaswap_lib.runtime.control.lease import Upstream as RunAddress
+from llamaswap_lib.runtime.control.live_run import Upstream as RunAddress
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from tests.activity.answers import in_chunks
 from tests.web.world import DEADLINE, MODELS, OK, Peer, Running, Upstream, World, answers, get, sized

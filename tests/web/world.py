@@ -31,8 +31,9 @@ from llamaswap_lib.routing.profiles import Activation, Profiles
 from llamaswap_lib.runtime.changes import Changes, Topic
 from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.runtime.control.controller import Controller
-from llamaswap_lib.runtime.control.lease import Client, Lease, Waiter
-from llamaswap_lib.runtime.control.lease import Upstream as RunAddress
+from llamaswap_lib.runtime.control.entrance import Client, Waiter
+from llamaswap_lib.runtime.control.lease import Lease
+from llamaswap_lib.runtime.control.live_run import Upstream as RunAddress
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.wakeup import Wakeup

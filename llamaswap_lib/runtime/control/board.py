@@ -13,27 +13,16 @@ from functools import partial
 
 from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.failures import ModelFailure
-from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.plan import Plan, Published, make_plan
 from llamaswap_lib.core.snapshot import RunView, TicketView, awaited_runs, view_queue
-from llamaswap_lib.runtime.control.launch import ProcessHandle
-from llamaswap_lib.runtime.control.lease import Upstream
-from llamaswap_lib.runtime.logs.server_logs import Logger
+from llamaswap_lib.runtime.control.live_run import LiveRun
+from llamaswap_lib.runtime.logs.logger import Logger
 
 Listener = Callable[[tuple[RunView, ...]], None]
 StopListener = Callable[[int, str, str], None]
 """Is told a run's number, its model, and why it was told to end."""
 SwapListener = Callable[[str, Explanation], None]
 """Is told the model for which others go, and why they do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What exists of one run."""
-
-    gate: Gate
-    process: ProcessHandle
-    upstream: Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +38,10 @@ class RunDetail:
 
 
 class Board:
-    """`entries` are the controller's, by run id; `published` is what the scheduler shows before its first decision."""
+    """`live` are the controller's, by run id; `published` is what the scheduler shows before its first decision."""
 
-    def __init__(self, entries: Mapping[int, Entry], log: Logger, published: Published) -> None:
-        self._entries = entries
+    def __init__(self, live: Mapping[int, LiveRun], log: Logger, published: Published) -> None:
+        self._live = live
         self._log = log
         self._listeners: list[Listener] = []
         self._queue_listeners: list[Callable[[], None]] = []
@@ -93,13 +82,13 @@ class Board:
         return tuple(self._detail(run, waiting.get(run.model, 0), now) for run in runs)
 
     def _detail(self, run: RunView, waiting: int, now: float) -> RunDetail:
-        entry = self._entries.get(run.run_id)
-        if entry is None:  # about to be started, or just gone
+        live_run = self._live.get(run.run_id)
+        if live_run is None:  # about to be started, or just gone
             return RunDetail(run, waiting=waiting)
-        in_flight = len(entry.gate)
+        in_flight = len(live_run.gate)
         is_idle = run.ready_at is not None and not in_flight
-        idle_seconds = max(0.0, now - max(entry.gate.idle_since, run.ready_at or 0.0)) if is_idle else 0.0
-        return RunDetail(run, entry.process.pid, entry.upstream.port, in_flight, idle_seconds, waiting)
+        idle_seconds = max(0.0, now - max(live_run.gate.idle_since, run.ready_at or 0.0)) if is_idle else 0.0
+        return RunDetail(run, live_run.process.pid, live_run.upstream.port, in_flight, idle_seconds, waiting)
 
     def tickets(self, now: float) -> tuple[TicketView, ...]:
         """Who waits, in the order in which they will be served; requests in progress are counted now."""
@@ -123,7 +112,7 @@ class Board:
 
     def _inside(self, runs: Iterable[RunView]) -> dict[str, int]:
         """Requests inside each model that runs."""
-        return {run.model: len(entry.gate) for run in runs if (entry := self._entries.get(run.run_id))}
+        return {run.model: len(live_run.gate) for run in runs if (live_run := self._live.get(run.run_id))}
 
     # -- controller thread only --
 

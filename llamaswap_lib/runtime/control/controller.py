@@ -32,20 +32,19 @@ from llamaswap_lib.core.effects import (
     WriteLog,
 )
 from llamaswap_lib.core.failures import ModelFailure
-from llamaswap_lib.core.gate import Gate, ask_gates
+from llamaswap_lib.core.gate import ask_gates
 from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
-from llamaswap_lib.runtime.control.board import Board, Entry, Listener, RunDetail, StopListener, SwapListener
-from llamaswap_lib.runtime.control.checks import CheckOrder, CheckPlan, Checks
-from llamaswap_lib.runtime.control.gates import new_gate
-from llamaswap_lib.runtime.control.launch import Launcher
-from llamaswap_lib.runtime.control.lease import Client, Lease, Places, Upstream, Waiter
+from llamaswap_lib.runtime.control.board import Board, Listener, RunDetail, StopListener, SwapListener
+from llamaswap_lib.runtime.control.entrance import Client, Entrance, new_gate
+from llamaswap_lib.runtime.control.lease import Lease, Places
+from llamaswap_lib.runtime.control.live_run import Launch, LiveRun, Upstream
 from llamaswap_lib.runtime.control.swaps import Swap, Swaps
-from llamaswap_lib.runtime.control.waiters import Waiters
+from llamaswap_lib.runtime.health.watchdog import CheckOrder, CheckPlan, Checks
 from llamaswap_lib.runtime.logs.last_words import RunOutput
-from llamaswap_lib.runtime.logs.server_logs import Logger
-from llamaswap_lib.runtime.processes.group import is_shortage
+from llamaswap_lib.runtime.logs.logger import Logger
+from llamaswap_lib.runtime.processes.launch import is_shortage
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 
 KILL_TIMEOUT = 2.0  # seconds for the signals to be sent
@@ -79,7 +78,7 @@ class Controller:
     def __init__(
         self,
         scheduler: Scheduler,
-        launch: Launcher,
+        launch: Launch,
         *,
         limits: Mapping[str, int],
         log: Logger,
@@ -99,11 +98,11 @@ class Controller:
         self._clock = clock
         self._places = Places(limits)
         self._queue: queue.Queue[_Command] = queue.Queue()
-        self._waiters = Waiters()
-        self._entries: dict[int, Entry] = {}
-        self._current: dict[str, Entry] = {}
+        self._live: dict[int, LiveRun] = {}
+        self._current: dict[str, LiveRun] = {}
+        self.entrance = Entrance(self._current, self._queue.put)
         self._outputs: dict[str, RunOutput] = {}  # by model: of the last run, unless its start was not even tried since
-        self._board = Board(self._entries, log, scheduler.published())
+        self._board = Board(self._live, log, scheduler.published())
         self._swaps = Swaps()
         self._checks = Checks(checks, log)
         self._thread = VitalThread(self._work, "controller")
@@ -144,34 +143,19 @@ class Controller:
 
     def lease(self, model: str, client: Client) -> Lease:
         """A place inside a ready run of `model`, for a `with` block; `client` waits for it."""
-        return Lease(self, self._places, model, client)
+        return Lease(self.entrance, self._places, model, client)
 
     def load(self, model: str, client: Client) -> None:
         """Block until `model` is ready, tried even if it just failed. Takes no place; raises what a lease raises."""
         self._queue.put(events.LoadDemanded(model))
-        with Lease(self, _UNLIMITED, model, client):
+        with Lease(self.entrance, _UNLIMITED, model, client):
             pass
-
-    def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
-        """The fast path: go in at once if the model's gate is open."""
-        entry = self._current.get(model)
-        return (entry.gate, entry.upstream) if entry is not None and entry.gate.enter(token) else None
-
-    def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
-        """The slow path: wait for admission (`lost_run` hung up); the waiter is answered once, whatever happens."""
-        waiter = self._waiters.new(token, model)
-        self._queue.put(events.RequestArrived(waiter.ticket, model, lost_run))
-        return waiter
-
-    def abandon(self, waiter: Waiter) -> None:
-        """Its client left. The waiter is answered all the same."""
-        self._queue.put(events.RequestAbandoned(waiter.ticket))
 
     def unload(self, models: Sequence[str] | None, client: Client) -> None:
         """Block until the runs of `models` (ids; None: all) have exited; raises ClientGone."""
-        with self._waiters.new(None) as waiter:
+        with self.entrance.new(None) as waiter:
             self._queue.put(events.UnloadRequested(waiter.ticket, None if models is None else tuple(models)))
-            waiter.wait(client, self.abandon)
+            waiter.wait(client, self.entrance.abandon)
 
     def change_models(
         self, make: Callable[[Sequence[Upstream]], events.ModelsChanged], limits: Mapping[str, int]
@@ -189,7 +173,7 @@ class Controller:
 
     def shut_down(self, grace: float, timeout: float) -> bool:
         """Refuse who waits, give requests inside `grace` seconds, stop everything; False if `timeout` was too short."""
-        waiter = self._waiters.new_without_descriptor()
+        waiter = self.entrance.new_without_descriptor()
         self._queue.put(events.ShutdownRequested(waiter.ticket, grace))
         return waiter.wait_for(timeout)
 
@@ -240,8 +224,8 @@ class Controller:
 
     def ready_upstream(self, model: str) -> Upstream | None:
         """Where the ready run of `model` listens, for whoever takes no place inside it: it may end at any time."""
-        entry, ready = self._current.get(model), {run.run_id for run in self._board.runs if run.state == "ready"}
-        return entry.upstream if entry is not None and entry.upstream.run_id in ready else None
+        run, ready = self._current.get(model), {run.run_id for run in self._board.runs if run.state == "ready"}
+        return run.upstream if run is not None and run.upstream.run_id in ready else None
 
     def post(self, event: events.Event) -> None:
         self._queue.put(event)
@@ -261,7 +245,7 @@ class Controller:
                 if isinstance(command, _Change):
                     command.error = error
                 failures.endure((command, self._scheduler))
-                if ticket := self._waiters.fail(command):
+                if ticket := self.entrance.fail(command):
                     self._queue.put(events.RequestAbandoned(ticket))
 
     def _next(self) -> _Command:
@@ -275,8 +259,8 @@ class Controller:
         if isinstance(command, threading.Event):
             command.set()
         elif isinstance(command, _KillAll):
-            for entry in self._entries.values():
-                entry.process.kill()
+            for run in self._live.values():
+                run.process.kill()
         elif not isinstance(command, _Stop):
             event: events.Event | None = self._make_change(command) if isinstance(command, _Change) else command
             while event is not None:
@@ -288,7 +272,7 @@ class Controller:
                 event = self._carry_out(effects)
 
     def _make_change(self, change: _Change) -> events.Event:
-        event = change.make([entry.upstream for entry in self._entries.values()])
+        event = change.make([run.upstream for run in self._live.values()])
         self._places.change(change.limits)
         return event
 
@@ -304,19 +288,19 @@ class Controller:
         """
         for effect in effects:
             if isinstance(effect, ShutIfIdle | ShutGates | LookInside):
-                gates = [self._entries[run_id].gate for run_id in effect.run_ids]
+                gates = [self._live[run_id].gate for run_id in effect.run_ids]
                 return ask_gates(effect, gates, self._clock())
             if isinstance(effect, CheckLaunch):
                 return self._check(effect.model)
             try:
                 if isinstance(effect, CheckOrder):
-                    if entry := self._entries.get(effect.run_id):  # else it could not be started
-                        self._checks.obey(effect, entry, self.post)
-                elif not self._waiters.has_failed(effect):
+                    if run := self._live.get(effect.run_id):  # else it could not be started
+                        self._checks.obey(effect, run, self.post)
+                elif not self.entrance.has_failed(effect):
                     self._do(effect)
             except Exception:  # noqa: BLE001 - see above
                 report("controller", self._log.error, effect)
-                self._waiters.fail(effect)
+                self.entrance.fail(effect)
         return None
 
     def _check(self, model: str) -> events.LaunchChecked:
@@ -327,7 +311,7 @@ class Controller:
 
     def _find_problem(self, model: str) -> str:
         try:
-            return self._check_launch(model, [entry.upstream.proxy for entry in self._entries.values()])
+            return self._check_launch(model, [run.upstream.proxy for run in self._live.values()])
         except Exception:  # noqa: BLE001 - a look that failed is no answer, and somebody waits for one: the start will tell
             report("controller", self._log.error, model)
             return ""
@@ -335,28 +319,28 @@ class Controller:
     def _do(self, effect: Effect) -> None:
         match effect:
             case Admit(ticket, run_id):
-                entry, waiter = self._entries[run_id], self._waiters.of(ticket)
-                entry.gate.admit(waiter.token)
-                self._waiters.pop(ticket).admit(entry.gate, entry.upstream)
+                run, waiter = self._live[run_id], self.entrance.of(ticket)
+                run.gate.admit(waiter.token)
+                self.entrance.pop(ticket).admit(run.gate, run.upstream)
             case Refuse(ticket, fault, message, retry_after):
-                waiter = self._waiters.pop(ticket)
+                waiter = self.entrance.pop(ticket)
                 waiter.refuse(fault, message, retry_after, self._outputs.get(waiter.model))
             case Unloaded(ticket):
-                self._waiters.pop(ticket).release()
+                self.entrance.pop(ticket).release()
             case StartProcess(run_id, model):
                 self._start(run_id, model)
             case StopProcess(run_id, reason):
-                entry = self._entries[run_id]
-                entry.process.stop()
-                self._board.note_stop(run_id, entry.upstream.model, reason)
+                run = self._live[run_id]
+                run.process.stop()
+                self._board.note_stop(run_id, run.upstream.model, reason)
             case KillProcess(run_id):
-                entry = self._entries[run_id]
-                entry.process.kill()
-                self._log.warn(f"{entry.upstream.model}: did not stop in time, killing it")
+                run = self._live[run_id]
+                run.process.kill()
+                self._log.warn(f"{run.upstream.model}: did not stop in time, killing it")
             case OpenGate(run_id):
-                self._entries[run_id].gate.shut = False
+                self._live[run_id].gate.shut = False
             case ShutGate(run_id):
-                self._entries[run_id].gate.shut = True
+                self._live[run_id].gate.shut = True
             case DropRun(run_id):
                 self._drop(run_id)
             case ReportSwap(model, evicted, why):
@@ -377,8 +361,8 @@ class Controller:
             self._log.info(f"{model}: starting")
             process, upstream = self._launch(run_id, model, self.post)
             self._outputs[model] = process.output
-            entry = Entry(new_gate(run_id, self.post, self._clock), process, upstream)
-            self._entries[run_id] = self._current[model] = entry
+            run = LiveRun(new_gate(run_id, self.post, self._clock), process, upstream)
+            self._live[run_id] = self._current[model] = run
             process.start()
         except Exception as error:  # noqa: BLE001 - a run that nobody watches would be waited for without end
             report("controller", self._log.error, model)
@@ -387,9 +371,9 @@ class Controller:
 
     def _drop(self, run_id: int) -> None:
         """The gate stays shut for ever: whoever still finds it goes the slow way, whoever is inside may leave."""
-        if entry := self._entries.pop(run_id, None):  # else it could not be started
-            entry.gate.shut = True
-            model = entry.upstream.model
+        if run := self._live.pop(run_id, None):  # else it could not be started
+            run.gate.shut = True
+            model = run.upstream.model
             del self._current[model]
             if model not in self._board.failing:
                 self._outputs.pop(model, None)

@@ -12,14 +12,17 @@ told SPACING apart at least.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import stat
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from llamaswap_lib.runtime.files.contents import Content, FileContents
 from llamaswap_lib.runtime.files.watched_paths import WatchedPaths
 
 QUIET, STALLED = 0.1, 0.5  # seconds
@@ -27,6 +30,14 @@ LONGEST, LONGEST_WRITE = 0.8, 5.0
 SPACING = 0.7
 POLL_INTERVAL = 1.0  # where there may be changes without an event
 POLLED_QUIET = 0.3  # instead of QUIET there, where nobody is told that a file is closed
+DIGESTED_BYTES = 16 << 20  # the content of a larger file is told apart by its identity: inode, size and time
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_READ_BYTES = 1 << 20
+# Times of files are coarse, up to 2 s on FAT: a file that was read so soon after its last change may change once more
+# and look the same.
+_COARSE_NS = 2_000_000_000
+
+_Identity = tuple[int, int, int, int, int]
 
 
 class Listing(NamedTuple):
@@ -37,7 +48,7 @@ class Listing(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class FilesSeen:
     """What the files of a listing hold, by path."""
 
     files: dict[str, Content]
@@ -81,11 +92,11 @@ class FileChanges:
         self._settling = Settling()
         self._is_unfinished = False  # after the last event
         self._paths: list[str] = []  # of the last listing that did not fail
-        self._polled: Snapshot | None = None
+        self._polled: FilesSeen | None = None
         self._next_poll = -math.inf
         self._has_failed = False  # to read events, which may be lost
         self._lock = threading.Lock()  # protects the three below; nothing is read or called under it
-        self._seen: Snapshot | None = None
+        self._seen: FilesSeen | None = None
         self._is_stale = True  # the set of files may be another one
         self._generation = 0  # of what was seen
 
@@ -102,9 +113,9 @@ class FileChanges:
             known = self._seen.files if self._seen else {}
         paths = [str(path.absolute()) for path in used]
         new = FileContents().of(path for path in paths if path not in known)
-        self._note_seen(Snapshot({path: known.get(path) or new[path] for path in paths}))
+        self._note_seen(FilesSeen({path: known.get(path) or new[path] for path in paths}))
 
-    def _note_seen(self, seen: Snapshot) -> None:
+    def _note_seen(self, seen: FilesSeen) -> None:
         with self._lock:
             self._seen = seen
             self._is_stale = True
@@ -184,12 +195,105 @@ class FileChanges:
         except Exception as error:  # noqa: BLE001 - `files` may raise what it likes
             return Listing([], f"{type(error).__name__}: {error}")
 
-    def _take(self, listing: Listing) -> Snapshot:
-        return Snapshot(self._contents.of(listing.paths), listing.failure)
+    def _take(self, listing: Listing) -> FilesSeen:
+        return FilesSeen(self._contents.of(listing.paths), listing.failure)
 
 
-def _is_unfinished(seen: Snapshot, present: Snapshot) -> bool:
+def _is_unfinished(seen: FilesSeen, present: FilesSeen) -> bool:
     """Whether something is missing that may yet come."""
     if present.failure or seen.files.keys() - present.files.keys():
         return True
     return any(content.is_missing and seen.files.get(path) != content for path, content in present.files.items())
+
+
+# -- what files hold --
+
+
+class Content(NamedTuple):
+    """Two that are equal are of files that say the same, or of paths that fail alike."""
+
+    kind: str
+    """`file`, `absent`, or why it cannot be read."""
+    size: int = 0
+    digest: bytes = b""
+
+    @property
+    def is_missing(self) -> bool:
+        """Nothing is there, or an empty file, as in the midst of being written."""
+        return self.kind == "absent" or (self.kind == "file" and not self.size)
+
+
+class _Known(NamedTuple):
+    identity: _Identity
+    is_certain: bool
+    content: Content
+
+
+class FileContents:
+    """Whether files have another content than before, read as seldom as can be: what was read is remembered.
+
+    Any thread; two at once may read a file twice. Regular files alone are opened, so that a FIFO blocks nobody and a
+    device is left alone. What a file holds is not kept, only its digest.
+    """
+
+    def __init__(self, *, digested_bytes: int = DIGESTED_BYTES, clock: Callable[[], int] = time.time_ns) -> None:
+        """`clock` gives nanoseconds since the epoch, as the times of files are."""
+        import hashlib  # noqa: PLC0415 - costs 3 ms at the start
+
+        self._new_digest = hashlib.blake2b
+        self._digested_bytes = digested_bytes
+        self._clock = clock
+        self._known: dict[str, _Known] = {}
+
+    def of(self, paths: Iterable[str]) -> dict[str, Content]:
+        """The content of each; what is known of other files is forgotten."""
+        contents, known = {}, {}
+        for path in paths:
+            try:
+                entry = self._look_at(path)
+            except (OSError, ValueError) as error:  # noqa: PERF203 - each may fail alone
+                contents[path] = _failure(error)
+            else:
+                contents[path] = entry.content
+                known[path] = entry
+        self._known = known
+        return contents
+
+    def _look_at(self, path: str) -> _Known:
+        status, now = os.stat(path), self._clock()  # noqa: PTH116 - no Path is needed
+        identity = _identity(status)
+        known = self._known.get(path)
+        if known is not None and known.is_certain and known.identity == identity:
+            return known
+        if not stat.S_ISREG(status.st_mode):
+            return _Known(identity, True, Content(f"no file: {stat.S_IFMT(status.st_mode):o}"))
+        content = self._read(path)
+        is_old = now - max(status.st_mtime_ns, status.st_ctime_ns) > _COARSE_NS
+        return _Known(identity, is_old and content.size == status.st_size, content)  # /proc makes up sizes and times
+
+    def _read(self, path: str) -> Content:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)  # it may be another thing by now
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return Content(f"no file: {stat.S_IFMT(status.st_mode):o}")
+            if status.st_size > self._digested_bytes:
+                return Content("file", status.st_size, repr(_identity(status)[:-1]).encode())
+            digest, left = self._new_digest(), self._digested_bytes
+            while left > 0 and (data := os.read(descriptor, min(left, _READ_BYTES))):
+                digest.update(data)
+                left -= len(data)
+            return Content("file", self._digested_bytes - left, digest.digest())
+        finally:
+            os.close(descriptor)
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    """Equal while the file is the same and has not changed; `st_ctime_ns` last, which changes with a chmod too."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _failure(error: OSError | ValueError) -> Content:
+    if isinstance(error, OSError) and error.errno is not None:
+        return Content("absent" if error.errno in _ABSENT else os.strerror(error.errno))
+    return Content(str(error))

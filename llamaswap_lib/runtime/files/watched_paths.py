@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Protocol
 
 from llamaswap_lib.runtime.files import inotify
-from llamaswap_lib.runtime.files.path_trail import Trail, trail_of
 
 _MOST_WALKS = 5  # of which each found other things than the one before
 _PASSED = inotify.DELETE_SELF | inotify.MOVE_SELF
@@ -32,6 +31,7 @@ _WORDS = {
     errno.ENOSPC: "the system's limit of inotify watches is reached (fs.inotify.max_user_watches)",
     errno.EMFILE: "the system's limit of inotify instances or of open files is reached (fs.inotify.max_user_instances)",
 }
+MOST_LINKS = 40  # in one path; the kernel's number
 
 
 class Notifier(Protocol):
@@ -46,7 +46,7 @@ class Notifier(Protocol):
 
 
 @dataclass(slots=True)
-class _Watch:
+class _PathWatch:
     """`names` are those that matter in a folder; None for all."""
 
     path: str
@@ -73,7 +73,7 @@ class WatchedPaths:
         self._folders = [str(folder.absolute()) for folder in folders]
         self._on_info = on_info
         self._on_error = on_error
-        self._watches: dict[int, _Watch] = {}
+        self._watches: dict[int, _PathWatch] = {}
         self._ends: set[str] = set()
         self._created: set[str] = set()
         self._written: set[str] = set()
@@ -152,7 +152,7 @@ class WatchedPaths:
         if self._notifier is None:
             return False
         is_complete = True
-        watches: dict[int, _Watch] = {}
+        watches: dict[int, _PathWatch] = {}
         for wanted in self._wanted(trails):
             try:
                 number = self._notifier.add(wanted.path, wanted.mask)
@@ -173,12 +173,12 @@ class WatchedPaths:
                 self._tell(trail.path, os.strerror(trail.error))
         return self._is_told_of_all(self._notifier, trails) and is_complete
 
-    def _wanted(self, trails: Sequence[Trail]) -> Iterable[_Watch]:
+    def _wanted(self, trails: Sequence[Trail]) -> Iterable[_PathWatch]:
         """From the root to the ends, so that what is below is watched last."""
-        wanted: dict[str, _Watch] = {}
+        wanted: dict[str, _PathWatch] = {}
 
         def want(path: str, mask: int, names: Iterable[str] | None) -> None:
-            wanted.setdefault(path, _Watch(path, 0, set())).add(mask, names)
+            wanted.setdefault(path, _PathWatch(path, 0, set())).add(mask, names)
 
         for trail in trails:
             for folder in trail.folders:
@@ -217,3 +217,73 @@ def reason(error: OSError) -> str:
     """Why inotify does not serve, for people."""
     number = error.errno or 0
     return _WORDS.get(number) or error.strerror or str(error)
+
+
+# -- the folders and links that a path goes through --
+
+
+@dataclass(slots=True)
+class Trail:
+    """What a path goes through. Two are equal if they go through the same folders and links to the same file."""
+
+    path: str
+    lookups: list[tuple[str, str]]
+    """Folder and name of each link, of the end, and of what is missing: a change of such a name changes the path."""
+    folders: list[str]
+    """The real folders that it goes through."""
+    end: str
+    """The path without links; "" if nothing is there."""
+    mode: int
+    """`st_mode` of the end, 0 if nothing is there."""
+    error: int
+    """The errno of what the path ends at; 0 for none."""
+    met: list[tuple[str, int, int]]
+    """Path, device and inode of everything that it goes through, the root first."""
+
+
+def trail_of(path: str) -> Trail:
+    """The trail of an absolute path: links are resolved one by one, as the kernel does it. Reads links, never files."""
+    root = os.lstat("/")
+    trail = Trail(path, [], [], "", 0, 0, [("/", root.st_dev, root.st_ino)])
+    folder, links = "/", 0
+    names = _names(path)
+    while names:
+        name = names.pop()
+        if name == "..":
+            folder = os.path.dirname(folder)  # noqa: PTH120 - it has no links; nothing here is a Path
+            continue
+        here = os.path.join(folder, name)  # noqa: PTH118
+        try:
+            status = os.lstat(here)
+            target = os.readlink(here) if stat.S_ISLNK(status.st_mode) else ""  # noqa: PTH115
+        except (OSError, ValueError) as error:
+            trail.lookups.append((folder, name))
+            trail.error = getattr(error, "errno", None) or errno.EINVAL
+            return trail
+        trail.met.append((here, status.st_dev, status.st_ino))
+        if stat.S_ISLNK(status.st_mode):
+            trail.lookups.append((folder, name))
+            links += 1
+            if links > MOST_LINKS:
+                trail.error = errno.ELOOP
+                return trail
+            names += _names(target)
+            folder = "/" if target.startswith("/") else folder
+        elif not names:
+            trail.lookups.append((folder, name))
+            trail.end, trail.mode = here, status.st_mode
+        elif stat.S_ISDIR(status.st_mode):
+            trail.folders.append(here)
+            folder = here
+        else:
+            trail.lookups.append((folder, name))
+            trail.error = errno.ENOTDIR
+            return trail
+    if not trail.end:  # it ends with `..` or is the root
+        trail.end, trail.mode = folder, stat.S_IFDIR
+    return trail
+
+
+def _names(path: str) -> list[str]:
+    """The last one first."""
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]

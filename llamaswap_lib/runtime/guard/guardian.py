@@ -41,7 +41,7 @@ from llamaswap_lib.runtime.guard.table import (
     mark_of,
     new_token,
 )
-from llamaswap_lib.runtime.logs.server_logs import Logger
+from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 
 _PROGRAM_DESCRIPTOR = 3  # on which a guardian gets its program

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
-from llamaswap_lib.runtime.forward_proxies import ForwardProxy
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy, is_tunnel_open
 from llamaswap_lib.runtime.health.look import Address, Look, Looker, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -107,9 +107,19 @@ class HealthCheck:
         look.connect(addresses)
         if self.tls:
             if self.through is not None:
-                look.tunnel(self.through.connect_request(self.host, self.port))
+                self._open_tunnel(look, self.through)
             look.secure(self.tls, self.host)
         look.send(self.request)
+
+    def _open_tunnel(self, look: Look, proxy: ForwardProxy) -> None:
+        """Have the proxy that `look` is connected to lead it on; raises ConnectionError where that refuses."""
+        look.send(proxy.connect_request(self.host, self.port))
+        answer = b""
+        while not is_tunnel_open(answer):
+            data = look.receive()
+            if not data:
+                raise ConnectionError("the proxy closed the connection")
+            answer += data
 
 
 def _any_certificate() -> ssl.SSLContext:

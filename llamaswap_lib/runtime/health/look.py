@@ -24,7 +24,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from llamaswap_lib.core.events import Event
-from llamaswap_lib.runtime.forward_proxies import is_tunnel_open
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -148,16 +147,6 @@ class Look:
         if error:
             raise OSError(error, os.strerror(error))
 
-    def tunnel(self, request: bytes) -> None:
-        """Have the proxy that it is connected to lead it on; raises ConnectionError where that refuses."""
-        self.send(request)
-        answer = b""
-        while not is_tunnel_open(answer):
-            data = self._receive()
-            if not data:
-                raise ConnectionError("the proxy closed the connection")
-            answer += data
-
     def secure(self, tls: ssl.SSLContext, host: str) -> None:
         """TLS over the connection."""
         assert self._socket
@@ -170,10 +159,15 @@ class Look:
         while data:
             data = data[self._repeat(functools.partial(self._socket.send, data), select.POLLOUT) :]
 
+    def receive(self) -> bytes:
+        """What comes next; b"" at the end."""
+        assert self._socket
+        return self._repeat(functools.partial(self._socket.recv, _READ_BYTES), select.POLLIN)
+
     def read_status(self) -> str:
         """The status of an HTTP answer, or what came instead; it may go on behind a TimeoutError and `extend`."""
         while b"\n" not in self._start.lstrip(b"\r\n") and len(self._start) < _STATUS_LINE_BYTES:
-            data = self._receive()
+            data = self.receive()
             if not data:
                 break
             self._start += data
@@ -191,14 +185,10 @@ class Look:
         self._deadline = min(self._deadline, time.monotonic() + _GOODBYE_TIMEOUT)
         left = _GOODBYE_BYTES if self._socket else 0
         try:
-            while left > 0 and (data := self._receive()):
+            while left > 0 and (data := self.receive()):
                 left -= len(data)
         except OSError:
             pass  # what was asked is known
-
-    def _receive(self) -> bytes:
-        assert self._socket
-        return self._repeat(functools.partial(self._socket.recv, _READ_BYTES), select.POLLIN)
 
     def _repeat(self, operation: Callable[[], _Result], events: int) -> _Result:
         """Do a non-blocking operation, waiting as often as it would block; a plain socket waits for `events`."""

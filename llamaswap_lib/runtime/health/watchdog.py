@@ -17,17 +17,22 @@ Never decides, never signals anybody. Nothing is posted once `end` has returned.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from llamaswap_lib.core.effects import BeginChecks, CutRequests, EndChecks
 from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
 from llamaswap_lib.core.gate import Gate
+from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
+from llamaswap_lib.runtime.guard.table import HAS_PROC, Entry, read_stat
 from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.health.look import Look, Looker, wait
-from llamaswap_lib.runtime.health.stopped import is_tree_stopped
+from llamaswap_lib.runtime.logs.logger import Logger
+from llamaswap_lib.runtime.ports import listening_among
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 TOLD_AFTER = 10.0  # seconds of silence until the log and the queue say so, if `hungAfter` is not shorter
@@ -39,6 +44,8 @@ _CONNECT_TIMEOUT, _LONGEST_LOOK = 5.0, 60.0
 
 STOPPED = "its processes are stopped"
 ANSWERED_BEFORE = "it had answered before while a request was inside"
+
+CheckOrder = BeginChecks | EndChecks | CutRequests
 
 
 class Movement(Protocol):
@@ -225,3 +232,107 @@ class _Watch(Looker):
             return self._proof
         has_gone_on = now - max(self._silent_since, self._unread_at) >= hung_after
         return ANSWERED_BEFORE if has_gone_on and self._evidence.is_set() else ""
+
+
+# -- the watchdogs of all runs --
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPlan:
+    """How runs are looked at. `check_of` gives the health check (None for none) and `hungAfter` of a run."""
+
+    check_of: Callable[[Upstream], tuple[HealthCheck | None, float]]
+    look_at: Callable[[int], Movement | None]
+    """What has moved between us and the run of that id; called on its watchdog's thread."""
+    cut: Callable[[int], None]
+    """Break off every connection to the run of that id."""
+
+
+class Checks:
+    """A watchdog for each run that was ever looked at, as the scheduler orders it. Controller thread only.
+
+    `plan` says how a run is watched and how its connections are cut; without it no run is watched.
+    """
+
+    def __init__(self, plan: CheckPlan | None, log: Logger) -> None:
+        self._plan = plan
+        self._log = log
+        self._watchdogs: dict[int, Watchdog] = {}
+
+    def obey(self, order: CheckOrder, run: LiveRun, post: Callable[[Event], None]) -> None:
+        plan, run_id = self._plan, order.run_id
+        if plan is None:
+            return
+        if isinstance(order, BeginChecks):
+            self._begin(plan, run, post)
+        elif isinstance(order, CutRequests):
+            plan.cut(run_id)
+        elif run_id in self._watchdogs:
+            self._watchdogs[run_id].end()
+
+    def _begin(self, plan: CheckPlan, run: LiveRun, post: Callable[[Event], None]) -> None:
+        upstream, process = run.upstream, run.process
+        run_id = upstream.run_id
+        if run_id not in self._watchdogs:
+            check, hung_after = plan.check_of(upstream)
+            self._watchdogs[run_id] = Watchdog(
+                Subject(
+                    run_id,
+                    upstream.model,
+                    run.gate,
+                    lambda: process.pid,
+                    check,
+                    hung_after,
+                    lambda: plan.look_at(run_id),
+                ),
+                post,
+            )
+        try:
+            self._watchdogs[run_id].begin()
+        except (OSError, RuntimeError, MemoryError) as error:  # the orders behind this one are still to be carried out
+            self._log.warn(f"{upstream.model}: cannot be watched, though requests wait for it to stop: {error}")
+
+    def forget(self, run_id: int) -> None:
+        """The run has ended."""
+        if watchdog := self._watchdogs.pop(run_id, None):
+            watchdog.end()
+
+    def close(self) -> None:
+        for run_id in list(self._watchdogs):
+            self.forget(run_id)
+
+
+# -- whether processes are stopped --
+
+
+def is_tree_stopped(leader: int, port: int | None) -> bool:
+    """Whether all that descends from `leader` is stopped, or, of several, all that listen on `port`.
+
+    A shell around the server waits for it, and is not stopped with it; a stopped shell says nothing of the server. This
+    takes one look at /proc, some 10 us a process; where there is no /proc nobody knows, and the answer is no.
+    """
+    if not HAS_PROC:
+        return False
+    stats = (read_stat(int(pid)) for pid in os.listdir("/proc") if pid.isdigit())  # noqa: PTH208 - some end meanwhile
+    members = tree_of(leader, [entry for entry in stats if entry is not None and not entry.is_dead])
+    stopped = {entry.pid for entry in members if entry.is_stopped}
+    if not stopped or len(stopped) == len(members) or port is None:
+        return bool(stopped) and len(stopped) == len(members)
+    servers = listening_among((entry.pid for entry in members), port)
+    return bool(servers) and stopped.issuperset(servers)
+
+
+def tree_of(leader: int, entries: Iterable[Entry]) -> list[Entry]:
+    """Those in the leader's group or session, and all that they started, wherever it went."""
+    others = list(entries)
+    pids: set[int] = {leader}
+    members: list[Entry] = []
+    while found := [entry for entry in others if entry.parent in pids or leader in _names(entry)]:
+        members += found
+        pids.update(entry.pid for entry in found)
+        others = [entry for entry in others if entry.pid not in pids]
+    return members
+
+
+def _names(entry: Entry) -> tuple[int, int, int]:
+    return entry.pid, entry.group, entry.session

@@ -5,57 +5,37 @@ program, sleeps until the leader exits, ends what is left of the group and posts
 the last byte of output was handed on, and after it no other event of this run. `output-M`, `probe-M` and, for a
 cmdStop, `stop-M` help it and end with the run.
 
-Then no process of the run is left, wherever it went, see `ending`. The scheduler measures the time between the stop and
-the kill; here only the time of processes that outlive the leader is bounded. Never done here: deciding, restarting,
-reading the configuration.
+Then no process of the run is left, wherever it went: see `group.Ending`. The scheduler measures the time between the
+stop and the kill; here only the time of processes that outlive the leader is bounded. Never done here: deciding,
+restarting, reading the configuration.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
-from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guard
 from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
 from llamaswap_lib.runtime.health.look import Ended
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.ourselves import Ourselves
-from llamaswap_lib.runtime.processes.ending import KILL_GRACE, Ending, await_end, strangers
-from llamaswap_lib.runtime.processes.group import ProcessGroup, describe_error, describe_exit, is_shortage
-from llamaswap_lib.runtime.processes.occupants import await_free_address
-from llamaswap_lib.runtime.processes.output import drained_pipe
-from llamaswap_lib.runtime.processes.programs import check_command
+from llamaswap_lib.runtime.processes.group import KILL_GRACE, Ending, ProcessGroup, await_end, describe_exit, strangers
+from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, describe_error, is_shortage
+from llamaswap_lib.runtime.processes.obstacles import await_free_address
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
-
-@dataclass(frozen=True, slots=True)
-class LaunchSpec:
-    """How to start, check and stop one model's upstream, in plain values."""
-
-    model: str
-    argv: tuple[str, ...]
-    stop_argv: tuple[str, ...]
-    """The command that stops it, `${PID}` standing for the leader's; () is SIGTERM to the group."""
-    env: tuple[str, ...]
-    """NAME=value, added to our own environment; of two with one name the later counts."""
-    proxy: str
-    check_endpoint: str
-    """The path that answers 200 when it is ready; 'none' is ready at once."""
-    health_timeout: float
-    unload_timeout: float
-    through: ForwardProxy | None = None
-    """The proxy on the way to it, if it is on another machine."""
-    shown_programs: tuple[tuple[str, str], ...] = ()
-    """What is told of the first words of argv and stop_argv, which may hold secrets."""
+_READ_BYTES = 65_536
+_PAUSE = 0.1  # seconds, when there is no memory to read into
+_LAST_READS = 16  # 1 MiB, the largest pipe; who still writes then is a stranger and is not waited for
 
 
 class _Order(Enum):
@@ -312,3 +292,52 @@ class Process:
 
     def _note(self, message: str) -> None:
         self.output.note(f"llamaswap: {message}\n".encode())
+
+
+# -- the output of a process --
+
+
+@contextmanager
+def drained_pipe(model: str, output: Callable[[bytes], None]) -> Iterator[int]:
+    """The write end of a pipe for a process's stdout and stderr, which the thread `output-M` empties into `output`.
+
+    The process never waits for a reader of logs: what it writes is handed on at once, as raw bytes; `output` must not
+    block. All that is in the pipe at the end of the block is handed on too, and then b"". The end of the pipe's use is
+    told, never inferred: a process that left the group may keep its write end open for days.
+
+    Raises OSError (no descriptor left) and RuntimeError (no thread) on entry.
+    """
+    with ExitStack() as stack:
+        read_end, write_end = os.pipe()
+        stack.callback(os.close, read_end)
+        stack.callback(os.close, write_end)
+        os.set_blocking(read_end, False)
+        ending = Wakeup()
+        stack.callback(ending.close)
+        thread = Thread(_drain, f"output-{model}", (read_end, ending, output))
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(ending.set)
+        yield write_end
+
+
+# -- thread output-M --
+
+
+def _drain(read_end: int, ending: Wakeup, output: Callable[[bytes], None]) -> None:
+    poll = select.poll()
+    poll.register(read_end, select.POLLIN)
+    poll.register(ending, select.POLLIN)
+    while True:
+        try:
+            if any(descriptor == ending.fileno() for descriptor, _ in poll.poll()):
+                break
+            output(os.read(read_end, _READ_BYTES))
+        except MemoryError:  # some of it is lost; without this thread the process would stand still
+            time.sleep(_PAUSE)
+    try:
+        for _ in range(_LAST_READS):
+            output(os.read(read_end, _READ_BYTES))
+    except (BlockingIOError, MemoryError):
+        pass  # empty, or there is no room for it
+    output(b"")

@@ -1,17 +1,76 @@
-"""Time stamps of log lines, in the layouts that Go names.
+"""The server's own lines of log, and their time stamps in the layouts that Go names.
 
-Any thread may call a stamp. Everything but the fraction is rendered once a second and remembered, so a stamp costs
-well under a microsecond. Local time, English names whatever the locale, as in Go.
+Any thread. A line, with what stands below it, is one write. Everything of a time stamp but the fraction is rendered
+once a second and remembered, so a stamp costs well under a microsecond. Local time, English names whatever the locale,
+as in Go.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from llamaswap_lib.printable import printable, printable_message
+
+DEBUG, INFO, WARN, ERROR = range(4)
+BELOW = "    | "  # what others say is not to be taken for what we do
+TAB = "\t"
+LEVELS = {"debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR}
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Logger:
+    """The server's own lines: `[time ][LEVEL] message`, each in one write with the lines that stand below it."""
+
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        *,
+        level: str = "info",
+        time_format: str = "",
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """An unknown `level` counts as info, an unknown `time_format` as none; `clock` gives nanoseconds."""
+        self._write = write
+        self._clock = clock
+        self.change(level, time_format)
+
+    # -- any thread --
+
+    def change(self, level: str, time_format: str) -> None:
+        """Say it so from now on; unknown values count as at the start."""
+        self._threshold = LEVELS.get(level.lower(), INFO)
+        self._stamp = time_stamp(time_format)
+
+    @property
+    def has_debug(self) -> bool:
+        """Whether lines of that level are wanted: some cost something to make."""
+        return self._threshold <= DEBUG
+
+    def debug(self, message: str) -> None:
+        if self._threshold <= DEBUG:
+            self._say("DEBUG", message)
+
+    def info(self, message: str) -> None:
+        if self._threshold <= INFO:
+            self._say("INFO", message)
+
+    def warn(self, message: str, below: Sequence[str] = ()) -> None:
+        """`below`: somebody else's words, each on a line of its own."""
+        if self._threshold <= WARN:
+            self._say("WARN", message, below)
+
+    def error(self, message: str, below: Sequence[str] = ()) -> None:
+        self._say("ERROR", message, below)
+
+    def _say(self, level: str, message: str, below: Sequence[str] = ()) -> None:
+        if not message.isprintable():
+            message = printable_message(message)
+        when = f"{self._stamp(self._clock())} " if self._stamp else ""
+        lines = "".join([f"{BELOW}{printable(line, keep=TAB)}\n" for line in below]) if below else ""
+        self._write(f"{when}[{level}] {message}\n{lines}".encode("utf-8", "backslashreplace"))
 
 
 @dataclass(frozen=True, slots=True)

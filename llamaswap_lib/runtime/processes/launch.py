@@ -1,7 +1,8 @@
-"""Whether a command can be executed: the rules by which the system finds a program, without starting it.
+"""How a model's process is started, in plain values; whether its command can be executed; and what an error says.
 
-Any thread; a few looks at the file system, some 20 us. Raised is what `posix_spawnp` would raise, with more words where
-there are any. What only the start itself can tell (a format that the machine does not know) passes.
+Any thread; a look at a command takes a few looks at the file system, some 20 us. It goes by the rules by which the
+system finds a program, without starting it. Raised is what `posix_spawnp` would raise, with more words where there are
+any. What only the start itself can tell (a format that the machine does not know) passes.
 """
 
 from __future__ import annotations
@@ -11,9 +12,33 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 
 _PASSED_OVER = (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
 _FIRST_LINE_BYTES = 256  # as much of a script as Linux reads to find its interpreter
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """How to start, check and stop one model's upstream, in plain values."""
+
+    model: str
+    argv: tuple[str, ...]
+    stop_argv: tuple[str, ...]
+    """The command that stops it, `${PID}` standing for the leader's; () is SIGTERM to the group."""
+    env: tuple[str, ...]
+    """NAME=value, added to our own environment; of two with one name the later counts."""
+    proxy: str
+    check_endpoint: str
+    """The path that answers 200 when it is ready; 'none' is ready at once."""
+    health_timeout: float
+    unload_timeout: float
+    through: ForwardProxy | None = None
+    """The proxy on the way to it, if it is on another machine."""
+    shown_programs: tuple[tuple[str, str], ...] = ()
+    """What is told of the first words of argv and stop_argv, which may hold secrets."""
 
 
 def check_command(argv: Sequence[str]) -> None:
@@ -103,3 +128,17 @@ def _knows_other_formats() -> bool:
         return not {"register", "status"}.issuperset(os.listdir("/proc/sys/fs/binfmt_misc"))  # noqa: PTH208 - as above
     except OSError:
         return False
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether it says that this machine has no thread, memory, process or file descriptor to spare at the moment."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+    return isinstance(error, MemoryError | RuntimeError)  # "can't start new thread" is a RuntimeError
+
+
+def describe_error(error: Exception) -> str:
+    """`No such file or directory: '/no/such/program'`, without the number in front."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename!r}"
+    return str(error)

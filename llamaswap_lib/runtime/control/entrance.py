@@ -1,0 +1,231 @@
+"""The ways into a run: through its gate at once, or by a ticket and a wait for the controller's answer.
+
+Any thread goes in, or waits; `Waiter`'s answers are given by the controller thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import select
+import sysconfig
+import threading
+from collections.abc import Callable, Mapping
+
+from llamaswap_lib.core.effects import Fault
+from llamaswap_lib.core.events import Event, RequestAbandoned, RequestArrived
+from llamaswap_lib.core.gate import Gate, LockedGate, Notice
+from llamaswap_lib.errors import (
+    ClientGone,
+    HttpError,
+    ModelHung,
+    NotFound,
+    OutOfResources,
+    RunNotDead,
+    ServiceUnavailable,
+)
+from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
+from llamaswap_lib.runtime.logs.last_words import RunOutput, load_failed
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+_ERRORS: dict[Fault, type[HttpError]] = {
+    Fault.UNKNOWN_MODEL: NotFound,
+    Fault.SHORTAGE: OutOfResources,
+    Fault.SHUTTING_DOWN: ServiceUnavailable,
+    Fault.HUNG: ModelHung,
+}
+
+
+class Waiter:
+    """One thread's wait for one answer of the controller; close it once answered, or leave it with `with`."""
+
+    __slots__ = ("_gate", "_output", "_refusal", "_upstream", "_wakeup", "model", "ticket", "token")
+
+    def __init__(self, ticket: int, token: object, model: str = "") -> None:
+        self.ticket = ticket
+        self.token = token
+        self.model = model
+        self._wakeup = Wakeup()
+        self._gate: Gate | None = None
+        self._upstream: Upstream | None = None
+        self._refusal: tuple[Fault, str, float] | None = None
+        self._output: RunOutput | None = None
+
+    def __enter__(self) -> Waiter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._wakeup.close()
+
+    # -- the waiting thread only --
+
+    def fileno(self) -> int:
+        """Readable once it is answered."""
+        return self._wakeup.fileno()
+
+    def wait(self, client: Client, abandon: Callable[[Waiter], None]) -> None:
+        """Block until answered. If `client` leaves, `abandon` is called, the answer awaited, and ClientGone raised."""
+        try:
+            if client is not None:
+                client(self)
+        except BaseException:
+            abandon(self)
+            self.wait_for(None)
+            raise
+        self.wait_for(None)
+
+    def wait_for(self, timeout: float | None) -> bool:
+        """Block until answered, or for `timeout` seconds; whether it was. Close it only when it was.
+
+        It is the wakeup that counts, not a flag beside it: a waiter that saw the flag first would close the descriptor
+        that the controller is about to write to.
+        """
+        poll = select.poll()
+        poll.register(self._wakeup.fileno(), select.POLLIN)
+        return bool(poll.poll(None if timeout is None else timeout * 1000))
+
+    def admission(self) -> tuple[Gate, Upstream] | None:
+        """Where the token is inside now, if it was admitted."""
+        return None if self._gate is None or self._upstream is None else (self._gate, self._upstream)
+
+    def error(self) -> Exception:
+        """The error of a refusal; a failed load tells what its run said last."""
+        if self._refusal is None:
+            return HttpError("internal error: the log says why")
+        fault, message, retry_after = self._refusal
+        if fault is Fault.ABANDONED:
+            return ClientGone()
+        if fault is Fault.NOT_DEAD:
+            return RunNotDead(message)
+        if fault in (Fault.LOAD_FAILED, Fault.BACKING_OFF):
+            return load_failed(message, self._output, retry_after or None)
+        return _ERRORS[fault](message, retry_in=retry_after or None)
+
+    # -- controller thread only --
+
+    def admit(self, gate: Gate, upstream: Upstream) -> None:
+        self._gate, self._upstream = gate, upstream
+        self.release()
+
+    def refuse(self, fault: Fault, message: str, retry_after: float = 0.0, output: RunOutput | None = None) -> None:
+        """`output` is that of the run which failed, None where none was begun."""
+        self._refusal, self._output = (fault, message, retry_after), output
+        self.release()
+
+    def fail(self) -> None:
+        """There is no answer: to decide failed, by a fault of our own."""
+        self.release()
+
+    def release(self) -> None:
+        self._wakeup.set()
+
+
+class PlainWaiter(Waiter):
+    """One that watches no client, and so needs no descriptor: when the server ends there may be none left."""
+
+    __slots__ = ("_is_answered",)
+
+    def __init__(self, ticket: int) -> None:  # not as in `Waiter`, which opens one
+        self.ticket = ticket
+        self.token = None
+        self.model = ""
+        self._is_answered = threading.Event()
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def wait_for(self, timeout: float | None) -> bool:
+        return self._is_answered.wait(timeout)
+
+    def release(self) -> None:
+        self._is_answered.set()
+
+
+# For whom we wait: called to wait in our stead (it raises ClientGone, or returns when the waiter is readable). None
+# cannot leave.
+Client = Callable[[Waiter], None] | None
+
+
+class Entrance:
+    """The two ways into the runs: at once where a gate is open, else with a ticket that the controller answers."""
+
+    def __init__(self, current: Mapping[str, LiveRun], post: Callable[[Event], None]) -> None:
+        """`current` are the controller's runs by model; what `post` gets, the controller thread handles."""
+        self._current = current
+        self._post = post
+        self._tickets = itertools.count(1)
+        self._waiters: dict[int, Waiter] = {}
+        self._failed: set[int] = set()  # tickets that were told so: what is decided on them later is for nobody
+
+    # -- any thread --
+
+    def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
+        """The fast path: go in at once if the model's gate is open."""
+        run = self._current.get(model)
+        return (run.gate, run.upstream) if run is not None and run.gate.enter(token) else None
+
+    def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
+        """The slow path: wait for admission (`lost_run` hung up); the waiter is answered once, whatever happens."""
+        waiter = self.new(token, model)
+        self._post(RequestArrived(waiter.ticket, model, lost_run))
+        return waiter
+
+    def abandon(self, waiter: Waiter) -> None:
+        """Its client left. The waiter is answered all the same."""
+        self._post(RequestAbandoned(waiter.ticket))
+
+    def new(self, token: object, model: str = "") -> Waiter:
+        """One with a ticket of its own, for `model`; it is answered once."""
+        waiter = Waiter(next(self._tickets), token, model)
+        self._waiters[waiter.ticket] = waiter
+        return waiter
+
+    def new_without_descriptor(self) -> Waiter:
+        """The same for who watches no client meanwhile."""
+        waiter = PlainWaiter(next(self._tickets))
+        self._waiters[waiter.ticket] = waiter
+        return waiter
+
+    # -- controller thread only --
+
+    def of(self, ticket: int) -> Waiter:
+        """The one that has the ticket; it goes on waiting."""
+        return self._waiters[ticket]
+
+    def pop(self, ticket: int) -> Waiter:
+        """The one that is about to be answered."""
+        return self._waiters.pop(ticket)
+
+    def fail(self, command: object) -> int:
+        """Tell whoever waits for a decision on `command`, or for that answer, that there is none; its ticket, or 0."""
+        ticket = getattr(command, "ticket", 0)
+        waiter = self._waiters.pop(ticket, None)
+        if waiter is None:
+            return 0
+        self._failed.add(ticket)
+        waiter.fail()
+        return int(ticket)
+
+    def has_failed(self, effect: object) -> bool:
+        """Whether the effect is the answer to a ticket that was told already."""
+        return getattr(effect, "ticket", 0) in self._failed
+
+
+def new_gate(
+    run_id: int,
+    post: Callable[[Notice], None],
+    clock: Callable[[], float],
+    *,
+    is_free_threaded: bool = IS_FREE_THREADED,
+) -> Gate:
+    """The gate of one run: without a lock, or the locked one on a build of Python without an interpreter lock.
+
+    The build decides, not the moment: on such a build the interpreter lock may be on at the start, and an extension
+    module or `PYTHON_GIL` says for how long.
+    """
+    if is_free_threaded:
+        return LockedGate(run_id, post, clock, threading.Lock())
+    return Gate(run_id, post, clock)

@@ -1,0 +1,54 @@
+"""What exists of one run: its gate, its process, and where it listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from llamaswap_lib.core.events import Event
+from llamaswap_lib.core.gate import Gate
+from llamaswap_lib.runtime.logs.last_words import RunOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where a run listens; `proxy` is a URL whose path and query are joined in front of those of a request."""
+
+    run_id: int
+    model: str
+    proxy: str
+    port: int | None = None
+    """The automatic port that this run was given; None for a model that has a fixed one."""
+
+
+class ProcessHandle(Protocol):
+    """One life of an upstream, as the controller gives it orders. None of these blocks.
+
+    A protocol, so that the controller and what it is made of do not depend on how processes are started.
+    """
+
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def output(self) -> RunOutput: ...
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """What exists of one run."""
+
+    gate: Gate
+    process: ProcessHandle
+    upstream: Upstream
+
+
+Launch = Callable[[int, str, Callable[[Event], None]], tuple[ProcessHandle, Upstream]]
+"""Makes the process of a run, by its number and model, and says where it will listen.
+
+The third argument is told when it is ready and when it has ended.
+"""
