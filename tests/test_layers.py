@@ -35,8 +35,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
     "proxy": (
         *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema"),
-        *("runtime.control", "runtime.forward_proxies", "runtime.logs.monitor", "runtime.threads", "runtime.vital"),
-        *("core.snapshot", "errors", "printable"),
+        *("runtime.control", "runtime.forward_proxies", "runtime.health.watchdog", "runtime.logs.monitor"),
+        *("runtime.threads", "runtime.vital", "core.snapshot", "errors", "printable"),
     ),
     "endpoints": (
         *("activity", "app", "core.plan", "proxy.dispatch", "proxy.scraping", "routing", "server", "ui", "wire"),

@@ -20,7 +20,7 @@ from llamaswap_lib.hardware.readings import Gpu, Held, SourceLost
 from llamaswap_lib.printable import printable
 
 LIBRARY = "libnvidia-ml.so.1"
-SUCCESS, NOT_SUPPORTED, INSUFFICIENT_SIZE = 0, 3, 7
+SUCCESS, INSUFFICIENT_SIZE = 0, 7
 NO_DRIVER, NO_LIBRARY = 9, 12
 UNKNOWN = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE
 _ARCHITECTURES = {

@@ -14,20 +14,11 @@ import sys
 from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
+from llamaswap_lib.runtime.health.watchdog import Movement
+
 _IS_LINUX = sys.platform == "linux"
 _COUNTS = struct.Struct("QQ8xI")  # tcpi_bytes_acked, _bytes_received, _notsent_bytes of linux/tcp.h, since Linux 4.6
 _COUNTS_AT = 120
-
-
-class Movement(NamedTuple):
-    """`moved` grows with every byte that a run takes or sends; `unread` says that we do not read what it sent.
-
-    `taken` is what the system has taken for it on the connections that are open: it changes while a request comes in.
-    """
-
-    moved: int
-    unread: bool
-    taken: int
 
 
 class _Counts(NamedTuple):

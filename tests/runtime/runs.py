@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from llamaswap_lib.core.events import Event, ProcessExited
+from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER, mark_of
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 from llamaswap_lib.runtime.processes.process import Process
@@ -21,7 +22,7 @@ PATIENCE = 10.0
 _Event = TypeVar("_Event")
 
 
-class Unguarded:
+class Unguarded(Guardian):
     """Guards nobody, and remembers which groups are said to run. With a token it has marks."""
 
     def __init__(self, token: str = "") -> None:

@@ -16,7 +16,7 @@ from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.files import inotify
 from llamaswap_lib.runtime.files.changes import POLL_INTERVAL, POLLED_QUIET, QUIET, STALLED, FileChanges
 from llamaswap_lib.runtime.files.inotify import Event, Inotify
-from llamaswap_lib.runtime.files.watched_paths import Notifier, WatchedPaths
+from llamaswap_lib.runtime.files.watched_paths import WatchedPaths
 from tests.batches import samples
 
 ENOUGH = 10.0  # seconds after which everything must have been told
@@ -26,7 +26,7 @@ HAS_INOTIFY = sys.platform.startswith("linux")
 class World:
     """Files that are looked after, and a clock. `told` has the content of `config.yaml` at each change told."""
 
-    def __init__(self, folder: Path, notifier: Notifier | None, folders: Iterable[Path] = ()) -> None:
+    def __init__(self, folder: Path, notifier: Inotify | None, folders: Iterable[Path] = ()) -> None:
         self.config = folder / "config.yaml"
         self.notifier = notifier
         self.files: Callable[[], Iterable[Path]] = lambda: [self.config]
@@ -81,9 +81,9 @@ def make_folder(top: Path) -> Path:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., World]]:
     """Worlds in a folder of their own, with inotify unless another notifier is given."""
-    notifiers: list[Notifier] = []
+    notifiers: list[Inotify] = []
 
-    def make(notifier: Notifier | None = None, folders: Iterable[Path] = ()) -> World:
+    def make(notifier: Inotify | None = None, folders: Iterable[Path] = ()) -> World:
         notifier = notifier or Inotify()
         notifiers.append(notifier)
         return World(make_folder(tmp_path), notifier, folders)
@@ -744,7 +744,7 @@ def test_events_that_are_lost_for_lack_of_memory_are_made_up_for(make: Callable[
     ids=["network-file-system", "no-more-watches"],
 )
 def test_what_is_not_heard_is_looked_for_once_a_second_which_is_said_once(
-    make: Callable[..., World], kind: Callable[[], Notifier], why: str
+    make: Callable[..., World], kind: Callable[[], Inotify], why: str
 ) -> None:
     world = make(kind())
     world.begin()

@@ -14,12 +14,11 @@ import pytest
 
 from llamaswap_lib.runtime.files.inotify import Inotify
 from llamaswap_lib.runtime.files.watch import NAME, FileWatch
-from llamaswap_lib.runtime.files.watched_paths import Notifier
 
 DEADLINE = 10.0
 
 
-def no_notifier() -> Notifier:
+def no_notifier() -> Inotify:
     raise OSError(24, "Too many open files")
 
 
@@ -33,7 +32,7 @@ def config(tmp_path: Path) -> Path:
 class Watching:
     """A watch of one file, with what it tells."""
 
-    def __init__(self, config: Path, new_notifier: Callable[[], Notifier] = Inotify) -> None:
+    def __init__(self, config: Path, new_notifier: Callable[[], Inotify] = Inotify) -> None:
         self.config = config
         self.told: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.errors: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -63,7 +62,7 @@ class Watching:
 
 
 @contextmanager
-def watching(config: Path, new_notifier: Callable[[], Notifier] = Inotify) -> Iterator[Watching]:
+def watching(config: Path, new_notifier: Callable[[], Inotify] = Inotify) -> Iterator[Watching]:
     made = Watching(config, new_notifier)
     try:
         made.watch.start()

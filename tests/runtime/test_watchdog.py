@@ -7,27 +7,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
 from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.health.check import HealthCheck
-from llamaswap_lib.runtime.health.watchdog import ANSWERED_BEFORE, Subject, Watchdog
+from llamaswap_lib.runtime.health.watchdog import ANSWERED_BEFORE, Movement, Subject, Watchdog
 from tests.runtime.probing import OK, PATIENCE, Server, answers, until_it_hangs_up
 
 pytestmark = pytest.mark.slow  # silences take their time
 
 HUNG_AFTER = 0.4
 CHECK = "has not answered its check"
-
-
-@dataclass(frozen=True)
-class Bytes:
-    moved: int = 0
-    unread: bool = False
-    taken: int = 0
 
 
 class Watched:
@@ -39,7 +31,7 @@ class Watched:
         self.gate.shut = False
         self.request = object()
         assert self.gate.enter(self.request)
-        self.bytes: Bytes | None = Bytes()
+        self.bytes: Movement | None = Movement()
         self.shortages = 0  # looks for which there is no memory
         self._samples = threading.Semaphore(0)
         check = HealthCheck.at(f"http://127.0.0.1:{server.port}", "/health") if server else None
@@ -53,7 +45,7 @@ class Watched:
     def __exit__(self, *_: object) -> None:
         self.watchdog.end()
 
-    def _sample(self) -> Bytes | None:
+    def _sample(self) -> Movement | None:
         self._samples.release()
         if self.shortages:
             self.shortages -= 1
@@ -170,7 +162,7 @@ def test_an_answer_while_a_request_comes_in_shows_nothing() -> None:
         watched = Watched(server)
 
         def take_more() -> None:
-            watched.bytes = Bytes(taken=watched.bytes.taken + 1 if watched.bytes else 0)
+            watched.bytes = Movement(taken=watched.bytes.taken + 1 if watched.bytes else 0)
 
         hanging.on_answer = take_more
         show_nothing(hanging, watched)
@@ -192,12 +184,12 @@ def test_what_we_do_not_read_may_hold_it_up() -> None:
     hanging = Hanging()
     with Server(hanging) as server, Watched(server) as watched:
         hanging.await_answers(3)
-        watched.bytes = Bytes(unread=True)
+        watched.bytes = Movement(unread=True)
         hanging.hangs.set()
         assert watched.silence() == (CHECK, "")
         watched.await_samples()
         assert watched.events.empty()
-        watched.bytes = Bytes()
+        watched.bytes = Movement()
         assert watched.silence() == (CHECK, ANSWERED_BEFORE)
 
 
@@ -228,7 +220,7 @@ def test_a_sign_of_life_ends_a_silence(sign: str) -> None:
     with Server(serve) as server, Watched(server) as watched:
         assert watched.silence() == (CHECK, "")
         if sign == "a byte":
-            watched.bytes = Bytes(moved=1)
+            watched.bytes = Movement(moved=1)
         else:
             released.set()
         assert watched.events.get(timeout=PATIENCE) == RunAnswered(3)
@@ -239,7 +231,7 @@ def test_a_sign_of_life_ends_a_silence(sign: str) -> None:
 def test_bytes_that_move_all_the_time_are_no_silence() -> None:
     with Server(silent) as server, Watched(server) as watched:
         for moved in range(8):
-            watched.bytes = Bytes(moved)
+            watched.bytes = Movement(moved)
             watched.await_samples(3)
         assert watched.events.empty()
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from llamaswap_lib.runtime.files.changes import FileChanges
 from llamaswap_lib.runtime.files.inotify import Inotify
-from llamaswap_lib.runtime.files.watched_paths import Notifier, WatchedPaths, reason
+from llamaswap_lib.runtime.files.watched_paths import WatchedPaths, reason
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import Failures, report
 from llamaswap_lib.runtime.wakeup import Wakeup
@@ -47,7 +47,7 @@ class FileWatch:
         *,
         on_info: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
-        new_notifier: Callable[[], Notifier] = Inotify,
+        new_notifier: Callable[[], Inotify] = Inotify,
     ) -> None:
         """Raises OSError where the system gives no descriptor.
 
@@ -60,7 +60,7 @@ class FileWatch:
         self._on_error = on_error
         self._clock = clock
         self._wakeup = Wakeup()
-        self._notifier: Notifier | None = None
+        self._notifier: Inotify | None = None
         try:
             self._notifier = new_notifier()
         except OSError as error:

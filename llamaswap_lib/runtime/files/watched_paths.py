@@ -17,9 +17,9 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from llamaswap_lib.runtime.files import inotify
+from llamaswap_lib.runtime.files.inotify import Inotify
 
 _MOST_WALKS = 5  # of which each found other things than the one before
 _PASSED = inotify.DELETE_SELF | inotify.MOVE_SELF
@@ -32,17 +32,6 @@ _WORDS = {
     errno.EMFILE: "the system's limit of inotify instances or of open files is reached (fs.inotify.max_user_instances)",
 }
 MOST_LINKS = 40  # in one path; the kernel's number
-
-
-class Notifier(Protocol):
-    """What `Inotify` is."""
-
-    def fileno(self) -> int: ...
-    def add(self, path: str, mask: int) -> int: ...
-    def remove(self, watch: int) -> None: ...
-    def file_system_without_events(self, path: str) -> str: ...
-    def read(self) -> Sequence[inotify.Event]: ...
-    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -63,7 +52,7 @@ class WatchedPaths:
 
     def __init__(
         self,
-        notifier: Notifier | None,
+        notifier: Inotify | None,
         folders: Iterable[Path],
         on_info: Callable[[str], None],
         on_error: Callable[[str], None],
@@ -194,7 +183,7 @@ class WatchedPaths:
                     want(trail.end, _PASSED, ())
         return sorted(wanted.values(), key=lambda watch: watch.path)
 
-    def _is_told_of_all(self, notifier: Notifier, trails: Sequence[Trail]) -> bool:
+    def _is_told_of_all(self, notifier: Inotify, trails: Sequence[Trail]) -> bool:
         """Whether the file systems tell of changes."""
         devices: dict[int, str] = {}
         for trail in trails:

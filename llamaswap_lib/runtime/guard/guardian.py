@@ -27,7 +27,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.sweep import end, leftovers
@@ -62,19 +62,6 @@ for name, code in modules:
 _SHORTEST_LIFE = 1.0  # of a guardian that is replaced at once; where they die sooner, after a pause that doubles
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 60.0
 _BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP}
-
-
-class Guard(Protocol):
-    """What whoever starts processes needs of it."""
-
-    def marks(self, run_id: int) -> Mapping[str, str]:
-        """What goes into the environment of a process of that run; blocks while leftovers are ended."""
-
-    def add(self, group: int) -> None:
-        """A group was started."""
-
-    def remove(self, group: int) -> None:
-        """Nobody of the group is left."""
 
 
 class Guardian:
@@ -114,6 +101,7 @@ class Guardian:
     # -- any thread --
 
     def marks(self, run_id: int) -> Mapping[str, str]:
+        """What goes into the environment of a process of that run; blocks while leftovers are ended."""
         self._is_clean.wait()
         with self._lock:
             self._start_if_needed()
@@ -128,11 +116,13 @@ class Guardian:
         return group in self._groups
 
     def add(self, group: int) -> None:
+        """A group was started."""
         with self._lock:
             self._groups.add(group)
             self._tell(b"+%d\n" % group)
 
     def remove(self, group: int) -> None:
+        """Nobody of the group is left."""
         with self._lock:
             self._groups.discard(group)
             self._tell(b"-%d\n" % group)

@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 from llamaswap_lib.core.effects import BeginChecks, CutRequests, EndChecks
 from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
@@ -48,20 +48,16 @@ ANSWERED_BEFORE = "it had answered before while a request was inside"
 CheckOrder = BeginChecks | EndChecks | CutRequests
 
 
-class Movement(Protocol):
-    """What moves between us and a run."""
+class Movement(NamedTuple):
+    """What has moved between us and a run.
 
-    @property
-    def moved(self) -> int:
-        """Grows with every byte that the run takes or sends."""
+    `moved` grows with every byte that the run takes or sends; `unread` says that we do not read what it sent. `taken`
+    is what the system has taken for it on the connections that are open: it changes while a request comes in.
+    """
 
-    @property
-    def unread(self) -> bool:
-        """Whether there is something from it that we do not read."""
-
-    @property
-    def taken(self) -> int:
-        """Changes with every byte of a request that comes in, as far as we know."""
+    moved: int = 0
+    unread: bool = False
+    taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)

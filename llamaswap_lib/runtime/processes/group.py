@@ -23,7 +23,7 @@ from enum import Enum
 from pathlib import Path
 
 from llamaswap_lib.runtime.descriptors import at_first_soft_limit, keep_inherited_descriptors
-from llamaswap_lib.runtime.guard.guardian import Guard
+from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.sweep import NOBODY, Sweep, of_run
 from llamaswap_lib.runtime.guard.table import HAS_PROC, Entry, look_at_others, parts_of, read_stat, who_is_there
 
@@ -44,7 +44,7 @@ class _State(Enum):
 class ProcessGroup:
     """One group, from the start of its leader to the end of its last member."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], output: int, guard: Guard) -> None:
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], output: int, guard: Guardian) -> None:
         """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError.
 
         The environment is to hold the guard's marks.

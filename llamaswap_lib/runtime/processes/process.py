@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from enum import Enum
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
-from llamaswap_lib.runtime.guard.guardian import Guard
+from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
 from llamaswap_lib.runtime.health.look import Ended
@@ -53,7 +53,7 @@ class Process:
         spec: LaunchSpec,
         post: Callable[[Event], None],
         output: Callable[[bytes], None],
-        guard: Guard,
+        guard: Guardian,
         ourselves: Ourselves | None = None,
         note: Callable[[bytes], None] | None = None,
     ) -> None:
