@@ -47,7 +47,7 @@ from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.health.watchdog import CheckPlan
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
-from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, status_text
+from llamaswap_lib.runtime.supervisor import Supervisor, WatchdogFeeder, status_text
 from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, model_specs
 from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Settings
@@ -87,7 +87,7 @@ class Parts:
     ourselves: Ourselves
     hardware: Hardware
     supervisor: Supervisor
-    watchdog: Watchdog
+    watchdog: WatchdogFeeder
     reloader: Reloader
 
 
@@ -165,8 +165,8 @@ def _server(
         raise ConfigError(why_not(host, port, error)) from error
 
 
-def _watchdog(supervisor: Supervisor, controller: Controller, loop: Loop, logs: Logs) -> Watchdog:
-    return Watchdog(supervisor, {"controller": controller.answers, "loop": loop.answers}, logs.log.error)
+def _watchdog(supervisor: Supervisor, controller: Controller, loop: Loop, logs: Logs) -> WatchdogFeeder:
+    return WatchdogFeeder(supervisor, {"controller": controller.answers, "loop": loop.answers}, logs.log.error)
 
 
 def _hardware(config: Config, controller: Controller, logs: Logs) -> Hardware:

@@ -113,7 +113,7 @@ class EndChecks:
 
 
 @dataclass(frozen=True, slots=True)
-class CutRequests:
+class AbortRequests:
     """It hangs, and is about to be stopped: break off the connections of whoever is inside."""
 
     run_id: int
@@ -188,7 +188,7 @@ Effect = (
     | DropRun
     | BeginChecks
     | EndChecks
-    | CutRequests
+    | AbortRequests
     | WriteLog
     | ReportSwap
     | Question

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from llamaswap_lib.core.effects import (
+    AbortRequests,
     BeginChecks,
-    CutRequests,
     DropRun,
     Effect,
     EndChecks,
@@ -108,7 +108,7 @@ class World:
         assert run.silence is not None, f"{run!r} does not hang"
         why = f"it {run.silence.describe(self.now)}, no byte has moved, and {run.silence.proof}"
         self.hung[run.model] = run.run_id, f"the server of {run.model} hangs: {why}; it was stopped for {target}"
-        self.out += [WriteLog("warn", f"{run.model}: hangs: {why}"), CutRequests(run.run_id)]
+        self.out += [WriteLog("warn", f"{run.model}: hangs: {why}"), AbortRequests(run.run_id)]
         self.stop(run, f"it hangs and {target} has waited for too long")
 
     def lose(self, run: Run) -> None:

@@ -107,7 +107,7 @@ class Dispatcher:
                     upstream = await self._wait(exchange, model, partial(_next_upstream, lease, no_answer))
                     exchange.trace.retries += 1
             finally:
-                lease.leave()
+                lease.release()
             if rest is not None:
                 await rest.send()
         finally:

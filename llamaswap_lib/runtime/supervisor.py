@@ -164,7 +164,7 @@ def _adopt(descriptor: int) -> socket.socket:
     raise ConfigError(f"{told} no TCP socket that listens")
 
 
-class Watchdog:
+class WatchdogFeeder:
     """Feeds the supervisor's watchdog at least one and a half times as often as it asks for."""
 
     def __init__(

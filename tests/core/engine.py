@@ -286,7 +286,7 @@ class Simulation:
                 self.witness.lives[run_id].gate.shut = True
             case effects.BeginChecks(run_id):
                 self._begin_checks(self.witness.lives[run_id])
-            case effects.CutRequests(run_id):
+            case effects.AbortRequests(run_id):
                 life = self.witness.lives[run_id]
                 for client in list(self._inside[run_id].values()):
                     self._after(self._draw((0.0, 0.05)), partial(self._leave, client, life))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llamaswap_lib.core.effects import (
+    AbortRequests,
     Admit,
-    CutRequests,
     Fault,
     OpenGate,
     Refuse,
@@ -103,7 +103,7 @@ def test_a_run_that_hangs_is_stopped_when_a_request_has_waited_longer_than_max_w
     silence = story.tell(RunSilent(1, 30.0, CHECK, STOPPED))
     assert silence[1:] == [
         WriteLog("warn", f"A: hangs: {why}"),
-        CutRequests(1),
+        AbortRequests(1),
         StopProcess(1, "it hangs and B has waited for too long"),
     ]
     assert [swap.model for swap in story.swaps] == ["B"]

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from llamaswap_lib.core.effects import (
+    AbortRequests,
     Admit,
-    CutRequests,
     DropRun,
     Effect,
     Fault,
@@ -336,7 +336,7 @@ def test_a_retired_run_that_hangs_is_stopped_when_a_request_has_waited_longer_th
     story.tell(RunSilent(1, 10.0, "has not answered its check", "its processes are stopped"))
     assert story.states == {"A": "unloading"}
     _, cut, stop = story.wait_until(60.0)
-    assert cut == CutRequests(1)
+    assert cut == AbortRequests(1)
     assert stop == StopProcess(1, "it hangs and B has waited for too long")
     assert story.checked == set()
     assert story.exited(1)[-1] == StartProcess(2, "B")

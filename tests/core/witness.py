@@ -250,7 +250,7 @@ class Witness:
                 self._check_checks(self.lives[run_id], is_begin=True)
             case effects.EndChecks(run_id):
                 self._check_checks(self.lives[run_id], is_begin=False)
-            case effects.CutRequests(run_id):
+            case effects.AbortRequests(run_id):
                 self._check_cut(self.lives[run_id])
             case _:
                 pass

@@ -105,7 +105,7 @@ class Probing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.probe.end()
+        self.probe.cancel()
         for thread in threading.enumerate():
             if thread.name == "probe-m":
                 thread.join(PATIENCE)

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from llamaswap_lib.runtime.guard.table import HAS_PROC, mark_of
-from llamaswap_lib.runtime.processes.group import Ending, ProcessGroup, await_end
+from llamaswap_lib.runtime.processes.group import ProcessGroup, RunEnding, await_end
 
 SHORTAGES = (MemoryError(), OSError(errno.EMFILE, "no descriptor"))
 
@@ -48,7 +48,7 @@ class UnseenStrangers(Unseen):
 
 def end(group: Unseen, mark: str) -> None:
     told: list[str] = []
-    Ending(group, mark, {}, is_time_up=lambda: False, signal=lambda send: send(), note=told.append).end_all()
+    RunEnding(group, mark, {}, is_time_up=lambda: False, signal=lambda send: send(), note=told.append).end_all()
     assert told == []
     assert group.shortages == []
 

@@ -9,24 +9,24 @@ from collections.abc import Callable
 import pytest
 
 from llamaswap_lib.runtime.guard.sweep import GRACE, PATIENCE, PAUSE, end, leftovers, of_owner, of_run
-from llamaswap_lib.runtime.guard.table import Entry, has_living_owner, look, new_token
+from llamaswap_lib.runtime.guard.table import ProcessEntry, has_living_owner, look, new_token
 
 US = os.getpid()
 OURS = 1000  # a user
 
 
-def process(pid: int, parent: int = 1, group: int = 0, **more: object) -> Entry:
+def process(pid: int, parent: int = 1, group: int = 0, **more: object) -> ProcessEntry:
     """One that started at `s<pid>`, unless told otherwise; a leader of group and session unless told otherwise."""
     group = group or pid
     start, session = str(more.pop("start", f"s{pid}")), int(str(more.pop("session", group)))
-    entry = Entry(pid, parent, group, session, start, is_dead=bool(more.pop("is_dead", False)))
+    entry = ProcessEntry(pid, parent, group, session, start, is_dead=bool(more.pop("is_dead", False)))
     entry.uid = OURS
     for name, value in more.items():
         setattr(entry, name, value)
     return entry
 
 
-def pids(entries: list[Entry]) -> list[int]:
+def pids(entries: list[ProcessEntry]) -> list[int]:
     return sorted(entry.pid for entry in entries)
 
 
@@ -110,7 +110,7 @@ def test_a_process_that_was_found_before_stays_found_and_its_children_with_it() 
 # -- leftovers --
 
 
-def token_of(owner: Entry) -> str:
+def token_of(owner: ProcessEntry) -> str:
     """In our world."""
     world = new_token().partition(".")[0]
     return f"{world}.{owner.pid}.{owner.start}.c0ffee"
@@ -174,7 +174,7 @@ def test_our_own_token_names_us() -> None:
 class World:
     """Processes that end as they are told, or not, in a time that passes only while somebody sleeps."""
 
-    def __init__(self, *entries: Entry) -> None:
+    def __init__(self, *entries: ProcessEntry) -> None:
         self.entries = list(entries)
         self.now = 100.0
         self.signals: list[tuple[float, int, int]] = []
@@ -199,7 +199,7 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def end(self, look: Callable[[], list[Entry]] | None = None) -> bool:
+    def end(self, look: Callable[[], list[ProcessEntry]] | None = None) -> bool:
         return end(
             lambda entries, known: of_owner(entries, "t", {}, known),
             look=look or (lambda: list(self.entries)),
@@ -306,7 +306,7 @@ def test_one_that_starts_another_whenever_it_is_looked_for_is_fought_until_it_st
     world = World(process(first, token="t"))
     world.ignore_term = set(range(first, first + 2000))
 
-    def look() -> list[Entry]:
+    def look() -> list[ProcessEntry]:
         seen = list(world.entries)
         newest = seen[-1].pid if seen else 0
         if 0 < newest < first + 1490:

@@ -17,7 +17,7 @@ from llamaswap_lib.runtime.guard import table
 from llamaswap_lib.runtime.guard.table import (
     GUARDIAN_MARKER,
     MARKER,
-    Entry,
+    ProcessEntry,
     command_of,
     from_ps,
     look,
@@ -53,12 +53,12 @@ def sleeper(**env: str) -> Iterator[int]:
             child.send_signal(signal.SIGKILL)
 
 
-def found(pid: int, entries: list[Entry]) -> Entry:
+def found(pid: int, entries: list[ProcessEntry]) -> ProcessEntry:
     [entry] = [entry for entry in entries if entry.pid == pid]
     return entry
 
 
-def facts(entry: Entry) -> dict[str, object]:
+def facts(entry: ProcessEntry) -> dict[str, object]:
     names = ("pid", "parent", "group", "session", "token", "run", "is_guardian", "is_dead", "uid")
     return {name: getattr(entry, name) for name in names}
 

@@ -13,7 +13,7 @@ import pytest
 
 from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
-from llamaswap_lib.runtime.health.look import Address, Ended, Look, wait
+from llamaswap_lib.runtime.health.look import Address, Look, LookCancelled, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 from tests.runtime.probing import LOADING, OK, PATIENCE, Pauses, Probing, Server, answers, until_it_hangs_up, waking
 from tests.runtime.runs import no_thread_to_be_had
@@ -262,7 +262,7 @@ def test_a_probe_for_which_there_is_no_thread_leaves_nothing_open() -> None:
     probe = Probe(3, HealthCheck.at("http://127.0.0.1:1", "/"), PATIENCE, lambda _: None)
     with no_thread_to_be_had(), pytest.raises(RuntimeError, match="can't start new thread"):
         probe.start("probe-m")
-    probe.end()
+    probe.cancel()
 
 
 # -- called off --
@@ -281,15 +281,15 @@ def test_the_end_breaks_off_a_look_in_the_middle_of_an_answer() -> None:
 
     with Server(hang) as server, Probing(f"http://127.0.0.1:{server.port}", clock=clock) as probing:
         assert asked.wait(PATIENCE)
-        probing.probe.end()
+        probing.probe.cancel()
         assert hung_up.wait(PATIENCE)
-        probing.probe.end()
+        probing.probe.cancel()
 
 
 def test_an_answer_that_comes_after_the_end_is_not_posted() -> None:
     for _ in range(50):
         with Server(answers(OK)) as server, Probing(f"http://127.0.0.1:{server.port}") as probing:
-            probing.probe.end()
+            probing.probe.cancel()
             try:
                 assert probing.events.get_nowait() == ProcessReady(3)  # it was faster: before the end
             except queue.Empty:
@@ -300,5 +300,5 @@ def test_a_look_waits_for_nothing_once_the_probe_ends() -> None:
     with Server(answers(OK)) as server, waking() as ending, Look(ending, time.monotonic() + PATIENCE) as look:
         look.connect([(socket.AF_INET, ("127.0.0.1", server.port))])
         ending.set()
-        with pytest.raises(Ended):
+        with pytest.raises(LookCancelled):
             look.read_status()

@@ -31,13 +31,13 @@ def _ignore(_: object) -> None:
 class Door(Entrance):
     """What a lease needs of a controller: no way straight in, and an answer that the test chose."""
 
-    def __init__(self, answer: Callable[[Waiter], None], answer_to_abandon: Callable[[Waiter], None] | None = None):
+    def __init__(self, answer: Callable[[Waiter], None], answer_to_cancel: Callable[[Waiter], None] | None = None):
         super().__init__({}, _ignore)
         self.gate = Gate(3, _ignore, time.monotonic)
         self.answer = answer
         self.lost_runs: list[int | None] = []
-        self.answer_to_abandon = answer_to_abandon
-        self.abandoned: list[int] = []
+        self.answer_to_cancel = answer_to_cancel
+        self.cancelled: list[int] = []
 
     def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
         return (self.gate, UPSTREAM) if self.gate.enter(token) else None
@@ -48,10 +48,10 @@ class Door(Entrance):
         self.answer(waiter)
         return waiter
 
-    def abandon(self, waiter: Waiter) -> None:
-        self.abandoned.append(waiter.ticket)
-        if self.answer_to_abandon:
-            self.answer_to_abandon(waiter)
+    def cancel(self, waiter: Waiter) -> None:
+        self.cancelled.append(waiter.ticket)
+        if self.answer_to_cancel:
+            self.answer_to_cancel(waiter)
 
     def admit(self, waiter: Waiter) -> None:
         self.gate.admit(waiter.token)
@@ -162,7 +162,7 @@ def test_a_client_that_has_left_is_abandoned_and_its_answer_awaited(
     door = Door(never, lambda waiter: threading.Timer(0.05, waiter.refuse, (Fault.ABANDONED, "")).start())
     with pytest.raises(ClientGone), Lease(door, Places({}), "m", staying(ours)):
         pytest.fail("it was let in")
-    assert door.abandoned == [1]
+    assert door.cancelled == [1]
 
 
 def test_a_callback_that_waits_is_called_only_if_there_is_something_to_wait_for() -> None:
@@ -193,11 +193,11 @@ def test_a_wait_that_fails_is_abandoned_and_nothing_is_held(error: Exception, is
         raise error
 
     door = Door(never)
-    door.answer_to_abandon = door.admit if is_admitted else refusing_later
+    door.answer_to_cancel = door.admit if is_admitted else refusing_later
     places = Places({"m": 1})
     with pytest.raises(type(error)), Lease(door, places, "m", wait):
         pytest.fail("it was let in")
-    assert (door.abandoned, len(door.gate)) == ([1], 0)
+    assert (door.cancelled, len(door.gate)) == ([1], 0)
     places.take("m")  # its place is free again
 
 
@@ -209,7 +209,7 @@ def test_an_admission_that_crosses_with_the_hang_up_is_given_back(client: tuple[
     ours, theirs = client
     theirs.close()
     door = Door(never)
-    door.answer_to_abandon = door.admit
+    door.answer_to_cancel = door.admit
     places = Places({"m": 1})
     for _ in range(2):
         with pytest.raises(ClientGone), Lease(door, places, "m", staying(ours)):
@@ -223,7 +223,7 @@ def test_a_client_whose_next_request_is_there_already_has_not_left(client: tuple
     door = Door(lambda waiter: threading.Timer(0.05, door.admit, (waiter,)).start())
     with Lease(door, Places({}), "m", staying(ours)):
         pass
-    assert door.abandoned == []
+    assert door.cancelled == []
     assert ours.recv(3) == b"GET"  # nothing was taken
 
 
@@ -251,7 +251,7 @@ def test_the_place_is_given_back_on_every_way_out(client: tuple[socket.socket, s
 def test_a_waiter_waits_until_it_is_answered_or_its_seconds_are_over() -> None:
     with Waiter(1, None) as waiter:
         assert not waiter.wait_for(0.01)
-        threading.Timer(0.05, waiter.release).start()
+        threading.Timer(0.05, waiter.wake).start()
         assert waiter.wait_for(10.0)
         assert waiter.wait_for(0.0)
         assert waiter.admission() is None
@@ -282,7 +282,7 @@ def test_limits_are_each_models_own() -> None:
     with pytest.raises(ConcurrencyLimit) as caught:
         places.take("a")
     assert caught.value.headers == {"x-should-retry": "true", "Retry-After": "1"}
-    places.give_back(count)
+    places.release(count)
     places.take("b")
 
 
@@ -303,7 +303,7 @@ def test_never_more_than_the_limit_are_inside_whatever_the_threads_do() -> None:
             most = max(most, inside)
         with lock:
             inside -= 1
-        places.give_back(count)
+        places.release(count)
         return True
 
     with ThreadPoolExecutor(16) as pool:

@@ -369,7 +369,7 @@ def test_a_reader_that_comes_after_the_close_gets_the_history_and_the_end() -> N
 def test_ending_the_streams_reaches_every_monitor_also_one_made_later() -> None:
     logs = quiet_logs("both")
     early = logs.model("early")
-    logs.end_streams()
+    logs.close_streams()
     for monitor in (logs.proxy, logs.upstream, logs.combined, early, logs.model("late")):
         with monitor.subscribe() as reader:
             assert reader.closed

@@ -106,7 +106,7 @@ def test_every_line_said_before_the_close_comes_out(pipe: Pipe) -> None:
 
 def test_ending_the_streams_does_not_end_stdout(pipe: Pipe) -> None:
     logs = Logs(stdout=pipe.write)
-    logs.end_streams()
+    logs.close_streams()
     logs.log.info("stopping")
     assert pipe.read_until(b"stopping\n") == b"[INFO] stopping\n"
     logs.close()

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from llamaswap_lib.core.events import ProcessExited
-from llamaswap_lib.runtime.health.look import Ended
+from llamaswap_lib.runtime.health.look import LookCancelled
 from llamaswap_lib.runtime.processes.obstacles import await_free_address
 from tests.runtime.probing import LOADING, OK, Server, answers, until_it_hangs_up, waking
 from tests.runtime.runs import Run
@@ -136,7 +136,7 @@ def test_the_wait_is_called_off() -> None:
                 ending.set()
             client.sendall(OK)
 
-        with Server(serve) as server, pytest.raises(Ended):
+        with Server(serve) as server, pytest.raises(LookCancelled):
             await_free_address(elsewhere(server), "/health", (str(server.port),), ending, print)
         assert len(server.questions) == 2
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from llamaswap_lib.runtime.guard.table import HAS_PROC, Entry, read_stat
+from llamaswap_lib.runtime.guard.table import HAS_PROC, ProcessEntry, read_stat
 from llamaswap_lib.runtime.health.watchdog import is_tree_stopped, tree_of
 
 PATIENCE = 10.0
@@ -21,8 +21,8 @@ SLEEPS = "signal.pause()"
 pytestmark = pytest.mark.skipif(not HAS_PROC, reason="nobody knows without a /proc")
 
 
-def entry(pid: int, parent: int, group: int = 1, session: int = 1) -> Entry:
-    return Entry(pid, parent, group, session, "0")
+def entry(pid: int, parent: int, group: int = 1, session: int = 1) -> ProcessEntry:
+    return ProcessEntry(pid, parent, group, session, "0")
 
 
 def test_a_tree_is_the_group_the_session_and_all_that_descends_from_them() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.errors import ConfigError
-from llamaswap_lib.runtime.supervisor import Supervisor, Watchdog, take_supervisor
+from llamaswap_lib.runtime.supervisor import Supervisor, WatchdogFeeder, take_supervisor
 from tests.shortage import no_descriptor_left
 
 DEADLINE = 10.0
@@ -175,7 +175,7 @@ def test_it_is_fed_while_every_part_answers(tmp_path: Path) -> None:
             asked.append(timeout)
             return True
 
-        watchdog = Watchdog(supervisor, {"a": answers, "b": answers}, pytest.fail)
+        watchdog = WatchdogFeeder(supervisor, {"a": answers, "b": answers}, pytest.fail)
         watchdog.start()
         assert [ear.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
         watchdog.close()
@@ -194,7 +194,7 @@ def test_one_part_that_hangs_stops_the_watchdog_messages(tmp_path: Path, which: 
 
         checks = {"a": lambda _: True, "b": lambda _: True, which: may_hang}
         errors: list[str] = []
-        watchdog = Watchdog(supervisor, checks, errors.append)
+        watchdog = WatchdogFeeder(supervisor, checks, errors.append)
         watchdog.start()
         assert ear.recv(100) == b"WATCHDOG=1"
         hanging.set()
@@ -221,7 +221,7 @@ def drain(ear: socket.socket) -> int:
 
 
 def test_without_a_watchdog_there_is_no_thread() -> None:
-    watchdog = Watchdog(Supervisor(), {}, pytest.fail)
+    watchdog = WatchdogFeeder(Supervisor(), {}, pytest.fail)
     watchdog.start()
     assert not any(thread.name == "watchdog" for thread in threading.enumerate())
     watchdog.close()

@@ -43,7 +43,7 @@ class Watched:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.watchdog.end()
+        self.watchdog.cancel()
 
     def _sample(self) -> Movement | None:
         self._samples.release()
@@ -123,7 +123,7 @@ def test_what_it_has_shown_counts_when_somebody_waits_anew() -> None:
     hanging = Hanging()
     with Server(hanging) as server, Watched(server) as watched:
         hanging.await_answers(3)
-        watched.watchdog.end()
+        watched.watchdog.cancel()
         hanging.hangs.set()
         watched.watchdog.begin()
         assert watched.silence() == (CHECK, ANSWERED_BEFORE)
@@ -256,7 +256,7 @@ def test_an_error_is_an_answer_and_a_refusal_is_none() -> None:
 
 def test_nothing_is_reported_after_the_end() -> None:
     with Server(silent) as server, Watched(server) as watched:
-        watched.watchdog.end()
+        watched.watchdog.cancel()
         watched.watchdog.begin()
-        watched.watchdog.end()
+        watched.watchdog.cancel()
         assert watched.events.empty()

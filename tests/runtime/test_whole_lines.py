@@ -26,7 +26,7 @@ def lines(prefix: bytes = b"", clock: Clock | None = None) -> WholeLines:
 def shown(pieces: Iterable[bytes], prefix: bytes = b"") -> bytes:
     """Everything, the end included."""
     whole = lines(prefix)
-    return b"".join([*map(whole.add, pieces), whole.end()])
+    return b"".join([*map(whole.add, pieces), whole.flush()])
 
 
 def test_a_line_is_held_until_its_end_has_come() -> None:
@@ -34,14 +34,14 @@ def test_a_line_is_held_until_its_end_has_come() -> None:
     assert whole.add(b"first ha") == b""
     assert whole.add(b"lf\nsecond\nthi") == b"[m] first half\n[m] second\n"
     assert whole.add(b"rd\n") == b"[m] third\n"
-    assert whole.end() == b""
+    assert whole.flush() == b""
 
 
 def test_a_line_without_an_end_is_shown_when_the_process_has_ended_and_leaves_nothing_behind() -> None:
     whole = lines(b"[m] ")
     assert whole.add(b"Segmentation fault") == b""
-    assert whole.end() == b"[m] Segmentation fault\n"
-    assert whole.end() == b""
+    assert whole.flush() == b"[m] Segmentation fault\n"
+    assert whole.flush() == b""
     assert whole.add(b"next\n") == b"[m] next\n"
 
 
@@ -64,13 +64,13 @@ def test_however_it_is_written_it_is_the_same_lines(pieces: Sequence[bytes], pre
     text = b"".join(pieces)
     if text and not text.endswith(b"\n"):
         text += b"\n"
-    assert b"".join([*got, whole.end()]) == b"".join(prefix + line + b"\n" for line in text.split(b"\n")[:-1])
+    assert b"".join([*got, whole.flush()]) == b"".join(prefix + line + b"\n" for line in text.split(b"\n")[:-1])
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"a", b"50%", b" ", b"\x1b[", b"\x1b[31m", b"\x1b[2K", b"\xff"])))
 def test_what_moves_a_cursor_is_never_shown_and_every_piece_is_lines(pieces: Sequence[bytes]) -> None:
     whole = lines(b"> ")
-    for part in [*map(whole.add, pieces), whole.end()]:
+    for part in [*map(whole.add, pieces), whole.flush()]:
         assert b"\r" not in part
         assert b"\x1b[2K" not in part
         assert not part or part.endswith(b"\n")
@@ -83,7 +83,7 @@ def test_what_never_ends_its_line_is_shown_in_pieces_and_little_of_it_is_held() 
     for _ in range(100):
         got += whole.add(data)
         assert len(whole._rest) <= MOST_BYTES
-    got += whole.end()
+    got += whole.flush()
     assert got.replace(b"[m] ", b"").replace(b"\n", b"") == data * 100
     assert max(map(len, got.split(b"\n"))) <= MOST_BYTES + len(b"[m] ")
 

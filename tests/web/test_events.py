@@ -145,7 +145,7 @@ def test_http_1_0_and_head(minor: int) -> None:
         client.send(b"GET /api/events HTTP/1.0\r\n\r\n")
         assert b"chunked" not in client.read_until(b"\r\n\r\n")
         EventReader(lambda: client.read_until(b"\n\n")).start()
-        world.logs.end_streams()
+        world.logs.close_streams()
         assert client.read_to_end() == b""
         with world.connect() as asker:
             asker.send(b"HEAD /api/events HTTP/1.%d\r\nHost: x\r\n\r\n" % minor)
@@ -392,7 +392,7 @@ def test_the_stream_ends_in_good_order_with_the_server() -> None:
         events = follow(client)
         events.start()
         world.logs.proxy.write(b"last words\n")
-        world.logs.end_streams()
+        world.logs.close_streams()
         assert events.next_of("logData") == {"source": "proxy", "data": "last words\n"}
         assert events.next() is None
         client.send(get("/health"))

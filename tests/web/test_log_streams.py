@@ -53,7 +53,7 @@ def test_stream_ends_cleanly_when_the_server_does() -> None:
     with World(answers(OK)) as world, world.connect() as client:
         client.send(get("/logs/stream"))
         client.read_until(b"\r\n\r\n")
-        world.logs.end_streams()
+        world.logs.close_streams()
         assert client.read(5) == b"0\r\n\r\n"
 
 

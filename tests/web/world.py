@@ -83,9 +83,9 @@ class FakeLease(Lease):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.leave()
+        self.release()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self._controller.give_back()
 
     def move_on(self) -> RunAddress:
@@ -444,7 +444,7 @@ class World:
 
     def close(self) -> None:
         self.server.begin_stop()
-        self.logs.end_streams()
+        self.logs.close_streams()
         self.server.abort()
         assert self.server.wait_idle(DEADLINE), "a connection does not end"
         self.server.close()

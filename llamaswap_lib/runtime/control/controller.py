@@ -155,7 +155,7 @@ class Controller:
         """Block until the runs of `models` (ids; None: all) have exited; raises ClientGone."""
         with self.entrance.new(None) as waiter:
             self._queue.put(events.UnloadRequested(waiter.ticket, None if models is None else tuple(models)))
-            waiter.wait(client, self.entrance.abandon)
+            waiter.wait(client, self.entrance.cancel)
 
     def change_models(
         self, make: Callable[[Sequence[Upstream]], events.ModelsChanged], limits: Mapping[str, int]
@@ -326,7 +326,7 @@ class Controller:
                 waiter = self.entrance.pop(ticket)
                 waiter.refuse(fault, message, retry_after, self._outputs.get(waiter.model))
             case Unloaded(ticket):
-                self.entrance.pop(ticket).release()
+                self.entrance.pop(ticket).wake()
             case StartProcess(run_id, model):
                 self._start(run_id, model)
             case StopProcess(run_id, reason):

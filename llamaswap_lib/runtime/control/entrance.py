@@ -66,13 +66,13 @@ class Waiter:
         """Readable once it is answered."""
         return self._wakeup.fileno()
 
-    def wait(self, client: Client, abandon: Callable[[Waiter], None]) -> None:
-        """Block until answered. If `client` leaves, `abandon` is called, the answer awaited, and ClientGone raised."""
+    def wait(self, client: Client, cancel: Callable[[Waiter], None]) -> None:
+        """Block until answered. If `client` leaves, `cancel` is called, the answer awaited, and ClientGone raised."""
         try:
             if client is not None:
                 client(self)
         except BaseException:
-            abandon(self)
+            cancel(self)
             self.wait_for(None)
             raise
         self.wait_for(None)
@@ -108,18 +108,18 @@ class Waiter:
 
     def admit(self, gate: Gate, upstream: Upstream) -> None:
         self._gate, self._upstream = gate, upstream
-        self.release()
+        self.wake()
 
     def refuse(self, fault: Fault, message: str, retry_after: float = 0.0, output: RunOutput | None = None) -> None:
         """`output` is that of the run which failed, None where none was begun."""
         self._refusal, self._output = (fault, message, retry_after), output
-        self.release()
+        self.wake()
 
     def fail(self) -> None:
         """There is no answer: to decide failed, by a fault of our own."""
-        self.release()
+        self.wake()
 
-    def release(self) -> None:
+    def wake(self) -> None:
         self._wakeup.set()
 
 
@@ -140,7 +140,7 @@ class PlainWaiter(Waiter):
     def wait_for(self, timeout: float | None) -> bool:
         return self._is_answered.wait(timeout)
 
-    def release(self) -> None:
+    def wake(self) -> None:
         self._is_answered.set()
 
 
@@ -173,7 +173,7 @@ class Entrance:
         self._post(RequestArrived(waiter.ticket, model, lost_run))
         return waiter
 
-    def abandon(self, waiter: Waiter) -> None:
+    def cancel(self, waiter: Waiter) -> None:
         """Its client left. The waiter is answered all the same."""
         self._post(RequestAbandoned(waiter.ticket))
 

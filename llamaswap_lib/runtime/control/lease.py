@@ -56,7 +56,7 @@ class Places:
             count.taken += 1
         return count
 
-    def give_back(self, count: _Count | None) -> None:
+    def release(self, count: _Count | None) -> None:
         if count is not None:
             with self._lock:
                 count.taken -= 1
@@ -80,36 +80,36 @@ class Lease:
         self._gate: Gate | None = None
 
     def enter_now(self) -> Upstream | None:
-        """A place if there is one without waiting, to `leave`, in place of a `with` block; never blocks."""
+        """A place if there is one without waiting, to `release`, in place of a `with` block; never blocks."""
         if self._places.counts:
             self._count = self._places.take(self._model)
         found = self._entrance.enter(self._model, self)
         if found is None:
-            self._places.give_back(self._count)
+            self._places.release(self._count)
             return None
         self._gate, upstream = found
         return upstream
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give the place back."""
         if self._gate is not None:  # None: the run was lost, and there was no other
             self._gate.leave(self)
         if self._count is not None:
-            self._places.give_back(self._count)
+            self._places.release(self._count)
 
     def __enter__(self) -> Upstream:
         self._count = self._places.take(self._model)
         try:
             self._gate, upstream = self._entrance.enter(self._model, self) or self._wait(None)
         except BaseException:
-            self._places.give_back(self._count)
+            self._places.release(self._count)
             raise
         return upstream
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.leave()
+        self.release()
 
     def move_on(self) -> Upstream:
         """The run hung up before a byte of the answer: if it has died, a place in the next one, for the old.
@@ -125,7 +125,7 @@ class Lease:
     def _wait(self, lost_run: int | None) -> tuple[Gate, Upstream]:
         with self._entrance.queue_up(self._model, self, lost_run) as waiter:
             try:
-                waiter.wait(self._client, self._entrance.abandon)
+                waiter.wait(self._client, self._entrance.cancel)
             except BaseException:
                 if inside := waiter.admission():  # admitted while the news of the hang-up was on its way
                     inside[0].leave(self)

@@ -35,7 +35,7 @@ from llamaswap_lib.runtime.guard.table import (
     GUARDIAN_MARKER,
     HAS_PROC,
     MARKER,
-    Entry,
+    ProcessEntry,
     command_of,
     look,
     mark_of,
@@ -227,7 +227,7 @@ class Guardian:
                 )
             told: set[int] = set()
 
-            def choose(entries: list[Entry], known: Mapping[int, str]) -> list[Entry]:
+            def choose(entries: list[ProcessEntry], known: Mapping[int, str]) -> list[ProcessEntry]:
                 found = leftovers(entries, os.geteuid(), known=known)
                 for entry in found:
                     if entry.pid not in told:

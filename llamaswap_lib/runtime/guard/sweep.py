@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 
-from llamaswap_lib.runtime.guard.table import Entry, has_living_owner, is_there, look, owner_of, read_stat
+from llamaswap_lib.runtime.guard.table import ProcessEntry, has_living_owner, is_there, look, owner_of, read_stat
 
 TYPE_CHECKING = False  # as in `table`
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ NOBODY: Mapping[int, str] = {}
 
 
 def of_owner(
-    entries: list[Entry], token: str, groups: Mapping[int, str], known: Mapping[int, str] = NOBODY
-) -> list[Entry]:
+    entries: list[ProcessEntry], token: str, groups: Mapping[int, str], known: Mapping[int, str] = NOBODY
+) -> list[ProcessEntry]:
     """Who carries the token, is in one of the groups (by leader) or is known, and their descendants."""
     assert token, "nobody is everybody"
     return _related(entries, lambda entry: entry.token == token, groups, known)
 
 
 def of_run(
-    entries: list[Entry], token: str, run: str, groups: Mapping[int, str], known: Mapping[int, str] = NOBODY
-) -> list[Entry]:
+    entries: list[ProcessEntry], token: str, run: str, groups: Mapping[int, str], known: Mapping[int, str] = NOBODY
+) -> list[ProcessEntry]:
     """The same, of those who carry the token, those who carry the run too."""
     assert token, "nobody is everybody"
     assert run, "a run has a name"
@@ -49,11 +49,11 @@ def of_run(
 
 
 def leftovers(
-    entries: list[Entry],
+    entries: list[ProcessEntry],
     uid: int,
     is_there: Callable[[int], bool] = is_there,
     known: Mapping[int, str] = NOBODY,
-) -> list[Entry]:
+) -> list[ProcessEntry]:
     """Who carries the token of an owner that is dead, of this user's, and their descendants; no living owner."""
     tokens = {entry.token for entry in entries if entry.token}
     dead = {token for token in tokens if not has_living_owner(token, entries, is_there)}
@@ -64,12 +64,15 @@ def leftovers(
 
 
 def _related(
-    entries: list[Entry], is_marked: Callable[[Entry], bool], groups: Mapping[int, str], known: Mapping[int, str]
-) -> list[Entry]:
+    entries: list[ProcessEntry],
+    is_marked: Callable[[ProcessEntry], bool],
+    groups: Mapping[int, str],
+    known: Mapping[int, str],
+) -> list[ProcessEntry]:
     """Who is marked, in one of the groups or known, and their descendants."""
     leaders = {entry.pid: entry for entry in entries if entry.pid in groups}
 
-    def is_member(entry: Entry) -> bool:
+    def is_member(entry: ProcessEntry) -> bool:
         start = groups.get(entry.group)
         if start is None:
             return False
@@ -82,13 +85,13 @@ def _related(
     )
 
 
-def _with_descendants(entries: list[Entry], is_ours: Callable[[Entry], bool]) -> list[Entry]:
+def _with_descendants(entries: list[ProcessEntry], is_ours: Callable[[ProcessEntry], bool]) -> list[ProcessEntry]:
     """Those of the entries, and all below them, that may be signalled."""
     spared = _line_of(entries, os.getpid())
-    children: dict[int, list[Entry]] = {}
+    children: dict[int, list[ProcessEntry]] = {}
     for entry in entries:
         children.setdefault(entry.parent, []).append(entry)
-    found: dict[int, Entry] = {}
+    found: dict[int, ProcessEntry] = {}
     todo = [entry for entry in entries if is_ours(entry)]
     while todo:
         entry = todo.pop()
@@ -99,7 +102,7 @@ def _with_descendants(entries: list[Entry], is_ours: Callable[[Entry], bool]) ->
     return [entry for entry in found.values() if not entry.is_dead]
 
 
-def _line_of(entries: Iterable[Entry], pid: int) -> set[int]:
+def _line_of(entries: Iterable[ProcessEntry], pid: int) -> set[int]:
     """The process and its ancestors."""
     parents = {entry.pid: entry.parent for entry in entries}
     line = {0, 1}
@@ -121,9 +124,9 @@ class Sweep:
 
     def __init__(
         self,
-        choose: Callable[[list[Entry], Mapping[int, str]], list[Entry]],
+        choose: Callable[[list[ProcessEntry], Mapping[int, str]], list[ProcessEntry]],
         *,
-        look: Callable[[], list[Entry]] = look,
+        look: Callable[[], list[ProcessEntry]] = look,
         send: Callable[[int, int], None] = os.kill,
     ) -> None:
         self._choose = choose
@@ -174,7 +177,7 @@ class Sweep:
             pass  # it has just ended
 
 
-def _whole_groups(entries: Iterable[Entry], found: Iterable[Entry]) -> set[int]:
+def _whole_groups(entries: Iterable[ProcessEntry], found: Iterable[ProcessEntry]) -> set[int]:
     """The groups in which nobody lives that was not found."""
     pids = {entry.pid for entry in found}
     strangers = {entry.group for entry in entries if entry.pid not in pids and not entry.is_dead}
@@ -183,9 +186,9 @@ def _whole_groups(entries: Iterable[Entry], found: Iterable[Entry]) -> set[int]:
 
 
 def end(
-    choose: Callable[[list[Entry], Mapping[int, str]], list[Entry]],
+    choose: Callable[[list[ProcessEntry], Mapping[int, str]], list[ProcessEntry]],
     *,
-    look: Callable[[], list[Entry]] = look,
+    look: Callable[[], list[ProcessEntry]] = look,
     send: Callable[[int, int], None] = os.kill,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,

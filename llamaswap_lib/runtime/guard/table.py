@@ -25,7 +25,7 @@ _PS_COLUMNS = "pid=,ppid=,pgid=,uid=,stat=,lstart=,command="
 _PS_TIMEOUT = 5.0
 
 
-class Entry:
+class ProcessEntry:
     """One process. `start` is comparable with that of the same pid only."""
 
     __slots__ = (
@@ -46,7 +46,7 @@ class Entry:
         self.uid = -1  # known only of those that have a token
 
 
-def look() -> list[Entry]:
+def look() -> list[ProcessEntry]:
     """Every process that can be seen, zombies included."""
     return list(_from_proc({}) if HAS_PROC else from_ps(run_ps()))
 
@@ -61,12 +61,12 @@ def who_is_there() -> dict[int, int]:
         return {int(folder.name): folder.inode() for folder in folders if folder.name.isdigit()}
 
 
-def look_at_others(known: Mapping[int, int]) -> list[Entry]:
+def look_at_others(known: Mapping[int, int]) -> list[ProcessEntry]:
     """A look at every process but those that were there when somebody asked `who_is_there`. Needs a /proc."""
     return list(_from_proc(known))
 
 
-def look_at(pid: int) -> Entry | None:
+def look_at(pid: int) -> ProcessEntry | None:
     """One process, or None when there is none."""
     return _entry(pid) if HAS_PROC else next((entry for entry in look() if entry.pid == pid), None)
 
@@ -124,7 +124,7 @@ def is_there(pid: int) -> bool:
     return True
 
 
-def has_living_owner(token: str, entries: Iterable[Entry], is_there: Callable[[int], bool] = is_there) -> bool:
+def has_living_owner(token: str, entries: Iterable[ProcessEntry], is_there: Callable[[int], bool] = is_there) -> bool:
     """Whether the process that the token names lives.
 
     Where we cannot tell, it does: it is another world's, or hidden, or named in another way by an earlier version.
@@ -178,14 +178,14 @@ def _namespace() -> str:
 # -- /proc --
 
 
-def _from_proc(known: Mapping[int, int]) -> Iterator[Entry]:
+def _from_proc(known: Mapping[int, int]) -> Iterator[ProcessEntry]:
     for pid, inode in who_is_there().items():
         entry = _entry(pid) if known.get(pid) != inode else None
         if entry is not None:
             yield entry
 
 
-def read_stat(pid: int) -> Entry | None:
+def read_stat(pid: int) -> ProcessEntry | None:
     """What /proc says of a process to everybody, without the markers in its environment; None when there is none."""
     try:
         stat = _read(pid, "stat")
@@ -194,12 +194,12 @@ def read_stat(pid: int) -> Entry | None:
     fields = stat[stat.rfind(b")") + 1 :].split()
     # The state of a process is its first thread's: others may live on behind a zombie (field 20 counts them).
     is_dead = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
-    entry = Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[19].decode(), is_dead)
+    entry = ProcessEntry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[19].decode(), is_dead)
     entry.is_stopped = fields[0] == b"T"
     return entry
 
 
-def _entry(pid: int) -> Entry | None:
+def _entry(pid: int) -> ProcessEntry | None:
     entry = read_stat(pid)
     if entry is None:
         return None
@@ -252,7 +252,7 @@ def _output_of(*argv: str) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def from_ps(text: str) -> Iterator[Entry]:
+def from_ps(text: str) -> Iterator[ProcessEntry]:
     """The lines of `ps -o pid=,ppid=,pgid=,uid=,stat=,lstart=,command=`, environments behind the commands."""
     for line in text.splitlines():
         words = line.split(None, 10)
@@ -260,7 +260,7 @@ def from_ps(text: str) -> Iterator[Entry]:
             continue
         pid, parent, group = map(int, words[:3])
         # `sess` is an address on macOS: that a process is in the session of its group is taken for granted.
-        entry = Entry(pid, parent, group, group, "_".join(words[5:10]), words[4].startswith("Z"))
+        entry = ProcessEntry(pid, parent, group, group, "_".join(words[5:10]), words[4].startswith("Z"))
         command = f" {words[10]}" if len(words) > 10 else ""
         _, found, rest = command.partition(f" {MARKER}=")
         entry.token, entry.run = parts_of(rest.split(None, 1)[0] if found and rest.strip() else "")

@@ -146,7 +146,7 @@ class Probe(Looker):
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[Wakeup, float], object] = wait,
     ) -> None:
-        """`pause` blocks until a time of `clock`, in seconds, and raises Ended when the probe is to end."""
+        """`pause` blocks until a time of `clock`, in seconds, and raises LookCancelled once the probe is."""
         super().__init__(post)
         self._run_id = run_id
         self._check = check

@@ -37,12 +37,12 @@ Address = tuple[socket.AddressFamily, Any]
 """As `getaddrinfo` says it."""
 
 
-class Ended(Exception):
-    """The probe was told to end."""
+class LookCancelled(Exception):
+    """The look, or the search that it belongs to, was cancelled."""
 
 
 class Looker:
-    """A thread that looks again and again, until it has found out or is told to end; nothing is posted behind `end`."""
+    """A thread that looks again and again, until it has found out or is cancelled; nothing is posted after `cancel`."""
 
     def __init__(self, post: Callable[[Event], None]) -> None:
         self._post = post
@@ -61,7 +61,7 @@ class Looker:
             self._close()
             raise
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Post nothing from now on, and end soon."""
         with self._lock:
             self._is_wanted = False
@@ -86,14 +86,14 @@ class Looker:
     def _run(self, ending: Wakeup) -> None:
         try:
             self._search(ending)
-        except Ended:
+        except LookCancelled:
             pass
         finally:
             self._say_last_word()
             self._close()
 
     def _search(self, ending: Wakeup) -> None:
-        """Look, and tell what there is to tell; raises Ended."""
+        """Look, and tell what there is to tell; raises LookCancelled."""
         raise NotImplementedError
 
     def _say_last_word(self) -> None:
@@ -103,7 +103,7 @@ class Looker:
 class Look:
     """One connection, closed by its `with` block.
 
-    Every wait raises TimeoutError at the deadline, and Ended when the probe is to end.
+    Every wait raises TimeoutError at the deadline, and LookCancelled once the look is cancelled.
     """
 
     def __init__(self, ending: Wakeup, deadline: float) -> None:
@@ -206,12 +206,12 @@ class Look:
 
 
 def wait(ending: Wakeup, deadline: float, sock: socket.socket | None = None, events: int = 0) -> bool:
-    """Block until the socket is ready, or the deadline (false); raises Ended when the probe is to end."""
+    """Block until the socket is ready, or the deadline (false); raises LookCancelled once the look is cancelled."""
     poll = select.poll()
     poll.register(ending, select.POLLIN)
     if sock:
         poll.register(sock, events)
     ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
     if any(descriptor == ending.fileno() for descriptor, _ in ready):
-        raise Ended
+        raise LookCancelled
     return bool(ready)

@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llamaswap_lib.core.effects import BeginChecks, CutRequests, EndChecks
+from llamaswap_lib.core.effects import AbortRequests, BeginChecks, EndChecks
 from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
-from llamaswap_lib.runtime.guard.table import HAS_PROC, Entry, read_stat
+from llamaswap_lib.runtime.guard.table import HAS_PROC, ProcessEntry, read_stat
 from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.health.look import Look, Looker, wait
 from llamaswap_lib.runtime.logs.logger import Logger
@@ -45,7 +45,7 @@ _CONNECT_TIMEOUT, _LONGEST_LOOK = 5.0, 60.0
 STOPPED = "its processes are stopped"
 ANSWERED_BEFORE = "it had answered before while a request was inside"
 
-CheckOrder = BeginChecks | EndChecks | CutRequests
+CheckOrder = BeginChecks | EndChecks | AbortRequests
 
 
 class Movement(NamedTuple):
@@ -86,25 +86,25 @@ class Watchdog:
         self._post = post
         self._clock = clock
         self._evidence = threading.Event()  # that the run answers its check while a request is inside
-        self._watch: _Watch | None = None
+        self._watch: _WatchThread | None = None
 
     # -- controller thread only --
 
     def begin(self) -> None:
         """Look from now on; raises OSError or RuntimeError where the system gives no descriptor or thread."""
-        self.end()
-        watch = _Watch(self._subject, self._evidence, self._post, self._clock)
+        self.cancel()
+        watch = _WatchThread(self._subject, self._evidence, self._post, self._clock)
         watch.start(f"watchdog-{self._subject.model}")
         self._watch = watch
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Post nothing from now on, and end the thread soon."""
         if self._watch is not None:
-            self._watch.end()
+            self._watch.cancel()
             self._watch = None
 
 
-class _Watch(Looker):
+class _WatchThread(Looker):
     """One thread, from the moment that somebody waits until nobody does."""
 
     def __init__(
@@ -240,7 +240,7 @@ class CheckPlan:
     check_of: Callable[[Upstream], tuple[HealthCheck | None, float]]
     look_at: Callable[[int], Movement | None]
     """What has moved between us and the run of that id; called on its watchdog's thread."""
-    cut: Callable[[int], None]
+    abort: Callable[[int], None]
     """Break off every connection to the run of that id."""
 
 
@@ -261,10 +261,10 @@ class Checks:
             return
         if isinstance(order, BeginChecks):
             self._begin(plan, run, post)
-        elif isinstance(order, CutRequests):
-            plan.cut(run_id)
+        elif isinstance(order, AbortRequests):
+            plan.abort(run_id)
         elif run_id in self._watchdogs:
-            self._watchdogs[run_id].end()
+            self._watchdogs[run_id].cancel()
 
     def _begin(self, plan: CheckPlan, run: LiveRun, post: Callable[[Event], None]) -> None:
         upstream, process = run.upstream, run.process
@@ -291,7 +291,7 @@ class Checks:
     def forget(self, run_id: int) -> None:
         """The run has ended."""
         if watchdog := self._watchdogs.pop(run_id, None):
-            watchdog.end()
+            watchdog.cancel()
 
     def close(self) -> None:
         for run_id in list(self._watchdogs):
@@ -318,11 +318,11 @@ def is_tree_stopped(leader: int, port: int | None) -> bool:
     return bool(servers) and stopped.issuperset(servers)
 
 
-def tree_of(leader: int, entries: Iterable[Entry]) -> list[Entry]:
+def tree_of(leader: int, entries: Iterable[ProcessEntry]) -> list[ProcessEntry]:
     """Those in the leader's group or session, and all that they started, wherever it went."""
     others = list(entries)
     pids: set[int] = {leader}
-    members: list[Entry] = []
+    members: list[ProcessEntry] = []
     while found := [entry for entry in others if entry.parent in pids or leader in _names(entry)]:
         members += found
         pids.update(entry.pid for entry in found)
@@ -330,5 +330,5 @@ def tree_of(leader: int, entries: Iterable[Entry]) -> list[Entry]:
     return members
 
 
-def _names(entry: Entry) -> tuple[int, int, int]:
+def _names(entry: ProcessEntry) -> tuple[int, int, int]:
     return entry.pid, entry.group, entry.session

@@ -89,7 +89,7 @@ class Logs:
         prefix = f"[{printable(model_id)}] ".encode("utf-8", "backslashreplace")
         return ModelOutput(kept, self._lines, lambda: prefix if self._has_several_models else b"", self._is_alone)
 
-    def end_streams(self) -> None:
+    def close_streams(self) -> None:
         """End every reader's subscription, and those to come; lines are still kept, and shown on stdout."""
         with self._lock:
             self._streams_ended = True
@@ -99,7 +99,7 @@ class Logs:
 
     def close(self, flush_timeout: float = 1.0) -> None:
         """End the streams, bring out what stdout still owes, and end its thread; what comes later is only kept."""
-        self.end_streams()
+        self.close_streams()
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.close(flush_timeout)
@@ -143,7 +143,7 @@ class ModelOutput:
         if data and not self._is_alone():
             self._lines.write(self._whole.add(data))
         else:
-            self._lines.write(self._whole.end() + data)
+            self._lines.write(self._whole.flush() + data)
 
     # -- any thread --
 

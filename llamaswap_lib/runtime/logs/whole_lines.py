@@ -39,7 +39,7 @@ class WholeLines:
             shown += self._piece()
         return shown
 
-    def end(self) -> bytes:
+    def flush(self) -> bytes:
         """What is left of a line that has no end, as one: the process writes no more."""
         rest, self._rest = self._rest, b""
         return self._lines(rest) if rest else b""

@@ -1,4 +1,4 @@
-"""A process group: a program started as its leader, signals to all of it, and its end (`Ending`).
+"""A process group: a program started as its leader, signals to all of it, and its end (`RunEnding`).
 
 Any thread may signal a group; the thread that made it waits for the leader and looks for the rest.
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from llamaswap_lib.runtime.descriptors import at_first_soft_limit, keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.sweep import NOBODY, Sweep, of_run
-from llamaswap_lib.runtime.guard.table import HAS_PROC, Entry, look_at_others, parts_of, read_stat, who_is_there
+from llamaswap_lib.runtime.guard.table import HAS_PROC, ProcessEntry, look_at_others, parts_of, read_stat, who_is_there
 
 _PROC = Path("/proc")
 KILL_GRACE = 5.0  # what survives SIGKILL so long hangs in the kernel: it is reported and left
@@ -35,7 +35,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # between looks at what outlives a l
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
-class _State(Enum):
+class _GroupState(Enum):
     RUNNING = "running"
     ASKED = "asked to end"
     GONE = "gone"
@@ -51,7 +51,7 @@ class ProcessGroup:
         """
         self._guard = guard
         self._lock = threading.Lock()
-        self._state = _State.RUNNING
+        self._state = _GroupState.RUNNING
         self._collected: dict[int, int] = {}
         self._known: list[str] = []
         self.pid = _spawn(argv, env, output)
@@ -68,8 +68,8 @@ class ProcessGroup:
         A member that a signal has stopped would not act on it: SIGCONT has it go on.
         """
         with self._lock:
-            if self._state is _State.RUNNING:
-                self._state = _State.ASKED
+            if self._state is _GroupState.RUNNING:
+                self._state = _GroupState.ASKED
                 self._signal(signal.SIGTERM)
                 self._signal(signal.SIGCONT)
 
@@ -81,7 +81,7 @@ class ProcessGroup:
     @property
     def has_ended(self) -> bool:
         """Whether a look has found nobody left: from then on the number may be somebody else's."""
-        return self._state is _State.GONE
+        return self._state is _GroupState.GONE
 
     # -- the thread that made it only --
 
@@ -107,7 +107,7 @@ class ProcessGroup:
         """Whether every member has exited; cheap when nobody is left, else one look at /proc. Never blocks."""
         with self._lock:
             self._collect()
-            if self._state is _State.GONE or not self._is_number_taken():
+            if self._state is _GroupState.GONE or not self._is_number_taken():
                 self._end()
                 return True
         if not HAS_PROC:
@@ -125,12 +125,12 @@ class ProcessGroup:
     # -- under the lock --
 
     def _end(self) -> None:
-        if self._state is not _State.GONE:
-            self._state = _State.GONE
+        if self._state is not _GroupState.GONE:
+            self._state = _GroupState.GONE
             self._guard.remove(self.pid)
 
     def _signal(self, number: int) -> None:
-        if self._state is not _State.GONE:
+        if self._state is not _GroupState.GONE:
             try:
                 os.killpg(self.pid, number)
             except ProcessLookupError:
@@ -139,7 +139,7 @@ class ProcessGroup:
     def _collect(self) -> None:
         """Take the exit statuses of the members that are children of ours: the leader, and orphans if we are PID 1."""
         try:
-            while self._state is not _State.GONE:
+            while self._state is not _GroupState.GONE:
                 pid, status = os.waitpid(-self.pid, os.WNOHANG)
                 if not pid:
                     return
@@ -206,7 +206,7 @@ def strangers() -> Mapping[int, int]:
         return {}
 
 
-class Ending:
+class RunEnding:
     """The end of a run whose leader has exited: ends the processes of its group, and those that have left the group.
 
     The thread `watch-M` blocks in it. SIGTERM goes to each process once; when the time for the stop is up, SIGKILL to
@@ -255,7 +255,7 @@ class Ending:
             self._note(f"process {pid} belongs to another user: it cannot be ended and goes on")
         return None
 
-    def _choose(self, entries: list[Entry], known: Mapping[int, str]) -> list[Entry]:
+    def _choose(self, entries: list[ProcessEntry], known: Mapping[int, str]) -> list[ProcessEntry]:
         """Who left the group. Its members only lead to their children: they get their signals as a group."""
         group = self._group
         groups = NOBODY if group.has_ended else {group.pid: group.start}

@@ -58,7 +58,7 @@ def await_free_address(
     """Why a run with the command `argv` cannot listen where `proxy` leads, '' if nothing is in its way.
 
     `through`: the proxy on the way to another machine. Raises ValueError for a `proxy` that leads nowhere, and
-    `look.Ended` once `ending` is set.
+    `look.LookCancelled` once `ending` is set.
     """
     occupant = Occupant(proxy, check_endpoint, through)
     deadline, is_noted = time.monotonic() + PATIENCE, False

@@ -5,7 +5,7 @@ program, sleeps until the leader exits, ends what is left of the group and posts
 the last byte of output was handed on, and after it no other event of this run. `output-M`, `probe-M` and, for a
 cmdStop, `stop-M` help it and end with the run.
 
-Then no process of the run is left, wherever it went: see `group.Ending`. The scheduler measures the time between the
+Then no process of the run is left, wherever it went: see `group.RunEnding`. The scheduler measures the time between the
 stop and the kill; here only the time of processes that outlive the leader is bounded. Never done here: deciding,
 restarting, reading the configuration.
 """
@@ -24,10 +24,17 @@ from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, Proces
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
-from llamaswap_lib.runtime.health.look import Ended
+from llamaswap_lib.runtime.health.look import LookCancelled
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.ourselves import Ourselves
-from llamaswap_lib.runtime.processes.group import KILL_GRACE, Ending, ProcessGroup, await_end, describe_exit, strangers
+from llamaswap_lib.runtime.processes.group import (
+    KILL_GRACE,
+    ProcessGroup,
+    RunEnding,
+    await_end,
+    describe_exit,
+    strangers,
+)
 from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, describe_error, is_shortage
 from llamaswap_lib.runtime.processes.obstacles import await_free_address
 from llamaswap_lib.runtime.threads import Thread
@@ -121,7 +128,7 @@ class Process:
         if self._waiting:
             self._waiting.set()
         if self._probe:
-            self._probe.end()
+            self._probe.cancel()
         if self._order is _Order.KILL:
             for group in filter(None, (self._group, self._stopper)):
                 self._signal(group.kill)
@@ -201,7 +208,7 @@ class Process:
             if self._waiting:
                 spec = self._spec
                 return await_free_address(spec.proxy, spec.check_endpoint, spec.argv, ending, self._note, spec.through)
-        except Ended:
+        except LookCancelled:
             pass
         finally:
             with self._lock:
@@ -227,12 +234,12 @@ class Process:
         All within one `unloadTimeout`, which counts from the stop, or from the leader's exit where nobody ordered one.
         """
         if self._probe:
-            self._probe.end()
+            self._probe.cancel()
         with self._lock:
             self._has_exited = True
             self._kill_at = self._kill_at or time.monotonic() + self._unload_timeout
             stop_thread = self._stop_thread
-        ending = Ending(group, self._mark, before, is_time_up=self._is_time_up, signal=self._signal, note=self._note)
+        ending = RunEnding(group, self._mark, before, is_time_up=self._is_time_up, signal=self._signal, note=self._note)
         if stop_thread:
             ending.end_group()
             self._await_stop_command(stop_thread)  # which may be about to end those that left the group, in its own way
