@@ -103,7 +103,8 @@ class Supervisor:
         found = [_adopt(descriptor) for descriptor in self._sockets]
         for other in found[1:]:
             host, port = other.getsockname()[:2]
-            warn(f"the supervisor listens on {host} port {port} too, which is not served: llamaswap takes one socket")
+            also = f"the supervisor also listens on {host} port {port}"
+            warn(f"{also}; llamaswap takes one socket and does not serve this one")
             other.close()
         return found[0] if found else None
 
@@ -156,12 +157,12 @@ def _adopt(descriptor: int) -> socket.socket:
         os.set_inheritable(descriptor, False)
         adopted = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise ConfigError(f"{told} no socket: {error.strerror}") from None
+        raise ConfigError(f"{told} not a socket: {error.strerror}") from None
     is_tcp = adopted.family in (socket.AF_INET, socket.AF_INET6) and adopted.type == socket.SOCK_STREAM
     if is_tcp and adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return adopted
     adopted.close()
-    raise ConfigError(f"{told} no TCP socket that listens")
+    raise ConfigError(f"{told} not a TCP socket that listens")
 
 
 class WatchdogFeeder:

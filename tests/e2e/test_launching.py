@@ -51,7 +51,7 @@ def script(path: Path, text: str, mode: int = 0o755) -> Path:
         ("./config.yaml/x ${PORT}", "Not a directory: './config.yaml/x'"),
         ("./plain ${PORT}", "Permission denied: './plain'"),
         ("/tmp ${PORT}", "Permission denied: '/tmp'"),
-        ("./moved ${PORT}", "its interpreter '/no/such/venv/bin/python' is not there: './moved'"),
+        ("./moved ${PORT}", "its interpreter '/no/such/venv/bin/python' does not exist: './moved'"),
     ],
 )
 def test_a_program_that_is_not_there_or_may_not_be_executed(
@@ -94,7 +94,7 @@ def test_a_working_folder_that_is_gone(run_program: RunProgram, tmp_path: Path) 
     with run_program(config, cwd=folder) as program:
         assert program.chat("a").status == 200
         folder.rmdir()
-        assert_refused_beside(program, "the folder that llamaswap was started in is gone")
+        assert_refused_beside(program, "the folder that llamaswap was started in no longer exists")
 
 
 def test_a_request_for_a_broken_model_is_told_so_and_the_model_is_tried_when_it_is_mended(

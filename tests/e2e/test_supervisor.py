@@ -252,7 +252,7 @@ def test_what_is_no_socket_that_listens_is_an_error(tmp_path: Path) -> None:
         timeout=DEADLINE, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert "the supervisor's socket cannot be used: descriptor 3 is no socket" in ended.stderr
+    assert "the supervisor's socket cannot be used: descriptor 3 is not a socket" in ended.stderr
 
 
 def test_files_cannot_be_edited_without_a_key_over_its_socket_that_others_reach(tmp_path: Path) -> None:

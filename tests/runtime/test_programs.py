@@ -78,14 +78,14 @@ def test_what_is_known_beforehand_is_what_the_system_says(tmp_path: Path) -> Non
 
 def test_a_script_whose_interpreter_is_gone_says_which(tmp_path: Path) -> None:
     script = str(program(tmp_path / "serve", "#!/old/venv/bin/python3\n"))
-    with pytest.raises(FileNotFoundError, match="its interpreter '/old/venv/bin/python3' is not there"):
+    with pytest.raises(FileNotFoundError, match="its interpreter '/old/venv/bin/python3' does not exist"):
         check_command((script,))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others hand it to a shell")
 def test_a_script_that_names_no_interpreter_is_told_what_it_lacks(tmp_path: Path) -> None:
     script = str(program(tmp_path / "serve", "exec llama-server\n"))
-    with pytest.raises(OSError, match="whose first line names no interpreter"):
+    with pytest.raises(OSError, match="whose first line does not name an interpreter"):
         check_command((script,))
 
 

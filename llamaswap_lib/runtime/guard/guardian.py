@@ -222,8 +222,8 @@ class Guardian:
             self._token = new_token()
             if not HAS_PROC:
                 self._log.warn(
-                    "there is no /proc, so a process that leaves its model's process group goes on when the model"
-                    " is stopped"
+                    "there is no /proc, so a process that leaves its model's process group keeps running when the"
+                    " model is stopped"
                 )
             told: set[int] = set()
 
@@ -235,13 +235,13 @@ class Guardian:
                         # The name alone: arguments may hold secrets.
                         program = Path(command_of(entry.pid).partition(" ")[0]).name
                         self._log.warn(
-                            f"ending a process that an earlier run of llamaswap left: {entry.pid}, {program}"
+                            f"stopping a process that an earlier run of llamaswap left: {entry.pid}, {program}"
                         )
                 return found
 
             try:
                 if not end(choose):
-                    self._log.error("a process that an earlier run of llamaswap left cannot be ended")
+                    self._log.error("a process that an earlier run of llamaswap left cannot be stopped")
             except Exception:  # noqa: BLE001 - models can be started all the same
                 report("leftovers", self._log.error)
         finally:

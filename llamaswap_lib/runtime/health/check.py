@@ -195,7 +195,7 @@ class Probe(Looker):
         except OSError as error:
             return (error.strerror or str(error)).lower() + self._check.shown_way
         except MemoryError:  # ours is at an end, which says nothing about the model
-            return "none, for want of memory"
+            return "none, because memory is short"
 
     def _resolve(self) -> list[Address]:
         now = self._clock()

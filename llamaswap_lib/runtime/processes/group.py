@@ -252,7 +252,7 @@ class RunEnding:
         self._end(sweep)
         sweep.collect()
         for pid in sweep.refused:
-            self._note(f"process {pid} belongs to another user: it cannot be ended and goes on")
+            self._note(f"process {pid} belongs to another user: it cannot be stopped and keeps running")
         return None
 
     def _choose(self, entries: list[ProcessEntry], known: Mapping[int, str]) -> list[ProcessEntry]:
@@ -279,7 +279,7 @@ class RunEnding:
                 give_up_at = time.monotonic() + KILL_GRACE  # and on at once: they may be starting others
             elif give_up_at is not None and time.monotonic() >= give_up_at:
                 where = "that left the group" if is_gone else "of the group"
-                self._note(f"processes {where} {self._group.pid} do not end after SIGKILL, and go on")
+                self._note(f"processes {where} {self._group.pid} still run after SIGKILL")
                 return
             else:
                 time.sleep(pause)

@@ -52,7 +52,7 @@ def check_command(argv: Sequence[str]) -> None:
         os.getcwd()  # noqa: PTH109 - the call is the look
     except FileNotFoundError:
         raise FileNotFoundError(
-            errno.ENOENT, "the folder that llamaswap was started in is gone; start it again in one that is there"
+            errno.ENOENT, "the folder that llamaswap was started in no longer exists; start it again in another one"
         ) from None
     _find(argv[0])
 
@@ -91,11 +91,13 @@ def _check_file(path: str, word: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), word)
     beginning = _beginning_of(path)
     if beginning is not None and _is_no_program(beginning):
-        raise OSError(errno.ENOEXEC, "it is a text whose first line names no interpreter (#!/bin/sh)", word)
+        raise OSError(
+            errno.ENOEXEC, "it is a text file whose first line does not name an interpreter (#!/bin/sh)", word
+        )
     interpreter = _interpreter_in(beginning or b"")
     if interpreter and not os.path.exists(interpreter):  # noqa: PTH110 - bytes
         named = os.fsdecode(interpreter)
-        raise MissingInterpreter(errno.ENOENT, f"its interpreter {named!r} is not there", word)
+        raise MissingInterpreter(errno.ENOENT, f"its interpreter {named!r} does not exist", word)
 
 
 def _beginning_of(path: str) -> bytes | None:

@@ -70,7 +70,7 @@ def await_free_address(
         if not occupant.may_be_leaving or time.monotonic() >= deadline:
             return with_cure(where)
         if not is_noted:
-            note(f"{where}: waiting up to {PATIENCE:g} s for its end")
+            note(f"{where}: waiting up to {PATIENCE:g} s for it to stop")
             is_noted = True
         wait(ending, time.monotonic() + _PAUSE)
     return ""
