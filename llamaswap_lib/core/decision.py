@@ -1,9 +1,9 @@
 """One pass over the models that requests wait for: what can be done for each of them now?
 
-Pure; part of the scheduler, which makes a new pass after every event. If a pass has to know which requests are inside a
-run, it ends early with a question. The answer is an event, and begins the next pass. Only runs, tickets and claims are
-kept from one pass to the next. A question is asked again only after a new event, so passes come to an end. Where nobody
-waits, a pass goes on with what is to be preloaded.
+Pure; part of the scheduler, which makes a new pass after every event. If a pass has to know how many requests are
+inside a run, it ends early with a question. The answer is an event and starts the next pass. Only runs, tickets and
+claims are kept from one pass to the next. A question is asked again only after a new event, so the passes come to an
+end. If no request waits, a pass starts what is to be preloaded.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from llamaswap_lib.core.world import World
 
 
 class Pass:
-    """`run()` once, then read its public attributes."""
+    """Call `run` once, then read the public attributes."""
 
     def __init__(self, world: World, waiting: WaitingRoom, preload: Preload) -> None:
         self.asked_for = ""  # the model for whose swap the question is asked
-        self.order: list[str] | None = None  # of the models somebody waits for; None if it did not come to that
+        self.order: list[str] | None = None  # of the models that requests wait for; None if the pass ended before
         self.reasons: dict[str, Reason] = {}
         self._world = world
         self._waiting = waiting
         self._preload = preload
-        self.places: list[str] = []  # models in front that nothing behind them may clash with
-        self.outgoing: set[str] = set()  # models that those will see gone
-        self._needed_shut: dict[int, str] = {}  # run ids whose gates are shut for the model named
-        self._in_the_way: dict[int, float] = {}  # ids of busy runs that somebody waits for, since when
+        self.places: list[str] = []  # models in front: nothing behind them may clash with them
+        self.outgoing: set[str] = set()  # models that will be unloaded for those
+        self._needed_shut: dict[int, str] = {}  # run id -> the model for which its gate is shut
+        self._in_the_way: dict[int, float] = {}  # id of a busy run that is waited for -> since when
 
     def run(self) -> Question | None:
         if not self._world.is_observed:
@@ -49,14 +49,14 @@ class Pass:
         return question
 
     def _look_inside(self) -> LookInside:
-        """For a policy that wants to know. While somebody waits, an end of business may change its mind."""
+        """For a policy that wants to know. While requests wait, a run that becomes idle may change its answer."""
         serving = [run for run in self._world.runs.values() if run.state.is_serving]
         return LookInside(_ids(serving), watch=bool(self._waiting.models()))
 
     def _admit_loaded(self) -> None:
-        """Who joined a load is admitted before anybody in front can shut it: the load was begun for them.
+        """Admit the requests that joined a load before any request in front can shut its gate: it was loaded for them.
 
-        Not if the policy now wants somebody gone for it, who was started beside it meanwhile.
+        Not if the policy now wants a model unloaded for it that was started beside it meanwhile.
         """
         for run in self._world.runs.values():
             if run.is_new:
@@ -91,11 +91,13 @@ class Pass:
         """Do for `model` what can be done now.
 
         1. It is starting: its tickets join the load, and it holds its place.
-        2. Somebody must go for its start: it is looked at once, so that an error need not wait for its turn.
-        3. It is shut for somebody in front, or would clash with a place held in front: it waits.
-        4. Somebody must go: see `_make_room`.
-        5. All that must go is on its way, or its own last run is: it waits for the exits and holds its place.
-           What takes as long as its requests do is looked at, as soon as it is in the way: see `_attend_retired`.
+        2. Another model must be unloaded for its start: whether it can start is checked now, so that an error need not
+           wait for its turn.
+        3. It is shut for a model in front, or would clash with a place that is held in front: it waits.
+        4. Another model must be unloaded: see `_make_room`.
+        5. All that must be unloaded is on its way out, or its own last run is: it waits for the exits and holds its
+           place. A run that may take as long as its requests do is checked while it is in the way: see
+           `_attend_retired`.
         6. Nothing is in the way: its tickets are admitted, or it starts.
         """
         run = self._world.by_model.get(model)
@@ -126,14 +128,14 @@ class Pass:
         return None
 
     def _make_room(self, model: str, victims: Collection[str], is_up: bool) -> Question | None:
-        """Get `victims` to leave: idle ones all at once; busy ones only for a model that is overdue.
+        """Have `victims` unloaded: idle ones all at once; busy ones only for a model that is overdue.
 
-        Until it is, what is loaded keeps serving, so A B C A B C becomes A A B B C C. A victim that loads for somebody
-        is left to finish, serve those and only then asked; one that loads for nobody goes with the others. A victim
-        that holds a place in front is left alone: it may be loaded, and wait for others to go before it serves.
+        Until then, what is loaded keeps serving, so A B C A B C becomes A A B B C C. A victim that loads for waiting
+        requests may finish its load and serve them first; one that loads for no request goes with the others. A victim
+        that holds a place in front is left alone: it may be loaded, and wait for others to stop before it serves.
 
-        Nobody is shut or stopped for a model that would then not start: unless it is up, that is looked at before,
-        and an older look does not count once something has happened.
+        No run is shut or stopped for a model that then could not start: unless it is up, that is checked before, and an
+        older check does not count once something has happened.
         """
         is_overdue = self._waiting.is_overdue(model, self._world.now)
         if is_overdue or self._waiting.is_claimed(model):
@@ -164,7 +166,7 @@ class Pass:
         return question
 
     def _question_for(self, model: str, live: list[Run], is_overdue: bool) -> Question | None:
-        """How to get those to leave who serve, where there is anything to be done about them now."""
+        """What to ask of the gates of the victims that serve; None if there is nothing to ask now."""
         if is_overdue:
             return self._shut(model, live)
         return None if not live or any(run.is_watched for run in live) else ShutIfIdle(_ids(live))
@@ -192,9 +194,9 @@ class Pass:
         self._note(model, "stopping", [run.model])
 
     def _attend_retired(self, model: str) -> list[str]:
-        """What is in the way and finishes its requests, however long that takes, is looked at: it may hang.
+        """Have the runs in the way checked that may take as long as their requests do: such a run may hang.
 
-        Returns the models of those that go on doing so.
+        Returns the models of those that go on.
         """
         untimed = [run for run in self._world.runs.values() if run.is_untimed]
         if not untimed:
@@ -214,7 +216,7 @@ class Pass:
             self._in_the_way[run.run_id] = min(since, self._in_the_way.get(run.run_id, since))
 
     def _clash(self, model: str) -> str:
-        """Who holds a place in front that `model` would take, or be taken from: judged on the world as it will be."""
+        """The model in front with which `model` would clash, judged by what will run then; '' for none."""
         if not self.places:
             return ""
         staying = [other for other in self._world.staying() if other not in self.outgoing]

@@ -1,4 +1,4 @@
-"""What to do: the orders that the scheduler gives, one frozen dataclass each.
+"""What to do: the effects that the scheduler orders, one frozen dataclass each.
 
 Pure data, carried out in order by the controller thread. A list of effects has at most one question, always as its last
 element. The controller answers it before it handles anything else: one about gates (`ShutIfIdle`, `ShutGates`,
@@ -18,17 +18,17 @@ class Fault(Enum):
 
     UNKNOWN_MODEL = "unknown model"
     LOAD_FAILED = "load failed"
-    SHORTAGE = "shortage"  # our own machine could not start it, or watch it; it may be otherwise in a moment
+    SHORTAGE = "shortage"  # this machine lacked resources to start or watch it; that may be over in a moment
     BACKING_OFF = "backing off"  # it has failed again and again, and is not tried now
-    NOT_DEAD = "not dead"  # the run that hung up lives, or was stopped by us: no other one is tried
+    NOT_DEAD = "not dead"  # the run that closed the connection is alive, or we stopped it: no other one is tried
     SHUTTING_DOWN = "shutting down"
     ABANDONED = "abandoned"
-    HUNG = "hung"  # the run that was lost hung, and was stopped for somebody who waited
+    HUNG = "hung"  # the run that was lost hung, and was stopped for a request that waited
 
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Put the ticket's token into the gate of the run, then wake whoever waits."""
+    """Put the ticket's token into the gate of the run, then wake the thread that waits."""
 
     ticket: int
     run_id: int
@@ -64,7 +64,7 @@ class StartProcess:
 
 @dataclass(frozen=True, slots=True)
 class StopProcess:
-    """Stop it politely; its gate is shut. `reason` is for people (`to make room for B`)."""
+    """Ask it to stop; its gate is shut. `reason` is for people (`to make room for B`)."""
 
     run_id: int
     reason: str
@@ -72,7 +72,7 @@ class StopProcess:
 
 @dataclass(frozen=True, slots=True)
 class KillProcess:
-    """Its time to stop politely is over."""
+    """It did not stop in time."""
 
     run_id: int
 
@@ -86,7 +86,7 @@ class OpenGate:
 
 @dataclass(frozen=True, slots=True)
 class ShutGate:
-    """Let nobody else in by the fast path; the run goes on serving whom the scheduler admits."""
+    """Let nothing in by the fast path; the run still serves the requests that the scheduler admits."""
 
     run_id: int
 
@@ -100,21 +100,21 @@ class DropRun:
 
 @dataclass(frozen=True, slots=True)
 class BeginChecks:
-    """Somebody waits for this busy run to go: look whether it lives, and say `RunSilent` and `RunAnswered`."""
+    """A request waits for this busy run to stop: check whether it is alive; post `RunSilent` and `RunAnswered`."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class EndChecks:
-    """Nobody waits for it any more: look at it no longer."""
+    """No request waits for it any more: stop checking it."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class AbortRequests:
-    """It hangs, and is about to be stopped: break off the connections of whoever is inside."""
+    """It hangs, and is about to be stopped: abort the connections of the requests inside."""
 
     run_id: int
 
@@ -123,7 +123,7 @@ class AbortRequests:
 class WriteLog:
     """A line for the log; `level` is `info`, `warn` or `error`.
 
-    `last_words_of` is a model whose load has failed, for nobody who would be told what its run said last.
+    `last_words_of` is a model whose load has failed while no request waited for it: the log has its last output then.
     """
 
     level: str
@@ -133,7 +133,7 @@ class WriteLog:
 
 @dataclass(frozen=True, slots=True)
 class ReportSwap:
-    """A swap begins: these go for `model`. The log says it, once a swap."""
+    """A swap begins: these are unloaded for `model`. The log says so, once for each swap."""
 
     model: str
     evicted: tuple[str, ...]
@@ -153,14 +153,14 @@ class ShutIfIdle:
 
 @dataclass(frozen=True, slots=True)
 class ShutGates:
-    """Question: shut these gates whoever is inside; who still is?"""
+    """Question: shut these gates; which requests are still inside?"""
 
     run_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LookInside:
-    """Question: who is inside, and since when is it empty? It changes nothing, but may watch those that are busy."""
+    """Question: how many are inside, and since when is it empty? Changes nothing, but may watch the busy ones."""
 
     run_ids: tuple[int, ...]
     watch: bool
@@ -168,7 +168,7 @@ class LookInside:
 
 @dataclass(frozen=True, slots=True)
 class CheckLaunch:
-    """Question: is there anything that would keep the model from being started? It changes nothing."""
+    """Question: is there anything that would keep the model from starting? It changes nothing."""
 
     model: str
 

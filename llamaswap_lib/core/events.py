@@ -1,7 +1,7 @@
 """What happened: the facts that the scheduler is told, one frozen dataclass each.
 
-Pure data. Whatever can arrive late carries the identity of its cause (`run_id`, `ticket`), so that a late fact about
-a dead run is dropped by look-up. `Event` is the union of them all.
+Pure data. Each event that can arrive late names its cause (`run_id`, `ticket`), so that a late event about a run that
+has ended can be dropped. `Event` is the union of them all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llamaswap_lib.core.in_force import ModelSpec
 class RequestArrived:
     """A request waits for `model` under the number `ticket`; it is answered with `Admit` or `Refuse`, once.
 
-    `lost_run` hung up on it before a byte of its answer: if that run has died, the request is tried on the next one.
+    `lost_run` closed its connection before a byte of the answer: if that run has died, the next run is tried.
     """
 
     ticket: int
@@ -28,28 +28,28 @@ class RequestArrived:
 
 @dataclass(frozen=True, slots=True)
 class RequestAbandoned:
-    """The client of `ticket` (a request or an unload) left; one that waits is refused, a late notice is dropped."""
+    """The client of `ticket` (a request or an unload) has left. If it waits, it is refused; else this is dropped."""
 
     ticket: int
 
 
 @dataclass(frozen=True, slots=True)
 class PreloadRequested:
-    """These are to be loaded in this order, as far as nobody is disturbed by it."""
+    """Load these in this order, as far as no request is delayed by it."""
 
     models: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadDemanded:
-    """Somebody wants `model` tried at once, however often its load has failed."""
+    """Try `model` at once, however often its load has failed."""
 
     model: str
 
 
 @dataclass(frozen=True, slots=True)
 class UnloadRequested:
-    """Somebody wants `models` (None: all) stopped; answered with `Unloaded` when every run it named has exited."""
+    """Stop `models` (None: all); answered with `Unloaded` when every run that it named has exited."""
 
     ticket: int
     models: tuple[str, ...] | None
@@ -57,7 +57,7 @@ class UnloadRequested:
 
 @dataclass(frozen=True, slots=True)
 class ShutdownRequested:
-    """The server ends: who waits is refused, requests in progress get `grace` seconds, then every run is stopped."""
+    """The server ends: refuse what waits, give requests in progress `grace` seconds, then stop every run."""
 
     ticket: int
     grace: float
@@ -67,9 +67,9 @@ class ShutdownRequested:
 class ModelsChanged:
     """From now on these `models` are configured, with these `rules` for who may run together.
 
-    Runs of models that are not among them, and of those that are `replaced` (their process would be started otherwise
-    now), let nobody else in and are stopped as soon as they are empty. Requests that wait for a model that has gone are
-    refused, all others stay where they are.
+    Runs of models that are not among them, and of those that are `replaced` (their process would be started differently
+    now), admit no more requests and are stopped as soon as they are empty. Requests that wait for a model that was
+    removed are refused, all others keep their place.
 
     `max_wait` in seconds, as for `Scheduler`. `blocked`: model whose run is stopped for this or an earlier change ->
     the models that cannot start before that run has gone, since they may not run beside it or need its port. What was
@@ -85,7 +85,7 @@ class ModelsChanged:
 
 @dataclass(frozen=True, slots=True)
 class ProcessReady:
-    """The health probe of the run got its answer."""
+    """The health probe of the run got the answer 200."""
 
     run_id: int
 
@@ -120,10 +120,10 @@ class LoadTimedOut:
 
 @dataclass(frozen=True, slots=True)
 class RunSilent:
-    """Since `since`, a run that is looked at gave no sign of life; posted again whenever `proof` changes.
+    """A run that is checked gave no sign of life since `since`; posted again whenever `proof` changes.
 
-    `what` says which sign is missing (`has not answered its check`). `proof` says why that can only mean that it hangs
-    (`its processes are stopped`), after `hungAfter` of it at the earliest; '' while it may be no more than busy.
+    `what` says which sign is missing (`has not answered its check`). `proof` says why it must hang (`its processes are
+    stopped`), `hungAfter` seconds later at the earliest; '' while it may only be busy.
     """
 
     run_id: int
@@ -134,28 +134,28 @@ class RunSilent:
 
 @dataclass(frozen=True, slots=True)
 class RunAnswered:
-    """The run, of which `RunSilent` was told, has given a sign of life."""
+    """The run has given a sign of life after a `RunSilent`."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class GateIdle:
-    """A watched gate emptied. A hint: it may be stale, the scheduler asks again."""
+    """A watched gate has emptied. A hint that may be out of date: the scheduler asks again."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class GateDrained:
-    """A shut gate emptied. A hint, like `GateIdle`."""
+    """A shut gate has emptied. A hint, like `GateIdle`."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class GatesAnswered:
-    """The answer to the one question of the list of effects before; `gates` maps run ids to (inside, idle_since).
+    """The answer to the question in the last list of effects; `gates` maps run ids to (inside, idle_since).
 
     `inside` is how many requests are in the run, `idle_since` the moment at which the last one left. `done` says
     whether the gates are shut now.
@@ -168,7 +168,7 @@ class GatesAnswered:
 
 @dataclass(frozen=True, slots=True)
 class LaunchChecked:
-    """The answer to `CheckLaunch`: why `model` cannot be started as things are now, '' where nothing is known."""
+    """The answer to `CheckLaunch`: why `model` cannot be started now, '' if no reason is known."""
 
     model: str
     problem: str

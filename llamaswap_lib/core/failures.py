@@ -20,7 +20,7 @@ SETTLING = 5.0
 @dataclass(slots=True)
 class _Record:
     loads: int = 0  # failed ones in a row
-    crashes: int = 0  # early ones in a row
+    crashes: int = 0  # soon after it was ready, in a row
     since: float | None = None  # the first of those that count now
     is_failing: bool = False  # no load has succeeded since the last one
     until: float = 0.0  # not to be tried again before
@@ -43,7 +43,7 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class ModelFailure:
-    """How a model fails: why it did last, since when, how often in a row, and until when it is not tried.
+    """How a model fails: why it failed last, since when, how often in a row, and until when it is not tried.
 
     Monotonic seconds. It is there from a failed load, or the second early death in a row, until a load succeeds or the
     model is pardoned.
@@ -63,7 +63,7 @@ class ModelFailures:
         self.failing: Mapping[str, ModelFailure] = {}  # by model; never changed, but replaced
 
     def note_failed_load(self, model: str, detail: str, now: float) -> float:
-        """For how many seconds it is not to be tried again."""
+        """Returns for how many seconds not to try it again."""
         record = self._records.setdefault(model, _Record())
         record.loads += 1
         return self._back_off(record, detail, now)
@@ -76,7 +76,7 @@ class ModelFailures:
             self._show()
 
     def note_crash(self, model: str, detail: str, ready_time: float, now: float) -> float:
-        """It died by itself, ready for `ready_time` seconds; for how many it is not to be tried again."""
+        """It died by itself `ready_time` seconds after it was ready. Returns how long not to try it, in seconds."""
         if ready_time >= SETTLING:
             self.pardon([model])
             return 0.0
@@ -85,12 +85,12 @@ class ModelFailures:
         return self._back_off(record, f"{detail} {ready_time:.1f} s after it was ready", now)
 
     def pardon(self, models: Iterable[str]) -> None:
-        """Forget what they did: they may be tried at once."""
+        """Forget their failures: they may be tried at once."""
         if [model for model in models if self._records.pop(model, None)]:
             self._show()
 
     def refusal(self, model: str, now: float) -> tuple[str, float] | None:
-        """While it is not to be tried: why, and for how many seconds more."""
+        """Why it is not to be tried, and for how many seconds more; None if it may be tried."""
         record = self._records.get(model)
         if record is None or record.until <= now:
             return None

@@ -1,9 +1,9 @@
 """Which requests are inside a run: a set of tokens, and a flag that says whether requests may add themselves.
 
-The one thing that threads share. Any thread may `enter` and `leave`; only the controller thread shuts, opens and
-watches. There is no lock, on purpose: a lock makes a convoy (a thread that is woken owns it while it still waits for
-the interpreter). Instead `enter` adds its token and then reads `shut`, the controller writes `shut` and then reads the
-set: one of them sees the other. This leans on the interpreter lock; a free-threaded build takes `LockedGate`, also
+Any thread may `enter` and `leave`; only the controller thread shuts, opens and watches. There is no lock, on purpose:
+all threads would queue up behind it, because a thread that is woken owns the lock while it still waits for the
+interpreter. Instead `enter` adds its token and then reads `shut`, and the controller writes `shut` and then reads the
+set: one of them sees the other. This relies on the interpreter lock. A free-threaded build uses `LockedGate`, also
 while its interpreter lock is on.
 
 Notices (`GateIdle`, `GateDrained`) are hints and may be out of date: the receiver asks again.
@@ -52,7 +52,7 @@ class Gate:
         return False
 
     def leave(self, token: object) -> None:
-        """Give the place back. The moment is written first: whoever sees the set empty sees since when."""
+        """Give the place back. The time is written first: a thread that sees the set empty also sees since when."""
         self.idle_since = self._clock()
         self._inside.discard(token)
         if self.shut or self.watched:
@@ -70,18 +70,18 @@ class Gate:
     # -- controller thread only --
 
     def admit(self, token: object) -> None:
-        """Put a token inside whether the gate is open or shut; its thread leaves like any other."""
+        """Put a token inside whether the gate is open or shut; it must `leave` like any other."""
         self._inside.add(token)
 
     def watch(self) -> None:
-        """Post one `GateIdle` when it empties, at once if it has emptied since somebody looked."""
+        """Post one `GateIdle` when it empties; at once if it is empty already."""
         self.watched = True
         if not self._inside and self.watched:
             self.watched = False
             self._post(GateIdle(self.run_id))
 
     def answer(self) -> tuple[int, float]:
-        """(how many are inside, since when it is idle), read in the order that never calls a busy gate idle."""
+        """(how many are inside, since when it is idle), read in an order that never makes a busy gate look idle."""
         inside = len(self._inside)
         return inside, self.idle_since
 
@@ -123,11 +123,12 @@ class LockedGate(Gate):
 
 
 def shut_if_idle(gates: Sequence[Gate], idle_for: float, now: float) -> tuple[bool, Answer]:
-    """Shut all of them at one instant if nobody is inside any and each has been idle for `idle_for` seconds.
+    """Shut all of them at one instant if no request is inside and each has been idle for `idle_for` seconds.
 
     Otherwise leave each as it was and watch the busy ones. The idle test adds rather than subtracts, so that it is
     the same float expression as the deadline `idle_since + ttl` and cannot miss it by a rounding. Without `idle_for`
-    there is no such test: who left since `now` was read would make it a no that nobody is watched for.
+    there is no such test: a request that left after `now` was read would make the answer no, and no gate would be
+    watched.
     """
     before = [gate.shut for gate in gates]
     for gate in gates:
@@ -144,7 +145,7 @@ def shut_if_idle(gates: Sequence[Gate], idle_for: float, now: float) -> tuple[bo
 
 
 def look_inside(gates: Sequence[Gate], watch: bool) -> Answer:
-    """Who is inside, and since when it is empty; with `watch` the busy ones will say when they are not."""
+    """How many are inside each, and since when it is empty; with `watch` the busy ones will tell when they empty."""
     answer = {gate.run_id: gate.answer() for gate in gates}
     for gate in gates:
         if watch and answer[gate.run_id][0]:
@@ -153,7 +154,7 @@ def look_inside(gates: Sequence[Gate], watch: bool) -> Answer:
 
 
 def shut_all(gates: Sequence[Gate]) -> Answer:
-    """Shut all of them whoever is inside, and say who is."""
+    """Shut all of them, even if requests are inside; how many are inside each, and since when it is empty."""
     for gate in gates:
         gate.shut = True
     return {gate.run_id: gate.answer() for gate in gates}

@@ -1,7 +1,7 @@
-"""The rules in use: the models, which must be unloaded for which, and which cannot start beside a retired run.
+"""The configuration in force: the models, which are unloaded for which, and which must wait for a retired run.
 
-Pure and immutable, replaced as a whole, so any thread may read it and ask it (but for a policy that has to be told what
-runs first: see `Rules.observe`). It decides nothing: the scheduler does, by these rules.
+Pure and immutable, replaced as a whole, so any thread may read it and ask it (except for a policy that has to be told
+what runs first: see `Rules.observe`). It decides nothing: the scheduler does, by these rules.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llamaswap_lib.core.eviction import Rules
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What deciding needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds."""
+    """What the scheduler needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds."""
 
     priority: int = 0
     ttl: float = 0.0
@@ -30,13 +30,13 @@ class InForce:
     blocked: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def evict(self, target: str, running: Collection[str]) -> list[str]:
-        """Who of `running` must go for `target`: the policy's answer without strangers. Raises what it raises."""
+        """Which of `running` the policy wants unloaded for `target`, unknown names left out. Raises what it raises."""
         if len(running) == (target in running):  # nobody but the target itself
             return []
         return self._complete(target, running, set(self.rules.evict(target, tuple(self._known(running)))))
 
     def everybody(self, target: str, running: Collection[str]) -> list[str]:
-        """The answer in place of a policy that fails, which is always safe."""
+        """The answer when the policy fails: all of them, which is always safe."""
         return self._complete(target, running, set(self._known(running)))
 
     def _known(self, running: Iterable[str]) -> list[str]:
@@ -55,10 +55,10 @@ def find_clash(
     is_up: Callable[[str], bool],
     evict: Callable[[str, Collection[str]], Collection[str]],
 ) -> str:
-    """Who of `places` it is that `model` would evict, or be evicted by; '' for nobody.
+    """Which model of `places` would be unloaded for `model`, or `model` for it; '' for none.
 
-    `places` are held by models in front, `staying` are the models that run on when those have what they wait for.
-    Judged on the world as it will be. `is_up` says who of `places` is loaded: a policy may want less for one that is.
+    `places` are the models in front that wait. `staying` are the models that still run when those have started: the
+    answer is for that moment. `is_up` says which of `places` are loaded: a policy may want less for a loaded model.
     """
     future = list(dict.fromkeys([*staying, *places]))
     unwanted = evict(model, future)

@@ -1,6 +1,6 @@
 """What a load of a model would do now: which models would be unloaded for it, and what it would wait for.
 
-Pure, any thread. It decides nothing and changes nothing: it asks the policy what the scheduler would ask it next, about
+Pure, any thread. It decides nothing and changes nothing: it asks the policy what the scheduler would ask next, about
 the state that the scheduler has published last, and takes the same steps as `decision.Pass` does for one model. A
 policy that keeps state about what runs is not asked, because it runs on one thread, and a question may change it.
 """
@@ -20,7 +20,7 @@ STOPPED = "stopped"  # the state of a model without a run
 
 
 class Published(NamedTuple):
-    """What the scheduler shows of itself after each decision; nothing of it is changed later."""
+    """What the scheduler publishes after each decision; it is never changed later."""
 
     runs: tuple[RunView, ...]
     queue: Queue
@@ -28,7 +28,7 @@ class Published(NamedTuple):
 
 
 class Victim(NamedTuple):
-    """A model that would go. `state` as in `/running`; `stopped` for one that is still waited for, in front."""
+    """A model that would be unloaded. `state` as in `/running`; `stopped` for one in front that is yet to start."""
 
     model: str
     state: str
@@ -46,10 +46,10 @@ class Wait(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """For one model. `evicts` is None where only the policy itself could tell, when it is asked.
+    """For one model. `evicts` is None if only the policy itself could tell, when it is asked.
 
-    `estimate`: seconds of loading until it can serve, its own and those it would wait for; None where one of these
-    models was never seen to load, or it is not known which they are. Requests and stops are not in it.
+    `estimate`: seconds of loading until it can serve, its own and those that it would wait for; None if one of these
+    models was never loaded before, or if it is not known which they are. Requests and stops are not counted.
     """
 
     model: str
@@ -79,7 +79,7 @@ def make_plan(seen: Published, target: str, inside: Mapping[str, int], now: floa
 
 
 class _Look:
-    """What there is, as the model would find it."""
+    """What the model would find now."""
 
     def __init__(self, seen: Published, target: str, inside: Mapping[str, int]) -> None:
         self._seen = seen
@@ -139,7 +139,7 @@ class _Look:
             yield self._wait_for(self._target, "stop")
 
     def waits(self, evicted: Collection[str], holder: str) -> Iterator[Wait]:
-        """For others: one in front; victims that load for others, or serve; and all that is on its way out."""
+        """For others: a model in front; victims that load for others, or serve; and runs that are being stopped."""
         if holder:
             yield self._wait_for_turn(holder)
         for model in evicted:

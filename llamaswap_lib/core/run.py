@@ -1,6 +1,6 @@
 """One life of a model's process, as the scheduler sees it: its state, and the legal moves between states.
 
-Pure. `MOVES` is the only description of what may follow what; stopped is no state, a run that has exited is gone.
+Pure. `MOVES` is the only place that says which state may follow which. There is no state for a run that has exited.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class RunState(Enum):
-    """The value is what `/running` calls the state: draining is still ready, unloading is stopping to the outside."""
+    """The states of a run; `public_name` is what `/running` shows."""
 
     STARTING = "starting"  # it loads
     READY = "ready"  # requests may enter
@@ -30,7 +30,7 @@ class RunState(Enum):
 
     @property
     def is_serving(self) -> bool:
-        """Whether somebody may be inside."""
+        """Whether requests may be inside."""
         return self.is_up or self is RunState.UNLOADING
 
     @property
@@ -64,8 +64,8 @@ class Silence:
 class Run:
     """One life of a process. Times are monotonic seconds.
 
-    `deadline` belongs to the state: READY, when to look whether its ttl is over; UNLOADING, when to stop it whoever is
-    inside (None if it is retired); STOPPING, when to kill it.
+    What `deadline` means depends on the state. READY: when to look whether its ttl is over. UNLOADING: when to stop it
+    even if requests are inside (None if it is retired). STOPPING: when to kill it.
     """
 
     run_id: int
@@ -75,21 +75,21 @@ class Run:
     state: RunState = RunState.STARTING
     ready_at: float | None = None
     deadline: float | None = None
-    is_new: bool = False  # it has just loaded, and who joined the load is not let in yet
+    is_new: bool = False  # it has just loaded, and the requests that joined the load are not admitted yet
     is_open: bool = False  # what its gate was last told
-    is_watched: bool = False  # it was busy, and its gate will say when it is not: no use asking before
+    is_watched: bool = False  # it was busy, and its gate will tell when it is idle: no need to ask before
     has_news: bool = False  # it is shut, and may have emptied since it was last asked
-    is_retired: bool = False  # its model is not configured any more, or otherwise: this says nothing of the next run
-    has_died: bool = False  # by itself, and something of it is left
-    check_at: float | None = None  # when to begin to look whether it lives, if it is then still in somebody's way
-    is_checked: bool = False  # it is looked at, since somebody waits for it to go
-    silence: Silence | None = None  # what these looks found
+    is_retired: bool = False  # its model was removed from the configuration, or has changed there
+    has_died: bool = False  # its first process exited by itself, and other processes of it are left
+    check_at: float | None = None  # when to begin to check whether it is alive, if it is still in the way then
+    is_checked: bool = False  # it is being checked, because a request waits for it to stop
+    silence: Silence | None = None  # what these checks found
     inside: int = 0  # how many requests it had when it was last asked, and how many were let in by ticket since
-    idle_since: float = 0.0  # when the last of them had left; of no meaning before it was asked
+    idle_since: float = 0.0  # when the last request had left; without meaning before it was asked
 
     @property
     def is_untimed(self) -> bool:
-        """Whether it finishes what is inside however long that takes: one that hangs would do so for ever."""
+        """Whether it may take as long as its requests do to finish: if it hangs, for ever."""
         return self.state is RunState.UNLOADING and self.deadline is None
 
     def move(self, state: RunState, deadline: float | None = None) -> None:

@@ -55,9 +55,10 @@ class Scheduler:
         explain: Explain = unexplained,
         observe: Observe | None = None,
     ) -> None:
-        """`max_wait` in seconds: whoever has waited longer gets the gates in front shut; 0 for never.
+        """`max_wait` in seconds: for a request that has waited longer, the gates in front are shut; 0 for never.
 
-        `explain` says why those go whom `evict` names. `observe` is told what runs before `evict` is asked.
+        `explain` says why the models that `evict` names are unloaded. `observe` is told what runs before `evict` is
+        asked.
         """
         self._world = World(models, Rules(evict, explain, observe))
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
@@ -107,12 +108,12 @@ class Scheduler:
         return self._failures.failing
 
     def snapshot(self) -> Snapshot:
-        """What runs and who waits for what, as immutable data."""
+        """What runs and which requests wait for what, as immutable data."""
         runs = self.runs()
         return Snapshot(runs, view_queue(self.queue(), runs, self._world.now))
 
     def queue(self) -> Queue:
-        """Who waits, as of the last decision; cheap, for it is taken after each."""
+        """Which requests wait, as of the last decision; cheap, because it is taken after each."""
         waiting = self._waiting
         models = [model for model in self._order if waiting.has(model)]
         tickets = [waiting.tickets(model) for model in models]
@@ -124,7 +125,7 @@ class Scheduler:
         return Published(self.runs(), self.queue(), self._world.in_force)
 
     def _remember(self, decision: Pass, question: Question | None) -> None:
-        """Order and reasons; a pass that a question cut short knows some of them, the last one knows the rest."""
+        """Order and reasons. A pass that ended with a question knows only some; the last pass knows the rest."""
         if decision.order is not None:
             self._order = decision.order
         self._reasons = {**self._reasons, **decision.reasons} if question else decision.reasons
@@ -221,21 +222,21 @@ class Scheduler:
                 self._world.out.append(Unloaded(ticket))
 
     def _fail_load(self, model: str, detail: str) -> None:
-        """Refuse all who wait for the model now, and later ones for a while."""
+        """Refuse all requests that wait for the model now, and later ones for a while."""
         backoff = self._failures.note_failed_load(model, detail, self._world.now)
         message = f"{model}: could not be loaded: {detail}; not tried again for {backoff:g} s"
         self._world.out.append(WriteLog("error", message, "" if self._waiting.has(model) else model))
         self._refuse_all(model, Fault.LOAD_FAILED, f"model {model} could not be loaded: {detail}", backoff)
 
     def _break_off_load(self, model: str, detail: str) -> None:
-        """The same where the model is not to blame: whoever asks next has it tried again."""
+        """The same where the model is not to blame: the next request has it tried again."""
         self._world.out.append(
             WriteLog("error", f"{model}: could not be loaded, because resources are short: {detail}")
         )
         self._refuse_all(model, Fault.SHORTAGE, f"model {model} could not be loaded: {detail}")
 
     def _crash(self, run: Run, detail: str) -> None:
-        """Only those inside fail; unless it keeps dying, it is started again for whoever waits."""
+        """Only the requests inside fail; unless it keeps dying, it is started again for those that wait."""
         now, state = self._world.now, run.state.value
         if run.is_retired:  # it would be started otherwise now, so nothing is learned from its end
             self._world.out.append(WriteLog("warn", f"{run.model}: {detail} while it was {state}"))
@@ -248,7 +249,7 @@ class Scheduler:
             self._refuse_all(run.model, Fault.BACKING_OFF, *refusal)
 
     def _settle_orphans(self) -> None:
-        """Those whose run is ending or gone arrive once more; after a while the others are told that it lives."""
+        """If their run is ending or gone they arrive once more; after a while the others are told that it is alive."""
         for orphan in self._orphans.take_settled(self._world.may_serve, self._world.now):
             if self._world.may_serve(orphan.run_id):
                 self._world.out.append(Refuse(orphan.ticket, Fault.NOT_DEAD, "the run lives on"))
@@ -296,7 +297,7 @@ class Scheduler:
     # -- answers to questions --
 
     def _take_check(self, model: str, problem: str) -> None:
-        """As if it had been started and had failed, but that nobody had to go for it."""
+        """As if it had been started and had failed, except that no model was unloaded for it."""
         if problem:
             self._fail_load(model, f"could not start: {problem}")
         else:
@@ -320,7 +321,7 @@ class Scheduler:
                 self._take_no(run, question)
 
     def _is_settled(self, model: str) -> bool:
-        """Who goes for this model is not to change any more: it must not be kept waiting by second thoughts."""
+        """Whether the policy's answer for this model is kept: a policy that changes it must not keep it waiting."""
         waiting = self._waiting
         return waiting.is_claimed(model) or (waiting.has(model) and waiting.is_overdue(model, self._world.now))
 
@@ -336,7 +337,7 @@ class Scheduler:
             run.deadline = self._world.ttl_look(run, self._world.now if run.inside else run.idle_since)
 
     def _stop_empty(self, run: Run) -> None:
-        """Shut and nobody inside: the one way in which a swap stops a run. With it, the swap has begun."""
+        """Its gate is shut and no request is inside: only so a swap stops a run. With it, the swap has begun."""
         if run.state is RunState.UNLOADING:
             self._world.stop(run, RETIRED if run.is_retired else "unloaded")
         elif self._asked_for:

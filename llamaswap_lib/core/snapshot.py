@@ -15,9 +15,9 @@ from llamaswap_lib.core.waiting import Ticket
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a model's tickets wait: `kind`, the other models it is about, and the requests seen inside them.
+    """Why a model's tickets wait: `kind`, the other models that it concerns, and how many requests were inside them.
 
-    `silent` are those of the others that give no sign of life.
+    `silent` are those of the other models that give no sign of life.
     """
 
     kind: str
@@ -26,7 +26,7 @@ class Reason:
     silent: tuple[tuple[str, Silence], ...] = ()
 
     def text(self, now: float) -> str:
-        """For people. How long a silence lasts is told in steps: each change of a reason is told to whoever listens."""
+        """For people. How long a silence lasts is told in steps, for each change of the text is sent to listeners."""
         told = (f"{model} {silence.describe(_step_down(now, silence.since))}" for model, silence in self.silent)
         return ", ".join([self._outline(), *told])
 
@@ -64,8 +64,8 @@ class RunView:
 class TicketView:
     """One waiting request; `place` counts from 1 over all models, in the order in which they will be served.
 
-    `estimate` is how many seconds are left of its load and of those in front of it, or None where one of them was never
-    seen; how long requests in progress will take nobody knows.
+    `estimate`: how many seconds are left of its load and of those in front of it; None if one of these models was never
+    loaded before. It does not count requests in progress, whose duration is not known.
     """
 
     ticket: int
@@ -78,26 +78,26 @@ class TicketView:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What runs and who waits, at one moment."""
+    """What runs and which requests wait, at one moment."""
 
     runs: tuple[RunView, ...]
     queue: tuple[TicketView, ...]
 
 
 class Queue(NamedTuple):
-    """Who waits, as decided last: the models in their order, the tickets of each, and what is known of loads."""
+    """What waits, as of the last decision: the models in order, the tickets of each, and what is known of loads."""
 
     models: Sequence[str] = ()
     tickets: Sequence[tuple[Ticket, ...]] = ()
     reasons: Mapping[str, Reason] = {}
     load_times: Mapping[str, float] = {}
     urgent: Collection[str] = ()  # those of `models` that go first whatever their priority
-    places: Sequence[str] = ()  # those of `models` that nothing behind them may clash with
-    outgoing: Collection[str] = ()  # models that those will see gone
+    places: Sequence[str] = ()  # those of `models` with which nothing behind them may clash
+    outgoing: Collection[str] = ()  # models that will be unloaded for those
 
 
 def _step_down(now: float, since: float) -> float:
-    """The moment at which the last step of the time since `since` was reached: one of ten seconds, later of sixty."""
+    """`now` rounded down to a step of the time since `since`: of ten seconds, after a minute of sixty."""
     seconds = now - since
     return now - seconds % (10.0 if seconds < 60.0 else 60.0)
 
@@ -112,7 +112,7 @@ def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
 
 
 def view_queue(queue: Queue, runs: Iterable[RunView], now: float) -> tuple[TicketView, ...]:
-    """Everyone who waits. Who has joined a load stands before all others: it will be served first."""
+    """All tickets. Those that joined a load come first, because they will be served first."""
     by_model = {run.model: run for run in runs}
     estimates = estimate_loads(queue, by_model, now)
     waiting = sorted(
@@ -134,7 +134,7 @@ def view_queue(queue: Queue, runs: Iterable[RunView], now: float) -> tuple[Ticke
 
 
 def estimate_loads(queue: Queue, runs: Mapping[str, RunView], now: float) -> dict[str, float | None]:
-    """Seconds until each model can serve, as far as loads decide it: its own, after those that it waits for."""
+    """Seconds of loading until each model can serve: its own load, after those that it waits for."""
     found: dict[str, float | None] = {}
     for model in queue.models:
         reason = queue.reasons.get(model)
@@ -148,7 +148,7 @@ def estimate_loads(queue: Queue, runs: Mapping[str, RunView], now: float) -> dic
 
 
 def _load_left(model: str, queue: Queue, runs: Mapping[str, RunView], now: float) -> float | None:
-    """Of a load that is on its way or yet to come."""
+    """Seconds left of a load that has begun or will begin; None if the model was never loaded before."""
     seconds = queue.load_times.get(model)
     run = runs.get(model)
     if seconds is None or run is None or run.detail is not RunState.STARTING:
@@ -157,7 +157,7 @@ def _load_left(model: str, queue: Queue, runs: Mapping[str, RunView], now: float
 
 
 def awaited_runs(runs: Iterable[RunView], queue: Queue) -> frozenset[int]:
-    """Ids of the runs that somebody waits for to finish their requests: for another model, or for an unload."""
+    """Ids of the runs whose requests are waited for to end: for another model, or for an unload."""
     reasons = [queue.reasons[model] for model in queue.models if model in queue.reasons]
     busy = {other for reason in reasons if reason.kind == "busy" for other in reason.others}
     finishing = (RunState.DRAINING, RunState.UNLOADING)

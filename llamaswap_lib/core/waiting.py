@@ -62,7 +62,7 @@ class WaitingRoom:
         return True
 
     def remove_all(self, model: str) -> list[int]:
-        """Take out everyone who waits for `model`, oldest first."""
+        """Take out all tickets of `model`, oldest first."""
         tickets = list(self._by_model.get(model, ()))
         for ticket in tickets:
             self.remove(ticket)
@@ -77,7 +77,7 @@ class WaitingRoom:
     # -- claims --
 
     def claim(self, model: str) -> None:
-        """A swap has begun for the oldest ticket of `model`, unless one has begun already or nobody waits."""
+        """A swap has begun for the oldest ticket of `model`, unless one has begun already or there is no ticket."""
         if model not in self._claims and model in self._by_model:
             self._claims[model] = next(iter(self._by_model[model]))
 
@@ -90,7 +90,7 @@ class WaitingRoom:
     # -- whether it can be started at all --
 
     def note_checked(self, model: str) -> None:
-        """It was found that it can, for those who wait now."""
+        """It can be started, as was found for the tickets that wait now."""
         if model in self._by_model:
             self._checked.add(model)
 
@@ -100,7 +100,7 @@ class WaitingRoom:
     # -- order and time --
 
     def change_rules(self, priorities: Mapping[str, int], max_wait: float) -> None:
-        """For those who wait already too; and nothing is known any more of what can be started."""
+        """Also for the tickets that wait already. What is known of models that can be started is forgotten."""
         self._priorities = priorities
         self._max_wait = max_wait
         self._checked.clear()
@@ -109,11 +109,11 @@ class WaitingRoom:
         return self._is_late(self._oldest(model), now)
 
     def is_urgent(self, model: str, now: float) -> bool:
-        """Whether it goes before others whatever their priority: its swap has begun, or it is overdue."""
+        """Whether it comes first whatever the priorities: its swap has begun, or it is overdue."""
         return self._rank(model, now)[0] < 2
 
     def order(self, now: float) -> list[str]:
-        """The models somebody waits for, in the order in which they are decided."""
+        """The models with tickets, in the order in which they are decided."""
         return sorted(self._by_model, key=lambda model: self._rank(model, now))
 
     def _rank(self, model: str, now: float) -> tuple[int, int, int]:
@@ -125,7 +125,7 @@ class WaitingRoom:
         return 2, -self._priorities.get(model, 0), oldest.number
 
     def since(self, model: str) -> float:
-        """When the oldest ticket of `model`, for which somebody waits, came."""
+        """When the oldest ticket of `model` came; it must have one."""
         return self._oldest(model).since
 
     def next_overdue(self, now: float) -> float | None:
@@ -178,7 +178,7 @@ class Orphans:
         return self._by_ticket.pop(ticket, None) is not None
 
     def take_settled(self, may_serve: Callable[[int], bool], now: float) -> list[Orphan]:
-        """Those whose run is known to be ending or gone, and those who have waited for that long enough."""
+        """Those whose run is known to be ending or gone, and those that have waited for that long enough."""
         everybody = self._by_ticket.values()
         return self._take([orphan for orphan in everybody if orphan.until <= now or not may_serve(orphan.run_id)])
 

@@ -1,7 +1,7 @@
-"""All runs that exist, what may be done to them, and what the policy says of them.
+"""All runs that exist, the changes that can be made to them, and what the policy says of them.
 
-Pure; part of the scheduler. Its methods change a run and write down the effect that goes with the change, so the two
-cannot drift apart.
+Pure; part of the scheduler. Each method changes a run and adds the effect that belongs to the change, so that both
+always agree.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
 RETIRED = "the configuration has changed"
-CHECK_AFTER = 1.0  # seconds that somebody waits for a busy run before it is looked at: most waits are shorter
+CHECK_AFTER = 1.0  # seconds that a request waits for a busy run before the run is checked: most waits are shorter
 
 
 class World:
@@ -43,10 +43,10 @@ class World:
         self.out: list[Effect] = []
         self.now = 0.0
         self.load_times: Mapping[str, float] = {}  # model -> seconds, the last loads counting most; never changed
-        self.launchable: set[str] = set()  # models that can be started, as was seen since the last event
-        self.is_observed = True  # the policy was told what runs now, or does not want to know
+        self.launchable: set[str] = set()  # models that can be started, as was found since the last event
+        self.is_observed = True  # the policy was told what runs now, or need not be told
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
-        self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and what those inside are told
+        self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and the error of the requests inside
         self._incarnations: dict[str, int] = {}
         self._former: dict[str, ModelSpec] = {}  # models that are not configured any more, and still run
         self._run_ids = itertools.count(1)
@@ -68,7 +68,7 @@ class World:
         self.out.append(StartProcess(run.run_id, model))
 
     def become_ready(self, run: Run) -> None:
-        """From STARTING, or from DRAINING when nobody needs it shut any more: its ttl begins anew."""
+        """From STARTING, or from DRAINING when its gate need not be shut any more: its ttl starts again."""
         if run.state is RunState.STARTING:
             run.ready_at, run.is_new = self.now, True
             took = self.now - run.started_at
@@ -76,7 +76,7 @@ class World:
         run.move(RunState.READY, self.ttl_look(run, self.now))
 
     def unload(self, run: Run, timeout: float) -> None:
-        """Let it finish what is inside for `timeout` seconds at most, then stop it; a loading one stops at once."""
+        """Let its requests finish for `timeout` seconds at most, then stop it; stop at once if it is loading."""
         if run.state is RunState.STARTING:
             self.stop(run, "unloaded while it was loading")
         elif run.state is RunState.UNLOADING:
@@ -87,7 +87,7 @@ class World:
             run.has_news = True
 
     def retire(self, run: Run) -> None:
-        """It is configured no more, or otherwise: let nobody else in, and stop it once it is empty."""
+        """Its model was removed or has changed: admit no more requests, and stop it once it is empty."""
         run.is_retired = True
         if run.state is RunState.STARTING:
             self.stop(run, RETIRED)
@@ -96,7 +96,7 @@ class World:
             run.has_news = True
 
     def unload_timeout(self, model: str) -> float:
-        """Of a model that is configured, or was and still runs."""
+        """Of a model that is configured, or that was and still runs."""
         return (self.models.get(model) or self._former[model]).unload_timeout
 
     def stop(self, run: Run, reason: str) -> None:
@@ -104,7 +104,7 @@ class World:
         self.out.append(StopProcess(run.run_id, reason))
 
     def end_hung(self, run: Run, target: str) -> None:
-        """Stop it, whoever is inside: it was told to hang, and somebody has waited for too long."""
+        """Stop it even if requests are inside: it is known to hang, and a request has waited for too long."""
         assert run.silence is not None, f"{run!r} does not hang"
         why = f"it {run.silence.describe(self.now)}, no byte has moved, and {run.silence.proof}"
         self.hung[run.model] = run.run_id, f"the server of {run.model} hangs: {why}; it was stopped for {target}"
@@ -112,7 +112,7 @@ class World:
         self.stop(run, f"it hangs and {target} has waited for too long")
 
     def lose(self, run: Run) -> None:
-        """Its leader has exited by itself; what it leaves behind is being ended."""
+        """Its first process has exited by itself; the others are being stopped."""
         run.has_died = True
         if run.is_open:
             self.out.append(ShutGate(run.run_id))
@@ -157,13 +157,13 @@ class World:
         self.expire_observation()
 
     def report_swap(self, target: str) -> None:
-        """It begins now: before the first of those who go is stopped."""
+        """It begins now; call this before the first run is stopped for it."""
         running = self.staying()
         why = self.in_force.rules.explain(target, tuple(running))
         self.out.append(ReportSwap(target, tuple(self.evict(target, running)), why))
 
     def meet_deadlines(self) -> None:
-        """Stop what was unloaded and kill what was stopped, where the time for it has come."""
+        """Stop runs that were unloaded, and kill those that were stopped, if their time is over."""
         for run in self.runs.values():
             if run.deadline is None or run.deadline > self.now:
                 continue
@@ -175,9 +175,9 @@ class World:
                 self.out.append(KillProcess(run.run_id))
 
     def settle_gates(self, needed_shut: Collection[int], waited_for: Collection[str]) -> None:
-        """Open what nobody needs shut any more; let the fast path in only where the policy wants nobody gone.
+        """Open the gates that need not be shut any more; the fast path only if the policy wants no model unloaded.
 
-        Nobody overtakes who waits: a policy without much sense may want somebody gone until another has started.
+        No request overtakes one that waits: an unusual policy may want a model unloaded until another one has started.
         """
         for run in self.runs.values():
             if run.state is RunState.DRAINING and run.run_id not in needed_shut:
@@ -189,7 +189,7 @@ class World:
                     self.out.append(OpenGate(run.run_id) if may_open else ShutGate(run.run_id))
 
     def settle_checks(self, in_the_way: Mapping[int, float]) -> None:
-        """Have those looked at that somebody waits for to go; `in_the_way`: run id -> since when."""
+        """Have the runs checked that requests wait for to stop. `in_the_way`: run id -> since when."""
         for run in self.runs.values():
             since = in_the_way.get(run.run_id) if run.state.is_up or run.is_untimed else None
             run.check_at = None if since is None or run.is_checked else since + CHECK_AFTER
@@ -201,7 +201,7 @@ class World:
                 self.out.append(BeginChecks(run.run_id))
 
     def note_silence(self, run: Run, silence: Silence) -> None:
-        """The log hears of each silence once."""
+        """The log has each silence once."""
         if run.silence is None:
             message = f"{run.model}: {silence.describe(self.now)}, and requests wait for it to stop"
             self.out.append(WriteLog("warn", message))
@@ -210,16 +210,16 @@ class World:
     # -- questions --
 
     def may_serve(self, run_id: int) -> bool:
-        """Whether it is there, and not known to be ending."""
+        """Whether it exists, and is not known to be ending."""
         run = self.runs.get(run_id)
         return run is not None and run.state is not RunState.STOPPING
 
     def staying(self) -> list[str]:
-        """The models whose run is not on its way out."""
+        """The models whose run is not being unloaded or stopped."""
         return [run.model for run in self.runs.values() if not run.state.is_leaving]
 
     def evict(self, target: str, running: Collection[str]) -> list[str]:
-        """The policy's answer without strangers; where it fails, everybody."""
+        """What the policy wants unloaded, unknown names left out; all of `running` if it fails."""
         try:
             return self.in_force.evict(target, running)
         except Exception:  # noqa: BLE001 - a user's own policy may raise anything, and must not stop the server
@@ -227,12 +227,12 @@ class World:
             return self.in_force.everybody(target, running)
 
     def expire_observation(self) -> None:
-        """Something happened: what was seen, and what the policy was told, is not the latest any more."""
+        """Something happened: what was found before, and what the policy was told, may be out of date."""
         self.launchable.clear()
         self.is_observed = self.in_force.rules.observe is None
 
     def observe(self, gates: Mapping[int, tuple[int, float]], watch: bool, stands: Callable[[str], bool]) -> None:
-        """The gates said who is inside: the policy is told, and its answers for targets that `stands` names stand."""
+        """Note what the gates said, and tell the policy, which keeps its answers only for the targets in `stands`."""
         for run_id, (inside, idle_since) in gates.items():
             run = self.runs[run_id]
             run.inside, run.idle_since = inside, idle_since

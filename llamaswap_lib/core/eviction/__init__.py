@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 class Explanation:
     """Why models must be unloaded for another one, as data: what the log says of a swap.
 
-    `rule` is a clause for people, '' where nobody must go. The rest is the choice of a matrix: `set_name` '' is the
-    model alone. `reasons` has a clause for each model that must go, where they differ.
+    `rule` is a clause for people, '' if no model must be unloaded. `set_name`, `expression` and `cost` are the choice
+    of a matrix; a `set_name` of '' means that the model runs alone. `reasons` has a clause for each model that must be
+    unloaded, if they differ.
     """
 
     rule: str
@@ -41,7 +42,7 @@ class RunningModel:
 
     model: str
     state: str = "starting"
-    """`starting`, `ready`, or `stopping`: it is on its way out, but still there."""
+    """`starting`, `ready`, or `stopping`."""
     idle_seconds: float = 0.0
     """Since its last request ended; 0 while it serves one, or starts."""
     in_flight: int = 0
@@ -52,13 +53,13 @@ class RunningModel:
 
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]
 Explain = Callable[[str, tuple[str, ...]], Explanation]
-"""Why those must go whom `Evict` names. Asked once a swap."""
+"""Why the models that `Evict` names must be unloaded. Asked once for each swap."""
 Observe = Callable[[Callable[[str], RunningModel], Callable[[str], bool]], None]
-"""Told what runs before each decision, by policies that look at more than names: see `own.OwnPolicy.observe`."""
+"""Is told what runs before each decision, for policies that go by more than names: see `own.OwnPolicy.observe`."""
 
 
 def unexplained(target: str, running: tuple[str, ...]) -> Explanation:
-    """Where nobody knows more than who goes."""
+    """For a policy that does not explain itself."""
     del target, running
     return Explanation("decided by the policy")
 
@@ -67,7 +68,7 @@ def unexplained(target: str, running: tuple[str, ...]) -> Explanation:
 class Rules:
     """A policy, and what belongs to it.
 
-    `observe` is None for one that looks at names alone: any thread may ask that one.
+    `observe` is None for a policy that goes by names alone: any thread may ask such a policy.
     """
 
     evict: Evict

@@ -25,7 +25,7 @@ class Group:
 
 
 class GroupPolicy:
-    """Who must go for a model, by groups. Every model is a member of exactly one group."""
+    """Which models must be unloaded for a model, by groups. Every model is a member of exactly one group."""
 
     def __init__(self, groups: Iterable[Group]) -> None:
         self._group_of = {member: group for group in groups for member in group.members}
@@ -35,7 +35,7 @@ class GroupPolicy:
         return {model for model in running if model != target and self._must_go(group, self._group_of[model])}
 
     def explain(self, target: str, running: tuple[str, ...]) -> Explanation:
-        """Which of the two rules it is for each model that must go."""
+        """Which of the two rules it is for each model that must be unloaded."""
         group = self._group_of[target]
         evicted = self.evict(target, running)
         own = [model for model in running if model in evicted and self._group_of[model] is group]

@@ -1,10 +1,10 @@
 """A policy that the user has written: what it gets, what it may answer, and what happens if it fails.
 
 Pure except for the policy itself, which may use idle times or random numbers, or raise. The core needs a function of
-(target, what runs). So an answer is kept until the scheduler has looked again at what runs. For a target whose swap has
-begun or is overdue it is kept until that is over: otherwise a policy that changes its mind could keep it waiting for
-ever. If a policy fails or its answer is invalid, all others are unloaded, which is always safe; each kind of failure is
-raised once.
+(target, what runs). So an answer is kept until the scheduler has looked again at what runs. For a target whose swap
+has begun or is overdue, the answer is kept until the swap is over: otherwise a policy that changes its answer could
+keep the target waiting for ever. If a policy fails or its answer is invalid, all other models are unloaded, which is
+always safe. Each kind of failure is raised once.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from llamaswap_lib.core.eviction import Explanation, RunningModel
 
 
 class Policy(Protocol):
-    """What a user's class must look like. It is made once, without arguments."""
+    """What a user's class must have. One object of it is made, without arguments."""
 
     def evict(self, target: str, running: Sequence[RunningModel]) -> Collection[str] | Sequence[Collection[str]]:
-        """Who must go for `target`: names; or several such choices, the best first.
+        """The models that must be unloaded for `target`, by name; or several such choices, the best first.
 
-        Of several the first counts whose models are all idle, else the first of all. `running` holds the target's own
-        process too, if it has one.
+        Of several, the first one counts whose models are all idle, or else the first one. `running` holds the target's
+        own process too, if it has one.
         """
 
 
 class PolicyFailedError(Exception):
-    """The policy raised, or answered what is no answer; the cause says where."""
+    """The policy raised, or its answer was invalid; the cause says where."""
 
 
 _Question = tuple[str, frozenset[str]]
@@ -38,7 +38,7 @@ _Kind = tuple[type[BaseException], frozenset[tuple[str, int]]]
 
 
 class OwnPolicy:
-    """`evict` for the scheduler, around a policy of the user's own; `observe` comes first. `name` is for people."""
+    """`evict` for the scheduler, by a policy that the user has written; call `observe` first. `name` is for people."""
 
     def __init__(self, policy: Policy, name: str = "the policy") -> None:
         self._policy = policy
@@ -48,12 +48,12 @@ class OwnPolicy:
         self._known_failures: set[_Kind] = set()
 
     def observe(self, view: Callable[[str], RunningModel], stands: Callable[[str], bool]) -> None:
-        """Something happened. `view` shows a model as it is; only answers for targets that `stands` names stand."""
+        """Something happened. `view` shows a model as it is now; only the answers for targets in `stands` are kept."""
         self._view = view
         self._answers = {question: answer for question, answer in self._answers.items() if stands(question[0])}
 
     def evict(self, target: str, running: tuple[str, ...]) -> Collection[str]:
-        """Raises PolicyFailedError for a new kind of failure; the answer is everybody then, as for an old one."""
+        """All of `running` after a failure; a new kind of failure raises PolicyFailedError the first time."""
         question = target, frozenset(running)
         answer = self._answers.get(question)
         if answer is None:
@@ -62,7 +62,7 @@ class OwnPolicy:
         return answer
 
     def explain(self, target: str, running: tuple[str, ...]) -> Explanation:
-        """Of a policy of the user's own only its name is known."""
+        """Only the name of such a policy is known."""
         del target, running
         return Explanation(f"decided by {self._name}")
 
@@ -92,7 +92,7 @@ class OwnPolicy:
         return seen.state != "starting" and not seen.in_flight
 
     def _is_known(self, error: BaseException) -> bool:
-        """Whether one of that type was raised on that way before."""
+        """Whether an error of this type was raised through the same lines before."""
         places = frozenset((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__))
         kind = type(error), places
         if kind in self._known_failures:
