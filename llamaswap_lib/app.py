@@ -18,8 +18,8 @@ from llamaswap_lib.activity.key_tags import KeyTags, new_salt
 from llamaswap_lib.activity.store import StoreSettings
 from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor
-from llamaswap_lib.config.hidden import visible
 from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.config.secrets import visible
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.loaded_config import LoadedConfig

@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("config.check", "config.editor", "config.problems", "config.render", "config.schema", "config.show"),
     ),
     "app": (
-        *("activity", "ip_addresses", "config.hidden"),
+        *("activity", "ip_addresses", "config.secrets"),
         *("proxy.pool", "routing", "server.limits", "loaded_config", "hardware.sampler"),
         *("config.check", "config.editor", "config.schema"),
         *("runtime.apart", "runtime.changes", "runtime.control.controller", "runtime.logs.server_logs"),
@@ -64,7 +64,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ui": (),
     "init": ("hardware.readings", "hardware.sources"),
     "service": ("config", "errors"),
-    "listen_failure": ("config.mask", "net.listening", "printable", "runtime.ports"),
+    "listen_failure": ("config.command", "net.listening", "printable", "runtime.ports"),
     "launching": (
         "config.schema",
         "config.command_check",

@@ -21,7 +21,6 @@ from llamaswap_lib.errors import ConfigError
 
 from . import grouping
 from .command_check import CommandCheck
-from .hidden import Hidden
 from .hints import renamed
 from .load import Loaded, inspect, inspect_text, inspect_texts, secret_values
 from .models import address_of
@@ -29,6 +28,7 @@ from .nodes import MACRO, Document, MappingNode, Node, ScalarNode, SequenceNode,
 from .own_policy import load_policy
 from .problems import KeyPath, Place, Problem, in_order, quoted
 from .schema import Config, RoutingInput
+from .secrets import Hidden
 from .sections import Group
 
 MAX_PORT = 65_535

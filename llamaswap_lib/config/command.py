@@ -1,7 +1,8 @@
-"""How `cmd` and `cmdStop` become words; and the command that runs this very llamaswap.
+"""How `cmd` and `cmdStop` become words, which of them are secret, and the command that runs this very llamaswap.
 
-Owns the rules: comment lines go first, a backslash at the end of a line is a space, then quotes. Pure except for a look
-at where the program is; never fails: an open quote goes on to the end.
+Owns the rules: comment lines go first, a backslash at the end of a line is a space, then quotes; an open quote goes on
+to the end, so reading a command never fails. A masked command splits into as many words as before, and all words
+without a secret are the same; `secrets.py` knows what is one. Pure except for a look at where the program is.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from .secrets import MASK, SHORT_OPTIONS, is_secret_header, is_secret_name, mask_text, may_hold_secrets, visible
 
 PIECE = re.compile(
     r"""(?P<blank>[ \t\r\n\f\v]+)
@@ -25,6 +29,15 @@ PLAIN_WORD = re.compile(r"[^\s'\"\\]+\Z")
 CONTINUATION = re.compile(r"\\(?=[^\S\n]*(?:\n|\Z))")
 is_command_option = re.compile(r"-[a-z]*c").fullmatch  # of a shell: the next word is a command
 ESCAPED_IN_QUOTES = re.compile(r'\\(["\\$`])')
+
+_LOGIN_OPTIONS = frozenset(("-u", "--user", "-U", "--proxy-user"))  # of curl: user:password
+_SCHEMES = frozenset(("bearer", "basic", "token", "digest"))  # what may stand before the value of Authorization
+_option = re.compile(r"--?([A-Za-z][\w.-]*)(=|\Z)")
+_variable = re.compile(r"(?:-[A-Za-z])?([A-Za-z_]\w*)=")
+_has_option = re.compile(
+    r"\s--?[A-Za-z]"
+).search  # a line for a shell: `ssh box 'HF_TOKEN=abc llama-server --port 9000'`
+_header = re.compile(r"(?:-H|--?[\w-]+=)?([A-Za-z][\w-]*):[ \t]*")
 
 
 def without_comments(text: str) -> str:
@@ -108,6 +121,104 @@ def _joined(text: str) -> str:
         return text
     stripped = (line.strip() if line.rstrip().endswith("\\") else line for line in text.split("\n"))
     return "\n".join(line[:-1] + " " if line.endswith("\\") else line for line in stripped)
+
+
+# -- secrets in it --
+
+
+def mask_command(text: str) -> str:
+    """A command with its secrets masked; where there are none, the same, byte for byte."""
+    text = visible(text)
+    if not may_hold_secrets(text):
+        return text
+    words = words_of(text)
+    parts, end = [], 0
+    for (value, start, stop), masked in zip(words, _masked_words([word.value for word in words]), strict=True):
+        if masked != value:
+            parts += [text[end:start], quoted_word(masked)]
+            end = stop
+    return "".join([*parts, text[end:]])
+
+
+def shown_words(words: Sequence[str], masked: str) -> tuple[str, ...]:
+    """What may be shown of each word of a command, given the masked command."""
+    shown = [word.value for word in words_of(masked)]
+    return tuple(shown) if len(shown) == len(words) else (MASK,) * len(words)
+
+
+def secrets_of(words: Sequence[str], shown: Sequence[str]) -> Iterator[str]:
+    """What was masked, given the words of a command as they are and as they may be shown."""
+    for word, masked in zip(words, shown, strict=True):
+        before, mask, behind = masked.partition(MASK)
+        if mask and MASK not in behind:
+            yield word[len(before) : len(word) - len(behind)]
+
+
+def _masked_words(values: Sequence[str]) -> Iterator[str]:
+    is_curl = any(value.rpartition("/")[2] == "curl" for value in values)
+    expected: Callable[[str], str] | None = None  # what is done to a word because of the one before
+    for value in values:
+        if expected is not None and not value.startswith("-"):
+            yield expected(value)
+            expected = _all if expected is _all_of_header and value.lower() in _SCHEMES else None
+            continue
+        yield _masked_word(value)
+        expected = _expected_after(value, is_curl)
+
+
+def _expected_after(word: str, is_curl: bool) -> Callable[[str], str] | None:
+    option = _option.match(word)
+    if word in SHORT_OPTIONS or (option is not None and not option[2] and is_secret_name(option[1])):
+        return _all
+    if is_curl and word in _LOGIN_OPTIONS:
+        return _login
+    if is_command_option(word):
+        return mask_command
+    header = _header.fullmatch(word)
+    return _all_of_header if header is not None and is_secret_header(header[1]) else None
+
+
+def _all(_word: str) -> str:
+    return MASK
+
+
+def _all_of_header(word: str) -> str:
+    return word if word.lower() in _SCHEMES else MASK
+
+
+def _login(word: str) -> str:
+    user, colon, password = word.partition(":")
+    return f"{user}:{MASK}" if colon and password else word
+
+
+def _masked_word(word: str) -> str:
+    """One word: an option with its value, a header, a variable, a URL, or a command of its own."""
+    start = 0  # of what is left: the value of an option may look like an option again
+    while (option := _option.match(word, start)) is not None and option[2]:
+        start = option.end()
+        if is_secret_name(option[1]):
+            return word[:start] + MASK if word[start:] else word
+    return word[:start] + _masked_value(word[start:])
+
+
+def _masked_value(word: str) -> str:
+    variable = _variable.match(word)
+    if variable is not None and is_secret_name(variable[1]) and not _has_option(word):
+        return word[: variable.end()] + MASK if word[variable.end() :] else word
+    header = _header.match(word)
+    if header is not None and is_secret_header(header[1]) and word[header.end() :]:
+        return word[: header.end()] + MASK
+    word = mask_text(word)
+    return mask_command(word) if any(char in word for char in " \t\n;") and len(words_of(word)) > 1 else word
+
+
+def mask_variable(entry: str) -> str:
+    """`NAME=value`, its value masked if the name is that of a secret, else what is secret in it."""
+    entry = visible(entry)
+    name, equals, value = entry.partition("=")
+    if equals and value and is_secret_name(name):
+        return f"{name}={MASK}"
+    return f"{name}{equals}{mask_command(value)}"
 
 
 # -- what `${LLAMASWAP}` stands for --

@@ -14,12 +14,12 @@ import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 
-from .hidden import Hidden
-from .mask import mask_command, mask_text, shown_words
+from .command import mask_command, shown_words
 from .models import address_of
 from .nodes import Document, MappingNode
 from .problems import KeyPath, Place, quoted
 from .schema import Model
+from .secrets import Hidden, mask_text
 from .shell_habits import Command, habit_in_value, habits_in
 from .wrappers import name_of, started
 

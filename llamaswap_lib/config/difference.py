@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .grouping import meeting
-from .hidden import visible
 from .load import Loaded
 from .models import address_of
 from .problems import quoted
 from .schema import Config, Model
+from .secrets import visible
 from .show import shown
 
 

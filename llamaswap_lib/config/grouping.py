@@ -16,10 +16,10 @@ from llamaswap_lib.core.eviction import dsl
 from llamaswap_lib.core.eviction.group import GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 
-from .hidden import MASK, Hidden, changed, hidden, visible, visible_keys
 from .nodes import Document, MappingNode, ScalarNode, is_refused
 from .problems import KeyPath, Place, did_you_mean, quoted
 from .schema import Config, RoutingInput
+from .secrets import MASK, Hidden, changed, hidden, visible, visible_keys
 from .sections import Group, Matrix, MatrixKeys, Routing
 
 DEFAULT_GROUP = "(default)"

@@ -16,11 +16,10 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from . import scalars
-from .hidden import MASK, Hidden, HiddenFloat, visible, visible_keys
-from .mask import mask_by_form, mask_value
 from .nodes import MappingNode, Node, ScalarNode, SequenceNode, is_null
 from .problems import KeyPath, did_you_mean
 from .reader import BAD, Kind, Reader, Schema, described, plain_value
+from .secrets import MASK, Hidden, HiddenFloat, mask_text, mask_value, visible, visible_keys
 
 RESOLVED = ("macros",)  # a configuration that is shown has none any more
 
@@ -33,13 +32,14 @@ NULL: Schema = {"type": "null"}
 class Text(Kind):
     """Any scalar, as it is written.
 
-    `form` says how secrets are found in it when it is shown: a `secret` is never shown, a `command` has secrets among
-    its words, a `variable` is NAME=value; anything else is `plain`.
+    `form`: a `secret` is never shown, a `command` is split into words, a `variable` is NAME=value; anything else is
+    `plain`. `masked`: the same text without the secrets in it.
     """
 
-    def __init__(self, expected: str = "text", form: str = "plain") -> None:
+    def __init__(self, expected: str = "text", form: str = "plain", masked: Callable[[str], str] = mask_text) -> None:
         self.expected = expected
         self.form = form
+        self.masked = masked
         self.holds_secrets = form == "secret"
 
     def schema(self) -> Schema:
@@ -52,7 +52,9 @@ class Text(Kind):
         return ""
 
     def show(self, value: Any, *, mask: bool) -> Any:
-        return mask_by_form(self.form, value) if mask else value
+        if not mask:
+            return value
+        return self.masked(value) if not self.holds_secrets else MASK if value else ""
 
 
 class Choice(Kind):

@@ -20,15 +20,15 @@ from llamaswap_lib.errors import ConfigError
 
 from . import grouping, macros, models, names, re2
 from .automaton import Pattern
-from .hidden import MASK, changed, visible
+from .command import mask_variable, secrets_of, shown_words
 from .hints import TOP, cure, meant
 from .kinds import keys_of, read_section
-from .mask import mask_value, mask_variable, secrets_of, shown_words
 from .merge import merge
 from .nodes import Document, MappingNode, ScalarNode, is_null, is_refused
 from .problems import KeyPath, Problems, in_order, quoted
 from .reader import Reader
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
+from .secrets import MASK, changed, mask_value, visible
 from .sections import Hooks
 from .text import parse, read
 

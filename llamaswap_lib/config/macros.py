@@ -12,13 +12,13 @@ from collections.abc import Collection, Container, Iterator, Mapping
 
 from . import scalars
 from .command import own_command, without_comments
-from .hidden import MASK, Hidden, text_of, visible
 from .hints import renamed
 from .kinds import keys_of
 from .models import EXAMPLE, Ported, port_cure
 from .nodes import MACRO, Entry, MappingNode, Node, ScalarNode, SequenceNode, is_null, is_refused, walk
 from .problems import KeyPath, Place, Problem, Problems, nearest, quoted
 from .schema import TOP_LEVEL, Config, Model
+from .secrets import MASK, Hidden, text_of, visible
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 MAX_NAME_CHARS = 63

@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from .command import split, without_comments
-from .hidden import MASK, changed, text_of, visible
-from .mask import mask_command, mask_text, mask_value, shown_words
+from .command import mask_command, shown_words, split, without_comments
 from .nodes import MACRO, Document, MappingNode, ScalarNode, SequenceNode, is_null
 from .problems import KeyPath, quoted
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
+from .secrets import MASK, changed, mask_text, mask_value, text_of, visible
 from .sections import Filters, ModelFilters
 
 COMFYUI = "comfyui_auto"
@@ -215,7 +214,7 @@ def _has_braces_and_parses(url: str) -> bool:
 
 
 def _without_password(url: str, document: Document) -> str:
-    """The URL as the error may show it, even if it is so malformed that `mask` finds no password in it."""
+    """The URL as the error may show it, even if it is so malformed that `mask_text` finds no password in it."""
     shown: str = visible(url)
     match = PASSWORD.match(shown)
     if match is None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .hidden import changed, text_of, visible
 from .nodes import Document, MappingNode, SequenceNode, is_refused
 from .problems import KeyPath, quoted
 from .schema import Config, PeerModel
+from .secrets import changed, text_of, visible
 from .sections import Selector
 
 RunTogether = Callable[[tuple[str, ...]], bool]

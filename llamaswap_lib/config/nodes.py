@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from .hidden import MASK, text_of
 from .problems import KeyPath, Place, Problems, Source, did_you_mean, quoted
 from .scalars import NULL
+from .secrets import MASK, text_of
 
 # Events come from libyaml where PyYAML was built with it; in pure Python they are slower, and the same.
 PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

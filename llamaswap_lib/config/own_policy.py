@@ -17,8 +17,8 @@ from typing import Any
 
 from llamaswap_lib.errors import ConfigError
 
-from .hidden import Hidden, visible
 from .problems import did_you_mean
+from .secrets import Hidden, visible
 
 EXPECTED = "expected a method evict(self, target, running)"
 

@@ -17,8 +17,7 @@ from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.nearest import Nearest
 from llamaswap_lib.printable import printable
 
-from .hidden import MASK, visible
-from .mask import Span, hide, is_secret_name, mask_text, merged, secret_spans
+from .secrets import MASK, Span, hide, is_secret_name, mask_text, merged, secret_spans, visible
 
 PathStep = str | int
 KeyPath = tuple[PathStep, ...]

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from . import scalars
-from .hidden import hidden, visible
 from .nodes import MACRO, MappingNode, Node, ScalarNode, SequenceNode, is_null
 from .problems import KeyPath, Problems, quoted
+from .secrets import hidden, visible
 
 BAD: Any = object()  # what was there has been reported
 OWN_PREFIXES = ("x-", ".")  # keys by which people keep anchors

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from .automaton import Pattern
-from .command import split, without_comments
-from .hidden import changed
+from .command import mask_command, mask_variable, split, without_comments
 from .kinds import Anything, Choice, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
 from .problems import Problem
+from .secrets import changed
 from .sections import (
     Capabilities,
     ClientLimits,
@@ -72,6 +72,7 @@ DEFAULT_METRICS_ROWS = 1000
 END_MARGIN = 30.0
 DEFAULT_UNLOAD_TIMEOUT = 10.0
 DEFAULT_HUNG_AFTER = 30.0
+COMMAND = Text("a command", "command", mask_command)
 
 
 class AutomaticPort(NamedTuple):
@@ -108,14 +109,12 @@ class Model:
     id: str = derived("")
     cmd: str = key(
         "cmd",
-        Text("a command", "command"),
+        COMMAND,
         "the command that starts its server; `${PORT}` is the next free port, counted from `startPort`",
         "",
     )
     argv: tuple[str, ...] = derived(())  # cmd, split into words
-    cmd_stop: str = key(
-        "cmdStop", Text("a command", "command"), "run instead of sending SIGTERM, to stop it; may use `${PID}`", ""
-    )
+    cmd_stop: str = key("cmdStop", COMMAND, "run instead of sending SIGTERM, to stop it; may use `${PID}`", "")
     stop_argv: tuple[str, ...] = derived(())  # cmd_stop, split; () means SIGTERM
     proxy: str = key("proxy", Text("a URL"), "where its server listens", "http://localhost:${PORT}")
     check_endpoint: str = key(
@@ -126,7 +125,7 @@ class Model:
     )
     env: tuple[str, ...] = key(
         "env",
-        ListOf(Text("NAME=value", "variable")),
+        ListOf(Text("NAME=value", "variable", mask_variable)),
         "NAME=value, added to the environment of llamaswap; if a name comes twice, the later value counts",
     )
     aliases: tuple[str, ...] = key("aliases", ListOf(Text()), "further names")

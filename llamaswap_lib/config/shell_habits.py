@@ -10,8 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from .command import Parts, parts_of, words_of
-from .mask import mask_variable
+from .command import Parts, mask_variable, parts_of, words_of
 from .problems import quoted
 from .wrappers import ASSIGNMENT, Started, name_of
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from .hidden import MASK
 from .nodes import PARSER, MappingNode, Node, NotYaml, SequenceNode, compose, is_null
 from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, line_starts, secrets_in_lines
+from .secrets import MASK
 from .syntax import Failure, Mistake, Quote, failure, mistake_in
 
 ENVIRONMENT = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
