@@ -1,22 +1,24 @@
 """Whether a regular expression matches anywhere in a text, in a time that grows with the length of the text alone.
 
 Owns Glushkov's construction (each character of the expression is a position, and what is kept is which may follow
-which; a set of positions is an integer with one bit for each), the search and its cache. Any thread, several at once:
-the cache is shared without a lock. What two threads work out at the same time is the same; a lost update costs time
-only. Guarantees: (1) each character of the text is looked at once, whatever the expression is: the automaton is in all
-the positions at once that a backtracking search would try one after the other; (2) a step costs one look-up where it
-was taken before, and otherwise less than a millisecond, unless hundreds of assertions stand side by side; (3) the cache
-of steps holds CACHE_BYTES or so, and is emptied when it is full; the table of followers is bounded by the size of the
-expression.
+which; a set of positions is an integer with one bit for each), the sets of characters that positions stand for, the
+search and its cache. Any thread, several at once: the cache is shared without a lock. What two threads work out at the
+same time is the same; a lost update costs time only. Guarantees: (1) each character of the text is looked at once,
+whatever the expression is: the automaton is in all the positions at once that a backtracking search would try one
+after the other; (2) a step costs one look-up where it was taken before, and otherwise less than a millisecond, unless
+hundreds of assertions stand side by side; (3) the cache of steps holds CACHE_BYTES or so, and is emptied when it is
+full; the table of followers is bounded by the size of the expression.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-
-from .characters import Characters
+from functools import lru_cache
+from typing import NamedTuple
 
 MAX_POSITIONS = 4000
 CACHE_BYTES = 1 << 20
@@ -24,6 +26,21 @@ STEP_BYTES = 400  # about what Python takes to remember one
 
 # What stands on either side of a place in the text. What the assertions of an expression do not tell apart is OTHER.
 EDGE, NEW_LINE, WORD, OTHER = range(4)
+
+CATEGORY = re.compile(r"L[ultmo]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?")
+# How the names of a script's characters begin, where that is not the name of the script.
+SCRIPTS = {
+    "Canadian_Aboriginal": ("CANADIAN SYLLABICS ",),
+    "Egyptian_Hieroglyphs": ("EGYPTIAN HIEROGLYPH ",),
+    "Han": (
+        *("CJK UNIFIED IDEOGRAPH", "CJK COMPATIBILITY IDEOGRAPH", "CJK RADICAL ", "KANGXI RADICAL "),
+        *("HANGZHOU NUMERAL ", "IDEOGRAPHIC ITERATION MARK", "IDEOGRAPHIC NUMBER ZERO"),
+    ),
+    "Phags_Pa": ("PHAGS-PA ",),
+    "Yi": ("YI SYLLABLE ", "YI RADICAL "),
+}
+LAST_NAMED = 0xE01EF  # above it only private characters and none
+FOLDED = range(0x41, 0x1E944)  # no other character has another case
 
 
 class TooLarge(Exception):
@@ -46,6 +63,64 @@ class Assertion(Enum):
         beside = before if self in (Assertion.BEGIN_TEXT, Assertion.BEGIN_LINE) else after
         is_of_lines = self in (Assertion.BEGIN_LINE, Assertion.END_LINE)
         return beside == EDGE or (is_of_lines and beside == NEW_LINE)
+
+
+# -- characters --
+
+
+class Characters(NamedTuple):
+    """Those in the ranges, with the property and in the parts; with `any_case` their other cases; or all but these."""
+
+    ranges: tuple[tuple[str, str], ...] = ()  # first and last
+    property: str = ""  # a category (`L`, `Lu`), a script (`Greek`, by the names of its characters) or `Any`
+    parts: tuple[Characters, ...] = ()
+    any_case: bool = False
+    negated: bool = False
+
+    def has(self, char: str) -> bool:
+        return any(map(self._names, cases_of(char) if self.any_case else char)) != self.negated
+
+    def _names(self, char: str) -> bool:
+        if any(low <= char <= high for low, high in self.ranges) or any(part.has(char) for part in self.parts):
+            return True
+        return bool(self.property) and _has_property(char, self.property)
+
+
+def _has_property(char: str, name: str) -> bool:
+    if name == "Any":
+        return True
+    if len(name) <= 2 and name not in SCRIPTS:
+        return unicodedata.category(char).startswith(name)
+    return unicodedata.name(char, "").startswith(SCRIPTS.get(name, (name.upper().replace("_", " ") + " ",)))
+
+
+@lru_cache(maxsize=32)
+def is_property(name: str) -> bool:
+    """Whether any character has it."""
+    if len(name) <= 2 and name not in SCRIPTS:
+        return CATEGORY.fullmatch(name) is not None
+    return any(_has_property(chr(code), name) for code in range(LAST_NAMED + 1))
+
+
+def cases_of(char: str) -> str:
+    """All that differ from the character in case only, itself included: K, k and the Kelvin sign go together."""
+    return _cases().get(char, char)
+
+
+@lru_cache(maxsize=1)
+def _cases() -> dict[str, str]:
+    """Each character that has other cases, with all of them: Unicode's simple case folding."""
+    together: dict[str, str] = {}
+    for char in map(chr, FOLDED):
+        plain = _simply_folded(char)
+        if plain != char:
+            together[plain] = together.get(plain, plain) + char
+    return {char: cases for cases in together.values() for char in cases}
+
+
+def _simply_folded(char: str) -> str:
+    """Python folds to several characters where there are such; then the simple folding is the lower case, if any."""
+    return next((plain for plain in (char.casefold(), char.lower()) if len(plain) == 1), char)
 
 
 # -- construction --

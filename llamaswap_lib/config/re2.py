@@ -14,8 +14,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .automaton import Assertion, Fragment, Pattern, TooLarge, alternation, concatenation, leaf, repetition, times
-from .characters import Characters, cases_of, is_property
+from .automaton import (
+    Assertion,
+    Characters,
+    Fragment,
+    Pattern,
+    TooLarge,
+    alternation,
+    cases_of,
+    concatenation,
+    is_property,
+    leaf,
+    repetition,
+    times,
+)
 
 MAX_DEPTH = 1000  # of groups in groups, as in Go
 MAX_REPEAT = 1000  # as in RE2, where the counts of repeats inside each other are multiplied
