@@ -21,10 +21,11 @@ from llamaswap_lib.errors import ConfigError
 
 from . import grouping
 from .command_check import CommandCheck
+from .document import Document
 from .hints import renamed
 from .load import Loaded, inspect, inspect_text, inspect_texts, secret_values
 from .models import address_of
-from .nodes import MACRO, Document, MappingNode, Node, ScalarNode, SequenceNode, walk
+from .nodes import MACRO, MappingNode, Node, ScalarNode, SequenceNode, walk
 from .own_policy import load_policy
 from .problems import KeyPath, Place, Problem, in_order, quoted
 from .schema import Config, RoutingInput

@@ -15,8 +15,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 
 from .command import mask_command, shown_words
+from .document import Document
 from .models import address_of
-from .nodes import Document, MappingNode
+from .nodes import MappingNode
 from .problems import KeyPath, Place, quoted
 from .schema import Model
 from .secrets import Hidden, mask_text

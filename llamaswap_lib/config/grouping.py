@@ -16,7 +16,8 @@ from llamaswap_lib.core.eviction import dsl
 from llamaswap_lib.core.eviction.group import GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 
-from .nodes import Document, MappingNode, ScalarNode, is_refused
+from .document import Document
+from .nodes import MappingNode, ScalarNode, is_refused
 from .problems import KeyPath, Place, did_you_mean, quoted
 from .schema import Config, RoutingInput
 from .secrets import MASK, Hidden, changed, hidden, visible, visible_keys

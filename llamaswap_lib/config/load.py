@@ -21,10 +21,10 @@ from llamaswap_lib.errors import ConfigError
 from . import grouping, macros, models, names, re2
 from .automaton import Pattern
 from .command import mask_variable, secrets_of, shown_words
+from .document import Document
 from .hints import TOP, cure, meant
 from .kinds import keys_of, read_section
-from .merge import merge
-from .nodes import Document, MappingNode, ScalarNode, is_null, is_refused
+from .nodes import MappingNode, ScalarNode, is_null, is_refused, merge
 from .problems import KeyPath, Problems, in_order, quoted
 from .reader import Reader
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
@@ -33,6 +33,18 @@ from .sections import Hooks
 from .text import parse, read
 
 SUFFIXES = (".yml", ".yaml")
+ONE_FILE_EACH = frozenset(  # none of their entries may be in two files
+    (
+        ("models",),
+        ("groups",),
+        ("matrix",),
+        ("profiles",),
+        ("selectors",),
+        ("peers",),
+        ("routing", "router", "settings", "groups"),
+        ("routing", "router", "settings", "matrix"),
+    )
+)
 HOST_PATTERN = re.compile(r"(?:\*|(?:\*\.)?[^\s.:/\\*@\[\],\"']+(?:\.[^\s.:/\\*@\[\],\"']+)*\.?)\Z")
 
 
@@ -136,7 +148,7 @@ def build(roots: Sequence[MappingNode | None], problems: Problems, environment: 
     root: MappingNode | None = None
     for one in roots:
         if one is not None:
-            root = one if root is None else merge(root, one, problems)
+            root = one if root is None else merge(root, one, problems, ONE_FILE_EACH)
     written = root
     ported: dict[str, models.Ported] = {}
     if root is None:

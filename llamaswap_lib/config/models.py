@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from .command import mask_command, shown_words, split, without_comments
-from .nodes import MACRO, Document, MappingNode, ScalarNode, SequenceNode, is_null
+from .document import Document
+from .nodes import MACRO, MappingNode, ScalarNode, SequenceNode, is_null
 from .problems import KeyPath, quoted
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
 from .secrets import MASK, changed, mask_text, mask_value, text_of, visible

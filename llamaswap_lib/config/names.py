@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .nodes import Document, MappingNode, SequenceNode, is_refused
+from .document import Document
+from .nodes import MappingNode, SequenceNode, is_refused
 from .problems import KeyPath, quoted
 from .schema import Config, PeerModel
 from .secrets import changed, text_of, visible

@@ -1,23 +1,23 @@
 """YAML text as a tree in which every value knows its place.
 
 Owns the three kinds of node; `compose`, which builds them from the parser's events: anchors resolved, `<<` merged,
-duplicate keys reported with both lines, keys counted by their text; and `Document`, the way from a path to a place.
-PyYAML's own resolver and constructors (YAML 1.1) are never used. The tree is not changed after it is built; aliases
-share their nodes, so a file cannot blow up.
+duplicate keys reported with both lines, keys counted by their text; and `merge`, which makes one tree of two. PyYAML's
+own resolver and constructors (YAML 1.1) are never used. The tree is not changed after it is built; aliases share their
+nodes, so a file cannot blow up.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import yaml
 
 from .problems import KeyPath, Place, Problems, Source, did_you_mean, quoted
-from .scalars import NULL
+from .scalars import NULL, resolve
 from .secrets import MASK, text_of
 
 # Events come from libyaml where PyYAML was built with it; in pure Python they are slower, and the same.
@@ -291,58 +291,55 @@ class _Composer:
         return NotYaml()
 
 
-class Document:
-    """The tree that was read, to say where values stand that do not agree.
+# -- several files as one --
 
-    A path may lead further than the file does: then the nearest holder is named.
+
+def merge(
+    one: MappingNode, other: MappingNode, problems: Problems, undivided: Container[KeyPath], path: KeyPath = ()
+) -> MappingNode:
+    """`one` with what `other` adds; no entry of the mappings at the paths `undivided` may be in both.
+
+    Mappings merge, lists append, scalars agree or are an error that names both files. Null gives way to whatever the
+    other file says. Makes new nodes and changes none, so anchors stay each file's own. Associative.
     """
-
-    def __init__(self, root: MappingNode | None, problems: Problems) -> None:
-        self.root = root
-        self.problems = problems
-
-    def error(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
-        self.problems.error(self.place(path, at_key), path, message)
-
-    def warn(self, path: KeyPath, message: str, *, at_key: bool = False, family: str = "") -> None:
-        self.problems.warn(self.place(path, at_key), path, message, family=family)
-
-    def hint(self, path: KeyPath, message: str, *, at_key: bool = False, family: str = "") -> None:
-        """Say what is worth knowing though nothing is amiss."""
-        self.problems.warn(self.place(path, at_key), path, message, is_hint=True, family=family)
-
-    def node(self, path: KeyPath) -> Node | None:
-        """What stands at this path, if the file goes that far."""
-        node: Node | None = self.root
-        for step in path:
-            node = _child(node, step)
-        return node
-
-    def place(self, path: KeyPath, at_key: bool = False) -> Place | None:
-        """The place of the value (or of its key), or of the nearest holder that is there."""
-        node: Node | None = self.root
-        place = None
-        for step in path:
-            key = node.entries[step].key if isinstance(node, MappingNode) and step in node.entries else None
-            node = _child(node, step)
-            if node is None:
-                break
-            is_block = not isinstance(node, ScalarNode)
-            place = key.place if key is not None and (at_key or is_block) else node.place
-        return place
-
-    def unknown_model(self, name: str, known: Iterable[str]) -> str:
-        """What to say of a name that no model has."""
-        message = f"unknown model {quoted(name)}"
-        entry = None if self.root is None else self.root.entries.get(name)
-        if entry is not None:
-            return f"{message}; line {entry.key.place.line + 1} has it, but not below models: indent it there"
-        return message + did_you_mean(name, known)
+    entries = dict(one.entries)
+    for name, entry in other.entries.items():
+        mine = entries.get(name)
+        if mine is None:
+            entries[name] = entry
+        elif path in undivided:
+            where = f"{mine.key.place.source.name}:{mine.key.place.line + 1}"
+            problems.error(entry.key.place, (*path, name), f"is defined in {where} already")
+        else:
+            entries[name] = Entry(mine.key, _merged(mine.value, entry.value, problems, undivided, (*path, name)))
+    return MappingNode(
+        one.place,
+        entries,
+        one.anchored or other.anchored,
+        one.has_macro or other.has_macro,
+        one.size + other.size,
+        one.merge_key or other.merge_key,
+    )
 
 
-def _child(node: Node | None, step: str | int) -> Node | None:
-    if isinstance(node, MappingNode) and isinstance(step, str):
-        return node.get(step)
-    if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.items):
-        return node.items[step]
-    return None
+def _merged(one: Node, other: Node, problems: Problems, undivided: Container[KeyPath], path: KeyPath) -> Node:
+    if is_null(other):
+        return one
+    if is_null(one):
+        return other
+    if isinstance(one, MappingNode) and isinstance(other, MappingNode):
+        return merge(one, other, problems, undivided, path)
+    if isinstance(one, SequenceNode) and isinstance(other, SequenceNode):
+        return SequenceNode(
+            one.place, one.items + other.items, one.anchored, one.has_macro or other.has_macro, one.size + other.size
+        )
+    if not (isinstance(one, ScalarNode) and isinstance(other, ScalarNode) and _agree(one, other)):
+        where = f"{one.place.source.name}:{one.place.line + 1}"
+        problems.error(other.place, path, f"is something else in {where}; only equal values may be in two files")
+    return one
+
+
+def _agree(one: ScalarNode, other: ScalarNode) -> bool:
+    if one.text != other.text:
+        return False
+    return one.plain == other.plain or isinstance(resolve(one.text), str)

@@ -13,9 +13,8 @@ from llamaswap_lib.config import scalars
 from llamaswap_lib.config.check import report
 from llamaswap_lib.config.command import split
 from llamaswap_lib.config.kinds import keys_of
-from llamaswap_lib.config.load import inspect_text, load_text
-from llamaswap_lib.config.merge import merge
-from llamaswap_lib.config.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from llamaswap_lib.config.load import ONE_FILE_EACH, inspect_text, load_text
+from llamaswap_lib.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, merge
 from llamaswap_lib.config.problems import Problems
 from llamaswap_lib.config.re2 import BadPattern, compiled
 from llamaswap_lib.config.render import json_of, text_of
@@ -182,7 +181,8 @@ TREES = st.dictionaries(
 def test_merging_is_associative(one: dict[str, Any], two: dict[str, Any], three: dict[str, Any]) -> None:
     a, b, c = (tree(value) for value in (one, two, three))
     left, right = Problems(), Problems()
-    first, second = merge(merge(a, b, left), c, left), merge(a, merge(b, c, right), right)
+    first = merge(merge(a, b, left, ONE_FILE_EACH), c, left, ONE_FILE_EACH)
+    second = merge(a, merge(b, c, right, ONE_FILE_EACH), right, ONE_FILE_EACH)
     assert bool(left.errors) == bool(right.errors)
     if not left.errors:
         assert plain(first) == plain(second)

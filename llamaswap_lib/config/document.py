@@ -1,0 +1,68 @@
+"""The way from a path, such as `models.a.cmd`, to what stands there and where.
+
+Owns `Document`: whoever finds that values do not agree reports it here by their paths. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .nodes import MappingNode, Node, ScalarNode, SequenceNode
+from .problems import KeyPath, Place, Problems, did_you_mean, quoted
+
+
+class Document:
+    """The tree that was read, to say where values stand that do not agree.
+
+    A path may lead further than the file does: then the nearest holder is named.
+    """
+
+    def __init__(self, root: MappingNode | None, problems: Problems) -> None:
+        self.root = root
+        self.problems = problems
+
+    def error(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
+        self.problems.error(self.place(path, at_key), path, message)
+
+    def warn(self, path: KeyPath, message: str, *, at_key: bool = False, family: str = "") -> None:
+        self.problems.warn(self.place(path, at_key), path, message, family=family)
+
+    def hint(self, path: KeyPath, message: str, *, at_key: bool = False, family: str = "") -> None:
+        """Say what is worth knowing though nothing is amiss."""
+        self.problems.warn(self.place(path, at_key), path, message, is_hint=True, family=family)
+
+    def node(self, path: KeyPath) -> Node | None:
+        """What stands at this path, if the file goes that far."""
+        node: Node | None = self.root
+        for step in path:
+            node = _child(node, step)
+        return node
+
+    def place(self, path: KeyPath, at_key: bool = False) -> Place | None:
+        """The place of the value (or of its key), or of the nearest holder that is there."""
+        node: Node | None = self.root
+        place = None
+        for step in path:
+            key = node.entries[step].key if isinstance(node, MappingNode) and step in node.entries else None
+            node = _child(node, step)
+            if node is None:
+                break
+            is_block = not isinstance(node, ScalarNode)
+            place = key.place if key is not None and (at_key or is_block) else node.place
+        return place
+
+    def unknown_model(self, name: str, known: Iterable[str]) -> str:
+        """What to say of a name that no model has."""
+        message = f"unknown model {quoted(name)}"
+        entry = None if self.root is None else self.root.entries.get(name)
+        if entry is not None:
+            return f"{message}; line {entry.key.place.line + 1} has it, but not below models: indent it there"
+        return message + did_you_mean(name, known)
+
+
+def _child(node: Node | None, step: str | int) -> Node | None:
+    if isinstance(node, MappingNode) and isinstance(step, str):
+        return node.get(step)
+    if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.items):
+        return node.items[step]
+    return None
