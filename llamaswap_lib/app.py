@@ -19,7 +19,6 @@ from llamaswap_lib.activity.store import StoreSettings
 from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.config.secrets import visible
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.loaded_config import LoadedConfig
@@ -36,6 +35,7 @@ from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves, own_names
 from llamaswap_lib.runtime.wall_clock import WallClock
 from llamaswap_lib.server.limits import Limits
+from llamaswap_lib.typed_yaml.secrets import visible
 
 
 def limits_of(config: Config) -> Limits:

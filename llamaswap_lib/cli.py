@@ -104,7 +104,7 @@ def _serve(arguments: Sequence[str]) -> int:
 
 def _no_command(word: str) -> str:
     """What is said of a first word that is neither a flag nor a command."""
-    from llamaswap_lib.config.problems import did_you_mean  # noqa: PLC0415 - as in _serve
+    from llamaswap_lib.typed_yaml.problems import did_you_mean  # noqa: PLC0415 - as in _serve
 
     if word.endswith((".yaml", ".yml")):
         return f"to serve {word}, type -c in front of it: {_program()} -c {word}"

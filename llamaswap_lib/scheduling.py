@@ -13,12 +13,12 @@ from llamaswap_lib.config.grouping import policy_of
 from llamaswap_lib.config.models import address_of
 from llamaswap_lib.config.own_policy import load_policy
 from llamaswap_lib.config.schema import Config, Model, Routing
-from llamaswap_lib.config.secrets import visible
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Evict, Rules
 from llamaswap_lib.core.eviction.own import OwnPolicy
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.typed_yaml.secrets import visible
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ MOST_AIR = 250  # lines that one of these may be above what is there
 # Package -> modules in its longest chain of imports, those of its sub-packages included. Goal: 5.
 LONGEST_CHAIN = {
     "activity": 7,
-    "config": 12,
+    "config": 7,
     "core": 5,
     "demo": 5,
     "endpoints": 4,
@@ -34,6 +34,7 @@ LONGEST_CHAIN = {
     "server": 5,
     "service": 2,
     "ui": 1,
+    "typed_yaml": 5,
     "wire": 5,
 }
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -23,8 +23,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ip_addresses": (),
     "nearest": (),
     "core": (),
+    "typed_yaml": ("errors", "nearest", "printable"),
     # policies are asked, and the language of the matrix is read
-    "config": ("errors", "ip_addresses", "nearest", "printable", "core.eviction"),
+    "config": ("typed_yaml", "errors", "ip_addresses", "core.eviction"),
     "runtime": ("core", "errors", "printable"),
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
     "net": ("ip_addresses", "wire", "runtime.vital", "runtime.wakeup"),
@@ -43,10 +44,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("loaded_config", "errors", "printable"),
         *("runtime.apart", "runtime.control.board", "runtime.changes", "runtime.logs.monitor"),
         # what is said of a configuration, and its files
-        *("config.check", "config.editor", "config.problems", "config.render", "config.schema", "config.show"),
+        *("config.check", "config.editor", "config.render", "config.schema", "config.show", "typed_yaml.problems"),
     ),
     "app": (
-        *("activity", "ip_addresses", "config.secrets"),
+        *("activity", "ip_addresses", "typed_yaml.secrets"),
         *("proxy.pool", "routing", "server.limits", "loaded_config", "hardware.sampler"),
         *("config.check", "config.editor", "config.schema"),
         *("runtime.apart", "runtime.changes", "runtime.control.controller", "runtime.logs.server_logs"),
@@ -73,7 +74,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "hardware.sampler",
         "runtime",
     ),
-    "scheduling": ("config", "core", "errors"),
+    "scheduling": ("config", "core", "errors", "typed_yaml.secrets"),
     "reload": ("",),
     "main": ("",),
     "building": ("",),
@@ -88,7 +89,7 @@ PURE: dict[str, tuple[str, ...]] = {
     "routing": ("threading",),  # all requests share the turn of a selector's targets
 }
 IMPURE = {"asyncio", "logging", "os", "queue", "selectors", "socket", "subprocess", "threading", "time"}
-MAY_READ_YAML = {"config"}
+MAY_READ_YAML = {"typed_yaml"}
 
 
 @cache

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llamaswap_lib.config.kinds import Key, ListOf, MapOf, Seconds, Section, keys_of
-from llamaswap_lib.config.reader import Kind
 from llamaswap_lib.config.schema import TOP_LEVEL
+from llamaswap_lib.typed_yaml.kinds import Key, ListOf, MapOf, Seconds, Section, keys_of
+from llamaswap_lib.typed_yaml.reader import Kind
 
 HEAD = """# Configuration
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from llamaswap_lib.config.kinds import keys_of, schema_of
 from llamaswap_lib.config.schema import TOP_LEVEL
+from llamaswap_lib.typed_yaml.kinds import keys_of, schema_of
 
 
 def text() -> str:

@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.typed_yaml.nodes import MACRO, MappingNode, Node, ScalarNode, SequenceNode, walk
+from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, in_order, quoted
+from llamaswap_lib.typed_yaml.secrets import Hidden
 
 from . import grouping
 from .command_check import CommandCheck
@@ -25,11 +28,8 @@ from .document import Document
 from .hints import renamed
 from .load import Loaded, inspect, inspect_text, inspect_texts, secret_values
 from .models import address_of
-from .nodes import MACRO, MappingNode, Node, ScalarNode, SequenceNode, walk
 from .own_policy import load_policy
-from .problems import KeyPath, Place, Problem, in_order, quoted
 from .schema import Config, RoutingInput
-from .secrets import Hidden
 from .sections import Group
 
 MAX_PORT = 65_535

@@ -2,7 +2,7 @@
 
 Owns the rules: comment lines go first, a backslash at the end of a line is a space, then quotes; an open quote goes on
 to the end, so reading a command never fails. A masked command splits into as many words as before, and all words
-without a secret are the same; `secrets.py` knows what is one. Pure except for a look at where the program is.
+without a secret are the same; `typed_yaml/secrets.py` has the rules. Pure except for a look at where the program is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from .secrets import MASK, SHORT_OPTIONS, is_secret_header, is_secret_name, mask_text, may_hold_secrets, visible
+from llamaswap_lib.typed_yaml.secrets import (
+    MASK,
+    SHORT_OPTIONS,
+    is_secret_header,
+    is_secret_name,
+    mask_text,
+    may_hold_secrets,
+    visible,
+)
 
 PIECE = re.compile(
     r"""(?P<blank>[ \t\r\n\f\v]+)

@@ -14,13 +14,14 @@ import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 
+from llamaswap_lib.typed_yaml.nodes import MappingNode
+from llamaswap_lib.typed_yaml.problems import KeyPath, Place, quoted
+from llamaswap_lib.typed_yaml.secrets import Hidden, mask_text
+
 from .command import mask_command, shown_words
 from .document import Document
 from .models import address_of
-from .nodes import MappingNode
-from .problems import KeyPath, Place, quoted
 from .schema import Model
-from .secrets import Hidden, mask_text
 from .shell_habits import Command, habit_in_value, habits_in
 from .wrappers import name_of, started
 

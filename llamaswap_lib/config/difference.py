@@ -11,12 +11,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from llamaswap_lib.typed_yaml.problems import quoted
+from llamaswap_lib.typed_yaml.secrets import visible
+
 from .grouping import meeting
 from .load import Loaded
 from .models import address_of
-from .problems import quoted
 from .schema import Config, Model
-from .secrets import visible
 from .show import shown
 
 

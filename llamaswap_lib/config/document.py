@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .nodes import MappingNode, Node, ScalarNode, SequenceNode
-from .problems import KeyPath, Place, Problems, did_you_mean, quoted
+from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problems, did_you_mean, quoted
 
 
 class Document:

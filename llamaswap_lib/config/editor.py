@@ -20,10 +20,10 @@ from pathlib import Path
 
 from llamaswap_lib.errors import BadRequest, ConfigError, Conflict, NotFound, PreconditionFailed
 from llamaswap_lib.ip_addresses import is_loopback
+from llamaswap_lib.typed_yaml.text import MAX_FILE_BYTES
 
 from .check import Report
 from .load import config_files
-from .text import MAX_FILE_BYTES
 
 GIVEN = "-config"  # the name of that file, where the folder has one of the same name
 BACKUP_SUFFIX = ".bak"

@@ -15,12 +15,12 @@ from pathlib import Path
 from llamaswap_lib.core.eviction import dsl
 from llamaswap_lib.core.eviction.group import GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
+from llamaswap_lib.typed_yaml.nodes import MappingNode, ScalarNode, is_refused
+from llamaswap_lib.typed_yaml.problems import KeyPath, Place, did_you_mean, quoted
+from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, changed, hidden, visible, visible_keys
 
 from .document import Document
-from .nodes import MappingNode, ScalarNode, is_refused
-from .problems import KeyPath, Place, did_you_mean, quoted
 from .schema import Config, RoutingInput
-from .secrets import MASK, Hidden, changed, hidden, visible, visible_keys
 from .sections import Group, Matrix, MatrixKeys, Routing
 
 DEFAULT_GROUP = "(default)"

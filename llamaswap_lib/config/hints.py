@@ -11,11 +11,23 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-from . import scalars
-from .kinds import Choice, CommaList, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, keys_of
-from .nodes import MappingNode, Node, ScalarNode, SequenceNode
-from .problems import KeyPath, fold, nearest, quoted
-from .reader import Kind
+from llamaswap_lib.typed_yaml import scalars
+from llamaswap_lib.typed_yaml.kinds import (
+    Choice,
+    CommaList,
+    Flag,
+    Integer,
+    ListOf,
+    MapOf,
+    Seconds,
+    Section,
+    Text,
+    keys_of,
+)
+from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from llamaswap_lib.typed_yaml.problems import KeyPath, fold, nearest, quoted
+from llamaswap_lib.typed_yaml.reader import Kind
+
 from .schema import Config, Model, RoutingInput
 from .sections import (
     Capabilities,

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.typed_yaml.kinds import keys_of, read_section
+from llamaswap_lib.typed_yaml.nodes import MappingNode, ScalarNode, is_null, is_refused, merge
+from llamaswap_lib.typed_yaml.problems import KeyPath, Problems, in_order, quoted
+from llamaswap_lib.typed_yaml.reader import Reader
+from llamaswap_lib.typed_yaml.secrets import MASK, changed, mask_value, visible
+from llamaswap_lib.typed_yaml.text import parse, read
 
 from . import grouping, macros, models, names, re2
 from .automaton import Pattern
 from .command import mask_variable, secrets_of, shown_words
 from .document import Document
 from .hints import TOP, cure, meant
-from .kinds import keys_of, read_section
-from .nodes import MappingNode, ScalarNode, is_null, is_refused, merge
-from .problems import KeyPath, Problems, in_order, quoted
-from .reader import Reader
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
-from .secrets import MASK, changed, mask_value, visible
 from .sections import Hooks
-from .text import parse, read
 
 SUFFIXES = (".yml", ".yaml")
 ONE_FILE_EACH = frozenset(  # none of their entries may be in two files

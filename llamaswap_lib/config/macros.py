@@ -10,15 +10,26 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Container, Iterator, Mapping
 
-from . import scalars
+from llamaswap_lib.typed_yaml import scalars
+from llamaswap_lib.typed_yaml.kinds import keys_of
+from llamaswap_lib.typed_yaml.nodes import (
+    MACRO,
+    Entry,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    is_null,
+    is_refused,
+    walk,
+)
+from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, Problems, nearest, quoted
+from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, text_of, visible
+
 from .command import own_command, without_comments
 from .hints import renamed
-from .kinds import keys_of
 from .models import EXAMPLE, Ported, port_cure
-from .nodes import MACRO, Entry, MappingNode, Node, ScalarNode, SequenceNode, is_null, is_refused, walk
-from .problems import KeyPath, Place, Problem, Problems, nearest, quoted
 from .schema import TOP_LEVEL, Config, Model
-from .secrets import MASK, Hidden, text_of, visible
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 MAX_NAME_CHARS = 63

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
+from llamaswap_lib.typed_yaml.nodes import MACRO, MappingNode, ScalarNode, SequenceNode, is_null
+from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
+from llamaswap_lib.typed_yaml.secrets import MASK, changed, mask_text, mask_value, text_of, visible
+
 from .command import mask_command, shown_words, split, without_comments
 from .document import Document
-from .nodes import MACRO, MappingNode, ScalarNode, SequenceNode, is_null
-from .problems import KeyPath, quoted
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
-from .secrets import MASK, changed, mask_text, mask_value, text_of, visible
 from .sections import Filters, ModelFilters
 
 COMFYUI = "comfyui_auto"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from llamaswap_lib.typed_yaml.nodes import MappingNode, SequenceNode, is_refused
+from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
+from llamaswap_lib.typed_yaml.secrets import changed, text_of, visible
+
 from .document import Document
-from .nodes import MappingNode, SequenceNode, is_refused
-from .problems import KeyPath, quoted
 from .schema import Config, PeerModel
-from .secrets import changed, text_of, visible
 from .sections import Selector
 
 RunTogether = Callable[[tuple[str, ...]], bool]

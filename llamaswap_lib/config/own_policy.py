@@ -16,9 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from llamaswap_lib.errors import ConfigError
-
-from .problems import did_you_mean
-from .secrets import Hidden, visible
+from llamaswap_lib.typed_yaml.problems import did_you_mean
+from llamaswap_lib.typed_yaml.secrets import Hidden, visible
 
 EXPECTED = "expected a method evict(self, target, running)"
 

@@ -11,8 +11,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from llamaswap_lib.typed_yaml.problems import KeyPath, Problem, dotted
+
 from .check import Report
-from .problems import KeyPath, Problem, dotted
 from .show import shown, to_yaml
 
 MOST_ALIKE = 3  # errors with the same message: each of them is to be mended

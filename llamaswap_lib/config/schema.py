@@ -12,11 +12,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from llamaswap_lib.typed_yaml.kinds import (
+    Anything,
+    Choice,
+    Flag,
+    Integer,
+    ListOf,
+    MapOf,
+    Seconds,
+    Section,
+    Text,
+    derived,
+    key,
+)
+from llamaswap_lib.typed_yaml.problems import Problem
+from llamaswap_lib.typed_yaml.secrets import changed
+
 from .automaton import Pattern
 from .command import mask_command, mask_variable, split, without_comments
-from .kinds import Anything, Choice, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
-from .problems import Problem
-from .secrets import changed
 from .sections import (
     Capabilities,
     ClientLimits,

@@ -14,8 +14,20 @@ from typing import Any
 
 from llamaswap_lib.core.eviction import group
 from llamaswap_lib.core.eviction.dsl import MatrixSet
-
-from .kinds import Anything, Choice, CommaList, Flag, Integer, ListOf, MapOf, Seconds, Section, Text, derived, key
+from llamaswap_lib.typed_yaml.kinds import (
+    Anything,
+    Choice,
+    CommaList,
+    Flag,
+    Integer,
+    ListOf,
+    MapOf,
+    Seconds,
+    Section,
+    Text,
+    derived,
+    key,
+)
 
 MODALITY = Choice(("text", "audio", "image"))
 ROUTED_SETTINGS = "for the strategy `spillover` only"

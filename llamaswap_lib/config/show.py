@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet, Member, Reference
+from llamaswap_lib.typed_yaml.kinds import Seconds, show_section
+from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, visible, visible_keys
 
-from .kinds import Seconds, show_section
 from .schema import Config
-from .secrets import MASK, Hidden, visible, visible_keys
 from .sections import Group, Matrix, Routing
 
 DSL_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")

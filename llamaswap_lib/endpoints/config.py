@@ -16,7 +16,6 @@ from typing import Any
 from llamaswap_lib.app import App
 from llamaswap_lib.config.check import Report, check_files, check_text
 from llamaswap_lib.config.editor import ConfigEditor, Texts, etag_of, read_file, refuse_open_editing
-from llamaswap_lib.config.problems import Problem
 from llamaswap_lib.config.render import finding, findings
 from llamaswap_lib.config.show import shown
 from llamaswap_lib.errors import BadRequest, ConfigError, Forbidden, MachineFault, PreconditionRequired, fault_of
@@ -27,6 +26,7 @@ from llamaswap_lib.runtime.apart import TooMuchWork
 from llamaswap_lib.server.answers import NOSNIFF, answer_not_found
 from llamaswap_lib.server.decoded_body import read_content
 from llamaswap_lib.server.exchange import JSON, Exchange
+from llamaswap_lib.typed_yaml.problems import Problem
 
 MOST_TEXT_BYTES = 1 << 20
 YAML = "application/yaml"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib.config.kinds import Key, ListOf, MapOf, Section, keys_of
-from llamaswap_lib.config.reader import Kind
 from llamaswap_lib.config.schema import TOP_LEVEL
+from llamaswap_lib.typed_yaml.kinds import Key, ListOf, MapOf, Section, keys_of
+from llamaswap_lib.typed_yaml.reader import Kind
 from tools import generate
 
 

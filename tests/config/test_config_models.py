@@ -8,8 +8,8 @@ import pytest
 
 from llamaswap_lib.config.command import split, without_comments
 from llamaswap_lib.config.load import load, load_text
-from llamaswap_lib.config.problems import InvalidConfig
 from llamaswap_lib.config.schema import Model, PeerModel
+from llamaswap_lib.typed_yaml.problems import InvalidConfig
 
 
 def model(text: str, name: str = "a") -> Model:

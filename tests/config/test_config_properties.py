@@ -9,18 +9,18 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.config import scalars
 from llamaswap_lib.config.check import report
 from llamaswap_lib.config.command import split
-from llamaswap_lib.config.kinds import keys_of
 from llamaswap_lib.config.load import ONE_FILE_EACH, inspect_text, load_text
-from llamaswap_lib.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, merge
-from llamaswap_lib.config.problems import Problems
 from llamaswap_lib.config.re2 import BadPattern, compiled
 from llamaswap_lib.config.render import json_of, text_of
 from llamaswap_lib.config.schema import TOP_LEVEL, Config, Model
 from llamaswap_lib.config.show import shown, to_yaml
-from llamaswap_lib.config.text import parse
+from llamaswap_lib.typed_yaml import scalars
+from llamaswap_lib.typed_yaml.kinds import keys_of
+from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, merge
+from llamaswap_lib.typed_yaml.problems import Problems
+from llamaswap_lib.typed_yaml.text import parse
 
 WORDS = st.sampled_from(
     [

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from llamaswap_lib.config.load import inspect_text, load, load_text
-from llamaswap_lib.config.problems import InvalidConfig, in_order
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.config.show import shown, to_yaml
+from llamaswap_lib.typed_yaml.problems import InvalidConfig, in_order
 from tests.config.samples import ENVIRONMENT, INVALID, VALID, name_of
 
 
@@ -87,7 +87,7 @@ def test_without_libyaml_a_file_means_the_same() -> None:
     script = (
         "import sys, yaml\n"
         "del yaml.CSafeLoader\n"
-        "from llamaswap_lib.config import nodes\n"
+        "from llamaswap_lib.typed_yaml import nodes\n"
         "from tests.config.samples import ENVIRONMENT, VALID\n"
         "from llamaswap_lib.config.load import load_text\n"
         "from llamaswap_lib.config.show import shown, to_yaml\n"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.config.load import config_files, load
-from llamaswap_lib.config.problems import InvalidConfig
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.typed_yaml.problems import InvalidConfig
 
 Merge = Callable[..., Config]
 

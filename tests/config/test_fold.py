@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from llamaswap_lib.config.check import Report, report
 from llamaswap_lib.config.load import inspect_text
-from llamaswap_lib.config.problems import Problem
 from llamaswap_lib.config.render import MOST_OF_A_FAMILY, folded, json_of, text_of, worth_a_line
+from llamaswap_lib.typed_yaml.problems import Problem
 
 
 def told(*problems: Problem) -> list[str]:

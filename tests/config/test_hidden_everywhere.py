@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from llamaswap_lib.config.check import report
-from llamaswap_lib.config.kinds import Anything, ListOf, MapOf, Section, keys_of
 from llamaswap_lib.config.load import inspect_text
-from llamaswap_lib.config.reader import Kind
 from llamaswap_lib.config.render import json_of, text_of
 from llamaswap_lib.config.schema import TOP_LEVEL
+from llamaswap_lib.typed_yaml.kinds import Anything, ListOf, MapOf, Section, keys_of
+from llamaswap_lib.typed_yaml.reader import Kind
 from tests.batches import batches
 
 TEXT, NUMBER = "s3cr3tw0rd", "4815"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llamaswap_lib.config.hints import WORDS
-from llamaswap_lib.config.kinds import keys_of
 from llamaswap_lib.config.load import inspect_text
+from llamaswap_lib.typed_yaml.kinds import keys_of
 
 LEVELS = {
     "": "{}: 1\n",

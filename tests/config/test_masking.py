@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.config.command import mask_command, mask_variable, split, words_of
 from llamaswap_lib.config.load import load_text
-from llamaswap_lib.config.problems import InvalidConfig, quoted
-from llamaswap_lib.config.secrets import is_secret_name, mask_text, mask_value, visible
 from llamaswap_lib.config.show import shown, to_yaml
+from llamaswap_lib.typed_yaml.problems import InvalidConfig, quoted
+from llamaswap_lib.typed_yaml.secrets import is_secret_name, mask_text, mask_value, visible
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_an_option_in_an_option_in_an_option_is_no_crash() -> None:
 def test_masking_takes_a_time_that_grows_with_the_length_alone() -> None:
     """All pieces take seconds together. Where a value is read again for every place in it, each takes minutes."""
     pieces = ["a=", "?a=b", "--a=", "a: ", "a://b:", "a:", "--token [", "?key=", "token=", "token: ", "token: ["]
-    probe = "import sys; from llamaswap_lib.config.secrets import mask_text\n"
+    probe = "import sys; from llamaswap_lib.typed_yaml.secrets import mask_text\n"
     probe += "for piece in sys.argv[1:]: mask_text('--token abc ' + piece * (400_000 // len(piece)))"
     subprocess.run([sys.executable, "-c", probe, *pieces], check=True, timeout=60)
 

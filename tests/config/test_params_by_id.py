@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llamaswap_lib.config.load import load_text
-from llamaswap_lib.config.problems import InvalidConfig
+from llamaswap_lib.typed_yaml.problems import InvalidConfig
 
 
 def test_a_macro_and_the_port_are_replaced_in_a_key_as_in_a_value() -> None:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import pytest
 
 from llamaswap_lib.config.check import Listen, Report, check, check_text, report
-from llamaswap_lib.config.kinds import Anything, ListOf, MapOf, Section, keys_of
 from llamaswap_lib.config.load import inspect_text, inspect_texts, load
-from llamaswap_lib.config.problems import InvalidConfig
-from llamaswap_lib.config.reader import Kind
 from llamaswap_lib.config.schema import TOP_LEVEL
+from llamaswap_lib.typed_yaml.kinds import Anything, ListOf, MapOf, Section, keys_of
+from llamaswap_lib.typed_yaml.problems import InvalidConfig
+from llamaswap_lib.typed_yaml.reader import Kind
 from tests.batches import samples
 
 ENVIRONMENT = {"HOME": "/home/me", "NO_TEXT": "\udcff", "MANY": "[a, {b: c}]"}

@@ -1,4 +1,4 @@
-"""What a key of the configuration may hold: the kinds of value, in which `schema.py` describes the file.
+"""What a key of a file may hold: the kinds of value, in which a file is described by dataclasses.
 
 Owns one class for each kind, which reads a value of it from the tree, shows one, and tells what it may be: in a
 message, in the reference and in JSON Schema; and `key`, which puts a kind on a dataclass field together with the key's

@@ -2,8 +2,8 @@
 
 Owns `Hidden` and its subclasses, which are equal to the plain value and work like it everywhere; code that shows them
 calls `visible`. Operations on them give plain values, so code that changes such a text uses `changed`. And owns the
-rules by which secrets are found in a text: values of options, headers, variables and URLs; those of a command are in
-`command.py`. Only the value gives way to `[hidden]`. Pure.
+rules by which secrets are found in a text: values of options, headers, variables and URLs. Only the value gives way to
+`[hidden]`. Pure.
 """
 
 from __future__ import annotations
