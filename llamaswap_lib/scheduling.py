@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llamaswap_lib.config.addresses import address_of
 from llamaswap_lib.config.grouping import policy_of
-from llamaswap_lib.config.models import address_of
 from llamaswap_lib.config.own_policy import load_policy
 from llamaswap_lib.config.schema import Config, Model, Routing
 from llamaswap_lib.core.events import ModelsChanged

@@ -23,11 +23,11 @@ from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, in_order,
 from llamaswap_lib.typed_yaml.secrets import Hidden
 
 from . import grouping
+from .addresses import address_of
 from .command_check import CommandCheck
 from .document import Document
 from .hints import renamed
 from .load import Loaded, inspect, inspect_text, inspect_texts, secret_values
-from .models import address_of
 from .own_policy import load_policy
 from .schema import Config, RoutingInput
 from .sections import Group

@@ -18,9 +18,9 @@ from llamaswap_lib.typed_yaml.nodes import MappingNode
 from llamaswap_lib.typed_yaml.problems import KeyPath, Place, quoted
 from llamaswap_lib.typed_yaml.secrets import Hidden, mask_text
 
+from .addresses import address_of
 from .command import mask_command, shown_words
 from .document import Document
-from .models import address_of
 from .schema import Model
 from .shell_habits import Command, habit_in_value, habits_in
 from .wrappers import name_of, started

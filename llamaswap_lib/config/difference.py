@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from llamaswap_lib.typed_yaml.problems import quoted
 from llamaswap_lib.typed_yaml.secrets import visible
 
+from .addresses import address_of
 from .grouping import meeting
 from .load import Loaded
-from .models import address_of
 from .schema import Config, Model
 from .show import shown
 

@@ -25,6 +25,7 @@ from llamaswap_lib.typed_yaml.secrets import MASK, changed, mask_value, visible
 from llamaswap_lib.typed_yaml.text import parse, read
 
 from . import grouping, macros, models, names, re2
+from .addresses import Ported, check_url
 from .automaton import Pattern
 from .command import mask_variable, secrets_of, shown_words
 from .document import Document
@@ -150,7 +151,7 @@ def build(roots: Sequence[MappingNode | None], problems: Problems, environment: 
         if one is not None:
             root = one if root is None else merge(root, one, problems, ONE_FILE_EACH)
     written = root
-    ported: dict[str, models.Ported] = {}
+    ported: dict[str, Ported] = {}
     if root is None:
         config, given = Config(), RoutingInput()
     else:
@@ -192,7 +193,7 @@ def finished(loaded: Loaded) -> Config:
     return replace(loaded.config, warnings=in_order(loaded.problems.warnings))
 
 
-def _linked(config: Config, given: RoutingInput, ported: Mapping[str, models.Ported], document: Document) -> Config:
+def _linked(config: Config, given: RoutingInput, ported: Mapping[str, Ported], document: Document) -> Config:
     """The configuration with its values resolved against each other."""
     config = _with_defaults(config)
     config = replace(
@@ -224,7 +225,7 @@ def _linked(config: Config, given: RoutingInput, ported: Mapping[str, models.Por
         if is_whole and isinstance(
             document.node(("peers", name, "proxy")), ScalarNode | None
         ):  # else it has been refused
-            models.check_url(peer.proxy, ("peers", name, "proxy"), document)
+            check_url(peer.proxy, ("peers", name, "proxy"), document)
     names.check_peers(config, document)
     names.check_selectors(config, document, lambda together: grouping.run_together(routing, together))
     names.check_profiles(config, document)

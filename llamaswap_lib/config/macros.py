@@ -26,9 +26,9 @@ from llamaswap_lib.typed_yaml.nodes import (
 from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, Problems, nearest, quoted
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, text_of, visible
 
+from .addresses import EXAMPLE, Ported, port_cure
 from .command import own_command, without_comments
 from .hints import renamed
-from .models import EXAMPLE, Ported, port_cure
 from .schema import TOP_LEVEL, Config, Model
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")

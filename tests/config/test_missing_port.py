@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from llamaswap_lib.config.addresses import port_cure
 from llamaswap_lib.config.check import Listen, check_text
 from llamaswap_lib.config.load import inspect_text
-from llamaswap_lib.config.models import port_cure
 
 
 def errors(model: str, environment: dict[str, str] | None = None) -> list[str]:
