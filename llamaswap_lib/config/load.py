@@ -29,7 +29,7 @@ from .addresses import Ported, check_url
 from .automaton import Pattern
 from .command import mask_variable, secrets_of, shown_words
 from .document import Document
-from .hints import TOP, cure, meant
+from .hints import TOP, cure, meant, renamed
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
 from .sections import Hooks
 
@@ -156,7 +156,7 @@ def build(roots: Sequence[MappingNode | None], problems: Problems, environment: 
         config, given = Config(), RoutingInput()
     else:
         try:
-            root, ported = macros.expand(root, problems, environment)
+            root, ported = macros.expand(root, problems, environment, renamed)
             config, given = _read(root, problems)
         except macros.TooMuchText:
             config, given = Config(), RoutingInput()

@@ -8,7 +8,7 @@ macro becomes the macro's scalar, type and all. The given tree is not changed: w
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 
 from llamaswap_lib.typed_yaml import scalars
 from llamaswap_lib.typed_yaml.kinds import keys_of
@@ -28,7 +28,6 @@ from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, text_of, visible
 
 from .addresses import EXAMPLE, Ported, port_cure
 from .command import own_command, without_comments
-from .hints import renamed
 from .schema import TOP_LEVEL, Config, Model
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
@@ -49,20 +48,24 @@ class TooMuchText(Exception):
     """Macros double each other; the problem has been reported."""
 
 
-class Scope(dict[str, ScalarNode]):
-    """`${name}` -> what stands for it, in the order of declaration; and how much text may still be made."""
+Renamed = Callable[[type, str], "str | None"]
 
-    def __init__(self, macros: Mapping[str, ScalarNode], ledger: Ledger, variables: Container[str] = ()) -> None:
+
+class Scope(dict[str, ScalarNode]):
+    """`${name}` -> what stands for it, in the order of declaration."""
+
+    def __init__(self, macros: Mapping[str, ScalarNode], ledger: Ledger) -> None:
         super().__init__(macros)
         self.ledger = ledger
-        self.variables = variables  # names of the environment
 
 
 class Ledger:
-    """How much text the macros of one configuration may make."""
+    """What all macros of one configuration share, above all how much text they may make."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, variables: Container[str], renamed: Renamed) -> None:
         self.problems = problems
+        self.variables = variables
+        self.renamed = renamed
         self.faulty: set[str] = set()  # uses of macros whose declaration has been refused
         self.is_refused = False  # whether something else stands where macros are declared
         self.chars = 0
@@ -84,32 +87,31 @@ class Ledger:
 
 
 def expand(
-    root: MappingNode, problems: Problems, variables: Container[str] = ()
+    root: MappingNode, problems: Problems, variables: Container[str], renamed: Renamed
 ) -> tuple[MappingNode, dict[str, Ported]]:
     """The tree with every macro replaced, what cannot be is reported; and the models that were given a port.
 
-    `variables`: names of the environment, one of which may be meant by what is no macro. Raises TooMuchText.
+    `variables`: names of the environment, one of which may be meant by what is no macro; `renamed`: the key that an
+    unknown one of a section stands for. Raises TooMuchText.
     """
     # A macro that a file declares under the same name counts more: it may have been written for another program.
     builtin = {"${LLAMASWAP}": ScalarNode(own_command(), False, root.place)}
-    ledger = Ledger(problems)
-    declared = Scope({**builtin, **_declared(root, (), ledger)}, ledger, variables)
+    ledger = Ledger(problems, variables, renamed)
+    declared = Scope({**builtin, **_declared(root, (), ledger)}, ledger)
     entries = dict(root.entries)
     for name, entry in root.entries.items():
         if name in KNOWN_KEYS and entry.value.has_macro:
             entries[name] = Entry(entry.key, _replaced(entry.value, declared))
-            _report_unresolved(entries[name].value, (name,), declared, problems)
+            _report_unresolved(entries[name].value, (name,), declared)
     models = root.mapping("models")
     ported: dict[str, Ported] = {}
     if models is not None:
         key = root.entries["models"].key
-        entries["models"] = Entry(key, _expand_models(models, _first_port(entries), declared, ported, problems))
+        entries["models"] = Entry(key, _expand_models(models, _first_port(entries), declared, ported))
     return _copy(root, entries), ported
 
 
-def _expand_models(
-    models: MappingNode, first_port: int, declared: Scope, ported: dict[str, Ported], problems: Problems
-) -> MappingNode:
+def _expand_models(models: MappingNode, first_port: int, declared: Scope, ported: dict[str, Ported]) -> MappingNode:
     """Models in the byte order of their ids, each that uses `${PORT}` in its cmd with the next port."""
     expanded: dict[str, Entry] = {}
     has_stray_keys = any(
@@ -124,7 +126,7 @@ def _expand_models(
                 expanded[name] = Entry(key, value)
                 continue
         if isinstance(value, MappingNode):
-            one = _OneModel(name, key, value, declared, problems)
+            one = _OneModel(name, key, value, declared)
             if one.uses_port("cmd"):
                 port = first_port + len(ported)
                 ported[name] = Ported(port, one.node)
@@ -137,16 +139,16 @@ def _expand_models(
 class _OneModel:
     """The expansion of one model."""
 
-    def __init__(self, name: str, key: ScalarNode, node: MappingNode, declared: Scope, problems: Problems) -> None:
+    def __init__(self, name: str, key: ScalarNode, node: MappingNode, declared: Scope) -> None:
         self.path: KeyPath = ("models", name)
         self.key = key
-        self.problems = problems
+        self.problems = declared.ledger.problems
         self.macros = node.entries.get("macros")
         own = _declared(node, self.path, declared.ledger)
         shown = name.shown if isinstance(name, Hidden) else None
         model_id = {"${MODEL_ID}": ScalarNode(str(name), False, key.place, shown=shown)}
-        self.scope = Scope({**model_id, **declared, **own}, declared.ledger, declared.variables)
-        self.node = _with_keys(_copy(node, self.prepared(node)), self.scope, self.path, problems)
+        self.scope = Scope({**model_id, **declared, **own}, declared.ledger)
+        self.node = _with_keys(_copy(node, self.prepared(node)), self.scope, self.path)
 
     def prepared(self, node: MappingNode) -> dict[str, Entry]:
         """Its entries without comments in commands and with the default proxy, macros replaced but for the port."""
@@ -164,7 +166,7 @@ class _OneModel:
     def take_port(self, port: int) -> None:
         """Put `port` in wherever the model asks for one."""
         number = Scope({"${PORT}": ScalarNode(str(port), True, self.key.place)}, self.scope.ledger)
-        self.node = _with_keys(_replaced(self.node, number), number, self.path, self.problems)
+        self.node = _with_keys(_replaced(self.node, number), number, self.path)
 
     def uses_port(self, name: str) -> bool:
         value = self.node.get(name)
@@ -176,7 +178,7 @@ class _OneModel:
         for name, entry in self.node.entries.items():
             if entry.value.has_macro and not (name == "proxy" and self.uses_port("proxy")):
                 allowed = ("PID",) if name == "cmdStop" else ()
-                _report_unresolved(entry.value, (*self.path, name), self.scope, self.problems, allowed)
+                _report_unresolved(entry.value, (*self.path, name), self.scope, allowed)
         if self.macros is not None:
             return _copy(self.node, {**self.node.entries, "macros": self.macros})
         return self.node
@@ -192,6 +194,7 @@ class _OneModel:
         if entry is None or is_null(command) or (isinstance(command, ScalarNode) and not command.text.strip()):
             place, path = (self.key.place if entry is None else entry.key.place), self.path
             message = f"expected cmd, the command that starts the server, such as {quoted('cmd: ' + EXAMPLE)}"
+            renamed = self.scope.ledger.renamed
             for name in (name for name in self.node.entries if name.lower() == "cmd" or renamed(Model, name) == "cmd"):
                 place, path = self.node.entries[name].key.place, (*self.path, name)
                 message = f'the model has no cmd, but {quoted(name)} (did you mean "cmd"?)'
@@ -273,7 +276,7 @@ def _replaced_text(node: ScalarNode, scope: Scope) -> ScalarNode:
     return ScalarNode(text, plain, node.place, has_macro="${" in text, shown=None if shown == text else shown)
 
 
-def _with_keys(model: Node, scope: Scope, path: KeyPath, problems: Problems) -> MappingNode:
+def _with_keys(model: Node, scope: Scope, path: KeyPath) -> MappingNode:
     """The model with macros replaced in the keys of `filters.setParamsByID`, the only keys where they count."""
     assert isinstance(model, MappingNode)
     filters = model.mapping("filters")
@@ -286,7 +289,7 @@ def _with_keys(model: Node, scope: Scope, path: KeyPath, problems: Problems) -> 
         replaced = _replaced_text(key, scope) if "${" in name else key
         text = text_of(replaced.text, replaced.shown)
         if text in entries:
-            problems.error(key.place, path, f"duplicate key {quoted(text)}, once its macros are replaced")
+            scope.ledger.problems.error(key.place, path, f"duplicate key {quoted(text)}, once its macros are replaced")
         entries.setdefault(text, Entry(ScalarNode(replaced.text, False, key.place, shown=replaced.shown), value))
     changed = _copy(
         filters, {**filters.entries, "setParamsByID": _entry(filters, "setParamsByID", _copy(by_id, entries))}
@@ -311,9 +314,8 @@ def _first_port(entries: dict[str, Entry]) -> int:
     return DEFAULT_PORT if port is None or port < 1 else port
 
 
-def _report_unresolved(
-    node: Node, path: KeyPath, declared: Scope, problems: Problems, allowed: Collection[str] = ()
-) -> None:
+def _report_unresolved(node: Node, path: KeyPath, declared: Scope, allowed: Collection[str] = ()) -> None:
+    problems = declared.ledger.problems
     counts: dict[tuple[ScalarNode, str], int] = {}
     for at, value, use in _uses(node, path):
         if use in allowed:
@@ -378,7 +380,7 @@ def _meant(use: str, in_model: bool, declared: Scope, allowed: Collection[str]) 
     """` (did you mean "${name}"?)`, or what else to do about a macro that nobody has declared."""
     names = [*(one[2:-1] for one in declared), *(("PORT", "MODEL_ID") if in_model else ()), *allowed]
     near = nearest(use, names)
-    if use in declared.variables and (near is None or near.lower() != use.lower()):
+    if use in declared.ledger.variables and (near is None or near.lower() != use.lower()):
         near = f"env.{use}"
     if near is None and in_model and use.lower() in MODEL_ID_NAMES:
         near = "MODEL_ID"
