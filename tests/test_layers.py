@@ -44,7 +44,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("loaded_config", "errors", "printable"),
         *("runtime.apart", "runtime.control.board", "runtime.changes", "runtime.logs.monitor"),
         # what is said of a configuration, and its files
-        *("config.check", "config.editor", "config.render", "config.schema", "config.show", "typed_yaml.problems"),
+        *("config.check", "config.editor", "config.load", "config.render", "config.schema", "config.show"),
+        "typed_yaml.problems",
     ),
     "app": (
         *("activity", "ip_addresses", "typed_yaml.secrets"),

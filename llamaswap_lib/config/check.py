@@ -27,7 +27,7 @@ from .addresses import address_of
 from .command_check import CommandCheck
 from .document import Document
 from .hints import renamed
-from .load import Loaded, inspect, inspect_text, inspect_texts, secret_values
+from .load import Loaded, Report, inspect, inspect_text, inspect_texts, secret_values
 from .own_policy import load_policy
 from .schema import Config, RoutingInput
 from .sections import Group
@@ -36,14 +36,6 @@ MAX_PORT = 65_535
 TEXT_NAME = "config.yaml"  # of a text that somebody has sent, in what is said of it
 UNKNOWN = "depends on the environment, whose values are not looked at here, so it is not checked"
 EVERYWHERE = ("", "0.0.0.0", "::")
-
-
-class Report(NamedTuple):
-    """What was found; `config` is None when there are errors."""
-
-    errors: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
-    config: Config | None
 
 
 class Listen(NamedTuple):

@@ -22,8 +22,7 @@ from llamaswap_lib.errors import BadRequest, ConfigError, Conflict, NotFound, Pr
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.typed_yaml.text import MAX_FILE_BYTES
 
-from .check import Report
-from .load import config_files
+from .load import Report, config_files
 
 GIVEN = "-config"  # the name of that file, where the folder has one of the same name
 BACKUP_SUFFIX = ".bak"

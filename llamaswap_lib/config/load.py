@@ -19,7 +19,7 @@ from typing import NamedTuple
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.typed_yaml.kinds import keys_of, read_section
 from llamaswap_lib.typed_yaml.nodes import MappingNode, ScalarNode, is_null, is_refused, merge
-from llamaswap_lib.typed_yaml.problems import KeyPath, Problems, in_order, quoted
+from llamaswap_lib.typed_yaml.problems import KeyPath, Problem, Problems, in_order, quoted
 from llamaswap_lib.typed_yaml.reader import Reader
 from llamaswap_lib.typed_yaml.secrets import MASK, changed, mask_value, visible
 from llamaswap_lib.typed_yaml.text import parse, read
@@ -90,6 +90,14 @@ class Loaded(NamedTuple):
     written: MappingNode | None  # the tree with its macros still in it
     document: Document
     problems: Problems
+
+
+class Report(NamedTuple):
+    """All that is said of a configuration; `config` is None when there are errors."""
+
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+    config: Config | None
 
 
 def load(files: Sequence[Path], environment: Mapping[str, str] | None = None) -> Config:

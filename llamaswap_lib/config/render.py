@@ -13,7 +13,7 @@ from typing import Any
 
 from llamaswap_lib.typed_yaml.problems import KeyPath, Problem, dotted
 
-from .check import Report
+from .load import Report
 from .show import shown, to_yaml
 
 MOST_ALIKE = 3  # errors with the same message: each of them is to be mended

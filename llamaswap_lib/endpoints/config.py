@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from llamaswap_lib.app import App
-from llamaswap_lib.config.check import Report, check_files, check_text
+from llamaswap_lib.config.check import check_files, check_text
 from llamaswap_lib.config.editor import ConfigEditor, Texts, etag_of, read_file, refuse_open_editing
+from llamaswap_lib.config.load import Report
 from llamaswap_lib.config.render import finding, findings
 from llamaswap_lib.config.show import shown
 from llamaswap_lib.errors import BadRequest, ConfigError, Forbidden, MachineFault, PreconditionRequired, fault_of

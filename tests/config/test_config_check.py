@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.config import render
-from llamaswap_lib.config.check import Listen, Report, check
+from llamaswap_lib.config.check import Listen, check
+from llamaswap_lib.config.load import Report
 
 Check = Callable[[str], Report]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.config.check import Report
 from llamaswap_lib.config.editor import (
     ConfigEditor,
     Texts,
@@ -22,6 +21,7 @@ from llamaswap_lib.config.editor import (
     refuse_open_editing,
     replace_file,
 )
+from llamaswap_lib.config.load import Report
 from llamaswap_lib.errors import BadRequest, ConfigError, Conflict, NotFound, PreconditionFailed
 from llamaswap_lib.ip_addresses import is_loopback
 

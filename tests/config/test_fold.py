@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from llamaswap_lib.config.check import Report, report
-from llamaswap_lib.config.load import inspect_text
+from llamaswap_lib.config.check import report
+from llamaswap_lib.config.load import Report, inspect_text
 from llamaswap_lib.config.render import MOST_OF_A_FAMILY, folded, json_of, text_of, worth_a_line
 from llamaswap_lib.typed_yaml.problems import Problem
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from llamaswap_lib.config.check import Listen, Report, check, check_text, report
-from llamaswap_lib.config.load import inspect_text, inspect_texts, load
+from llamaswap_lib.config.check import Listen, check, check_text, report
+from llamaswap_lib.config.load import Report, inspect_text, inspect_texts, load
 from llamaswap_lib.config.schema import TOP_LEVEL
 from llamaswap_lib.typed_yaml.kinds import Anything, ListOf, MapOf, Section, keys_of
 from llamaswap_lib.typed_yaml.problems import InvalidConfig
