@@ -36,6 +36,7 @@ from .sections import (
     Group,
     Hooks,
     MatrixKeys,
+    Metrics,
     ModelFilters,
     Peer,
     Performance,
@@ -79,6 +80,7 @@ WORDS: dict[type, dict[str, str]] = {
         "litellmsettings generalsettings routersettings environmentvariables": "; that is a key of LiteLLM",
         "version": "; no version is needed",
         "database db sqlite storage": "store.path",
+        "prometheus": "metrics",
         "preloads startupmodels defaultmodel autoload warmup onstartup": "hooks.on_startup.preload",
     },
     Model: {
@@ -135,6 +137,13 @@ WORDS: dict[type, dict[str, str]] = {
     Performance: {
         "enable enabled": '; did you mean "disabled", with the opposite value?',
         "interval period frequency": "every",
+    },
+    Metrics: {
+        "upstream upstreams models servers backends includemodels includeservers passthrough": "includeUpstreams",
+        "enable enabled disable disabled": "; /metrics is always there",
+        "path endpoint url port host listen address addr": "; it is /metrics at the address of -listen",
+        "interval every period frequency scrapeinterval": "; Prometheus says how often it asks for /metrics",
+        "maxrows rows maxinmemory": "; rows of activity are bounded by metricsMaxInMemory, at the top of the file",
     },
     Store: {"file db database sqlite name": "path"},
     Hooks: {"startup onstart start": "on_startup"},
