@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.typed_yaml.kinds import keys_of, read_section
-from llamaswap_lib.typed_yaml.nodes import MappingNode, ScalarNode, is_null, is_refused, merge
+from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, is_null, is_refused, merge
 from llamaswap_lib.typed_yaml.problems import KeyPath, Problem, Problems, in_order, quoted
 from llamaswap_lib.typed_yaml.reader import Reader
 from llamaswap_lib.typed_yaml.secrets import MASK, changed, mask_value, visible
@@ -152,10 +152,11 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def build(roots: Sequence[MappingNode | None], problems: Problems, environment: Mapping[str, str]) -> Loaded:
+def build(files: Sequence[Node | None], problems: Problems, environment: Mapping[str, str]) -> Loaded:
     """One configuration of the trees of several files; of the environment only names are looked at."""
     root: MappingNode | None = None
-    for one in roots:
+    for file in files:
+        one = _top_level(file, problems)
         if one is not None:
             root = one if root is None else merge(root, one, problems, ONE_FILE_EACH)
     written = root
@@ -174,6 +175,17 @@ def build(roots: Sequence[MappingNode | None], problems: Problems, environment: 
     if problems.errors or problems.warnings:
         problems.keep_secret(secret_values(config))
     return Loaded(config, given, written, document, problems)
+
+
+def _top_level(node: Node | None, problems: Problems) -> MappingNode | None:
+    """The mapping that a file has to be; None when it is empty or, reported, something else."""
+    if node is None or is_null(node):
+        return None
+    if isinstance(node, MappingNode):
+        return node
+    got = 'a list; leave out the first "- "' if isinstance(node, SequenceNode) else "text without a key"
+    problems.error(node.place, (), f"expected a mapping at top level, such as `models:`, got {got}")
+    return None
 
 
 def _read(root: MappingNode, problems: Problems) -> tuple[Config, RoutingInput]:

@@ -171,6 +171,7 @@ class Model:
         "macros",
         MapOf(Anything(), "macro"),
         "macros of this model; they are used instead of global ones of the same name",
+        is_shown=False,  # a configuration that is shown has none any more
     )
     filters: ModelFilters = key("filters", Section(ModelFilters), "changes to JSON bodies")
     timeouts: Timeouts = key("timeouts", Section(Timeouts), "limits of one exchange with its server")
@@ -267,7 +268,9 @@ class Config:
         "seconds that requests in progress and WebSockets get to finish when llamaswap shuts down (llamaswap only)",
         30.0,
     )
-    macros: Mapping[str, Any] = key("macros", MapOf(Anything(), "macro"), "values for `${name}` anywhere else")
+    macros: Mapping[str, Any] = key(
+        "macros", MapOf(Anything(), "macro"), "values for `${name}` anywhere else", is_shown=False
+    )
     api_keys: tuple[str, ...] = key(
         "apiKeys", ListOf(Text(form="secret")), "each client must send one of these keys; a key has no spaces"
     )

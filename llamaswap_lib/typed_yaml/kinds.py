@@ -21,8 +21,6 @@ from .problems import KeyPath, did_you_mean
 from .reader import BAD, Kind, Reader, Schema, described, plain_value
 from .secrets import MASK, Hidden, HiddenFloat, mask_text, mask_value, visible, visible_keys
 
-RESOLVED = ("macros",)  # a configuration that is shown has none any more
-
 MACRO: Schema = {"type": "string", "pattern": r"^\$\{[a-zA-Z0-9_.-]+\}$"}  # it may stand for any scalar
 DURATION: Schema = {"type": "string", "pattern": r"^([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h)"}
 SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
@@ -323,14 +321,15 @@ class Key(NamedTuple):
     doc: str
     default: Any  # of the attribute; None where it is empty or nothing is said
     required: bool
+    is_shown: bool  # with the values that were read
 
 
 _NAME = "llamaswap.key"
 
 
-def key(name: str, kind: Kind, doc: str, default: Any = None, *, required: bool = False) -> Any:
+def key(name: str, kind: Kind, doc: str, default: Any = None, *, required: bool = False, is_shown: bool = True) -> Any:
     """A dataclass field that stands for the key `name` of the file."""
-    metadata = {_NAME: (name, kind, doc, default, required)}
+    metadata = {_NAME: (name, kind, doc, default, required, is_shown)}
     if kind.factory is not None:
         return dataclasses.field(default_factory=kind.factory, metadata=metadata)
     return dataclasses.field(default=kind.empty if default is None else default, metadata=metadata)
@@ -371,7 +370,7 @@ def show_section(value: Any, default: Any, *, mask: bool) -> dict[str, Any]:
     found = {}
     for known in keys_of(cls):
         current = getattr(value, known.attribute)
-        if known.name not in RESOLVED and (known.required or current != getattr(default, known.attribute)):
+        if known.is_shown and (known.required or current != getattr(default, known.attribute)):
             found[known.name] = known.kind.show(current, mask=mask)
     return found
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from .nodes import PARSER, MappingNode, Node, NotYaml, SequenceNode, compose, is_null
+from .nodes import PARSER, MappingNode, Node, NotYaml, compose, is_null
 from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, line_starts, secrets_in_lines
 from .secrets import MASK
 from .syntax import Failure, Mistake, Quote, failure, mistake_in
@@ -31,8 +31,8 @@ MAX_FILE_BYTES = 4 << 20  # thousands of models; reading more would hold up a se
 Span = tuple[int, int]  # from one character to before another
 
 
-def read(file: Path, problems: Problems, environment: Mapping[str, str] | None = None) -> MappingNode | None:
-    """The file's top-level mapping; None when it is empty or, reported, of no use."""
+def read(file: Path, problems: Problems, environment: Mapping[str, str] | None = None) -> Node | None:
+    """What is in the file; None when it is empty or, reported, of no use."""
     try:
         with file.open("rb") as opened:
             data = opened.read(MAX_FILE_BYTES + 1)
@@ -45,7 +45,7 @@ def read(file: Path, problems: Problems, environment: Mapping[str, str] | None =
     return parse(data, str(file), problems, os.environ if environment is None else environment)
 
 
-def parse(data: bytes, name: str, problems: Problems, environment: Mapping[str, str]) -> MappingNode | None:
+def parse(data: bytes, name: str, problems: Problems, environment: Mapping[str, str]) -> Node | None:
     """The same for bytes that are there already."""
     source = problems.source(name)
     try:
@@ -63,7 +63,7 @@ def parse(data: bytes, name: str, problems: Problems, environment: Mapping[str, 
         if not (is_null(node) or isinstance(node, MappingNode)):
             for _ in yaml.parse(text, Loader=PARSER):  # what follows may tell why
                 pass
-        return _top_level(node, problems)
+        return node
     except NotYaml:
         return None
     except yaml.YAMLError as error:
@@ -83,16 +83,6 @@ def _report_encoding(data: bytes, position: int, source: Source, problems: Probl
         got = f'the byte 0x{byte:02x} ("{chr(byte)}" in Latin-1)'
         source.lines = re.split("\r\n|[\r\n]", data.decode("latin-1"))
     problems.error(Place(source, line, column, column + 1), (), f"expected UTF-8 text, got {got}; save it as UTF-8")
-
-
-def _top_level(node: Node | None, problems: Problems) -> MappingNode | None:
-    if node is None or is_null(node):
-        return None
-    if isinstance(node, MappingNode):
-        return node
-    got = 'a list; leave out the first "- "' if isinstance(node, SequenceNode) else "text without a key"
-    problems.error(node.place, (), f"expected a mapping at top level, such as `models:`, got {got}")
-    return None
 
 
 def _with_environment(

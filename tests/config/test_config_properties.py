@@ -205,7 +205,7 @@ def test_any_pattern_compiles_or_is_refused(pattern: str) -> None:
 
 def tree(value: dict[str, Any]) -> MappingNode:
     node = parse(to_yaml(value).encode(), "x", Problems(), {})
-    assert node is not None
+    assert isinstance(node, MappingNode)
     return node
 
 
