@@ -95,7 +95,10 @@ def _with_environment(
     """
     matches = list(ENVIRONMENT.finditer(text))
     safe = ENVIRONMENT.sub(lambda match: STAND_IN * len(match[0]), text)
-    spans, is_yaml = _text_spans(safe)
+    scalars, is_yaml = _scalars(safe)
+    spans = [(scalar.start_mark.index, scalar.end_mark.index) for scalar in scalars]
+    if not is_yaml:  # then all that follows the last scalar counts as one
+        spans.append((spans[-1][1] if spans else 0, len(safe)))
     starts = line_starts(text)
     parts, end, moved = [], 0, dict[int, int]()
     values: list[Span] = []
@@ -125,14 +128,14 @@ def _shown_scalars(text: str, values: Sequence[Span]) -> dict[int, str]:
     A value within a scalar is marked at both ends and the text parsed once more: what stands between marks is hidden.
     Where that changes how it is parsed (a value that holds quotes or a whole list), all of the scalar is hidden.
     """
-    scalars = _scalars(text)
+    scalars, _ = _scalars(text)
     inside, parted, touched = _within_scalars(scalars, text, values)
     begin, end = _unused_characters(text)
     parts, last = [], 0
     for start, stop in inside:
         parts += [text[last:start], begin, text[start:stop], end]
         last = stop
-    marked = _scalars("".join([*parts, text[last:]]))
+    marked, _ = _scalars("".join([*parts, text[last:]]))
     shown = {}
     for number in touched:
         found = marked[number].value if len(marked) == len(scalars) else ""
@@ -173,12 +176,14 @@ def _unused_characters(text: str) -> tuple[str, str]:
     return next(free), next(free)
 
 
-def _scalars(text: str) -> list[Any]:
-    """The events of all scalars, as far as the text is YAML."""
+def _scalars(text: str) -> tuple[list[Any], bool]:
+    """The events of all scalars, as far as the text is YAML; and whether all of it is."""
     found: list[Any] = []
-    with contextlib.suppress(yaml.YAMLError):
+    try:
         found.extend(event for event in yaml.parse(text, Loader=PARSER) if isinstance(event, yaml.ScalarEvent))
-    return found
+    except yaml.YAMLError:
+        return found, False
+    return found, True
 
 
 def _value(name: str, place: Place, problems: Problems, environment: Mapping[str, str]) -> str:
@@ -193,22 +198,6 @@ def _value(name: str, place: Place, problems: Problems, environment: Mapping[str
         problems.error(place, (), f"the environment variable {name} has line breaks in it, which are not allowed here")
         return STAND_IN
     return value.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _text_spans(text: str) -> tuple[list[Span], bool]:
-    """Where scalars stand, that is everything but structure and comments; and whether the text is YAML.
-
-    Where it is none, all that follows the last scalar counts as one.
-    """
-    spans: list[Span] = []
-    events: Iterable[Any] = yaml.parse(text, Loader=PARSER)
-    is_yaml = True
-    try:
-        spans.extend((e.start_mark.index, e.end_mark.index) for e in events if hasattr(e, "value"))
-    except yaml.YAMLError:
-        spans.append((spans[-1][1] if spans else 0, len(text)))
-        is_yaml = False
-    return spans, is_yaml
 
 
 def _report(error: yaml.YAMLError, text: str, source: Source, problems: Problems) -> None:
