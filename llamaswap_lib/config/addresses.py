@@ -11,7 +11,6 @@ import urllib.parse
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from llamaswap_lib.typed_yaml.nodes import MappingNode
 from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
 from llamaswap_lib.typed_yaml.secrets import MASK, changed, visible
 
@@ -37,13 +36,6 @@ FIRST = ("--publish", "-p")  # of a container: what its server listens on inside
 LOOKED_AT = 10_000  # characters of a command
 LETTERS = ("-b", "-l", "-H")
 NUMBER = r"(?P<before>[\"']?(?:\S*?[:\]])??)(?P<port>\d{2,5})(?P<behind>(?::\d{1,5})?(?:/tcp)?[\"']?)$"
-
-
-class Ported(NamedTuple):
-    """A model that was given a port: the number, and its node with `${PORT}` still in it."""
-
-    port: int
-    node: MappingNode
 
 
 def address_of(proxy: str) -> tuple[str, int]:

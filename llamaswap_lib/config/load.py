@@ -25,12 +25,12 @@ from llamaswap_lib.typed_yaml.secrets import MASK, changed, mask_value, visible
 from llamaswap_lib.typed_yaml.text import parse, read
 
 from . import grouping, macros, models, names, re2
-from .addresses import Ported, check_url
+from .addresses import check_url
 from .automaton import Pattern
 from .command import mask_variable, secrets_of, shown_words
 from .document import Document
 from .hints import TOP, cure, meant, renamed
-from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, Config, RoutingInput
+from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, AutomaticPort, Config, RoutingInput
 from .sections import Hooks
 
 SUFFIXES = (".yml", ".yaml")
@@ -160,7 +160,7 @@ def build(files: Sequence[Node | None], problems: Problems, environment: Mapping
         if one is not None:
             root = one if root is None else merge(root, one, problems, ONE_FILE_EACH)
     written = root
-    ported: dict[str, Ported] = {}
+    ported: dict[str, AutomaticPort] = {}
     if root is None:
         config, given = Config(), RoutingInput()
     else:
@@ -213,7 +213,7 @@ def finished(loaded: Loaded) -> Config:
     return replace(loaded.config, warnings=in_order(loaded.problems.warnings))
 
 
-def _linked(config: Config, given: RoutingInput, ported: Mapping[str, Ported], document: Document) -> Config:
+def _linked(config: Config, given: RoutingInput, ported: Mapping[str, AutomaticPort], document: Document) -> Config:
     """The configuration with its values resolved against each other."""
     config = _with_defaults(config)
     config = replace(

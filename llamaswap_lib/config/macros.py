@@ -24,11 +24,11 @@ from llamaswap_lib.typed_yaml.nodes import (
     walk,
 )
 from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, Problems, nearest, quoted
-from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, text_of, visible
+from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, mask_text, text_of, visible
 
-from .addresses import EXAMPLE, Ported, port_cure
-from .command import own_command, without_comments
-from .schema import TOP_LEVEL, Config, Model
+from .addresses import EXAMPLE, port_cure
+from .command import mask_command, own_command, without_comments
+from .schema import TOP_LEVEL, AutomaticPort, Config, Model
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 MAX_NAME_CHARS = 63
@@ -36,8 +36,8 @@ RESERVED = ("PORT", "PID", "MODEL_ID")
 MODEL_ID_NAMES = ("model", "model_name", "modelname", "model-id", "id", "name")  # what it is called elsewhere
 KNOWN_KEYS = frozenset(known.name for cls in TOP_LEVEL for known in keys_of(cls)) - {"macros", "models"}
 MODEL_KEYS = frozenset(known.name for known in keys_of(Model))
-DEFAULT_PROXY = next(known.default for known in keys_of(Model) if known.name == "proxy")
-DEFAULT_PORT = next(known.default for known in keys_of(Config) if known.name == "startPort")
+DEFAULTS = Model()
+DEFAULT_PORT = Config().start_port
 
 MAX_TEXT_CHARS = 1_000_000  # of one value, its macros replaced
 MAX_LOOKS = 1000
@@ -66,6 +66,7 @@ class Ledger:
         self.problems = problems
         self.variables = variables
         self.renamed = renamed
+        self.ports: dict[str, AutomaticPort] = {}  # by models
         self.faulty: set[str] = set()  # uses of macros whose declaration has been refused
         self.is_refused = False  # whether something else stands where macros are declared
         self.chars = 0
@@ -88,8 +89,8 @@ class Ledger:
 
 def expand(
     root: MappingNode, problems: Problems, variables: Container[str], renamed: Renamed
-) -> tuple[MappingNode, dict[str, Ported]]:
-    """The tree with every macro replaced, what cannot be is reported; and the models that were given a port.
+) -> tuple[MappingNode, dict[str, AutomaticPort]]:
+    """The tree with every macro replaced, what cannot be is reported; and the ports that models were given.
 
     `variables`: names of the environment, one of which may be meant by what is no macro; `renamed`: the key that an
     unknown one of a section stands for. Raises TooMuchText.
@@ -104,16 +105,16 @@ def expand(
             entries[name] = Entry(entry.key, _replaced(entry.value, declared))
             _report_unresolved(entries[name].value, (name,), declared)
     models = root.mapping("models")
-    ported: dict[str, Ported] = {}
     if models is not None:
         key = root.entries["models"].key
-        entries["models"] = Entry(key, _expand_models(models, _first_port(entries), declared, ported))
-    return _copy(root, entries), ported
+        entries["models"] = Entry(key, _expand_models(models, _first_port(entries), declared))
+    return _copy(root, entries), ledger.ports
 
 
-def _expand_models(models: MappingNode, first_port: int, declared: Scope, ported: dict[str, Ported]) -> MappingNode:
+def _expand_models(models: MappingNode, first_port: int, declared: Scope) -> MappingNode:
     """Models in the byte order of their ids, each that uses `${PORT}` in its cmd with the next port."""
     expanded: dict[str, Entry] = {}
+    ports = declared.ledger.ports
     has_stray_keys = any(
         name in MODEL_KEYS and isinstance(one.value, ScalarNode) and not is_null(one.value)
         for name, one in models.entries.items()
@@ -128,8 +129,8 @@ def _expand_models(models: MappingNode, first_port: int, declared: Scope, ported
         if isinstance(value, MappingNode):
             one = _OneModel(name, key, value, declared)
             if one.uses_port("cmd"):
-                port = first_port + len(ported)
-                ported[name] = Ported(port, one.node)
+                port = first_port + len(ports)
+                ports[name] = _automatic_port(port, one.node)
                 one.take_port(port)
             value = one.finish()
         expanded[name] = Entry(key, value)
@@ -160,7 +161,7 @@ class _OneModel:
                 bare = ScalarNode(text, command.plain, command.place, has_macro="${" in text, shown=shown)
                 entries[name] = Entry(entries[name].key, bare)
         if is_null(node.get("proxy")):
-            entries["proxy"] = Entry(self.key, ScalarNode(DEFAULT_PROXY, False, self.key.place, has_macro=True))
+            entries["proxy"] = Entry(self.key, ScalarNode(DEFAULTS.proxy, False, self.key.place, has_macro=True))
         return {name: Entry(entry.key, _replaced(entry.value, self.scope)) for name, entry in entries.items()}
 
     def take_port(self, port: int) -> None:
@@ -201,7 +202,7 @@ class _OneModel:
         elif isinstance(command, ScalarNode):
             if self.scope.ledger.is_refused or any(use in command.text for use in self.scope.ledger.faulty):
                 return  # it may have the port in it
-            what = port_cure(command.visible, self.environment())
+            what = port_cure(command.visible, [one.visible for one in _env_of(self.node)])
             place = command.place
             if command.shown is None and what.spot:
                 place = place.spot(what.spot, has_comments=True) or place
@@ -211,13 +212,28 @@ class _OneModel:
         lines = {(value.place.source.number, value.place.line) for _, value in walk(self.node)}
         self.problems.doubt(Problem(place, path, message), lines)
 
-    def environment(self) -> list[str]:
-        env = self.node.get("env")
-        return (
-            [item.visible for item in env.items if isinstance(item, ScalarNode)]
-            if isinstance(env, SequenceNode)
-            else []
-        )
+
+def _env_of(model: MappingNode) -> list[ScalarNode]:
+    env = model.get("env")
+    entries = env.items if isinstance(env, SequenceNode) else []
+    return [one for one in entries if isinstance(one, ScalarNode) and not is_null(one)]
+
+
+def _automatic_port(number: int, node: MappingNode) -> AutomaticPort:
+    """The texts of a model before the port is put in."""
+    scalars = ((name, value) for name, (_, value) in node.entries.items() if isinstance(value, ScalarNode))
+    texts = {name: text_of(value.text, value.shown) for name, value in scalars if not is_null(value)}
+    cmd, proxy = texts["cmd"], texts.get("proxy", DEFAULTS.proxy)
+    return AutomaticPort(
+        number,
+        cmd=cmd,
+        cmd_stop=texts.get("cmdStop", DEFAULTS.cmd_stop),
+        proxy=proxy,
+        check_endpoint=texts.get("checkEndpoint", DEFAULTS.check_endpoint),
+        env=tuple(text_of(one.text, one.shown) for one in _env_of(node)),
+        shown_cmd=mask_command(without_comments(visible(cmd))),
+        shown_proxy=mask_text(proxy),
+    )
 
 
 def _declared(holder: MappingNode, path: KeyPath, ledger: Ledger) -> dict[str, ScalarNode]:
@@ -291,14 +307,11 @@ def _with_keys(model: Node, scope: Scope, path: KeyPath) -> MappingNode:
         if text in entries:
             scope.ledger.problems.error(key.place, path, f"duplicate key {quoted(text)}, once its macros are replaced")
         entries.setdefault(text, Entry(ScalarNode(replaced.text, False, key.place, shown=replaced.shown), value))
-    changed = _copy(
-        filters, {**filters.entries, "setParamsByID": _entry(filters, "setParamsByID", _copy(by_id, entries))}
-    )
-    return _copy(model, {**model.entries, "filters": _entry(model, "filters", changed)})
+    return _with_value(model, "filters", _with_value(filters, "setParamsByID", _copy(by_id, entries)))
 
 
-def _entry(holder: MappingNode, name: str, value: Node) -> Entry:
-    return Entry(holder.entries[name].key, value)
+def _with_value(node: MappingNode, name: str, value: Node) -> MappingNode:
+    return _copy(node, {**node.entries, name: Entry(node.entries[name].key, value)})
 
 
 def _copy(node: MappingNode, entries: dict[str, Entry]) -> MappingNode:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from llamaswap_lib.typed_yaml.nodes import MACRO, MappingNode, ScalarNode, SequenceNode, is_null
+from llamaswap_lib.typed_yaml.nodes import MACRO
 from llamaswap_lib.typed_yaml.problems import KeyPath
-from llamaswap_lib.typed_yaml.secrets import changed, mask_text, mask_value, text_of, visible
+from llamaswap_lib.typed_yaml.secrets import changed, mask_text, mask_value
 
-from .addresses import Ported, check_url, has_braces_and_parses
+from .addresses import check_url, has_braces_and_parses
 from .command import mask_command, shown_words, split, without_comments
 from .document import Document
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
@@ -24,7 +24,9 @@ COMFYUI_CONCURRENCY = 50
 PROTECTED_PARAMETER = "model"
 
 
-def complete(name: str, model: Model, config: Config, document: Document, ported: Ported | None) -> Model:
+def complete(
+    name: str, model: Model, config: Config, document: Document, automatic_port: AutomaticPort | None
+) -> Model:
     """The model with everything resolved. `config` gives the global values."""
     path: KeyPath = ("models", name)
     if not (MACRO.search(model.proxy) or has_braces_and_parses(model.proxy)):  # a macro that is left has been reported
@@ -36,7 +38,6 @@ def complete(name: str, model: Model, config: Config, document: Document, ported
             concurrency_limit=max(model.concurrency_limit, COMFYUI_CONCURRENCY),
         )
     loading = model.send_loading_state
-    automatic_port = None if ported is None else _automatic_port(model, ported)
     return replace(
         model,
         id=name,
@@ -70,36 +71,6 @@ def _program(command: str, masked: str) -> Iterator[tuple[str, str]]:
     if masked != command:
         words = split(command)
         yield from zip(words[:1], shown_words(words, masked)[:1], strict=True)
-
-
-def _automatic_port(model: Model, ported: Ported) -> AutomaticPort:
-    """The texts of the model as they were before the port was put in."""
-    node = ported.node
-    env = node.get("env")
-    return AutomaticPort(
-        ported.port,
-        cmd=_text_in(node, "cmd", model.cmd),
-        cmd_stop=_text_in(node, "cmdStop", model.cmd_stop),
-        proxy=_text_in(node, "proxy", model.proxy),
-        check_endpoint=_text_in(node, "checkEndpoint", model.check_endpoint),
-        shown_cmd=mask_command(without_comments(_visible_in(node, "cmd", model.cmd))),
-        shown_proxy=mask_text(_visible_in(node, "proxy", model.proxy)),
-        env=tuple(
-            text_of(item.text, item.shown) for item in env.items if isinstance(item, ScalarNode) and not is_null(item)
-        )
-        if isinstance(env, SequenceNode)
-        else (),
-    )
-
-
-def _text_in(node: MappingNode, name: str, default: str) -> str:
-    value = node.get(name)
-    return text_of(value.text, value.shown) if isinstance(value, ScalarNode) and not is_null(value) else default
-
-
-def _visible_in(node: MappingNode, name: str, default: str) -> str:
-    value = node.get(name)
-    return value.visible if isinstance(value, ScalarNode) and not is_null(value) else visible(default)
 
 
 def _health_check_timeout(model: Model, config: Config) -> float:
