@@ -7,7 +7,7 @@ same time is the same; a lost update costs time only. Guarantees: (1) each chara
 whatever the expression is: the automaton is in all the positions at once that a backtracking search would try one
 after the other; (2) a step costs one look-up where it was taken before, and otherwise less than a millisecond, unless
 hundreds of assertions stand side by side; (3) the cache of steps holds CACHE_BYTES or so, and is emptied when it is
-full; the table of followers is bounded by the size of the expression.
+full.
 """
 
 from __future__ import annotations
@@ -251,7 +251,6 @@ class Pattern:
         self._asserting = sum(self._assertions.values())
         self._tells_words = bool(self._assertions.keys() & {Assertion.BOUNDARY, Assertion.NO_BOUNDARY})
         self._tells_lines = bool(self._assertions.keys() & {Assertion.BEGIN_LINE, Assertion.END_LINE})
-        self._table: dict[tuple[int, str], int] = {}  # which four positions, those of them as a digit -> followers
         self._most_steps = CACHE_BYTES // (STEP_BYTES + size // 4)
         self._steps = 0  # that are remembered
         self._states: dict[tuple[int, int], _State] = {}
@@ -305,17 +304,11 @@ class Pattern:
             state.clear()
 
     def _followers(self, positions: int) -> int:
-        """The positions that may follow any of these, which are looked up four at a time."""
+        """The positions that may follow any of these."""
         found = 0
-        for key in enumerate(reversed(f"{positions:x}")):
-            if key[1] != "0":
-                followers = self._table.get(key)
-                if followers is None:
-                    four, followers = int(key[1], 16) << 4 * key[0], 0
-                    for after, before in self._links.items():
-                        followers |= after if four & before else 0
-                    self._table[key] = followers
-                found |= followers
+        for after, before in self._links.items():
+            if positions & before:
+                found |= after
         return found
 
     def _passed(self, state: _State, after: int) -> int:
