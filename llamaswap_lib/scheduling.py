@@ -12,7 +12,8 @@ from pathlib import Path
 from llamaswap_lib.config.addresses import address_of
 from llamaswap_lib.config.grouping import policy_of
 from llamaswap_lib.config.own_policy import load_policy
-from llamaswap_lib.config.schema import Config, Model, Routing
+from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.config.sections import Routing
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Evict, Rules
 from llamaswap_lib.core.eviction.own import OwnPolicy

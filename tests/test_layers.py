@@ -33,9 +33,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("net", "wire", "runtime.logs.logger", "runtime.threads", "runtime.vital", "runtime.wakeup"),
         *("errors", "ip_addresses", "printable"),
     ),
-    "routing": ("wire", "config.schema", "errors", "nearest", "printable"),
+    "routing": ("wire", "config.schema", "config.sections", "errors", "nearest", "printable"),
     "proxy": (
-        *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema"),
+        *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema", "config.sections"),
         *("runtime.control", "runtime.forward_proxies", "runtime.health.watchdog", "runtime.logs.monitor"),
         *("runtime.threads", "runtime.vital", "core.snapshot", "errors", "printable"),
     ),
@@ -44,8 +44,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("loaded_config", "errors", "printable"),
         *("runtime.apart", "runtime.control.board", "runtime.changes", "runtime.logs.monitor"),
         # what is said of a configuration, and its files
-        *("config.check", "config.editor", "config.load", "config.render", "config.schema", "config.show"),
-        "typed_yaml.problems",
+        *("config.check", "config.editor", "config.load", "config.render", "config.schema", "config.sections"),
+        *("config.show", "typed_yaml.problems"),
     ),
     "app": (
         *("activity", "ip_addresses", "typed_yaml.secrets"),

@@ -1,8 +1,8 @@
 """The configuration as the rest of the program reads it: resolved, checked and complete.
 
-Owns `Config` and `Model`; `sections.py` holds what they are made of, and is re-exported here. The same dataclasses
-describe the keys of the file (`kinds.key`), so the loader, the reference and the JSON schema cannot disagree. Frozen:
-any thread may read a `Config`; a changed file makes a new one.
+Owns `Config` and `Model`; `sections.py` holds what they are made of. The same dataclasses describe the keys of the file
+(`kinds.key`), so the loader, the reference and the JSON schema cannot disagree. Frozen: any thread may read a `Config`;
+a changed file makes a new one.
 """
 
 # ruff: noqa: RUF009 - `key` and `derived` make a `dataclasses.field`
@@ -34,10 +34,8 @@ from .sections import (
     Capabilities,
     ClientLimits,
     Compat,
-    Filters,
     Group,
     Hooks,
-    Matrix,
     MatrixKeys,
     Metrics,
     ModelFilters,
@@ -52,24 +50,6 @@ from .sections import (
     Ui,
     UpstreamPassthrough,
 )
-
-__all__ = [
-    "AutomaticPort",
-    "Capabilities",
-    "Compat",
-    "Config",
-    "Filters",
-    "Group",
-    "Matrix",
-    "Model",
-    "Peer",
-    "PeerModel",
-    "Profile",
-    "Routing",
-    "Selector",
-    "ShownModel",
-    "Timeouts",
-]
 
 LOG_LEVELS = ("debug", "info", "warn", "error")
 LOG_TIME_FORMATS = (

@@ -9,7 +9,8 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from llamaswap_lib.app import App
-from llamaswap_lib.config.schema import Capabilities, Model, Selector
+from llamaswap_lib.config.schema import Model
+from llamaswap_lib.config.sections import Capabilities, Selector
 from llamaswap_lib.endpoints.failures import failures_of
 from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.routes import Route

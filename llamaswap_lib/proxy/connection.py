@@ -22,7 +22,7 @@ from http.client import HTTPConnection
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
-from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.config.sections import Timeouts
 from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.net.loop import Loop, Owner
 from llamaswap_lib.net.poller import IN

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 from typing import Protocol, TypeVar
 
-from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.config.sections import Timeouts
 from llamaswap_lib.net.loop import DUE, Loop, Timer, suspended
 from llamaswap_lib.net.poller import IN, OUT
 from llamaswap_lib.net.spool import Spools

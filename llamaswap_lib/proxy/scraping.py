@@ -15,7 +15,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import NamedTuple
 
-from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.config.sections import Timeouts
 from llamaswap_lib.errors import HttpError
 from llamaswap_lib.proxy.connection import Origin, TlsUpstreamConnection, UpstreamConnection, Way, origin_of
 from llamaswap_lib.runtime.control.live_run import Upstream

@@ -8,7 +8,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import NamedTuple
 
-from llamaswap_lib.config.schema import Config, Filters, Model
+from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.config.sections import Filters
 from llamaswap_lib.routing.filters import BodyFilter, changes_of
 from llamaswap_lib.routing.remote_model import Remote, remote_of
 

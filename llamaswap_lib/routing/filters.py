@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from llamaswap_lib.config.schema import Filters
+from llamaswap_lib.config.sections import Filters
 from llamaswap_lib.errors import BadRequest
 from llamaswap_lib.routing.model_name import Named, name_in_json
 from llamaswap_lib.wire.json_edit import RepeatedTooOften, encode, object_start

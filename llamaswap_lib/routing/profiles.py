@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from llamaswap_lib.config.schema import Profile
+from llamaswap_lib.config.sections import Profile
 from llamaswap_lib.errors import NotFound
 
 

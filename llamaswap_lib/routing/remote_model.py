@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llamaswap_lib.config.schema import Config, PeerModel, Timeouts
+from llamaswap_lib.config.schema import Config, PeerModel
+from llamaswap_lib.config.sections import Timeouts
 
 
 @dataclass(frozen=True, slots=True)

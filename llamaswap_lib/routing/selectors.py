@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from llamaswap_lib.config.schema import Config, Selector
+from llamaswap_lib.config.schema import Config
+from llamaswap_lib.config.sections import Selector
 
 
 class Run(Protocol):

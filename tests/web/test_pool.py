@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.config.sections import Timeouts
 from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.proxy.connection import Key, Origin, UpstreamConnection, origin_of

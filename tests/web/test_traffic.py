@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from llamaswap_lib.config.schema import Timeouts
+from llamaswap_lib.config.sections import Timeouts
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.proxy.connection import Origin, UpstreamConnection
 from llamaswap_lib.proxy.pool import Pool
