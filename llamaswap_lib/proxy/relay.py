@@ -101,8 +101,8 @@ class Relay:
             exchange = self.exchange
             exchange.trace.piece = rest
             lines = self.connection.lines.of(head, self.connection.answers.generation)
-            opening = exchange.opening(head.status, self._allow(lines, head), rest)
-            await exchange.write_first(opening, size_bytes, is_whole=True)
+            exchange.whole = exchange.opening(head.status, self._allow(lines, head), rest)
+            exchange.sent_bytes = size_bytes
             return
         try:
             may_stay = await self._deliver(head, rest)

@@ -32,12 +32,7 @@ from llamaswap_lib.server.client_stream import ClientStream
 from llamaswap_lib.server.connection_state import MOVES, State
 from llamaswap_lib.server.exchange import Exchange, HeadMemo, Settings
 from llamaswap_lib.server.handler import Job
-from llamaswap_lib.server.request_reader import Requested, RequestReader
-from llamaswap_lib.wire.cors_headers import ANYBODY
-from llamaswap_lib.wire.heads import RequestHead
-
-# Stands for a request whose head was refused: nothing of it is believed.
-UNREADABLE = RequestHead("-", "*", 1, "", None, False, False, False, "", frozenset(), {})
+from llamaswap_lib.server.request_reader import UNREADABLE, Requested, RequestReader
 
 _T = TypeVar("_T")
 
@@ -114,15 +109,46 @@ class ClientConnection(ClientStream):
 
     # -- the life --
 
-    async def _live(self) -> None:
+    async def _live(self) -> None:  # noqa: C901 - in one piece, since each call costs every request
+        """From the first byte to the last."""
+        requests, heads, server, loop = self.requests, self.requests.heads, self._server, self.loop
         try:
             if self.tls is not None:
                 await self.shake_hands(self.tls)
             if self._last_words:
                 self.send_now(self._last_words)
-            else:
-                while await self._serve_next():
-                    pass
+            while not self._last_words and (head := await requests.read_head()) is not None:
+                self.state = MOVES[self.state][State.SERVED]
+                settings, memo = server.settings, self._memo
+                if memo is None or memo.generation != heads.generation or memo.settings is not settings:
+                    memo = self._memo = HeadMemo(settings, heads.generation, head)
+                exchange = Exchange(settings, head, self, memo)
+                loop.on_ready[self.stream.fileno()] = self.hear_while_busy
+                try:
+                    try:
+                        if requests.refusal is not None:
+                            raise requests.refusal
+                        await settings.serve(exchange)
+                    except ClientGone as gone:
+                        self._tell_cancelled(exchange, gone)
+                    except Exception as error:  # noqa: BLE001 - that is told, or logged
+                        self._fail(exchange, error)
+                    if answer := exchange.whole:
+                        taken_bytes = self.send_now(answer)
+                        exchange.whole = b""
+                        if taken_bytes < len(answer):
+                            await self._send_rest(exchange, memoryview(answer)[taken_bytes:])
+                except ClientGone:
+                    self._note_lost(exchange)
+                finally:
+                    seconds = loop.clock() - requests.started
+                    log_access(exchange, seconds)
+                    exchange.trace.end(exchange, seconds)
+                if exchange.closes or server.is_stopping or self.is_gone:
+                    if head is UNREADABLE or (exchange.closes and not requests.will_be_clear()):
+                        self.is_unfinished = True
+                    break
+                loop.on_ready[self.stream.fileno()] = self.resume
         except ClientGone:
             pass
         except Exception:  # noqa: BLE001 - the top of the life
@@ -138,49 +164,12 @@ class ClientConnection(ClientStream):
         finally:
             self._close()
 
-    async def _serve_next(self) -> bool:
-        """Wait for a request, and serve it; whether another may follow."""
-        refusal: HttpError | None = None
-        try:
-            head = await self.requests.read_head()
-        except HttpError as error:
-            head, refusal = UNREADABLE, error
-            self.requests.heads.forget()
-        if head is None:
-            return False
-        self.state = MOVES[self.state][State.SERVED]
-        settings, memo = self._server.settings, self._memo
-        if memo is None or memo.generation != self.requests.heads.generation or memo.settings is not settings:
-            memo = self._memo = HeadMemo(settings, self.requests.heads.generation, head)
-        exchange = Exchange(settings, head, self, memo)
-        self.loop.on_ready[self.stream.fileno()] = self.hear_while_busy
-        try:
-            try:
-                if refusal is None:
-                    await settings.serve(exchange)
-                else:
-                    exchange.reader = ANYBODY
-                    self._fail(exchange, refusal)
-            except ClientGone as gone:
-                self._tell_cancelled(exchange, gone)
-            except Exception as error:  # noqa: BLE001 - that is told, or logged
-                self._fail(exchange, error)
-            if exchange.reply:
-                await exchange.write_first(exchange.reply, exchange.sent_bytes, is_whole=True)
-        except ClientGone:
-            exchange.closes = exchange.has_lost_client = True
-            if self._is_aborted:
-                self._note_broken_off(exchange)
-        finally:
-            seconds = self.loop.clock() - self.requests.started
-            log_access(exchange, seconds)
-            exchange.trace.end(exchange, seconds)
-        if head is UNREADABLE or (exchange.closes and not self.requests.will_be_clear()):
-            self.is_unfinished = True
-        if exchange.closes or self._server.is_stopping or self.is_gone:
-            return False
-        self.loop.on_ready[self.stream.fileno()] = self.resume
-        return True
+    async def _send_rest(self, exchange: Exchange, rest: memoryview) -> None:
+        """Of a whole answer, which is also for a client that has ended its direction."""
+        sent_bytes, exchange.sent_bytes = exchange.sent_bytes, 0
+        with self.awaiting_answer():
+            await self.send(rest)
+        exchange.sent_bytes = sent_bytes
 
     def _tell_cancelled(self, exchange: Exchange, gone: ClientGone) -> None:
         """For who served it its client has left; where it was cancelled and is here yet, it is told. Else raises it."""
@@ -214,12 +203,16 @@ class ClientConnection(ClientStream):
             exchange.cut(reset=False)
             self._report()
 
-    def _note_broken_off(self, exchange: Exchange) -> None:
-        """The server ends, and it is not the client that has left."""
-        exchange.failure = ServiceUnavailable("the server is shutting down")
-        if not exchange.has_answered:
-            exchange.status = 503
-            exchange.warn("503, broken off: the server is shutting down")
+    def _note_lost(self, exchange: Exchange) -> None:
+        """Its client has left before it had all of the answer; or the server ends, and has broken it off."""
+        exchange.closes = exchange.has_lost_client = True
+        if exchange.whole:
+            exchange.note_unseen()
+        if self._is_aborted:
+            exchange.failure = ServiceUnavailable("the server is shutting down")
+            if not exchange.has_answered:
+                exchange.status = 503
+                exchange.warn("503, broken off: the server is shutting down")
 
     def _report(self) -> None:
         report("loop", self._server.settings.log.error)

@@ -78,7 +78,7 @@ class ConnectionTable(Generic[_C]):
         self._last_words = b""  # for those that have sent a part of a head, since they are closed at once
         self._clock = clock
         self._open: dict[_C, float] = {}  # with the time when each has come
-        self._idle: OrderedDict[_C, float] = OrderedDict()  # since when, the longest first
+        self.idle: OrderedDict[_C, float] = OrderedDict()  # since when, the longest first; each tells by itself
         self._reading: OrderedDict[_C, float] = OrderedDict()  # since when they send a request, the longest first
         self._stalled: OrderedDict[_C, float] = OrderedDict()  # since when they take nothing, the longest first
         self._followers: OrderedDict[_C, None] = OrderedDict()  # the first that came first
@@ -94,7 +94,7 @@ class ConnectionTable(Generic[_C]):
 
     @property
     def idle_count(self) -> int:
-        return len(self._idle)
+        return len(self.idle)
 
     def all(self) -> list[_C]:
         return list(self._open)
@@ -103,7 +103,7 @@ class ConnectionTable(Generic[_C]):
         """A new one, which is idle."""
         now = self._clock()
         self._open[connection] = now
-        self._idle[connection] = now
+        self.idle[connection] = now
 
     def remove(self, connection: _C) -> None:
         """It is served no more."""
@@ -118,20 +118,12 @@ class ConnectionTable(Generic[_C]):
         self._forget(connection)
 
     def _forget(self, connection: _C) -> None:
-        self._idle.pop(connection, None)
+        self.idle.pop(connection, None)
         self._reading.pop(connection, None)
         self._stalled.pop(connection, None)
         self._followers.pop(connection, None)
 
     # -- what a connection tells of itself --
-
-    def note_idle(self, connection: _C) -> None:
-        """Its request has been served."""
-        self._idle[connection] = self._clock()
-
-    def note_busy(self, connection: _C) -> None:
-        """A request begins."""
-        self._idle.pop(connection, None)
 
     def note_reading(self, connection: _C) -> None:
         """The rest of its request has to be waited for, from now on."""
@@ -168,7 +160,7 @@ class ConnectionTable(Generic[_C]):
     def close_overdue(self, idle_timeout: float) -> float:
         """Close those that have been idle for so many seconds; how many seconds to wait before the next look."""
         due = self._clock() - idle_timeout
-        while (first := _first(self._idle)) is not None and first[1] <= due:
+        while (first := _first(self.idle)) is not None and first[1] <= due:
             first[0].cut_off()
         return idle_timeout if first is None else max(0.0, first[1] - due)
 
@@ -193,7 +185,7 @@ class ConnectionTable(Generic[_C]):
                 spared = True
             else:
                 connection.cut_off(farewell)
-        for connection, since in list(self._idle.items()):
+        for connection, since in list(self.idle.items()):
             if spare_expected and (self._is_new(connection, since, now) or connection.has_sent()):
                 spared = True
             else:
@@ -224,7 +216,7 @@ class ConnectionTable(Generic[_C]):
         In a moment a place may become free, or it turns out who does not send his request or read his answer.
         """
         rank = self._choose().rank
-        return rank >= YOUNG or (rank == LAST and len(self._idle) * 10 <= len(self._open))
+        return rank >= YOUNG or (rank == LAST and len(self.idle) * 10 <= len(self._open))
 
     def _choose(self) -> _Choice[_C]:
         """Which one is closed next."""
@@ -234,7 +226,7 @@ class ConnectionTable(Generic[_C]):
             age = now - first[1]
             rank = 0 if age >= SLOW else 2 if age >= HASTY else YOUNG
             choices.append(_Choice(rank, first[1], Fate.READING, first[0]))
-        if (first := _first(self._idle)) is not None:
+        if (first := _first(self.idle)) is not None:
             age = now - first[1]
             rank = 1 if age >= SLOW else LAST if age >= HASTY else YOUNG + 1
             choices.append(_Choice(rank, first[1], Fate.IDLE, first[0]))

@@ -12,7 +12,7 @@ import json
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
@@ -172,6 +172,7 @@ class Exchange:
         "settings",
         "status",
         "trace",
+        "whole",
     )
 
     def __init__(self, settings: Settings, head: RequestHead, client: Client, memo: HeadMemo) -> None:
@@ -182,7 +183,8 @@ class Exchange:
         self.memo = memo
         self.path, self.query = memo.path, memo.query
         self.status = 0  # of the answer, once its head is made
-        self.reply = b""  # an answer of our own that is made, and not sent yet
+        self.whole = b""  # a whole answer that is made, and not sent yet
+        self.reply = b""  # the same of our own, also when it is sent
         self.sent_bytes = 0  # of the answer's body, its chunked framing counted
         self.closes = not head.keep_alive
         self.selector = ""  # that chose the model
@@ -220,7 +222,7 @@ class Exchange:
         if self.head.method == "HEAD":
             body = b""
         fields.append(("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())))
-        self.reply = self.opening(status, self._own_lines(status, fields), body)
+        self.reply = self.whole = self.opening(status, self._own_lines(status, fields), body)
         self.sent_bytes = len(body)
 
     def answer_json(self, value: Any, status: int = 200, headers: Headers = ()) -> None:
@@ -325,11 +327,8 @@ class Exchange:
             self.closes = True  # where the next request begins is not known
             raise
 
-    async def write_first(self, opening: bytes, body_bytes: int, *, is_whole: bool = False) -> None:
-        """Send what `opening` gave, with so many bytes of the body; raises ClientGone.
-
-        The whole of an answer is also for a client that has ended its direction.
-        """
+    async def write_first(self, opening: bytes, body_bytes: int) -> None:
+        """Send what `opening` gave, with so many bytes of the body; raises ClientGone."""
         self.sent_bytes = 0
         try:
             taken_bytes = self.client.send_now(opening)
@@ -337,8 +336,7 @@ class Exchange:
             self.note_unseen()
             raise
         if taken_bytes < len(opening):
-            with self.client.awaiting_answer() if is_whole else nullcontext():
-                await self.client.send(memoryview(opening)[taken_bytes:])
+            await self.client.send(memoryview(opening)[taken_bytes:])
         self.sent_bytes = body_bytes
 
     async def write(self, data: bytes) -> None:

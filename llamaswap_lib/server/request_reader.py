@@ -10,20 +10,23 @@ by a head, or by `memory_body_bytes`.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Generator
+from types import coroutine
+from typing import Any, Protocol
 
-from llamaswap_lib.errors import ClientGone
-from llamaswap_lib.net.loop import suspended
+from llamaswap_lib.errors import ClientGone, HttpError
 from llamaswap_lib.net.poller import IN, RDHUP
 from llamaswap_lib.server.client_stream import READ_BYTES, ClientStream, Site
 from llamaswap_lib.server.connection_state import MOVES, State
 from llamaswap_lib.server.request_body import BodyReader, RequestBody
+from llamaswap_lib.wire.cors_headers import ANYBODY
 from llamaswap_lib.wire.head_cache import Recall
 from llamaswap_lib.wire.heads import RequestHead
 from llamaswap_lib.wire.parser import head_end, parse_request_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# Stands for a request whose head was refused: nothing of it is believed, and pages of any origin may read why.
+UNREADABLE = RequestHead("-", "*", 1, "", None, False, False, False, "", frozenset(), {"origin": ANYBODY})
 MOST_IN_A_ROW = 32  # requests sent ahead that are served before all others get their turn
 _match_empty_lines = re.compile(rb"(?:\r\n)*").match
 
@@ -40,7 +43,10 @@ class Requested(Site, Protocol):
 class RequestReader:
     """What comes from one client."""
 
-    __slots__ = ("_ahead_count", "_client", "_in_thread", "_received", "_site", "heads", "is_new", "started", "unread")
+    __slots__ = (
+        *("_ahead_count", "_client", "_in_thread", "_received", "_site"),
+        *("heads", "is_new", "refusal", "started", "unread"),
+    )
 
     def __init__(
         self, client: ClientStream, site: Requested, in_thread: Callable[[Callable[[], None]], Awaitable[None]]
@@ -52,56 +58,58 @@ class RequestReader:
         self._received = b""  # and not used yet
         self._ahead_count = 0  # requests that were there when the one before them had been served
         self.unread: RequestHead | None = None  # the request whose body nobody has read yet
+        self.refusal: HttpError | None = None  # of the last request, whose head is wrong
         self.heads = Recall(parse_request_head)
         self.is_new = True  # the first request has not come
         self.started = 0.0  # when the request in progress began, by the loop's clock
 
-    async def _await_request(self) -> bytes:
-        """The first bytes of a request; b"" if there is none."""
-        if not self.is_new:  # one whose first request was on its way when the end began is served
-            if self._site.is_stopping:
-                return b""
-            self._client.state = MOVES[self._client.state][State.IDLE]
-            self._site.table.note_idle(self._client)
-        if self._client.mask != IN | RDHUP:
-            self._client.watch_for(IN | RDHUP)
-        while True:  # the server ends it when it was idle for too long
-            if self._client.tls is None or not self._client.tls.is_ready:
-                await suspended()
-            try:
-                data = self._client.stream.recv(READ_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError:
-                return b""
-            self._site.table.note_busy(self._client)
-            if self._client.tls is not None:
-                self._client.pass_end_on(self._client.tls)
-            return data
-
-    async def read_head(self) -> RequestHead | None:
+    @coroutine
+    def read_head(self) -> Generator[None, Any, RequestHead | None]:  # noqa: C901 - as `_live`, which awaits it
         """The head of the next request; None where there is none: its client has left, or waits for too long.
 
-        Raises HttpError and ClientGone.
+        UNREADABLE for one that is refused: `refusal` says why. Raises ClientGone.
         """
+        client, table = self._client, self._site.table
         if self.unread is not None:
             self._skip_unread(self.unread)
         data = self._received
         if data:
             self._ahead_count += 1
             if self._ahead_count % MOST_IN_A_ROW == 0:
-                await self._client.let_others_go_first()
-        else:
-            data = await self._await_request()
+                yield from client.let_others_go_first()
+        elif not self.is_new:  # one whose first request was on its way when the end began is served
+            if self._site.is_stopping:
+                return None
+            client.state = MOVES[client.state][State.IDLE]
+            table.idle[client] = client.loop.clock()
+        if not data and client.mask != IN | RDHUP:
+            client.watch_for(IN | RDHUP)
+        while not data:  # the server ends it when it was idle for too long
+            if client.tls is None or not client.tls.is_ready:
+                yield
+            try:
+                data = client.stream.recv(READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            table.idle.pop(client, None)
             if not data:
                 return None
+            if client.tls is not None:
+                client.pass_end_on(client.tls)
         self.is_new = False
-        self.started = self._client.loop.clock()
-        head, end = (None, -1) if data.startswith(b"\r") else self.heads.read(data)
-        if head is None:
-            data, end = await self._read_slow_head(data)
+        self.started = client.loop.clock()
+        try:
+            head, end = (None, -1) if data.startswith(b"\r") else self.heads.read(data)
+            if head is None:
+                data, end = yield from self._read_slow_head(data)
+                self.heads.forget()
+                head = parse_request_head(data[:end])
+        except HttpError as refusal:
+            self.refusal = refusal
             self.heads.forget()
-            head = parse_request_head(data[:end])
+            return UNREADABLE
         self._received = data[end:]
         if head.content_length or head.chunked:
             self.unread = head

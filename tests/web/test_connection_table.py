@@ -51,7 +51,7 @@ class Crowd:
 
     def serve(self, name: str) -> Client:
         client = self.add(name)
-        self.table.note_busy(client)
+        self.table.idle.pop(client)
         return client
 
     def read(self, name: str, *, age: float = 0.0) -> Client:
@@ -147,7 +147,7 @@ def test_one_that_was_idle_for_longest_goes_first(crowd: Crowd) -> None:
 def test_one_that_has_not_been_served_yet_is_told_why_and_one_that_has_is_closed_in_silence(crowd: Crowd) -> None:
     new, served = crowd.add("new"), crowd.serve("served")
     crowd.now += HASTY
-    crowd.table.note_idle(served)
+    crowd.table.idle[served] = crowd.now
     crowd.now += HASTY
     assert crowd.order() == [Fate.IDLE, Fate.IDLE]
     assert (new.heard, served.heard) == (FAREWELL, b"")
@@ -197,12 +197,12 @@ def test_at_the_end_those_are_spared_of_which_a_request_is_to_be_expected_at_onc
     kept, old = crowd.serve("was served just now"), crowd.add("has been silent for long", age=SLOW)
     busy = crowd.serve("is being served")
     crowd.now += SLOW / 2
-    crowd.table.note_idle(kept)
+    crowd.table.idle[kept] = crowd.now
     sent.has_request_ahead = True
     assert crowd.table.close_idle(LAST_WORDS, spare_expected=True)
     assert [client.heard for client in (sent, new, busy)] == [None] * 3
     assert [client.heard for client in (kept, old)] == [b""] * 2
-    crowd.table.note_busy(sent)
+    crowd.table.idle.pop(sent)
     crowd.now += SLOW
     assert not crowd.table.close_idle(LAST_WORDS, spare_expected=True)
     assert (new.heard, sent.heard) == (b"", None)
