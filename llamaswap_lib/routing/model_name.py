@@ -30,13 +30,14 @@ from llamaswap_lib.wire.json_edit import (
     only_place,
     read_members,
 )
-from llamaswap_lib.wire.json_scan import NotJson, skip_blanks
+from llamaswap_lib.wire.json_scan import NotJson
 from llamaswap_lib.wire.multipart import BadForm, FormScanner, Value, find_pairs, parse_parameters
 from llamaswap_lib.wire.splice import Edit, spliced
 
 FIELD = "model"
 _FIELDS = Names((FIELD,))
 MAX_URLENCODED_BYTES = 10 << 20
+_BLANKS = b" \t\n\r"  # of JSON
 _MOST_SHOWN_BYTES = 100  # of a Content-Type that a client sent
 
 Lookup = Callable[[str], "str | None"]
@@ -46,6 +47,10 @@ class Body(Protocol):
     """What is asked of a request's body."""
 
     size_bytes: int
+
+    @property
+    def memory(self) -> bytes | None:
+        """All of it, None where it is in a file."""
 
     def read(self) -> bytes: ...
 
@@ -87,14 +92,26 @@ def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
     """
     if method in ("GET", "HEAD"):
         return _first_of(_query_values(query))
-    if is_json(content_type):
-        return _find_in_json(body.read())
+    if not is_json(content_type):
+        try:
+            return _find_in_form(content_type, query, body)
+        except HttpError as error:
+            if not _looks_like_json(body):
+                raise
+            raise type(error)(f"{error.message}: {_json_hint(content_type)}") from None
+    data = body.read() if body.memory is None else body.memory
     try:
-        return _find_in_form(content_type, query, body)
-    except HttpError as error:
-        if not _looks_like_json(body):
-            raise
-        raise type(error)(f"{error.message}: {_json_hint(content_type)}") from None
+        values, members = load_object(data, _FIELDS)
+    except (NotJson, NotAnObject, RepeatedTooOften) as wrong:
+        raise _refusal_of(data, wrong) from None
+    name = values.get(FIELD)
+    if name is None or name == "":
+        raise no_model()
+    if not isinstance(name, str):
+        raise BadRequest(f"'model' must be a string of at most {MOST_SMALL_BYTES} bytes")
+    if members is None:
+        return Named(name, (), data, values)
+    return Named(name, _values_of(members), data, None)
 
 
 @lru_cache(maxsize=32)
@@ -158,25 +175,13 @@ def no_model() -> NotFound:
     return NotFound("no model id could be identified")
 
 
-def _find_in_json(data: bytes) -> Named:
-    try:
-        values, members = load_object(data, _FIELDS)
-    except NotJson as broken:
-        if skip_blanks(data, 0) == len(data):
-            raise no_model() from None
-        raise BadRequest(f"the body is not JSON: {broken}") from None
-    except NotAnObject:
-        raise BadRequest("the body is JSON, but not an object") from None
-    except RepeatedTooOften as reason:
-        raise BadRequest(f"the body is not usable: {reason}") from None
-    name = values.get(FIELD)
-    if name is None or name == "":
-        raise no_model()
-    if not isinstance(name, str):
-        raise BadRequest(f"'model' must be a string of at most {MOST_SMALL_BYTES} bytes")
-    if members is None:
-        return Named(name, (), data, values)
-    return Named(name, _values_of(members), data, None)
+def _refusal_of(data: bytes, wrong: ValueError) -> HttpError:
+    """The error for a body in which no name can be looked for; an empty one names none."""
+    if isinstance(wrong, NotAnObject):
+        return BadRequest("the body is JSON, but not an object")
+    if isinstance(wrong, RepeatedTooOften):
+        return BadRequest(f"the body is not usable: {wrong}")
+    return BadRequest(f"the body is not JSON: {wrong}") if data.strip(_BLANKS) else no_model()
 
 
 def _places_in_json(data: bytes) -> tuple[tuple[int, int], ...]:

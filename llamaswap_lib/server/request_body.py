@@ -26,10 +26,10 @@ READ_BYTES, READ_CHUNKED_BYTES = 262_144, 65_536
 class RequestBody:
     """What a client sent, without its framing."""
 
-    __slots__ = ("_file", "_memory", "_memory_bytes", "size_bytes")
+    __slots__ = ("_file", "_memory_bytes", "memory", "size_bytes")
 
     def __init__(self, data: bytes = b"", *, memory_bytes: int = 1 << 20) -> None:
-        self._memory: bytes | bytearray = data
+        self.memory: bytes | None = data  # all of it, None where it is in the file
         self._memory_bytes = memory_bytes
         self._file: IO[bytes] | None = None
         self.size_bytes = len(data)
@@ -37,19 +37,16 @@ class RequestBody:
     def append(self, data: bytes) -> None:
         """Raises MachineFault."""
         self.size_bytes += len(data)
-        if self._file is None and self.size_bytes > self._memory_bytes:
-            self._put_aside(self._memory)
-            self._memory = b""
-        if self._file is not None:
+        if self.memory is None:
             self._put_aside(data)
-        elif not self._memory:
-            self._memory = data
-        elif isinstance(self._memory, bytearray):
-            self._memory += data
+        elif self.size_bytes > self._memory_bytes:
+            self._put_aside(self.memory)
+            self.memory = None
+            self._put_aside(data)
         else:
-            self._memory = bytearray().join((self._memory, data))
+            self.memory = self.memory + data if self.memory else data
 
-    def _put_aside(self, data: bytes | bytearray) -> None:
+    def _put_aside(self, data: bytes) -> None:
         import tempfile  # noqa: PLC0415 - with all that it imports, a tenth of the time to start
 
         try:
@@ -64,7 +61,7 @@ class RequestBody:
 
     @property
     def is_in_memory(self) -> bool:
-        return self._file is None
+        return self.memory is not None
 
     def fileno(self) -> int:
         """The descriptor of its file, which it has."""
@@ -80,8 +77,8 @@ class RequestBody:
 
         Raises MachineFault.
         """
-        if self._file is None:
-            return bytes(self._memory)
+        if self.memory is not None:
+            return self.memory
         data = self._read(0, self.size_bytes)
         while len(data) < self.size_bytes:
             data += self._read(len(data), self.size_bytes - len(data))
@@ -89,8 +86,8 @@ class RequestBody:
 
     def pieces(self) -> Iterator[bytes]:
         """All of it, a piece at a time; raises MachineFault."""
-        if self._file is None:
-            yield bytes(self._memory)
+        if self.memory is not None:
+            yield self.memory
             return
         at_bytes = 0
         while at_bytes < self.size_bytes:
@@ -127,6 +124,7 @@ class EditedBody:
 
     __slots__ = ("_body", "_edits", "size_bytes")
 
+    memory = None
     is_in_memory = False
 
     def __init__(self, body: RequestBody, edits: Sequence[Edit]) -> None:

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
+from json.scanner import make_scanner
 from typing import Any, NamedTuple
 
 from llamaswap_lib.wire.json_scan import (
@@ -39,7 +40,9 @@ FEW = 8  # members that are looked at one by one before a run is tried, which co
 MAX_REPEATED = 50_000  # members of one object that are looked at: a bound to the memory for their places
 
 # parse_int: an int of 5,000 digits would be a ValueError of its own, and one of a million digits a minute of work.
-_decode = json.JSONDecoder(parse_int=float).raw_decode
+_decoder = json.JSONDecoder(parse_int=float)
+_decode = _decoder.raw_decode
+_scan_once = make_scanner(_decoder)  # type: ignore[arg-type]  # the same without a call; StopIteration: no value
 encode = json.JSONEncoder(separators=(",", ":")).encode  # in ASCII
 _skip_blanks_of_text = re.compile(r"[ \t\n\r]*").match
 _match_value = re.compile(rb'[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")').match
@@ -108,8 +111,15 @@ def load_object(data: bytes, names: Names) -> tuple[Mapping[Any, Any], list[Memb
 
     Raises NotJson, NotAnObject or RepeatedTooOften.
     """
-    if (len(data) <= TINY_BYTES or _is_small(data)) and (values := _load_small(data)) is not None:
-        return values, None
+    if len(data) <= TINY_BYTES or _is_small(data):
+        text = data.decode("utf-8", "surrogateescape")
+        start = 0 if text.startswith("{") else _blanks_end(text, int(data.startswith(_BYTE_ORDER_MARK)))
+        try:
+            values, end = _scan_once(text, start)
+            if isinstance(values, dict) and (end == len(text) or _blanks_end(text, end) == len(text)):
+                return values, None
+        except (ValueError, RecursionError, StopIteration):
+            pass  # the scanner says what is wrong
     members = read_members(data, names)
     last = {member.key: member for member in members}
     return {key: _value_of(data, member) for key, member in last.items()}, members
@@ -129,17 +139,6 @@ def is_quick(data: bytes) -> bool:
     if len(data) > MOST_QUICK_BYTES:
         return False
     return len(data) - len(data.translate(None, _PARTS)) <= MOST_QUICK_PARTS
-
-
-def _load_small(data: bytes) -> dict[str, Any] | None:
-    text = data.decode("utf-8", "surrogateescape")
-    start = 0 if text.startswith("{") else _blanks_end(text, int(data.startswith(_BYTE_ORDER_MARK)))
-    try:
-        value, end = _decode(text, start)
-    except (ValueError, RecursionError):
-        return None
-    is_whole = end == len(text) or _blanks_end(text, end) == len(text)
-    return value if is_whole and isinstance(value, dict) else None
 
 
 def _blanks_end(text: str, at: int) -> int:

@@ -64,6 +64,7 @@ class Pieces:
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = pieces
         self.size_bytes = sum(map(len, pieces))
+        self.memory: bytes | None = None
 
     def read(self) -> bytes:
         return b"".join(self._pieces)

@@ -37,6 +37,7 @@ class Bytes:
         self._data = data
         self._piece_bytes = piece_bytes
         self.size_bytes = len(data)
+        self.memory: bytes | None = None
 
     def read(self) -> bytes:
         return self._data
