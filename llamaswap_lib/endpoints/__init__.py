@@ -130,14 +130,15 @@ class Endpoints:
         self._proxied = {endpoint: partial(serve, proxied) for endpoint, serve in PROXIED.items()}
 
     def serve(self, exchange: Exchange) -> Awaitable[None]:
-        """Have the exchange answered by what is returned; that, and this, raise HttpError and ClientGone."""
+        """Have the exchange answered by what is returned; that, and this, raise HttpError and ClientGone.
+
+        The same that answers it answers all whose head is the same.
+        """
+        route = self._route_of(exchange)
         memo = exchange.memo
-        route = memo.route
-        if not isinstance(route, Route):
-            memo.route = route = self._route_of(exchange)
-            memo.reader = exchange.reader
-        serve = self._proxied.get(route.endpoint)
-        return self._serve_own(exchange, route) if serve is None else serve(exchange, route)
+        memo.serve = serve = partial(self._proxied.get(route.endpoint, self._serve_own), route=route)
+        memo.reader = exchange.reader
+        return serve(exchange)
 
     async def _serve_own(self, exchange: Exchange, route: Route) -> None:
         """The same where no model answers."""

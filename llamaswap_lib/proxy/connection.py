@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPConnection
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from llamaswap_lib.config.sections import Timeouts
@@ -137,6 +137,12 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+class User(Owner, Protocol):
+    """The life of a client's connection, whose request is in progress."""
+
+    def resume(self, value: Any, /) -> object: ...
+
+
 class UpstreamConnection(HTTPConnection):
     """A plain one, never blocking once it is open."""
 
@@ -147,7 +153,6 @@ class UpstreamConnection(HTTPConnection):
         super().__init__(host, origin.port if way is None else way.proxy.port, timeout=timeouts.connect or None)
         self.key = key
         self.is_for_one_request = way is not None and way.is_tunnel and not origin.is_secure
-        self.is_fresh = True
         self.idle_timeout = timeouts.idle_connection or math.inf
         self.idle_until = math.inf  # once it is idle
         self.answers, self.lines = Recall(parse_response_head), AnswerLines()
@@ -158,7 +163,7 @@ class UpstreamConnection(HTTPConnection):
         self.on_close: Callable[[UpstreamConnection], None] | None = None  # may be told more than once
         self._loop: Loop | None = None  # that watches it
         self._lose: Callable[[UpstreamConnection], None] = UpstreamConnection.close
-        self._user: Owner | None = None  # whose request is in progress
+        self.user: User | None = None  # whose request is in progress
         self._is_paused = False  # it had something to say while it was muted
 
     # -- opening --
@@ -206,7 +211,7 @@ class UpstreamConnection(HTTPConnection):
     def join(self, loop: Loop, lose: Callable[[UpstreamConnection], None]) -> None:
         """Have the loop watch it from now on; `lose` is told when it is closed while nobody uses it."""
         self._lose = lose
-        loop.watch(self.sock, IN, self._close_stray, self)
+        loop.watch(self.sock, IN, self.close_stray, self)
         self._poll = select.poll()
         self._poll.register(self.sock, select.POLLIN)
         self._loop = loop
@@ -220,11 +225,11 @@ class UpstreamConnection(HTTPConnection):
     def is_watched(self) -> bool:
         return self._loop is not None
 
-    def listen(self, on_ready: Callable[[Any], object], user: Owner) -> None:
-        """Have `on_ready` called with what there is to hear, while a request of `user` is in progress."""
+    def listen(self, user: User) -> None:
+        """A request of `user` is in progress: resume that with what there is to hear."""
         assert self._loop is not None, "nobody watches it"
-        self._user = user
-        self._loop.on_ready[self.sock.fileno()] = on_ready
+        self.user = user
+        self._loop.on_ready[self.sock.fileno()] = user.resume
 
     def mute(self) -> None:
         """Hear nothing of it: what is ready and not served would be told of over and over."""
@@ -247,14 +252,6 @@ class UpstreamConnection(HTTPConnection):
         assert self._loop is not None, "nobody watches it"
         self._loop.change(self.sock, mask)
 
-    def rest(self) -> None:
-        """No request is in progress any more."""
-        assert self._loop is not None, "nobody watches it"
-        self.is_fresh = False
-        self._user = None
-        self._loop.on_ready[self.sock.fileno()] = self._close_stray
-        self.idle_until = self._loop.clock() + self.idle_timeout
-
     def is_quiet(self) -> bool:
         """Whether it is open and holds no byte, as it should between requests."""
         return not self._poll.poll(0)
@@ -266,8 +263,8 @@ class UpstreamConnection(HTTPConnection):
 
     def fail(self, error: Exception) -> None:
         """Something of ours broke while it was watched: whose request is in progress ends."""
-        if self._user is not None:
-            self._user.fail(error)
+        if self.user is not None:
+            self.user.fail(error)
         else:
             self._lose(self)
             self.close()
@@ -279,10 +276,11 @@ class UpstreamConnection(HTTPConnection):
             self._loop = None
         if self.on_close is not None:
             self.on_close(self)
-        self._user = None
+        self.user = None
         super().close()
 
-    def _close_stray(self, _mask: int) -> None:
+    def close_stray(self, _mask: int) -> None:
+        """It says something, or has ended, while nobody uses it."""
         self._lose(self)
         self.close()
 
@@ -310,6 +308,6 @@ class TlsUpstreamConnection(UpstreamConnection):
         """The same. Bytes of TLS itself, such as a new session's ticket, are no bytes."""
         return self.sock.is_quiet()
 
-    def _close_stray(self, mask: int) -> None:
+    def close_stray(self, mask: int) -> None:
         if not self.sock.is_quiet():
-            super()._close_stray(mask)
+            super().close_stray(mask)

@@ -23,6 +23,7 @@ from llamaswap_lib.proxy.connection import (
     Origin,
     TlsUpstreamConnection,
     UpstreamConnection,
+    User,
     Way,
     is_loopback,
     origin_of,
@@ -36,18 +37,13 @@ NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _T = TypeVar("_T")
 
 
-class Waiter(Protocol):
+class Waiter(User, Protocol):
     """The life of a client's connection, which waits for the connection to its upstream."""
-
-    def resume(self, value: object, /) -> object: ...
 
     async def in_thread(self, function: Callable[[], _T]) -> _T: ...
 
     def set_deadline(self, seconds: float | None) -> None:
         """Be resumed with DUE then; None: not."""
-
-    def fail(self, error: Exception) -> None:
-        """Something of ours broke while it waited."""
 
 
 class _Upstream:
@@ -93,12 +89,13 @@ class Pool:
         origin = origin_of(url)
         return origin, self.proxies.way_to(origin.scheme, origin.host, origin.port)
 
-    def take_idle(self, key: Key) -> UpstreamConnection | None:
-        """An idle connection, to be given back or closed, if there is one."""
+    def take_idle(self, key: Key, waiter: Waiter) -> UpstreamConnection | None:
+        """An idle connection, heard by `waiter` from now on, to be given back or closed, if there is one."""
         upstream = self._upstreams.get(key)
         while upstream is not None and upstream.idle:
             connection = upstream.idle.pop()
             if connection.is_quiet():
+                connection.listen(waiter)
                 return connection
             connection.close()
         return None
@@ -106,7 +103,7 @@ class Pool:
     async def connect(
         self, waiter: Waiter, key: Key, origin: Origin, timeouts: Timeouts, *, tunnel: bool = False
     ) -> UpstreamConnection:
-        """A new connection, to be given back or closed; raises OSError, and ClientGone.
+        """A new connection, heard by `waiter`, to be given back or closed; raises OSError, and ClientGone.
 
         `tunnel`: one that leads through a proxy as if it were not there, and is for one request.
         """
@@ -146,6 +143,7 @@ class Pool:
                 self._upstreams[key] = _Upstream(connection.sock.getpeername()[0])
             if not connection.is_watched:
                 connection.join(self._loop, self._lose)
+            connection.listen(waiter)
         except BaseException:
             connection.close()
             raise
@@ -157,7 +155,7 @@ class Pool:
             return
         try:
             connection.join(self._loop, self._lose)
-            connection.listen(waiter.resume, waiter)
+            connection.listen(waiter)
             connection.watch_for(OUT)
             waiter.set_deadline(timeout or None)
             try:
@@ -179,7 +177,9 @@ class Pool:
         if upstream is None or not is_of_use or len(upstream.idle) >= MAX_IDLE:
             connection.close()
             return
-        connection.rest()
+        connection.user = None
+        self._loop.on_ready[connection.sock.fileno()] = connection.close_stray
+        connection.idle_until = self._loop.clock() + connection.idle_timeout
         upstream.idle.append(connection)
         if connection.idle_until < self._timer.at:
             self._timer.set(connection.idle_timeout)

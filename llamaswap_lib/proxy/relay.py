@@ -13,6 +13,9 @@ client's connection is cut. Where the upstream switches protocols as asked, two 
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
+from types import coroutine
+from typing import Any
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.errors import SHORTAGES, BadGateway, BadRequest, ClientGone, GatewayTimeout, HeadTooLarge, fault_of
@@ -39,6 +42,9 @@ READ_BYTES = 65_536
 _remove_encodings = re.compile(rb"(?im)^accept-encoding:[^\r]*\r\n").sub
 
 
+Asking = Generator[None, Any, tuple[ResponseHead, bytes]]
+
+
 class NoAnswer(BadGateway):
     """Not a byte of an answer came: another process may be asked."""
 
@@ -61,14 +67,15 @@ class Relay:
         "exchange",
         "forward_proxy",
         "is_lenient",
-        "is_read_by_proxy",
         "is_reusable",
+        "is_tunnel",
         "key",
         "message",
         "model",
         "origin",
         "place",
         "pool",
+        "read_by",
         "rest",
     )
 
@@ -85,7 +92,11 @@ class Relay:
         self.body = body
         self.is_lenient = isinstance(model, Model)  # the server is the user's own; a peer's answer is not guessed at
         self.origin, self.forward_proxy = pool.way_to(proxy)
-        self.is_read_by_proxy = self.forward_proxy is not None and not (self.origin.is_secure or exchange.head.upgrade)
+        is_plain = self.forward_proxy is not None and not self.origin.is_secure
+        self.is_tunnel = is_plain and bool(exchange.head.upgrade)  # through the proxy as if it were not there
+        self.read_by = (
+            self.forward_proxy if is_plain and not self.is_tunnel else None
+        )  # the proxy that reads the request
         self.place: int | None = None  # id of the run in which the request has a place that others may wait for
         self.rest: Remainder | None = None  # what the client has still to read when the upstream is done
         self.is_reusable = True
@@ -95,13 +106,14 @@ class Relay:
     async def run(self, path: str, query: str) -> None:
         """Send the request on, and pass the answer back; raises HttpError and ClientGone."""
         head, rest = await self.ask(path, query)
-        size_bytes = len(rest)
-        if size_bytes and size_bytes == head.content_length and head.is_followed_by_body(self.exchange.head.method):
+        exchange, size_bytes = self.exchange, len(rest)
+        if size_bytes and size_bytes == head.content_length and head.is_followed_by_body(exchange.head.method):
             self.let_go(may_stay=head.keep_alive)  # before the client has its answer: its next request finds it idle
-            exchange = self.exchange
             exchange.trace.piece = rest
             lines = self.connection.lines.of(head, self.connection.answers.generation)
-            exchange.whole = exchange.opening(head.status, self._allow(lines, head), rest)
+            if "origin" in exchange.head.first:
+                lines = self._allow(lines, head)
+            exchange.whole = exchange.opening(head.status, lines, rest)
             exchange.sent_bytes = size_bytes
             return
         try:
@@ -113,42 +125,64 @@ class Relay:
 
     # -- the request --
 
-    async def ask(self, path: str, query: str, *, is_plain: bool = False) -> tuple[ResponseHead, bytes]:
+    @coroutine
+    def ask(self, path: str, query: str, *, is_plain: bool = False) -> Asking:  # noqa: C901 - each call costs
         """Send the request; the head of the answer, and what came of its body. `is_plain`: of one without encoding.
 
         On a second connection if a pooled one has died. Then `let_go`, or close the connection.
         """
-        read_by = self.forward_proxy if self.is_read_by_proxy else None
-        self.message = request_head(self.exchange, self.model, self.origin, path, query, self.body.size_bytes, read_by)
+        client, size_bytes = self.client, self.body.size_bytes
+        self.message = request_head(self.exchange, self.model, self.origin, path, query, size_bytes, self.read_by)
         if is_plain:
             self.message = _remove_encodings(b"", self.message)
-        is_tunnel = self.forward_proxy is not None and not self.is_read_by_proxy and not self.origin.is_secure
-        idle = None if is_tunnel else self.pool.take_idle(self.key)
+        idle = None if self.is_tunnel else self.pool.take_idle(self.key, client)
         while True:
-            self.connection = connection = await self._connect(is_tunnel=is_tunnel) if idle is None else idle
+            self.connection = connection = (yield from self._connect()) if idle is None else idle
             try:
-                if self.client.is_gone:
+                if client.is_gone:
                     raise ClientGone
-                connection.listen(self.client.resume, self.client)
                 self._send()
-                return await self._receive_head()
-            except _UpstreamLost as lost:
-                self.client.set_deadline(None)
+                mask = yield
+                try:  # most answers come at once and whole, and the request is sent: those do not go by `receive`
+                    is_usual = mask != DUE and self._upload is None
+                    data = connection.sock.recv(READ_BYTES) if is_usual else (yield from self.receive(mask))
+                except BlockingIOError:
+                    data = yield from self.receive()
+                if not data:
+                    raise _UpstreamLost("it closed the connection without an answer")
+                try:
+                    head, end = connection.answers.read(data)
+                except (BadGateway, BadRequest, HeadTooLarge):
+                    head, end = None, -1
+                if head is not None and head.status >= 200:
+                    data = data[end:]
+                else:
+                    connection.answers.forget()
+                    head, data = yield from self._receive_slow_head(data)
+                self._awaits_head = False
+                trace = self.exchange.trace
+                trace.answer, trace.head_at = head, client.loop.clock()
+                if self.model.timeouts.response_header:
+                    client.set_deadline(None)
+                if head.status >= 400:
+                    self._look_at_error(head)
+                return head, data
+            except BaseException as error:
+                client.set_deadline(None)
                 connection.close()
+                if not isinstance(error, _UpstreamLost | OSError):
+                    raise
                 if idle is None or idle.is_cut:
-                    raise self._lost(lost) from None
+                    raise self._lost(error) from None
                 idle = None
                 self.exchange.trace.retries += 1
-            except BaseException:
-                self.client.set_deadline(None)
-                connection.close()
-                self.client.set_deadline(None)
-                raise
 
-    async def _connect(self, *, is_tunnel: bool) -> UpstreamConnection:
+    async def _connect(self) -> UpstreamConnection:
         self.client.check_client()  # it may have left while a handler thread was at work for it
         try:
-            return await self.pool.connect(self.client, self.key, self.origin, self.model.timeouts, tunnel=is_tunnel)
+            return await self.pool.connect(
+                self.client, self.key, self.origin, self.model.timeouts, tunnel=self.is_tunnel
+            )
         except OSError as error:
             message = f"cannot connect to {self.model.id} at {self.origin}"
             if self.forward_proxy is not None and not self.forward_proxy.fault:
@@ -163,29 +197,28 @@ class Relay:
 
     def _send(self) -> None:
         """Send the request, head and body in one call if the kernel takes it; the rest of it is `_upload`."""
-        body, data = self.body, self.message
+        body, data, content = self.body, self.message, self.body.memory
         self._upload, self.is_reusable, self._awaits_head = None, True, True
-        is_in_memory = body.is_in_memory
         sock, sent_bytes = self.connection.sock, 0
         unsent: memoryview | bytes = data
         try:
-            if is_in_memory and body.size_bytes > MOST_JOINED_BYTES:
-                unsent = send_both(sock, data, body.read())
+            if content is not None and body.size_bytes > MOST_JOINED_BYTES:
+                unsent = send_both(sock, data, content)
             else:
-                if is_in_memory:
-                    unsent = data = data + body.read()
+                if content is not None:
+                    unsent = data = data + content
                 sent_bytes = sock.send(data)
         except BlockingIOError:
             pass
         except OSError:
             self.is_reusable = False  # it may have answered before it hung up
             return
-        if sent_bytes == len(unsent) and is_in_memory:
+        if sent_bytes == len(unsent) and content is not None:
             self.exchange.trace.sent_at = self.client.loop.clock()
             if self.model.timeouts.response_header:
                 self.client.set_deadline(self.model.timeouts.response_header)
         else:
-            self._upload = Upload(sock, memoryview(unsent)[sent_bytes:], None if is_in_memory else body)
+            self._upload = Upload(sock, memoryview(unsent)[sent_bytes:], None if content is not None else body)
             self.connection.watch_for(IN | OUT)
 
     def _send_more(self) -> None:
@@ -208,48 +241,6 @@ class Relay:
             self.client.set_deadline(self.model.timeouts.response_header)
 
     # -- the head of the answer --
-
-    async def _receive_head(self) -> tuple[ResponseHead, bytes]:
-        """The head of the final answer, and what came of its body."""
-        mask = await suspended()
-        try:
-            # Most answers come at once and whole, and the request is sent: those do not go by way of `_receive_first`.
-            is_usual = mask != DUE and self._upload is None
-            data = self.connection.sock.recv(READ_BYTES) if is_usual else await self._receive_first(mask)
-        except BlockingIOError:
-            data = await self._receive_first(None)
-        except OSError as error:
-            raise _UpstreamLost(error.strerror or "the connection broke") from None
-        if not data:
-            raise _UpstreamLost("it closed the connection without an answer")
-        try:
-            head, end = self.connection.answers.read(data)
-        except (BadGateway, BadRequest, HeadTooLarge):
-            head, end = None, -1
-        if head is not None and head.status >= 200:
-            data = data[end:]
-        else:
-            self.connection.answers.forget()
-            head, data = await self._receive_slow_head(data)
-        self._awaits_head = False
-        trace = self.exchange.trace
-        trace.answer, trace.head_at = head, self.client.loop.clock()
-        if self.model.timeouts.response_header:
-            self.client.set_deadline(None)
-        if head.status == 407:
-            self._refuse_login()
-        if head.status >= 400 and not head.keep_alive and self._upload is not None:
-            self._end_sending(is_whole=False)
-        if not head.keep_alive:
-            self.is_reusable = False
-        return head, data
-
-    async def _receive_first(self, mask: int | None) -> bytes:
-        """The first bytes of the answer, b"" for its end; raises _UpstreamLost where the connection broke."""
-        try:
-            return await self.receive(mask)
-        except OSError as error:
-            raise _UpstreamLost(error.strerror or "the connection broke") from None
 
     async def _receive_slow_head(self, data: bytes) -> tuple[ResponseHead, bytes]:
         """The same for one that comes in pieces, behind others, or is not strict."""
@@ -298,11 +289,16 @@ class Relay:
         except (BadRequest, HeadTooLarge) as bad:
             raise self.broken(bad.message) from None
 
-    def _refuse_login(self) -> None:
-        """Raise BadGateway where the proxy in between wants a login: that is not for the client to answer."""
-        if self.is_read_by_proxy:
+    def _look_at_error(self, head: ResponseHead) -> None:
+        """An upstream that closes behind an error takes no more of the request.
+
+        Raises BadGateway where the proxy in between wants a login: that is not for the client to answer.
+        """
+        if head.status == 407 and self.read_by is not None:
             where = f"{self.model.id} at {self.origin}"
             raise BadGateway(f"cannot ask {where}: the proxy {self.forward_proxy} wants a login (407)")
+        if not head.keep_alive and self._upload is not None:
+            self._end_sending(is_whole=False)
 
     def _check_switch(self, head: ResponseHead) -> None:
         """Whether the upstream switches to the protocol that was asked for; raises BadGateway."""
@@ -312,8 +308,9 @@ class Relay:
         if self._upload is not None or not self.is_reusable:
             raise self.broken("it switches protocols within the request")
 
-    def _lost(self, lost: _UpstreamLost) -> NoAnswer:
-        no_answer = NoAnswer(f"the server of {self.model.id} did not answer: {lost}")
+    def _lost(self, lost: Exception) -> NoAnswer:
+        why = lost.strerror or "the connection broke" if isinstance(lost, OSError) else lost
+        no_answer = NoAnswer(f"the server of {self.model.id} did not answer: {why}")
         no_answer.was_cut = self.connection.is_cut
         return no_answer
 
@@ -339,7 +336,9 @@ class Relay:
         if not body.shows_its_end:
             exchange.closes = True
         exchange.trace.observe(head, first, is_chunked=head.chunked and not is_decoded)
-        lines = self._allow(answer_lines(head, is_decoded=is_decoded), head)
+        lines = answer_lines(head, is_decoded=is_decoded)
+        if "origin" in exchange.head.first:
+            lines = self._allow(lines, head)
         self.connection.mute()
         await exchange.write_first(exchange.opening(head.status, lines, first), len(first))
         self.connection.unmute()
@@ -348,10 +347,8 @@ class Relay:
         return head.keep_alive and ends_clear(body)
 
     def _allow(self, lines: str, head: ResponseHead) -> str:
-        """The lines of our head; to a page of another origin with the one that may read it."""
+        """The lines of our head, with the origin whose pages may read the answer."""
         exchange = self.exchange
-        if "origin" not in exchange.head.first:
-            return lines
         return allow_once(lines, head.first, "" if exchange.is_passthrough else exchange.reader)
 
     async def write(self, data: bytes) -> None:

@@ -128,7 +128,7 @@ class ClientConnection(ClientStream):
                     try:
                         if requests.refusal is not None:
                             raise requests.refusal
-                        await settings.serve(exchange)
+                        await (memo.serve or settings.serve)(exchange)
                     except ClientGone as gone:
                         self._tell_cancelled(exchange, gone)
                     except Exception as error:  # noqa: BLE001 - that is told, or logged

@@ -132,9 +132,9 @@ class HeadMemo:
         "path",
         "query",
         "reader",
-        "route",
         "sent_on",
         "sent_on_for",
+        "serve",
         "settings",
     )
 
@@ -143,7 +143,7 @@ class HeadMemo:
         self.generation = generation  # of the cache of heads
         self.path, self.query = split_target(head.target)  # as sent; the query with its question mark
         self.reader = head.first.get("origin", "")  # the origin whose pages may read the answer, '' for none
-        self.route: object = None  # who answers, once that is known
+        self.serve: Callable[[Exchange], Awaitable[None]] | None = None  # what answers, once that is known
         self.caller: object = None  # who asks, as far as the head tells, once that is known
         self.log_texts: tuple[str, str] | None = None  # of the access log
         self.sent_on_for: object = None  # to whom, and as what, the head was sent on
