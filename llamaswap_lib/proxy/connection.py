@@ -29,9 +29,7 @@ from llamaswap_lib.net.poller import IN
 from llamaswap_lib.net.stream import prepare, probe_when_silent
 from llamaswap_lib.net.tls_stream import TlsStream, secure, verifying_context
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy, is_tunnel_open
-from llamaswap_lib.wire.head_cache import Recall
-from llamaswap_lib.wire.headers import AnswerLines
-from llamaswap_lib.wire.parser import parse_response_head
+from llamaswap_lib.wire.head_cache import AnswerRecall
 
 READ_BYTES = 4_096  # of a proxy's answer
 PORTS = {"http": 80, "https": 443}
@@ -155,7 +153,7 @@ class UpstreamConnection(HTTPConnection):
         self.is_for_one_request = way is not None and way.is_tunnel and not origin.is_secure
         self.idle_timeout = timeouts.idle_connection or math.inf
         self.idle_until = math.inf  # once it is idle
-        self.answers, self.lines = Recall(parse_response_head), AnswerLines()
+        self.answers = AnswerRecall()
         self.is_cut = False  # its run hangs: what comes of it is no answer, and nobody is to ask it again
         self._origin = origin
         self._way = way

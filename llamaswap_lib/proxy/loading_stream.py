@@ -186,7 +186,7 @@ class LoadingStream:
         except BaseException:
             relay.abort()
             raise
-        relay.let_go(may_stay=may_stay)
+        relay.pool.give(relay.connection, may_stay=may_stay and relay.is_reusable)
 
     async def fail(self, error: HttpError) -> None:
         """Say what went wrong, and end the stream in good order."""

@@ -170,11 +170,11 @@ class Pool:
             connection.close()
             raise
 
-    def give(self, connection: UpstreamConnection) -> None:
-        """Take back a connection whose last answer was read to the end."""
+    def give(self, connection: UpstreamConnection, *, may_stay: bool) -> None:
+        """Take back a connection; it is closed unless another request may follow on it."""
         upstream = self._upstreams.get(connection.key)
-        is_of_use = not (connection.is_for_one_request or (connection.is_secure and connection.has_ended))
-        if upstream is None or not is_of_use or len(upstream.idle) >= MAX_IDLE:
+        is_used_up = connection.is_for_one_request or (connection.is_secure and connection.has_ended)
+        if not may_stay or upstream is None or is_used_up or len(upstream.idle) >= MAX_IDLE:
             connection.close()
             return
         connection.user = None

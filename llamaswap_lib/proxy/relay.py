@@ -35,7 +35,7 @@ from llamaswap_lib.wire.body_framing import Body, body_of, ends_clear
 from llamaswap_lib.wire.chunked import BadChunk
 from llamaswap_lib.wire.cors_headers import allow_once
 from llamaswap_lib.wire.headers import answer_lines
-from llamaswap_lib.wire.heads import ResponseHead
+from llamaswap_lib.wire.heads import WITHOUT_BODY, ResponseHead
 from llamaswap_lib.wire.lenient_heads import AnswerHeadReader
 
 READ_BYTES = 65_536
@@ -99,7 +99,7 @@ class Relay:
         )  # the proxy that reads the request
         self.place: int | None = None  # id of the run in which the request has a place that others may wait for
         self.rest: Remainder | None = None  # what the client has still to read when the upstream is done
-        self.is_reusable = True
+        self.is_reusable = True  # all of the request was sent, so that another may follow behind the answer
         self._awaits_head = True  # of the final answer
         self._upload: Upload | None = None  # while some of the request is still to be sent
 
@@ -107,10 +107,12 @@ class Relay:
         """Send the request on, and pass the answer back; raises HttpError and ClientGone."""
         head, rest = await self.ask(path, query)
         exchange, size_bytes = self.exchange, len(rest)
-        if size_bytes and size_bytes == head.content_length and head.is_followed_by_body(exchange.head.method):
-            self.let_go(may_stay=head.keep_alive)  # before the client has its answer: its next request finds it idle
+        has_body = head.status not in WITHOUT_BODY and exchange.head.method != "HEAD"
+        if size_bytes and size_bytes == head.content_length and has_body:
+            connection = self.connection  # given back before the client has its answer: its next request finds it idle
+            self.pool.give(connection, may_stay=head.keep_alive and self.is_reusable)
             exchange.trace.piece = rest
-            lines = self.connection.lines.of(head, self.connection.answers.generation)
+            lines = connection.answers.lines_of(head)
             if "origin" in exchange.head.first:
                 lines = self._allow(lines, head)
             exchange.whole = exchange.opening(head.status, lines, rest)
@@ -121,7 +123,7 @@ class Relay:
         except BaseException:
             self.abort()
             raise
-        self.let_go(may_stay=may_stay)
+        self.pool.give(self.connection, may_stay=may_stay and self.is_reusable)
 
     # -- the request --
 
@@ -129,7 +131,7 @@ class Relay:
     def ask(self, path: str, query: str, *, is_plain: bool = False) -> Asking:  # noqa: C901 - each call costs
         """Send the request; the head of the answer, and what came of its body. `is_plain`: of one without encoding.
 
-        On a second connection if a pooled one has died. Then `let_go`, or close the connection.
+        On a second connection if a pooled one has died. Then give the connection back, or close it.
         """
         client, size_bytes = self.client, self.body.size_bytes
         self.message = request_head(self.exchange, self.model, self.origin, path, query, size_bytes, self.read_by)
@@ -218,6 +220,7 @@ class Relay:
             if self.model.timeouts.response_header:
                 self.client.set_deadline(self.model.timeouts.response_header)
         else:
+            self.is_reusable = False  # until all is sent
             self._upload = Upload(sock, memoryview(unsent)[sent_bytes:], None if content is not None else body)
             self.connection.watch_for(IN | OUT)
 
@@ -233,8 +236,8 @@ class Relay:
         """Nothing more is sent; unless it was all, no other request can follow."""
         self._upload = None
         self.connection.watch_for(IN)
+        self.is_reusable = is_whole
         if not is_whole:
-            self.is_reusable = False
             return
         self.exchange.trace.sent_at = self.client.loop.clock()
         if self._awaits_head and self.model.timeouts.response_header:
@@ -305,7 +308,7 @@ class Relay:
         protocol = head.first.get("upgrade", "").lower() if "upgrade" in head.connection else ""
         if not protocol or protocol != self.exchange.head.upgrade:
             raise self.broken("it switches protocols unasked")
-        if self._upload is not None or not self.is_reusable:
+        if not self.is_reusable:
             raise self.broken("it switches protocols within the request")
 
     def _lost(self, lost: Exception) -> NoAnswer:
@@ -365,8 +368,8 @@ class Relay:
         upload, self._upload = self._upload, None
         way = (self.exchange, self.connection, body, upload, self.pool.spools, self.place)
         is_whole, self.rest = await pass_body(*way, is_events=is_events, cuts_with_reset=cuts_with_reset)
-        if upload is not None and not upload.is_whole:
-            self.is_reusable = False
+        if upload is not None:
+            self.is_reusable = upload.is_whole
         return is_whole
 
     def abort(self) -> None:
@@ -374,10 +377,3 @@ class Relay:
         self.connection.close()
         if self.rest is not None:
             self.rest.close()
-
-    def let_go(self, *, may_stay: bool) -> None:
-        """Give the connection back, or close it unless another request may follow on it."""
-        if may_stay and self.is_reusable and self._upload is None:
-            self.pool.give(self.connection)
-        else:
-            self.connection.close()

@@ -11,14 +11,17 @@ import re
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
+from llamaswap_lib.wire.headers import answer_lines
 from llamaswap_lib.wire.heads import RequestHead, ResponseHead
-from llamaswap_lib.wire.parser import head_end
+from llamaswap_lib.wire.parser import head_end, parse_response_head
 
 Head = TypeVar("Head", bound=RequestHead | ResponseHead)
 
 MAX_DIGITS = 18
 MAX_REMEMBERED_BYTES = 4096
-find_length = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]+)").search  # in the bytes of a head
+_LENGTH = r"(?i)\r\ncontent-length:[ \t]*([0-9]+)"
+find_length = re.compile(_LENGTH.encode()).search  # in the bytes of a head
+_find_length = re.compile(_LENGTH).search  # in its text
 
 
 class Recall(Generic[Head]):
@@ -80,3 +83,25 @@ class Recall(Generic[Head]):
         fields = f"{old.fields[: end - len(self._digits)]}{text}{old.fields[end:]}"
         first = {**old.first, "content-length": text}
         return cast(Head, old._replace(content_length=int(text), fields=fields, first=first))
+
+
+class AnswerRecall(Recall[ResponseHead]):
+    """Of a connection to an upstream, with the lines that its heads are sent on as."""
+
+    __slots__ = ("_lines", "_lines_for")
+
+    def __init__(self) -> None:
+        super().__init__(parse_response_head)
+        self._lines_for = -1  # the generation that they are of
+        self._lines = "", ""  # before and behind the length
+
+    def lines_of(self, head: ResponseHead) -> str:
+        """As `answer_lines` says, of the head that was read last; of the same again only the length is made anew."""
+        if self.generation == self._lines_for:
+            before, behind = self._lines
+            return f"{before}{head.content_length}{behind}"
+        lines = answer_lines(head)
+        if (found := _find_length(lines)) is not None:
+            self._lines_for = self.generation
+            self._lines = lines[: found.start(1)], lines[found.end(1) :]
+        return lines

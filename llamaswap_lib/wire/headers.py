@@ -8,7 +8,6 @@ match it is a ValueError.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Container
 from functools import lru_cache
 
@@ -34,7 +33,6 @@ _FORWARDED_FOR = "x-forwarded-for"
 _LENGTH = ("content-length",)
 _HOST = ("host",)
 _ENCODING = "content-encoding"
-_find_length = re.compile(r"(?i)\r\ncontent-length:[ \t]*([0-9]+)").search
 # A Connection header may not take away what the next hop's parser needs.
 _KEPT_WHATEVER_CONNECTION_SAYS = frozenset(("host", "content-length"))
 
@@ -70,26 +68,6 @@ def answer_lines(head: ResponseHead, *, is_decoded: bool = False) -> str:
     if "x-accel-buffering" not in head.first and head.first.get("content-type", "").startswith("text/event-stream"):
         lines += "X-Accel-Buffering: no\r\n"
     return lines
-
-
-class AnswerLines:
-    """The lines of the answers of one connection: of the same head again, only the length is written anew."""
-
-    __slots__ = ("_before", "_behind", "_generation")
-
-    def __init__(self) -> None:
-        self._generation = -1
-        self._before = self._behind = ""
-
-    def of(self, head: ResponseHead, generation: int) -> str:
-        """As `answer_lines` says; `generation` is another one for a head that differs in more than its length."""
-        if generation == self._generation:
-            return f"{self._before}{head.content_length}{self._behind}"
-        lines = answer_lines(head)
-        if (found := _find_length(lines)) is not None:
-            self._generation = generation
-            self._before, self._behind = lines[: found.start(1)], lines[found.end(1) :]
-        return lines
 
 
 def response_fields(head: ResponseHead, *, is_decoded: bool = False) -> str:

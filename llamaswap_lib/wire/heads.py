@@ -103,13 +103,9 @@ class ResponseHead(NamedTuple):
     def headers(self) -> Headers:
         return read_pairs(self.fields)
 
-    def is_followed_by_body(self, method: str) -> bool:
-        """Whether this answer to a request of that method can have a body at all."""
-        return method != "HEAD" and self.status not in WITHOUT_BODY
-
     def body(self, method: str) -> Framing:
         """How the body of this answer to a request of that method ends."""
-        if not self.is_followed_by_body(method):
+        if method == "HEAD" or self.status in WITHOUT_BODY:
             return NO_BODY
         if self.chunked:
             return CHUNKED

@@ -47,7 +47,7 @@ class Place:
         return run_on(self.loop, lambda waiter: self.pool.connect(waiter, key, origin, self.timeouts))
 
     def give(self, connection: UpstreamConnection) -> None:
-        self.loop.ask(lambda: self.pool.give(connection))
+        self.loop.ask(lambda: self.pool.give(connection, may_stay=True))
 
     def drop(self, connection: UpstreamConnection) -> None:
         self.loop.ask(connection.close)
