@@ -147,7 +147,7 @@ def serve_save(app: App, exchange: Exchange, route: Route) -> None:
         refusal = BadRequest(f"nothing is saved: with this text the configuration has {len(report.errors)} errors")
         exchange.answer_json({**refusal.body(), **said}, refusal.status, HEADERS)
         return
-    app.logs.log.info(f"{exchange.client_ip} has saved {printable(name)} of the configuration")
+    app.logs.log.info(f"{exchange.client.client_ip} has saved {printable(name)} of the configuration")
     answer = {"name": name, "etag": etag_of(data), **said}
     exchange.answer_json(answer, 201 if is_new else 200, [("ETag", etag_of(data)), *HEADERS])
 

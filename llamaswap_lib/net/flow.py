@@ -68,30 +68,6 @@ class Reader(Protocol):
 class Flow:
     """One body on its way from `source`, which the loop watches, to `client`."""
 
-    __slots__ = (
-        "_backlog",
-        "_client",
-        "_is_held_up",
-        "_is_waited_for",
-        "_loop",
-        "_make_spool",
-        "_observe",
-        "_reads_ahead",
-        "_receive",
-        "_resume",
-        "_room_bytes",
-        "_send",
-        "_sending",
-        "_serve_source",
-        "_source",
-        "_spool",
-        "_take",
-        "body",
-        "ending",
-        "sent_bytes",
-        "unread",
-    )
-
     def __init__(
         self,
         loop: Loop,

@@ -62,23 +62,6 @@ class Spools:
 class Spool:
     """What the client of one answer has still to read."""
 
-    __slots__ = (
-        "_all_bytes",
-        "_behind",
-        "_fault",
-        "_file",
-        "_front",
-        "_kind",
-        "_memory_bytes",
-        "_most_bytes",
-        "_read_bytes",
-        "_run_id",
-        "_spools",
-        "_warn",
-        "_written_bytes",
-        "size_bytes",
-    )
-
     def __init__(
         self,
         spools: Spools,

@@ -54,21 +54,6 @@ def is_told(exchange: Exchange) -> bool:
 class LoadingStream:
     """What one client is told while it waits, and has been told so far."""
 
-    __slots__ = (
-        "_body",
-        "_clock",
-        "_controller",
-        "_created",
-        "_exchange",
-        "_last_line",
-        "_model",
-        "_monitor_of",
-        "_spoke_at",
-        "_started_at",
-        "_state",
-        "_ticket",
-    )
-
     def __init__(
         self,
         controller: Controller,

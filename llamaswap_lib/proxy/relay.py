@@ -29,6 +29,7 @@ from llamaswap_lib.proxy.request_head import request_head
 from llamaswap_lib.proxy.upgrade import pass_both_ways
 from llamaswap_lib.proxy.upload import MOST_JOINED_BYTES, Upload, send_both
 from llamaswap_lib.routing.remote_model import Remote
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody
 from llamaswap_lib.wire.body_framing import Body, body_of, ends_clear
@@ -58,28 +59,16 @@ class _UpstreamLost(Exception):
 class Relay:
     """One request to an upstream, and its answer."""
 
-    __slots__ = (
-        "_awaits_head",
-        "_upload",
-        "body",
-        "client",
-        "connection",
-        "exchange",
-        "forward_proxy",
-        "is_lenient",
-        "is_reusable",
-        "is_tunnel",
-        "key",
-        "message",
-        "model",
-        "origin",
-        "place",
-        "pool",
-        "read_by",
-        "rest",
-    )
-
     connection: UpstreamConnection
+    message: bytes
+    # What most requests leave as it is costs them nothing.
+    read_by: ForwardProxy | None = None  # the proxy that reads the request
+    is_tunnel = False  # it goes through the proxy as if it were not there
+    place: int | None = None  # id of the run in which the request has a place that others may wait for
+    rest: Remainder | None = None  # what the client has still to read when the upstream is done
+    is_reusable = True  # all of the request was sent, so that another may follow behind the answer
+    _awaits_head = True  # of the final answer
+    _upload: Upload | None = None  # while some of the request is still to be sent
 
     def __init__(
         self, pool: Pool, exchange: Exchange, model: Model | Remote, key: Key, proxy: str, body: OutgoingBody
@@ -92,16 +81,9 @@ class Relay:
         self.body = body
         self.is_lenient = isinstance(model, Model)  # the server is the user's own; a peer's answer is not guessed at
         self.origin, self.forward_proxy = pool.way_to(proxy)
-        is_plain = self.forward_proxy is not None and not self.origin.is_secure
-        self.is_tunnel = is_plain and bool(exchange.head.upgrade)  # through the proxy as if it were not there
-        self.read_by = (
-            self.forward_proxy if is_plain and not self.is_tunnel else None
-        )  # the proxy that reads the request
-        self.place: int | None = None  # id of the run in which the request has a place that others may wait for
-        self.rest: Remainder | None = None  # what the client has still to read when the upstream is done
-        self.is_reusable = True  # all of the request was sent, so that another may follow behind the answer
-        self._awaits_head = True  # of the final answer
-        self._upload: Upload | None = None  # while some of the request is still to be sent
+        if self.forward_proxy is not None and not self.origin.is_secure:
+            self.is_tunnel = bool(exchange.head.upgrade)
+            self.read_by = None if self.is_tunnel else self.forward_proxy
 
     async def run(self, path: str, query: str) -> None:
         """Send the request on, and pass the answer back; raises HttpError and ClientGone."""

@@ -43,7 +43,7 @@ def request_head(
         host = f"Host: {origin.authority}\r\n"
         fields += f"Via: {exchange.settings.via}\r\n"  # behind those that came with the request
     else:
-        fields = request_fields(head, exchange.client_ip, length)
+        fields = request_fields(head, exchange.client.client_ip, length)
         host = "" if "host" in head.first else f"Host: {origin.authority}\r\n"
         if read_by is not None:  # which sends it on to the Host of the target: there is no other one
             host, fields = f"Host: {origin.authority}\r\n", without_host(fields)

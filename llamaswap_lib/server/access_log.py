@@ -45,8 +45,8 @@ def told_ip(exchange: Exchange) -> str:
     first = exchange.head.first
     if "x-forwarded-for" in first or "x-real-ip" in first:
         told = first.get("x-forwarded-for", "").partition(",")[0].strip() or first.get("x-real-ip")
-        return plain_ip(told) if told else exchange.client_ip
-    return exchange.client_ip
+        return plain_ip(told) if told else exchange.client.client_ip
+    return exchange.client.client_ip
 
 
 def duration_text(seconds: float) -> str:

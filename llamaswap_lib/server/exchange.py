@@ -125,19 +125,6 @@ class HeadMemo:
     Every byte of the head is the same then, but for the digits of its Content-Length.
     """
 
-    __slots__ = (
-        "caller",
-        "generation",
-        "log_texts",
-        "path",
-        "query",
-        "reader",
-        "sent_on",
-        "sent_on_for",
-        "serve",
-        "settings",
-    )
-
     def __init__(self, settings: Settings, generation: int, head: RequestHead) -> None:
         self.settings = settings  # that it holds for
         self.generation = generation  # of the cache of heads
@@ -153,47 +140,26 @@ class HeadMemo:
 class Exchange:
     """One request, its client, and how far the answer is."""
 
-    __slots__ = (
-        "client",
-        "client_ip",
-        "closes",
-        "failure",
-        "has_lost_client",
-        "head",
-        "is_passthrough",
-        "memo",
-        "model",
-        "path",
-        "query",
-        "reader",
-        "reply",
-        "selector",
-        "sent_bytes",
-        "settings",
-        "status",
-        "trace",
-        "whole",
-    )
+    # What most requests leave as it is costs them nothing.
+    selector = ""  # that chose the model
+    model = ""  # that it came to
+    status = 0  # of the answer, once its head is made
+    whole = b""  # a whole answer that is made, and not sent yet
+    reply = b""  # the same of our own, also when it is sent
+    sent_bytes = 0  # of the answer's body, its chunked framing counted
+    trace: Trace = UNTRACED  # another one for a request to a model
+    failure: HttpError | None = None  # what went wrong
+    has_lost_client = False  # it left, or was made to, before it had all of its answer
+    is_passthrough = False  # who may read the answer of a server is for that server alone to say
 
     def __init__(self, settings: Settings, head: RequestHead, client: Client, memo: HeadMemo) -> None:
         self.settings = settings
         self.head = head
         self.client = client
-        self.client_ip = client.client_ip
         self.memo = memo
         self.path, self.query = memo.path, memo.query
-        self.status = 0  # of the answer, once its head is made
-        self.whole = b""  # a whole answer that is made, and not sent yet
-        self.reply = b""  # the same of our own, also when it is sent
-        self.sent_bytes = 0  # of the answer's body, its chunked framing counted
         self.closes = not head.keep_alive
-        self.selector = ""  # that chose the model
-        self.model = ""  # that it came to
         self.reader = memo.reader
-        self.trace: Trace = UNTRACED  # another one for a request to a model
-        self.failure: HttpError | None = None  # what went wrong
-        self.has_lost_client = False  # it left, or was made to, before it had all of its answer
-        self.is_passthrough = False  # who may read the answer of a server is for that server alone to say
 
     def replace_head(self, head: RequestHead) -> None:
         """Go on with another one, about which nothing was found out."""

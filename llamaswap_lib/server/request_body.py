@@ -155,17 +155,6 @@ def edited(body: RequestBody, edits: Sequence[Edit]) -> OutgoingBody:
 class BodyReader:
     """Makes a `RequestBody` of the bytes that a client sends. Loop thread, but `put_aside`."""
 
-    __slots__ = (
-        "_decoder",
-        "_left_bytes",
-        "_memory_bytes",
-        "_most_bytes",
-        "_pieces",
-        "_pieces_bytes",
-        "body",
-        "is_done",
-    )
-
     def __init__(self, head: RequestHead, most_bytes: int, memory_bytes: int) -> None:
         """Raises ContentTooLarge where the head says that it is larger than `most_bytes`."""
         if head.content_length is not None and head.content_length > most_bytes:
