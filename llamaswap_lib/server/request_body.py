@@ -190,8 +190,8 @@ class BodyReader:
 
     @property
     def read_bytes(self) -> int:
-        """How much to read at once: to find the chunks takes its time, and others wait."""
-        return READ_BYTES if self._decoder is None else READ_CHUNKED_BYTES
+        """How much to read at once: to find the chunks takes its time, and others wait; room for nothing costs, too."""
+        return min(READ_BYTES, self._left_bytes) if self._decoder is None else READ_CHUNKED_BYTES
 
     @property
     def is_large(self) -> bool:
