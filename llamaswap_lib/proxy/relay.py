@@ -22,10 +22,10 @@ from llamaswap_lib.errors import SHORTAGES, BadGateway, BadRequest, ClientGone, 
 from llamaswap_lib.net.loop import DUE, suspended
 from llamaswap_lib.net.poller import IN, OUT
 from llamaswap_lib.net.tls_stream import TlsStream
+from llamaswap_lib.proxy import peer_headers
 from llamaswap_lib.proxy.answer_body import Remainder, pass_body
 from llamaswap_lib.proxy.connection import Key, UpstreamConnection
 from llamaswap_lib.proxy.pool import Pool
-from llamaswap_lib.proxy.request_head import request_head
 from llamaswap_lib.proxy.upgrade import pass_both_ways
 from llamaswap_lib.proxy.upload import MOST_JOINED_BYTES, Upload, send_both
 from llamaswap_lib.routing.remote_model import Remote
@@ -35,7 +35,8 @@ from llamaswap_lib.server.request_body import OutgoingBody
 from llamaswap_lib.wire.body_framing import Body, body_of, ends_clear
 from llamaswap_lib.wire.chunked import BadChunk
 from llamaswap_lib.wire.cors_headers import allow_once
-from llamaswap_lib.wire.headers import answer_lines
+from llamaswap_lib.wire.head_cache import find_length
+from llamaswap_lib.wire.headers import answer_lines, request_fields, without_host
 from llamaswap_lib.wire.heads import WITHOUT_BODY, ResponseHead
 from llamaswap_lib.wire.lenient_heads import AnswerHeadReader
 
@@ -115,8 +116,8 @@ class Relay:
 
         On a second connection if a pooled one has died. Then give the connection back, or close it.
         """
-        client, size_bytes = self.client, self.body.size_bytes
-        self.message = request_head(self.exchange, self.model, self.origin, path, query, size_bytes, self.read_by)
+        client = self.client
+        self.message = self._head(path, query)
         if is_plain:
             self.message = _remove_encodings(b"", self.message)
         idle = None if self.is_tunnel else self.pool.take_idle(self.key, client)
@@ -160,6 +161,36 @@ class Relay:
                     raise self._lost(error) from None
                 idle = None
                 self.exchange.trace.retries += 1
+
+    def _head(self, path: str, query: str) -> bytes:
+        """The head of the request as the upstream gets it: a model's server, or a peer, which sees less of the client.
+
+        Raises BadRequest where a peer would get a key of ours. For the same head and the same way only the length of
+        the body is written anew.
+        """
+        exchange, origin, read_by = self.exchange, self.origin, self.read_by
+        head, memo = exchange.head, exchange.memo
+        length = self.body.size_bytes if head.chunked or head.content_length is not None else None
+        whither = (origin, path, query, read_by, self.model)
+        if memo.sent_on_for == whither and length is not None:
+            before, behind = memo.sent_on
+            return b"%b%d%b" % (before, length, behind)
+        target, login = origin.target(path, query), ""
+        if read_by is not None:
+            target, login = f"{origin}{target}", read_by.authorization
+        if isinstance(self.model, Remote):
+            fields = peer_headers.request_fields(head, self.model, length)
+            host = f"Host: {origin.authority}\r\n"
+            fields += f"Via: {exchange.settings.via}\r\n"  # behind those that came with the request
+        else:
+            fields = request_fields(head, exchange.client.client_ip, length)
+            host = "" if "host" in head.first else f"Host: {origin.authority}\r\n"
+            if read_by is not None:  # which sends it on to the Host of the target: there is no other one
+                host, fields = f"Host: {origin.authority}\r\n", without_host(fields)
+        data = f"{head.method} {target} HTTP/1.1\r\n{login}{host}{fields}\r\n".encode("latin-1")
+        if (found := find_length(data)) is not None:
+            memo.sent_on_for, memo.sent_on = whither, (data[: found.start(1)], data[found.end(1) :])
+        return data
 
     async def _connect(self) -> UpstreamConnection:
         self.client.check_client()  # it may have left while a handler thread was at work for it
