@@ -12,21 +12,21 @@ import base64
 import json
 import threading
 import zlib
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from llamaswap_lib.errors import ContentTooLarge, HttpError
 from llamaswap_lib.wire.chunked import BadChunk
 from llamaswap_lib.wire.content_coding import PIECE_BYTES, decode, find_codings
+from llamaswap_lib.wire.heads import read_pairs
 from llamaswap_lib.wire.lenient_chunks import LenientChunkedBody
 
 from .record import Record, Sample
 from .redaction import redacted
 
 LEVEL = 1  # of zlib: text gets a quarter of its size with 10 ms for each MB
-OVERHEAD_BYTES = 500  # of what holds a capture, beside its content
-UNTOUCHED_BYTES = 3_000  # of a record beside the bodies: its headers, as texts of their own, and what holds them
+COMPRESSED_BYTES, FRESH_BYTES = 500, 800  # of what holds a capture that is compressed, or is not yet
 MOST_DECODED_BYTES = 16 << 20  # of an answer
 
 NO_REQUEST_BODY = frozenset(
@@ -45,36 +45,35 @@ def may_capture(buffer_mb: int, *, is_written: bool, has_keys: bool, is_loopback
     return buffer_mb > 0 and (is_written or has_keys or is_loopback)
 
 
-class _Capture(NamedTuple):
-    """Its content is a line of JSON, in which the sizes of the bodies stand (None: none), and then the bodies."""
+class _Fresh(NamedTuple):
+    """What a capture is made of, as it came: nothing was done for it yet. A body that is not shown is None."""
 
-    content: bytes
-    is_compressed: bool
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.content) + OVERHEAD_BYTES
-
-    def read(self) -> bytes:
-        return zlib.decompress(self.content) if self.is_compressed else self.content
-
-    def compressed(self) -> _Capture:
-        return self if self.is_compressed else _Capture(zlib.compress(self.content, LEVEL), True)
-
-
-class _Untouched(NamedTuple):
-    """A record whose answer is there as it is to be shown: nothing was done for its capture yet."""
-
-    record: Record
+    path: str
+    request_fields: str
+    response_fields: str
+    request_body: bytes | None
+    response_body: bytes | None
     size_bytes: int
-    is_compressed: bool = False
 
-    def read(self) -> bytes:
-        record = self.record
-        return _content_of(record, record.sample.head if record.path not in NO_RESPONSE_BODY else None)
+    def written(self) -> bytes:
+        """A line of JSON, in which the sizes of the bodies stand (None: none), and then the bodies."""
+        path, request_fields, response_fields, req_body, resp_body, _ = self
+        told = {
+            "req_path": path,
+            "req_headers": _shown(request_fields),
+            "req_body": None if req_body is None else len(req_body),
+            "resp_headers": _shown(response_fields),
+            "resp_body": None if resp_body is None else len(resp_body),
+        }
+        return b"".join((json.dumps(told).encode(), b"\n", req_body or b"", resp_body or b""))
 
-    def compressed(self) -> _Capture:
-        return _Capture(zlib.compress(self.read(), LEVEL), True)
+
+class _Compressed(NamedTuple):
+    content: bytes
+    size_bytes: int
+
+    def written(self) -> bytes:
+        return zlib.decompress(self.content)
 
 
 class Captures:
@@ -84,8 +83,8 @@ class Captures:
         """0 keeps none."""
         self._most_bytes = most_bytes
         self._lock = threading.Lock()  # protects all below
-        self._kept: OrderedDict[int, _Capture | _Untouched] = OrderedDict()  # the oldest first
-        self._uncompressed: OrderedDict[int, None] = OrderedDict()  # of them, the oldest first
+        self._kept: OrderedDict[int, _Fresh | _Compressed] = OrderedDict()  # the oldest first
+        self._fresh: deque[int] = deque()  # which of them are not compressed, the oldest first
         self._bytes = 0
 
     # -- any thread --
@@ -97,7 +96,7 @@ class Captures:
     @property
     def are_waiting(self) -> bool:
         """Whether some are not compressed yet."""
-        return bool(self._uncompressed)
+        return bool(self._fresh)
 
     def has(self, row_id: int) -> bool:
         return row_id in self._kept
@@ -108,7 +107,7 @@ class Captures:
             capture = self._kept.get(row_id)
         if capture is None:
             return None
-        line, _, bodies = capture.read().partition(b"\n")
+        line, _, bodies = capture.written().partition(b"\n")
         told = json.loads(line)
         size = told["req_body"] or 0
         req_body = None if told["req_body"] is None else bodies[:size]
@@ -121,16 +120,23 @@ class Captures:
         """Keep what the record has, if it is to be captured; whether it is kept."""
         if not (self._most_bytes and record.captures):
             return False
-        capture = _capture_of(record)
-        if capture is not None and capture.size_bytes > self._most_bytes:
-            capture = capture.compressed()
-        if capture is None or capture.size_bytes > self._most_bytes:
+        fresh = _fresh(record)
+        if fresh is None:
+            return False
+        if fresh.size_bytes <= self._most_bytes:
+            with self._lock:
+                self._kept[row_id] = fresh
+                self._fresh.append(row_id)
+                self._bytes += fresh.size_bytes
+                if self._bytes > self._most_bytes:
+                    self._evict()
+            return True
+        compressed = _compressed(fresh)
+        if compressed.size_bytes > self._most_bytes:
             return False
         with self._lock:
-            self._kept[row_id] = capture
-            self._bytes += capture.size_bytes
-            if not capture.is_compressed:
-                self._uncompressed[row_id] = None
+            self._kept[row_id] = compressed
+            self._bytes += compressed.size_bytes
             self._evict()
         return True
 
@@ -138,19 +144,18 @@ class Captures:
         """Compress some of those that are not yet, of about so many bytes; whether any are left."""
         while most_bytes > 0:
             with self._lock:
-                row_id = next(iter(self._uncompressed), None)
-                if row_id is None:
+                if not self._fresh:
                     return False
-                del self._uncompressed[row_id]
-                capture = self._kept[row_id]
-            compressed = capture.compressed()
-            most_bytes -= capture.size_bytes
+                row_id = self._fresh.popleft()
+                fresh = self._kept[row_id]
+            compressed = _compressed(fresh)
+            most_bytes -= fresh.size_bytes
             with self._lock:
                 if row_id in self._kept:
                     self._kept[row_id] = compressed
-                    self._bytes += compressed.size_bytes - capture.size_bytes
+                    self._bytes += compressed.size_bytes - fresh.size_bytes
                     self._evict()
-        return bool(self._uncompressed)
+        return bool(self._fresh)
 
     def change(self, most_bytes: int) -> None:
         """Keep no more than so many bytes from now on."""
@@ -161,60 +166,59 @@ class Captures:
     def clear(self) -> None:
         with self._lock:
             self._kept.clear()
-            self._uncompressed.clear()
+            self._fresh.clear()
             self._bytes = 0
 
     def renumber(self, ids: Mapping[int, int]) -> None:
         """Rows have got another id: old -> new."""
         with self._lock:
             self._kept = OrderedDict((ids.get(row_id, row_id), capture) for row_id, capture in self._kept.items())
-            self._uncompressed = OrderedDict((ids.get(row_id, row_id), None) for row_id in self._uncompressed)
+            self._fresh = deque(ids.get(row_id, row_id) for row_id in self._fresh)
 
     def _evict(self) -> None:
         """Under the lock: the oldest go until the rest is within the bound."""
         while self._bytes > self._most_bytes:
             row_id, capture = self._kept.popitem(last=False)
             self._bytes -= capture.size_bytes
-            self._uncompressed.pop(row_id, None)
+            if self._fresh and self._fresh[0] == row_id:  # they stand in the same order
+                self._fresh.popleft()
 
 
 # -- what is kept of a request --
 
 
-def _capture_of(record: Record) -> _Capture | _Untouched | None:
+def _compressed(kept: _Fresh | _Compressed) -> _Compressed:
+    content = zlib.compress(kept.written(), LEVEL)
+    return _Compressed(content, len(content) + COMPRESSED_BYTES)
+
+
+def _fresh(record: Record) -> _Fresh | None:
     """None where there was no answer, or one that cannot be decoded."""
-    sample = record.sample
+    sample, path = record.sample, record.path
     resp_body = None
     if record.status == 200:
         if not sample.size_bytes:
             return None
-        if not record.is_chunked and not record.content_encoding and sample.is_whole:
-            size_bytes = sample.size_bytes + len(record.request_body or b"") + UNTOUCHED_BYTES
-            return _Untouched(record, size_bytes)
-        if record.path not in NO_RESPONSE_BODY and sample.is_whole:
-            resp_body = decoded(record)
+        if path not in NO_RESPONSE_BODY and sample.is_whole:
+            resp_body = decoded(record) if record.is_chunked or record.content_encoding else sample.head
             if not resp_body:
                 return None
     elif not (sample.size_bytes or record.response_bytes):
         return None
-    return _Capture(_content_of(record, resp_body), False)
+    req_body = None if path in NO_REQUEST_BODY else record.request_body
+    request_fields, response_fields = record.request_fields, record.response_fields
+    size_bytes = FRESH_BYTES + len(request_fields) + len(response_fields)
+    if req_body:
+        size_bytes += len(req_body)
+    if resp_body:
+        size_bytes += len(resp_body)
+    return _Fresh(path, request_fields, response_fields, req_body, resp_body, size_bytes)
 
 
-def _content_of(record: Record, resp_body: bytes | None) -> bytes:
-    req_body = None if record.path in NO_REQUEST_BODY else record.request_body
-    told = {
-        "req_path": record.path,
-        "req_headers": _shown(record.request_headers),
-        "req_body": None if req_body is None else len(req_body),
-        "resp_headers": _shown(record.response_headers),
-        "resp_body": None if resp_body is None else len(resp_body),
-    }
-    return b"".join((json.dumps(told).encode(), b"\n", req_body or b"", resp_body or b""))
-
-
-def _shown(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Under their names as they are usually written."""
-    return {"-".join(map(str.capitalize, name.split("-"))): value for name, value in redacted(headers).items()}
+def _shown(fields: str) -> dict[str, str]:
+    """Header lines under their names as they are usually written."""
+    shown = redacted(read_pairs(fields))
+    return {"-".join(map(str.capitalize, name.split("-"))): value for name, value in shown.items()}
 
 
 def decoded(record: Record) -> bytes:

@@ -19,7 +19,7 @@ from llamaswap_lib.activity.observer import Budget, Grant, Observer
 from llamaswap_lib.activity.record import NOT_SPENT, Ended, Record, Sample, Spent
 from llamaswap_lib.activity.redaction import redacted
 from llamaswap_lib.errors import BadGateway, GatewayTimeout, HttpError, LoadFailed, ModelHung
-from llamaswap_lib.wire.heads import Headers, RequestHead, ResponseHead, read_pairs
+from llamaswap_lib.wire.heads import RequestHead, ResponseHead, read_pairs
 from llamaswap_lib.wire.rfc3339 import moment_text
 
 MOST_ENDED = 8  # requests that began and ended since somebody looked, and are still told; a rush has more of them
@@ -278,7 +278,7 @@ class InFlight:
     def record(self) -> Record:
         """What the row is made from. It takes the time that the loop has not."""
         started, captures, caller = self.started, self.captures, self.caller
-        headers, first = self._answered()
+        fields, first = self._answered()
         return Record(
             timestamp=self.timestamp,
             seconds=self.seconds,
@@ -304,20 +304,18 @@ class InFlight:
             session=caller.session,
             key=caller.key,
             remote_ip=caller.remote_ip,
-            request_headers=tuple(self.head.headers) if captures else (),
-            response_headers=headers,
+            request_fields=self.head.fields if captures else "",
+            response_fields=fields if captures else "",
             request_body=self.body.read() if captures and self.body is not None else None,
             captures=captures,
         )
 
-    def _answered(self) -> tuple[tuple[tuple[str, str], ...], Mapping[str, str]]:
-        """The headers of the answer, where they are captured, and the first value of each by its name in lower case."""
+    def _answered(self) -> tuple[str, Mapping[str, str]]:
+        """The header lines of the answer, and the first value of each by its name in lower case."""
         if self.reply:
-            headers = _headers_of(self.reply)
-            return tuple(headers) if self.captures else (), {name.lower(): value for name, value in reversed(headers)}
-        if self.answer is None:
-            return (), {}
-        return tuple(self.answer.headers) if self.captures else (), self.answer.first
+            fields = _fields_of(self.reply)
+            return fields, {name.lower(): value for name, value in reversed(read_pairs(fields))}
+        return ("", {}) if self.answer is None else (self.answer.fields, self.answer.first)
 
     def _spent(self) -> Spent:
         if not (self.queue_seconds or self.load_seconds or self.behind):
@@ -347,7 +345,7 @@ class InFlight:
         return Ended.REFUSED if fault.status < 500 else Ended.FAILED
 
 
-def _headers_of(reply: bytes) -> Headers:
-    """Of an answer of our own, which begins with its head."""
+def _fields_of(reply: bytes) -> str:
+    """The header lines of an answer of our own, which begins with its head."""
     head = reply.partition(b"\r\n\r\n")[0].decode("latin-1")
-    return read_pairs(f"{head.partition(chr(10))[2]}\r\n")
+    return f"{head.partition(chr(10))[2]}\r\n"

@@ -82,8 +82,8 @@ class Record(NamedTuple):
     session: str = ""
     key: str = ""  # a tag for the key, never the key
     remote_ip: str = ""
-    request_headers: tuple[tuple[str, str], ...] = ()  # as they came; redacted by who keeps them
-    response_headers: tuple[tuple[str, str], ...] = ()
+    request_fields: str = ""  # header lines as they came, where they are captured; redacted by who keeps them
+    response_fields: str = ""
     request_body: bytes | None = None  # as sent upstream, where it is captured
     captures: bool = False  # whether a capture is wanted; the sample then has all of the body, if that is not too long
 

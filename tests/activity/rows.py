@@ -20,8 +20,8 @@ RECORD = Record(
     content_type="application/json",
     sample=Sample(head=b'{"answer": 1}', size_bytes=13),
     priority="0",
-    request_headers=(("content-type", "application/json"), ("Authorization", "Bearer secret"), ("x-one", "1")),
-    response_headers=(("Content-Type", "application/json"), ("Set-Cookie", "secret")),
+    request_fields="content-type: application/json\r\nAuthorization: Bearer secret\r\nx-one: 1\r\n",
+    response_fields="Content-Type: application/json\r\nSet-Cookie: secret\r\n",
     request_body=b'{"model": "m"}',
     captures=True,
 )

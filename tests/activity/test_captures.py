@@ -36,13 +36,8 @@ def captured(**changed: object) -> dict[str, object] | None:
 
 
 def test_a_capture_has_both_sides_without_secrets() -> None:
-    headers = (
-        ("CONTENT-type", "text/a"),
-        ("content-Type", "text/b"),
-        ("AUTHORIZATION", "Bearer s"),
-        ("x-api-key", "s"),
-    )
-    capture = captured(request_headers=headers, response_headers=(("set-cookie", "s"), ("proxy-authorization", "s")))
+    asked = "CONTENT-type: text/a\r\ncontent-Type: text/b\r\nAUTHORIZATION: Bearer s\r\nx-api-key: s\r\n"
+    capture = captured(request_fields=asked, response_fields="set-cookie: s\r\nproxy-authorization: s\r\n")
     assert capture == {
         "id": 1,
         "req_path": "/v1/chat/completions",
