@@ -29,7 +29,6 @@ def bare_row(record: Record) -> Row:
         key=record.key,
         remote_ip=record.remote_ip,
         is_local=record.is_local,
-        has_capture=False,
         duration_ms=milliseconds(record.seconds),
         cache_tokens=0,
         draft_tokens=0,

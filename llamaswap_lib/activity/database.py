@@ -20,17 +20,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .row import COLUMNS, Row, storable
-from .schema import ALL_MODELS, APPLICATION_ID, FIELDS, SPEED_KINDS, STATUS_FIELD, STEPS, STORED, bucket_of
+from .row import COLUMNS, Row, numbered, storable
+from .schema import ALL_MODELS, APPLICATION_ID, FIELDS, SPEED_KINDS, STATUS_FIELD, STEPS, bucket_of
 
 BUSY_TIMEOUT = 2.0  # seconds that another program may hold the file
 MOST_TEXTS_KNOWN = 20_000  # numbers of texts that are remembered
 LOG_BYTES = 16 << 20  # to which the write-ahead log is cut
 _MOST = 2**53  # of a number, either way: every JSON parser still reads it as it is
 
-_Columns = Sequence[Sequence[Any]]  # of some rows, in the order of STORED
-_PLACE = {name: place for place, name in enumerate(STORED)}
-_CAPTURE_PLACE = COLUMNS.index("has_capture")
+_Columns = Sequence[Sequence[Any]]  # of some rows, in the order of COLUMNS
+_PLACE = {name: place for place, name in enumerate(COLUMNS)}
 _TEXTS = tuple((_PLACE[name], field) for name, field in FIELDS.items())
 _NUMBERS = tuple(place for name, place in _PLACE.items() if name not in FIELDS)
 _MODEL, _STATUS, _TIMESTAMP = _PLACE["model"], _PLACE["status"], _PLACE["timestamp"]
@@ -39,8 +38,8 @@ _TOKENS = tuple(_PLACE[name] for name in ("input_tokens", "output_tokens", "cach
 _SPEEDS = tuple((_PLACE[name], kind) for name, kind in SPEED_KINDS.items())
 
 _LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'requests'"
-_INSERT = f"INSERT INTO requests ({', '.join(STORED)}) VALUES ({', '.join('?' * len(STORED))})"
-_OLDEST = f"SELECT {', '.join(STORED)} FROM requests ORDER BY id LIMIT ?"
+_INSERT = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_OLDEST = f"SELECT {', '.join(COLUMNS)} FROM requests ORDER BY id LIMIT ?"
 _COUNT_TEXT = "UPDATE texts SET count = count + ? WHERE id = ?"
 _COUNT_TOTAL = """
 INSERT INTO totals (model, requests, input_tokens, output_tokens, cache_tokens) VALUES (?, ?, ?, ?, ?)
@@ -121,7 +120,7 @@ class Database:
             last, stored = self.last_id, []
             for row in rows:
                 last = row.id if row.id > last else last + 1
-                stored.append(row if row.id == last else row._replace(id=last))
+                stored.append(row if row.id == last else numbered(row, last))
             columns = self._columns_of(stored)
             self.connection.executemany(_INSERT, zip(*columns, strict=True))
             self._count(columns, 1)
@@ -188,9 +187,8 @@ class Database:
     # -- what is stored --
 
     def _columns_of(self, rows: Sequence[Row]) -> _Columns:
-        """The rows by columns, in the order of STORED: what is done for a whole column costs little for each row."""
+        """The rows by columns, in the order of COLUMNS: what is done for a whole column costs little for each row."""
         columns: list[Sequence[Any]] = [*zip(*rows, strict=True)]
-        del columns[_CAPTURE_PLACE]
         for place in _NUMBERS:
             column = columns[place]
             if not (min(column) >= -_MOST and max(column) <= _MOST and math.isfinite(sum(column))):
@@ -273,8 +271,6 @@ class Database:
 
 def _column(name: str) -> str:
     """What stands for it in a SELECT."""
-    if name == "has_capture":
-        return "0"
     if name not in FIELDS:
         return f"requests.{name}"
     text = f"(SELECT text FROM texts WHERE texts.id = requests.{name})"

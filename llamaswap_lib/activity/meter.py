@@ -65,7 +65,6 @@ def row_of(record: Record) -> Row:
         record.key,
         record.remote_ip,
         record.is_local,
-        False,
         times.duration,
         *tokens,
         _seen_speed(report, answer.first_token, record.sample.last_at),

@@ -27,7 +27,6 @@ class Row(NamedTuple):
     key: str
     remote_ip: str
     is_local: bool
-    has_capture: bool
     duration_ms: int
     cache_tokens: int
     draft_tokens: int
@@ -52,6 +51,11 @@ class Row(NamedTuple):
 
 
 COLUMNS = Row._fields
+
+
+def numbered(row: Row, number: int) -> Row:
+    """The same with this id; `_replace` takes three times as long."""
+    return tuple.__new__(Row, (number, *row[1:]))
 
 
 def storable(text: str) -> str:

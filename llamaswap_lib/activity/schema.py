@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import math
 
-from .row import COLUMNS
-
 APPLICATION_ID = 0x6C73_6163  # "lsac": so that we do not take another program's database for ours
 
 FIELDS = {
@@ -23,8 +21,6 @@ FIELDS = {
 STATUS_FIELD = 13  # a status is stored as a number; here is only counted how many rows have it
 SPEED_KINDS = {"prompt_per_second": 1, "tokens_per_second": 2}
 ALL_MODELS = -1  # in `totals` and `speeds`, beside the numbers of models
-
-STORED = tuple(name for name in COLUMNS if name != "has_capture")  # captures do not outlive the program
 
 _COLUMNS_1 = """
 id timestamp model path method status content_type ended error selector priority session key remote_ip is_local

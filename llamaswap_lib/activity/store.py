@@ -23,7 +23,7 @@ from llamaswap_lib.errors import ServiceUnavailable
 
 from .database import Database, UnusableStore, is_corrupt, open_file, open_memory, select_rows
 from .readers import Readers
-from .row import Row
+from .row import Row, numbered
 
 KEPT_MEANWHILE = 10_000  # rows at least, while the file cannot be written
 STEP_ROWS = 200  # removed or moved in one transaction
@@ -114,7 +114,7 @@ class Store:
                 self._tell_of_others(self._file)
                 return stored
         self._turn_to_memory()
-        stored = [row._replace(id=number) for number, row in enumerate(rows, self._last_id + 1)]
+        stored = [numbered(row, number) for number, row in enumerate(rows, self._last_id + 1)]
         self._last_id = stored[-1].id
         with self._settling:
             self._fresh.extend(stored)

@@ -205,9 +205,8 @@ class Writer:
 
     def _store_and_tell(self, records: Sequence[Record], rows: Sequence[Row]) -> None:
         stored = self._stored(records, rows)
-        for place, record in enumerate(records):
-            if self._captures.add(stored[place].id, record):
-                stored[place] = stored[place]._replace(has_capture=True)
+        for record, row in zip(records, stored, strict=True):
+            self._captures.add(row.id, record)
         for listener in self._listeners:
             self._attempt(lambda listener=listener: listener(stored))  # type: ignore[misc]
 

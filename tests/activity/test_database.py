@@ -32,11 +32,11 @@ def rows_of(database: Database) -> list[Row]:
 def test_a_row_comes_back_as_it_was_but_for_its_id_and_its_capture(database: Database) -> None:
     given_row = row(
         model="org/m", error="it broke", selector="s", session="chat 1", key="key-1", remote_ip="10.0.0.1",
-        behind="other", prompt_per_second=70.5, tokens_per_second=30.25, has_capture=True, is_local=True, retries=2,
+        behind="other", prompt_per_second=70.5, tokens_per_second=30.25, is_local=True, retries=2,
     )  # fmt: skip
     (stored,) = database.insert([given_row])
     assert stored == given_row._replace(id=1)
-    assert rows_of(database) == [given_row._replace(id=1, has_capture=False)]
+    assert rows_of(database) == [given_row._replace(id=1)]
 
 
 def test_rows_without_a_priority_or_a_model_come_back_too(database: Database) -> None:
