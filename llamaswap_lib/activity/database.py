@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +25,7 @@ from .schema import ALL_MODELS, APPLICATION_ID, FIELDS, SPEED_KINDS, STATUS_FIEL
 
 BUSY_TIMEOUT = 2.0  # seconds that another program may hold the file
 MOST_TEXTS_KNOWN = 20_000  # numbers of texts that are remembered
+BLOCK_ROWS = 999 // len(COLUMNS)  # in one statement: older versions of SQLite take 999 values
 LOG_BYTES = 16 << 20  # to which the write-ahead log is cut
 _MOST = 2**53  # of a number, either way: every JSON parser still reads it as it is
 
@@ -38,7 +39,9 @@ _TOKENS = tuple(_PLACE[name] for name in ("input_tokens", "output_tokens", "cach
 _SPEEDS = tuple((_PLACE[name], kind) for name, kind in SPEED_KINDS.items())
 
 _LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'requests'"
-_INSERT = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_VALUES = f"({', '.join('?' * len(COLUMNS))})"
+_INSERT = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES {_VALUES}"
+_INSERTS = {rows: _INSERT + f", {_VALUES}" * (rows - 1) for rows in (BLOCK_ROWS, BLOCK_ROWS // 3, BLOCK_ROWS // 9, 1)}
 _OLDEST = f"SELECT {', '.join(COLUMNS)} FROM requests ORDER BY id LIMIT ?"
 _COUNT_TEXT = "UPDATE texts SET count = count + ? WHERE id = ?"
 _COUNT_TOTAL = """
@@ -122,9 +125,19 @@ class Database:
                 last = row.id if row.id > last else last + 1
                 stored.append(row if row.id == last else numbered(row, last))
             columns = self._columns_of(stored)
-            self.connection.executemany(_INSERT, zip(*columns, strict=True))
+            self._insert(columns)
             self._count(columns, 1)
         return stored
+
+    def _insert(self, columns: _Columns) -> None:
+        """Many with one statement: with each of them this thread gives up the interpreter, and gets it back later."""
+        values = [*chain.from_iterable(zip(*columns, strict=True))]
+        begin = 0
+        for rows, sql in _INSERTS.items():
+            step = rows * len(columns)
+            for end in range(begin + step, len(values) + 1, step):
+                self.connection.execute(sql, values[begin:end])
+                begin = end
 
     def remove_oldest(self, most: int, is_old: Callable[[float], bool] | None = None) -> int:
         """Remove the oldest rows, `most` at most, up to the first whose timestamp is not old; how many there were."""
@@ -190,9 +203,9 @@ class Database:
         """The rows by columns, in the order of COLUMNS: what is done for a whole column costs little for each row."""
         columns: list[Sequence[Any]] = [*zip(*rows, strict=True)]
         for place in _NUMBERS:
-            column = columns[place]
+            column = {*columns[place]}  # mostly there are a few, which many rows share
             if not (min(column) >= -_MOST and max(column) <= _MOST and math.isfinite(sum(column))):
-                columns[place] = [*map(_storable_number, column)]
+                columns[place] = [*map(_storable_number, columns[place])]
         for place, field in _TEXTS:
             known = self._known[field]
             columns[place] = [known[text] if text in known else self._number_of(field, text) for text in columns[place]]
