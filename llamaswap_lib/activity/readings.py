@@ -17,18 +17,18 @@ class Reported(NamedTuple):
     """What an answer said of itself; -1 for what it did not say. `says_nothing`: it said nothing at all."""
 
     says_nothing: bool
-    input_tokens: int = UNKNOWN
-    output_tokens: int = UNKNOWN
-    cache_tokens: int = UNKNOWN
-    draft_tokens: int = UNKNOWN
-    draft_acc_tokens: int = UNKNOWN
-    prompt_per_second: float = UNKNOWN
-    tokens_per_second: float = UNKNOWN
-    prompt_ms: float = UNKNOWN
-    generation_ms: float = UNKNOWN
+    input_tokens: int
+    output_tokens: int
+    cache_tokens: int
+    draft_tokens: int
+    draft_acc_tokens: int
+    prompt_per_second: float
+    tokens_per_second: float
+    prompt_ms: float
+    generation_ms: float
 
 
-NOTHING = Reported(says_nothing=True)
+NOTHING = Reported(True, 0, 0, 0, 0, 0, 0.0, 0.0, UNKNOWN, UNKNOWN)  # as its row has it, where -1 means something
 
 
 def count_of(value: object) -> int:
@@ -73,8 +73,8 @@ class Readings:
         self._take_metrics(event.get("metrics"))
 
     def _take_usage(self, usage: Mapping[str, Any]) -> None:
-        self._keep("input", _first_count(usage, "prompt_tokens", "input_tokens"))
-        self._keep("output", _first_count(usage, "completion_tokens", "output_tokens"))
+        self._keep("input", _first_count(usage, ("prompt_tokens", "input_tokens")))
+        self._keep("output", _first_count(usage, ("completion_tokens", "output_tokens")))
         cached = count_of(usage.get("cache_read_input_tokens"))
         for details in ("input_tokens_details", "prompt_tokens_details"):
             if cached < 0 and isinstance(inner := usage.get(details), dict):
@@ -142,7 +142,7 @@ class Readings:
         )
 
 
-def _first_count(usage: Mapping[str, Any], *names: str) -> int:
+def _first_count(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
     for name in names:
         count = count_of(usage.get(name))
         if count >= 0:
