@@ -5,6 +5,7 @@ A handler thread.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ from llamaswap_lib.wire.chunked import LAST_CHUNK, chunk_of
 UNSENT_BYTES = 8_192  # the most that waits in the kernel for a client to read on
 READERS_PER_SECOND = 2_000  # of one source, whose threads are woken by what it says
 LEAST_PAUSE = 0.005  # seconds: a shorter one costs more than it saves
+REST = 0.05  # seconds between two looks at what is to be told, unless that is much: each request says something
+MUCH_BYTES = 16_384
 
 
 class Stream:
@@ -23,6 +26,8 @@ class Stream:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._is_chunked = bool(exchange.head.minor)
+        self._sent_bytes = 0  # since the last look
+        self._looked_at = -math.inf
 
     def begin(self, headers: Sequence[tuple[str, str]], data: bytes = b"") -> None:
         """Send the head at once, and with it the first of the body."""
@@ -47,14 +52,19 @@ class Stream:
     def await_room(self, reader_count: int) -> None:
         """Block until the client takes more: what it has not been sent then costs nobody anything.
 
-        `reader_count` is how many are told the same. A crowd of them pauses, so as not to be woken for each line.
+        `reader_count` is how many are told the same. A crowd of them pauses, so as not to be woken for each line; one
+        alone does, if it was told something just now.
         """
-        pause = reader_count / READERS_PER_SECOND
+        clock = self._exchange.client.loop.clock
+        rest = self._looked_at + REST - clock() if self._sent_bytes < MUCH_BYTES else 0.0
+        pause = max(rest, reader_count / READERS_PER_SECOND)
         if pause > LEAST_PAUSE:
             self._exchange.watch.wait_for_any((), pause)
         self._exchange.await_room()
+        self._looked_at, self._sent_bytes = clock(), 0
 
     def send(self, data: bytes) -> None:
+        self._sent_bytes += len(data)
         if data:
             self._exchange.send(self._framed(data))
 
