@@ -277,7 +277,8 @@ class InFlight:
 
     def record(self) -> Record:
         """What the row is made from. It takes the time that the loop has not."""
-        started, captures, caller = self.started, self.captures, self.caller
+        started, captures = self.started, self.captures
+        session, key, remote_ip = self.caller
         fields, first = self._answered()
         return Record(
             timestamp=self.timestamp,
@@ -301,9 +302,9 @@ class InFlight:
             selector=self.selector,
             priority=self.priority,
             is_local=self.is_local,
-            session=caller.session,
-            key=caller.key,
-            remote_ip=caller.remote_ip,
+            session=session,
+            key=key,
+            remote_ip=remote_ip,
             request_fields=self.head.fields if captures else "",
             response_fields=fields if captures else "",
             request_body=self.body.read() if captures and self.body is not None else None,
