@@ -23,6 +23,7 @@ from llamaswap_lib.wire.heads import RequestHead, ResponseHead, read_pairs
 from llamaswap_lib.wire.rfc3339 import moment_text
 
 MOST_ENDED = 8  # requests that began and ended since somebody looked, and are still told; a rush has more of them
+SMALL_BYTES = 1_024  # of a body that may be kept without a grant: few requests wait for their records
 _BINARY = ("audio/", "image/", "video/")  # answers of which a capture keeps no body
 _EVENT_STREAM = "text/event-stream"
 
@@ -231,13 +232,12 @@ class InFlight:
     def _keep_body(self) -> None:
         """The request's body, for the capture, unless there is too much of that already."""
         body = self.body
-        if body is None:
-            return
-        self.body = None
-        if body.is_in_memory:
+        if body is None or not body.is_in_memory:
+            self.body = None
+        elif body.size_bytes > SMALL_BYTES:
             self._grant = self.table.budget.grant(body.size_bytes)
-            if self._grant is not None:
-                self.body = body
+            if self._grant is None:
+                self.body = None
 
     # -- any thread --
 

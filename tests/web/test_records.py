@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaswap_lib.activity.in_flight import SMALL_BYTES
 from llamaswap_lib.activity.record import Ended, Record
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, LoadFailed, ModelHung
 from tests.web.upstreams import Teller, Thinker, always, ok_then, streaming, wait_until, warm
@@ -145,14 +146,16 @@ def test_a_capture_has_the_headers_of_both_ways_and_what_was_sent() -> None:
     assert (record.content_encoding, record.sample.head) == ("gzip", answer)
 
 
-def test_no_more_bodies_are_kept_for_captures_than_there_is_room_for() -> None:
+@pytest.mark.parametrize(("size", "is_kept"), [(SMALL_BYTES, True), (SMALL_BYTES + 1, False)])
+def test_no_more_bodies_are_kept_for_captures_than_there_is_room_for(size: int, is_kept: bool) -> None:
+    body = b'{"model":"m"}'.ljust(size)
     with World(answers(OK)) as world:
         world.journal.captures = True
         assert world.feed.table.budget.take(world.feed.table.budget.left_bytes)
-        world.ask(chat())
+        world.ask(chat(body))
         record = only(world)
     assert record.captures
-    assert record.request_body is None
+    assert record.request_body == (body if is_kept else None)
 
 
 @pytest.mark.parametrize(
