@@ -56,7 +56,7 @@ def serve_events(app: App, exchange: Exchange, _route: Route) -> None:
         for event in news.first():  # one by one: what is not said yet takes no memory for a client that does not read
             stream.send(event)
         while not all(log.closed for log in logs.values()):  # they end together, with the server
-            exchange.watch.wait_for_any(wakeups, news.timeout())
+            exchange.watch.wait(*wakeups, timeout=news.timeout())
             stream.await_room(app.logs.proxy.reader_count)
             for event in news.take():
                 stream.send(event)

@@ -5,7 +5,6 @@ A handler thread. A stream's reader never holds up a writer: what it does not ta
 
 from __future__ import annotations
 
-import select
 from urllib.parse import unquote_plus
 
 from llamaswap_lib.app import App
@@ -39,7 +38,7 @@ def serve_stream(app: App, exchange: Exchange, route: Route) -> None:
     with monitor.subscribe(history=wants_history) as subscription, stream.following():
         stream.begin(headers)
         while not subscription.closed:
-            exchange.watch.wait(subscription.wakeup.fileno(), select.POLLIN)
+            exchange.watch.wait_for(subscription.wakeup)
             stream.await_room(monitor.reader_count)
             stream.send(subscription.take(PIECE_BYTES))
     stream.end()

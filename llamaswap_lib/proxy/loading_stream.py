@@ -12,7 +12,6 @@ any other wait. Whatever fails once the stream has begun is an `error` event in 
 from __future__ import annotations
 
 import json
-import select
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +28,7 @@ from llamaswap_lib.runtime.logs.monitor import LogMonitor, Subscription
 from llamaswap_lib.server.answers import tell_log
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody
-from llamaswap_lib.wire.body_framing import Body, ChunkingBody, body_of, ends_clear
+from llamaswap_lib.wire.body_framing import Body, ClosedBody, body_of, ends_clear
 from llamaswap_lib.wire.chunked import LAST_CHUNK, BadChunk, chunk_of
 from llamaswap_lib.wire.heads import BodyKind, Framing, ResponseHead
 from llamaswap_lib.wire.json_edit import Names, load_object
@@ -81,8 +80,7 @@ class LoadingStream:
         """Block until the wait is over, and tell meanwhile; raises ClientGone."""
         limits, watch, fd = self._exchange.settings.limits, self._exchange.watch, waiting.fileno()
         if not _asks_for_stream(self._body):
-            while not watch.wait(fd, select.POLLIN):
-                pass
+            watch.wait(fd)
             return
         self._ticket = waiting.ticket
         with self._monitor_of(self._model.id).subscribe(history=False, capacity_bytes=OUTPUT_BYTES) as output:
@@ -90,7 +88,7 @@ class LoadingStream:
                 return
             if not self._exchange.has_answered:
                 self._begin()
-            while not watch.wait(fd, select.POLLIN, limits.telling_interval):
+            while not watch.wait(fd, timeout=limits.telling_interval):
                 self._tell_changes(output)
 
     def _is_over_soon(self, fd: int, output: Subscription) -> bool:
@@ -98,7 +96,7 @@ class LoadingStream:
 
         Who lost a run stands in no queue until that run is known to be dead; it may yet live, which is a plain error.
         """
-        while not self._exchange.watch.wait(fd, select.POLLIN, QUIET_LOOK):
+        while not self._exchange.watch.wait(fd, timeout=QUIET_LOOK):
             if self._find_ticket():
                 return False
             output.take()  # it is about an earlier run
@@ -279,7 +277,7 @@ def _continued(framing: Framing, *, is_chunked: bool) -> tuple[bytes, Body, byte
     if not is_chunked or framing.kind is BodyKind.CHUNKED:
         return b"", body_of(framing, decoded=not is_chunked, lenient=True), b""
     if framing.kind is BodyKind.UNTIL_CLOSE:
-        return b"", ChunkingBody(), LAST_CHUNK
+        return b"", ClosedBody(chunking=True), LAST_CHUNK
     if not framing.length:
         return b"", body_of(framing), LAST_CHUNK
     return b"%x\r\n" % framing.length, body_of(framing), b"\r\n" + LAST_CHUNK  # one chunk, as long as the body

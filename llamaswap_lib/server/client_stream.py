@@ -31,6 +31,7 @@ class Site(Protocol):
     """What a client's socket needs of the server."""
 
     table: ConnectionTable[Any]
+    is_stopping: bool
 
     @property
     def limits(self) -> Limits:

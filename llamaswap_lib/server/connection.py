@@ -28,16 +28,16 @@ from llamaswap_lib.net.stream import has_unread, reset_on_close, unsent_bytes
 from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.server.access_log import log_access
 from llamaswap_lib.server.answers import answer_error
-from llamaswap_lib.server.client_stream import ClientStream
+from llamaswap_lib.server.client_stream import ClientStream, Site
 from llamaswap_lib.server.connection_state import MOVES, State
 from llamaswap_lib.server.exchange import Exchange, HeadMemo, Settings
 from llamaswap_lib.server.handler import Job
-from llamaswap_lib.server.request_reader import UNREADABLE, Requested, RequestReader
+from llamaswap_lib.server.request_reader import UNREADABLE, RequestReader
 
 _T = TypeVar("_T")
 
 
-class Server(Requested, Protocol):
+class Server(Site, Protocol):
     """What a connection needs of its server."""
 
     settings: Settings  # of the requests that begin now

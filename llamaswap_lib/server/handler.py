@@ -14,7 +14,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
@@ -51,26 +51,19 @@ class Watch:
         if self.is_gone:
             raise ClientGone
 
-    def wait(self, fd: int, mask: int, timeout: float | None = None) -> bool:
-        """Block until `fd` is ready for one of `mask`, or broken; False when the time is over; raises ClientGone."""
-        return self._wait(((fd, mask),), timeout)
-
     def wait_for(self, waiting: Waiting) -> None:
         """Block until it is over; raises ClientGone."""
-        self._wait(((waiting.fileno(), select.POLLIN),), None)
+        self.wait(waiting.fileno())
 
-    def wait_for_any(self, fds: Sequence[int], timeout: float | None = None) -> None:
-        """Block until one of them is readable, or for `timeout` seconds; raises ClientGone."""
-        self._wait([(fd, select.POLLIN) for fd in fds], timeout)
-
-    def _wait(self, wanted: Sequence[tuple[int, int]], timeout: float | None) -> bool:
+    def wait(self, *fds: int, timeout: float | None = None) -> bool:
+        """Block until one of them is readable or broken; False after `timeout` seconds; raises ClientGone."""
         if self._wakeup is None:
             self._wakeup = Wakeup()
         self.check()  # only now: the loop sets the flag first, then the wakeup
         poll = select.poll()
         poll.register(self._wakeup.fileno(), select.POLLIN)
-        for fd, mask in wanted:
-            poll.register(fd, mask)
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
         ready = poll.poll(None if timeout is None else max(0.0, timeout * 1000))
         self.check()
         return bool(ready)

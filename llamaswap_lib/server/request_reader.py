@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Generator
 from types import coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from llamaswap_lib.errors import ClientGone, HttpError
 from llamaswap_lib.net.poller import IN, RDHUP
@@ -31,15 +31,6 @@ MOST_IN_A_ROW = 32  # requests sent ahead that are served before all others get 
 _match_empty_lines = re.compile(rb"(?:\r\n)*").match
 
 
-InThread = Callable[[Callable[[], None]], Awaitable[None]]
-
-
-class Requested(Site, Protocol):
-    """What a reader of requests needs of the server."""
-
-    is_stopping: bool
-
-
 class RequestReader:
     """What comes from one client."""
 
@@ -49,7 +40,7 @@ class RequestReader:
     )
 
     def __init__(
-        self, client: ClientStream, site: Requested, in_thread: Callable[[Callable[[], None]], Awaitable[None]]
+        self, client: ClientStream, site: Site, in_thread: Callable[[Callable[[], None]], Awaitable[None]]
     ) -> None:
         """`in_thread` has a handler thread call a function."""
         self._client = client

@@ -59,7 +59,7 @@ class Stream:
         rest = self._looked_at + REST - clock() if self._sent_bytes < MUCH_BYTES else 0.0
         pause = max(rest, reader_count / READERS_PER_SECOND)
         if pause > LEAST_PAUSE:
-            self._exchange.watch.wait_for_any((), pause)
+            self._exchange.watch.wait(timeout=pause)
         self._exchange.await_room()
         self._looked_at, self._sent_bytes = clock(), 0
 

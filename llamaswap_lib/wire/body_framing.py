@@ -8,7 +8,7 @@ tell a whole body from one that broke off.
 
 from __future__ import annotations
 
-from llamaswap_lib.wire.chunked import ChunkDecoder, ChunkScanner, chunk_of
+from llamaswap_lib.wire.chunked import ChunkScanner, Data, chunk_of
 from llamaswap_lib.wire.heads import BodyKind, Framing
 from llamaswap_lib.wire.lenient_chunks import LenientChunkedBody
 
@@ -39,81 +39,56 @@ class LengthBody:
 
 
 class ChunkedBody:
-    """A chunked body, its framing passed on as it came; `take` raises BadChunk."""
+    """A chunked body, its framing passed on as it came, or `decoded` for a receiver that knows no chunks.
 
-    __slots__ = ("_feed", "_scanner", "done", "surplus")
+    `take` raises BadChunk.
+    """
+
+    __slots__ = ("_is_decoded", "_scanner", "done", "shows_its_end", "surplus")
     ends_by_close = False
-    shows_its_end = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, decoded: bool = False) -> None:
         self._scanner = ChunkScanner()
-        self._feed = self._scanner.feed
+        self._is_decoded = decoded
+        self.shows_its_end = not decoded
         self.done = False
         self.surplus = False
 
     def take(self, data: bytes) -> bytes:
-        used = self._feed(data)
+        payload: list[Data] | None = [] if self._is_decoded else None
+        used = self._scanner.feed(data, payload)
         self.done = self._scanner.done
-        if used == len(data):
-            return data
-        self.surplus = True
-        return data[:used]
-
-
-class DecodedBody:
-    """A chunked body for a receiver that does not know chunks; `take` raises BadChunk."""
-
-    __slots__ = ("_decoder", "done", "surplus")
-    ends_by_close = False
-    shows_its_end = False
-
-    def __init__(self) -> None:
-        self._decoder = ChunkDecoder()
-        self.done = False
-        self.surplus = False
-
-    def take(self, data: bytes) -> bytes:
-        payload, used = self._decoder.feed(data)
-        self.done = self._decoder.done
         self.surplus = used < len(data)
-        return payload
+        if payload is not None:
+            return b"".join(payload)
+        return data[:used] if self.surplus else data
 
 
 class ClosedBody:
-    """A body that ends where its connection ends."""
+    """A body that ends where its connection ends.
 
-    __slots__ = ()
+    `chunking` is for a receiver that reads chunks: each piece becomes one, and the last chunk is left to the caller.
+    """
+
+    __slots__ = ("_is_chunking", "shows_its_end")
     ends_by_close = True
-    shows_its_end = False
     done = False
     surplus = False
 
-    def take(self, data: bytes) -> bytes:
-        return data
-
-
-class ChunkingBody:
-    """The same for a receiver that reads chunks: each piece becomes one. The last chunk is left to the caller."""
-
-    __slots__ = ()
-    ends_by_close = True
-    shows_its_end = True
-    done = False
-    surplus = False
+    def __init__(self, *, chunking: bool = False) -> None:
+        self.shows_its_end = self._is_chunking = chunking
 
     def take(self, data: bytes) -> bytes:
-        return chunk_of(data)
+        return chunk_of(data) if self._is_chunking else data
 
 
-Body = LengthBody | ChunkedBody | LenientChunkedBody | DecodedBody | ClosedBody | ChunkingBody
+Body = LengthBody | ChunkedBody | LenientChunkedBody | ClosedBody
 
 
 def body_of(framing: Framing, *, decoded: bool = False, lenient: bool = False) -> Body:
     """The follower of a body; `decoded` takes a chunked one apart; `lenient` is for models' own servers."""
     if framing.kind is BodyKind.CHUNKED:
-        if lenient:
-            return LenientChunkedBody(decoded=decoded)
-        return DecodedBody() if decoded else ChunkedBody()
+        return LenientChunkedBody(decoded=decoded) if lenient else ChunkedBody(decoded=decoded)
     if framing.kind is BodyKind.UNTIL_CLOSE:
         return ClosedBody()
     return LengthBody(framing.length)

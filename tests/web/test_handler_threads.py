@@ -147,12 +147,12 @@ def test_a_thread_learns_of_a_client_that_left_while_the_loop_had_another_thread
         def wait_inside() -> None:
             is_inside.set()
             with suppress(ClientGone):
-                exchange.watch.wait_for_any((), DEADLINE)
+                exchange.watch.wait(timeout=DEADLINE)
 
         def work() -> None:
             exchange.on_loop(lambda: exchange.in_thread(wait_inside))
             with suppress(ClientGone):
-                exchange.watch.wait_for_any((), DEADLINE)
+                exchange.watch.wait(timeout=DEADLINE)
                 return
             was_told.set()
 

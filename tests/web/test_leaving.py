@@ -249,7 +249,7 @@ def test_a_client_that_is_gone_altogether_is_no_longer_waited_for_by_an_endpoint
     def wait(exchange: Exchange) -> None:
         has_begun.set()
         try:
-            exchange.watch.wait_for_any((), DEADLINE)
+            exchange.watch.wait(timeout=DEADLINE)
         except ClientGone:
             was_told.set()
             raise
