@@ -67,5 +67,5 @@ def serve_series(app: App, exchange: Exchange, _route: Route) -> None:
 def serve_clear(app: App, exchange: Exchange, _route: Route) -> None:
     """DELETE /api/metrics/activity: forgets all rows and captures."""
     count = app.activity.clear()
-    app.logs.log.info(f"activity is emptied: {count} rows and all captures are gone")
+    app.logs.log.info(f"the activity was cleared: {count} rows and all captures are gone")
     exchange.answer_json({"msg": "ok", "deleted": count})

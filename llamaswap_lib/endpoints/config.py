@@ -74,7 +74,7 @@ def serve_check(app: App, exchange: Exchange, _route: Route) -> None:
     try:
         answer = app.apart.run(work)
     except TooMuchWork:
-        message = "it takes too much time or memory to check this text here; try `llamaswap check` on the machine"
+        message = "this text takes too much time or memory to check here; try `llamaswap check` on the machine"
         answer = json.dumps(_with_error(message)).encode()
     exchange.answer(200, answer, JSON, HEADERS)
 

@@ -21,5 +21,5 @@ def serve_hardware(app: App, exchange: Exchange, _route: Route) -> None:
         return
     snapshot = app.hardware.snapshot(PATIENCE)
     if snapshot is None:
-        raise ServiceUnavailable("the machine has not been looked at yet: a driver does not answer")
+        raise ServiceUnavailable("there is no sample of the hardware yet: a driver does not answer")
     exchange.answer_json(snapshot)

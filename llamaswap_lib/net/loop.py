@@ -300,7 +300,7 @@ class Loop:
         served = Counter(_name(self._owners.get(fd)) for fd, _ in ready)
         served.update(getattr(call, "__qualname__", type(call).__name__) for call in calls)
         what = ", ".join(f"{count} x {name}" for name, count in served.most_common(5))
-        self._on_slow(f"everybody waited for {seconds * 1000:.0f} ms: a turn of the loop served {what or 'timers'}")
+        self._on_slow(f"all clients waited {seconds * 1000:.0f} ms: a turn of the loop served {what or 'timers'}")
 
     def _hear_call(self, _mask: int) -> None:
         self._wakeup.clear()

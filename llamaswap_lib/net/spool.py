@@ -101,13 +101,13 @@ class Spool:
         if self._fault:
             why = self._fault
         elif self.size_bytes >= most_bytes:
-            why = f"{_in_mb(most_bytes)} of its {self._kind} wait for it, and no more may (limits.spoolMB)"
+            why = f"{_in_mb(most_bytes)} of its {self._kind} are stored, which is the limit (limits.spoolMB)"
         elif self._spools.size_bytes >= all_bytes:
-            why = f"{_in_mb(all_bytes)} of all answers wait for their clients, and no more may (limits.spoolMB)"
+            why = f"{_in_mb(all_bytes)} of all answers are stored, which is the limit (limits.spoolMB)"
         else:
             return True
         if self._warn is not None:
-            self._warn(f"its client reads slowly, and others wait for the model: {why}")
+            self._warn(f"its client reads slowly while others wait for the model: {why}")
             self._warn = None
         return False
 
@@ -187,7 +187,7 @@ class Spool:
         import tempfile  # noqa: PLC0415 - with all that it imports, a tenth of the time to start
 
         if self._written_bytes - self._read_bytes + len(data) > self._ring_bytes:
-            self._fault = "what waits for it does not fit into its file"
+            self._fault = "the rest of the answer does not fit into its file"
             return False
         try:
             if self._file is None:
@@ -199,7 +199,7 @@ class Spool:
                 at_bytes, rest = at_bytes + taken_bytes, rest[taken_bytes:]
         except OSError as error:
             folder = f" in {tempfile.tempdir}" if tempfile.tempdir else ""
-            self._fault = f"the answer cannot be put aside{folder}: {error.strerror or error}"
+            self._fault = f"the answer cannot be stored{folder}: {error.strerror or error}"
             return False
         self._written_bytes = at_bytes
         return True

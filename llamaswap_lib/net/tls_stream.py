@@ -131,7 +131,7 @@ class TlsStream(socket.socket):
             with suppress(OSError):
                 self._flush()
             if len(self._wire) > _UNSENT_BYTES:
-                raise ConnectionAbortedError(errno.ECONNABORTED, "it asks for more answers of TLS than it takes")
+                raise ConnectionAbortedError(errno.ECONNABORTED, "it sends TLS messages and does not read the answers")
         return b"".join(pieces)
 
     def _fill(self) -> None:

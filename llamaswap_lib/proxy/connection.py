@@ -88,9 +88,9 @@ def origin_of(proxy: str) -> Origin:
     if parts.scheme not in PORTS or not parts.hostname:
         raise BadGateway(f"the proxy {shown} is not an http:// or https:// address")
     if not _is_visible(proxy):
-        raise BadGateway(f"the proxy {shown} holds characters that no address has")
+        raise BadGateway(f"the proxy {shown} has characters that are not allowed in an address")
     if not _is_name(parts.hostname):
-        raise BadGateway(f"the proxy {shown} names a host that cannot be")
+        raise BadGateway(f"the proxy {shown} has no valid host name")
     return Origin(parts.hostname, port, parts.path, parts.query, parts.scheme)
 
 
@@ -121,7 +121,7 @@ def open_tunnel(sock: socket.socket, request: bytes, timeout: float | None) -> N
         try:
             data = sock.recv(READ_BYTES)
         except TimeoutError:
-            raise TimeoutError(None, "the proxy took too long to lead on") from None
+            raise TimeoutError(None, "the proxy took too long to open the tunnel") from None
         if not data:
             raise ConnectionError("the proxy closed the connection")
         answer += data

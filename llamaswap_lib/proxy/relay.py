@@ -320,9 +320,9 @@ class Relay:
         """Whether the upstream switches to the protocol that was asked for; raises BadGateway."""
         protocol = head.first.get("upgrade", "").lower() if "upgrade" in head.connection else ""
         if not protocol or protocol != self.exchange.head.upgrade:
-            raise self.broken("it switches protocols unasked")
+            raise self.broken("it switches protocols although it was not asked to")
         if not self.is_reusable:
-            raise self.broken("it switches protocols within the request")
+            raise self.broken("it switches protocols before it has the whole request")
 
     def _lost(self, lost: Exception) -> NoAnswer:
         why = lost.strerror or "the connection broke" if isinstance(lost, OSError) else lost

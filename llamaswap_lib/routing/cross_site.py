@@ -27,7 +27,7 @@ _AHEAD = ("prefetch", "prerender", "preview")
 def refuse_other_sites(head: RequestHead) -> None:
     """Raise Forbidden for what a page of another site has made a browser send, and for what is fetched ahead."""
     if any(word in (head.get(name) or "").lower() for name in _PURPOSES for word in _AHEAD):
-        raise Forbidden("this changes something, so it is not done ahead of time (prefetch)")
+        raise Forbidden("this changes something, so a browser may not fetch it in advance (prefetch)")
     site = head.get("sec-fetch-site")
     if site in ("same-origin", "none"):
         return

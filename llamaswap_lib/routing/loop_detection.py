@@ -23,6 +23,6 @@ def refuse_loop(head: RequestHead, own_name: str, most_hops: int) -> None:
     names = _find_names(",".join([value for name, value in head.headers if name.lower() == "via"]))
     way = " -> ".join([*names[:MOST_NAMED], *(["…"] if len(names) > MOST_NAMED else []), own_name])
     if own_name in names:
-        raise LoopDetected(f"this request goes round in a circle of llamaswaps that are peers of one another: {way}")
+        raise LoopDetected(f"this request goes round in a circle of peers: {way}")
     if len(names) > most_hops:
         raise LoopDetected(f"this request has come through more than {most_hops} llamaswaps (limits.hops): {way}")

@@ -57,7 +57,7 @@ class RequestBody:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             folder = f" in {tempfile.tempdir}" if tempfile.tempdir else ""
-            raise fault_of(error, f"the body of the request cannot be put aside{folder}") from error
+            raise fault_of(error, f"the body of the request cannot be stored{folder}") from error
 
     @property
     def is_in_memory(self) -> bool:
@@ -178,7 +178,7 @@ class BodyReader:
             try:
                 piece, used_bytes = self._decoder.feed(data)
             except BadChunk as bad:
-                raise BadRequest(f"the body is not chunked properly: {bad}") from None
+                raise BadRequest(f"the chunks of the body are malformed: {bad}") from None
             rest, self.is_done = data[used_bytes:], self._decoder.done
         self._pieces.append(piece)
         self._pieces_bytes += len(piece)

@@ -42,7 +42,7 @@ def find_codings(values: Iterable[str]) -> Sequence[Coding]:
     names = [name.strip(" \t").lower() for value in values for name in value.split(",")]
     codings = [_find(name) for name in names if name not in _NO_CODINGS]
     if len(codings) > MOST_CODINGS:
-        raise _unsupported(f"the body has {len(codings)} content codings, one upon the other; {MOST_CODINGS} at most")
+        raise _unsupported(f"the body has {len(codings)} content codings; at most {MOST_CODINGS} are allowed")
     return codings
 
 

@@ -172,7 +172,7 @@ def _check_target(method: str, target: str, host: str | None, minor: int) -> Non
     if target[0] == "/" or (method == "OPTIONS" and target == "*"):
         return
     if method == "CONNECT":
-        raise NotImplementedByServer("this is no proxy for CONNECT")
+        raise NotImplementedByServer("CONNECT is not supported: this is not a web proxy")
     absolute = _match_absolute(target)
     if absolute is None or not _is_authority(absolute[1]):
         raise BadRequest("the request's target is neither a path nor a URL")

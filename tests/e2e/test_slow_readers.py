@@ -59,7 +59,7 @@ def test_above_its_bound_the_model_waits_for_the_client(run_program: RunProgram,
             lambda: [row["reason"] for row in program.queue()] == ["waiting for a: 1 request in progress"], "b waits"
         )
         if spool_mb:
-            told = "2 MB of its answer wait for it, and no more may (limits.spoolMB)"
+            told = "2 MB of its answer are stored, which is the limit (limits.spoolMB)"
             wait_until(lambda: told in program.stdout, "the log says so")
         assert program.states() == {"a": "ready"}
         assert wire.exactly(LARGE) == b"x" * LARGE

@@ -174,7 +174,7 @@ def test_delete_empties_rows_and_captures_and_ids_go_on() -> None:
         assert told(world, "/api/captures/3", 404)
         journal.append(record)
         assert told(world, ACTIVITY)["data"][0]["id"] == 4
-        assert "activity is emptied: 3 rows" in world.log
+        assert "the activity was cleared: 3 rows" in world.log
 
 
 def test_a_page_of_another_site_may_not_delete_and_may_not_read() -> None:

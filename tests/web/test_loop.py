@@ -388,7 +388,7 @@ def test_a_slow_turn_is_logged_with_what_it_did_and_not_too_often(turns: Turns) 
 
     turns.loop.watch(Descriptor(1001), IN, dawdle, Owner())
     turns.turn((1001, IN))
-    assert turns.slow == ["everybody waited for 200 ms: a turn of the loop served 1 x Owner"]
+    assert turns.slow == ["all clients waited 200 ms: a turn of the loop served 1 x Owner"]
     turns.turn((1001, IN))
     assert len(turns.slow) == 1
     turns.loop.call(dawdle)

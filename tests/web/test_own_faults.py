@@ -63,7 +63,7 @@ def test_a_body_for_which_there_is_no_room_is_answered_and_the_log_says_why(requ
         assert error["code"] == "insufficient_storage"
         assert error["message"].endswith(os.strerror(errno.EFBIG))
         assert world.log.count("[WARN]") == 1
-        assert f"put aside in {tempfile.gettempdir()}: {os.strerror(errno.EFBIG)}" in world.log
+        assert f"stored in {tempfile.gettempdir()}: {os.strerror(errno.EFBIG)}" in world.log
         assert world.ask(chat())[1] == b"ok"
 
 

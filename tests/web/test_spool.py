@@ -18,7 +18,7 @@ from tests.shortage import no_descriptor_left
 
 MB = 1 << 20
 PIECE = 65_536
-SLOW = "its client reads slowly, and others wait for the model: "  # what each line of the log begins with
+SLOW = "its client reads slowly while others wait for the model: "  # what each line of the log begins with
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_one_answer_may_have_a_fourth_of_what_all_may_have_and_the_log_is_told_o
         spool.append(b"x" * PIECE)
     assert spool.size_bytes == 4 * MB
     assert not spool.has_room()
-    assert told == [f"{SLOW}4 MB of its answer wait for it, and no more may (limits.spoolMB)"]
+    assert told == [f"{SLOW}4 MB of its answer are stored, which is the limit (limits.spoolMB)"]
     spool.take()
     assert spool.has_room()
     spool.close()
@@ -108,7 +108,7 @@ def test_a_stream_of_events_may_have_less(spools: Spools) -> None:
     while spool.has_room():
         spool.append(b"x" * PIECE)
     assert spool.size_bytes == MB
-    assert "1 MB of its event stream wait for it" in told[0]
+    assert "1 MB of its event stream are stored" in told[0]
     spool.close()
 
 
@@ -120,7 +120,7 @@ def test_all_answers_share_one_bound_and_give_their_part_back(spools: Spools) ->
             spool.append(b"x" * PIECE)
     assert spools.size_bytes == 8 * MB
     assert all_spools[4].size_bytes == 0
-    assert "8 MB of all answers wait for their clients" in told[-1]
+    assert "8 MB of all answers are stored" in told[-1]
     all_spools[0].close()
     assert all_spools[4].has_room()
     for spool in all_spools:
@@ -164,7 +164,7 @@ def test_on_a_full_disk_nothing_is_lost_and_there_is_no_room_from_then_on(spools
             spool.append(source[at_bytes : at_bytes + PIECE])
             at_bytes += PIECE
     assert 2 * MB <= at_bytes < 3 * MB
-    assert "the answer cannot be put aside" in told[0]
+    assert "the answer cannot be stored" in told[0]
     assert "File too large" in told[0]
     assert taken(spool) == source[:at_bytes]
     assert not spool.has_room()

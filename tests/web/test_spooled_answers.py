@@ -148,7 +148,7 @@ def test_at_the_bound_the_upstream_waits_for_the_client_and_the_log_says_so_once
     with World(whole(sized(BODY)), limits=Limits(spool_bytes=4 * MB)) as world:
         begin_to_wait(world)
         with idle_client(world) as client:
-            world.wait_for_log("m: its client reads slowly, and others wait for the model: 1 MB of its answer wait")
+            world.wait_for_log("while others wait for the model: 1 MB of its answer are stored")
             assert MB <= held_bytes(world) < 2 * MB
             assert world.controller.inside == 1
             assert client.read_message()[1] == BODY
@@ -160,7 +160,7 @@ def test_of_a_stream_of_events_1_mb_is_kept() -> None:
     with World(whole(CHUNKED_HEAD + CHUNKS + b"0\r\n\r\n")) as world:
         begin_to_wait(world)
         with idle_client(world) as client:
-            world.wait_for_log("1 MB of its event stream wait for it")
+            world.wait_for_log("1 MB of its event stream are stored")
             assert MB <= held_bytes(world) < 2 * MB
             client.read_until(b"\r\n\r\n")
             assert client.read(len(CHUNKS) + 5) == CHUNKS + b"0\r\n\r\n"
@@ -171,7 +171,7 @@ def test_on_a_full_disk_the_upstream_waits_for_the_client_and_no_byte_is_lost() 
     with World(whole(sized(BODY))) as world:
         begin_to_wait(world)
         with disk_of(2 * MB), idle_client(world) as client:
-            world.wait_for_log("the answer cannot be put aside")
+            world.wait_for_log("the answer cannot be stored")
             assert world.controller.inside == 1
             assert client.read_message()[1] == BODY
             world.controller.wait_empty()

@@ -167,7 +167,7 @@ def test_a_proxy_that_does_not_answer_is_given_up() -> None:
 
     config = CONFIG.replace("connect: 5", "connect: 1")
     with Far(silent, environment=HTTPS, config=config) as world:
-        assert message_of(ask_peer(world, "s/x")).endswith(": the proxy took too long to lead on")
+        assert message_of(ask_peer(world, "s/x")).endswith(": the proxy took too long to open the tunnel")
 
 
 def test_a_proxy_that_cannot_be_reached_is_named() -> None:
