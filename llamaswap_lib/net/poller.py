@@ -1,9 +1,9 @@
-"""Which sockets are ready, and who hung up: epoll's dialect, also where there is no epoll.
+"""Which sockets are ready, and who hung up: the interface of epoll, also where there is no epoll.
 
-Thread `loop`. The masks are those of epoll, which reports ERR and HUP for a mask of 0
-too. Other platforms get `SelectorPoller`, which speaks the same dialect, reports nothing for 0, and finds a hang-up by
-looking at the byte that comes next (a client that sends its next request early can then hang up unnoticed until
-something is sent to it). Nobody here reads or writes what flows.
+Thread `loop`. The masks are those of epoll, which reports ERR and HUP for a mask of 0 too. Other platforms get
+`SelectorPoller`, which has the same interface, reports nothing for 0, and finds a hang-up by looking at the byte that
+comes next (a client that sends its next request early can then hang up unnoticed until something is sent to it). Nobody
+here reads or writes what flows.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""A TCP connection that speaks TLS, with the manners of a non-blocking socket.
+"""A TCP connection with TLS, used like a non-blocking socket.
 
-One thread at a time. OpenSSL reads and writes memory here, not the socket: said over a socket, Python's farewell reads
-what the other side sends meanwhile, and is broken by it for good; so a connection could never be half-closed, as TLS
-1.3 allows. Guarantees: `shutdown(SHUT_WR)` says TLS's farewell, and reading goes on; `poll` tells when to call `recv`
-again, unless `is_ready` says that it has something already: an end that came together with data, what came together
-with the handshake, or what `look` has read; a `recv` takes one look, however much TLS says to itself, and who makes it
-answer without taking the answers is broken off. An end of the connection without TLS's farewell is an error where we
-are the client: a body that ends by it may have been cut; of clients it is taken for the end.
+One thread at a time. OpenSSL reads and writes memory here, not the socket: `SSLSocket.unwrap`, which says TLS's
+farewell, also reads what the other side sends meanwhile, and fails for good where that is data; so a connection could
+never be half-closed, as TLS 1.3 allows. Guarantees: `shutdown(SHUT_WR)` says TLS's farewell, and reading goes on;
+`poll` tells when to call `recv` again, unless `is_ready` says that it has something already: an end that came together
+with data, what came together with the handshake, or what `look` has read; a `recv` takes one look, however much TLS
+says to itself, and who makes it answer without taking the answers is broken off. An end of the connection without TLS's
+farewell is an error where we are the client: a body that ends by it may have been cut; of clients it is taken for the
+end.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Way(NamedTuple):
 
 
 def open_tunnel(sock: socket.socket, request: bytes, timeout: float | None) -> None:
-    """Have the proxy at the other end lead on; blocks for up to `timeout` seconds, None for ever; raises OSError."""
+    """Have the proxy at the other end open a tunnel; blocks for `timeout` seconds, None: for ever; raises OSError."""
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     sock.sendall(request)
     answer = b""

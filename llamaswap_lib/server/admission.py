@@ -45,7 +45,7 @@ class Unbounded:
 
 
 class Admission:
-    """The door of one server."""
+    """Decides which connections one server lets in."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Admission:
         return True
 
     async def endure(self, shortage: str) -> None:
-        """Where somebody waits who could not be accepted: have a connection make room, and wait a moment for that."""
+        """After a connection could not be accepted: close another one for it where that helps, and wait a moment."""
         if self._capacity.grow():
             return
         if self._end_lingering():

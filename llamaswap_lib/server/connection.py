@@ -82,7 +82,7 @@ class ClientConnection(ClientStream):
         self.throw = self._life.throw
 
     def begin(self) -> None:
-        """Live from now on; raises OSError and MemoryError, and is as if it had never been then."""
+        """Serve it from now on. Raises OSError and MemoryError: then its socket is still the caller's to close."""
         try:
             self._server.table.add(self)
             self._watch()
@@ -94,7 +94,7 @@ class ClientConnection(ClientStream):
             self.resume(None)
 
     def turn_away(self, why: bytes) -> None:
-        """Live no longer than it takes to be told why it is not served; raises OSError and MemoryError."""
+        """Tell its client why it is not served, and close it; raises OSError and MemoryError."""
         try:
             self._watch()
         except BaseException:
@@ -172,7 +172,7 @@ class ClientConnection(ClientStream):
         exchange.sent_bytes = sent_bytes
 
     def _tell_cancelled(self, exchange: Exchange, gone: ClientGone) -> None:
-        """For who served it its client has left; where it was cancelled and is here yet, it is told. Else raises it."""
+        """Tell the client of a request that was cancelled; raises `gone` again where it is the client that has left."""
         if not self._is_cancelled or self.is_cut_off or not self.mask:
             raise gone
         self.is_gone = self._is_cancelled = False
@@ -183,7 +183,7 @@ class ClientConnection(ClientStream):
             self._fail(exchange, Cancelled("the request was cancelled by an operator of this server"))
 
     def _fail(self, exchange: Exchange, error: Exception) -> None:
-        """Tell the client of an error, if its answer has not begun; one of ours is told the log alone."""
+        """Answer with the error, or cut off an answer that has begun. The details of our own mistakes go to the log."""
         if isinstance(error, OSError):  # what befalls a client's socket is ClientGone, an upstream's is BadGateway
             error = fault_of(error, "the request cannot be served")
         elif isinstance(error, MemoryError):
