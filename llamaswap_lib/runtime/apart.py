@@ -1,9 +1,9 @@
-"""Work on what a stranger has sent, in a child process: with limits on its processor time and its memory.
+"""Work on text that a client has sent, in a child process: with limits on its processor time and its memory.
 
-Any thread. The child is a copy of this process (`fork`), so it needs no file of the program, and requests are served
-meanwhile, whatever the work does: it takes neither the interpreter lock nor memory from them. It has none of our
-descriptors but the pipe for its result, and does nothing but the work, which must be pure: no thread, lock or file.
-One piece of work at a time; a second one waits a little, and is then refused.
+Any thread. The child is a copy of this process (`fork`), so it needs no file of the program. Requests are served
+meanwhile, whatever the work does: it takes neither the interpreter lock nor memory from them. The child has none of our
+descriptors except the pipe for its result, and does only the work, which must be pure: no thread, lock or file. There
+is one piece of work at a time; a second one waits a little, and is then refused.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from typing import NoReturn
 from llamaswap_lib.errors import OutOfResources, ServiceUnavailable
 
 CPU_SECONDS = 10
-MEMORY_BYTES = 512 << 20  # beyond what there was before
+MEMORY_BYTES = 512 << 20  # more than before the work
 RESULT_BYTES = 16 << 20
-PATIENCE = 5.0  # for the work of others
-TIMEOUT = 60.0  # should the machine be so busy that the processor time is not reached
+PATIENCE = 5.0  # seconds to wait for other work
+TIMEOUT = 60.0  # seconds, if the machine is so busy that the limit of processor time is not reached
 PIECE_BYTES = 1 << 16
 DONE, FAILED = b"\n", b"!"
-MOST_DESCRIPTORS = 1 << 20  # where the system names no limit
+MOST_DESCRIPTORS = 1 << 20  # if the system has no limit
 
 
 class TooMuchWork(Exception):
@@ -47,9 +47,9 @@ class Apart:
         self._one_at_a_time = threading.Lock()
 
     def run(self, work: Callable[[], bytes], patience: float = PATIENCE) -> bytes:
-        """What `work` returns; raises TooMuchWork, OutOfResources, and ServiceUnavailable while others are served.
+        """What `work` returns. Raises TooMuchWork, OutOfResources, or ServiceUnavailable while there is other work.
 
-        RuntimeError for an exception in it.
+        Raises RuntimeError for an exception in `work`.
         """
         if not self._one_at_a_time.acquire(timeout=patience):
             raise ServiceUnavailable("another text is being checked")
@@ -62,7 +62,7 @@ class Apart:
 
     def _run(self, work: Callable[[], bytes]) -> bytes:
         reader, writer = os.pipe()
-        before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())  # until the child is on its own
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())  # until the child has its own
         try:
             pid = _fork()
             if pid == 0:
@@ -79,7 +79,7 @@ class Apart:
         finally:
             os.close(reader)
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)  # it has ended, or has to
+                os.kill(pid, signal.SIGKILL)  # it has ended, or must end now
             os.waitpid(pid, 0)
         if result.endswith(FAILED):
             raise RuntimeError(result.decode(errors="replace"))
@@ -88,7 +88,7 @@ class Apart:
         return result[:-1]
 
     def _work(self, work: Callable[[], bytes], writer: int) -> NoReturn:
-        """The life of the child. The last byte says whether it came to a result; without one, a limit has ended it."""
+        """What the child does. The last byte says if there is a result; without it, a limit has ended the child."""
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, for the whole group
@@ -106,18 +106,18 @@ class Apart:
             os._exit(0)
 
     def _limit(self) -> None:
-        with suppress(OSError):  # where memory is short, it goes, and not the process that has it work
+        with suppress(OSError):  # if memory is short, the system kills the child and not llamaswap
             Path("/proc/self/oom_score_adj").write_text("1000")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds, self._cpu_seconds + 1))
-        with suppress(OSError, ValueError):  # where there is no /proc memory has no limit but the time
+        with suppress(OSError, ValueError):  # without /proc there is no limit of memory, only of time
             pages = int(Path("/proc/self/statm").read_bytes().split()[0])
             most_bytes = pages * os.sysconf("SC_PAGE_SIZE") + self._memory_bytes
             resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
 
 
 def _result_of(work: Callable[[], bytes]) -> bytes:
-    """What it returns, or what went wrong, with the byte that says which; nothing if memory has run out."""
+    """What it returns, or what went wrong, with the byte that says which; b"" if memory has run out."""
     try:
         return work() + DONE
     except MemoryError:
@@ -127,13 +127,13 @@ def _result_of(work: Callable[[], bytes]) -> bytes:
 
 
 def _fork() -> int:
-    with warnings.catch_warnings():  # of threads, which matter to a child that waits for one of theirs: ours does not
+    with warnings.catch_warnings():  # it warns of other threads, which matters only if the child waits for one
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def _read(reader: int, deadline: float) -> bytes:
-    """All that the child says; raises TooMuchWork for a result that is too late or too long."""
+    """All that the child writes; raises TooMuchWork for a result that is too late or too long."""
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     pieces: list[bytes] = []

@@ -1,8 +1,8 @@
-"""Tells followers that something has changed, but not what it is now: each of them looks that up when it has time.
+"""Tells followers that something has changed, but not what it is now: each of them reads that when it has time.
 
-Any thread notes a change, the controller's too. Without followers that costs a look at an empty tuple, and it never
+Any thread notes a change, also the controller's. Without followers that costs a look at an empty tuple, and it never
 waits for a follower. A change that is noted twice before a follower takes it is taken once, so a slow follower costs no
-memory. To miss nothing, follow first and look then.
+memory. To miss nothing, call `follow` first and read the state then.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 class Topic(Enum):
     """What may change."""
 
-    RUNS = auto()  # what runs, and how far it is
-    QUEUE = auto()  # who waits
+    RUNS = auto()  # what runs, and its state
+    QUEUE = auto()  # which requests wait
     PROFILE = auto()  # which profile is active
     FEED = auto()  # what is told as it happens: requests in progress, rows, swaps
 
@@ -33,7 +33,7 @@ class Changes:
     # -- any thread --
 
     def note(self, topic: Topic) -> None:
-        """It has changed, and whoever looks finds it so."""
+        """It has changed; what is read from now on is the new state."""
         if not self._followers:
             return
         with self._lock:
@@ -41,14 +41,14 @@ class Changes:
                 follower._mark(topic)
 
     def follow(self) -> Follower:
-        """Be told of what changes from now on; for a `with` block."""
+        """A follower that is told of changes from now on; for a `with` block."""
         follower = Follower(self, self._lock)
         with self._lock:
             self._followers = (*self._followers, follower)
         return follower
 
     def _forget(self, follower: Follower) -> None:
-        """Under the lock: after this nobody touches `follower`."""
+        """Under the lock: after this no thread uses `follower`."""
         self._followers = tuple(other for other in self._followers if other is not follower)
 
 

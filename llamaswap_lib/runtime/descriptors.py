@@ -1,14 +1,15 @@
-"""File descriptors: how many there may be, for how many connections they are enough, and what children get of that.
+"""File descriptors: how many there may be, how many connections they allow, and the limit that children get.
 
-Any thread that starts a process calls `keep_inherited_descriptors` before, and starts what `at_first_soft_limit` gives;
-the loop asks a `DescriptorCapacity`, and a reload changes it. Most systems start a program with a soft limit of 1024
-(macOS: 256) and allow it more. Programs that use `select`, or close everything up to their limit, count on the low one.
-So it is raised when there are more connections than it is good for, not before, and children get the one that we were
-started with.
+Any thread that starts a process calls `keep_inherited_descriptors` before, and starts what `at_first_soft_limit` gives.
+The loop asks a `DescriptorCapacity`, and a reload changes it. Most systems start a program with a soft limit of 1024
+(macOS: 256) and allow it more. Programs that use `select`, or close everything up to their limit, need the low one. So
+the limit is raised only when there are more connections than it allows, and children get the limit that we were started
+with.
 
-How they get it once it was raised: `posix_spawn` can set no limit, so a few lines of Python stand in between, which
-lower it and become the program, some 20 ms later. Rejected: setting it from here when the child runs (a fast one has
-looked by then), lowering our own for the moment (other threads would fail), and a shell (it changes the environment).
+How they get it once it was raised: `posix_spawn` cannot set a limit, so a few lines of Python run in between, which
+lower it and then execute the program, some 20 ms later. Rejected: setting it from here when the child runs (a fast one
+has read it by then), lowering our own for the moment (other threads would fail), and a shell (it changes the
+environment).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 MOST = 65_536  # descriptors that are asked for
 RESERVE = 64  # for what is neither a connection nor a model: logs, a body in a file, idle connections to models
 EACH_MODEL = 16  # its pipe, its health check, the program that stops it
-MODELS = 8  # that are reckoned with, of those that are configured
+MODELS = 8  # at most so many of the configured ones are counted
 FEWEST = 4  # connections, however low the limit is
 
 # Undoes what Python does to itself when it starts: it ignores two signals, and may set LC_CTYPE.
@@ -50,10 +51,10 @@ _first_soft_limit: int | None = None  # the one that we were started with, once 
 
 
 class DescriptorCapacity:
-    """For how many connections there are descriptors, as far as the limits are known; at most `wanted`."""
+    """How many connections there are descriptors for, as far as the limits are known; at most `wanted`."""
 
     def __init__(self, wanted: int, each: int, models: int) -> None:
-        """`each` connection may need so many descriptors; `models` are configured."""
+        """`each`: the descriptors that one connection may need; `models`: how many are configured."""
         self._each = each
         self._in_use = sum(map(_is_open, _may_be_open()))
         self._was_raised = False
@@ -62,7 +63,7 @@ class DescriptorCapacity:
     # -- any thread --
 
     def change(self, wanted: int, models: int) -> None:
-        """Be content with another number of connections, beside so many models."""
+        """Use another number of connections, and of models."""
         self._wanted = wanted
         self._reserve = RESERVE + EACH_MODEL * min(models, MODELS)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -80,14 +81,14 @@ class DescriptorCapacity:
         return self.connections > before
 
     def _enough_for(self, descriptors: int) -> int:
-        """Of what is free, three quarters are for connections, however little that is."""
+        """The connections that `descriptors` allow. At least three quarters of what is free is for connections."""
         free = max(0, descriptors - self._in_use)
         return min(self._wanted, max(FEWEST, (free - min(self._reserve, free // 4)) // self._each))
 
 
 @functools.cache
 def keep_inherited_descriptors() -> None:
-    """Close on exec what our own parent left open for us (a lock, a socket); Python does it for all we open."""
+    """Close on exec what our parent left open (a lock, a socket); Python does that for all that we open."""
     for descriptor in _may_be_open():
         if descriptor > 2:
             with suppress(OSError):  # closed already, as the listing's own is
@@ -98,7 +99,7 @@ def keep_inherited_descriptors() -> None:
 def at_first_soft_limit(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
     """The program and the arguments with which `argv` is started at the soft limit that we were started with.
 
-    What cannot be found stays as it is, so that whoever starts it gets the error. The limit is not raised meanwhile.
+    A program that cannot be found stays as it is, so that its start gives the error. The limit is not raised meanwhile.
     """
     with _limit_lock:
         program = shutil.which(argv[0]) if _first_soft_limit is not None and sys.executable else None
@@ -110,7 +111,7 @@ def at_first_soft_limit(argv: Sequence[str], env: Mapping[str, str]) -> Iterator
 
 
 def _raise_soft_limit() -> int:
-    """As many as we may have; the limit that there is then."""
+    """Raise it as far as we may; returns the limit after that."""
     global _first_soft_limit  # noqa: PLW0603 - it is the process's own
     with _limit_lock:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -123,7 +124,7 @@ def _raise_soft_limit() -> int:
 
 
 def _may_be_open() -> list[int]:
-    """Every one that is open, and others."""
+    """All descriptors that are open, and perhaps others."""
     try:
         return [int(path.name) for path in Path("/dev/fd").iterdir()]
     except OSError:  # on Linux it leads to /proc, which a sandbox may not have: then what there can be

@@ -1,10 +1,10 @@
-"""The proxies through which other machines are asked: what `http_proxy`, `https_proxy` and `no_proxy` say.
+"""The proxies on the way to other machines: what `http_proxy`, `https_proxy` and `no_proxy` say.
 
-Any thread. The variables are read once, at the start. Their meaning is that of Python's `urllib.request`, which is too
-dear to import, but for an empty variable, which says nothing; and in `no_proxy` also networks (`10.0.0.0/8`), `*.name`
-and blanks between names, as curl and Go have it. Guarantees: this machine is never asked through a proxy; where the
-variable cannot be used nothing is asked past it; a login is neither in `str(proxy)` nor in a fault. Never opens a
-connection, never looks a name up.
+Any thread. The variables are read once, at the start. They mean what they mean for Python's `urllib.request` (which
+takes too long to import), except that an empty variable counts as not set. In `no_proxy`, networks (`10.0.0.0/8`),
+`*.name` and blanks between names are understood too, as by curl and Go. Guarantees: this machine is never asked through
+a proxy; if a variable cannot be used, no request goes around it; a login is neither in `str(proxy)` nor in a fault.
+Never opens a connection, never looks a name up.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class ForwardProxy:
         return f"http://{host}:{self.port}"
 
     def connect_request(self, host: str, port: int) -> bytes:
-        """What asks it for a tunnel."""
+        """The request that asks it for a tunnel."""
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{self.authorization}\r\n".encode("latin-1")
 
 
 def is_tunnel_open(answer: bytes) -> bool:
-    """Whether a tunnel stands, by what has come of the answer to CONNECT; False while it is not all there.
+    """Whether the tunnel is open, by the answer to CONNECT so far; False while that is not complete.
 
-    Raises ConnectionError where there will be none.
+    Raises ConnectionError if there will be no tunnel.
     """
     status = _match_status(answer)
     if status is None:
@@ -88,11 +88,11 @@ class ForwardProxies:
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong with the variables. What should go through such a proxy is not asked at all."""
+        """What is wrong with the variables. A request for such a proxy is not sent at all."""
         return [proxy.fault for proxy in self._proxies.values() if proxy.fault]
 
     def way_to(self, scheme: str, host: str, port: int) -> ForwardProxy | None:
-        """Through which proxy that address is asked, None for no one."""
+        """The proxy on the way to that address, None for none."""
         proxy = self._proxies.get(scheme)
         if proxy is None:
             return None
@@ -103,7 +103,7 @@ class ForwardProxies:
         return self._found[key]
 
     def way_to_url(self, url: str) -> ForwardProxy | None:
-        """The same for an upstream's URL; None for one that leads nowhere."""
+        """The same for an upstream's URL; None for a wrong URL."""
         try:
             parts = urlsplit(url)
             return self.way_to(parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0))
@@ -127,7 +127,7 @@ class NoProxy:
                 self._names.append((name.removeprefix("*").strip("."), port))
 
     def cover(self, host: str, port: int) -> bool:
-        """Whether that address is asked directly."""
+        """Whether there is no proxy on the way to that address."""
         if self._covers_all:
             return True
         host = host.lower().rstrip(".")
@@ -180,7 +180,7 @@ def _name_and_port(entry: str) -> tuple[str, int | None]:
 
 
 def _is_this_machine(host: str) -> bool:
-    """Whether the host is we, as far as that can be known without a look-up."""
+    """Whether the host is this machine, as far as that can be known without looking it up."""
     host = host.lower().rstrip(".")
     if host in ("", socket.gethostname().lower()) or host == "localhost" or host.endswith(".localhost"):
         return True

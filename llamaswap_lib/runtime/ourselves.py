@@ -41,9 +41,9 @@ class Ourselves:
             self._addresses = (address, ipaddress.ip_address("0.0.0.0"))
 
     def loop_through(self, proxy: str, *, may_resolve: bool) -> str:
-        """Why a model behind the URL `proxy` would be us, '' if it is not; raises ValueError for a port that is none.
+        """Why `proxy` leads back to this llamaswap, '' if it does not; raises ValueError for a wrong port.
 
-        A name is looked up, which blocks, only if it may be and the port is ours.
+        A name is looked up, which blocks, only with `may_resolve` and if the port is ours.
         """
         url = urlsplit(proxy)
         port = port_of(url)
@@ -54,7 +54,7 @@ class Ourselves:
         )
 
     def _listens_at(self, address: _Address) -> bool:
-        if address.is_unspecified:  # who connects there gets to the machine that he is on
+        if address.is_unspecified:  # a connection to it goes to this machine
             address = _LOOPBACK[address.version]
         return any(
             address == own or (own.is_unspecified and own.version == address.version and is_of_this_machine(address))
@@ -76,13 +76,13 @@ def addresses_of(host: str, may_resolve: bool) -> Iterator[_Address]:
 
 
 def _address(text: str) -> _Address:
-    """An IPv4 address that is written as an IPv6 one is the IPv4 one."""
+    """The address; one that is written as IPv4 within IPv6 is the IPv4 address."""
     address = ipaddress.ip_address(text.partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def is_of_this_machine(address: _Address) -> bool:
-    """Whether the way there ends where it begins; nothing is sent. (That it can be bound would not prove it.)"""
+    """Whether it is an address of this machine; nothing is sent. (That it can be bound would not prove it.)"""
     if address.is_loopback:
         return True
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -95,7 +95,7 @@ def is_of_this_machine(address: _Address) -> bool:
 
 
 def port_of(url: SplitResult) -> int:
-    """Where to connect for it; raises ValueError for a port that there cannot be."""
+    """The port of a URL, given or by its scheme; raises ValueError for a wrong port."""
     return url.port or (443 if url.scheme == "https" else 80)
 
 

@@ -1,12 +1,12 @@
-"""Ports that upstreams are to listen on: whether another program has one, which program, and which port is free.
+"""Ports for upstreams to listen on: whether another program has one, which program, and which port is free.
 
-Any thread. A look is a few system calls on loopback; saying who holds a port reads through /proc, and is done only for
-an error and while leftovers are being ended. Hosts that may not be this machine are the business of `occupants`: nobody
-is asked about them here, and no name is resolved. A look is no reservation: if another program takes the port before
+Any thread. A look is a few system calls on loopback. To find which program has a port, /proc is searched; that is done
+only for an error, and while leftovers are being stopped. Hosts that may not be this machine are checked in
+`processes/obstacles.py`; here no name is resolved. A look does not reserve the port: if another program takes it before
 the upstream starts, the load fails with the upstream's own error.
 
-A port is not taken while its last sockets wait out their time: a server that may have it again is assumed to say so by
-SO_REUSEADDR or, as llama.cpp does, by SO_REUSEPORT.
+A port does not count as taken while its last sockets are in TIME_WAIT: it is assumed that a server sets SO_REUSEADDR
+or, as llama.cpp does, SO_REUSEPORT.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Address = tuple[socket.AddressFamily, str]
 
 
 class AutomaticPorts:
-    """Which port a run gets whose model was given one by the configuration. Controller thread only."""
+    """Chooses the port of each run whose model got one from the configuration. Controller thread only."""
 
     def __init__(
         self,
@@ -47,22 +47,22 @@ class AutomaticPorts:
     ) -> None:
         """`given`: model -> its port; `fixed`: ports that other models name themselves.
 
-        `leftovers`: the processes before whose end no run starts.
+        `leftovers`: processes of an earlier run of llamaswap; no run starts before they have ended.
         """
         self.change(given, fixed)
-        self._moved: dict[str, int] = {}  # models that last got another one: they may still be on their way to it
+        self._moved: dict[str, int] = {}  # models that got another port last: they may not listen on it yet
         self._warn = warn
         self._leftovers = leftovers
 
     def change(self, given: Mapping[str, int], fixed: Collection[int]) -> None:
-        """Another configuration gives other ports, for the next runs."""
+        """Use the ports of another configuration for the next runs."""
         self._given = given
         self._reserved = {*given.values(), *fixed}
 
     def choose(self, model: str) -> int | None:
-        """The model's own port, or the next free one that is nobody's; its own as well when there is none.
+        """The model's own port, or the next free one that no model has; its own port if there is none.
 
-        None for a model that was not given one.
+        None for a model that got no port from the configuration.
         """
         self._moved.pop(model, None)
         given = self._given.get(model)
@@ -78,32 +78,32 @@ class AutomaticPorts:
         return port
 
     def _will_be_free(self, port: int) -> bool:
-        """When the run starts: only leftovers have it now, or nobody any more."""
+        """Whether it is free when the run starts: only leftovers have it now, or no process has it any more."""
         leftovers = set(self._leftovers())
         holders = _holders_of(_listeners(port)) if leftovers else []
         return leftovers.issuperset(holders) if holders else is_free(port)
 
 
 class Obstacle(NamedTuple):
-    """Somebody who listens where an upstream is to listen."""
+    """A program that listens where an upstream is to listen."""
 
     port: int
     holder: str
-    """`process 123 (nginx)`, or as much as can be known."""
+    """`process 123 (nginx)`, or what can be known."""
 
     def __str__(self) -> str:
         return f"port {self.port} is taken by {self.holder}"
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody has the port on any address of ours."""
+    """Whether no program has the port, on any address of this machine."""
     return not any(_is_taken(address, port) for address in _EVERYWHERE)
 
 
 def find_obstacle(proxy: str, is_expected: Callable[[int], bool] | None = None) -> Obstacle | None:
-    """Who already listens where the URL leads, if that is on this machine; raises ValueError for a bad port.
+    """What already listens where the URL leads, if that is on this machine; raises ValueError for a bad port.
 
-    Nobody does where everybody who listens there is `is_expected`, a test of a pid, and can be seen to be.
+    None if all processes that listen there can be seen, and `is_expected` (a test of a pid) is true for each of them.
     """
     url = urlsplit(proxy)
     port = port_of(url)
@@ -120,8 +120,8 @@ def find_obstacle(proxy: str, is_expected: Callable[[int], bool] | None = None) 
 def is_told_to_listen(port: int, argv: Iterable[str]) -> bool:
     """Whether a command has the port as a word, or at its end: `--port 9000`, `--port=9000`, `-l 127.0.0.1:9000`.
 
-    So has `docker run -p 9000:8000`, and so have the words of a line for a shell (`ssh box 'server --port 9000'`), but
-    for URLs. A number within a word is no more than an address to talk to.
+    So does `docker run -p 9000:8000`, and so do the words of a line for a shell (`ssh box 'server --port 9000'`),
+    except URLs. A number within a word may only be an address to connect to.
     """
     pattern = re.compile(rf"(?:.*[=:])?{port}(?::\d+)?(?:/tcp)?", re.DOTALL)
     return any(pattern.fullmatch(word) for line in argv for word in _words(line))
@@ -138,7 +138,7 @@ def _words(line: str) -> Iterator[str]:
 
 
 def _own_addresses(host: str) -> Sequence[_Address]:
-    """The addresses of a host that is this machine beyond doubt."""
+    """The addresses of a host that is surely this machine; () for others."""
     if host == "localhost":
         return _LOCALHOST
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -149,14 +149,14 @@ def _own_addresses(host: str) -> Sequence[_Address]:
 
 
 def _is_taken(address: _Address, port: int) -> bool:
-    """Whether somebody listens at the address, or keeps a server away by other means. False if it is not ours."""
+    """Whether a program listens at the address, or keeps a server away otherwise. False if it is not ours."""
     if _IS_LINUX and _can_bind(address, port, socket.SO_REUSEADDR):
         return False  # elsewhere one may bind beside a listener on another of our addresses
     return not _can_bind(address, port, socket.SO_REUSEPORT) or _is_listened_on(address, port)
 
 
 def _can_bind(address: _Address, port: int, option: int) -> bool:
-    """Whether a server could have it that sets the option; what is no matter of somebody else's counts as yes."""
+    """Whether a server that sets the option could have it; an error with another cause counts as yes."""
     family, host = address
     try:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -178,7 +178,7 @@ def _is_listened_on(address: _Address, port: int) -> bool:
             sock.settimeout(_CONNECT_TIMEOUT)
             sock.connect((host, port))
     except TimeoutError:
-        return True  # somebody whose queue is full
+        return True  # a server whose queue is full
     except OSError:
         return False
     return True
@@ -199,7 +199,7 @@ class Holder(NamedTuple):
 
 
 def find_holder(port: int) -> Holder:
-    """Who listens on the port, at any address. Of several processes it is the oldest, as far as their numbers tell."""
+    """The process that listens on the port, at any address; of several, the one with the lowest pid."""
     found = list(_listeners(port))
     holders = _holders_of(found)
     pid = holders[0] if holders else None
@@ -207,7 +207,7 @@ def find_holder(port: int) -> Holder:
 
 
 def describe_holders(found: Sequence[tuple[int, str]], holders: Sequence[int]) -> str:
-    """Who listens: `process 123 (nginx)`, or as much as can be known. `found`: user and inode of the sockets."""
+    """For people: `process 123 (nginx)`, or what can be known. `found`: user and inode of the sockets."""
     if os.getpid() in holders:
         return "llamaswap itself"
     if holders:
@@ -222,7 +222,7 @@ def _listeners(port: int) -> Iterator[tuple[int, str]]:
 
 
 def _read_listening(table: Path) -> str:
-    """Its beginning, as far as sockets listen: Linux names those first, and of the others there may be 100,000."""
+    """Its listening sockets: Linux lists them first, and there may be 100,000 others."""
     with table.open() as lines:
         return next(lines, "") + "".join(itertools.takewhile(_is_listening, lines))
 
@@ -267,7 +267,7 @@ def _is_link_to(entry: os.DirEntry[str], targets: Collection[str]) -> bool:
 
 
 def _name_of(pid: int) -> str:
-    """The program's name; its arguments may hold secrets, and this goes to clients."""
+    """The program's name. Not its arguments: they may hold secrets, and this is shown to clients."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return "?"

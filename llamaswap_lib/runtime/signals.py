@@ -1,8 +1,8 @@
-"""Signals as bytes on a descriptor that the main thread can wait for, so that no handler ever takes a lock.
+"""Signals as bytes on a descriptor that the main thread can wait for, so that no handler takes a lock.
 
-Main thread only. SIGTERM and SIGINT end the program; SIGHUP is told and ends nothing; SIGUSR1 and SIGUSR2 do nothing,
-where the system would end the program. SIGINT and SIGHUP stay ignored where they were ignored at the start: `nohup`
-and the background jobs of a shell ask for that. A mask of blocked signals that was inherited is cleared.
+Main thread only. SIGTERM and SIGINT end the program; SIGHUP calls a function; SIGUSR1 and SIGUSR2 do nothing (without a
+handler, they would end the program). SIGINT and SIGHUP stay ignored if they were ignored at the start: `nohup` and
+shells with background jobs ask for that. An inherited mask of blocked signals is cleared.
 
 Not `signal.sigwait`: it needs the signals blocked, and a blocked mask is inherited by every child, which would then
 not hear SIGTERM. A handler that does nothing, and Python's wake-up descriptor, leave the children alone.
@@ -22,7 +22,7 @@ MAY_STAY_IGNORED = (signal.SIGINT, signal.SIGHUP)
 
 
 def outlive_harmless() -> None:
-    """Have what ends nothing later end nothing before either; call it as early as possible. SIGHUP is not told yet."""
+    """Keep signals that do not end the program later from ending it now; call it as early as possible."""
     for number in (signal.SIGHUP, *HARMLESS):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _nothing)
@@ -78,4 +78,4 @@ class Signals:
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """A handler of our own keeps the default action away; the news travels by the wake-up descriptor."""
+    """With a handler the system does not take its default action; the wake-up descriptor tells of the signal."""

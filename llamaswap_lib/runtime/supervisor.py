@@ -1,12 +1,12 @@
-"""The supervisor that started us, if it is systemd or speaks its protocols: what it gave us, and what it is told.
+"""The supervisor that started us, if it is systemd or uses its protocols: what it gave us, and what it is told.
 
-`sd_notify(3)` for readiness, state and watchdog, `sd_listen_fds(3)` for sockets that it listens on for us. What it left
-in the environment is taken out of it, and its sockets are closed on exec, so that no model's process takes them for its
-own. Any thread may tell it something; that never fails, needs no descriptor, and is nothing where there is no
-supervisor. Only what it must not miss (ready, reloading, stopping) waits where it is busy, for a second at the most.
+`sd_notify(3)` for readiness, state and watchdog, `sd_listen_fds(3)` for sockets that it listens on for us. Its
+variables are removed from the environment, and its sockets are closed on exec, so that no model's process takes them
+for its own. Any thread may tell it something. That never fails, needs no new descriptor, and does nothing if there is
+no supervisor. Only what it must not miss (ready, reloading, stopping) waits if it is busy, for a second at most.
 
-Thread `watchdog` feeds the supervisor's watchdog while every part that is asked answers in time: one that hangs gets
-the service restarted.
+The thread `watchdog` feeds the supervisor's watchdog while every thread that is asked answers in time. If one hangs,
+the supervisor restarts the service.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.errors import ConfigError
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
-MOST_DIGITS = 15  # of a number that is believed
-BUSY_SECONDS = 1  # for which a supervisor that takes nothing is waited for
+MOST_DIGITS = 15  # of a number that is accepted
+BUSY_SECONDS = 1  # to wait for a supervisor that takes nothing
 _VARIABLES = (
     *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
     *("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"),
@@ -33,12 +33,12 @@ _VARIABLES = (
 
 
 class Supervisor:
-    """What is told to it, and what it gave; without an address, nobody is told."""
+    """What it gave, and what it is told; without an address, nothing is sent."""
 
     def __init__(self, address: str = "", watchdog_seconds: float | None = None, sockets: Sequence[int] = ()) -> None:
-        """`address` is where it hears, as in NOTIFY_SOCKET; `sockets` are descriptors of sockets that listen.
+        """`address` is that of NOTIFY_SOCKET; `sockets` are descriptors of sockets that listen.
 
-        `watchdog_seconds`: it restarts us unless it is fed this often; None for never.
+        `watchdog_seconds`: it restarts us if we do not feed it this often; None for never.
         """
         self.watchdog_seconds = watchdog_seconds
         self._sockets = tuple(sockets)
@@ -51,7 +51,7 @@ class Supervisor:
     # -- any thread --
 
     def ready(self) -> None:
-        """We serve, for the first time or after a reload."""
+        """llamaswap serves requests, for the first time or after a reload."""
         with self._lock:
             self._tell("READY=1", self._status_line())
 
@@ -61,13 +61,13 @@ class Supervisor:
             self._tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, longest_seconds: float) -> None:
-        """We end, within so many seconds: the time that its unit gives us may be of an earlier configuration."""
+        """llamaswap ends within so many seconds: the time in its unit may be that of an earlier configuration."""
         with self._lock:
             self._prefix = "stopping; "
             self._tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(longest_seconds * 1e6)}", self._status_line())
 
     def show(self, status: str) -> None:
-        """A line for people, told when it changes. Waits for nothing but another telling."""
+        """A line for people, sent when it has changed. Waits only for another message to be sent."""
         with self._lock:
             if status != self._status:
                 self._status = status
@@ -86,19 +86,19 @@ class Supervisor:
             if sock is not None:
                 sock.sendto(message, flags, self._address)
         except OSError:
-            pass  # it is not there any more, or has no room: it asks for nothing that could be done about that
+            pass  # it has gone, or has no room: nothing can be done about that
 
     # -- main thread --
 
     @property
     def has_sockets(self) -> bool:
-        """Whether it says where we listen."""
+        """Whether it listens for us."""
         return bool(self._sockets)
 
     def listening_socket(self, warn: Callable[[str], None]) -> socket.socket | None:
-        """The first of its sockets, for us to serve, or None; `warn` is told of others, which are closed.
+        """The first of its sockets, or None; `warn` gets a line for each other one, which is closed.
 
-        Raises ConfigError where one of them is no TCP socket that listens.
+        Raises ConfigError if one of them is not a TCP socket that listens.
         """
         found = [_adopt(descriptor) for descriptor in self._sockets]
         for other in found[1:]:
@@ -117,7 +117,7 @@ class Supervisor:
 
 
 def take_supervisor(environ: MutableMapping[str, str], pid: int) -> Supervisor:
-    """What `environ` says of the supervisor of the process `pid`, taken out of it."""
+    """What `environ` says of the supervisor of the process `pid`; its variables are removed."""
     found = {name: environ.pop(name) for name in _VARIABLES if name in environ}
     count = _number(found, "LISTEN_FDS") if found.get("LISTEN_PID") == str(pid) else 0
     return Supervisor(
@@ -139,7 +139,7 @@ def _watchdog_seconds(found: Mapping[str, str], pid: int) -> float | None:
 
 
 def _number(found: Mapping[str, str], name: str) -> int:
-    """0 for what is none."""
+    """0 if it is not a number."""
     text = found.get(name, "")
     return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else 0
 
@@ -151,7 +151,7 @@ def _telling_socket() -> socket.socket:
 
 
 def _adopt(descriptor: int) -> socket.socket:
-    """The socket behind it, for no child of ours; raises ConfigError where it is no TCP socket that listens."""
+    """Its socket, which children do not inherit; raises ConfigError if it is not a TCP socket that listens."""
     told = f"the supervisor's socket cannot be used: descriptor {descriptor} is"
     try:
         os.set_inheritable(descriptor, False)
@@ -173,12 +173,12 @@ class WatchdogFeeder:
     ) -> None:
         """Each of `checks` blocks until the thread of that name has answered, for at most the seconds given.
 
-        It returns whether it has; if not, `on_error` is told where the thread hangs.
+        It returns whether the thread has answered; if not, `on_error` gets where the thread hangs.
         """
         self._supervisor = supervisor
         self._checks = checks
         self._on_error = on_error
-        self._hanging = ""  # the thread that was told last
+        self._hanging = ""  # the thread that was reported last
         self._pause = (supervisor.watchdog_seconds or 0.0) / 3  # and as long for all checks together
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._feed, name="watchdog", daemon=True)
@@ -191,7 +191,7 @@ class WatchdogFeeder:
             self._thread.start()
 
     def close(self) -> None:
-        """End the thread; blocks until it has ended, which a part that hangs holds up for the time of one check."""
+        """End the thread; blocks until it has ended, for the time of one check if another thread hangs."""
         self._ending.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -203,7 +203,7 @@ class WatchdogFeeder:
             hanging = self._find_hanging()
             if not hanging:
                 self._supervisor.feed_watchdog()
-            elif hanging != self._hanging:  # once for each time
+            elif hanging != self._hanging:  # reported once
                 self._on_error(f"thread {hanging} does not answer, so the watchdog is not fed; {_place_of(hanging)}")
             self._hanging = hanging
             self._ending.wait(self._pause)

@@ -1,10 +1,11 @@
 """Threads whose start always comes to an end.
 
-`threading.Thread.start` waits until the new thread says that it runs. One that finds no memory for its very first steps
-says nothing, and the thread that started it (the one that accepts, the one that decides) would wait for ever; one that
-finds none a step later has said so, and does nothing. Here `start` waits for the last step before `target`, and raises
-RuntimeError if that is not reached, as it does where the system gives no thread. A token that only the new thread holds
-tells of its death: its weak reference calls a queue's `put`, which runs no Python code and so hardly needs memory.
+`threading.Thread.start` waits until the new thread says that it runs. If there is no memory for the first steps of that
+thread, it says nothing, and the thread that started it (the loop, the controller) would wait for ever. If memory runs
+out a step later, it has said that it runs, and does nothing. Here `start` waits for the last step before `target`, and
+raises RuntimeError if that is not reached, as it does if the system gives no thread. A token that only the new thread
+holds tells of its death: its weak reference calls a queue's `put`, which runs no Python code and so hardly needs
+memory.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import partial
 from typing import Any
 
 M_ARENA_MAX = -8  # of malloc.h
-START_TIMEOUT = 2.0  # seconds; for a death that could not be told
+START_TIMEOUT = 2.0  # seconds, if the death of the new thread could not be told
 
 
 class Thread(threading.Thread):
@@ -27,17 +28,17 @@ class Thread(threading.Thread):
     def __init__(self, target: Callable[..., None], name: str, args: tuple[Any, ...] = ()) -> None:
         super().__init__(name=name, daemon=True)
         self._call = target, args
-        self._claim = threading.Lock()  # taken by the thread to run, or by `start` to give it up: whoever is first
+        self._claim = threading.Lock()  # taken by the thread to run, or by `start` to give up, by the first of them
 
     def start(self) -> None:
-        """Raises RuntimeError or MemoryError if there is no thread to be had; then `target` will not be called."""
+        """Raises RuntimeError or MemoryError if no thread can be started; then `target` will not be called."""
         self._started = _Started()  # what `start` waits for, in every Python so far
         try:
             super().start()
         except (RuntimeError, MemoryError):
-            if self._claim.acquire(blocking=False):  # else it has begun, though there was no memory to see that
-                if self._started.is_dead:  # else it still takes itself out
-                    threading._limbo.pop(self, None)  # type: ignore[attr-defined]  # where those are that begin
+            if self._claim.acquire(blocking=False):  # else it has begun, and there was no memory to notice that
+                if self._started.is_dead:  # else it removes itself
+                    threading._limbo.pop(self, None)  # type: ignore[attr-defined]  # threads that are being started
                 del self._call
                 raise
 
@@ -49,22 +50,22 @@ class Thread(threading.Thread):
 
     @property
     def _bootstrap(self) -> Callable[[], None]:
-        """What the new thread calls; nobody else holds it, and the token in it."""
+        """What the new thread calls; only that thread holds it, and the token in it."""
         token = _Token()
         self._started.watch(token)
         return partial(self._begin, token)
 
     def _begin(self, token: _Token) -> None:
-        super()._bootstrap()  # type: ignore[misc]  # it is there
+        super()._bootstrap()  # type: ignore[misc]  # it exists
         del token
 
 
 class _Token:
-    """Lives for as long as the thread that was given it."""
+    """Lives for as long as the thread that holds it."""
 
 
 class _NotBegunError(RuntimeError):
-    """The new thread has died, or says nothing."""
+    """The new thread has died, or did not say in time that it runs."""
 
 
 class _Started(threading.Event):
@@ -83,7 +84,7 @@ class _Started(threading.Event):
         self._death = weakref.ref(token, self._news.put)
 
     def tell(self) -> None:
-        """The new thread is about to do what it is for."""
+        """The new thread is about to call its target."""
         self._news.put(None)
 
     def wait(self, timeout: float | None = None) -> bool:

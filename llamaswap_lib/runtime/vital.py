@@ -1,9 +1,9 @@
-"""Threads on which everything depends: they go on after any exception, or the program ends.
+"""Threads that the program needs: they go on after any exception, or the program ends.
 
-A program that runs but serves nobody is worse than one that has ended, because a supervisor starts the latter again. So
-a loop reports what went wrong, pauses and goes on (`Failures`). If it cannot go on, its `VitalThread` calls what
-`end_with` was given, which ends the program. Any thread. Guarantees: neither is defeated by a lack of memory while it
-handles a lack of memory. Without `end_with` (in tests) the death of such a thread is like that of any other.
+A program that runs but does not serve is worse than one that has ended, because a supervisor starts the latter again.
+So a loop reports what went wrong, pauses and goes on (`Failures`). If it cannot go on, its `VitalThread` calls what
+`end_with` was given, which ends the program. Any thread. Guarantees: both work when memory has run out. Without
+`end_with` (in tests) the death of such a thread is like that of any other.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from collections.abc import Callable
 from llamaswap_lib.runtime.threads import Thread
 
 PAUSE = 0.1  # seconds after a failure, so that a lasting one neither spins nor floods the log
-IN_A_ROW = 1.0  # seconds between two failures up to which nothing is thought to have worked meanwhile
-MANY, HOPELESS = 10, 30.0  # failures in a row, and seconds, from which on it will not get better by itself
+IN_A_ROW = 1.0  # seconds; two failures that are not farther apart count as in a row
+MANY, HOPELESS = 10, 30.0  # so many failures in a row, over so many seconds, will not end by themselves
 
 _end: Callable[[str], None] | None = None
 
 
 def end_with(end: Callable[[str], None] | None) -> None:
-    """Call `end` with its name, and its exception being handled, when a vital thread dies."""
+    """Have `end` called with the name of a vital thread that dies, while its exception is being handled."""
     global _end  # noqa: PLW0603 - one for the whole program, like `threading.excepthook`
     _end = end
 
@@ -43,7 +43,7 @@ class VitalThread(Thread):
 
 
 class Failures:
-    """What one loop does about the exceptions of its turns. Costs nothing while there are none."""
+    """What a loop does about the exceptions of its turns. Costs nothing while there are none."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class Failures:
         pause: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_error` is told the traceback of each, under `name`.
+        """`on_error` gets the traceback of each, under `name`.
 
-        `in_a_row`: seconds without an exception after which the loop is thought to work again. A loop may say so
-        itself, with `forget`, as one that has long rests has to.
+        `in_a_row`: seconds without an exception after which the loop counts as working again. A loop that rests for
+        long has to call `forget` itself.
         """
         self._name = name
         self._on_error = on_error
@@ -70,13 +70,13 @@ class Failures:
     def endure(self, during: object = None) -> None:
         """In an `except` block: report the exception, and pause if it is not the first in a row.
 
-        `during` is what was being done. Raises the exception again where it will not get better: it is at least the
-        MANY-th in a row, HOPELESS seconds after the first.
+        `during` is what was being done. Raises the exception again if it is at least the MANY-th in a row, HOPELESS
+        seconds after the first.
         """
         report(self._name, self._on_error, during)
         try:
             if isinstance(sys.exc_info()[1], MemoryError) and not self.count % MANY:
-                gc.collect()  # what earlier exceptions hold on to may be all the memory that there is
+                gc.collect()  # earlier exceptions may hold all the memory
             now = self._clock()
             if now - self._last > self._in_a_row:
                 self.forget()
@@ -92,12 +92,12 @@ class Failures:
             self._pause(PAUSE)
 
     def forget(self) -> None:
-        """Something went well."""
+        """A turn went well."""
         self.count = 0
 
 
 def report(name: str, on_error: Callable[[str], None], during: object = None) -> None:
-    """Tell `on_error` of the exception that is being handled, with its traceback if there is memory for that."""
+    """Give `on_error` the exception that is being handled, with its traceback if there is memory for that."""
     try:
         on_error(f"{name} failed{f' at {during!r}' if during else ''}: {traceback.format_exc()}")
     except Exception:  # noqa: BLE001 - whatever it is, the loop is to go on

@@ -1,7 +1,7 @@
-"""Monotonic moments as people write them.
+"""Monotonic times, written as wall-clock time for people.
 
-Any thread. Everything is measured on the monotonic clock and only shown on this one. The distance between the two is
-remembered, so that a moment is written the same each time, until the wall clock is set: then all moments move along.
+Any thread. All times are measured on the monotonic clock and only shown on this one. The difference between the clocks
+is kept, so that a time is written the same each time. When the wall clock is set, all times follow it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-SET_BY = 1.0  # seconds between the two clocks' steps from which on somebody has set the one on the wall
+SET_BY = 1.0  # seconds; if the clocks differ by so much more than before, the wall clock was set
 
 
 class WallClock:

@@ -20,9 +20,9 @@ from llamaswap_lib.runtime.logs.logger import Logger
 
 Listener = Callable[[tuple[RunView, ...]], None]
 StopListener = Callable[[int, str, str], None]
-"""Is told a run's number, its model, and why it was told to end."""
+"""Gets a run's number, its model, and why it was told to stop."""
 SwapListener = Callable[[str, Explanation], None]
-"""Is told the model for which others go, and why they do."""
+"""Gets the model for which others are unloaded, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Board:
         self._swap_listeners: list[SwapListener] = []
         self._published = published
         self.failing: Mapping[str, ModelFailure] = {}
-        self._behind: dict[str, tuple[str, float]] = {}  # model -> the one that it was last seen to wait for, and when
+        self._behind: dict[str, tuple[str, float]] = {}  # model -> the model that it waited for last, and when
 
     # -- before the controller starts --
 
@@ -72,7 +72,7 @@ class Board:
 
     @property
     def runs(self) -> tuple[RunView, ...]:
-        """What runs, sorted by model; another tuple when it has changed, and only then."""
+        """What runs, sorted by model; a new tuple when it has changed, and only then."""
         return self._published.runs
 
     def details(self, now: float) -> tuple[RunDetail, ...]:
@@ -91,7 +91,7 @@ class Board:
         return RunDetail(run, live_run.process.pid, live_run.upstream.port, in_flight, idle_seconds, waiting)
 
     def tickets(self, now: float) -> tuple[TicketView, ...]:
-        """Who waits, in the order in which they will be served; requests in progress are counted now."""
+        """The requests that wait, in the order in which they will be served; requests in progress are counted now."""
         runs, queue, _ = self._published
         inside = self._inside(runs)
         reasons = {
@@ -106,7 +106,7 @@ class Board:
         return make_plan(published, model, self._inside(published.runs), now)
 
     def behind(self, model: str, since: float) -> str:
-        """The model that those who wait for `model` have last waited for, since then; '' for none."""
+        """The other model that requests for `model` have waited for since then; '' for none."""
         other, at = self._behind.get(model, ("", 0.0))
         return other if at >= since else ""
 
@@ -157,5 +157,5 @@ class Board:
     def _tell(self, listener: Callable[[], None]) -> None:
         try:
             listener()
-        except Exception:  # noqa: BLE001 - the effects behind it are still to be carried out: somebody waits for them
+        except Exception:  # noqa: BLE001 - threads wait for the effects that are still to be carried out
             self._log.error(f"controller: a listener failed\n{traceback.format_exc()}")

@@ -1,7 +1,7 @@
-"""The one thread that decides: it drains a queue of events, asks the scheduler, and carries the effects out.
+"""The thread that decides: it takes events from a queue, asks the scheduler, and carries the effects out.
 
 Owns the queue, the thread `controller`, the gates and the processes of all runs. Any thread may take a lease, unload,
-and read what runs and who waits. It guarantees what the scheduler guarantees, and that each waiting thread is answered
+and read what runs and what waits. It guarantees what the scheduler guarantees, and that each waiting thread is answered
 exactly once. The controller thread never blocks: it starts and signals processes, it does not wait for them.
 """
 
@@ -48,7 +48,7 @@ from llamaswap_lib.runtime.processes.launch import is_shortage
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 
 KILL_TIMEOUT = 2.0  # seconds for the signals to be sent
-SETTLE_LOOK = 0.1  # seconds between two looks whether the thread lives at all
+SETTLE_LOOK = 0.1  # seconds between two looks whether the thread is still alive
 _UNLIMITED = Places({})
 
 
@@ -61,7 +61,7 @@ class _Stop:
 
 
 class _Change:
-    """A command: other models from now on; `error` is what kept them from being taken."""
+    """A command: use other models from now on; `error` is why that failed."""
 
     def __init__(self, make: Callable[[Sequence[Upstream]], events.ModelsChanged], limits: Mapping[str, int]) -> None:
         self.make = make
@@ -88,8 +88,8 @@ class Controller:
     ) -> None:
         """`limits`: places of each model, 0 for no limit.
 
-        `check_launch`: why a model cannot be started beside the runs with these proxies, '' for nothing known; quick.
-        `checks`: how runs in the way are looked at; None: not at all.
+        `check_launch`: why a model cannot be started beside the runs with these proxies, '' if no reason is known.
+        `checks`: how runs in the way are checked; None: not at all.
         """
         self._scheduler = scheduler
         self._launch = launch
@@ -101,7 +101,7 @@ class Controller:
         self._live: dict[int, LiveRun] = {}
         self._current: dict[str, LiveRun] = {}
         self.entrance = Entrance(self._current, self._queue.put)
-        self._outputs: dict[str, RunOutput] = {}  # by model: of the last run, unless its start was not even tried since
+        self._outputs: dict[str, RunOutput] = {}  # by model: of its last run; none if a later start was not even tried
         self._board = Board(self._live, log, scheduler.published())
         self._swaps = Swaps()
         self._checks = Checks(checks, log)
@@ -113,28 +113,28 @@ class Controller:
         self._thread.start()
 
     def close(self, timeout: float | None = None) -> None:
-        """End the thread; what it was told before is done first. Processes are left as they are.
+        """End the thread, after it has done what it was told before. Processes are left as they are.
 
-        After `timeout` seconds it is left to itself: a policy of the user's own may hang.
+        Waits for `timeout` seconds at most: a policy that the user has written may hang.
         """
         self._queue.put(_Stop())
         self._thread.join(timeout)
         self._checks.close()
 
     def listen(self, listener: Listener) -> None:
-        """Call `listener` on the controller thread at every change of what runs or fails. Before `start`; quick."""
+        """Call `listener` on the controller thread when what runs or fails has changed. Before `start`; quick."""
         self._board.listen(listener)
 
     def listen_to_queue(self, listener: Callable[[], None]) -> None:
-        """The same after every decision while somebody waits, and when nobody does any more."""
+        """The same after every decision while requests wait, and once when none waits any more."""
         self._board.listen_to_queue(listener)
 
     def listen_to_waits(self, listener: Callable[[frozenset[int]], None]) -> None:
-        """The same with the ids of the runs that somebody waits for to finish their requests, when these are others."""
+        """The same with the ids of the runs whose requests are waited for to end, when they have changed."""
         self._board.listen_to_waits(listener)
 
     def listen_to_orders(self, on_stop: StopListener, on_swap: SwapListener) -> None:
-        """The same with each run that is told to end, and with each swap that begins."""
+        """The same with each run that is told to stop, and with each swap that begins."""
         self._board.listen_to_orders(on_stop, on_swap)
 
     def listen_to_swaps(self, listener: Callable[[Swap], None]) -> None:
@@ -146,7 +146,7 @@ class Controller:
         return Lease(self.entrance, self._places, model, client)
 
     def load(self, model: str, client: Client) -> None:
-        """Block until `model` is ready, tried even if it just failed. Takes no place; raises what a lease raises."""
+        """Block until `model` is ready, even if its load just failed. Takes no place; raises what a lease raises."""
         self._queue.put(events.LoadDemanded(model))
         with Lease(self.entrance, _UNLIMITED, model, client):
             pass
@@ -162,8 +162,8 @@ class Controller:
     ) -> None:
         """Other models and rules from now on; returns when they are in force. Raises what `make` raises.
 
-        `make` is called on the controller thread, with the addresses of all runs that there are, and says what is
-        configured now; from its call on `launch` and the like are to go by that too. `limits` as for `__init__`.
+        `make` is called on the controller thread with the addresses of all runs, and returns what is configured now.
+        From that call on, `launch` and the like must use the new configuration too. `limits` as for `__init__`.
         """
         change = _Change(make, limits)
         self._queue.put(change)
@@ -172,25 +172,25 @@ class Controller:
             raise change.error
 
     def shut_down(self, grace: float, timeout: float) -> bool:
-        """Refuse who waits, give requests inside `grace` seconds, stop everything; False if `timeout` was too short."""
+        """Refuse what waits, give requests inside `grace` seconds, stop all runs; False if `timeout` was too short."""
         waiter = self.entrance.new_without_descriptor()
         self._queue.put(events.ShutdownRequested(waiter.ticket, grace))
         return waiter.wait_for(timeout)
 
     def kill_all(self) -> None:
-        """End every process at once; returns when the signals are sent, or cannot be: its thread hangs."""
+        """Kill every process at once; returns when the signals are sent, or after KILL_TIMEOUT if the thread hangs."""
         self._queue.put(_KillAll())
         self.answers(KILL_TIMEOUT)
 
     def settle(self) -> None:
-        """Return when everything that was told the controller before this call is done, or its thread has ended."""
+        """Return when the controller has done everything that it was told before this call, or its thread has ended."""
         marker = threading.Event()
         self._queue.put(marker)
         while not marker.wait(SETTLE_LOOK) and self._thread.is_alive():
             pass
 
     def answers(self, timeout: float) -> bool:
-        """Block until its thread has got to it, for at most `timeout` seconds; whether it has."""
+        """Whether its thread answers within `timeout` seconds; blocks until then."""
         marker = threading.Event()
         self._queue.put(marker)
         return marker.wait(timeout)
@@ -204,11 +204,11 @@ class Controller:
         return self._board.details(self._clock())
 
     def tickets(self) -> tuple[TicketView, ...]:
-        """Who waits for what, as of the last decision. No lock, no wait."""
+        """Which requests wait for what, as of the last decision. No lock, no wait."""
         return self._board.tickets(self._clock())
 
     def behind(self, model: str, since: float) -> str:
-        """The model that those who wait for `model` have last waited for, since then; '' for none. No lock, no wait."""
+        """The other model that requests for `model` have waited for since then; '' for none. No lock, no wait."""
         return self._board.behind(model, since)
 
     def plan(self, model: str) -> Plan:
@@ -216,14 +216,14 @@ class Controller:
         return self._board.plan(model, self._clock())
 
     def failing(self) -> Mapping[str, ModelFailure]:
-        """How each model fails whose last load failed, or that keeps dying. No lock, no wait."""
+        """The models whose last load failed, or that keep dying. No lock, no wait."""
         return self._board.failing
 
     def is_ready(self, model: str) -> bool:
         return any(run.model == model and run.state == "ready" for run in self._board.runs)
 
     def ready_upstream(self, model: str) -> Upstream | None:
-        """Where the ready run of `model` listens, for whoever takes no place inside it: it may end at any time."""
+        """Where the ready run of `model` listens, without a place inside it: the run may end at any time."""
         run, ready = self._current.get(model), {run.run_id for run in self._board.runs if run.state == "ready"}
         return run.upstream if run is not None and run.upstream.run_id in ready else None
 
@@ -241,7 +241,7 @@ class Controller:
                 command = self._next()
                 self._obey(command)
                 failures.forget()
-            except Exception as error:  # noqa: BLE001 - the top of the thread: the others are still to decide
+            except Exception as error:  # noqa: BLE001 - the top of the thread, which has to go on deciding
                 if isinstance(command, _Change):
                     command.error = error
                 failures.endure((command, self._scheduler))
@@ -284,7 +284,8 @@ class Controller:
     def _carry_out(self, effects: list[Effect]) -> events.Event | None:
         """Do it in order; the answer to the question at the end, if there is one, is the next event.
 
-        What fails is reported, and whoever waits for it is told so: others wait for what stands behind it.
+        An effect that fails is logged, and the thread that waits for it is told so. The effects after it are still
+        carried out, because other threads wait for them.
         """
         for effect in effects:
             if isinstance(effect, ShutIfIdle | ShutGates | LookInside):
@@ -312,7 +313,7 @@ class Controller:
     def _find_problem(self, model: str) -> str:
         try:
             return self._check_launch(model, [run.upstream.proxy for run in self._live.values()])
-        except Exception:  # noqa: BLE001 - a look that failed is no answer, and somebody waits for one: the start will tell
+        except Exception:  # noqa: BLE001 - a thread waits for an answer: what is wrong, the start will tell
             report("controller", self._log.error, model)
             return ""
 
@@ -364,13 +365,13 @@ class Controller:
             run = LiveRun(new_gate(run_id, self.post, self._clock), process, upstream)
             self._live[run_id] = self._current[model] = run
             process.start()
-        except Exception as error:  # noqa: BLE001 - a run that nobody watches would be waited for without end
+        except Exception as error:  # noqa: BLE001 - else requests would wait for this run for ever
             report("controller", self._log.error, model)
             detail = f"could not start: {str(error) or type(error).__name__}"
             self.post(events.ProcessExited(run_id, detail, is_shortage(error)))
 
     def _drop(self, run_id: int) -> None:
-        """The gate stays shut for ever: whoever still finds it goes the slow way, whoever is inside may leave."""
+        """The gate stays shut: a thread that still has it takes the slow path; a request inside may still leave."""
         if run := self._live.pop(run_id, None):  # else it could not be started
             run.gate.shut = True
             model = run.upstream.model

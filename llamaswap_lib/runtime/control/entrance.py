@@ -80,8 +80,8 @@ class Waiter:
     def wait_for(self, timeout: float | None) -> bool:
         """Block until answered, or for `timeout` seconds; whether it was. Close it only when it was.
 
-        It is the wakeup that counts, not a flag beside it: a waiter that saw the flag first would close the descriptor
-        that the controller is about to write to.
+        Only the wakeup counts, not another flag: a waiter that saw such a flag first would close the descriptor that
+        the controller is about to write to.
         """
         poll = select.poll()
         poll.register(self._wakeup.fileno(), select.POLLIN)
@@ -92,7 +92,7 @@ class Waiter:
         return None if self._gate is None or self._upstream is None else (self._gate, self._upstream)
 
     def error(self) -> Exception:
-        """The error of a refusal; a failed load tells what its run said last."""
+        """The error of a refusal; that of a failed load has the last output of its run."""
         if self._refusal is None:
             return HttpError("internal error: the log says why")
         fault, message, retry_after = self._refusal
@@ -111,12 +111,12 @@ class Waiter:
         self.wake()
 
     def refuse(self, fault: Fault, message: str, retry_after: float = 0.0, output: RunOutput | None = None) -> None:
-        """`output` is that of the run which failed, None where none was begun."""
+        """`output` is that of the run that failed, None if none was started."""
         self._refusal, self._output = (fault, message, retry_after), output
         self.wake()
 
     def fail(self) -> None:
-        """There is no answer: to decide failed, by a fault of our own."""
+        """There is no answer: the decision failed, by a mistake of ours."""
         self.wake()
 
     def wake(self) -> None:
@@ -124,7 +124,7 @@ class Waiter:
 
 
 class PlainWaiter(Waiter):
-    """One that watches no client, and so needs no descriptor: when the server ends there may be none left."""
+    """A waiter without a client, which needs no descriptor: when the server ends there may be none left."""
 
     __slots__ = ("_is_answered",)
 
@@ -144,8 +144,8 @@ class PlainWaiter(Waiter):
         self._is_answered.set()
 
 
-# For whom we wait: called to wait in our stead (it raises ClientGone, or returns when the waiter is readable). None
-# cannot leave.
+# Called with the waiter, to block until that is readable; raises ClientGone if the client leaves before. None is a
+# client that cannot leave.
 Client = Callable[[Waiter], None] | None
 
 
@@ -158,7 +158,7 @@ class Entrance:
         self._post = post
         self._tickets = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
-        self._failed: set[int] = set()  # tickets that were told so: what is decided on them later is for nobody
+        self._failed: set[int] = set()  # tickets that have got an error: what is decided on them later is ignored
 
     # -- any thread --
 
@@ -174,17 +174,17 @@ class Entrance:
         return waiter
 
     def cancel(self, waiter: Waiter) -> None:
-        """Its client left. The waiter is answered all the same."""
+        """Its client has left. The waiter is still answered."""
         self._post(RequestAbandoned(waiter.ticket))
 
     def new(self, token: object, model: str = "") -> Waiter:
-        """One with a ticket of its own, for `model`; it is answered once."""
+        """A waiter with a new ticket, for `model`; it is answered once."""
         waiter = Waiter(next(self._tickets), token, model)
         self._waiters[waiter.ticket] = waiter
         return waiter
 
     def new_without_descriptor(self) -> Waiter:
-        """The same for who watches no client meanwhile."""
+        """The same without a client."""
         waiter = PlainWaiter(next(self._tickets))
         self._waiters[waiter.ticket] = waiter
         return waiter
@@ -192,15 +192,15 @@ class Entrance:
     # -- controller thread only --
 
     def of(self, ticket: int) -> Waiter:
-        """The one that has the ticket; it goes on waiting."""
+        """The waiter with the ticket; it goes on waiting."""
         return self._waiters[ticket]
 
     def pop(self, ticket: int) -> Waiter:
-        """The one that is about to be answered."""
+        """The waiter with the ticket, which is about to be answered."""
         return self._waiters.pop(ticket)
 
     def fail(self, command: object) -> int:
-        """Tell whoever waits for a decision on `command`, or for that answer, that there is none; its ticket, or 0."""
+        """Wake the waiter that `command` (an event or an effect) is for, without an answer; its ticket, or 0."""
         ticket = getattr(command, "ticket", 0)
         waiter = self._waiters.pop(ticket, None)
         if waiter is None:
@@ -210,7 +210,7 @@ class Entrance:
         return int(ticket)
 
     def has_failed(self, effect: object) -> bool:
-        """Whether the effect is the answer to a ticket that was told already."""
+        """Whether the effect answers a ticket that has got an error already."""
         return getattr(effect, "ticket", 0) in self._failed
 
 

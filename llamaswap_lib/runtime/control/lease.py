@@ -27,7 +27,7 @@ class _Count:
 
 
 class Places:
-    """Requests in each model that has a limit, from the moment they ask until they are through."""
+    """Counts the requests of each model that has a limit, from when they ask for a place until they release it."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
         """`limits`: model -> places, 0 or less for no limit."""
@@ -36,7 +36,7 @@ class Places:
         self.change(limits)
 
     def change(self, limits: Mapping[str, int]) -> None:
-        """Other limits from now on. Who has a place keeps it; a model that had no limit counts those who come now."""
+        """Use other limits from now on. Taken places stay taken; a model that had no limit starts at 0."""
         with self._lock:
             counts = {}
             for model, limit in limits.items():
@@ -46,7 +46,7 @@ class Places:
             self.counts = counts
 
     def take(self, model: str) -> _Count | None:
-        """What to give back, None where there is no limit; raises ConcurrencyLimit when every place is taken."""
+        """What to `release`, None if there is no limit; raises ConcurrencyLimit when every place is taken."""
         count = self.counts.get(model)
         if count is None:
             return None
@@ -112,9 +112,9 @@ class Lease:
         self.release()
 
     def move_on(self) -> Upstream:
-        """The run hung up before a byte of the answer: if it has died, a place in the next one, for the old.
+        """The run closed the connection before a byte of the answer: if it has died, take a place in the next run.
 
-        Blocks until that is known and the next is ready. Raises RunNotDead, ModelHung, or what entering raises.
+        Blocks until that is known and the next run is ready. Raises RunNotDead, ModelHung, or what entering raises.
         """
         assert self._gate is not None, "moved on before it was entered"
         lost, self._gate = self._gate, None

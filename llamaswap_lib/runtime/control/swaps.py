@@ -1,7 +1,7 @@
-"""Swaps on their way, told when they are over: who went for whom, why, and how long it took.
+"""Swaps: what was unloaded for which model, why, and how long it took. Each is told when it is over.
 
-The controller thread alone. A swap begins when it is decided and is over when its model is ready. One whose load fails,
-or for which nobody waits any more before it has started, is never told.
+Controller thread only. A swap begins when it is decided and is over when its model is ready. A swap is not told if its
+load fails, or if no request waits for it any more before it has started.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Swaps:
         self._listeners: list[Callable[[Swap], None]] = []
 
     def listen(self, listener: Callable[[Swap], None]) -> None:
-        """Call it with each swap that is over. Before the controller starts; quick."""
+        """Call `listener` with each swap that is over. Call before the controller starts; it must be quick."""
         self._listeners.append(listener)
 
     def begin(self, model: str, gone: tuple[str, ...], reason: str, now: float) -> None:
-        """These are to go for `model`."""
+        """These are to be unloaded for `model`."""
         self._begun[model] = _Begun(gone, reason, now)
 
     def look(self, runs: Iterable[RunView], waited_for: Collection[str]) -> None:
-        """What runs now, and the models that somebody waits for."""
+        """Note what runs now, and the models that requests wait for."""
         if not self._begun:
             return
         by_model = {run.model: run for run in runs}

@@ -1,13 +1,13 @@
-"""Decides when files have changed for good: what was last seen of them, what is there now, and whether to wait.
+"""Decides when a change of files is complete: what was seen last, what is there now, and whether to wait.
 
-`turn` is for one thread; it never blocks but for the file system, and is told the time. `look` and `follow` are for any
-thread. Guarantees: a change is told once, after it was made; half-written files are waited out, within bounds; what is
-touched or written anew with the same content is no change.
+`turn` is for one thread; it blocks for the file system only, and gets the time as an argument. `look` and `follow` are
+for any thread. Guarantees: a change is told once, after it was made; it waits for half-written files, within bounds; a
+file that is touched, or written again with the same content, has not changed.
 
-How long is waited after the last event: QUIET if all is well; STALLED while a file is being written or may be, or is
-empty or missing and was not before. From the first event on, it is waited for LONGEST at most, and for LONGEST_WRITE
-while a file is being written, or is empty or missing: a file that never rests is told of all the same. Two changes are
-told SPACING apart at least.
+How long it waits after the last event: QUIET normally; STALLED while a file is being written or may be, or is empty or
+missing and was not before. From the first event on, it waits for LONGEST at most, and for LONGEST_WRITE while a file is
+being written, or is empty or missing: so a file that is written all the time is told of too. Two changes are told
+SPACING apart at least.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Settling:
         self._told = -math.inf
 
     def note_event(self, now: float) -> None:
-        """Something has happened."""
+        """There was an event."""
         self._first = now if self._first is None else self._first
         self._last = now
 
     def settle(self, now: float, *, is_told: bool) -> None:
-        """What happened until now is dealt with."""
+        """All events until now are dealt with."""
         self._first = None
         if is_told:
             self._told = now
@@ -85,7 +85,7 @@ class FileChanges:
     """The files that `files` names at the time, and what was last seen of them."""
 
     def __init__(self, files: Callable[[], Iterable[Path]], watched: WatchedPaths) -> None:
-        """`files` may raise what it likes: that it does, or says something else then, is a change like any other."""
+        """`files` may raise anything. That it raises, or raises something else, is a change like any other."""
         self._files = files
         self._watched = watched
         self._contents = FileContents()
@@ -103,12 +103,12 @@ class FileChanges:
     # -- any thread --
 
     def look(self) -> None:
-        """Take the present content for seen; see `FileWatch`."""
+        """Take note of the present content; see `FileWatch`."""
         seen = self._take(self._list())
         self._note_seen(seen)
 
     def follow(self, used: Iterable[Path]) -> None:
-        """Take these files, and no others, for seen; see `FileWatch`."""
+        """Take note of these files, and no others; see `FileWatch`."""
         with self._lock:
             known = self._seen.files if self._seen else {}
         paths = [str(path.absolute()) for path in used]
@@ -124,7 +124,7 @@ class FileChanges:
     # -- one thread --
 
     def turn(self, now: float) -> bool:
-        """Take note of what has happened; whether the files have changed, which is told once."""
+        """Read the events; whether the files have changed, which is told once."""
         if self._is_to_be_renewed():
             self._note_event(now)
             self._renew(self._list())
@@ -210,7 +210,7 @@ def _is_unfinished(seen: FilesSeen, present: FilesSeen) -> bool:
 
 
 class Content(NamedTuple):
-    """Two that are equal are of files that say the same, or of paths that fail alike."""
+    """Equal for files with the same content, and for paths with the same error."""
 
     kind: str
     """`file`, `absent`, or why it cannot be read."""
@@ -219,7 +219,7 @@ class Content(NamedTuple):
 
     @property
     def is_missing(self) -> bool:
-        """Nothing is there, or an empty file, as in the midst of being written."""
+        """There is no file, or an empty one, as while it is being written."""
         return self.kind == "absent" or (self.kind == "file" and not self.size)
 
 

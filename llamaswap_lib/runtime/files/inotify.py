@@ -22,7 +22,7 @@ DELETE_SELF, MOVE_SELF = 0x400, 0x800
 OVERFLOW, IGNORED = 0x4000, 0x8000
 DONT_FOLLOW = 0x0200_0000
 
-# `f_type` of statfs(2): file systems that others change behind the kernel's back, or that make their files up.
+# `f_type` of statfs(2): file systems that are changed without this kernel, or whose files are made up by it.
 _UNTOLD = {
     0x6969: "nfs",
     0x517B: "smb",

@@ -1,10 +1,10 @@
-"""Tells when one of a changing set of files has another content: `-watch-config`.
+"""Tells when the content of files has changed: `-watch-config`.
 
 The thread `config-watch` sleeps until the kernel tells of a change (inotify), waits until the change is complete, and
-calls `on_change`. While nothing changes it does not wake. Where inotify does not serve (no Linux, no `ctypes`, a
+calls `on_change`. While nothing changes it does not wake. Where inotify cannot be used (no Linux, no `ctypes`, a
 network file system, a limit of the system, a folder that may not be read) it looks once a second, and says so once.
-Only a change of content counts, however it is made: the file is written in place, moved into place, deleted and made
-anew, or a link or a folder on its path is replaced, as Kubernetes does it.
+Only a change of content counts, however it is made: the file is written in place, moved into place, deleted and created
+again, or a link or a folder on its path is replaced, as Kubernetes does it.
 
 What is not noticed before the next event: a file system that is mounted or unmounted on a path, and what a program
 writes into mapped memory before it closes the file.
@@ -51,10 +51,10 @@ class FileWatch:
     ) -> None:
         """Raises OSError where the system gives no descriptor.
 
-        `files` is asked anew whenever something has happened, on the threads of this object and of `look`: it may list
-        a folder, and what it raises is a change of its own. A folder of `folders` is one whose listing it gives.
-        `on_change` is called on the thread `config-watch`, never twice at once; what happens meanwhile is told after.
-        `on_error` is told of its exceptions. Relative paths are those of the working directory at the time.
+        `files` is called whenever something has happened, on the threads of this object and of `look`. It may list a
+        folder, and if it raises, that is a change too. `folders` are the folders that it lists. `on_change` is called
+        on the thread `config-watch`, never twice at once; a change meanwhile is told afterwards. `on_error` gets the
+        exceptions of `on_change`. Relative paths count from the working directory at the time.
         """
         self._on_change = on_change
         self._on_error = on_error
@@ -74,7 +74,7 @@ class FileWatch:
     # -- any thread --
 
     def start(self) -> None:
-        """Tell of what changes from now on, or has since `look`. Raises RuntimeError or MemoryError for no thread."""
+        """Tell of changes since `look`, or from now on. Raises RuntimeError or MemoryError if there is no thread."""
         if not self._has_looked:
             self.look()
         thread = Thread(self._run, NAME)
@@ -82,7 +82,7 @@ class FileWatch:
         self._thread = thread
 
     def look(self) -> None:
-        """Take the present content for seen: only what changes from now on is told.
+        """Take note of the present content: only what changes from now on is told.
 
         To be called BEFORE the files are read: what changes between the two is then told, and read once more. May be
         called before `start`, from within `on_change`, and by `files`' owner while it holds a lock that `files` takes.
@@ -92,10 +92,10 @@ class FileWatch:
         self._wake()
 
     def follow(self, used: Iterable[Path]) -> None:
-        """Take the set of files that were read for seen, AFTER they were read.
+        """Take note of the set of files that were read, AFTER they were read.
 
-        For those that were in the set before, what was last seen of them counts, so that a change while they were read
-        is told; for new ones it is what they hold now. If `files` names others than these, that is a change.
+        For files that were in the set before, the content that was seen last counts, so that a change while they were
+        read is told; for new ones, their content now. If `files` names others than these, that is a change.
         """
         self._changes.follow(used)
         self._has_looked = True
@@ -129,7 +129,7 @@ class FileWatch:
     def _run(self) -> None:
         try:
             self._follow_until_closed()
-        except Exception:  # noqa: BLE001 - it was told again and again; the server can do without this thread
+        except Exception:  # noqa: BLE001 - each exception is logged already; the server works without this thread
             self._on_error("changes to the configuration's files are not noticed any more")
         finally:
             self._close_descriptors()

@@ -1,12 +1,12 @@
-"""Which inotify watches it takes to be told of every change to some files, and which events concern them.
+"""Which inotify watches are needed to be told of every change to some files, and which events concern them.
 
-One thread uses it. For each path are watched (1) the file at its end, for what is written into it; (2) each folder in
-which a link, the file itself or something missing is looked up, for their names; (3) the real folders on the path, for
-being moved or deleted, which gives no other events. After an event the paths are walked anew, for they may lead to
-other files.
+One thread uses it. For each path it watches (1) the file at its end, for what is written into it; (2) each folder in
+which a link, the file itself or a missing name is looked up, for these names; (3) the real folders on the path, because
+moving or deleting them gives no other events. After an event the paths are walked again, because they may lead to other
+files.
 
-Busy neighbours cost little: there are no events for what is written into other files of the same folder, and those for
-names that do not matter are dropped. Never opens a file.
+Other files in the same folder cost little: what is written into them gives no events, and events for names that do not
+matter are dropped. Never opens a file.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class WatchedPaths:
 
     @property
     def is_being_written(self) -> bool:
-        """Whether one of the files was changed by somebody who has not closed it yet."""
+        """Whether one of the files was written to, and is not closed yet."""
         return not self._written.isdisjoint(self._ends)
 
     @property
     def may_be_written(self) -> bool:
-        """Whether one of the files was created, and nobody knows if it was closed before it was watched."""
+        """Whether one of the files was created, and may not be closed yet."""
         return not self._created.isdisjoint(self._ends)
 
     def assume_written(self) -> None:
@@ -163,7 +163,7 @@ class WatchedPaths:
         return self._is_told_of_all(self._notifier, trails) and is_complete
 
     def _wanted(self, trails: Sequence[Trail]) -> Iterable[_PathWatch]:
-        """From the root to the ends, so that what is below is watched last."""
+        """All watches, from the root to the ends."""
         wanted: dict[str, _PathWatch] = {}
 
         def want(path: str, mask: int, names: Iterable[str] | None) -> None:
@@ -184,7 +184,7 @@ class WatchedPaths:
         return sorted(wanted.values(), key=lambda watch: watch.path)
 
     def _is_told_of_all(self, notifier: Inotify, trails: Sequence[Trail]) -> bool:
-        """Whether the file systems tell of changes."""
+        """Whether the file systems tell of every change."""
         devices: dict[int, str] = {}
         for trail in trails:
             for path, device, _ in trail.met:
@@ -203,7 +203,7 @@ class WatchedPaths:
 
 
 def reason(error: OSError) -> str:
-    """Why inotify does not serve, for people."""
+    """Why inotify cannot be used, for people."""
     number = error.errno or 0
     return _WORDS.get(number) or error.strerror or str(error)
 
@@ -213,7 +213,7 @@ def reason(error: OSError) -> str:
 
 @dataclass(slots=True)
 class Trail:
-    """What a path goes through. Two are equal if they go through the same folders and links to the same file."""
+    """What a path leads through. Two are equal if they lead through the same folders and links to the same file."""
 
     path: str
     lookups: list[tuple[str, str]]

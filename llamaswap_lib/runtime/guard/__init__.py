@@ -1,1 +1,1 @@
-"""No upstream keeps running without us: the guardian, and the search for processes that an earlier run has left."""
+"""No model keeps running without us: the guardian, and the search for processes that an earlier llamaswap has left."""

@@ -1,16 +1,16 @@
-"""The guardian as llamaswap sees it: a child process that ends every upstream when llamaswap ends, in whatever way.
+"""The guardian as llamaswap sees it: a child process that stops every model when llamaswap ends, in whatever way.
 
-It is started with the first model, so that it does not delay the start of the program, and again at once when it dies
-(thread `guardian`, which sleeps in `wait` until then). Its program is read at our start and handed to it through a
-pipe, so that it can be started when the files are gone, or are those of another version. Guarantees: when `marks` has
-returned, all processes that are started with these marks are ended within GRACE and one look after our own death,
-wherever they went. What it can miss: a program that drops its environment (sudo, a title that is written over it) if we
-die in the microseconds between its start and `add`; everything, if the guardian is killed together with us (the next
-start finds what carries the marks); and on a system without /proc, programs whose environment `ps` may not show.
+It is started with the first model, so that it does not delay the start of llamaswap, and again at once when it dies
+(the thread `guardian` sleeps in `wait` until then). Its program is read at our start and sent to it through a pipe, so
+that it can be started when the files are gone, or are those of another version. Guarantees: when `marks` has returned,
+all processes that are started with these marks are stopped within GRACE and one look after our own death, wherever they
+went. What it can miss: a program that drops its environment (sudo, a title that is written over it) if we die in the
+microseconds between its start and `add`; everything, if the guardian is killed together with us (the next start finds
+what has the marks); and on a system without /proc, programs whose environment `ps` may not show.
 
-Thread `leftovers`, at the start, ends what earlier runs of llamaswap have left; no model is started before that is
-done. Rejected: PR_SET_PDEATHSIG (fires with the thread, spares grandchildren, Linux only), a state file (it is soon out
-of date, and would have to tell our children from those of a second llamaswap).
+At the start, the thread `leftovers` stops what earlier runs of llamaswap have left; no model is started before that is
+done. Rejected: PR_SET_PDEATHSIG (sent when the thread ends, not to grandchildren, Linux only), and a state file (it is
+soon out of date, and would have to tell our children from those of a second llamaswap).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from llamaswap_lib.runtime.guard.table import (
 from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 
-_PROGRAM_DESCRIPTOR = 3  # on which a guardian gets its program
-_HIGH = 10  # descriptors from here on are in nobody's way
-_MODULES = {  # its program: the modules of ours, each behind those that it imports, and the name that each goes by
+_PROGRAM_DESCRIPTOR = 3  # from which a guardian reads its program
+_HIGH = 10  # descriptors from here on are not used by the guardian
+_MODULES = {  # its program: our modules, each after those that it imports, and the name that each gets
     "llamaswap_lib.runtime.guard.table": "llamaswap_lib.runtime.guard.table",
     "llamaswap_lib.runtime.guard.sweep": "llamaswap_lib.runtime.guard.sweep",
     "llamaswap_lib.runtime.guard.__main__": "__main__",
@@ -59,7 +59,7 @@ for name, code in modules:
     module = sys.modules[name] = type(sys)(name)
     exec(code, vars(module))
 """
-_SHORTEST_LIFE = 1.0  # of a guardian that is replaced at once; where they die sooner, after a pause that doubles
+_SHORTEST_LIFE = 1.0  # seconds; a guardian that dies sooner is replaced after a pause, which doubles each time
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 60.0
 _BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP}
 
@@ -84,12 +84,12 @@ class Guardian:
     # -- main thread --
 
     def start(self) -> None:
-        """End what earlier lives have left, on a thread of its own."""
+        """Stop what earlier runs of llamaswap have left, on a thread of its own."""
         self._cleaning = VitalThread(self._clean, "leftovers")
         self._cleaning.start()
 
     def close(self, timeout: float) -> None:
-        """Let the guardian end whoever is left, and then itself; gives up waiting after `timeout` seconds."""
+        """Let the guardian stop what is left, and then end; waits for `timeout` seconds at most."""
         with self._lock:
             self._closing.set()
             self._drop_pipe()
@@ -101,18 +101,18 @@ class Guardian:
     # -- any thread --
 
     def marks(self, run_id: int) -> Mapping[str, str]:
-        """What goes into the environment of a process of that run; blocks while leftovers are ended."""
+        """What goes into the environment of a process of that run; blocks while leftovers are stopped."""
         self._is_clean.wait()
         with self._lock:
             self._start_if_needed()
         return {MARKER: mark_of(self._token, run_id)}
 
     def leftovers(self) -> list[int]:
-        """The processes whose end `marks` waits for; nobody, without a look, when it waits for nothing any more."""
+        """The processes whose end `marks` waits for; none, without a look, when that is done."""
         return [] if self._is_clean.is_set() else [entry.pid for entry in leftovers(look(), os.geteuid())]
 
     def has(self, group: int) -> bool:
-        """Whether it was added, and somebody of it is left."""
+        """Whether it was added, and has processes left."""
         return group in self._groups
 
     def add(self, group: int) -> None:
@@ -122,7 +122,7 @@ class Guardian:
             self._tell(b"+%d\n" % group)
 
     def remove(self, group: int) -> None:
-        """Nobody of the group is left."""
+        """No process of the group is left."""
         with self._lock:
             self._groups.discard(group)
             self._tell(b"-%d\n" % group)
@@ -130,7 +130,7 @@ class Guardian:
     # -- under the lock --
 
     def _tell(self, line: bytes) -> None:
-        """Never blocks. One that is gone is replaced by its thread, and told everything anew."""
+        """Never blocks. A guardian that is gone is replaced by the thread, and told everything again."""
         try:
             if self._pipe >= 0:
                 os.write(self._pipe, line)
@@ -157,7 +157,7 @@ class Guardian:
                 for_the_child.callback(os.close, program)
                 pipe = unless_started.enter_context(os.fdopen(handing, "wb", buffering=0))
                 os.set_blocking(handing, False)
-                handed_bytes = pipe.write(self._program) or 0  # mostly all of it: then our own death loses nothing
+                handed_bytes = pipe.write(self._program) or 0  # mostly all of it: then nothing is lost if we die now
                 os.set_blocking(handing, True)
                 pid = _spawn(stdin, program, self._token)
                 watch = partial(self._watch, pid, pipe, self._program[handed_bytes:])
@@ -249,13 +249,13 @@ class Guardian:
 
 
 def _program() -> bytes:
-    """What a guardian runs, read now: the files may be gone when one has to be started."""
+    """The program of a guardian, read now: the files may be gone when it has to be started."""
     codes = [(known_as, find_spec(name).loader.get_code(name)) for name, known_as in _MODULES.items()]  # type: ignore[union-attr]  # they are there
     return marshal.dumps(codes)
 
 
 def _spawn(stdin: int, program: int, token: str) -> int:
-    """The guardian's pid. It gets these two and nothing else that is open; no signal can come before it is ready."""
+    """Start a guardian; its pid. It gets these two descriptors only; no signal can end it before it is ready."""
     if not sys.executable:
         raise OSError("the Python that runs us is unknown")
     env = {name: value for name, value in os.environ.items() if name != MARKER}

@@ -1,12 +1,12 @@
-"""Which processes to end, and how: all that an owner, or one run of it, has started, and no others.
+"""Which processes to stop, and how: all that an owner, or one run of it, has started, and no others.
 
-`of_owner`, `of_run` and `leftovers` choose among the processes of one look; a `Sweep` signals them, SIGTERM once, and
-SIGKILL when its user says so; `end` looks and sweeps until nobody is left. Each signal follows a new look at the
-process, and only what that look says counts. A pid that was ours before may belong to another process now, and is not
-signalled then.
+`of_owner`, `of_run` and `leftovers` choose among the processes of one look. A `Sweep` signals them: SIGTERM once, and
+SIGKILL when its user says so. `end` looks and signals until no process is left. Each signal follows a new look at the
+process, and only that look counts: a pid that was ours before may belong to another process now, and then it is not
+signalled.
 
-The guardian imports this: nothing that takes it time or memory. Never ended: ourselves, whoever started us, and the
-guardians of others, which end what they guard and then themselves.
+The guardian imports this file, so it imports nothing that takes time or memory. Never stopped: this process, its
+ancestors, and the guardians of others, which stop what they guard and then end.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 SIGTERM, SIGKILL = 15, 9  # the module `signal` would cost the guardian a tenth of its memory
 GRACE = 1.0  # from SIGTERM to SIGKILL
-PATIENCE = 5.0  # with what survives SIGKILL, or may not be signalled
-PAUSE = 0.02  # between looks; these are nobody's children any more, so nobody tells us of their end
+PATIENCE = 5.0  # seconds to wait for what survives SIGKILL, or may not be signalled
+PAUSE = 0.02  # seconds between looks: these are not our children, so the system does not tell us of their end
 
 NOBODY: Mapping[int, str] = {}
 
 
-# -- whom; `groups` and `known` are pids with the start of whoever has them --
+# -- which; `groups` and `known` are pids with the start of their processes --
 
 
 def of_owner(
     entries: list[ProcessEntry], token: str, groups: Mapping[int, str], known: Mapping[int, str] = NOBODY
 ) -> list[ProcessEntry]:
-    """Who carries the token, is in one of the groups (by leader) or is known, and their descendants."""
-    assert token, "nobody is everybody"
+    """The processes with the token, in one of the groups (by leader) or known before, and their descendants."""
+    assert token, "an empty token would match every process"
     return _related(entries, lambda entry: entry.token == token, groups, known)
 
 
 def of_run(
     entries: list[ProcessEntry], token: str, run: str, groups: Mapping[int, str], known: Mapping[int, str] = NOBODY
 ) -> list[ProcessEntry]:
-    """The same, of those who carry the token, those who carry the run too."""
-    assert token, "nobody is everybody"
+    """The same, with the processes that have the token and the run."""
+    assert token, "an empty token would match every process"
     assert run, "a run has a name"
     return _related(entries, lambda entry: entry.token == token and entry.run == run, groups, known)
 
@@ -54,7 +54,7 @@ def leftovers(
     is_there: Callable[[int], bool] = is_there,
     known: Mapping[int, str] = NOBODY,
 ) -> list[ProcessEntry]:
-    """Who carries the token of an owner that is dead, of this user's, and their descendants; no living owner."""
+    """This user's processes with the token of an owner that is dead, and their descendants; no living owner."""
     tokens = {entry.token for entry in entries if entry.token}
     dead = {token for token in tokens if not has_living_owner(token, entries, is_there)}
     owners = {owner for token in tokens - dead if (owner := owner_of(token)) is not None}  # another llamaswap, at work
@@ -69,7 +69,7 @@ def _related(
     groups: Mapping[int, str],
     known: Mapping[int, str],
 ) -> list[ProcessEntry]:
-    """Who is marked, in one of the groups or known, and their descendants."""
+    """The processes that are marked, in one of the groups or known before, and their descendants."""
     leaders = {entry.pid: entry for entry in entries if entry.pid in groups}
 
     def is_member(entry: ProcessEntry) -> bool:
@@ -77,7 +77,7 @@ def _related(
         if start is None:
             return False
         leader = leaders.get(entry.group)
-        # Members hold the number, so that without a leader it is still theirs. Whoever leads a session got it as pid.
+        # While it has members the number is taken, also without a leader. The leader of a session has it as its pid.
         return entry.session == entry.group if leader is None else leader.start == start
 
     return _with_descendants(
@@ -86,7 +86,7 @@ def _related(
 
 
 def _with_descendants(entries: list[ProcessEntry], is_ours: Callable[[ProcessEntry], bool]) -> list[ProcessEntry]:
-    """Those of the entries, and all below them, that may be signalled."""
+    """The processes that `is_ours` names and all their descendants, as far as they may be signalled."""
     spared = _line_of(entries, os.getpid())
     children: dict[int, list[ProcessEntry]] = {}
     for entry in entries:
@@ -116,10 +116,10 @@ def _line_of(entries: Iterable[ProcessEntry], pid: int) -> set[int]:
 
 
 class Sweep:
-    """Ends whom `choose` finds, one look at a time.
+    """Stops the processes that `choose` finds, one look at a time.
 
-    `choose` gets the processes of a look and whoever was found before (pid -> start): who lost its marker, or the
-    parent by which it was known, is found all the same. Who may not be signalled is left: it is in `refused`.
+    `choose` gets the processes of a look and those that were found before (pid -> start): so a process is found even if
+    it has lost its marker, or the parent by which it was known. Processes that may not be signalled are in `refused`.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Sweep:
         self.refused: dict[int, str] = {}
 
     def step(self, number: int) -> tuple[int, int]:
-        """Look once and signal: SIGTERM to whoever has had none, SIGKILL to all.
+        """Look once and signal: SIGTERM to each process that has had none, SIGKILL to all.
 
         How many were found, and how many of them are new to this signal. Does not block.
         """
@@ -155,9 +155,9 @@ class Sweep:
         return len(found), len(new)
 
     def collect(self) -> None:
-        """Take the exit status of those that came to us when their parents ended, as where we are PID 1.
+        """Take the exit status of those that became our children when their parents ended, as if we are PID 1.
 
-        Nobody else may wait for any of those that were found.
+        No other thread may wait for any of the processes that were found.
         """
         for pid, start in self._known.items():
             entry = read_stat(pid)
@@ -178,10 +178,10 @@ class Sweep:
 
 
 def _whole_groups(entries: Iterable[ProcessEntry], found: Iterable[ProcessEntry]) -> set[int]:
-    """The groups in which nobody lives that was not found."""
+    """The groups of which every living process was found."""
     pids = {entry.pid for entry in found}
     strangers = {entry.group for entry in entries if entry.pid not in pids and not entry.is_dead}
-    # 0 is the kernel's, or a group outside our PID namespace; a signal to the group 1 goes to everybody there is.
+    # 0 is the kernel's, or a group outside our PID namespace; a signal to the group 1 goes to every process.
     return {entry.group for entry in found if entry.group > 1} - strangers
 
 
@@ -193,9 +193,9 @@ def end(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """End whom `choose` finds (see `Sweep`), until a look finds nobody: then True.
+    """Stop what `choose` finds (see `Sweep`), until a look finds no process: then True.
 
-    Blocks, at most GRACE + PATIENCE and a look, or longer while new ones are being started.
+    Blocks for GRACE + PATIENCE and a look at most, or longer while new processes are being started.
     """
     sweep = Sweep(choose, look=look, send=send)
     give_up_at = clock() + GRACE + PATIENCE

@@ -1,11 +1,11 @@
-"""The processes of this machine, as one look finds them: who descends from whom, and who carries our marker.
+"""The processes of this machine, as one look finds them: their parents, and which have our marker.
 
 Every process of ours is started with LLAMASWAP_RUN=TOKEN/RUN in its environment and hands it down to its children,
 wherever they go: out of the group, out of the session, to another parent. The token names us, RUN is the number of the
 model's run. /proc shows it; where there is none (macOS) `ps` does, but for programs that the system protects. A pid
 names a process only together with its start, here always a text.
 
-The guardian imports this: nothing that takes it time or memory. Any thread may look; nothing is kept.
+The guardian imports this file, so it imports nothing that takes time or memory. Any thread may look; nothing is kept.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ProcessEntry:
         self.session = session
         self.start = start
         self.is_dead = is_dead  # a zombie
-        self.is_stopped = False  # by a signal, until somebody continues it; known where there is a /proc
+        self.is_stopped = False  # by a signal, until it is continued; known where there is a /proc
         self.token = ""  # of its marker; '' without one
         self.run = ""  # of its marker; '' without one, or with one that names no run
         self.is_guardian = False
@@ -52,7 +52,7 @@ def look() -> list[ProcessEntry]:
 
 
 def who_is_there() -> dict[int, int]:
-    """Every process there is: pid -> what tells it from any other that has had or will have the pid. Needs a /proc.
+    """Every process: pid -> what tells it from any other that has had or will have the pid. Needs a /proc.
 
     That is the inode of its folder. It costs 1 us for each process where a look costs 20. (Should the kernel run out of
     memory and forget an inode, the process seems to be another one.)
@@ -62,7 +62,7 @@ def who_is_there() -> dict[int, int]:
 
 
 def look_at_others(known: Mapping[int, int]) -> list[ProcessEntry]:
-    """A look at every process but those that were there when somebody asked `who_is_there`. Needs a /proc."""
+    """A look at every process except those in `known`, by `who_is_there`. Needs a /proc."""
     return list(_from_proc(known))
 
 
@@ -84,7 +84,7 @@ def command_of(pid: int) -> str:
 
 
 def new_token() -> str:
-    """A marker's value that names us as the owner: the world in which our pid means something, pid, start, chance."""
+    """A new token that names us as the owner: the machine and PID namespace, our pid, its start, a random number."""
     me = look_at(os.getpid())
     return f"{_world()}.{os.getpid()}.{me.start if me else ''}.{os.urandom(4).hex()}"
 
@@ -101,20 +101,20 @@ def parts_of(mark: str) -> tuple[str, str]:
 
 
 def owner_of(token: str) -> int | None:
-    """The pid that the token names, in the world that it names."""
+    """The pid that the token names, on the machine and in the namespace that it names."""
     owner = _parts(token)[1]
     return int(owner) if owner.isdigit() else None
 
 
 def _parts(token: str) -> tuple[str, str, str]:
-    """World, pid and start of the owner, '' for what is missing; a start may hold dots, chance stands behind it."""
+    """Machine, pid and start of the owner, '' for what is missing; a start may hold dots, the random number is last."""
     world, _, rest = token.partition(".")
     owner, _, rest = rest.partition(".")
     return world, owner, rest.rpartition(".")[0]
 
 
 def is_there(pid: int) -> bool:
-    """Whether anybody has the pid, also one that /proc hides from us."""
+    """Whether a process has the pid, also one that /proc hides from us."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -125,9 +125,10 @@ def is_there(pid: int) -> bool:
 
 
 def has_living_owner(token: str, entries: Iterable[ProcessEntry], is_there: Callable[[int], bool] = is_there) -> bool:
-    """Whether the process that the token names lives.
+    """Whether the process that the token names is alive.
 
-    Where we cannot tell, it does: it is another world's, or hidden, or named in another way by an earlier version.
+    True if we cannot tell: it is of another machine or namespace, or hidden, or named in another way by an earlier
+    version.
     """
     world, owner, start = _parts(token)
     if not world or world != _world() or not owner.isdigit() or not start:
@@ -139,7 +140,7 @@ def has_living_owner(token: str, entries: Iterable[ProcessEntry], is_there: Call
 
 
 def _world() -> str:
-    """In which a pid means something: the boot of this machine and the PID namespace; '' where that is unknown.
+    """Where a pid means the same process: this boot of this machine, and the PID namespace; '' if that is unknown.
 
     The namespace alone is not enough: the first one has the same inode on every Linux machine, and batch systems and
     ssh may carry the environment to another machine. A container's processes can be seen from outside, under other
@@ -156,7 +157,7 @@ _our_world: str | None = None
 
 
 def _boot() -> str:
-    """A text that this boot of this machine has and no other, of letters, digits and dashes; '' where there is none."""
+    """A text that only this boot of this machine has, of letters, digits and dashes; '' if there is none."""
     try:
         if sys.platform == "darwin":
             text = _output_of("sysctl", "-n", "kern.bootsessionuuid")
@@ -186,7 +187,7 @@ def _from_proc(known: Mapping[int, int]) -> Iterator[ProcessEntry]:
 
 
 def read_stat(pid: int) -> ProcessEntry | None:
-    """What /proc says of a process to everybody, without the markers in its environment; None when there is none."""
+    """What /proc says of a process to every user, so without its markers; None if there is no such process."""
     try:
         stat = _read(pid, "stat")
     except OSError:
@@ -235,7 +236,7 @@ def _read(pid: int, name: str) -> bytes:
 
 
 def run_ps() -> str:
-    """Every process with its environment behind the command, for which macOS has another letter than the others."""
+    """Every process with its environment after the command. The option for that is another one on macOS."""
     return _output_of("ps", "-axEwwo" if sys.platform == "darwin" else "axewwo", _PS_COLUMNS)
 
 

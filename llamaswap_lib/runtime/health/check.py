@@ -1,7 +1,8 @@
 """When an upstream is ready: it answers a GET with status 200.
 
-The thread `probe-M` lives from the start of a process until the first 200, the health timeout or the word that the
-process is ending. It posts one event at most, and none once `end` has returned. How to ask is `look.py`'s business.
+The thread `probe-M` lives from the start of a process until the first 200, the health timeout, or until it is cancelled
+because the process is ending. It posts one event at most, and none after `cancel` has returned. `look.py` has the
+connection.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ from llamaswap_lib.runtime.forward_proxies import ForwardProxy, is_tunnel_open
 from llamaswap_lib.runtime.health.look import Address, Look, Looker, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 
-# A tenth more from look to look makes a pause a tenth of the time that has passed: a load is noticed a twentieth late,
-# and after 0.4 s, at the ceiling, 20 ms late on average, for some 30 looks of 50 us. (Half more: a sixth late.)
+# Each pause is a tenth longer than the one before, and so a tenth of the time that has passed. The end of a load is
+# found a twentieth of its time late on average, and after 0.4 s, with the longest pause, 20 ms late, for some 30 looks
+# of 50 us.
 _FIRST_PAUSE, _PAUSE_GROWTH, _LONGEST_PAUSE = 0.002, 1.1, 0.04
 _LOOK_TIMEOUT = 1.0
 CRLF = "\r\n"
-LOOP_DETECTED = "508"  # no server that a model has says that of a health check, but we do, of our own
+LOOP_DETECTED = "508"  # no model's server answers a health check with that, but llamaswap does, to its own
 _WHOLE_URL = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
-_ADDRESS_LIFETIME = 1.0  # a name is looked up again so often: a container's may come to mean something else
+_ADDRESS_LIFETIME = 1.0  # seconds until a name is looked up again: that of a container may get another address
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """Where to ask, and the bytes of the question; `through` a proxy, if there is one."""
+    """Where to ask, and the bytes of the request; `through` a proxy, if there is one."""
 
     address: str
     """The URL without path and credentials, for people."""
@@ -50,11 +52,11 @@ class HealthCheck:
 
     @classmethod
     def at(cls, proxy: str, check_endpoint: str, via: str = "", through: ForwardProxy | None = None) -> HealthCheck:
-        """The check of a proxy URL, whose path and query are joined in front; raises ValueError.
+        """The check of a proxy URL, whose path and query come before those of `check_endpoint`; raises ValueError.
 
-        Of a `check_endpoint` that is a whole URL the path and the query count, without the path of the proxy.
+        If `check_endpoint` is a whole URL, its path and query count, without the path of the proxy.
 
-        `via` is sent in the header of that name: whoever answers 508 to it has seen that it comes back to us.
+        `via` is sent in the header of that name: the answer 508 means that the request has come back to us.
         """
         url = urlsplit(proxy)
         if url.scheme not in ("http", "https") or not url.hostname:
@@ -89,7 +91,7 @@ class HealthCheck:
     def resolve(self) -> list[Address]:
         """Every address of the host: `localhost` may mean ::1 first while the server listens on 127.0.0.1.
 
-        Raises OSError, also where the proxy in between cannot be used.
+        Raises OSError, also if the proxy in between cannot be used.
         """
         where = self if self.through is None else self.through
         if self.through is not None and self.through.fault:
@@ -103,7 +105,7 @@ class HealthCheck:
         return "" if self.through is None or self.through.fault else f" through the proxy {self.through}"
 
     def ask(self, look: Look, addresses: Sequence[Address]) -> None:
-        """Connect and send the question; raises OSError."""
+        """Connect and send the request; raises OSError."""
         look.connect(addresses)
         if self.tls:
             if self.through is not None:
@@ -112,7 +114,7 @@ class HealthCheck:
         look.send(self.request)
 
     def _open_tunnel(self, look: Look, proxy: ForwardProxy) -> None:
-        """Have the proxy that `look` is connected to lead it on; raises ConnectionError where that refuses."""
+        """Ask the proxy that `look` is connected to for a tunnel; raises ConnectionError if it refuses."""
         look.send(proxy.connect_request(self.host, self.port))
         answer = b""
         while not is_tunnel_open(answer):
@@ -123,7 +125,7 @@ class HealthCheck:
 
 
 def _any_certificate() -> ssl.SSLContext:
-    """TLS that trusts anybody: a local upstream's certificate is its own, and the question holds no secret.
+    """TLS that accepts any certificate: a local upstream makes its own, and the request holds no secret.
 
     Whether an upstream is trusted with requests is decided where they are sent.
     """
@@ -134,7 +136,7 @@ def _any_certificate() -> ssl.SSLContext:
 
 
 class Probe(Looker):
-    """Looks until the upstream is ready, and says so once."""
+    """Looks until the upstream is ready, and posts that once."""
 
     def __init__(
         self,
@@ -161,7 +163,7 @@ class Probe(Looker):
     # -- thread probe-M --
 
     def _say_last_word(self) -> None:
-        """Nobody hears it, unless an error of ours ended the search: then a load fails and no client hangs."""
+        """Ignored, unless a mistake of ours has ended the search: then the load fails, and no client waits for ever."""
         self._tell_once(LoadTimedOut(self._run_id, "its health probe failed"))
 
     def _tell_once(self, event: Event) -> None:
@@ -186,7 +188,7 @@ class Probe(Looker):
         self._tell_once(LoadTimedOut(self._run_id, detail))
 
     def _ask(self, look: Look) -> str:
-        """The status, else why there is none; nothing when the health timeout broke it off."""
+        """The status, or why there is none; '' when the health timeout ended the look."""
         try:
             self._check.ask(look, self._resolve())
             return look.read_status()
@@ -194,7 +196,7 @@ class Probe(Looker):
             return f"none within {_LOOK_TIMEOUT:g} s" if self._clock() < self._deadline else ""
         except OSError as error:
             return (error.strerror or str(error)).lower() + self._check.shown_way
-        except MemoryError:  # ours is at an end, which says nothing about the model
+        except MemoryError:  # that llamaswap has none left says nothing about the model
             return "none, because memory is short"
 
     def _resolve(self) -> list[Address]:

@@ -1,11 +1,11 @@
-"""One look at an upstream: a connection, a question, the status of the answer.
+"""One look at an upstream: a connection, a request, the status of the answer.
 
-The threads `probe-M`, `watchdog-M` and, before the start, `watch-M` look. Every wait ends at the look's deadline or
-when that thread is to end, also in the middle of an answer that drips; most looks are refused connections and cost some
-50 us.
+The threads `probe-M`, `watchdog-M` and, before the start, `watch-M` use it. Every wait ends at the look's deadline or
+when the look is cancelled, also in the middle of an answer that comes byte by byte. Most looks are refused connections
+and cost some 50 us.
 
-Not `http.client`: its timeout is one for each read, so an upstream that sends a byte a second would be listened to for
-ever, and it cannot be called off.
+Not `http.client`: its timeout counts for each read, so an upstream that sends a byte a second would be read for ever,
+and it cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from llamaswap_lib.core.events import Event
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
-_GOODBYE_TIMEOUT, _GOODBYE_BYTES = 0.1, 65_536  # for the rest of an answer whose status is known
+_GOODBYE_TIMEOUT, _GOODBYE_BYTES = 0.1, 65_536  # seconds and bytes, for the rest of an answer whose status is known
 _READ_BYTES = 65_536
-_STATUS_LINE = re.compile(rb"[\r\n]*(?i:HTTP)/\d(?:\.\d)?[ \t]+(\d{3})[ \t\r\n]")  # as leniently as answers are read
+# As lenient as where answers to requests are read.
+_STATUS_LINE = re.compile(rb"[\r\n]*(?i:HTTP)/\d(?:\.\d)?[ \t]+(\d{3})[ \t\r\n]")
 _STATUS_LINE_BYTES = 4096
 
 _Result = TypeVar("_Result")
@@ -53,7 +54,7 @@ class Looker:
     # -- any thread --
 
     def start(self, thread_name: str) -> None:
-        """Begin to look, on a thread of that name; call it once. Raises OSError or RuntimeError when there is none."""
+        """Begin to look, on a thread of that name; call it once. Raises OSError or RuntimeError if there is none."""
         self._ending = ending = Wakeup()
         try:
             Thread(self._run, thread_name, (ending,)).start()
@@ -62,14 +63,14 @@ class Looker:
             raise
 
     def cancel(self) -> None:
-        """Post nothing from now on, and end soon."""
+        """Post nothing from now on; the thread ends soon."""
         with self._lock:
             self._is_wanted = False
             if self._ending:
                 self._ending.set()
 
     def _tell(self, event: Event, *, is_last: bool = False) -> None:
-        """Post the event if it is still wanted; nothing is behind the last one."""
+        """Post the event if it is still wanted; after the last one, nothing is."""
         with self._lock:
             if self._is_wanted:
                 self._is_wanted = not is_last
@@ -93,11 +94,11 @@ class Looker:
             self._close()
 
     def _search(self, ending: Wakeup) -> None:
-        """Look, and tell what there is to tell; raises LookCancelled."""
+        """Look until the answer is found, and post it; raises LookCancelled."""
         raise NotImplementedError
 
     def _say_last_word(self) -> None:
-        """The search is over, for whatever reason."""
+        """Called when the search is over, for whatever reason."""
 
 
 class Look:
@@ -120,7 +121,7 @@ class Look:
             self._socket.close()
 
     def connect(self, addresses: Sequence[Address]) -> None:
-        """Connect to the first address that takes it; each gets its share of the time."""
+        """Connect to the first address that accepts; each gets its share of the time."""
         for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             now = time.monotonic()
             try:
@@ -140,7 +141,7 @@ class Look:
                 raise TimeoutError
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if not error and sock.getsockname() == sock.getpeername():
-            # A port that nobody listens on may be the one the system chose for our end: TCP then connects us to
+            # If nothing listens on the port, the system may choose this very port for our end. Then TCP connects us to
             # ourselves, and the upstream would find its port taken. An abort leaves nothing behind.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             error = errno.ECONNREFUSED
@@ -165,7 +166,7 @@ class Look:
         return self._repeat(functools.partial(self._socket.recv, _READ_BYTES), select.POLLIN)
 
     def read_status(self) -> str:
-        """The status of an HTTP answer, or what came instead; it may go on behind a TimeoutError and `extend`."""
+        """The status of an HTTP answer, or what came instead. After a TimeoutError, `extend` and call it again."""
         while b"\n" not in self._start.lstrip(b"\r\n") and len(self._start) < _STATUS_LINE_BYTES:
             data = self.receive()
             if not data:
@@ -177,11 +178,11 @@ class Look:
         return "not HTTP" if self._start else "closed without an answer"
 
     def extend(self, deadline: float) -> None:
-        """Wait until then from now on."""
+        """Use another deadline from now on."""
         self._deadline = deadline
 
     def finish(self) -> None:
-        """Read the rest of the answer, for a little while: closed under its hands, many servers print an error."""
+        """Read the rest of the answer for a short time: many servers log an error if they cannot send it."""
         self._deadline = min(self._deadline, time.monotonic() + _GOODBYE_TIMEOUT)
         left = _GOODBYE_BYTES if self._socket else 0
         try:
@@ -191,7 +192,7 @@ class Look:
             pass  # what was asked is known
 
     def _repeat(self, operation: Callable[[], _Result], events: int) -> _Result:
-        """Do a non-blocking operation, waiting as often as it would block; a plain socket waits for `events`."""
+        """Do a non-blocking operation; wait when it would block, a plain socket for `events`."""
         while True:
             try:
                 return operation()

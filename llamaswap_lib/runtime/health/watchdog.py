@@ -1,17 +1,17 @@
-"""Watches whether a busy run is alive that another request needs to stop, and tells the scheduler, which decides.
+"""Checks whether a busy run is alive while another request waits for it to stop. The scheduler decides what follows.
 
 The thread `watchdog-M` lives only while a request waits for the run to stop. It looks at two things: the model's health
 check, of which one question at a time is open, so that a server with one thread finds no queue of them; and the bytes
 that move on the run's connections, which the system counts. A run that does neither is silent.
 
 Silence alone proves nothing: many servers do everything in one thread. Proof is (1) that its processes are stopped, or
-(2) that this very run has answered its check before while a request was inside. An answer is one of those only if no
-request ended from a moment before the question until `SETTLING` after the answer: otherwise a server with one thread
-may have answered between two requests. Nor if a request was coming in, from `SETTLING` before the question on: many
-servers read with an event loop, which answers checks, and then work in it. What we do not read ourselves may hold it
-up, and is no silence for (2).
+(2) that this very run has answered its check before while a request was inside. Such an answer counts only if no
+request ended from the moment of the question until `SETTLING` after the answer: otherwise a server with one thread may
+have answered between two requests. It does not count either if a request was coming in, from `SETTLING` before the
+question on: many servers read with an event loop, which answers checks, and then work in it. If there is output of the
+run that we have not read, that may block it, so the time does not count as silence for (2).
 
-Never decides, never signals anybody. Nothing is posted once `end` has returned.
+The watchdog never decides and never signals a process. Nothing is posted after `cancel` has returned.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.ports import listening_among
 from llamaswap_lib.runtime.wakeup import Wakeup
 
-TOLD_AFTER = 10.0  # seconds of silence until the log and the queue say so, if `hungAfter` is not shorter
-PROMPT = 1.0  # an answer that took longer may have waited for the end of a request
-SETTLING = 0.5  # for the end of a request to be noticed by us
-_USUAL_HUNG_AFTER = 30.0  # sets the pace where a run is never ended
+TOLD_AFTER = 10.0  # seconds of silence after which the log and the queue say so, if `hungAfter` is not shorter
+PROMPT = 1.0  # seconds; a slower answer may have waited for the end of a request
+SETTLING = 0.5  # seconds until we notice the end of a request
+_USUAL_HUNG_AFTER = 30.0  # used to set the pace if `hungAfter` is 0
 _LOOK_PAUSE, _SAMPLE_PAUSE, _SCAN_PAUSE = 2.0, 1.0, 5.0
 _CONNECT_TIMEOUT, _LONGEST_LOOK = 5.0, 60.0
 
@@ -62,9 +62,9 @@ class Movement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The run that is looked at. `check` is None without one; `hung_after` in seconds, 0 for never.
+    """The run that is checked. `check` is None if it has no health check; `hung_after` in seconds, 0 for never.
 
-    `pid` is the leader's, if there is one; `movement` gives None where nobody knows.
+    `pid` gives the leader's, if there is one; `movement` gives None where the system does not tell.
     """
 
     run_id: int
@@ -77,7 +77,7 @@ class Subject:
 
 
 class Watchdog:
-    """The looks at one run, which may begin and end many times; what it has shown of itself is kept."""
+    """The checks of one run, which may begin and end many times; evidence of earlier answers is kept."""
 
     def __init__(
         self, subject: Subject, post: Callable[[Event], None], clock: Callable[[], float] = time.monotonic
@@ -91,21 +91,21 @@ class Watchdog:
     # -- controller thread only --
 
     def begin(self) -> None:
-        """Look from now on; raises OSError or RuntimeError where the system gives no descriptor or thread."""
+        """Check from now on; raises OSError or RuntimeError if there is no descriptor or thread."""
         self.cancel()
         watch = _WatchThread(self._subject, self._evidence, self._post, self._clock)
         watch.start(f"watchdog-{self._subject.model}")
         self._watch = watch
 
     def cancel(self) -> None:
-        """Post nothing from now on, and end the thread soon."""
+        """Post nothing from now on; the thread ends soon."""
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
 
 
 class _WatchThread(Looker):
-    """One thread, from the moment that somebody waits until nobody does."""
+    """The thread of one check, from when a request waits until none does."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _WatchThread(Looker):
                 self._sample()
                 self._look(ending)
                 self._rest(ending, self._clock() + self._look_pause)
-            except MemoryError:  # noqa: PERF203 - ours is at an end, which says nothing about the run
+            except MemoryError:  # noqa: PERF203 - that llamaswap has none left says nothing about the run
                 self._silent_since = self._clock()
                 time.sleep(self._sample_pause)
 
@@ -170,7 +170,7 @@ class _WatchThread(Looker):
                 self._evidence.set()
 
     def _await_answer(self, look: Look) -> str:
-        """The status or what came instead, '' if nothing did for as long as the silence has lasted before."""
+        """The status or what came instead; '' if nothing came for as long as the silence had lasted before."""
         now = self._clock()
         until = now + min(max(now - self._silent_since, self._shortest_look), _LONGEST_LOOK)
         while self._clock() < until:
@@ -182,13 +182,13 @@ class _WatchThread(Looker):
         return ""
 
     def _rest(self, ending: Wakeup, until: float) -> None:
-        """Ask nothing for a while, and go on counting bytes."""
+        """Send no check for a while, and go on counting bytes."""
         while (now := self._clock()) < until:
             wait(ending, min(until, now + self._sample_pause))
             self._sample()
 
     def _sample(self) -> None:
-        """Has a byte moved? Tell what that comes to."""
+        """Look whether a byte has moved, and post what follows from that."""
         now, movement = self._clock(), self._subject.movement()
         self._is_movement_known = movement is not None
         if movement is not None:
@@ -216,7 +216,7 @@ class _WatchThread(Looker):
             self._tell(RunAnswered(self._subject.run_id))
 
     def _find_proof(self, now: float) -> str:
-        """Why it is sure to hang, or nothing."""
+        """Why it must hang, '' if that is not sure."""
         subject, hung_after = self._subject, self._subject.hung_after
         if subject.check is None or not self._is_movement_known or now - self._silent_since < hung_after:
             return ""
@@ -235,17 +235,17 @@ class _WatchThread(Looker):
 
 @dataclass(frozen=True, slots=True)
 class CheckPlan:
-    """How runs are looked at. `check_of` gives the health check (None for none) and `hungAfter` of a run."""
+    """How runs are checked. `check_of` gives the health check (None for none) and `hungAfter` of a run."""
 
     check_of: Callable[[Upstream], tuple[HealthCheck | None, float]]
     look_at: Callable[[int], Movement | None]
     """What has moved between us and the run of that id; called on its watchdog's thread."""
     abort: Callable[[int], None]
-    """Break off every connection to the run of that id."""
+    """Abort every connection to the run of that id."""
 
 
 class Checks:
-    """A watchdog for each run that was ever looked at, as the scheduler orders it. Controller thread only.
+    """A watchdog for each run that was ever checked, as the scheduler orders. Controller thread only.
 
     `plan` says how a run is watched and how its connections are cut; without it no run is watched.
     """
@@ -285,7 +285,7 @@ class Checks:
             )
         try:
             self._watchdogs[run_id].begin()
-        except (OSError, RuntimeError, MemoryError) as error:  # the orders behind this one are still to be carried out
+        except (OSError, RuntimeError, MemoryError) as error:  # the effects after this one must still be carried out
             self._log.warn(f"{upstream.model}: cannot be watched, though requests wait for it to stop: {error}")
 
     def forget(self, run_id: int) -> None:
@@ -305,7 +305,7 @@ def is_tree_stopped(leader: int, port: int | None) -> bool:
     """Whether all that descends from `leader` is stopped, or, of several, all that listen on `port`.
 
     A shell around the server waits for it, and is not stopped with it; a stopped shell says nothing of the server. This
-    takes one look at /proc, some 10 us a process; where there is no /proc nobody knows, and the answer is no.
+    takes one look at /proc, some 10 us a process; without /proc the answer is no.
     """
     if not HAS_PROC:
         return False

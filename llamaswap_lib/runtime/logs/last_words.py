@@ -1,8 +1,8 @@
 """The output of one run: passed on to the logs, with its last lines kept for the error of a load that failed.
 
-Any thread writes and reads. Guarantees: the last words are those of one run and no other, whatever its model said
-before; they are LINES lines of LINE_BYTES at most, and the JSON of the error has ERROR_BYTES at most. A `…` stands
-where a line was cut, and on a line of its own where others are left out because all together were too long.
+Any thread writes and reads. Guarantees: the last words are those of one run only, whatever earlier runs of its model
+printed. They are LINES lines of LINE_BYTES at most, and the JSON of the error has ERROR_BYTES at most. A `…` stands
+where a line was cut, and on a line of its own where lines are left out because all together were too long.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LINES = 20
 LINE_BYTES = 4_096
 CAUSE_BYTES = 1_024
 ERROR_BYTES = 16_384  # of its JSON
-FRAME_BYTES = 256  # of that for what stands around the message
+FRAME_BYTES = 256  # of ERROR_BYTES, for what stands around the message
 KEPT_BYTES = 32_768
 _CONTINUATION = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that begin no character
 
@@ -34,7 +34,7 @@ class RunOutput:
         self._hand_on_note = hand_on_note or hand_on
         self._lock = threading.Lock()  # protects the two below
         self._tail = bytearray()
-        self._is_cut = False  # something stood before it
+        self._is_cut = False  # whether there was output before it
         self._unclaimed = threading.Lock()
 
     def write(self, data: bytes) -> None:
@@ -55,18 +55,18 @@ class RunOutput:
                 self._is_cut = True
 
     def last_words(self, most_bytes: int = ERROR_BYTES) -> Words:
-        """Its last lines, as people may be shown them; their JSON has `most_bytes` at most."""
+        """Its last lines, made fit to show; their JSON has `most_bytes` at most."""
         with self._lock:
             data, is_cut = bytes(self._tail), self._is_cut
         return last_lines(data, is_cut=is_cut, most_bytes=most_bytes)
 
     def claim(self) -> bool:
-        """Whether nobody has put its last words into the log; true once."""
+        """Whether its last words are not in the log yet; true once."""
         return self._unclaimed.acquire(blocking=False)
 
 
 def last_lines(data: bytes, *, is_cut: bool = False, most_bytes: int = ERROR_BYTES) -> Words:
-    """The last lines of `data`; `is_cut`: something stood before it. Their JSON has `most_bytes` at most."""
+    """The last lines of `data`; their JSON has `most_bytes` at most. `is_cut`: there was output before `data`."""
     if is_cut:
         data = CUT.encode() + data.lstrip(_CONTINUATION)
     kept: list[str] = []
@@ -81,7 +81,7 @@ def last_lines(data: bytes, *, is_cut: bool = False, most_bytes: int = ERROR_BYT
 
 
 def load_failed(message: str, output: RunOutput | None, retry_in: float | None = None) -> LoadFailed:
-    """The error of a load: why it failed, and below it the last words of the run, if there was one that spoke."""
+    """The error of a load: why it failed, and the last words of the run, if it printed any."""
     cause = bounded(message, CAUSE_BYTES)
     if output is None:
         return LoadFailed(cause, retry_in=retry_in)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from llamaswap_lib.printable import printable, printable_message
 
 DEBUG, INFO, WARN, ERROR = range(4)
-BELOW = "    | "  # what others say is not to be taken for what we do
+BELOW = "    | "  # before lines that are not our own
 TAB = "\t"
 LEVELS = {"debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR}
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -40,13 +40,13 @@ class Logger:
     # -- any thread --
 
     def change(self, level: str, time_format: str) -> None:
-        """Say it so from now on; unknown values count as at the start."""
+        """Use other settings from now on; unknown values count as at the start."""
         self._threshold = LEVELS.get(level.lower(), INFO)
         self._stamp = time_stamp(time_format)
 
     @property
     def has_debug(self) -> bool:
-        """Whether lines of that level are wanted: some cost something to make."""
+        """Whether lines of that level are written: some take time to make."""
         return self._threshold <= DEBUG
 
     def debug(self, message: str) -> None:
@@ -58,7 +58,7 @@ class Logger:
             self._say("INFO", message)
 
     def warn(self, message: str, below: Sequence[str] = ()) -> None:
-        """`below`: somebody else's words, each on a line of its own."""
+        """`below`: lines that are not our own (output of a model), one below the other."""
         if self._threshold <= WARN:
             self._say("WARN", message, below)
 
@@ -75,7 +75,7 @@ class Logger:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What stands before and after the fraction of a second; placeholders are those of `_fields`."""
+    """What is before and after the fraction of a second; the placeholders are those of `_fields`."""
 
     head: str
     tail: str = ""

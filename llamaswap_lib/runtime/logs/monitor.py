@@ -1,14 +1,13 @@
 """Logs: ring buffers of the newest output, and the readers that follow it.
 
-Any thread writes and reads; there is no thread here. Bytes in, bytes out:
-nothing is decoded, so partial lines, progress bars and invalid UTF-8 are ordinary. A writer never waits for a reader:
-readers share the ring, each remembers how far it has read, and one that falls behind by more than its capacity loses
-the oldest bytes and is told how many. One `write` stays in one piece. Memory is bounded by the largest capacity, not
-by the number of readers, and a write costs amortised O(its length): a reader that has something to take already costs
-it nothing.
+Any thread writes and reads; there is no thread here. It keeps bytes and decodes nothing, so partial lines, progress
+bars and invalid UTF-8 need no special care. A writer never waits for a reader: readers share the ring, each remembers
+how far it has read, and one that falls behind by more than its capacity loses the oldest bytes and is told how many.
+One `write` stays in one piece. Memory is bounded by the largest capacity, not by the number of readers. A write costs
+O(its length), amortised, and a reader that already has something to take adds nothing to that.
 
-A line is put into a queue, without a lock, and the next reader moves it into the ring: every request logs one, and a
-lock here made a convoy of busy threads.
+A line is put into a queue, without a lock, and the next reader moves it into the ring: every request logs a line, and
+with a lock here busy threads queued up behind each other.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 
 RING_BYTES = 100 * 1024
 READER_BYTES = 256 * 1024
-LINE_BYTES = 1024  # what is longer is sorted in at once
-MANY = 64  # pieces, from which on the writer sorts them in
+LINE_BYTES = 1024  # longer data is moved into the ring at once
+MANY = 64  # pieces in the queue, from which on the writer moves them into the ring
 
 
 class LogMonitor:
@@ -30,11 +29,11 @@ class LogMonitor:
 
     def __init__(self, capacity_bytes: int = RING_BYTES) -> None:
         self._capacity_bytes = capacity_bytes
-        self._arrivals: deque[bytes] = deque()  # written, and not yet sorted in
+        self._arrivals: deque[bytes] = deque()  # written, and not yet in the ring
         self._lock = threading.Lock()  # protects all below, and what the readers hold
         self._ring = bytearray()
-        self._kept_bytes = capacity_bytes  # the most that the ring holds: what the largest reader may still want
-        self._end = 0  # how many bytes have ever been sorted in: the position behind the ring's last one
+        self._kept_bytes = capacity_bytes  # the most that the ring holds: what the largest reader may still need
+        self._end = 0  # how many bytes the ring has ever got: the position after its last byte
         self._readers: set[Subscription] = set()
         self._sleepers: set[Subscription] = set()  # those that have taken all, and are to be woken by a write
         self._closed = False
@@ -42,7 +41,7 @@ class LogMonitor:
     # -- any thread --
 
     def write(self, data: bytes) -> None:
-        """Keep `data` and wake the readers that wait for it; never blocks on one of them."""
+        """Keep `data` and wake the readers that wait for it; never blocks on a reader."""
         if not data:
             return
         self._arrivals.append(data)

@@ -1,9 +1,9 @@
 """All logs of one server: its own lines, the output of its models, and what of both is shown on stdout.
 
-Any thread writes and reads; stdout has a thread of its own (`StdoutSink`). What is kept, and how it is read along, is a
-`LogMonitor`'s. Guarantees: a line of ours is one write, and nobody who logs waits for a reader or for stdout. Where
-more than one writes to stdout, lines stay whole there (see `whole_lines`), and of several models each says whose it is;
-what is kept, and read along, is as it was written.
+Any thread writes and reads; stdout has a thread of its own (`StdoutSink`). A `LogMonitor` keeps what was written and
+serves its readers. Guarantees: a line of ours is one write, and a thread that logs never waits for a reader or for
+stdout. If several write to stdout, their lines stay whole there (see `whole_lines`), and with several models each line
+says which one wrote it. What is kept, and what readers get, is as it was written.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 PAUSE_MS = 10  # after a write; a lone line is shown at once
 RETRY_PAUSE_MS = 250  # before the next try, when it takes nothing: a full disk
 PIECE_BYTES = select.PIPE_BUF  # a pipe that polls as writable takes this much without blocking
-HELD_BYTES = 32_768  # of what it refuses: a disk that was full may have little room
+HELD_BYTES = 32_768  # kept of what stdout refuses: a disk that was full may have little room
 _GONE = (errno.EPIPE, errno.EBADF)
 
 
 class Logs:
     """All monitors of one server, and stdout, wired by `logToStdout`.
 
-    `combined` is what is shown, so it is the shown source itself where only one is, and stays empty for `none`.
+    `combined` is what is shown: the shown source itself if there is only one; it stays empty for `none`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Logs:
         self._lock = threading.Lock()  # protects the two below
         self._models: dict[str, LogMonitor] = {}
         self._streams_ended = False
-        self._lines: LogMonitor | None = None  # what is shown on stdout, where that is not `combined` byte for byte
+        self._lines: LogMonitor | None = None  # what is shown on stdout, if that is not `combined` byte for byte
         self._stdout: Subscription | None = None
         self._sink: StdoutSink | None = None
         if stdout is not None and to_stdout != "none":
@@ -74,7 +74,7 @@ class Logs:
             return self._models[model_id]
 
     def keep_only(self, model_ids: Collection[str]) -> None:
-        """These are all models from now on: forget the monitors of others, and end their readers' subscriptions."""
+        """Forget the monitors of all other models, and close their readers' subscriptions."""
         self._has_several_models = len(model_ids) > 1
         with self._lock:
             gone = [self._models.pop(model_id) for model_id in self._models.keys() - model_ids]
@@ -90,7 +90,7 @@ class Logs:
         return ModelOutput(kept, self._lines, lambda: prefix if self._has_several_models else b"", self._is_alone)
 
     def close_streams(self) -> None:
-        """End every reader's subscription, and those to come; lines are still kept, and shown on stdout."""
+        """Close every reader's subscription, and all later ones; lines are still kept, and shown on stdout."""
         with self._lock:
             self._streams_ended = True
             monitors = [self.proxy, self.upstream, self.combined, *self._models.values()]
@@ -98,7 +98,7 @@ class Logs:
             monitor.close(keep=self._stdout)
 
     def close(self, flush_timeout: float = 1.0) -> None:
-        """End the streams, bring out what stdout still owes, and end its thread; what comes later is only kept."""
+        """Close the streams, write what stdout has yet to show, and end its thread; later lines are only kept."""
         self.close_streams()
         sink, self._sink = self._sink, None
         if sink is not None:
@@ -111,7 +111,7 @@ class Logs:
             self._lines.write(data)
 
     def _is_alone(self) -> bool:
-        """Whether nobody but one model writes to stdout."""
+        """Whether one model is all that writes to stdout."""
         return not (self._is_both or self._has_several_models)
 
 
@@ -125,7 +125,7 @@ class ModelOutput:
         prefix: Callable[[], bytes],
         is_alone: Callable[[], bool],
     ) -> None:
-        """Everything goes to `kept` as it is, and to `lines`, if there are any, in whole lines unless `is_alone`."""
+        """Everything goes to `kept` as it is, and to `lines`, if that is not None, in whole lines unless `is_alone`."""
         self._kept = kept
         self._lines = lines
         self._prefix = prefix
@@ -159,13 +159,13 @@ class StdoutSink:
     """Shows `lines` on file descriptor `fd`, on the thread `log-stdout`, until it is closed; then leaves them.
 
     A thread that logs never waits for a terminal or a pipe: the subscription holds what stdout does not take, up to its
-    capacity, and tells what it dropped. One write brings out all that came in the meantime and a short pause follows
-    it, so a busy server pays for a system call and a thread switch a hundred times a second, not once a line. (Writing
-    from the caller's thread whenever `poll` allows it was rejected: it costs every request two system calls, a slow
-    disk stops it all the same, and the last lines before a quiet hour stay unseen.)
+    capacity, and tells what it dropped. One write takes all that has come since the last one, and a short pause follows
+    it. So a busy server pays for a system call and a thread switch a hundred times a second, not for each line.
+    (Writing from the caller's thread whenever `poll` allows it was rejected: it costs every request two system calls, a
+    slow disk stops it too, and the last lines before a quiet hour are not shown.)
 
-    A stdout that is closed (EPIPE, EBADF) is given up. Any other refusal, such as a full disk, is waited out: the
-    newest HELD_BYTES are kept, and once there is room again a line says how much was lost, and why.
+    If stdout is closed (EPIPE, EBADF), the thread ends. On any other error, such as a full disk, it tries again: the
+    newest HELD_BYTES are kept, and once there is room a line says how much was lost, and why.
     """
 
     def __init__(self, lines: Subscription, fd: int, retry_pause_ms: int = RETRY_PAUSE_MS) -> None:
@@ -181,9 +181,9 @@ class StdoutSink:
     # -- any thread but the sink's --
 
     def close(self, flush_timeout: float) -> None:
-        """Bring out what there is, within `flush_timeout` seconds, and end the thread; once only.
+        """Write what there is, within `flush_timeout` seconds, and end the thread; call it once.
 
-        A stdout that blocks although it polled as writable (a stopped terminal) keeps that daemon thread, but not us.
+        A stdout that blocks although it polled as writable (a stopped terminal) blocks only that daemon thread.
         """
         self._deadline = time.monotonic() + flush_timeout
         self._stop.set()
@@ -207,7 +207,7 @@ class StdoutSink:
         stop_or_lines = _poll_for_input(self._stop.fileno(), self._lines.wakeup.fileno())
         while not self._is_over:
             stop_or_lines.poll()
-            is_last = self._deadline < math.inf  # looked at before taking, so what was said before `close` is taken
+            is_last = self._deadline < math.inf  # read before taking, so that what was written before `close` is taken
             self._is_over = not self._show(self._lines.take()) or is_last
             if not self._is_over:
                 stop.poll(PAUSE_MS)
@@ -220,7 +220,7 @@ class StdoutSink:
                 return False
             try:
                 written = os.write(self._fd, rest[:PIECE_BYTES])
-            except BlockingIOError:  # somebody else filled it since
+            except BlockingIOError:  # another process has filled it since
                 if not self._pause(PAUSE_MS):
                     return False
             except OSError as error:
@@ -242,7 +242,7 @@ class StdoutSink:
         return left_ms > 0
 
     def _is_writable(self) -> bool:
-        """Block until stdout takes something, or has an error to tell; False when the time to flush is over."""
+        """Block until stdout takes something, or has an error; False when the time to flush is over."""
         while True:
             poller = select.poll()
             poller.register(self._fd, select.POLLOUT)
@@ -266,7 +266,7 @@ def _poll_for_input(*fds: int) -> select.poll:
 
 
 class _Unwritten:
-    """What stdout did not take, and is offered again."""
+    """What stdout did not take, and gets again."""
 
     def __init__(self) -> None:
         self._held = b""

@@ -1,9 +1,9 @@
-"""Whole lines of what one process writes, for a place where others write too: stdout.
+"""Whole lines of what one process writes, for stdout, where others write too.
 
-Pure but for the clock; one thread. A line is held back until its end has come, so that nobody else's words get into it.
-What is held is bounded: what has no end after MOST_BYTES is shown in pieces, each a line of its own. Of a progress bar,
-whose states overwrite each other by carriage returns, the last state is shown, and while it moves one now and then. No
-line leaves its colour to the next, and none moves the cursor to those of others. All other bytes are shown as they are.
+Pure except for the clock; one thread. A line is held back until its end has come, so that no other output gets into it.
+What is held is bounded: what has no end after MOST_BYTES is shown in pieces, each a line of its own. A progress bar
+overwrites its states by carriage returns: its last state is shown, and one now and then while it moves. No line leaves
+its colour to the next, and none moves the cursor to other lines. All other bytes are shown as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _control_sequence = re.compile(rb"\x1b(?:\[([0-9;:?<=>]*[ -/]*)([@-~])|[78DEMc])
 
 
 class WholeLines:
-    """Gives the lines that are whole, each behind what `prefix` is at that time."""
+    """Gives the lines that are whole, each with what `prefix` is at that time before it."""
 
     def __init__(self, prefix: Callable[[], bytes], clock: Callable[[], float] = time.monotonic) -> None:
         self._prefix = prefix
@@ -40,7 +40,7 @@ class WholeLines:
         return shown
 
     def flush(self) -> bytes:
-        """What is left of a line that has no end, as one: the process writes no more."""
+        """The rest without an end, as a line: the process writes no more."""
         rest, self._rest = self._rest, b""
         return self._lines(rest) if rest else b""
 
@@ -53,13 +53,13 @@ class WholeLines:
         return b"".join(map(self._last_state, text.split(b"\n")))
 
     def _last_state(self, line: bytes) -> bytes:
-        """What a terminal would show of the line at its end; nothing if that has been shown."""
+        """What a terminal would show of the line in the end; b"" if that was shown already."""
         seen = line.rstrip(b"\r").rpartition(b"\r")[2]
         is_known, self._state = seen == self._state != b"", b""
         return b"" if is_known else self._line(seen)
 
     def _moving_bar(self) -> bytes:
-        """The last state that is whole, if it is time to show one; what it has overwritten is forgotten."""
+        """The last whole state, if it is time to show one; the states before it are forgotten."""
         states, _, unfinished = self._rest.rpartition(b"\r")
         state = states.rstrip(b"\r").rpartition(b"\r")[2]
         self._rest = state + b"\r" + unfinished
@@ -71,7 +71,7 @@ class WholeLines:
         return self._line(state)
 
     def _piece(self) -> bytes:
-        """The beginning of a line that is too long to be held, cut between characters of UTF-8."""
+        """The beginning of a line that is too long to hold, cut between characters of UTF-8."""
         end = MOST_BYTES
         while end > MOST_BYTES - 4 and self._rest[end] & 0xC0 == 0x80:
             end -= 1
@@ -83,7 +83,7 @@ class WholeLines:
 
 
 def _tamed(text: bytes) -> bytes:
-    """Without what moves the cursor or clears; colours and the like are put back at the end."""
+    """Without what moves the cursor or clears the screen; colours and the like are reset at the end."""
     is_plain = True
 
     def kept(match: re.Match[bytes]) -> bytes:

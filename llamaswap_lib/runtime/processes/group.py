@@ -2,13 +2,14 @@
 
 Any thread may signal a group; the thread that made it waits for the leader and looks for the rest.
 
-The group's number is the leader's pid, and the system gives a number away again when nobody has it as pid or group
-any more. So: the leader is collected under the lock that signals take, the first look that finds nobody is under it
-too, and after that no signal is sent. While members are left they hold the number, collected leader or not.
+The group's number is the leader's pid, and the system uses a number again when no process has it as pid or group any
+more. So the exit status of the leader is collected under the lock that signals take, the first look that finds no
+process is under it too, and after that no signal is sent. While the group has members, the number is taken, whether the
+leader was collected or not.
 
-Rejected: being a child subreaper. Processes that left the group would become ours to collect as well, which only a
+Rejected: being a child subreaper. Processes that left the group would then be ours to collect as well, which only a
 reaper for the whole program could do, beside every other wait; and macOS has none. Where orphans come to us anyway
-(llamaswap is PID 1 of a container) those of the group are collected here.
+(llamaswap is PID 1 of a container), those of the group are collected here.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from llamaswap_lib.runtime.guard.table import HAS_PROC, ProcessEntry, look_at_ot
 
 _PROC = Path("/proc")
 KILL_GRACE = 5.0  # what survives SIGKILL so long hangs in the kernel: it is reported and left
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # between looks at what outlives a leader; nobody tells us of its end
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # between looks at what outlives a leader: nothing tells us of its end
 
-# What Python ignores, and what a stop needs, whatever we inherited from whoever started us.
+# The signals that Python ignores, and those that a stop needs: children get the default, whatever we inherited.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
@@ -47,7 +48,7 @@ class ProcessGroup:
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], output: int, guard: Guardian) -> None:
         """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError.
 
-        The environment is to hold the guard's marks.
+        `env` must hold the marks of `guard`.
         """
         self._guard = guard
         self._lock = threading.Lock()
@@ -58,7 +59,7 @@ class ProcessGroup:
         guard.add(self.pid)
         leader = read_stat(self.pid)
         self.start = leader.start if leader else ""
-        """When the leader started, as a look says it; '' where there is no /proc."""
+        """When the leader started, as /proc says; '' where there is no /proc."""
 
     # -- any thread --
 
@@ -80,15 +81,15 @@ class ProcessGroup:
 
     @property
     def has_ended(self) -> bool:
-        """Whether a look has found nobody left: from then on the number may be somebody else's."""
+        """Whether no process is left: from then on the number may belong to another group."""
         return self._state is _GroupState.GONE
 
     # -- the thread that made it only --
 
     def wait(self) -> int | None:
-        """Block until the leader has exited; its exit code, minus the signal that ended it, or None if it is unknown.
+        """Block until the leader has exited; its exit code, or minus the signal that ended it; None if it is unknown.
 
-        Unknown is what somebody else collected, as where SIGCHLD is ignored.
+        It is unknown if the system has collected it, as where SIGCHLD is ignored.
         """
         try:
             # macOS has no waitid before Python 3.13: there the leader is collected outside the lock.
@@ -104,7 +105,7 @@ class ProcessGroup:
         return None if status is None else os.waitstatus_to_exitcode(status)
 
     def is_gone(self) -> bool:
-        """Whether every member has exited; cheap when nobody is left, else one look at /proc. Never blocks."""
+        """Whether every member has exited; cheap when none is left, else one look at /proc. Never blocks."""
         with self._lock:
             self._collect()
             if self._state is _GroupState.GONE or not self._is_number_taken():
@@ -117,8 +118,8 @@ class ProcessGroup:
         if self._known:
             return False
         with self._lock:
-            self._signal(signal.SIGKILL)  # a zombie does not mind, and one born behind the look's back does not survive
-            self._collect()  # who exited since the first look is ours to collect, if we are PID 1
+            self._signal(signal.SIGKILL)  # zombies are not affected, and a process born since the look does not survive
+            self._collect()  # what exited since the first look is ours to collect, if we are PID 1
             self._end()
         return True
 
@@ -199,7 +200,7 @@ def describe_exit(status: int | None) -> str:
 
 
 def strangers() -> Mapping[int, int]:
-    """Who is there before a run begins; nobody where that cannot be found out."""
+    """The processes that exist before a run begins; none if that cannot be found out."""
     try:
         return who_is_there() if HAS_PROC else {}
     except OSError:
@@ -228,9 +229,9 @@ class RunEnding:
         signal: Callable[[Callable[[], None]], None],
         note: Callable[[str], None],
     ) -> None:
-        """`mark`: what the processes of the run bear; '' to leave those alone that left the group.
+        """`mark`: what the processes of the run have in their environment; '' to leave those alone that left the group.
 
-        `strangers`: who was there before the run began, by `who_is_there`: so they are not looked at one by one.
+        `strangers`: the processes from before the run, by `who_is_there`; they are skipped in each look.
         `is_time_up`: whether SIGKILL is due. `signal` is called with what signals the group, and may not raise.
         """
         self._group = group
@@ -241,11 +242,11 @@ class RunEnding:
         self._note = note
 
     def end_group(self) -> None:
-        """Return when nobody of the group is left, or nothing more can be done."""
+        """Return when no process of the group is left, or nothing more can be done."""
         self._end(None)
 
     def end_all(self) -> None:
-        """The same, of the group and of those that left it."""
+        """The same for the group and for the processes that left it."""
         if not self._mark or not HAS_PROC:
             return self.end_group()
         sweep = Sweep(self._choose, look=functools.partial(look_at_others, self._strangers))
@@ -256,7 +257,7 @@ class RunEnding:
         return None
 
     def _choose(self, entries: list[ProcessEntry], known: Mapping[int, str]) -> list[ProcessEntry]:
-        """Who left the group. Its members only lead to their children: they get their signals as a group."""
+        """The processes that left the group. Its members get their signals as a group."""
         group = self._group
         groups = NOBODY if group.has_ended else {group.pid: group.start}
         found = of_run(entries, *parts_of(self._mark), groups, known)
@@ -276,7 +277,7 @@ class RunEnding:
             if is_gone and not left:
                 return
             if give_up_at is not None and new:
-                give_up_at = time.monotonic() + KILL_GRACE  # and on at once: they may be starting others
+                give_up_at = time.monotonic() + KILL_GRACE  # and look again at once: they may be starting others
             elif give_up_at is not None and time.monotonic() >= give_up_at:
                 where = "that left the group" if is_gone else "of the group"
                 self._note(f"processes {where} {self._group.pid} still run after SIGKILL")
@@ -290,7 +291,7 @@ def _step(sweep: Sweep, number: int) -> tuple[int, int]:
     try:
         return sweep.step(number)
     except (OSError, MemoryError):
-        return 1, 0  # no descriptor or memory for a look: somebody may be left
+        return 1, 0  # no descriptor or memory for a look: a process may be left
 
 
 def _is_gone(group: ProcessGroup) -> bool:
@@ -301,7 +302,7 @@ def _is_gone(group: ProcessGroup) -> bool:
 
 
 def await_end(group: ProcessGroup, timeout: float) -> bool:
-    """Whether the group ended in time. These are nobody's children any more, so there is nothing to wait for."""
+    """Whether the group ended in time. Its processes may have no parent here, so there is no exit to wait for."""
     deadline = time.monotonic() + timeout
     pause = _FIRST_PAUSE
     while not _is_gone(group):

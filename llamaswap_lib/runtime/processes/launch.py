@@ -1,8 +1,8 @@
-"""How a model's process is started, in plain values; whether its command can be executed; and what an error says.
+"""How a model's process is started, in plain values; whether its command can be executed; what an error means.
 
-Any thread; a look at a command takes a few looks at the file system, some 20 us. It goes by the rules by which the
-system finds a program, without starting it. Raised is what `posix_spawnp` would raise, with more words where there are
-any. What only the start itself can tell (a format that the machine does not know) passes.
+Any thread; checking a command takes a few looks at the file system, some 20 us. It uses the rules by which the system
+finds a program, without starting it. It raises what `posix_spawnp` would raise, with a better text where there is one.
+What only the start itself can tell (a format that the machine does not know) passes.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class LaunchSpec:
     stop_argv: tuple[str, ...]
     """The command that stops it, `${PID}` standing for the leader's; () is SIGTERM to the group."""
     env: tuple[str, ...]
-    """NAME=value, added to our own environment; of two with one name the later counts."""
+    """NAME=value, added to our own environment; of two with the same name, the later one counts."""
     proxy: str
     check_endpoint: str
-    """The path that answers 200 when it is ready; 'none' is ready at once."""
+    """The path that answers 200 when it is ready; with 'none' it is ready at once."""
     health_timeout: float
     unload_timeout: float
     through: ForwardProxy | None = None
     """The proxy on the way to it, if it is on another machine."""
     shown_programs: tuple[tuple[str, str], ...] = ()
-    """What is told of the first words of argv and stop_argv, which may hold secrets."""
+    """What to show in place of the first words of argv and stop_argv, which may hold secrets."""
 
 
 def check_command(argv: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ def check_command(argv: Sequence[str]) -> None:
 
 
 def _find(word: str) -> None:
-    """As execvp: a word with a slash is a path, any other is looked for in the folders of PATH, '' being this one."""
+    """As execvp does: a word with a slash is a path; others are searched in the folders of PATH, '' being this one."""
     if "/" in word:
         _check_file(word, word)
         return
@@ -70,14 +70,14 @@ def _find(word: str) -> None:
             if error.errno not in _PASSED_OVER:
                 raise
             if isinstance(error, PermissionError | MissingInterpreter) and not isinstance(refusal, PermissionError):
-                refusal = error  # there may be another one behind it
+                refusal = error  # a later folder may have another one
         else:
             return
     raise refusal
 
 
 class MissingInterpreter(FileNotFoundError):
-    """A script is there, and what its first line names is not: an environment that was moved or deleted."""
+    """A script exists, and the program in its first line does not: an environment that was moved or deleted."""
 
 
 def _check_file(path: str, word: str) -> None:
@@ -101,7 +101,7 @@ def _check_file(path: str, word: str) -> None:
 
 
 def _beginning_of(path: str) -> bytes | None:
-    """None of a program that we may execute and not read."""
+    """The first bytes of a program; None if we may execute but not read it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -113,19 +113,19 @@ def _beginning_of(path: str) -> bytes | None:
 
 
 def _interpreter_in(beginning: bytes) -> bytes:
-    """What the first line of a script names; b"" of any other program."""
+    """The program in the first line of a script; b"" for any other program."""
     line = beginning.partition(b"\n")[0]
     return line[2:].strip(b" \t").replace(b"\t", b" ").partition(b" ")[0] if line.startswith(b"#!") else b""
 
 
 def _is_no_program(beginning: bytes) -> bool:
-    """A script for a shell that does not say so. Elsewhere the system hands it to one, and here if it was told to."""
+    """Whether it is a script that names no shell. Linux refuses it, unless it was told of such a format."""
     is_text = b"\0" not in beginning and not _interpreter_in(beginning)
     return is_text and sys.platform == "linux" and not _knows_other_formats()
 
 
 def _knows_other_formats() -> bool:
-    """Whether Linux was told of kinds of files that it does not know by itself."""
+    """Whether Linux was told of formats of programs that it does not know by itself."""
     try:
         return not {"register", "status"}.issuperset(os.listdir("/proc/sys/fs/binfmt_misc"))  # noqa: PTH208 - as above
     except OSError:
@@ -133,7 +133,7 @@ def _knows_other_formats() -> bool:
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether it says that this machine has no thread, memory, process or file descriptor to spare at the moment."""
+    """Whether the error means that this machine has no thread, memory, process or file descriptor left now."""
     if isinstance(error, OSError):
         return error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
     return isinstance(error, MemoryError | RuntimeError)  # "can't start new thread" is a RuntimeError

@@ -2,13 +2,14 @@
 
 `LaunchCheck` looks before other models are stopped for it, on the controller's thread. `await_free_address` looks right
 before the start, on the thread `watch-M`, which blocks meanwhile; a stop or kill of the run ends that. Without this
-look the first server that answers the health check would count as the model's own, and requests would go to somebody
-else's process: two users of a cluster easily have the same port of the same node.
+look the first server that answers the health check would count as the model's own, and requests would go to another
+user's process: two users of a cluster easily have the same port of the same node.
 
-On this machine a look at the port tells (`ports`). Elsewhere the health check is asked: a server that answers 200 and
-still does so PATIENCE seconds later is an obstacle. The server of the last run, which is ending, stops answering within
-that time, and then the start goes on at once. Not an obstacle: a load balancer that answers 502 or 503, and a server
-where the command is not told to listen (`sleep infinity` for a server that always runs), which is only noted.
+On this machine, a look at the port tells (`ports`). On others the health check is asked: a server that answers 200 and
+still does so PATIENCE seconds later is an obstacle. If it is the server of the last run, which is ending, it stops
+answering within that time, and then the start goes on at once. Not an obstacle: a load balancer that answers 502 or
+503, and a server where the command is not told to listen (`sleep infinity` for a server that always runs). That is only
+noted.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen
 from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, describe_error
 from llamaswap_lib.runtime.wakeup import Wakeup
 
-PATIENCE = 5.0  # with a server that may be on its way out
+PATIENCE = 5.0  # seconds to wait for a server that may be ending
 _PAUSE = 0.075  # between looks
 _LOOK_TIMEOUT = 1.0
 _CURE = "use another port or host in `proxy` and `cmd`, or stop what listens there"
-# Addresses of this machine alone. Others that it has (127.0.0.13, one of a network) may lead to a namespace of their
-# own, a container or a node of a cluster, where servers end later than what has started them here.
+# Addresses of this machine alone. Its others (127.0.0.13, one of a network) may lead to another namespace, a container
+# or a node of a cluster, where a server may end later than the process here that has started it.
 _PLAIN_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
-_NOT_REACHED = {"502", "503", "504"}  # what a load balancer says that has no server
+_NOT_REACHED = {"502", "503", "504"}  # what a load balancer answers if it has no server
 
 
 def may_lead_elsewhere(proxy: str) -> bool:
-    """Whether the URL may lead to another machine, or to what stands for one on this machine."""
+    """Whether the URL may lead to another machine, or to something like one on this machine (a container)."""
     return urlsplit(proxy).hostname not in _PLAIN_HOSTS
 
 
 def with_cure(where: str) -> str:
-    """Who is where, and what to do about it."""
+    """What is where, and what to do about it."""
     return f"{where}; {_CURE}"
 
 
@@ -57,7 +58,7 @@ def await_free_address(
 ) -> str:
     """Why a run with the command `argv` cannot listen where `proxy` leads, '' if nothing is in its way.
 
-    `through`: the proxy on the way to another machine. Raises ValueError for a `proxy` that leads nowhere, and
+    `through`: the proxy on the way to another machine. Raises ValueError for a `proxy` without a host, and
     `look.LookCancelled` once `ending` is set.
     """
     occupant = Occupant(proxy, check_endpoint, through)
@@ -77,19 +78,19 @@ def await_free_address(
 
 
 class Occupant:
-    """Whoever is at the address of a proxy, looked for again and again."""
+    """The server that is already at the address of a `proxy`, if there is one; looked for again and again."""
 
     def __init__(self, proxy: str, check_endpoint: str, through: ForwardProxy | None = None) -> None:
         self._proxy = proxy
         self._has_check = check_endpoint != "none"
-        # A model without a check is ready at once, whoever is there: then an answer of almost any kind shows somebody.
+        # A model without a check is ready at once. Then almost any answer shows that another server is there.
         self.check = HealthCheck.at(proxy, check_endpoint if self._has_check else "/", through=through)
         self.may_be_leaving = True
-        """Whether the one who was found may be the last run's own server."""
+        """Whether the server that was found may be that of the last run."""
         self._last = ""
 
     def look(self, ending: Wakeup) -> str:
-        """Who is there, '' for nobody. Who has answered before and now takes too long is still there."""
+        """What is there, '' for nothing. A server that has answered before and now takes too long is still there."""
         if obstacle := find_obstacle(self._proxy):
             self.may_be_leaving = may_lead_elsewhere(self._proxy)
             return str(obstacle)
@@ -114,10 +115,10 @@ class Occupant:
 class LaunchCheck:
     """Finds reasons why a model cannot be started, before other models are stopped for it.
 
-    The controller thread asks, and is hardly held up: a few looks at the file system and at one port of this machine,
-    some 100 us. Only if another program may have the port, it looks up which one (60 ms among 4,000 open files). The
-    start itself finds the rest, and what has changed since: names are not resolved here, and an automatic port is not
-    looked at, for it is chosen then.
+    The controller thread calls it, and hardly has to wait: it takes a few looks at the file system and at one port of
+    this machine, some 100 us. Only if another program may have the port, it looks up which one (60 ms among 4,000 open
+    files). The start itself finds the rest, and what has changed since. Names are not resolved here, and an automatic
+    port is not checked, because it is chosen at the start.
     """
 
     def __init__(
@@ -127,14 +128,14 @@ class LaunchCheck:
         ourselves: Ourselves,
         has_group: Callable[[int], bool],
     ) -> None:
-        """`automatic_port_of`: which port the configuration gave a model. `has_group`: of one of our runs."""
+        """`automatic_port_of`: the port that the configuration gave a model. `has_group`: whether it is ours."""
         self._spec_of = spec_of
         self._automatic_port_of = automatic_port_of
         self._ourselves = ourselves
         self._has_group = has_group
 
     def __call__(self, model: str, running: Collection[str]) -> str:
-        """Why it cannot be started, '' where nothing is known. `running`: the proxies of all runs that there are."""
+        """Why it cannot be started, '' if no reason is known. `running`: the `proxy` of each run that exists."""
         spec = self._spec_of(model)
         try:
             check_command(spec.argv)
@@ -144,11 +145,11 @@ class LaunchCheck:
             return describe_error(error)
 
     def _obstacle(self, model: str, spec: LaunchSpec, running: Collection[str]) -> str:
-        """A stranger at a fixed port of the model's own.
+        """Another program at the model's port, if that is not an automatic one.
 
-        Where a run of ours is at this port, whoever listens there is taken for its server, as the proxy of a container
-        engine is, which is no child of ours: models that share a port swap. At an address that may be elsewhere the
-        last run's own server may be on its way out; the start waits for that.
+        If a run of ours uses this port, what listens there is taken for its server: the proxy of a container engine is
+        not a child of ours, and models that share a port swap. At an address that may be elsewhere, the server of the
+        last run may be ending; the start waits for that.
         """
         port = port_of(urlsplit(spec.proxy))
         is_fixed = port != self._automatic_port_of(model)
@@ -160,7 +161,7 @@ class LaunchCheck:
         return with_cure(f"{obstacle} at {HealthCheck.at(spec.proxy, '/').address}") if obstacle else ""
 
     def _is_ours(self, pid: int) -> bool:
-        """Whether the process belongs to a run of ours, or to what an earlier life left, which is ended before."""
+        """Whether the process belongs to a run of ours, or was left by an earlier llamaswap, and is stopped before."""
         entry = look_at(pid)
         if entry is None or self._has_group(entry.group):
             return True

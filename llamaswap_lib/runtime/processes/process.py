@@ -1,13 +1,13 @@
 """One life of one upstream: its process group from the start to the exit of its last member.
 
 The controller thread gives orders (`start`, `stop`, `kill`), which never block. The thread `watch-M` starts the
-program, sleeps until the leader exits, ends what is left of the group and posts `ProcessExited`: exactly once, after
-the last byte of output was handed on, and after it no other event of this run. `output-M`, `probe-M` and, for a
-cmdStop, `stop-M` help it and end with the run.
+program, sleeps until the leader (the first process) exits, stops what is left of the group and posts `ProcessExited`
+exactly once: after the last byte of output was handed on, and as the last event of this run. The threads `output-M`,
+`probe-M` and, for a cmdStop, `stop-M` help it and end with the run.
 
 Then no process of the run is left, wherever it went: see `group.RunEnding`. The scheduler measures the time between the
-stop and the kill; here only the time of processes that outlive the leader is bounded. Never done here: deciding,
-restarting, reading the configuration.
+stop and the kill; here only the time of processes that outlive the leader is bounded. This file never decides, never
+restarts a process and does not know the configuration.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 _READ_BYTES = 65_536
-_PAUSE = 0.1  # seconds, when there is no memory to read into
-_LAST_READS = 16  # 1 MiB, the largest pipe; who still writes then is a stranger and is not waited for
+_PAUSE = 0.1  # seconds to wait when there is no memory to read into
+_LAST_READS = 16  # 1 MiB, the largest pipe; what still writes then is not of the run, and is not waited for
 
 
 class _Order(Enum):
@@ -64,7 +64,7 @@ class Process:
         ourselves: Ourselves | None = None,
         note: Callable[[bytes], None] | None = None,
     ) -> None:
-        """`output` gets what the process writes, from one thread; `note` lines of ours, from any, `output` if None."""
+        """`output` gets what the process writes, from one thread; `note` our own lines, from any; None: `output`."""
         self.run_id = run_id
         self._spec = spec
         self._unload_timeout = spec.unload_timeout
@@ -73,7 +73,7 @@ class Process:
         self._guard = guard
         self._ourselves = ourselves or Ourselves()
         self._pipe = -1
-        self._mark = ""  # by which those of the run are found that left the group; none where `env` takes it away
+        self._mark = ""  # by which processes are found that left the group; '' if the model's `env` removes it
         self._lock = threading.Lock()  # protects what follows
         self._order = _Order.RUN  # the strongest order so far
         self._kill_at = 0.0  # when the time for the stop is up, once it has begun
@@ -88,7 +88,7 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """The leader's pid, while there is anything to signal under it."""
+        """The leader's pid, while its group has processes to signal."""
         group = self._group
         return group.pid if group and not group.has_ended else None
 
@@ -97,18 +97,18 @@ class Process:
         return self._spec.model
 
     def change_unload_timeout(self, seconds: float) -> None:
-        """Another one for its stop, if that has not begun."""
+        """Use another one for its stop, if that has not begun."""
         self._unload_timeout = seconds
 
     def start(self) -> None:
-        """Start it, on a thread of its own; call it once."""
+        """Start it, on a thread of its own; call this once."""
         try:
             Thread(self._watch, f"watch-{self._spec.model}").start()
         except (RuntimeError, MemoryError) as error:  # the system gives us no thread
             self._post(self._not_started(error))
 
     def stop(self) -> None:
-        """Ask it to end: by cmdStop, else by SIGTERM to the group. A run that has not started yet never will."""
+        """Ask it to stop: by cmdStop, else by SIGTERM to the group. If it has not started yet, it never will."""
         with self._lock:
             if self._order is _Order.RUN:
                 self._order = _Order.STOP
@@ -124,7 +124,7 @@ class Process:
     # -- under the lock --
 
     def _carry_out(self) -> None:
-        """Do what was ordered last to whatever exists: a cmdStop may outlive the group."""
+        """Carry out the last order on what exists now: a cmdStop may outlive the group."""
         if self._waiting:
             self._waiting.set()
         if self._probe:
@@ -138,7 +138,7 @@ class Process:
             try:
                 self._stop_thread = Thread(self._run_stop_command, f"stop-{self._spec.model}", (self._group.pid,))
                 self._stop_thread.start()
-            except (RuntimeError, MemoryError):  # no thread to be had: whoever ordered it must not hear of that
+            except (RuntimeError, MemoryError):  # there is no thread; the controller must not get this error
                 self._stop_thread = None
                 self._signal(self._group.terminate)
         else:
@@ -160,7 +160,7 @@ class Process:
             self._post(ended)
 
     def _live(self) -> ProcessExited:
-        """The whole life of the group, from the start on; how it ended. Ends the group whatever happens."""
+        """The whole life of the group, from its start; returns how it ended. Ends the group whatever happens."""
         spec = self._spec
         with ExitStack() as stack:
             try:
@@ -187,7 +187,7 @@ class Process:
         return ProcessExited(self.run_id, f"could not start: {self._describe(error)}", is_shortage(error))
 
     def _environment(self) -> dict[str, str]:
-        """Blocks while what an earlier life left is being ended. A model's own `env` may take the guard's mark away."""
+        """Blocks while leftovers of an earlier llamaswap are stopped. A model's own `env` may remove the mark."""
         marks = self._guard.marks(self.run_id)
         added = dict(entry.partition("=")[::2] for entry in self._spec.env)
         if MARKER not in added:
@@ -195,9 +195,9 @@ class Process:
         return {**os.environ, **marks, **added}
 
     def _find_obstacle(self) -> str:
-        """What is wrong with where it is to listen, or nothing: it is where we listen, or somebody else does.
+        """Why it cannot listen where it should, '' if it can: llamaswap listens there, or another program does.
 
-        Blocks until that is known, or the run is not wanted any more.
+        Blocks until that is known, or the run is to be stopped.
         """
         if loop := self._ourselves.loop_through(self._spec.proxy, may_resolve=True):
             return loop
@@ -229,9 +229,9 @@ class Process:
                 self._probe.start(f"probe-{self._spec.model}")
 
     def _finish(self, group: ProcessGroup, before: Mapping[int, int]) -> None:
-        """Wait until nobody of the run is left, and no cmdStop, with signals to those that stay.
+        """Wait until no process of the run and no cmdStop is left; signal those that stay.
 
-        All within one `unloadTimeout`, which counts from the stop, or from the leader's exit where nobody ordered one.
+        All within one `unloadTimeout`, which counts from the stop, or from the leader's exit if there was no stop.
         """
         if self._probe:
             self._probe.cancel()
@@ -242,13 +242,13 @@ class Process:
         ending = RunEnding(group, self._mark, before, is_time_up=self._is_time_up, signal=self._signal, note=self._note)
         if stop_thread:
             ending.end_group()
-            self._await_stop_command(stop_thread)  # which may be about to end those that left the group, in its own way
+            self._await_stop_command(stop_thread)  # which may be about to stop those that left the group
         ending.end_all()
         with self._lock:
             self._group = None
 
     def _await_stop_command(self, stop_thread: threading.Thread) -> None:
-        """What cmdStop does after the exit (free a device, remove a container) belongs to the stop."""
+        """Wait for cmdStop: what it does after the exit (free a device, remove a container) belongs to the stop."""
         stop_thread.join(max(0.0, self._kill_at - time.monotonic()))
         with self._lock:
             if stop_thread.is_alive():
@@ -263,7 +263,7 @@ class Process:
     # -- thread stop-M --
 
     def _run_stop_command(self, pid: int) -> None:
-        """Run cmdStop to its end; where it fails, SIGTERM does its work."""
+        """Run cmdStop to its end; if it fails, send SIGTERM instead."""
         failure = self._stop_by_command(pid)
         with self._lock:
             group = self._group
@@ -272,7 +272,7 @@ class Process:
                 self._signal(group.terminate)
 
     def _stop_by_command(self, pid: int) -> str:
-        """How cmdStop failed, or nothing."""
+        """How cmdStop failed, '' if it did not."""
         argv = [word.replace("${PID}", str(pid)) for word in self._spec.stop_argv]
         try:
             stopper = ProcessGroup(argv, self._environment(), self._pipe, self._guard)
@@ -309,8 +309,8 @@ def drained_pipe(model: str, output: Callable[[bytes], None]) -> Iterator[int]:
     """The write end of a pipe for a process's stdout and stderr, which the thread `output-M` empties into `output`.
 
     The process never waits for a reader of logs: what it writes is handed on at once, as raw bytes; `output` must not
-    block. All that is in the pipe at the end of the block is handed on too, and then b"". The end of the pipe's use is
-    told, never inferred: a process that left the group may keep its write end open for days.
+    block. All that is in the pipe at the end of the block is handed on too, and then b"". The end of the
+    block ends it, not the end of the data: a process that left the group may keep its write end open for days.
 
     Raises OSError (no descriptor left) and RuntimeError (no thread) on entry.
     """
@@ -340,7 +340,7 @@ def _drain(read_end: int, ending: Wakeup, output: Callable[[bytes], None]) -> No
             if any(descriptor == ending.fileno() for descriptor, _ in poll.poll()):
                 break
             output(os.read(read_end, _READ_BYTES))
-        except MemoryError:  # some of it is lost; without this thread the process would stand still
+        except MemoryError:  # some output is lost; without this thread the process would block
             time.sleep(_PAUSE)
     try:
         for _ in range(_LAST_READS):
