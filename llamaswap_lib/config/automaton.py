@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
@@ -126,49 +125,15 @@ def _simply_folded(char: str) -> str:
 # -- construction --
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """What a part of an expression matches."""
+class Fragment(NamedTuple):
+    """What a part of an expression matches; its positions and links are those from a certain one on."""
 
-    leaves: tuple[Characters | Assertion, ...] = ()  # what each position stands for
+    start: int
+    first_link: int
     nullable: bool = True  # it matches the empty text too
     first: int = 0  # the positions that it may begin with
     last: int = 0  # and end with
-    links: Mapping[int, int] = field(default_factory=dict)  # positions -> those behind each of which they may come
     repeats: int = 1  # the largest product of counts of repeats inside each other
-
-
-def leaf(what: Characters | Assertion) -> Fragment:
-    return Fragment((what,), nullable=False, first=1, last=1)
-
-
-def concatenation(parts: Sequence[Fragment]) -> Fragment:
-    """One after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    whole = _Assembly(parts)
-    first = last = 0
-    nullable = True
-    for part in parts:
-        begins, ends = whole.add(part)
-        whole.link(last, begins)
-        first |= begins if nullable else 0
-        last = ends | (last if part.nullable else 0)
-        nullable = nullable and part.nullable
-    return whole.fragment(nullable, first, last)
-
-
-def alternation(parts: Sequence[Fragment]) -> Fragment:
-    """Any of them."""
-    if len(parts) == 1:
-        return parts[0]
-    whole = _Assembly(parts)
-    first = last = 0
-    for part in parts:
-        begins, ends = whole.add(part)
-        first |= begins
-        last |= ends
-    return whole.fragment(any(part.nullable for part in parts), first, last)
 
 
 def times(least: int, most: int | None) -> int:
@@ -176,55 +141,83 @@ def times(least: int, most: int | None) -> int:
     return max(least if most is None else most, 1)
 
 
-def repetition(part: Fragment, least: int, most: int | None) -> Fragment:
-    """From `least` to `most` times, None without an end."""
-    if most == 0:
-        return Fragment()
-    repeats = part.repeats * times(least, most)
-    nullable = least == 0 or part.nullable
-    if part.nullable:  # as many times or fewer of what is not empty come to the same
-        least = 0
-    copies = max(least, 1) if most is None else most
-    whole = _Assembly([part] * copies)
-    first = last = previous = 0
-    for number in range(1, copies + 1):
-        begins, ends = whole.add(part)
-        whole.link(previous, begins)
-        first = first or begins
-        last |= ends if number >= least else 0
-        previous = ends
-    if most is None:
-        whole.link(previous, begins)
-    return replace(whole.fragment(nullable, first, last), repeats=repeats)
+class Construction:
+    """An automaton that is made from left to right. Whatever would be beyond MAX_POSITIONS is left out."""
 
+    def __init__(self) -> None:
+        self.is_too_large = False
+        self.leaves: list[Characters | Assertion] = []  # what each position stands for
+        self.links: list[tuple[int, int]] = []  # positions, and those which may come behind each of them
 
-class _Assembly:
-    """A fragment that is put together from others, whose positions come one after the other."""
+    def empty(self) -> Fragment:
+        return Fragment(len(self.leaves), len(self.links))
 
-    def __init__(self, parts: Sequence[Fragment]) -> None:
-        """`parts`: all that will be added. Raises TooLarge."""
-        if sum(len(part.leaves) for part in parts) > MAX_POSITIONS:
-            raise TooLarge
-        self.leaves: list[Characters | Assertion] = []
-        self.links: dict[int, int] = {}
-        self.repeats = 1
+    def leaf(self, what: Characters | Assertion) -> Fragment:
+        if not self._has_room(1):
+            return self.empty()
+        position = 1 << len(self.leaves)
+        made = self.empty()._replace(nullable=False, first=position, last=position)
+        self.leaves.append(what)
+        return made
 
-    def add(self, part: Fragment) -> tuple[int, int]:
-        """The first and the last positions of `part`, as those of the whole."""
-        offset = len(self.leaves)
-        self.leaves += part.leaves
-        for after, before in part.links.items():
-            self.link(before << offset, after << offset)
-        self.repeats = max(self.repeats, part.repeats)
-        return part.first << offset, part.last << offset
+    def concatenation(self, parts: Sequence[Fragment]) -> Fragment:
+        """One after the other: all that was made since the first of them."""
+        first = last = 0
+        nullable = True
+        for part in parts:
+            self._link(last, part.first)
+            first |= part.first if nullable else 0
+            last = part.last | (last if part.nullable else 0)
+            nullable = nullable and part.nullable
+        return self._whole(parts, nullable, first, last)
 
-    def link(self, before: int, after: int) -> None:
+    def alternation(self, parts: Sequence[Fragment]) -> Fragment:
+        """Any of them."""
+        first = last = 0
+        for part in parts:
+            first |= part.first
+            last |= part.last
+        return self._whole(parts, any(part.nullable for part in parts), first, last)
+
+    def repetition(self, part: Fragment, least: int, most: int | None) -> Fragment:
+        """From `least` to `most` times, None without an end; `part` is what was made last."""
+        leaves, links = self.leaves[part.start :], self.links[part.first_link :]
+        if most == 0:
+            del self.leaves[part.start :], self.links[part.first_link :]
+            return self.empty()
+        repeats = part.repeats * times(least, most)
+        nullable = least == 0 or part.nullable
+        if part.nullable:  # as many times or fewer of what is not empty come to the same
+            least = 0
+        copies = max(least, 1) if most is None else most
+        if not self._has_room(len(leaves) * (copies - 1)):
+            return part
+        begins, ends = part.first, part.last
+        last = ends if least <= 1 else 0
+        for number in range(2, copies + 1):
+            self.leaves += leaves
+            offset = len(leaves) * (number - 1)
+            self.links += [(before << offset, after << offset) for before, after in links]
+            begins, previous, ends = part.first << offset, ends, part.last << offset
+            self._link(previous, begins)
+            last |= ends if number >= least else 0
+        if most is None:
+            self._link(ends, begins)
+        return part._replace(nullable=nullable, last=last, repeats=repeats)
+
+    def _has_room(self, positions: int) -> bool:
+        self.is_too_large = self.is_too_large or len(self.leaves) + positions > MAX_POSITIONS
+        return not self.is_too_large
+
+    def _link(self, before: int, after: int) -> None:
         """Each of `after` may follow each of `before`."""
         if before and after:
-            self.links[after] = self.links.get(after, 0) | before
+            self.links.append((before, after))
 
-    def fragment(self, nullable: bool, first: int, last: int) -> Fragment:
-        return Fragment(tuple(self.leaves), nullable, first, last, self.links, self.repeats)
+    def _whole(self, parts: Sequence[Fragment], nullable: bool, first: int, last: int) -> Fragment:
+        start, first_link = parts[0][:2] if parts else self.empty()[:2]
+        repeats = max((part.repeats for part in parts), default=1)
+        return Fragment(start, first_link, nullable, first, last, repeats)
 
 
 # -- search --
@@ -233,17 +226,20 @@ class _Assembly:
 class Pattern:
     """A regular expression that is ready to be searched for. Equal to another of the same text."""
 
-    def __init__(self, text: str, fragment: Fragment) -> None:
-        """`fragment`: the automaton of `text`. Raises TooLarge."""
+    def __init__(self, text: str, made: Construction, fragment: Fragment) -> None:
+        """`fragment`: all of what was made of `text`. Raises TooLarge."""
         self.text = text
-        whole = concatenation([fragment, leaf(Characters())])  # no character leads on from its end
-        size = len(whole.leaves)
-        self._end = 1 << (size - 1)
-        self._first = whole.first
-        self._links = whole.links
+        end = made.leaf(Characters())  # no character leads on from it
+        if made.is_too_large:
+            raise TooLarge
+        self._end = end.first
+        self._first = made.concatenation([fragment, end]).first
+        self._links: dict[int, int] = {}  # positions -> those behind each of which they may come
+        for before, after in made.links:
+            self._links[after] = self._links.get(after, 0) | before
         self._sets: dict[Characters, int] = {}  # the characters that positions stand for -> those positions
         self._assertions: dict[Assertion, int] = {}
-        for position, what in enumerate(whole.leaves):
+        for position, what in enumerate(made.leaves):
             if isinstance(what, Assertion):
                 self._assertions[what] = self._assertions.get(what, 0) | 1 << position
             else:
@@ -251,7 +247,7 @@ class Pattern:
         self._asserting = sum(self._assertions.values())
         self._tells_words = bool(self._assertions.keys() & {Assertion.BOUNDARY, Assertion.NO_BOUNDARY})
         self._tells_lines = bool(self._assertions.keys() & {Assertion.BEGIN_LINE, Assertion.END_LINE})
-        self._most_steps = CACHE_BYTES // (STEP_BYTES + size // 4)
+        self._most_steps = CACHE_BYTES // (STEP_BYTES + len(made.leaves) // 4)
         self._steps = 0  # that are remembered
         self._states: dict[tuple[int, int], _State] = {}
         self._taking: dict[str, int] = {}  # character -> the positions that stand for it

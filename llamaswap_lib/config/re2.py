@@ -14,20 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .automaton import (
-    Assertion,
-    Characters,
-    Fragment,
-    Pattern,
-    TooLarge,
-    alternation,
-    cases_of,
-    concatenation,
-    is_property,
-    leaf,
-    repetition,
-    times,
-)
+from .automaton import Assertion, Characters, Construction, Fragment, Pattern, TooLarge, cases_of, is_property, times
 
 MAX_DEPTH = 1000  # of groups in groups, as in Go
 MAX_REPEAT = 1000  # as in RE2, where the counts of repeats inside each other are multiplied
@@ -68,7 +55,8 @@ class Malformed(Exception):
 
 def compiled(pattern: str) -> Pattern | BadPattern:
     try:
-        return Pattern(pattern, _Reader(pattern).fragment())
+        reader = _Reader(pattern)
+        return Pattern(pattern, reader.made, reader.fragment())
     except Malformed as error:
         return BadPattern(str(error))
     except TooLarge:
@@ -83,8 +71,8 @@ class _Group:
     alternatives: list[Fragment] = field(default_factory=list)  # those that have ended
     parts: list[Fragment] = field(default_factory=list)  # of the one that has not
 
-    def fragment(self) -> Fragment:
-        return alternation([*self.alternatives, concatenation(self.parts)])
+    def fragment(self, made: Construction) -> Fragment:
+        return made.alternation([*self.alternatives, made.concatenation(self.parts)])
 
 
 class _Reader:
@@ -93,6 +81,7 @@ class _Reader:
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
         self.at = 0
+        self.made = Construction()
         self.flags: frozenset[str] = frozenset()  # those in force, of "imsU"
         self.group = _Group(self.flags)
         self.outer: list[_Group] = []
@@ -110,10 +99,10 @@ class _Reader:
                 self.add_character(self.pattern[self.at - 1])
         if self.outer:
             raise Malformed("missing )")
-        return self.group.fragment()
+        return self.group.fragment(self.made)
 
     def add(self, what: Characters | Assertion) -> None:
-        self.group.parts.append(leaf(what))
+        self.group.parts.append(self.made.leaf(what))
 
     def add_character(self, char: str) -> None:
         self.add(self.range(char, char))
@@ -151,11 +140,11 @@ class _Reader:
         self.at += 1
         closed, self.group = self.group, self.outer.pop()
         self.flags = closed.flags
-        self.group.parts.append(closed.fragment())
+        self.group.parts.append(closed.fragment(self.made))
 
     def alternative(self) -> None:
         self.at += 1
-        self.group.alternatives.append(concatenation(self.group.parts))
+        self.group.alternatives.append(self.made.concatenation(self.group.parts))
         self.group.parts = []
 
     # -- what stands by itself --
@@ -174,7 +163,7 @@ class _Reader:
         part = self.group.parts.pop()
         if part.repeats * times(least, most) > MAX_REPEAT:
             raise Malformed(f"a repeat of more than {MAX_REPEAT} times, with those inside it: {match[0]}")
-        self.group.parts.append(repetition(part, least, most))
+        self.group.parts.append(self.made.repetition(part, least, most))
 
     def begin(self) -> None:
         self.at += 1

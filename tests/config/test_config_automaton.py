@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamaswap_lib.config.automaton import Pattern
-from llamaswap_lib.config.re2 import compiled
+from llamaswap_lib.config.re2 import BadPattern, compiled
 
 DEFAULT = r".*\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$"
 
@@ -60,6 +60,19 @@ def test_each_character_is_looked_at_once_where_a_search_that_tries_would_never_
     counted = Counted(text)
     assert not pattern_of(pattern).search(counted)
     assert counted.looks == len(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(?:aaaa){1000}" * 500, "(?:a?){1000}" * 500, "|".join(["a{1000}"] * 500), "((a{30}){30}b)" * 500, "a" * 9000],
+)
+def test_a_short_text_that_asks_for_very_many_positions_is_refused_in_bounded_memory(text: str) -> None:
+    tracemalloc.start()
+    try:
+        assert compiled(text) == BadPattern("the expression is too large")
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.slow
