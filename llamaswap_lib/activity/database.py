@@ -26,6 +26,7 @@ from .schema import ALL_MODELS, APPLICATION_ID, FIELDS, SPEED_KINDS, STATUS_FIEL
 BUSY_TIMEOUT = 2.0  # seconds that another program may hold the file
 MOST_TEXTS_KNOWN = 20_000  # numbers of texts that are remembered
 BLOCK_ROWS = 999 // len(COLUMNS)  # in one statement: older versions of SQLite take 999 values
+CACHE_KIB = 500  # of pages of the file in memory, for the thread that writes; the system has them too
 LOG_BYTES = 16 << 20  # to which the write-ahead log is cut
 _MOST = 2**53  # of a number, either way: every JSON parser still reads it as it is
 
@@ -321,6 +322,7 @@ def open_file(path: Path, busy_timeout: float = BUSY_TIMEOUT, steps: Sequence[st
     try:
         _refuse_foreign(connection, len(steps))
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute("PRAGMA synchronous = NORMAL")  # a commit survives our end, and that of the system mostly
         connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}").fetchall()
         return Database(connection, steps)
