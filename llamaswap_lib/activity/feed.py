@@ -23,7 +23,7 @@ from llamaswap_lib.wire.messages import message
 
 LOOK_PAUSE = 0.1  # seconds, at least, between two looks
 BYTES_PAUSE = 0.25  # seconds, at least, between two events of one request of which only the bytes have changed
-MOST_BYTES = 1 << 20  # kept for listeners that have not taken them yet
+MOST_BYTES = 1 << 18  # kept for listeners that have not taken them yet
 MOST_NOTED = 1_000  # of what was noted since a listener came; beyond that, the oldest is lost
 KIND = "inflight"
 _NOTHING = (False, 0, 0.0)
