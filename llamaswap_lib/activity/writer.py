@@ -29,7 +29,8 @@ NAME = "activity-writer"
 BATCH_PAUSE = 0.1  # seconds from the begin of one batch to that of the next
 BATCH_ROWS = 8 * BLOCK_ROWS  # in one transaction
 GROUP_ROWS = BATCH_ROWS // 2  # read without a pause, in about 1 ms: with fewer, changing threads costs too much
-GROUP_PAUSE = 0.0005  # seconds
+GROUP_PAUSE = 0.0005  # seconds; on a busy machine it may become twenty times as long
+MOST_IN_HAND = 500  # records that wait, beyond which there is no pause: they take a kilobyte each
 BUSY_ROWS = 50  # in a batch, from which on nothing is done that can wait
 QUIET_PAUSE = 0.5  # seconds after such a batch until that is done, if none follows
 COMPRESSED_BYTES = 1 << 20  # of captures, at most, after each batch
@@ -91,10 +92,13 @@ class Writer:
 
     def append(self, make: MakeRecord) -> None:
         """Have a row made of the record that `make` gives, on the writer's thread. Never blocks."""
-        if self._waiting.qsize() < MOST_WAITING:
+        waiting = self._waiting.qsize()
+        if waiting < MOST_WAITING:
             self._waiting.put(make)
         else:
             self._lost += 1
+        if waiting == BATCH_ROWS:
+            self._hurry.set()
 
     def listen(self, listener: Listener) -> None:
         """Before the start."""
@@ -176,7 +180,7 @@ class Writer:
                 row_count += 1
                 if len(rows) == BATCH_ROWS:
                     self._write(records, rows)
-                if not row_count % GROUP_ROWS:
+                if not row_count % GROUP_ROWS and waiting.qsize() < MOST_IN_HAND:
                     self._pause(GROUP_PAUSE)
             item = waiting.get_nowait() if waiting.qsize() else None
         self._write(records, rows)

@@ -260,3 +260,15 @@ def test_the_interpreter_is_given_away_after_a_few_records() -> None:
     assert rig.writer.flush(DEADLINE)
     assert rig.writer.close(DEADLINE)
     assert len(pauses) == BATCH_ROWS // writer_module.GROUP_ROWS
+
+
+def test_who_falls_behind_makes_no_pauses() -> None:
+    pauses: list[float] = []
+    rig = Rig()
+    rig.writer = Writer(rig.store, rig.captures, rig.row_of, rig.errors.append, pause=pauses.append)
+    for _ in range(writer_module.MOST_IN_HAND + 3 * writer_module.GROUP_ROWS):
+        rig.writer.append(partial(record, captures=False))
+    rig.writer.start()
+    assert rig.writer.flush(DEADLINE)
+    assert rig.writer.close(DEADLINE)
+    assert len(pauses) == writer_module.MOST_IN_HAND // writer_module.GROUP_ROWS
