@@ -147,6 +147,7 @@ class InFlight:
     take: Callable[[bytes], None] | None = None
     queue_seconds = 0.0
     load_seconds = 0.0
+    ticket = 0  # its number in the queue, while it waits and after it
     behind = ""
     retries = 0
     is_told = False  # an answer of our own has begun before the upstream's

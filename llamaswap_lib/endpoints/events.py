@@ -32,7 +32,7 @@ HEADERS = (
     NOSNIFF,
 )
 QUEUE_PAUSE = 0.1  # seconds, at least, between two looks at the queue: in a rush it changes with every request
-QUEUE_KEYS = ("ticket", "model", "place", "reason")  # the others change with the clock, or not at all
+QUEUE_KEYS = ("ticket", "request", "model", "place", "reason")  # the others change with the clock, or not at all
 LOG_PIECE = 32_768  # bytes in an event once the history is told: clients have bounds for a line
 
 

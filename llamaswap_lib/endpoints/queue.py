@@ -26,9 +26,11 @@ def failure_rows(app: App) -> list[dict[str, Any]]:
 def queue_rows(app: App) -> list[dict[str, Any]]:
     """One row for each waiting request, in the order in which they will be served."""
     now = app.clock()
+    requests = {entry.ticket: str(entry.number) for entry in app.feed.table.current() if entry.ticket}
     return [
         {
             "ticket": ticket.ticket,
+            "request": requests.get(ticket.ticket),
             "model": ticket.model,
             "place": ticket.place,
             "since": app.wall_clock.text(ticket.since),

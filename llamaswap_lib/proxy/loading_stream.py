@@ -78,6 +78,7 @@ class LoadingStream:
 
     def wait(self, waiting: Waiter) -> None:
         """Block until the wait is over, and tell meanwhile; raises ClientGone."""
+        self._exchange.trace.ticket = waiting.ticket
         limits, watch, fd = self._exchange.settings.limits, self._exchange.watch, waiting.fileno()
         if not _asks_for_stream(self._body):
             watch.wait(fd)

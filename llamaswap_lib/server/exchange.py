@@ -244,6 +244,7 @@ class Exchange:
 
     def wait_for(self, waiting: Waiting) -> None:
         """Block until it is over; raises ClientGone."""
+        self.trace.ticket = waiting.ticket
         self.watch.wait_for(waiting)
 
     @property

@@ -30,7 +30,10 @@ OnLoop = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Waiting(Protocol):
-    """Something that is waited for; `fileno` is readable once it is over."""
+    """Something that is waited for; `fileno` is readable once it is over, `ticket` its number in the queue."""
+
+    @property
+    def ticket(self) -> int: ...
 
     def fileno(self) -> int: ...
 

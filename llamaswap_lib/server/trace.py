@@ -21,6 +21,7 @@ class Trace(Protocol):
     take: Callable[[bytes], None] | None  # is called with each piece of an answer as it passes
     queue_seconds: float
     load_seconds: float
+    ticket: int  # its number in the queue, the last one; 0 before it has waited
     behind: str  # the model that it waited for, '' for none
     retries: int
     is_told: bool  # an answer of our own has begun before the upstream's
@@ -43,7 +44,7 @@ class Untraced:
     take: Callable[[bytes], None] | None = None
     queue_seconds = load_seconds = 0.0
     behind = ""
-    retries = 0
+    retries = ticket = 0
     is_told = is_broken = False
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -38,6 +38,9 @@ def test_the_queue_tells_model_place_reason_and_estimate(run_program: RunProgram
             assert rows[0]["estimate_seconds"] is None
             assert rows[1]["estimate_seconds"] >= 1.0
             assert rows[1]["waiting_seconds"] >= rows[2]["waiting_seconds"] >= rows[0]["waiting_seconds"] >= 0.0
+            in_flight = {row["id"]: row["model"] for row in program.get("/api/inflight").json()["requests"]}
+            assert [in_flight[row["request"]] for row in rows] == ["c", "b", "b"]
+            assert len({row["request"] for row in rows}) == 3
             assert begun <= moment(rows[1]["since"]) <= moment(rows[2]["since"])
             assert program.states() == {"a": "ready"}
             assert program.get("/running").json()["running"][0]["waiting"] == 0

@@ -279,7 +279,9 @@ def test_the_queue_tells_who_waits_for_what() -> None:
         assert 3.0 <= rows[0]["waiting_seconds"] <= time.monotonic() - now + 3.001
         assert rows[1]["waiting_seconds"] == 0.0
         assert is_moment(rows[0]["since"], now - 3.0)
-        assert set(rows[0]) == {"ticket", "model", "place", "since", "waiting_seconds", "reason", "estimate_seconds"}
+        keys = {"ticket", "request", "model", "place", "since", "waiting_seconds", "reason", "estimate_seconds"}
+        assert set(rows[0]) == keys
+        assert rows[0]["request"] is None  # nobody asks: it is a load by hand
         assert world.controller.leased == []
 
 
