@@ -10,8 +10,8 @@ import { effect, signal } from "./view.js";
 /**
  * @typedef {{ id: string, name?: string, description?: string, state: string, unlisted?: boolean, peerID?: string,
  *   aliases?: string[], capabilities?: any, context_length?: number, failure?: any }} Model
- * @typedef {{ ticket: number, model: string, place: number, since: string, waiting_seconds: number, reason: string,
- *   estimate_seconds: number | null }} Waiting
+ * @typedef {{ ticket: number, request: string | null, model: string, place: number, since: string, waiting_seconds: number,
+ *   reason: string, estimate_seconds: number | null }} Waiting
  * @typedef {{ id: string, timestamp: string, model: string, req_path: string, method: string, req_headers: Record<string, string>,
  *   remote_ip: string, resp_headers: Record<string, string>, resp_bytes: number, elapsed_ms: number, metadata?: any }} InFlight
  * @typedef {{ from: string[], to: string, reason: string, seconds: number }} Swap
@@ -159,8 +159,8 @@ function pause(delay) {
 addEventListener("online", tryNow);
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && tryNow());
 
-/** @param {() => boolean} holds reads signals */
-function until(holds) {
+/** Ends when that is so. @param {() => boolean} holds reads signals */
+export function until(holds) {
   return new Promise((resolve) => {
     const end = effect(() => {
       if (holds()) queueMicrotask(() => (end(), resolve(undefined)));

@@ -1,10 +1,32 @@
 /** What one can do from several places: load, unload, profiles. Each says what has happened. */
 
 import { operate, pathOf, request } from "../api.js";
+import { queue, until } from "../live.js";
 import { notify, attempt } from "./notices.js";
 
+/** The loads that were asked for here and have not ended. @type {Map<string, AbortController>} */
+const loads = new Map();
+const PATIENCE = 1000; // milliseconds
+
 /** Load a model; ends when it is ready. @param {string} id */
-export const loadModel = (id) => attempt(() => operate(`api/models/load/${pathOf(id)}`), `Loading ${id}`);
+export async function loadModel(id) {
+  const end = new AbortController();
+  loads.set(id, end);
+  const work = () => operate(`api/models/load/${pathOf(id)}`, { signal: end.signal });
+  await attempt(() => work().catch((error) => end.signal.aborted || Promise.reject(error)), `Loading ${id}`);
+  if (loads.get(id) === end) loads.delete(id);
+}
+
+/** End the load of a model. One that is waited for would begin anew, so what was asked for here goes first. @param {string} id */
+export async function cancelLoad(id) {
+  const waiters = () => queue.value.filter((row) => row.model === id && !row.request).length;
+  const most = waiters() - 1;
+  if (loads.get(id)) {
+    loads.get(id)?.abort();
+    await Promise.race([until(() => waiters() <= most), new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
+  }
+  await unloadModel(id);
+}
 
 /** @param {string} id */
 export const unloadModel = (id) => attempt(() => operate(`api/models/unload/${pathOf(id)}`), `Unloading ${id}`);
