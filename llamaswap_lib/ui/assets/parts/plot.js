@@ -219,8 +219,11 @@ function lineOf({ points, colour }, index, { first, last, x, y }, width) {
   const seen = points.filter(([at]) => at >= first && at <= last);
   let path = "";
   let isDown = false;
-  for (const [at, value] of width && seen.length > 2 * width ? thin(seen, x) : seen) {
-    if (value !== null) path += `${isDown ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
+  const drawn = width && seen.length > 2 * width ? thin(seen, x) : seen;
+  for (const [place, [at, value]] of drawn.entries()) {
+    const isAlone = !isDown && (drawn[place + 1]?.[1] ?? null) === null;
+    if (value !== null && isAlone) path += `M${(x(at) - 2).toFixed(1)} ${y(value).toFixed(1)}h4`;
+    else if (value !== null) path += `${isDown ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
     isDown = value !== null;
   }
   return svg("path.plot-line", { d: path, style: { stroke: colour ?? seriesColour(index) } });
