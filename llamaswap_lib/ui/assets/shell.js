@@ -27,7 +27,7 @@ const IN_BAR = 4; // pages that have a place at the bottom of a phone
 /** @param {import("./view.js").Signal<Element | null>} page */
 export function frame(page) {
   listenForKeys();
-  effect(showInTab);
+  followInTab();
   const main = h("main", { id: "main", tabindex: "-1" }, () => page.value);
   return h(
     "div.frame",
@@ -169,7 +169,23 @@ function banner() {
 
 const COLOURS = { ready: "#2f8f6f", load: "#c87a1a", fail: "#c0443a", lost: "#8a8d93", "": "#8a8d93" };
 
-function showInTab() {
+const TAB_PAUSE = 100; // milliseconds: a browser takes longer for a title than a short request does
+
+function followInTab() {
+  let told = { text: "", href: "" };
+  /** @type {number | undefined} */
+  let timer;
+  effect(() => {
+    told = tellInTab();
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      showInTab(told);
+    }, TAB_PAUSE);
+  });
+}
+
+/** Title and icon of the tab. */
+function tellInTab() {
   const state = /** @type {keyof typeof COLOURS} */ (overall());
   const ready = models.value.filter((model) => model.state === "ready").length;
   const loading = models.value.filter((model) => model.state === "starting").length;
@@ -181,9 +197,16 @@ function showInTab() {
     if (inFlight.value.size) words.push(`${inFlight.value.size} in progress`);
   }
   const title = PAGES.find((page) => page.name === place.value.page)?.title ?? "llamaswap";
-  document.title = [...words.filter(Boolean), place.value.rest || title, "llamaswap"].join(" · ");
+  const text = [...words.filter(Boolean), place.value.rest || title, "llamaswap"].join(" · ");
   const full = state === "ready" || state === "load";
   const circle = `<circle cx="16" cy="16" r="9" fill="${full ? COLOURS[state] : "none"}" stroke="${COLOURS[state]}" stroke-width="5"/>`;
   const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${circle}</svg>`;
-  document.querySelector("link[rel=icon]")?.setAttribute("href", `data:image/svg+xml,${encodeURIComponent(icon)}`);
+  return { text, href: `data:image/svg+xml,${encodeURIComponent(icon)}` };
+}
+
+/** @param {{ text: string, href: string }} told */
+function showInTab({ text, href }) {
+  if (document.title !== text) document.title = text;
+  const link = document.querySelector("link[rel=icon]");
+  if (link?.getAttribute("href") !== href) link?.setAttribute("href", href);
 }
