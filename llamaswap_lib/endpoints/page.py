@@ -14,6 +14,7 @@ from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.ui import Asset, asset_of, site
 
 ASSETS = "assets/"
+HOME = "models"
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; base-uri 'self'; "
     "form-action 'none'; frame-ancestors {ancestors}"
@@ -30,19 +31,19 @@ def serve_page(app: App, exchange: Exchange, route: Route) -> None:
         _serve_asset(exchange, name, _ALWAYS if build == site().build else "no-store")
     elif name == "favicon.ico":
         _serve_asset(exchange, "favicon.svg", "no-cache")
-    elif name.partition("/")[0] in ("", *site().pages):
-        _serve_document(app, exchange)
+    elif (page := name.partition("/")[0] or HOME) in site().pages:
+        _serve_document(app, exchange, page)
     else:
         answer_not_found(exchange)
 
 
-def _serve_document(app: App, exchange: Exchange) -> None:
+def _serve_document(app: App, exchange: Exchange, page: str) -> None:
     keys = app.config.api_keys
     if keys and "text/html" not in (exchange.head.get("accept") or ""):
         check_key(exchange.head, keys)
     # Where a key is needed, clicks that another page of the site has stolen do nothing, so frames are allowed (panels).
     policy = _POLICY.format(ancestors="'self'" if keys else "'none'")
-    document = asset_of("index.html", site().page(exchange.path.count("/") - 2))
+    document = asset_of("index.html", site().page(exchange.path.count("/") - 2, page))
     _answer(exchange, document, (("Cache-Control", "no-cache"), ("Content-Security-Policy", policy)))
 
 

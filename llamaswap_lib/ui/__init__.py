@@ -51,11 +51,16 @@ class Site:
     pages: frozenset[str]  # the first segments below /ui/ that are pages
     document: Template
     preload: tuple[str, ...]  # the modules that are loaded with main.js, sorted
+    more: dict[str, tuple[str, ...]]  # those that a page needs besides, by its name
 
-    def page(self, depth: int) -> bytes:
-        """The document of a page whose address has so many slashes below `/ui/`."""
+    def page(self, depth: int, name: str = "") -> bytes:
+        """The document of the page of this name, whose address has so many slashes below `/ui/`.
+
+        It names all modules that the page needs, so that a browser fetches them together and not one after another.
+        """
         folder = f"assets/{self.build}"
-        links = "\n    ".join(f'<link rel="modulepreload" href="{folder}/{name}" />' for name in self.preload)
+        names = (*self.preload, *self.more.get(name, ()))
+        links = "\n    ".join(f'<link rel="modulepreload" href="{folder}/{each}" />' for each in names)
         return self.document.substitute(base="../" * depth or "./", assets=folder, preload=links).encode()
 
 
@@ -66,12 +71,15 @@ def site() -> Site:
     document = Template(texts.pop(DOCUMENT))
     assets = {name: asset_of(name, text.encode()) for name, text in sorted(texts.items())}
     listing = document.template + "".join(f"{name} {asset.etag}\n" for name, asset in assets.items())
+    common = _follow(texts, START, _imports)
+    pages = frozenset(_page.findall(texts[PAGES]))
     return Site(
         assets,
         build=hashlib.sha256(listing.encode()).hexdigest()[:12],
-        pages=frozenset(_page.findall(texts[PAGES])),
+        pages=pages,
         document=document,
-        preload=tuple(sorted(_follow(texts, _imports) - {START})),
+        preload=tuple(sorted(common - {START})),
+        more={name: tuple(sorted(_follow(texts, f"pages/{name}.js", _imports) - common)) for name in pages},
     )
 
 
@@ -80,7 +88,7 @@ def read_files() -> dict[str, str]:
     """Their texts, by name. Raises OSError where they cannot be read."""
     texts = {name: _read(name) for name in (DOCUMENT, "theme.js", ICON)}
     texts[STYLES] = _style.sub(lambda found: _read(found[1]), _read(STYLES))
-    _follow(texts, _imports, _later_imports)
+    _follow(texts, START, _imports, _later_imports)
     return texts
 
 
@@ -91,10 +99,10 @@ def asset_of(name: str, data: bytes) -> Asset:
     return Asset(TYPES[name.rpartition(".")[2]], compress.compress(data) + compress.flush(), etag)
 
 
-def _follow(texts: dict[str, str], *imports: re.Pattern[str]) -> set[str]:
-    """The names of main.js and of what it imports in these ways, directly or not; their texts are put into `texts`."""
+def _follow(texts: dict[str, str], start: str, *imports: re.Pattern[str]) -> set[str]:
+    """The names of `start` and of what it imports in these ways, directly or not; their texts are put into `texts`."""
     found: set[str] = set()
-    waiting = [START]
+    waiting = [start]
     while waiting:
         name = waiting.pop()
         if name in found:

@@ -86,6 +86,11 @@ def test_what_is_loaded_at_once_is_named_for_the_browser_to_fetch_together() -> 
     named = set(re.findall(r'rel="modulepreload" href="assets/[^/]+/([^"]+)"', text))
     assert {"main.js", "view.js", "live.js", "shell.js"} <= named
     assert not [name for name in named if name.startswith("pages/")]
+    with World(answers(OK)) as world:
+        for address, own in (("/ui/", "models"), ("/ui/models", "models"), ("/ui/queue?span=60", "queue")):
+            body = world.ask(get(address))[1].decode()
+            pages = set(re.findall(r'rel="modulepreload" href="assets/[^/]+/(pages/[^/"]+)\.js"', body))
+            assert pages == {f"pages/{own}"}, address
 
 
 def test_the_first_page_is_small_over_the_wire() -> None:
