@@ -1,0 +1,175 @@
+/** Memory of the box: a bar for each device, with what runs of ours, what others use and what is free. */
+
+import { ask } from "../../api.js";
+import { bytes, percent } from "../../format.js";
+import { connection, runs } from "../../live.js";
+import { cleanup, computed, effect, h, keyed, signal } from "../../view.js";
+
+/**
+ * @typedef {{ id: string, title: string, total: number, used: number | null, figures: string[], keys: string[] }} Device
+ *   sizes in bytes; `keys`: the names that `/running` may have for it
+ * @typedef {{ model: string, bytes: number, loads: boolean }} Part
+ */
+
+const EVERY = 5000;
+const MB = 1_048_576;
+const MAKERS = /^(NVIDIA|AMD|Intel)(\(R\))? (GeForce |Radeon )?/i; // a row has room for what differs
+
+const sample = signal(/** @type {{ system: any, gpus: any[] } | null} */ (null));
+const accelerators = signal(/** @type {any[]} */ ([]));
+/** Whether it was asked for. */
+export const isMeasured = signal(false);
+/** "" or why there is nothing. */
+const trouble = signal("");
+let after = "";
+
+async function read() {
+  if (document.visibilityState !== "visible" || connection.value !== "open") return;
+  try {
+    const since = after || new Date(Date.now() - 30_000).toISOString();
+    let told = await ask("api/performance", { query: { after: since } });
+    if (!after && !told.sys_stats.length) {
+      told = await ask("api/performance", { query: { after: new Date(Date.now() - 900_000).toISOString() } });
+    }
+    const system = told.sys_stats.at(-1) ?? sample.now?.system ?? null;
+    const newest = told.gpu_stats.at(-1)?.timestamp;
+    const gpus = told.gpu_stats.filter((/** @type {any} */ row) => row.timestamp === newest);
+    sample.value = { system, gpus: gpus.length ? gpus : (sample.now?.gpus ?? []) };
+    after = told.sys_stats.at(-1)?.timestamp ?? after;
+    trouble.value = "";
+  } catch (error) {
+    const isOff = /** @type {any} */ (error).status === 503;
+    trouble.value = isOff ? "Memory of the machine is not measured: performance.disabled is set." : "";
+  }
+  isMeasured.value = true;
+}
+
+/** @returns {Device[]} */
+function devices() {
+  const { system, gpus } = sample.value ?? { system: null, gpus: [] };
+  const known = gpus.map((gpu) => {
+    const card = accelerators.value.find((each) => each.index === gpu.id);
+    return {
+      id: `gpu ${gpu.id}`,
+      title: `GPU ${gpu.id} · ${String(gpu.name).replace(MAKERS, "")}`,
+      total: gpu.mem_total_mb === null ? 0 : gpu.mem_total_mb * MB,
+      used: gpu.mem_used_mb === null ? null : gpu.mem_used_mb * MB,
+      figures: [
+        gpu.gpu_util_pct === null ? "" : percent(gpu.gpu_util_pct),
+        gpu.temp_c === null ? "" : `${Math.round(gpu.temp_c)} °C`,
+      ],
+      keys: [gpu.uuid, card?.uuid, card?.pci, String(gpu.id)].filter(Boolean),
+    };
+  });
+  if (!system?.mem_total_mb) return known;
+  const cores = system.cpu_util_per_core ?? [];
+  const load = cores.length
+    ? cores.reduce((/** @type {number} */ sum, /** @type {number} */ one) => sum + one, 0) / cores.length
+    : null;
+  const ram = {
+    id: "ram",
+    title: "RAM",
+    total: system.mem_total_mb * MB,
+    used: system.mem_used_mb === null ? null : system.mem_used_mb * MB,
+    figures: [load === null ? "" : `CPU ${percent(load)}`],
+    keys: ["ram"],
+  };
+  return [...known, ram];
+}
+
+/** What runs of ours on a device, the largest first. @param {Device} device @returns {Part[]} */
+function partsOf({ keys, used }) {
+  const parts = [];
+  for (const [model, run] of runs.value) {
+    for (const row of run.memory ?? []) {
+      if (keys.includes(row.device) && row.bytes > 0)
+        parts.push({ model, bytes: row.bytes, loads: run.state === "starting" });
+    }
+  }
+  const most = used ?? Infinity;
+  return parts
+    .map((part) => ({ ...part, bytes: Math.min(part.bytes, most) }))
+    .sort((one, other) => other.bytes - one.bytes);
+}
+
+export function memorySection() {
+  const timer = setInterval(read, EVERY);
+  cleanup(() => clearInterval(timer));
+  effect(() => {
+    if (connection.value === "open") queueMicrotask(read);
+  });
+  ask("api/hardware").then(
+    (told) => (accelerators.value = told.accelerators ?? []),
+    () => {},
+  );
+  const shown = computed(devices);
+  return h(
+    "section.devices",
+    { "aria-label": "Memory", hidden: () => shown.value.length === 0 && !trouble.value },
+    h("p.soft", { hidden: () => !trouble.value }, () => trouble.value),
+    keyed(
+      h("div.bars"),
+      () => shown.value,
+      (device) => device.id,
+      bar,
+    ),
+  );
+}
+
+/** @param {import("../../view.js").Signal<Device>} device */
+function bar(device) {
+  const parts = () => partsOf(device.value);
+  const ours = () => parts().reduce((sum, part) => sum + part.bytes, 0);
+  const others = () => (device.value.used === null ? 0 : Math.max(0, device.value.used - ours()));
+  /** @param {number} size */
+  const share = (size) => (device.value.total ? Math.min(1, size / device.value.total) : 0);
+  const amount = () => {
+    const { used, total, figures } = device.value;
+    return [total ? `${used === null ? "–" : bytes(used)} of ${bytes(total)}` : "memory unknown", ...figures]
+      .filter(Boolean)
+      .join(" · ");
+  };
+  const words = () => {
+    const told = parts().map((part) => `${part.model} ${bytes(part.bytes)}`);
+    if (others()) told.push(`others ${bytes(others())}`);
+    return `${device.value.title}, ${amount()}: ${told.join(", ") || "nothing of ours"}`;
+  };
+  return h(
+    "div.device",
+    null,
+    h(
+      "div.dev",
+      null,
+      h("bdi", null, () => device.value.title),
+      h("span", null, amount),
+    ),
+    h(
+      "div.bar",
+      { role: "img", "aria-label": words },
+      keyed(
+        h("div.ours"),
+        parts,
+        (part) => part.model,
+        (part) =>
+          h(
+            "i.mine",
+            {
+              class: () => (part.value.loads ? "load" : ""),
+              title: () => `${part.value.model}: ${bytes(part.value.bytes)}`,
+              style: () => ({ width: `${share(part.value.bytes) * 100}%` }),
+            },
+            h("bdi", null, () => `${part.value.model} ${bytes(part.value.bytes)}`),
+          ),
+      ),
+      h(
+        "i.others",
+        {
+          hidden: () => share(others()) < 0.002,
+          title: () => `others: ${bytes(others())}`,
+          style: () => ({ width: `${share(others()) * 100}%` }),
+        },
+        h("bdi", null, () => `others ${bytes(others())}`),
+      ),
+    ),
+  );
+}

@@ -1,0 +1,268 @@
+/** What a model is and does: why, its load, its process, memory, capabilities, and how it fails. */
+
+import { bytes, count, duration, seconds } from "../../format.js";
+import { about, inFlight, runs } from "../../live.js";
+import { ago } from "../../parts/clock.js";
+import { toLocal } from "../../parts/history.js";
+import { still } from "../../parts/still.js";
+import { newRange, rangeButtons, timeline } from "../../parts/timeline.js";
+import { to } from "../../router.js";
+import { computed, h, keyed } from "../../view.js";
+import { stateOf } from "./catalog.js";
+import { lastLines } from "./last_lines.js";
+import { busy, byId, memoryOf, reasonOf, unloadsIn, waiting } from "./now.js";
+import { costInFull, planOf } from "./plans.js";
+import { abilities, progress, stateWords } from "./row.js";
+import { setOf } from "./rules.js";
+
+/** @typedef {import("../../view.js").Child} Child */
+
+/** @param {import("../../view.js").Signal<import("./catalog.js").Entry>} entry */
+export function overviewTab(entry) {
+  const { id, kind } = entry.value;
+  if (kind !== "model") return elsewhere(entry);
+  const range = newRange();
+  return h(
+    "div.page",
+    null,
+    nowSection(id),
+    failureSection(id),
+    h(
+      "section",
+      { "aria-label": "Time line" },
+      h("h2", null, "The last minutes", rangeButtons(range)),
+      timeline(range, { only: id }),
+    ),
+    h("div.columns", null, processSection(id), aboutSection(entry)),
+  );
+}
+
+/** A line of `dl.facts`; a dash where nothing is known. @param {string} name @param {() => Child} value @param {string} [title] */
+const fact = (name, value, title) => [h("dt", { title }, name), h("dd", null, () => value() || "–")];
+
+/** @param {string} id */
+function nowSection(id) {
+  const isLoading = computed(() => byId.value.get(id)?.state === "starting");
+  const plan = () => (["stopped", "failed"].includes(stateOf(id)) ? planOf(id).value : null);
+  const load = () => {
+    const told = plan();
+    if (!told) return null;
+    if (told.evicts === null) return "What a load would unload, your policy decides when it is made.";
+    const names = told.evicts.map(({ model }) => model);
+    const first = names.length ? `A load would unload ${names.slice(0, 10).join(", ")}` : "A load would unload nothing";
+    const rule = told.rule?.text ? `: ${told.rule.text}` : "";
+    const time =
+      told.estimate_seconds === null
+        ? ""
+        : `, and take about ${duration(Math.max(1000, Math.round(told.estimate_seconds) * 1000))}`;
+    return `${first}${rule}${time}.`;
+  };
+  return h(
+    "section.now",
+    { "aria-live": "polite" },
+    h(
+      "dl.figures",
+      null,
+      figure("State", () => stateWords(id)),
+      figure(
+        "Memory",
+        () => (memoryOf(id) ? bytes(memoryOf(id)?.bytes) : "–"),
+        () => (memoryOf(id)?.isNow === false ? "when it last ran" : ""),
+      ),
+      figure(
+        "In use",
+        () => count(busy.value.get(id) ?? 0),
+        () => {
+          const limit = about.value?.config?.models?.[id]?.concurrencyLimit;
+          return limit ? `of ${limit} places` : "";
+        },
+      ),
+      figure("Waiting", () => count(waiting.value.get(id)?.length ?? 0)),
+      figure(
+        "Unloads",
+        () => unloadsIn(id) || "–",
+        () => (runs.value.get(id)?.ttl > 0 ? `${seconds(runs.value.get(id)?.ttl)} after its last request` : ""),
+      ),
+    ),
+    h(
+      "p.why",
+      { hidden: () => !reasonOf(id), class: () => (stateOf(id) === "failed" ? "fail" : "wait") },
+      h("bdi", null, () => reasonOf(id).slice(0, 2000)),
+    ),
+    () => (isLoading.value ? still(() => [progress(id), lines(id, 8, "What its process says")]) : null),
+    h("p.soft", { hidden: () => !load(), title: () => costInFull(plan()) }, h("bdi", null, load)),
+  );
+}
+
+/** @param {string} name @param {() => Child} value @param {() => string} [under] */
+const figure = (name, value, under) =>
+  h("div", null, h("dt", null, name), h("dd", null, value, under ? h("small", null, () => under()) : null));
+
+/** The newest lines of its log. @param {string} id @param {number} most @param {string} label */
+function lines(id, most, label) {
+  const said = lastLines(id, most);
+  return h(
+    "pre.lines",
+    { "aria-label": label, tabindex: "0" },
+    h("bdi", null, () => said.value.join("\n") || "…"),
+  );
+}
+
+/** @param {string} id */
+function failureSection(id) {
+  const fails = computed(() => Boolean(byId.value.get(id)?.failure));
+  return h("div.page", { hidden: () => !fails.value }, () =>
+    fails.value
+      ? still(() =>
+          h(
+            "section",
+            null,
+            h("h2", null, "Why it fails", h("a", { href: to("logs", "", { show: id }) }, "Its whole log")),
+            h("p.soft", null, "The last lines that its process printed. Load tries again at once."),
+            lines(id, 20, "Last lines"),
+          ),
+        )
+      : null,
+  );
+}
+
+/** @param {string} id */
+function processSection(id) {
+  const run = () => runs.value.get(id);
+  const memory = () => /** @type {any[]} */ (run()?.memory ?? []);
+  return h(
+    "section",
+    null,
+    h("h2", null, "Process"),
+    h(
+      "dl.facts",
+      null,
+      fact("Process id", () => run()?.pid),
+      fact("Port", () => run()?.port),
+      fact("Address", () => run()?.proxy && h("bdi", null, run().proxy)),
+      fact("Started", () => (run()?.started ? ago(() => toLocal(run()?.started)) : null)),
+      fact("Load took", () => (typeof run()?.load_seconds === "number" ? seconds(run().load_seconds) : null)),
+      fact("Idle for", () =>
+        run()?.state === "ready" && run().idle_seconds > 0 ? duration(Math.round(run().idle_seconds) * 1000) : null,
+      ),
+    ),
+    h(
+      "table.memory",
+      { hidden: () => !memory().length },
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          ["Memory of", "Now", "At most", "Told by"].map((text, index) =>
+            h(index === 1 || index === 2 ? "th.n" : "th", { scope: "col" }, text),
+          ),
+        ),
+      ),
+      keyed(
+        h("tbody"),
+        memory,
+        (row) => row.device,
+        (row) =>
+          h(
+            "tr",
+            null,
+            h(
+              "td",
+              null,
+              h("bdi", { title: () => row.value.device }, () => (row.value.kind === "ram" ? "RAM" : row.value.name)),
+            ),
+            h("td.n", null, () => bytes(row.value.bytes)),
+            h("td.n", null, () => bytes(row.value.peak_bytes)),
+            h("td.soft", null, () => [
+              row.value.witness,
+              row.value.mapped_bytes ? ` · ${bytes(row.value.mapped_bytes)} of files` : "",
+            ]),
+          ),
+      ),
+    ),
+  );
+}
+
+/** @param {import("../../view.js").Signal<import("./catalog.js").Entry>} entry */
+function aboutSection(entry) {
+  const { id } = entry.value;
+  const model = () => byId.value.get(id);
+  const config = () => about.value?.config?.models?.[id];
+  return h(
+    "section",
+    null,
+    h("h2", null, "About"),
+    h(
+      "p",
+      { hidden: () => !entry.value.description },
+      h("bdi", null, () => entry.value.description.slice(0, 2000)),
+    ),
+    h(
+      "dl.facts",
+      null,
+      fact(
+        "Aliases",
+        () =>
+          entry.value.aliases.length > 0 &&
+          entry.value.aliases.slice(0, 100).flatMap((alias, index) => [index ? ", " : "", h("bdi", null, alias)]),
+      ),
+      fact("Can", () => abilities(model()?.capabilities).join(", ")),
+      fact("Context", () => (model()?.context_length ? `${count(model()?.context_length)} tokens` : null)),
+      fact("Group or set", () => h("bdi", null, setOf(id))),
+      fact("Listed", () => (entry.value.unlisted ? "no" : "yes")),
+      fact("Places", () => config()?.concurrencyLimit ?? "any number"),
+      fact(
+        "Ready within",
+        () => (config()?.healthCheckTimeout ? seconds(config().healthCheckTimeout) : null),
+        "healthCheckTimeout",
+      ),
+    ),
+  );
+}
+
+/** A name that leads elsewhere. @param {import("../../view.js").Signal<import("./catalog.js").Entry>} entry */
+function elsewhere(entry) {
+  const { id, kind, peer } = entry.value;
+  const mine = () =>
+    [...inFlight.value.values()].filter((flight) => flight.model === id || flight.metadata?.selector === id).length;
+  /** @param {string} name */
+  const link = (name) => h("a", { href: to("models", name) }, h("bdi", null, name));
+  const config = about.value?.config?.peers?.[peer];
+  return h(
+    "section",
+    null,
+    h(
+      "p",
+      { hidden: () => !entry.value.description },
+      h("bdi", null, () => entry.value.description.slice(0, 2000)),
+    ),
+    h(
+      "dl.facts",
+      null,
+      kind === "peer"
+        ? [fact("On", () => h("bdi", null, peer)), fact("Address", () => config?.proxy && h("bdi", null, config.proxy))]
+        : null,
+      kind === "selector"
+        ? fact(
+            "Chooses",
+            () => STRATEGIES[/** @type {keyof typeof STRATEGIES} */ (entry.value.strategy)] ?? entry.value.strategy,
+          )
+        : null,
+      kind === "peer"
+        ? null
+        : fact("Leads to", () => entry.value.targets.flatMap((name, index) => [index ? ", " : "", link(name)])),
+      kind === "peer"
+        ? null
+        : fact("A request now", () => (planOf(id).value ? link(planOf(id).value?.model ?? "") : null)),
+      fact("In progress", () => count(mine())),
+    ),
+  );
+}
+
+const STRATEGIES = {
+  pin: "the first of them, always",
+  warm: "the first that is ready, else one that starts, else the first",
+  spillover: "the least busy of those that run; one more is started when all are busy",
+};
