@@ -57,7 +57,7 @@ def test_the_palette_finds_models_pages_and_actions(page: Any, server: Served) -
     field = page.get_by_role("combobox", name="Search")
     expect(field).to_be_focused()
     field.fill("load sma")
-    expect(page.get_by_role("option").first).to_contain_text("Load small")
+    expect(page.get_by_role("listbox").get_by_role("option").first).to_contain_text("Load small")
     field.press("Enter")
     expect(page).to_have_title(re.compile("^● 1 running"))
     assert server.states() == {"small": "ready"}
