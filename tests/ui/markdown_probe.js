@@ -82,7 +82,8 @@ function piecewise({ Markdown, markdown }, texts, rounds, atoms) {
 
 /** The numbers of the examples that look otherwise than CommonMark wants. */
 function disagreeing({ markdown }, examples) {
-  const parsed = (html) => new DOMParser().parseFromString(html, "text/html").body;
+  // Styles would be blocked, and said to be. All examples that have any are HTML, and differ anyhow.
+  const parsed = (html) => new DOMParser().parseFromString(html.replaceAll("style", "data"), "text/html").body;
   return examples
     .filter((each) => canonical(markdown(each.markdown), true) !== canonical(parsed(each.html), false))
     .map((each) => each.number);
@@ -104,7 +105,7 @@ function show(node) {
   document.querySelector("main").replaceChildren(node);
 }
 
-/** Draw a text, and tell how much that has made. */
+/** Draw a text and lay it out, and tell how much that has made. */
 function draw({ markdown }, text) {
   const node = markdown(text);
   show(node);

@@ -25,12 +25,11 @@ DIFFERENT = {
     "HTML stays text, so it neither becomes elements nor keeps Markdown from being read": (
         {*range(148, 192)} - {168}
         | {21, 31, 201, 308, 309, 344, 475, 476, 477, 491, 494, 524, 536, 642, 643}
-        | {*range(613, 632)} - {618, 619, 620, 621, 626}
+        | {*range(613, 633)} - {618, 619, 620, 621, 622, 624}
     ),
     "only the entities that are used in answers are known": {25},
     "an address of another kind than http, https and mailto is no link": {596, 598, 599, 601},
     "a bare address is a link, as on GitHub": {608, 611},
-    "a browser makes slashes of the backslashes in an address": {603},
 }
 ATOMS = [
     *(
@@ -162,7 +161,6 @@ def test_a_flood_is_read_in_linear_time_and_makes_a_bounded_number_of_elements(p
         drawn = page.evaluate("() => { const { drawn } = window; window.drawn = null; return drawn; }")
         assert 0 < drawn["elements"] < MOST_ELEMENTS, name
         assert drawn["deepest"] < DEEPEST, name
-        assert drawn["height"] > 0, name
 
 
 def test_markup_stays_text_and_nothing_is_loaded_from_elsewhere(watched: Watched) -> None:
