@@ -60,7 +60,7 @@ export function figuresOf(figures) {
   return h(
     "p.figures",
     null,
-    shown.map(([text, title]) => h("span", { title }, text)),
+    shown.map(([text, title]) => [h("span", { title }, text), " "]),
   );
 }
 
