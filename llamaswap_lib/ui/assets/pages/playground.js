@@ -47,6 +47,11 @@ export function show(place) {
     end = scope(() => {
       shown.value = tab.show(place);
     });
+    requestAnimationFrame(() =>
+      document
+        .querySelector(".playground .tabs [aria-current]")
+        ?.scrollIntoView({ inline: "nearest", block: "nearest" }),
+    );
   });
   cleanup(() => end());
   return h(

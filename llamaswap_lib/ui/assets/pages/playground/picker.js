@@ -16,11 +16,13 @@ export function fit(model, need) {
   const can = model.capabilities ?? {};
   const says = Object.keys(can).length > 0;
   const named = `${model.id} ${model.name ?? ""}`.toLowerCase();
-  if (need === "embeddings") return /embed|bge|gte|e5-/.test(named) ? 2 : says ? 0 : 1;
+  const embeds = /embed|bge|gte|e5-/.test(named);
+  if (need === "embeddings") return embeds ? 2 : says ? 0 : 1;
   if (need === "chat") {
     if (can.vision || can.function_calling) return 2;
-    return OWN.some((each) => can[each]) || /embed/.test(named) ? 0 : 1;
+    return OWN.some((each) => can[each]) || embeds ? 0 : 1;
   }
+  if (embeds && need !== "reranker") return 0;
   return can[need] ? 2 : says ? 0 : 1;
 }
 

@@ -35,12 +35,14 @@ export function phaseOf(name) {
   return runs.value.size ? "prompt" : "waiting";
 }
 
+const FEWEST_SEEN = 5; // pieces, so that a speed can be seen in them
+
 /** Figures under an answer; those that nobody told are marked "seen". @param {import("./answer.js").Figures} figures */
 export function figuresOf(figures) {
   const { first, total, seen, output, outputSpeed, input, inputSpeed, cached, finish } = figures;
   const writing = first !== undefined && total !== undefined ? total - first : 0;
   const tokens = output ?? seen;
-  const seenSpeed = writing > 0 && tokens > 1 ? ((tokens - 1) * 1000) / writing : null;
+  const seenSpeed = writing > 0 && seen >= FEWEST_SEEN ? ((tokens - 1) * 1000) / writing : null;
   /** @type {[string, string][]} */
   const shown = [];
   if (first !== undefined)

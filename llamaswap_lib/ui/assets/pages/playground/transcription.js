@@ -125,8 +125,7 @@ export function show(place) {
       "form.form",
       formEvents(job, run),
       picker(model, "audio_transcriptions", { onchoose: (name) => setQuery({ model: name }) }),
-      h("div.row", null, file, h("span.soft", null, "or")),
-      microphone(),
+      h("div.row", null, file, h("span.soft", null, "or"), microphone()),
       () => (sound.value ? heard(sound.value) : null),
       h(
         "div.fields",

@@ -139,16 +139,24 @@ function answerView(talk, turn, column, answer, options, isLast) {
         : null,
     () => (answer.state.value === "failed" ? problem(answer.error.value, answer.status, answer.model, retry) : null),
     () => (answer.state.value === "stopped" ? h("p.soft", null, "Stopped") : null),
-    () => (answer.isRunning() ? null : figuresOf(answer.figures.value)),
+    () => (answer.isRunning() || answer.state.value === "failed" ? null : figuresOf(answer.figures.value)),
     h(
       "div.tools",
       { hidden: () => answer.isRunning() },
       h(
         "button.quiet.small",
-        { type: "button", onclick: () => void copy(answer.parts().content, "The answer") },
+        {
+          type: "button",
+          hidden: () => !answer.parts().content,
+          onclick: () => void copy(answer.parts().content, "The answer"),
+        },
         "Copy",
       ),
-      h("button.quiet.small", { type: "button", hidden: () => !isLast(), onclick: retry }, "Retry"),
+      h(
+        "button.quiet.small",
+        { type: "button", hidden: () => !isLast() || answer.state.value === "failed", onclick: retry },
+        "Retry",
+      ),
     ),
   );
   const told = h("p.visually-hidden", { role: "status" });
