@@ -135,6 +135,7 @@ function talkView(talk) {
       choice("Endpoint", talk.dialect, ["chat/completions", "messages", "responses"], (name) => `/v1/${name}`),
       parameters.view(),
     ),
+    h("h2.visually-hidden", null, "Conversation"),
     transcript(talk, options),
     h(
       "div.empty",

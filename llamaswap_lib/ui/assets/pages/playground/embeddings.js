@@ -79,7 +79,7 @@ function table({ texts, nearness, dimensions, tokens }) {
           h(
             "tr",
             null,
-            h("th"),
+            h("td"),
             texts.map((each, index) => h("th", { scope: "col", title: each }, index + 1)),
           ),
         ),
