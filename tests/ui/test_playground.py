@@ -149,7 +149,7 @@ def test_two_models_answer_side_by_side(watched: Watched) -> None:
 
 def test_an_error_is_shown_in_its_place_with_what_to_do(talking: Program, watch: Callable[..., Watched]) -> None:
     watched = watch(talking)
-    watched.allow("500|INCOMPLETE_CHUNKED")
+    watched.allow("500")
     page = watched.open("playground/chat?model=talker")
     answer = ended(say(page, "fail"))
     alert = answer.get_by_role("alert")
@@ -159,6 +159,13 @@ def test_an_error_is_shown_in_its_place_with_what_to_do(talking: Program, watch:
         page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("alert")).to_have_count(0)
     expect(ended(page.locator("article"))).to_contain_text("heard")
+
+
+def test_an_answer_that_breaks_off_keeps_what_has_come(talking: Program, watch: Callable[..., Watched]) -> None:
+    page = watch(talking).open("playground/chat?model=talker")
+    answer = ended(say(page, "break"))
+    expect(answer.locator(".message-text")).to_have_text("half an")
+    expect(answer.get_by_role("alert")).to_contain_text("broke off")
 
 
 def test_each_endpoint_is_spoken(watched: Watched) -> None:

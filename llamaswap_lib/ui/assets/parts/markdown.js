@@ -217,9 +217,31 @@ function elementOf(block) {
 /** Put the text of a block into its element. @param {Shown} shown @param {Surroundings} around */
 function fill(shown, around) {
   const { block, host } = shown;
-  host.replaceChildren();
-  if (block.kind === "math") host.append([block.info, block.text, block.marker].join("\n"));
-  else count(shown, around, () => inline(host, block.text, around));
+  const made = document.createElement("p");
+  if (block.kind === "math") made.append([block.info, block.text, block.marker].join("\n"));
+  else count(shown, around, () => inline(made, block.text, around));
+  become(host, made);
+}
+
+/** Give `host` the children of `made`, but for those at the beginning that are the same, or a text that only grows.
+ * @param {Element} host @param {Element} made */
+function become(host, made) {
+  let [old, next] = [host.firstChild, made.firstChild];
+  while (old && next && old.isEqualNode(next)) [old, next] = [old.nextSibling, next.nextSibling];
+  if (old instanceof Text && next instanceof Text && next.data.startsWith(old.data)) {
+    old.appendData(next.data.slice(old.length));
+    [old, next] = [old.nextSibling, next.nextSibling];
+  }
+  while (old) {
+    const gone = old;
+    old = old.nextSibling;
+    gone.remove();
+  }
+  while (next) {
+    const more = next;
+    next = next.nextSibling;
+    host.append(more);
+  }
 }
 
 /** @param {Shown} shown @param {Surroundings} around @param {() => boolean} make tells whether labels are open */

@@ -13,6 +13,9 @@ import { addCalls, DIALECTS, splitThought } from "./dialects.js";
  *   figures: Figures }} Saved
  */
 
+const SHOWN_EVERY = 30; // milliseconds
+const BROKEN_OFF = "The answer broke off: its stream ended without an end.";
+
 export class Answer {
   /** @param {string} model @param {Partial<Saved>} [saved] */
   constructor(model, saved = {}) {
@@ -26,10 +29,13 @@ export class Answer {
     this.error = signal(saved.error ?? "");
     this.status = saved.status ?? 0;
     this.figures = signal(/** @type {Figures} */ (saved.figures ?? { seen: 0 }));
+    /** @type {Figures} as they are so far */
+    this.told = { seen: 0 };
     this.controller = new AbortController();
     this.began = 0; // milliseconds since 1970
-    this.firstThought = 0;
-    this.firstWord = 0;
+    /** What has come since it was last shown. */
+    this.fresh = { content: "", reasoning: "" };
+    this.due = 0;
   }
 
   isRunning() {
@@ -75,9 +81,11 @@ export class Answer {
         this.take(whole(await response.json()), since);
       } else {
         for await (const { data, event } of events(response)) {
-          if (data !== "[DONE]") this.take(read(parsed(data), event), since);
+          if (data === "[DONE]") this.told.finish ??= "";
+          else this.take(read(parsed(data), event), since);
           if (this.controller.signal.aborted) break;
         }
+        if (this.told.finish === undefined && !this.controller.signal.aborted) throw new Error(BROKEN_OFF);
       }
       this.end(this.controller.signal.aborted ? "stopped" : "done", since);
     } catch (error) {
@@ -89,16 +97,13 @@ export class Answer {
   /** @param {import("./dialects.js").News} news @param {number} since */
   take(news, since) {
     if (news.error) throw new ApiError(200, news.error);
-    const figures = { ...this.figures.now };
+    const figures = this.told;
     if (news.content || news.reasoning || news.calls?.length) {
       figures.first ??= performance.now() - since;
       figures.seen += 1;
-      if (news.reasoning) this.firstThought ||= Date.now();
-      if (news.content) this.firstWord ||= Date.now();
-      this.state.value = "streaming";
     }
-    if (news.content) this.content.value += news.content;
-    if (news.reasoning) this.reasoning.value += news.reasoning;
+    this.fresh.content += news.content ?? "";
+    this.fresh.reasoning += news.reasoning ?? "";
     if (news.calls?.length) this.calls.value = addCalls(this.calls.now, news.calls);
     for (const [name, value] of Object.entries(news.usage ?? {})) {
       if (typeof value === "number") figures[/** @type {"input" | "output" | "cached"} */ (name)] = value;
@@ -110,20 +115,33 @@ export class Answer {
       figures.input ??= news.timings.prompt_n;
       figures.output ??= news.timings.predicted_n;
     }
-    this.figures.value = figures;
+    this.due ||= setTimeout(() => this.show(), SHOWN_EVERY);
+  }
+
+  /** What has come becomes what is shown: not for each piece, since hundreds may come in a second. */
+  show() {
+    clearTimeout(this.due);
+    this.due = 0;
+    const { content, reasoning } = this.fresh;
+    this.fresh = { content: "", reasoning: "" };
+    if (this.told.first !== undefined && this.state.now === "waiting") this.state.value = "streaming";
+    if (content) this.content.value += content;
+    if (reasoning) this.reasoning.value += reasoning;
   }
 
   /** @param {State} state @param {number} since */
   end(state, since) {
-    this.figures.value = { ...this.figures.now, total: performance.now() - since };
+    this.show();
+    this.figures.value = { ...this.told, total: performance.now() - since };
     this.state.value = state;
   }
 
   /** @param {Error} error @param {number} since */
   fail(error, since) {
     this.status = error instanceof ApiError ? error.status : 0;
+    this.show();
     const isCut = this.state.now === "streaming" && !(error instanceof ApiError);
-    this.error.value = isCut ? "The answer broke off: the connection has ended before it did." : error.message;
+    this.error.value = isCut ? BROKEN_OFF : error.message;
     this.end("failed", since);
   }
 }

@@ -6,7 +6,7 @@ import { now } from "../../parts/clock.js";
 import { copy } from "../../parts/actions.js";
 import { notify } from "../../parts/notices.js";
 import { setQuery } from "../../router.js";
-import { h, signal } from "../../view.js";
+import { cleanup, h, signal } from "../../view.js";
 import { choice, line, numberOf } from "./fields.js";
 import { buttons, formEvents, Job, outcome } from "./job.js";
 import { followAddress, picker } from "./picker.js";
@@ -158,10 +158,12 @@ export function show(place) {
 
 /** @param {File} file */
 function heard(file) {
+  const address = URL.createObjectURL(file);
+  cleanup(() => URL.revokeObjectURL(address));
   return h(
     "p.row",
     null,
-    h("audio", { controls: true, src: URL.createObjectURL(file), "aria-label": "What is written down" }),
+    h("audio", { controls: true, src: address, "aria-label": "What is written down" }),
     h("span.soft", null, h("bdi", null, file.name), ` ${bytes(file.size)}`),
   );
 }

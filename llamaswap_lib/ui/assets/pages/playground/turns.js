@@ -1,6 +1,6 @@
 /** What was said in a conversation: turns, each with an answer or two side by side, and what one can do with them. */
 
-import { effect, h, keyed, cleanup, signal } from "../../view.js";
+import { computed, effect, h, keyed, cleanup, signal } from "../../view.js";
 import { copy } from "../../parts/actions.js";
 import { messageBody } from "../../parts/conversation.js";
 import { figuresOf, meanwhile, problem } from "./told.js";
@@ -124,10 +124,12 @@ function answerView(talk, turn, column, answer, options, isLast) {
     const chosen = options();
     if (chosen) talk.ask(turn, column, chosen);
   };
-  const body = messageBody(() => {
+  /** @type {import("../../view.js").Signal<import("../../parts/conversation.js").Message>} */
+  const message = computed(() => {
     const { content, reasoning } = answer.parts();
     return { role: "assistant", content, reasoning, tool_calls: answer.calls.value, streaming: answer.isRunning() };
   });
+  const body = messageBody(() => message.value);
   const node = h(
     "article.message.assistant",
     { "aria-label": `Answer of ${answer.model}`, "aria-busy": () => String(answer.isRunning()) },
@@ -147,7 +149,7 @@ function answerView(talk, turn, column, answer, options, isLast) {
         "button.quiet.small",
         {
           type: "button",
-          hidden: () => !answer.parts().content,
+          hidden: () => !message.value.content,
           onclick: () => void copy(answer.parts().content, "The answer"),
         },
         "Copy",
