@@ -199,16 +199,17 @@ export function addCalls(calls, pieces) {
 
 const OPENING = /^\s*<think(?:ing)?>/;
 const CLOSING = /<\/think(?:ing)?>/;
+/** Where a template has begun the thoughts, so that the answer has only their end: on a line of its own. */
+const CLOSING_ALONE = /(?:^|\n)<\/think(?:ing)?>[ \t]*\n/;
 
-/** What is thought, and what is said, where a model writes its thoughts into what it says. @param {string} content @param {string} reasoning */
+/** What is thought, and what is said, where a model writes its thoughts into what it says.
+ * @param {string} content @param {string} reasoning */
 export function splitThought(content, reasoning) {
   const opening = OPENING.exec(content.slice(0, 40));
-  const rest = opening ? content.slice(opening[0].length) : content;
   if (!opening && !content.includes("</think")) return { content, reasoning };
-  const closing = CLOSING.exec(rest);
+  const rest = opening ? content.slice(opening[0].length) : content;
+  const closing = (opening ? CLOSING : CLOSING_ALONE).exec(rest);
   if (!closing) return opening ? { content: "", reasoning: reasoning + rest } : { content, reasoning };
-  return {
-    content: rest.slice(closing.index + closing[0].length).trimStart(),
-    reasoning: reasoning + rest.slice(0, closing.index).trim(),
-  };
+  const thought = rest.slice(0, closing.index).trim();
+  return { content: rest.slice(closing.index + closing[0].length).trimStart(), reasoning: reasoning + thought };
 }

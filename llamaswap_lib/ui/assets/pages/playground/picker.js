@@ -106,9 +106,12 @@ export function picker(chosen, need, { label = "Model", onchoose = () => {} } = 
   );
 }
 
+/** A name that may turn the direction of text, so that it does so for itself only. @param {string} name */
+const isolated = (name) => (/^[ -~]*$/.test(name) ? name : `\u2068${name}\u2069`);
+
 /** @param {[string, string, string, number]} row */
 function option([id, name, state]) {
-  const words = [id, wordOf(state)].filter(Boolean).join(" · ");
+  const words = [isolated(id), wordOf(state)].filter(Boolean).join(" · ");
   return h("option", { value: id, title: name || null }, words);
 }
 

@@ -17,7 +17,8 @@ export function meanwhile(name, began) {
   const since = `${duration(Math.max(0, Math.floor((now.value - began) / 1000) * 1000))}`;
   const row = queue.value.findLast((each) => each.model === id);
   if (row) {
-    const left = row.estimate_seconds === null ? "" : `, about ${duration(row.estimate_seconds * 1000)} to go`;
+    const left =
+      row.estimate_seconds === null ? "" : `, about ${duration(Math.ceil(row.estimate_seconds) * 1000)} to go`;
     const what = row.reason === "loading" ? `${id} is loading` : row.reason;
     return `${row.place > 1 ? `Place ${row.place} in the queue: ` : ""}${what} (${since}${left})`;
   }

@@ -36,13 +36,18 @@ export function transcript(talk, options) {
         ),
       ),
   );
-  followEnd(list);
+  followEnd(list, () => talk.turns.value.length);
   return list;
 }
 
-/** Stay at the end while the list grows, unless one has scrolled away from it. @param {Element} list */
-function followEnd(list) {
+/** Stay at the end while the list grows, unless one has scrolled away from it since something was sent.
+ * @param {Element} list @param {() => number} length followed */
+function followEnd(list, length) {
   let isNear = true;
+  effect(() => {
+    length();
+    isNear = true;
+  });
   const measure = () => {
     const { scrollHeight, scrollTop, clientHeight } = document.documentElement;
     isNear = scrollHeight - scrollTop - clientHeight < NEAR;
