@@ -24,7 +24,7 @@ TYPES = {
 DOCUMENT, START, STYLES, PAGES, ICON = "index.html", "main.js", "app.css", "pages.js", "favicon.svg"
 _GZIP = 16 + zlib.MAX_WBITS
 _imports = re.compile(r'^(?:import|export) [^;]*?"(\.{1,2}/[^"]+\.js)";', re.MULTILINE | re.DOTALL)
-_later_imports = re.compile(r'\bimport\("(\.{1,2}/[^"]+\.js)"\)')
+_later_imports = re.compile(r'\b(?:import|new URL)\("(\.{1,2}/[^"]+\.js)"')  # modules, and what workers run
 _style = re.compile(r'^@import "([^"]+\.css)";$', re.MULTILINE)
 _page = re.compile(r'\bname: "([a-z]+)"')
 

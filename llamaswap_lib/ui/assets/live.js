@@ -27,6 +27,8 @@ export const queue = signal(/** @type {Waiting[]} */ ([]));
 export const inFlight = signal(/** @type {Map<string, InFlight & { seen: number }>} */ (new Map()));
 export const activeProfile = signal(/** @type {string | null} */ (null));
 export const profiles = signal(/** @type {any[]} */ ([]));
+/** The section `ui` of the configuration. */
+export const uiConfig = signal(/** @type {any} */ (null));
 /** Rows of `/running`, by model. */
 export const runs = signal(/** @type {Map<string, any>} */ (new Map()));
 /** `/api/config` without the configuration itself: files, warnings, error, can_edit. */
@@ -94,6 +96,7 @@ function take(text) {
   else if (type === "queue") queue.value = data.queue;
   else if (type === "profileChanged") activeProfile.value = data.active;
   else if (type === "inflight") takeInFlight(data);
+  else if (type === "uiConfig") uiConfig.value = data;
   for (const listener of listeners.get(type) ?? []) listener(data);
 }
 
