@@ -38,7 +38,7 @@ def serve_stream(app: App, exchange: Exchange, route: Route) -> None:
     with monitor.subscribe(history=wants_history) as subscription, stream.following():
         stream.begin(headers)
         while not subscription.closed:
-            exchange.watch.wait_for(subscription.wakeup)
+            exchange.watch.wait(subscription.wakeup.fileno())
             stream.await_room(monitor.reader_count)
             stream.send(subscription.take(PIECE_BYTES))
     stream.end()

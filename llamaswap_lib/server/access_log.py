@@ -9,7 +9,13 @@ from llamaswap_lib.ip_addresses import plain_ip
 from llamaswap_lib.printable import in_quotes
 from llamaswap_lib.server.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Exchange, decoded_path
 
-UNTOLD = ("/wol-health", "/api/performance", "/metrics")  # asked every few seconds by machines
+UNTOLD = (
+    "/wol-health",
+    "/api/performance",
+    "/metrics",
+    "/ui/assets/",
+)  # asked every few seconds by machines, or for show
+OWN_PAGE = "llamaswap"  # what our page says in X-Requested-With; it reads more than anybody wants to see in a log
 GONE = 499  # of a client that left before its answer began
 MOST_AGENT_BYTES = 512
 MOST_IP_BYTES = 64
@@ -32,9 +38,9 @@ def _texts(exchange: Exchange) -> tuple[str, str]:
     path = exchange.path
     if "%" in path:
         path = decoded_path(path)
-    if path.startswith(UNTOLD):
-        return "", ""
     head = exchange.head
+    if path.startswith(UNTOLD) or (head.method == "GET" and head.first.get("x-requested-with") == OWN_PAGE):
+        return "", ""
     method, ip = in_quotes(head.method, MOST_METHOD_BYTES), in_quotes(told_ip(exchange), MOST_IP_BYTES)
     path, agent = in_quotes(path, MOST_PATH_BYTES), in_quotes(head.first.get("user-agent", ""), MOST_AGENT_BYTES)
     return f'Request {ip} "{method} {path} HTTP/1.{head.minor}" ', f' "{agent}" '

@@ -46,6 +46,7 @@ class Watched:
         self.page = page
         self.base = base
         self.trouble: list[str] = []
+        self.asked: list[str] = []  # the addresses of all its requests
         self._allowed: list[re.Pattern[str]] = []
         page.set_default_timeout(DEADLINE)
         page.on("console", self._hear)
@@ -79,6 +80,7 @@ class Watched:
             self.trouble.append(f"failed: {request.method} {request.url}: {request.failure}")
 
     def _leaves(self, request: Any) -> None:
+        self.asked.append(request.url)
         if not request.url.startswith((self.base, "data:", "blob:")):
             self.trouble.append(f"left the host: {request.url}")
 

@@ -320,5 +320,6 @@ def test_messages_of_requests_and_whole_answers(page: Any) -> None:
     assert told({"output": output}) == [
         {"role": "assistant", "content": [{"type": "text", "text": "x"}], "reasoning": "r"}
     ]
-    for nothing in (None, 5, [], "x", {"messages": 5}, {"messages": [None, 7]}):
-        assert asked(nothing) == []
+    nothing: tuple[object, ...] = (None, 5, [], "x", {"messages": 5}, {"messages": [None, 7]})
+    for each in nothing:
+        assert asked(each) == []

@@ -103,6 +103,19 @@ def test_what_only_resembles_it_has_a_line() -> None:
     assert paths_logged(*paths) == paths
 
 
+def test_what_our_own_page_reads_has_no_line_and_what_it_does_has_one() -> None:
+    own = b"X-Requested-With: llamaswap\r\n\r\n"
+    with World() as world:
+        with world.connect() as client:
+            for path in ("/running", "/ui/assets/x/main.js"):
+                client.send(get(path)[:-2] + own)
+                client.read_message()
+            client.send(b"POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n" + own)
+            client.read_message()
+        world.wait_for_log("/v1/nothing")
+        assert len(world.log.splitlines()) == 1
+
+
 # -- whose request it was --
 
 
