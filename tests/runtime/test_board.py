@@ -154,15 +154,56 @@ def test_a_swap_that_nobody_waits_for_any_more_is_never_told() -> None:
     swaps.listen(told.append)
     starting = RunView(2, "b", 1, "starting", RunState.STARTING, 6.0, None)
     swaps.begin("b", ("a",), "why", 5.0)
-    swaps.look((), ("b",))
-    swaps.look((), ())
-    swaps.look((replace(starting, ready_at=7.0),), ())
+    swaps.look((), ("b",), 5.5)
+    swaps.look((), (), 6.0)
+    swaps.look((replace(starting, ready_at=7.0),), (), 8.0)
     assert told == []
     swaps.begin("b", ("a",), "why", 5.0)
-    swaps.look((starting,), ())
-    swaps.look((replace(starting, ready_at=7.5),), ())
-    swaps.look((replace(starting, ready_at=7.5),), ())
+    swaps.look((starting,), (), 6.5)
+    swaps.look((replace(starting, ready_at=7.5),), (), 8.0)
+    swaps.look((replace(starting, ready_at=7.5),), (), 8.0)
     assert told == [Swap(("a",), "b", "why", 2.5)]
+
+
+def test_a_swap_to_a_model_that_runs_already_is_told_when_the_others_have_gone() -> None:
+    def for_a_alone(target: str, running: Collection[str]) -> list[str]:
+        return one_at_a_time(target, running) if target == "a" else []
+
+    swaps: list[Swap] = []
+    with Stage("a", "b", "c", evict=for_a_alone, obeys=False) as stage:
+        stage.controller.listen_to_swaps(swaps.append)
+        beside = []
+        for model in "abc":
+            visit = Visit(stage, model)
+            beside.append(stage.next_process())
+            beside[-1].become_ready()
+            visit.await_in()
+            visit.leave()
+        visit = Visit(stage, "a")
+        for process in beside[1:]:
+            process.await_order("stop")
+        beside[1].exit()
+        stage.controller.settle()
+        assert swaps == []
+        beside[2].exit()
+        visit.await_in()
+        stage.controller.settle()
+        assert [(sorted(swap.gone), swap.model) for swap in swaps] == [(["b", "c"], "a")]
+        assert 0.0 <= swaps[0].seconds < PATIENCE
+        visit.leave()
+
+
+def test_a_swap_to_a_model_that_runs_already_is_forgotten_when_its_client_leaves_before_all_have_gone() -> None:
+    told: list[Swap] = []
+    swaps = Swaps()
+    swaps.listen(told.append)
+    ready = RunView(1, "a", 1, "ready", RunState.READY, 1.0, 2.0)
+    busy = RunView(2, "b", 2, "ready", RunState.READY, 3.0, 4.0)
+    swaps.begin("a", ("b", "c"), "why", 5.0)
+    swaps.look((ready, busy), ("a",), 6.0)
+    swaps.look((ready, busy), (), 7.0)
+    swaps.look((ready,), (), 8.0)
+    assert told == []
 
 
 def test_whom_a_model_was_behind_is_known_since_a_moment() -> None:

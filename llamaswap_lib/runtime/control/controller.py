@@ -279,7 +279,7 @@ class Controller:
     def _put_up(self) -> None:
         published = self._scheduler.published()
         self._board.put_up(published, self._scheduler.failing(), self._clock())
-        self._swaps.look(published.runs, published.queue.models)
+        self._swaps.look(published.runs, published.queue.models, self._clock())
 
     def _carry_out(self, effects: list[Effect]) -> events.Event | None:
         """Do it in order; the answer to the question at the end, if there is one, is the next event.

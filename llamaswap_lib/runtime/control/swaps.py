@@ -1,7 +1,8 @@
 """Swaps: what was unloaded for which model, why, and how long it took. Each is told when it is over.
 
-Controller thread only. A swap begins when it is decided and is over when its model is ready. A swap is not told if its
-load fails, or if no request waits for it any more before it has started.
+Controller thread only. A swap begins when it is decided and is over when its model is ready; where that ran already,
+as the model of an exclusive group may, when the others have gone. A swap is not told if its load fails, or if no
+request waits for it any more before it has started.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Swap(NamedTuple):
     gone: tuple[str, ...]  # the models that were unloaded
     model: str  # that is ready now
     reason: str
-    seconds: float  # from the decision until it was ready
+    seconds: float  # from the decision until it was over
 
 
 class _Begun(NamedTuple):
@@ -42,19 +43,23 @@ class Swaps:
         """These are to be unloaded for `model`."""
         self._begun[model] = _Begun(gone, reason, now)
 
-    def look(self, runs: Iterable[RunView], waited_for: Collection[str]) -> None:
+    def look(self, runs: Iterable[RunView], waited_for: Collection[str], now: float) -> None:
         """Note what runs now, and the models that requests wait for."""
         if not self._begun:
             return
         by_model = {run.model: run for run in runs}
         for model, begun in list(self._begun.items()):
-            run = by_model.get(model)
-            if run is not None and run.ready_at is not None and run.ready_at >= begun.at:
-                del self._begun[model]
-                self._tell(Swap(begun.gone, model, begun.reason, run.ready_at - begun.at))
-            elif run is None and model not in waited_for:
+            ready_at = by_model[model].ready_at if model in by_model else None
+            ran_before = ready_at is not None and ready_at < begun.at
+            if ready_at is not None and not ran_before:
+                self._tell(model, begun, ready_at)
+            elif ran_before and not by_model.keys() & {*begun.gone}:
+                self._tell(model, begun, now)
+            elif (ran_before or model not in by_model) and model not in waited_for:
                 del self._begun[model]
 
-    def _tell(self, swap: Swap) -> None:
+    def _tell(self, model: str, begun: _Begun, over_at: float) -> None:
+        del self._begun[model]
+        swap = Swap(begun.gone, model, begun.reason, over_at - begun.at)
         for listener in self._listeners:
             listener(swap)
