@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from . import periods
+from .periods import ALL_MODELS
 from .row import COLUMNS, Row, numbered, storable
-from .schema import ALL_MODELS, APPLICATION_ID, FIELDS, SPEED_KINDS, STATUS_FIELD, STEPS, bucket_of
+from .schema import APPLICATION_ID, FIELDS, SPEED_KINDS, STATUS_FIELD, STEPS, bucket_of
 
 BUSY_TIMEOUT = 2.0  # seconds that another program may hold the file
 MOST_TEXTS_KNOWN = 20_000  # numbers of texts that are remembered
@@ -155,7 +157,7 @@ class Database:
         """Remove all rows, from the disk too; how many there were. Ids go on."""
         with self._transaction():
             count = self.count
-            for table in ("requests", "texts", "totals", "speeds"):
+            for table in ("requests", "texts", "totals", "speeds", "periods"):
                 self.connection.execute(f"DELETE FROM {table}")
             self._forget_numbers()
         with self.lock:
@@ -253,7 +255,10 @@ class Database:
         many(_COUNT_TEXT, [(sign * count, number) for number, count in texts.items()])
         many(_COUNT_TOTAL, [(model, *(sign * part for part in total)) for model, total in totals.items()])
         many(_COUNT_SPEED, [(*at, sign * count) for at, count in speeds.items()])
-        if sign < 0:
+        if sign > 0:
+            periods.add(self.connection, columns[0][0], columns[0][-1])
+        else:
+            periods.take_away(self.connection, columns[_MODEL], columns[_TIMESTAMP])
             many("DELETE FROM totals WHERE model = ? AND requests <= 0", [(model,) for model in totals])
             many("DELETE FROM speeds WHERE kind = ? AND model = ? AND bucket = ? AND count <= 0", list(speeds))
             self._forget_unused(texts)

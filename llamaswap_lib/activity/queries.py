@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .database import select_rows
+from .periods import ALL_MODELS
 from .query import Filter, Query, any_of
 from .row import Row, storable
-from .schema import ALL_MODELS, FIELDS, STATUS_FIELD
+from .schema import FIELDS, STATUS_FIELD
 
 MOST_VALUES = 100  # of one facet; the most frequent ones
 MOST_RANKS = 50  # texts of a column, up to which each is compared with all
@@ -37,7 +38,7 @@ def conditions_of(connection: sqlite3.Connection, filter_: Filter) -> Conditions
     values: list[object] = []
     for kind, column in _PLAIN.items():
         if wanted := getattr(filter_, kind):
-            numbers = _numbers_of(connection, column, wanted)
+            numbers = numbers_of(connection, column, wanted)
             if not numbers:
                 return Conditions(can_match=False)
             parts.append(any_of(column, numbers) + (f" AND {column} > 0" if column in _PARTIAL else ""))
@@ -74,7 +75,7 @@ def _add_statuses(filter_: Filter, parts: list[str], values: list[object]) -> No
         values += [one.lowest, one.highest]
 
 
-def _numbers_of(connection: sqlite3.Connection, column: str, texts: Sequence[str]) -> list[int]:
+def numbers_of(connection: sqlite3.Connection, column: str, texts: Sequence[str]) -> list[int]:
     """The numbers of those texts that some row has in the column."""
     known = [*map(storable, texts)]
     sql = f"SELECT id FROM texts WHERE field = ? AND {any_of('text', known)}"
@@ -164,7 +165,7 @@ def known_total(connection: sqlite3.Connection, filter_: Filter) -> int | None:
         return int(connection.execute(sql, where.values).fetchone()[0])
     if len(used) == 1 and (kind := used.pop()) in _PLAIN:
         column, texts = _PLAIN[kind], getattr(filter_, kind)
-        numbers = _numbers_of(connection, column, texts)
+        numbers = numbers_of(connection, column, texts)
         sql = f"SELECT ifnull(sum(count), 0) FROM texts WHERE {any_of('id', numbers)}"
         return int(connection.execute(sql, numbers).fetchone()[0])
     return None

@@ -2,8 +2,9 @@
 
 Pure text and numbers, any thread. A row is one record of `requests`. Texts that many rows share lie in `texts`, once
 for each field, and a row has their numbers (0 for ''); how many rows have one is counted there. `totals` has the sums
-by model, `speeds` how many rows have about which speed. All counts are changed in the transaction that changes the
-rows, so that nobody has to count a million of them. `activity` is a view for people with a SQLite shell.
+by model, `speeds` how many rows have about which speed, `periods` sums over short times. All of that is changed in the
+transaction that changes the rows, so that nobody has to count a million of them. `activity` is a view for people with a
+SQLite shell.
 
 The numbers of fields and kinds are part of the file: they never change. A new version is one more step in STEPS.
 """
@@ -20,7 +21,6 @@ FIELDS = {
 }  # fmt: skip
 STATUS_FIELD = 13  # a status is stored as a number; here is only counted how many rows have it
 SPEED_KINDS = {"prompt_per_second": 1, "tokens_per_second": 2}
-ALL_MODELS = -1  # in `totals` and `speeds`, beside the numbers of models
 
 _COLUMNS_1 = """
 id timestamp model path method status content_type ended error selector priority session key remote_ip is_local
@@ -104,7 +104,40 @@ CREATE VIEW activity AS SELECT {
 PRAGMA application_id = {APPLICATION_ID};
 """
 
-STEPS = (_VERSION_1,)  # the N-th leads from version N - 1 to version N; 0 is an empty file
+# As they were then, whatever becomes of those in periods.py.
+_PERIOD_2 = "(CAST(timestamp / 300 AS INTEGER) - (timestamp < 300 * CAST(timestamp / 300 AS INTEGER)))"
+_SUMS_2 = """count(*), sum(status >= 400), total(max(input_tokens, 0)), total(max(output_tokens, 0)),
+total(max(cache_tokens, 0)), sum(prompt_per_second > 0), total(max(prompt_per_second, 0)), sum(tokens_per_second > 0),
+total(max(tokens_per_second, 0)), total(duration_ms), sum(first_token_ms >= 0), total(max(first_token_ms, 0)),
+total(queue_ms), max(queue_ms), sum(load_ms > 0), total(max(load_ms, 0))"""
+_VERSION_2 = f"""
+CREATE TABLE periods (
+    model INTEGER NOT NULL,
+    period INTEGER NOT NULL,
+    is_whole INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_tokens INTEGER NOT NULL,
+    prompt_speeds INTEGER NOT NULL,
+    prompt_speed REAL NOT NULL,
+    speeds INTEGER NOT NULL,
+    speed REAL NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    first_tokens INTEGER NOT NULL,
+    first_token_ms INTEGER NOT NULL,
+    queue_ms INTEGER NOT NULL,
+    max_queue_ms INTEGER NOT NULL,
+    loads INTEGER NOT NULL,
+    load_ms INTEGER NOT NULL,
+    PRIMARY KEY (model, period)
+) WITHOUT ROWID;
+INSERT INTO periods SELECT model, {_PERIOD_2} AS period, 1, {_SUMS_2} FROM requests GROUP BY model, period;
+INSERT INTO periods SELECT -1, {_PERIOD_2} AS period, 1, {_SUMS_2} FROM requests GROUP BY period;
+"""
+
+STEPS = (_VERSION_1, _VERSION_2)  # the N-th leads from version N - 1 to version N; 0 is an empty file
 
 # -- speeds, in buckets --
 

@@ -1,42 +1,27 @@
 """Figures over time, for plots: one point for each bucket of time.
 
-Any thread, with a connection that `Store.reading` lends; SQLite adds up. Buckets lie on whole multiples of their width
-since 1970, so that two questions about the same time get the same points. Empty ones are told too. Raises BadRequest.
+Any thread, with a connection that `Store.reading` lends. SQLite adds up, or has done so when the rows were stored.
+Buckets lie on whole multiples of their width since 1970, so that two questions about the same time get the same points.
+Empty ones are told too. Raises BadRequest.
 """
 
 from __future__ import annotations
 
 import math
 import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llamaswap_lib.errors import BadRequest
 
-from .queries import conditions_of
-from .query import Filter, Parameters, read_filter, seconds_of, text_of
+from .periods import ALL_MODELS, OF_PERIODS, OF_ROWS, PERIOD_SECONDS, SUMS, added_up, period_of
+from .queries import conditions_of, numbers_of
+from .query import Filter, Parameters, any_of, read_filter, seconds_of, text_of
 
 MOST_POINTS = 2_000
 DEFAULT_SPAN = 86_400.0  # seconds before `end`, where no start is given
 DEFAULT_POINTS = 96  # at least about so many, where no bucket is given
 _WIDTHS = (1, 5, 15, 60, 300, 900, 3_600, 21_600, 86_400)  # seconds, of which one is taken then
-
-# Name of a figure -> how it is made of the rows of a bucket. Means are of those rows that have the value.
-FIGURES = {
-    "requests": "count(*)",
-    "errors": "sum(status >= 400)",
-    "input_tokens": "sum(max(input_tokens, 0))",
-    "output_tokens": "sum(max(output_tokens, 0))",
-    "cache_tokens": "sum(max(cache_tokens, 0))",
-    "prompt_per_second": "avg(CASE WHEN prompt_per_second > 0 THEN prompt_per_second END)",
-    "tokens_per_second": "avg(CASE WHEN tokens_per_second > 0 THEN tokens_per_second END)",
-    "duration_ms": "avg(duration_ms)",
-    "first_token_ms": "avg(CASE WHEN first_token_ms >= 0 THEN first_token_ms END)",
-    "queue_ms": "avg(queue_ms)",
-    "max_queue_ms": "max(queue_ms)",
-    "loads": "sum(load_ms > 0)",
-    "load_ms": "avg(CASE WHEN load_ms > 0 THEN load_ms END)",
-}
-_COUNTS = frozenset(("requests", "errors", "input_tokens", "output_tokens", "cache_tokens", "loads"))
 
 
 class Span(NamedTuple):
@@ -73,25 +58,13 @@ def _width(text: str) -> float | None:
 
 def series_of(connection: sqlite3.Connection, span: Span) -> dict[str, Any]:
     """A point for each bucket, the oldest first. A mean of nothing is null."""
-    where = conditions_of(connection, span.filter._replace(start=None, end=None))
-    points: dict[int, dict[str, Any]] = {}
-    # One question for each bucket: to group all rows by their bucket SQLite would have to sort them.
-    sql = (
-        f"SELECT {', '.join(FIGURES.values())} FROM requests INDEXED BY requests_by_time"
-        f" {where.sql or 'WHERE true'} AND timestamp >= ? AND timestamp <= ?"
-    )
-    for bucket in range(span.first, span.last + 1) if where.can_match else ():
-        moments = _part_of(span, bucket)
-        values = connection.execute(sql, (*where.values, *moments)).fetchone()
-        if values[0]:
-            points[bucket] = {name: _rounded(value) for name, value in zip(FIGURES, values, strict=True)}
-    empty = {name: 0 if name in _COUNTS else None for name in FIGURES}
+    sources = _Sources(connection, span)
     return {
         "bucket_seconds": span.width,
         "start": text_of(span.first * span.width),
         "end": text_of((span.last + 1) * span.width),
         "data": [
-            {"start": text_of(bucket * span.width), **points.get(bucket, empty)}
+            {"start": text_of(bucket * span.width), **_point(sources.sums(*_part_of(span, bucket)))}
             for bucket in range(span.first, span.last + 1)
         ],
     }
@@ -99,10 +72,83 @@ def series_of(connection: sqlite3.Connection, span: Span) -> dict[str, Any]:
 
 def _part_of(span: Span, bucket: int) -> tuple[float, float]:
     """The first and the last moment of a bucket that are asked for."""
-    first, end = bucket * span.width, math.nextafter((bucket + 1) * span.width, -math.inf)
-    start, last = span.filter.start, span.filter.end
-    return first if start is None else max(first, start), end if last is None else min(end, last)
+    first, last = bucket * span.width, _just_before((bucket + 1) * span.width)
+    start, end = span.filter.start, span.filter.end
+    return first if start is None else max(first, start), last if end is None else min(end, last)
 
 
-def _rounded(value: float | None) -> float | None:
-    return round(value, 3) if isinstance(value, float) else value
+def _just_before(moment: float) -> float:
+    return math.nextafter(moment, -math.inf)
+
+
+def _point(sums: Mapping[str, float]) -> dict[str, float | None]:
+    def mean(of: str, count: str) -> float | None:
+        return round(sums[of] / sums[count], 3) if sums[count] else None
+
+    return {
+        **{name: int(sums[name]) for name in ("requests", "errors", "input_tokens", "output_tokens", "cache_tokens")},
+        "prompt_per_second": mean("prompt_speed", "prompt_speeds"),
+        "tokens_per_second": mean("speed", "speeds"),
+        "duration_ms": mean("duration_ms", "requests"),
+        "first_token_ms": mean("first_token_ms", "first_tokens"),
+        "queue_ms": mean("queue_ms", "requests"),
+        "max_queue_ms": sums["max_queue_ms"] if sums["requests"] else None,
+        "loads": int(sums["loads"]),
+        "load_ms": mean("load_ms", "loads"),
+    }
+
+
+class _Sources:
+    """Where the sums over some time come from: whole periods as far as they go, rows for the rest.
+
+    Periods are of use where nothing but models is filtered by.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, span: Span) -> None:
+        self._ask = connection.execute
+        filter_ = span.filter._replace(start=None, end=None)
+        self._where = conditions_of(connection, filter_)
+        # One question for each part: to group all rows by their bucket SQLite would have to sort them.
+        self._of_rows = (
+            f"SELECT {OF_ROWS} FROM requests INDEXED BY requests_by_time"
+            f" {self._where.sql or 'WHERE true'} AND timestamp >= ? AND timestamp <= ?"
+        )
+        self._can_use_periods = filter_._replace(models=()) == Filter()
+        self._models = numbers_of(connection, "model", filter_.models) if filter_.models else [ALL_MODELS]
+        of_models = f"FROM periods WHERE {any_of('model', self._models)} AND period >= ? AND period < ?"
+        self._of_periods = f"SELECT {OF_PERIODS} {of_models} AND is_whole"
+        self._cut: dict[int, list[int]] = {}  # period -> the models that it had rows of which are removed
+        if self._can_use_periods:
+            moments = (span.first * span.width, (span.last + 1) * span.width + PERIOD_SECONDS)
+            values = (*self._models, *map(period_of, moments))
+            for period, model in self._ask(f"SELECT period, model {of_models} AND NOT is_whole", values):
+                self._cut.setdefault(period, []).append(model)
+
+    def sums(self, first: float, last: float) -> Mapping[str, float]:
+        """From one moment to another, both in it."""
+        if not self._where.can_match:
+            return dict.fromkeys(SUMS, 0)
+        return added_up([*self._parts(first, last)])
+
+    def _parts(self, first: float, last: float) -> Iterator[Sequence[float | None]]:
+        whole = range(-int(-first // PERIOD_SECONDS), period_of(math.nextafter(last, math.inf)))
+        if not (self._can_use_periods and whole):
+            yield self._sums_of_rows(first, last)
+            return
+        yield self._ask(self._of_periods, (*self._models, whole.start, whole.stop)).fetchone()
+        for period in self._cut.keys() & whole if self._cut else ():
+            begin = period * PERIOD_SECONDS
+            for model in self._cut[period]:
+                yield self._sums_of_rows(begin, _just_before(begin + PERIOD_SECONDS), model)
+        begin, end = whole.start * PERIOD_SECONDS, whole.stop * PERIOD_SECONDS
+        if first < begin:
+            yield self._sums_of_rows(first, _just_before(begin))
+        if last >= end:
+            yield self._sums_of_rows(end, last)
+
+    def _sums_of_rows(self, first: float, last: float, model: int = ALL_MODELS) -> Sequence[float | None]:
+        of_model = "" if model == ALL_MODELS else f" AND +model = {model}"
+        sums: Sequence[float | None] = self._ask(
+            self._of_rows + of_model, (*self._where.values, first, last)
+        ).fetchone()
+        return sums

@@ -13,8 +13,9 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate, pairwise
 from typing import Any
 
+from .periods import ALL_MODELS
 from .row import storable
-from .schema import ALL_MODELS, FIELDS, SPEED_KINDS, bucket_of, lowest_of
+from .schema import FIELDS, SPEED_KINDS, bucket_of, lowest_of
 
 FEWEST_BINS, MOST_BINS = 5, 20
 PERCENTILES = (50, 95, 99)

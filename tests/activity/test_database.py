@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.activity.database import Database, UnusableStore, open_file, open_memory, select_rows
+from llamaswap_lib.activity.periods import ALL_MODELS, PERIOD_SECONDS, SUMS
 from llamaswap_lib.activity.row import Row
-from llamaswap_lib.activity.schema import ALL_MODELS, FIELDS, SPEED_KINDS, STEPS, bucket_of, lowest_of
-from tests.activity.rows import row
+from llamaswap_lib.activity.schema import FIELDS, SPEED_KINDS, STEPS, bucket_of, lowest_of
+from tests.activity.rows import BEGIN, row
 
 
 @pytest.fixture
@@ -85,9 +86,11 @@ def test_a_failure_in_the_middle_changes_nothing(database: Database) -> None:
     assert [one.id for one in database.insert([row(model="b")])] == [2]
 
 
+EDGE = 1_700_000_100.0  # where one period ends and the next begins
 MODELS = st.sampled_from(["a", "b", ""])
 ROWS = st.builds(
     row,
+    timestamp=st.sampled_from([-1.0, EDGE - 300.0, EDGE - 0.001, math.nextafter(EDGE, 0.0), EDGE]),
     model=MODELS,
     status=st.sampled_from([200, 404, 500]),
     error=st.sampled_from(["", "x", "y"]),
@@ -97,6 +100,9 @@ ROWS = st.builds(
     cache_tokens=st.integers(-1, 5),
     prompt_per_second=st.sampled_from([-1.0, 0.0, 1.0, 70.25]),
     tokens_per_second=st.floats(-1, 1e6),
+    first_token_ms=st.integers(-1, 3),
+    queue_ms=st.integers(0, 3),
+    load_ms=st.integers(0, 3),
 )
 
 
@@ -109,6 +115,7 @@ def test_what_is_counted_agrees_with_the_rows(steps: list[tuple[list[Row], int]]
                 database.insert(rows)
             database.remove_oldest(removed)
             assert counted(database) == recounted(database)
+            assert_periods_are_right(database)
             assert database.count == len(rows_of(database))
     finally:
         database.close()
@@ -122,6 +129,55 @@ def counted(database: Database) -> object:
         {values[0]: values[1:] for values in ask("SELECT * FROM totals")},
         {values[:3]: values[3] for values in ask("SELECT * FROM speeds")},
     )
+
+
+def assert_periods_are_right(database: Database) -> None:
+    """Of each period that has rows there is a sum; where it says that it is whole, it is that of the rows."""
+    cursor = database.connection.execute("SELECT * FROM periods")
+    names = [described[0] for described in cursor.description]
+    assert names == ["model", "period", "is_whole", *SUMS]
+    found = {values[:2]: dict(zip(names, values, strict=True)) for values in cursor}
+    rows: dict[tuple[int, int], list[Row]] = {}
+    sql = "SELECT model FROM requests WHERE id = ?"
+    for one in rows_of(database):
+        (model,) = database.connection.execute(sql, (one.id,)).fetchone()
+        for number in (model, ALL_MODELS):
+            rows.setdefault((number, math.floor(one.timestamp / PERIOD_SECONDS)), []).append(one)
+    assert {at: sums["requests"] for at, sums in found.items()} == {at: len(of) for at, of in rows.items()}
+    for at, of in rows.items():
+        if found[at].pop("is_whole"):
+            speeds = [one.tokens_per_second for one in of if one.tokens_per_second > 0]
+            waits = [one.first_token_ms for one in of if one.first_token_ms >= 0]
+            assert found[at]["errors"] == sum(one.status >= 400 for one in of)
+            assert found[at]["input_tokens"] == sum(max(0, one.input_tokens) for one in of)
+            assert found[at]["speeds"] == len(speeds)
+            assert found[at]["speed"] == pytest.approx(sum(speeds))
+            assert found[at]["duration_ms"] == sum(one.duration_ms for one in of)
+            assert (found[at]["first_tokens"], found[at]["first_token_ms"]) == (len(waits), sum(waits))
+            assert found[at]["max_queue_ms"] == max(one.queue_ms for one in of)
+            assert found[at]["load_ms"] == sum(one.load_ms for one in of)
+
+
+def test_a_period_is_whole_until_one_of_its_rows_is_removed_and_goes_with_the_last(database: Database) -> None:
+    def periods() -> list[tuple[int, int]]:
+        sql = "SELECT is_whole, requests FROM periods WHERE model = ? ORDER BY period"
+        return database.connection.execute(sql, (ALL_MODELS,)).fetchall()
+
+    database.insert([row(timestamp=BEGIN), row(timestamp=BEGIN), row(timestamp=BEGIN + PERIOD_SECONDS)])
+    assert periods() == [(1, 2), (1, 1)]
+    database.remove_oldest(1)
+    assert periods() == [(0, 1), (1, 1)]
+    database.insert([row(timestamp=BEGIN)])
+    assert periods() == [(0, 2), (1, 1)]
+    database.clear()
+    assert periods() == []
+
+
+def test_numbers_without_measure_are_added_up_too(database: Database) -> None:
+    for _ in range(3):
+        database.insert([row(input_tokens=2**60)] * 1000)
+    (found,) = database.connection.execute("SELECT input_tokens FROM periods WHERE model = ?", (ALL_MODELS,))
+    assert found[0] == pytest.approx(3000 * 2**53)
 
 
 def recounted(database: Database) -> object:
@@ -181,13 +237,15 @@ def test_what_was_removed_is_not_in_the_file_any_more(tmp_path: Path) -> None:
 
 # -- versions --
 
-VERSION_1 = Path(__file__).with_name("version_1.sql")
+OLDER = sorted(Path(__file__).parent.glob("version_*.sql"))
 
 
-def test_a_file_of_version_1_is_read_and_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", OLDER, ids=lambda path: path.stem)
+def test_a_file_of_any_version_is_read_and_written(text: Path, tmp_path: Path) -> None:
+    assert len(OLDER) == len(STEPS)
     path = tmp_path / "activity.db"
     old = sqlite3.connect(path)
-    old.executescript(VERSION_1.read_text())
+    old.executescript(text.read_text())
     old.close()
     database = open_file(path)
     try:
@@ -196,6 +254,7 @@ def test_a_file_of_version_1_is_read_and_written(tmp_path: Path) -> None:
         ]  # fmt: skip
         database.insert([row(model="m")])
         assert counted(database) == recounted(database)
+        assert_periods_are_right(database)
         named = database.connection.execute("SELECT model, status FROM activity ORDER BY id").fetchall()
         assert named == [("m", 200), ("org/n", 500), ("m", 200)]
     finally:

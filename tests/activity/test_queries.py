@@ -232,12 +232,22 @@ def test_one_speed_alone_is_one_bin() -> None:
 # -- series --
 
 
-@given(ROWS, FEW_FILTERS, st.sampled_from([30.0, 60.0, 700.0]), st.integers(0, 20), st.integers(1, 20))
+ONE_OR_NO_MODEL = some(MODELS).map(lambda models: Filter(models=models))  # asked for often, and known by periods
+
+
+@given(
+    ROWS,
+    st.one_of(FEW_FILTERS, ONE_OR_NO_MODEL),
+    st.sampled_from([30.0, 60.0, 300.0, 600.0, 700.0, 900.0]),
+    st.integers(-20, 20),
+    st.integers(1, 20),
+    st.sampled_from([0.0, 0.25, 0.5, 0.9]),
+)
 def test_points_are_made_of_the_rows_of_their_time(
-    rows: list[Row], filter_: Filter, width: float, begin: int, length: int
+    rows: list[Row], filter_: Filter, width: float, begin: int, length: int, cut: float
 ) -> None:
     first = math.floor((BEGIN + begin * 30) / width)
-    start, end = first * width, (first + length) * width + width / 2
+    start, end = (first + cut) * width, (first + length) * width + width / 2
     span = Span(filter_._replace(start=start, end=end), first, first + length, width)
     with stored(rows) as (connection, left):
         found = series_of(connection, span)
@@ -247,6 +257,7 @@ def test_points_are_made_of_the_rows_of_their_time(
             assert point["start"] == text_of(number * width)
             assert point["requests"] == len(meant)
             assert point["errors"] == sum(one.status >= 400 for one in meant)
+            assert type(point["output_tokens"]) is int
             assert point["output_tokens"] == sum(max(0, one.output_tokens) for one in meant)
             assert point["loads"] == sum(one.load_ms > 0 for one in meant)
             speeds = [one.tokens_per_second for one in meant if one.tokens_per_second > 0]

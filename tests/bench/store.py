@@ -1,7 +1,7 @@
 """Questions about a million rows of activity, and what it costs to write one.
 
-The first page, ranges of ids, facets and stats in 50 ms; text search and free combinations in 500 ms. `--rows 100000`
-tries it with fewer; `--keep FILE` keeps the store, and asks it again where it is there already.
+The first page, ranges of ids, facets, stats and series in 50 ms; text search and free combinations in 500 ms.
+`--rows 100000` tries it with fewer; `--keep FILE` keeps the store, and asks it again where it is there already.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.bench.rig import median, report
 BEGIN, PAUSE = 1_700_000_000.0, 2.0  # seconds: the first row, and from one to the next
 BATCH_ROWS = 100
 TRIES = 5
-WEEK = 604_800.0  # seconds
+HOUR, DAY = 3_600.0, 86_400.0  # seconds
 QUICK_MS, FREE_MS = 50.0, 500.0
 WRITE_US = 100.0  # of processor time for a row, in batches
 
@@ -135,16 +135,25 @@ def main() -> int:
         def page(query: str) -> Callable[[], object]:
             return lambda: page_of(connection, read_query(query))
 
+        def series(query: str) -> Callable[[], object]:
+            return lambda: series_of(connection, read_span(query, newest))
+
         quick: dict[str, Callable[[], object]] = {
             **{f"page {query}": page(query) for query in QUICK},
             "facets": lambda: facets_of(connection),
             "stats": lambda: stats_of(connection),
             "stats of a model": lambda: stats_of(connection, "org/model-3"),
+            **{
+                f"series of {span / HOUR:g} hours{query}": series(f"start={text_of(newest - span)}{query}")
+                for span in (HOUR, DAY, 30 * DAY)
+                for query in ("", "&model=org/model-3")
+            },
+            "series in many points": series(f"start={text_of(newest - 1990 * 600)}&bucket=10m"),
         }
         free: dict[str, Callable[[], object]] = {
             **{f"page {query}": page(query) for query in FREE},
-            "series of a day": lambda: series_of(connection, read_span("", newest)),
-            "series of a week": lambda: series_of(connection, read_span(f"start={text_of(newest - WEEK)}", newest)),
+            "series of some": series(f"start={text_of(newest - 30 * DAY)}&status=5xx"),
+            "series of most": series(f"start={text_of(newest - 30 * DAY)}&path=/v1/chat/completions"),
         }
         (quick_name, quick_ms), (free_name, free_ms) = slowest(quick), slowest(free)
         connection.close()
