@@ -14,8 +14,9 @@ from llamaswap_lib.errors import GatewayTimeout
 from .bare_row import bare_row
 from .captures import Captures
 from .export import described, pieces_of
-from .queries import facets_of, page_of
-from .query import Query
+from .facets import facets_of
+from .queries import page_of
+from .query import Filter, Query
 from .record import Record
 from .row import Row
 from .series import Span, series_of
@@ -130,11 +131,11 @@ class Journal:
         with self._store.reading() as connection:
             return stats_of(connection, model)
 
-    def facets(self) -> dict[str, Any]:
-        """Values to filter by."""
+    def facets(self, filter_: Filter) -> dict[str, Any]:
+        """Values to filter by, of the rows that the filter means."""
         self._flush()
         with self._store.reading() as connection:
-            return facets_of(connection)
+            return facets_of(connection, filter_)
 
     def series(self, span: Span) -> dict[str, Any]:
         """Figures over time."""

@@ -1,4 +1,4 @@
-"""Answers to questions about rows: a page of them, and which values there are to filter by.
+"""Answers to questions about rows: which rows a filter means, and a page of them.
 
 Any thread, with a connection that `Store.reading` lends. Guarantees: SQLite does what takes time, and the interpreter
 is free meanwhile; how many rows there are is looked up where it is known, not counted.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .database import select_rows
 from .periods import ALL_MODELS
@@ -16,10 +16,7 @@ from .query import Filter, Query, any_of
 from .row import Row, storable
 from .schema import FIELDS, STATUS_FIELD
 
-MOST_VALUES = 100  # of one facet; the most frequent ones
 MOST_RANKS = 50  # texts of a column, up to which each is compared with all
-_NAMED = ("model", "status", "path", "key", "session", "ended")
-FACETS = {name: FIELDS.get(name, STATUS_FIELD) for name in _NAMED}
 _PLAIN = {"models": "model", "paths": "path", "sessions": "session", "keys": "key", "endings": "ended"}
 _PARTIAL = ("session",)  # whose index leaves out rows without one
 
@@ -185,20 +182,3 @@ def _total_between(connection: sqlite3.Connection, lowest: int, highest: int | N
         return None
     end = last if highest is None else min(last, highest)
     return max(0, int(end - max(first, lowest) + 1))
-
-
-# -- facets --
-
-
-def facets_of(connection: sqlite3.Connection) -> dict[str, list[dict[str, Any]]]:
-    """For each column that is filtered by: the values that rows have, with how many have them, the most first."""
-    counts = {column: _counted(connection, field) for column, field in FACETS.items()}
-    found = {column: [{"value": value, "count": count} for value, count in counts[column]] for column in FACETS}
-    for status in found["status"]:
-        status["value"] = int(status["value"])
-    return found
-
-
-def _counted(connection: sqlite3.Connection, field: int) -> list[tuple[Any, int]]:
-    sql = "SELECT text, count FROM texts WHERE field = ? AND count > 0 ORDER BY count DESC, text LIMIT ?"
-    return connection.execute(sql, (field, MOST_VALUES)).fetchall()

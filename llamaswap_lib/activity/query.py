@@ -67,6 +67,10 @@ class Filter(NamedTuple):
     min_id: int | None = None
     max_id: int | None = None
 
+    def without(self, kind: str) -> Filter:
+        """The same, but that it says nothing of this kind, of which there may be several."""
+        return Filter(**{**self._asdict(), kind: ()})
+
 
 class Query(NamedTuple):
     """Which rows, and how many of them in which order."""

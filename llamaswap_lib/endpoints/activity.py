@@ -6,7 +6,7 @@ A handler thread. Each answer knows of every request that had ended before it wa
 from __future__ import annotations
 
 from llamaswap_lib.activity.export import CONTENT_TYPES
-from llamaswap_lib.activity.query import Parameters, Query, read_query
+from llamaswap_lib.activity.query import Parameters, Query, read_filter, read_query
 from llamaswap_lib.activity.series import read_span
 from llamaswap_lib.app import App
 from llamaswap_lib.errors import ServiceUnavailable
@@ -55,8 +55,8 @@ def serve_stats(app: App, exchange: Exchange, _route: Route) -> None:
 
 
 def serve_facets(app: App, exchange: Exchange, _route: Route) -> None:
-    """GET /api/metrics/facets: the values that rows have, to filter by."""
-    exchange.answer_json(app.activity.facets())
+    """GET /api/metrics/facets: the values that rows have, to filter by further."""
+    exchange.answer_json(app.activity.facets(read_filter(Parameters(exchange.query))))
 
 
 def serve_series(app: App, exchange: Exchange, _route: Route) -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.activity.database import open_memory, select_rows
 from llamaswap_lib.activity.export import PIECE_ROWS, described, pieces_of
-from llamaswap_lib.activity.queries import facets_of, known_total, page_of
+from llamaswap_lib.activity.facets import FACETS, facets_of
+from llamaswap_lib.activity.queries import known_total, page_of
 from llamaswap_lib.activity.query import SORTS, Filter, Query, Statuses, read_query, text_of
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.activity.series import Span, read_span, series_of
@@ -159,13 +160,36 @@ def test_ids_with_a_gap_are_counted() -> None:
 def test_facets_have_the_values_of_the_rows(rows: list[Row], removed: int) -> None:
     with stored(rows, removed) as (connection, left):
         found = facets_of(connection)
-        assert list(found) == ["model", "status", "path", "key", "session", "ended"]
-        for column, values in found.items():
-            counts = Counter(value for one in left if (value := getattr(one, column)) != "")
-            assert values == [
-                {"value": value, "count": count}
-                for value, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-            ]
+        assert found.pop("capped") is False
+        assert list(found) == [*FACETS] == ["model", "status", "path", "key", "session", "ended"]
+        assert found == {column: counted_values(left, column) for column in FACETS}
+
+
+def counted_values(rows: Sequence[Row], column: str) -> list[dict[str, object]]:
+    counts = Counter(value for one in rows if (value := getattr(one, column)) != "")
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [{"value": value, "count": count} for value, count in ordered]
+
+
+@given(ROWS, st.one_of(FEW_FILTERS, FILTERS), st.integers(0, 9))
+def test_a_facet_counts_the_rows_that_the_other_filters_mean(rows: list[Row], filter_: Filter, removed: int) -> None:
+    with stored(rows, removed) as (connection, left):
+        found = facets_of(connection, filter_)
+        assert found.pop("capped") is False
+        for column, own in FACETS.items():
+            others = Filter(**{**filter_._asdict(), own: ()})
+            assert found[column] == counted_values([one for one in left if matches(one, others)], column)
+
+
+def test_beyond_a_number_of_rows_the_newest_are_counted_and_that_is_told() -> None:
+    rows = [row(model=model, session="s") for model in "abbccc"]
+    with stored(rows) as (connection, _):
+        filter_ = Filter(sessions=("s",))
+        assert facets_of(connection, filter_, 6)["capped"] is False
+        found = facets_of(connection, filter_, 3)
+        assert found["capped"] is True
+        assert found["model"][0] == {"value": "c", "count": 3}
+        assert found["session"] == [{"value": "s", "count": 6}]  # which needs no counting
 
 
 # -- sums and histograms --

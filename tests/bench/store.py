@@ -18,8 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from llamaswap_lib.activity.bare_row import bare_row
 from llamaswap_lib.activity.database import connect, open_file, open_memory
-from llamaswap_lib.activity.queries import facets_of, page_of
-from llamaswap_lib.activity.query import read_query, text_of
+from llamaswap_lib.activity.facets import facets_of
+from llamaswap_lib.activity.queries import page_of
+from llamaswap_lib.activity.query import Parameters, read_filter, read_query, text_of
 from llamaswap_lib.activity.record import Ended, Record
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.activity.series import read_span, series_of
@@ -42,6 +43,10 @@ FREE = (
     "min_duration=9s&sort=prompt&key=key-1", "ended=client_left&q=chat", "sort=duration", "sort=req_path",
     "sort=gen_speed&model=org/model-1", "path=/v1/embeddings&key=key-2&status=!200",
     "start=2023-11-16T00:00:00Z&end=2023-11-18T00:00:00Z&status=5xx&min_duration=1s",
+)  # fmt: skip
+FACETS = (
+    "model=org/model-3", "q=chat", "session=s-777", "min_duration=9s", "path=/v1/chat/completions&status=5xx",
+    "model=org/model-3&q=upstream&status=4xx&key=key-1&ended=failed",
 )  # fmt: skip
 
 
@@ -135,12 +140,15 @@ def main() -> int:
         def page(query: str) -> Callable[[], object]:
             return lambda: page_of(connection, read_query(query))
 
+        def facets(query: str) -> Callable[[], object]:
+            return lambda: facets_of(connection, read_filter(Parameters(query)))
+
         def series(query: str) -> Callable[[], object]:
             return lambda: series_of(connection, read_span(query, newest))
 
         quick: dict[str, Callable[[], object]] = {
             **{f"page {query}": page(query) for query in QUICK},
-            "facets": lambda: facets_of(connection),
+            "facets": facets(""),
             "stats": lambda: stats_of(connection),
             "stats of a model": lambda: stats_of(connection, "org/model-3"),
             **{
@@ -152,6 +160,7 @@ def main() -> int:
         }
         free: dict[str, Callable[[], object]] = {
             **{f"page {query}": page(query) for query in FREE},
+            **{f"facets {query}": facets(query) for query in FACETS},
             "series of some": series(f"start={text_of(newest - 30 * DAY)}&status=5xx"),
             "series of most": series(f"start={text_of(newest - 30 * DAY)}&path=/v1/chat/completions"),
         }

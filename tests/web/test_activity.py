@@ -49,7 +49,9 @@ def test_a_server_without_a_request_has_empty_answers() -> None:
             "prompt_histogram": None,
             "gen_histogram": None,
         }
-        assert set(map(len, told(world, "/api/metrics/facets").values())) == {0}
+        facets = told(world, "/api/metrics/facets")
+        assert facets.pop("capped") is False
+        assert set(map(len, facets.values())) == {0}
         assert told(world, "/api/captures/1", 404)["error"]["message"] == "capture not found"
 
 
@@ -79,6 +81,9 @@ def test_a_request_that_has_ended_is_told_at_once() -> None:
         assert told(world, f"{STATS}?model=m")["total_requests"] == 1
         assert told(world, f"{STATS}?model=n")["total_requests"] == 0
         assert told(world, "/api/metrics/facets")["model"] == [{"value": "m", "count": 1}]
+        facets = told(world, "/api/metrics/facets?model=n")
+        assert (facets["model"], facets["path"]) == ([{"value": "m", "count": 1}], [])
+        assert told(world, "/api/metrics/facets?status=2", 400)["error"]["message"].startswith("status: ")
 
 
 def test_pages_follow_one_another() -> None:
