@@ -108,7 +108,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     counters = Counters(lambda name: name in app.latest.app.destinations)
     _tell_of_changes(controller, pool, launching, changes, options.supervisor)
     _tell_counters(controller, counters)
-    journal, feed = _activity(config, host, logs, loop, changes, controller, counters)
+    journal, feed = _activity(config, host, logs, loop, controller, counters)
     app = App(
         config,
         controller,
@@ -181,7 +181,6 @@ def _activity(
     host: str,
     logs: Logs,
     loop: Loop,
-    changes: Changes,
     controller: Controller,
     counters: Counters,
 ) -> tuple[Journal, Feed]:
@@ -190,7 +189,7 @@ def _activity(
     journal = Journal(
         journal_settings_of(config, host), row_of, on_error=log.error, on_warning=log.warn, on_info=log.info
     )
-    feed = Feed(InFlightTable(journal, loop.clock), partial(changes.note, Topic.FEED))
+    feed = Feed(InFlightTable(journal, loop.clock))
     controller.listen_to_swaps(partial(_tell_swap, feed))
     journal.listen(counters.observe)
     journal.listen(feed.note_rows)

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "endpoints": (
         *("activity", "app", "core.plan", "proxy.dispatch", "proxy.scraping", "routing", "server", "ui", "wire"),
         *("loaded_config", "errors", "printable"),
-        *("runtime.apart", "runtime.control.board", "runtime.changes", "runtime.logs.monitor"),
+        *("runtime.apart", "runtime.control.board", "runtime.changes", "runtime.logs.monitor", "runtime.wakeup"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.load", "config.render", "config.schema", "config.sections"),
         *("config.show", "typed_yaml.problems"),

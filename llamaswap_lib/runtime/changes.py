@@ -20,7 +20,6 @@ class Topic(Enum):
     RUNS = auto()  # what runs, and its state
     QUEUE = auto()  # which requests wait
     PROFILE = auto()  # which profile is active
-    FEED = auto()  # what is told as it happens: requests in progress, rows, swaps
 
 
 class Changes:
@@ -40,9 +39,12 @@ class Changes:
             for follower in self._followers:
                 follower._mark(topic)
 
-    def follow(self) -> Follower:
-        """A follower that is told of changes from now on; for a `with` block."""
-        follower = Follower(self, self._lock)
+    def follow(self, wakeup: Wakeup | None = None) -> Follower:
+        """A follower that is told of changes from now on; for a `with` block, or `close` it.
+
+        `wakeup` is set in place of one of its own.
+        """
+        follower = Follower(self, self._lock, wakeup or Wakeup())
         with self._lock:
             self._followers = (*self._followers, follower)
         return follower
@@ -55,8 +57,8 @@ class Changes:
 class Follower:
     """What changed since it was last taken; `wakeup` is readable exactly while there is something to take."""
 
-    def __init__(self, changes: Changes, lock: threading.Lock) -> None:
-        self.wakeup = Wakeup()
+    def __init__(self, changes: Changes, lock: threading.Lock, wakeup: Wakeup) -> None:
+        self.wakeup = wakeup
         self._changes = changes
         self._lock = lock  # that of the changes
         self._topics: set[Topic] = set()
@@ -77,6 +79,9 @@ class Follower:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         with self._lock:
             self._changes._forget(self)
         self.wakeup.close()

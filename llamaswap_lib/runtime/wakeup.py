@@ -6,6 +6,7 @@ Any thread may set it; setting it twice is setting it once. Its maker closes it.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 
 class Wakeup:
@@ -43,3 +44,19 @@ class Wakeup:
         os.close(self._read)
         if self._write != self._read:
             os.close(self._write)
+
+
+class CallingWakeup(Wakeup):
+    """One that calls a function when it is set, for those that wait for something else; there is nothing to poll."""
+
+    __slots__ = ("_on_set",)
+
+    def __init__(self, on_set: Callable[[], None]) -> None:
+        """`on_set` is quick; the locks of whoever sets it are held."""
+        self._on_set = on_set
+
+    def set(self) -> None:
+        self._on_set()
+
+    def clear(self) -> None: ...
+    def close(self) -> None: ...

@@ -274,10 +274,6 @@ class Exchange:
         """Send bytes of the body, its framing included; blocks; raises ClientGone, also if the client takes nothing."""
         self.on_loop(lambda: self.write(data))
 
-    def await_room(self) -> None:
-        """Block until the client takes more; raises ClientGone, also if it takes nothing for too long."""
-        self.on_loop(self.client.room)
-
     def follow(self, *, follows: bool) -> None:
         """Its client follows something that never ends by itself, or not any more: it may be cut off for others."""
         self.client.loop.call(lambda: self.client.follow(follows=follows))

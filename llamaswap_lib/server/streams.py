@@ -6,7 +6,7 @@ A handler thread.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from llamaswap_lib.net.stream import hold_back
@@ -60,13 +60,23 @@ class Stream:
         pause = max(rest, reader_count / READERS_PER_SECOND)
         if pause > LEAST_PAUSE:
             self._exchange.watch.wait(timeout=pause)
-        self._exchange.await_room()
+        self._exchange.on_loop(self._exchange.client.room)
         self._looked_at, self._sent_bytes = clock(), 0
 
     def send(self, data: bytes) -> None:
         self._sent_bytes += len(data)
         if data:
             self._exchange.send(self._framed(data))
+
+    def send_next(self, take: Callable[[], bytes]) -> None:
+        """The same with what `take` gives, which the loop calls once the client takes more."""
+
+        async def send() -> None:
+            await self._exchange.client.room()
+            if data := take():
+                await self._exchange.write(self._framed(data))
+
+        self._exchange.on_loop(send)
 
     def end(self) -> None:
         """In good order: the client sees that this is all."""

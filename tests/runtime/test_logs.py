@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.logs.monitor import LogMonitor, Subscription
 from llamaswap_lib.runtime.logs.server_logs import Logs
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import CallingWakeup, Wakeup
 
 NOTE = re.compile("— (\\d+) bytes dropped —\n".encode())
 
@@ -30,6 +30,35 @@ def quiet_logs(to_stdout: str = "none", level: str = "info") -> Logs:
 
 
 # -- the ring --
+
+
+def test_what_a_reader_has_taken_can_be_read_again_as_far_as_it_is_still_there() -> None:
+    monitor = LogMonitor(capacity_bytes=10)
+    with monitor.subscribe(capacity_bytes=10) as reader:
+        monitor.write(b"0123456789")
+        assert reader.take(6) == b"012345"
+        position = reader.position
+        assert reader.taken(position, 4) == b"2345"
+        monitor.write(b"abcdef")
+        monitor.history()
+        assert reader.taken(position, 4) == b""
+        assert reader.taken(position + 2, 4) == b"67"
+
+
+def test_a_reader_may_be_woken_by_a_call() -> None:
+    calls: list[None] = []
+    monitor = LogMonitor()
+    reader = monitor.subscribe(wakeup=CallingWakeup(lambda: calls.append(None)))
+    reader.take()
+    monitor.write(b"a")
+    monitor.write(b"b")
+    assert len(calls) == 1
+    assert reader.take() == b"ab"
+    monitor.write(b"c")
+    assert len(calls) == 2
+    reader.close()
+    monitor.write(b"d")
+    assert len(calls) == 2
 
 
 def test_history_is_the_newest_bytes() -> None:

@@ -310,20 +310,6 @@ def test_a_rush_makes_few_events_for_each_listener_and_leaves_nobody_in_the_list
         assert count <= 2_000
 
 
-def test_a_listener_that_falls_behind_is_told_how_things_are() -> None:
-    with World(answers(OK)) as world:
-        with world.feed.listen() as slow, world.feed.listen() as quick:
-            for listener in (slow, quick):
-                assert b"snapshot" in listener.take()
-            for _ in range(30):
-                world.feed.note("swap", [{"reason": "x" * 100_000}])
-                assert b"swap" in quick.take()
-            assert b"snapshot" in slow.take()
-            assert slow.take() == b""
-        assert not world.feed.table.is_followed
-        world.feed.note("swap", [{}])
-
-
 def test_what_is_noted_is_told_to_all_and_rows_by_their_ids() -> None:
     with World(answers(OK)) as world, world.connect() as one, world.connect() as two:
         listeners = [follow(one), follow(two)]

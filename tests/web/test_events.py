@@ -377,6 +377,36 @@ def test_a_reader_that_does_not_read_holds_up_nobody_and_finds_the_latest() -> N
         assert max(models, queue) < 500
 
 
+def test_a_reader_that_does_not_read_is_told_what_it_missed_while_others_miss_nothing() -> None:
+    with World(answers(OK), config=CONFIG) as world, world.connect() as client, world.connect() as slow:
+        slow_events, events = follow(slow), follow(client)
+        slow_events.start()
+        events.start()
+        read_bytes, written_bytes = 0, 0
+        for number in range(200):
+            line = b"%05d " % number + b"x" * 60_000 + b"\n"
+            world.logs.upstream.write(line)
+            written_bytes += len(line)
+            while read_bytes < written_bytes:
+                text = events.next_of("logData")["data"]
+                assert "dropped" not in text
+                read_bytes += len(text)
+        world.controller.running = [Running("m", 1, "ready")]
+        world.app.changes.note(Topic.RUNS)
+        assert states(events.next_of("modelStatus"))["m"] == "ready"
+        text = ""
+        last: dict[str, str] = {}
+        while last.get("m") != "ready":
+            event = slow_events.next()
+            assert event is not None
+            text += event.data["data"] if event.type == "logData" else ""
+            last = states(event.data) if event.type == "modelStatus" else last
+        dropped = [int(part.rpartition("— ")[2]) for part in text.split(" bytes dropped —\n")[:-1]]
+        assert sum(dropped) > 1_000_000
+        kept = len("".join(part.rpartition("— ")[0] for part in text.split(" bytes dropped —\n")))
+        assert sum(dropped) + kept == written_bytes
+
+
 def test_a_reader_that_leaves_is_noticed_though_nothing_happens() -> None:
     with World(answers(OK)) as world:
         with world.connect() as client:

@@ -397,7 +397,7 @@ class World:
         variables = {name: value.replace("PROXY", self.upstream.proxy) for name, value in (environment or {}).items()}
         pool = Pool(self.loop, proxies=ForwardProxies(variables))
         self.journal = FakeJournal()
-        self.feed = Feed(InFlightTable(self.journal, self.loop.clock), partial(changes.note, Topic.FEED))
+        self.feed = Feed(InFlightTable(self.journal, self.loop.clock))
         self.app = App(
             loaded,
             self.controller,

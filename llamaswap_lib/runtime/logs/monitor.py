@@ -62,16 +62,23 @@ class LogMonitor:
         return len(self._readers)
 
     def subscribe(
-        self, *, history: bool = True, capacity_bytes: int = READER_BYTES, goes_on_at_line: bool = False
+        self,
+        *,
+        history: bool = True,
+        capacity_bytes: int = READER_BYTES,
+        goes_on_at_line: bool = False,
+        wakeup: Wakeup | None = None,
     ) -> Subscription:
         """Read along from now on, after the history: nothing is lost or doubled between the two.
 
-        `goes_on_at_line`: where something is lost, so is the rest of the line that it was a part of.
+        `goes_on_at_line`: where something is lost, so is the rest of the line that it was a part of. `wakeup` is set in
+        place of one of its own.
         """
         with self._lock:
             self._sort_in()
             known_bytes = min(len(self._ring), self._capacity_bytes) if history else 0
-            reader = Subscription(self, self._lock, capacity_bytes, self._end - known_bytes, goes_on_at_line)
+            position, wakeup = self._end - known_bytes, wakeup or Wakeup()
+            reader = Subscription(self, self._lock, capacity_bytes, position, goes_on_at_line, wakeup)
             if self._closed:
                 reader._end(self._end)
                 return reader
@@ -137,9 +144,15 @@ class Subscription:
     """
 
     def __init__(
-        self, monitor: LogMonitor, lock: threading.Lock, capacity_bytes: int, position: int, goes_on_at_line: bool
+        self,
+        monitor: LogMonitor,
+        lock: threading.Lock,
+        capacity_bytes: int,
+        position: int,
+        goes_on_at_line: bool,
+        wakeup: Wakeup,
     ) -> None:
-        self.wakeup = Wakeup()
+        self.wakeup = wakeup
         self._monitor = monitor
         self._lock = lock  # the monitor's
         self._capacity_bytes = capacity_bytes
@@ -187,9 +200,27 @@ class Subscription:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unsubscribe."""
         with self._lock:
             self._monitor._forget(self)
         self.wakeup.close()
+
+    # -- any thread --
+
+    @property
+    def position(self) -> int:
+        """How many bytes there were up to what it has taken."""
+        return self._position
+
+    def taken(self, position: int, most_bytes: int) -> bytes:
+        """The newest bytes before that position, as far as they are still there."""
+        with self._lock:
+            monitor = self._monitor
+            first = max(position - most_bytes, monitor._end - len(monitor._ring))
+            return monitor._between(first, position) if first < position else b""
 
     # -- any thread, under the monitor's lock --
 
