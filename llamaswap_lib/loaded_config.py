@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,9 +36,3 @@ class LoadedConfig:
     def note_failure(self, message: str) -> None:
         """Another one was to be loaded and could not be; the one in use goes on."""
         self.error = FailedReload(message, time.time())
-
-
-def date_of(seconds: float) -> str:
-    """RFC 3339 in UTC, with milliseconds, of a Unix time."""
-    shown = datetime.fromtimestamp(seconds, timezone.utc)
-    return shown.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "typed_yaml": ("errors", "nearest", "printable"),
     # policies are asked, and the language of the matrix is read
     "config": ("typed_yaml", "errors", "ip_addresses", "core.eviction"),
-    "runtime": ("core", "errors", "printable"),
+    "runtime": ("core", "errors", "printable", "wire.rfc3339"),  # how a moment is written, at one place
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
     "net": ("ip_addresses", "wire", "runtime.vital", "runtime.wakeup"),
     "server": (
@@ -60,7 +60,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("wire", "errors", "printable"),
         *("core.snapshot", "runtime.changes", "runtime.threads", "runtime.vital", "runtime.wakeup"),
     ),
-    # how a moment is written, at one place; and what a run is
     "hardware": ("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "wire.rfc3339"),
     "demo": (),
     "ui": (),

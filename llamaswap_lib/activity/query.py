@@ -222,7 +222,7 @@ def moment_of(text: str) -> float | None:
 def text_of(moment: float) -> str:
     """Seconds since 1970 in RFC 3339, in UTC, with milliseconds; of what cannot be a moment, the first one."""
     try:
-        return moment_text(round(moment * 1000))
+        return moment_text(moment * 1000)
     except (ValueError, OverflowError, OSError):
         return moment_text(0)
 

@@ -20,7 +20,6 @@ from llamaswap_lib.config.load import Report
 from llamaswap_lib.config.render import finding, findings
 from llamaswap_lib.config.show import shown
 from llamaswap_lib.errors import BadRequest, ConfigError, Forbidden, MachineFault, PreconditionRequired, fault_of
-from llamaswap_lib.loaded_config import date_of
 from llamaswap_lib.printable import printable
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.runtime.apart import TooMuchWork
@@ -28,6 +27,7 @@ from llamaswap_lib.server.answers import NOSNIFF, answer_not_found
 from llamaswap_lib.server.decoded_body import read_content
 from llamaswap_lib.server.exchange import JSON, Exchange
 from llamaswap_lib.typed_yaml.problems import Problem
+from llamaswap_lib.wire.rfc3339 import moment_text
 
 MOST_TEXT_BYTES = 1 << 20
 YAML = "application/yaml"
@@ -43,9 +43,9 @@ def serve_config(app: App, exchange: Exchange, _route: Route) -> None:
     answer = {
         "config": shown(loaded.config),
         "files": list(loaded.files),
-        "loaded_at": date_of(loaded.loaded_at),
+        "loaded_at": moment_text(loaded.loaded_at * 1000),
         "warnings": [finding(problem) for problem in loaded.config.warnings],
-        "error": None if error is None else {"message": error.message, "at": date_of(error.at)},
+        "error": None if error is None else {"message": error.message, "at": moment_text(error.at * 1000)},
         "can_edit": app.editor is not None,
     }
     exchange.answer_json(answer, headers=HEADERS)

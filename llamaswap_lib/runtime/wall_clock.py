@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+
+from llamaswap_lib.wire.rfc3339 import moment_text
 
 SET_BY = 1.0  # seconds; if the clocks differ by so much more than before, the wall clock was set
 
@@ -25,5 +26,4 @@ class WallClock:
         offset = self._wall() - self._monotonic()
         if abs(offset - self._offset) > SET_BY:
             self._offset = offset
-        shown = datetime.fromtimestamp(moment + self._offset, timezone.utc)
-        return shown.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return moment_text((moment + self._offset) * 1000)

@@ -1,4 +1,4 @@
-"""Moments as RFC 3339 writes them, exactly: no clock, no rounding. Pure."""
+"""Moments as RFC 3339 writes them; the one place where that is done. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse_moment(text: str) -> int:
     return seconds * SECOND + int((fraction or "")[:9].ljust(9, "0"))
 
 
-def moment_text(milliseconds: int) -> str:
-    """A moment in UTC, given in milliseconds since 1970."""
-    whole = datetime.fromtimestamp(milliseconds // 1000, timezone.utc)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"
+def moment_text(milliseconds: float) -> str:
+    """A moment in UTC, given in milliseconds since 1970, which are rounded."""
+    seconds, part = divmod(round(milliseconds), 1000)
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{part:03}Z"

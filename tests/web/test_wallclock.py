@@ -17,7 +17,7 @@ def test_a_moment_is_written_in_utc_with_milliseconds() -> None:
     clock = Clocks().make()
     assert clock.text(1000.0) == "2023-11-14T22:13:20.000Z"
     assert clock.text(998.5) == "2023-11-14T22:13:18.500Z"
-    assert clock.text(1060.0409) == "2023-11-14T22:14:20.040Z"
+    assert clock.text(1060.0409) == "2023-11-14T22:14:20.041Z"
 
 
 def test_a_moment_is_written_the_same_each_time() -> None:
