@@ -53,5 +53,5 @@ def bare_row(record: Record) -> Row:
 
 
 def milliseconds(seconds: float) -> int:
-    """Of a duration; below 0, which a clock may make of it, is 0."""
-    return max(0, round(seconds * 1000))
+    """Of a duration, cut as in every other row; below 0, which a clock may make of it, is 0."""
+    return max(0, int(seconds * 1000))

@@ -6,9 +6,10 @@ Pure. The names are those of llama-swap, for which there are dashboards. What is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from llamaswap_lib.activity.exposition import Family, Labels, counter, gauge
+from llamaswap_lib.hardware.readings import RunMemory
 
 MEGABYTE = 1 << 20
 _OF_SYSTEM = (
@@ -29,26 +30,6 @@ _OF_GPU = (
     ("fan_speed_percent", "How fast the fan of each GPU turns.", "fan_speed_pct", 1),
     ("power_draw_watts", "What each GPU draws.", "power_draw_w", 1),
 )
-
-
-class Usage(Protocol):
-    """What one run takes of one device; `bytes` None: it is there, and nobody says with how much."""
-
-    @property
-    def device(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def bytes(self) -> int | None: ...
-
-
-class ModelMemory(Protocol):
-    """What one run takes of each device."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def usages(self) -> Sequence[Usage]: ...
 
 
 MachineSamples = tuple[Mapping[str, Any] | None, Sequence[Mapping[str, Any]]]
@@ -85,7 +66,7 @@ def _gpu_labels(gpu: Mapping[str, Any]) -> Labels:
     return (*labels, ("uuid", str(gpu["uuid"]))) if gpu.get("uuid") else labels
 
 
-def memory_families(memories: Iterable[ModelMemory]) -> Iterator[Family]:
+def memory_families(memories: Iterable[RunMemory]) -> Iterator[Family]:
     """What each model takes, summed up over its runs."""
     sums: dict[Labels, float] = {}
     for memory in memories:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llamaswap_lib.activity.bare_row import bare_row
 from llamaswap_lib.activity.meter import row_of, timing_text
 from llamaswap_lib.activity.record import Ended, Record, Sample, Spent
 from llamaswap_lib.activity.row import Row
@@ -359,3 +360,10 @@ def test_a_clock_that_jumps_makes_no_time_negative() -> None:
 
 def test_timings_are_all_that_a_row_needs() -> None:
     assert tokens_of(row_for(f"{{{TIMINGS}}}", seconds=0.0)) == OF_TIMINGS
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.0004, 0.0006, 1.9996])
+def test_the_row_of_an_answer_that_cannot_be_read_has_the_times_of_any_other(seconds: float) -> None:
+    made = record(LLAMA_CPP[0])._replace(seconds=seconds, sample=Sample(), spent=Spent(seconds, seconds, ""))
+    bare, read = bare_row(made), row_of(made)
+    assert (bare.duration_ms, bare.queue_ms) == (read.duration_ms, read.queue_ms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
@@ -18,8 +18,7 @@ from llamaswap_lib.core.snapshot import TicketView
 from llamaswap_lib.endpoints import metrics
 from llamaswap_lib.endpoints.metrics import prefers_open_metrics
 from llamaswap_lib.hardware.history import LatestSample
-from llamaswap_lib.hardware.readings import RunMemory
-from llamaswap_lib.hardware.readings import Usage as Reading
+from llamaswap_lib.hardware.readings import RunMemory, Usage
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.proxy.scraping import Result, Scraped, scrape
 from llamaswap_lib.runtime.control.board import RunDetail
@@ -66,15 +65,8 @@ GPU: dict[str, Any] = {
 }
 
 
-class Usage(NamedTuple):
-    device: str
-    kind: str
-    bytes: int | None
-
-
-class Memory(NamedTuple):
-    model: str
-    usages: tuple[Usage, ...]
+def usage(device: str, kind: str, size: int | None) -> Usage:
+    return Usage(device, device, kind, size, None, None, kind)
 
 
 class MadeHardware(Hardware):
@@ -84,10 +76,7 @@ class MadeHardware(Hardware):
         return LatestSample(SYSTEM, [GPU])
 
     def memory_of_models(self) -> dict[int, RunMemory]:
-        taken = [("gpu0", "gpu", 7), ("ram", "ram", 5)]
-        return {
-            1: RunMemory("m", tuple(Reading(name, name, kind, size, None, None, kind) for name, kind, size in taken))
-        }
+        return {1: RunMemory("m", (usage("gpu0", "gpu", 7), usage("ram", "ram", 5)))}
 
 
 def lines(body: bytes) -> set[str]:
@@ -187,8 +176,8 @@ def test_the_machine_has_the_names_of_llama_swap() -> None:
 
 def test_the_memory_of_a_model_is_summed_up_over_its_runs() -> None:
     memories = [
-        Memory("a", (Usage("gpu0", "gpu", 5), Usage("ram", "ram", None))),
-        Memory("a", (Usage("gpu0", "gpu", 7), Usage("gpu1", "gpu", 1))),
+        RunMemory("a", (usage("gpu0", "gpu", 5), usage("ram", "ram", None))),
+        RunMemory("a", (usage("gpu0", "gpu", 7), usage("gpu1", "gpu", 1))),
     ]
     assert lines(written(memory_families(memories), is_open=False)) == {
         'llamaswap_model_memory_bytes{model="a",device="gpu0",kind="gpu"} 12',
