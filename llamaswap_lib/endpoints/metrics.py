@@ -69,7 +69,7 @@ def _program(app: App) -> Iterator[Family]:
     )
     yield gauge(
         "llamaswap_loop_lag_seconds",
-        "How long the thread that has all connections took to get to this question.",
+        "The longest wait for the thread that has all connections, in the last minute or two.",
         [((), app.loop_lag())],
     )
     yield gauge("llamaswap_connections", "Connections of clients that are open.", [((), app.connection_count())])

@@ -23,6 +23,7 @@ from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 SLOW_TURN = 0.05  # seconds
+LAG_SECONDS = 60.0
 SLOW_TURN_PAUSE = 10.0  # seconds between two lines in the log about slow turns
 MOST_STALE = 64  # timers in the heap that mean nothing any more, before it is made anew
 DUE = 0  # what a coroutine is resumed with when its time is over; any other number is a mask of the poller
@@ -116,6 +117,7 @@ class Loop:
         self._stale_count = 0
         self._stopping = False
         self._now = clock()  # at the end of the last turn
+        self._longest: dict[float, float] = {}  # turn in seconds, by minute: of this one and the one before; replaced
         self._thread = VitalThread(self._run, "loop")
         self._poller.register(self._wakeup, IN)
         self.on_ready[self._wakeup.fileno()] = self._hear_call
@@ -167,9 +169,9 @@ class Loop:
         return answer[0]
 
     def lag(self) -> float:
-        """Block until its thread has got to it; how many seconds that took."""
-        asked_at = self.clock()
-        return self.ask(self.clock) - asked_at
+        """Seconds that somebody had to wait for it at most, in the last minute or two. Blocks until it answers."""
+        asked_at, now = self.clock(), self.ask(self.clock)
+        return max(now - asked_at, *(self._longest.get(now // LAG_SECONDS - back, 0.0) for back in (0, 1)))
 
     def answers(self, timeout: float) -> bool:
         """Block until its thread has got to it, for at most `timeout` seconds; whether it has."""
@@ -250,8 +252,10 @@ class Loop:
         self._now = now = clock()
         if self._heap and self._heap[0][0] <= now:
             self._look_at_timers(now)
-        if now - began > SLOW_TURN:
-            self._tell_slow(now - began, ready, calls)
+        if (seconds := now - began) > self._longest.get(minute := now // LAG_SECONDS, 0.0):
+            self._longest = {minute: seconds, minute - 1: self._longest.get(minute - 1, 0.0)}
+        if seconds > SLOW_TURN:
+            self._tell_slow(seconds, ready, calls)
 
     def _make_calls(self) -> Sequence[Callable[..., object]]:
         """Make those that there are now; which they were."""

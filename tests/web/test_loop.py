@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llamaswap_lib.net.loop import MOST_STALE, SLOW_TURN_PAUSE, Loop, Timer, suspended
+from llamaswap_lib.net.loop import LAG_SECONDS, MOST_STALE, SLOW_TURN_PAUSE, Loop, Timer, suspended
 from llamaswap_lib.net.poller import IN, OUT, Poller, SelectorPoller, Watched, new_poller
 from tests.web.errand import run_on
 from tests.web.world import DEADLINE
@@ -404,6 +404,24 @@ def test_a_turn_of_usual_length_is_not_logged(turns: Turns) -> None:
     turns.loop.watch(Descriptor(1001), IN, work, Owner())
     turns.turn((1001, IN))
     assert turns.slow == []
+
+
+def test_the_longest_turn_of_the_last_minute_is_known(turns: Turns) -> None:
+    seconds = 0.0
+
+    def work(_mask: int) -> None:
+        turns.now += seconds
+
+    turns.loop.watch(Descriptor(1001), IN, work, Owner())
+    assert turns.loop.lag() == 0.0
+    for at, took, longest in (
+        (10.0, 0.03, 0.03), (20.0, 0.01, 0.03), (10.0 + LAG_SECONDS, 0.02, 0.03), (2 * LAG_SECONDS, 0.01, 0.02),
+    ):  # fmt: skip
+        seconds = took
+        turns.turn((1001, IN), at=at)
+        assert turns.loop.lag() == pytest.approx(longest)
+    turns.now = 5 * LAG_SECONDS
+    assert turns.loop.lag() == 0.0
 
 
 # -- coroutines --
