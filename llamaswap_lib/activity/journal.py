@@ -13,7 +13,7 @@ from llamaswap_lib.errors import GatewayTimeout
 
 from .bare_row import bare_row
 from .captures import Captures
-from .export import described, pieces_of
+from .export import described, in_pieces, pieces_of
 from .facets import facets_of
 from .queries import page_of
 from .query import Filter, Query
@@ -113,7 +113,9 @@ class Journal:
         with self._store.reading() as connection:
             page = page_of(connection, query)
         return {
-            "data": [described(row, has_capture=self._captures.has(row.id)) for row in page.rows],
+            "data": [
+                described(row, has_capture=self._captures.has(row.id)) for rows in in_pieces(page.rows) for row in rows
+            ],
             "page": query.page,
             "limit": query.limit,
             "total": page.total,

@@ -5,14 +5,14 @@ A handler thread. Each answer knows of every request that had ended before it wa
 
 from __future__ import annotations
 
-from llamaswap_lib.activity.export import CONTENT_TYPES
+from llamaswap_lib.activity.export import CONTENT_TYPES, json_of
 from llamaswap_lib.activity.query import Parameters, Query, read_filter, read_query
 from llamaswap_lib.activity.series import read_span
 from llamaswap_lib.app import App
 from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.server.answers import NOSNIFF
-from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.server.exchange import JSON, Exchange
 from llamaswap_lib.server.streams import Stream
 
 
@@ -20,7 +20,7 @@ def serve_rows(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/metrics/activity: a page of rows, or with `format` all of them as a file."""
     query = read_query(exchange.query)
     if query.format == "json":
-        exchange.answer_json(app.activity.page(query))
+        exchange.answer(200, json_of(app.activity.page(query)), JSON)
     else:
         _export(app, exchange, query)
 
@@ -61,7 +61,7 @@ def serve_facets(app: App, exchange: Exchange, _route: Route) -> None:
 
 def serve_series(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/metrics/series: figures over time."""
-    exchange.answer_json(app.activity.series(read_span(exchange.query, app.activity.wall())))
+    exchange.answer(200, json_of(app.activity.series(read_span(exchange.query, app.activity.wall()))), JSON)
 
 
 def serve_clear(app: App, exchange: Exchange, _route: Route) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.activity.database import open_memory, select_rows
-from llamaswap_lib.activity.export import PIECE_ROWS, described, pieces_of
+from llamaswap_lib.activity.export import PIECE_ROWS, described, json_of, pieces_of
 from llamaswap_lib.activity.facets import FACETS, facets_of
 from llamaswap_lib.activity.queries import known_total, page_of
 from llamaswap_lib.activity.query import SORTS, Filter, Query, Statuses, read_query, text_of
@@ -324,6 +324,14 @@ def test_buckets_are_checked(query: str, message: str | None) -> None:
 
 
 # -- exports --
+
+
+@pytest.mark.parametrize("count", [0, 1, PIECE_ROWS, PIECE_ROWS + 1, 3 * PIECE_ROWS])
+def test_a_long_answer_is_the_same_in_json_whatever_its_length(count: int) -> None:
+    answer = {"data": [{"number": number, "text": 'ä"\ud800'} for number in range(count)], "page": 1}
+    assert json_of(answer) == json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 @contextmanager
