@@ -300,13 +300,13 @@ def test_no_request_enters_a_run_that_has_ended_through_its_old_gate() -> None:
         process.become_ready()
         visit.leave()
         stage.controller.settle()  # who was admitted may be quicker than the opening of the gate behind it
-        found = stage.controller.entrance.enter("a", visit)
-        assert found is not None
-        found[0].leave(visit)
+        gate = stage.controller.entrance.current["a"].gate
+        assert gate.enter(visit)
+        gate.leave(visit)
         process.exit("killed by SIGSEGV")
         assert stage.states() == {}
-        assert not found[0].enter(visit)
-        assert stage.controller.entrance.enter("a", visit) is None
+        assert not gate.enter(visit)
+        assert "a" not in stage.controller.entrance.current
 
 
 def test_late_news_of_a_dead_run_is_dropped() -> None:

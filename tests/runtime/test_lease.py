@@ -16,9 +16,9 @@ from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, RunNotDead, ServiceUnavailable
 from llamaswap_lib.runtime.control.entrance import Entrance, Waiter
 from llamaswap_lib.runtime.control.lease import Lease, Places
-from llamaswap_lib.runtime.control.live_run import Upstream
+from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
 from llamaswap_lib.runtime.logs.last_words import RunOutput
-from tests.runtime.launches import staying
+from tests.runtime.launches import FakeProcess, staying
 
 PATIENCE = 10.0
 UPSTREAM = Upstream(3, "m", "http://m")
@@ -32,15 +32,12 @@ class Door(Entrance):
     """What a lease needs of a controller: no way straight in, and an answer that the test chose."""
 
     def __init__(self, answer: Callable[[Waiter], None], answer_to_cancel: Callable[[Waiter], None] | None = None):
-        super().__init__({}, _ignore)
         self.gate = Gate(3, _ignore, time.monotonic)
+        super().__init__({"m": LiveRun(self.gate, FakeProcess(3, "m", _ignore, obeys=False), UPSTREAM)}, _ignore)
         self.answer = answer
         self.lost_runs: list[int | None] = []
         self.answer_to_cancel = answer_to_cancel
         self.cancelled: list[int] = []
-
-    def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
-        return (self.gate, UPSTREAM) if self.gate.enter(token) else None
 
     def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
         waiter = Waiter(next(self._tickets), token)

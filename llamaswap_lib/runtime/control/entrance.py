@@ -150,22 +150,20 @@ Client = Callable[[Waiter], None] | None
 
 
 class Entrance:
-    """The two ways into the runs: at once where a gate is open, else with a ticket that the controller answers."""
+    """The two ways into the runs: at once where a gate is open, else with a ticket that the controller answers.
+
+    `Lease` takes the first one itself, by `current`. This class has the second one.
+    """
 
     def __init__(self, current: Mapping[str, LiveRun], post: Callable[[Event], None]) -> None:
         """`current` are the controller's runs by model; what `post` gets, the controller thread handles."""
-        self._current = current
+        self.current = current
         self._post = post
         self._tickets = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
         self._failed: set[int] = set()  # tickets that have got an error: what is decided on them later is ignored
 
     # -- any thread --
-
-    def enter(self, model: str, token: object) -> tuple[Gate, Upstream] | None:
-        """The fast path: go in at once if the model's gate is open."""
-        run = self._current.get(model)
-        return (run.gate, run.upstream) if run is not None and run.gate.enter(token) else None
 
     def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
         """The slow path: wait for admission (`lost_run` hung up); the waiter is answered once, whatever happens."""

@@ -83,7 +83,7 @@ class Lease:
         """A place if there is one without waiting, to `release`, in place of a `with` block; never blocks."""
         if self._places.counts:
             self._count = self._places.take(self._model)
-        found = self._entrance.enter(self._model, self)
+        found = self._enter()
         if found is None:
             self._places.release(self._count)
             return None
@@ -100,7 +100,7 @@ class Lease:
     def __enter__(self) -> Upstream:
         self._count = self._places.take(self._model)
         try:
-            self._gate, upstream = self._entrance.enter(self._model, self) or self._wait(None)
+            self._gate, upstream = self._enter() or self._wait(None)
         except BaseException:
             self._places.release(self._count)
             raise
@@ -121,6 +121,11 @@ class Lease:
         lost.leave(self)
         self._gate, upstream = self._wait(lost.run_id)
         return upstream
+
+    def _enter(self) -> tuple[Gate, Upstream] | None:
+        """The fast path: go in at once if the model's gate is open."""
+        run = self._entrance.current.get(self._model)
+        return (run.gate, run.upstream) if run is not None and run.gate.enter(self) else None
 
     def _wait(self, lost_run: int | None) -> tuple[Gate, Upstream]:
         with self._entrance.queue_up(self._model, self, lost_run) as waiter:
