@@ -1,7 +1,7 @@
 """The language of the matrix: `a & (b | c) & +other` says which models may run together.
 
 Owns the parser and the linker. `compile_sets` turns named texts into linked sets in which every name is a model's id
-and every `+set` the index of an earlier set. Nothing is ever expanded: the work is linear in the length of the texts.
+and every `+set` the index of an earlier set. No set is expanded: the work is linear in the length of the texts.
 AND binds tighter than OR. Pure: any thread; the only error is `DslError`, which says which set and where in its text.
 """
 
@@ -32,7 +32,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Both:
-    """AND: everything that the parts allow, together."""
+    """AND: everything that the parts allow may run together."""
 
     parts: tuple[Expression, ...]
 
@@ -53,18 +53,18 @@ class MatrixSet:
 
     name: str
     expression: Expression
-    text: str = field(default="", compare=False)  # as written, but for line ends and runs of blanks
+    text: str = field(default="", compare=False)  # as written, except for line ends and repeated blanks
 
 
 class DslError(Exception):
-    """A text that is no expression, or that names what is not there."""
+    """The text is not an expression, or it names a model or set that does not exist."""
 
     def __init__(self, set_name: str, position: int, message: str, unknown: str = "") -> None:
         super().__init__(message)
         self.set_name = set_name
         self.position = position  # in characters from the start of the set's text
         self.message = message
-        self.unknown = unknown  # the name that is not there, with its + if it is a set
+        self.unknown = unknown  # the name that does not exist, with its + if it is a set
 
 
 class Token(NamedTuple):
@@ -101,7 +101,7 @@ def _tokens(name: str, text: str) -> Iterator[Token]:
 
 
 def _order(parsed: Mapping[str, Sequence[Token]]) -> list[str]:
-    """The names of the sets, each after those that it uses; iterative, for chains may be long."""
+    """The names of the sets, each after those that it uses; iterative, because chains may be long."""
     order: dict[str, None] = {}
     for start in parsed:
         trail: list[tuple[str, Iterator[Token]]] = [(start, iter(parsed[start]))]

@@ -1,10 +1,10 @@
 """The matrix policy: run the set that is cheapest to bring about, among those that hold the wanted model.
 
 Pure. The rules are those of llama-swap's `matrix`: what runs outside the chosen expansion is evicted; ties go to the
-earlier set, and within a set to the earlier expansion, alternatives read from left to right and the leftmost counting
-most. A model in no set runs alone; a model that runs evicts nobody.
+earlier set, and within a set to the earlier expansion: alternatives are read from left to right, and the leftmost
+counts most. A model in no set runs alone; for a model that already runs, none is evicted.
 
-No expansion is ever made: `Projector` finds what the best expansion of each set keeps of the models that run.
+Sets are not expanded: `Projector` finds which of the running models the best expansion of each set keeps.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class MatrixPolicy:
         return self._projector.names(model)
 
     def choose(self, target: str, running: tuple[str, ...]) -> SetChoice:
-        """The cheapest set for `target` beside what of `running` it allows."""
+        """The set for `target` that costs least to unload, and which of `running` must be unloaded for it."""
         if target in running:
             return SetChoice("", (), 0)
         costs = {model: self._costs.get(model, 1) for model in running}
@@ -75,7 +75,7 @@ class MatrixPolicy:
 
 
 class Best(NamedTuple):
-    """The set with the best expansion, by its place, and which of the running models that one keeps."""
+    """The set with the best expansion, by its place, and which of the running models that expansion keeps."""
 
     place: int
     kept: frozenset[str]
@@ -84,14 +84,14 @@ class Best(NamedTuple):
 class Projector:
     """The sets, made once into nodes that know which models they reach, ready for decisions.
 
-    Models are bits, so what a node reaches or a state keeps is a whole number. A decision visits only nodes that reach
-    a model that runs or is wanted, and each once.
+    Each model is a bit, so what a node reaches or a state keeps is an integer. A decision visits only nodes that reach
+    a model that runs or is wanted, each of them once.
 
     1. What a node can do is a table of states; a state is (minus the worth of what it keeps, its rank, what it keeps),
        and the least is the best. Ranks follow the order of expansions, and mean something only within one table.
-    2. Of the states that keep the same of what something *beside* the node may keep too, only the best survives:
-       whatever is chosen there serves them alike. So independent alternatives never multiply, and where alternatives
-       do overlap a table has at most 2^n states for n models that run.
+    2. States that keep the same of the models that something *beside* the node may keep too are equivalent for the
+       choice there, so only the best of them is kept. So independent alternatives never multiply, and where
+       alternatives overlap a table has at most 2^n states for n models that run.
     """
 
     def __init__(self, sets: Sequence[MatrixSet]) -> None:
@@ -142,7 +142,7 @@ class Projector:
 
 
 class _Walk:
-    """One decision: what each model that runs or is wanted is worth, by its bit, and the tables of the sets so far."""
+    """One decision: the worth of each model that runs or is wanted, by its bit, and the tables of the sets so far."""
 
     def __init__(self, worths: Mapping[int, int]) -> None:
         self.worths = worths
@@ -154,7 +154,7 @@ class _Walk:
 
 
 class _Node(Protocol):
-    """A part of an expression. `table` is asked only of a node that reaches something active."""
+    """A part of an expression. `table` is called only for a node that reaches something active."""
 
     reach: int  # all that its expansions may keep
 
@@ -180,7 +180,7 @@ class _Leaf:
 
 
 class _Use:
-    """Another set, whose table is made once for all that use it: for all that may be beside it anywhere."""
+    """Another set. Its table is made once for all its users, for all that may be beside it in any of them."""
 
     def __init__(self, reach: int, index: int) -> None:
         self.reach = reach
@@ -195,7 +195,7 @@ class _Use:
 
 
 class _OneOf:
-    """Alternatives. Of those that reach nothing active the first stands for all: they keep nothing."""
+    """Alternatives. Those that reach nothing active keep nothing, so the first of them stands for all."""
 
     def __init__(self, parts: Sequence[_Node]) -> None:
         self.reach = functools.reduce(operator.or_, (part.reach for part in parts))
@@ -267,6 +267,6 @@ def _improve(table: _Table, key: int, state: _State) -> None:
 
 
 def _ranked(table: _Table) -> _Table:
-    """The same with the smallest ranks that keep the order: those of sets within sets would grow without bound."""
+    """The same with the smallest ranks in the same order: in nested sets, ranks would grow without bound."""
     ordered = sorted(table.items(), key=lambda item: item[1][1])
     return {key: (worth, rank, kept) for rank, (key, (worth, _, kept)) in enumerate(ordered)}
