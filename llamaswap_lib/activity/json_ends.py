@@ -20,8 +20,11 @@ _match_key = re.compile(r'[ \t\r\n]*"([^"\\]{0,200})"[ \t\r\n]*:[ \t\r\n]*').mat
 _match_comma = re.compile(r"[ \t\r\n]*,").match
 _match_colon = re.compile(r"[ \t\r\n]*:[ \t\r\n]*").match
 _match_doubtful = re.compile(r'\\*"?').match  # at the beginning: what stands in front of it decides what it is
-_find_delimiters = re.compile(r'(?<!\\)(?:\\\\)*"').finditer
-_find_tokens = re.compile(r'\\.|"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL).finditer
+# Patterns that begin with one character, or one of a few, are looked for ten times as fast as any others.
+_find_escapes = re.compile(r'\\[\\"]').findall
+_match_to_delimiter = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL).match  # the next that is not escaped
+_find_token = re.compile(r'[\\"{}\[\]]').search
+_match_string = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL).match
 
 
 def members_at_start(text: str) -> dict[str, Any]:
@@ -82,11 +85,16 @@ def _scan(text: str) -> tuple[list[_Found], int]:
     found: list[_Found] = []
     open_containers: list[int] = []
     outside = opened = last = 0
-    for token in _find_tokens(text, _first_structure(text)):
-        first = text[token.start()]
+    at = _first_structure(text)
+    while token := _find_token(text, at):
+        first, at = token[0], token.end()
         if first == '"':
-            key = text[token.start() + 1 : token.end() - 1]
-            if key in WANTED and (colon := _match_colon(text, token.end())):
+            string = _match_string(text, at - 1)
+            if string is None:  # it has no end
+                continue
+            at = string.end()
+            key = string[0][1:-1]
+            if key in WANTED and (colon := _match_colon(text, at)):
                 found.append(_Found(open_containers[-1] if open_containers else outside - 1, key, colon.end()))
         elif first == "\\":  # an escape outside of a string: the text is no JSON
             return [], 0
@@ -104,11 +112,11 @@ def _scan(text: str) -> tuple[list[_Found], int]:
 def _first_structure(text: str) -> int:
     """The first place in `text` of which it is certain that it is in no string."""
     start = _end(_match_doubtful(text, 0))
-    delimiters = _find_delimiters(text, start)
-    first = next(delimiters, None)
-    if first is None or sum(1 for _ in delimiters) % 2 == 1:
+    first = _match_to_delimiter(text, start)
+    if first is None:
         return start
-    return first.end()
+    others = text.count('"', first.end()) - _find_escapes(text, first.end()).count('\\"')
+    return start if others % 2 else first.end()
 
 
 def _add(members: dict[str, Any], text: str, member: _Found) -> None:

@@ -21,7 +21,7 @@ _WHOLE = 2 * MOST_BYTES
 
 _match_size = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r*\n").match
 _match_line_end = re.compile(rb"\r*\n").match
-_find_boundaries = re.compile(rb"(?<!\r)\r*\n(?=[ \t]*[0-9A-Fa-f]{1,16}[ \t]*(?:;[^\n]*)?\r*\n)").finditer
+_find_boundaries = re.compile(rb"\n(?=[ \t]*[0-9A-Fa-f]{1,16}[ \t]*(?:;[^\n]*)?\r*\n)").finditer
 _match_trailer = re.compile(rb"(?:[^\r\n]+\r*\n)*(?:\r*\n)?").fullmatch
 
 Origins = tuple[tuple[int, int], ...]
@@ -134,7 +134,7 @@ def _end_without_chunks(data: bytes) -> bytes:
     for boundary in _find_boundaries(data):
         pieces = _chain(data, boundary.end(), dead)
         if pieces is not None:
-            return b"".join((data[: boundary.start()], *pieces))
+            return b"".join((data[: boundary.start()].rstrip(b"\r"), *pieces))
     return b""
 
 
