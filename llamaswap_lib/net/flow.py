@@ -97,7 +97,6 @@ class Flow:
         self._make_spool = make_spool
         self._spool: Spool | None = None
         self._is_waited_for = False
-        self._serve_source = self._read_tls_source if isinstance(source, TlsStream) else self.read_source
         self._receive, self._take = source.recv, body.take
         self._send: Callable[[bytes], int] = client.stream.send
         self._resume = client.resume
@@ -121,6 +120,7 @@ class Flow:
             return self.ending
         finally:
             self._is_waited_for = False
+            self._observe = None  # the loop may know this flow until the next one, and the observer keeps bodies
             client.on_room = client.resume
             if self._is_held_up:
                 client.end_stall()
@@ -129,6 +129,11 @@ class Flow:
             if self._sending is not None:
                 client.set_deadline(None)
                 loop.change(self._source, IN)  # it can nearly always be written to, and nobody would serve that
+
+    @property
+    def _serve_source(self) -> Callable[[int], None]:
+        """What the loop calls; kept by a flow, it would keep the flow until the collector comes."""
+        return self._read_tls_source if isinstance(self._source, TlsStream) else self.read_source
 
     def read_source(self, _mask: int) -> None:  # noqa: C901 - in one piece, since each call costs every chunk
         """Pass on what is there. This is the hot path of every stream."""

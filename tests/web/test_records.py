@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import threading
 from collections.abc import Callable
@@ -478,3 +479,19 @@ def test_a_record_is_made_though_the_life_of_a_connection_breaks() -> None:
         record = only(world)
     assert record.ended in (Ended.FAILED, Ended.COMPLETE)
     assert not isinstance(record.ended, ClientGone)
+
+
+def test_nothing_of_a_body_outlives_its_record_until_the_collector_comes() -> None:
+    chunk = b"8000\r\n" + bytes(0x8000) + b"\r\n"
+    gc.disable()
+    try:
+        with World(answers(CHUNKED_HEAD + 3 * chunk + b"0\r\n\r\n")) as world, world.connect() as client:
+            budget = world.feed.table.budget
+            before = budget.left_bytes
+            client.send(chat())
+            client.read_until(b"0\r\n\r\n")
+            assert only(world).sample.size_bytes > 3 * 0x8000
+            world.journal.records.clear()
+            wait_until(lambda: budget.left_bytes == before)
+    finally:
+        gc.enable()
