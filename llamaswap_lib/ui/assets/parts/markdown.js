@@ -30,7 +30,7 @@ const PIECE = 10_000; // characters of plain text that are laid out together
 /** A text that may grow. What has not changed keeps its nodes, so that nothing jumps and a selection stays. */
 export class Markdown {
   constructor() {
-    this.node = h("div.markdown", { dir: "auto" });
+    this.node = h("div.markdown");
     this.text = "";
     this.settled = 0; // where the last block begins that may still change
     this.blocksSettled = 0;
