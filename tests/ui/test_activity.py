@@ -57,6 +57,8 @@ ROW = json.loads("""{
 def test_an_empty_page_says_what_will_be_there(watched: Watched) -> None:
     page = watched.open("activity")
     expect(page.get_by_text("No request yet")).to_be_visible()
+    expect(page.locator("pre.raw")).to_contain_text(f"curl {watched.base}/v1/chat/completions")
+    expect(page.locator("pre.raw")).to_contain_text('{"model":"embed","messages":')
     expect(page.get_by_role("region", name="In progress")).to_contain_text("nothing")
 
 
@@ -83,6 +85,23 @@ def test_where_one_has_sorted_new_rows_wait_behind_a_button(watched: Watched, se
     page.get_by_role("button", name="1 new, sort again").click()
     expect(rows(page).locator("a")).to_have_text(["5", "2", "1", "4", "3"])
     expect(page.get_by_role("columnheader", name="Generated")).to_have_attribute("aria-sort", "descending")
+
+
+def test_where_one_has_scrolled_no_row_moves(watched: Watched, server: Program) -> None:
+    for _ in range(40):
+        assert server.post("/v1/embeddings", {"model": "embed", "input": "a"}).status == 200
+    page = watched.open("activity")
+    expect(rows(page).first).to_have_attribute("aria-rowindex", "2")
+    scroller = page.locator(".activity-scroll")
+    scroller.evaluate("box => box.scrollTo(0, 400)")
+    link = page.get_by_role("link", name="Request 20, embed")
+    expect(link).to_be_visible()
+    before = link.bounding_box()
+    server.post("/v1/embeddings", {"model": "embed", "input": "a"})
+    page.get_by_role("button", name="1 new").wait_for()
+    assert link.bounding_box() == before
+    page.get_by_role("button", name="1 new").click()
+    expect(page.get_by_role("link", name="Request 41, embed")).to_be_in_viewport()
 
 
 def test_filters_have_counts_and_stand_in_the_address(watched: Watched, server: Program) -> None:

@@ -321,5 +321,4 @@ def test_messages_of_requests_and_whole_answers(page: Any) -> None:
         {"role": "assistant", "content": [{"type": "text", "text": "x"}], "reasoning": "r"}
     ]
     nothing: tuple[object, ...] = (None, 5, [], "x", {"messages": 5}, {"messages": [None, 7]})
-    for each in nothing:
-        assert asked(each) == []
+    assert [asked(each) for each in nothing] == [[]] * len(nothing)

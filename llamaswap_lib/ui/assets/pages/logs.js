@@ -32,11 +32,17 @@ export function show() {
   /** @type {Map<string, Pane>} */
   const panes = new Map();
   effect(() => store(wrap.value, size.value));
-  keys(panes);
+  /** The pane with the focus, or else the first in which something was found. @param {1 | -1} step */
+  const step = (step) => {
+    const all = [...panes.values()];
+    const focused = all.find((pane) => pane.node.contains(document.activeElement));
+    (focused ?? all.find((pane) => pane.search.numbers.length))?.step(step);
+  };
+  keys(panes, step);
   return h(
     "div.page.full.logs",
     null,
-    h("header.page-head", null, h("h1", null, title), sources(), searchField(), onlyButton(), lookButtons()),
+    h("header.page-head", null, h("h1", null, title), sources(), searchField(step), onlyButton(), lookButtons()),
     keyed(
       h("div.panes"),
       () => names.value.split("\n").filter(Boolean),
@@ -106,7 +112,8 @@ function sources() {
   );
 }
 
-function searchField() {
+/** @param {(step: 1 | -1) => void} step */
+function searchField(step) {
   const trouble = signal("");
   /** @type {number | undefined} */
   let timer;
@@ -119,6 +126,7 @@ function searchField() {
       placeholder: "Regular expression",
       autocomplete: "off",
       spellcheck: "false",
+      onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && step(event.shiftKey ? -1 : 1),
       oninput: () => {
         clearTimeout(timer);
         trouble.value = whatIsWrong(field.value);
@@ -187,17 +195,11 @@ function lookButtons() {
   );
 }
 
-/** @param {Map<string, Pane>} panes */
-function keys(panes) {
+/** @param {Map<string, Pane>} panes @param {(step: 1 | -1) => void} step */
+function keys(panes, step) {
   const followAll = () => {
     const follows = [...panes.values()].every((pane) => pane.following.value);
     for (const pane of panes.values()) pane.setFollowing(!follows);
-  };
-  /** The pane with the focus, or else the first in which something was found. @param {1 | -1} step */
-  const step = (step) => {
-    const all = [...panes.values()];
-    const focused = all.find((pane) => pane.node.contains(document.activeElement));
-    (focused ?? all.find((pane) => pane.search.numbers.length))?.step(step);
   };
   shortcuts(
     { keys: "f", what: "Follow all logs, or pause", run: followAll },

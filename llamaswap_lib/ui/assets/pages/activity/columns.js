@@ -148,7 +148,7 @@ export const COLUMNS = [
     text: (row) => duration(waited(row)),
     cell: (row) => {
       const time = waited(row);
-      return h("span", { class: time === 0 ? "faint" : time !== null && time >= 1000 ? "wait" : "" }, duration(time));
+      return h("span", { class: time === 0 ? "soft" : time !== null && time >= 1000 ? "wait" : "" }, duration(time));
     },
   },
   { name: "capture", title: "Capture", width: "56px", text: (row) => (row.has_capture ? "kept" : UNKNOWN) },

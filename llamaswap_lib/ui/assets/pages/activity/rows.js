@@ -4,8 +4,8 @@
  */
 
 import { ask } from "../../api.js";
-import { on } from "../../live.js";
-import { cleanup, signal } from "../../view.js";
+import { connection, on } from "../../live.js";
+import { cleanup, effect, signal } from "../../view.js";
 import { forServer, isNewestFirst } from "./query.js";
 
 /** @typedef {Record<string, any> & { id: number }} Row as in `/api/metrics/activity` */
@@ -42,6 +42,9 @@ export class Rows {
     /** @type {number | undefined} */
     this.timer = undefined;
     cleanup(on("activity", () => this.#askSoon()));
+    effect(() => {
+      if (connection.value === "open") this.#askSoon(); // what came while it was lost was not told
+    });
     cleanup(() => clearTimeout(this.timer));
     cleanup(() => (this.edition += 1));
   }

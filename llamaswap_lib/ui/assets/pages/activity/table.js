@@ -1,11 +1,16 @@
 /** The table of requests: only the rows that are seen are built. On a phone a row takes two lines. */
 
+import { address, key } from "../../api.js";
 import { count, UNKNOWN } from "../../format.js";
+import { models } from "../../live.js";
+import { copy } from "../../parts/actions.js";
 import { empty } from "../../parts/empty.js";
+import { visible } from "../../parts/odd_text.js";
 import { VirtualList } from "../../parts/virtual_list.js";
 import { place, to } from "../../router.js";
 import { computed, effect, h, signal } from "../../view.js";
 import { shownColumns } from "./columns.js";
+import { curl } from "./curl.js";
 import { clearFilters, filterOf, isNewestFirst, orderOf, sortBy } from "./query.js";
 
 /** @typedef {import("./rows.js").Row} Row */
@@ -112,16 +117,13 @@ const opened = (row) => () => (row && place.value.query.get("row") === String(ro
 
 /** @param {Row | null} row @param {import("./columns.js").Column[]} columns */
 function wideRow(row, columns) {
+  if (!row) return h("div.activity-row", { role: "row" }, h("div.faint", { role: "cell" }, "…"));
   return h(
     "div.activity-row",
     { role: "row", "aria-current": opened(row) },
     columns.map((column, index) => {
-      const content = row ? (column.cell?.(row) ?? column.text(row)) : "…";
-      return h(
-        "div",
-        { role: "cell", class: `${column.number ? "n" : ""} ${row ? "" : "faint"}` },
-        index === 0 && row ? link(row, content) : content,
-      );
+      const content = column.cell?.(row) ?? column.text(row);
+      return h("div", { role: "cell", class: column.number ? "n" : "" }, index === 0 ? link(row, content) : content);
     }),
   );
 }
@@ -185,10 +187,24 @@ function nothing(rows) {
       h("button", { type: "button", onclick: clearFilters }, "Show all requests"),
     );
   }
-  return empty(
-    "No request yet",
-    "Each request to a model gets a row here, as soon as it has ended. ",
-    h("a", { href: to("models") }, "The models"),
-    " have commands to try.",
+  return h(
+    "div.stack.first",
+    null,
+    h("h2", null, "No request yet"),
+    h("p", null, "Each request to a model gets a row here, as soon as it has ended. Try one:"),
+    () => example(models.value.find((model) => !model.peerID && !model.unlisted)?.id),
   );
+}
+
+/** A command that makes a row, for one model. @param {string | undefined} model */
+function example(model) {
+  if (!model)
+    return h("p", null, "The configuration has no model yet: ", h("a", { href: to("config") }, "add one"), ".");
+  const body = JSON.stringify({ model, messages: [{ role: "user", content: "Hello" }] });
+  const headers = { "Content-Type": "application/json", ...(key() ? { Authorization: "[REDACTED]" } : {}) };
+  const command = curl(address("v1/chat/completions"), "POST", headers, body);
+  return [
+    h("pre.raw", null, visible(command)),
+    h("div.row", null, h("button.small", { type: "button", onclick: () => copy(command, "The command") }, "Copy")),
+  ];
 }
