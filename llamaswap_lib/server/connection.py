@@ -138,6 +138,7 @@ class ClientConnection(ClientStream):
                         exchange.whole = b""
                         if taken_bytes < len(answer):
                             await self._send_rest(exchange, memoryview(answer)[taken_bytes:])
+                        answer = b""
                 except ClientGone:
                     self._note_lost(exchange)
                 finally:
@@ -149,6 +150,7 @@ class ClientConnection(ClientStream):
                         self.is_unfinished = True
                     break
                 loop.on_ready[self.stream.fileno()] = self.resume
+                del exchange  # and what is kept of its bodies, while the next one is waited for
         except ClientGone:
             pass
         except Exception:  # noqa: BLE001 - the top of the life

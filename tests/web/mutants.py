@@ -45,7 +45,7 @@ def judge(mutant: Mutant | None, tests: list[str]) -> tuple[bool, str]:
     """Whether one of the tests fails in a copy with the mutant in it, and the last of what was said."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        ignored = shutil.ignore_patterns("__pycache__", "e2e", "bench", "recorded")
+        ignored = shutil.ignore_patterns("__pycache__", "e2e", "ui", "bench", "recorded")
         for name in ("llamaswap_lib", "tests"):
             shutil.copytree(ROOT / name, copy / name, ignore=ignored)
         shutil.copy(ROOT / "pyproject.toml", copy)
