@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -19,12 +19,12 @@ class Follower:
         self.pauses: list[float] = []
         self.head = SimpleNamespace(minor=1)
         self.client = SimpleNamespace(loop=SimpleNamespace(clock=lambda: self.now))
-        self.watch = SimpleNamespace(wait_for_any=self._wait)
+        self.watch = SimpleNamespace(wait=self._wait)
         self.sent: list[bytes] = []
 
-    def _wait(self, _fds: Any, pause: float) -> None:
-        self.pauses.append(pause)
-        self.now += pause
+    def _wait(self, *, timeout: float) -> None:
+        self.pauses.append(timeout)
+        self.now += timeout
 
     def await_room(self) -> None:
         """There is always room."""
