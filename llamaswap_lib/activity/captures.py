@@ -26,7 +26,8 @@ from .record import Record, Sample
 from .redaction import redacted
 
 LEVEL = 1  # of zlib: text gets a quarter of its size with 10 ms for each MB
-COMPRESSED_BYTES, FRESH_BYTES = 500, 800  # of what holds a capture that is compressed, or is not yet
+COMPRESSED_BYTES = 500  # of what holds a capture that is compressed, beside its content
+FRESH_BYTES = 2_500  # the same of one that is not yet: of a flood fewer are kept, so that it takes less memory
 MOST_DECODED_BYTES = 16 << 20  # of an answer
 
 NO_REQUEST_BODY = frozenset(
