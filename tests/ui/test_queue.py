@@ -86,11 +86,11 @@ def test_the_time_line_has_a_lane_for_each_model_with_loads_work_and_waits(watch
 
 def test_a_block_opens_its_request(watched: Watched, server: Program) -> None:
     assert server.chat("large", max_tokens=20).status == 200
-    page = watched.open("queue?span=20")
-    block = page.locator(".timeline rect.work")
+    page = watched.open("queue?span=60")
+    block, chart = page.locator(".timeline rect.work"), page.locator(".timeline .chart")
     expect(block).to_have_count(1)
-    chart, box = page.locator(".timeline .chart"), block.bounding_box()
-    frame = chart.bounding_box()
+    chart.hover(position={"x": 3, "y": 3})  # from now on nothing moves away under the pointer
+    box, frame = block.bounding_box(), chart.bounding_box()
     where = {"x": box["x"] + box["width"] / 2 - frame["x"], "y": box["y"] + box["height"] / 2 - frame["y"]}
     chart.hover(position=where)
     expect(page.locator(".timeline .tip")).to_contain_text("/v1/chat/completions")

@@ -20,6 +20,7 @@ import { AXIS, LANE, drawAxis, drawLanes, lanesOf } from "./lanes.js";
 
 const [SHORTEST, LONGEST] = [5_000, 6_900_000];
 export const TEN_MINUTES = 600_000;
+const STILL = 5000; // milliseconds for which a pointer may rest
 const CLICK = 4; // pixels that a pointer may move in a click
 
 /** @returns {Range} */
@@ -71,8 +72,9 @@ export function rangeButtons(range) {
 export function timeline(range, { most = 40, only = "", isHeld = { value: false } } = {}) {
   watchHistory();
   const width = signal(0);
+  const stopped = signal(/** @type {number | null} */ (null)); // when a pointer came: what it points at stays there
   const view = () => {
-    const end = range.until.value ?? now.value;
+    const end = range.until.value ?? stopped.value ?? now.value;
     return { from: end - range.span.value, to: end, now: now.value, width: width.value };
   };
   const all = computed(() => {
@@ -117,6 +119,7 @@ export function timeline(range, { most = 40, only = "", isHeld = { value: false 
   });
   /** @param {PointerEvent | MouseEvent} event */
   const find = (event) => hitAt(hits, event, chart);
+  stopUnder(chart, stopped);
   listen(chart, range, find, (event) => showTip(tip, chart, event, event && find(event)));
   return h(
     "div.timeline",
@@ -223,6 +226,24 @@ function open({ tasks, phase, model }, range) {
       show(range, (from + end) / 2 + span / 2);
     }
   }
+}
+
+/** Set `stopped` while a mouse moves over it. @param {HTMLElement} chart @param {import("../view.js").Signal<number | null>} stopped */
+function stopUnder(chart, stopped) {
+  /** @type {number | undefined} */
+  let timer;
+  const goOn = () => {
+    clearTimeout(timer);
+    stopped.value = null;
+  };
+  chart.addEventListener("pointermove", (event) => {
+    if (event.pointerType !== "mouse") return;
+    clearTimeout(timer);
+    timer = setTimeout(goOn, STILL);
+    stopped.value ??= Date.now();
+  });
+  chart.addEventListener("pointerleave", goOn);
+  cleanup(goOn);
 }
 
 /** Wheel with Ctrl and two fingers zoom, dragging moves, a click opens. @param {HTMLElement} chart @param {Range} range @param {(event: MouseEvent) => Hit | null} find @param {(event: MouseEvent | null) => void} point */
