@@ -47,7 +47,7 @@ CONFIG = {
             "description": "for the chat",
             "aliases": ["gpt-4o"],
             "ttl": 600,
-            "capabilities": {"vision": True, "tools": True},
+            "capabilities": {"in": ["text", "image"], "tools": True},
         },
         "coder-32b": {
             "cmd": f"{DEMO} --tokens-per-second 38 --load-seconds 5",

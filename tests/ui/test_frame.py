@@ -81,7 +81,7 @@ def test_a_lost_connection_is_shown_and_comes_back_by_itself(
 ) -> None:
     with run_server() as server:
         watched = watch(server, stays=True)
-        watched.allow("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
+        watched.allow("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|503")
         page = watched.open()
         expect(page.locator("nav footer")).to_contain_text("0.")
         port = server.port

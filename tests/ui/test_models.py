@@ -253,7 +253,7 @@ def test_a_model_has_a_page_of_its_own(watched: Watched, server: Program) -> Non
     tabs.get_by_role("link", name="Command").click()
     expect(page.locator("pre").first).to_contain_text("--tokens-per-second 200")
     tabs.get_by_role("link", name="Speed").click()
-    expect(page.locator("dl.figures")).to_contain_text("Tokens answered6")
+    expect(page.locator("dl.model-figures")).to_contain_text("Tokens answered6")
     page.go_back()
     expect(page.locator("pre").first).to_contain_text("--tokens-per-second 200")
 

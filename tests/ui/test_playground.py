@@ -49,7 +49,7 @@ def test_an_answer_is_streamed_with_its_figures(watched: Watched) -> None:
     page = watched.open("playground/chat?model=small")
     answer = ended(say(page, "hello there"))
     expect(answer).to_contain_text("Hello, this is small.")
-    expect(answer.locator(".figures")).to_contain_text(
+    expect(answer.locator(".answer-figures")).to_contain_text(
         re.compile(r"first token .*tokens/s.*\d+ tokens.*prompt 2.*in all")
     )
     expect(page).to_have_url(re.compile("model=small.*c="))
@@ -74,7 +74,7 @@ def test_reasoning_is_folded_and_markdown_is_drawn(talking: Program, watch: Call
     expect(answer.get_by_role("heading", name="Result")).to_be_visible()
     expect(answer.get_by_role("cell")).to_have_text(["x", "1"])
     expect(answer.locator("figure.code bdi")).to_have_text("python")
-    expect(answer.locator(".figures")).to_contain_text("pieces seen")
+    expect(answer.locator(".answer-figures")).to_contain_text("pieces seen")
     answer = ended(say(page, "tags"))
     expect(answer.locator(".reasoning .markdown")).to_have_text("in secret")
     expect(answer.locator(".message-text")).to_have_text("in public")
@@ -175,7 +175,7 @@ def test_each_endpoint_is_spoken(watched: Watched) -> None:
         page.get_by_label("Endpoint").select_option(name)
         answer = ended(say(page, f"by {name}"))
         expect(answer).to_contain_text("Hello, this is small.")
-        expect(answer.locator(".figures")).to_contain_text(re.compile(r"\d tokens "))
+        expect(answer.locator(".answer-figures")).to_contain_text(re.compile(r"\d tokens "))
 
 
 def test_a_hostile_answer_harms_and_freezes_nothing(talking: Program, watch: Callable[..., Watched]) -> None:

@@ -42,7 +42,7 @@ def test_a_chat_has_the_figures_that_llama_cpp_tells(llamas: Program, watch: Cal
     page = watch(llamas).open("playground/chat?model=talk")
     set_up(page, 20)
     answer = ended(say(page, "hello"))
-    figures = answer.locator(".figures")
+    figures = answer.locator(".answer-figures")
     expect(figures).to_contain_text(
         re.compile(r"first token .* tokens/s 20 tokens prompt \d+ at .*cut: most tokens reached")
     )

@@ -5,11 +5,15 @@ import { PAGES } from "../pages.js";
 import { go, to } from "../router.js";
 import { h, keyed, signal } from "../view.js";
 import { loadModel, setProfile, unloadAll, unloadModel } from "./actions.js";
-import { openDialog } from "./dialog.js";
+import { confirm, openDialog } from "./dialog.js";
 
 /** @typedef {{ text: string, hint: string, run: () => unknown }} Action */
 
 const MOST = 12;
+
+async function askToUnloadAll() {
+  if (await confirm("Unload all models?", "Unload all")) await unloadAll();
+}
 
 /** @returns {Action[]} */
 function actions() {
@@ -35,7 +39,7 @@ function actions() {
       run: () => go(to("playground", "chat", { model: model.id })),
     })),
     ...PAGES.map((page) => ({ text: page.title, hint: `page · g ${page.letter}`, run: () => go(to(page.name)) })),
-    { text: "Unload all models", hint: "", run: unloadAll },
+    { text: "Unload all models", hint: "", run: askToUnloadAll },
     ...profiles.value
       .filter((profile) => profile.id !== activeProfile.value)
       .map((profile) => ({

@@ -81,10 +81,10 @@ export function figures(rows) {
   const sum = (name) => found.points.value?.reduce((total, point) => total + point[name], 0) ?? null;
   const failed = () => sum("errors");
   return h(
-    "section.figures",
+    "section.request-figures",
     { "aria-label": "Totals" },
     h(
-      "div.totals",
+      "div.request-totals",
       null,
       h(
         "div",

@@ -56,7 +56,7 @@ export function inFlightTable(sessionHeaders) {
           h(
             "tr",
             null,
-            titles.map((title, index) => h("th", { class: index > 2 ? "hide-narrow" : index ? "" : "n" }, title)),
+            titles.map((title, index) => h("th", { class: index > 1 ? "hide-narrow" : index ? "" : "n" }, title)),
             h("th.n", null, "Bytes"),
             h("th", null, h("span.visually-hidden", null, "Cancel")),
           ),
@@ -83,7 +83,7 @@ function row(item, sessionHeaders) {
     null,
     h("td.n", null, () => duration(elapsed(item.value))),
     h("td", null, h("bdi", null, visible(model))),
-    h("td", null, h("span.soft", null, method, " "), h("bdi", null, visible(req_path.slice(0, 200)))),
+    h("td.hide-narrow", null, h("span.soft", null, method, " "), h("bdi", null, visible(req_path.slice(0, 200)))),
     h("td.hide-narrow", null, remote_ip || "–"),
     h(
       "td.hide-narrow",

@@ -9,7 +9,7 @@ export function openPicker() {
   return openDialog("Columns", () => [
     h("p.soft", null, "Drag a row, or use the buttons, to change the order. The choice is kept in this browser."),
     keyed(
-      h("ul.picker"),
+      h("ul.column-picker"),
       () => chosen.value.map((each, index) => ({ ...each, index })),
       ({ name }) => name,
       (item) => row(item, dragged),

@@ -144,7 +144,7 @@ function bar(device) {
       h("span", null, amount),
     ),
     h(
-      "div.bar",
+      "div.memory-bar",
       { role: "img", "aria-label": words },
       keyed(
         h("div.ours"),

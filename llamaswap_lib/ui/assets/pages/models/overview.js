@@ -61,7 +61,7 @@ function nowSection(id) {
     "section.now",
     { "aria-live": "polite" },
     h(
-      "dl.figures",
+      "dl.model-figures",
       null,
       figure("State", () => stateWords(id)),
       figure(

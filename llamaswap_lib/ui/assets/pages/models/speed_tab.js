@@ -58,7 +58,7 @@ export function speedTab(entry) {
     h("p.fail", { role: "alert" }, () => told.value.trouble),
     summary(told),
     h(
-      "div.plots",
+      "div.model-plots",
       { hidden: () => !some() },
       figures("Tokens a second", rate, { answer: (point) => point.tokens_per_second }),
       figures("Prompt, tokens a second", rate, { prompt: (point) => point.prompt_per_second }),
@@ -84,7 +84,7 @@ function summary(told) {
   /** @param {unknown} value */
   const perSecond = (value) => [speed(value), h("small", null, "tok/s")];
   return h(
-    "dl.figures",
+    "dl.model-figures",
     { hidden: () => !stats()?.total_requests },
     figure("Requests", () => count(stats()?.total_requests)),
     figure("Tokens answered", () => count(stats()?.total_output_tokens)),

@@ -172,7 +172,7 @@ function figures(made) {
   /** @param {string} name @param {string} value */
   const fact = (name, value) => h("div", null, h("dt", null, name), h("dd", null, value));
   return h(
-    "dl.totals",
+    "dl.load-totals",
     { "aria-label": "Totals" },
     fact("Done", `${count(all.ended)} of ${count(made.names.length)}`),
     fact("Time", duration(made.elapsed())),

@@ -28,7 +28,7 @@ export function timeLine(made, tick) {
 
 function legend() {
   return h(
-    "div.legend",
+    "div.load-legend",
     { "aria-hidden": "true" },
     PHASES.map(([phase, words]) => h("span", null, h("i", { class: phase }), words)),
   );

@@ -99,7 +99,7 @@ export function picker(chosen, need, { label = "Model", onchoose = () => {} } = 
     select.value = name;
   });
   return h(
-    "span.picker",
+    "span.model-picker",
     null,
     select,
     state(() => chosen.value),

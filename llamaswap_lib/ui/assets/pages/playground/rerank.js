@@ -65,7 +65,11 @@ export function show(place) {
               h("span.n", null, index + 1),
               h("bdi", null, text.slice(0, 2000)),
               h("span", null, Number.isFinite(score) ? score.toFixed(3) : "–"),
-              h("div.bar", { "aria-hidden": "true" }, h("i", { style: { "--share": `${(100 * share).toFixed(1)}%` } })),
+              h(
+                "div.rank-bar",
+                { "aria-hidden": "true" },
+                h("i", { style: { "--share": `${(100 * share).toFixed(1)}%` } }),
+              ),
             ),
           ),
         ),

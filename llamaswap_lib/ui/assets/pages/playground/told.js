@@ -61,7 +61,7 @@ export function figuresOf(figures) {
   if (finish === "length" || finish === "max_tokens" || finish === "incomplete")
     shown.push(["cut: most tokens reached", "Raise “Most tokens” to get more"]);
   return h(
-    "p.figures",
+    "p.answer-figures",
     null,
     shown.map(([text, title]) => [h("span", { title }, text), " "]),
   );
