@@ -119,6 +119,10 @@ def test_filters_have_counts_and_stand_in_the_address(watched: Watched, server: 
     expect(rows(page)).to_have_count(3)
     watched.open("activity?status=404")
     expect(rows(page).locator("a")).to_have_text(["4"])
+    page.get_by_role("button", name="Filters", exact=True).click()
+    expect(panel.locator("label[title=small]")).to_have_count(0)  # none of its requests has this status
+    expect(panel.locator("label[title='200']")).to_contain_text("3")
+    page.get_by_role("button", name="Filters", exact=True).click()
     page.get_by_role("button", name="No more status: 404").click()
     expect(rows(page)).to_have_count(4)
     page.get_by_label("Text in the model, the path or the error").fill("embed")

@@ -6,8 +6,8 @@ import { on } from "../../live.js";
 import { openDialog } from "../../parts/dialog.js";
 import { visible } from "../../parts/odd_text.js";
 import { place, setQuery } from "../../router.js";
-import { cleanup, h, keyed, signal } from "../../view.js";
-import { clearFilters, filterOf, inWords, LISTS, SPANS, toggle } from "./query.js";
+import { cleanup, computed, effect, h, keyed, signal } from "../../view.js";
+import { clearFilters, filterOf, forServer, inWords, LISTS, SPANS, toggle } from "./query.js";
 
 /** @typedef {{ value: string, count: number }} Value */
 
@@ -24,19 +24,23 @@ const SPAN_WORDS = {
   "30d": "30 days",
 };
 
-/** The values of all rows, by parameter: kept up to date while the page is shown. */
+/** The values by parameter, each counted under the other filters: kept up to date while the page is shown. */
 export function facets() {
   const found = signal(/** @type {Record<string, Value[]>} */ ({}));
   /** @type {number | undefined} */
   let timer;
+  let asked = 0;
   const read = async () => {
+    clearTimeout(timer);
     timer = undefined;
+    const own = (asked += 1);
     try {
-      const answer = await ask("api/metrics/facets");
+      const answer = await ask("api/metrics/facets", { query: forServer(filter()) });
+      if (own !== asked) return; // other filters are there meanwhile
       found.value = Object.fromEntries(
-        Object.entries(answer).map(([name, values]) => [
+        LISTS.map((name) => [
           name,
-          values.map((/** @type {any} */ each) => ({ value: String(each.value), count: each.count })),
+          answer[name].map((/** @type {any} */ each) => ({ value: String(each.value), count: each.count })),
         ]),
       );
     } catch {
@@ -45,7 +49,11 @@ export function facets() {
   };
   cleanup(on("activity", () => (timer ??= setTimeout(read, PAUSE))));
   cleanup(() => clearTimeout(timer));
-  void read();
+  const filters = computed(() => JSON.stringify(filter()));
+  effect(() => {
+    void filters.value;
+    void read();
+  });
   return { found, read };
 }
 
