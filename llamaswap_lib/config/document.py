@@ -1,6 +1,6 @@
 """The way from a path, such as `models.a.cmd`, to what stands there and where.
 
-Owns `Document`: whoever finds that values do not agree reports it here by their paths. Pure.
+Owns `Document`: where values do not agree, that is reported here by their paths. Pure.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def complete(
 
 
 def _shown(model: Model, automatic_port: AutomaticPort | None) -> ShownModel:
-    """What is told of the model to whoever asks."""
+    """What clients are told of the model."""
     if automatic_port is None:
         cmd, proxy = mask_command(changed(model.cmd, without_comments)), mask_text(model.proxy)
     else:

@@ -87,7 +87,7 @@ class AutomaticPort(NamedTuple):
 
 
 class ShownModel(NamedTuple):
-    """What is told of a model to whoever asks: without secrets, and without what came from the environment."""
+    """What clients are told of a model: without secrets, and without what came from the environment."""
 
     cmd: str
     proxy: str

@@ -52,7 +52,7 @@ class CallingWakeup(Wakeup):
     __slots__ = ("_on_set",)
 
     def __init__(self, on_set: Callable[[], None]) -> None:
-        """`on_set` is quick; the locks of whoever sets it are held."""
+        """`on_set` is quick: the thread that sets it may hold locks."""
         self._on_set = on_set
 
     def set(self) -> None:

@@ -29,7 +29,7 @@ class Kind(ABC):
     expected = "a value"  # in a message
     null_is_absent = True  # where it is the value of a known key
     holds_secrets = False
-    is_looked_at = True  # for macros: one that is left in its place is reported by whoever replaces them
+    is_looked_at = True  # for macros: one that is left in its place is reported where they are replaced
     empty: Any = None  # what an absent key holds that has no default
     factory: Callable[[], Any] | None = None  # which makes that
 
