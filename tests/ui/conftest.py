@@ -1,4 +1,4 @@
-"""The web page in a real browser: one Chromium for all tests of a process, a page and a server for each.
+"""The web page in a real browser: one Chromium for the tests of a file, a page and a server for each.
 
 A test fails if the page writes an error to its console, if a request of it fails, or if one leaves for another host;
 what a test brings about on purpose it says first (`watched.allow`). Without Playwright or a Chromium the tests say so
@@ -101,7 +101,7 @@ class Served(Program):
         super().__exit__(*how)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it runs an event loop, which other tests of this process must not find
 def browser() -> Iterator[Any]:
     """Chromium without a window."""
     if CHROMIUM is None:

@@ -77,23 +77,23 @@ def test_a_search_marks_counts_and_steps_through_the_lines(watched: Watched) -> 
     expect(pane(page, "small")).to_contain_text("99 lines found")  # 17, 27 ... 997
     expect(page.locator("mark").last).to_have_text("line 997 is odd")
     pane(page, "small").get_by_role("button", name="The next line found").click()
-    expect(page.locator(".line.current")).to_have_text("line 17 is odd")
-    expect(page.locator(".line.current")).to_be_in_viewport()
+    expect(page.locator(".log-line.current")).to_have_text("line 17 is odd")
+    expect(page.locator(".log-line.current")).to_be_in_viewport()
     expect(pane(page, "small")).to_contain_text("1 of 99 lines found")
     page.get_by_label("Search by regular expression").press("Enter")
-    expect(page.locator(".line.current")).to_have_text("line 27 is odd")
+    expect(page.locator(".log-line.current")).to_have_text("line 27 is odd")
     page.get_by_label("Search by regular expression").press("Shift+Enter")
-    expect(page.locator(".line.current")).to_have_text("line 17 is odd")
+    expect(page.locator(".log-line.current")).to_have_text("line 17 is odd")
     page.locator("h1").click()
     page.keyboard.press("n")
-    expect(page.locator(".line.current")).to_have_text("line 27 is odd")
+    expect(page.locator(".log-line.current")).to_have_text("line 27 is odd")
     page.keyboard.press("Shift+N")
     page.keyboard.press("Shift+N")
-    expect(page.locator(".line.current")).to_have_text("line 997 is odd")
+    expect(page.locator(".log-line.current")).to_have_text("line 997 is odd")
     page.get_by_role("button", name="Only found").click()
     expect(page).to_have_url(re.compile("only=1"))
-    expect(page.locator(".line").first).to_have_text(re.compile("7 is odd"))
-    assert all("7 is odd" in text for text in page.locator(".line").all_inner_texts())
+    expect(page.locator(".log-line").first).to_have_text(re.compile("7 is odd"))
+    assert all("7 is odd" in text for text in page.locator(".log-line").all_inner_texts())
 
 
 def test_a_wrong_expression_is_told_and_changes_nothing(watched: Watched) -> None:
@@ -101,7 +101,7 @@ def test_a_wrong_expression_is_told_and_changes_nothing(watched: Watched) -> Non
     route_log(page, "small", "one\ntwo\n")
     watched.open("logs?show=small&q=%28two")
     expect(page.get_by_role("alert").filter(has_text="No regular expression")).to_be_visible()
-    expect(page.locator(".line")).to_have_text(["one", "two"])
+    expect(page.locator(".log-line")).to_have_text(["one", "two"])
     page.get_by_label("Search by regular expression").fill("two")
     expect(page.locator("mark")).to_have_text(["two"])
     expect(page.get_by_text("No regular expression")).to_have_count(0)
@@ -126,7 +126,7 @@ def test_it_follows_pauses_where_one_scrolls_and_says_how_many_lines_came(watche
     for _ in range(40):
         server.chat("small", max_tokens=1)
     expect(pane(page, "small")).to_contain_text(re.compile("4[0-9] lines"))
-    expect(log.locator(".line").last).to_be_in_viewport()
+    expect(log.locator(".log-line").last).to_be_in_viewport()
     log.hover()
     page.mouse.wheel(0, -400)
     expect(follows).to_have_attribute("aria-pressed", "false")
@@ -136,7 +136,7 @@ def test_it_follows_pauses_where_one_scrolls_and_says_how_many_lines_came(watche
     assert log.evaluate("log => log.scrollTop") == before
     page.get_by_role("button", name="1 new line").click()
     expect(follows).to_have_attribute("aria-pressed", "true")
-    expect(log.locator(".line").last).to_be_in_viewport()
+    expect(log.locator(".log-line").last).to_be_in_viewport()
 
 
 def test_keys_follow_wrap_and_size(watched: Watched) -> None:
@@ -145,10 +145,10 @@ def test_keys_follow_wrap_and_size(watched: Watched) -> None:
     watched.open("logs?show=small")
     log = pane(page, "small").get_by_role("log")
     expect(log).to_have_class(re.compile("wrap"))
-    wrapped = log.locator(".line").bounding_box()["height"]
+    wrapped = log.locator(".log-line").bounding_box()["height"]
     page.keyboard.press("w")
     expect(log).not_to_have_class(re.compile("wrap"))
-    assert log.locator(".line").bounding_box()["height"] < wrapped
+    assert log.locator(".log-line").bounding_box()["height"] < wrapped
     page.keyboard.press("+")
     expect(log).to_have_css("font-size", "13px")
     page.keyboard.press("-")
@@ -165,18 +165,18 @@ def test_a_hundred_thousand_lines_scroll_and_the_oldest_go(watched: Watched) -> 
     route_log(page, "small", "".join(f"line {number} {'x' * (number % 120)}\n" for number in range(110_000)))
     watched.open("logs?show=small")
     log = pane(page, "small").get_by_role("log")
-    expect(log.locator(".line").last).to_contain_text("line 109999 ", timeout=30_000)
+    expect(log.locator(".log-line").last).to_contain_text("line 109999 ", timeout=30_000)
     said = pane(page, "small").locator("header small").first
     expect(said).to_have_text(re.compile("^[0-9,]+ lines$"))
     kept = int(said.inner_text().split()[0].replace(",", ""))
     assert 97_000 <= kept <= 100_000
     for share in (0.1, 0.5, 0.9, 0.3):
         log.evaluate("(log, share) => log.scrollTo(0, log.scrollHeight * share)", share)
-        expect(log.locator(".line").first).to_be_attached()
-        expect(log.locator(".line").nth(40)).to_be_in_viewport()
-        assert log.locator(".line").count() < 200
+        expect(log.locator(".log-line").first).to_be_attached()
+        expect(log.locator(".log-line").nth(40)).to_be_in_viewport()
+        assert log.locator(".log-line").count() < 200
     log.evaluate("log => log.scrollTo(0, 0)")
-    expect(log.locator(".line").first).to_contain_text(f"line {110_000 - kept} ")
+    expect(log.locator(".log-line").first).to_contain_text(f"line {110_000 - kept} ")
     page.get_by_label("Search by regular expression").fill("line 10999[5-9]")
     expect(pane(page, "small")).to_contain_text("5 lines found")
 
@@ -202,11 +202,11 @@ def test_hostile_lines_are_text_and_freeze_nothing(
         expect(log).to_contain_text("the end")
         expect(log).to_contain_text("<img src=x onerror=alert(1)><script>")
         expect(log).to_contain_text("before ⟨U+202E⟩gnp.exe⟨U+202C⟩ after")
-        expect(log.locator(".line").nth(3)).to_have_text("still here")
-        expect(log.locator(".line").nth(4)).to_have_text("100 %")
+        expect(log.locator(".log-line").nth(3)).to_have_text("still here")
+        expect(log.locator(".log-line").nth(4)).to_have_text("100 %")
         assert page.locator("main img, main script").count() == 0
-        assert log.locator(".line").nth(2).locator("span").count() <= 500
-        long = log.locator(".line", has_text="wwww")
+        assert log.locator(".log-line").nth(2).locator("span").count() <= 500
+        long = log.locator(".log-line", has_text="wwww")
         assert len(long.inner_text()) < 3_000
         long.get_by_role("button", name="Show 20,000 of 40,000 characters").click()
         long.get_by_role("button", name="Show all 40,000 characters").click()
@@ -219,14 +219,14 @@ def test_a_line_of_a_megabyte_is_cut(watched: Watched) -> None:
     route_log(page, "small", "y" * 1_000_000 + "\nthe next\n")
     watched.open("logs?show=small")
     expect(page.get_by_role("button", name="Show 20,000 of 1,000,000 characters")).to_be_visible()
-    expect(page.locator(".line").last).to_have_text("the next")
+    expect(page.locator(".log-line").last).to_have_text("the next")
 
 
 def test_bytes_that_were_dropped_are_marked(watched: Watched) -> None:
     page = watched.page
     route_log(page, "small", "one\n— 2048 bytes dropped —\ntwo\n")
     watched.open("logs?show=small")
-    expect(page.locator(".line.dropped")).to_have_text("— 2048 bytes dropped —")
+    expect(page.locator(".log-line.dropped")).to_have_text("— 2048 bytes dropped —")
 
 
 def test_what_comes_after_a_lost_connection_goes_on_where_it_was(page: Any) -> None:
@@ -244,7 +244,7 @@ def test_a_log_is_copied_saved_and_cleared(server: Program, watch: Callable[...,
     page = watched.page
     route_log(page, "small", "\x1b[31mred\x1b[0m\nplain\n")
     watched.open("logs?show=small")
-    expect(page.locator(".line")).to_have_count(2)
+    expect(page.locator(".log-line")).to_have_count(2)
     more = pane(page, "small").locator("summary")
     more.click()
     page.get_by_role("button", name="Copy").click()
@@ -257,7 +257,7 @@ def test_a_log_is_copied_saved_and_cleared(server: Program, watch: Callable[...,
     assert saved.value.suggested_filename == "small.log"
     more.click()
     page.get_by_role("button", name="Clear").click()
-    expect(page.locator(".line")).to_have_count(0)
+    expect(page.locator(".log-line")).to_have_count(0)
 
 
 def test_on_a_phone_nothing_scrolls_sideways(server: Program, watch: Callable[..., Watched]) -> None:
@@ -265,7 +265,7 @@ def test_on_a_phone_nothing_scrolls_sideways(server: Program, watch: Callable[..
     page = watched.page
     route_log(page, "small", "z" * 3000 + "\n")
     watched.open("logs?show=small")
-    expect(page.locator(".line")).to_be_visible()
+    expect(page.locator(".log-line")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 

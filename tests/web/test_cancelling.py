@@ -275,6 +275,19 @@ def test_a_request_that_is_alone_is_told_however_short_it_is() -> None:
         assert is_silent(listener)
 
 
+def test_requests_that_come_and_go_between_two_events_are_told_too() -> None:
+    with World(always(OK)) as world, world.connect() as listener:
+        events = follow(listener)
+        events.start()
+        for _ in range(5):
+            world.ask(chat())
+        told = [in_flight(events) for _ in range(10)]
+        begun = [each["request"]["id"] for each in told if each["operation"] == "upsert"]
+        ended = [each["id"] for each in told if each["operation"] == "remove"]
+        assert sorted(begun) == sorted(ended)
+        assert len({*begun}) == 5
+
+
 def test_a_get_for_a_model_is_told_under_its_path_and_what_is_none_is_not() -> None:
     with World(answers(OK)) as world, world.connect() as listener:
         events = follow(listener)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import cast
 
@@ -18,7 +20,7 @@ class Follower:
         self.now = 100.0
         self.pauses: list[float] = []
         self.head = SimpleNamespace(minor=1)
-        self.client = SimpleNamespace(loop=SimpleNamespace(clock=lambda: self.now))
+        self.client = SimpleNamespace(loop=SimpleNamespace(clock=lambda: self.now), room=self._room)
         self.watch = SimpleNamespace(wait=self._wait)
         self.sent: list[bytes] = []
 
@@ -26,8 +28,12 @@ class Follower:
         self.pauses.append(timeout)
         self.now += timeout
 
-    def await_room(self) -> None:
+    async def _room(self) -> None:
         """There is always room."""
+
+    def on_loop(self, make: Callable[[], Coroutine[object, None, None]]) -> None:
+        with suppress(StopIteration):
+            make().send(None)
 
     def send(self, data: bytes) -> None:
         self.sent.append(data)

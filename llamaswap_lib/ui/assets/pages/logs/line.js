@@ -18,9 +18,9 @@ const DROPPED = /^— \d+ bytes dropped(?:: .*)? —$/;
  */
 export function lineNode(line, { most, marks, isCurrent, more }) {
   const { text } = line;
-  if (DROPPED.test(text) || text === LOST) return h("div.line.dropped", { role: "separator" }, text);
+  if (DROPPED.test(text) || text === LOST) return h("div.log-line.dropped", { role: "separator" }, text);
   const pieces = ansi(text.length > most * 20 ? text.slice(0, most * 20) : text);
-  const node = h("div.line", { class: isCurrent ? "current" : "" });
+  const node = h("div.log-line", { class: isCurrent ? "current" : "" });
   let at = 0;
   for (const piece of pieces) {
     const shown = piece.text.slice(0, most - at);

@@ -109,7 +109,7 @@ export class Pane {
   /** @param {number} index */
   #render(index) {
     const line = this.#at(index);
-    if (!line) return h("div.line");
+    if (!line) return h("div.log-line");
     return lineNode(line, {
       most: this.opened.get(line.number) ?? FIRST_SHOWN,
       marks: this.search.marks.get(line) ?? [],

@@ -108,7 +108,7 @@ export function memorySection() {
     { "aria-label": "Memory", hidden: () => shown.value.length === 0 && !trouble.value },
     h("p.soft", { hidden: () => !trouble.value }, () => trouble.value),
     keyed(
-      h("div.bars"),
+      h("div.memory-bars"),
       () => shown.value,
       (device) => device.id,
       bar,

@@ -6,7 +6,7 @@ import { h } from "../../view.js";
 
 /** A field with its label above it. @param {string} label @param {Element} input @param {string} [hint] */
 export const labelled = (label, input, hint = "") =>
-  h("label.field", null, h("span", { title: hint || null }, label), input);
+  h("label.play-field", null, h("span", { title: hint || null }, label), input);
 
 /** @param {string} label @param {Text} text @param {Record<string, any>} [attributes] */
 export const area = (label, text, attributes = {}) =>
