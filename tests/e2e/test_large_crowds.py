@@ -229,5 +229,6 @@ def test_three_hundred_connections_are_answered_beside_two_hundred_slow_readers(
         assert set(tally.outcomes) == {"200", "streamed"}
         assert watcher.most_threads <= threads + 20
         _, second, _, last = watcher.quarters()
-        assert last - second < (8 if SECONDS > 60 else 20)  # captures fill their buffer in the first seconds
+        # In the first seconds captures and what is kept of answers fill their bounds.
+        assert last - second < (8 if SECONDS > 60 else 40)
         check_nothing_is_left(program, threads, descriptors)

@@ -217,7 +217,7 @@ def test_the_memory_of_each_device_is_a_bar_of_ours_others_and_free(page: Any, s
     memory = [{"device": "GPU-1", "name": "A card", "kind": "gpu", "bytes": 12_000 << 20, "witness": "nvml"}]
 
     def answer_running(route: Any) -> None:
-        rows = route.fetch().json()["running"]
+        rows = server.get("/running").json()["running"]
         route.fulfill(json={"running": [{**each, "memory": memory} for each in rows]})
 
     page.route("**/api/performance*", lambda route: route.fulfill(json=told))
