@@ -1,4 +1,5 @@
-"""A server that gets stuck: `python stuck_server.py one|many PORT`, with one thread for all or one for each connection.
+"""A server that gets stuck: `python stuck_server.py one|many [SECONDS] PORT`, with one thread for all or one for each
+connection; it listens after so many seconds.
 
 A request says in its JSON body what becomes of it: `{"sleep": S}` and `{"burn": S}` keep its thread for so many seconds
 and are then answered; `{"drip": N}` is answered with N pieces, one each 0.2 s, and with `"open": true` the end of the
@@ -78,4 +79,5 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, lambda *_: HANGS.set())
     kind = HTTPServer if sys.argv[1] == "one" else ThreadingHTTPServer
-    kind(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
+    HANGS.wait(float(sys.argv[2]) if len(sys.argv) > 3 else 0)
+    kind(("127.0.0.1", int(sys.argv[-1])), Handler).serve_forever()

@@ -21,9 +21,11 @@ from tests.e2e.talk import Cut, Reply, Wire, ask
 CHAT = "/v1/chat/completions"
 
 
-def stuck(kind: str) -> str:
-    """The command of a server with `one` thread, or `many`."""
-    return shlex.join((sys.executable, "-S", str(Path(__file__).with_name("stuck_server.py")), kind)) + " ${PORT}"
+def stuck(kind: str, *late: str) -> str:
+    """The command of a server with `one` thread, or `many`; it listens so many seconds `late`."""
+    return (
+        shlex.join((sys.executable, "-S", str(Path(__file__).with_name("stuck_server.py")), kind, *late)) + " ${PORT}"
+    )
 
 
 def config(a: str | dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def test_those_inside_are_told_at_once_however_long_the_stop_takes(run_program: 
 
 
 def test_a_request_that_was_told_of_the_loading_is_told_of_the_end_in_the_stream(run_program: RunProgram) -> None:
-    entry = {"cmd": stuck("many"), "sendLoadingState": True}
+    entry = {"cmd": stuck("many", "0.5"), "sendLoadingState": True}  # a short wait is not told
     with run_program(config(entry)) as program, ThreadPoolExecutor() as pool, program.wire() as wire:
         value = {"model": "a", "stream": True, "sleep": 60, "messages": []}
         wire.request("POST", CHAT, value)

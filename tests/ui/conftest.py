@@ -26,6 +26,7 @@ FLAGS = (
 DESK = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
 DEADLINE = 10_000  # milliseconds, of all that a test expects
+playwright.expect.set_options(timeout=DEADLINE)
 CONFIG: dict[str, Any] = {
     "models": {
         "small": {"cmd": demo("--tokens-per-second", "200"), "name": "A small model", "aliases": ["gpt-4o-mini"]},

@@ -16,6 +16,7 @@ export const title = "Performance";
 const SPANS = { "5m": "5 minutes", "15m": "15 minutes", "1h": "1 hour" };
 const LENGTH = /** @type {Record<string, number>} */ ({ "5m": 300_000, "15m": 900_000, "1h": 3_600_000 });
 const EVERY = 5000; // milliseconds between two questions
+const SOON = 1500;
 const KEPT = 3_700_000; // milliseconds of samples that are kept
 const MB = 1e6;
 
@@ -86,7 +87,8 @@ function figures() {
   void read();
   void readLoads();
   const timer = setInterval(read, EVERY);
-  cleanup(() => clearInterval(timer));
+  const soon = setTimeout(() => system.now.length || read(), SOON); // a server that has just started has none yet
+  cleanup(() => (clearInterval(timer), clearTimeout(soon)));
   cleanup(
     on(
       "swap",
