@@ -78,9 +78,9 @@ def serve(options: Options) -> int:
 
 
 def _start(parts: Parts) -> None:
+    read_files()  # of the page: later another version may lie there
     # What exists now lives as long as the server: let the collector never look at it again. What requests leave behind
     # holds hardly a cycle, so it looks at that seldom: at its usual pace that took a sixth of the time under load.
-    read_files()
     gc.freeze()
     gc.set_threshold(*COLLECTOR)
     gc.enable()

@@ -9,9 +9,9 @@ from __future__ import annotations
 from llamaswap_lib.app import App
 from llamaswap_lib.routing.api_keys import check_key
 from llamaswap_lib.routing.routes import Route
-from llamaswap_lib.server.answers import answer_not_found
+from llamaswap_lib.server.answers import NOSNIFF, answer_not_found
 from llamaswap_lib.server.exchange import Exchange
-from llamaswap_lib.ui import Asset, asset_of, site
+from llamaswap_lib.ui import DOCUMENT, ICON, Asset, asset_of, site
 
 ASSETS = "assets/"
 HOME = "models"
@@ -20,7 +20,7 @@ _POLICY = (
     "form-action 'none'; frame-ancestors {ancestors}"
 )
 _ALWAYS = "public, max-age=31536000, immutable"  # the address names the content
-_SAFE = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"))
+_SAFE = (NOSNIFF, ("Referrer-Policy", "same-origin"))
 
 
 def serve_page(app: App, exchange: Exchange, route: Route) -> None:
@@ -30,7 +30,7 @@ def serve_page(app: App, exchange: Exchange, route: Route) -> None:
         build, _, name = name[len(ASSETS) :].partition("/")
         _serve_asset(exchange, name, _ALWAYS if build == site().build else "no-store")
     elif name == "favicon.ico":
-        _serve_asset(exchange, "favicon.svg", "no-cache")
+        _serve_asset(exchange, ICON, "no-cache")
     elif (page := name.partition("/")[0] or HOME) in site().pages:
         _serve_document(app, exchange, page)
     else:
@@ -43,7 +43,7 @@ def _serve_document(app: App, exchange: Exchange, page: str) -> None:
         check_key(exchange.head, keys)
     # Where a key is needed, clicks that another page of the site has stolen do nothing, so frames are allowed (panels).
     policy = _POLICY.format(ancestors="'self'" if keys else "'none'")
-    document = asset_of("index.html", site().page(exchange.path.count("/") - 2, page))
+    document = asset_of(DOCUMENT, site().page(exchange.path.count("/") - 2, page))
     _answer(exchange, document, (("Cache-Control", "no-cache"), ("Content-Security-Policy", policy)))
 
 
