@@ -3,7 +3,6 @@
 import { several } from "../format.js";
 import { about, activeProfile, connection, models, profiles, queue, runs } from "../live.js";
 import { setProfile, unloadAll } from "../parts/actions.js";
-import { confirm } from "../parts/dialog.js";
 import { failed } from "../parts/empty.js";
 import { isRead } from "../parts/history.js";
 import { shortcuts } from "../parts/shortcuts.js";
@@ -110,17 +109,12 @@ function head() {
       .filter(Boolean)
       .join(", ");
   };
-  const ask = async () => {
-    const running = [...runs.value.keys()];
-    const question = running.length === 1 ? `Unload ${running[0]}?` : `Unload all ${running.length} models?`;
-    if (await confirm(question, "Unload all")) await unloadAll();
-  };
   return h(
     "header.page-head",
     null,
     h("h1", null, title, h("small", { role: "status" }, words)),
     profilePicker(),
-    h("button", { type: "button", disabled: () => runs.value.size === 0, onclick: ask }, "Unload all"),
+    h("button", { type: "button", disabled: () => runs.value.size === 0, onclick: unloadAll }, "Unload all"),
   );
 }
 

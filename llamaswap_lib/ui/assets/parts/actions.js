@@ -1,7 +1,8 @@
 /** What one can do from several places: load, unload, profiles. Each says what has happened. */
 
 import { operate, pathOf, request } from "../api.js";
-import { queue, until } from "../live.js";
+import { queue, runs, until } from "../live.js";
+import { confirm } from "./dialog.js";
 import { notify, attempt } from "./notices.js";
 
 /** The loads that were asked for here and have not ended. @type {Map<string, AbortController>} */
@@ -31,7 +32,11 @@ export async function cancelLoad(id) {
 /** @param {string} id */
 export const unloadModel = (id) => attempt(() => operate(`api/models/unload/${pathOf(id)}`), `Unloading ${id}`);
 
+/** Unload every model, if that is what was meant. */
 export async function unloadAll() {
+  const running = [...runs.value.keys()];
+  const all = running.length ? `all ${running.length} models` : "all models";
+  if (!(await confirm(`Unload ${running.length === 1 ? running[0] : all}?`, "Unload all"))) return;
   if (await attempt(() => operate("api/models/unload"), "Unloading")) notify("No model is loaded any more");
 }
 

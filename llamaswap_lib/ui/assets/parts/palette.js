@@ -5,15 +5,11 @@ import { PAGES } from "../pages.js";
 import { go, to } from "../router.js";
 import { h, keyed, signal } from "../view.js";
 import { loadModel, setProfile, unloadAll, unloadModel } from "./actions.js";
-import { confirm, openDialog } from "./dialog.js";
+import { openDialog } from "./dialog.js";
 
 /** @typedef {{ text: string, hint: string, run: () => unknown }} Action */
 
 const MOST = 12;
-
-async function askToUnloadAll() {
-  if (await confirm("Unload all models?", "Unload all")) await unloadAll();
-}
 
 /** @returns {Action[]} */
 function actions() {
@@ -39,7 +35,7 @@ function actions() {
       run: () => go(to("playground", "chat", { model: model.id })),
     })),
     ...PAGES.map((page) => ({ text: page.title, hint: `page · g ${page.letter}`, run: () => go(to(page.name)) })),
-    { text: "Unload all models", hint: "", run: askToUnloadAll },
+    { text: "Unload all models", hint: "", run: unloadAll },
     ...profiles.value
       .filter((profile) => profile.id !== activeProfile.value)
       .map((profile) => ({
