@@ -4,7 +4,8 @@ import { exact } from "../format.js";
 import { about, readAbout } from "../live.js";
 import { copy } from "../parts/actions.js";
 import { ago } from "../parts/clock.js";
-import { place, to } from "../router.js";
+import { headWithTabs } from "../parts/tabs.js";
+import { place } from "../router.js";
 import { h } from "../view.js";
 import { edit, reload } from "./config/edit.js";
 import { yamlOf } from "./config/yaml.js";
@@ -16,20 +17,10 @@ export function show() {
   return h(
     "div.page",
     null,
-    h(
-      "header.page-head",
-      null,
-      h("h1", null, title),
-      h(
-        "nav.tabs",
-        { "aria-label": title },
-        ["", "edit"].map((name) =>
-          h("a", { href: to("config", name), "aria-current": () => (place.value.rest === name ? "page" : null) }, () =>
-            name === "" ? "In use" : about.value?.can_edit ? "Edit" : "Try a text",
-          ),
-        ),
-      ),
-    ),
+    headWithTabs(title, "config", [
+      ["", "In use"],
+      ["edit", () => (about.value?.can_edit ? "Edit" : "Try a text")],
+    ]),
     () => (place.value.rest === "edit" ? edit() : inUse()),
   );
 }

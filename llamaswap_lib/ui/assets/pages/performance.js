@@ -7,7 +7,8 @@ import { now } from "../parts/clock.js";
 import { empty } from "../parts/empty.js";
 import { plot } from "../parts/plot.js";
 import { shortcuts } from "../parts/shortcuts.js";
-import { place, setQuery, to } from "../router.js";
+import { headWithTabs } from "../parts/tabs.js";
+import { place, setQuery } from "../router.js";
 import { cleanup, computed, effect, h, signal } from "../view.js";
 import { hardware } from "./performance/hardware.js";
 
@@ -26,25 +27,10 @@ export function show() {
   return h(
     "div.page",
     null,
-    h(
-      "header.page-head",
-      null,
-      h("h1", null, title),
-      h(
-        "nav.tabs",
-        { "aria-label": "Performance" },
-        [
-          ["", "Now"],
-          ["hardware", "Hardware"],
-        ].map(([name, words]) =>
-          h(
-            "a",
-            { href: to("performance", name), "aria-current": () => (place.value.rest === name ? "page" : null) },
-            words,
-          ),
-        ),
-      ),
-    ),
+    headWithTabs(title, "performance", [
+      ["", "Now"],
+      ["hardware", "Hardware"],
+    ]),
     () => (place.value.rest === "hardware" ? hardware() : figures()),
   );
 }
