@@ -16,7 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__).resolve())
 MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 
-# Room -> what of ours it may import, besides itself, as prefixes. `main` and `cli` compose everything.
+# Room -> what of ours it may import, besides itself, as prefixes. `main` and `commands` compose everything.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "printable": (),
@@ -78,7 +78,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "reload": ("",),
     "main": ("",),
     "building": ("",),
-    "cli": ("",),
+    "cli": ("commands", "errors", "typed_yaml.problems"),
+    "commands": ("",),
     "__init__": (),
     "__main__": ("cli",),
 }

@@ -34,13 +34,8 @@ class Flags(argparse.Namespace):
     progress_bar: bool
 
 
-def parse_flags(arguments: Sequence[str]) -> Flags:
-    """Ends the process with a message when they are wrong."""
-    parser = argparse.ArgumentParser(
-        prog="llamaswap demo",
-        description="An OpenAI-compatible server without a model.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100),  # finding the width costs 5 ms
-    )
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Those that `Flags` has."""
     add = parser.add_argument
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=8080, help="0 takes a free one and tells it on stdout")
@@ -49,6 +44,16 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
     _add_pace(parser.add_argument_group("pace"))
     _add_failures(parser.add_argument_group("failures"))
     _add_endings(parser.add_argument_group("ending and output"))
+
+
+def parse_flags(arguments: Sequence[str]) -> Flags:
+    """Of the demo started as a module of its own; ends the process with a message when they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="llamaswap demo",
+        description="An OpenAI-compatible server without a model.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100),  # finding the width costs 5 ms
+    )
+    add_flags(parser)
     return parser.parse_args(arguments, Flags())
 
 

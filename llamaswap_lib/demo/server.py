@@ -165,8 +165,12 @@ def _die() -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Run the demo, as `run` does, with these flags."""
+    run(parse_flags(arguments))
+
+
+def run(flags: Flags) -> None:
     """Run the demo until a signal or a flag ends it."""
-    flags = parse_flags(arguments)
     if flags.exit_at_start is not None:
         trouble.say("error: told to fail at the start")
         raise SystemExit(flags.exit_at_start)

@@ -1,0 +1,135 @@
+"""How arguments are read: flags with one dash or two, as programs in Go have them; the same flag for the same thing.
+
+Pure, but for the files of a folder that `config_files` lists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llamaswap_lib.errors import LlamaswapError
+
+if TYPE_CHECKING:
+    from llamaswap_lib.config.load import Sources
+
+PORT_MAX = 65535
+# What Go's `flag` package takes as the value of a switch, `-watch-config=true`; it is never a word of its own.
+SWITCHED = {
+    **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
+}
+
+
+class UsageError(LlamaswapError):
+    """The arguments cannot be used; the text says which one, and what was expected."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError for wrong arguments; switches may have a value, as in Go."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def parse_args(self, arguments: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]  # all that is used
+        return super().parse_args(self._plain(arguments))
+
+    def _plain(self, words: Sequence[str]) -> list[str]:
+        """`-watch-config=true` is `-watch-config`, and nothing with `=false`."""
+        switches = {name for action in self._actions if action.nargs == 0 for name in action.option_strings}
+        plain = []
+        for word in words:
+            name, equals, value = word.partition("=")
+            if not equals or name not in switches:
+                plain.append(word)
+            elif value not in SWITCHED:
+                self.error(f"{name}: expected true or false, got {value!r}")
+            elif SWITCHED[value]:
+                plain.append(name)
+        return plain
+
+    def error(self, message: str) -> None:  # type: ignore[override]  # argparse says NoReturn, and raising is
+        raise UsageError(f"{message} ({self.prog} -h lists the flags)")
+
+
+# -- the configuration --
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-c", "-config", "--config", metavar="FILE", type=Path, help="the configuration")
+    add("-config-dir", "--config-dir", metavar="DIR", type=Path, help="a folder whose *.yml and *.yaml are merged")
+
+
+def add_config_file(parser: argparse.ArgumentParser) -> None:
+    """The configuration with or without `-c`, for a command that has no other words."""
+    add_config_flags(parser)
+    parser.add_argument("file", metavar="FILE", nargs="*", type=Path, help="the same as -c FILE")
+
+
+def take_config_file(options: argparse.Namespace) -> None:
+    """Have `options.config` name the one FILE, however it was given."""
+    if options.file and options.config is not None:
+        raise UsageError(f"FILE and -c FILE mean the same: give only one of {options.file[0]} and {options.config}")
+    if len(options.file) > 1:
+        raise UsageError("give only one FILE; for several files that make one configuration use -config-dir DIR")
+    if options.file:
+        options.config = options.file[0]
+
+
+def config_sources(options: argparse.Namespace) -> Sources:
+    from llamaswap_lib.config.load import Sources  # noqa: PLC0415 - after the arguments, and the check for PyYAML
+
+    return Sources(options.config, options.config_dir)
+
+
+def config_files(options: argparse.Namespace) -> list[Path]:
+    return config_sources(options).files()
+
+
+# -- the server --
+
+
+def add_server_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-listen", "--listen", metavar="ADDRESS", help="[host]:port or port (default :8080, with TLS :8443)")
+    add("-tls-cert-file", "--tls-cert-file", metavar="FILE", type=Path, help="certificate (PEM): serve HTTPS")
+    add("-tls-key-file", "--tls-key-file", metavar="FILE", type=Path, help="its key (PEM)")
+    add("-watch-config", "--watch-config", action="store_true", help="take the configuration again when it changes")
+    edit_help = "let clients read and replace the configuration's files, and so have any command run"
+    add("-allow-config-edit", "--allow-config-edit", action="store_true", help=edit_help)
+
+
+def server_address(options: argparse.Namespace) -> tuple[str, int]:
+    """Where the server listens by its flags: host, '' for every address, and port."""
+    is_tls = options.tls_cert_file is not None
+    if is_tls != (options.tls_key_file is not None):
+        raise UsageError("-tls-cert-file and -tls-key-file: give both, or neither")
+    return parse_address((":8443" if is_tls else ":8080") if options.listen is None else options.listen)
+
+
+def server_words(options: argparse.Namespace) -> list[str]:
+    """The flags with which the server does the same from any folder."""
+    files = {"-c": options.config, "-config-dir": options.config_dir}
+    files |= {"-tls-cert-file": options.tls_cert_file, "-tls-key-file": options.tls_key_file}
+    words = [word for flag, path in files.items() if path is not None for word in (flag, str(path.absolute()))]
+    flags = {"-watch-config": options.watch_config, "-allow-config-edit": options.allow_config_edit}
+    words += [flag for flag, is_given in flags.items() if is_given]
+    return words if options.listen is None else [*words, "-listen", options.listen]
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host ('' for every address) and port of `:8080`, `127.0.0.1:8080`, `[::1]:8080` or `8080`; raises UsageError.
+
+    `0.0.0.0` and `::` are every address too, of both families.
+    """
+    match = re.fullmatch(r"(?:\[([^][]+)\]:|([^][:]*):)?(\d{1,5})", text, re.ASCII)
+    if match is None or int(match[3]) > PORT_MAX:
+        raise UsageError(f"-listen: expected [host]:port or a port of at most {PORT_MAX}, got {text!r}")
+    from llamaswap_lib.ip_addresses import is_every, plain_ip  # noqa: PLC0415 - as in config_sources
+
+    host = match[1] or match[2] or ""
+    return "" if is_every(host) else plain_ip(host), int(match[3])

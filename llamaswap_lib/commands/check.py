@@ -1,0 +1,29 @@
+"""`llamaswap check`: what is wrong with a configuration."""
+
+from __future__ import annotations
+
+import argparse
+
+from llamaswap_lib.commands.arguments import add_config_file, config_files, parse_address, take_config_file
+from llamaswap_lib.commands.program import fail, print_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_file(parser)
+    add = parser.add_argument
+    add("-show", "--show", action="store_true", help="print the resolved configuration, secrets masked")
+    add("-json", "--json", action="store_true", help="print findings and configuration as JSON")
+    add("-listen", "--listen", metavar="ADDRESS", help="where it will listen, to find proxies to itself")
+
+
+def run(options: argparse.Namespace) -> int:
+    take_config_file(options)
+    told = None if options.listen is None else parse_address(options.listen)
+    from llamaswap_lib.config import check, render  # noqa: PLC0415 - after the arguments, and the check for PyYAML
+
+    report = check.check(config_files(options), listen=told and check.Listen(*told, is_told=True))
+    try:
+        print_text(render.render(report, show=options.show, as_json=options.json))
+    except OSError as error:
+        return fail(f"the result cannot be written: {error.strerror or error}")
+    return 1 if report.errors else 0

@@ -1,0 +1,31 @@
+"""`llamaswap init`: a first configuration for this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from llamaswap_lib.commands.program import fail, print_text, program
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", type=Path, default=Path("config.yaml"), help="default: config.yaml")
+
+
+def run(options: argparse.Namespace) -> int:
+    path = options.file
+    from llamaswap_lib.init import gguf, gpus, text  # noqa: PLC0415 - after the arguments
+
+    models = gguf.find(gguf.folders(os.environ, Path.home(), Path.cwd()))
+    content = text.config_text(str(path), shutil.which("llama-server"), models, gpus.find())
+    try:
+        with path.open("x", encoding="utf-8") as file:  # never over one that is there
+            file.write(content)
+    except FileExistsError:
+        return fail(f"{path} exists already; name another file: {program()} init other.yaml")
+    except OSError as error:
+        return fail(f"cannot write {path}: {error.strerror}")
+    print_text(f"wrote {path}: {len(models)} model files found. Next: {program()} -c {path}")
+    return 0

@@ -1,0 +1,47 @@
+"""This program as its user knows it: how it was called, and how it speaks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+
+
+def program() -> str:
+    """How to call this program, as it was called."""
+    name = Path(sys.argv[0]).name
+    if name == "__main__.py":
+        return f"{interpreter()} -m llamaswap_lib"
+    return f"{interpreter()} {sys.argv[0]}" if name.endswith((".py", ".pyz")) else name
+
+
+def interpreter() -> str:
+    """This Python, as a person would type it: another one may lack PyYAML."""
+    ours, usual = Path(sys.executable), shutil.which("python3")
+    if usual is not None and Path(usual).parent == ours.parent:
+        return "python3"
+    try:
+        return str(ours.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(ours)
+
+
+def print_text(text: str) -> None:
+    """The text on stdout; what its encoding lacks is escaped. A reader that left is no error; other OSErrors are."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        print(text, flush=True)  # noqa: T201 - what the user asked for
+    except OSError as error:
+        with Path(os.devnull).open("wb") as nowhere:  # what is left in the buffer must not fail again at the end
+            os.dup2(nowhere.fileno(), 1)
+        if not isinstance(error, BrokenPipeError):
+            raise
+
+
+def fail(message: str) -> int:
+    """Say it on stderr; the exit code."""
+    sys.stderr.write(f"llamaswap: {message}\n")
+    return 1
