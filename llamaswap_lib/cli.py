@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 
 from llamaswap_lib import __version__
+from llamaswap_lib.client.connection import ServerError
 from llamaswap_lib.commands.arguments import Parser, UsageError
-from llamaswap_lib.commands.program import fail, interpreter, program
+from llamaswap_lib.commands.program import fail, interpreter, leave_stdout, program
 from llamaswap_lib.commands.table import SERVE, Command, command_names, find_command
 from llamaswap_lib.errors import ConfigError
 
+INTERRUPTED = 130  # as shells have it for SIGINT
 NEXT_STEPS = """version {version}, and nothing to do yet.
   {program} init                    writes a config.yaml for what is on this machine
   {program} check -c config.yaml    says what is wrong with it
@@ -33,6 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(f"PyYAML is missing; install it with: {interpreter()} -m pip install pyyaml")
     except (ConfigError, UsageError) as error:
         return fail(str(error))
+    except ServerError as error:
+        fail(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        leave_stdout()
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _run(arguments: Sequence[str]) -> int:

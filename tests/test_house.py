@@ -21,7 +21,8 @@ MOST_AIR = 250  # lines that one of these may be above what is there
 # Package -> modules in its longest chain of imports, those of its sub-packages included. Goal: 5.
 LONGEST_CHAIN = {
     "activity": 6,
-    "commands": 2,
+    "client": 1,
+    "commands": 3,
     "config": 5,
     "core": 5,
     "demo": 5,

@@ -35,10 +35,15 @@ def print_text(text: str) -> None:
     try:
         print(text, flush=True)  # noqa: T201 - what the user asked for
     except OSError as error:
-        with Path(os.devnull).open("wb") as nowhere:  # what is left in the buffer must not fail again at the end
-            os.dup2(nowhere.fileno(), 1)
+        leave_stdout()
         if not isinstance(error, BrokenPipeError):
             raise
+
+
+def leave_stdout() -> None:
+    """Print nothing more: what is left in the buffer must not fail again at the end."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
 
 
 def fail(message: str) -> int:

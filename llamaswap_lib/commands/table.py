@@ -13,8 +13,9 @@ from typing import Protocol, cast
 class Topic(Enum):
     """What a command is about, in the words of the help."""
 
-    SERVER = "the server"
-    SETUP = "setting up"
+    SERVER = "start the server"
+    SETUP = "set it up"
+    LOOK = "see what a running server does"
 
 
 class CommandModule(Protocol):
@@ -42,10 +43,12 @@ DESCRIPTION = "Model hot-swapping for local AI servers: one OpenAI-compatible ad
 
 SERVE = Command("serve", Topic.SERVER, DESCRIPTION)
 COMMANDS = (
+    SERVE,
     Command("check", Topic.SETUP, "Says everything that is wrong with a configuration; exit code 1 on errors."),
     Command("init", Topic.SETUP, "Writes a first configuration for what is found on this machine."),
     Command("systemd", Topic.SETUP, "Prints a unit of systemd for this installation, and how to install it."),
     Command("launchd", Topic.SETUP, "Prints a property list for macOS, and how to install it."),
+    Command("ps", Topic.LOOK, "Lists the models that run: their state, memory, requests, and until when they stay."),
     Command("demo", Topic.SETUP, "Runs a server without a real model, for experiments."),
 )
 

@@ -204,7 +204,7 @@ def test_a_host_that_is_no_name_at_all(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("-wrong",), ("--conf", "good.yaml"), ("-c",), ("-c", "good.yaml", "extra"), ("-listen",), ("serve",)]
+    "arguments", [("-wrong",), ("--conf", "good.yaml"), ("-c",), ("-c", "good.yaml", "extra"), ("-listen",), ("surve",)]
 )
 def test_wrong_flags(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
     message = fails_here(capsys, *arguments)

@@ -1,0 +1,172 @@
+"""A running server, as a client asks it: JSON in and out, and streams line by line.
+
+Each request has a connection of its own. Whatever goes wrong is a ServerError with a message for people, and an exit
+code: EXIT_CODES in `docs/command-line.md` has the list.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from llamaswap_lib import __version__
+from llamaswap_lib.errors import LlamaswapError
+from llamaswap_lib.printable import printable
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0  # that a server may think about a question; loads and streams have no limit
+MOST_ERROR_BYTES = 1 << 20
+HTTP_OK = 200
+NOT_FOUND = 404
+NO_SUCH_ROUTE = (NOT_FOUND, 405, 501)
+
+
+class ServerError(LlamaswapError):
+    """The server has refused, or failed."""
+
+    exit_code = 6
+
+
+class Unreachable(ServerError):
+    """There is no server, or the connection to it broke."""
+
+    exit_code = 3
+
+
+class Refused(ServerError):
+    """It answered with an error: `status` of HTTP, and `code`, the word for programs, '' for none."""
+
+    def __init__(self, message: str, status: int, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.exit_code = {401: 5, 403: 5, NOT_FOUND: 4}.get(status, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where it is and which key it gets. `url` may have a path, as behind a proxy; `ca_file` is trusted besides."""
+
+    url: str
+    key: str = ""
+    ca_file: str = ""
+
+    def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
+        """The JSON at `path`; raises ServerError."""
+        return self.ask("GET", f"{path}?{urlencode(parameters)}" if parameters else path)
+
+    def find(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
+        """The same; None where the server has no such route, as an earlier version or llama-swap."""
+        try:
+            return self.get(path, parameters)
+        except Refused as error:
+            if error.status not in NO_SUCH_ROUTE:
+                raise
+            return None
+
+    def ask(self, method: str, path: str, body: Any = None, *, seconds: float | None = ANSWER_SECONDS) -> Any:
+        """Its answer, as JSON where it is JSON, else as text; `seconds` without a byte are too many, None for never."""
+        with self.open(method, path, body, seconds=seconds) as response:
+            with self._told():
+                data = response.read()
+            text = data.decode("utf-8", "replace")
+            if "json" not in response.getheader("Content-Type", ""):
+                return text
+            try:
+                return json.loads(text)
+            except ValueError:
+                raise ServerError(f"{self.url}{path} did not answer with JSON: is it a llamaswap?") from None
+
+    def lines(self, method: str, path: str, body: Any = None) -> Iterator[bytes]:
+        """The lines of its answer with their ends, as they come, until it ends; raises ServerError."""
+        with self.open(method, path, body, seconds=None) as response:
+            while True:
+                with self._told():
+                    line = response.readline()
+                if not line:
+                    return
+                yield line
+
+    @contextmanager
+    def open(
+        self, method: str, path: str, body: Any = None, *, seconds: float | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Its answer, whose head has come; raises Refused for any status other than 2xx, and Unreachable."""
+        connection, prefix = self._connection()
+        headers = {"User-Agent": f"llamaswap/{__version__}", "Accept": "application/json, text/event-stream, */*"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        data = None
+        if body is not None:
+            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        try:
+            with self._told():
+                connection.connect()
+                connection.sock.settimeout(seconds)
+                connection.request(method, prefix + path, data, headers)
+                response = connection.getresponse()
+                if response.status // 100 != HTTP_OK // 100:
+                    raise _refusal(self.url + path, response)
+            yield response
+        finally:
+            connection.close()
+
+    def _connection(self) -> tuple[http.client.HTTPConnection, str]:
+        """A connection that is not open yet, and what stands before each path."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            with self._told():
+                context = ssl.create_default_context()
+                if self.ca_file:
+                    context.load_verify_locations(self.ca_file)
+            return http.client.HTTPSConnection(host, parts.port, timeout=CONNECT_SECONDS, context=context), parts.path
+        return http.client.HTTPConnection(host, parts.port, timeout=CONNECT_SECONDS), parts.path
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What a connection raises, as Unreachable."""
+        try:
+            yield
+        except ConnectionRefusedError:
+            raise Unreachable(f"no server at {self.url}: is llamaswap running there? --url says where it is") from None
+        except ssl.SSLCertVerificationError as error:
+            what = error.verify_message or error
+            raise Unreachable(f"{self.url}: its certificate is not trusted: {what}; see --ca-file") from None
+        except TimeoutError:
+            raise Unreachable(f"{self.url} does not answer") from None
+        except http.client.HTTPException as error:
+            what = str(error) or type(error).__name__
+            raise Unreachable(f"{self.url} does not answer as an HTTP server does: {printable(what)}") from None
+        except (OSError, UnicodeError) as error:
+            what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise Unreachable(f"{self.url} cannot be reached: {what}") from None
+
+
+def in_path(name: str) -> str:
+    """A model's name as a part of a path."""
+    return quote(name, safe="/")
+
+
+def _refusal(url: str, response: http.client.HTTPResponse) -> Refused:
+    text = response.read(MOST_ERROR_BYTES).decode("utf-8", "replace").strip()
+    message, code = text, ""
+    with suppress(ValueError, AttributeError):
+        error = json.loads(text)["error"] if text.startswith("{") else None
+        if isinstance(error, str):
+            message = error
+        elif error:
+            message, code = str(error.get("message", text)), str(error.get("code") or "")
+    if response.status in (401, 403) and not message:
+        message = "the server asks for a key"
+    if response.status == 401:
+        message = f"{message}; --api-key or LLAMASWAP_API_KEY has the key"
+    return Refused(
+        printable(message or f"{url}: {response.status} {response.reason}", keep="\n"), response.status, code
+    )

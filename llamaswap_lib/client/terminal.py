@@ -1,0 +1,167 @@
+"""Where a command prints: a terminal, of some width and with colours, or a pipe, which gets the same words without.
+
+Main thread only. Colours are the sixteen that every terminal has, as its user has chosen them, so that they can be
+read on dark and on light. They are off where stdout is no terminal, where `NO_COLOR` is set (https://no-color.org), and
+where `TERM` is `dumb`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from io import TextIOWrapper
+from typing import Any, NamedTuple, TextIO
+
+from llamaswap_lib.printable import CUT, printable
+
+GAP = "  "  # between two columns
+ERASE_LINE = "\r\x1b[K"
+_SEQUENCE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Style(Enum):
+    """What a colour says; the value is that of the terminal's `SGR` sequence."""
+
+    PLAIN = ""
+    HEAD = "1"  # bold
+    QUIET = "2"  # faint
+    GOOD = "32"  # green
+    BUSY = "33"  # yellow
+    BAD = "31"  # red
+    NAME = "36"  # cyan
+
+
+class Cell(NamedTuple):
+    text: str
+    style: Style = Style.PLAIN
+
+
+class Column(NamedTuple):
+    """Of a table; `is_number` is aligned at its right end. `may_shrink`: it is cut where the terminal is narrow."""
+
+    title: str
+    is_number: bool = False
+    may_shrink: bool = False
+
+
+class Terminal:
+    """Writes to `file`; raises BrokenPipeError when its reader has left."""
+
+    def __init__(self, file: TextIO | None = None, environ: Mapping[str, str] | None = None) -> None:
+        self._file = sys.stdout if file is None else file
+        environ = os.environ if environ is None else environ
+        if isinstance(self._file, TextIOWrapper):
+            self._file.reconfigure(errors="backslashreplace")
+        self.is_terminal = self._file.isatty()
+        is_capable = self.is_terminal and environ.get("TERM") != "dumb"
+        self.has_colours = is_capable and not environ.get("NO_COLOR")
+        self._may_erase = is_capable
+        self._has_status = False
+
+    @property
+    def width(self) -> int:
+        """Characters of a line, now; a pipe has no end of them."""
+        return shutil.get_terminal_size().columns if self.is_terminal else sys.maxsize
+
+    def styled(self, text: str, style: Style) -> str:
+        """The text in the colour, where there are colours."""
+        return f"\x1b[{style.value}m{text}\x1b[0m" if self.has_colours and style.value and text else text
+
+    def line(self, text: str = "", style: Style = Style.PLAIN) -> None:
+        """Print a line, which may hold styled text, at once."""
+        self.write(f"{self.styled(text, style)}\n")
+
+    def write(self, text: str) -> None:
+        """Print the text as it is, at once; a status that is shown goes."""
+        if self._has_status:
+            self._has_status = False
+            self._file.write(ERASE_LINE)
+        self._file.write(text)
+        self._file.flush()
+
+    def status(self, text: str) -> None:
+        """Show a line that the next one replaces; nothing where lines cannot be replaced."""
+        if self._may_erase:
+            self._file.write(ERASE_LINE + shortened(printable(text), self.width - 1))
+            self._file.flush()
+            self._has_status = True
+
+    def json(self, value: Any) -> None:
+        """Print a value as JSON: readable on a terminal, else on one line."""
+        self.line(json.dumps(value, ensure_ascii=False, indent=2 if self.is_terminal else None))
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]]) -> None:
+        """Print a head and the rows."""
+        for line in self.table_lines(columns, rows):
+            self.line(line)
+
+    def table_lines(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]]) -> list[str]:
+        """The lines of a table. Text of others has nothing in it that cannot be seen."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        head = [Cell(column.title, Style.HEAD) for column in columns]
+        widths = [max(display_width(row[number].text) for row in [head, *cells]) for number in range(len(columns))]
+        _shrink(columns, widths, self.width)
+        return [self._table_line(columns, widths, row) for row in [head, *cells]]
+
+    def _table_line(self, columns: Sequence[Column], widths: Sequence[int], row: Sequence[Cell]) -> str:
+        parts = []
+        for number, (column, width, cell) in enumerate(zip(columns, widths, row, strict=True)):
+            text = shortened(cell.text, width)
+            blanks = " " * (width - display_width(text))
+            styled = self.styled(text, cell.style)
+            is_last = number == len(columns) - 1
+            parts.append(blanks + styled if column.is_number else styled + ("" if is_last else blanks))
+        return GAP.join(parts).rstrip() if not self.has_colours else GAP.join(parts)
+
+
+def display_width(text: str) -> int:
+    """How many columns of a terminal it takes: characters of East Asia take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def shortened(text: str, width: int) -> str:
+    """The text in at most `width` columns, with `…` at its end where it was cut."""
+    if display_width(text) <= width:
+        return text
+    kept, taken = [], 1
+    for char in text:
+        taken += display_width(char)
+        if taken > width:
+            break
+        kept.append(char)
+    return "".join(kept) + CUT if width > 0 else ""
+
+
+def harmless(text: str, *, colours: bool) -> str:
+    """Lines of others as a terminal may get them: nothing moves its cursor; their colours stay where it has some."""
+    kept = _SEQUENCE.findall(text) if colours else []
+    pieces = [printable(piece, keep="\n\t") for piece in _SEQUENCE.split(text)]
+    reset = "\x1b[0m" if kept else ""
+    return "".join(piece + (kept[number] if number < len(kept) else "") for number, piece in enumerate(pieces)) + reset
+
+
+def _cell(value: str | Cell) -> Cell:
+    text, style = (value, Style.PLAIN) if isinstance(value, str) else value
+    return Cell(printable(text), style)
+
+
+def _shrink(columns: Sequence[Column], widths: list[int], most: int) -> None:
+    """Have the widest of the columns that may shrink give way until a line fits, as far as their titles go."""
+    excess = sum(widths) + len(GAP) * (len(widths) - 1) - most
+    while excess > 0:
+        able = [n for n, column in enumerate(columns) if column.may_shrink and widths[n] > max(8, len(column.title))]
+        if not able:
+            return
+        widest = max(able, key=lambda number: widths[number])
+        widths[widest] -= 1
+        excess -= 1

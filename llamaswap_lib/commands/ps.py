@@ -1,0 +1,76 @@
+"""`llamaswap ps`: what runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from llamaswap_lib.client import words
+from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
+from llamaswap_lib.commands.remote import add_remote_flags, server_of
+
+COLUMNS = (
+    Column("NAME", may_shrink=True),
+    Column("STATE"),
+    Column("SIZE", is_number=True),
+    Column("DEVICE", may_shrink=True),
+    Column("IN-FLIGHT", is_number=True),
+    Column("QUEUE", is_number=True),
+    Column("UNTIL"),
+)
+STATE_STYLES = {"ready": Style.GOOD, "starting": Style.BUSY, "stopping": Style.BUSY, "queued": Style.BUSY}
+Row = Mapping[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_remote_flags(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    server, terminal = server_of(options), Terminal()
+    running = server.get("/running")["running"]
+    queue = (server.find("/api/queue") or {}).get("queue", [])
+    if options.json:
+        terminal.json({"running": running, "queue": queue})
+        return 0
+    terminal.table(COLUMNS, table_rows(running, queue))
+    return 0
+
+
+def table_rows(running: Sequence[Row], queue: Sequence[Row]) -> Iterator[list[str | Cell]]:
+    """A row for each model that runs, and for each one that is only waited for."""
+    waiting = Counter(row["model"] for row in queue)
+    for run_ in running:
+        name, state = run_["model"], run_["state"]
+        size, device = memory_of(run_.get("memory"))
+        in_flight, limit = run_.get("in_flight"), run_.get("concurrency_limit")
+        places = words.number(in_flight) + (f"/{limit}" if limit and in_flight is not None else "")
+        yield [
+            name, Cell(state, STATE_STYLES.get(state, Style.PLAIN)), size, device,
+            places, words.number(waiting.pop(name, 0)), until(run_),
+        ]  # fmt: skip
+    for name, count in waiting.items():
+        yield [name, Cell("queued", Style.BUSY), words.UNKNOWN, words.UNKNOWN, "0", words.number(count), words.UNKNOWN]
+
+
+def memory_of(memory: Sequence[Row] | None) -> tuple[str, str]:
+    """How much it takes on all devices that it uses most of its memory on, and their names."""
+    if not memory:
+        return words.UNKNOWN, words.UNKNOWN
+    accelerators = [part for part in memory if part.get("kind") != "ram"] or memory
+    total = sum(part.get("bytes") or 0 for part in accelerators)
+    return words.size(total), ", ".join(part.get("name") or part.get("device") or "?" for part in accelerators)
+
+
+def until(run_: Row) -> str:
+    """When it is unloaded, if nobody asks for it."""
+    if run_["state"] != "ready":
+        return words.UNKNOWN
+    remaining = run_.get("ttl_remaining")
+    if remaining is not None:
+        return f"in {words.duration(remaining)}"
+    if not run_.get("ttl"):
+        return "forever"
+    return "busy" if run_.get("in_flight") else words.UNKNOWN

@@ -1,0 +1,42 @@
+"""The flags of the commands that ask a running server, and the connection that they mean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from urllib.parse import urlsplit
+
+from llamaswap_lib.client.connection import Server
+from llamaswap_lib.commands.arguments import UsageError
+
+DEFAULT_URL = "http://localhost:8080"
+
+
+def add_remote_flags(parser: argparse.ArgumentParser, *, has_json: bool = True) -> None:
+    """`has_json`: its result can be printed as JSON."""
+    add = parser.add_argument_group("the server").add_argument
+    add("-url", "--url", metavar="URL", help=f"where it is (default: LLAMASWAP_URL, or {DEFAULT_URL})")
+    add("-api-key", "--api-key", metavar="KEY", help="one of its apiKeys (default: LLAMASWAP_API_KEY)")
+    add("-ca-file", "--ca-file", metavar="FILE", help="certificates (PEM) to trust (default: LLAMASWAP_CA_FILE)")
+    if has_json:
+        parser.add_argument("-json", "--json", action="store_true", help="print the result as JSON")
+
+
+def server_of(options: argparse.Namespace) -> Server:
+    """The server that the flags and the environment name; raises UsageError."""
+    told = options.url if options.url is not None else os.environ.get("LLAMASWAP_URL") or DEFAULT_URL
+    url = told if "://" in told else f"http://{told}"
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or parts.query or parts.fragment:
+        raise UsageError(f"--url: expected an address such as {DEFAULT_URL}, got {told!r}")
+    if parts.username is not None:
+        raise UsageError("--url: a key belongs into --api-key or LLAMASWAP_API_KEY, not into the address")
+    key = options.api_key if options.api_key is not None else os.environ.get("LLAMASWAP_API_KEY", "")
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError("--api-key: expected printable ASCII, as HTTP headers have it")
+    ca_file = options.ca_file if options.ca_file is not None else os.environ.get("LLAMASWAP_CA_FILE", "")
+    return Server(url.rstrip("/").removesuffix("/v1"), key, ca_file)
