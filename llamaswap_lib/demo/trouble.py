@@ -17,7 +17,7 @@ SPAM_BYTES = 4000  # a pipe takes this much in one piece, so other lines stay wh
 
 
 def say(line: str) -> None:
-    """A line on stdout in one write; whoever read it may have gone."""
+    """A line on stdout in one write; its reader may have gone."""
     write(f"{line}\n".encode("utf-8", "replace"))
 
 

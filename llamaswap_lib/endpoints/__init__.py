@@ -48,7 +48,7 @@ def _operation(endpoint: Serve, ask_first: Serve | None = None, refuse: Refuse =
     """
 
     def serve_own_pages(app: App, exchange: Exchange, route: Route) -> None:
-        # With keys it has brought one, or would not be here; but browsers bring that of Basic whoever asks.
+        # With keys it has brought one, or would not be here; but browsers bring that of Basic for any page.
         if not app.config.api_keys or brings_basic(exchange.head):
             refuse(exchange.head)
             if ask_first is not None and is_unexplained(exchange.head):

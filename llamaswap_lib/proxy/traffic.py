@@ -1,4 +1,4 @@
-"""What moves on the connections to each run, for whoever has to know whether the run hangs; and their end if it does.
+"""What moves on the connections to each run, by which it is known whether the run hangs; and their end if it does.
 
 Any thread, but `look_at`: one thread for each run. Owns the set of connections that are open to each run, idle ones
 and those in use. Requests pay nothing: the system counts the bytes, and is asked only when somebody looks. There is no
@@ -76,7 +76,7 @@ class Traffic:
                 run.ended += counts.received > run.seen.get(connection, _NOTHING).received
 
     def cut(self, run_id: int) -> None:
-        """Break off all that is open to the run, now and from now on: whoever is inside sees the end of it."""
+        """Break off all that is open to the run, now and from now on: requests inside see the end of it."""
         run = self._runs.setdefault(run_id, _Run())
         run.is_cut = True
         for connection in tuple(run.open):

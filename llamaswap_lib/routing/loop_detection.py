@@ -1,8 +1,8 @@
 """Requests that go round in a circle: llamaswaps whose peers lead back to them.
 
 Pure, any thread. Each llamaswap adds its entry to the `Via` header of what it sends to a peer (RFC 9110, 7.6.3), behind
-those that are there. Whoever finds its own name there, or too many of them, ends it before anything is loaded. A header
-that says nothing of us costs one look-up.
+those that are there. A server that finds its own name there, or too many of them, ends it before anything is loaded. A
+header that says nothing of us costs one look-up.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Chunked transfer coding, followed (`ChunkScanner`) or taken apart (`ChunkDecoder`).
 
-Pure: no socket, no clock; whoever moves the bytes calls it, one instance for each body, never two threads at once.
+Pure: no socket, no clock; the code that moves the bytes calls it, one instance for a body, never two threads at once.
 Guarantees: bytes may be cut anywhere; only the exact grammar of RFC 9112 passes, without its optional blanks and
 without framing in the trailer (so what is passed on means the same to every other parser); memory stays below
 `MAX_LINE_BYTES` whatever comes. Never waits for a line that cannot become a valid one any more, and never takes a
@@ -18,7 +18,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-# Whoever merges trailers into the head must not find another framing or host in them.
+# A server that merges trailers into the head must not find another framing or host in them.
 _TRAILER_NAME = rb"(?!(?i:content-length|transfer-encoding|host):)" + _TOKEN + rb"+"
 _EXTENSION = rb";" + _TEXT + rb"*"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")?\r\n")

@@ -33,7 +33,7 @@ class Life:
     checked_since: float | None = None  # it is looked at
     told: str | None = None  # the proof that was told with its silence; None: no silence was told
     proof: str = ""  # the same, once it has arrived
-    is_cut: bool = False  # whoever is inside was broken off
+    is_cut: bool = False  # requests inside were broken off
     is_retired: bool = False  # its model is not configured any more, or otherwise
     blocks: frozenset[str] = frozenset()  # then: the models that cannot start before it has gone
     kill_at: float = 0.0  # not before, once it is ending

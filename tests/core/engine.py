@@ -371,7 +371,7 @@ class Simulation:
             self._post(event)
 
     def _exit(self, run_id: int) -> None:
-        """The process ends, once; whoever is inside fails soon after."""
+        """The process ends, once; requests inside fail soon after."""
         life = self.witness.lives.get(run_id)
         if life is None or not life.is_alive:
             return

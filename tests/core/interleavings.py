@@ -157,7 +157,7 @@ class Scene:
                 gate.leave(token)
 
     def check_question(self) -> None:
-        """Shut and empty, all of them, or all as they were, and whoever was in the way is watched."""
+        """Shut and empty, all of them, or all as they were, and those that were in the way are watched."""
         asked = [gate for gate in (self.first, self.second) if gate.run_id in self.answer]
         if self.done:
             assert all(gate.shut for gate in asked), "said shut, and one is open"

@@ -29,7 +29,7 @@ class Policy:
     told: dict[tuple[str, frozenset[str]], Collection[str]] | None = None
     """For one that is no function of its arguments: what it answered last."""
     shown: list[RunningModel] = field(default_factory=list)
-    """What one that looks was shown; whoever checks it takes it out."""
+    """What one that looks was shown; the check takes it out."""
     strangers: list[str] = field(default_factory=list)
     """The models it was asked about and does not know, where that is written down."""
 

@@ -141,7 +141,7 @@ def test_a_late_report_of_a_silence_is_dropped() -> None:
 
 
 def test_the_swap_that_ended_it_goes_first_even_if_another_has_waited_longer() -> None:
-    """It has begun: whoever comes in front by age would find the place already cleared for B."""
+    """It has begun: a request that comes in front by age would find the place already cleared for B."""
     story = overdue()
     story.tell(RunSilent(1, 30.0, CHECK, STOPPED))
     assert repr(story.scheduler).count("B:1!") == 1

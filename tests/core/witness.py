@@ -36,7 +36,7 @@ class Witness:
     _may_fail: set[str] = field(default_factory=set)  # the models whose load has failed in this chain
     _looked_at: set[str] = field(default_factory=set)  # models asked about in this chain: can it start?
     _records: Records = field(default_factory=Records)
-    _cut_short: set[int] = field(default_factory=set)  # runs that were stopped whoever was inside
+    _cut_short: set[int] = field(default_factory=set)  # runs that were stopped with requests inside
     _hung: set[int] = field(default_factory=set)  # runs that were stopped since they hung
     _retired: set[int] = field(default_factory=set)  # runs that were retired with this event
     _preload: list[str] = field(default_factory=list)
@@ -210,7 +210,7 @@ class Witness:
         self._doom(model)
 
     def _doom(self, model: str) -> None:
-        """Whoever waits for it must be answered in this chain."""
+        """Requests that wait for it must be answered in this chain."""
         self._doomed.update(ticket for ticket, waiter in self.waiting.items() if waiter.model == model)
 
     # -- what it ordered --

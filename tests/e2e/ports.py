@@ -12,7 +12,7 @@ FIRST, LAST = 10_000, 32_000
 class PortBlock:
     """`SIZE` ports in a row from `first` on that nobody else has; held until it is closed.
 
-    The port before the first is bound all the time: whoever looks for a block meanwhile finds it taken.
+    The port before the first is bound all the time: a test that looks for a block meanwhile finds it taken.
     """
 
     def __init__(self, first: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Models on other machines: no request reaches a server that is not the model's own, whoever had the address first."""
+"""Models on other machines: no request gets to one that is not the model's own, though it had the address first."""
 
 from __future__ import annotations
 

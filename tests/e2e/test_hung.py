@@ -29,7 +29,7 @@ def stuck(kind: str, *late: str) -> str:
 
 
 def config(a: str | dict[str, Any], **more: Any) -> dict[str, Any]:
-    """`a` and a demo `b`, of which one runs at a time; whoever waits is overdue after a second."""
+    """`a` and a demo `b`, of which one runs at a time; a request that waits is overdue after a second."""
     fifo = {"routing": {"scheduler": {"settings": {"fifo": {"maxWait": 1}}}}}
     return {**models(a=a, b=demo()), **fifo, "hungAfter": "1s", "unloadTimeout": 2, **more}
 

@@ -1,4 +1,4 @@
-"""A model that cannot be started: it takes nobody's place, and whoever asks for it is told why at once."""
+"""A model that cannot be started: it takes nobody's place, and a client that asks for it is told why at once."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_a_port_that_another_of_our_runs_has_besides_its_own_is_no_obstacle(
         assert program.get("/upstream/a/x").body == b"both"
         if detached == "0":
             assert program.chat("b").status == 200
-        else:  # whoever left its process group may outlive the stop, but it is no stranger: the swap is tried
+        else:  # a process that left its process group may outlive the stop, but it is no stranger: the swap is tried
             program.chat("b")
             assert "a: stopping, to make room for b" in program.stdout
 

@@ -1,4 +1,4 @@
-"""nginx in front: streams come through as they are made, whoever leaves is noticed, and connections are kept."""
+"""nginx in front: streams come through as they are made, a client that leaves is noticed, and connections are kept."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_a_fixed_port_that_is_taken_is_502_that_says_by_whom(run_program: RunPro
             assert f"could not start: port {port} is taken by {name}" in refused.message
             assert program.chat("b").status == 200
             assert "a: ready" not in program.stdout
-        if "/x" not in proxy:  # free again: whoever asks for the load by hand need not wait until it is tried again
+        if "/x" not in proxy:  # free again: a load by hand need not wait until it is tried again
             assert program.post("/api/models/load/a", {}).status == 200
             assert program.chat("a").status == 200
 

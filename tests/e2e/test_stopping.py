@@ -51,7 +51,7 @@ def test_sigusr1_and_sigusr2_do_not_end_the_program(run_program: RunProgram) -> 
 
 def test_these_signals_do_not_end_the_program_before_it_listens_either(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    os.mkfifo(config)  # its start waits for whoever writes it
+    os.mkfifo(config)  # its start waits for somebody who writes it
     words = (*COMMAND, "-c", str(config), "-listen", "127.0.0.1:0")
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         try:

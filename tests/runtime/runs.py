@@ -97,7 +97,7 @@ class Run:
 
     @contextmanager
     def held_output(self) -> Iterator[None]:
-        """Whoever hands output on waits until the end of the block."""
+        """The thread that hands output on waits until the end of the block."""
         with self._printed:
             yield
 

@@ -379,7 +379,7 @@ def test_closing_ends_readers_after_what_they_have_not_read_yet() -> None:
         monitor.write(b"too late for this reader")
         assert reader.take() == b"last"
         assert reader.closed
-        assert is_readable(reader), "whoever polls must see the end at any time"
+        assert is_readable(reader), "a thread that polls must see the end at any time"
 
 
 def test_a_reader_that_comes_after_the_close_gets_the_history_and_the_end() -> None:

@@ -1,4 +1,4 @@
-"""That something changed: told to whoever follows, once, and to nobody else."""
+"""That something changed: told to those who follow, once, and to nobody else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_each_follower_is_told_once_of_all_that_changed() -> None:
         assert (is_readable(one), one.take()) == (True, {Topic.PROFILE})
 
 
-def test_whoever_has_left_is_not_told_any_more() -> None:
+def test_a_listener_that_has_left_is_not_told_any_more() -> None:
     changes = Changes()
     with changes.follow() as stays:
         with changes.follow():

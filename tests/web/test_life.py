@@ -339,7 +339,7 @@ def test_a_selectors_choice_is_given_back(stop: bool, answer: bytes) -> None:
         wait_until(lambda: chosen(world) == "a")
 
 
-def test_a_selector_chooses_once_for_a_request_whoever_serves_it() -> None:
+def test_a_selector_chooses_once_for_a_request_on_the_loop_and_in_a_thread() -> None:
     heard: list[bytes] = []
 
     def script(peer: Peer) -> None:

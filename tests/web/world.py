@@ -121,7 +121,7 @@ class FakeController(Controller):
     def __init__(self, proxy: str) -> None:
         self.proxy = proxy
         self.refusal: Exception | None = None
-        self.fault: Exception | None = None  # of our own, for whoever asks for a lease
+        self.fault: Exception | None = None  # of our own, for those who ask for a lease
         self.fault_of_leaving: Exception | None = None  # the same for the next one who leaves
         self.successor: Exception | str = RunNotDead()  # where a request goes whose run hung up
         self.moved_on = 0
@@ -136,7 +136,7 @@ class FakeController(Controller):
         self.waited_for = ""  # the model that those who wait for m were behind
         self.inside = 0
         self.left = threading.Condition()
-        self.waiting: FakeQueue | None = None  # whoever can tell of its wait waits here first
+        self.waiting: FakeQueue | None = None  # a client that is told of its wait waits here first
 
     def lease(self, model: str, client: Client) -> FakeLease:
         self.leased.append(model)

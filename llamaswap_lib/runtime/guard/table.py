@@ -243,7 +243,7 @@ def run_ps() -> str:
 def _output_of(*argv: str) -> str:
     import subprocess  # noqa: PLC0415 - the guardian goes without it where there is a /proc
 
-    env = {**os.environ, "LC_ALL": "C", "TZ": "UTC0"}  # the same process has the same start whoever asks
+    env = {**os.environ, "LC_ALL": "C", "TZ": "UTC0"}  # the same process has the same start for everybody who asks
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=_PS_TIMEOUT, check=False

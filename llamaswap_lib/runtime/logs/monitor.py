@@ -85,7 +85,7 @@ class LogMonitor:
             self._readers.add(reader)
             self._kept_bytes = max(self._kept_bytes, capacity_bytes)
             self._sleepers.add(reader)
-            if known_bytes or self._arrivals:  # whoever wrote it may have looked before we were there
+            if known_bytes or self._arrivals:  # its writer may have looked before we were there
                 self._wake(reader)
         return reader
 
@@ -99,7 +99,7 @@ class LogMonitor:
                 reader._end(self._end)
 
     def _wake_sleepers(self) -> None:
-        with self._lock:  # whoever forgets a reader closes its wakeup afterwards
+        with self._lock:  # the thread that forgets a reader closes its wakeup afterwards
             for reader in tuple(self._sleepers):
                 self._wake(reader)
 
