@@ -3,9 +3,10 @@
 A handler thread tells it while it waits for the lease; a request that does not wait costs nothing. What the upstream
 then says goes on in that stream, on the loop: its events byte for byte, in a framing that continues ours; a chat
 completion that came whole as a stream of one chunk; any other answer that is no stream of events is an error.
-Guarantees: the head goes out as soon as it is known that there is a wait, and no sooner: what fails at once keeps its
-status; what is told is well-formed (chat completion chunks with `reasoning_content`), told when it changes and at most
-once a second; where nothing changes, a comment keeps proxies from giving up. A client that hangs up is noticed as in
+Guarantees: the head goes out as soon as a process is seen to load, however short that is, or a wait of another kind
+has lasted for `telling_delay`, and no sooner: what fails at once keeps its status; what is told is well-formed (chat
+completion chunks with `reasoning_content`), told when it changes and at most once a second; where nothing changes, a
+comment keeps proxies from giving up. A client that hangs up is noticed as in
 any other wait. Whatever fails once the stream has begun is an `error` event in it, and its proper end.
 """
 
@@ -37,7 +38,7 @@ from llamaswap_lib.wire.sse import as_stream
 STREAM = Names(("stream",))
 CHAT = "/v1/chat/completions"
 OUTPUT_BYTES = 16_384  # of the process's output since the last look: enough for its last line
-QUIET_LOOK = 0.05  # seconds: what is over by then is answered as if it had not waited
+FIRST_LOOK = 0.00625  # seconds, until it is looked whether a process loads; each time twice as long
 MAX_ERROR_BYTES = 65_536
 MAX_WHOLE_BYTES = 8_388_608  # of a chat completion: more than any model says in one
 MAX_SHOWN = 500
@@ -97,11 +98,18 @@ class LoadingStream:
 
         Who lost a run stands in no queue until that run is known to be dead; it may yet live, which is a plain error.
         """
-        while not self._exchange.watch.wait(fd, timeout=QUIET_LOOK):
-            if self._find_ticket():
+        pause, delay = FIRST_LOOK, self._exchange.settings.limits.telling_delay
+        while not self._exchange.watch.wait(fd, timeout=pause):
+            pause = min(2 * pause, delay)
+            if self._find_ticket() and (pause == delay or self._is_loading()):
                 return False
             output.take()  # it is about an earlier run
         return True
+
+    def _is_loading(self) -> bool:
+        """Whether there is a process that is not ready: one that cannot be started is an error, and no load."""
+        runs = self._controller.details()
+        return any(each.run.model == self._model.id and each.run.state == "starting" and each.pid for each in runs)
 
     def _begin(self) -> None:
         """Send the head, and which model is waited for."""

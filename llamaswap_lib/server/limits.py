@@ -17,6 +17,7 @@ class Limits:
     body_bytes_per_second: int = 1024  # on the average, once `body_timeout` has passed
     write_timeout: float = 60.0  # of a client that takes nothing
     linger_timeout: float = 2.0  # for a client to stop sending what we have refused
+    telling_delay: float = 0.05  # of what waits without a load of its model: it is often over by then
     telling_interval: float = 1.0  # at least, between two things that a client is told while its model loads
     silence_timeout: float = 10.0  # of the stream in which it is told: a proxy in between must bear that
     memory_body_bytes: int = 1 << 20  # of one request; what is above goes to a temporary file

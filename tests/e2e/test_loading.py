@@ -100,6 +100,11 @@ def test_a_load_that_fails_is_an_error_of_the_sdk_with_its_cause(run_program: Ru
         assert "Hello, this is n." in content(list(stream(program, "n")))
 
 
+def test_a_program_that_is_not_there_is_an_ordinary_error(run_program: RunProgram) -> None:
+    with run_program({**ON, **models(m="/no/such/program --port ${PORT}")}) as program, program.stream("m") as wire:
+        assert wire.status() == 502
+
+
 def test_an_error_of_the_upstream_is_an_error_event(run_program: RunProgram) -> None:
     refusal = pytest.raises(openai.APIError, match="'max_tokens' must be an integer")
     with run_program({**ON, **models(m=demo("--load-seconds", "0.3"))}) as program, refusal:

@@ -15,9 +15,23 @@ from llamaswap_lib.core.snapshot import TicketView
 from llamaswap_lib.errors import BadGateway, ConcurrencyLimit, HttpError, ServiceUnavailable
 from llamaswap_lib.proxy.loading_stream import MAX_WHOLE_BYTES
 from llamaswap_lib.proxy.progress import MAX_LINE_BYTES, LastLine
+from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.wire.sse import as_stream
-from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, FakeQueue, Peer, Script, World, answers, chat, get, sized
+from tests.web.world import (
+    CHUNKED_HEAD,
+    DEADLINE,
+    OK,
+    FakeQueue,
+    Peer,
+    Running,
+    Script,
+    World,
+    answers,
+    chat,
+    get,
+    sized,
+)
 
 CONFIG = """
 sendLoadingState: true
@@ -549,6 +563,36 @@ def test_stream_begins_once_the_process_is_known_to_be_dead() -> None:
         reader.read_to(b"tensors")
         world.queue.is_over.set()
         assert told(reader.read_to_end()).splitlines()[:2] == ["Loading m", "tensors"]
+
+
+# -- how soon a load is told --
+
+NEVER_UNASKED = Limits(telling_delay=1_000.0)
+
+
+def be_starting(world: Loading, pid: int | None) -> None:
+    run = Running("m", 1, "starting")
+    world.controller.running, world.controller.doing = [run], {"m": RunDetail(run, pid)}
+
+
+def test_load_is_told_however_short_it_is() -> None:
+    answer = answers(CHUNKED_HEAD + b"0\r\n\r\n")
+    with Loading(answer, limits=NEVER_UNASKED) as world, world.connect() as client:
+        be_starting(world, 4711)
+        client.send(chat(STREAM))
+        world.end_wait(client)
+        assert told(Reader(client).read_to_end()).startswith("Loading m\n")
+
+
+def test_process_that_cannot_be_started_is_an_ordinary_error() -> None:
+    with Loading(answers(), limits=NEVER_UNASKED) as world, world.connect() as client:
+        be_starting(world, None)
+        looks = world.queue.queue = Looks(world.queue.queue)
+        client.send(chat(STREAM))
+        looks.wait_for_two()
+        world.controller.refusal = BadGateway("m: could not start")
+        world.queue.is_over.set()
+        assert client.read_message()[0].startswith(b"HTTP/1.1 502 ")
 
 
 # -- the last line --
