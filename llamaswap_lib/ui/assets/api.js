@@ -1,5 +1,5 @@
 /**
- * How the page asks the server: one place for addresses, the key, errors and streams.
+ * How the page asks the server: one place for addresses, the key and errors.
  *
  * A key is kept in `sessionStorage` only, and sent as a header only. Where a proxy in front asks for a login, or the browser
  * knows one for Basic, those of the browser are sent along.
@@ -113,43 +113,3 @@ export async function operate(path, options) {
 
 /** The path of a model's route: each name is one segment, whatever it holds. @param {...string} parts */
 export const pathOf = (...parts) => parts.map(encodeURIComponent).join("/");
-
-/** The text of a body, in pieces as they come. @param {Response} response @returns {AsyncGenerator<string>} */
-export async function* pieces(response) {
-  if (!response.body) return;
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      if (value) yield value;
-    }
-  } finally {
-    reader.cancel().catch(() => {});
-  }
-}
-
-/**
- * The events of an event stream (text/event-stream): what stands in `data`, and in `event`.
- * @param {Response} response @returns {AsyncGenerator<{ event: string, data: string }>}
- */
-export async function* events(response) {
-  let rest = "";
-  let event = "message";
-  /** @type {string[]} */
-  let data = [];
-  for await (const piece of pieces(response)) {
-    const lines = (rest + piece).split(/\r\n|\n|\r(?!$)/);
-    rest = lines.pop() ?? "";
-    for (const line of lines) {
-      if (line === "") {
-        if (data.length) yield { event, data: data.join("\n") };
-        event = "message";
-        data = [];
-      } else if (line.startsWith("data:")) data.push(line.slice(line[5] === " " ? 6 : 5));
-      else if (line.startsWith("event:")) event = line.slice(6).trim();
-    }
-  }
-  if (rest.startsWith("data:")) data.push(rest.slice(5).trim());
-  if (data.length) yield { event, data: data.join("\n") }; // a stream that ends without an empty line
-}

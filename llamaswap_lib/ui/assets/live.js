@@ -4,7 +4,8 @@
  * Pages read the signals here, and ask for nothing that is in them.
  */
 
-import { ask, events, keyIsMissing, request } from "./api.js";
+import { ask, keyIsMissing, request } from "./api.js";
+import { events } from "./streams.js";
 import { effect, signal } from "./view.js";
 
 /**

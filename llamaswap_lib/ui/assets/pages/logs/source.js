@@ -1,6 +1,7 @@
 /** A log as it comes: read by fetch for as long as it is shown, again and again should it break. */
 
-import { ApiError, keyIsMissing, pathOf, pieces, request } from "../../api.js";
+import { ApiError, keyIsMissing, pathOf, request } from "../../api.js";
+import { pieces } from "../../streams.js";
 import { cleanup, effect, signal } from "../../view.js";
 
 const FIRST_DELAY = 500; // milliseconds

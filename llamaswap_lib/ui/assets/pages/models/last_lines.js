@@ -1,6 +1,7 @@
 /** The newest lines that a model's process has printed, for as long as what asks for them is shown. */
 
-import { pathOf, pieces, request } from "../../api.js";
+import { pathOf, request } from "../../api.js";
+import { pieces } from "../../streams.js";
 import { cleanup, signal } from "../../view.js";
 
 const MOST_CHARACTERS = 4000; // of what is kept; a line may be endless

@@ -1,6 +1,7 @@
 /** One answer of a model, from the request to its end: what has come, how long it took, what went wrong. */
 
-import { ApiError, events, request } from "../../api.js";
+import { ApiError, request } from "../../api.js";
+import { events } from "../../streams.js";
 import { signal } from "../../view.js";
 import { addCalls, DIALECTS, splitThought } from "./dialects.js";
 
