@@ -56,6 +56,17 @@ export function address(path, query = {}) {
   return url.href;
 }
 
+/** @param {HeadersInit} [own] */
+function headersFor(own) {
+  const headers = new Headers(own);
+  headers.set("X-Requested-With", "llamaswap"); // so that a missing key is asked for here, not by the browser
+  if (key()) headers.set("Authorization", `Bearer ${key()}`);
+  return headers;
+}
+
+/** What a worker needs to ask as this tab would. @param {string} path @param {HeadersInit} headers */
+export const question = (path, headers) => ({ href: address(path), headers: [...headersFor(headers)] });
+
 /**
  * Ask, and return the answer as it begins. Raises ApiError for all but 2xx, and AbortError where `signal` of the options
  * has been used.
@@ -64,9 +75,7 @@ export function address(path, query = {}) {
  * @returns {Promise<Response>}
  */
 export async function request(path, { query, json, ...options } = {}) {
-  const headers = new Headers(options.headers);
-  headers.set("X-Requested-With", "llamaswap"); // so that a missing key is asked for here, not by the browser
-  if (key()) headers.set("Authorization", `Bearer ${key()}`);
+  const headers = headersFor(options.headers);
   if (json !== undefined) {
     headers.set("Content-Type", "application/json");
     options.body = JSON.stringify(json);

@@ -1,11 +1,12 @@
 /**
- * What the server says of itself, kept up to date: one stream of events for the whole page, opened again when it breaks.
+ * What the server says of itself, kept up to date: one stream of events, opened again when it breaks.
  *
  * Pages read the signals here, and ask for nothing that is in them.
  */
 
-import { ask, keyIsMissing, request } from "./api.js";
-import { events } from "./streams.js";
+import { ask, keyIsMissing } from "./api.js";
+import { changed } from "./in_flight.js";
+import { openEvents } from "./shared_events.js";
 import { effect, signal } from "./view.js";
 
 /**
@@ -13,8 +14,6 @@ import { effect, signal } from "./view.js";
  *   aliases?: string[], capabilities?: any, context_length?: number, failure?: any }} Model
  * @typedef {{ ticket: number, request: string | null, model: string, place: number, since: string, waiting_seconds: number,
  *   reason: string, estimate_seconds: number | null }} Waiting
- * @typedef {{ id: string, timestamp: string, model: string, req_path: string, method: string, req_headers: Record<string, string>,
- *   remote_ip: string, resp_headers: Record<string, string>, resp_bytes: number, elapsed_ms: number, metadata?: any }} InFlight
  * @typedef {{ from: string[], to: string, reason: string, seconds: number }} Swap
  */
 
@@ -24,8 +23,8 @@ export const connection = signal("connecting");
 export const nextTry = signal(0);
 export const models = signal(/** @type {Model[]} */ ([]));
 export const queue = signal(/** @type {Waiting[]} */ ([]));
-/** By id; each has `seen`, when it came, by the clock of this browser. */
-export const inFlight = signal(/** @type {Map<string, InFlight & { seen: number }>} */ (new Map()));
+/** By id. */
+export const inFlight = signal(/** @type {Map<string, import("./in_flight.js").Seen>} */ (new Map()));
 export const activeProfile = signal(/** @type {string | null} */ (null));
 export const profiles = signal(/** @type {any[]} */ ([]));
 /** The section `ui` of the configuration. */
@@ -43,7 +42,7 @@ const LONGEST_DELAY = 10_000;
 const RUNS_EVERY = 3_000;
 
 /**
- * Hear of events that are told once: "activity" (`{id}`), "swap", "logData" (`{source, data}`); the result ends that.
+ * Hear of events that are told once: "activity" (`{id}`) and "swap"; the result ends that.
  * @param {string} type @param {(data: any) => void} listener
  */
 export function on(type, listener) {
@@ -62,11 +61,11 @@ export async function start() {
   setInterval(() => document.visibilityState === "visible" && connection.value === "open" && readRuns(), RUNS_EVERY);
   for (;;) {
     try {
-      const response = await request("api/events", { headers: { Accept: "text/event-stream" }, cache: "no-store" });
+      const told = await openEvents();
       connection.value = "open";
       delay = FIRST_DELAY;
       readOnce();
-      for await (const { data } of events(response)) take(data);
+      for await (const text of told) take(text);
     } catch {
       // below: what is shown, and when it is tried again
     }
@@ -96,19 +95,9 @@ function take(text) {
   if (type === "modelStatus") models.value = data;
   else if (type === "queue") queue.value = data.queue;
   else if (type === "profileChanged") activeProfile.value = data.active;
-  else if (type === "inflight") takeInFlight(data);
+  else if (type === "inflight") inFlight.value = changed(inFlight.value, data);
   else if (type === "uiConfig") uiConfig.value = data;
   for (const listener of listeners.get(type) ?? []) listener(data);
-}
-
-/** @param {any} change */
-function takeInFlight(change) {
-  const seen = Date.now();
-  const next = change.operation === "snapshot" ? new Map() : new Map(inFlight.value);
-  for (const request of change.requests ?? []) next.set(request.id, { ...request, seen });
-  if (change.operation === "upsert") next.set(change.request.id, { ...change.request, seen });
-  if (change.operation === "remove") next.delete(change.id);
-  inFlight.value = next;
 }
 
 /** What no event tells of; asked for again when the stream has been opened again. */

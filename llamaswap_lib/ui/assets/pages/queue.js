@@ -17,7 +17,7 @@ const MOST = 200; // rows that are shown of each table
 
 /**
  * @typedef {import("../live.js").Waiting} Waiting
- * @typedef {import("../live.js").InFlight & { seen: number }} Flight
+ * @typedef {import("../in_flight.js").Seen} Flight
  */
 
 export function show() {

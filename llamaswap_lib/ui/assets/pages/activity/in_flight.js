@@ -9,7 +9,7 @@ import { attempt } from "../../parts/notices.js";
 import { visible } from "../../parts/odd_text.js";
 import { h, keyed } from "../../view.js";
 
-/** @typedef {import("../../live.js").InFlight & { seen: number }} Request */
+/** @typedef {import("../../in_flight.js").Seen} Request */
 
 const MOST = 100; // rows shown
 

@@ -1,0 +1,100 @@
+"""Many tabs of one browser: they share one stream of events, for a browser opens six connections to a server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tests.ui.conftest import CONFIG, Served, Watched, playwright
+
+expect = playwright.expect
+TABS = 8  # more than there are connections
+READY = re.compile("^● 1 running")
+KEY = "secret-of-the-box"
+TYPE_KEY = f"sessionStorage.setItem('llamaswap.key', '{KEY}')"
+NO_WORKERS = "delete globalThis.SharedWorker"
+
+
+def open_tabs(first: Watched, count: int, path: str = "queue") -> list[Watched]:
+    """Further tabs of the same browser."""
+    tabs = [Watched(first.page.context.new_page(), first.base) for _ in range(count)]
+    for tab in tabs:
+        tab.open(path)
+    return tabs
+
+
+def test_eight_tabs_are_all_up_to_date_and_can_all_be_used(server: Served, watch: Callable[..., Watched]) -> None:
+    watched = watch(server)
+    watched.open()
+    tabs = [watched, *open_tabs(watched, TABS - 1)]
+    assert server.chat("small", max_tokens=1).status == 200
+    for tab in tabs:
+        expect(tab.page).to_have_title(READY)
+    last = tabs[-1].open("models")
+    last.get_by_role("button", name="Unload all").click()
+    last.get_by_role("dialog").get_by_role("button", name="Unload all").click()
+    for tab in tabs:
+        expect(tab.page).not_to_have_title(READY)
+    assert [line for tab in tabs for line in tab.left()] == []
+
+
+def test_a_tab_that_comes_later_is_told_what_is_there(server: Served, watch: Callable[..., Watched]) -> None:
+    watched = watch(server)
+    expect(watched.open("queue").locator("nav footer")).to_contain_text("0.")
+    with server.stream("large") as wire:
+        assert wire.status() == 200
+        expect(watched.page.get_by_role("row", name=re.compile("large"))).to_be_visible()
+        [later] = open_tabs(watched, 1)
+        expect(later.page.get_by_role("row", name=re.compile("large"))).to_be_visible()
+        expect(later.page).to_have_title(re.compile("^● 1 running · 1 in progress"))
+    assert later.left() == []
+
+
+def test_tabs_go_on_when_the_first_one_is_closed(server: Served, watch: Callable[..., Watched]) -> None:
+    watched = watch(server)
+    expect(watched.open().locator("nav footer")).to_contain_text("0.")
+    tabs = open_tabs(watched, 2)
+    for tab in tabs:
+        expect(tab.page.locator("nav footer")).to_contain_text("0.")
+    watched.page.close()
+    assert server.chat("small", max_tokens=1).status == 200
+    for tab in tabs:
+        expect(tab.page).to_have_title(READY)
+    assert [line for tab in tabs for line in tab.left()] == []
+
+
+def test_tabs_share_the_stream_of_their_key_and_who_has_none_sees_nothing(
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
+) -> None:
+    with run_server({**CONFIG, "apiKeys": [KEY]}) as server:
+        stranger = watch(server)
+        stranger.allow("401")
+        stranger.page.context.add_init_script(
+            f"if (!location.search.includes('stranger')) {{ {TYPE_KEY} }}",
+        )
+        tabs = open_tabs(stranger, TABS)
+        answer = server.post(
+            "/v1/chat/completions",
+            {"model": "small", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]},
+            authorization=f"Bearer {KEY}",
+        )
+        assert answer.status == 200
+        for tab in tabs:
+            expect(tab.page).to_have_title(READY)
+        page: Any = stranger.open("models?stranger")
+        expect(page.get_by_role("dialog", name="This server asks for a key")).to_be_visible()
+        expect(page).to_have_title(re.compile("not connected"))
+        assert [line for tab in tabs for line in tab.left()] == []
+
+
+def test_a_browser_without_shared_workers_has_a_stream_for_each_tab(
+    server: Served, watch: Callable[..., Watched]
+) -> None:
+    watched = watch(server)
+    watched.page.context.add_init_script(NO_WORKERS)
+    page = watched.open()
+    expect(page.locator("nav footer")).to_contain_text("0.")
+    assert server.chat("small", max_tokens=1).status == 200
+    expect(page).to_have_title(READY)
+    assert sum(url.endswith("/api/events") for url in watched.asked) == 1
