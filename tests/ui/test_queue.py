@@ -98,6 +98,38 @@ def test_a_block_opens_its_request(watched: Watched, server: Program) -> None:
     expect(page).to_have_url(f"{watched.base}/ui/activity?row=1")
 
 
+def test_blocks_of_the_time_line_are_chosen_and_opened_by_keys(watched: Watched, server: Program) -> None:
+    assert server.chat("embed", max_tokens=1).status == 200
+    assert server.chat("large", max_tokens=20).status == 200
+    page = watched.open("queue?span=60")
+    expect(page.locator(".timeline rect.work")).to_have_count(2)
+    expect(page.locator(".timeline rect.load").or_(page.locator(".timeline rect.ready"))).not_to_have_count(0)
+    tip, told = page.locator(".timeline .tip"), page.locator(".timeline .visually-hidden")
+    page.keyboard.press("b")
+    expect(page.locator(".timeline rect.chosen")).to_have_count(1)
+    expect(tip).to_contain_text("large")
+    for _ in range(4):  # from whatever is the latest to the first of the lane, which is the load
+        if "loading" not in tip.inner_text():
+            page.keyboard.press("ArrowLeft")
+    expect(told).to_contain_text("loading")
+    page.keyboard.press("ArrowUp")
+    expect(tip).to_contain_text("embed")
+    page.keyboard.press("ArrowDown")
+    expect(tip).to_contain_text("large")
+    for _ in range(4):
+        if "/v1/chat/completions" not in tip.inner_text():
+            page.keyboard.press("ArrowRight")
+    expect(tip).to_contain_text("/v1/chat/completions")
+    page.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    page.keyboard.press("b")
+    for _ in range(4):
+        if "/v1/chat/completions" not in tip.inner_text():
+            page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{watched.base}/ui/activity?row=2")
+
+
 def test_the_time_line_is_zoomed_and_moved_by_keys_buttons_wheel_and_pointer(watched: Watched, server: Program) -> None:
     assert server.chat("small", max_tokens=1).status == 200
     page = watched.open("queue")

@@ -10,7 +10,8 @@ import { allTasks, phasesOf } from "./history.js";
  * @typedef {import("./history.js").Phase} Phase
  * @typedef {{ model: string, tasks: Task[], phases: Phase[], quiet: [number, number][], latest: number }} Lane
  *   `quiet`: it was loaded then, as requests before and after it tell
- * @typedef {{ x0: number, x1: number, y0: number, y1: number, model: string, tasks: Task[], phase: Phase | null }} Hit
+ * @typedef {{ x0: number, x1: number, y0: number, y1: number, model: string, tasks: Task[], phase: Phase | null,
+ *   isWait?: boolean }} Hit what can be pointed at; `isWait`: it is the line of a wait
  * @typedef {{ from: number, to: number, now: number, width: number }} View
  */
 
@@ -151,7 +152,7 @@ function drawWaits(lane, view, top, hits) {
     if (until > x + 2 && !seen.has(`${x} ${until}`)) path += `M${Math.max(0, x)} ${top + TOP - 3}H${until}`;
     seen.add(x).add(`${x} ${until}`);
     const where = { x0: x, x1: Math.max(x, until), y0: top, y1: top + TOP - 1 };
-    hits.push({ ...where, model: lane.model, tasks: [task], phase: null });
+    hits.push({ ...where, model: lane.model, tasks: [task], phase: null, isWait: true });
   }
   return path ? svg("path.waits", { d: path }) : null;
 }

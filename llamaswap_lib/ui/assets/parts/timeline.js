@@ -1,6 +1,6 @@
 /**
  * The time line: each model a lane; loads, work, stops, and waits of requests above it. It follows the present until it is
- * dragged or zoomed. A click on a block opens its request, or its model.
+ * dragged or zoomed. A click on a block, or Enter, opens its request, or its model.
  */
 
 import { count, duration, exact, several, timeOfDay } from "../format.js";
@@ -10,6 +10,8 @@ import { computed, effect, cleanup, h, keyed, signal, svg } from "../view.js";
 import { now } from "./clock.js";
 import { changed, watchHistory } from "./history.js";
 import { AXIS, LANE, drawAxis, drawLanes, lanesOf } from "./lanes.js";
+import { shortcuts } from "./shortcuts.js";
+import { BlockKeys } from "./timeline_keys.js";
 
 /**
  * @typedef {import("./lanes.js").Hit} Hit
@@ -89,21 +91,21 @@ export function timeline(range, { most = 40, only = "", isHeld = { value: false 
     if (!isHeld.value) return (before = shown);
     return before.map((lane) => all.value.find(({ model }) => model === lane.model) ?? lane);
   });
-  /** @type {Hit[]} */
-  let hits = [];
   const tip = h("div.tip", { hidden: true, role: "presentation" });
   const picture = svg("svg", { "aria-hidden": "true" });
   const chart = h(
     "div.chart",
     {
       tabindex: "0",
-      role: "group",
+      role: "application",
       style: () => ({ height: `${lanes.value.length * LANE + AXIS}px` }),
       "aria-label": () => describe(lanes.value, range.span.value),
     },
     picture,
     tip,
   );
+  const keys = new BlockKeys(chart, { open: (hit) => open(hit, range), pan: (share) => pan(range, share), words });
+  shortcuts({ keys: "b", what: "Choose a block of the time line", run: () => keys.begin() });
   const resized = new ResizeObserver(() => (width.value = Math.floor(chart.clientWidth)));
   resized.observe(chart);
   cleanup(() => resized.disconnect());
@@ -111,14 +113,20 @@ export function timeline(range, { most = 40, only = "", isHeld = { value: false 
     const seen = view();
     if (!seen.width) return;
     const height = lanes.value.length * LANE + AXIS;
-    hits = [];
+    /** @type {Hit[]} */
+    const hits = [];
     for (const [name, value] of Object.entries({ width: seen.width, height, viewBox: `0 0 ${seen.width} ${height}` })) {
       picture.setAttribute(name, String(value));
     }
     picture.replaceChildren(drawAxis(seen, lanes.value.length), ...drawLanes(lanes.value, seen, hits));
+    keys.hits = hits;
+    const wasChosen = !tip.hidden && tip.classList.contains("chosen");
+    const mark = keys.chosen.value && keys.mark();
+    if (mark) picture.append(mark);
+    if (mark || wasChosen) showTip(tip, chart, null, mark && keys.found());
   });
   /** @param {PointerEvent | MouseEvent} event */
-  const find = (event) => hitAt(hits, event, chart);
+  const find = (event) => hitAt(keys.hits, event, chart);
   stopUnder(chart, stopped);
   listen(chart, range, find, (event) => showTip(tip, chart, event, event && find(event)));
   return h(
@@ -133,6 +141,7 @@ export function timeline(range, { most = 40, only = "", isHeld = { value: false 
       only ? null : names(lanes),
       chart,
     ),
+    keys.told,
     h("p.soft", { hidden: () => lanes.value.length > 0 }, "Nothing was loaded or asked in this time."),
     h(
       "p.soft.more",
@@ -158,7 +167,7 @@ function names(lanes) {
 function describe(lanes, span) {
   const busy = lanes.filter((lane) => lane.tasks.length).length;
   const what = `${several(lanes.length, "model")}, ${busy} with requests`;
-  return `Time line of the last ${duration(span)}: ${what}. Plus and minus zoom, the arrows move, 0 shows the present.`;
+  return `Time line of the last ${duration(span)}: ${what}. Plus and minus zoom, left and right move, up and down choose a block, 0 shows the present.`;
 }
 
 /** What is under a pointer; requests before what is behind them. @param {Hit[]} hits @param {MouseEvent} event @param {Element} chart */
@@ -169,13 +178,15 @@ function hitAt(hits, event, chart) {
   return near.find((hit) => hit.tasks.length) ?? near[0] ?? null;
 }
 
-/** @param {HTMLElement} tip @param {Element} chart @param {MouseEvent | null} event @param {Hit | null} hit */
+/** Without an event it belongs to the block that is chosen by keys. @param {HTMLElement} tip @param {Element} chart @param {MouseEvent | null} event @param {Hit | null} hit */
 function showTip(tip, chart, event, hit) {
   tip.hidden = !hit;
-  if (!hit || !event) return;
+  tip.classList.toggle("chosen", !event);
+  if (!hit) return;
   tip.replaceChildren(...words(hit).map((line) => h("div", null, h("bdi", null, line))));
   const box = chart.getBoundingClientRect();
-  const left = Math.min(Math.max(0, event.clientX - box.left + 12), Math.max(0, box.width - tip.offsetWidth));
+  const x = event ? event.clientX - box.left + 12 : hit.x0;
+  const left = Math.min(Math.max(0, x), Math.max(0, box.width - tip.offsetWidth));
   tip.style.setProperty("left", `${left}px`);
   tip.style.setProperty("top", `${hit.y1 + 8}px`);
 }
