@@ -28,6 +28,7 @@ hypothesis.settings.load_profile("tests")
 _GRACE = 3.0  # a thread that was told to end may need a moment
 _PROC = Path("/proc")
 _END_TO_END = Path(__file__).parent / "e2e"
+_COMMANDS = Path(__file__).parent / "commands"
 _PAGE = Path(__file__).parent / "ui"
 _SMOKE = _END_TO_END / "test_smoke.py"
 _HAS_TARGETS = Path("/proc/self/fd").exists()
@@ -92,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Other end-to-end tests are not even read by the quick part: SDKs that some import take seconds, and browsers."""
-    is_left_out = collection_path.parent in (_END_TO_END, _PAGE) and collection_path.name.startswith("test_")
+    is_left_out = collection_path.parent in (_END_TO_END, _COMMANDS, _PAGE) and collection_path.name.startswith("test_")
     return True if config.option.is_quick_part and is_left_out and collection_path != _SMOKE else None
 
 
