@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,6 +26,14 @@ MOST_ERROR_BYTES = 1 << 20
 HTTP_OK = 200
 NOT_FOUND = 404
 NO_SUCH_ROUTE = (NOT_FOUND, 405, 501)
+PIECE_BYTES = 65_536
+SILENCE_SECONDS = 30  # after which a machine that may have vanished is probed, while a stream says nothing
+# The name keeps what is asked every few seconds out of the server's log, as it does for the page.
+HEADERS = {
+    "User-Agent": f"llamaswap/{__version__}",
+    "Accept": "application/json, text/event-stream, */*",
+    "X-Requested-With": "llamaswap",
+}
 
 
 class ServerError(LlamaswapError):
@@ -83,6 +92,15 @@ class Server:
             except ValueError:
                 raise ServerError(f"{self.url}{path} did not answer with JSON: is it a llamaswap?") from None
 
+    def pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        """The body of an answer as it comes, until it ends; raises ServerError."""
+        while True:
+            with self._told():
+                data = response.read1(PIECE_BYTES)
+            if not data:
+                return
+            yield data
+
     def lines(self, method: str, path: str, body: Any = None) -> Iterator[bytes]:
         """The lines of its answer with their ends, as they come, until it ends; raises ServerError."""
         with self.open(method, path, body, seconds=None) as response:
@@ -99,7 +117,7 @@ class Server:
     ) -> Iterator[http.client.HTTPResponse]:
         """Its answer, whose head has come; raises Refused for any status other than 2xx, and Unreachable."""
         connection, prefix = self._connection()
-        headers = {"User-Agent": f"llamaswap/{__version__}", "Accept": "application/json, text/event-stream, */*"}
+        headers = dict(HEADERS)
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         data = None
@@ -109,6 +127,8 @@ class Server:
             with self._told():
                 connection.connect()
                 connection.sock.settimeout(seconds)
+                if seconds is None:
+                    _probe(connection.sock)
                 connection.request(method, prefix + path, data, headers)
                 response = connection.getresponse()
                 if response.status // 100 != HTTP_OK // 100:
@@ -147,6 +167,14 @@ class Server:
         except (OSError, UnicodeError) as error:
             what = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(f"{self.url} cannot be reached: {what}") from None
+
+
+def _probe(connected: socket.socket) -> None:
+    """Have the system find out if the other machine is gone."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", SILENCE_SECONDS), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def in_path(name: str) -> str:

@@ -6,7 +6,8 @@ Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -24,9 +25,18 @@ def event_data(lines: Iterable[bytes]) -> Iterator[str]:
             data.append(text[len("data:") :].removeprefix(" "))
 
 
-def messages(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
-    """Type and data of each message of `/api/events`; what is none is passed over."""
+_type_of = re.compile(r'\s*\{\s*"type"\s*:\s*"(\w+)"').match
+
+
+def messages(lines: Iterable[bytes], without: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
+    """Type and data of each message of `/api/events`; what is none is passed over.
+
+    `without` are types that are not wanted, and not read either: logs are most of what is sent.
+    """
     for text in event_data(lines):
+        match = _type_of(text) if without else None
+        if match is not None and match[1] in without:
+            continue
         with suppress(ValueError, TypeError, KeyError):
             message = json.loads(text)
             yield message["type"], json.loads(message["data"])

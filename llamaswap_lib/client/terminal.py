@@ -22,7 +22,7 @@ from llamaswap_lib.printable import CUT, printable
 
 GAP = "  "  # between two columns
 ERASE_LINE = "\r\x1b[K"
-_SEQUENCE = re.compile(r"\x1b\[[0-9;]*m")
+_SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 class Style(Enum):
@@ -92,9 +92,11 @@ class Terminal:
             self._file.flush()
             self._has_status = True
 
-    def json(self, value: Any) -> None:
-        """Print a value as JSON: readable on a terminal, else on one line."""
-        self.line(json.dumps(value, ensure_ascii=False, indent=2 if self.is_terminal else None))
+    def json(self, value: Any, *, is_one_of_many: bool = False) -> None:
+        """Print a value as JSON: readable on a terminal, else on one line, as `is_one_of_many` always is."""
+        indent = 2 if self.is_terminal and not is_one_of_many else None
+        text = json.dumps(value, ensure_ascii=False, indent=indent)
+        self.line(text if text.isprintable() else "".join(map(_in_json, text)))
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]]) -> None:
         """Print a head and the rows."""
@@ -148,6 +150,11 @@ def harmless(text: str, *, colours: bool) -> str:
     pieces = [printable(piece, keep="\n\t") for piece in _SEQUENCE.split(text)]
     reset = "\x1b[0m" if kept else ""
     return "".join(piece + (kept[number] if number < len(kept) else "") for number, piece in enumerate(pieces)) + reset
+
+
+def _in_json(char: str) -> str:
+    """A character of JSON, escaped if it cannot be seen: some of them would move a cursor."""
+    return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
 
 
 def _cell(value: str | Cell) -> Cell:
