@@ -10,7 +10,7 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,7 @@ HEADERS = {
     "Accept": "application/json, text/event-stream, */*",
     "X-Requested-With": "llamaswap",
 }
+Parameters = Mapping[str, str | int | Sequence[str]]  # of a query; several values of one name are repeated
 
 
 class ServerError(LlamaswapError):
@@ -66,11 +67,11 @@ class Server:
     key: str = ""
     ca_file: str = ""
 
-    def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
+    def get(self, path: str, parameters: Parameters | None = None) -> Any:
         """The JSON at `path`; raises ServerError."""
-        return self.ask("GET", f"{path}?{urlencode(parameters)}" if parameters else path)
+        return self.ask("GET", f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path)
 
-    def find(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
+    def find(self, path: str, parameters: Parameters | None = None) -> Any:
         """The same; None where the server has no such route, as an earlier version or llama-swap."""
         try:
             return self.get(path, parameters)

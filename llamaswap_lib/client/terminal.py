@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TextIO
 from llamaswap_lib.printable import CUT, printable
 
 GAP = "  "  # between two columns
+LEAST_WIDTH = 8  # of a column that shrinks
 ERASE_LINE = "\r\x1b[K"
 _SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")
 
@@ -43,11 +44,15 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Of a table; `is_number` is aligned at its right end. `may_shrink`: it is cut where the terminal is narrow."""
+    """Of a table; `is_number` is aligned at its right end. `may_shrink`: it is cut where the terminal is narrow.
+
+    `goes`: where that is not enough it is left out, the column with the highest number first; 0 for never.
+    """
 
     title: str
     is_number: bool = False
     may_shrink: bool = False
+    goes: int = 0
 
 
 class Terminal:
@@ -105,21 +110,41 @@ class Terminal:
 
     def table_lines(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]]) -> list[str]:
         """The lines of a table. Text of others has nothing in it that cannot be seen."""
-        cells = [[_cell(value) for value in row] for row in rows]
         head = [Cell(column.title, Style.HEAD) for column in columns]
-        widths = [max(display_width(row[number].text) for row in [head, *cells]) for number in range(len(columns))]
-        _shrink(columns, widths, self.width)
-        return [self._table_line(columns, widths, row) for row in [head, *cells]]
+        return [self.styled_line(line) for line in Table(columns).lines([head, *rows], self.width)]
 
-    def _table_line(self, columns: Sequence[Column], widths: Sequence[int], row: Sequence[Cell]) -> str:
-        parts = []
-        for number, (column, width, cell) in enumerate(zip(columns, widths, row, strict=True)):
-            text = shortened(cell.text, width)
-            blanks = " " * (width - display_width(text))
-            styled = self.styled(text, cell.style)
-            is_last = number == len(columns) - 1
-            parts.append(blanks + styled if column.is_number else styled + ("" if is_last else blanks))
-        return GAP.join(parts).rstrip() if not self.has_colours else GAP.join(parts)
+    def styled_line(self, cells: Iterable[Cell]) -> str:
+        """Parts of a line, each in its style."""
+        line = "".join(self.styled(cell.text, cell.style) for cell in cells)
+        return line if self.has_colours else line.rstrip()
+
+
+class Table:
+    """Rows under each other, which may come one after the other: a column only gets wider."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = columns
+        self._widths = [0] * len(columns)
+
+    def lines(self, rows: Iterable[Sequence[str | Cell]], most: int) -> list[list[Cell]]:
+        """The rows, each `most` columns of a terminal wide or less. Text of others has nothing that cannot be seen."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        for row in cells:
+            self._widths = [max(width, display_width(cell.text)) for width, cell in zip(self._widths, row, strict=True)]
+        widths = _fitting(self._columns, self._widths, most)
+        return [self._line(row, widths) for row in cells]
+
+    def _line(self, row: Sequence[Cell], widths: Mapping[int, int]) -> list[Cell]:
+        parts: list[Cell] = []
+        for number, width in widths.items():
+            text = shortened(row[number].text, width)
+            blanks = Cell(" " * (width - display_width(text)))
+            cell = Cell(text, row[number].style)
+            parts += [blanks, cell] if self._columns[number].is_number else [cell, blanks]
+            parts.append(Cell(GAP))
+        while parts and not parts[-1].text.strip():
+            parts.pop()
+        return parts
 
 
 def display_width(text: str) -> int:
@@ -162,13 +187,24 @@ def _cell(value: str | Cell) -> Cell:
     return Cell(printable(text), style)
 
 
-def _shrink(columns: Sequence[Column], widths: list[int], most: int) -> None:
-    """Have the widest of the columns that may shrink give way until a line fits, as far as their titles go."""
-    excess = sum(widths) + len(GAP) * (len(widths) - 1) - most
-    while excess > 0:
-        able = [n for n, column in enumerate(columns) if column.may_shrink and widths[n] > max(8, len(column.title))]
+def _fitting(columns: Sequence[Column], natural: Sequence[int], most: int) -> dict[int, int]:
+    """The widths of the columns that a line has room for, by their numbers.
+
+    The widest of those that may shrink give way, as far as their titles go; where that is not enough, some go.
+    """
+    widths = dict(enumerate(natural))
+    least = {n: max(LEAST_WIDTH, len(column.title)) for n, column in enumerate(columns) if column.may_shrink}
+
+    def excess(taken: Iterable[int]) -> int:
+        return sum(taken) + len(GAP) * (len(widths) - 1) - most
+
+    for number in sorted((n for n in widths if columns[n].goes), key=lambda n: -columns[n].goes):
+        if excess(min(width, least.get(n, width)) for n, width in widths.items()) <= 0:
+            break
+        del widths[number]
+    while excess(widths.values()) > 0:
+        able = [n for n in widths if n in least and widths[n] > least[n]]
         if not able:
-            return
-        widest = max(able, key=lambda number: widths[number])
-        widths[widest] -= 1
-        excess -= 1
+            break
+        widths[max(able, key=lambda n: widths[n])] -= 1
+    return widths
