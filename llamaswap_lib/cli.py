@@ -14,7 +14,7 @@ from llamaswap_lib.client.connection import ServerError
 from llamaswap_lib.commands.arguments import Parser, UsageError
 from llamaswap_lib.commands.program import fail, interpreter, leave_stdout, program
 from llamaswap_lib.commands.table import SERVE, Command, command_names, find_command
-from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.errors import LlamaswapError
 
 INTERRUPTED = 130  # as shells have it for SIGINT
 NEXT_STEPS = """version {version}, and nothing to do yet.
@@ -33,11 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name != "yaml":
             raise
         return fail(f"PyYAML is missing; install it with: {interpreter()} -m pip install pyyaml")
-    except (ConfigError, UsageError) as error:
-        return fail(str(error))
     except ServerError as error:
         fail(str(error))
         return error.exit_code
+    except LlamaswapError as error:
+        return fail(str(error))
     except BrokenPipeError:
         leave_stdout()
         return 0

@@ -32,6 +32,7 @@ TELLING = {
         "UsageError",
         "ServerError",
         "Unreachable",
+        "NoRoute",
         "fatal",
         "DslError",
         "WriteLog",

@@ -1,7 +1,7 @@
 """A running server, as a client asks it: JSON in and out, and streams line by line.
 
 Each request has a connection of its own. Whatever goes wrong is a ServerError with a message for people, and an exit
-code: EXIT_CODES in `docs/command-line.md` has the list.
+code: docs/command-line.md has the list. So is an answer that lacks what every llamaswap has in it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from llamaswap_lib.printable import printable
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0  # that a server may think about a question; loads and streams have no limit
 MOST_ERROR_BYTES = 1 << 20
-HTTP_OK = 200
+HTTP_OK, UNAUTHORIZED = 200, 401
 NOT_FOUND = 404
 NO_SUCH_ROUTE = (NOT_FOUND, 405, 501)
 PIECE_BYTES = 65_536
@@ -35,6 +35,7 @@ HEADERS = {
     "X-Requested-With": "llamaswap",
 }
 Parameters = Mapping[str, str | int | Sequence[str]]  # of a query; several values of one name are repeated
+NOT_ONE_OF_OURS = "is it a llamaswap?"
 
 
 class ServerError(LlamaswapError):
@@ -59,45 +60,67 @@ class Refused(ServerError):
         self.exit_code = {401: 5, 403: 5, NOT_FOUND: 4}.get(status, 6)
 
 
+class NoRoute(Refused):
+    """It knows no such path, or not this way to ask: another program, or an earlier version."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, status)
+        self.exit_code = ServerError.exit_code
+
+
+class _Object(dict[str, Any]):
+    """A JSON object of an answer."""
+
+    def __missing__(self, key: str) -> Any:
+        raise ServerError(f"there is no {key!r} in the server's answer: {NOT_ONE_OF_OURS}")
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where it is and which key it gets. `url` may have a path, as behind a proxy; `ca_file` is trusted besides."""
+    """Where it is and which key it gets. `url` may have a path, as behind a proxy; `ca_file` is trusted besides.
+
+    `patience`: seconds for a connection, and at most for each byte of an answer to a question.
+    """
 
     url: str
     key: str = ""
     ca_file: str = ""
+    patience: float | None = None  # None for CONNECT_SECONDS and ANSWER_SECONDS
 
     def get(self, path: str, parameters: Parameters | None = None) -> Any:
-        """The JSON at `path`; raises ServerError."""
-        return self.ask("GET", f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path)
+        """The JSON object at `path`; raises ServerError."""
+        answer = self.ask("GET", f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path)
+        if not isinstance(answer, dict):
+            raise ServerError(f"{self.url}{path} did not answer with a JSON object: {NOT_ONE_OF_OURS}")
+        return answer
 
     def find(self, path: str, parameters: Parameters | None = None) -> Any:
         """The same; None where the server has no such route, as an earlier version or llama-swap."""
         try:
             return self.get(path, parameters)
-        except Refused as error:
-            if error.status not in NO_SUCH_ROUTE:
-                raise
+        except NoRoute:
             return None
 
     def ask(self, method: str, path: str, body: Any = None, *, seconds: float | None = ANSWER_SECONDS) -> Any:
         """Its answer, as JSON where it is JSON, else as text; `seconds` without a byte are too many, None for never."""
-        with self.open(method, path, body, seconds=seconds) as response:
+        with self.open(method, path, body, seconds=self.patience or seconds) as response:
             with self._told():
                 data = response.read()
             text = data.decode("utf-8", "replace")
             if "json" not in response.getheader("Content-Type", ""):
                 return text
             try:
-                return json.loads(text)
-            except ValueError:
-                raise ServerError(f"{self.url}{path} did not answer with JSON: is it a llamaswap?") from None
+                return json.loads(text, object_hook=_Object)
+            except (ValueError, RecursionError):
+                raise ServerError(f"{self.url}{path} did not answer with a JSON object: {NOT_ONE_OF_OURS}") from None
 
     def pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
-        """The body of an answer as it comes, until it ends; raises ServerError."""
+        """The body of an answer as it comes, until it ends; raises ServerError, also where it breaks off."""
         while True:
             with self._told():
                 data = response.read1(PIECE_BYTES)
+                if not data and response.length:  # `http.client` itself takes that for the end
+                    raise http.client.IncompleteRead(b"", response.length)
             if not data:
                 return
             yield data
@@ -105,12 +128,7 @@ class Server:
     def lines(self, method: str, path: str, body: Any = None) -> Iterator[bytes]:
         """The lines of its answer with their ends, as they come, until it ends; raises ServerError."""
         with self.open(method, path, body, seconds=None) as response:
-            while True:
-                with self._told():
-                    line = response.readline()
-                if not line:
-                    return
-                yield line
+            yield from lines_of(self.pieces(response))
 
     @contextmanager
     def open(
@@ -118,7 +136,7 @@ class Server:
     ) -> Iterator[http.client.HTTPResponse]:
         """Its answer, whose head has come; raises Refused for any status other than 2xx, and Unreachable."""
         connection, prefix = self._connection()
-        headers = dict(HEADERS)
+        headers, response = dict(HEADERS), None
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         data = None
@@ -136,19 +154,26 @@ class Server:
                     raise _refusal(self.url + path, response)
             yield response
         finally:
+            if response is not None:
+                response.close()  # it has the socket for itself where its connection is not kept
             connection.close()
 
     def _connection(self) -> tuple[http.client.HTTPConnection, str]:
         """A connection that is not open yet, and what stands before each path."""
         parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        if parts.scheme == "https":
-            with self._told():
-                context = ssl.create_default_context()
-                if self.ca_file:
-                    context.load_verify_locations(self.ca_file)
-            return http.client.HTTPSConnection(host, parts.port, timeout=CONNECT_SECONDS, context=context), parts.path
-        return http.client.HTTPConnection(host, parts.port, timeout=CONNECT_SECONDS), parts.path
+        host, seconds = parts.hostname or "", self.patience or CONNECT_SECONDS
+        if parts.scheme != "https":
+            return http.client.HTTPConnection(host, parts.port, timeout=seconds), parts.path
+        context = ssl.create_default_context()
+        if self.ca_file:
+            try:
+                context.load_verify_locations(self.ca_file)
+            except ssl.SSLError:
+                raise LlamaswapError(f"{self.ca_file}: cannot be used as --ca-file: no certificate in PEM") from None
+            except OSError as error:
+                what = error.strerror
+                raise LlamaswapError(f"{self.ca_file}: cannot be used as --ca-file: {what}") from None
+        return http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=context), parts.path
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -157,9 +182,13 @@ class Server:
             yield
         except ConnectionRefusedError:
             raise Unreachable(f"no server at {self.url}: is llamaswap running there? --url says where it is") from None
+        except (ConnectionError, http.client.IncompleteRead):  # http.client's RemoteDisconnected is one
+            raise Unreachable(f"the connection to {self.url} broke off") from None
         except ssl.SSLCertVerificationError as error:
             what = error.verify_message or error
             raise Unreachable(f"{self.url}: its certificate is not trusted: {what}; see --ca-file") from None
+        except ssl.SSLError:
+            raise Unreachable(f"{self.url} does not answer with TLS: is it http:// there?") from None
         except TimeoutError:
             raise Unreachable(f"{self.url} does not answer") from None
         except http.client.HTTPException as error:
@@ -168,6 +197,20 @@ class Server:
         except (OSError, UnicodeError) as error:
             what = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(f"{self.url} cannot be reached: {what}") from None
+
+
+def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of what comes in pieces, with their ends; the last one may have none."""
+    begun: list[bytes] = []
+    for data in pieces:
+        *whole, rest = data.split(b"\n")
+        for line in whole:
+            yield b"".join((*begun, line, b"\n"))
+            begun.clear()
+        if rest:
+            begun.append(rest)
+    if begun:
+        yield b"".join(begun)
 
 
 def _probe(connected: socket.socket) -> None:
@@ -185,17 +228,15 @@ def in_path(name: str) -> str:
 
 def _refusal(url: str, response: http.client.HTTPResponse) -> Refused:
     text = response.read(MOST_ERROR_BYTES).decode("utf-8", "replace").strip()
-    message, code = text, ""
-    with suppress(ValueError, AttributeError):
-        error = json.loads(text)["error"] if text.startswith("{") else None
-        if isinstance(error, str):
-            message = error
-        elif error:
-            message, code = str(error.get("message", text)), str(error.get("code") or "")
-    if response.status in (401, 403) and not message:
-        message = "the server asks for a key"
-    if response.status == 401:
+    message, code, status = "", "", response.status
+    with suppress(ValueError, AttributeError, KeyError, RecursionError):
+        error = json.loads(text, strict=False)["error"]
+        message, code = (error, "") if isinstance(error, str) else (str(error["message"]), str(error.get("code") or ""))
+    if status in NO_SUCH_ROUTE and not message:
+        return NoRoute(f"{url}: the server has no such route: it is older, or no llamaswap", status)
+    if not message:
+        is_page = "html" in response.getheader("Content-Type", "")
+        message = text if text and not is_page else f"{url}: {status} {response.reason}"
+    if status == UNAUTHORIZED:
         message = f"{message}; --api-key or LLAMASWAP_API_KEY has the key"
-    return Refused(
-        printable(message or f"{url}: {response.status} {response.reason}", keep="\n"), response.status, code
-    )
+    return Refused(printable(message, keep="\n"), status, code)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from llamaswap_lib.printable import CUT, printable
 GAP = "  "  # between two columns
 LEAST_WIDTH = 8  # of a column that shrinks
 ERASE_LINE = "\r\x1b[K"
+USUAL_WIDTH = 80  # of a terminal that does not say
 _SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")
 
 
@@ -72,7 +72,12 @@ class Terminal:
     @property
     def width(self) -> int:
         """Characters of a line, now; a pipe has no end of them."""
-        return shutil.get_terminal_size().columns if self.is_terminal else sys.maxsize
+        if not self.is_terminal:
+            return sys.maxsize
+        try:
+            return os.get_terminal_size(self._file.fileno()).columns or USUAL_WIDTH
+        except OSError:
+            return USUAL_WIDTH
 
     def styled(self, text: str, style: Style) -> str:
         """The text in the colour, where there are colours."""
@@ -84,11 +89,14 @@ class Terminal:
 
     def write(self, text: str) -> None:
         """Print the text as it is, at once; a status that is shown goes."""
-        if self._has_status:
-            self._has_status = False
-            self._file.write(ERASE_LINE)
-        self._file.write(text)
+        self._file.write(f"{ERASE_LINE}{text}" if self._has_status else text)
+        self._has_status = False
         self._file.flush()
+
+    def clear(self) -> None:
+        """Take away the status, if one is shown: before the end, and before anybody else writes to the terminal."""
+        if self._has_status:
+            self.write("")
 
     def status(self, text: str) -> None:
         """Show a line that the next one replaces; nothing where lines cannot be replaced."""
@@ -99,9 +107,9 @@ class Terminal:
 
     def json(self, value: Any, *, is_one_of_many: bool = False) -> None:
         """Print a value as JSON: readable on a terminal, else on one line, as `is_one_of_many` always is."""
+        is_unicode = (getattr(self._file, "encoding", None) or "utf-8").lower().startswith("utf")
         indent = 2 if self.is_terminal and not is_one_of_many else None
-        text = json.dumps(value, ensure_ascii=False, indent=indent)
-        self.line(text if text.isprintable() else "".join(map(_in_json, text)))
+        self.line(json_text(value, indent=indent, is_unicode=is_unicode))
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]]) -> None:
         """Print a head and the rows."""
@@ -147,12 +155,24 @@ class Table:
         return parts
 
 
+def json_text(value: Any, *, indent: int | None = None, is_unicode: bool = True) -> str:
+    """As JSON, in which nothing moves a cursor; in ASCII unless `is_unicode`."""
+    text = json.dumps(value, ensure_ascii=not is_unicode, indent=indent)
+    return "\n".join(line if line.isprintable() else "".join(map(_in_json, line)) for line in text.split("\n"))
+
+
+def without_colours(text: str) -> str:
+    """Text of others without what sets colours."""
+    return _SEQUENCE.sub("", text)
+
+
 def display_width(text: str) -> int:
-    """How many columns of a terminal it takes: characters of East Asia take two, combining ones none."""
+    """How many columns of a terminal it takes: characters of East Asia and emojis take two, combining ones none."""
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+        0 if unicodedata.category(char) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
     )
 
 
@@ -170,7 +190,11 @@ def shortened(text: str, width: int) -> str:
 
 
 def harmless(text: str, *, colours: bool) -> str:
-    """Lines of others as a terminal may get them: nothing moves its cursor; their colours stay where it has some."""
+    """Lines of others as a terminal may get them: nothing moves its cursor; their colours stay where it has some.
+
+    A carriage return, with which a program writes over its own line, begins another line.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     kept = _SEQUENCE.findall(text) if colours else []
     pieces = [printable(piece, keep="\n\t") for piece in _SEQUENCE.split(text)]
     reset = "\x1b[0m" if kept else ""
@@ -178,8 +202,7 @@ def harmless(text: str, *, colours: bool) -> str:
 
 
 def _in_json(char: str) -> str:
-    """A character of JSON, escaped if it cannot be seen: some of them would move a cursor."""
-    return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
+    return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
 def _cell(value: str | Cell) -> Cell:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 UNKNOWN = "-"
-_TEN, _HUNDRED = 10, 100
+_TEN, _HUNDRED, _THOUSAND = 10, 100, 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
@@ -13,24 +13,25 @@ def size(count: float | None) -> str:
     if count is None:
         return UNKNOWN
     unit = 0
-    while count >= 1000 and unit < len(_UNITS) - 1:
+    while round(count) >= _THOUSAND and unit < len(_UNITS) - 1:
         count, unit = count / 1024, unit + 1
-    return f"{count:.1f} {_UNITS[unit]}" if unit and count < _TEN else f"{count:.0f} {_UNITS[unit]}"
+    return f"{count:.1f} {_UNITS[unit]}" if unit and round(count, 1) < _TEN else f"{count:.0f} {_UNITS[unit]}"
 
 
 def duration(seconds: float | None) -> str:
     """`0.8 s`, `42 s`, `3 min`, `2 h 5 min`, `4 d`; `-` if not known."""
     if seconds is None:
         return UNKNOWN
-    if seconds < _TEN:
+    if round(seconds, 1) < _TEN:
         return f"{seconds:.1f} s"
-    if seconds < _MINUTE:
+    if round(seconds) < _MINUTE:
         return f"{seconds:.0f} s"
-    if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    if seconds < _DAY:
-        hours, rest = divmod(int(seconds), _HOUR)
-        return f"{hours} h {rest // _MINUTE} min" if rest >= _MINUTE else f"{hours} h"
+    minutes = round(seconds / _MINUTE)
+    if minutes < _HOUR // _MINUTE:
+        return f"{minutes} min"
+    if minutes < _DAY // _MINUTE:
+        hours, rest = divmod(minutes, _HOUR // _MINUTE)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
     return f"{seconds / _DAY:.0f} d"
 
 
@@ -38,9 +39,9 @@ def number(value: float | None) -> str:
     """A count or a speed, with three figures at least: `7`, `12.4`, `1,234`; `-` if not known."""
     if value is None:
         return UNKNOWN
-    if value == int(value) or value >= _HUNDRED:
+    if value == int(value) or round(value, 1) >= _HUNDRED:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= _TEN else f"{value:.2f}"
+    return f"{value:.1f}" if round(value, 2) >= _TEN else f"{value:.2f}"
 
 
 def counted(count: int, one: str, many: str = "") -> str:

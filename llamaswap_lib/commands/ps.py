@@ -15,9 +15,9 @@ COLUMNS = (
     Column("NAME", may_shrink=True),
     Column("STATE"),
     Column("SIZE", is_number=True),
-    Column("DEVICE", may_shrink=True),
-    Column("IN-FLIGHT", is_number=True),
-    Column("QUEUE", is_number=True),
+    Column("DEVICE", may_shrink=True, goes=1),
+    Column("IN-FLIGHT", is_number=True, goes=2),
+    Column("QUEUE", is_number=True, goes=3),
     Column("UNTIL"),
 )
 STATE_STYLES = {"ready": Style.GOOD, "starting": Style.BUSY, "stopping": Style.BUSY, "queued": Style.BUSY}

@@ -1,0 +1,72 @@
+"""A server of a test's own, which answers each connection with the same bytes."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from llamaswap_lib.client.connection import Server
+
+TIMEOUT = 20.0
+TLS_HANDSHAKE = b"\x16"
+
+
+class Answering:
+    """`heads` are those of the requests that came."""
+
+    def __init__(self, answer: bytes, is_cut: bool, context: ssl.SSLContext | None) -> None:
+        self._answer, self._is_cut, self._context = answer, is_cut, context
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.server = Server(self.url)
+        self.heads: list[str] = []
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # it is closed
+                return
+            with connection, suppress(OSError):  # its client may leave
+                if self._context is None:
+                    self._answer_one(connection)
+                else:
+                    with self._context.wrap_socket(connection, server_side=True) as encrypted:
+                        self._answer_one(encrypted)
+
+    def _answer_one(self, connection: socket.socket) -> None:
+        connection.settimeout(TIMEOUT)
+        head = b""
+        while b"\r\n\r\n" not in head and not head.startswith(TLS_HANDSHAKE) and (piece := connection.recv(65_536)):
+            head += piece
+        self.heads.append(head.decode("latin-1"))
+        connection.sendall(self._answer)
+        if self._is_cut:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(TIMEOUT)
+
+
+@contextmanager
+def answering(answer: bytes, *, is_cut: bool = False, context: ssl.SSLContext | None = None) -> Iterator[Answering]:
+    """`is_cut`: it ends each connection with a reset; `context` is for TLS."""
+    server = Answering(answer, is_cut, context)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def reply(body: str, status: str = "200 OK", kind: str = "application/json") -> bytes:
+    """A whole answer."""
+    data = body.encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + data
