@@ -11,17 +11,19 @@ from collections.abc import Sequence
 
 from llamaswap_lib import __version__
 from llamaswap_lib.client.connection import ServerError
-from llamaswap_lib.commands.arguments import Parser, UsageError
+from llamaswap_lib.commands.arguments import UsageError
+from llamaswap_lib.commands.parsers import parser_of
 from llamaswap_lib.commands.program import fail, interpreter, leave_stdout, program
-from llamaswap_lib.commands.table import SERVE, Command, command_names, find_command
+from llamaswap_lib.commands.table import DOWNLOADS, HELP, SERVE, Command, command_names, find_command, meant_by
 from llamaswap_lib.errors import LlamaswapError
 
+HELP_FLAGS = ("-h", "-help", "--help")
 INTERRUPTED = 130  # as shells have it for SIGINT
 NEXT_STEPS = """version {version}, and nothing to do yet.
   {program} init                    writes a config.yaml for what is on this machine
   {program} check -c config.yaml    says what is wrong with it
   {program} -c config.yaml          serves its models at http://localhost:8080
-  {program} -h                      lists the flags"""
+  {program} -h                      lists the commands and flags"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,19 +51,18 @@ def _run(arguments: Sequence[str]) -> int:
     if not arguments:
         return fail(NEXT_STEPS.format(version=__version__, program=program()))
     first = arguments[0]
+    if first in HELP_FLAGS:
+        return _call(HELP, "help", ())
     if first.startswith("-"):
-        return _call(SERVE, "llamaswap", arguments)
+        return _call(SERVE, "", arguments)
     command = find_command(first)
     if command is None:
-        raise UsageError(f"{_no_command(first)} (llamaswap -h lists the flags)")
-    return _call(command, f"llamaswap {first}", arguments[1:])
+        raise UsageError(f"{_no_command(first)} (llamaswap help lists them)")
+    return _call(command, first, arguments[1:])
 
 
-def _call(command: Command, prog: str, arguments: Sequence[str]) -> int:
-    module = command.module()
-    parser = Parser(prog, command.summary)
-    module.add_arguments(parser)
-    return module.run(parser.parse_args(arguments))
+def _call(command: Command, name: str, arguments: Sequence[str]) -> int:
+    return command.module().run(parser_of(command, name).parse_args(arguments))
 
 
 def _no_command(word: str) -> str:
@@ -70,4 +71,7 @@ def _no_command(word: str) -> str:
 
     if word.endswith((".yaml", ".yml")):
         return f"to serve {word}, type -c in front of it: {program()} -c {word}"
-    return f"there is no command {word!r}{did_you_mean(word, command_names())}"
+    if word in DOWNLOADS:
+        return f"there is no command {word!r}: models are not downloaded here; llama-server does that, with -hf"
+    meant = meant_by(word)
+    return f"there is no command {word!r}{did_you_mean(meant or word, [meant] if meant else command_names())}"

@@ -31,6 +31,11 @@ class Background(Generic[Result]):
             raise self._error
         return self._result
 
+    def result_or(self, other: Result) -> Result:
+        """The same; `other` where it raised anything."""
+        self._thread.join()
+        return other if self._error is not None else self._result
+
     def _run(self) -> None:
         try:
             self._result = self._function()

@@ -89,10 +89,7 @@ class Server:
 
     def get(self, path: str, parameters: Parameters | None = None) -> Any:
         """The JSON object at `path`; raises ServerError."""
-        answer = self.ask("GET", f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path)
-        if not isinstance(answer, dict):
-            raise ServerError(f"{self.url}{path} did not answer with a JSON object: {NOT_ONE_OF_OURS}")
-        return answer
+        return self.tell("GET", f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path)
 
     def find(self, path: str, parameters: Parameters | None = None) -> Any:
         """The same; None where the server has no such route, as an earlier version or llama-swap."""
@@ -100,6 +97,13 @@ class Server:
             return self.get(path, parameters)
         except NoRoute:
             return None
+
+    def tell(self, method: str, path: str, body: Any = None, *, seconds: float | None = ANSWER_SECONDS) -> Any:
+        """Its answer, which has to be a JSON object; else as `ask`."""
+        answer = self.ask(method, path, body, seconds=seconds)
+        if not isinstance(answer, dict):
+            raise ServerError(f"{self.url}{path} did not answer with a JSON object: {NOT_ONE_OF_OURS}")
+        return answer
 
     def ask(self, method: str, path: str, body: Any = None, *, seconds: float | None = ANSWER_SECONDS) -> Any:
         """Its answer, as JSON where it is JSON, else as text; `seconds` without a byte are too many, None for never."""

@@ -70,6 +70,11 @@ class Terminal:
         self._has_status = False
 
     @property
+    def has_status(self) -> bool:
+        """Whether `status` shows anything."""
+        return self._may_erase
+
+    @property
     def width(self) -> int:
         """Characters of a line, now; a pipe has no end of them."""
         if not self.is_terminal:

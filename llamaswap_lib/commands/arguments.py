@@ -32,10 +32,18 @@ class Parser(argparse.ArgumentParser):
     """Raises UsageError for wrong arguments; switches may have a value, as in Go."""
 
     def __init__(self, prog: str, description: str) -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False)
+        super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=_Formatter)
+        self._positionals.title, self._optionals.title = "arguments", "flags"
 
     def parse_args(self, arguments: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]  # all that is used
         return super().parse_args(self._plain(arguments))
+
+    def flags(self) -> list[argparse.Action]:
+        return [action for action in self._actions if action.option_strings]
+
+    def arguments(self) -> list[argparse.Action]:
+        """Those without a flag."""
+        return [action for action in self._actions if not action.option_strings]
 
     def _plain(self, words: Sequence[str]) -> list[str]:
         """`-watch-config=true` is `-watch-config`, and nothing with `=false`."""
@@ -53,6 +61,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]  # argparse says NoReturn, and raising is
         raise UsageError(f"{message} ({self.prog} -h lists the flags)")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Shows each flag once, though it may have one dash or two."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return shown_flag(action) if action.option_strings else super()._format_action_invocation(action)
+
+
+def shown_flag(action: argparse.Action) -> str:
+    """How it is written: `-n, --lines LINES`. Of two spellings that differ in their dashes the first one counts."""
+    names = {name.lstrip("-"): name for name in reversed(action.option_strings)}
+    value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
+    return ", ".join(reversed(names.values())) + value
 
 
 # -- the configuration --

@@ -20,7 +20,12 @@ COLUMNS = (
     Column("QUEUE", is_number=True, goes=3),
     Column("UNTIL"),
 )
-STATE_STYLES = {"ready": Style.GOOD, "starting": Style.BUSY, "stopping": Style.BUSY, "queued": Style.BUSY}
+STATE_STYLES = {
+    "ready": Style.GOOD,
+    "loaded": Style.GOOD,
+    **dict.fromkeys(("starting", "stopping", "queued"), Style.BUSY),
+    "failing": Style.BAD,
+}
 Row = Mapping[str, Any]
 
 

@@ -31,6 +31,7 @@ def server_of(options: argparse.Namespace) -> Server:
         is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_usable = False
+    is_usable = is_usable and url.isprintable() and " " not in url and parts.path.isascii()
     if not is_usable or parts.query or parts.fragment:
         raise UsageError(f"--url: expected an address such as {DEFAULT_URL}, got {told!r}")
     if parts.username is not None:

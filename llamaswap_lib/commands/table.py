@@ -14,8 +14,11 @@ class Topic(Enum):
     """What a command is about, in the words of the help."""
 
     SERVER = "start the server"
-    SETUP = "set it up"
     LOOK = "see what a running server does"
+    USE = "use its models"
+    OPERATE = "tell it what to do"
+    SETUP = "set it up"
+    HELP = "find out more"
 
 
 class CommandModule(Protocol):
@@ -33,6 +36,7 @@ class Command:
     topic: Topic
     summary: str
     module_name: str = ""  # in this room; '' where it is that of the command
+    aliases: tuple[str, ...] = ()
 
     def module(self) -> CommandModule:
         """Its code, imported now."""
@@ -42,6 +46,7 @@ class Command:
 DESCRIPTION = "Model hot-swapping for local AI servers: one OpenAI-compatible address, the right server behind it."
 
 SERVE = Command("serve", Topic.SERVER, DESCRIPTION)
+HELP = Command("help", Topic.HELP, "Shows the commands, one of them, or a topic such as the exit codes.")
 COMMANDS = (
     SERVE,
     Command("check", Topic.SETUP, "Says everything that is wrong with a configuration; exit code 1 on errors."),
@@ -49,14 +54,54 @@ COMMANDS = (
     Command("systemd", Topic.SETUP, "Prints a unit of systemd for this installation, and how to install it."),
     Command("launchd", Topic.SETUP, "Prints a property list for macOS, and how to install it."),
     Command("ps", Topic.LOOK, "Lists the models that run: their state, memory, requests, and until when they stay."),
+    Command(
+        "ls", Topic.LOOK, "Lists what can be asked for: models, aliases, selectors, models of peers.", aliases=("list",)
+    ),
+    Command(
+        "show", Topic.LOOK, "Shows all that is known of one model: state, command, memory, what a load of it would do."
+    ),
+    Command("load", Topic.OPERATE, "Loads models, and shows how far each is."),
+    Command(
+        "unload", Topic.OPERATE, "Unloads models; they are loaded again when somebody asks for them.", aliases=("stop",)
+    ),
+    Command("profile", Topic.OPERATE, "Shows the profiles, or makes another one active."),
+    Command("reload", Topic.OPERATE, "Has the server read its configuration again, and says what has changed."),
+    Command("upgrade", Topic.OPERATE, "Has the version that is installed now take over from the running one."),
+    Command("version", Topic.LOOK, "Shows the versions of this program and of the server."),
+    HELP,
     Command("demo", Topic.SETUP, "Runs a server without a real model, for experiments."),
 )
 
 
 def find_command(name: str) -> Command | None:
-    """The command of that name."""
-    return next((command for command in COMMANDS if command.name == name), None)
+    """The command of that name, or with that alias."""
+    return next((command for command in COMMANDS if name in (command.name, *command.aliases)), None)
+
+
+# Words that people try, as other programs have them: the command that they mean here.
+MEANT = {
+    "status": "ps",
+    **dict.fromkeys(("models", "tags", "list-models"), "ls"),
+    **dict.fromkeys(("start", "server"), "serve"),
+    **dict.fromkeys(("kill", "eject", "rm"), "unload"),
+    "log": "logs",
+    **dict.fromkeys(("info", "inspect"), "show"),
+    **dict.fromkeys(("chat", "ask"), "run"),
+    **dict.fromkeys(("validate", "test"), "check"),
+    **dict.fromkeys(("use", "profiles"), "profile"),
+    "restart": "reload",
+    "benchmark": "bench",
+}
+
+
+DOWNLOADS = ("pull", "download", "get", "create", "push", "cp")
+
+
+def meant_by(word: str) -> str:
+    """The command that somebody means who types another program's word for it; '' for none."""
+    name = MEANT.get(word, "")
+    return name if name and find_command(name) else ""
 
 
 def command_names() -> list[str]:
-    return [command.name for command in COMMANDS]
+    return [name for command in COMMANDS for name in (command.name, *command.aliases)]

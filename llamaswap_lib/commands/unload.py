@@ -1,0 +1,91 @@
+"""`llamaswap unload`: have models end."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from llamaswap_lib.client import words
+from llamaswap_lib.client.connection import NoRoute, Refused, Server, in_path
+from llamaswap_lib.client.terminal import Style, Terminal
+from llamaswap_lib.commands.arguments import UsageError
+from llamaswap_lib.commands.program import fail
+from llamaswap_lib.commands.remote import add_remote_flags, server_of
+from llamaswap_lib.commands.waiting import Polled, wait
+
+EXAMPLES = "llamaswap unload small\nllamaswap unload --all"
+NOTES = """A model ends when the requests inside it have ended, at the latest after its `unloadTimeout`. It is
+loaded again when somebody asks for it. The server itself is ended where it runs: Ctrl-C, `systemctl stop
+llamaswap`, or SIGTERM."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", metavar="MODEL", nargs="*", help="a name or an alias")
+    parser.add_argument("--all", "-all", action="store_true", help="all models")
+    add_remote_flags(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.all and options.models:
+        raise UsageError("--all: it takes no names of models beside it")
+    if not options.all and not options.models:
+        raise UsageError(
+            "name a model, or --all; it unloads models. The server itself is ended where it runs: "
+            "Ctrl-C, systemctl stop llamaswap, or kill"
+        )
+    server, terminal = server_of(options), Terminal()
+    gone, code = [], 0
+    for name in options.models or [None]:
+        try:
+            unloaded = unload(server, terminal, name)
+        except Refused as error:
+            code = code or error.exit_code
+            fail(str(error) if name is None or name in str(error) else f"{name}: {error}")
+            continue
+        gone += unloaded
+        if not options.json:
+            _tell(terminal, name, unloaded)
+    if options.json:
+        terminal.json({"unloaded": gone})
+    return code
+
+
+def unload(server: Server, terminal: Terminal, name: str | None) -> list[str]:
+    """Unload one, or with None all; which models are gone. Raises ServerError."""
+    before = _running(server)
+    polled = Polled(lambda: server.get("/running")["running"])
+
+    def text(seconds: float) -> str:
+        rows = polled.latest()
+        inside = {row["model"]: row.get("in_flight") or 0 for row in rows} if isinstance(rows, list) else {}
+        count = sum(inside.values()) if name is None else inside.get(name, 0)
+        told = f", {words.counted(count, 'request')} in progress" if count else ""
+        return f"{name or 'all models'}: unloading, {words.duration(seconds)}{told}"
+
+    wait(terminal, _asking(server, name), text)
+    after = _running(server)
+    return sorted(before - after)
+
+
+def _asking(server: Server, name: str | None) -> Callable[[], object]:
+    if name is not None:
+        return lambda: server.ask("POST", f"/api/models/unload/{in_path(name)}", seconds=None)
+
+    def ask() -> object:
+        try:
+            return server.ask("POST", "/api/models/unload", seconds=None)
+        except NoRoute:  # an older llama-swap
+            return server.ask("GET", "/unload", seconds=None)
+
+    return ask
+
+
+def _running(server: Server) -> set[str]:
+    return {row["model"] for row in server.get("/running")["running"]}
+
+
+def _tell(terminal: Terminal, name: str | None, unloaded: list[str]) -> None:
+    for model in unloaded:
+        terminal.line(f"{terminal.styled(model, Style.NAME)}: unloaded")
+    if not unloaded:
+        terminal.line("no model was loaded" if name is None else f"{terminal.styled(name, Style.NAME)}: was not loaded")

@@ -1,0 +1,114 @@
+"""`llamaswap load` and `unload`: what is told while they work, and what came of it."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.commands.conftest import MODELS, Serve
+from tests.e2e.program import demo, models, wait_until
+
+TALKATIVE = "import time\nprint('reading the weights')\nprint('and the rest', end='\\r', flush=True)\ntime.sleep(60)"
+SLOW = models(slow=demo("--load-seconds", "60", "--progress-bar"), small=demo())
+SLOW["models"]["small"]["aliases"] = ["tiny"]
+
+
+def test_models_are_loaded_one_after_the_other(serve: Serve) -> None:
+    with serve() as shell:
+        ended = shell.run("load", "tiny", "large")
+        assert ended.code == 0, ended
+        assert shell.program.states() == {"large": "ready"}
+        again = shell.run("load", "large")
+    first, second = ended.out.splitlines()
+    assert first.startswith("tiny: ready after ")
+    assert second.startswith("large: ready after ")
+    assert second.endswith("; unloaded for it: small")
+    assert again.out == "large: is ready already\n"
+
+
+def test_a_load_that_fails_is_told_with_the_last_lines_and_the_others_are_loaded(serve: Serve) -> None:
+    with serve() as shell:
+        ended = shell.run("load", "broken", "small", "nobody")
+        as_json = shell.run("load", "broken", "small", "--json")
+    assert ended.code == 6
+    assert ended.out.startswith("small: ready after ")
+    assert "exited with code 3" in ended.err
+    assert "told to fail at the start" in ended.err
+    assert "model not found: 'nobody'" in ended.err
+    assert as_json.code == 6
+    [broken, small] = as_json.json()["models"]
+    assert (broken["state"], small["state"]) == ("failed", "ready")
+    assert "exited with code 3" in broken["error"]
+
+
+def test_a_model_that_is_not_known_has_an_exit_code_of_its_own(serve: Serve) -> None:
+    with serve() as shell:
+        assert shell.run("load", "nobody").code == 4
+        assert shell.run("unload", "nobody").code == 4
+
+
+def test_a_terminal_shows_how_far_a_load_is_and_what_the_process_says(serve: Serve) -> None:
+    with serve(SLOW) as shell:
+        with shell.screen("load", "slow", columns=100) as screen:
+            screen.wait_for("slow: loading, ")
+            screen.wait_for("%")  # the bar, which never ends its line
+            assert len(screen.lines) == 1
+            screen.type("\x03")
+            assert screen.end() == 130
+        assert screen.text.replace("^C", "").strip() == ""
+        assert not shell.program.stderr
+
+
+def test_a_load_that_waits_says_for_what(serve: Serve) -> None:
+    with serve(SLOW) as shell:
+        shell.program.chat("small")
+        with shell.program.stream("small") as client:
+            client.read_head_and_first_chunk()
+            with shell.screen("load", "slow", columns=100) as screen:
+                screen.wait_for("slow: waiting for small: 1 request in progress, ")
+            with shell.screen("unload", "small", columns=100) as screen:
+                screen.wait_for("small: unloading, ")
+                screen.wait_for("1 request in progress")
+                client.close()
+                screen.wait_for("small: unloaded")
+                assert screen.end() == 0
+
+
+def test_models_are_unloaded_by_name_by_alias_and_all(serve: Serve) -> None:
+    config = {**SLOW, "groups": {"both": {"swap": False, "members": ["slow", "small"]}}}
+    with serve(config) as shell:
+        shell.program.chat("small")
+        assert shell.run("stop", "tiny").out == "small: unloaded\n"
+        assert shell.run("unload", "small").out == "small: was not loaded\n"
+        shell.program.chat("small")
+        assert shell.run("unload", "--all", "--json").json() == {"unloaded": ["small"]}
+        assert shell.run("unload", "--all").out == "no model was loaded\n"
+        assert shell.program.states() == {}
+
+
+def test_without_a_model_it_says_how_the_server_is_ended(serve: Serve) -> None:
+    with serve() as shell:
+        ended = shell.run("stop")
+        both = shell.run("stop", "small", "--all")
+    assert ended.code == 1
+    assert "name a model, or --all" in ended.err
+    assert "systemctl stop llamaswap" in ended.err
+    assert both.code == 1
+    assert "--all: it takes no names" in both.err
+
+
+def test_a_server_that_ends_meanwhile_is_told(serve: Serve) -> None:
+    with serve(SLOW) as shell, shell.screen("load", "slow", columns=100) as screen:
+        screen.wait_for("slow: loading, ")
+        shell.program.process.terminate()
+        code = screen.end()
+        assert code in (3, 6)
+        assert "llamaswap: " in screen.text
+        shell.program.code = shell.program.process.wait(20)
+        assert sys.exc_info() == (None, None, None)
+
+
+def test_the_process_of_a_load_that_was_left_goes_on_or_ends_as_for_any_client(serve: Serve) -> None:
+    with serve(MODELS) as shell, shell.screen("load", "large") as screen:
+        wait_until(lambda: "large" in shell.program.states(), "it loads")
+        screen.type("\x03")
+        assert screen.end() == 130

@@ -1,0 +1,68 @@
+"""A server that is gone, wants a key, is older, or is not ours: each command has a message and an exit code."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.client.answers import answering, reply
+from tests.commands.conftest import MODELS, Serve
+from tests.commands.terminal import Shell
+
+ASKING = (
+    ("ps",), ("ls",), ("show", "m"), ("load", "m"), ("unload", "m"), ("unload", "--all"),
+    ("profile",), ("profile", "p"), ("profile", "--none"), ("reload",), ("upgrade",),
+)  # fmt: skip
+named = pytest.mark.parametrize("words", ASKING, ids=" ".join)
+
+
+@named
+def test_a_server_that_is_gone(words: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    ended = Shell(port).run(*words)
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.startswith(f"llamaswap: no server at http://127.0.0.1:{port}: ")
+    assert ended.err.count("\n") == 1
+
+
+def test_a_server_that_wants_a_key(serve: Serve) -> None:
+    with serve({**MODELS, "apiKeys": ["secret"]}) as shell:
+        for words in ASKING[:-1]:
+            ended = shell.run(*words)
+            assert (ended.code, ended.out) == (5, ""), words
+            assert "--api-key or LLAMASWAP_API_KEY has the key" in ended.err
+        assert shell.run("ps", "--api-key", "wrong").code == 5
+        assert shell.run("ps", "--api-key", "secret").code == 0
+        assert shell.run("ps", env={"LLAMASWAP_API_KEY": "secret"}).code == 0
+
+
+@named
+def test_something_else_that_listens_there(words: tuple[str, ...]) -> None:
+    with answering(reply("<html>a page</html>", kind="text/html")) as page, answering(reply('{"a": 1}')) as other:
+        for it in (page, other):
+            ended = Shell(it.url).run(*words)
+            assert ended.code in (0, 6), ended
+            assert ended.code == 6 or words[0] in ("load", "unload")
+
+
+@named
+def test_a_server_without_the_routes(words: tuple[str, ...]) -> None:
+    with answering(reply("404 page not found", "404 Not Found", "text/plain")) as it:
+        ended = Shell(it.url).run(*words)
+    assert ended.code == 6
+    assert "the server has no such route" in ended.err
+
+
+def test_an_address_that_is_none(shell: Shell) -> None:
+    for url in ("ftp://a", "http://", "http://a:99999", "http://a/?b", "x y", "http://a/é", "http://user@a"):
+        ended = shell.run("ps", "--url", url)
+        assert ended.code == 1, url
+        assert ended.err.startswith("llamaswap: --url: "), url
+
+
+def test_an_address_as_clients_of_openai_have_it(serve: Serve) -> None:
+    with serve() as shell:
+        for url in (f"localhost:{shell.program.port}", f"http://127.0.0.1:{shell.program.port}/v1/"):
+            assert shell.run("ps", "--url", url).code == 0
