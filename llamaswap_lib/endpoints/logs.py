@@ -16,6 +16,7 @@ from llamaswap_lib.server.answers import NOSNIFF
 from llamaswap_lib.server.exchange import TEXT, Exchange
 from llamaswap_lib.server.streams import Stream
 
+HISTORY_BYTES = "X-History-Bytes"
 PIECE_BYTES = 32_768  # the most that is held for one reader; the rest stays in the log that all share
 
 
@@ -28,15 +29,18 @@ def serve_history(app: App, exchange: Exchange, _route: Route) -> None:
 
 
 def serve_stream(app: App, exchange: Exchange, route: Route) -> None:
-    """GET /logs/stream[/{which}]: the history unless `?no-history`, then what comes, until the client leaves."""
+    """GET /logs/stream[/{which}]: the history unless `?no-history`, then what comes, until the client leaves.
+
+    The head says how many bytes the history has: who wants no more than that, or the end of it, knows when it has it.
+    """
     monitor = find_monitor(app, route.argument)
-    stream, headers = Stream(exchange), (("Content-Type", "text/plain"), ("X-Accel-Buffering", "no"), NOSNIFF)
+    stream, headers = Stream(exchange), [("Content-Type", "text/plain"), ("X-Accel-Buffering", "no"), NOSNIFF]
     wants_history = "no-history" not in {unquote_plus(item.partition("=")[0]) for item in exchange.query[1:].split("&")}
     if exchange.head.method == "HEAD":
         stream.begin(headers)
         return
     with monitor.subscribe(history=wants_history) as subscription, stream.following():
-        stream.begin(headers)
+        stream.begin([*headers, (HISTORY_BYTES, str(subscription.untaken_bytes))])
         while not subscription.closed:
             exchange.watch.wait(subscription.wakeup.fileno())
             stream.await_room(monitor.reader_count)

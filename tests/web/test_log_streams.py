@@ -35,6 +35,7 @@ def test_stream_has_the_history_and_then_what_comes(path: str, source: str) -> N
         assert b"\r\nContent-Type: text/plain\r\n" in head
         assert b"\r\nX-Accel-Buffering: no\r\n" in head
         assert b"\r\nX-Content-Type-Options: nosniff\r\n" in head
+        assert b"\r\nX-History-Bytes: 7\r\n" in head
         assert read_chunk(client) == b"before\xff"
         write(b"after")
         assert read_chunk(client) == b"after"
@@ -44,7 +45,7 @@ def test_head_of_a_silent_stream_goes_out_at_once() -> None:
     with World(answers(OK)) as world, world.connect() as client:
         world.logs.proxy.write(b"before")
         client.send(get("/logs/stream?x&no-history"))
-        client.read_until(b"\r\n\r\n")
+        assert b"\r\nX-History-Bytes: 0\r\n" in client.read_until(b"\r\n\r\n")
         world.logs.proxy.write(b"after")
         assert read_chunk(client) == b"after"
 

@@ -189,6 +189,13 @@ class Subscription:
         return data
 
     @property
+    def untaken_bytes(self) -> int:
+        """How many bytes are there that it has not taken: of one that has just come, the history."""
+        with self._lock:
+            self._monitor._sort_in()
+            return max(0, self._monitor._end - self._position)
+
+    @property
     def closed(self) -> bool:
         """Nothing is there and nothing more will come: the monitor was closed."""
         with self._lock:
