@@ -77,6 +77,13 @@ def shown_flag(action: argparse.Action) -> str:
     return ", ".join(reversed(names.values())) + value
 
 
+def count_of(text: str) -> int:
+    """A number of things, as the type of an argument."""
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected a number such as 20, got {text!r}")
+    return int(text)
+
+
 # -- the configuration --
 
 

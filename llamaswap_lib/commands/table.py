@@ -69,6 +69,7 @@ COMMANDS = (
     Command("upgrade", Topic.OPERATE, "Has the version that is installed now take over from the running one."),
     Command("version", Topic.LOOK, "Shows the versions of this program and of the server."),
     HELP,
+    Command("logs", Topic.LOOK, "Shows what the server and its models have said; with -f goes on with what they say."),
     Command("demo", Topic.SETUP, "Runs a server without a real model, for experiments."),
 )
 
