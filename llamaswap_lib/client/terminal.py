@@ -84,6 +84,16 @@ class Terminal:
         except OSError:
             return USUAL_WIDTH
 
+    @property
+    def is_unicode(self) -> bool:
+        """Whether it has more characters than ASCII."""
+        return (getattr(self._file, "encoding", None) or "utf-8").lower().startswith("utf")
+
+    def bar(self, share: float, width: int) -> str:
+        """A bar for a share of the whole, up to `width` long."""
+        count = min(width, round(share * width))
+        return ("█" if self.is_unicode else "#") * count or "." * (share > 0)
+
     def styled(self, text: str, style: Style) -> str:
         """The text in the colour, where there are colours."""
         return f"\x1b[{style.value}m{text}\x1b[0m" if self.has_colours and style.value and text else text

@@ -1,6 +1,8 @@
-"""How figures are written for people: sizes, times, counts. Pure."""
+"""How figures are written for people: sizes, times, counts. Pure, but for the clock on the wall."""
 
 from __future__ import annotations
+
+import datetime
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 UNKNOWN = "-"
@@ -33,6 +35,25 @@ def duration(seconds: float | None) -> str:
         hours, rest = divmod(minutes, _HOUR // _MINUTE)
         return f"{hours} h {rest} min" if rest else f"{hours} h"
     return f"{seconds / _DAY:.0f} d"
+
+
+def milliseconds(value: float | None) -> str:
+    """A part of a request's time, in milliseconds: `12 ms`, `3.4 s`; `-` if not known, or negative."""
+    if value is None or value < 0:
+        return UNKNOWN
+    return duration(value / 1000) if value >= 1000 else f"{value:.0f} ms"
+
+
+def local_time(timestamp: str, *, is_whole: bool = False) -> str:
+    """A moment in RFC 3339 by the clock here; with its date unless that is today's, or if `is_whole`."""
+    try:
+        moment = datetime.datetime.fromisoformat(timestamp.replace("Z", "+00:00")).astimezone()
+    except ValueError:
+        return timestamp
+    if is_whole:
+        return f"{moment:%Y-%m-%d %H:%M:%S}"
+    is_today = moment.date() == datetime.datetime.now(moment.tzinfo).date()
+    return f"{moment:%H:%M:%S}" if is_today else f"{moment:%m-%d %H:%M:%S}"
 
 
 def number(value: float | None) -> str:

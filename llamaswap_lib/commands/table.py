@@ -70,6 +70,7 @@ COMMANDS = (
     Command("version", Topic.LOOK, "Shows the versions of this program and of the server."),
     HELP,
     Command("logs", Topic.LOOK, "Shows what the server and its models have said; with -f goes on with what they say."),
+    Command("requests", Topic.LOOK, "Lists the requests to models that have ended, the newest last; with -f goes on."),
     Command("demo", Topic.SETUP, "Runs a server without a real model, for experiments."),
 )
 
