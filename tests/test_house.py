@@ -36,6 +36,7 @@ LONGEST_CHAIN = {
     "server": 5,
     "service": 2,
     "ui": 1,
+    "top": 4,
     "typed_yaml": 5,
     "wire": 5,
 }

@@ -79,6 +79,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "main": ("",),
     "building": ("",),
     "client": ("errors", "printable"),
+    "top": ("client", "printable"),
     "cli": ("client.connection", "commands", "errors", "typed_yaml.problems"),
     "commands": ("",),
     "__init__": (),

@@ -36,6 +36,7 @@ class Style(Enum):
     BUSY = "33"  # yellow
     BAD = "31"  # red
     NAME = "36"  # cyan
+    CHOSEN = "7"  # the other way round
 
 
 class Cell(NamedTuple):

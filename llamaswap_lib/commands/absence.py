@@ -25,6 +25,6 @@ class Absence:
                 self._note("the server is back")
 
     def _note(self, text: str) -> None:
-        self._terminal.write("")  # a status that is shown goes
+        self._terminal.clear()  # a status that is shown goes
         sys.stderr.write(f"llamaswap: {text}\n")
         sys.stderr.flush()

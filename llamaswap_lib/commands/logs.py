@@ -29,12 +29,12 @@ PREFIXES = (Style.NAME, Style.GOOD, Style.BUSY, Style.BAD)  # of several logs, i
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     whose = "a model, proxy (the server's own lines) or upstream (all models); without one, what the server shows"
-    parser.add_argument("names", metavar="M", nargs="*", help=whose)
+    parser.add_argument("names", metavar="MODEL", nargs="*", help=whose)
     add = parser.add_argument
-    add("-f", "-follow", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
-    add("-n", "-lines", "--lines", metavar="LINES", type=count_of, help="only the last LINES of the history")
-    add("-grep", "--grep", metavar="REGEX", help="only lines in which it is found ((?i) in front: in any case)")
-    add("-no-history", "--no-history", action="store_true", help="only what comes: with -f")
+    add("--follow", "-follow", "-f", action="store_true", help="go on with what comes, until Ctrl-C")
+    add("--lines", "-lines", "-n", metavar="LINES", type=count_of, help="only the last LINES of the history")
+    add("--grep", "-grep", metavar="REGEX", help="only lines in which it is found ((?i) in front: in any case)")
+    add("--no-history", "-no-history", action="store_true", help="only what comes: with -f")
     add_remote_flags(parser)
 
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
                 follow(log, log.read, news.put)
                 _print_all(news, [log], printer)
     finally:
-        printer.terminal.write("")  # no unfinished line is left below
+        printer.terminal.clear()  # no unfinished line is left below
     return 0
 
 

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"the server does not accept the filter {error}") from None
         raise
     finally:
-        terminal.write("")
+        terminal.clear()
     return 0
 
 
@@ -261,7 +261,7 @@ class Printer:
     def status(self, requests: Sequence[tuple[Request, float]], queued: Mapping[str, Row]) -> None:
         """What is in progress, in the last line of a terminal."""
         if self._as_json or not requests:
-            self.terminal.write("")
+            self.terminal.clear()
             return
         told = [
             f"{request['model']} {words.duration(age)} {progress(request, queued.get(request['id']))}"

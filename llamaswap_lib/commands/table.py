@@ -71,6 +71,7 @@ COMMANDS = (
     HELP,
     Command("logs", Topic.LOOK, "Shows what the server and its models have said; with -f goes on with what they say."),
     Command("requests", Topic.LOOK, "Lists the requests to models that have ended, the newest last; with -f goes on."),
+    Command("top", Topic.LOOK, "Shows live what the server does: the machine, models, the queue, requests; q leaves."),
     Command("demo", Topic.SETUP, "Runs a server without a real model, for experiments."),
 )
 

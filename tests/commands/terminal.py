@@ -120,6 +120,12 @@ class Screen:
         return "\n".join(self.lines)
 
     @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed by itself, line by line, as before the command."""
+        flags = termios.tcgetattr(self._master)[3]
+        return bool(flags & termios.ECHO and flags & termios.ICANON)
+
+    @property
     def title(self) -> str:
         """The window's, which no text of others may set."""
         return str(self._screen.title)

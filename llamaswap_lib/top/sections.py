@@ -1,0 +1,143 @@
+"""Models, the queue and what is in progress as rows that can be selected. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llamaswap_lib.client import words
+from llamaswap_lib.client.terminal import Cell, Column, Style
+from llamaswap_lib.top.state import State
+
+STATE_STYLES = {"ready": Style.GOOD, "starting": Style.BUSY, "stopping": Style.BUSY, "failed": Style.BAD}
+ORDER = ("ready", "starting", "stopping", "queued", "failed", "stopped")
+Row = Mapping[str, Any]
+Cells = list[str | Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is selected: a model, or with `request` a request for it."""
+
+    section: str
+    model: str
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table. `empty` is said in its place where it has no rows."""
+
+    name: str
+    columns: Sequence[Column]
+    rows: Sequence[tuple[Key, Cells]]
+    empty: str
+
+
+MODEL_COLUMNS = (
+    Column("MODEL", may_shrink=True),
+    Column("STATE"),
+    Column("MEMORY", is_number=True, goes=2),
+    Column("IN FLIGHT", is_number=True),
+    Column("QUEUE", is_number=True, goes=3),
+    Column("TOK/S", is_number=True, goes=1),
+    Column("UNTIL", may_shrink=True, goes=4),
+)
+QUEUE_COLUMNS = (
+    Column("QUEUE", is_number=True),
+    Column("MODEL", may_shrink=True),
+    Column("SINCE", is_number=True),
+    Column("ESTIMATE", is_number=True, goes=1),
+    Column("WHY", may_shrink=True, goes=2),
+)
+REQUEST_COLUMNS = (
+    Column("IN FLIGHT", may_shrink=True),
+    Column("PATH", may_shrink=True, goes=1),
+    Column("FOR", is_number=True),
+    Column("ANSWER", is_number=True),
+    Column("FROM", goes=2),
+)
+
+
+def sections(state: State, now: float) -> list[Section]:
+    waiting = list(state.queue)
+    queued = {row["request"] for row in waiting}
+    return [
+        Section(
+            "models", MODEL_COLUMNS, [*_models(state, now)], "no models" if state.is_known else "asking the server"
+        ),
+        Section("queue", QUEUE_COLUMNS, [*_queue(state, waiting, now)], "nobody waits"),
+        Section("in flight", REQUEST_COLUMNS, [*_requests(state, queued, now)], "nothing is in flight"),
+    ]
+
+
+def _models(state: State, now: float) -> Iterator[tuple[Key, Cells]]:
+    waiting = Counter(row["model"] for row in state.queue)
+    shown = {}
+    for name, said in state.states().items():
+        is_failed = said == "stopped" and state.failure(name)
+        shown[name] = "failed" if is_failed else "queued" if said == "stopped" and waiting[name] else said
+    for name in sorted(shown, key=lambda name: (_rank(shown[name]), name)):
+        run, how = state.runs.get(name, {}), shown[name]
+        busy, limit = run.get("in_flight"), run.get("concurrency_limit")
+        places = words.UNKNOWN if not run else words.number(busy) + (f"/{limit}" if limit and busy is not None else "")
+        sizes = [usage.get("bytes") or 0 for usage in run.get("memory") or () if usage.get("kind") != "ram"]
+        sizes = sizes or [usage.get("bytes") or 0 for usage in run.get("memory") or ()]
+        style = STATE_STYLES.get(how, Style.BUSY if how == "queued" else Style.QUIET)
+        yield (
+            Key("models", name),
+            [
+                Cell(name, Style.QUIET if how == "stopped" else Style.PLAIN), Cell(how, style),
+                words.size(sum(sizes)) if sizes else words.UNKNOWN, places,
+                words.number(waiting[name]) if run or waiting[name] else words.UNKNOWN,
+                words.number(state.speed(name, now)), _until(state, name, run, how, now),
+            ],
+        )  # fmt: skip
+
+
+def _rank(how: str) -> int:
+    return ORDER.index(how) if how in ORDER else len(ORDER)
+
+
+def _until(state: State, name: str, run: Row, how: str, now: float) -> str | Cell:
+    loading = state.loading_seconds(name, now)
+    if loading is not None:
+        return f"loads for {words.duration(loading)}"
+    if how == "failed":
+        return Cell(state.failure(name), Style.BAD)
+    if how != "ready" or not run:
+        return words.UNKNOWN
+    remaining = run.get("ttl_remaining")
+    if remaining is not None:
+        return f"in {words.duration(max(0.0, remaining - (now - state.runs_at)))}"
+    if not run.get("ttl"):
+        return "forever"
+    return "busy" if run.get("in_flight") else words.UNKNOWN
+
+
+def _queue(state: State, waiting: Sequence[Row], now: float) -> Iterator[tuple[Key, Cells]]:
+    passed = now - state.queue_at
+    for row in waiting:
+        estimate = row.get("estimate_seconds")
+        yield (
+            Key("queue", row["model"], row.get("request") or f"ticket {row['ticket']}"),
+            [
+                words.number(row["place"]), row["model"], words.duration(row["waiting_seconds"] + passed),
+                words.UNKNOWN if estimate is None else f"~{words.duration(max(0.0, estimate - passed))}", row["reason"],
+            ],
+        )  # fmt: skip
+
+
+def _requests(state: State, queued: set[str], now: float) -> Iterator[tuple[Key, Cells]]:
+    for request, age in state.in_flight.current(now):
+        if request["id"] not in queued:
+            size = request.get("resp_bytes")
+            yield (
+                Key("in flight", request["model"], request["id"]),
+                [
+                    request["model"], f"{request.get('method', '')} {request['req_path']}".strip(), words.duration(age),
+                    words.size(size) if size else Cell("none yet", Style.QUIET), request.get("remote_ip", ""),
+                ],
+            )  # fmt: skip
