@@ -22,7 +22,7 @@ MOST_AIR = 250  # lines that one of these may be above what is there
 LONGEST_CHAIN = {
     "activity": 6,
     "client": 2,
-    "commands": 5,
+    "commands": 4,
     "config": 5,
     "core": 5,
     "demo": 5,

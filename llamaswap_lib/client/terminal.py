@@ -123,9 +123,8 @@ class Terminal:
 
     def json(self, value: Any, *, is_one_of_many: bool = False) -> None:
         """Print a value as JSON: readable on a terminal, else on one line, as `is_one_of_many` always is."""
-        is_unicode = (getattr(self._file, "encoding", None) or "utf-8").lower().startswith("utf")
         indent = 2 if self.is_terminal and not is_one_of_many else None
-        self.line(json_text(value, indent=indent, is_unicode=is_unicode))
+        self.line(json_text(value, indent=indent, is_unicode=self.is_unicode))
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]]) -> None:
         """Print a head and the rows."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llamaswap_lib.client.connection import Refused, Server
+from llamaswap_lib.client.runs import STATE_STYLES
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
 from llamaswap_lib.client.words import UNKNOWN
-from llamaswap_lib.commands.ps import STATE_STYLES
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 
 COLUMNS = (

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llamaswap_lib.client import words
+from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 
@@ -20,12 +21,6 @@ COLUMNS = (
     Column("QUEUE", is_number=True, goes=3),
     Column("UNTIL"),
 )
-STATE_STYLES = {
-    "ready": Style.GOOD,
-    "loaded": Style.GOOD,
-    **dict.fromkeys(("starting", "stopping", "queued"), Style.BUSY),
-    "failing": Style.BAD,
-}
 Row = Mapping[str, Any]
 
 
@@ -50,32 +45,9 @@ def table_rows(running: Sequence[Row], queue: Sequence[Row]) -> Iterator[list[st
     for run_ in running:
         name, state = run_["model"], run_["state"]
         size, device = memory_of(run_.get("memory"))
-        in_flight, limit = run_.get("in_flight"), run_.get("concurrency_limit")
-        places = words.number(in_flight) + (f"/{limit}" if limit and in_flight is not None else "")
         yield [
             name, Cell(state, STATE_STYLES.get(state, Style.PLAIN)), size, device,
-            places, words.number(waiting.pop(name, 0)), until(run_),
+            places_of(run_), words.number(waiting.pop(name, 0)), until(run_),
         ]  # fmt: skip
     for name, count in waiting.items():
         yield [name, Cell("queued", Style.BUSY), words.UNKNOWN, words.UNKNOWN, "0", words.number(count), words.UNKNOWN]
-
-
-def memory_of(memory: Sequence[Row] | None) -> tuple[str, str]:
-    """How much it takes on all devices that it uses most of its memory on, and their names."""
-    if not memory:
-        return words.UNKNOWN, words.UNKNOWN
-    accelerators = [part for part in memory if part.get("kind") != "ram"] or memory
-    total = sum(part.get("bytes") or 0 for part in accelerators)
-    return words.size(total), ", ".join(part.get("name") or part.get("device") or "?" for part in accelerators)
-
-
-def until(run_: Row) -> str:
-    """When it is unloaded, if nobody asks for it."""
-    if run_["state"] != "ready":
-        return words.UNKNOWN
-    remaining = run_.get("ttl_remaining")
-    if remaining is not None:
-        return f"in {words.duration(remaining)}"
-    if not run_.get("ttl"):
-        return "forever"
-    return "busy" if run_.get("in_flight") else words.UNKNOWN

@@ -9,9 +9,9 @@ from typing import Any
 
 from llamaswap_lib.client import words
 from llamaswap_lib.client.connection import NOT_FOUND, NoRoute, Refused, Server, in_path
+from llamaswap_lib.client.runs import STATE_STYLES, memory_of, until
 from llamaswap_lib.client.terminal import Style, Terminal
 from llamaswap_lib.commands.ls import about_of, configured_models, described, what_it_leads_to
-from llamaswap_lib.commands.ps import STATE_STYLES, memory_of, until
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.printable import printable
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from llamaswap_lib.client import words
+from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style
 from llamaswap_lib.top.state import State
 
-STATE_STYLES = {"ready": Style.GOOD, "starting": Style.BUSY, "stopping": Style.BUSY, "failed": Style.BAD}
-ORDER = ("ready", "starting", "stopping", "queued", "failed", "stopped")
+ORDER = ("ready", "starting", "stopping", "queued", "failing", "stopped")
 Row = Mapping[str, Any]
 Cells = list[str | Cell]
 
@@ -78,19 +78,15 @@ def _models(state: State, now: float) -> Iterator[tuple[Key, Cells]]:
     shown = {}
     for name, said in state.states().items():
         is_failed = said == "stopped" and state.failure(name)
-        shown[name] = "failed" if is_failed else "queued" if said == "stopped" and waiting[name] else said
+        shown[name] = "failing" if is_failed else "queued" if said == "stopped" and waiting[name] else said
     for name in sorted(shown, key=lambda name: (_rank(shown[name]), name)):
         run, how = state.runs.get(name, {}), shown[name]
-        busy, limit = run.get("in_flight"), run.get("concurrency_limit")
-        places = words.UNKNOWN if not run else words.number(busy) + (f"/{limit}" if limit and busy is not None else "")
-        sizes = [usage.get("bytes") or 0 for usage in run.get("memory") or () if usage.get("kind") != "ram"]
-        sizes = sizes or [usage.get("bytes") or 0 for usage in run.get("memory") or ()]
-        style = STATE_STYLES.get(how, Style.BUSY if how == "queued" else Style.QUIET)
+        style = STATE_STYLES.get(how, Style.QUIET)
         yield (
             Key("models", name),
             [
                 Cell(name, Style.QUIET if how == "stopped" else Style.PLAIN), Cell(how, style),
-                words.size(sum(sizes)) if sizes else words.UNKNOWN, places,
+                memory_of(run.get("memory"))[0], places_of(run) if run else words.UNKNOWN,
                 words.number(waiting[name]) if run or waiting[name] else words.UNKNOWN,
                 words.number(state.speed(name, now)), _until(state, name, run, how, now),
             ],
@@ -105,16 +101,9 @@ def _until(state: State, name: str, run: Row, how: str, now: float) -> str | Cel
     loading = state.loading_seconds(name, now)
     if loading is not None:
         return f"loads for {words.duration(loading)}"
-    if how == "failed":
+    if how == "failing":
         return Cell(state.failure(name), Style.BAD)
-    if how != "ready" or not run:
-        return words.UNKNOWN
-    remaining = run.get("ttl_remaining")
-    if remaining is not None:
-        return f"in {words.duration(max(0.0, remaining - (now - state.runs_at)))}"
-    if not run.get("ttl"):
-        return "forever"
-    return "busy" if run.get("in_flight") else words.UNKNOWN
+    return until(run, now - state.runs_at) if run else words.UNKNOWN
 
 
 def _queue(state: State, waiting: Sequence[Row], now: float) -> Iterator[tuple[Key, Cells]]:

@@ -76,7 +76,7 @@ def test_a_load_that_fails_is_told(serve: Serve) -> None:
         select(screen, "broken")
         screen.type("l")
         screen.wait_for("load broken: ")
-        screen.wait_for(lambda screen: re.search(r"broken +failed .*exited with code 3", screen.text) is not None)
+        screen.wait_for(lambda screen: re.search(r"broken +failing .*exited with code 3", screen.text) is not None)
 
 
 def test_a_request_is_cancelled(serve: Serve) -> None:
