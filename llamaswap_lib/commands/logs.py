@@ -18,6 +18,21 @@ from llamaswap_lib.commands.arguments import UsageError, count_of
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.typed_yaml.problems import did_you_mean
 
+EXAMPLES = """\
+llamaswap logs -f
+llamaswap logs -f small -n 20
+llamaswap logs upstream --grep '(?i)error'"""
+NOTES = """\
+The history is the newest 100 KB that the server has kept of each log. Colours of a model's own output stay on a
+terminal; whatever else would move the cursor is shown as text. Of a line that its program has written over, as
+progress bars do, the last state is shown.
+
+With `-f` a server that goes away is waited for: what was missed is shown when it is back, as far as it still
+has it. Where the server could not send all of a log in time, a line says how many bytes are missing.
+
+`--json` prints an object for each line: `source` (the name that was given, `stdout` for none), and `line` or
+`dropped_bytes`."""
+COMPLETED = {"MODEL": [("proxy", "the server's own lines"), ("upstream", "the output of all models")]}
 SHOWN = "stdout"  # the name, for programs, of what is shown on the server's stdout
 HISTORY_BYTES = "X-History-Bytes"
 SILENCE = 0.5  # seconds after which a server that does not tell how long the history is has sent all of it

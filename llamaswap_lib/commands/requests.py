@@ -19,6 +19,18 @@ from llamaswap_lib.commands.arguments import UsageError, count_of
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.commands.request_rows import COLUMNS, ROUTE, Row, cells_in_progress, cells_of, progress
 
+EXAMPLES = """\
+llamaswap requests -f
+llamaswap requests --status '!200' --since 24h
+llamaswap requests 17"""
+NOTES = """\
+One line for each request to a model: FIRST is the time until the first token, IN and OUT are tokens, TOK/S is
+the speed with which they were generated, QUEUE the time in which the request waited, for others and for the
+load of its model. A narrow terminal shows fewer columns. What is in progress stands at the end, with `...` as
+its status.
+
+What is kept, and for how long, is described in [activity.md](activity.md). `--json` prints each row as one
+line, as the route `/api/metrics/activity` has it; of requests in progress nothing."""
 MOST_ROWS = 999  # that the server gives at once
 USUAL_ROWS = 20
 UNWANTED = ("logData", "modelStatus", "uiConfig", "profileChanged", "swap")

@@ -54,6 +54,9 @@ COMMANDS = (
     Command("systemd", Topic.SETUP, "Prints a unit of systemd for this installation, and how to install it."),
     Command("launchd", Topic.SETUP, "Prints a property list for macOS, and how to install it."),
     Command("ps", Topic.LOOK, "Lists the models that run: their state, memory, requests, and until when they stay."),
+    Command("logs", Topic.LOOK, "Shows what the server and its models have said; with -f goes on with what they say."),
+    Command("requests", Topic.LOOK, "Lists the requests to models that have ended, the newest last; with -f goes on."),
+    Command("top", Topic.LOOK, "Shows live what the server does: the machine, models, the queue, requests; q leaves."),
     Command(
         "ls", Topic.LOOK, "Lists what can be asked for: models, aliases, selectors, models of peers.", aliases=("list",)
     ),
@@ -69,9 +72,6 @@ COMMANDS = (
     Command("upgrade", Topic.OPERATE, "Has the version that is installed now take over from the running one."),
     Command("version", Topic.LOOK, "Shows the versions of this program and of the server."),
     HELP,
-    Command("logs", Topic.LOOK, "Shows what the server and its models have said; with -f goes on with what they say."),
-    Command("requests", Topic.LOOK, "Lists the requests to models that have ended, the newest last; with -f goes on."),
-    Command("top", Topic.LOOK, "Shows live what the server does: the machine, models, the queue, requests; q leaves."),
     Command("demo", Topic.SETUP, "Runs a server without a real model, for experiments."),
 )
 

@@ -16,6 +16,12 @@ from llamaswap_lib.top.screen import Screen, Terminated
 from llamaswap_lib.top.sources import Sources
 from llamaswap_lib.top.state import State
 
+NOTES = """\
+The bars of memory show our models first, then what others use, then what is free. Arrows (or `j` and `k`)
+select a model or a request; `l` loads the model, `u` unloads it, `c` cancels the request, `?` has more, `q`
+leaves.
+
+Into a pipe, and with `--json`, it prints once how things are. `ps` is shorter."""
 BY_SIGNAL = 128  # and the number of the signal, as shells have it
 
 
