@@ -25,6 +25,7 @@ USUAL_SIZE = (80, 24)
 ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 ERASE_REST = "\x1b[K"  # not behind a line that is as wide as the screen: the cursor is on its last character then
 LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
 KEYS = {
     "\x1b[A": "up", "\x1bOA": "up", "k": "up", "\x1b[B": "down", "\x1bOB": "down", "j": "down",
     "\x1b[5~": "page up", "\x1b[6~": "page down", "\x1b": "escape", "\r": "enter", "\n": "enter",
@@ -70,9 +71,13 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._give_back()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)  # until the terminal is as it was
+        try:
+            self._give_back()
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _take(self) -> None:
         tty.setcbreak(self._input)
