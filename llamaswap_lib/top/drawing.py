@@ -80,7 +80,7 @@ def _foot(view: View, width: int, glyphs: Glyphs) -> Line:
         return [Cell(printable(view.message.text), view.message.style)]
     if view.shows_help:
         return [Cell("? back   q quit", Style.QUIET)]
-    is_request = view.selected is not None and bool(view.selected.request)
+    is_request = view.selected is not None and view.selected.is_cancellable
     told = ["q quit", f"{glyphs.arrows} select", "l load", "u unload", *(["c cancel"] if is_request else []), "? help"]
     text = "   ".join(told)
     short = " ".join(one for one in told if not one.endswith("select"))

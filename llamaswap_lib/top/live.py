@@ -145,9 +145,11 @@ class Live:
             busy = (self._state.runs.get(model) or {}).get("in_flight") or 0
             after = f", after {busy} in flight" if busy else ""
             self._ask(f"unload {model}{after}?", f"unload {model}", f"/api/models/unload/{in_path(model)}")
-        elif key == "c" and selected.request.isdigit():
+        elif key == "c" and selected.is_cancellable:
             what = f"cancel the request for {model}"
-            self._ask(f"{what}?", what, f"/api/inflight/{selected.request}/cancel")
+            self._ask(f"{what}?", what, f"/api/inflight/{in_path(selected.request)}/cancel")
+        elif key == "c":
+            self._say("select a request to cancel it; a load by hand ends with u: unload", Style.BUSY, now)
 
     def _ask(self, question: str, what: str, path: str) -> None:
         self._question = (what, "POST", path)

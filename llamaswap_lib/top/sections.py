@@ -24,6 +24,7 @@ class Key:
     section: str
     model: str
     request: str = ""
+    is_cancellable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def _queue(state: State, waiting: Sequence[Row], now: float) -> Iterator[tuple[K
     for row in waiting:
         estimate = row.get("estimate_seconds")
         yield (
-            Key("queue", row["model"], row.get("request") or f"ticket {row['ticket']}"),
+            Key("queue", row["model"], row.get("request") or f"ticket {row['ticket']}", bool(row.get("request"))),
             [
                 words.number(row["place"]), row["model"], words.duration(row["waiting_seconds"] + passed),
                 words.UNKNOWN if estimate is None else f"~{words.duration(max(0.0, estimate - passed))}", row["reason"],
@@ -124,7 +125,7 @@ def _requests(state: State, queued: set[str], now: float) -> Iterator[tuple[Key,
         if request["id"] not in queued:
             size = request.get("resp_bytes")
             yield (
-                Key("in flight", request["model"], request["id"]),
+                Key("in flight", request["model"], request["id"], is_cancellable=True),
                 [
                     request["model"], f"{request.get('method', '')} {request['req_path']}".strip(), words.duration(age),
                     words.size(size) if size else Cell("none yet", Style.QUIET), request.get("remote_ip", ""),

@@ -148,7 +148,7 @@ def test_what_is_not_known_is_not_shown_as_nothing() -> None:
 
 def test_a_request_that_waits_stands_in_the_queue_alone() -> None:
     assert [key.section for key in keys_of(busy_box(), 0.0) if key.model == "embed"] == ["models", "queue"]
-    assert Key("queue", "embed", "101") in keys_of(busy_box(), 0.0)
+    assert Key("queue", "embed", "101", is_cancellable=True) in keys_of(busy_box(), 0.0)
 
 
 def test_a_pipe_gets_all_of_it_without_cuts() -> None:
