@@ -10,6 +10,7 @@ from typing import Any
 
 from llamaswap_lib.client import words
 from llamaswap_lib.client.connection import Refused, Server
+from llamaswap_lib.client.events import event_data
 from llamaswap_lib.client.terminal import Cell, Column, Style, Table, Terminal, harmless
 from llamaswap_lib.commands.request_rows import ENDED_STYLES, ROUTE, Row
 from llamaswap_lib.printable import printable
@@ -108,11 +109,34 @@ def _print_capture(terminal: Terminal, capture: Mapping[str, Any]) -> None:
             terminal.line("(no body is kept)", Style.QUIET)
             continue
         terminal.line()
-        text = _readable(base64.b64decode(body))
+        data = base64.b64decode(body)
+        told, count = _told_in(data) if terminal.is_terminal else ("", 0)
+        if told:
+            terminal.line(
+                f"(put together from {words.counted(count, 'event')}; into a pipe they go as they came)", Style.QUIET
+            )
+        text = told or _readable(data)
         most = MOST_SHOWN if terminal.is_terminal else len(text)
         terminal.line(harmless(text[:most], colours=False))
         if len(text) > most:
             terminal.line(f"... {len(text) - most:,} more characters; into a pipe all of them go", Style.QUIET)
+
+
+def _told_in(data: bytes) -> tuple[str, int]:
+    """The text of a streamed answer, of OpenAI's kinds or Anthropic's, and in how many events it came; '' for none."""
+    pieces, count = [], 0
+    for event in event_data(data.splitlines(keepends=True)):
+        count += 1
+        with suppress(ValueError, TypeError, AttributeError, LookupError, RecursionError):
+            value = json.loads(event)
+            choice = (value.get("choices") or [{}])[0]
+            delta = choice.get("delta") or value.get("delta") or choice
+            if isinstance(delta, str):
+                pieces.append(delta)
+            else:
+                keys = ("reasoning_content", "thinking", "content", "text")
+                pieces += [delta[key] for key in keys if isinstance(delta.get(key), str)]
+    return "".join(pieces), count
 
 
 def _readable(data: bytes) -> str:

@@ -84,6 +84,18 @@ def test_one_request_is_shown_with_where_its_time_went_and_its_capture(serve: Se
         assert gone.err == "llamaswap: there is no request 2; llamaswap requests lists those that are kept\n"
 
 
+def test_on_a_terminal_a_streamed_answer_is_shown_as_its_text(serve: Serve) -> None:
+    with serve() as shell:
+        text = shell.program.chat("small").json()["choices"][0]["message"]["content"]
+        shell.program.chat("small", stream=True)
+        with shell.screen("requests", "2", rows=60, columns=200) as screen:
+            assert screen.end() == 0
+            assert text.split("load")[0] in screen.text
+            assert "put together from" in screen.text
+            assert "data: {" not in screen.text
+        assert "data: {" in shell.run("requests", "2").out
+
+
 def test_requests_in_progress_are_marked(serve: Serve) -> None:
     with serve(models(slow=demo("--tokens-per-second", "5"))) as shell:
         shell.program.chat("slow", max_tokens=1)
