@@ -32,6 +32,7 @@ class State:
         self.system: Row | None = None
         self.gpus: Sequence[Row] = ()
         self.accelerators: Sequence[Row] = ()
+        self._failures: dict[str, str] = {}
         self._loading_since: dict[str, float] = {}
         self._speeds: dict[str, deque[tuple[float, float]]] = {}
 
@@ -42,6 +43,7 @@ class State:
         self.is_known = True
         if kind == "modelStatus":
             self.models = data
+            self._failures = {row["id"]: str(row["failure"].get("message", "")) for row in data if row.get("failure")}
             self._note_loads({row["id"]: row["state"] for row in data}, now)
         elif kind == "profileChanged":
             self.profile = data["active"] or ""
@@ -107,5 +109,4 @@ class State:
 
     def failure(self, model: str) -> str:
         """Why it cannot be loaded, '' if nothing is known of that."""
-        row = next((row for row in self.models if row["id"] == model), {})
-        return str((row.get("failure") or {}).get("message", ""))
+        return self._failures.get(model, "")
