@@ -274,6 +274,9 @@ class Preload:
         """Somebody wants these unloaded."""
         self._models = deque(model for model in self._models if model not in models)
 
+    def models(self) -> tuple[str, ...]:
+        return tuple(self._models)
+
     def go_on(self, world: World) -> None:
         """Start the next one; call it when nobody waits."""
         while self._models and not any(run.state is RunState.STARTING for run in world.runs.values()):

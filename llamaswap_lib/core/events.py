@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from llamaswap_lib.core.effects import GateQuestion
 from llamaswap_lib.core.eviction import Rules
+from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import ModelSpec
 
 
@@ -179,6 +180,14 @@ class TimePassed:
     """The deadline that `next_deadline()` named has come."""
 
 
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """Go on from the state of another scheduler, under another configuration; the first event, if there is one."""
+
+    state: State
+    change: ModelsChanged
+
+
 RunEvent = ProcessReady | LeaderExited | ProcessExited | LoadTimedOut | GateIdle | GateDrained | RunSilent | RunAnswered
 Event = (
     RequestArrived
@@ -188,6 +197,7 @@ Event = (
     | UnloadRequested
     | ShutdownRequested
     | ModelsChanged
+    | TakenOver
     | RunEvent
     | GatesAnswered
     | LaunchChecked

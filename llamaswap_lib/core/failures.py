@@ -10,7 +10,7 @@ resets both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 LONGEST_BACKOFF = 60.0
@@ -18,7 +18,9 @@ SETTLING = 5.0
 
 
 @dataclass(slots=True)
-class _Record:
+class Record:
+    """The failures of one model, and when it may be tried again."""
+
     loads: int = 0  # failed ones in a row
     crashes: int = 0  # soon after it was ready, in a row
     since: float | None = None  # the first of those that count now
@@ -59,12 +61,12 @@ class ModelFailures:
     """Counts of failures by model. Monotonic seconds."""
 
     def __init__(self) -> None:
-        self._records: dict[str, _Record] = {}
+        self._records: dict[str, Record] = {}
         self.failing: Mapping[str, ModelFailure] = {}  # by model; never changed, but replaced
 
     def note_failed_load(self, model: str, detail: str, now: float) -> float:
         """Returns for how many seconds not to try it again."""
-        record = self._records.setdefault(model, _Record())
+        record = self._records.setdefault(model, Record())
         record.loads += 1
         return self._back_off(record, detail, now)
 
@@ -80,9 +82,14 @@ class ModelFailures:
         if ready_time >= SETTLING:
             self.pardon([model])
             return 0.0
-        record = self._records.setdefault(model, _Record())
+        record = self._records.setdefault(model, Record())
         record.crashes += 1
         return self._back_off(record, f"{detail} {ready_time:.1f} s after it was ready", now)
+
+    def restore(self, records: Mapping[str, Record]) -> None:
+        """Go on from what another one has counted."""
+        self._records = {model: replace(record) for model, record in records.items()}
+        self._show()
 
     def pardon(self, models: Iterable[str]) -> None:
         """Forget their failures: they may be tried at once."""
@@ -97,7 +104,10 @@ class ModelFailures:
         left = record.until - now
         return f"model {model} {record.describe()}; next try in {ceil(left)} s", left
 
-    def _back_off(self, record: _Record, detail: str, now: float) -> float:
+    def records(self) -> dict[str, Record]:
+        return {model: replace(record) for model, record in self._records.items()}
+
+    def _back_off(self, record: Record, detail: str, now: float) -> float:
         record.detail = detail
         record.until = now + record.backoff
         if record.strikes:

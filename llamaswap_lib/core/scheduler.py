@@ -33,6 +33,7 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, unexplained
 from llamaswap_lib.core.failures import ModelFailure, ModelFailures
+from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.plan import Published
 from llamaswap_lib.core.run import Run, RunState, Silence
@@ -124,6 +125,31 @@ class Scheduler:
         """For everybody to read, until the next decision is made."""
         return Published(self.runs(), self.queue(), self._world.in_force)
 
+    def hand_over(self) -> State:
+        """All that another one needs to go on from here. Call it between two decisions."""
+        return State(
+            **self._world.hand_over(),
+            failures=self._failures.records(),
+            preload=self._preload.models(),
+            tickets=self._waiting.everybody(),
+            orphans=self._orphans.everybody(),
+            claims=self._waiting.claims(),
+            unloads={ticket: frozenset(runs) for ticket, runs in self._unloads.items()},
+        )
+
+    def _take_over(self, state: State, change: events.ModelsChanged) -> None:
+        self._failures.restore(state.failures)
+        self._preload.add(state.preload)
+        self._world.restore(state)
+        self._unloads.update({ticket: set(runs) for ticket, runs in state.unloads.items()})
+        for waiting in state.tickets:
+            self._arrive(waiting.ticket, waiting.model, None, waiting.since)
+        for orphan in state.orphans:
+            self._arrive(orphan.ticket, orphan.model, orphan.run_id, orphan.since)
+        for model in state.claims:
+            self._waiting.claim(model)
+        self._change_models(change)
+
     def _remember(self, decision: Pass, question: Question | None) -> None:
         """Order and reasons. A pass that ended with a question knows only some; the last pass knows the rest."""
         if decision.order is not None:
@@ -136,7 +162,7 @@ class Scheduler:
     def _note(self, event: events.Event) -> None:
         match event:
             case events.RequestArrived(ticket, model, lost_run):
-                self._arrive(ticket, model, lost_run)
+                self._arrive(ticket, model, lost_run, self._world.now)
             case events.RequestAbandoned(ticket):
                 self._abandon(ticket)
             case events.PreloadRequested(models):
@@ -149,6 +175,8 @@ class Scheduler:
                 self._shut_down(ticket, grace)
             case events.ModelsChanged():
                 self._change_models(event)
+            case events.TakenOver(state, change):
+                self._take_over(state, change)
             case events.GatesAnswered():
                 self._take_answer(event)
             case events.LaunchChecked(model, problem):
@@ -180,7 +208,7 @@ class Scheduler:
                 run.is_watched = False
                 run.has_news = True
 
-    def _arrive(self, ticket: int, model: str, lost_run: int | None) -> None:
+    def _arrive(self, ticket: int, model: str, lost_run: int | None, since: float) -> None:
         world = self._world
         if self._is_closing:
             world.out.append(Refuse(ticket, Fault.SHUTTING_DOWN, _CLOSING))
@@ -191,11 +219,11 @@ class Scheduler:
         elif lost_run is not None and lost_run == world.cut_short.get(model):
             world.out.append(Refuse(ticket, Fault.NOT_DEAD, "the run was stopped"))
         elif lost_run is not None and world.may_serve(lost_run):
-            self._orphans.add(ticket, model, lost_run, world.now)
+            self._orphans.add(ticket, model, lost_run, since)
         elif refusal := self._failures.refusal(model, world.now):
             world.out.append(Refuse(ticket, Fault.BACKING_OFF, *refusal))
         else:
-            self._waiting.add(ticket, model, world.now)
+            self._waiting.add(ticket, model, since)
 
     def _abandon(self, ticket: int) -> None:
         if self._waiting.remove(ticket) or self._orphans.remove(ticket):
@@ -254,7 +282,7 @@ class Scheduler:
             if self._world.may_serve(orphan.run_id):
                 self._world.out.append(Refuse(orphan.ticket, Fault.NOT_DEAD, "the run lives on"))
             else:
-                self._arrive(orphan.ticket, orphan.model, orphan.run_id)
+                self._arrive(orphan.ticket, orphan.model, orphan.run_id, self._world.now)
 
     def _refuse_all(self, model: str, fault: Fault, message: str, retry_after: float = 0.0) -> None:
         tickets = self._waiting.remove_all(model)
@@ -292,7 +320,7 @@ class Scheduler:
         self._waiting.change_rules(priorities, change.max_wait)
         self._world.change(change.models, change.replaced, change.rules, change.blocked)
         for orphan in self._orphans.take_of(gone):
-            self._arrive(orphan.ticket, orphan.model, orphan.run_id)
+            self._arrive(orphan.ticket, orphan.model, orphan.run_id, self._world.now)
 
     # -- answers to questions --
 

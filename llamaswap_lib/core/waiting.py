@@ -42,9 +42,9 @@ class WaitingRoom:
         counts = (f"{model}:{len(tickets)}{'!' * (model in self._claims)}" for model, tickets in self._by_model.items())
         return f"waiting[{' '.join(counts)}]"
 
-    def add(self, ticket: int, model: str, now: float) -> None:
+    def add(self, ticket: int, model: str, since: float) -> None:
         self._arrivals += 1
-        self._by_model.setdefault(model, {})[ticket] = Ticket(ticket, model, self._arrivals, now)
+        self._by_model.setdefault(model, {})[ticket] = Ticket(ticket, model, self._arrivals, since)
         self._model_of[ticket] = model
 
     def remove(self, ticket: int) -> bool:
@@ -87,6 +87,9 @@ class WaitingRoom:
     def is_claimed(self, model: str) -> bool:
         return model in self._claims
 
+    def claims(self) -> frozenset[str]:
+        return frozenset(self._claims)
+
     # -- whether it can be started at all --
 
     def note_checked(self, model: str) -> None:
@@ -96,6 +99,11 @@ class WaitingRoom:
 
     def is_checked(self, model: str) -> bool:
         return model in self._checked
+
+    def everybody(self) -> tuple[Ticket, ...]:
+        """In the order of arrival."""
+        tickets = [ticket for tickets in self._by_model.values() for ticket in tickets.values()]
+        return tuple(sorted(tickets, key=lambda ticket: ticket.number))
 
     # -- order and time --
 
@@ -153,7 +161,11 @@ class Orphan:
     ticket: int
     model: str
     run_id: int
-    until: float
+    since: float
+
+    @property
+    def until(self) -> float:
+        return self.since + EXIT_NOTICE_TIMEOUT
 
 
 class Orphans:
@@ -170,12 +182,15 @@ class Orphans:
     def __len__(self) -> int:
         return len(self._by_ticket)
 
-    def add(self, ticket: int, model: str, run_id: int, now: float) -> None:
-        self._by_ticket[ticket] = Orphan(ticket, model, run_id, now + EXIT_NOTICE_TIMEOUT)
+    def add(self, ticket: int, model: str, run_id: int, since: float) -> None:
+        self._by_ticket[ticket] = Orphan(ticket, model, run_id, since)
 
     def remove(self, ticket: int) -> bool:
         """False if it is not here."""
         return self._by_ticket.pop(ticket, None) is not None
+
+    def everybody(self) -> tuple[Orphan, ...]:
+        return tuple(self._by_ticket.values())
 
     def take_settled(self, may_serve: Callable[[int], bool], now: float) -> list[Orphan]:
         """Those whose run is known to be ending or gone, and those that have waited for that long enough."""

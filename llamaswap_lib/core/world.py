@@ -6,10 +6,10 @@ always agree.
 
 from __future__ import annotations
 
-import itertools
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from llamaswap_lib.core.effects import (
     AbortRequests,
@@ -26,6 +26,7 @@ from llamaswap_lib.core.effects import (
     WriteLog,
 )
 from llamaswap_lib.core.eviction import Rules, RunningModel
+from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
@@ -49,7 +50,7 @@ class World:
         self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and the error of the requests inside
         self._incarnations: dict[str, int] = {}
         self._former: dict[str, ModelSpec] = {}  # models that are not configured any more, and still run
-        self._run_ids = itertools.count(1)
+        self._next_run_id = 1
 
     def __repr__(self) -> str:
         retired = " ".join({**self._former, **self.in_force.blocked})
@@ -63,7 +64,8 @@ class World:
 
     def start(self, model: str) -> None:
         incarnation = self._incarnations[model] = self._incarnations.get(model, 0) + 1
-        run = Run(next(self._run_ids), model, incarnation, self.now)
+        run = Run(self._next_run_id, model, incarnation, self.now)
+        self._next_run_id += 1
         self.runs[run.run_id] = self.by_model[model] = run
         self.out.append(StartProcess(run.run_id, model))
 
@@ -155,6 +157,30 @@ class World:
             model: seconds for model, seconds in self.load_times.items() if model in models and model not in replaced
         }
         self.expire_observation()
+
+    def hand_over(self) -> dict[str, Any]:
+        """What of a `State` is known here."""
+        return {
+            "models": self.models,
+            "former": self._former,
+            "blocked": self.in_force.blocked,
+            "runs": tuple([replace(run) for run in self.runs.values()]),
+            "next_run_id": self._next_run_id,
+            "incarnations": dict(self._incarnations),
+            "load_times": self.load_times,
+            "cut_short": dict(self.cut_short),
+            "hung": dict(self.hung),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from there. All gates are shut, and no run is watched or checked yet."""
+        self.in_force = InForce(state.models, self.in_force.rules, state.blocked)
+        for run in state.runs:
+            asked_again = replace(run, is_open=False, is_watched=False, has_news=True, is_checked=False, silence=None)
+            self.runs[run.run_id] = self.by_model[run.model] = asked_again
+        self._former, self._incarnations = dict(state.former), dict(state.incarnations)
+        self._next_run_id, self.load_times = state.next_run_id, state.load_times
+        self.cut_short, self.hung = dict(state.cut_short), dict(state.hung)
 
     def report_swap(self, target: str) -> None:
         """It begins now; call this before the first run is stopped for it."""
