@@ -18,22 +18,24 @@ from __future__ import annotations
 import fcntl
 import marshal
 import os
+import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
 from llamaswap_lib.runtime.guard.sweep import end, leftovers
 from llamaswap_lib.runtime.guard.table import (
     GUARDIAN_MARKER,
     HAS_PROC,
+    HEIR_MARKER,
     MARKER,
     ProcessEntry,
     command_of,
@@ -79,6 +81,7 @@ class Guardian:
         self._lock = threading.Lock()  # protects what follows
         self._groups: set[int] = set()
         self._pipe = -1  # while there is a guardian: its stdin
+        self._pid = 0  # of the last one that was started here
         self._thread: threading.Thread | None = None
 
     # -- main thread --
@@ -87,6 +90,49 @@ class Guardian:
         """Stop what earlier runs of llamaswap have left, on a thread of its own."""
         self._cleaning = VitalThread(self._clean, "leftovers")
         self._cleaning.start()
+
+    def heir_environment(self) -> Mapping[str, str]:
+        """What a process that is to take over is started with; blocks while leftovers are stopped.
+
+        By it everybody sees that the models will have an owner when we have gone.
+        """
+        self._is_clean.wait()
+        return {HEIR_MARKER: self._token}
+
+    def hand_over(self) -> tuple[dict[str, Any], list[int]]:
+        """What our heir needs to go on with the same guardian, and descriptors, which the caller closes.
+
+        The guardian ends the models when neither of us has its pipe any more. Call it after `heir_environment`. Raises
+        OSError.
+        """
+        with self._lock:
+            state = {"token": self._token, "groups": sorted(self._groups), "pid": self._pid}
+            if self._pipe < 0:
+                return state, []
+            try:
+                ended = os.pidfd_open(self._pid)
+            except ProcessLookupError:  # it has just died
+                return state, []
+            return state, [os.dup(self._pipe), ended]
+
+    def adopt(self, state: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        """Go on with the guardian of the process before, in place of `start`; owns the descriptors from now on."""
+        with self._lock:
+            self._token = str(state["token"])
+            self._groups, self._pid = set(state["groups"]), int(state["pid"])
+            if descriptors:
+                self._pipe, ended = descriptors
+                self._thread = VitalThread(partial(self._watch_adopted, ended), "guardian")
+                self._thread.start()
+            elif self._groups:
+                self._start()
+        self._is_clean.set()
+
+    def retire(self) -> None:
+        """Our heir goes on with it. We only hold its pipe until we end, for the sake of requests in progress."""
+        with self._lock:
+            self._closing.set()
+            self._thread = None
 
     def close(self, timeout: float) -> None:
         """Let the guardian stop what is left, and then end; waits for `timeout` seconds at most."""
@@ -163,6 +209,7 @@ class Guardian:
                 watch = partial(self._watch, pid, pipe, self._program[handed_bytes:])
                 self._thread = VitalThread(watch, "guardian")
                 self._thread.start()
+                self._pid = pid
                 unless_started.pop_all()
         except (OSError, RuntimeError, MemoryError) as error:
             self._drop_pipe()
@@ -187,7 +234,19 @@ class Guardian:
             os.waitpid(pid, 0)
         except ChildProcessError:
             pass  # SIGCHLD is ignored: it has ended all the same
-        has_lived = self._clock() - begun >= _SHORTEST_LIFE
+        self._replace_for_sure(has_lived=self._clock() - begun >= _SHORTEST_LIFE)
+
+    def _watch_adopted(self, ended: int) -> None:
+        """`ended`: its pidfd, for it is not a child of ours."""
+        try:
+            poll = select.poll()
+            poll.register(ended, select.POLLIN)
+            poll.poll()
+        finally:
+            os.close(ended)
+        self._replace_for_sure(has_lived=True)
+
+    def _replace_for_sure(self, *, has_lived: bool) -> None:
         failures = Failures("guardian", self._log.error)
         while True:
             try:

@@ -58,6 +58,7 @@ def leftovers(
     tokens = {entry.token for entry in entries if entry.token}
     dead = {token for token in tokens if not has_living_owner(token, entries, is_there)}
     owners = {owner for token in tokens - dead if (owner := owner_of(token)) is not None}  # another llamaswap, at work
+    owners.update(entry.pid for entry in entries if entry.heir_of)
     return _related(
         entries, lambda entry: entry.token in dead and entry.uid == uid and entry.pid not in owners, NOBODY, known
     )

@@ -2,7 +2,8 @@
 
 Every process of ours is started with LLAMASWAP_RUN=TOKEN/RUN in its environment and hands it down to its children,
 wherever they go: out of the group, out of the session, to another parent. The token names us, RUN is the number of the
-model's run. /proc shows it; where there is none (macOS) `ps` does, but for programs that the system protects. A pid
+model's run. A process that has taken over from us is our heir: it was started with LLAMASWAP_HEIR=TOKEN in its
+environment, and owns what has the token. /proc shows it; where there is none (macOS) `ps` does, but for programs that the system protects. A pid
 names a process only together with its start, here always a text.
 
 The guardian imports this file, so it imports nothing that takes time or memory. Any thread may look; nothing is kept.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MARKER = "LLAMASWAP_RUN"
 _RUN_FOLLOWS = "/"  # no token holds it
 GUARDIAN_MARKER = "LLAMASWAP_GUARDIAN"
+HEIR_MARKER = "LLAMASWAP_HEIR"
 HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - pathlib would cost the guardian 5 ms
 _PS_COLUMNS = "pid=,ppid=,pgid=,uid=,stat=,lstart=,command="
 _PS_TIMEOUT = 5.0
@@ -29,7 +31,20 @@ class ProcessEntry:
     """One process. `start` is comparable with that of the same pid only."""
 
     __slots__ = (
-        *("is_dead", "is_guardian", "is_stopped", "parent", "group", "pid", "run", "session", "start", "token", "uid"),
+        *(
+            "group",
+            "heir_of",
+            "is_dead",
+            "is_guardian",
+            "is_stopped",
+            "parent",
+            "pid",
+            "run",
+            "session",
+            "start",
+            "token",
+        ),
+        "uid",
     )
 
     def __init__(self, pid: int, parent: int, group: int, session: int, start: str, is_dead: bool = False) -> None:
@@ -42,6 +57,7 @@ class ProcessEntry:
         self.is_stopped = False  # by a signal, until it is continued; known where there is a /proc
         self.token = ""  # of its marker; '' without one
         self.run = ""  # of its marker; '' without one, or with one that names no run
+        self.heir_of = ""  # the token whose owner it has taken over from, or is about to
         self.is_guardian = False
         self.uid = -1  # known only of those that have a token
 
@@ -125,13 +141,16 @@ def is_there(pid: int) -> bool:
 
 
 def has_living_owner(token: str, entries: Iterable[ProcessEntry], is_there: Callable[[int], bool] = is_there) -> bool:
-    """Whether the process that the token names is alive.
+    """Whether the process that the token names is alive, or one that has taken over from it.
 
     True if we cannot tell: it is of another machine or namespace, or hidden, or named in another way by an earlier
     version.
     """
     world, owner, start = _parts(token)
     if not world or world != _world() or not owner.isdigit() or not start:
+        return True
+    entries = list(entries)
+    if any(one.heir_of == token and not one.is_dead for one in entries):
         return True
     known = [one for one in entries if one.pid == int(owner)]
     if known:
@@ -206,7 +225,8 @@ def _entry(pid: int) -> ProcessEntry | None:
         return None
     try:
         environment = b"\0" + _read(pid, "environ")
-        entry.token, entry.run = parts_of(_value_in(environment))
+        entry.token, entry.run = parts_of(_value_in(environment, MARKER))
+        entry.heir_of = _value_in(environment, HEIR_MARKER)
         entry.is_guardian = f"\0{GUARDIAN_MARKER}=".encode() in environment
         if entry.token:
             entry.uid = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - as above
@@ -215,8 +235,8 @@ def _entry(pid: int) -> ProcessEntry | None:
     return entry
 
 
-def _value_in(environment: bytes) -> str:
-    _, found, rest = environment.partition(f"\0{MARKER}=".encode())
+def _value_in(environment: bytes, name: str) -> str:
+    _, found, rest = environment.partition(f"\0{name}=".encode())
     return rest.partition(b"\0")[0].decode("ascii", "replace") if found else ""
 
 

@@ -1,0 +1,121 @@
+"""One guardian for a process and its heir: it ends the models when neither of them is there any more."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.guard.sweep import leftovers
+from llamaswap_lib.runtime.guard.table import HEIR_MARKER, MARKER, ProcessEntry, look, new_token
+from llamaswap_lib.runtime.logs.logger import Logger
+from tests.runtime.runs import await_condition, is_alive
+from tests.runtime.test_guardian import Stage, assert_was_killed, spawn, stage
+
+OURS = 1000
+
+
+@contextmanager
+def heir(elder: Stage) -> Iterator[Stage]:
+    on_stage = Stage()
+    state, descriptors = elder.guardian.hand_over()
+    on_stage.guardian.adopt(state, descriptors)
+    try:
+        yield on_stage
+    finally:
+        on_stage.guardian.close(10.0)
+
+
+@pytest.mark.slow
+def test_a_model_lives_while_one_of_the_two_holds_the_guardian() -> None:
+    with stage() as elder:
+        pid = spawn(dict(elder.guardian.marks(1)))
+        with suppress(ProcessLookupError):
+            elder.guardian.add(pid)
+        [guardian] = elder.pids()
+        with heir(elder) as on_stage:
+            elder.guardian.retire()
+            elder.guardian.close(10.0)
+            assert is_alive(guardian)
+            assert is_alive(pid)
+            assert on_stage.guardian.has(pid)
+            assert (
+                on_stage.guardian.marks(2)[MARKER].partition("/")[0]
+                == elder.guardian.marks(1)[MARKER].partition("/")[0]
+            )
+        assert_was_killed(pid)
+        assert await_condition(lambda: not is_alive(guardian))
+
+
+@pytest.mark.slow
+def test_the_heir_replaces_a_guardian_that_dies_and_a_retired_one_does_not() -> None:
+    with stage() as elder:
+        pid = spawn(dict(elder.guardian.marks(1)))
+        elder.guardian.add(pid)
+        [guardian] = elder.pids()
+        with heir(elder) as on_stage:
+            elder.guardian.retire()
+            os.kill(guardian, signal.SIGKILL)
+            on_stage.await_line("the guardian has ended")
+            assert await_condition(lambda: len(elder.pids()) == 1)
+            elder.guardian.close(10.0)
+            assert is_alive(pid)
+        assert_was_killed(pid)
+        assert not any("guardian" in line for line in elder.lines)
+
+
+@pytest.mark.slow
+def test_an_heir_that_never_was_leaves_everything_as_it_was() -> None:
+    with stage() as elder:
+        pid = spawn(dict(elder.guardian.marks(1)))
+        elder.guardian.add(pid)
+        [guardian] = elder.pids()
+        for descriptor in elder.guardian.hand_over()[1]:
+            os.close(descriptor)
+        assert elder.pids() == [guardian]
+        assert is_alive(pid)
+        elder.guardian.close(10.0)
+        assert_was_killed(pid)
+
+
+def test_without_a_guardian_none_is_handed_over_and_the_token_is_the_same() -> None:
+    lines: list[bytes] = []
+    guardian = Guardian(Logger(lines.append))
+    guardian.start()
+    token = guardian.heir_environment()[HEIR_MARKER]
+    state, descriptors = guardian.hand_over()
+    assert (state["token"], descriptors) == (token, [])
+    guardian.close(10.0)
+
+
+def owned(token: str, *, heir_of: str = "") -> list[ProcessEntry]:
+    """A process with the token, whose owner has ended, and one that may be its heir."""
+    model = ProcessEntry(OURS, 1, OURS, OURS, "5")
+    model.token, model.uid = token, os.geteuid()
+    other = ProcessEntry(OURS + 1, 1, OURS + 1, OURS + 1, "6")
+    other.heir_of = heir_of
+    return [model, other]
+
+
+def test_what_has_an_heir_is_no_leftover() -> None:
+    token = new_token()
+    alone = leftovers(owned(token), os.geteuid(), lambda _: False)
+    assert [entry.pid for entry in alone] == [OURS]
+    assert leftovers(owned(token, heir_of=token), os.geteuid(), lambda _: False) == []
+    assert len(leftovers(owned(token, heir_of=new_token()), os.geteuid(), lambda _: False)) == 1
+
+
+@pytest.mark.slow
+def test_an_heir_is_known_by_what_it_was_started_with() -> None:
+    token = new_token()
+    pid = spawn({HEIR_MARKER: token})
+    try:
+        [entry] = [entry for entry in look() if entry.pid == pid]
+        assert entry.heir_of == token
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
