@@ -184,7 +184,7 @@ guardian = Dying(Logger(lambda line: None, level="error"))
 guardian.start()
 env = {**os.environ, **guardian.marks(1)}
 print(env["%s"], flush=True)
-ProcessGroup(("sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000"), env, 2, guardian)
+ProcessGroup.start(("sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000"), env, 2, guardian)
 """
     words = (sys.executable, "-c", source % MARKER)
     done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=30, check=False)

@@ -45,21 +45,26 @@ class _GroupState(Enum):
 class ProcessGroup:
     """One group, from the start of its leader to the end of its last member."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], output: int, guard: Guardian) -> None:
-        """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError.
-
-        `env` must hold the marks of `guard`.
-        """
+    def __init__(self, pid: int, begun: str, guard: Guardian) -> None:
+        """`begun`: when the leader started, as /proc says; '' where there is no /proc. `guard` knows the group."""
         self._guard = guard
         self._lock = threading.Lock()
         self._state = _GroupState.RUNNING
         self._collected: dict[int, int] = {}
         self._known: list[str] = []
-        self.pid = _spawn(argv, env, output)
-        guard.add(self.pid)
-        leader = read_stat(self.pid)
-        self.start = leader.start if leader else ""
-        """When the leader started, as /proc says; '' where there is no /proc."""
+        self.pid = pid
+        self.begun = begun
+
+    @classmethod
+    def start(cls, argv: Sequence[str], env: Mapping[str, str], output: int, guard: Guardian) -> ProcessGroup:
+        """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError.
+
+        `env` must hold the marks of `guard`.
+        """
+        pid = _spawn(argv, env, output)
+        guard.add(pid)
+        leader = read_stat(pid)
+        return cls(pid, leader.start if leader else "", guard)
 
     # -- any thread --
 
@@ -259,7 +264,7 @@ class RunEnding:
     def _choose(self, entries: list[ProcessEntry], known: Mapping[int, str]) -> list[ProcessEntry]:
         """The processes that left the group. Its members get their signals as a group."""
         group = self._group
-        groups = NOBODY if group.has_ended else {group.pid: group.start}
+        groups = NOBODY if group.has_ended else {group.pid: group.begun}
         found = of_run(entries, *parts_of(self._mark), groups, known)
         return [entry for entry in found if entry.group not in groups]
 

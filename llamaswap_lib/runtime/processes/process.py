@@ -13,11 +13,10 @@ restarts a process and does not know the configuration.
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from enum import Enum
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
@@ -37,12 +36,9 @@ from llamaswap_lib.runtime.processes.group import (
 )
 from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, describe_error, is_shortage
 from llamaswap_lib.runtime.processes.obstacles import await_free_address
+from llamaswap_lib.runtime.processes.output import OutputPipe
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
-
-_READ_BYTES = 65_536
-_PAUSE = 0.1  # seconds to wait when there is no memory to read into
-_LAST_READS = 16  # 1 MiB, the largest pipe; what still writes then is not of the run, and is not waited for
 
 
 class _Order(Enum):
@@ -72,7 +68,7 @@ class Process:
         self.output = RunOutput(output, note)
         self._guard = guard
         self._ourselves = ourselves or Ourselves()
-        self._pipe = -1
+        self._pipe: OutputPipe | None = None  # while there is a group
         self._mark = ""  # by which processes are found that left the group; '' if the model's `env` removes it
         self._lock = threading.Lock()  # protects what follows
         self._order = _Order.RUN  # the strongest order so far
@@ -166,14 +162,14 @@ class Process:
             try:
                 check_command(spec.argv)
                 check = HealthCheck.of(spec.proxy, spec.check_endpoint, self._ourselves.via, spec.through)
-                self._pipe = stack.enter_context(drained_pipe(spec.model, self.output.write))
+                self._pipe = stack.enter_context(OutputPipe(spec.model, self.output.write))
                 environment = self._environment()  # may take a while
                 if obstacle := self._find_obstacle():
                     return ProcessExited(self.run_id, f"could not start: {obstacle}")
                 if self._order is not _Order.RUN:
                     return ProcessExited(self.run_id, "stopped before it was started")
                 before = strangers()
-                group = ProcessGroup(spec.argv, environment, self._pipe, self._guard)
+                group = ProcessGroup.start(spec.argv, environment, self._pipe.write_end, self._guard)
                 stack.callback(self._finish, group, before)
                 self._begin(group, check)
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
@@ -275,7 +271,8 @@ class Process:
         """How cmdStop failed, '' if it did not."""
         argv = [word.replace("${PID}", str(pid)) for word in self._spec.stop_argv]
         try:
-            stopper = ProcessGroup(argv, self._environment(), self._pipe, self._guard)
+            assert self._pipe is not None, "stopped before it was started"
+            stopper = ProcessGroup.start(argv, self._environment(), self._pipe.write_end, self._guard)
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             return f"could not start: {self._describe(error)}"
         with self._lock:
@@ -299,52 +296,3 @@ class Process:
 
     def _note(self, message: str) -> None:
         self.output.note(f"llamaswap: {message}\n".encode())
-
-
-# -- the output of a process --
-
-
-@contextmanager
-def drained_pipe(model: str, output: Callable[[bytes], None]) -> Iterator[int]:
-    """The write end of a pipe for a process's stdout and stderr, which the thread `output-M` empties into `output`.
-
-    The process never waits for a reader of logs: what it writes is handed on at once, as raw bytes; `output` must not
-    block. All that is in the pipe at the end of the block is handed on too, and then b"". The end of the
-    block ends it, not the end of the data: a process that left the group may keep its write end open for days.
-
-    Raises OSError (no descriptor left) and RuntimeError (no thread) on entry.
-    """
-    with ExitStack() as stack:
-        read_end, write_end = os.pipe()
-        stack.callback(os.close, read_end)
-        stack.callback(os.close, write_end)
-        os.set_blocking(read_end, False)
-        ending = Wakeup()
-        stack.callback(ending.close)
-        thread = Thread(_drain, f"output-{model}", (read_end, ending, output))
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(ending.set)
-        yield write_end
-
-
-# -- thread output-M --
-
-
-def _drain(read_end: int, ending: Wakeup, output: Callable[[bytes], None]) -> None:
-    poll = select.poll()
-    poll.register(read_end, select.POLLIN)
-    poll.register(ending, select.POLLIN)
-    while True:
-        try:
-            if any(descriptor == ending.fileno() for descriptor, _ in poll.poll()):
-                break
-            output(os.read(read_end, _READ_BYTES))
-        except MemoryError:  # some output is lost; without this thread the process would block
-            time.sleep(_PAUSE)
-    try:
-        for _ in range(_LAST_READS):
-            output(os.read(read_end, _READ_BYTES))
-    except (BlockingIOError, MemoryError):
-        pass  # empty, or there is no room for it
-    output(b"")
