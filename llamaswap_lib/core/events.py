@@ -7,7 +7,7 @@ has ended can be dropped. `Event` is the union of them all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llamaswap_lib.core.effects import GateQuestion
 from llamaswap_lib.core.eviction import Rules
@@ -75,6 +75,7 @@ class ModelsChanged:
     `max_wait` in seconds, as for `Scheduler`. `blocked`: model whose run is stopped for this or an earlier change ->
     the models that cannot start before that run has gone, since they may not run beside it or need its port. What was
     blocked before stays so, and models that were not configured before are blocked by every run of an earlier change.
+    `state`: what another scheduler has come to, and from which this one, which has done nothing yet, is to go on.
     """
 
     models: Mapping[str, ModelSpec]
@@ -82,6 +83,7 @@ class ModelsChanged:
     rules: Rules
     max_wait: float
     blocked: Mapping[str, frozenset[str]]
+    state: State | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +182,6 @@ class TimePassed:
     """The deadline that `next_deadline()` named has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class TakenOver:
-    """Go on from the state of another scheduler, under another configuration; the first event, if there is one."""
-
-    state: State
-    change: ModelsChanged
-
-
 RunEvent = ProcessReady | LeaderExited | ProcessExited | LoadTimedOut | GateIdle | GateDrained | RunSilent | RunAnswered
 Event = (
     RequestArrived
@@ -197,7 +191,6 @@ Event = (
     | UnloadRequested
     | ShutdownRequested
     | ModelsChanged
-    | TakenOver
     | RunEvent
     | GatesAnswered
     | LaunchChecked

@@ -137,7 +137,7 @@ class Scheduler:
             unloads={ticket: frozenset(runs) for ticket, runs in self._unloads.items()},
         )
 
-    def _take_over(self, state: State, change: events.ModelsChanged) -> None:
+    def _restore(self, state: State) -> None:
         self._failures.restore(state.failures)
         self._preload.add(state.preload)
         self._world.restore(state)
@@ -148,7 +148,6 @@ class Scheduler:
             self._arrive(orphan.ticket, orphan.model, orphan.run_id, orphan.since)
         for model in state.claims:
             self._waiting.claim(model)
-        self._change_models(change)
 
     def _remember(self, decision: Pass, question: Question | None) -> None:
         """Order and reasons. A pass that ended with a question knows only some; the last pass knows the rest."""
@@ -175,8 +174,6 @@ class Scheduler:
                 self._shut_down(ticket, grace)
             case events.ModelsChanged():
                 self._change_models(event)
-            case events.TakenOver(state, change):
-                self._take_over(state, change)
             case events.GatesAnswered():
                 self._take_answer(event)
             case events.LaunchChecked(model, problem):
@@ -311,6 +308,8 @@ class Scheduler:
     def _change_models(self, change: events.ModelsChanged) -> None:
         if self._is_closing:
             return
+        if change.state is not None:
+            self._restore(change.state)
         gone = [model for model in self._world.models if model not in change.models]
         self._preload.drop(gone)
         self._failures.pardon([*gone, *change.replaced])  # whatever was wrong may be mended

@@ -105,6 +105,12 @@ class Run:
         with self._printed:
             assert self._printed.wait_for(lambda: text.encode() in self.output, PATIENCE), bytes(self.output)
 
+    def handed(self) -> tuple[dict[str, Any], list[int]]:
+        """What is handed over of the process, which runs."""
+        handed = self.process.hand_over()
+        assert handed is not None
+        return handed
+
     def printed_pid(self, label: str) -> int:
         """The number printed after the label."""
         self.await_output(f"{label} ")

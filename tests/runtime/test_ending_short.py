@@ -16,7 +16,7 @@ class Unseen(ProcessGroup):
     """A group of nobody, at which the first looks fail."""
 
     def __init__(self, *shortages: Exception) -> None:  # not as in `ProcessGroup`, which starts a program
-        self.pid, self.start = 2**30, ""
+        self.pid, self.begun = 2**30, ""
         self.shortages = list(shortages)
         self.signals: list[str] = []
 

@@ -3,8 +3,8 @@
 Every process of ours is started with LLAMASWAP_RUN=TOKEN/RUN in its environment and hands it down to its children,
 wherever they go: out of the group, out of the session, to another parent. The token names us, RUN is the number of the
 model's run. A process that has taken over from us is our heir: it was started with LLAMASWAP_HEIR=TOKEN in its
-environment, and owns what has the token. /proc shows it; where there is none (macOS) `ps` does, but for programs that the system protects. A pid
-names a process only together with its start, here always a text.
+environment, and owns what has the token. /proc shows it; where there is none (macOS) `ps` does, but for programs that
+the system protects. A pid names a process only together with its start, here always a text.
 
 The guardian imports this file, so it imports nothing that takes time or memory. Any thread may look; nothing is kept.
 """

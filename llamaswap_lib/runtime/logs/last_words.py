@@ -42,6 +42,11 @@ class RunOutput:
         self._keep(data)
         self._hand_on(data)
 
+    def recall(self, words: Words) -> None:
+        """It has said this before: it was handed on already."""
+        if words:
+            self._keep("".join(f"{line}\n" for line in words).encode())
+
     def note(self, line: bytes) -> None:
         """A whole line of ours about the run."""
         self._keep(line)

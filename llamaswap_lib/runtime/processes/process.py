@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from enum import Enum
+from typing import Any
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
 from llamaswap_lib.runtime.guard.guardian import Guardian
@@ -41,7 +42,9 @@ from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 
-class _Order(Enum):
+class Order(Enum):
+    """What is to become of a run."""
+
     RUN = "run"
     STOP = "stop"
     KILL = "kill"
@@ -71,7 +74,7 @@ class Process:
         self._pipe: OutputPipe | None = None  # while there is a group
         self._mark = ""  # by which processes are found that left the group; '' if the model's `env` removes it
         self._lock = threading.Lock()  # protects what follows
-        self._order = _Order.RUN  # the strongest order so far
+        self._order = Order.RUN  # the strongest order so far
         self._kill_at = 0.0  # when the time for the stop is up, once it has begun
         self._has_exited = False  # the leader
         self._group: ProcessGroup | None = None  # while it exists
@@ -79,6 +82,7 @@ class Process:
         self._probe: Probe | None = None
         self._stopper: ProcessGroup | None = None  # cmdStop, while it runs
         self._stop_thread: Thread | None = None
+        self._is_let_go = False  # another process has it
 
     # -- any thread; the controller's orders --
 
@@ -101,21 +105,61 @@ class Process:
         try:
             Thread(self._watch, f"watch-{self._spec.model}").start()
         except (RuntimeError, MemoryError) as error:  # the system gives us no thread
+            self.kill()  # one that was adopted has processes already
             self._post(self._not_started(error))
 
     def stop(self) -> None:
         """Ask it to stop: by cmdStop, else by SIGTERM to the group. If it has not started yet, it never will."""
         with self._lock:
-            if self._order is _Order.RUN:
-                self._order = _Order.STOP
+            if self._order is Order.RUN:
+                self._order = Order.STOP
                 self._kill_at = self._kill_at or time.monotonic() + self._unload_timeout
                 self._carry_out()
 
     def kill(self) -> None:
         """SIGKILL to the group, and to a cmdStop that still runs."""
         with self._lock:
-            self._order = _Order.KILL
+            self._order = Order.KILL
             self._carry_out()
+
+    # -- for another process that takes over --
+
+    def hand_over(self) -> tuple[dict[str, Any], list[int]] | None:
+        """What that needs to know of it, and a descriptor of its output, which the caller closes; None before it runs.
+
+        The output is held from now on: `let_go` or `keep` follows. If its end has begun it stays ours, and there is no
+        descriptor. Raises OSError.
+        """
+        with self._lock:
+            is_ending = self._order is not Order.RUN or self._has_exited
+            if self._group is None and not is_ending:
+                return None
+            group, copies = self._group, []
+            if self._pipe is not None and not is_ending:
+                copies.append(self._pipe.hold())
+            leader = {} if group is None else {"pid": group.pid, "begun": group.begun}
+            words = list(self.output.last_words())
+            return {**leader, "is_ending": is_ending, "last_words": words, "spec": self._spec.described()}, copies
+
+    def let_go(self) -> bool:
+        """The other process has it from now on. We only tell of its leader's exit, for it is our child.
+
+        False if it stays ours: its end has begun, or it has not begun to run, and never will.
+        """
+        with self._lock:
+            if self._group is None and self._order is Order.RUN:
+                self._order = Order.KILL
+                self._carry_out()
+            self._is_let_go = self._order is Order.RUN and not self._has_exited
+            if self._is_let_go and self._probe:
+                self._probe.cancel()
+            return self._is_let_go
+
+    def keep(self) -> None:
+        """The other process is not there any more: at least its output is read here."""
+        with self._lock:
+            if self._pipe is not None and self._group is not None and not self._has_exited:
+                self._pipe.go_on()
 
     # -- under the lock --
 
@@ -125,7 +169,7 @@ class Process:
             self._waiting.set()
         if self._probe:
             self._probe.cancel()
-        if self._order is _Order.KILL:
+        if self._order is Order.KILL:
             for group in filter(None, (self._group, self._stopper)):
                 self._signal(group.kill)
         elif self._group is None:
@@ -146,6 +190,13 @@ class Process:
         except PermissionError as error:  # a leader that changed user, as with sudo
             self._note(f"the process could not be signalled: {describe_error(error)}")
 
+    def _look_for_readiness(self, check: HealthCheck | None, health_timeout: float) -> None:
+        if check is None:
+            self._post(ProcessReady(self.run_id))
+        else:
+            self._probe = Probe(self.run_id, check, health_timeout, self._post)
+            self._probe.start(f"probe-{self._spec.model}")
+
     # -- thread watch-M --
 
     def _watch(self) -> None:
@@ -161,12 +212,12 @@ class Process:
         with ExitStack() as stack:
             try:
                 check_command(spec.argv)
-                check = HealthCheck.of(spec.proxy, spec.check_endpoint, self._ourselves.via, spec.through)
+                check = self._check()
                 self._pipe = stack.enter_context(OutputPipe(spec.model, self.output.write))
                 environment = self._environment()  # may take a while
                 if obstacle := self._find_obstacle():
                     return ProcessExited(self.run_id, f"could not start: {obstacle}")
-                if self._order is not _Order.RUN:
+                if self._order is not Order.RUN:
                     return ProcessExited(self.run_id, "stopped before it was started")
                 before = strangers()
                 group = ProcessGroup.start(spec.argv, environment, self._pipe.write_end, self._guard)
@@ -175,9 +226,13 @@ class Process:
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
                 return self._not_started(error)
             detail = describe_exit(group.wait())
-            if self._order is _Order.RUN:
+            if self._order is Order.RUN:
                 self._post(LeaderExited(self.run_id, detail))
             return ProcessExited(self.run_id, detail)
+
+    def _check(self) -> HealthCheck | None:
+        spec = self._spec
+        return HealthCheck.of(spec.proxy, spec.check_endpoint, self._ourselves.via, spec.through)
 
     def _not_started(self, error: Exception) -> ProcessExited:
         return ProcessExited(self.run_id, f"could not start: {self._describe(error)}", is_shortage(error))
@@ -200,7 +255,7 @@ class Process:
         ending = Wakeup()
         try:
             with self._lock:
-                self._waiting = ending if self._order is _Order.RUN else None
+                self._waiting = ending if self._order is Order.RUN else None
             if self._waiting:
                 spec = self._spec
                 return await_free_address(spec.proxy, spec.check_endpoint, spec.argv, ending, self._note, spec.through)
@@ -216,13 +271,10 @@ class Process:
         """Make the group known, and carry out an order that came while it was being started."""
         with self._lock:
             self._group = group
-            if self._order is not _Order.RUN:
+            if self._order is not Order.RUN:
                 self._carry_out()
-            elif check is None:
-                self._post(ProcessReady(self.run_id))
             else:
-                self._probe = Probe(self.run_id, check, self._spec.health_timeout, self._post)
-                self._probe.start(f"probe-{self._spec.model}")
+                self._look_for_readiness(check, self._spec.health_timeout)
 
     def _finish(self, group: ProcessGroup, before: Mapping[int, int]) -> None:
         """Wait until no process of the run and no cmdStop is left; signal those that stay.
@@ -233,6 +285,8 @@ class Process:
             self._probe.cancel()
         with self._lock:
             self._has_exited = True
+            if self._is_let_go:
+                return
             self._kill_at = self._kill_at or time.monotonic() + self._unload_timeout
             stop_thread = self._stop_thread
         ending = RunEnding(group, self._mark, before, is_time_up=self._is_time_up, signal=self._signal, note=self._note)
@@ -248,13 +302,13 @@ class Process:
         stop_thread.join(max(0.0, self._kill_at - time.monotonic()))
         with self._lock:
             if stop_thread.is_alive():
-                self._order = _Order.KILL
+                self._order = Order.KILL
             if self._stopper:
                 self._signal(self._stopper.kill)
         stop_thread.join()
 
     def _is_time_up(self) -> bool:
-        return self._order is _Order.KILL or time.monotonic() >= self._kill_at
+        return self._order is Order.KILL or time.monotonic() >= self._kill_at
 
     # -- thread stop-M --
 
@@ -263,7 +317,7 @@ class Process:
         failure = self._stop_by_command(pid)
         with self._lock:
             group = self._group
-            if failure and group and not group.has_ended and self._order is not _Order.KILL:
+            if failure and group and not group.has_ended and self._order is not Order.KILL:
                 self._note(f"cmdStop {failure}; the process gets SIGTERM instead")
                 self._signal(group.terminate)
 
@@ -277,7 +331,7 @@ class Process:
             return f"could not start: {self._describe(error)}"
         with self._lock:
             self._stopper = stopper
-            if self._order is _Order.KILL:
+            if self._order is Order.KILL:
                 self._signal(stopper.kill)
         status = stopper.wait()
         with self._lock:
