@@ -40,6 +40,7 @@ from llamaswap_lib.reload import Reloader, Served, warn_if_few
 from llamaswap_lib.routing.profiles import Activation, Profiles
 from llamaswap_lib.runtime.changes import Changes, Topic
 from llamaswap_lib.runtime.control.controller import Controller
+from llamaswap_lib.runtime.control.succession import SuccessionController
 from llamaswap_lib.runtime.control.swaps import Swap
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
@@ -78,7 +79,7 @@ class Parts:
     """What runs."""
 
     logs: Logs
-    controller: Controller
+    controller: SuccessionController
     pool: Pool
     loop: Loop
     journal: Journal
@@ -255,9 +256,9 @@ def _capacity(config: Config, logs: Logs) -> DescriptorCapacity:
     return capacity
 
 
-def _controller(standing: Standing, launching: Launching, logs: Logs, traffic: Traffic) -> Controller:
+def _controller(standing: Standing, launching: Launching, logs: Logs, traffic: Traffic) -> SuccessionController:
     rules, config = standing.made.rules, standing.config
-    return Controller(
+    return SuccessionController(
         Scheduler(
             model_specs(config), rules.evict, config.routing.max_wait, explain=rules.explain, observe=rules.observe
         ),

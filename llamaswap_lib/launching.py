@@ -7,7 +7,8 @@ moment at which the scheduler is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from llamaswap_lib.config.command_check import model_files
@@ -22,6 +23,7 @@ from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import AutomaticPorts
+from llamaswap_lib.runtime.processes.adopted import AdoptedProcess
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 from llamaswap_lib.runtime.processes.obstacles import LaunchCheck
 from llamaswap_lib.runtime.processes.process import Process
@@ -65,6 +67,32 @@ class Launching:
         self.launched[run_id], self._processes[run_id] = launched, process
         return process, Upstream(run_id, model, launched.proxy, port)
 
+    def adopt(
+        self, described: Mapping[str, Any], read_end: int | None, post: Callable[[Event], None]
+    ) -> tuple[AdoptedProcess, Upstream, bool]:
+        """The process of a run that another process of ours has started, where it listens, and whether it stays.
+
+        It does not if it would be started otherwise now. As `SuccessionController` has it described; main thread.
+        """
+        run_id, name, port = described["run_id"], described["model"], described["port"]
+        spec = LaunchSpec.read(described["spec"])
+        model = self._models.get(name)
+        if model is not None and port is not None:
+            model = model.at_port(port)
+        is_same = (
+            model is not None
+            and (model.automatic_port is None) == (port is None)
+            and self._launch_spec(model).is_same_process(spec)
+        )
+        if model is None or not is_same:
+            model = _as_started(name, spec)
+        output = self._logs.model_output(name)
+        common = (self._launch_spec(model), post, output, self._guardian, self._ourselves, output.note)
+        process = AdoptedProcess(run_id, *common, described, read_end)
+        self.launched[run_id], self._processes[run_id] = model, process
+        self._ports.note(name, port)
+        return process, Upstream(run_id, name, described["proxy"], port), is_same
+
     def check_of(self, upstream: Upstream) -> tuple[HealthCheck | None, float]:
         """The health check of a run, and its `hungAfter`."""
         launched = self.launched[upstream.run_id]
@@ -99,6 +127,20 @@ class Launching:
     def _automatic_port_of(self, model: str) -> int | None:
         given = self._models[model].automatic_port
         return None if given is None else given.number
+
+
+def _as_started(name: str, spec: LaunchSpec) -> Model:
+    """What is known of a model that is configured otherwise now, or not any more."""
+    return Model(
+        id=name,
+        argv=spec.argv,
+        stop_argv=spec.stop_argv,
+        env=spec.env,
+        proxy=spec.proxy,
+        check_endpoint=spec.check_endpoint,
+        health_check_timeout=spec.health_timeout,
+        unload_timeout=spec.unload_timeout,
+    )
 
 
 def _given_ports(config: Config) -> dict[str, int]:

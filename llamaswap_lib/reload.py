@@ -28,8 +28,8 @@ from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.launching import Launching, hardware_settings
-from llamaswap_lib.runtime.control.controller import Controller
 from llamaswap_lib.runtime.control.live_run import Upstream
+from llamaswap_lib.runtime.control.succession import SuccessionController
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.logs.server_logs import Logs
@@ -49,7 +49,7 @@ class Served:
     """What goes by the configuration."""
 
     logs: Logs
-    controller: Controller
+    controller: SuccessionController
     launching: Launching
     latest: Latest
     server: Server
@@ -76,6 +76,10 @@ class Reloader:
         self.before_reading: Callable[[], None] = lambda: None
         self.after_reading: Callable[[Sequence[Path]], None] = lambda _: None  # it is given the files
         self.stop_seconds = standing.config.stop_seconds  # the longest that any run may take to stop at the end
+
+    @property
+    def standing(self) -> Standing:
+        return self._standing
 
     @property
     def config(self) -> Config:

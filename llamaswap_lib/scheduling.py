@@ -72,9 +72,12 @@ class Standing:
 
 
 def models_changed(
-    old: Standing, new: Standing, replaced: Collection[str], running: Mapping[str, str]
+    old: Standing | None, new: Standing, replaced: Collection[str], running: Mapping[str, str]
 ) -> ModelsChanged:
-    """The event for the scheduler. `running`: model -> the URL of its run, of all that there are."""
+    """The event for the scheduler. `running`: model -> the URL of its run, of all that there are.
+
+    `old` is None where that was the configuration of another process.
+    """
     leaving = [model for model in running if model not in new.config.models or model in replaced]
     return ModelsChanged(
         models=model_specs(new.config),
@@ -85,7 +88,7 @@ def models_changed(
     )
 
 
-def _blocked_by(leaving: str, proxy: str, old: Standing, new: Standing) -> frozenset[str]:
+def _blocked_by(leaving: str, proxy: str, old: Standing | None, new: Standing) -> frozenset[str]:
     """Who cannot start while it is there: models that need its port, and those that may not run beside it.
 
     For one that is configured still, the new rules say the latter; else the old ones, as far as they can.
@@ -94,7 +97,7 @@ def _blocked_by(leaving: str, proxy: str, old: Standing, new: Standing) -> froze
         name
         for name, model in new.config.models.items()
         if _has_same_address(model, proxy)
-        or (leaving not in new.config.models and not _may_run_together(old, name, leaving))
+        or (leaving not in new.config.models and not (old and _may_run_together(old, name, leaving)))
     )
 
 

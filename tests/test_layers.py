@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "hardware.sampler",
         "runtime",
     ),
+    "adoption": ("core.events", "launching", "runtime", "scheduling"),
     "scheduling": ("config", "core", "errors", "typed_yaml.secrets"),
     "reload": ("",),
     "main": ("",),

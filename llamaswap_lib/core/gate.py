@@ -25,7 +25,7 @@ Answer = dict[int, tuple[int, float]]
 class Gate:
     """The gate of one run; it begins shut and empty."""
 
-    __slots__ = ("_clock", "_inside", "_post", "idle_since", "run_id", "shut", "watched")
+    __slots__ = ("_clock", "_inside", "_post", "idle_since", "run_id", "shut", "tell", "watched")
 
     def __init__(self, run_id: int, post: Callable[[Notice], None], clock: Callable[[], float]) -> None:
         self.run_id: Final = run_id
@@ -35,6 +35,7 @@ class Gate:
         self._inside: set[object] = set()
         self._post = post
         self._clock = clock
+        self.tell: Callable[[object], None] | None = None
 
     # -- any thread --
 
@@ -48,7 +49,7 @@ class Gate:
         if not self.shut:
             return True
         self._inside.discard(token)
-        self._notice()
+        self._notice(token)
         return False
 
     def leave(self, token: object) -> None:
@@ -56,9 +57,11 @@ class Gate:
         self.idle_since = self._clock()
         self._inside.discard(token)
         if self.shut or self.watched:
-            self._notice()
+            self._notice(token)
 
-    def _notice(self) -> None:
+    def _notice(self, token: object) -> None:
+        if self.tell is not None:
+            self.tell(token)
         if self._inside:
             return
         if self.shut:
@@ -79,6 +82,12 @@ class Gate:
         if not self._inside and self.watched:
             self.watched = False
             self._post(GateIdle(self.run_id))
+
+    def hand_over(self, tell: Callable[[object], None]) -> set[object]:
+        """Shut it for good; who is inside. `tell` is called with each that leaves from now on, and perhaps others."""
+        self.tell = tell
+        self.shut = True
+        return self._inside.copy()
 
     def answer(self) -> tuple[int, float]:
         """(how many are inside, since when it is idle), read in an order that never makes a busy gate look idle."""
@@ -116,6 +125,10 @@ class LockedGate(Gate):
     def watch(self) -> None:
         with self._lock:
             super().watch()
+
+    def hand_over(self, tell: Callable[[object], None]) -> set[object]:
+        with self._lock:
+            return super().hand_over(tell)
 
     def answer(self) -> tuple[int, float]:
         with self._lock:

@@ -141,7 +141,11 @@ class Scheduler:
         self._failures.restore(state.failures)
         self._preload.add(state.preload)
         self._world.restore(state)
-        self._unloads.update({ticket: set(runs) for ticket, runs in state.unloads.items()})
+        for ticket, runs in state.unloads.items():
+            if runs:
+                self._unloads[ticket] = set(runs)
+            else:
+                self._world.out.append(Unloaded(ticket))
         for waiting in state.tickets:
             self._arrive(waiting.ticket, waiting.model, None, waiting.since)
         for orphan in state.orphans:

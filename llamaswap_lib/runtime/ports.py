@@ -59,6 +59,11 @@ class AutomaticPorts:
         self._given = given
         self._reserved = {*given.values(), *fixed}
 
+    def note(self, model: str, port: int | None) -> None:
+        """A run of it that was taken over has this port."""
+        if port is not None and port != self._given.get(model):
+            self._moved[model] = port
+
     def choose(self, model: str) -> int | None:
         """The model's own port, or the next free one that no model has; its own port if there is none.
 

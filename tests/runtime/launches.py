@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
 from llamaswap_lib.core.eviction import Evict, Explain, unexplained
@@ -44,6 +45,8 @@ class FakeProcess:
         self.model = model
         self.pid: int | None = 1000 + run_id
         self.orders: list[str] = []
+        self.is_of_elder = False
+        self.loading_since: float | None = None
         self.output = RunOutput(lambda _: None)
         self.output.write(f"last words of run {run_id} of {model}\n".encode())
         self._ordered = threading.Condition()
@@ -69,6 +72,26 @@ class FakeProcess:
             assert self._ordered.wait_for(lambda: order in self.orders, PATIENCE), f"{order} not in {self.orders}"
 
     # -- controller thread --
+
+    def hand_over(self) -> tuple[dict[str, Any], list[int]] | None:
+        self._order("hand over")
+        return {"is_ending": self.is_of_elder}, []
+
+    def let_go(self) -> bool:
+        self._order("let go")
+        return not self.is_of_elder
+
+    def keep(self) -> None:
+        self._order("keep")
+
+    def settle(self, *, is_of_elder: bool, loading_since: float | None) -> None:
+        self.is_of_elder, self.loading_since = is_of_elder, loading_since
+
+    def hear(self, detail: str, *, is_gone: bool) -> None:
+        self._order(f"gone: {detail}" if is_gone else detail)
+
+    def note_elder_gone(self) -> None:
+        self._order("elder gone")
 
     def start(self) -> None:
         self._order("start")

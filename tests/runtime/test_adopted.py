@@ -7,6 +7,7 @@ import queue
 import shlex
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ TOKEN = "t.o.k"
 class Heir:
     """The other side of a `Run`: its process, adopted."""
 
-    def __init__(self, elder: Run, *, health_timeout: float | None = None) -> None:
+    def __init__(self, elder: Run, *, loading_since: float | None = None) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._printed = threading.Condition()
         self.output = bytearray()
@@ -44,7 +45,7 @@ class Heir:
         self.is_let_go = elder.process.let_go()
         if self.is_let_go:
             elder.guard.groups.clear()  # who is told of its end is the heir's
-        self.process.settle(is_of_elder=not self.is_let_go, health_timeout=health_timeout)
+        self.process.settle(is_of_elder=not self.is_let_go, loading_since=loading_since)
         self.process.start()
 
     def _print(self, data: bytes) -> None:
@@ -124,7 +125,7 @@ def test_one_that_loads_is_probed_on(tmp_path: Path) -> None:
     overrides = {"proxy": f"http://127.0.0.1:{port}", "check_endpoint": "/health"}
     with Run(*shell(f"while [ ! -e {sign} ]; do sleep 0.01; done; exec {loading}"), **overrides) as elder:
         assert await_condition(lambda: elder.process.pid is not None)
-        with adopted(elder, health_timeout=PATIENCE) as heir:
+        with adopted(elder, loading_since=time.monotonic()) as heir:
             sign.touch()
             heir.expect(ProcessReady)
 
@@ -133,7 +134,7 @@ def test_the_time_to_load_ends_in_the_heir() -> None:
     port = free_port()
     with Run(*SLEEP, proxy=f"http://127.0.0.1:{port}", check_endpoint="/health") as elder:
         assert await_condition(lambda: elder.process.pid is not None)
-        with adopted(elder, health_timeout=0.01) as heir:
+        with adopted(elder, loading_since=time.monotonic() - PATIENCE) as heir:
             heir.expect(LoadTimedOut)
 
 

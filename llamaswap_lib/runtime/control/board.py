@@ -131,9 +131,13 @@ class Board:
                 self._tell(listener)
         awaited = awaited_runs(published.runs, published.queue)
         if awaited != self._awaited:
-            self._awaited = awaited
-            for told in self._wait_listeners:
-                self._tell(partial(told, awaited))
+            self.tell_awaited(awaited)
+
+    def tell_awaited(self, run_ids: frozenset[int]) -> None:
+        """The requests in these runs are waited for, here or in the process that has taken over."""
+        self._awaited = run_ids
+        for told in self._wait_listeners:
+            self._tell(partial(told, run_ids))
 
     def note_stop(self, run_id: int, model: str, reason: str) -> None:
         self._log.info(f"{model}: stopping, {reason}")

@@ -52,24 +52,25 @@ SETTLE_LOOK = 0.1  # seconds between two looks whether the thread is still alive
 _UNLIMITED = Places({})
 
 
-class _KillAll:
-    """A command: end every process at once."""
-
-
 class _Stop:
     """A command: the thread ends."""
 
 
-class _Change:
-    """A command: use other models from now on; `error` is why that failed."""
+class Call:
+    """A command: call `function` on the controller thread, and handle the event that it returns.
 
-    def __init__(self, make: Callable[[Sequence[Upstream]], events.ModelsChanged], limits: Mapping[str, int]) -> None:
-        self.make = make
-        self.limits = limits
+    `error` is why that failed.
+    """
+
+    def __init__(self, function: Callable[[], events.Event | None]) -> None:
+        self.function = function
         self.error: Exception | None = None
 
+    def __repr__(self) -> str:
+        return f"<call of {self.function!r}>"
 
-_Command = events.Event | _KillAll | _Stop | _Change | threading.Event
+
+Command = events.Event | _Stop | Call | threading.Event
 
 
 class Controller:
@@ -97,7 +98,7 @@ class Controller:
         self._check_launch = check_launch
         self._clock = clock
         self._places = Places(limits)
-        self._queue: queue.Queue[_Command] = queue.Queue()
+        self._queue: queue.Queue[Command] = queue.Queue()
         self._live: dict[int, LiveRun] = {}
         self._current: dict[str, LiveRun] = {}
         self.entrance = Entrance(self._current, self._queue.put)
@@ -165,7 +166,7 @@ class Controller:
         `make` is called on the controller thread with the addresses of all runs, and returns what is configured now.
         From that call on, `launch` and the like must use the new configuration too. `limits` as for `__init__`.
         """
-        change = _Change(make, limits)
+        change = Call(lambda: self._make_change(make, limits))
         self._queue.put(change)
         self.settle()
         if change.error is not None:
@@ -179,7 +180,7 @@ class Controller:
 
     def kill_all(self) -> None:
         """Kill every process at once; returns when the signals are sent, or after KILL_TIMEOUT if the thread hangs."""
-        self._queue.put(_KillAll())
+        self._queue.put(Call(self._kill_all))
         self.answers(KILL_TIMEOUT)
 
     def settle(self) -> None:
@@ -234,7 +235,7 @@ class Controller:
 
     def _work(self) -> None:
         failures = Failures("controller", self._log.error)
-        command: _Command | None = None
+        command: Command | None = None
         while not isinstance(command, _Stop):
             command = None
             try:
@@ -242,38 +243,47 @@ class Controller:
                 self._obey(command)
                 failures.forget()
             except Exception as error:  # noqa: BLE001 - the top of the thread, which has to go on deciding
-                if isinstance(command, _Change):
+                if isinstance(command, Call):
                     command.error = error
                 failures.endure((command, self._scheduler))
                 if ticket := self.entrance.fail(command):
                     self._queue.put(events.RequestAbandoned(ticket))
 
-    def _next(self) -> _Command:
+    def _next(self) -> Command:
         deadline = self._scheduler.next_deadline()
         try:
             return self._queue.get(timeout=None if deadline is None else max(0.0, deadline - self._clock()))
         except queue.Empty:
             return events.TimePassed()
 
-    def _obey(self, command: _Command) -> None:
+    def _obey(self, command: Command) -> None:
         if isinstance(command, threading.Event):
             command.set()
-        elif isinstance(command, _KillAll):
-            for run in self._live.values():
-                run.process.kill()
         elif not isinstance(command, _Stop):
-            event: events.Event | None = self._make_change(command) if isinstance(command, _Change) else command
-            while event is not None:
-                effects = self._scheduler.handle(event, self._clock())
-                try:
-                    self._put_up()
-                except Exception:  # noqa: BLE001 - as in `_carry_out`
-                    report("controller", self._log.error, "showing what runs")
-                event = self._carry_out(effects)
+            event = command.function() if isinstance(command, Call) else command
+            if event is not None:
+                self._decide(event)
 
-    def _make_change(self, change: _Change) -> events.Event:
-        event = change.make([run.upstream for run in self._live.values()])
-        self._places.change(change.limits)
+    def _decide(self, event: events.Event) -> None:
+        """Have the scheduler handle it, and carry out what follows, to the end."""
+        next_event: events.Event | None = event
+        while next_event is not None:
+            effects = self._scheduler.handle(next_event, self._clock())
+            try:
+                self._put_up()
+            except Exception:  # noqa: BLE001 - as in `_carry_out`
+                report("controller", self._log.error, "showing what runs")
+            next_event = self._carry_out(effects)
+
+    def _kill_all(self) -> None:
+        for run in self._live.values():
+            run.process.kill()
+
+    def _make_change(
+        self, make: Callable[[Sequence[Upstream]], events.ModelsChanged], limits: Mapping[str, int]
+    ) -> events.Event:
+        event = make([run.upstream for run in self._live.values()])
+        self._places.change(limits)
         return event
 
     def _put_up(self) -> None:

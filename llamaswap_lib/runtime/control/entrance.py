@@ -24,7 +24,7 @@ from llamaswap_lib.errors import (
     ServiceUnavailable,
 )
 from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
-from llamaswap_lib.runtime.logs.last_words import RunOutput, load_failed
+from llamaswap_lib.runtime.logs.last_words import RunOutput, Words, load_failed
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -39,17 +39,19 @@ _ERRORS: dict[Fault, type[HttpError]] = {
 class Waiter:
     """One thread's wait for one answer of the controller; close it once answered, or leave it with `with`."""
 
-    __slots__ = ("_gate", "_output", "_refusal", "_upstream", "_wakeup", "model", "ticket", "token")
+    __slots__ = ("_failure", "_gate", "_output", "_upstream", "_wakeup", "model", "refusal", "ticket", "token")
 
-    def __init__(self, ticket: int, token: object, model: str = "") -> None:
+    def __init__(self, ticket: int, token: object, model: str = "", wakeup: Wakeup | None = None) -> None:
+        """`wakeup` is set by the answer; None: one of its own."""
         self.ticket = ticket
         self.token = token
         self.model = model
-        self._wakeup = Wakeup()
+        self._wakeup = wakeup or Wakeup()
         self._gate: Gate | None = None
         self._upstream: Upstream | None = None
-        self._refusal: tuple[Fault, str, float] | None = None
+        self.refusal: tuple[Fault, str, float] | None = None
         self._output: RunOutput | None = None
+        self._failure: HttpError | None = None
 
     def __enter__(self) -> Waiter:
         return self
@@ -93,9 +95,9 @@ class Waiter:
 
     def error(self) -> Exception:
         """The error of a refusal; that of a failed load has the last output of its run."""
-        if self._refusal is None:
-            return HttpError("internal error: the log says why")
-        fault, message, retry_after = self._refusal
+        if self.refusal is None:
+            return self._failure or HttpError("internal error: the log says why")
+        fault, message, retry_after = self.refusal
         if fault is Fault.ABANDONED:
             return ClientGone()
         if fault is Fault.NOT_DEAD:
@@ -112,15 +114,25 @@ class Waiter:
 
     def refuse(self, fault: Fault, message: str, retry_after: float = 0.0, output: RunOutput | None = None) -> None:
         """`output` is that of the run that failed, None if none was started."""
-        self._refusal, self._output = (fault, message, retry_after), output
+        self.refusal, self._output = (fault, message, retry_after), output
         self.wake()
 
-    def fail(self) -> None:
-        """There is no answer: the decision failed, by a mistake of ours."""
+    def last_words(self) -> Words:
+        """Those of the run that failed."""
+        return self._output.last_words() if self._output is not None else ()
+
+    def fail(self, failure: HttpError | None = None) -> None:
+        """There is no answer. None: the decision failed, by a mistake of ours."""
+        self._failure = failure
         self.wake()
 
     def wake(self) -> None:
         self._wakeup.set()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process itself waits, to end, and not a client."""
+        return False
 
 
 class PlainWaiter(Waiter):
@@ -133,6 +145,10 @@ class PlainWaiter(Waiter):
         self.token = None
         self.model = ""
         self._is_answered = threading.Event()
+
+    @property
+    def is_ours(self) -> bool:
+        return True
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -175,9 +191,9 @@ class Entrance:
         """Its client has left. The waiter is still answered."""
         self._post(RequestAbandoned(waiter.ticket))
 
-    def new(self, token: object, model: str = "") -> Waiter:
-        """A waiter with a new ticket, for `model`; it is answered once."""
-        waiter = Waiter(next(self._tickets), token, model)
+    def new(self, token: object, model: str = "", wakeup: Wakeup | None = None) -> Waiter:
+        """A waiter with a new ticket, for `model`; it is answered once. `wakeup` as for a `Waiter`."""
+        waiter = Waiter(next(self._tickets), token, model, wakeup)
         self._waiters[waiter.ticket] = waiter
         return waiter
 
@@ -192,6 +208,10 @@ class Entrance:
     def of(self, ticket: int) -> Waiter:
         """The waiter with the ticket; it goes on waiting."""
         return self._waiters[ticket]
+
+    def tickets(self) -> list[int]:
+        """Of all that wait."""
+        return list(self._waiters)
 
     def pop(self, ticket: int) -> Waiter:
         """The waiter with the ticket, which is about to be answered."""

@@ -8,7 +8,7 @@ and gives places back; a handler thread enters and waits.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -19,9 +19,10 @@ from llamaswap_lib.runtime.control.live_run import Upstream
 
 
 @dataclass(slots=True)
-class _Count:
+class Count:
     """The places of one model."""
 
+    model: str
     limit: int
     taken: int = 0
 
@@ -32,7 +33,8 @@ class Places:
     def __init__(self, limits: Mapping[str, int]) -> None:
         """`limits`: model -> places, 0 or less for no limit."""
         self._lock = threading.Lock()  # protects the counts
-        self.counts: Mapping[str, _Count] = {}  # never changed, but replaced
+        self.counts: Mapping[str, Count] = {}  # never changed, but replaced
+        self._tell: Callable[[str], None] | None = None
         self.change(limits)
 
     def change(self, limits: Mapping[str, int]) -> None:
@@ -41,25 +43,52 @@ class Places:
             counts = {}
             for model, limit in limits.items():
                 if limit > 0:
-                    counts[model] = count = self.counts.get(model) or _Count(limit)
+                    counts[model] = count = self.counts.get(model) or Count(model, limit)
                     count.limit = limit
             self.counts = counts
 
-    def take(self, model: str) -> _Count | None:
+    def take(self, model: str) -> Count | None:
         """What to `release`, None if there is no limit; raises ConcurrencyLimit when every place is taken."""
         count = self.counts.get(model)
         if count is None:
             return None
         with self._lock:
+            if self._tell is not None:
+                return None
             if count.taken >= count.limit:
                 raise ConcurrencyLimit
             count.taken += 1
         return count
 
-    def release(self, count: _Count | None) -> None:
+    def release(self, count: Count | None) -> None:
         if count is not None:
             with self._lock:
                 count.taken -= 1
+                if self._tell is not None:
+                    self._tell(count.model)
+
+    def hand_over(self, tell: Callable[[str], None]) -> dict[str, int]:
+        """Count nothing more, since another process does; `tell` it the model of each place that is given back.
+
+        Returns how many are taken, by model.
+        """
+        with self._lock:
+            self._tell = tell
+            taken = {model: count.taken for model, count in self.counts.items() if count.taken}
+            self.counts = {}
+        return taken
+
+    def take_over(self, taken: Mapping[str, int]) -> dict[str, list[Count]]:
+        """Count those of another process too, however many there may be. What to `release`, by model."""
+        with self._lock:
+            found = {model: [count] * taken[model] for model, count in self.counts.items() if model in taken}
+            for counts in found.values():
+                counts[0].taken += len(counts)
+        return found
+
+    @property
+    def is_handed_over(self) -> bool:
+        return self._tell is not None
 
 
 class Lease:
@@ -76,8 +105,13 @@ class Lease:
         self._places = places
         self._model = model
         self._client = client
-        self._count: _Count | None = None
+        self._count: Count | None = None
         self._gate: Gate | None = None
+
+    @property
+    def wants_place(self) -> bool:
+        """Whether it needs one of another process, which counts them now."""
+        return self._count is None and self._places.is_handed_over
 
     def enter_now(self) -> Upstream | None:
         """A place if there is one without waiting, to `release`, in place of a `with` block; never blocks."""

@@ -47,7 +47,7 @@ class AdoptedProcess(Process):
         super().__init__(run_id, spec, post, output, guard, ourselves, note)
         self.output.recall(handed["last_words"])
         self._is_of_elder = bool(handed["is_ending"])  # it ends the run
-        self._health_timeout: float | None = None  # what is left of it, if it is loading
+        self._loading_since: float | None = None
         self._news = Wakeup()
         self._detail = ""  # how the leader has exited, once it was told
         self._is_gone = False  # all of it, as it was told
@@ -62,9 +62,9 @@ class AdoptedProcess(Process):
 
     # -- before `start` --
 
-    def settle(self, *, is_of_elder: bool, health_timeout: float | None) -> None:
-        """What has become of it meanwhile: whether the elder ends it, and the seconds it may still load, if it does."""
-        self._is_of_elder, self._health_timeout = is_of_elder, health_timeout
+    def settle(self, *, is_of_elder: bool, loading_since: float | None) -> None:
+        """What has become of it meanwhile: whether the elder ends it, and since when it has been loading, if it is."""
+        self._is_of_elder, self._loading_since = is_of_elder, loading_since
 
     # -- any thread --
 
@@ -114,8 +114,9 @@ class AdoptedProcess(Process):
             stack.enter_context(self._pipe)
         self._environment()  # for its mark
         with self._lock:
-            if self._health_timeout is not None and self._order is Order.RUN:
-                self._look_for_readiness(self._check(), self._health_timeout)
+            if self._loading_since is not None and self._order is Order.RUN:
+                left = self._loading_since + self._spec.health_timeout - time.monotonic()
+                self._look_for_readiness(self._check(), max(0.0, left))
 
     def _await_exit(self) -> None:
         """Until the leader has exited; the end of an elder that was to end it leaves that to us."""
