@@ -17,9 +17,9 @@ from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.errors import ClientGone
-from llamaswap_lib.runtime.control.controller import Controller
 from llamaswap_lib.runtime.control.entrance import Client, Waiter
 from llamaswap_lib.runtime.control.live_run import Upstream
+from llamaswap_lib.runtime.control.succession import SuccessionController
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.logger import Logger
 
@@ -63,6 +63,9 @@ class FakeProcess:
 
     def exit(self, detail: str = "exited with code 0") -> None:
         self._post(ProcessExited(self.run_id, detail))
+
+    def exit_when_stopped(self) -> None:
+        self._obeys = True
 
     def time_out(self, detail: str = "not ready after 15 s") -> None:
         self._post(LoadTimedOut(self.run_id, detail))
@@ -145,7 +148,7 @@ class Stage:
         self._started: queue.SimpleQueue[FakeProcess] = queue.SimpleQueue()
         self._obeys = obeys
         specs = {model: ModelSpec(ttl=ttl, unload_timeout=unload_timeout) for model in models}
-        self.controller = Controller(
+        self.controller = SuccessionController(
             scheduler(specs, evict, max_wait, explain=explain),
             self._launch,
             limits=limits or {},
@@ -178,7 +181,8 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in self.processes:
-            process.exit("ended by the test")
+            if not self.controller.is_retired:
+                process.exit("ended by the test")
         self.controller.close()
 
     def fail_launch(self, fault: Exception) -> None:

@@ -106,16 +106,19 @@ class Elder:
         """These runs are waited for: it is to read ahead where its clients are slow."""
         self._send({"kind": "awaited", "run_ids": sorted(run_ids)})
 
-    def lose(self) -> list[events.Event]:
-        """It has gone, with all that it had."""
+    def abandoned(self) -> list[events.Event]:
+        """It has gone: nobody waits there any more. `lose` follows, when the scheduler knows."""
         self._has_gone = True
+        return [events.RequestAbandoned(waiter.ticket) for waiter in self._waiters.values()]
+
+    def lose(self) -> None:
+        """Give back all that it had."""
         for place in list(self._inside):
             self._leave(place)
         for counts in self._taken.values():
             for count in counts:
                 self._places.release(count)
         self._taken.clear()
-        return [events.RequestAbandoned(waiter.ticket) for waiter in self._waiters.values()]
 
     def _arrive(self, message: Message) -> events.Event | None:
         ticket, model, lost_run, count = message["ticket"], message["model"], message["lost_run"], None

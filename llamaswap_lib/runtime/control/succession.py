@@ -264,8 +264,9 @@ class SuccessionController(Controller):
         if self._retired is not None:
             self._retired.lose_heir()
         elif self._elder is not None:
-            for event in self._elder.lose():
-                self.post(event)
+            for event in self._elder.abandoned():
+                self._decide(event)
+            self._elder.lose()
             for process in self._adopted.values():
                 process.note_elder_gone()
             self._elder = None
