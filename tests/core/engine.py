@@ -8,6 +8,7 @@ the plan's seed.
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import random
 from collections import deque
@@ -18,10 +19,12 @@ from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.gate import Gate, ask_gates
+from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.scheduler import Scheduler
+from llamaswap_lib.runtime.control.handover import described, read
 from tests.core.books import BrokenError, Client, Life
 from tests.core.line import LineWitness
-from tests.core.reload import Reload, any_reload, other_priorities, specs
+from tests.core.reload import Reload, Upgrade, any_reload, other_priorities, specs, upgrade
 from tests.core.worlds import Plan, Span
 
 MOST_STEPS = 300_000
@@ -50,7 +53,11 @@ class Simulation:
         self._inside: dict[int, dict[int, Client]] = {}
         self._current: dict[str, Life] = {}
         self._next_plan = plan  # what holds when all that was posted has arrived
-        self.scheduler = Scheduler(specs(plan), plan.policy.evict, plan.max_wait, observe=plan.policy.observe)
+        self.scheduler = self._new_scheduler()
+
+    def _new_scheduler(self) -> Scheduler:
+        plan = self.plan
+        return Scheduler(specs(plan), plan.policy.evict, plan.max_wait, observe=plan.policy.observe)
 
     def run(self) -> None:
         for model, habit in self.plan.habits.items():
@@ -64,6 +71,8 @@ class Simulation:
             self._after(self._draw((0.0, self.plan.duration)), self._reorder)
         for _ in range(self.plan.reloads):
             self._after(self._draw((0.0, self.plan.duration)), self._reload)
+        for _ in range(self.plan.upgrades):
+            self._after(self._draw((0.0, self.plan.duration)), self._upgrade)
         if self.plan.preload:
             self._post(events.PreloadRequested(self.plan.preload))
         self._after(self.plan.duration, self._end)
@@ -197,6 +206,9 @@ class Simulation:
     def _reload(self) -> None:
         self._change(any_reload(self._next_plan, self._random))
 
+    def _upgrade(self) -> None:
+        self._change(upgrade(self._next_plan, self._random))
+
     def _change(self, reload: Reload) -> None:
         self._next_plan = reload.plan
         self._post(reload)
@@ -221,7 +233,19 @@ class Simulation:
 
     def _deliver(self, event: Event) -> None:
         self._on_the_way -= 1
+        if isinstance(event, Upgrade) and not self.witness.is_closing:
+            event = event.going_on_from(self._hand_over())
         self._drive(event)
+
+    def _hand_over(self) -> State:
+        """Another scheduler, whose gates are all shut, in place of this one; what has been looked at is forgotten."""
+        state = read(json.loads(json.dumps(described(self.scheduler.hand_over()))))
+        self.scheduler = self._new_scheduler()
+        self._alarm = None
+        for life in self.witness.lives.values():
+            life.gate.shut, life.gate.watched = True, False
+            life.checks, life.checked_since, life.proof = life.checks + 1, None, ""
+        return state
 
     def _ring(self, time: float) -> None:
         if time == self._alarm:

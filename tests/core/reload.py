@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Rules
+from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import ModelSpec
 from tests.core import policies
 from tests.core.policies import Policy
@@ -19,6 +20,15 @@ class Reload(ModelsChanged):
     """What the scheduler is told, and the plan from then on, for the witness."""
 
     plan: Plan = field(repr=False)
+
+
+class Upgrade(Reload):
+    """Another scheduler goes on from here, under a configuration which may be another."""
+
+    __slots__ = ()
+
+    def going_on_from(self, state: State) -> Upgrade:
+        return replace(self, state=state)
 
 
 def specs(plan: Plan) -> dict[str, ModelSpec]:
@@ -55,6 +65,12 @@ def other_priorities(plan: Plan, rng: random.Random) -> Reload:
     priorities = {model: rng.randint(-3, 9) for model in named}
     habits = {model: replace(habit, priority=priorities.get(model, 0)) for model, habit in plan.habits.items()}
     return _reload(replace(plan, habits=habits), frozenset(), {})
+
+
+def upgrade(plan: Plan, rng: random.Random) -> Upgrade:
+    """Mostly with the configuration as it is."""
+    change = any_reload(plan, rng) if rng.random() < 0.3 else _reload(plan, frozenset(), {})
+    return Upgrade(change.models, change.replaced, change.rules, change.max_wait, change.blocked, change.plan)
 
 
 def _reload(plan: Plan, replaced: frozenset[str], blocked: Mapping[str, frozenset[str]]) -> Reload:

@@ -59,6 +59,7 @@ class Plan:
     reorders: int = 0  # times that all priorities are changed
     hung_after: float = 0.0  # from the silence of a run that hangs to the proof; 0: nobody looks
     reloads: int = 0  # times that other models and rules are configured
+    upgrades: int = 0  # times that another scheduler goes on, under a configuration which may be another
     missing: frozenset[str] = frozenset()  # models that are not configured now
 
     @property
@@ -392,6 +393,19 @@ def upheaval(seed: int, rng: random.Random) -> Plan:
     )
 
 
+def upgrades(seed: int, rng: random.Random) -> Plan:
+    """Any world, in which other schedulers go on from where one is, mostly under the same configuration."""
+    plan = FLAVOURS[rng.choice([*SEEDED, "failing", "hanging", "combined", "upheaval", "whims"])](seed, rng)
+    return replace(
+        plan,
+        flavour="upgrades",
+        preload=tuple(rng.sample(plan.models, rng.randint(0, len(plan.models)))),
+        retries=rng.choice([plan.retries, 1.0]),
+        lingers=rng.choice([0.0, 0.5]),
+        upgrades=rng.choice([1, 3, 10, 30]),
+    )
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -407,6 +421,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "combined": combined,
     "reloads": reloads,
     "upheaval": upheaval,
+    "upgrades": upgrades,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 
