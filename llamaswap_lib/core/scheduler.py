@@ -17,6 +17,7 @@ Pure; the controller thread is the only one that calls it. It guarantees that
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from llamaswap_lib.core import events
 from llamaswap_lib.core.decision import Pass, Preload
@@ -34,7 +35,7 @@ from llamaswap_lib.core.effects import (
 from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, unexplained
 from llamaswap_lib.core.failures import ModelFailure, ModelFailures
 from llamaswap_lib.core.handover import State
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.plan import Published
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
@@ -127,25 +128,38 @@ class Scheduler:
 
     def hand_over(self) -> State:
         """All that another one needs to go on from here. Call it between two decisions."""
+        world, waiting = self._world, self._waiting
         return State(
-            **self._world.hand_over(),
+            models=world.models,
+            former=world.former,
+            blocked=world.in_force.blocked,
+            runs=tuple([replace(run) for run in world.runs.values()]),
+            next_run_id=world.next_run_id,
+            incarnations=world.incarnations,
+            load_times=world.load_times,
+            cut_short=world.cut_short,
+            hung=world.hung,
             failures=self._failures.records(),
             preload=self._preload.models(),
-            tickets=self._waiting.everybody(),
+            tickets=waiting.everybody(),
             orphans=self._orphans.everybody(),
-            claims=self._waiting.claims(),
+            claims=waiting.claims(),
             unloads={ticket: frozenset(runs) for ticket, runs in self._unloads.items()},
         )
 
     def _restore(self, state: State) -> None:
+        world = self._world
+        world.in_force = InForce(state.models, world.in_force.rules, state.blocked)
+        world.restore(state.runs, state.former)
+        world.next_run_id, world.incarnations = state.next_run_id, dict(state.incarnations)
+        world.load_times, world.cut_short, world.hung = state.load_times, dict(state.cut_short), dict(state.hung)
         self._failures.restore(state.failures)
         self._preload.add(state.preload)
-        self._world.restore(state)
         for ticket, runs in state.unloads.items():
             if runs:
                 self._unloads[ticket] = set(runs)
             else:
-                self._world.out.append(Unloaded(ticket))
+                world.out.append(Unloaded(ticket))
         for waiting in state.tickets:
             self._arrive(waiting.ticket, waiting.model, None, waiting.since)
         for orphan in state.orphans:

@@ -7,9 +7,8 @@ always agree.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from llamaswap_lib.core.effects import (
     AbortRequests,
@@ -26,7 +25,6 @@ from llamaswap_lib.core.effects import (
     WriteLog,
 )
 from llamaswap_lib.core.eviction import Rules, RunningModel
-from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
@@ -48,12 +46,12 @@ class World:
         self.is_observed = True  # the policy was told what runs now, or need not be told
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
         self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and the error of the requests inside
-        self._incarnations: dict[str, int] = {}
-        self._former: dict[str, ModelSpec] = {}  # models that are not configured any more, and still run
-        self._next_run_id = 1
+        self.incarnations: dict[str, int] = {}
+        self.former: dict[str, ModelSpec] = {}  # models that are not configured any more, and still run
+        self.next_run_id = 1
 
     def __repr__(self) -> str:
-        retired = " ".join({**self._former, **self.in_force.blocked})
+        retired = " ".join({**self.former, **self.in_force.blocked})
         return f"runs[{' '.join(map(repr, self.runs.values()))}]{retired and f' retired[{retired}]'}"
 
     @property
@@ -63,9 +61,9 @@ class World:
     # -- changes --
 
     def start(self, model: str) -> None:
-        incarnation = self._incarnations[model] = self._incarnations.get(model, 0) + 1
-        run = Run(self._next_run_id, model, incarnation, self.now)
-        self._next_run_id += 1
+        incarnation = self.incarnations[model] = self.incarnations.get(model, 0) + 1
+        run = Run(self.next_run_id, model, incarnation, self.now)
+        self.next_run_id += 1
         self.runs[run.run_id] = self.by_model[model] = run
         self.out.append(StartProcess(run.run_id, model))
 
@@ -99,7 +97,7 @@ class World:
 
     def unload_timeout(self, model: str) -> float:
         """Of a model that is configured, or that was and still runs."""
-        return (self.models.get(model) or self._former[model]).unload_timeout
+        return (self.models.get(model) or self.former[model]).unload_timeout
 
     def stop(self, run: Run, reason: str) -> None:
         run.move(RunState.STOPPING, self.now + self.unload_timeout(run.model))
@@ -123,7 +121,7 @@ class World:
     def forget(self, run: Run) -> None:
         del self.runs[run.run_id]
         del self.by_model[run.model]
-        self._former.pop(run.model, None)
+        self.former.pop(run.model, None)
         if run.model in self.in_force.blocked:
             blocked = {model: others for model, others in self.in_force.blocked.items() if model != run.model}
             self.in_force = replace(self.in_force, blocked=blocked)
@@ -142,8 +140,8 @@ class World:
         before, new = self.models, frozenset(models.keys() - self.models.keys())
         held_up = {model: others | new for model, others in self.in_force.blocked.items()}
         self.in_force = InForce(models, rules)
-        known = {**self._former, **before}
-        self._former = {model: known[model] for model in self.by_model if model not in models}
+        known = {**self.former, **before}
+        self.former = {model: known[model] for model in self.by_model if model not in models}
         for run in list(self.runs.values()):
             if run.model not in models or run.model in replaced:
                 self.retire(run)
@@ -158,29 +156,12 @@ class World:
         }
         self.expire_observation()
 
-    def hand_over(self) -> dict[str, Any]:
-        """What of a `State` is known here."""
-        return {
-            "models": self.models,
-            "former": self._former,
-            "blocked": self.in_force.blocked,
-            "runs": tuple([replace(run) for run in self.runs.values()]),
-            "next_run_id": self._next_run_id,
-            "incarnations": dict(self._incarnations),
-            "load_times": self.load_times,
-            "cut_short": dict(self.cut_short),
-            "hung": dict(self.hung),
-        }
-
-    def restore(self, state: State) -> None:
-        """Go on from there. All gates are shut, and no run is watched or checked yet."""
-        self.in_force = InForce(state.models, self.in_force.rules, state.blocked)
-        for run in state.runs:
+    def restore(self, runs: Iterable[Run], former: Mapping[str, ModelSpec]) -> None:
+        """Go on with these runs. All gates are shut, and none is watched or checked yet."""
+        for run in runs:
             asked_again = replace(run, is_open=False, is_watched=False, has_news=True, is_checked=False, silence=None)
             self.runs[run.run_id] = self.by_model[run.model] = asked_again
-        self._former, self._incarnations = dict(state.former), dict(state.incarnations)
-        self._next_run_id, self.load_times = state.next_run_id, state.load_times
-        self.cut_short, self.hung = dict(state.cut_short), dict(state.hung)
+        self.former = dict(former)
 
     def report_swap(self, target: str) -> None:
         """It begins now; call this before the first run is stopped for it."""

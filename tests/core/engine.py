@@ -8,11 +8,11 @@ the plan's seed.
 from __future__ import annotations
 
 import heapq
-import json
 import math
 import random
 from collections import deque
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 
 from llamaswap_lib.core import effects, events
@@ -21,7 +21,6 @@ from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.scheduler import Scheduler
-from llamaswap_lib.runtime.control.handover import described, read
 from tests.core.books import BrokenError, Client, Life
 from tests.core.line import LineWitness
 from tests.core.reload import Reload, Upgrade, any_reload, other_priorities, specs, upgrade
@@ -47,6 +46,7 @@ class Simulation:
         self._inbox_until = 0.0
         self._on_the_way = 0
         self._alarm: float | None = None
+        self.on_the_way: Callable[[State], State] = deepcopy
         self._alarms_at_once = 0
         self._is_over = False
         self._clients: dict[int, Client] = {}
@@ -239,7 +239,7 @@ class Simulation:
 
     def _hand_over(self) -> State:
         """Another scheduler, whose gates are all shut, in place of this one; what has been looked at is forgotten."""
-        state = read(json.loads(json.dumps(described(self.scheduler.hand_over()))))
+        state = self.on_the_way(self.scheduler.hand_over())
         self.scheduler = self._new_scheduler()
         self._alarm = None
         for life in self.witness.lives.values():

@@ -85,6 +85,13 @@ PROMISES = {
         "a retired run that hangs is left to itself",
         "a retired run that hangs is stopped before anybody is overdue",
     },
+    "nothing is forgotten by a process that takes over": {
+        "who takes over forgets those whose run may live",
+        "who takes over forgets what has failed",
+        "who takes over has everybody arrive anew",
+        "who takes over counts runs from one",
+        "who takes over takes a shut gate for an open one",
+    },
     "nothing is left over at the end": {
         "a load that timed out is not stopped",
         "nobody is killed",

@@ -19,10 +19,9 @@ from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.errors import ConcurrencyLimit
 from llamaswap_lib.runtime.control.entrance import Entrance, Waiter
-from llamaswap_lib.runtime.control.handover import Message
+from llamaswap_lib.runtime.control.handover import LIMIT, Message
 from llamaswap_lib.runtime.control.lease import Count, Places
 from llamaswap_lib.runtime.control.live_run import LiveRun
-from llamaswap_lib.runtime.control.retired import LIMIT
 from llamaswap_lib.runtime.wakeup import CallingWakeup
 
 

@@ -15,6 +15,7 @@ from llamaswap_lib.core.waiting import Orphan, Ticket
 Message = Mapping[str, Any]
 
 FORMAT = 1  # of everything that the two processes tell each other; another one is not understood
+LIMIT = "limit"  # where another refusal has the value of a `Fault`: every place of the model is taken
 _T = TypeVar("_T")
 
 

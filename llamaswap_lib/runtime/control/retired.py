@@ -18,12 +18,11 @@ from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.errors import ConcurrencyLimit
 from llamaswap_lib.runtime.control.board import Board
 from llamaswap_lib.runtime.control.entrance import Entrance, Waiter
-from llamaswap_lib.runtime.control.handover import Message
+from llamaswap_lib.runtime.control.handover import LIMIT, Message
 from llamaswap_lib.runtime.control.lease import Lease, Places
 from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 
-LIMIT = "limit"  # where another one has the value of a `Fault`: every place of the model is taken
 _ENDING = "the server is shutting down"
 
 
