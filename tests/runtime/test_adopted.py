@@ -176,11 +176,15 @@ def test_one_whose_end_has_begun_is_ended_by_the_heir_if_the_elder_dies() -> Non
             assert not is_alive(pid)
 
 
-def test_one_that_does_not_run_yet_never_will() -> None:
-    with Run(*SLEEP) as elder:
-        assert elder.process.hand_over() is None or elder.process.pid
-        elder.process.let_go()
-        elder.exit_detail()
+def test_one_that_does_not_run_yet_when_it_could_be_handed_over_is_ended_whatever_has_come_of_it_since() -> None:
+    for begins_meanwhile in (False, True):
+        run = Run(*SLEEP)
+        assert run.process.hand_over() is None  # it has not been started
+        with run as elder:
+            if begins_meanwhile:
+                elder.expect(ProcessReady)
+            assert not elder.process.let_go()
+            elder.exit_detail()
 
 
 def test_all_goes_on_when_the_heir_does_not_come() -> None:

@@ -82,7 +82,8 @@ class Process:
         self._probe: Probe | None = None
         self._stopper: ProcessGroup | None = None  # cmdStop, while it runs
         self._stop_thread: Thread | None = None
-        self._is_let_go = False  # another process has it
+        self._is_handed = False  # another process has what it needs to go on with it
+        self._is_let_go = False  # and does
 
     # -- any thread; the controller's orders --
 
@@ -134,6 +135,7 @@ class Process:
             is_ending = self._order is not Order.RUN or self._has_exited
             if self._group is None and not is_ending:
                 return None
+            self._is_handed = True
             group, copies = self._group, []
             if self._pipe is not None and not is_ending:
                 copies.append(self._pipe.hold())
@@ -144,10 +146,11 @@ class Process:
     def let_go(self) -> bool:
         """The other process has it from now on. We only tell of its leader's exit, for it is our child.
 
-        False if it stays ours: its end has begun, or it has not begun to run, and never will.
+        False if it stays ours: its end has begun, or it had not begun to run when it could be handed over. Then it
+        ends, or never begins: the other process starts another one.
         """
         with self._lock:
-            if self._group is None and self._order is Order.RUN:
+            if not self._is_handed and self._order is Order.RUN:
                 self._order = Order.KILL
                 self._carry_out()
             self._is_let_go = self._order is Order.RUN and not self._has_exited
@@ -158,6 +161,7 @@ class Process:
     def keep(self) -> None:
         """The other process is not there any more: at least its output is read here."""
         with self._lock:
+            self._is_handed = False
             if self._pipe is not None and self._group is not None and not self._has_exited:
                 self._pipe.go_on()
 
