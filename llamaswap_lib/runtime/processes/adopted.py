@@ -24,7 +24,7 @@ from llamaswap_lib.runtime.processes.output import OutputPipe
 from llamaswap_lib.runtime.processes.process import Order, Process
 from llamaswap_lib.runtime.wakeup import Wakeup
 
-UNKNOWN_EXIT = "exited, and how is not known"
+UNKNOWN_EXIT = "exited (how is not known)"
 _PATIENCE = 1.0  # seconds for the elder to tell how the leader has exited, which it learns when we do
 
 
