@@ -485,3 +485,42 @@ def test_the_monitors_of_models_that_have_gone_are_forgotten_and_their_readers_t
         assert reader.closed
     assert logs.model("stays").history() == b"one"
     assert logs.model("goes").history() == b""
+
+
+# -- of another process --
+
+
+def test_what_was_written_before_is_history_and_no_news() -> None:
+    monitor = LogMonitor(capacity_bytes=10)
+    monitor.write(b"ours\n")
+    with monitor.subscribe() as reader:
+        monitor.put_before(b"before it\n")
+        assert monitor.history() == b"e it\nours\n"
+        assert reader.take() == b"ours\n"
+        monitor.write(b"more")
+        assert reader.take() == b"more"
+    assert monitor.history() == b"\nours\nmore"
+
+
+def test_there_is_no_room_for_what_was_before_where_there_is_enough_of_ours() -> None:
+    monitor = LogMonitor(capacity_bytes=4)
+    monitor.write(b"ours!")
+    monitor.put_before(b"before")
+    assert monitor.history() == b"urs!"
+
+
+@pytest.mark.parametrize("shown", ["proxy", "upstream", "both", "none"])
+def test_the_histories_of_one_server_are_those_of_another_one(shown: str) -> None:
+    old, new = quiet_logs(shown), quiet_logs(shown)
+    old.log.info("a line")
+    old.model_output("m")(b"of m\n")
+    old.model_output("gone")(b"of one that is not configured any more\n")
+    new.put_before(old.histories(), {"m", "n"})
+    new.log.info("another line")
+    assert new.proxy.history() == b"[INFO] a line\n[INFO] another line\n"
+    assert new.upstream.history() == old.upstream.history()
+    assert new.model("m").history() == b"of m\n"
+    assert new.model("gone").history() == b""
+    assert new.combined.history().startswith(old.combined.history())
+    old.close()
+    new.close()

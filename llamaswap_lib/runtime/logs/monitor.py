@@ -57,6 +57,17 @@ class LogMonitor:
             self._sort_in()
             return bytes(self._ring[-self._capacity_bytes :])
 
+    def put_before(self, history: bytes) -> None:
+        """Have it kept as what was written before all that is there, as far as there is room; no reader is told."""
+        with self._lock:
+            self._sort_in()
+            room_bytes = max(0, self._capacity_bytes - len(self._ring))
+            kept = history[max(0, len(history) - room_bytes) :]
+            self._ring[:0] = kept
+            self._end += len(kept)
+            for reader in self._readers:
+                reader._position += len(kept)
+
     @property
     def reader_count(self) -> int:
         return len(self._readers)

@@ -14,7 +14,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from llamaswap_lib.printable import printable
 from llamaswap_lib.runtime.logs.logger import Logger
@@ -88,6 +88,23 @@ class Logs:
             kept.append(self.combined)
         prefix = f"[{printable(model_id)}] ".encode("utf-8", "backslashreplace")
         return ModelOutput(kept, self._lines, lambda: prefix if self._has_several_models else b"", self._is_alone)
+
+    def histories(self) -> dict[str, bytes]:
+        """What is kept, for another process to `put_before` its own: by whose it is."""
+        with self._lock:
+            models = {f"model {name}": monitor for name, monitor in self._models.items()}
+        return {name: monitor.history() for name, monitor in {**self._own, **models}.items()}
+
+    def put_before(self, histories: Mapping[str, bytes], model_ids: Collection[str]) -> None:
+        """Keep those of another process, of the models that there are here."""
+        models = {f"model {name}": self.model(name) for name in model_ids if f"model {name}" in histories}
+        for name, monitor in {**self._own, **models}.items():
+            monitor.put_before(histories.get(name, b""))
+
+    @property
+    def _own(self) -> dict[str, LogMonitor]:
+        both = {"both": self.combined} if self._is_both else {}
+        return {"proxy": self.proxy, "upstream": self.upstream, **both}
 
     def close_streams(self) -> None:
         """Close every reader's subscription, and all later ones; lines are still kept, and shown on stdout."""
