@@ -115,7 +115,26 @@ class Captures:
         resp_body = None if told["resp_body"] is None else bodies[size:]
         return {"id": row_id, **told, "req_body": _base64(req_body), "resp_body": _base64(resp_body)}
 
+    def packed(self) -> list[tuple[int, str]]:
+        """All of them by their row's id, the oldest first, as another process `unpack`s them."""
+        with self._lock:
+            kept = list(self._kept.items())
+        return [(row_id, _packed(capture)) for row_id, capture in kept]
+
+    def packed_of(self, record: Record) -> str | None:
+        """What would be kept of the record, as another process unpacks it; None for nothing."""
+        fresh = _fresh(record) if self._most_bytes and record.captures else None
+        return None if fresh is None else _packed(fresh)
+
     # -- the writer's thread --
+
+    def unpack(self, row_id: int, packed: str) -> None:
+        """Keep what another process has packed."""
+        content = base64.b64decode(packed)
+        with self._lock:
+            self._kept[row_id] = capture = _Compressed(content, len(content) + COMPRESSED_BYTES)
+            self._bytes += capture.size_bytes
+            self._evict()
 
     def add(self, row_id: int, record: Record) -> bool:
         """Keep what the record has, if it is to be captured; whether it is kept."""
@@ -186,6 +205,10 @@ class Captures:
 
 
 # -- what is kept of a request --
+
+
+def _packed(kept: _Fresh | _Compressed) -> str:
+    return base64.b64encode(_compressed(kept).content if isinstance(kept, _Fresh) else kept.content).decode()
 
 
 def _compressed(kept: _Fresh | _Compressed) -> _Compressed:

@@ -5,11 +5,12 @@ Owns the writer's thread, the store and the captures. Any thread.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from llamaswap_lib.errors import GatewayTimeout
+from llamaswap_lib.errors import GatewayTimeout, MachineFault
 
 from .bare_row import bare_row
 from .captures import Captures
@@ -18,7 +19,7 @@ from .facets import facets_of
 from .queries import page_of
 from .query import Filter, Query
 from .record import Record
-from .row import Row
+from .row import COLUMNS, Row, row_of_values, rows_of_table
 from .series import Span, series_of
 from .stats import stats_of
 from .store import Store, StoreSettings
@@ -26,6 +27,7 @@ from .writer import Listener, Writer
 
 FLUSH_TIMEOUT = 2.0  # seconds that a question waits for what was appended before it
 CLEAR_TIMEOUT = 60.0  # seconds
+PAUSE_TIMEOUT = 5.0  # seconds
 
 
 class JournalSettings(NamedTuple):
@@ -58,6 +60,7 @@ class Journal:
         )
         self._writer = Writer(self._store, self._captures, row_of, on_error)
         self.append = self._writer.append
+        self._is_decided = threading.Event()  # what becomes of the rows, while it pauses
 
     @property
     def captures(self) -> bool:
@@ -101,6 +104,52 @@ class Journal:
         if not self._writer.do(clear, CLEAR_TIMEOUT):
             raise GatewayTimeout("the store of activity is not empty yet: the disk takes its time")
         return counts[0]
+
+    # -- an upgrade: another process goes on with the rows --
+
+    def pause(self) -> dict[str, Any]:
+        """Write all, leave the file, and write nothing more until `go_on` or `hand_on`; what the other process needs.
+
+        Raises MachineFault where the disk takes too long; then it goes on by itself.
+        """
+        told: dict[str, Any] = {"last_id": 0, "columns": COLUMNS, "rows": [], "captures": []}
+        is_paused, self._is_decided = threading.Event(), threading.Event()
+        is_decided = self._is_decided
+
+        def pause() -> None:
+            last_id, rows = self._store.leave()
+            told.update(last_id=last_id, rows=rows, captures=self._captures.packed())
+            is_paused.set()
+            is_decided.wait()
+            if self._writer.heir is None:
+                self._store.come_back()
+
+        self._writer.post(pause)
+        if not self._writer.is_alive or is_paused.wait(PAUSE_TIMEOUT):
+            return told
+        is_decided.set()
+        raise MachineFault("the store of activity does not take its last rows in time")
+
+    def go_on(self) -> None:
+        """As if it had not paused."""
+        self._is_decided.set()
+
+    def hand_on(self, heir: Callable[[Mapping[str, Any], str | None], None]) -> None:
+        """Give each row to the other process from now on, with its capture."""
+        self._writer.heir = lambda row, packed: heir(row._asdict(), packed)
+        self._is_decided.set()
+
+    def inherit(self, told: Mapping[str, Any]) -> None:
+        """Before the start: go on with what another process has told at its pause; raises KeyError and ValueError."""
+        rows = rows_of_table(told["columns"], told["rows"])
+        last_id, captures = int(told["last_id"]), [(int(row_id), str(packed)) for row_id, packed in told["captures"]]
+        self._store.inherit(last_id, rows)
+        for row_id, packed in captures:
+            self._captures.unpack(row_id, packed)
+
+    def take(self, values: Mapping[str, Any], packed: str | None) -> None:
+        """A row of another process, and its capture."""
+        self._writer.post(lambda: self._writer.take(row_of_values(values), packed))
 
     # -- questions; each sees what was appended before it, and raises ServiceUnavailable --
 

@@ -6,7 +6,8 @@ Pure. Times are in milliseconds, sizes in bytes, -1 stands for what was not repo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, get_type_hints
 
 
 class Row(NamedTuple):
@@ -51,6 +52,20 @@ class Row(NamedTuple):
 
 
 COLUMNS = Row._fields
+_UNKNOWN: Mapping[object, Any] = {int: -1, float: 0.0, str: "", str | None: None, bool: False}
+_BLANK = Row(**{name: _UNKNOWN[kind] for name, kind in get_type_hints(Row).items()})
+
+
+def row_of_values(values: Mapping[str, Any]) -> Row:
+    """A row of another version of this program: columns that only that has are left out, others are not known."""
+    return _BLANK._replace(**{name: values[name] for name in COLUMNS if name in values})
+
+
+def rows_of_table(columns: Sequence[str], table: Sequence[Sequence[Any]]) -> list[Row]:
+    """The same for many, whose values stand in the order of the columns."""
+    if (*columns,) == COLUMNS:
+        return [Row._make(values) for values in table]
+    return [row_of_values(dict(zip(columns, values, strict=True))) for values in table]
 
 
 def numbered(row: Row, number: int) -> Row:

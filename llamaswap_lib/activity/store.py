@@ -80,6 +80,7 @@ class Store:
         self._next_try = 0.0
         self._next_look_at_age = 0.0
         self._fault: sqlite3.Error | None = None  # that a reader has met
+        self._has_left = False  # another process writes
 
     # -- any thread --
 
@@ -121,6 +122,35 @@ class Store:
             for _ in range(len(self._fresh) - self._most_in_memory):
                 self._fresh.popleft()
         return stored
+
+    def leave(self) -> tuple[int, list[Row]]:
+        """Leave the file to another process; the id of the last row, and all rows that are not in the file.
+
+        Readers still find what is there. `come_back` undoes it.
+        """
+        self._next_try = 0.0
+        self._try_file()
+        self._settle()
+        self._has_left = True
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            return self._last_id, []
+        memory = self._memory
+        return self._last_id, [] if memory is None else select_rows(memory.connection, "ORDER BY id")
+
+    def come_back(self) -> None:
+        """The other process has written nothing."""
+        self._has_left = False
+        self.open()
+
+    def inherit(self, last_id: int, rows: Sequence[Row]) -> None:
+        """Before `open`: these are the rows of another process that are not in the file; ids go on from its last."""
+        if rows:
+            self._last_id = rows[0].id - 1
+            self._turn_to_memory()
+            self._fresh.extend(rows)
+        self._last_id = max(last_id, self._last_id)
 
     def clear(self) -> int:
         """Remove all rows; how many there were. Raises ServiceUnavailable if there is a file that cannot be reached."""
@@ -227,7 +257,7 @@ class Store:
         if self._file is not None:
             return True
         path = self._settings.path
-        if path is None or self._clock() < self._next_try:
+        if path is None or self._has_left or self._clock() < self._next_try:
             return False
         try:
             self._open(path)

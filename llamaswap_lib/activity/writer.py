@@ -80,6 +80,9 @@ class Writer:
         self._on_error = on_error
         self._pause = pause
         self._clock = clock
+        self.heir: Callable[[Row, str | None], None] | None = (
+            None  # in another process: it gets rows and their captures
+        )
         self._waiting: queue.SimpleQueue[MakeRecord | _Job] = queue.SimpleQueue()
         self._hurry = threading.Event()  # somebody waits
         self._lost = 0
@@ -108,6 +111,10 @@ class Writer:
         self._thread = Thread(self._run, NAME)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
     def flush(self, timeout: float) -> bool:
         """Have all written that was appended before; whether that is done after so many seconds at most."""
         return self._ask(_Job(), timeout)
@@ -135,7 +142,7 @@ class Writer:
         return not thread.is_alive()
 
     def _ask(self, job: _Job, timeout: float) -> bool:
-        if self._thread is None or not self._thread.is_alive():
+        if not self.is_alive:
             return False
         self._waiting.put(job)
         self._hurry.set()
@@ -209,9 +216,23 @@ class Writer:
             rows.clear()
 
     def _store_and_tell(self, records: Sequence[Record], rows: Sequence[Row]) -> None:
+        if self.heir is not None:
+            for record, row in zip(records, rows, strict=True):
+                self.heir(row, self._captures.packed_of(record))
+            return
         stored = self._stored(records, rows)
         for record, row in zip(records, stored, strict=True):
             self._captures.add(row.id, record)
+        self._tell(stored)
+
+    def take(self, row: Row, packed: str | None) -> None:
+        """Store a row of another process, and its capture."""
+        stored = self._store.write([row])
+        if packed is not None:
+            self._captures.unpack(stored[0].id, packed)
+        self._tell(stored)
+
+    def _tell(self, stored: Sequence[Row]) -> None:
         for listener in self._listeners:
             self._attempt(lambda listener=listener: listener(stored))  # type: ignore[misc]
 
