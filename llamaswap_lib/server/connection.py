@@ -222,7 +222,8 @@ class ClientConnection(ClientStream):
     def may_stay(self) -> bool:
         """Whether another request may follow the one in progress."""
         requests = self.requests
-        return (requests.unread is None or requests.will_be_clear()) and not self._server.is_stopping
+        ends = self._server.is_stopping or (self._server.on_idle is not None and self.tls is not None)
+        return (requests.unread is None or requests.will_be_clear()) and not ends
 
     async def in_thread(self, function: Callable[[], _T]) -> _T:
         """Have a handler thread call it, and do meanwhile what that thread asks for.
@@ -304,6 +305,15 @@ class ClientConnection(ClientStream):
     def _end_life(self) -> None:
         with suppress(StopIteration):
             self.throw(ClientGone())
+
+    def let_go(self) -> socket.socket:
+        """Its socket, which is open and the caller's to serve: it is IDLE, and is served here no more."""
+        self.state = MOVES[self.state][State.CLOSED]
+        self._life.close()
+        self.timer.close()
+        self.loop.unwatch(self.stream)
+        self._server.note_closed(self)
+        return self.stream
 
     def _leave_with(self, last_words: bytes) -> None:
         """It is not served: its client is told why, and closes."""

@@ -17,7 +17,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -67,9 +67,10 @@ class Server(HandlerThreads):
         self.socket.close()  # one of a fixed address family; which one is right depends on the host
         self.socket = listen(host, port) if listening is None else listening
         self.socket.setblocking(False)
-        self._is_shared = listening is not None
+        self.is_shared = listening is not None  # somebody else listens on the socket as well
         self.settings = settings  # of the requests that begin now
         self.is_stopping = False
+        self.on_idle: Callable[[ClientConnection], object] | None = None
         self.table: ConnectionTable[ClientConnection] = ConnectionTable(TOO_MANY, loop.clock)
         self.lingering: dict[ClientConnection, None] = {}  # the one that has done so for longest first
         self._certificate = certificate
@@ -127,7 +128,7 @@ class Server(HandlerThreads):
         Newcomers are told that the server ends, until `stop_accepting`. Where somebody else listens as well they are
         left to the process that accepts next.
         """
-        if self._is_shared:
+        if self.is_shared:
             self.stop_accepting()  # before anybody could be turned away
         self.is_stopping = True
         deadline = time.monotonic() + SLOW

@@ -71,8 +71,7 @@ class RequestReader:
         elif not self.is_new:  # one whose first request was on its way when the end began is served
             if self._site.is_stopping:
                 return None
-            client.state = MOVES[client.state][State.IDLE]
-            table.idle[client] = client.loop.clock()
+            self._note_idle(client)
         if not data and client.mask != IN | RDHUP:
             client.watch_for(IN | RDHUP)
         while not data:  # the server ends it when it was idle for too long
@@ -105,6 +104,12 @@ class RequestReader:
         if head.content_length or head.chunked:
             self.unread = head
         return head
+
+    def _note_idle(self, client: ClientStream) -> None:
+        client.state = MOVES[client.state][State.IDLE]
+        self._site.table.idle[client] = client.loop.clock()
+        if self._site.on_idle is not None:
+            client.loop.call(self._site.on_idle, client)
 
     async def _read_slow_head(self, data: bytes) -> tuple[bytes, int]:
         """What comes until a head is there, and where it ends."""
