@@ -35,10 +35,18 @@ _VARIABLES = (
 class Supervisor:
     """What it gave, and what it is told; without an address, nothing is sent."""
 
-    def __init__(self, address: str = "", watchdog_seconds: float | None = None, sockets: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        address: str = "",
+        watchdog_seconds: float | None = None,
+        sockets: Sequence[int] = (),
+        *,
+        is_mute: bool = False,
+    ) -> None:
         """`address` is that of NOTIFY_SOCKET; `sockets` are descriptors of sockets that listen.
 
-        `watchdog_seconds`: it restarts us if we do not feed it this often; None for never.
+        `watchdog_seconds`: it restarts us if we do not feed it this often; None for never. `is_mute`: it is told
+        nothing before `ready`, for until then another process of ours serves.
         """
         self.watchdog_seconds = watchdog_seconds
         self._sockets = tuple(sockets)
@@ -47,12 +55,14 @@ class Supervisor:
         self._lock = threading.Lock()  # held to tell, so that an older status never comes after a newer one
         self._status = ""
         self._prefix = ""
+        self._is_mute = is_mute
 
     # -- any thread --
 
     def ready(self) -> None:
         """llamaswap serves requests, for the first time or after a reload."""
         with self._lock:
+            self._is_mute = False
             self._tell("READY=1", self._status_line())
 
     def reloading(self) -> None:
@@ -65,6 +75,12 @@ class Supervisor:
         with self._lock:
             self._prefix = "stopping; "
             self._tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(longest_seconds * 1e6)}", self._status_line())
+
+    def hand_over(self, pid: int) -> None:
+        """The process `pid` is llamaswap from now on, and tells how things are; we tell nothing more."""
+        with self._lock:
+            self._tell(f"MAINPID={pid}")
+        self.close()
 
     def show(self, status: str) -> None:
         """A line for people, sent when it has changed. Waits only for another message to be sent."""
@@ -83,10 +99,17 @@ class Supervisor:
         message = "\n".join(line.replace("\n", " ") for line in lines).encode(errors="replace")
         sock = self._socket
         try:
-            if sock is not None:
+            if sock is not None and not self._is_mute:
                 sock.sendto(message, flags, self._address)
         except OSError:
             pass  # it has gone, or has no room: nothing can be done about that
+
+    def close(self) -> None:
+        """Tell nothing from now on."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
 
     # -- main thread --
 
@@ -108,22 +131,20 @@ class Supervisor:
             other.close()
         return found[0] if found else None
 
-    def close(self) -> None:
-        """Tell nothing from now on."""
-        with self._lock:
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
 
+def take_supervisor(environ: MutableMapping[str, str], pid: int, listening: int | None = None) -> Supervisor:
+    """What `environ` says of the supervisor of the process `pid`; its variables are removed.
 
-def take_supervisor(environ: MutableMapping[str, str], pid: int) -> Supervisor:
-    """What `environ` says of the supervisor of the process `pid`; its variables are removed."""
+    `listening` is a socket that another process of ours has left to this one, in place of the supervisor's.
+    """
     found = {name: environ.pop(name) for name in _VARIABLES if name in environ}
     count = _number(found, "LISTEN_FDS") if found.get("LISTEN_PID") == str(pid) else 0
+    sockets = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + min(count, os.sysconf("SC_OPEN_MAX")))
     return Supervisor(
         found.get("NOTIFY_SOCKET", ""),
         _watchdog_seconds(found, pid),
-        range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + min(count, os.sysconf("SC_OPEN_MAX"))),
+        sockets if listening is None else (listening,),
+        is_mute=listening is not None,
     )
 
 
