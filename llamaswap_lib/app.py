@@ -96,6 +96,7 @@ class App:
 
     `launched`: run id -> the model as it was started, which may be configured otherwise by now, or not any more.
     `reload` reads the configuration again and says what that changed; it raises ConfigError.
+    `upgrade` has a new process take over, and says which; it raises HttpError.
     `preview` says what a reload with this configuration would change.
     """
 
@@ -117,6 +118,7 @@ class App:
     launched: Mapping[int, Model] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)
     reload: Callable[[], Mapping[str, object]] | None = None
+    upgrade: Callable[[], Mapping[str, object]] | None = None
     preview: Callable[[Config], Mapping[str, object]] | None = None
     loaded: LoadedConfig = field(default_factory=LoadedConfig)
     latest: Latest = field(default_factory=Latest)

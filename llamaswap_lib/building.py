@@ -28,6 +28,7 @@ from llamaswap_lib.config.load import Sources
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.handing_over import Estate, Giver, Taker
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.hardware.sources import Reports
 from llamaswap_lib.launching import Launching, hardware_settings, ways_told
@@ -53,6 +54,9 @@ from llamaswap_lib.scheduling import Standing, concurrency_limits, make_rules, m
 from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Settings
 from llamaswap_lib.server.listener import Server
+from llamaswap_lib.upgrade.child import Start
+from llamaswap_lib.upgrade.giving import Upgrader
+from llamaswap_lib.upgrade.taking import Predecessor
 
 DESCRIPTORS_EACH = 3  # of a client's connection: itself, and two to wait for a model or one to the model's server
 
@@ -62,7 +66,7 @@ class Options:
     """What the command line and the supervisor say.
 
     With a certificate, clients have to speak TLS. Where the supervisor brings a socket that listens, `host` and `port`
-    are not used.
+    are not used. `predecessor` is the process that this one takes over from; `start` is how another one is started.
     """
 
     sources: Sources
@@ -72,6 +76,8 @@ class Options:
     supervisor: Supervisor = field(default_factory=Supervisor)
     watches_files: bool = False
     editor: ConfigEditor | None = None  # with which clients may change the files
+    start: Start = field(default_factory=Start)
+    predecessor: Predecessor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,8 @@ class Parts:
     supervisor: Supervisor
     watchdog: WatchdogFeeder
     reloader: Reloader
+    upgrader: Upgrader
+    taker: Taker | None  # where there is a process before this one
 
 
 def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -> Parts:
@@ -99,8 +107,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     given, host, port = _listening(options, logs)
     refuse = partial(_refuse_open_editing, host=host, editor=options.editor)
     refuse(config)
-    proxies = _proxies(config, logs)
-    loop = Loop(on_error=logs.log.error, on_slow=logs.log.warn)
+    loop, proxies = Loop(on_error=logs.log.error, on_slow=logs.log.warn), _proxies(config, logs)
     pool = Pool(loop, proxies=proxies)
     standing = Standing(config, make_rules(config.routing))
     launching = Launching(config, logs, guardian, ourselves, proxies)
@@ -131,6 +138,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         feed=feed,
         key_salt=read_salt(config.store.path, logs.log.warn),
         reload=lambda: reloader.reload("POST /api/config/reload"),
+        upgrade=lambda: upgrader.upgrade("POST /api/upgrade"),
         preview=lambda config: reloader.preview(config),  # noqa: PLW0108 - it is made below
     )
     app.take_over(files)
@@ -139,9 +147,16 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     ourselves.note_listening(server.socket)
     served = Served(logs, controller, launching, app.latest, server, capacity, certificate, options.supervisor)
     reloader = Reloader(options.sources, standing, served, refuse)
-    watchdog = _watchdog(options.supervisor, controller, loop, logs)
+    upgrader, taker = _upgrade(Estate(served, guardian, journal, loop, reloader), options)
     parts = (logs, controller, pool, loop, journal, server, guardian, ourselves, hardware, options.supervisor)
-    return Parts(*parts, watchdog, reloader)
+    return Parts(*parts, _watchdog(options.supervisor, controller, loop, logs), reloader, upgrader, taker)
+
+
+def _upgrade(estate: Estate, options: Options) -> tuple[Upgrader, Taker | None]:
+    """The one to the next process, and the one from the process before, where there is one."""
+    predecessor = options.predecessor
+    upgrader = Upgrader(Giver(estate, options.start, predecessor), estate.served.logs.log)
+    return upgrader, None if predecessor is None else Taker(estate, predecessor)
 
 
 def _listening(options: Options, logs: Logs) -> tuple[socket.socket | None, str, int]:

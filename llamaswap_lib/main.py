@@ -2,20 +2,24 @@
 
 Runs on the main thread, which then sleeps until a signal. Order of the end: newcomers refused, streams of logs closed,
 requests that wait refused, requests in progress given `shutdownTimeout`, every process gone, connections closed,
-threads joined. A second signal ends it at once, children included.
+threads joined. A second signal ends it at once, children included. After an upgrade it ends with its last request, and
+leaves what runs to the process that serves then.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import math
 import os
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from signal import Signals as Signal
 
 from llamaswap_lib import __version__
 from llamaswap_lib.building import Options, Parts, build
@@ -33,10 +37,12 @@ from llamaswap_lib.runtime.threads import share_arena
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.ui import read_files
+from llamaswap_lib.upgrade.taking import Predecessor
 from llamaswap_lib.wire.zstd import find_zstandard
 
 COLLECTOR = 20_000, 10, 50  # objects that are new, and rounds, until the garbage collector looks at them
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
+RETIRED_LOOK = 0.5  # seconds between two looks whether a signal has come
 JOURNAL_GRACE = 2.0  # for what takes a tenth of a second, where the disk does not hang
 # What is imported only when it is first used, to start fast. It is imported right after the start all the same: an
 # installation that is replaced or deleted while it runs must not be missed.
@@ -64,21 +70,62 @@ def serve(options: Options) -> int:
             raise
         for warning in worth_a_line(config.warnings):
             logs.log.warn(warning)
-        _start(parts)
+        read_files()  # of the page: later another version may lie there
+        if options.predecessor is None:
+            _start(parts, parts.controller.start)
+            parts.guardian.start()
+            parts.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
+            _import_the_rest()
+        else:
+            _import_the_rest()
+            _take_over(parts, options.predecessor)
         watch = _watch(parts, options.sources, seen) if options.watches_files else None
         if config.peers:  # so that it is known by the way that a request took which went round in a circle
             logs.log.info(f"its name in the Via header of requests to peers is {parts.ourselves.name}")
-        signal = signals.wait(lambda: parts.reloader.request("SIGHUP"))
+        signal = signals.wait(partial(_obey, parts), parts.upgrader.has_retired.fileno())
         if watch is not None:
             watch.close()
+        if parts.upgrader.close():
+            return _retire(parts, signals, is_done, is_told_to_end=signal is not None)
         parts.reloader.close()
         options.supervisor.stopping(parts.reloader.end_seconds)
         logs.log.info(f"{signal.name if signal else 'a signal'}: stopping")
         return _stop(parts, signals, is_done)
 
 
-def _start(parts: Parts) -> None:
-    read_files()  # of the page: later another version may lie there
+def _obey(parts: Parts, signal: Signal) -> None:
+    """A signal that does not end the program."""
+    if signal is Signal.SIGHUP:
+        parts.reloader.request(signal.name)
+    else:
+        parts.upgrader.request(signal.name)
+
+
+def _take_over(parts: Parts, predecessor: Predecessor) -> None:
+    """Go on from where another process is, once it says so; raises ConfigError where that cannot be."""
+    taker = parts.taker
+    assert taker is not None, "it was built without a process before this one"
+    try:
+        try:
+            taker.take(predecessor.state(parts.logs.log.error))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ConfigError(f"what the other process hands over cannot be read: {error!r}") from error
+        commit = predecessor.commit()
+    except BaseException:
+        parts.logs.close()
+        raise
+    _start(parts, lambda: taker.begin(commit))
+    parts.logs.log.info(f"it has taken over from process {predecessor.pid}")
+    predecessor.serve(taker)
+
+
+def _import_the_rest() -> None:
+    find_zstandard()
+    for name in NEEDED_LATER:
+        importlib.import_module(name)
+
+
+def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
     # What exists now lives as long as the server: let the collector never look at it again. What requests leave behind
     # holds hardly a cycle, so it looks at that seldom: at its usual pace that took a sixth of the time under load.
     gc.freeze()
@@ -86,7 +133,7 @@ def _start(parts: Parts) -> None:
     gc.enable()
     threading.excepthook = lambda args: parts.logs.log.error(_thread_death(args))
     end_with(partial(end_program, parts.logs))
-    parts.controller.start()
+    begin_to_decide()
     parts.loop.start()
     parts.journal.start()
     parts.logs.log.info(
@@ -97,11 +144,6 @@ def _start(parts: Parts) -> None:
     parts.server.start()
     parts.supervisor.ready()
     parts.watchdog.start()
-    parts.guardian.start()
-    parts.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
-    find_zstandard()
-    for name in NEEDED_LATER:
-        importlib.import_module(name)
 
 
 def _watch(parts: Parts, sources: Sources, seen: object) -> FileWatch | None:
@@ -143,7 +185,7 @@ def _stop(parts: Parts, signals: Signals, is_done: Wakeup) -> int:
         is_done.set()
 
     VitalThread(end, "shutdown").start()
-    if signals.wait(lambda: _note_hangup(parts.logs), is_done.fileno()) is None:
+    if signals.wait(lambda signal: _note_late(parts.logs, signal), is_done.fileno()) is None:
         parts.logs.close()
         return 0
     parts.logs.log.warn("a second signal: ending at once")
@@ -152,8 +194,45 @@ def _stop(parts: Parts, signals: Signals, is_done: Wakeup) -> int:
     return 1
 
 
-def _note_hangup(logs: Logs) -> None:
-    logs.log.warn("SIGHUP: the program is ending, so the configuration is not read again")
+def _note_late(logs: Logs, signal: Signal) -> None:
+    what = "the configuration is not read again" if signal is Signal.SIGHUP else "there is no upgrade"
+    logs.log.warn(f"{signal.name}: the program is ending, so {what}")
+
+
+def _retire(parts: Parts, signals: Signals, is_done: Wakeup, *, is_told_to_end: bool) -> int:
+    """Another process serves: end with the last request. A signal leaves those in progress `shutdownTimeout`."""
+    hurry = threading.Event()
+
+    def end() -> None:
+        _end_retired(parts, hurry)
+        is_done.set()
+
+    VitalThread(end, "shutdown").start()
+    while is_told_to_end or signals.wait(parts.upgrader.pass_on, is_done.fileno()) is not None:
+        if hurry.is_set():
+            parts.logs.log.warn("a second signal: ending at once")
+            parts.logs.close()
+            return 1
+        hurry.set()
+        is_told_to_end = False
+    parts.logs.log.info(f"process {os.getpid()} ends: its requests have ended")
+    parts.logs.close()
+    return 0
+
+
+def _end_retired(parts: Parts, hurry: threading.Event) -> None:
+    parts.watchdog.close()
+    parts.hardware.close()
+    config = parts.reloader.config
+    until, is_hurried = time.monotonic() + (config.upgrade_timeout or math.inf), False
+    while not parts.server.wait_idle(min(RETIRED_LOOK, max(0.0, until - time.monotonic()))):
+        if time.monotonic() >= until:
+            parts.logs.log.warn(f"requests in progress are broken off: {len(parts.server.table)}")
+            break
+        if hurry.is_set() and not is_hurried:
+            until, is_hurried = min(until, time.monotonic() + config.shutdown_timeout), True
+    _end_serving(parts)
+    parts.upgrader.end()
 
 
 def _end_in_order(parts: Parts) -> None:
@@ -169,6 +248,10 @@ def _end_in_order(parts: Parts) -> None:
     parts.server.stop_accepting()
     parts.watchdog.close()
     parts.hardware.close()
+    _end_serving(parts)
+
+
+def _end_serving(parts: Parts) -> None:
     parts.server.abort()
     parts.server.close()
     parts.pool.close()

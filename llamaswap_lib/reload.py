@@ -120,18 +120,26 @@ class Reloader:
         Raises ConfigError for a configuration that cannot be used, Conflict where another reload has not ended after
         `patience` seconds (-1: it is waited for), and ServiceUnavailable at the end of the program.
         """
-        if not self._turn.acquire(timeout=patience):
-            raise Conflict(f"another reload has not ended for {patience:.0f} s; the log says when it began, and why")
+        self.hold(patience)
         try:
             return self._reload(cause)
         finally:
-            self._turn.release()
+            self.let_go()
 
     def preview(self, config: Config) -> Mapping[str, object]:
         """What a reload with this configuration would change, for JSON; nothing is changed."""
         old = self.config
         running = list(self._served.launching.launched.values())
         return _described(difference(old, keep_ports(old, config, _ports_in_use(running))), config)
+
+    def hold(self, patience: float) -> None:
+        """No reload begins until `let_go`; raises Conflict where one has not ended after `patience` seconds."""
+        if not self._turn.acquire(timeout=patience):
+            raise Conflict(f"another reload has not ended for {patience:.0f} s; the log says when it began, and why")
+
+    def let_go(self) -> None:
+        """Those that have been asked for meanwhile are done now."""
+        self._turn.release()
 
     def close(self) -> None:
         """Begin nothing more; a reload whose files are still being read changes nothing."""

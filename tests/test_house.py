@@ -38,6 +38,7 @@ LONGEST_CHAIN = {
     "ui": 1,
     "top": 4,
     "typed_yaml": 5,
+    "upgrade": 2,
     "wire": 5,
 }
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -211,6 +211,16 @@ def reloads(plan: Plan) -> Iterator[Result]:
     yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_reload_storm.py", env=env), r"^\d+ reloads, .*")
 
 
+def upgrades(plan: Plan) -> Iterator[Result]:
+    """50 upgrades under 32 clients with streams and WebSockets: no request fails, no model is stopped"""
+    env = {
+        "LLAMASWAP_UPGRADES": str(plan.count(50)),
+        "LLAMASWAP_UPGRADE_CLIENTS": "32",
+        "LLAMASWAP_UPGRADE_SEED": str(plan.seed),
+    }
+    yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_upgrade_storm.py", env=env), r"^\d+ upgrades, .*")
+
+
 def kills(plan: Plan) -> Iterator[Result]:
     """300 times kill -9 at any moment of a start: nothing is left"""
     count = plan.count(300)
@@ -282,6 +292,7 @@ STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Result]]], ...] = (
     ("page", page),
     ("churn", churn),
     ("reloads", reloads),
+    ("upgrades", upgrades),
     ("kills", kills),
     ("rows", rows),
     ("single-file", single_file),

@@ -26,8 +26,14 @@ def run(options: argparse.Namespace) -> int:
     from llamaswap_lib.main import serve  # noqa: PLC0415 - as above
     from llamaswap_lib.runtime.supervisor import take_supervisor  # noqa: PLC0415 - as above
     from llamaswap_lib.server.certificate import Certificate  # noqa: PLC0415 - as above
+    from llamaswap_lib.upgrade.child import Start, take_inheritance  # noqa: PLC0415 - as above
+    from llamaswap_lib.upgrade.taking import Predecessor  # noqa: PLC0415 - as above
 
     certificate = Certificate(options.tls_cert_file, options.tls_key_file) if options.tls_cert_file else None
-    supervisor = take_supervisor(os.environ, os.getpid())
+    inheritance = take_inheritance(os.environ)
+    predecessor = None if inheritance is None else Predecessor(inheritance)
+    start = Start()
+    supervisor = take_supervisor(os.environ, os.getpid(), None if inheritance is None else inheritance.listening)
     editor = ConfigEditor(options.config, options.config_dir) if options.allow_config_edit else None
-    return serve(Options(sources, host, port, certificate, supervisor, options.watch_config, editor))
+    watches = options.watch_config
+    return serve(Options(sources, host, port, certificate, supervisor, watches, editor, start, predecessor))

@@ -248,6 +248,13 @@ class Config:
         "seconds that requests in progress and WebSockets get to finish when llamaswap shuts down (llamaswap only)",
         30.0,
     )
+    upgrade_timeout: float = key(
+        "upgradeTimeout",
+        Seconds(),
+        "seconds after an upgrade in which the process before it may finish its requests; 0 as long as they take"
+        " (llamaswap only)",
+        0.0,
+    )
     macros: Mapping[str, Any] = key(
         "macros", MapOf(Anything(), "macro"), "values for `${name}` anywhere else", is_shown=False
     )

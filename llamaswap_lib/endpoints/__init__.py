@@ -86,6 +86,7 @@ ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.HEALTH: about.serve_health,
     Endpoint.VERSION: about.serve_version,
     Endpoint.RELOAD: _operation(config.serve_reload),
+    Endpoint.UPGRADE: _operation(about.serve_upgrade),
     Endpoint.MODEL_LIST: models.serve_list,
     Endpoint.MODEL_ENTRY: models.serve_entry,
     Endpoint.RUNNING: runs.serve_running,

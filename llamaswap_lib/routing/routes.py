@@ -52,6 +52,7 @@ class Endpoint(Enum):
     ACTIVE_PROFILE = auto()
     VERSION = auto()
     RELOAD = auto()
+    UPGRADE = auto()
     PERFORMANCE = auto()
     HARDWARE = auto()
     METRICS = auto()  # those of the model that the query names
@@ -117,6 +118,7 @@ _OWN = {
     ("PUT", "/api/profiles/active"): Route(Endpoint.ACTIVE_PROFILE),
     ("GET", "/api/version"): Route(Endpoint.VERSION),
     ("POST", "/api/config/reload"): Route(Endpoint.RELOAD),
+    ("POST", "/api/upgrade"): Route(Endpoint.UPGRADE),
     ("GET", "/api/performance"): Route(Endpoint.PERFORMANCE),
     ("GET", "/api/hardware"): Route(Endpoint.HARDWARE),
     ("GET", "/metrics"): Route(Endpoint.METRICS),

@@ -1,7 +1,7 @@
 """Signals as bytes on a descriptor that the main thread can wait for, so that no handler takes a lock.
 
-Main thread only. SIGTERM and SIGINT end the program; SIGHUP calls a function; SIGUSR1 and SIGUSR2 do nothing (without a
-handler, they would end the program). SIGINT and SIGHUP stay ignored if they were ignored at the start: `nohup` and
+Main thread only. SIGTERM and SIGINT end the program; SIGHUP and SIGUSR2 call a function; SIGUSR1 does nothing (without
+a handler, it would end the program). SIGINT and SIGHUP stay ignored if they were ignored at the start: `nohup` and
 shells with background jobs ask for that. An inherited mask of blocked signals is cleared.
 
 Not `signal.sigwait`: it needs the signals blocked, and a blocked mask is inherited by every child, which would then
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
+CALLING = (signal.SIGHUP, signal.SIGUSR2)
 HARMLESS = (signal.SIGUSR1, signal.SIGUSR2)
 MAY_STAY_IGNORED = (signal.SIGINT, signal.SIGHUP)
 
@@ -56,10 +57,10 @@ class Signals:
         self._read.close()
         self._write.close()
 
-    def wait(self, on_hangup: Callable[[], None], other_fd: int | None = None) -> signal.Signals | None:
+    def wait(self, on_other: Callable[[signal.Signals], None], other_fd: int | None = None) -> signal.Signals | None:
         """Block until a signal comes that ends the program, or `other_fd` is readable: then None.
 
-        `on_hangup` is called for each SIGHUP that comes meanwhile.
+        `on_other` is called for each SIGHUP and SIGUSR2 that comes meanwhile.
         """
         poll = select.poll()
         poll.register(self._read, select.POLLIN)
@@ -69,10 +70,10 @@ class Signals:
             ready = {fd for fd, _ in poll.poll()}
             if self._read.fileno() in ready:
                 number = self._read.recv(1)[0]
-                if number == signal.SIGHUP:
-                    on_hangup()
-                elif number in ENDING:
+                if number in ENDING:
                     return signal.Signals(number)
+                if number in CALLING:
+                    on_other(signal.Signals(number))
             elif ready:
                 return None
 

@@ -60,7 +60,7 @@ Description=llamaswap: one address for all local AI servers
 {network}
 [Service]
 Type=notify
-NotifyAccess=main
+NotifyAccess=all
 WorkingDirectory=-{_percent(service.folder)}
 {path}# Lines NAME=value, for ${{env.NAME}} in the configuration; the file may be missing.
 EnvironmentFile=-{env_file}

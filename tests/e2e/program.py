@@ -11,6 +11,7 @@ import json
 import os
 import re
 import resource
+import select
 import shlex
 import signal
 import ssl
@@ -102,6 +103,35 @@ def _read(path: Path) -> bytes:
         return b""
 
 
+class Foreign:
+    """A process that is no child of ours, as far as it looks like one."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._descriptor = os.pidfd_open(pid)
+
+    def send_signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def poll(self) -> int | None:
+        """None while it lives; how it ended nobody tells."""
+        return 0 if select.select([self._descriptor], [], [], 0)[0] else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        wait_until(lambda: self.poll() is not None, f"process {self.pid} ends", timeout or DEADLINE)
+        return 0
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
 class Program:
     """`python llamaswap.py -c config.yaml -listen 127.0.0.1:PORT`, with a configuration of the test's own."""
 
@@ -142,7 +172,7 @@ class Program:
         self.write_config(config)
         self._out: IO[bytes] = (folder / "stdout").open("wb")
         self._err: IO[bytes] = (folder / "stderr").open("wb")
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[bytes] | Foreign = subprocess.Popen(
             (
                 *(*wrapper, *command, "-c", str(self.config_path)),
                 *("-listen", f"{host}:{self.port}", *flags),
@@ -154,7 +184,7 @@ class Program:
             env=environment({**(env or {}), MARKER: self._id}),
             start_new_session=True,
         )
-        self._awaits_exit = True
+        self._before: list[subprocess.Popen[bytes] | Foreign] = []  # whom upgrades have replaced
 
     def __enter__(self) -> Program:
         try:
@@ -193,6 +223,8 @@ class Program:
             return False
 
     def _end_well(self) -> None:
+        for process in self._before:
+            assert process.wait(DEADLINE) == 0, self.stdout
         if self.code is None:
             self.signal(signal.SIGTERM)
             assert self.wait() == 0, self.stdout
@@ -200,6 +232,9 @@ class Program:
     def _clean_up(self) -> list[str]:
         """Kill what is left; the command lines of what should not have been."""
         try:
+            for process in self._before:
+                process.kill()
+                process.wait(DEADLINE)
             left = self.relatives() if self.process.poll() is not None else {}
             self.process.kill()
             self.process.wait(DEADLINE)
@@ -210,6 +245,9 @@ class Program:
                     os.kill(pid, signal.SIGKILL)
             return list(left.values())
         finally:
+            for process in (self.process, *self._before):
+                if isinstance(process, Foreign):
+                    process.close()
             self._out.close()
             self._err.close()
             self._ports.close()
@@ -258,6 +296,33 @@ class Program:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) * 1024
+
+    # -- another process --
+
+    def upgrade(self) -> dict[str, Any]:
+        """Have a new process take over, which is meant by what is asked for from now on."""
+        answer = self.post("/api/upgrade", None)
+        assert answer.status == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        self.go_on_with(told["pid"])
+        return told
+
+    def go_on_with(self, pid: int) -> None:
+        self._before.append(self.process)
+        self.process = Foreign(pid)
+
+    def kill_before(self) -> None:
+        """kill -9 of the process that served last."""
+        process = self._before.pop()
+        process.kill()
+        process.wait(DEADLINE)
+        if isinstance(process, Foreign):
+            process.close()
+
+    @property
+    def before(self) -> subprocess.Popen[bytes] | Foreign:
+        """The process that served last."""
+        return self._before[-1]
 
     # -- its end --
 

@@ -37,6 +37,37 @@ def told(address: str, watchdog_seconds: float | None = None) -> Iterator[Superv
         supervisor.close()
 
 
+# -- an upgrade --
+
+
+def test_it_is_told_who_is_the_main_process_and_nothing_more(tmp_path: Path) -> None:
+    with listening(str(tmp_path / "s")) as ear, told(str(tmp_path / "s")) as supervisor:
+        supervisor.hand_over(4711)
+        supervisor.show("more")
+        supervisor.ready()
+        assert ear.recv(1000) == b"MAINPID=4711"
+        ear.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ear.recv(1000)
+
+
+def test_a_process_that_takes_over_is_silent_until_it_serves(tmp_path: Path) -> None:
+    with listening(str(tmp_path / "s")) as ear, socket.create_server(("127.0.0.1", 0)) as inherited:
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "s"), "WATCHDOG_USEC": "30000000"}
+        supervisor = take_supervisor(environ, 7, os.dup(inherited.fileno()))
+        supervisor.show("m ready")
+        supervisor.feed_watchdog()
+        supervisor.ready()
+        assert ear.recv(1000) == b"READY=1\nSTATUS=m ready"
+        supervisor.feed_watchdog()
+        assert ear.recv(1000) == b"WATCHDOG=1"
+        given = supervisor.listening_socket(lambda _: None)
+        assert given is not None
+        assert given.getsockname() == inherited.getsockname()
+        given.close()
+        supervisor.close()
+
+
 # -- what it gives --
 
 

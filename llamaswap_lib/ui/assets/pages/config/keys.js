@@ -267,6 +267,9 @@ export const KEYS = {
   "shutdownTimeout": {
    "about": "seconds that requests in progress and WebSockets get to finish when llamaswap shuts down (llamaswap only)"
   },
+  "upgradeTimeout": {
+   "about": "seconds after an upgrade in which the process before it may finish its requests; 0 as long as they take (llamaswap only)"
+  },
   "macros": {
    "about": "values for `${name}` anywhere else"
   },

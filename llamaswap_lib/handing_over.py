@@ -1,0 +1,193 @@
+"""What changes hands at an upgrade: what the old process tells and gives, and what the new one makes of it.
+
+`Giver` is the old process's side, `Taker` the new one's; `upgrade` has the order of things, and what is done where they
+fail. A part that has something to hand over does it in its own words; here they are put together. What is not handed
+over begins anew: counters of `/metrics`, samples of the machine, and who follows logs or events (they come back).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llamaswap_lib.activity.journal import Journal
+from llamaswap_lib.adoption import Adoption
+from llamaswap_lib.endpoints import settings_of
+from llamaswap_lib.errors import NotFound
+from llamaswap_lib.net.loop import Loop
+from llamaswap_lib.reload import Reloader, Served
+from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.upgrade.child import Child, Start
+from llamaswap_lib.upgrade.connections import Leaving, take
+from llamaswap_lib.upgrade.link import Link, Message
+from llamaswap_lib.upgrade.phases import News
+from llamaswap_lib.upgrade.taking import Predecessor, State
+
+FREEZE_TIMEOUT = 5.0  # seconds for what is in progress to come to a rest
+CONTROLLER, CONNECTION, ROW = "controller", "connection", "row"  # kinds of messages, besides News
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """The parts that have something to hand over."""
+
+    served: Served
+    guardian: Guardian
+    journal: Journal
+    loop: Loop
+    reloader: Reloader
+
+
+class Giver:
+    """The old process."""
+
+    def __init__(self, estate: Estate, start: Start, predecessor: Predecessor | None) -> None:
+        self._estate, self._served = estate, estate.served
+        self._start = start
+        self._predecessor = predecessor
+        self._undo = ExitStack()  # of what is frozen
+
+    def why_not(self) -> str:
+        if not self._served.controller.has_elder:
+            return ""
+        pid = self._predecessor.pid if self._predecessor else "unknown"
+        return f"the process before this one, {pid}, still serves requests; upgradeTimeout bounds how long"
+
+    def spawn(self) -> Child:
+        more = self._estate.guardian.heir_environment()
+        return Child(self._start, self._served.server.socket, more, self._served.logs.log.warn)
+
+    def freeze(self) -> tuple[Message, Sequence[int]]:
+        estate, served, app = self._estate, self._served, self._served.latest.app
+        with ExitStack() as undo:
+            estate.reloader.hold(FREEZE_TIMEOUT)
+            undo.callback(estate.reloader.let_go)
+            activity = estate.journal.pause()
+            undo.callback(estate.journal.go_on)
+            controller, runs = served.controller.freeze(FREEZE_TIMEOUT)
+            undo.callback(served.controller.resume)
+            try:
+                guardian, pipes = estate.guardian.hand_over()
+            except BaseException:
+                for descriptor in runs:
+                    os.close(descriptor)
+                raise
+            state: dict[str, Any] = {
+                "controller": controller,
+                "guardian": guardian,
+                "pipes": len(pipes),  # the guardian's descriptors come first
+                "activity": activity,
+                "logs": {name: history.decode("latin-1") for name, history in served.logs.histories().items()},
+                "profile": app.profiles.active,
+                "key_salt": app.key_salt.hex(),
+                "connections": len(served.server.table),
+                "is_shared": served.server.is_shared,
+            }
+            self._undo = undo.pop_all()
+        return state, [*pipes, *runs]
+
+    def resume(self) -> None:
+        self._undo.close()
+
+    def retire(self, pid: int, link: Link) -> None:
+        estate, served = self._estate, self._served
+        told = _InOrder(link)
+        told.send_first(served.controller.retire(told.send))
+        estate.guardian.retire()
+        served.latest.app.pool.keep_only(())  # the new process may stop any model, which is slower with a connection
+        served.supervisor.hand_over(pid)
+        estate.journal.hand_on(lambda row, capture: link.send({"kind": ROW, "row": row, "capture": capture}))
+        estate.reloader.close()
+        estate.reloader.let_go()
+
+        def give(client_ip: str, descriptors: Sequence[int]) -> None:
+            link.send({"kind": CONNECTION, "client": client_ip}, descriptors)
+
+        Leaving(served.server, estate.loop, give).begin()
+        served.logs.close_streams()
+
+    def hear(self, message: Message) -> None:
+        if message["kind"] == CONTROLLER:
+            self._served.controller.receive(message["message"])
+
+    def note_alone(self) -> None:
+        self._served.controller.note_link_lost()
+
+
+class _InOrder:
+    """What a retired controller says, behind what the new process has to know first."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._lock = threading.Lock()  # protects what follows, and the order
+        self._held: list[Message] | None = []
+
+    def send(self, message: Message) -> None:
+        """Any thread."""
+        with self._lock:
+            if self._held is None:
+                self._link.send({"kind": CONTROLLER, "message": message})
+            else:
+                self._held.append(message)
+
+    def send_first(self, commit: Message) -> None:
+        with self._lock:
+            self._link.send({"kind": News.COMMIT, "commit": commit})
+            held, self._held = self._held or [], None
+            for message in held:
+                self._link.send({"kind": CONTROLLER, "message": message})
+
+
+class Taker:
+    """The new process."""
+
+    def __init__(self, estate: Estate, predecessor: Predecessor) -> None:
+        self._estate, self._served = estate, estate.served
+        self._predecessor = predecessor
+
+    # -- main thread --
+
+    def take(self, state: State) -> None:
+        """Go on from there; raises KeyError, ValueError and TypeError for what this version cannot read."""
+        estate, served, told, descriptors = self._estate, self._served, state.told, state.descriptors
+        app, pipes = served.latest.app, int(told["pipes"])
+        estate.guardian.adopt(told["guardian"], descriptors[:pipes])
+        adoption = Adoption(estate.reloader.standing, served.launching)
+        served.controller.adopt(told["controller"], descriptors[pipes:], adoption)
+        estate.journal.inherit(told["activity"])
+        histories = {name: history.encode("latin-1") for name, history in told["logs"].items()}
+        served.logs.put_before(histories, app.config.models.keys())
+        if not app.config.store.path:
+            served.latest.app = app = replace(app, key_salt=bytes.fromhex(told["key_salt"]))
+            served.server.change(settings_of(app))
+        with suppress(NotFound):  # it is configured no more
+            app.profiles.activate(told["profile"])
+        served.server.is_shared = told["is_shared"]
+        if told["connections"] > served.capacity.connections:
+            served.capacity.grow()
+
+    def begin(self, commit: Message) -> None:
+        """Decide from now on."""
+        link = self._predecessor.link
+        self._served.controller.begin(
+            commit["commit"], lambda message: link.send({"kind": CONTROLLER, "message": message})
+        )
+
+    # -- thread link-in --
+
+    def hear(self, message: Message, descriptors: Sequence[int]) -> None:
+        estate, served = self._estate, self._served
+        if message["kind"] == CONTROLLER:
+            served.controller.receive(message["message"])
+        elif message["kind"] == CONNECTION:
+            take(served.server, estate.loop, message["client"], *descriptors)
+        elif message["kind"] == ROW:
+            estate.journal.take(message["row"], message["capture"])
+
+    def note_end(self) -> None:
+        self._served.controller.note_link_lost()
+        self._served.logs.log.info(f"process {self._predecessor.pid}, which served before, has ended")

@@ -1,0 +1,67 @@
+"""Connections of clients that change the process which serves them.
+
+Thread `loop`, but for `begin` and `take`. The old process gives away each connection that is idle, now or once its
+request has been answered; what its client sends meanwhile waits in the kernel. Of TLS only the process that has begun
+it can go on: there the next answer says `Connection: close`, and a connection that stays idle is closed after a while.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+
+from llamaswap_lib.net.loop import Loop, Timer
+from llamaswap_lib.net.stream import prepare
+from llamaswap_lib.server.connection import ClientConnection
+from llamaswap_lib.server.connection_state import State
+from llamaswap_lib.server.listener import Server
+
+TLS_IDLE_SECONDS = 10.0
+
+
+class Leaving:
+    """Gives the connections of one server away."""
+
+    def __init__(self, server: Server, loop: Loop, give: Callable[[str, Sequence[int]], None]) -> None:
+        """`give` gets a client's address and the descriptor of its connection, which is its own from then on."""
+        self._server = server
+        self._loop = loop
+        self._give = give
+        self._timer = Timer(loop, self._close_overdue, self)
+
+    def begin(self) -> None:
+        """Accept nobody any more, and give away what is idle. Any thread; returns when that is done."""
+        self._server.stop_accepting()
+        self._loop.ask(self._begin)
+
+    def _begin(self) -> None:
+        self._server.on_idle = self._part_with
+        for connection in list(self._server.table.idle):
+            self._part_with(connection)
+        self._close_overdue()
+
+    def _part_with(self, connection: ClientConnection) -> None:
+        if connection.state is State.IDLE and connection.tls is None:
+            stream = connection.let_go()
+            self._give(connection.client_ip, [stream.detach()])
+
+    def _close_overdue(self) -> None:
+        self._timer.set(self._server.table.close_overdue(TLS_IDLE_SECONDS))
+
+    def fail(self, error: Exception) -> None:
+        """Something of ours broke, as the log has been told."""
+        del error
+
+
+def take(server: Server, loop: Loop, client_ip: str, descriptor: int) -> None:
+    """Serve a connection that another process has given away. Any thread."""
+
+    def begin() -> None:
+        sock = socket.socket(fileno=descriptor)
+        try:
+            prepare(sock)
+            ClientConnection(server, loop, sock, client_ip).begin()
+        except (OSError, MemoryError):  # its client has left, or nothing is left to serve it with
+            sock.close()
+
+    loop.call(begin)

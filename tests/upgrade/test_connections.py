@@ -1,0 +1,143 @@
+"""Connections that change the server: what is idle goes at once, what is busy when it has been answered."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from llamaswap_lib.upgrade.connections import Leaving, take
+from tests.web.certificates import issue, trusting
+from tests.web.world import CHUNKED_HEAD, DEADLINE, Peer, World, chat, get
+
+VERSION = get("/api/version")
+
+
+def retire(old: World, new: World) -> None:
+    """The one serves from now on what the other one gives away."""
+
+    def give(client_ip: str, descriptors: Sequence[int]) -> None:
+        take(new.server, new.loop, client_ip, *descriptors)
+
+    Leaving(old.server, old.loop, give).begin()
+
+
+def is_served_by(world: World, client: Peer) -> None:
+    client.send(VERSION)
+    assert client.read_message()[0].startswith(b"HTTP/1.1 200")
+    world.wait_for_log('"GET /api/version HTTP/1.1" 200')
+
+
+def test_connections_that_are_idle_are_served_by_the_other_one() -> None:
+    with World() as old, World() as new, old.connect() as used, old.connect() as fresh:
+        used.send(get("/health"))
+        assert used.read_message()[1] == b"OK"
+        retire(old, new)
+        assert old.server.wait_idle(DEADLINE)
+        for client in (used, fresh):
+            is_served_by(new, client)
+        assert new.server.count()[0] == 2
+        assert "/api/version" not in old.log
+
+
+def test_a_request_that_was_on_its_way_is_answered_by_the_other_one() -> None:
+    with World() as old, World() as new, old.connect() as client:
+        client.send(get("/health"))
+        assert client.read_message()[1] == b"OK"
+
+        def begin() -> None:
+            client.send(VERSION)  # it comes while the loop is busy with us
+            retire(old, new)
+
+        old.loop.ask(begin)
+        assert client.read_message()[0].startswith(b"HTTP/1.1 200")
+        new.wait_for_log('"GET /api/version HTTP/1.1" 200')
+
+
+def test_a_head_that_has_begun_is_served_here_and_the_next_one_by_the_other() -> None:
+    with World() as old, World() as new, old.connect() as client:
+        client.send(b"GET /health HT")
+        while not old.loop.ask(lambda: old.server.table._reading):
+            pass
+        retire(old, new)
+        client.send(b"TP/1.1\r\nHost: x\r\n\r\n")
+        assert client.read_message()[1] == b"OK"
+        old.wait_for_log('"GET /health HTTP/1.1" 200')
+        is_served_by(new, client)
+
+
+def test_a_stream_goes_on_and_what_was_sent_ahead_is_answered() -> None:
+    goes_on = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(CHUNKED_HEAD + b"3\r\none\r\n")
+        assert goes_on.wait(DEADLINE)
+        peer.send(b"3\r\ntwo\r\n0\r\n\r\n")
+
+    with World(script) as old, World() as new, old.connect() as client:
+        client.send(chat() + get("/health"))
+        client.read_until(b"one")
+        retire(old, new)
+        client.send(b"GET /api/ver")
+        goes_on.set()
+        client.read_until(b"two\r\n0\r\n\r\n")
+        assert client.read_message()[1] == b"OK"
+        client.send(b"sion HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.read_message()[0].startswith(b"HTTP/1.1 200")
+        assert old.server.wait_idle(DEADLINE)
+        is_served_by(new, client)
+
+
+def test_a_client_that_has_left_costs_nothing() -> None:
+    with World() as old, World() as new:
+        with old.connect() as client:
+            client.send(get("/health"))
+            assert client.read_message()[1] == b"OK"
+
+            def begin() -> None:
+                client.reset()
+                retire(old, new)
+
+            old.loop.ask(begin)
+        assert old.server.wait_idle(DEADLINE)
+        assert new.ask(get("/health"))[1] == b"OK"
+        assert new.server.wait_idle(DEADLINE)
+
+
+def test_nobody_is_accepted_any_more() -> None:
+    with World() as old, World() as new:
+        address = old.server.address
+        retire(old, new)
+        with socket.socket() as sock:
+            assert sock.connect_ex(address) != 0
+
+
+def test_over_tls_the_next_answer_is_the_last(tmp_path: Path) -> None:
+    with World(certificate=issue(tmp_path)) as old, World() as new:
+        plain = socket.create_connection(old.server.address, DEADLINE)
+        with trusting().wrap_socket(plain, server_hostname="localhost") as sock, Peer(sock) as client:
+            client.send(get("/health"))
+            head, body = client.read_message()
+            assert (b"Connection: close" in head, body) == (False, b"OK")
+            retire(old, new)
+            client.send(get("/health"))
+            head, body = client.read_message()
+            assert (b"Connection: close" in head, body) == (True, b"OK")
+            assert client.read_to_end() == b""
+        assert old.server.wait_idle(DEADLINE)
+        assert new.log == ""
+
+
+def test_over_tls_what_stays_idle_is_closed_after_a_while(tmp_path: Path) -> None:
+    with World(certificate=issue(tmp_path)) as old, World() as new:
+        plain = socket.create_connection(old.server.address, DEADLINE)
+        with trusting().wrap_socket(plain, server_hostname="localhost") as sock, Peer(sock) as client:
+            client.send(get("/health"))
+            assert client.read_message()[1] == b"OK"
+            now, clock = 0.0, old.loop.clock
+            old.loop.ask(lambda: setattr(old.server.table, "_clock", lambda: clock() + now))
+            now = 60.0
+            retire(old, new)
+            assert client.read_to_end() == b""
