@@ -17,7 +17,7 @@ from typing import Any
 from llamaswap_lib.activity.journal import Journal
 from llamaswap_lib.adoption import Adoption
 from llamaswap_lib.endpoints import settings_of
-from llamaswap_lib.errors import NotFound
+from llamaswap_lib.errors import NotFound, NotImplementedByServer
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.reload import Reloader, Served
 from llamaswap_lib.runtime.guard.guardian import Guardian
@@ -52,6 +52,8 @@ class Giver:
         self._undo = ExitStack()  # of what is frozen
 
     def why_not(self) -> str:
+        if name := self._start.ends_with_us:
+            raise NotImplementedByServer(f"{name} (PID 1) ends with this process, and its container too: restart that")
         if not self._served.controller.has_elder:
             return ""
         pid = self._predecessor.pid if self._predecessor else "unknown"

@@ -24,6 +24,7 @@ from llamaswap_lib.runtime.threads import Thread
 VARIABLE = "LLAMASWAP_UPGRADE"
 MOST_TOLD = 8  # lines of its stderr that say why it failed
 LAST_WORDS_TIMEOUT = 1.0  # seconds to wait for them: what it has started may hold the pipe open
+_WAIT_FOR_ONE = frozenset({"tini", "tini-static", "docker-init", "dumb-init", "catatonit", "sh", "bash", "dash", "ash"})
 _NOT_ITS_OWN = ("WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 
 
@@ -34,13 +35,26 @@ def _folder() -> str:
         return "/"
 
 
+def _who_ends_with_us() -> str:
+    """The name of the program that has started us as PID 1 of a container, if it is one that ends when we do."""
+    try:
+        name = Path("/proc/1/comm").read_text().strip() if os.getppid() == 1 else ""
+    except OSError:
+        return ""
+    return name if name in _WAIT_FOR_ONE else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How this process was started: another one is started the same way."""
+    """How this process was started: another one is started the same way.
+
+    `ends_with_us` is the first process of the container, if it ends when the process does that it has started.
+    """
 
     words: tuple[str, ...] = field(default_factory=lambda: (sys.executable, *sys.orig_argv[1:]))
     folder: str = field(default_factory=_folder)
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    ends_with_us: str = field(default_factory=_who_ends_with_us)
 
 
 class Inheritance(NamedTuple):

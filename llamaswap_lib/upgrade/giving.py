@@ -37,7 +37,7 @@ class Household(Protocol):
     """What is handed over."""
 
     def why_not(self) -> str:
-        """Why that cannot be just now, '' if it can."""
+        """Why that cannot be just now, '' if it can; raises NotImplementedByServer where it never can."""
 
     def spawn(self) -> Child:
         """The new process; raises OSError, RuntimeError and MemoryError."""

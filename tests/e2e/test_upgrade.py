@@ -572,3 +572,14 @@ def test_the_first_process_of_a_container_refuses_it(tmp_path: Path) -> None:
         assert program.get("/health").status == 200
         program.signal(signal.SIGKILL)
         program.wait()
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs unshare, as root")
+def test_one_whose_container_ends_with_it_refuses_it(tmp_path: Path) -> None:
+    shell = ("sh", "-c", '"$0" "$@"; exit $?')  # as `docker run --init` does, it waits for the one process
+    wrapper = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *shell)
+    with Program(tmp_path, {"models": {}}, wrapper=wrapper) as program:
+        answer = program.post("/api/upgrade", None)
+        assert (answer.status, answer.message.partition(" ")[0]) == (501, "sh")
+        program.signal(signal.SIGKILL)
+        program.wait()
