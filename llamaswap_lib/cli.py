@@ -17,6 +17,7 @@ from llamaswap_lib.commands.program import fail, interpreter, leave_stdout, prog
 from llamaswap_lib.commands.table import DOWNLOADS, HELP, SERVE, Command, command_names, find_command, meant_by
 from llamaswap_lib.errors import LlamaswapError
 
+COMPLETE = "__complete"  # what the scripts of `llamaswap completion` call; no command for people
 HELP_FLAGS = ("-h", "-help", "--help")
 INTERRUPTED = 130  # as shells have it for SIGINT
 NEXT_STEPS = """version {version}, and nothing to do yet.
@@ -51,6 +52,10 @@ def _run(arguments: Sequence[str]) -> int:
     if not arguments:
         return fail(NEXT_STEPS.format(version=__version__, program=program()))
     first = arguments[0]
+    if first == COMPLETE:
+        from llamaswap_lib.commands import completing  # noqa: PLC0415 - for shells alone
+
+        return completing.run(arguments[1:])
     if first in HELP_FLAGS:
         return _call(HELP, "help", ())
     if first.startswith("-"):

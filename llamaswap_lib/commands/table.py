@@ -72,6 +72,7 @@ COMMANDS = (
     Command("upgrade", Topic.OPERATE, "Has the version that is installed now take over from the running one."),
     Command("version", Topic.LOOK, "Shows the versions of this program and of the server."),
     HELP,
+    Command("completion", Topic.HELP, "Prints what completes commands, flags and names of models in your shell."),
     Command("demo", Topic.SETUP, "Runs a server without a real model, for experiments."),
 )
 
