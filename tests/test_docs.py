@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from llamaswap_lib import __version__
+from llamaswap_lib.commands.arguments import shown_flag
+from llamaswap_lib.commands.parsers import parser_of
+from llamaswap_lib.commands.table import COMMANDS, Command, Topic
 from llamaswap_lib.routing.paths import LEFT_ALONE
 from llamaswap_lib.routing.routes import _TABLE, _WITH_ARGUMENT, Endpoint, find_route
 from tests.bench import table
 from tests.bench.results import Results
-from tools import figures
+from tools import command_reference, figures
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,13 +50,25 @@ def test_what_is_not_answered_yet_is_named_in_the_readme_and_for_those_who_come_
         assert {path for path in missing if f"`{path.partition('17')[0]}" not in text} == set()
 
 
-@pytest.mark.parametrize("command", [(), ("check",), ("systemd",), ("launchd",)])
-def test_every_flag_is_in_the_reference(command: tuple[str, ...]) -> None:
-    argv = [sys.executable, str(ROOT / "llamaswap.py"), *command, "-h"]
-    text = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
-    flags = set(re.findall(r"(?<![\w-])-[a-z][a-z-]*", text)) - {"-h"}
-    assert flags
-    assert {flag for flag in flags if f"`{flag}" not in COMMAND_LINE} == set()
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_flag_is_in_the_reference(command: Command) -> None:
+    parser = parser_of(command)
+    shown = [re.findall(r"-+[a-z][\w-]*", shown_flag(action)) for action in parser.flags() if action.dest != "help"]
+    named = {name for names in shown for name in names}
+    assert {name for name in named if f"`{name}" not in COMMAND_LINE} == set()
+    assert [action.dest for action in parser.flags() if not action.help] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_a_section_to_which_the_list_leads(command: Command) -> None:
+    assert command_reference.anchor(command) in anchors(ROOT / "docs" / "command-line.md")
+    assert f"(#{command_reference.anchor(command)})" in COMMAND_LINE
+
+
+def test_what_is_done_by_a_command_is_in_the_table_of_tasks() -> None:
+    tasks = COMMAND_LINE.partition("## Each task")[2].partition("\n## ")[0]
+    asking = [it for it in COMMANDS if it.topic in (Topic.LOOK, Topic.USE, Topic.OPERATE)]
+    assert [it.name for it in asking if f"`llamaswap {it.name}" not in tasks] == []
 
 
 def test_the_changelog_has_a_section_for_this_version() -> None:
@@ -96,11 +109,6 @@ def test_the_readme_is_short_and_its_table_is_backed() -> None:
         assert re.search(r"\]\((tests|docs)/", ours), f"{what.strip()}: no test and no page says so"
         assert all(re.search(r"\]\(|\]\[", cell) for cell in others), f"{what.strip()}: who says so of the others?"
     assert set(re.findall(r"\]\[(\w+)\]", section)) == set(re.findall(r"^\[(\w+)\]: https://", section, re.MULTILINE))
-
-
-@pytest.mark.parametrize("command", ["check", "demo", "init", "launchd", "systemd"])
-def test_every_command_is_in_the_reference(command: str) -> None:
-    assert re.search(rf"^## .*`llamaswap {command}`", COMMAND_LINE, re.MULTILINE)
 
 
 def test_the_figures_are_what_was_measured() -> None:

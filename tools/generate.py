@@ -1,4 +1,4 @@
-"""`python -m tools.generate`: writes what comes from the descriptions in `schema.py` and `errors.py`.
+"""`python -m tools.generate`: writes what comes from `schema.py`, `errors.py` and the commands.
 
 Owns which file holds what, from the root of the repository. A test compares them with what they ought to hold.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools import config_reference, config_schema, error_reference
+from tools import command_reference, config_reference, config_schema, error_reference
 
 ROOT = Path(__file__).parents[1]
 FILES: Mapping[str, Callable[[], str]] = {
     "config-schema.json": config_schema.text,
+    "docs/command-line.md": command_reference.text,
     "docs/configuration.md": config_reference.text,
     "docs/http.md": error_reference.text,
     "llamaswap_lib/ui/assets/pages/config/keys.js": config_schema.module,

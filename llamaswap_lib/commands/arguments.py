@@ -90,7 +90,13 @@ def count_of(text: str) -> int:
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-c", "-config", "--config", metavar="FILE", type=Path, help="the configuration")
-    add("-config-dir", "--config-dir", metavar="DIR", type=Path, help="a folder whose *.yml and *.yaml are merged")
+    add(
+        "-config-dir",
+        "--config-dir",
+        metavar="DIR",
+        type=Path,
+        help="a folder whose *.yml and *.yaml are merged, by their names",
+    )
 
 
 def add_config_file(parser: argparse.ArgumentParser) -> None:

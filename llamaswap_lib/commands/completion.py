@@ -7,6 +7,7 @@ import argparse
 from llamaswap_lib.commands.program import print_text
 
 EXAMPLES = 'eval "$(llamaswap completion bash)"'
+EXAMPLES_NOTE = "needs bash"
 NOTES = """For bash put `eval "$(llamaswap completion bash)"` into `~/.bashrc`; for zsh `eval "$(llamaswap
 completion zsh)"` into `~/.zshrc`, behind `compinit`; for fish run `llamaswap completion fish >
 ~/.config/fish/completions/llamaswap.fish`.

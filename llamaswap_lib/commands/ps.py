@@ -21,6 +21,11 @@ COLUMNS = (
     Column("QUEUE", is_number=True, goes=3),
     Column("UNTIL"),
 )
+EXAMPLES = "llamaswap ps\nllamaswap ps --json"
+NOTES = """SIZE is the memory of its processes on the devices that DEVICE names, as far as
+[hardware.md](hardware.md) can tell. IN-FLIGHT counts the requests inside the model, of as many as may be
+inside at once where that is limited, and QUEUE those that wait for it. A model that somebody waits for and
+that does not run is there too, as `queued`. UNTIL says when the model is unloaded if nobody asks for it."""
 Row = Mapping[str, Any]
 
 

@@ -10,6 +10,7 @@ from llamaswap_lib.client.connection import Server
 from llamaswap_lib.commands.arguments import UsageError
 
 DEFAULT_URL = "http://localhost:8080"
+REMOTE = ("url", "api_key", "ca_file", "json")  # what the flags below set
 
 
 def add_remote_flags(parser: argparse.ArgumentParser, *, has_json: bool = True) -> None:

@@ -13,7 +13,9 @@ from llamaswap_lib.runtime.signals import outlive_harmless
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_flags(parser)
     add_server_flags(parser)
-    parser.add_argument("-version", "--version", action="version", version=f"llamaswap {__version__}")
+    parser.add_argument(
+        "-version", "--version", action="version", version=f"llamaswap {__version__}", help="show the version"
+    )
     parser.epilog = "`llamaswap check -c config.yaml` says what is wrong with a configuration."
 
 

@@ -10,6 +10,7 @@ from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.commands.waiting import wait
 
 EXAMPLES = "llamaswap upgrade"
+EXAMPLES_NOTE = "needs another version"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -37,8 +37,8 @@ class Flags(argparse.Namespace):
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Those that `Flags` has."""
     add = parser.add_argument
-    add("--host", default="127.0.0.1")
-    add("--port", type=int, default=8080, help="0 takes a free one and tells it on stdout")
+    add("--host", default="127.0.0.1", help="where it listens: 127.0.0.1, or another address")
+    add("--port", type=int, default=8080, help="default: 8080; 0 takes a free one and tells it on stdout")
     add("--model", default="demo", metavar="NAME", help="what it calls itself")
     add("--quiet", action="store_true", help="no line a request")
     _add_pace(parser.add_argument_group("pace"))

@@ -1,6 +1,7 @@
 """What the documentation tells people to type is typed, in a clone of its own, as it stands; `pages` says what is not.
 
-The one thing that is replaced is the port 8080, in the way that the README names, since it may be taken here.
+The one thing that is replaced is the port 8080, in the way that the README names, since it may be taken here; commands
+that ask a server take it from LLAMASWAP_URL.
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ class Clone:
         """Nothing of ours but where programs lie, and what pip needs to reach its registry."""
         kept = {name: value for name, value in os.environ.items() if re.match(r"PIP_|SSL_|\w+_PROXY$|\w+_proxy$", name)}
         path = f"{self._folder / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+        kept["LLAMASWAP_URL"] = f"localhost:{self.port}"
         return {**kept, "PATH": path, "HOME": str(self._folder), "LANG": "C.UTF-8", "GIT_CONFIG_NOSYSTEM": "1",
                 "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}  # fmt: skip
 
