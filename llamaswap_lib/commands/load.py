@@ -50,7 +50,7 @@ def _result(server: Server, terminal: Terminal, name: str, *, is_told: bool) -> 
 
 def load(server: Server, terminal: Terminal, name: str, *, is_told: bool) -> dict[str, Any]:
     """Load one, and say so if `is_told`; raises ServerError."""
-    plan = _plan(server, name)
+    plan = find_plan(server, name)
     model, began = str(plan.get("model") or name), time.monotonic()
     shown = Progress(server, model, plan) if terminal.has_status and is_told else None
 
@@ -68,7 +68,7 @@ def load(server: Server, terminal: Terminal, name: str, *, is_told: bool) -> dic
     return {"model": name, "state": "ready", "seconds": round(seconds, 3), "unloaded": gone}
 
 
-def _plan(server: Server, name: str) -> Mapping[str, Any]:
+def find_plan(server: Server, name: str) -> Mapping[str, Any]:
     """What the load is going to do; empty where the server does not tell."""
     plan: Mapping[str, Any] = server.find(f"/api/models/{in_path(name)}/plan") or {}
     return plan

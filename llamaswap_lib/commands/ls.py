@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from llamaswap_lib.client.background import together
 from llamaswap_lib.client.connection import Refused, Server
 from llamaswap_lib.client.runs import STATE_STYLES
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
@@ -44,9 +45,12 @@ def _cells(row: Row) -> list[str | Cell]:
 
 def listed(server: Server) -> Iterator[dict[str, Any]]:
     """`name`, `kind`, `state`, `aliases`, `about`, of whatever can be asked for, by name; raises ServerError."""
-    entries = {str(entry["id"]): entry for entry in server.get("/v1/models")["data"]}
-    running = {row["model"]: row["state"] for row in (server.find("/running") or {}).get("running", [])}
-    hidden = {name: model for name, model in configured_models(server).items() if name not in entries}
+    told, runs, configured = together(
+        lambda: server.get("/v1/models"), lambda: server.find("/running") or {}, lambda: configured_models(server)
+    )
+    entries = {str(entry["id"]): entry for entry in told["data"]}
+    running = {row["model"]: row["state"] for row in runs.get("running", [])}
+    hidden = {name: model for name, model in configured.items() if name not in entries}
     rows = [_of_entry(name, entry, running) for name, entry in entries.items()]
     rows += [_of_hidden(name, model, running.get(name, "")) for name, model in hidden.items() if model.get("unlisted")]
     yield from sorted(rows, key=lambda row: str(row["name"]))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llamaswap_lib.client import words
+from llamaswap_lib.client.background import together
 from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
@@ -35,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     server, terminal = server_of(options), Terminal()
-    running = server.get("/running")["running"]
-    queue = (server.find("/api/queue") or {}).get("queue", [])
+    running, queue = together(
+        lambda: server.get("/running")["running"], lambda: (server.find("/api/queue") or {}).get("queue", [])
+    )
     if options.json:
         terminal.json({"running": running, "queue": queue})
         return 0

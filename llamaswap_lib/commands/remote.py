@@ -26,7 +26,7 @@ def add_remote_flags(parser: argparse.ArgumentParser, *, has_json: bool = True) 
 def server_of(options: argparse.Namespace) -> Server:
     """The server that the flags and the environment name; raises UsageError."""
     told = options.url if options.url is not None else os.environ.get("LLAMASWAP_URL") or DEFAULT_URL
-    url = told if "://" in told else f"http://{told}"
+    url = told if "://" in told else f"http://localhost{told}" if told.startswith(":") else f"http://{told}"
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llamaswap_lib.client import words
+from llamaswap_lib.client.background import together
 from llamaswap_lib.client.connection import NOT_FOUND, NoRoute, Refused, Server, in_path
 from llamaswap_lib.client.runs import STATE_STYLES, memory_of, until
 from llamaswap_lib.client.terminal import Style, Terminal
+from llamaswap_lib.commands.load import find_plan
 from llamaswap_lib.commands.ls import about_of, configured_models, described, what_it_leads_to
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.printable import printable
@@ -54,15 +56,20 @@ class Known:
     def __init__(self, server: Server, name: str) -> None:
         """Raises ServerError; Refused with status 404 for a name that leads nowhere."""
         self.name = name
-        self.entry: Row = _entry(server, name)
-        self.about = about_of(self.entry)
-        self.plan: Row = server.find(f"/api/models/{in_path(name)}/plan") or {}
-        self.model = str(self.plan.get("model") or self.about.get("modelID") or name)
-        running = (server.find("/running") or {}).get("running", [])
-        self.running: Row = next((row for row in running if row["model"] == self.model), {})
-        self.configured: Row = configured_models(server).get(self.model, {})
-        queue = (server.find("/api/queue") or {}).get("queue", [])
-        self.waiting = [row for row in queue if row["model"] == self.model]
+        entry, plan, running, configured, queue = together(
+            lambda: _entry(server, name),
+            lambda: find_plan(server, name),
+            lambda: server.find("/running") or {},
+            lambda: configured_models(server),
+            lambda: server.find("/api/queue") or {},
+        )
+        self.entry: Row = entry
+        self.plan: Row = plan
+        self.about = about_of(entry)
+        self.model = str(plan.get("model") or self.about.get("modelID") or name)
+        self.running: Row = next((row for row in running.get("running", ()) if row["model"] == self.model), {})
+        self.configured: Row = configured.get(self.model, {})
+        self.waiting = [row for row in queue.get("queue", ()) if row["model"] == self.model]
         self.stats: Row = server.find("/api/metrics/stats", {"model": self.model}) or {}
 
     @property

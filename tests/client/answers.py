@@ -1,11 +1,11 @@
-"""A server of a test's own, which answers each connection with the same bytes."""
+"""A server of a test's own, which answers each connection with the same bytes, or by its path."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from llamaswap_lib.client.connection import Server
@@ -14,10 +14,14 @@ TIMEOUT = 20.0
 TLS_HANDSHAKE = b"\x16"
 
 
+Answer = bytes | Mapping[str, bytes]  # by path; any other is 404
+NO_PAGE = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 18\r\n\r\n404 page not found"
+
+
 class Answering:
     """`heads` are those of the requests that came."""
 
-    def __init__(self, answer: bytes, is_cut: bool, context: ssl.SSLContext | None) -> None:
+    def __init__(self, answer: Answer, is_cut: bool, context: ssl.SSLContext | None) -> None:
         self._answer, self._is_cut, self._context = answer, is_cut, context
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http{'s' if context else ''}://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -45,7 +49,8 @@ class Answering:
         while b"\r\n\r\n" not in head and not head.startswith(TLS_HANDSHAKE) and (piece := connection.recv(65_536)):
             head += piece
         self.heads.append(head.decode("latin-1"))
-        connection.sendall(self._answer)
+        path = [*head.split(), b"", b""][1].decode("latin-1")
+        connection.sendall(self._answer if isinstance(self._answer, bytes) else self._answer.get(path, NO_PAGE))
         if self._is_cut:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
@@ -56,7 +61,7 @@ class Answering:
 
 
 @contextmanager
-def answering(answer: bytes, *, is_cut: bool = False, context: ssl.SSLContext | None = None) -> Iterator[Answering]:
+def answering(answer: Answer, *, is_cut: bool = False, context: ssl.SSLContext | None = None) -> Iterator[Answering]:
     """`is_cut`: it ends each connection with a reset; `context` is for TLS."""
     server = Answering(answer, is_cut, context)
     try:

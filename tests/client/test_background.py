@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from llamaswap_lib.client.background import Background
+from llamaswap_lib.client.background import Background, together
 
 
 def test_it_runs_beside_and_gives_its_result() -> None:
@@ -16,6 +16,13 @@ def test_it_runs_beside_and_gives_its_result() -> None:
     may_end.set()
     assert asking.is_over(20)
     assert asking.result() is True
+
+
+def test_several_run_at_the_same_time() -> None:
+    met = threading.Barrier(2, timeout=20)
+    assert [number >= 0 for number in together(met.wait, met.wait)] == [True, True]
+    with pytest.raises(ValueError, match="no number"):
+        together(lambda: 1, lambda: int("no number"))
 
 
 def test_what_it_raises_is_raised_where_the_result_is_asked_for() -> None:

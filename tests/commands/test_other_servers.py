@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 
 import pytest
@@ -55,6 +56,29 @@ def test_a_server_without_the_routes(words: tuple[str, ...]) -> None:
     assert "the server has no such route" in ended.err
 
 
+def test_an_older_server_is_shown_as_far_as_it_tells() -> None:
+    running = {"running": [{"model": "m", "state": "ready", "cmd": "serve --port 1", "proxy": "http://x", "ttl": 0}]}
+    models = {"data": [{"id": "m", "object": "model", "owned_by": "llama-swap"}, {"id": "n"}]}
+    routes = {
+        "/running": reply(json.dumps(running)),
+        "/v1/models": reply(json.dumps(models)),
+        "/unload": reply("OK", kind="text/plain"),
+    }
+    with answering(routes) as it:
+        shell = Shell(it.url)
+        assert shell.run("ps").rows()[1] == ["m", "ready", "-", "-", "-", "0", "forever"]
+        assert [row[:3] for row in shell.run("ls").rows()[1:]] == [["m", "ready", "model"], ["n", "-", "model"]]
+        told = shell.run("show", "m")
+        assert told.code == 0
+        assert "serve --port 1" in told.out
+        assert shell.run("show", "x").code == 4
+        assert shell.run("unload", "--all").out == "no model was loaded\n"
+        for words in (("load", "m"), ("reload",), ("profile",), ("version",)):
+            ended = shell.run(*words)
+            assert ended.code == 6
+            assert "the server has no such route: it is older, or no llamaswap" in ended.err + ended.out
+
+
 def test_an_address_that_is_none(shell: Shell) -> None:
     for url in ("ftp://a", "http://", "http://a:99999", "http://a/?b", "x y", "http://a/é", "http://user@a"):
         ended = shell.run("ps", "--url", url)
@@ -64,5 +88,9 @@ def test_an_address_that_is_none(shell: Shell) -> None:
 
 def test_an_address_as_clients_of_openai_have_it(serve: Serve) -> None:
     with serve() as shell:
-        for url in (f"localhost:{shell.program.port}", f"http://127.0.0.1:{shell.program.port}/v1/"):
+        for url in (
+            f":{shell.program.port}",
+            f"localhost:{shell.program.port}",
+            f"http://127.0.0.1:{shell.program.port}/v1/",
+        ):
             assert shell.run("ps", "--url", url).code == 0
