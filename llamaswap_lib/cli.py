@@ -62,7 +62,7 @@ def _run(arguments: Sequence[str]) -> int:
         return _call(SERVE, "", arguments)
     command = find_command(first)
     if command is None:
-        raise UsageError(f"{_no_command(first)} (llamaswap help lists them)")
+        raise UsageError(f"{_no_command(first)} (llamaswap -h lists the flags and commands)")
     return _call(command, first, arguments[1:])
 
 

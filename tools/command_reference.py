@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from llamaswap_lib.commands.arguments import Parser
+from llamaswap_lib.commands.arguments import Parser, spellings
 from llamaswap_lib.commands.help import shown_command
 from llamaswap_lib.commands.parsers import parser_of
 from llamaswap_lib.commands.remote import REMOTE, add_remote_flags
@@ -90,7 +90,7 @@ def _flags(parser: Parser) -> str:
     remote = [action for action in parser.flags() if action.dest in REMOTE and "--url" in _spelled(parser)]
     own = [action for action in parser.flags() if action not in remote and action.dest != "help"]
     rows = [(f"`{action.metavar or action.dest}`", _sentence(action)) for action in parser.arguments() if action.help]
-    rows += [(", ".join(_forms(action)), _sentence(action)) for action in own]
+    rows += [(_forms(action), _sentence(action)) for action in own]
     table = _table(("argument", "meaning"), rows) if rows else ""
     names = ", ".join(f"`{action.option_strings[0]}`" for action in remote)
     told = f"It takes the [flags for the server](#server): {names}.\n" if remote else ""
@@ -101,14 +101,8 @@ def _spelled(parser: Parser) -> set[str]:
     return {name for action in parser.flags() for name in action.option_strings}
 
 
-def _forms(action: argparse.Action) -> Iterator[str]:
-    """Each spelling, but for those that differ in their dashes alone."""
-    value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
-    seen: set[str] = set()
-    for name in action.option_strings:
-        if name.lstrip("-") not in seen:
-            yield f"`{name}{value}`"
-        seen.add(name.lstrip("-"))
+def _forms(action: argparse.Action) -> str:
+    return ", ".join(f"`{spelling}`" for spelling in spellings(action))
 
 
 def _sentence(action: argparse.Action) -> str:
@@ -120,7 +114,7 @@ def _topic(topic: HelpTopic) -> str:
     if topic.name == "server":
         parser = Parser("", "")
         add_remote_flags(parser)
-        rows = [(", ".join(_forms(action)), _sentence(action)) for action in parser.flags() if action.dest != "help"]
+        rows = [(_forms(action), _sentence(action)) for action in parser.flags() if action.dest != "help"]
         parts.append(_table(("flag", "meaning"), rows))
     if topic.rows:
         rows = [(", ".join(f"`{name}`" for name in names.split(", ")), meaning) for names, meaning in topic.rows]

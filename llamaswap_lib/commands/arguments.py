@@ -70,11 +70,15 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         return shown_flag(action) if action.option_strings else super()._format_action_invocation(action)
 
 
-def shown_flag(action: argparse.Action) -> str:
-    """How it is written: `-n, --lines LINES`. Of two spellings that differ in their dashes the first one counts."""
+def spellings(action: argparse.Action) -> list[str]:
+    """How a flag is written: `-n LINES`, `--lines LINES`. Of two that differ in their dashes the first one counts."""
     names = {name.lstrip("-"): name for name in reversed(action.option_strings)}
     value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
-    return ", ".join(reversed(names.values())) + value
+    return [f"{name}{value}" for name in reversed(names.values())]
+
+
+def shown_flag(action: argparse.Action) -> str:
+    return ", ".join(spellings(action))
 
 
 def count_of(text: str) -> int:

@@ -50,12 +50,13 @@ def overview() -> str:
     parts.append(("Topics of llamaswap help", [(topic.name, topic.summary) for topic in TOPICS]))
     flags = [(shown_flag(action), action.help or "") for action in parser_of(SERVE).flags()]
     parts.append(("Flags of llamaswap -c config.yaml, and of llamaswap serve, which is the same", flags))
-    lines = [wrapped(DESCRIPTION), "", "  llamaswap -c config.yaml   serves its models", "  llamaswap COMMAND ..."]
+    usage = (("llamaswap -c config.yaml", "serves its models"), ("llamaswap COMMAND ...", "does what is listed here"))
+    lines = [wrapped(DESCRIPTION), "", *_rows(usage)]
     first = max(len(name) for _, pairs in parts for name, _ in pairs)
     for title, pairs in parts:
         if pairs:
-            lines += ["", f"{title}:", *_rows(pairs, first)]
-    return "\n".join([*lines, "", "llamaswap COMMAND -h shows the flags of a command."])
+            lines += ["", wrapped(f"{title}:"), *_rows(pairs, first)]
+    return "\n".join([*lines, "", wrapped("llamaswap COMMAND -h shows the flags of a command.")])
 
 
 def shown_command(command: Command) -> str:
@@ -63,7 +64,7 @@ def shown_command(command: Command) -> str:
 
 
 def topic_lines(topic: HelpTopic) -> Iterator[str]:
-    yield f"{topic.name}: {topic.summary}"
+    yield wrapped(f"{topic.name}: {topic.summary}")
     for paragraph in topic.text.split("\n\n"):
         yield ""
         yield wrapped(plain(paragraph))

@@ -41,11 +41,11 @@ def test_a_command_and_a_topic_are_explained(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("status",), "there is no command 'status' (did you mean \"ps\"?) (llamaswap help lists them)"),
+        (("status",), "there is no command 'status' (did you mean \"ps\"?) (llamaswap -h lists"),
         (("lod", "m"), "there is no command 'lod' (did you mean \"load\"?)"),
         (("pull", "m"), "there is no command 'pull': models are not downloaded here; llama-server does that, with -hf"),
         (("help", "exit-code"), "there is no command and no topic 'exit-code' (did you mean \"exit-codes\"?)"),
-        (("xyzzy",), "there is no command 'xyzzy' (llamaswap help lists them)"),
+        (("xyzzy",), "there is no command 'xyzzy' (llamaswap -h lists the flags and commands)"),
         (("load",), "the following arguments are required: MODEL (llamaswap load -h lists the flags)"),
         (("ps", "--jsn"), "unrecognized arguments: --jsn (llamaswap ps -h lists the flags)"),
     ],
