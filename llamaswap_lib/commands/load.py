@@ -20,8 +20,8 @@ from llamaswap_lib.commands.waiting import Polled, wait
 MOST_OUTPUT = 4096  # characters of which the last line is taken
 EXAMPLES = "llamaswap load small\nllamaswap load embed small"
 NOTES = """While a model loads, a line shows how long that has taken, what it waits for, and what its process
-printed last. Where the load fails, the reason and the last lines of the process are on stderr; the other models
-are loaded all the same."""
+printed last. Where the load fails, the reason and the last lines of the process are on stderr; the other
+models are loaded all the same. Ctrl-C ends the command alone: a load that has begun goes on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import subprocess
+
+from tests.client.answers import answering, reply
 from tests.commands.conftest import MODELS, Serve
-from tests.e2e.program import demo
+from tests.e2e.program import COMMAND, DEADLINE, demo, environment
 
 EVERY_KIND = {
     "models": {
@@ -44,6 +49,15 @@ def test_a_profile_adds_its_names(serve: Serve) -> None:
         assert shell.run("profile", "day").out == "the active profile is day\n"
         rows = {row["name"]: row for row in shell.run("ls", "--json").json()["models"]}
     assert (rows["default"]["kind"], rows["default"]["about"]) == ("profile", "of the active profile")
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    models = {"data": [{"id": f"model-{number}"} for number in range(3000)]}
+    with answering({"/v1/models": reply(json.dumps(models))}) as it:
+        argv = ("sh", "-c", f"{shlex.join((*COMMAND, 'ls', '--url', it.url))} | head -2")
+        ended = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=DEADLINE, check=True)
+    assert [line.split()[0] for line in ended.stdout.splitlines() if line] == ["NAME", "model-0"]
+    assert ended.stderr == ""
 
 
 def test_a_narrow_terminal_keeps_names_and_states(serve: Serve) -> None:
