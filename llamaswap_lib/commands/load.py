@@ -16,6 +16,7 @@ from llamaswap_lib.client.terminal import Style, Terminal, without_colours
 from llamaswap_lib.commands.program import fail
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.commands.waiting import Polled, wait
+from llamaswap_lib.printable import printable
 
 MOST_OUTPUT = 4096  # characters of which the last line is taken
 EXAMPLES = "llamaswap load small\nllamaswap load embed small"
@@ -52,19 +53,15 @@ def load(server: Server, terminal: Terminal, name: str, *, is_told: bool) -> dic
     """Load one, and say so if `is_told`; raises ServerError."""
     plan = find_plan(server, name)
     model, began = str(plan.get("model") or name), time.monotonic()
-    shown = Progress(server, model, plan) if terminal.has_status and is_told else None
-
-    def text(seconds: float) -> str:
-        return shown.text(seconds) if shown else ""
-
+    shown = Progress(server, model, plan) if terminal.has_status else None  # which asks beside the load
     path = f"/api/models/load/{in_path(name)}"
-    wait(terminal, lambda: server.ask("POST", path, seconds=None), text)
+    wait(terminal, lambda: server.ask("POST", path, seconds=None), shown.text if shown else str)
     seconds = time.monotonic() - began
     gone = _gone(server, plan)
     if is_told:
         was_ready = plan.get("state") == "ready"
         state = "is ready already" if was_ready else f"ready after {words.duration(seconds)}"
-        terminal.line(f"{terminal.styled(name, Style.NAME)}: {state}{_told_of(gone)}")
+        terminal.line(f"{terminal.styled(printable(name), Style.NAME)}: {state}{printable(_told_of(gone))}")
     return {"model": name, "state": "ready", "seconds": round(seconds, 3), "unloaded": gone}
 
 

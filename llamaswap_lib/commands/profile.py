@@ -9,6 +9,7 @@ from typing import Any
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
 from llamaswap_lib.commands.arguments import UsageError
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
+from llamaswap_lib.printable import printable
 
 COLUMNS = (
     Column("NAME", may_shrink=True),
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             terminal.json(answer)
         else:
-            terminal.line("no profile is active" if active is None else f"the active profile is {active}")
+            terminal.line("no profile is active" if active is None else f"the active profile is {printable(active)}")
         return 0
     answer = server.get("/api/profiles")
     if options.json:

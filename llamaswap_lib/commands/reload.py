@@ -10,6 +10,7 @@ from llamaswap_lib.client import words
 from llamaswap_lib.client.terminal import Style, Terminal
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.commands.waiting import wait
+from llamaswap_lib.printable import printable
 
 LABELS = {
     "added": "new",
@@ -37,9 +38,10 @@ def run(options: argparse.Namespace) -> int:
         terminal.json(answer)
         return 0
     for line in told(answer):
-        terminal.line(line)
+        terminal.line(printable(line))
     for warning in answer.get("warnings") or ():
-        terminal.line(f"{terminal.styled('warning', Style.BUSY)}: {warning}")
+        text = printable(str(warning), keep="\n")
+        terminal.line(f"{terminal.styled('warning', Style.BUSY)}: {text}")
     return 0
 
 

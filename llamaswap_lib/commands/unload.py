@@ -12,6 +12,7 @@ from llamaswap_lib.commands.arguments import UsageError
 from llamaswap_lib.commands.program import fail
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.commands.waiting import Polled, wait
+from llamaswap_lib.printable import printable
 
 EXAMPLES = "llamaswap unload small\nllamaswap unload --all"
 NOTES = """A model ends when the requests inside it have ended, at the latest after its `unloadTimeout`. It is
@@ -86,6 +87,8 @@ def _running(server: Server) -> set[str]:
 
 def _tell(terminal: Terminal, name: str | None, unloaded: list[str]) -> None:
     for model in unloaded:
-        terminal.line(f"{terminal.styled(model, Style.NAME)}: unloaded")
-    if not unloaded:
-        terminal.line("no model was loaded" if name is None else f"{terminal.styled(name, Style.NAME)}: was not loaded")
+        terminal.line(f"{terminal.styled(printable(model), Style.NAME)}: unloaded")
+    if name is None and not unloaded:
+        terminal.line("no model was loaded")
+    elif name is not None and not unloaded:
+        terminal.line(f"{terminal.styled(printable(name), Style.NAME)}: was not loaded")

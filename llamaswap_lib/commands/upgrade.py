@@ -8,6 +8,7 @@ from llamaswap_lib.client import words
 from llamaswap_lib.client.terminal import Terminal
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.commands.waiting import wait
+from llamaswap_lib.printable import printable
 
 EXAMPLES = "llamaswap upgrade"
 EXAMPLES_NOTE = "needs another version"
@@ -27,5 +28,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         terminal.json(answer)
     else:
-        terminal.line(f"process {answer['pid']} has taken over: version {answer['to']}, before it was {answer['from']}")
+        told = f"process {answer['pid']} has taken over: version {answer['to']}, before it was {answer['from']}"
+        terminal.line(printable(told))
     return 0

@@ -82,6 +82,16 @@ def test_models_are_unloaded_by_name_by_alias_and_all(serve: Serve) -> None:
         assert shell.program.states() == {}
 
 
+def test_names_move_no_cursor(serve: Serve) -> None:
+    name = "a\x1b]0;owned\x07"
+    with serve({"models": {name: {"cmd": demo().replace("${MODEL_ID}", "a")}, "small": {"cmd": demo()}}}) as shell:
+        for words in (("load", name), ("load", "small"), ("load", name), ("unload", "--all"), ("unload", name)):
+            with shell.screen(*words) as screen:
+                assert screen.end() == 0
+                assert "a\\x1b]0;owned\\x07" in screen.text
+                assert b"\x1b]" not in screen.sent
+
+
 def test_without_a_model_it_says_how_the_server_is_ended(serve: Serve) -> None:
     with serve() as shell:
         ended = shell.run("stop")
