@@ -87,6 +87,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "building": ("",),
     "client": ("errors", "printable"),
     "top": ("client", "printable"),
+    "chat": ("client", "errors", "printable"),
     "cli": ("client.connection", "commands", "errors", "typed_yaml.problems"),
     "commands": ("",),
     "__init__": (),

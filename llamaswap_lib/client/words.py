@@ -37,11 +37,14 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / _DAY:.0f} d"
 
 
+def brief(seconds: float | None) -> str:
+    """The same for what is often over within a second: `48 ms`, `3.2 s`; `-` if not known."""
+    return duration(seconds) if seconds is None or seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
 def milliseconds(value: float | None) -> str:
     """A part of a request's time, in milliseconds: `12 ms`, `3.4 s`; `-` if not known, or negative."""
-    if value is None or value < 0:
-        return UNKNOWN
-    return duration(value / 1000) if value >= 1000 else f"{value:.0f} ms"
+    return UNKNOWN if value is None or value < 0 else brief(value / 1000)
 
 
 def local_time(timestamp: str, *, is_whole: bool = False) -> str:

@@ -57,6 +57,7 @@ COMMANDS = (
     Command("logs", Topic.LOOK, "Shows what the server and its models have said; with -f goes on with what they say."),
     Command("requests", Topic.LOOK, "Lists the requests to models that have ended, the newest last; with -f goes on."),
     Command("top", Topic.LOOK, "Shows live what the server does: the machine, models, the queue, requests; q leaves."),
+    Command("run", Topic.USE, "Asks a model: one question, or a chat in the terminal."),
     Command(
         "ls", Topic.LOOK, "Lists what can be asked for: models, aliases, selectors, models of peers.", aliases=("list",)
     ),
