@@ -88,6 +88,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "client": ("errors", "printable"),
     "top": ("client", "printable"),
     "chat": ("client", "errors", "printable"),
+    "benchmark": ("client",),
     "cli": ("client.connection", "commands", "errors", "typed_yaml.problems"),
     "commands": ("",),
     "__init__": (),

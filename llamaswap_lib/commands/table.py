@@ -58,6 +58,7 @@ COMMANDS = (
     Command("requests", Topic.LOOK, "Lists the requests to models that have ended, the newest last; with -f goes on."),
     Command("top", Topic.LOOK, "Shows live what the server does: the machine, models, the queue, requests; q leaves."),
     Command("run", Topic.USE, "Asks a model: one question, or a chat in the terminal."),
+    Command("bench", Topic.USE, "Measures how fast models answer, at one and at several requests at a time, and swap."),
     Command(
         "ls", Topic.LOOK, "Lists what can be asked for: models, aliases, selectors, models of peers.", aliases=("list",)
     ),
