@@ -89,6 +89,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "top": ("client", "printable"),
     "chat": ("client", "errors", "printable"),
     "benchmark": ("client",),
+    "agents": ("errors",),  # it reads and adds to YAML of others, in which their comments stay
     "cli": ("client.connection", "commands", "errors", "typed_yaml.problems"),
     "commands": ("",),
     "__init__": (),
@@ -101,7 +102,7 @@ PURE: dict[str, tuple[str, ...]] = {
     "routing": ("threading",),  # all requests share the turn of a selector's targets
 }
 IMPURE = {"asyncio", "logging", "os", "queue", "selectors", "socket", "subprocess", "threading", "time"}
-MAY_READ_YAML = {"typed_yaml"}
+MAY_READ_YAML = {"typed_yaml", "agents"}
 
 
 @cache

@@ -59,6 +59,7 @@ COMMANDS = (
     Command("top", Topic.LOOK, "Shows live what the server does: the machine, models, the queue, requests; q leaves."),
     Command("run", Topic.USE, "Asks a model: one question, or a chat in the terminal."),
     Command("bench", Topic.USE, "Measures how fast models answer, at one and at several requests at a time, and swap."),
+    Command("launch", Topic.USE, "Prints or writes the settings of a coding agent for this server, or starts it."),
     Command(
         "ls", Topic.LOOK, "Lists what can be asked for: models, aliases, selectors, models of peers.", aliases=("list",)
     ),
