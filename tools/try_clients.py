@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 SCRIPTS = ROOT / "tools" / "clients"
 HEADER = re.compile(r"^(?:#|//) (client|pip|npm|version|extra): (.+)$", re.MULTILINE)
 ASKED = re.compile(r'^\[INFO\] Request \S+ "[A-Z]+ (/\S*) HTTP/1\.\d" (\d+) \d+ "(?!try_clients)', re.MULTILINE)
+COMMAND = shlex.join((sys.executable, str(ROOT / "llamaswap.py")))  # with its own Python, whatever PATH says
 INSTALLING, RUNNING = 900, 900  # seconds
 SETTINGS = re.compile("OPENAI|ANTHROPIC|CLAUDE|CODEX|LITELLM")  # variables that would lead clients elsewhere
 
@@ -105,9 +106,10 @@ class Place:
     def try_it(self, url: str) -> list[str]:
         """What the script said of each thing it tried."""
         program = str(self.python) if self.client.script.suffix == ".py" else "node"
+        env = {**self.environment(), "LLAMASWAP_URL": url, "LLAMASWAP_COMMAND": COMMAND}
         ended = subprocess.run(
             (program, self.client.script.name), cwd=self.folder, timeout=RUNNING, check=False,
-            env={**self.environment(), "LLAMASWAP_URL": url}, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         told = [line for line in ended.stdout.splitlines() if line.startswith(("ok ", "failed "))]
         if ended.returncode or any(line.startswith("failed ") for line in told):

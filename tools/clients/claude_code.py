@@ -3,7 +3,9 @@
 # version: claude --version
 """Claude Code, without a terminal."""
 
-from tried import LARGE, SMALL, URL, command, holds, tried
+from pathlib import Path
+
+from tried import LARGE, LAUNCHED, SMALL, URL, command, holds, settings, tried
 
 ENVIRONMENT = {
     "ANTHROPIC_BASE_URL": URL,
@@ -18,3 +20,6 @@ with tried("a prompt of 100 KB with a swap"):
     holds(command("claude", "--model", "large", "-p", input="hello there " * 9000, env=ENVIRONMENT), LARGE)
 with tried("a tool call and its result"):
     holds(command("claude", "--model", "tools", "-p", "hello there", env=ENVIRONMENT), "this is tools")
+with tried(LAUNCHED):
+    settings("claude", "small")
+    holds(command("claude", "--settings", str(Path.home() / ".claude" / "llamaswap.json"), "-p", "hello there"), SMALL)

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from tried import LARGE, OPENAI, SMALL, command, holds, tried
+from tried import LARGE, LAUNCHED, OPENAI, SMALL, command, holds, settings, tried
 
 CONFIG = f"""
 model_provider = "llamaswap"
@@ -26,3 +26,7 @@ with tried("a prompt (`exec`)"):
     holds(execute("small", "hello there"), SMALL)
 with tried("a prompt of 100 KB with a swap"):
     holds(execute("large", "hello there " * 9000), LARGE)
+with tried(LAUNCHED):
+    (Path.home() / ".codex" / "config.toml").unlink()
+    settings("codex", "small")
+    holds(command("codex", "exec", "--skip-git-repo-check", "--profile", "llamaswap", "hello there"), SMALL)

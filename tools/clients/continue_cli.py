@@ -4,7 +4,7 @@
 
 from pathlib import Path
 
-from tried import LARGE, OPENAI, SMALL, command, holds, tried
+from tried import LARGE, LAUNCHED, OPENAI, SMALL, command, holds, settings, tried
 
 
 def config(model: str) -> str:
@@ -20,3 +20,6 @@ with tried("a prompt (`-p`)"):
     holds(command("cn", "-p", "--config", config("small"), "hello there"), SMALL)
 with tried("a prompt with a swap"):
     holds(command("cn", "-p", "--config", config("large"), "hello there"), LARGE)
+with tried(LAUNCHED):
+    settings("continue", "small")
+    holds(command("cn", "-p", "hello there"), SMALL)

@@ -4,7 +4,7 @@
 
 from pathlib import Path
 
-from tried import LARGE, OPENAI, SMALL, command, holds, tried
+from tried import LARGE, LAUNCHED, OPENAI, SMALL, command, holds, settings, tried
 
 folder = Path.home() / ".config" / "io.datasette.llm"
 folder.mkdir(parents=True, exist_ok=True)
@@ -22,3 +22,7 @@ with tried("stream with a swap"):
     holds(command("llm", "-m", "large", "hello there"), LARGE)
 with tried("tools"):
     holds(command("llm", "-m", "tools", "--functions", FUNCTION, "hello there"), "this is tools")
+with tried(LAUNCHED):
+    (folder / "extra-openai-models.yaml").unlink()
+    settings("llm", "small")
+    holds(command("llm", "-m", "small", "hello there"), SMALL)

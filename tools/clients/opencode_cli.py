@@ -6,7 +6,7 @@
 import json
 from pathlib import Path
 
-from tried import LARGE, OPENAI, SMALL, command, holds, tried
+from tried import LARGE, LAUNCHED, OPENAI, SMALL, command, holds, settings, tried
 
 PROVIDER = {
     "npm": "@ai-sdk/openai-compatible", "name": "llamaswap", "options": {"baseURL": OPENAI},
@@ -24,3 +24,7 @@ with tried("a prompt with a swap"):
     holds(command("opencode", "run", "-m", "llamaswap/large", "hello there"), LARGE)
 with tried("a tool call and its result"):
     holds(command("opencode", "run", "-m", "llamaswap/tools", "hello there"), "this is tools")
+with tried(LAUNCHED):
+    (folder / "opencode.json").unlink()
+    settings("opencode", "small")
+    holds(command("opencode", "run", "-m", "llamaswap/small", "hello there"), SMALL)

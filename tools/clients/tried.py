@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import traceback
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ OPENAI = f"{URL}/v1"
 HELLO: list[Any] = [{"role": "user", "content": "hello there"}]
 SMALL, LARGE = "this is small", "this is large"  # what the demo models of config.yaml say
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+LAUNCHED = "a prompt with the settings that `launch --write` writes"
 LIMIT = 400  # seconds for a command
 
 
@@ -27,6 +29,11 @@ def tried(what: str) -> Iterator[None]:
         print(f"failed {what}: {type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
     else:
         print(f"ok {what}", flush=True)
+
+
+def settings(agent: str, model: str) -> None:
+    """Have `llamaswap launch` write the settings of an agent into the home of this client."""
+    command(*shlex.split(os.environ["LLAMASWAP_COMMAND"]), "launch", agent, model, "--write")
 
 
 def holds(text: str | None, expected: str) -> None:
