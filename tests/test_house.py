@@ -25,7 +25,7 @@ LONGEST_CHAIN = {
     "benchmark": 2,
     "chat": 3,
     "client": 2,
-    "commands": 5,
+    "commands": 4,
     "config": 5,
     "core": 5,
     "demo": 5,

@@ -56,11 +56,11 @@ class RequestReader:
 
     @coroutine
     def read_head(self) -> Generator[None, Any, RequestHead | None]:  # noqa: C901 - as `_live`, which awaits it
-        """The head of the next request; None where there is none: its client has left, or waits for too long.
+        """The head of the next request; None if its client has left, or waits for too long. Raises ClientGone.
 
-        UNREADABLE for one that is refused: `refusal` says why. Raises ClientGone.
+        UNREADABLE for one that is refused: `refusal` says why.
         """
-        client, table = self._client, self._site.table
+        client, site, table = self._client, self._site, self._site.table
         if self.unread is not None:
             self._skip_unread(self.unread)
         data = self._received
@@ -69,9 +69,11 @@ class RequestReader:
             if self._ahead_count % MOST_IN_A_ROW == 0:
                 yield from client.let_others_go_first()
         elif not self.is_new:  # one whose first request was on its way when the end began is served
-            if self._site.is_stopping:
+            if site.is_stopping:
                 return None
-            self._note_idle(client)
+            client.state, table.idle[client] = MOVES[client.state][State.IDLE], client.loop.clock()
+            if site.on_idle is not None:
+                client.loop.call(site.on_idle, client)
         if not data and client.mask != IN | RDHUP:
             client.watch_for(IN | RDHUP)
         while not data:  # the server ends it when it was idle for too long
@@ -101,15 +103,8 @@ class RequestReader:
             self.heads.forget()
             return UNREADABLE
         self._received = data[end:]
-        if head.content_length or head.chunked:
-            self.unread = head
+        self.unread = head if head.content_length or head.chunked else None
         return head
-
-    def _note_idle(self, client: ClientStream) -> None:
-        client.state = MOVES[client.state][State.IDLE]
-        self._site.table.idle[client] = client.loop.clock()
-        if self._site.on_idle is not None:
-            client.loop.call(self._site.on_idle, client)
 
     async def _read_slow_head(self, data: bytes) -> tuple[bytes, int]:
         """What comes until a head is there, and where it ends."""
