@@ -26,6 +26,7 @@ MOST_ENDED = 8  # requests that began and ended since somebody looked, and are s
 SMALL_BYTES = 1_024  # of a body that may be kept without a grant: few requests wait for their records
 _BINARY = ("audio/", "image/", "video/")  # answers of which a capture keeps no body
 _EVENT_STREAM = "text/event-stream"
+_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
 class Journal(Protocol):
@@ -278,51 +279,47 @@ class InFlight:
 
     def record(self) -> Record:
         """What the row is made from. It takes the time that the loop has not."""
-        started, captures = self.started, self.captures
+        started, captures, answer, model = self.started, self.captures, self.answer, self.model
+        sent_at, head_at = self.sent_at, self.head_at
         session, key, remote_ip = self.caller
-        fields, first = self._answered()
-        return Record(
-            timestamp=self.timestamp,
-            seconds=self.seconds,
-            model=self.model,
-            path=self.path,
-            method=self.head.method,
-            status=self.status,
-            ended=self._ended(),
-            content_type=_EVENT_STREAM if self.is_told else first.get("content-type", ""),
-            content_encoding=first.get("content-encoding", ""),
-            is_chunked=self.is_chunked,
-            error=self.error,
-            sample=self._sample(),
-            spent=self._spent(),
-            request_bytes=self.request_bytes,
-            response_bytes=self.sent_bytes,
-            sent_at=None if self.sent_at is None else self.sent_at - started,
-            head_at=None if self.head_at is None else self.head_at - started,
-            retries=self.retries,
-            selector=self.selector,
-            priority=self.priority,
-            is_local=self.is_local,
-            session=session,
-            key=key,
-            remote_ip=remote_ip,
-            request_fields=self.head.fields if captures else "",
-            response_fields=fields if captures else "",
-            request_body=self.body.read() if captures and self.body is not None else None,
-            captures=captures,
-        )
-
-    def _answered(self) -> tuple[str, Mapping[str, str]]:
-        """The header lines of the answer, and the first value of each by its name in lower case."""
         if self.reply:
-            fields = _fields_of(self.reply)
-            return fields, {name.lower(): value for name, value in reversed(read_pairs(fields))}
-        return ("", {}) if self.answer is None else (self.answer.fields, self.answer.first)
-
-    def _spent(self) -> Spent:
-        if not (self.queue_seconds or self.load_seconds or self.behind):
-            return NOT_SPENT
-        return Spent(self.queue_seconds, self.load_seconds, self.behind)
+            fields, first = _read_reply(self.reply)
+        elif answer is None:
+            fields, first = "", _NO_FIELDS
+        else:
+            fields, first = answer.fields, answer.first
+        was_usual = self.fault is None and not (self.has_lost_client or self.is_cancelled or self.is_broken)
+        has_waited = self.queue_seconds or self.load_seconds or self.behind
+        return Record(  # by place: by name it takes twice as long
+            self.timestamp,
+            self.seconds,
+            model,
+            self.path,
+            self.head.method,
+            self.status,
+            Ended.COMPLETE if was_usual else self._ended(),
+            _EVENT_STREAM if self.is_told else first.get("content-type", ""),
+            first.get("content-encoding", ""),
+            self.is_chunked,
+            self.error,
+            self._sample(),
+            Spent(self.queue_seconds, self.load_seconds, self.behind) if has_waited else NOT_SPENT,
+            self.request_bytes,
+            self.sent_bytes,
+            None if sent_at is None else sent_at - started,
+            None if head_at is None else head_at - started,
+            self.retries,
+            self.selector,
+            str(self.priorities.get(model, 0)) if self.is_local else None,
+            self.is_local,
+            session,
+            key,
+            remote_ip,
+            self.head.fields if captures else "",
+            fields if captures else "",
+            self.body.read() if captures and self.body is not None else None,
+            captures,
+        )
 
     def _sample(self) -> Sample:
         if self.reply:
@@ -331,8 +328,8 @@ class InFlight:
             return self.observer.sample(self.started)
         if not self.piece or self.head_at is None:
             return Sample()
-        at = self.head_at - self.started
-        return Sample(self.piece, b"", len(self.piece), ((0, at),), at, at)
+        at, piece = self.head_at - self.started, self.piece
+        return Sample(piece, b"", len(piece), ((0, at),), at, at)
 
     def _ended(self) -> Ended:
         fault = self.fault
@@ -347,7 +344,8 @@ class InFlight:
         return Ended.REFUSED if fault.status < 500 else Ended.FAILED
 
 
-def _fields_of(reply: bytes) -> str:
-    """The header lines of an answer of our own, which begins with its head."""
+def _read_reply(reply: bytes) -> tuple[str, Mapping[str, str]]:
+    """Of an answer of our own, its head first: its header lines, and the first value of each by its name."""
     head = reply.partition(b"\r\n\r\n")[0].decode("latin-1")
-    return f"{head.partition(chr(10))[2]}\r\n"
+    fields = f"{head.partition(chr(10))[2]}\r\n"
+    return fields, {name.lower(): value for name, value in reversed(read_pairs(fields))}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 WANTED = frozenset(("usage", "timings", "metrics"))
 
+_BRACE = ord("{")
 _decode = json.JSONDecoder().raw_decode
 _match_blanks = re.compile(r"[ \t\r\n]*").match
 _match_key = re.compile(r'[ \t\r\n]*"([^"\\]{0,200})"[ \t\r\n]*:[ \t\r\n]*').match
@@ -47,6 +48,23 @@ def members_at_start(text: str) -> dict[str, Any]:
             break
         at = comma.end()
     return members
+
+
+def members_from_usage(data: bytes) -> dict[str, Any] | None:
+    """Of an object that is all there, its members from `usage` on; None where another wanted one may stand before.
+
+    `usage` is among the last ones mostly, so a long answer need not be parsed for it. What stands behind it ends one
+    object: the whole one.
+    """
+    at = data.rfind(b'"usage"')
+    if at < 1 or data[0] != _BRACE or data.find(b'"timings"', 0, at) >= 0 or data.find(b'"metrics"', 0, at) >= 0:
+        return None
+    try:
+        text = "{" + data[at:].decode()
+        members, end = _decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return members if end == len(text) or text[end:].isspace() else None
 
 
 class _Found(NamedTuple):

@@ -13,10 +13,10 @@ from http import HTTPStatus
 from typing import Any
 
 from llamaswap_lib.activity.event_stream import end_of_first_token, reports, with_plain_lines
-from llamaswap_lib.activity.json_ends import members_at_end, members_at_start
+from llamaswap_lib.activity.json_ends import members_at_end, members_at_start, members_from_usage
 from llamaswap_lib.activity.payload import Payload, payload_of
-from llamaswap_lib.activity.readings import NOTHING, Readings, Reported
-from llamaswap_lib.activity.record import NOT_SPENT, Ended, Record, Sample
+from llamaswap_lib.activity.readings import NOTHING, Readings, Reported, report_of
+from llamaswap_lib.activity.record import Ended, Record, Sample
 from llamaswap_lib.activity.row import Row, storable
 
 MOST_ERROR_CHARACTERS = 500
@@ -29,30 +29,52 @@ _decode = json.JSONDecoder().raw_decode
 
 def row_of(record: Record) -> Row:
     """Its row, without a number of its own."""
-    status, sample = record.status, record.sample
-    report, first_token, error = NOTHING, None, ""
+    (
+        timestamp, seconds, model, path, method, status, ended, content_type, _, _, error, sample, spent,
+        request_bytes, response_bytes, sent_at, head_at, retries, selector, priority, is_local, session, key,
+        remote_ip, *_,
+    ) = record  # fmt: skip
+    report, first_token = NOTHING, None
     if status == OK:
         if sample.size_bytes:
             report, first_token = _read_success(record)
-        if record.error:
-            error = storable(record.error[:MOST_ERROR_CHARACTERS])
+        if error:
+            error = storable(error[:MOST_ERROR_CHARACTERS])
     else:
         status = status or NO_ANSWER
         error = _read_failure(record, status)
-    _, tokens_in, tokens_out, cached, drafted, accepted, prompt_speed, speed, _, _ = report
-    texts = record.model, record.path, record.content_type, record.selector, record.session, record.spent.behind
-    if not "".join(texts).isascii():
-        texts = tuple(map(storable, texts))  # type: ignore[assignment]
-    model, path, content_type, selector, session, behind = texts
-    duration, queue, load, prompt, generation, upstream, ours = _times(record, report, first_token)
-    return Row(
-        0, record.timestamp, model, path, record.method, status, content_type, record.ended.value, error,
-        selector, record.priority, session, record.key, record.remote_ip, record.is_local,
+    says_nothing, tokens_in, tokens_out, cached, drafted, accepted, prompt_speed, speed, *took = report
+    prompt_ms, generation_ms = took
+    queue, load, behind = spent
+    if not (model + path + content_type + selector + session + behind).isascii():
+        texts = model, path, content_type, selector, session, behind
+        model, path, content_type, selector, session, behind = map(storable, texts)
+    first_at, last_at = sample.first_at, sample.last_at
+    duration_ms = seconds * 1000
+    if prompt_ms > 0 or generation_ms > 0:
+        duration_ms = max(duration_ms, max(0.0, prompt_ms) + max(0.0, generation_ms))
+    duration = int(duration_ms) if duration_ms > 0 else 0
+    at_upstream = 0.0
+    if sent_at is not None:
+        if last_at is None:
+            at_upstream = ((seconds if head_at is None else head_at) - sent_at) * 1000
+        else:
+            at_upstream = (last_at - sent_at) * 1000
+            if prompt_ms < 0 and generation_ms < 0 and status == OK:
+                says_none = not says_nothing and not tokens_out
+                prompt_ms, generation_ms = _seen_parts(sent_at, first_token, last_at, says_none=says_none)
+    queue, load, prompt_ms, generation_ms, upstream, ours = _parts(
+        duration, queue * 1000, load * 1000, prompt_ms, generation_ms, at_upstream
+    )
+    return tuple.__new__(Row, (  # with a call of Row it takes twice as long
+        0, timestamp, model, path, method, status, content_type, ended._value_, error,
+        selector, priority, session, key, remote_ip, is_local,
         duration, cached, drafted, accepted, tokens_in, tokens_out, prompt_speed, speed,
-        _seen_speed(tokens_out, first_token, sample.last_at),
-        _milliseconds(sample.first_at), _milliseconds(first_token), queue, load, prompt, generation, ours, behind,
-        record.request_bytes, record.response_bytes, record.retries, upstream,
-    )  # fmt: skip
+        0.0 if first_token is None else _seen_speed(tokens_out, first_token, last_at),
+        -1 if first_at is None else int(first_at * 1000) if first_at > 0 else 0,
+        -1 if first_token is None else int(first_token * 1000) if first_token > 0 else 0,
+        queue, load, prompt_ms, generation_ms, ours, behind, request_bytes, response_bytes, retries, upstream,
+    ))  # fmt: skip
 
 
 def timing_text(row: Row) -> str:
@@ -71,17 +93,24 @@ def timing_text(row: Row) -> str:
 
 def _read_success(record: Record) -> tuple[Reported, float | None]:
     """What it reports, and when its first token came, in seconds after the start; None: not known."""
-    payload = payload_of(record.sample, record.content_encoding, is_chunked=record.is_chunked)
+    sample, encoding, is_chunked = record.sample, record.content_encoding, record.is_chunked
+    is_stream = _STREAM in record.content_type.lower()
+    is_plain = not (is_stream or is_chunked or encoding) and len(sample.head) == sample.size_bytes
+    if is_plain and record.ended is Ended.COMPLETE:
+        answer = members_from_usage(sample.head)
+        if answer is not None:
+            return report_of(answer), None
+    payload = payload_of(sample, encoding, is_chunked=is_chunked)
     if not payload.head and not payload.tail:
         return NOTHING, None
-    if _STREAM in record.content_type.lower():
+    if is_stream:
         return _read_stream(record, payload)
-    readings = Readings()
     is_infill = record.path.endswith("/infill")
     answer = _json_of(payload, is_complete=record.ended is Ended.COMPLETE, is_infill=is_infill)
     if isinstance(answer, dict):
-        readings.take_answer(answer)
-    elif is_infill and answer and isinstance(answer[-1], dict):
+        return report_of(answer), None
+    readings = Readings()
+    if is_infill and answer and isinstance(answer[-1], dict):
         readings.take_timings(answer[-1].get("timings"))
     return readings.report(), None
 
@@ -162,57 +191,49 @@ def _error_in(answer: Any) -> str:
 # -- times --
 
 
-def _times(record: Record, report: Reported, first_token: float | None) -> tuple[int, int, int, int, int, int, int]:
-    """Duration, queue, load, prompt, generation, upstream, ours: whole milliseconds, the others add up to the first.
-
-    What the upstream reports counts before what we saw, as far as the duration goes. Where it reports nothing, all that
-    it took is its prompt's up to the first token, and its generation's from there on; where there is no first token, it
-    is all its generation's, or its prompt's if it says that it generated nothing.
-    """
-    sample, spent, sent_at = record.sample, record.spent, record.sent_at
-    prompt_ms, generation_ms = report.prompt_ms, report.generation_ms
-    duration = int(max(0.0, record.seconds * 1000, max(0.0, prompt_ms) + max(0.0, generation_ms)))
-    left, queue, load, at_upstream = duration, 0, 0, 0.0
-    if spent is not NOT_SPENT:
-        queue = min(left, int(max(0.0, spent.queue * 1000)))
-        left -= queue
-        load = min(left, int(max(0.0, spent.load * 1000)))
-        left -= load
-    if sent_at is not None:
-        last_at = sample.last_at
-        if last_at is None:
-            last_at = record.seconds if record.head_at is None else record.head_at
-        elif prompt_ms < 0 and generation_ms < 0 and record.status == OK:
-            prompt_ms, generation_ms = _seen_parts(sent_at, report, first_token, last_at)
-        at_upstream = max(0.0, last_at - sent_at) * 1000
+def _parts(
+    duration_ms: int, queue_ms: float, load_ms: float, prompt_ms: float, generation_ms: float, at_upstream_ms: float
+) -> tuple[int, int, int, int, int, int]:
+    """Queue, load, prompt, generation, upstream, ours: whole milliseconds, which add up to the duration."""
     prompt = generation = -1
+    queue = load = 0
+    left = duration_ms
+    if queue_ms > 0:
+        queue = min(left, int(queue_ms))
+        left -= queue
+    if load_ms > 0:
+        load = min(left, int(load_ms))
+        left -= load
+    if at_upstream_ms < 0:
+        at_upstream_ms = 0.0
     if prompt_ms >= 0:
-        prompt = min(left, int(prompt_ms))
+        prompt = int(prompt_ms) if prompt_ms < left else left
         left -= prompt
-        at_upstream -= prompt_ms
+        at_upstream_ms -= prompt_ms
     if generation_ms >= 0:
-        generation = min(left, int(generation_ms))
+        generation = int(generation_ms) if generation_ms < left else left
         left -= generation
-        at_upstream -= generation_ms
-    upstream = min(left, max(0, int(at_upstream)))
-    return duration, queue, load, prompt, generation, upstream, left - upstream
+        at_upstream_ms -= generation_ms
+    upstream = int(at_upstream_ms) if at_upstream_ms > 0 else 0
+    upstream = min(upstream, left)
+    return queue, load, prompt, generation, upstream, left - upstream
 
 
-def _seen_parts(sent_at: float, report: Reported, first_token: float | None, last_at: float) -> tuple[float, float]:
-    """Milliseconds of the prompt and of the generation, as we saw them; -1: not known."""
+def _seen_parts(sent_at: float, first_token: float | None, last_at: float, *, says_none: bool) -> tuple[float, float]:
+    """Milliseconds of the prompt and of the generation, as we saw them; -1: not known.
+
+    Where the upstream reports nothing, all that it took is its prompt's up to the first token, and its generation's
+    from there on; where there is no first token, it is all its generation's, or its prompt's if it says that it
+    generated nothing (`says_none`).
+    """
     if first_token is not None:
         return max(0.0, first_token - sent_at) * 1000, max(0.0, last_at - first_token) * 1000
-    all_of_it = max(0.0, last_at - sent_at) * 1000
-    generates_nothing = not report.says_nothing and not report.output_tokens
-    return (all_of_it, -1) if generates_nothing else (-1, all_of_it)
+    all_of_it = (last_at - sent_at) * 1000 if last_at > sent_at else 0.0
+    return (all_of_it, -1) if says_none else (-1, all_of_it)
 
 
-def _seen_speed(output_tokens: int, first_token: float | None, last_at: float | None) -> float:
+def _seen_speed(output_tokens: int, first_token: float, last_at: float | None) -> float:
     """Tokens a second after the first one; 0: not known."""
-    if first_token is None or last_at is None or last_at <= first_token or output_tokens < 2:
+    if last_at is None or last_at <= first_token or output_tokens < 2:
         return 0.0
     return (output_tokens - 1) / (last_at - first_token)
-
-
-def _milliseconds(seconds: float | None) -> int:
-    return -1 if seconds is None else int(max(0.0, seconds) * 1000)

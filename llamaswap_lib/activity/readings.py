@@ -43,6 +43,19 @@ def number_of(value: object) -> float:
     return float(value) if (type(value) is float or type(value) is int) and 0 <= value < MOST else UNKNOWN
 
 
+def report_of(answer: Mapping[str, Any]) -> Reported:
+    """What an answer that is one JSON object, or the members that are known of it, reports."""
+    usage = answer.get("usage")
+    if isinstance(usage, dict) and "timings" not in answer and "metrics" not in answer:
+        tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if type(tokens_in) is type(tokens_out) is int and 0 <= tokens_in < MOST and 0 <= tokens_out < MOST:
+            cached = _cached_in(usage)  # the usual case; the same comes out below
+            return Reported(False, tokens_in, tokens_out, cached, -1, -1, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+    readings = Readings()
+    readings.take_answer(answer)
+    return readings.report()
+
+
 class Readings:
     """What was reported so far, by the names that llama.cpp and vLLM have for it; of usage by our own."""
 
@@ -75,11 +88,7 @@ class Readings:
     def _take_usage(self, usage: Mapping[str, Any]) -> None:
         self._keep("input", _first_count(usage, ("prompt_tokens", "input_tokens")))
         self._keep("output", _first_count(usage, ("completion_tokens", "output_tokens")))
-        cached = count_of(usage.get("cache_read_input_tokens"))
-        for details in ("input_tokens_details", "prompt_tokens_details"):
-            if cached < 0 and isinstance(inner := usage.get(details), dict):
-                cached = count_of(inner.get("cached_tokens"))
-        self._keep("cached", cached)
+        self._keep("cached", _cached_in(usage))
 
     def take_timings(self, timings: object) -> None:
         if not isinstance(timings, dict):
@@ -140,6 +149,14 @@ class Readings:
             get("prompt_ms", UNKNOWN),
             get("predicted_ms", UNKNOWN),
         )
+
+
+def _cached_in(usage: Mapping[str, Any]) -> int:
+    cached = count_of(usage["cache_read_input_tokens"]) if "cache_read_input_tokens" in usage else UNKNOWN
+    for details in ("input_tokens_details", "prompt_tokens_details"):
+        if cached < 0 and details in usage and isinstance(inner := usage[details], dict):
+            cached = count_of(inner.get("cached_tokens"))
+    return cached
 
 
 def _first_count(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
