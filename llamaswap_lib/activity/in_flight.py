@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from llamaswap_lib.activity.observer import Budget, Grant, Observer
+from llamaswap_lib.activity.observer import Budget, Observer
 from llamaswap_lib.activity.record import NOT_SPENT, Ended, Record, Sample, Spent
 from llamaswap_lib.activity.redaction import redacted
 from llamaswap_lib.errors import BadGateway, GatewayTimeout, HttpError, LoadFailed, ModelHung
@@ -23,7 +23,7 @@ from llamaswap_lib.wire.heads import RequestHead, ResponseHead, read_pairs
 from llamaswap_lib.wire.rfc3339 import moment_text
 
 MOST_ENDED = 8  # requests that began and ended since somebody looked, and are still told; a rush has more of them
-SMALL_BYTES = 1_024  # of a body that may be kept without a grant: few requests wait for their records
+SMALL_BYTES = 1_024  # of bodies, for which there is always room: so much a record takes anyway
 _BINARY = ("audio/", "image/", "video/")  # answers of which a capture keeps no body
 _EVENT_STREAM = "text/event-stream"
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
@@ -36,8 +36,11 @@ class Journal(Protocol):
     def captures(self) -> bool:
         """Whether the bodies and headers of requests are wanted."""
 
-    def append(self, make: Callable[[], Record]) -> None:
-        """Have its thread call `make`, once and soon; never blocks."""
+    def append(self, make: Callable[[], Record], kept_bytes: int) -> None:
+        """Have its thread call `make`, which holds so many bytes of bodies, once and soon; never blocks."""
+
+    def has_room(self, kept_bytes: int) -> bool:
+        """Whether so many bytes of bodies may wait for it, too."""
 
 
 class Client(Protocol):
@@ -162,7 +165,7 @@ class InFlight:
     reply = b""
     error = ""
     fault: type[HttpError] | None = None
-    _grant: Grant | None = None
+    _forgotten_bytes = 0  # of the body that came with the answer's head
 
     def __init__(
         self,
@@ -226,27 +229,47 @@ class InFlight:
             self.error, self.fault = failure.message, type(failure) if failure.is_ours else None
         if table.is_awaited:
             table.note_change()
-        if self.is_recorded and table.journal is not None:
-            if self.captures:
-                self._keep_body()
-            table.journal.append(self.record)
+        journal = table.journal
+        if self.is_recorded and journal is not None:
+            kept_bytes = self._kept_bytes()
+            if kept_bytes > SMALL_BYTES and not journal.has_room(kept_bytes):
+                kept_bytes = self._let_go(journal)
+            journal.append(self.record, kept_bytes)
 
-    def _keep_body(self) -> None:
-        """The request's body, for the capture, unless there is too much of that already."""
-        body = self.body
-        if body is None or not body.is_in_memory:
-            self.body = None
-        elif body.size_bytes > SMALL_BYTES:
-            self._grant = self.table.budget.grant(body.size_bytes)
-            if self._grant is None:
+    def _kept_bytes(self) -> int:
+        """Of the bodies, that are held until there is a record."""
+        observer, body = self.observer, self.body
+        kept_bytes = len(self.piece) if observer is None else observer.kept_bytes
+        if body is not None:
+            if self.captures and body.is_in_memory:
+                kept_bytes += body.size_bytes
+            else:
                 self.body = None
+        return kept_bytes
+
+    def _let_go(self, journal: Journal) -> int:
+        """Too much waits: go without the capture, or also without what the answer says; how many bytes are held then.
+
+        There is always a row.
+        """
+        self.captures, self.body = False, None
+        observer = self.observer
+        if observer is not None:
+            observer.shorten()
+        kept_bytes = self._kept_bytes()
+        if kept_bytes <= SMALL_BYTES or journal.has_room(kept_bytes):
+            return kept_bytes
+        if observer is not None:
+            observer.forget()
+        self._forgotten_bytes, self.piece = len(self.piece), b""
+        return 0
 
     # -- any thread --
 
     @property
     def response_bytes(self) -> int:
         """Of the answer's body, as far as it has come."""
-        return self.observer.size_bytes if self.observer is not None else len(self.piece)
+        return self.observer.size_bytes if self.observer is not None else len(self.piece) or self._forgotten_bytes
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -326,10 +349,12 @@ class InFlight:
             return Sample()
         if self.observer is not None:
             return self.observer.sample(self.started)
-        if not self.piece or self.head_at is None:
+        piece = self.piece
+        size_bytes = len(piece) or self._forgotten_bytes
+        if not size_bytes or self.head_at is None:
             return Sample()
-        at, piece = self.head_at - self.started, self.piece
-        return Sample(piece, b"", len(piece), ((0, at),), at, at)
+        at = self.head_at - self.started
+        return Sample(piece, b"", size_bytes, ((0, at),), at, at)
 
     def _ended(self) -> Ended:
         fault = self.fault

@@ -60,6 +60,7 @@ class Journal:
         )
         self._writer = Writer(self._store, self._captures, row_of, on_error)
         self.append = self._writer.append
+        self.has_room = self._writer.has_room
         self._is_decided = threading.Event()  # what becomes of the rows, while it pauses
 
     @property

@@ -31,10 +31,6 @@ class Budget:
 
     # -- loop thread --
 
-    def grant(self, count_bytes: int) -> Grant | None:
-        """So many of them, which go back when the grant is gone; None where there are too few."""
-        return Grant(self, count_bytes) if self.take(count_bytes) else None
-
     def take(self, count_bytes: int) -> bool:
         """Whether there are so many left, and now taken."""
         while self._returned:
@@ -53,19 +49,6 @@ class Budget:
     def give_back(self, count_bytes: int) -> None:
         """Called by the collector too, at any moment and on any thread: so it takes no lock, which may be held."""
         self._returned.append(count_bytes)
-
-
-class Grant:
-    """Bytes of a budget, for as long as it lives."""
-
-    __slots__ = ("_budget", "_count_bytes")
-
-    def __init__(self, budget: Budget, count_bytes: int) -> None:
-        self._budget = budget
-        self._count_bytes = count_bytes
-
-    def __del__(self) -> None:
-        self._budget.give_back(self._count_bytes)
 
 
 class Observer:
@@ -123,6 +106,10 @@ class Observer:
             if self.size_bytes <= self._until_bytes:
                 return
             self._part()
+        self._trim()
+
+    def _trim(self) -> None:
+        """Behind the gap, no more than is to be kept of the end."""
         room = OWN_BYTES + self._granted_bytes
         wanted, kept, index = min(TAIL_BYTES, room // 2), 0, len(self._pieces)
         while index and kept < wanted:
@@ -158,6 +145,23 @@ class Observer:
             keep = len(last) - (kept - head_bytes)
             self._head[-1] = last[:keep]
             self._pieces.insert(0, last[keep:])
+
+    @property
+    def kept_bytes(self) -> int:
+        """How many it may hold now."""
+        return min(self.size_bytes, OWN_BYTES + self._granted_bytes)
+
+    def shorten(self) -> None:
+        """All of it is not wanted any more: a beginning and an end are enough."""
+        if self._head is None and self.size_bytes > HEAD_BYTES + TAIL_BYTES:
+            self._part()
+            self._trim()
+
+    def forget(self) -> None:
+        """Keep nothing of it but when it came, and how much."""
+        self._head, self._pieces = [], []
+        self._budget.give_back(self._granted_bytes)
+        self._granted_bytes = 0
 
     # -- after the end --
 

@@ -30,11 +30,13 @@ BATCH_PAUSE = 0.1  # seconds from the begin of one batch to that of the next
 BATCH_ROWS = 8 * BLOCK_ROWS  # in one transaction
 GROUP_ROWS = BATCH_ROWS // 2  # read without a pause, in about 1 ms: with fewer, changing threads costs too much
 GROUP_PAUSE = 0.0005  # seconds; on a busy machine it may become twenty times as long
+BATCH_BYTES = 1 << 20  # of bodies in one transaction; if more wait, the next one begins at once
 MOST_IN_HAND = 500  # records that wait, beyond which there is no pause: they take a kilobyte each
 BUSY_ROWS = 50  # in a batch, from which on nothing is done that can wait
 QUIET_PAUSE = 0.5  # seconds after such a batch until that is done, if none follows
 COMPRESSED_BYTES = 1 << 20  # of captures, at most, after each batch
-MOST_WAITING = 5_000  # records, beyond which the next ones are lost: a disk may hang for minutes
+MOST_WAITING_BYTES = 4 << 20  # of bodies that wait, beyond which who appends had better drop them
+MOST_WAITING = 20_000  # records, beyond which the next ones are lost: a disk may hang for minutes
 FAILURE_PAUSE = 1.0  # seconds after a failure of our own
 
 
@@ -61,6 +63,9 @@ class _Job:
             self.is_done.set()
 
 
+_Item = tuple[MakeRecord, int] | _Job  # what waits: with the bytes that it holds on to
+
+
 class Writer:
     """Takes records, and has them stored."""
 
@@ -80,10 +85,12 @@ class Writer:
         self._on_error = on_error
         self._pause = pause
         self._clock = clock
-        self.heir: Callable[[Row, str | None], None] | None = (
-            None  # in another process: it gets rows and their captures
-        )
-        self._waiting: queue.SimpleQueue[MakeRecord | _Job] = queue.SimpleQueue()
+        # In another process: it gets rows and their captures.
+        self.heir: Callable[[Row, str | None], None] | None = None
+        self._waiting: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._appended_bytes = 0  # of bodies, since the start; the thread that appends
+        self._done_bytes = 0  # of those, the ones that are in a row or forgotten; the writer's thread
+        self._in_hand_bytes = 0  # the ones that are neither, and do not wait
         self._hurry = threading.Event()  # somebody waits
         self._lost = 0
         self._is_busy = False  # the last batch was a large one
@@ -93,15 +100,26 @@ class Writer:
 
     # -- any thread --
 
-    def append(self, make: MakeRecord) -> None:
-        """Have a row made of the record that `make` gives, on the writer's thread. Never blocks."""
+    def append(self, make: MakeRecord, kept_bytes: int = 0) -> None:
+        """Have a row made of the record that `make` gives, on the writer's thread. Never blocks; one thread at a time.
+
+        `kept_bytes`: of bodies that `make` holds on to.
+        """
         waiting = self._waiting.qsize()
         if waiting < MOST_WAITING:
-            self._waiting.put(make)
+            self._appended_bytes += kept_bytes
+            self._waiting.put((make, kept_bytes))
         else:
             self._lost += 1
-        if waiting == BATCH_ROWS:
+        if waiting == BATCH_ROWS or (
+            self._appended_bytes - self._done_bytes > BATCH_BYTES and not self._hurry.is_set()
+        ):
             self._hurry.set()
+
+    def has_room(self, kept_bytes: int) -> bool:
+        """Whether so many bytes of bodies may wait, too: those of one request always may. The thread that appends."""
+        waiting_bytes = self._appended_bytes - self._done_bytes
+        return not waiting_bytes or waiting_bytes + kept_bytes <= MOST_WAITING_BYTES
 
     def listen(self, listener: Listener) -> None:
         """Before the start."""
@@ -166,26 +184,33 @@ class Writer:
                 self._hurry.clear()
         self._attempt(self._store.close)
 
-    def _next(self, timeout: float | None) -> MakeRecord | _Job | None:
+    def _next(self, timeout: float | None) -> _Item | None:
         try:
             return self._waiting.get(timeout=timeout)
         except queue.Empty:
             return None
 
-    def _work_off(self, item: MakeRecord | _Job | None) -> None:
+    def _work_off(self, item: _Item | None) -> None:
         """This one, and all that wait behind it."""
         records: list[Record] = []
         rows: list[Row] = []
-        waiting, row_count = self._waiting, 0
+        waiting, read, row_count = self._waiting, self._row_of, 0
         while item is not None:
             if isinstance(item, _Job):
                 self._write(records, rows)
                 item.run()
-            elif (record := self._made(item)) is not None:
-                records.append(record)
-                rows.append(self._read(record))
+            else:
+                make, kept_bytes = item
+                self._in_hand_bytes += kept_bytes
+                record = None
+                try:  # in this loop, since each call costs every request
+                    record = make()
+                    rows.append(read(record))
+                    records.append(record)
+                except Exception:  # noqa: BLE001 - a mistake of ours costs this request something, and no other one
+                    self._note_mistake(record, records, rows)
                 row_count += 1
-                if len(rows) == BATCH_ROWS:
+                if len(rows) == BATCH_ROWS or self._in_hand_bytes > BATCH_BYTES:
                     self._write(records, rows)
                 if not row_count % GROUP_ROWS and waiting.qsize() < MOST_IN_HAND:
                     self._pause(GROUP_PAUSE)
@@ -194,19 +219,14 @@ class Writer:
         self._is_busy = row_count >= BUSY_ROWS
         self._tell_of_lost()
 
-    def _made(self, make: MakeRecord) -> Record | None:
-        try:
-            return make()
-        except Exception:  # noqa: BLE001 - a mistake of ours: of this request nothing is known
+    def _note_mistake(self, record: Record | None, records: list[Record], rows: list[Row]) -> None:
+        """A record could not be made, and of its request nothing is known; or the answer of one cannot be read."""
+        if record is None:
             report(f"{NAME}: noting a request", self._on_error)
-            return None
-
-    def _read(self, record: Record) -> Row:
-        try:
-            return self._row_of(record)
-        except Exception:  # noqa: BLE001 - a mistake of ours costs this row what the answer says, no more
-            report(f"{NAME}: reading the answer", self._on_error, (record.model, record.path, record.status))
-            return bare_row(record)
+            return
+        report(f"{NAME}: reading the answer", self._on_error, (record.model, record.path, record.status))
+        rows.append(bare_row(record))
+        records.append(record)
 
     def _write(self, records: list[Record], rows: list[Row]) -> None:
         """Store them, and empty the lists."""
@@ -214,6 +234,8 @@ class Writer:
             self._attempt(lambda: self._store_and_tell(records, rows))
             records.clear()
             rows.clear()
+        self._done_bytes += self._in_hand_bytes
+        self._in_hand_bytes = 0
 
     def _store_and_tell(self, records: Sequence[Record], rows: Sequence[Row]) -> None:
         if self.heir is not None:

@@ -120,13 +120,35 @@ def test_what_was_granted_goes_back_when_its_observer_is_gone() -> None:
     assert budget.left_bytes == before
 
 
-def test_a_grant_that_is_too_much_is_none() -> None:
-    budget = Budget(100)
-    grant = budget.grant(60)
-    assert grant is not None
-    assert budget.grant(60) is None
-    del grant
-    assert budget.left_bytes == 100
+def test_what_is_not_wanted_whole_any_more_is_kept_as_a_long_one() -> None:
+    data, budget = numbered(500_000), Budget()
+    before = budget.left_bytes
+    observer = observed(*cut(data, 4_096), whole=True, budget=budget)
+    assert observer.kept_bytes == len(data)
+    observer.shorten()
+    sample = observer.sample(0.0)
+    assert (len(sample.head), sample.size_bytes) == (HEAD_BYTES, len(data))
+    assert TAIL_BYTES <= len(sample.tail) < TAIL_BYTES + 4_096
+    assert data.startswith(sample.head)
+    assert data.endswith(sample.tail)
+    assert observer.kept_bytes <= OWN_BYTES + STEP_BYTES == OWN_BYTES + before - budget.left_bytes
+
+
+def test_a_short_one_stays_as_it_is() -> None:
+    observer = observed(numbered(HEAD_BYTES + TAIL_BYTES), whole=True)
+    observer.shorten()
+    assert observer.sample(0.0).is_whole
+
+
+def test_of_what_is_forgotten_its_times_and_its_size_are_known() -> None:
+    budget = Budget()
+    before = budget.left_bytes
+    observer = observed(*cut(numbered(100_000), 50_000), budget=budget)
+    observer.forget()
+    sample = observer.sample(100.0)
+    assert (sample.head, sample.tail, sample.size_bytes) == (b"", b"", 100_000)
+    assert (sample.first_at, sample.last_at) == (1.0, 2.0)
+    assert budget.left_bytes == before
 
 
 @given(st.lists(st.binary(max_size=40_000), max_size=30), st.booleans(), st.sampled_from([0, 65_536, 32 << 20]))

@@ -16,7 +16,7 @@ from llamaswap_lib.activity.database import Database, open_file, select_rows
 from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.activity.store import Store, StoreSettings
-from llamaswap_lib.activity.writer import BATCH_ROWS, MOST_WAITING, Writer
+from llamaswap_lib.activity.writer import BATCH_BYTES, BATCH_ROWS, MOST_WAITING, MOST_WAITING_BYTES, Writer
 from tests.activity.rows import DEADLINE, record
 
 
@@ -220,6 +220,38 @@ def test_records_that_are_too_many_are_lost_and_told(rig: Rig) -> None:
     assert rig.writer.flush(DEADLINE)
     assert sum(map(len, rig.batches)) == MOST_WAITING + 2
     assert [error for error in rig.errors if "3 requests have no row" in error]
+
+
+def test_bodies_may_wait_up_to_a_bound_and_those_of_one_request_always(rig: Rig) -> None:
+    assert rig.writer.has_room(2 * MOST_WAITING_BYTES)
+    rig.may_read.clear()
+    rig.writer.append(record, MOST_WAITING_BYTES - 10)
+    assert rig.writer.has_room(10)
+    assert not rig.writer.has_room(11)
+    rig.may_read.set()
+    assert rig.writer.flush(DEADLINE)
+    assert rig.writer.has_room(2 * MOST_WAITING_BYTES)
+
+
+def test_what_holds_many_bytes_is_written_in_smaller_batches(rig: Rig) -> None:
+    rig.may_read.clear()
+    for _ in range(10):
+        rig.writer.append(partial(record, captures=False), BATCH_BYTES // 2)
+    rig.may_read.set()
+    assert rig.writer.flush(DEADLINE)
+    assert [len(batch) for batch in rig.batches] == [3, 3, 3, 1]
+
+
+def test_many_bytes_do_not_wait_for_the_next_batch() -> None:
+    """The clock stands still, so that a batch would never come."""
+    has_heard = threading.Semaphore(0)
+    writer = Writer(Store(StoreSettings()), Captures(0), bare_row, print, clock=lambda: 0.0)
+    writer.listen(lambda _: has_heard.release())
+    writer.start()
+    for _ in range(20):
+        writer.append(record, BATCH_BYTES + 1)
+        assert has_heard.acquire(timeout=DEADLINE)
+    assert writer.close(DEADLINE)
 
 
 def test_the_store_is_tended_though_nothing_is_asked(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamaswap_lib.activity.in_flight import SMALL_BYTES
+from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended, Record
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, LoadFailed, ModelHung
 from tests.web.upstreams import Teller, Thinker, always, ok_then, streaming, wait_until, warm
@@ -147,16 +148,35 @@ def test_a_capture_has_the_headers_of_both_ways_and_what_was_sent() -> None:
     assert (record.content_encoding, record.sample.head) == ("gzip", answer)
 
 
-@pytest.mark.parametrize(("size", "is_kept"), [(SMALL_BYTES, True), (SMALL_BYTES + 1, False)])
-def test_no_more_bodies_are_kept_for_captures_than_there_is_room_for(size: int, is_kept: bool) -> None:
-    body = b'{"model":"m"}'.ljust(size)
-    with World(answers(OK)) as world:
-        world.journal.captures = True
-        assert world.feed.table.budget.take(world.feed.table.budget.left_bytes)
+JSON_IN_CHUNKS = CHUNKED_HEAD.replace(b"text/event-stream", b"application/json")
+USED = b'{"usage":{"prompt_tokens":3,"completion_tokens":4}}'.rjust(2_000)
+
+
+@pytest.mark.parametrize(
+    ("room_bytes", "captures", "tokens"), [(5_000, True, 3), (2_000, False, 3), (1_999, False, 0), (0, False, 0)]
+)
+@pytest.mark.parametrize("answer", [sized(USED), JSON_IN_CHUNKS + b"7d0\r\n" + USED + b"\r\n0\r\n\r\n"])
+def test_where_too_much_waits_the_capture_goes_first_and_then_what_the_answer_says(
+    answer: bytes, room_bytes: int, captures: bool, tokens: int
+) -> None:
+    body = b'{"model":"m"}'.ljust(2_000)
+    framing_bytes = 12 if b"chunked" in answer else 0
+    with World(answers(answer)) as world:
+        world.journal.captures, world.journal.room_bytes = True, room_bytes + framing_bytes
         world.ask(chat(body))
         record = only(world)
-    assert record.captures
-    assert record.request_body == (body if is_kept else None)
+    assert (record.captures, record.request_body) == (captures, body if captures else None)
+    assert (row_of(record).input_tokens, record.sample.size_bytes) == (tokens, len(USED) + framing_bytes)
+    assert record.sample.first_at is not None
+
+
+def test_there_is_always_room_for_small_bodies() -> None:
+    body = b'{"model":"m"}'.ljust(SMALL_BYTES - 2)
+    with World(answers(OK)) as world:
+        world.journal.captures, world.journal.room_bytes = True, 0
+        world.ask(chat(body))
+        record = only(world)
+    assert (record.captures, record.request_body) == (True, body)
 
 
 @pytest.mark.parametrize(
