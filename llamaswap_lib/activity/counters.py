@@ -156,10 +156,10 @@ class Counters:
             self._swaps[model, rule] += 1
 
     def note_stop(self, run_id: int, model: str, reason: str) -> None:
-        """A run was told to end. `reason` is that of the log."""
+        """A run was told to end, for this kind of reason."""
         with self._lock:
             self._stopping[run_id] = model, self._clock()
-            self._evictions[model, kind_of(reason)] += 1
+            self._evictions[model, reason] += 1
 
     # -- that of a reload --
 
@@ -205,14 +205,3 @@ class Counters:
 def _pairs(counts: dict[tuple[str, str], int], name: str) -> Iterator[tuple[Labels, float]]:
     for (model, kind), count in sorted(counts.items()):
         yield (("model", model), (name, kind)), count
-
-
-def kind_of(reason: str) -> str:
-    """Why a run was stopped, in one word: the log's reasons name models, of which there may be many."""
-    if reason.startswith("to make room for"):
-        return "swap"
-    if reason.startswith("unloaded"):
-        return "unload"
-    if reason.startswith("it hangs"):
-        return "hang"
-    return {"its ttl is over": "ttl", "it did not become ready in time": "load timeout"}.get(reason, "reload")

@@ -175,7 +175,7 @@ class Pass:
         if not self._waiting.is_claimed(model):
             self._world.report_swap(model)
         for run in loading:
-            self._world.stop(run, f"to make room for {model}")
+            self._world.stop(run, "swap", f"to make room for {model}")
             self._waiting.claim(model)
             self._hold_place(model, victims)
 

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from llamaswap_lib.core.eviction import Explanation
+
+StopKind = Literal["swap", "unload", "ttl", "hang", "load timeout", "reload"]
+"""Why a run is stopped, as `/metrics` counts it; the last one is that its configuration has changed."""
 
 
 class Fault(Enum):
@@ -67,6 +71,7 @@ class StopProcess:
     """Ask it to stop; its gate is shut. `reason` is for people (`to make room for B`)."""
 
     run_id: int
+    kind: StopKind
     reason: str
 
 

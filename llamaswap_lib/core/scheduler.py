@@ -214,7 +214,7 @@ class Scheduler:
                 self._forget(run, detail, is_shortage)
             case events.LoadTimedOut(_, detail) if run.state is RunState.STARTING:
                 self._fail_load(run.model, detail)
-                self._world.stop(run, "it did not become ready in time")
+                self._world.stop(run, "load timeout", "it did not become ready in time")
             case events.RunSilent(_, since, what, proof) if run.is_checked:
                 self._world.note_silence(run, Silence(since, what, proof))
             case events.RunAnswered():
@@ -384,11 +384,11 @@ class Scheduler:
     def _stop_empty(self, run: Run) -> None:
         """Its gate is shut and no request is inside: only so a swap stops a run. With it, the swap has begun."""
         if run.state is RunState.UNLOADING:
-            self._world.stop(run, RETIRED if run.is_retired else "unloaded")
+            self._world.stop(run, *(("reload", RETIRED) if run.is_retired else ("unload", "unloaded")))
         elif self._asked_for:
             if not self._waiting.is_claimed(self._asked_for):
                 self._world.report_swap(self._asked_for)
-            self._world.stop(run, f"to make room for {self._asked_for}")
+            self._world.stop(run, "swap", f"to make room for {self._asked_for}")
             self._waiting.claim(self._asked_for)
         else:
-            self._world.stop(run, "its ttl is over")
+            self._world.stop(run, "ttl", "its ttl is over")

@@ -21,6 +21,7 @@ from llamaswap_lib.core.effects import (
     ReportSwap,
     ShutGate,
     StartProcess,
+    StopKind,
     StopProcess,
     WriteLog,
 )
@@ -78,7 +79,7 @@ class World:
     def unload(self, run: Run, timeout: float) -> None:
         """Let its requests finish for `timeout` seconds at most, then stop it; stop at once if it is loading."""
         if run.state is RunState.STARTING:
-            self.stop(run, "unloaded while it was loading")
+            self.stop(run, "unload", "unloaded while it was loading")
         elif run.state is RunState.UNLOADING:
             by = self.now + timeout
             run.deadline = by if run.deadline is None else min(run.deadline, by)
@@ -90,7 +91,7 @@ class World:
         """Its model was removed or has changed: admit no more requests, and stop it once it is empty."""
         run.is_retired = True
         if run.state is RunState.STARTING:
-            self.stop(run, RETIRED)
+            self.stop(run, "reload", RETIRED)
         elif run.state.is_up:
             run.move(RunState.UNLOADING)
             run.has_news = True
@@ -99,9 +100,9 @@ class World:
         """Of a model that is configured, or that was and still runs."""
         return (self.models.get(model) or self.former[model]).unload_timeout
 
-    def stop(self, run: Run, reason: str) -> None:
+    def stop(self, run: Run, kind: StopKind, reason: str) -> None:
         run.move(RunState.STOPPING, self.now + self.unload_timeout(run.model))
-        self.out.append(StopProcess(run.run_id, reason))
+        self.out.append(StopProcess(run.run_id, kind, reason))
 
     def end_hung(self, run: Run, target: str) -> None:
         """Stop it even if requests are inside: it is known to hang, and a request has waited for too long."""
@@ -109,7 +110,7 @@ class World:
         why = f"it {run.silence.describe(self.now)}, no byte has moved, and {run.silence.proof}"
         self.hung[run.model] = run.run_id, f"the server of {run.model} hangs: {why}; it was stopped for {target}"
         self.out += [WriteLog("warn", f"{run.model}: hangs: {why}"), AbortRequests(run.run_id)]
-        self.stop(run, f"it hangs and {target} has waited for too long")
+        self.stop(run, "hang", f"it hangs and {target} has waited for too long")
 
     def lose(self, run: Run) -> None:
         """Its first process has exited by itself; the others are being stopped."""
@@ -176,7 +177,7 @@ class World:
                 continue
             if run.state is RunState.UNLOADING and not run.has_news:  # else its gate is asked, and shut, first
                 self.cut_short[run.model] = run.run_id
-                self.stop(run, "unloaded, its time to finish is over")
+                self.stop(run, "unload", "unloaded, its time to finish is over")
             elif run.state is RunState.STOPPING:
                 run.deadline = None
                 self.out.append(KillProcess(run.run_id))

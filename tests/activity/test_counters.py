@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib.activity.counters import EACH_TOKEN, FIRST_TOKEN, REQUEST, Counters, kind_of
+from llamaswap_lib.activity.counters import EACH_TOKEN, FIRST_TOKEN, REQUEST, Counters
 from llamaswap_lib.activity.exposition import Family, written
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended, Record
@@ -135,7 +135,7 @@ def test_a_stop_is_counted_once_it_is_over() -> None:
     counted = counters(clock)
     run = run_view("ready", 93.5)
     counted.note_runs([run], ())
-    counted.note_stop(1, "a", "to make room for b")
+    counted.note_stop(1, "a", "swap")
     clock.now = 104.0
     counted.note_runs([run_view("stopping", 93.5)], ())
     assert values(counted, "llamaswap_stop_duration_seconds", "_count") == {}
@@ -143,23 +143,6 @@ def test_a_stop_is_counted_once_it_is_over() -> None:
     counted.note_runs([], ())
     assert values(counted, "llamaswap_stop_duration_seconds", "_sum") == {"a": 4.0}
     assert 'llamaswap_evictions_total{model="a",reason="swap"} 1' in lines(counted)
-
-
-@pytest.mark.parametrize(
-    ("reason", "kind"),
-    [
-        ("to make room for b", "swap"),
-        ("its ttl is over", "ttl"),
-        ("unloaded", "unload"),
-        ("unloaded, its time to finish is over", "unload"),
-        ("unloaded while it was loading", "unload"),
-        ("it did not become ready in time", "load timeout"),
-        ("it hangs and b has waited for too long", "hang"),
-        ("the configuration has changed", "reload"),
-    ],
-)
-def test_the_reason_of_a_stop_is_one_of_a_few(reason: str, kind: str) -> None:
-    assert kind_of(reason) == kind
 
 
 def test_failures_are_counted_as_they_come() -> None:

@@ -141,7 +141,7 @@ class Story:
         """`model` is asked for, idle `old` stops for it and is gone; returns what its exit brings."""
         question = ShutIfIdle((old,))
         assert self.arrive(ticket, model) == [question]
-        assert self.answer(question, 0) == [StopProcess(old, f"to make room for {model}")]
+        assert self.answer(question, 0) == [StopProcess(old, "swap", f"to make room for {model}")]
         self._runs += 1
         return self.exited(old)
 

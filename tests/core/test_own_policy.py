@@ -96,7 +96,7 @@ def test_it_is_shown_who_is_on_the_way_out() -> None:
     story = Story(policy=asked)
     story.load("A", 1)
     assert story.arrive(2, "B") == [ShutIfIdle((1,))]
-    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "to make room for B")]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
     assert story.reasons == {2: "waiting for A to stop"}
     story.now = 7.0
     story.abandon(2)
@@ -267,7 +267,7 @@ def test_it_may_change_its_mind_until_the_swap_is_overdue_but_not_then() -> None
     assert story.states == {"A": "ready", "B": "draining"}
     story.inside = {1: (1, 0.0), 2: (0, 11.0)}
     assert story.drained(2) == [ShutGates((2,))]
-    assert story.answer(ShutGates((2,)), 0) == [StopProcess(2, "to make room for C")]
+    assert story.answer(ShutGates((2,)), 0) == [StopProcess(2, "swap", "to make room for C")]
     assert story.exited(2)[:2] == [DropRun(2), StartProcess(3, "C")]
 
 
@@ -278,7 +278,7 @@ def test_a_swap_that_has_begun_is_not_changed() -> None:
     story.load("B", 2)
     story.now, story.inside = 10.0, {1: (0, 1.0), 2: (0, 2.0)}
     assert story.arrive(3, "C") == [ShutIfIdle((1,))]
-    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "to make room for C")]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for C")]
     policy.answer = lambda target, running: [] if target == "B" else [one.model for one in running]
     assert story.arrive(4, "B") == [Admit(4, 2)]
     assert story.reasons == {3: "waiting for A to stop"}

@@ -187,7 +187,7 @@ def test_a_request_that_was_inside_when_an_unload_ran_out_of_time_is_not_tried_a
     story.load("A", 1)
     story.tell(UnloadRequested(9, ("A",)))
     story.answer(ShutGates((1,)), 1)
-    assert story.wait_until(10.0) == [StopProcess(1, "unloaded, its time to finish is over")]
+    assert story.wait_until(10.0) == [StopProcess(1, "unload", "unloaded, its time to finish is over")]
     assert story.tell(RequestArrived(2, "A", 1)) == [Refuse(2, Fault.NOT_DEAD, "the run was stopped")]
     story.exited(1)
     assert story.tell(RequestArrived(3, "A", 1)) == [Refuse(3, Fault.NOT_DEAD, "the run was stopped")]
@@ -199,7 +199,7 @@ def test_a_request_that_lost_a_run_that_is_stopped_as_empty_waits_for_the_next()
     story.load("A", 1)
     story.tell(RequestArrived(2, "A", 1))
     story.arrive(3, "B")
-    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "to make room for B")]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
     assert story.exited(1) == [DropRun(1), StartProcess(2, "B")]
     assert story.reasons == {3: "loading", 2: "B is loading for others"}
 

@@ -47,7 +47,7 @@ def test_an_idle_victim_is_stopped_and_the_new_model_starts_when_it_has_exited()
     story = Story()
     story.load("A", 1)
     assert story.arrive(2, "B") == [ShutIfIdle((1,))]
-    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "to make room for B")]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
     assert story.reasons == {2: "waiting for A to stop"}
     assert story.exited(1) == [DropRun(1), StartProcess(2, "B")]
     assert story.ready(2) == [Admit(2, 2), OpenGate(2)]
@@ -62,7 +62,7 @@ def test_a_busy_victim_finishes_first_and_goes_on_serving() -> None:
     assert story.arrive(3, "A") == [Admit(3, 1)]
     assert story.arrive(4, "C") == []  # A is watched: no use asking
     assert story.idle(1) == [ShutIfIdle((1,))]
-    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "to make room for B")]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
 
 
 def test_a_notice_is_a_hint_and_the_gate_is_asked_again() -> None:
@@ -84,8 +84,8 @@ def test_several_victims_are_asked_at_once() -> None:
     assert story.states == {"A": "ready", "B": "ready"}
     assert story.idle(2) == [ShutIfIdle((1, 2))]
     assert story.answer(ShutIfIdle((1, 2)), 0, 0) == [
-        StopProcess(1, "to make room for C"),
-        StopProcess(2, "to make room for C"),
+        StopProcess(1, "swap", "to make room for C"),
+        StopProcess(2, "swap", "to make room for C"),
     ]
     assert story.exited(2) == [DropRun(2)]
     assert story.exited(1) == [DropRun(1), StartProcess(3, "C")]
@@ -129,7 +129,10 @@ def test_a_load_whose_requests_have_all_gone_makes_room_at_once() -> None:
     story = Story()
     story.arrive(1, "A")
     story.arrive(2, "B")
-    assert story.abandon(1) == [Refuse(1, Fault.ABANDONED, "the client left"), StopProcess(1, "to make room for B")]
+    assert story.abandon(1) == [
+        Refuse(1, Fault.ABANDONED, "the client left"),
+        StopProcess(1, "swap", "to make room for B"),
+    ]
     assert story.exited(1) == [DropRun(1), StartProcess(2, "B")]
 
 
@@ -156,7 +159,7 @@ def test_a_request_for_a_ready_model_also_sends_away_whom_the_policy_wants_gone(
     assert story.arrive(2, "B") == [StartProcess(2, "B"), ShutGate(1)]
     assert story.ready(2) == [Admit(2, 2), OpenGate(2)]
     assert story.arrive(3, "A") == [ShutIfIdle((2,))]
-    assert story.answer(ShutIfIdle((2,)), 0) == [StopProcess(2, "to make room for A")]
+    assert story.answer(ShutIfIdle((2,)), 0) == [StopProcess(2, "swap", "to make room for A")]
     assert story.exited(2) == [DropRun(2), Admit(3, 1), OpenGate(1)]
 
 
@@ -179,7 +182,7 @@ def test_a_load_that_is_ready_waits_for_those_who_must_go_for_it() -> None:
     story.answer(ShutIfIdle((1,)), 1)
     assert story.arrive(3, "A") == [StartProcess(2, "A")]
     assert story.idle(1) == [ShutIfIdle((1,))]
-    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "to make room for B")]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
     assert story.exited(1) == [DropRun(1), StartProcess(3, "B")]
     assert story.ready(2) == []
     assert story.reasons == {2: "loading", 3: "B is loading for others"}

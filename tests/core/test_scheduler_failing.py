@@ -51,7 +51,7 @@ def test_a_load_that_takes_too_long_is_refused_and_stopped_and_later_ones_wait_f
     assert story.tell(LoadTimedOut(1, "not ready after 15 s")) == [
         WriteLog("error", "A: could not be loaded: not ready after 15 s; not tried again for 1 s"),
         Refuse(1, Fault.LOAD_FAILED, "model A could not be loaded: not ready after 15 s", 1.0),
-        StopProcess(1, "it did not become ready in time"),
+        StopProcess(1, "load timeout", "it did not become ready in time"),
     ]
     story.now = 1.0
     assert story.arrive(2, "A") == []

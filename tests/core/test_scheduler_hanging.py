@@ -104,7 +104,7 @@ def test_a_run_that_hangs_is_stopped_when_a_request_has_waited_longer_than_max_w
     assert silence[1:] == [
         WriteLog("warn", f"A: hangs: {why}"),
         AbortRequests(1),
-        StopProcess(1, "it hangs and B has waited for too long"),
+        StopProcess(1, "hang", "it hangs and B has waited for too long"),
     ]
     assert [swap.model for swap in story.swaps] == ["B"]
     assert story.checked == set()
@@ -120,7 +120,7 @@ def test_a_run_that_hangs_before_anybody_is_overdue_is_stopped_when_somebody_is(
     story.tell(RunSilent(1, 10.0, CHECK, STOPPED))
     assert story.states == {"A": "ready"}
     assert story.wait_until(60.0) == [ShutGates((1,))]
-    assert StopProcess(1, "it hangs and B has waited for too long") in story.answer(ShutGates((1,)), 1)
+    assert StopProcess(1, "hang", "it hangs and B has waited for too long") in story.answer(ShutGates((1,)), 1)
 
 
 def test_without_max_wait_nobody_is_overdue_and_nothing_is_stopped() -> None:

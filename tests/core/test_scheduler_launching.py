@@ -130,7 +130,7 @@ def test_a_load_that_nobody_waits_for_is_not_stopped_for_it_either() -> None:
     story.problems["B"] = MISSING
     assert story.arrive(2, "B") == FAILED
     assert story.states == {"A": "starting"}
-    assert story.arrive(3, "C") == [StopProcess(1, "to make room for C")]
+    assert story.arrive(3, "C") == [StopProcess(1, "swap", "to make room for C")]
 
 
 def test_one_that_is_there_may_make_room_though_it_could_not_be_started_again() -> None:
@@ -183,7 +183,7 @@ def test_a_model_that_was_stopped_already_is_not_brought_back_by_a_look_that_fai
     story.answer(question, 0, 1)
     [shut] = story.wait_until(5.0)
     assert isinstance(shut, ShutGates)
-    assert StopProcess(1, "to make room for C") in story.answer(shut, 0, 1)
+    assert StopProcess(1, "swap", "to make room for C") in story.answer(shut, 0, 1)
     story.problems["C"] = MISSING
     effects = story.drained(2)
     assert [type(effect) for effect in effects] == [WriteLog, Refuse, OpenGate]

@@ -33,7 +33,7 @@ def test_an_idle_model_is_unloaded_and_the_unload_is_answered_when_it_has_exited
     story = Story()
     story.load("A", 1)
     assert story.tell(UnloadRequested(9, ("A",))) == [ShutGates((1,))]
-    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "unloaded")]
+    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "unload", "unloaded")]
     assert story.exited(1) == [DropRun(1), Unloaded(9)]
 
 
@@ -45,7 +45,7 @@ def test_a_busy_model_finishes_before_it_is_unloaded() -> None:
     assert story.states == {"A": "unloading"}
     assert story.scheduler.runs()[0].state == "stopping"
     assert story.drained(1) == [ShutGates((1,))]
-    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "unloaded")]
+    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "unload", "unloaded")]
 
 
 def test_an_unload_stops_a_busy_model_when_its_time_is_over_and_kills_it_after_as_much_again() -> None:
@@ -55,7 +55,7 @@ def test_an_unload_stops_a_busy_model_when_its_time_is_over_and_kills_it_after_a
     story.tell(UnloadRequested(9, ("A",)))
     story.answer(ShutGates((1,)), 1)
     assert story.scheduler.next_deadline() == 14.0
-    assert story.wait_until(14.0) == [StopProcess(1, "unloaded, its time to finish is over")]
+    assert story.wait_until(14.0) == [StopProcess(1, "unload", "unloaded, its time to finish is over")]
     assert story.scheduler.next_deadline() == 18.0
     assert story.wait_until(18.0) == [KillProcess(1)]
     assert story.scheduler.next_deadline() is None
@@ -66,7 +66,7 @@ def test_an_unload_without_time_shuts_the_gate_before_it_stops() -> None:
     story = Story(specs={"A": ModelSpec(unload_timeout=0.0)})
     story.load("A", 1)
     assert story.tell(UnloadRequested(9, ("A",))) == [ShutGates((1,))]
-    assert story.answer(ShutGates((1,)), 2)[0] == StopProcess(1, "unloaded, its time to finish is over")
+    assert story.answer(ShutGates((1,)), 2)[0] == StopProcess(1, "unload", "unloaded, its time to finish is over")
 
 
 def test_an_unload_waits_for_every_run_it_named_and_for_no_other() -> None:
@@ -92,7 +92,7 @@ def test_queued_request_survives_unload_of_another_model() -> None:
 def test_an_unload_of_a_loading_model_stops_it_and_its_waiters_load_it_again() -> None:
     story = Story()
     story.arrive(1, "A")
-    assert story.tell(UnloadRequested(9, ("A",))) == [StopProcess(1, "unloaded while it was loading")]
+    assert story.tell(UnloadRequested(9, ("A",))) == [StopProcess(1, "unload", "unloaded while it was loading")]
     assert story.exited(1) == [DropRun(1), Unloaded(9), StartProcess(2, "A")]
     assert story.ready(2) == [Admit(1, 2), OpenGate(2)]
 
@@ -142,7 +142,7 @@ def test_an_idle_model_is_stopped_when_its_ttl_is_over() -> None:
     story.load("A", 1)
     assert story.scheduler.next_deadline() == 10.0
     assert story.wait_until(10.0) == [ShutIfIdle((1,), 10.0)]
-    assert story.answer(ShutIfIdle((1,), 10.0), 0, since=0.0) == [StopProcess(1, "its ttl is over")]
+    assert story.answer(ShutIfIdle((1,), 10.0), 0, since=0.0) == [StopProcess(1, "ttl", "its ttl is over")]
 
 
 def test_the_ttl_counts_from_the_end_of_the_last_request() -> None:
@@ -184,7 +184,7 @@ def test_shutdown_gives_requests_in_progress_a_grace() -> None:
     story.tell(ShutdownRequested(9, 5.0))
     assert story.answer(ShutGates((1,)), 1) == []
     assert story.scheduler.next_deadline() == 5.0
-    assert story.wait_until(5.0) == [StopProcess(1, "unloaded, its time to finish is over")]
+    assert story.wait_until(5.0) == [StopProcess(1, "unload", "unloaded, its time to finish is over")]
     assert story.wait_until(9.0) == [KillProcess(1)]
     assert story.exited(1) == [DropRun(1), Unloaded(9)]
 
@@ -196,10 +196,10 @@ def test_shutdown_stops_loads_and_is_answered_when_all_have_exited() -> None:
     orders = story.tell(ShutdownRequested(9, 5.0))
     assert orders == [
         Refuse(2, Fault.SHUTTING_DOWN, CLOSING),
-        StopProcess(2, "unloaded while it was loading"),
+        StopProcess(2, "unload", "unloaded while it was loading"),
         ShutGates((1,)),
     ]
-    assert story.tell(GatesAnswered(ShutGates((1,)), True, {1: (0, 0.0)})) == [StopProcess(1, "unloaded")]
+    assert story.tell(GatesAnswered(ShutGates((1,)), True, {1: (0, 0.0)})) == [StopProcess(1, "unload", "unloaded")]
     assert story.exited(2) == [DropRun(2)]
     assert story.exited(1) == [DropRun(1), Unloaded(9)]
 

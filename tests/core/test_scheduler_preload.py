@@ -138,7 +138,7 @@ def test_a_client_that_joined_a_preload_is_told_of_its_failure() -> None:
 def test_a_preload_gives_way_to_a_client_at_once() -> None:
     story = Story()
     preload(story, "A", "C")
-    assert story.arrive(1, "B") == [StopProcess(1, "to make room for B")]
+    assert story.arrive(1, "B") == [StopProcess(1, "swap", "to make room for B")]
     assert story.exited(1) == [DropRun(1), StartProcess(2, "B")]
     assert story.ready(2) == [
         Admit(1, 2),
@@ -169,7 +169,7 @@ def test_what_is_unloaded_meanwhile_is_not_preloaded() -> None:
 def test_nothing_is_preloaded_after_the_shutdown() -> None:
     story = Story(together)
     preload(story, "A", "B")
-    assert story.tell(ShutdownRequested(9, 5.0)) == [StopProcess(1, "unloaded while it was loading")]
+    assert story.tell(ShutdownRequested(9, 5.0)) == [StopProcess(1, "unload", "unloaded while it was loading")]
     assert StartProcess(2, "B") not in story.exited(1)
     assert preload(story, "C") == []
 

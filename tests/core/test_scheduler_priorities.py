@@ -101,7 +101,7 @@ def test_past_max_wait_no_change_makes_a_difference() -> None:
     assert story.tell(change({"C": 9}, 10.0)) == []
     assert places(story) == ["B", "C"]
     assert story.drained(1) == [ShutGates((1,))]
-    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "to make room for B")]
+    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
 
 
 def test_a_change_does_not_make_a_wait_longer() -> None:

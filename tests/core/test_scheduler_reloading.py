@@ -38,7 +38,7 @@ from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.world import CHECK_AFTER, RETIRED
 from tests.core.story import Story, one_place, rules, together
 
-STOP_A = StopProcess(1, RETIRED)
+STOP_A = StopProcess(1, "reload", RETIRED)
 
 
 def change(
@@ -135,7 +135,7 @@ def test_a_retired_run_that_is_unloaded_by_hand_has_until_its_unload_timeout() -
     story.now = 5.0
     assert story.tell(UnloadRequested(9, ("A",))) == []
     assert story.scheduler.next_deadline() == 15.0
-    assert story.wait_until(15.0) == [StopProcess(1, "unloaded, its time to finish is over")]
+    assert story.wait_until(15.0) == [StopProcess(1, "unload", "unloaded, its time to finish is over")]
     assert story.exited(1) == [DropRun(1), Unloaded(9)]
 
 
@@ -143,7 +143,7 @@ def test_an_unload_of_everything_and_the_shutdown_name_it_too() -> None:
     story = retired_busy()
     assert story.tell(UnloadRequested(9, None)) == []
     assert story.tell(ShutdownRequested(10, 2.0)) == []
-    assert story.wait_until(2.0) == [StopProcess(1, "unloaded, its time to finish is over")]
+    assert story.wait_until(2.0) == [StopProcess(1, "unload", "unloaded, its time to finish is over")]
     assert story.exited(1) == [DropRun(1), Unloaded(9), Unloaded(10)]
 
 
@@ -153,7 +153,7 @@ def test_an_unload_that_has_begun_keeps_its_time() -> None:
     story.tell(UnloadRequested(9, ("A",)))
     story.answer(ShutGates((1,)), 1)
     assert change(story, replaced="A") == []
-    assert story.wait_until(10.0) == [StopProcess(1, "unloaded, its time to finish is over")]
+    assert story.wait_until(10.0) == [StopProcess(1, "unload", "unloaded, its time to finish is over")]
 
 
 def test_a_removed_model_is_killed_after_the_time_that_was_configured_for_it() -> None:
@@ -194,7 +194,7 @@ def test_nothing_changes_any_more_during_the_shutdown() -> None:
     story.tell(ShutdownRequested(9, 5.0))
     story.answer(ShutGates((1,)), 1)
     assert change(story, "B") == []
-    assert story.wait_until(5.0) == [StopProcess(1, "unloaded, its time to finish is over")]
+    assert story.wait_until(5.0) == [StopProcess(1, "unload", "unloaded, its time to finish is over")]
 
 
 # -- requests that wait --
@@ -337,7 +337,7 @@ def test_a_retired_run_that_hangs_is_stopped_when_a_request_has_waited_longer_th
     assert story.states == {"A": "unloading"}
     _, cut, stop = story.wait_until(60.0)
     assert cut == AbortRequests(1)
-    assert stop == StopProcess(1, "it hangs and B has waited for too long")
+    assert stop == StopProcess(1, "hang", "it hangs and B has waited for too long")
     assert story.checked == set()
     assert story.exited(1)[-1] == StartProcess(2, "B")
 
@@ -348,7 +348,7 @@ def test_a_retired_run_that_hangs_is_stopped_for_the_next_run_of_its_model_too()
     story.wait_until(CHECK_AFTER)
     assert story.checked == {1}
     story.tell(RunSilent(1, 1.0, "has not answered its check", "its processes are stopped"))
-    assert StopProcess(1, "it hangs and A has waited for too long") in story.wait_until(60.0)
+    assert StopProcess(1, "hang", "it hangs and A has waited for too long") in story.wait_until(60.0)
 
 
 def test_it_is_looked_at_though_others_are_in_the_way_too() -> None:
@@ -450,7 +450,7 @@ def test_a_changed_ttl_counts_at_once() -> None:
     story.load("A", 1)
     story.now = 8.0
     assert change(story, specs={"A": ModelSpec(ttl=5.0)}) == [ShutIfIdle((1,), 5.0)]
-    assert story.answer(ShutIfIdle((1,), 5.0), 0, since=2.0) == [StopProcess(1, "its ttl is over")]
+    assert story.answer(ShutIfIdle((1,), 5.0), 0, since=2.0) == [StopProcess(1, "ttl", "its ttl is over")]
 
 
 def test_one_that_was_idle_for_less_is_looked_at_when_the_new_ttl_is_over() -> None:
@@ -494,7 +494,7 @@ def test_rules_that_forbid_what_runs_shut_the_gates_and_apply_at_the_next_reques
     assert change(story, evict=one_place) == [ShutGate(1), ShutGate(2)]
     assert story.states == {"A": "ready", "B": "ready"}
     assert story.arrive(3, "A") == [ShutIfIdle((2,))]
-    assert story.answer(ShutIfIdle((2,)), 0) == [StopProcess(2, "to make room for A")]
+    assert story.answer(ShutIfIdle((2,)), 0) == [StopProcess(2, "swap", "to make room for A")]
     assert story.exited(2) == [DropRun(2), Admit(3, 1), OpenGate(1)]
 
 

@@ -36,7 +36,7 @@ def test_a_swap_whose_victims_leave_one_by_one_is_reported_once() -> None:
     story.wait_until(10.0)
     story.answer(ShutGates((1, 2)), 1, 0)
     story.drained(1)
-    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "to make room for C")]
+    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "swap", "to make room for C")]
     assert [(swap.model, swap.evicted) for swap in story.swaps] == [("C", ("A", "B"))]
 
 

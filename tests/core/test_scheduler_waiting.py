@@ -28,7 +28,7 @@ def test_among_equals_who_came_first_is_served_first() -> None:
     story.answer(ShutIfIdle((1,)), 1)
     story.arrive(3, "B")
     story.idle(1)
-    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "to make room for C")]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for C")]
     assert story.exited(1) == [DropRun(1), StartProcess(2, "C")]
 
 
@@ -39,7 +39,7 @@ def test_a_higher_priority_is_served_first() -> None:
     story.answer(ShutIfIdle((1,)), 1)
     story.arrive(3, "B")
     assert story.idle(1) == [ShutIfIdle((1,))]
-    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "to make room for B")]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
     assert [view.ticket for view in story.scheduler.snapshot().queue] == [3, 2]
 
 
@@ -58,7 +58,7 @@ def test_past_max_wait_the_gate_in_front_is_shut() -> None:
     assert story.arrive(3, "A") == []
     assert story.reasons == {2: "waiting for A: 3 requests in progress", 3: "after B"}
     assert story.drained(1) == [ShutGates((1,))]
-    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "to make room for B")]
+    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
 
 
 def test_a_drained_notice_is_only_a_hint() -> None:
@@ -82,9 +82,9 @@ def test_all_gates_in_front_are_shut_at_once_and_each_stops_as_it_empties() -> N
     assert story.wait_until(10.0) == [ShutGates((1, 2))]
     assert story.answer(ShutGates((1, 2)), 1, 1) == []
     assert story.drained(2) == [ShutGates((1, 2))]
-    assert story.answer(ShutGates((1, 2)), 1, 0) == [StopProcess(2, "to make room for C")]
+    assert story.answer(ShutGates((1, 2)), 1, 0) == [StopProcess(2, "swap", "to make room for C")]
     assert story.drained(1) == [ShutGates((1,))]
-    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "to make room for C")]
+    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "swap", "to make room for C")]
 
 
 def test_past_max_wait_age_counts_and_priority_does_not() -> None:
@@ -100,7 +100,7 @@ def test_past_max_wait_age_counts_and_priority_does_not() -> None:
     assert story.wait_until(15.0) == []
     assert [view.ticket for view in story.scheduler.snapshot().queue] == [2, 3]
     assert story.drained(1) == [ShutGates((1,))]
-    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "to make room for C")]
+    assert story.answer(ShutGates((1,)), 0) == [StopProcess(1, "swap", "to make room for C")]
 
 
 def test_without_max_wait_a_busy_model_is_never_shut() -> None:
@@ -185,7 +185,7 @@ def test_a_swap_that_has_begun_is_not_overtaken_by_a_higher_priority() -> None:
     story = Story(specs={"C": URGENT})
     story.load("A", 1)
     story.arrive(2, "B")
-    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "to make room for B")]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
     assert story.arrive(3, "C") == []
     assert story.reasons == {2: "waiting for A to stop", 3: "after B"}
     assert story.exited(1) == [DropRun(1), StartProcess(2, "B")]
@@ -295,12 +295,12 @@ def test_a_model_that_loads_for_an_earlier_request_is_not_evicted_for_a_later_on
     assert story.arrive(4, "C") == [StartProcess(3, "C"), ShutGate(1)]
     story.arrive(5, "A")
     assert story.wait_until(2.0) == [ShutGates((2,))]
-    assert story.answer(ShutGates((2,)), 0) == [StopProcess(2, "to make room for B")]
+    assert story.answer(ShutGates((2,)), 0) == [StopProcess(2, "swap", "to make room for B")]
     assert story.exited(2) == [DropRun(2), StartProcess(4, "B")]
     assert story.ready(3) == []
     assert story.reasons == {3: "loading", 4: "B is loading for others", 5: "after C"}
     assert story.ready(4) == [Admit(3, 4), ShutGates((4,))]
-    assert story.answer(ShutGates((4,)), 0) == [StopProcess(4, "to make room for C")]
+    assert story.answer(ShutGates((4,)), 0) == [StopProcess(4, "swap", "to make room for C")]
     assert story.exited(4) == [DropRun(4), Admit(4, 3), ShutGates((3,))]
 
 

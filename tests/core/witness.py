@@ -224,7 +224,7 @@ class Witness:
                 self._check_refuse(ticket, fault, retry_after)
             case effects.StartProcess(_, model):
                 self._check_start(model)
-            case effects.StopProcess(run_id, reason):
+            case effects.StopProcess(run_id, _, reason):
                 self._check_stop(self.lives[run_id])
                 self._note_stop(run_id, reason)
             case effects.KillProcess(run_id):

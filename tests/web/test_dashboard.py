@@ -53,7 +53,7 @@ def note_a_day(counters: Counters) -> None:
     for runs in ((), (starting,), (Running("m", 1, "ready", 1.0, 4.0),)):
         counters.note_runs(runs, [])
     counters.note_swap("m", "group")
-    counters.note_stop(1, "m", "its ttl is over")
+    counters.note_stop(1, "m", "ttl")
     counters.note_runs([], [("m", 1)])
     counters.note_runs([], [])
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from llamaswap_lib.core.effects import StopKind
 from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.failures import ModelFailure
 from llamaswap_lib.core.plan import Plan, Published, make_plan
@@ -19,8 +20,8 @@ from llamaswap_lib.runtime.control.live_run import LiveRun
 from llamaswap_lib.runtime.logs.logger import Logger
 
 Listener = Callable[[tuple[RunView, ...]], None]
-StopListener = Callable[[int, str, str], None]
-"""Gets a run's number, its model, and why it was told to stop."""
+StopListener = Callable[[int, str, StopKind], None]
+"""Gets a run's number, its model, and for what kind of reason it was told to stop."""
 SwapListener = Callable[[str, Explanation], None]
 """Gets the model for which others are unloaded, and why."""
 
@@ -139,10 +140,10 @@ class Board:
         for told in self._wait_listeners:
             self._tell(partial(told, run_ids))
 
-    def note_stop(self, run_id: int, model: str, reason: str) -> None:
+    def note_stop(self, run_id: int, model: str, kind: StopKind, reason: str) -> None:
         self._log.info(f"{model}: stopping, {reason}")
         for listener in self._stop_listeners:
-            self._tell(partial(listener, run_id, model, reason))
+            self._tell(partial(listener, run_id, model, kind))
 
     def note_swap(self, model: str, evicted: Sequence[str], why: Explanation) -> None:
         self._log.info(f"swap to {model}: stopping {', '.join(evicted)}; {why}")

@@ -340,10 +340,10 @@ class Controller:
                 self.entrance.pop(ticket).wake()
             case StartProcess(run_id, model):
                 self._start(run_id, model)
-            case StopProcess(run_id, reason):
+            case StopProcess(run_id, kind, reason):
                 run = self._live[run_id]
                 run.process.stop()
-                self._board.note_stop(run_id, run.upstream.model, reason)
+                self._board.note_stop(run_id, run.upstream.model, kind, reason)
             case KillProcess(run_id):
                 run = self._live[run_id]
                 run.process.kill()
