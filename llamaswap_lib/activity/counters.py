@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 
 from llamaswap_lib.activity.exposition import Family, Labels, buckets, counter
 from llamaswap_lib.activity.meter import NO_ANSWER
@@ -33,6 +34,14 @@ FIRST_TOKEN = (
 EACH_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 
 
+_how_it_ended = attrgetter("status", "ended")
+_TOKENS = (
+    ("input", attrgetter("input_tokens")),
+    ("output", attrgetter("output_tokens")),
+    ("cached", attrgetter("cache_tokens")),
+)
+
+
 class Histogram:
     """Durations by labels."""
 
@@ -43,12 +52,23 @@ class Histogram:
         self._counts: dict[str, list[int]] = {}
         self._totals: dict[str, float] = defaultdict(float)
 
-    def add(self, model: str, seconds: float) -> None:
+    def _counts_of(self, model: str) -> list[int]:
         counts = self._counts.get(model)
         if counts is None:
             counts = self._counts[model] = [0] * (len(self._bounds) + 1)
-        counts[bisect_left(self._bounds, seconds)] += 1
+        return counts
+
+    def add(self, model: str, seconds: float) -> None:
+        self._counts_of(model)[bisect_left(self._bounds, seconds)] += 1
         self._totals[model] += seconds
+
+    def add_milliseconds(self, model: str, many: Sequence[int]) -> None:
+        """Many at once; mostly there are a few durations, which many share."""
+        if many:
+            counts = self._counts_of(model)
+            for milliseconds, times in Counter(many).items():
+                counts[bisect_left(self._bounds, milliseconds / 1000)] += times
+            self._totals[model] += sum(many) / 1000
 
     def family(self) -> Family:
         samples = [
@@ -108,28 +128,38 @@ class Counters:
 
     # -- the activity writer's thread --
 
-    def observe(self, rows: Iterable[Row]) -> None:
+    def observe(self, rows: Sequence[Row]) -> None:
         """Count these requests."""
+        by_model: dict[str, list[Row]] = {}
+        for row in rows:
+            if (of_model := by_model.get(row.model)) is None:
+                of_model = by_model[row.model] = []
+            of_model.append(row)
         with self._lock:
-            for row in rows:
-                self._observe(row)
+            for model, of_model in by_model.items():
+                self._observe(model if self._is_known(model) else OTHER, of_model)
 
-    def _observe(self, row: Row) -> None:
-        model = row.model if self._is_known(row.model) else OTHER
-        # That is the status of a row where none was sent; one of an upstream came with a body.
-        is_unanswered = row.status == NO_ANSWER and row.ended == Ended.CLIENT_LEFT.value and row.first_byte_ms < 0
-        self._requests[model, CLIENT_LEFT if is_unanswered else row.status, row.ended] += 1
-        for kind, tokens in (("input", row.input_tokens), ("output", row.output_tokens), ("cached", row.cache_tokens)):
-            if tokens > 0:
+    def _observe(self, model: str, rows: Sequence[Row]) -> None:
+        """What many rows have in common is counted once: in a rush that takes half the time."""
+        for (status, ended), count in Counter(map(_how_it_ended, rows)).items():
+            unanswered = 0
+            if status == NO_ANSWER and ended == Ended.CLIENT_LEFT.value:
+                # That is the status of a row where none was sent; one of an upstream came with a body.
+                unanswered = sum(_how_it_ended(row) == (status, ended) and row.first_byte_ms < 0 for row in rows)
+            for told, times in ((status, count - unanswered), (CLIENT_LEFT, unanswered)):
+                if times:
+                    self._requests[model, told, ended] += times
+        for kind, tokens_of in _TOKENS:
+            if tokens := sum([count for row in rows if (count := tokens_of(row)) > 0]):
                 self._tokens[model, kind] += tokens
-        self._durations.add(model, row.duration_ms / 1000)
-        if row.is_local:  # nobody waits for a peer
-            self._queue_waits.add(model, row.queue_ms / 1000)
-        if row.first_token_ms >= 0:
-            self._first_tokens.add(model, row.first_token_ms / 1000)
-        speed = row.tokens_per_second if row.tokens_per_second > 0 else row.seen_per_second
-        if speed > 0 and row.output_tokens > 1:
-            self._each_token.add(model, 1 / speed)
+        self._durations.add_milliseconds(model, [row.duration_ms for row in rows])
+        self._queue_waits.add_milliseconds(model, [row.queue_ms for row in rows if row.is_local])  # not for a peer
+        self._first_tokens.add_milliseconds(model, [row.first_token_ms for row in rows if row.first_token_ms >= 0])
+        for row in rows:
+            if row.output_tokens > 1:
+                speed = row.tokens_per_second if row.tokens_per_second > 0 else row.seen_per_second
+                if speed > 0:
+                    self._each_token.add(model, 1 / speed)
 
     # -- the controller's thread --
 
