@@ -219,15 +219,15 @@ def _compressed(kept: _Fresh | _Compressed) -> _Compressed:
 def _fresh(record: Record) -> _Fresh | None:
     """None where there was no answer, or one that cannot be decoded."""
     sample, path = record.sample, record.path
-    resp_body = None
+    resp_body, size_bytes = None, sample.size_bytes
     if record.status == 200:
-        if not sample.size_bytes:
+        if not size_bytes:
             return None
-        if path not in NO_RESPONSE_BODY and sample.is_whole:
+        if len(sample.head) == size_bytes and path not in NO_RESPONSE_BODY:
             resp_body = decoded(record) if record.is_chunked or record.content_encoding else sample.head
             if not resp_body:
                 return None
-    elif not (sample.size_bytes or record.response_bytes):
+    elif not (size_bytes or record.response_bytes):
         return None
     req_body = None if path in NO_REQUEST_BODY else record.request_body
     request_fields, response_fields = record.request_fields, record.response_fields
@@ -236,7 +236,7 @@ def _fresh(record: Record) -> _Fresh | None:
         size_bytes += len(req_body)
     if resp_body:
         size_bytes += len(resp_body)
-    return _Fresh(path, request_fields, response_fields, req_body, resp_body, size_bytes)
+    return tuple.__new__(_Fresh, (path, request_fields, response_fields, req_body, resp_body, size_bytes))
 
 
 def _shown(fields: str) -> dict[str, str]:

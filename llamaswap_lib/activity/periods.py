@@ -42,16 +42,14 @@ _MOSTS = ("max_queue_ms",)  # the others are added up
 OF_ROWS = ", ".join(SUMS.values())  # what a SELECT takes of rows
 OF_PERIODS = ", ".join(f"max({name})" if name in _MOSTS else f"total({name})" for name in SUMS)  # of whole periods
 
+_SUM_UP = f"SELECT model, {PERIOD} AS period, {OF_ROWS} FROM requests WHERE id BETWEEN ? AND ? GROUP BY model, period"
 _ADD = (
-    f"INSERT INTO periods SELECT {{model}}, {PERIOD} AS period, 1, {OF_ROWS} FROM requests WHERE id BETWEEN ? AND ?"
-    " GROUP BY {group} ON CONFLICT (model, period) DO UPDATE SET "
+    f"INSERT INTO periods VALUES (?, ?, 1{', ?' * len(SUMS)}) ON CONFLICT (model, period) DO UPDATE SET "
     + ", ".join(
         f"{name} = max({name}, excluded.{name})" if name in _MOSTS else f"{name} = {name} + excluded.{name}"
         for name in SUMS
     )
 )
-_ADD_OF_EACH = _ADD.format(model="model", group="model, period")
-_ADD_OF_ALL = _ADD.format(model=ALL_MODELS, group="period")
 _TAKE_AWAY = "UPDATE periods SET requests = requests - ?, is_whole = 0 WHERE model = ? AND period = ?"
 _FORGET = "DELETE FROM periods WHERE model = ? AND period = ? AND requests <= 0"
 
@@ -63,8 +61,12 @@ def period_of(timestamp: float) -> int:
 
 def add(connection: sqlite3.Connection, first_id: int, last_id: int) -> None:
     """Add the rows with these ids, which have just been stored."""
-    connection.execute(_ADD_OF_EACH, (first_id, last_id))
-    connection.execute(_ADD_OF_ALL, (first_id, last_id))
+    of_each = connection.execute(_SUM_UP, (first_id, last_id)).fetchall()
+    of_all: dict[int, list[Sequence[float | None]]] = {}
+    for _, period, *sums in of_each:
+        of_all.setdefault(period, []).append(sums)
+    connection.executemany(_ADD, of_each)
+    connection.executemany(_ADD, [(ALL_MODELS, at, *added_up(parts).values()) for at, parts in of_all.items()])
 
 
 def take_away(connection: sqlite3.Connection, models: Sequence[int], timestamps: Sequence[float]) -> None:

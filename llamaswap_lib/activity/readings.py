@@ -50,7 +50,8 @@ def report_of(answer: Mapping[str, Any]) -> Reported:
         tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
         if type(tokens_in) is type(tokens_out) is int and 0 <= tokens_in < MOST and 0 <= tokens_out < MOST:
             cached = _cached_in(usage)  # the usual case; the same comes out below
-            return Reported(False, tokens_in, tokens_out, cached, -1, -1, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+            unknown = (UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+            return tuple.__new__(Reported, (False, tokens_in, tokens_out, cached, *unknown))
     readings = Readings()
     readings.take_answer(answer)
     return readings.report()
