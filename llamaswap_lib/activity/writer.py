@@ -32,7 +32,7 @@ GROUP_ROWS = BATCH_ROWS // 2  # read without a pause, in about 1 ms: with fewer,
 GROUP_PAUSE = 0.0005  # seconds; on a busy machine it may become twenty times as long
 BATCH_BYTES = 1 << 20  # of bodies in one transaction; if more wait, the next one begins at once
 MOST_IN_HAND = 500  # records that wait, beyond which there is no pause: they take a kilobyte each
-BUSY_ROWS = 50  # in a batch, from which on nothing is done that can wait
+BUSY_ROWS = 50  # in a batch, from which on (or from BATCH_BYTES on) nothing is done that can wait
 QUIET_PAUSE = 0.5  # seconds after such a batch until that is done, if none follows
 COMPRESSED_BYTES = 1 << 20  # of captures, at most, after each batch
 MOST_WAITING_BYTES = 4 << 20  # of bodies that wait, beyond which who appends had better drop them
@@ -194,7 +194,7 @@ class Writer:
         """This one, and all that wait behind it."""
         records: list[Record] = []
         rows: list[Row] = []
-        waiting, read, row_count = self._waiting, self._row_of, 0
+        waiting, read, row_count, done_bytes = self._waiting, self._row_of, 0, self._done_bytes
         while item is not None:
             if isinstance(item, _Job):
                 self._write(records, rows)
@@ -216,7 +216,7 @@ class Writer:
                     self._pause(GROUP_PAUSE)
             item = waiting.get_nowait() if waiting.qsize() else None
         self._write(records, rows)
-        self._is_busy = row_count >= BUSY_ROWS
+        self._is_busy = row_count >= BUSY_ROWS or self._done_bytes - done_bytes >= BATCH_BYTES
         self._tell_of_lost()
 
     def _note_mistake(self, record: Record | None, records: list[Record], rows: list[Row]) -> None:
