@@ -6,6 +6,7 @@ Pure; used by every room.
 from __future__ import annotations
 
 CUT = "…"
+_IN_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 _IN_QUOTES = str.maketrans({'"': '\\"', "\\": "\\\\"})
 TRACEBACK = "Traceback (most recent call last):"
 
@@ -29,6 +30,11 @@ def in_quotes(text: str, most_bytes: int) -> str:
     if len(text) <= most_bytes and text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return text
     return bounded(printable(text[: most_bytes + 1].translate(_IN_QUOTES)), most_bytes)
+
+
+def in_markup(text: str) -> str:
+    """As text, or as the value of an attribute, in HTML. `html.escape` does the same; to import that takes 0.5 MB."""
+    return text.translate(_IN_MARKUP)
 
 
 def _escaped(char: str) -> str:

@@ -5,12 +5,11 @@ Either thread.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 
 from llamaswap_lib.errors import ConcurrencyLimit, HttpError, LoadFailed, NotFound
-from llamaswap_lib.printable import bounded, printable
+from llamaswap_lib.printable import bounded, in_markup, printable
 from llamaswap_lib.server.exchange import HTML, JSON, REASONS, TEXT, Exchange
 from llamaswap_lib.wire.cors_headers import ANYBODY, allow
 from llamaswap_lib.wire.headers import serialize_response
@@ -60,7 +59,7 @@ def error_page(error: HttpError) -> str:
     title = f"{error.status} {REASONS.get(error.status, '')}"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-        f"<body><h1>{title}</h1><p>llama-swap: {html.escape(error.message)}</p></body></html>\n"
+        f"<body><h1>{title}</h1><p>llama-swap: {in_markup(error.message)}</p></body></html>\n"
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -162,7 +161,12 @@ class Seconds(Integer):
             return visible(value)
         if value.is_integer() and not self.unit and abs(value) < 2**63:
             return int(value)
-        return f"{Decimal(repr(value)).normalize():f}s"
+        text = repr(value)
+        if "e" in text:
+            from decimal import Decimal  # noqa: PLC0415 - it takes 0.4 MB, and few have such a number
+
+            text = f"{Decimal(text).normalize():f}"
+        return f"{text.removesuffix('.0')}s"
 
 
 class CommaList(Kind):
