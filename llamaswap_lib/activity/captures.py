@@ -13,8 +13,9 @@ import json
 import threading
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterator, Mapping
+from itertools import chain
+from typing import NamedTuple
 
 from llamaswap_lib.errors import ContentTooLarge, HttpError
 from llamaswap_lib.wire.chunked import BadChunk
@@ -29,6 +30,8 @@ LEVEL = 1  # of zlib: text gets a quarter of its size with 10 ms for each MB
 COMPRESSED_BYTES = 500  # of what holds a capture that is compressed, beside its content
 FRESH_BYTES = 2_500  # the same of one that is not yet: of a flood fewer are kept, so that it takes less memory
 MOST_DECODED_BYTES = 16 << 20  # of an answer
+PART_BYTES = 1 << 16  # that are unpacked at once, and that they are unpacked to
+TOLD_BYTES = 3 << 14  # of a body in base64: a multiple of 3, so that the pieces make one text
 
 NO_REQUEST_BODY = frozenset(
     ("/v1/audio/transcriptions", "/v1/audio/voices", "/v1/images/edits", "/sdapi/v1/img2img")
@@ -56,7 +59,7 @@ class _Fresh(NamedTuple):
     response_body: bytes | None
     size_bytes: int
 
-    def written(self) -> bytes:
+    def parts(self) -> Iterator[bytes]:
         """A line of JSON, in which the sizes of the bodies stand (None: none), and then the bodies."""
         path, request_fields, response_fields, req_body, resp_body, _ = self
         told = {
@@ -66,15 +69,24 @@ class _Fresh(NamedTuple):
             "resp_headers": _shown(response_fields),
             "resp_body": None if resp_body is None else len(resp_body),
         }
-        return b"".join((json.dumps(told).encode(), b"\n", req_body or b"", resp_body or b""))
+        yield json.dumps(told).encode() + b"\n"
+        yield from filter(None, (req_body, resp_body))
 
 
 class _Compressed(NamedTuple):
     content: bytes
     size_bytes: int
 
-    def written(self) -> bytes:
-        return zlib.decompress(self.content)
+    def parts(self) -> Iterator[bytes]:
+        """The same, cut anywhere."""
+        unpacker = zlib.decompressobj()
+        for begin in range(0, len(self.content), PART_BYTES):
+            rest = self.content[begin : begin + PART_BYTES]
+            while rest and (part := unpacker.decompress(rest, PART_BYTES)):
+                yield part
+                rest = unpacker.unconsumed_tail
+        if part := unpacker.flush():
+            yield part
 
 
 class Captures:
@@ -102,18 +114,11 @@ class Captures:
     def has(self, row_id: int) -> bool:
         return row_id in self._kept
 
-    def get(self, row_id: int) -> dict[str, Any] | None:
-        """For JSON; None for one that is not kept."""
+    def get(self, row_id: int) -> Iterator[bytes] | None:
+        """As JSON, in pieces, so that a long one is never there as a whole; None for one that is not kept."""
         with self._lock:
             capture = self._kept.get(row_id)
-        if capture is None:
-            return None
-        line, _, bodies = capture.written().partition(b"\n")
-        told = json.loads(line)
-        size = told["req_body"] or 0
-        req_body = None if told["req_body"] is None else bodies[:size]
-        resp_body = None if told["resp_body"] is None else bodies[size:]
-        return {"id": row_id, **told, "req_body": _base64(req_body), "resp_body": _base64(resp_body)}
+        return None if capture is None else _as_json(row_id, capture.parts())
 
     def packed(self) -> list[tuple[int, str]]:
         """All of them by their row's id, the oldest first, as another process `unpack`s them."""
@@ -212,7 +217,8 @@ def _packed(kept: _Fresh | _Compressed) -> str:
 
 
 def _compressed(kept: _Fresh | _Compressed) -> _Compressed:
-    content = zlib.compress(kept.written(), LEVEL)
+    packer = zlib.compressobj(LEVEL)
+    content = b"".join([*map(packer.compress, kept.parts()), packer.flush()])
     return _Compressed(content, len(content) + COMPRESSED_BYTES)
 
 
@@ -268,5 +274,43 @@ def _unframed(sample: Sample) -> bytes:
         return b""
 
 
-def _base64(body: bytes | None) -> str | None:
-    return None if body is None else base64.b64encode(body).decode()
+# -- what is told of it --
+
+
+def _as_json(row_id: int, parts: Iterator[bytes]) -> Iterator[bytes]:
+    head = b""
+    for part in parts:
+        head += part
+        if b"\n" in part:
+            break
+    line, _, rest = head.partition(b"\n")
+    bodies = chain((rest,) if rest else (), parts)
+    opening: dict[str, object] = {"id": row_id}
+    for name, value in json.loads(line).items():
+        if not name.endswith("_body"):
+            opening[name] = value
+            continue
+        told = json.dumps({**opening, name: None}, ensure_ascii=False, separators=(",", ":"))
+        told = told.removeprefix("{").removesuffix("null}")
+        yield f"{'{' if 'id' in opening else ','}{told}".encode()
+        opening = {}
+        if value is None:
+            yield b"null"
+        else:
+            rest = yield from _base64(value, bodies)
+            bodies = chain((rest,) if rest else (), bodies)
+    yield b"}"
+
+
+def _base64(size_bytes: int, parts: Iterator[bytes]) -> Generator[bytes, None, bytes]:
+    """The next so many bytes as a JSON string; returns what came behind them in the same part."""
+    data = b""
+    yield b'"'
+    while len(data) < size_bytes and (part := next(parts, b"")):
+        data += part
+        whole = min(len(data), size_bytes) // 3 * 3  # what has no padding within
+        for begin in range(0, whole, TOLD_BYTES):
+            yield base64.b64encode(data[begin : min(begin + TOLD_BYTES, whole)])
+        data, size_bytes = data[whole:], size_bytes - whole
+    yield base64.b64encode(data[:size_bytes]) + b'"'
+    return data[size_bytes:]

@@ -195,7 +195,7 @@ class Journal:
         with self._store.reading() as connection:
             return series_of(connection, span)
 
-    def capture(self, row_id: int) -> dict[str, Any] | None:
-        """What was captured of a request; None for nothing."""
+    def capture(self, row_id: int) -> Iterator[bytes] | None:
+        """What was captured of a request, as JSON in pieces; None for nothing."""
         self._flush()
         return self._captures.get(row_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import os
 import zlib
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.activity.captures import MOST_DECODED_BYTES, Captures, may_capture
+from llamaswap_lib.activity.captures import MOST_DECODED_BYTES, TOLD_BYTES, Captures, may_capture
 from llamaswap_lib.activity.record import Sample
 from tests.activity.rows import record
 
@@ -32,7 +33,12 @@ def body_of(capture: dict[str, object] | None, name: str) -> bytes | None:
 def captured(**changed: object) -> dict[str, object] | None:
     captures = Captures(64 * MB)
     captures.add(1, record(**changed))
-    return captures.get(1)
+    return told(captures, 1)
+
+
+def told(captures: Captures, row_id: int) -> dict[str, object] | None:
+    pieces = captures.get(row_id)
+    return None if pieces is None else json.loads(b"".join(pieces))
 
 
 def test_a_capture_has_both_sides_without_secrets() -> None:
@@ -170,7 +176,7 @@ def test_compressing_makes_room_for_more_and_changes_nothing() -> None:
         while captures.compress(MB):
             pass
     assert all(captures.has(number) for number in range(1, 100))
-    assert body_of(captures.get(1), "req_body") == body
+    assert body_of(told(captures, 1), "req_body") == body
 
 
 def test_what_is_evicted_at_once_was_never_compressed() -> None:
@@ -208,9 +214,9 @@ def test_captures_follow_rows_that_get_another_id() -> None:
     captures.add(2, record(request_body=b"two"))
     captures.renumber({1: 2, 2: 3})
     assert [captures.has(number) for number in (1, 2, 3)] == [False, True, True]
-    assert body_of(captures.get(3), "req_body") == b"two"
+    assert body_of(told(captures, 3), "req_body") == b"two"
     captures.compress(MB)
-    assert body_of(captures.get(2), "req_body") == b"one"
+    assert body_of(told(captures, 2), "req_body") == b"one"
 
 
 @pytest.mark.parametrize(
@@ -227,3 +233,18 @@ def test_nobody_is_captured_for_all_the_network_to_see_unless_that_is_wanted(
     buffer_mb: int, is_written: bool, has_keys: bool, is_loopback: bool, may: bool
 ) -> None:
     assert may_capture(buffer_mb, is_written=is_written, has_keys=has_keys, is_loopback=is_loopback) is may
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize("asked", [None, b"", b"a", b"ab" * 100_000 + b"c", os.urandom(300_001)])
+def test_a_capture_is_told_in_pieces_whatever_its_size(asked: bytes | None, is_compressed: bool) -> None:
+    captures = Captures(64 * MB)
+    answer = bytes(3_000_001) + os.urandom(500_000)
+    captures.add(1, record(sample=Sample(head=answer, size_bytes=len(answer)), request_body=asked))
+    while is_compressed and captures.compress(MB):
+        pass
+    pieces = list(captures.get(1) or ())
+    assert max(map(len, pieces)) <= 4 * TOLD_BYTES // 3
+    capture = json.loads(b"".join(pieces))
+    assert list(capture) == ["id", "req_path", "req_headers", "req_body", "resp_headers", "resp_body"]
+    assert (body_of(capture, "req_body"), body_of(capture, "resp_body")) == (asked, answer)

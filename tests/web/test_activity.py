@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -116,6 +117,19 @@ def test_a_wrong_parameter_is_400_and_named(path: str, name: str) -> None:
         error = told(world, path, 400)["error"]
         assert error["code"] == "bad_request"
         assert error["message"].startswith(name)
+
+
+def test_a_long_capture_is_told_in_pieces() -> None:
+    body = os.urandom(1_000_000)
+    with World(answers(OK)) as world, journal_of(world, capture_bytes=10_000_000) as journal:
+        journal.append(partial(record, request_body=body))
+        with world.connect() as client:
+            client.send(get("/api/captures/1"))
+            assert b"\r\nTransfer-Encoding: chunked\r\n" in client.read_until(b"\r\n\r\n")
+            answer, _ = ChunkDecoder().feed(client.read_until(b"\r\n0\r\n\r\n"))
+            assert base64.b64decode(json.loads(answer)["req_body"]) == body
+            client.send(get("/api/captures/1", method="HEAD"))
+            assert b"\r\nContent-Type: application/json\r\n" in client.read_until(b"\r\n\r\n")
 
 
 def test_a_capture_is_told_until_it_is_evicted() -> None:
