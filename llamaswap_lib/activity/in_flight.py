@@ -26,6 +26,7 @@ MOST_ENDED = 8  # requests that began and ended since somebody looked, and are s
 SMALL_BYTES = 1_024  # of bodies, for which there is always room: so much a record takes anyway
 _BINARY = ("audio/", "image/", "video/")  # answers of which a capture keeps no body
 _EVENT_STREAM = "text/event-stream"
+_COMPLETE = Ended.COMPLETE  # it takes a while to look for it there
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -315,7 +316,7 @@ class InFlight:
             self.path,
             self.head.method,
             self.status,
-            Ended.COMPLETE if was_usual else self._ended(),
+            _COMPLETE if was_usual else self._ended(),
             _EVENT_STREAM if self.is_told else first.get("content-type", ""),
             first.get("content-encoding", ""),
             self.is_chunked,

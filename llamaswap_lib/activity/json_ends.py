@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 WANTED = frozenset(("usage", "timings", "metrics"))
 
 _BRACE = ord("{")
 _decode = json.JSONDecoder().raw_decode
+_scan_once: Callable[[str, int], tuple[dict[str, Any], int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # which that calls
 _match_blanks = re.compile(r"[ \t\r\n]*").match
 _match_key = re.compile(r'[ \t\r\n]*"([^"\\]{0,200})"[ \t\r\n]*:[ \t\r\n]*').match
 _match_comma = re.compile(r"[ \t\r\n]*,").match
@@ -61,8 +63,8 @@ def members_from_usage(data: bytes) -> dict[str, Any] | None:
         return None
     try:
         text = "{" + data[at:].decode()
-        members, end = _decode(text)
-    except (ValueError, RecursionError):
+        members, end = _scan_once(text, 0)
+    except (ValueError, RecursionError, StopIteration):
         return None
     return members if end == len(text) or text[end:].isspace() else None
 

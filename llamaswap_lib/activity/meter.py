@@ -24,6 +24,7 @@ OK = 200
 NO_ANSWER = 502  # the status of a row whose request ended before the head of an answer was sent
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _STREAM = "text/event-stream"
+_COMPLETE = Ended.COMPLETE  # it takes a while to look for it there
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -34,14 +35,12 @@ def row_of(record: Record) -> Row:
         request_bytes, response_bytes, sent_at, head_at, retries, selector, priority, is_local, session, key,
         remote_ip, *_,
     ) = record  # fmt: skip
-    report, first_token = NOTHING, None
     if status == OK:
-        if sample.size_bytes:
-            report, first_token = _read_success(record)
+        report, first_token = _read_success(record) if sample.size_bytes else (NOTHING, None)
         if error:
             error = storable(error[:MOST_ERROR_CHARACTERS])
     else:
-        status = status or NO_ANSWER
+        report, first_token, status = NOTHING, None, status or NO_ANSWER
         error = _read_failure(record, status)
     says_nothing, tokens_in, tokens_out, cached, drafted, accepted, prompt_speed, speed, *took = report
     prompt_ms, generation_ms = took
@@ -93,17 +92,15 @@ def timing_text(row: Row) -> str:
 
 def _read_success(record: Record) -> tuple[Reported, float | None]:
     """What it reports, and when its first token came, in seconds after the start; None: not known."""
-    sample, encoding, is_chunked = record.sample, record.content_encoding, record.is_chunked
-    is_stream = _STREAM in record.content_type.lower()
-    is_plain = not (is_stream or is_chunked or encoding) and len(sample.head) == sample.size_bytes
-    if is_plain and record.ended is Ended.COMPLETE:
-        answer = members_from_usage(sample.head)
+    sample, coding, is_chunked = record.sample, record.content_encoding, record.is_chunked
+    if record.ended is _COMPLETE and not (is_chunked or coding) and len(sample.head) == sample.size_bytes:
+        answer = members_from_usage(sample.head)  # what is most usual first
         if answer is not None:
             return report_of(answer), None
-    payload = payload_of(sample, encoding, is_chunked=is_chunked)
+    payload = payload_of(sample, coding, is_chunked=is_chunked)
     if not payload.head and not payload.tail:
         return NOTHING, None
-    if is_stream:
+    if _STREAM in record.content_type.lower():
         return _read_stream(record, payload)
     is_infill = record.path.endswith("/infill")
     answer = _json_of(payload, is_complete=record.ended is Ended.COMPLETE, is_infill=is_infill)
