@@ -37,7 +37,7 @@ class Journal(Protocol):
     def captures(self) -> bool:
         """Whether the bodies and headers of requests are wanted."""
 
-    def append(self, make: Callable[[], Record], kept_bytes: int) -> None:
+    def append(self, make: Callable[[], Record], kept_bytes: int, /) -> None:
         """Have its thread call `make`, which holds so many bytes of bodies, once and soon; never blocks."""
 
     def has_room(self, kept_bytes: int) -> bool:

@@ -13,8 +13,8 @@ from typing import Literal
 
 from llamaswap_lib.core.eviction import Explanation
 
+# Why a run is stopped, as `/metrics` counts it; the last one is that its configuration has changed.
 StopKind = Literal["swap", "unload", "ttl", "hang", "load timeout", "reload"]
-"""Why a run is stopped, as `/metrics` counts it; the last one is that its configuration has changed."""
 
 
 class Fault(Enum):

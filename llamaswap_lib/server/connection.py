@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from llamaswap_lib.errors import (
     Cancelled,
@@ -258,8 +258,7 @@ class ClientConnection(ClientStream):
                     job.watch.note_gone()
                 job.answer(answer)
         self.job = outer_job
-        result: _T = job.result()
-        return result
+        return cast(_T, job.result())
 
     def fail(self, error: Exception) -> None:
         """Something of ours broke while the connection was served."""

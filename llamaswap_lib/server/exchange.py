@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import unquote
 
 from llamaswap_lib.errors import ClientGone, HttpError
@@ -262,8 +262,7 @@ class Exchange:
 
     def on_loop(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Have the loop run the coroutine that `make` makes; blocks; what it returns, and raises what it raises."""
-        result: _T = self._job.on_loop(make)
-        return result
+        return cast(_T, self._job.on_loop(make))
 
     def begin_own(self, status: int, fields: Headers, body: bytes = b"") -> None:
         """Send the head of an answer of our own, and what there is of its body; `fields` have its framing. Blocks."""
