@@ -4,10 +4,11 @@ import { count, duration, several, speed, UNKNOWN } from "../../format.js";
 import { models } from "../../live.js";
 import { notify } from "../../parts/notices.js";
 import { cleanup, effect, h, signal } from "../../view.js";
+import { usual } from "../../parts/fitting.js";
 import { area, choice, line, numberOf } from "./fields.js";
 import { timeLine } from "./load_lines.js";
 import { LoadRun, percentile, totals } from "./load_run.js";
-import { picker, usual } from "./picker.js";
+import { picker } from "./picker.js";
 
 const MOST_REQUESTS = 1000;
 /** A browser opens six connections to a server by HTTP/1.1, and one is that of the events; by HTTP/2 there are many. */

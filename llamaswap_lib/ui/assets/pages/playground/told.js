@@ -5,7 +5,7 @@ import { models, queue, runs } from "../../live.js";
 import { now } from "../../parts/clock.js";
 import { to } from "../../router.js";
 import { h } from "../../view.js";
-import { modelOf } from "./picker.js";
+import { modelOf } from "../../parts/fitting.js";
 
 /**
  * What the server does for a request that has no answer yet, in words.
