@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.e2e.program import demo, wait_until
 from tests.ui.conftest import CONFIG, Served, Watched, playwright
+from tests.ui.modules import call
 
 expect = playwright.expect
 TEXT = f"""models:
@@ -47,6 +48,18 @@ def test_without_the_flag_a_text_can_be_tried_and_nothing_saved(watched: Watched
     expect(page.get_by_role("button", name="Save", exact=True)).to_have_count(0)
     page.locator("textarea").fill("models: {a: {cmd: 'x --port ${PORT}', tll: 3}}")
     expect(page.get_by_text('unknown key "tll" (did you mean "ttl"?)')).to_be_visible()
+
+
+def test_the_field_stays_when_the_configuration_is_read_again(
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
+) -> None:
+    with run_server(flags=["-allow-config-edit"]) as server:
+        page = watch(server).open("config/edit")
+        field = page.locator("textarea")
+        field.press("End")
+        call(page, "live.js", "readAbout")
+        expect(page.get_by_text("Nothing is wrong with it.")).to_have_count(1)
+        expect(field).to_be_focused()
 
 
 def test_keys_and_values_are_completed_with_what_they_are_for(watched: Watched) -> None:

@@ -116,6 +116,23 @@ def test_a_key_is_asked_for_once_and_kept_in_the_tab(
         expect(dialog).to_have_count(0)
 
 
+_NESTED = """async () => {
+    const start = document.querySelector("script[type=module]").src;
+    const { h, signal } = await import(new URL("view.js", start).href);
+    const [outer, inner] = [signal(1), signal(false)];
+    const node = h("div", null, () => [`${outer.value} `, () => (inner.value ? h("i", null, "late") : null)]);
+    inner.value = true;
+    await Promise.resolve();
+    outer.value = 2;
+    await Promise.resolve();
+    return node.textContent;
+}"""
+
+
+def test_what_has_come_inside_a_part_goes_with_it(page: Any) -> None:
+    assert page.evaluate(_NESTED) == "2 late"
+
+
 def test_the_theme_can_be_chosen_and_stays(watched: Watched) -> None:
     page = watched.open("settings")
     page.get_by_label("Dark").check()

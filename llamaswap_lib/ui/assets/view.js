@@ -191,18 +191,23 @@ export function append(parent, children) {
 /** A child that is made again when what it reads changes, at the same place. @param {Node} parent @param {() => Child} make */
 function follow(parent, make) {
   const end = parent.appendChild(document.createTextNode(""));
-  /** @type {ChildNode[]} */
-  let shown = [];
+  /** @type {ChildNode | null} the first of those that are shown; the others stand between it and `end` */
+  let first = null;
   effect(() => {
     const made = make();
-    if ((typeof made === "string" || typeof made === "number") && shown.length === 1 && shown[0] instanceof Text) {
-      shown[0].data = String(made); // the usual case keeps its node
+    if ((typeof made === "string" || typeof made === "number") && first instanceof Text && first.nextSibling === end) {
+      first.data = String(made); // the usual case keeps its node
       return;
     }
     const fragment = document.createDocumentFragment();
+    if (typeof made === "function" || Array.isArray(made)) append(fragment, [""]); // what follows may come and go
     append(fragment, [made]);
-    for (const node of shown) node.remove();
-    shown = [...fragment.childNodes];
+    while (first && first !== end) {
+      const next = first.nextSibling;
+      first.remove();
+      first = next;
+    }
+    first = fragment.firstChild;
     end.before(fragment);
   });
 }

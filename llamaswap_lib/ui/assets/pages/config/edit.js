@@ -6,7 +6,7 @@ import { about, models, readAbout, runs } from "../../live.js";
 import { confirm } from "../../parts/dialog.js";
 import { attempt, notify } from "../../parts/notices.js";
 import { place, setQuery } from "../../router.js";
-import { cleanup, effect, h, signal } from "../../view.js";
+import { cleanup, computed, effect, h, signal } from "../../view.js";
 import { editor } from "./editor.js";
 
 const PAUSE = 400; // milliseconds without a key before the text is checked
@@ -19,7 +19,8 @@ const drafts = /** @type {Map<string, { text: string, etag: string | null }>} */
 
 /** Files where they may be changed; else a field to try a text in. */
 export function edit() {
-  return h("div.page", null, () => (about.value?.can_edit ? files() : tryOut()));
+  const canEdit = computed(() => about.value?.can_edit); // what else is known of the configuration makes no field anew
+  return h("div.page", null, () => (canEdit.value === undefined ? null : canEdit.value ? files() : tryOut()));
 }
 
 function tryOut() {
