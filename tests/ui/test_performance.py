@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from tests.ui.conftest import CONFIG, Served, Watched, playwright
 
 expect = playwright.expect
+SAMPLE = {
+    "cpu_util_per_core": [1.0],
+    "mem_total_mb": 2,
+    "mem_used_mb": 1,
+    "mem_free_mb": 1,
+    "swap_total_mb": 0,
+    "swap_used_mb": 0,
+    **{f"load_avg_{minutes}": 0.5 for minutes in (1, 5, 15)},
+    "net_io": [{"name": "eth0", "bytes_recv": 7, "bytes_sent": 7}],
+    "disks": [],
+}
 
 
 def test_the_figures_of_the_machine_are_drawn(watch: Callable[..., Watched], run_server: Callable[..., Served]) -> None:
@@ -25,6 +38,17 @@ def test_the_figures_of_the_machine_are_drawn(watch: Callable[..., Watched], run
         page.locator("figure svg").first.focus()
         page.keyboard.press("ArrowLeft")
         expect(page.locator("figure .plot-moment").first).not_to_be_empty()
+
+
+def test_a_sample_that_comes_twice_counts_once(watched: Watched, server: Served) -> None:
+    def twice(route: Any) -> None:
+        moments = [(datetime.now(timezone.utc) - timedelta(seconds=ago)).isoformat() for ago in (30, 20, 20, 10)]
+        samples = [{**SAMPLE, "timestamp": moment} for moment in moments]
+        route.fulfill(json={"sys_stats": samples, "gpu_stats": []})
+
+    watched.page.route("**/api/performance*", twice)
+    page = watched.open("performance?span=5m")
+    expect(page.locator("figure", has_text="Network")).to_contain_text("0 B/s")  # and no error of an odd path
 
 
 def test_where_readings_are_off_it_says_what_to_write(

@@ -198,10 +198,15 @@ function reason(error) {
   return empty("There are no figures", error instanceof Error ? error.message : String(error));
 }
 
-/** @param {Sample[]} known @param {any[]} newer @returns {Sample[]} */
+/** Each sample once: a slow server may be asked again before it has answered. @param {Sample[]} known @param {any[]} newer @returns {Sample[]} */
 function joined(known, newer) {
   const oldest = Date.now() - KEPT;
-  return [...known.filter(({ at }) => at > oldest), ...newer.map((row) => ({ ...row, at: Date.parse(row.timestamp) }))];
+  const all = known.filter(({ at }) => at > oldest);
+  for (const row of newer) {
+    const at = Date.parse(row.timestamp);
+    if (at > (all.at(-1)?.at ?? 0)) all.push({ ...row, at });
+  }
+  return all;
 }
 
 /** @param {string} name @param {Sample[]} rows @param {(row: Sample) => number | null} value @returns {import("../parts/plot.js").Series} */
