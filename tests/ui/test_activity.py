@@ -58,7 +58,7 @@ def test_an_empty_page_says_what_will_be_there(watched: Watched) -> None:
     page = watched.open("activity")
     expect(page.get_by_text("No request yet")).to_be_visible()
     expect(page.locator("pre.raw")).to_contain_text(f"curl {watched.base}/v1/chat/completions")
-    expect(page.locator("pre.raw")).to_contain_text('{"model":"embed","messages":')
+    expect(page.locator("pre.raw")).to_contain_text('{"model":"large","messages":')
     expect(page.get_by_role("region", name="In progress")).to_contain_text("nothing")
 
 

@@ -117,7 +117,7 @@ def test_what_is_set_is_sent(talking: Program, watch: Callable[..., Watched]) ->
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("System prompt").fill("Be brief.")
     page.get_by_label("Temperature").fill("0.5")
-    page.get_by_label("Most tokens").fill("7")
+    page.get_by_label("Max tokens").fill("7")
     page.get_by_label("More, as JSON").fill('{"top_k": 3}')
     dot = {"name": "dot.png", "mimeType": "image/png", "buffer": b64decode(DOT)}
     page.locator("input[type=file]").set_input_files(dot)
@@ -230,11 +230,11 @@ def test_a_draft_survives_another_tab_and_another_page(watched: Watched) -> None
 
 def test_a_completion_goes_on_and_can_be_taken_over(watched: Watched) -> None:
     page = watched.open("playground/completion?model=small")
-    page.get_by_label("Text that goes on").fill("Say it")
+    page.get_by_label("Text to continue").fill("Say it")
     page.get_by_role("button", name="Complete").click()
     expect(page.locator(".continuation")).to_contain_text("Say itHello, this is small.")
     page.get_by_role("button", name="Take it over").click()
-    expect(page.get_by_label("Text that goes on")).to_have_value(re.compile("^Say itHello"))
+    expect(page.get_by_label("Text to continue")).to_have_value(re.compile("^Say itHello"))
 
 
 def test_embeddings_become_a_table_of_how_near_texts_are(watched: Watched) -> None:
@@ -263,26 +263,26 @@ def test_pictures_and_sounds_are_made_and_heard(talking: Program, watch: Callabl
     page = watch(talking).open("playground/images?model=talker")
     page.get_by_label("What is in the picture").fill("a dot")
     page.get_by_label("How many").fill("2")
-    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("img", name="a dot")).to_have_count(2)
     page.get_by_label("Route").select_option("sdapi")
     page.get_by_role("button", name="List LoRAs").click()
     page.get_by_role("button", name="ink").click()
     expect(page.get_by_label("What is in the picture")).to_have_value("a dot <lora:ink:1>")
-    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("img", name="a dot <lora:ink:1>")).to_have_count(1)
     page.get_by_role("link", name="Speech").click()
     page.get_by_role("button", name="List the voices").click()
     expect(page.get_by_text("2 voices")).to_be_visible()
     page.get_by_label("Text to read").fill("hello")
     page.get_by_label("Format").select_option("wav")
-    page.get_by_role("button", name="Read it").click()
+    page.get_by_role("button", name="Read aloud").click()
     sound = page.get_by_label("What was read")
     expect(sound).to_have_attribute("src", re.compile("^blob:"))
     page.get_by_role("link", name="Transcription").click()
     wav = {"name": "a.wav", "mimeType": "audio/wav", "buffer": b"x" * 2000}
     page.get_by_label("Sound").set_input_files(wav)
-    page.get_by_role("button", name="Write it down").click()
+    page.get_by_role("button", name="Transcribe").click()
     expect(page.locator(".continuation")).to_have_text("heard True")
 
 

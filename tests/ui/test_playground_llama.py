@@ -34,7 +34,7 @@ def llamas(tmp_path: Path, run_server: Callable[..., Program]) -> Iterator[Progr
 
 def set_up(page: Any, tokens: int) -> None:
     page.get_by_role("button", name="Settings").click()
-    page.get_by_label("Most tokens").fill(str(tokens))
+    page.get_by_label("Max tokens").fill(str(tokens))
     page.get_by_label("More, as JSON").fill('{"ignore_eos": true}')
 
 
@@ -44,7 +44,7 @@ def test_a_chat_has_the_figures_that_llama_cpp_tells(llamas: Program, watch: Cal
     answer = ended(say(page, "hello"))
     figures = answer.locator(".answer-figures")
     expect(figures).to_contain_text(
-        re.compile(r"first token .* tokens/s 20 tokens prompt \d+ at .*cut: most tokens reached")
+        re.compile(r"first token .* tokens/s 20 tokens prompt \d+ at .*cut: max tokens reached")
     )
     expect(figures).not_to_contain_text("seen")
 

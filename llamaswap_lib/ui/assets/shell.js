@@ -62,7 +62,15 @@ function navigation() {
         h("span.amount", null, () => amount(page.name)),
       ),
     ),
-    h("button.more", { type: "button", onclick: showMore }, "More"),
+    h(
+      "button.more",
+      {
+        type: "button",
+        class: () => (PAGES.findIndex((page) => page.name === place.value.page) >= IN_BAR ? "current" : ""),
+        onclick: showMore,
+      },
+      "More",
+    ),
     h("div.under", null, profilePicker(), searchButton(), stateOfServer()),
   );
 }

@@ -88,12 +88,13 @@ function inUse() {
       h(
         "section",
         null,
-        h("h2", null, "What it comes to", h("small", null, "macros filled in, secrets hidden, defaults left out")),
         h(
-          "div.row",
+          "h2",
           null,
+          "Resolved",
           h("button.small", { type: "button", onclick: () => copy(text, "The configuration") }, "Copy"),
         ),
+        h("p.soft", null, "Macros are filled in, secrets hidden, most defaults left out."),
         h("pre.resolved", { tabindex: "0", "aria-label": "The resolved configuration" }, text),
       ),
     ];

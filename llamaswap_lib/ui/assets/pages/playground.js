@@ -1,6 +1,7 @@
 /** The playground: try models, each kind of request in a tab. What runs goes on while another tab or page is shown. */
 
 import { models } from "../live.js";
+import { showCurrent } from "../parts/tabs.js";
 import { empty } from "../parts/empty.js";
 import { to } from "../router.js";
 import { effect, h, scope, cleanup, signal } from "../view.js";
@@ -39,6 +40,21 @@ export function show(place) {
   let end = () => {};
   let name = "";
   const nameOf = () => (TABS.some(([each]) => each === place.value.rest) ? place.value.rest : "chat");
+  const tabs = h(
+    "nav.tabs",
+    { "aria-label": "Kinds of requests" },
+    TABS.map(([each, words, tab]) =>
+      h(
+        "a",
+        {
+          href: () => to("playground", each, { model: place.value.query.get("model") }),
+          "aria-current": () => (nameOf() === each ? "page" : null),
+        },
+        words,
+        h("span.busy", { hidden: () => !tab.isBusy() }, h("span.visually-hidden", null, " (in progress)")),
+      ),
+    ),
+  );
   effect(() => {
     if (place.value.page !== "playground" || nameOf() === name) return;
     name = nameOf();
@@ -47,32 +63,14 @@ export function show(place) {
     end = scope(() => {
       shown.value = tab.show(place);
     });
-    requestAnimationFrame(() =>
-      document
-        .querySelector(".playground .tabs [aria-current]")
-        ?.scrollIntoView({ inline: "nearest", block: "nearest" }),
-    );
+    showCurrent(tabs);
   });
   cleanup(() => end());
   return h(
     "div.page.playground",
     null,
     h("header.page-head", null, h("h1", null, title)),
-    h(
-      "nav.tabs",
-      { "aria-label": "Kinds of requests" },
-      TABS.map(([each, words, tab]) =>
-        h(
-          "a",
-          {
-            href: () => to("playground", each, { model: place.value.query.get("model") }),
-            "aria-current": () => (nameOf() === each ? "page" : null),
-          },
-          words,
-          h("span.busy", { hidden: () => !tab.isBusy() }, h("span.visually-hidden", null, " (in progress)")),
-        ),
-      ),
-    ),
+    tabs,
     h("div.no-models", { hidden: () => models.value.length > 0 }, noModels()),
     () => shown.value,
   );

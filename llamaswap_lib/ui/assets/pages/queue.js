@@ -2,8 +2,9 @@
 
 import { ask, operate, pathOf, root } from "../api.js";
 import { bytes, count, duration, several } from "../format.js";
-import { inFlight, models, queue } from "../live.js";
+import { inFlight, queue } from "../live.js";
 import { now } from "../parts/clock.js";
+import { usual } from "../parts/fitting.js";
 import { queueSeen } from "../parts/history.js";
 import { notify, attempt } from "../parts/notices.js";
 import { shortcuts } from "../parts/shortcuts.js";
@@ -305,7 +306,7 @@ function header(names, right) {
 }
 
 function curl() {
-  const model = models.value.find((each) => !each.unlisted && !each.peerID)?.id ?? "MODEL";
+  const model = usual("chat") || "MODEL";
   const body = JSON.stringify({ model, messages: [{ role: "user", content: "hello there" }] });
   return `curl ${new URL("v1/chat/completions", root).href} \\\n  -H 'Content-Type: application/json' \\\n  -d '${body.replaceAll("'", "'\\''")}'`;
 }

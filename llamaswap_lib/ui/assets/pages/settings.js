@@ -82,5 +82,8 @@ export function show() {
   );
 }
 
-/** @param {string} name @param {() => string | undefined} value */
-const fact = (name, value) => [h("dt", null, name), h("dd", null, () => value() || "–")];
+/** A line, where there is something to say. @param {string} name @param {() => string | undefined} value */
+const fact = (name, value) => () => {
+  const said = value();
+  return said && said !== "unknown" ? [h("dt", null, name), h("dd", null, said)] : null;
+};

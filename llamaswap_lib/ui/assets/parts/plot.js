@@ -24,7 +24,7 @@ import { cleanup, computed, h, signal, svg } from "../view.js";
  * @property {boolean} [bars] bars in the place of lines; for one series of buckets
  */
 
-const LEFT = 46;
+const LEFT = 54;
 const BOTTOM = 20;
 const TOP = 8;
 const STEPS = [

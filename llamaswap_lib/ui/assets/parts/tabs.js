@@ -3,6 +3,12 @@
 import { place, to } from "../router.js";
 import { h } from "../view.js";
 
+/** Bring the tab that is shown into view, where there are more than fit. @param {Element} nav */
+export const showCurrent = (nav) =>
+  void requestAnimationFrame(() =>
+    nav.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest", block: "nearest" }),
+  );
+
 /**
  * @param {string} title @param {string} page its first segment
  * @param {[string, import("../view.js").Child][]} parts the second segment, "" for none, and the words of the link

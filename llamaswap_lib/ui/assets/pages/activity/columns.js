@@ -37,6 +37,10 @@ const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFracti
 /** Tokens a second, in few signs: `94`, `9.4`, `12.5K`. @param {unknown} value */
 export const pace = (value) => (typeof value === "number" && value >= 10_000 ? compact.format(value) : speed(value));
 
+/** A number where there is little room: `254.6K`. @param {unknown} value */
+export const shortCount = (value) =>
+  typeof value === "number" && value >= 100_000 ? compact.format(value) : count(/** @type {any} */ (value));
+
 /** `complete` is nothing to tell. @param {Row} row */
 export const endedBadly = (row) => (row.ended && row.ended !== "complete" ? row.ended.replaceAll("_", " ") : "");
 
@@ -67,7 +71,7 @@ export const COLUMNS = [
     name: "model",
     title: "Model",
     sort: "model",
-    width: "minmax(92px, 2fr)",
+    width: "minmax(92px, 1.4fr)",
     text: (row) => visible(row.model || UNKNOWN),
     cell: (row) => h("bdi", { title: visible(row.model) }, visible(row.model || UNKNOWN)),
   },
@@ -83,7 +87,7 @@ export const COLUMNS = [
     name: "status",
     title: "Status",
     sort: "resp_status_code",
-    width: "minmax(48px, 0.8fr)",
+    width: "minmax(64px, 1fr)",
     text: (row) => [row.resp_status_code || UNKNOWN, endedBadly(row)].filter(Boolean).join(" "),
     cell: statusCell,
   },

@@ -7,7 +7,7 @@ import { plot } from "../../parts/plot.js";
 import { visible } from "../../parts/odd_text.js";
 import { place, setQuery } from "../../router.js";
 import { cleanup, effect, h, signal } from "../../view.js";
-import { pace } from "./columns.js";
+import { pace, shortCount } from "./columns.js";
 import { filterOf, forServer } from "./query.js";
 
 const PAUSE = 5_000; // milliseconds between two questions
@@ -150,7 +150,7 @@ const total = (name, value, note) =>
     h(
       "dd",
       null,
-      h("span", null, () => count(value())),
+      h("span", { title: () => count(value()) }, () => shortCount(value())),
       h("small.soft", null, note),
     ),
   );

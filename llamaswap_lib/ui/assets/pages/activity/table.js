@@ -2,9 +2,9 @@
 
 import { address, key } from "../../api.js";
 import { count, UNKNOWN } from "../../format.js";
-import { models } from "../../live.js";
 import { copy } from "../../parts/actions.js";
 import { empty } from "../../parts/empty.js";
+import { usual } from "../../parts/fitting.js";
 import { visible } from "../../parts/odd_text.js";
 import { VirtualList } from "../../parts/virtual_list.js";
 import { place, to } from "../../router.js";
@@ -192,7 +192,7 @@ function nothing(rows) {
     null,
     h("h2", null, "No request yet"),
     h("p", null, "Each request to a model gets a row here, as soon as it has ended. Try one:"),
-    () => example(models.value.find((model) => !model.peerID && !model.unlisted)?.id),
+    () => example(usual("chat")),
   );
 }
 

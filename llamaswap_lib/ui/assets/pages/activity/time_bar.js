@@ -1,6 +1,6 @@
 /** Where the time of a request went: a bar, and its parts in numbers. */
 
-import { duration } from "../../format.js";
+import { duration, several } from "../../format.js";
 import { visible } from "../../parts/odd_text.js";
 import { h } from "../../view.js";
 
@@ -10,8 +10,16 @@ import { h } from "../../view.js";
 const PARTS = [
   ["queue", "In the queue", ({ timing }) => (timing.behind ? `behind ${visible(timing.behind)}` : "")],
   ["load", "Loading the model", () => ""],
-  ["prompt", "Reading the prompt", ({ tokens }) => (tokens.input_tokens > 0 ? `${tokens.input_tokens} tokens` : "")],
-  ["generation", "Generating", ({ tokens }) => (tokens.output_tokens > 0 ? `${tokens.output_tokens} tokens` : "")],
+  [
+    "prompt",
+    "Reading the prompt",
+    ({ tokens }) => (tokens.input_tokens > 0 ? several(tokens.input_tokens, "token") : ""),
+  ],
+  [
+    "generation",
+    "Generating",
+    ({ tokens }) => (tokens.output_tokens > 0 ? several(tokens.output_tokens, "token") : ""),
+  ],
   ["upstream", "The model's server besides", () => "such as a queue of its own"],
   ["ours", "llamaswap itself", () => ""],
 ];

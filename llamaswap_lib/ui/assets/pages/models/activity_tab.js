@@ -23,7 +23,7 @@ export function activityTab(entry) {
       null,
       "Newest requests",
       h("a", { href: to("activity", "", { model: id }) }, () =>
-        total.value > ROWS ? `All ${count(total.value)}` : "Activity",
+        total.value > ROWS ? `All ${count(total.value)}` : "In Activity",
       ),
     ),
     h(
@@ -62,7 +62,11 @@ export function activityTab(entry) {
                 ago(() => toLocal(row.timestamp)),
               ),
             ),
-            h("td.path", { title: row.error_msg || null }, h("bdi", null, String(row.req_path).slice(0, 80))),
+            h(
+              "td.path",
+              { title: row.error_msg || null },
+              h("bdi", null, pathWords(String(row.req_path).slice(0, 80))),
+            ),
             h("td.n", { class: row.resp_status_code >= 400 ? "fail" : "" }, row.resp_status_code || "–"),
             h("td.n.hide-narrow", null, tokens(row.tokens.input_tokens)),
             h("td.n.hide-narrow", null, tokens(row.tokens.output_tokens)),
@@ -80,6 +84,9 @@ export function activityTab(entry) {
     ),
   );
 }
+
+/** It may be broken behind a slash. @param {string} path */
+const pathWords = (path) => path.split(/(?<=\/)/).flatMap((part) => [part, h("wbr")]);
 
 /** @param {number} number 0 and -1 are unknown */
 const tokens = (number) => (number > 0 ? count(number) : "–");

@@ -4,6 +4,7 @@ import { address, pathOf } from "../../api.js";
 import { connection, models } from "../../live.js";
 import { empty } from "../../parts/empty.js";
 import { still } from "../../parts/still.js";
+import { showCurrent } from "../../parts/tabs.js";
 import { go, place, to } from "../../router.js";
 import { computed, effect, h } from "../../view.js";
 import { entryNamed, pinned, stateOf, togglePin } from "./catalog.js";
@@ -55,22 +56,34 @@ function known(entry) {
   const chosen = computed(() => tabs.find((tab) => tab.name === name.value) ?? tabs[0]);
   return [
     head(entry),
-    h(
-      "nav.tabs",
-      { "aria-label": "Parts of this page" },
-      tabs.map((tab) =>
-        h(
-          "a",
-          { href: to("models", id, { tab: tab.name }), "aria-current": () => (chosen.value === tab ? "page" : null) },
-          tab.title,
+    tabbed(
+      h(
+        "nav.tabs",
+        { "aria-label": "Parts of this page" },
+        tabs.map((tab) =>
+          h(
+            "a",
+            { href: to("models", id, { tab: tab.name }), "aria-current": () => (chosen.value === tab ? "page" : null) },
+            tab.title,
+          ),
         ),
       ),
+      () => chosen.value,
     ),
     h("div.page", null, () => {
       const tab = chosen.value;
       return tab ? still(() => tab.show(entry)) : null;
     }),
   ];
+}
+
+/** @param {HTMLElement} nav @param {() => unknown} chosen */
+function tabbed(nav, chosen) {
+  effect(() => {
+    chosen();
+    showCurrent(nav);
+  });
+  return nav;
 }
 
 /** @param {import("../../view.js").Signal<Entry>} entry */

@@ -37,8 +37,15 @@ export function overviewTab(entry) {
   );
 }
 
-/** A line of `dl.facts`; a dash where nothing is known. @param {string} name @param {() => Child} value @param {string} [title] */
-const fact = (name, value, title) => [h("dt", { title }, name), h("dd", null, () => value() || "–")];
+/** A line of `dl.facts`, where there is something to say. @param {string} name @param {() => Child} value @param {string} [title] */
+const fact = (name, value, title) => {
+  const said = computed(value);
+  const isEmpty = () => said.value === null || said.value === undefined || said.value === "" || said.value === false;
+  return [h("dt", { title, hidden: isEmpty }, name), h("dd", { hidden: isEmpty }, () => said.value)];
+};
+
+/** Who measured how much memory it takes (docs/hardware.md). */
+const WITNESSES = /** @type {Record<string, string>} */ ({ ram: "the system", delta: "what its load added" });
 
 /** @param {string} id */
 function nowSection(id) {
@@ -134,6 +141,7 @@ function processSection(id) {
     "section",
     null,
     h("h2", null, "Process"),
+    h("p.soft", { hidden: () => Boolean(run()) }, "It does not run."),
     h(
       "dl.facts",
       null,
@@ -155,7 +163,7 @@ function processSection(id) {
         h(
           "tr",
           null,
-          ["Memory of", "Now", "At most", "Told by"].map((text, index) =>
+          ["Memory of", "Now", "At most", "Measured by"].map((text, index) =>
             h(index === 1 || index === 2 ? "th.n" : "th", { scope: "col" }, text),
           ),
         ),
@@ -176,8 +184,8 @@ function processSection(id) {
             h("td.n", null, () => bytes(row.value.bytes)),
             h("td.n", null, () => bytes(row.value.peak_bytes)),
             h("td.soft", null, () => [
-              row.value.witness,
-              row.value.mapped_bytes ? ` · ${bytes(row.value.mapped_bytes)} of files` : "",
+              WITNESSES[row.value.witness] ?? row.value.witness,
+              row.value.mapped_bytes ? `, and ${bytes(row.value.mapped_bytes)} of mapped files` : "",
             ]),
           ),
       ),

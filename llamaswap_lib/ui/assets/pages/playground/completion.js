@@ -40,7 +40,7 @@ function takeOver() {
 /** @param {import("../../view.js").Signal<import("../../router.js").Place>} place */
 export function show(place) {
   followAddress(model, "chat", place);
-  const text = area("Text that goes on", prompt, { rows: 6 });
+  const text = area("Text to continue", prompt, { rows: 6 });
   effect(() => {
     const box = /** @type {HTMLTextAreaElement} */ (text.querySelector("textarea"));
     if (box.value !== prompt.value) box.value = prompt.value;

@@ -99,7 +99,7 @@ export function show(place) {
   followAddress(model, "image_generation", place);
   const prompt = area("What is in the picture", field.prompt, { rows: 3, required: true });
   const box = /** @type {HTMLTextAreaElement} */ (prompt.querySelector("textarea"));
-  const number = { type: "number", min: "0", placeholder: "as the model" };
+  const number = { type: "number", min: "0", placeholder: "model's default" };
   const ofSd = { hidden: () => route.value === "openai" };
   /** @param {string} name */
   const addLora = (name) => {
@@ -125,8 +125,8 @@ export function show(place) {
         line("Seed", field.seed, { type: "number", placeholder: "random" }),
         line("Steps", field.steps, number),
         h("div", ofSd, line("Guidance (cfg)", field.cfg, { ...number, step: "0.1" })),
-        h("div", ofSd, line("Sampler", field.sampler, { placeholder: "as the model", list: "image-samplers" })),
-        h("div", ofSd, line("Scheduler", field.scheduler, { placeholder: "as the model" })),
+        h("div", ofSd, line("Sampler", field.sampler, { placeholder: "model's default", list: "image-samplers" })),
+        h("div", ofSd, line("Scheduler", field.scheduler, { placeholder: "model's default" })),
         h("div.wide", null, area("More, as JSON", field.more, { rows: 2, spellcheck: "false", class: "mono" })),
       ),
       suggestions("image-sizes", ["512x512", "768x768", "1024x1024", "1024x1536", "1536x1024"]),
@@ -141,7 +141,7 @@ export function show(place) {
           ),
         h("span.soft", { hidden: () => loras.value?.length !== 0 }, "It has none."),
       ),
-      buttons(job, "Make it"),
+      buttons(job, "Generate"),
     ),
     outcome(
       job,

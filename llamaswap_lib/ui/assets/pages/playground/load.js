@@ -83,7 +83,7 @@ export function show(place) {
         null,
         line("Requests", requests, { type: "number", min: "1", max: String(MOST_REQUESTS), required: true }),
         line("At once", parallel, { type: "number", min: "1", max: String(MOST_AT_ONCE), required: true }),
-        line("Most tokens", most, { type: "number", min: "1" }),
+        line("Max tokens", most, { type: "number", min: "1" }),
         choice("Order", order, ["turns", "blocks"], (name) =>
           name === "turns" ? "models in turn" : "one model after the other",
         ),

@@ -39,14 +39,14 @@ export class ParameterFields {
       step,
       max: max || null,
       inputmode: "decimal",
-      placeholder: "as the model",
+      placeholder: "model's default",
     });
     return h(
       "div.fields",
       null,
       line("Temperature", this.temperature, number("0.1", "5")),
       line("Top p", this.top_p, number("0.05", "1")),
-      line("Most tokens", this.max_tokens, number("1")),
+      line("Max tokens", this.max_tokens, number("1")),
       line("Seed", this.seed, number("1")),
       h(
         "div.wide",

@@ -4,6 +4,7 @@ import { ask, request } from "../../api.js";
 import { bytes } from "../../format.js";
 import { setQuery } from "../../router.js";
 import { h, signal } from "../../view.js";
+import { modelOf } from "../../parts/fitting.js";
 import { attempt } from "../../parts/notices.js";
 import { area, choice, line, numberOf, objectOf } from "./fields.js";
 import { buttons, formEvents, Job, outcome } from "./job.js";
@@ -64,7 +65,7 @@ export function show(place) {
       h(
         "div.fields",
         null,
-        line("Voice", voice, { list: "voices", placeholder: "as the model" }),
+        line("Voice", voice, { list: "voices", placeholder: "model's default" }),
         choice("Format", format, ["mp3", "wav", "opus", "flac", "aac"]),
         line("Speed", pace, { type: "number", min: "0.25", max: "4", step: "0.05", placeholder: "1" }),
         h("div.wide", null, area("More, as JSON", more, { rows: 2, spellcheck: "false", class: "mono" })),
@@ -78,9 +79,15 @@ export function show(place) {
           { type: "button", disabled: () => !model.value, onclick: () => void readVoices() },
           "List the voices",
         ),
-        h("span.soft", null, () => (voices.value ? `${voices.value.length || "no"} voices` : "This loads the model.")),
+        h("span.soft", null, () =>
+          voices.value
+            ? `${voices.value.length || "no"} voices`
+            : modelOf(model.value)?.state === "ready"
+              ? ""
+              : "This loads the model.",
+        ),
       ),
-      buttons(job, "Read it"),
+      buttons(job, "Read aloud"),
     ),
     outcome(
       job,

@@ -59,7 +59,7 @@ export function figuresOf(figures) {
   }
   if (total !== undefined) shown.push([`${duration(total)} in all`, "As seen here"]);
   if (finish === "length" || finish === "max_tokens" || finish === "incomplete")
-    shown.push(["cut: most tokens reached", "Raise “Most tokens” to get more"]);
+    shown.push(["cut: max tokens reached", "Raise “Max tokens” to get more"]);
   return h(
     "p.answer-figures",
     null,

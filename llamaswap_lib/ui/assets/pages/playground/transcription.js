@@ -131,19 +131,19 @@ export function show(place) {
         "div.fields",
         null,
         choice("Task", task, ["transcriptions", "translations"], (name) =>
-          name === "translations" ? "translate into English" : "write down",
+          name === "translations" ? "translate into English" : "transcribe",
         ),
-        line("Language", language, { placeholder: "found out", title: "As a code: de, en, fr" }),
+        line("Language", language, { placeholder: "detected", title: "As a code: de, en, fr" }),
         line("Temperature", temperature, {
           type: "number",
           min: "0",
           max: "1",
           step: "0.1",
-          placeholder: "as the model",
+          placeholder: "model's default",
         }),
         h("div.wide", null, line("Prompt", prompt, { placeholder: "Names and words that are likely" })),
       ),
-      buttons(job, "Write it down"),
+      buttons(job, "Transcribe"),
     ),
     outcome(
       job,
