@@ -22,6 +22,7 @@ EXAMPLES = """\
 llamaswap logs -f
 llamaswap logs -f small -n 20
 llamaswap logs upstream --grep '(?i)error'"""
+EXAMPLES_NOTE = "needs Ctrl-C to end"
 NOTES = """\
 The history is the newest 100 KB that the server has kept of each log. Colours of a model's own output stay on a
 terminal; whatever else would move the cursor is shown as text. Of a line that its program has written over, as

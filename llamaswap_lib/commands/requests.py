@@ -23,6 +23,7 @@ EXAMPLES = """\
 llamaswap requests -f
 llamaswap requests --status '!200' --since 24h
 llamaswap requests 17"""
+EXAMPLES_NOTE = "needs Ctrl-C to end"
 NOTES = """\
 One line for each request to a model: FIRST is the time until the first token, IN and OUT are tokens, TOK/S is
 the speed with which they were generated, QUEUE the time in which the request waited, for others and for the
