@@ -22,8 +22,15 @@ TLS_IDLE_SECONDS = 10.0
 class Leaving:
     """Gives the connections of one server away."""
 
-    def __init__(self, server: Server, loop: Loop, give: Callable[[str, Sequence[int]], None]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        loop: Loop,
+        give: Callable[[str, Sequence[int]], None],
+        tls_idle_seconds: float = TLS_IDLE_SECONDS,
+    ) -> None:
         """`give` gets a client's address and the descriptor of its connection, which is its own from then on."""
+        self._tls_idle_seconds = tls_idle_seconds
         self._server = server
         self._loop = loop
         self._give = give
@@ -38,7 +45,7 @@ class Leaving:
         self._server.on_idle = self._part_with
         for connection in list(self._server.table.idle):
             self._part_with(connection)
-        self._close_overdue()
+        self._timer.set(self._tls_idle_seconds)  # however long they have been idle before
 
     def _part_with(self, connection: ClientConnection) -> None:
         if connection.state is State.IDLE and connection.tls is None:
@@ -46,7 +53,7 @@ class Leaving:
             self._give(connection.client_ip, [stream.detach()])
 
     def _close_overdue(self) -> None:
-        self._timer.set(self._server.table.close_overdue(TLS_IDLE_SECONDS))
+        self._timer.set(self._server.table.close_overdue(self._tls_idle_seconds))
 
     def fail(self, error: Exception) -> None:
         """Something of ours broke, as the log has been told."""

@@ -105,8 +105,8 @@ class Upgrader:
             f"process {pid}, llamaswap {version}, serves from now on, and this one ends with its last request;"
             f" nothing was loaded or unloaded for {seconds * 1000:.0f} ms"
         )
-        before = {"pid": os.getpid(), "version": __version__}
-        return {"pid": pid, "version": version, "from": before, "frozen_seconds": round(seconds, 3)}
+        pids = {"pid": pid, "pid_before": os.getpid()}
+        return {**pids, "from": __version__, "to": version, "frozen_seconds": round(seconds, 3)}
 
     def close(self) -> bool:
         """Begin no upgrade any more, and call off one that is under way; whether another process serves by now."""

@@ -99,8 +99,8 @@ def test_a_new_process_serves_and_says_so(run_program: RunProgram) -> None:
         assert program.chat("m").status == 200
         before = program.running("m")
         told = program.upgrade()
-        assert told["from"]["pid"] == program.before.pid != told["pid"] == program.process.pid
-        assert told["version"] == told["from"]["version"] == program.get("/api/version").json()["version"]
+        assert told["pid_before"] == program.before.pid != told["pid"] == program.process.pid
+        assert told["from"] == told["to"] == program.get("/api/version").json()["version"]
         assert program.before.wait(DEADLINE) == 0
         assert program.chat("m").status == 200
         after = program.running("m")
@@ -511,6 +511,7 @@ def test_requests_in_the_old_process_end_well_when_the_new_one_is_killed(run_pro
         wire.chunk()
         held.end(wire)
         assert program.before.wait(DEADLINE) == 0
+        wait_until(lambda: not program.relatives(), "the guardian has ended the model")
         program.code = 0
 
 
@@ -572,6 +573,7 @@ def test_the_first_process_of_a_container_refuses_it(tmp_path: Path) -> None:
         assert program.get("/health").status == 200
         program.signal(signal.SIGKILL)
         program.wait()
+        wait_until(lambda: not program.relatives(), "the container has ended")
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs unshare, as root")
@@ -583,3 +585,4 @@ def test_one_whose_container_ends_with_it_refuses_it(tmp_path: Path) -> None:
         assert (answer.status, answer.message.partition(" ")[0]) == (501, "sh")
         program.signal(signal.SIGKILL)
         program.wait()
+        wait_until(lambda: not program.relatives(), "the container has ended")
