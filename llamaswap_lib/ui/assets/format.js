@@ -40,8 +40,16 @@ export function duration(value) {
 /** The same of seconds. @param {unknown} value */
 export const seconds = (value) => duration(known(value) ? value * 1000 : null);
 
-/** Tokens a second: `94`, `9.4`. @param {unknown} value */
-export const speed = (value) => (known(value) && value > 0 ? (value < 100 ? tenth : whole).format(value) : UNKNOWN);
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+/** A number where there is little room: `25,458`, `254.6K`. @param {unknown} value */
+export const shortCount = (value) => (known(value) && value >= 100_000 ? compact.format(value) : count(value));
+
+/** Tokens a second: `94`, `9.4`, `12.5K`. @param {unknown} value */
+export function speed(value) {
+  if (!known(value) || value <= 0) return UNKNOWN;
+  return (value < 100 ? tenth : value < 10_000 ? whole : compact).format(value);
+}
 
 /** `71 %` @param {unknown} value of 100 */
 export const percent = (value) => (known(value) ? `${whole.format(value)} %` : UNKNOWN);

@@ -32,15 +32,6 @@ export function waited({ timing }) {
   return parts.length ? parts.reduce((sum, value) => sum + value, 0) : null;
 }
 
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-
-/** Tokens a second, in few signs: `94`, `9.4`, `12.5K`. @param {unknown} value */
-export const pace = (value) => (typeof value === "number" && value >= 10_000 ? compact.format(value) : speed(value));
-
-/** A number where there is little room: `254.6K`. @param {unknown} value */
-export const shortCount = (value) =>
-  typeof value === "number" && value >= 100_000 ? compact.format(value) : count(/** @type {any} */ (value));
-
 /** `complete` is nothing to tell. @param {Row} row */
 export const endedBadly = (row) => (row.ended && row.ended !== "complete" ? row.ended.replaceAll("_", " ") : "");
 
@@ -124,7 +115,7 @@ export const COLUMNS = [
     sort: "prompt_speed",
     number: true,
     width: "58px",
-    text: (row) => pace(row.tokens.prompt_per_second),
+    text: (row) => speed(row.tokens.prompt_per_second),
   },
   {
     name: "decode",
@@ -133,7 +124,7 @@ export const COLUMNS = [
     sort: "gen_speed",
     number: true,
     width: "58px",
-    text: (row) => pace(row.tokens.tokens_per_second > 0 ? row.tokens.tokens_per_second : row.seen_per_second),
+    text: (row) => speed(row.tokens.tokens_per_second > 0 ? row.tokens.tokens_per_second : row.seen_per_second),
   },
   {
     name: "duration",

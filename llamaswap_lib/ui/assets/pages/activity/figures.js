@@ -1,13 +1,12 @@
 /** What the listed requests add up to: totals, how fast they were, and all of it over time. */
 
 import { ask } from "../../api.js";
-import { count, duration, UNKNOWN } from "../../format.js";
+import { count, duration, shortCount, speed, UNKNOWN } from "../../format.js";
 import { on } from "../../live.js";
 import { plot } from "../../parts/plot.js";
 import { visible } from "../../parts/odd_text.js";
 import { place, setQuery } from "../../router.js";
 import { cleanup, effect, h, signal } from "../../view.js";
-import { pace, shortCount } from "./columns.js";
 import { filterOf, forServer } from "./query.js";
 
 const PAUSE = 5_000; // milliseconds between two questions
@@ -168,9 +167,9 @@ function histogram(title, found) {
       /** @param {number} index */
       const range = (index) => {
         const low = data.min + index * data.binSize;
-        return `${pace(low)} to ${pace(low + data.binSize)}: ${count(data.bins[index])}`;
+        return `${speed(low)} to ${speed(low + data.binSize)}: ${count(data.bins[index])}`;
       };
-      const label = `${title}: half are above ${pace(data.p50)}, 5 % above ${pace(data.p95)} tokens a second`;
+      const label = `${title}: half are above ${speed(data.p50)}, 5 % above ${speed(data.p95)} tokens a second`;
       return [
         h(
           "div.bars",
@@ -179,8 +178,8 @@ function histogram(title, found) {
             h("i", { title: range(index), style: { height: `${bin ? Math.max(4, (100 * bin) / most) : 0}%` } }),
           ),
         ),
-        h("p.soft.scale", null, h("span", null, pace(data.min)), h("span", null, pace(data.max))),
-        h("p.soft.small", null, `median ${pace(data.p50)} · p95 ${pace(data.p95)} · p99 ${pace(data.p99)}`),
+        h("p.soft.scale", null, h("span", null, speed(data.min)), h("span", null, speed(data.max))),
+        h("p.soft.small", null, `median ${speed(data.p50)} · p95 ${speed(data.p95)} · p99 ${speed(data.p99)}`),
       ];
     },
   );
