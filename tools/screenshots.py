@@ -141,6 +141,14 @@ def _photograph(browser: Browser, base: str, pages: Sequence[str], folder: Path)
             for name in pages:
                 page.goto(f"{base}/ui/{name}")
                 page.locator("main h1").first.wait_for()
+                if name == "queue":  # somebody who waits
+                    threading.Thread(target=_chat, args=(base, "coder-32b", 20), daemon=True).start()
+                if name == "playground/chat":
+                    page.get_by_label("Message", exact=True).fill(
+                        "Which of two models is kept when a third one is asked for?"
+                    )
+                    page.keyboard.press("Enter")
+                    page.get_by_role("button", name="Retry").wait_for(timeout=120_000)
                 page.wait_for_timeout(1200)  # what it asks for comes
                 picture = folder / f"{name.partition('?')[0].replace('/', '-')}-{size}-{theme}.png"
                 page.screenshot(path=picture)
