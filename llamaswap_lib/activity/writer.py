@@ -36,7 +36,7 @@ BUSY_ROWS = 50  # in a batch, from which on (or from BATCH_BYTES on) nothing is 
 QUIET_PAUSE = 0.5  # seconds after such a batch until that is done, if none follows
 COMPRESSED_BYTES = 1 << 20  # of captures, at most, after each batch
 MOST_WAITING_BYTES = 4 << 20  # of bodies that wait, beyond which who appends had better drop them
-MOST_WAITING = 20_000  # records, beyond which the next ones are lost: a disk may hang for minutes
+MOST_WAITING = 10_000  # records, beyond which the next ones are lost: a disk may hang for minutes
 FAILURE_PAUSE = 1.0  # seconds after a failure of our own
 
 
