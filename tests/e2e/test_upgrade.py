@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import ssl
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,7 +23,7 @@ import trustme
 from llamaswap_lib.upgrade.child import why_impossible
 from tests.e2e.conftest import RunProgram
 from tests.e2e.installed import Installed
-from tests.e2e.program import DEADLINE, HELLO, Program, demo, models, python, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, HELLO, Program, demo, environment, models, python, wait_until
 from tests.e2e.service import NotifySocket
 from tests.e2e.talk import Wire, events
 
@@ -109,6 +110,20 @@ def test_a_new_process_serves_and_says_so(run_program: RunProgram) -> None:
         ]
         assert program.starts("m") == 1
         assert program.stdout.count("[INFO] it has taken over from process") == 1
+
+
+def test_the_command_does_it_and_says_who_serves(run_program: RunProgram) -> None:
+    with run_program(models(m=demo())) as program:
+        url = environment({"LLAMASWAP_URL": f"http://127.0.0.1:{program.port}"})
+        ended = subprocess.run((*COMMAND, "upgrade", "--json"), env=url, capture_output=True, text=True, check=True)
+        told = json.loads(ended.stdout)
+        program.go_on_with(told["pid"])
+        assert told["pid_before"] == program.before.pid
+        assert program.before.wait(DEADLINE) == 0
+        ended = subprocess.run((*COMMAND, "upgrade"), env=url, capture_output=True, text=True, check=True)
+        program.go_on_with(int(ended.stdout.split()[1]))
+        versions = f"version {told['to']}, before it was {told['from']}"
+        assert ended.stdout == f"process {program.process.pid} has taken over: {versions}\n"
 
 
 def test_sigusr2_does_it_too(run_program: RunProgram) -> None:
