@@ -11,13 +11,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from llamaswap_lib.core.effects import Admit, CheckLaunch, LookInside, Question, ShutGates, ShutIfIdle, WriteLog
+from llamaswap_lib.core.effects import (
+    Admit,
+    CheckLaunch,
+    Fault,
+    LookInside,
+    Question,
+    Refuse,
+    ShutGates,
+    ShutIfIdle,
+    WriteLog,
+)
+from llamaswap_lib.core.eviction import Refusal
 from llamaswap_lib.core.failures import ModelFailures
 from llamaswap_lib.core.in_force import find_clash
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason
 from llamaswap_lib.core.waiting import WaitingRoom
 from llamaswap_lib.core.world import World
+
+FREEING = 5.0  # seconds in which memory of what has ended is expected to be free
 
 
 class Pass:
@@ -34,6 +47,7 @@ class Pass:
         self.outgoing: set[str] = set()  # models that will be unloaded for those
         self._needed_shut: dict[int, str] = {}  # run id -> the model for which its gate is shut
         self._in_the_way: dict[int, float] = {}  # id of a busy run that is waited for -> since when
+        self._looks: list[float] = []  # when something may be done that cannot be done yet
 
     def run(self) -> Question | None:
         if not self._world.is_observed:
@@ -47,6 +61,11 @@ class Pass:
             self._world.settle_checks(self._in_the_way)
             question = self._ask_ttl()
         return question
+
+    @property
+    def look_at(self) -> float | None:
+        """When to decide again, if nothing happens before."""
+        return min(self._looks, default=None)
 
     def _look_inside(self) -> LookInside:
         """For a policy that wants to know. While requests wait, a run that becomes idle may change its answer."""
@@ -80,7 +99,10 @@ class Pass:
 
     def _serve_all(self) -> Question | None:
         self.order = self._waiting.order(self._world.now)
+        self._world.unfit = {model: since for model, since in self._world.unfit.items() if self._waiting.has(model)}
         for model in self.order:
+            if not self._world.is_observed:  # somebody was let in or started, which may change what the policy wants
+                return self._look_inside()
             question = self._serve(model)
             if question is not None:
                 self.asked_for = model
@@ -99,6 +121,8 @@ class Pass:
            place. A run that may take as long as its requests do is checked while it is in the way: see
            `_attend_retired`.
         6. Nothing is in the way: its tickets are admitted, or it starts.
+
+        Before 2, one that does not fit whatever goes for it is turned away, and holds no place.
         """
         run = self._world.by_model.get(model)
         if run is not None and run.state is RunState.STARTING:  # 1
@@ -106,6 +130,10 @@ class Pass:
             self._note(model, "loading")
             return None
         is_up = run is not None and not run.state.is_leaving
+        if not is_up and (refusal := self._world.refusal(model)):
+            self._turn_away(model, refusal)
+            return None
+        self._world.unfit.pop(model, None)
         if not (is_up or self._waiting.is_checked(model)) and self._world.evict(model, self._world.staying()):  # 2
             self._note(model, "busy", self._world.evict(model, self._world.staying()))  # until the answer says more
             return CheckLaunch(model)
@@ -114,6 +142,9 @@ class Pass:
             return None
         retired = self._attend_retired(model)
         if victims := self._world.evict(model, self._world.staying()):  # 4
+            if not is_up and self.outgoing and not self._world.evict(model, self._future()):
+                self._wait_for_outgoing(model)
+                return None
             return self._make_room(model, victims, is_up)
         leaving = self._world.evict(model, self._world.by_model)
         if leaving or (run and not is_up):  # 5
@@ -126,6 +157,23 @@ class Pass:
         else:
             self._start(model)
         return None
+
+    def _turn_away(self, model: str, refusal: Refusal) -> None:
+        """For good, or when it has not fitted for a while: what has ended may yet give its memory back."""
+        until = self._world.unfit.setdefault(model, self._world.now) + FREEING
+        if refusal.is_final or until <= self._world.now:
+            del self._world.unfit[model]
+            fault = Fault.NEVER_FITS if refusal.is_final else Fault.SHORTAGE
+            tickets = self._waiting.remove_all(model)
+            self._world.out += [Refuse(ticket, fault, refusal.message) for ticket in tickets]
+        else:
+            self._looks.append(until)
+            self._note(model, "no room")
+
+    def _wait_for_outgoing(self, model: str) -> None:
+        """What goes for those in front is enough for this one too."""
+        self._hold_place(model, ())
+        self._note(model, "stopping", [other for other in self._world.by_model if other in self.outgoing])
 
     def _make_room(self, model: str, victims: Collection[str], is_up: bool) -> Question | None:
         """Have `victims` unloaded: idle ones all at once; busy ones only for a model that is overdue.
@@ -152,6 +200,10 @@ class Pass:
         live = [run for run in runs if run.state is not RunState.STARTING]
         self._note(model, "busy" if live else "stopping", [run.model for run in live or loading])
         self._note_in_the_way(model, live)
+        if not is_overdue and (until := self._residency(live)) > self._world.now:
+            self._looks.append(until)
+            self._note(model, "resident", [run.model for run in live])
+            return None
         unwanted = loading if is_overdue or not live else []
         question = self._question_for(model, live, is_overdue)
         hanging = [run for run in live if run.silence is not None and run.silence.proof]
@@ -164,6 +216,11 @@ class Pass:
         for run in hanging:
             self._end_hung(model, run)
         return question
+
+    def _residency(self, live: list[Run]) -> float:
+        """Until when the youngest of them stays, as the rules want it."""
+        stays = self._world.in_force.rules.stays
+        return max([run.ready_at + stays for run in live if run.ready_at is not None], default=0.0) if stays else 0.0
 
     def _question_for(self, model: str, live: list[Run], is_overdue: bool) -> Question | None:
         """What to ask of the gates of the victims that serve; None if there is nothing to ask now."""
@@ -219,8 +276,14 @@ class Pass:
         """The model in front with which `model` would clash, judged by what will run then; '' for none."""
         if not self.places:
             return ""
-        staying = [other for other in self._world.staying() if other not in self.outgoing]
-        return find_clash(model, self.places, staying, self._is_up, self._world.evict)
+        return find_clash(model, self.places, self._remaining(), self._is_up, self._world.evict)
+
+    def _remaining(self) -> list[str]:
+        return [other for other in self._world.staying() if other not in self.outgoing]
+
+    def _future(self) -> list[str]:
+        """What will run once those in front have started."""
+        return list(dict.fromkeys([*self._remaining(), *self.places]))
 
     def _is_up(self, model: str) -> bool:
         run = self._world.by_model.get(model)
@@ -242,6 +305,8 @@ class Pass:
         tickets = self._waiting.remove_all(run.model)
         run.inside += len(tickets)  # a policy of the user's own may be asked about others yet
         self._world.out += [Admit(ticket, run.run_id) for ticket in tickets]
+        if tickets:
+            self._world.note_change()
 
     def _start(self, model: str) -> None:
         self._waiting.end_claim(model)
@@ -252,7 +317,8 @@ class Pass:
         by_model = self._world.by_model
         known = [by_model[other] for other in others if other in by_model]
         silent = tuple([(run.model, run.silence) for run in known if run.silence is not None and kind == "busy"])
-        self.reasons[model] = Reason(kind, tuple(others), sum([run.inside for run in known]), silent)
+        room = self._world.room(model) if others and kind != "after" else ""
+        self.reasons[model] = Reason(kind, tuple(others), sum([run.inside for run in known]), silent, room)
 
 
 class Preload:
@@ -284,6 +350,10 @@ class Preload:
             if model not in world.by_model and not self._failures.refusal(model, world.now):
                 staying = world.staying()
                 clashes = [other for other in staying if _clash(world, model, other, staying)]
+                if refusal := world.refusal(model):
+                    world.out.append(WriteLog("warn", f"{model}: not preloaded: {refusal.message}"))
+                    self._models.popleft()
+                    continue
                 if not clashes and world.evict(model, world.by_model):
                     return  # what is in the way is on its way out
                 if clashes:

@@ -22,6 +22,7 @@ class Fault(Enum):
 
     UNKNOWN_MODEL = "unknown model"
     LOAD_FAILED = "load failed"
+    NEVER_FITS = "never fits"  # the devices are too small for it
     SHORTAGE = "shortage"  # this machine lacked resources to start or watch it; that may be over in a moment
     BACKING_OFF = "backing off"  # it has failed again and again, and is not tried now
     NOT_DEAD = "not dead"  # the run that closed the connection is alive, or we stopped it: no other one is tried

@@ -7,9 +7,9 @@ what runs first: see `Rules.observe`). It decides nothing: the scheduler does, b
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from llamaswap_lib.core.eviction import Rules
+from llamaswap_lib.core.eviction import Refusal, Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,14 @@ class InForce:
     def everybody(self, target: str, running: Collection[str]) -> list[str]:
         """The answer when the policy fails: all of them, which is always safe."""
         return self._complete(target, running, set(self._known(running)))
+
+    def refusal(self, target: str, running: Collection[str]) -> Refusal | None:
+        """Why the target cannot be loaded even if all go that may. Raises what the policy raises."""
+        return self.rules.refuse(target, tuple(self._known(running))) if self.rules.refuse else None
+
+    def still(self, running: Iterable[str]) -> InForce:
+        """The same for any thread: as of now, if it is a policy that has to be told."""
+        return replace(self, rules=self.rules.still(self._known(running))) if self.rules.still else self
 
     def _known(self, running: Iterable[str]) -> list[str]:
         return [model for model in running if model in self.models]

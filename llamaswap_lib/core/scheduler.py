@@ -10,6 +10,8 @@ Pure; the controller thread is the only one that calls it. It guarantees that
 - a change of the configuration breaks no request: a retired run gets no more requests and is stopped once it is empty,
   and requests that wait for a model that is still configured go on waiting;
 - a run starts, and admits requests, only while the policy wants none of the existing processes unloaded;
+- nobody goes for a model that does not fit whatever goes, and its requests wait for `FREEING` seconds at most;
+- where the rules say how long a model stays, it goes for another one sooner only if a request has waited `max_wait`;
 - no ticket waits longer than `max_wait`, the swap under way, for each other model in front one (longest request, stop
   and load), and its own load. A request inside a run that hangs lasts until the scheduler learns that it hangs.
 """
@@ -56,13 +58,14 @@ class Scheduler:
         *,
         explain: Explain = unexplained,
         observe: Observe | None = None,
+        rules: Rules | None = None,
     ) -> None:
         """`max_wait` in seconds: for a request that has waited longer, the gates in front are shut; 0 for never.
 
         `explain` says why the models that `evict` names are unloaded. `observe` is told what runs before `evict` is
-        asked.
+        asked. `rules` are all of these, and what else a policy may want.
         """
-        self._world = World(models, Rules(evict, explain, observe))
+        self._world = World(models, rules or Rules(evict, explain, observe))
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
         self._failures = ModelFailures()
         self._orphans = Orphans()
@@ -74,6 +77,7 @@ class Scheduler:
         self._reasons: dict[str, Reason] = {}
         self._places: Sequence[str] = ()
         self._outgoing: Collection[str] = ()
+        self._look_at: float | None = None
 
     def __repr__(self) -> str:
         return f"<scheduler {self._world!r} {self._waiting!r} unloads[{len(self._unloads)}]>"
@@ -99,7 +103,7 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """When `TimePassed` is due at the latest, if nothing happens before."""
-        times = (self._world.next_deadline(), self._waiting.next_overdue(self._world.now))
+        times = (self._world.next_deadline(), self._waiting.next_overdue(self._world.now), self._look_at)
         return min((time for time in (*times, self._orphans.next_deadline()) if time is not None), default=None)
 
     def runs(self) -> tuple[RunView, ...]:
@@ -124,7 +128,7 @@ class Scheduler:
 
     def published(self) -> Published:
         """For everybody to read, until the next decision is made."""
-        return Published(self.runs(), self.queue(), self._world.in_force)
+        return Published(self.runs(), self.queue(), self._world.in_force.still(self._world.by_model))
 
     def hand_over(self) -> State:
         """All that another one needs to go on from here. Call it between two decisions."""
@@ -172,7 +176,7 @@ class Scheduler:
         if decision.order is not None:
             self._order = decision.order
         self._reasons = {**self._reasons, **decision.reasons} if question else decision.reasons
-        self._places, self._outgoing = decision.places, decision.outgoing
+        self._places, self._outgoing, self._look_at = decision.places, decision.outgoing, decision.look_at
 
     # -- what happened --
 

@@ -17,13 +17,15 @@ from llamaswap_lib.core.waiting import Ticket
 class Reason:
     """Why a model's tickets wait: `kind`, the other models that it concerns, and how many requests were inside them.
 
-    `silent` are those of the other models that give no sign of life.
+    `silent` are those of the other models that give no sign of life. `room` is the memory that they hold and that the
+    model waits for.
     """
 
     kind: str
     others: tuple[str, ...] = ()
     inside: int = 0
     silent: tuple[tuple[str, Silence], ...] = ()
+    room: str = ""
 
     def text(self, now: float) -> str:
         """For people. How long a silence lasts is told in steps, for each change of the text is sent to listeners."""
@@ -33,6 +35,8 @@ class Reason:
     def _outline(self) -> str:
         names = ", ".join(self.others)
         verb = "is" if len(self.others) == 1 else "are"
+        if self.room:
+            return f"waiting for {self.room}, held by {names}{self._why_held()}"
         match self.kind:
             case "busy":
                 plural = "" if self.inside == 1 else "s"
@@ -43,8 +47,23 @@ class Reason:
                 return f"waiting for {names} to stop"
             case "after":
                 return f"after {names}"
+            case "resident":
+                return f"waiting for {names}, loaded a moment ago"
+            case "no room":
+                return "waiting for memory that other programs hold"
             case _:
                 return self.kind
+
+    def _why_held(self) -> str:
+        match self.kind:
+            case "busy":
+                return f": {self.inside} request{'' if self.inside == 1 else 's'} in progress"
+            case "loading for others":
+                return ": loading for others"
+            case "resident":
+                return ", loaded a moment ago"
+            case _:
+                return ": stopping"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from llamaswap_lib.core.effects import (
     StopProcess,
     WriteLog,
 )
-from llamaswap_lib.core.eviction import Rules, RunningModel
+from llamaswap_lib.core.eviction import Refusal, Rules, RunningModel
 from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
@@ -47,6 +47,7 @@ class World:
         self.is_observed = True  # the policy was told what runs now, or need not be told
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
         self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and the error of the requests inside
+        self.unfit: dict[str, float] = {}  # model that is waited for and does not fit now -> since when
         self.incarnations: dict[str, int] = {}
         self.former: dict[str, ModelSpec] = {}  # models that are not configured any more, and still run
         self.next_run_id = 1
@@ -67,6 +68,7 @@ class World:
         self.next_run_id += 1
         self.runs[run.run_id] = self.by_model[model] = run
         self.out.append(StartProcess(run.run_id, model))
+        self.note_change()
 
     def become_ready(self, run: Run) -> None:
         """From STARTING, or from DRAINING when its gate need not be shut any more: its ttl starts again."""
@@ -234,10 +236,27 @@ class World:
             self.out.append(WriteLog("error", f"the policy failed for {target}:\n{traceback.format_exc()}"))
             return self.in_force.everybody(target, running)
 
+    def room(self, target: str) -> str:
+        """The memory that it waits for, '' where that is not what it waits for."""
+        rules = self.in_force.rules
+        running = tuple(model for model in self.by_model if model in self.models)
+        return rules.explain(target, running).room if rules.refuse else ""
+
+    def refusal(self, target: str) -> Refusal | None:
+        """Why it cannot be loaded even if all go that may; None also if the policy fails, which says so elsewhere."""
+        try:
+            return self.in_force.refusal(target, self.staying())
+        except Exception:  # noqa: BLE001 - as for `evict`
+            return None
+
     def expire_observation(self) -> None:
         """Something happened: what was found before, and what the policy was told, may be out of date."""
         self.launchable.clear()
         self.is_observed = self.in_force.rules.observe is None
+
+    def note_change(self) -> None:
+        """Who runs, or is busy, has changed within a decision: the memory policy is to know before the next model."""
+        self.is_observed = self.is_observed and self.in_force.rules.still is None
 
     def observe(self, gates: Mapping[int, tuple[int, float]], watch: bool, stands: Callable[[str], bool]) -> None:
         """Note what the gates said, and tell the policy, which keeps its answers only for the targets in `stands`."""
@@ -252,9 +271,13 @@ class World:
     def _view(self, model: str) -> RunningModel:
         run, load_seconds = self.by_model.get(model), self.load_times.get(model)
         if run is None or not run.state.is_serving:
-            return RunningModel(model, run.state.value if run else "starting", load_seconds=load_seconds)
-        idle_seconds = 0.0 if run.inside else max(0.0, self.now - max(run.idle_since, run.ready_at or 0.0))
-        return RunningModel(model, run.state.public_name, idle_seconds, run.inside, load_seconds)
+            state = run.state.value if run else "starting"
+            return RunningModel(model, state, load_seconds=load_seconds, is_planned=run is None)
+        ready_at = run.ready_at or 0.0
+        idle_seconds = 0.0 if run.inside else max(0.0, self.now - max(run.idle_since, ready_at))
+        return RunningModel(
+            model, run.state.public_name, idle_seconds, run.inside, load_seconds, max(0.0, self.now - ready_at)
+        )
 
     def ttl_look(self, run: Run, since: float) -> float | None:
         """When to look whether the run has been idle for its ttl, if it is idle since `since`; None for never."""

@@ -72,7 +72,7 @@ def test_it_is_shown_state_idle_time_places_in_use_and_load_time() -> None:
     story.ready(1)
     story.now, story.inside = 10.0, {1: (0, 6.0)}
     story.arrive(2, "B")
-    assert policy.asked[-1] == ("A", (RunningModel("A", "ready", 4.0, 0, 3.0), RunningModel("B", "starting")))
+    assert policy.asked[-1] == ("A", (RunningModel("A", "ready", 4.0, 0, 3.0, 7.0), RunningModel("B", "starting")))
     story.now, story.inside = 11.0, {1: (2, 6.0)}
     story.arrive(3, "C")
     views = dict(policy.asked)["C"]
@@ -113,7 +113,7 @@ def test_when_a_model_is_ready_it_is_shown_how_busy_the_others_are_by_then() -> 
     policy.asked.clear()
     story.now, story.inside = 10.0, {1: (2, 9.0)}
     assert story.ready(2) == [Admit(2, 2), OpenGate(2)]
-    assert {running[0] for _, running in policy.asked} == {RunningModel("A", "ready", 0.0, 2, 0.0)}
+    assert {running[0] for _, running in policy.asked} == {RunningModel("A", "ready", 0.0, 2, 0.0, 10.0)}
     story.arrive(3, "C")
     policy.asked.clear()
     story.now, story.inside = 20.0, {1: (0, 15.0), 2: (0, 12.0)}

@@ -6,7 +6,7 @@ types that all policies share. A policy that the user has written gets `RunningM
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -16,7 +16,7 @@ class Explanation:
 
     `rule` is a clause for people, '' if no model must be unloaded. `set_name`, `expression` and `cost` are the choice
     of a matrix; a `set_name` of '' means that the model runs alone. `reasons` has a clause for each model that must be
-    unloaded, if they differ.
+    unloaded, if they differ. `room` is the memory that is lacking, if there is too little.
     """
 
     rule: str
@@ -24,10 +24,13 @@ class Explanation:
     expression: str = ""
     cost: int | None = None
     reasons: Mapping[str, str] = field(default_factory=dict, hash=False)
+    room: str = ""
 
     @property
     def kind(self) -> str:
-        """The kind of policy that says so: `matrix`, `group`, or `policy` for one of the user's own."""
+        """What says so: `memory`, `matrix`, `group`, or `policy` for one of the user's own."""
+        if self.room:
+            return "memory"
         if self.cost is not None:
             return "matrix"
         return "group" if self.reasons else "policy"
@@ -49,6 +52,18 @@ class RunningModel:
     """Requests inside it: its places in use."""
     load_seconds: float | None = None
     """How long it took to load, averaged in favour of the last times; None before the first."""
+    ready_seconds: float = 0.0
+    """Since it became ready; 0 while it starts."""
+    is_planned: bool = False
+    """It has no process yet, and is about to start in its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a model cannot be loaded whatever goes for it. `is_final`: nor later, unless the configuration changes."""
+
+    message: str
+    is_final: bool
 
 
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]
@@ -56,6 +71,8 @@ Explain = Callable[[str, tuple[str, ...]], Explanation]
 """Why the models that `Evict` names must be unloaded. Asked once for each swap."""
 Observe = Callable[[Callable[[str], RunningModel], Callable[[str], bool]], None]
 """Is told what runs before each decision, for policies that go by more than names: see `own.OwnPolicy.observe`."""
+Refuse = Callable[[str, tuple[str, ...]], Refusal | None]
+"""Why the model cannot be loaded even if all go that may; what runs and is to stay is the second argument."""
 
 
 def unexplained(target: str, running: tuple[str, ...]) -> Explanation:
@@ -68,9 +85,14 @@ def unexplained(target: str, running: tuple[str, ...]) -> Explanation:
 class Rules:
     """A policy, and what belongs to it.
 
-    `observe` is None for a policy that goes by names alone: any thread may ask such a policy.
+    `observe` is None for a policy that goes by names alone: any thread may ask such a policy. `still`, where there is
+    one, makes rules for any thread of one that has to be told: as of now, with these models running. `stays`: seconds
+    that a model stays after it was loaded, unless somebody has waited for `max_wait`.
     """
 
     evict: Evict
     explain: Explain = unexplained
     observe: Observe | None = None
+    refuse: Refuse | None = None
+    still: Callable[[Iterable[str]], Rules] | None = None
+    stays: float = 0.0
