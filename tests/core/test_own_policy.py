@@ -76,7 +76,7 @@ def test_it_is_shown_state_idle_time_places_in_use_and_load_time() -> None:
     story.now, story.inside = 11.0, {1: (2, 6.0)}
     story.arrive(3, "C")
     views = dict(policy.asked)["C"]
-    assert views[:2] == (RunningModel("A", "ready", 0.0, 2, 3.0), RunningModel("B", "starting"))
+    assert views[:2] == (RunningModel("A", "ready", 0.0, 2, 3.0, 8.0), RunningModel("B", "starting"))
 
 
 def test_a_model_that_nobody_has_entered_is_idle_since_it_was_ready() -> None:
