@@ -171,6 +171,8 @@ def _has_misnamed_members(group: object) -> bool:
 def _check_places(config: Config, document: Document) -> None:
     """Models that no group or set names, where the user has begun to name them."""
     policy = grouping.policy_of(config.routing)
+    if config.routing.router == "memory":
+        return
     if isinstance(policy, MatrixPolicy):
         for model in config.models:
             if not policy.names(model):
@@ -219,8 +221,12 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
     settings = loaded.given.routing.router.settings
     base: KeyPath = grouping.SETTINGS
     router = loaded.config.routing.router
-    if settings.matrix is not None and router != "matrix":
+    if settings.matrix is not None and router not in ("matrix", "memory"):
         document.warn((*base, "matrix"), "does nothing while routing.router.use is not matrix", at_key=True)
+    if router != "memory":
+        for path in ((*base, "memory", "minResidency"), *(("models", name, "pinned") for name in loaded.config.models)):
+            if document.node(path) is not None:
+                document.warn(path, "does nothing while routing.router.use is not memory", at_key=True)
     if settings.groups and router == "matrix":
         document.warn((*base, "groups"), "does nothing while routing.router.use is matrix", at_key=True)
     if loaded.config.store.path and document.node(("metricsMaxInMemory",)) is not None:

@@ -20,6 +20,7 @@ from llamaswap_lib.typed_yaml.problems import KeyPath, Place, did_you_mean, quot
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, changed, hidden, visible, visible_keys
 
 from .document import Document
+from .memory_keys import DeviceKeys
 from .schema import Config, RoutingInput
 from .sections import Group, Matrix, MatrixKeys, Routing
 
@@ -37,13 +38,16 @@ def routing_of(given: RoutingInput, priorities: Mapping[str, int], config: Confi
         got = quoted(given.routing.scheduler.use)
         document.error(("routing", "scheduler", "use"), f"expected fifo, got {got}")
     matrix = None
-    if router == "matrix" and matrix_keys is not None:
+    if router in ("matrix", "memory") and matrix_keys is not None:
         matrix = _matrix(matrix_keys, (*path, "matrix"), config, document)
         groups = {}
+    memory = given.routing.router.settings.memory
+    _check_devices(memory.devices, document)
     return Routing(
         router=router,
-        groups=_groups(groups, (*path, "groups"), config, document),
+        groups=_groups(groups, (*path, "groups"), config, document, is_whole=router != "memory"),
         matrix=matrix,
+        memory=memory,
         policy=policy,
         fifo_priority=priorities,
         max_wait=given.routing.scheduler.settings.fifo.max_wait,
@@ -51,8 +55,11 @@ def routing_of(given: RoutingInput, priorities: Mapping[str, int], config: Confi
 
 
 def policy_of(routing: Routing) -> GroupPolicy | MatrixPolicy | None:
-    """Who must go for whom; None for a policy of the user's own: only its code knows, and that is not executed here."""
-    if routing.router == "policy":
+    """Who must go for whom; None for a policy of the user's own: only its code knows, and that is not executed here.
+
+    With `use: memory` it says what may not run together whatever the memory; None if nothing is written of that.
+    """
+    if routing.router == "policy" or (routing.router == "memory" and not routing.groups and routing.matrix is None):
         return None
     if routing.matrix is not None:
         return MatrixPolicy(routing.matrix.sets, routing.matrix.evict_costs)
@@ -67,7 +74,9 @@ def run_together(routing: Routing, models: tuple[str, ...]) -> bool:
     policy = policy_of(routing)
     if policy is None:
         return True
-    if isinstance(policy, GroupPolicy) and not any(set(models) <= set(group.members) for group in routing.groups):
+    if routing.router == "memory":
+        models = tuple(filter(policy.names, models))
+    elif isinstance(policy, GroupPolicy) and not any(set(models) <= set(group.members) for group in routing.groups):
         return False
     return not any(policy.evict(model, tuple(other for other in models if other != model)) for model in models)
 
@@ -75,7 +84,11 @@ def run_together(routing: Routing, models: tuple[str, ...]) -> bool:
 def meeting(routing: Routing) -> Callable[[str, str], bool]:
     """Whether two models may ever be running at the same time, in whatever order they are asked for."""
     policy = policy_of(routing)
-    return (lambda _one, _other: True) if policy is None else policy.may_meet
+    if policy is None:
+        return lambda _one, _other: True
+    if routing.router != "memory":
+        return policy.may_meet
+    return lambda one, other: not (policy.names(one) and policy.names(other)) or policy.may_meet(one, other)
 
 
 def _in_use(
@@ -97,7 +110,9 @@ def _in_use(
         return ("group" if given.matrix is None else "matrix"), "", given.matrix, given.groups, ()
     if router.use == "matrix" and settings.matrix is None:
         document.error(USE, "is matrix, but routing.router.settings.matrix is missing")
-    if router.use in ("", "group", "matrix"):
+    if router.use == "memory" and settings.matrix is not None and settings.groups:
+        document.error((*SETTINGS, "groups"), "cannot be used together with matrix; keep one of them", at_key=True)
+    if router.use in ("", "group", "matrix", "memory"):
         return router.use or "group", "", settings.matrix, settings.groups, SETTINGS
     policy = _policy(router.use, document)
     policy = hidden(policy, MASK) if isinstance(router.use, Hidden) else policy
@@ -108,8 +123,8 @@ def _policy(use: str, document: Document) -> str:
     """The user's own policy, its file found from the folder of the configuration."""
     match = POLICY.match(use)
     if match is None:
-        near = did_you_mean(use, ("group", "matrix"))
-        document.error(USE, f"expected group, matrix or path/to/file.py:ClassName, got {quoted(use)}{near}")
+        near = did_you_mean(use, ("group", "matrix", "memory"))
+        document.error(USE, f"expected group, matrix, memory or path/to/file.py:ClassName, got {quoted(use)}{near}")
         return ""
     if document.problems.is_text_only:
         return use
@@ -122,8 +137,10 @@ def _policy(use: str, document: Document) -> str:
     return f"{file}:{match['name']}"
 
 
-def _groups(groups: Mapping[str, Group], path: KeyPath, config: Config, document: Document) -> tuple[Group, ...]:
-    """The groups with their real members, and one more for the models in none; their names may be shown."""
+def _groups(
+    groups: Mapping[str, Group], path: KeyPath, config: Config, document: Document, *, is_whole: bool
+) -> tuple[Group, ...]:
+    """The groups with their real members; their names may be shown. `is_whole`: one more for the models in none."""
     holder: dict[str, str] = {}
     found = []
     for shown, (name, group) in zip(visible_keys(groups), groups.items(), strict=True):
@@ -143,9 +160,22 @@ def _groups(groups: Mapping[str, Group], path: KeyPath, config: Config, document
             holder.setdefault(member, name)
         found.append(replace(group, name=shown, members=tuple(members)))
     rest = tuple(sorted(model for model in config.models if model not in holder))
-    if rest:
+    if rest and is_whole:
         found.append(Group(_free_name(DEFAULT_GROUP, groups), members=rest))
     return tuple(found)
+
+
+def _check_devices(devices: Mapping[str, DeviceKeys], document: Document) -> None:
+    for name, device in devices.items():
+        if device.capacity is not None and device.reserve is not None and _reserved(device) >= device.capacity:
+            at = (*SETTINGS, "memory", "devices", name, "reserve")
+            document.error(at, "expected less than the capacity: nothing would be left for models")
+
+
+def _reserved(device: DeviceKeys) -> float:
+    """Bytes of one whose capacity is given."""
+    reserve, capacity = device.reserve or 0, device.capacity or 0
+    return reserve * capacity if isinstance(reserve, float) else reserve
 
 
 def _free_name(name: str, taken: Mapping[str, Group]) -> str:

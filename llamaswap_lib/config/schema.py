@@ -27,6 +27,7 @@ from llamaswap_lib.typed_yaml.kinds import (
 )
 from llamaswap_lib.typed_yaml.problems import Problem
 from llamaswap_lib.typed_yaml.secrets import changed
+from llamaswap_lib.typed_yaml.sizes import Sizes
 
 from .automaton import Pattern
 from .command import mask_command, mask_variable, split, without_comments
@@ -144,6 +145,15 @@ class Model:
     use_model_name: str = key("useModelName", Text(), "the `model` that is sent upstream", "")
     concurrency_limit: int = key(
         "concurrencyLimit", Integer(floor=0), "with N > 0 the N+1st request is refused with 429", 0
+    )
+    memory: Mapping[str, int] = key(
+        "memory",
+        Sizes(),
+        "what it needs, where that is not to be measured: `18GB`, or for each device `{gpu: 18GB, ram: 2GB}`; devices "
+        "are `ram`, `gpu`, and numbers and UUIDs of GPUs (llamaswap only; see docs/memory.md)",
+    )
+    pinned: bool = key(
+        "pinned", Flag(), "with `use: memory` it never goes to make room for another one (llamaswap only)", False
     )
     send_loading_state: bool = key("sendLoadingState", Flag(), "used instead of the global value")
     metadata: Mapping[str, Any] = key("metadata", MapOf(Anything()), "anything, passed on to the list of models")

@@ -29,6 +29,8 @@ from llamaswap_lib.typed_yaml.kinds import (
     key,
 )
 
+from .memory_keys import MemoryKeys
+
 MODALITY = Choice(("text", "audio", "image"))
 ROUTED_SETTINGS = "for the strategy `spillover` only"
 
@@ -313,11 +315,15 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Who may run beside whom, and who is served first."""
+    """Who may run beside whom, and who is served first.
 
-    router: str = "group"  # 'group', 'matrix' or 'policy'
-    groups: tuple[Group, ...] = ()  # every model is in exactly one, whatever the router
-    matrix: Matrix | None = None  # with router 'matrix'
+    With router 'memory' groups and matrix are those that are written, and say what may not run together beside that.
+    """
+
+    router: str = "group"  # 'group', 'matrix', 'memory' or 'policy'
+    groups: tuple[Group, ...] = ()  # every model is in exactly one, whatever the router, but for 'memory'
+    matrix: Matrix | None = None  # with router 'matrix' or 'memory'
+    memory: MemoryKeys = derived(factory=MemoryKeys)
     policy: str = ""  # with router 'policy': absolute path of the file, ':', name of the class
     fifo_priority: Mapping[str, int] = derived(factory=dict)  # by id; a model not in it has 0
     max_wait: float = 60.0  # seconds; 0 is never
@@ -327,8 +333,11 @@ class Routing:
 class RouterSettingsKeys:
     """The settings of each kind of router; only those of the kind in use count."""
 
-    groups: Mapping[str, Group] = key("groups", MapOf(Section(Group), "group"), "with `use: group`")
-    matrix: MatrixKeys | None = key("matrix", Section(MatrixKeys, optional=True), "with `use: matrix`")
+    groups: Mapping[str, Group] = key("groups", MapOf(Section(Group), "group"), "with `use: group` or `memory`")
+    matrix: MatrixKeys | None = key("matrix", Section(MatrixKeys, optional=True), "with `use: matrix` or `memory`")
+    memory: MemoryKeys = key(
+        "memory", Section(MemoryKeys), "devices, and with `use: memory` what it goes by (llamaswap only)"
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -337,8 +346,9 @@ class RouterKeys:
 
     use: str = key(
         "use",
-        Text("group, matrix or path/to/file.py:ClassName"),
-        "`group`, `matrix`, or `path/to/file.py:ClassName` for an eviction policy of your own (docs/policies.md)",
+        Text("group, matrix, memory or path/to/file.py:ClassName"),
+        "`group`, `matrix`, `memory` (docs/memory.md), or `path/to/file.py:ClassName` for an eviction policy of your "
+        "own (docs/policies.md)",
         "group",
     )
     settings: RouterSettingsKeys = key("settings", Section(RouterSettingsKeys), "settings of each kind of router")

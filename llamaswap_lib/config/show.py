@@ -14,6 +14,7 @@ from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet,
 from llamaswap_lib.typed_yaml.kinds import Seconds, show_section
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, visible, visible_keys
 
+from .memory_keys import MemoryKeys
 from .schema import Config
 from .sections import Group, Matrix, Routing
 
@@ -52,6 +53,8 @@ def _routing(routing: Routing, mask: bool) -> dict[str, Any]:
         settings["matrix"] = _matrix(routing.matrix, mask)
     elif routing.groups:
         settings["groups"] = {group.name: _group(group) for group in routing.groups}
+    if routing.memory != MemoryKeys():
+        settings["memory"] = show_section(routing.memory, MemoryKeys(), mask=mask)
     router = {"use": routing.policy or routing.router, "settings": settings}
     fifo = {"priority": dict(routing.fifo_priority), "maxWait": MAX_WAIT.show(routing.max_wait, mask=False)}
     return {"router": router, "scheduler": {"use": "fifo", "settings": {"fifo": fifo}}}

@@ -34,6 +34,10 @@ class GroupPolicy:
         group = self._group_of[target]
         return {model for model in running if model != target and self._must_go(group, self._group_of[model])}
 
+    def names(self, model: str) -> bool:
+        """Whether it is a member of any group."""
+        return model in self._group_of
+
     def explain(self, target: str, running: tuple[str, ...]) -> Explanation:
         """Which of the two rules it is for each model that must be unloaded."""
         group = self._group_of[target]

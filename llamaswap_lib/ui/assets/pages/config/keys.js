@@ -55,6 +55,12 @@ export const KEYS = {
      "concurrencyLimit": {
       "about": "with N > 0 the N+1st request is refused with 429"
      },
+     "memory": {
+      "about": "what it needs, where that is not to be measured: `18GB`, or for each device `{gpu: 18GB, ram: 2GB}`; devices are `ram`, `gpu`, and numbers and UUIDs of GPUs (llamaswap only; see docs/memory.md)"
+     },
+     "pinned": {
+      "about": "with `use: memory` it never goes to make room for another one (llamaswap only)"
+     },
      "sendLoadingState": {
       "about": "used instead of the global value"
      },
@@ -446,13 +452,13 @@ export const KEYS = {
      "about": "which models may run side by side",
      "keys": {
       "use": {
-       "about": "`group`, `matrix`, or `path/to/file.py:ClassName` for an eviction policy of your own (docs/policies.md)"
+       "about": "`group`, `matrix`, `memory` (docs/memory.md), or `path/to/file.py:ClassName` for an eviction policy of your own (docs/policies.md)"
       },
       "settings": {
        "about": "settings of each kind of router",
        "keys": {
         "groups": {
-         "about": "with `use: group`",
+         "about": "with `use: group` or `memory`",
          "any": {
           "keys": {
            "members": {
@@ -471,7 +477,7 @@ export const KEYS = {
          }
         },
         "matrix": {
-         "about": "with `use: matrix`",
+         "about": "with `use: matrix` or `memory`",
          "keys": {
           "vars": {
            "about": "short name -> id of a model"
@@ -481,6 +487,27 @@ export const KEYS = {
           },
           "evict_costs": {
            "about": "the cost of unloading a model; 1 unless set"
+          }
+         }
+        },
+        "memory": {
+         "about": "devices, and with `use: memory` what it goes by (llamaswap only)",
+         "keys": {
+          "devices": {
+           "about": "`ram`, or a GPU by its number or UUID",
+           "any": {
+            "keys": {
+             "capacity": {
+              "about": "what there is of it; as measured unless set"
+             },
+             "reserve": {
+              "about": "what is left free, a size or a share of the capacity; 5% unless set"
+             }
+            }
+           }
+          },
+          "minResidency": {
+           "about": "seconds that a model stays after it was loaded, unless somebody has waited for `maxWait`"
           }
          }
         }
