@@ -22,8 +22,9 @@ from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.scheduler import Scheduler
 from tests.core.books import BrokenError, Client, Life
-from tests.core.line import LineWitness
+from tests.core.memory import MemoryWitness
 from tests.core.reload import Reload, Upgrade, any_reload, other_priorities, specs, upgrade
+from tests.core.truth import Truth
 from tests.core.worlds import Plan, Span
 
 MOST_STEPS = 300_000
@@ -36,7 +37,7 @@ class Simulation:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.now = 0.0
-        self.witness = LineWitness(plan)
+        self.witness = MemoryWitness(plan)
         self.requests = 0
         self.trace: deque[tuple[float, Event, list[Effect]]] = deque(maxlen=40)
         self._random = random.Random(f"{plan.seed} {plan.flavour}")
@@ -55,9 +56,13 @@ class Simulation:
         self._next_plan = plan  # what holds when all that was posted has arrived
         self.scheduler = self._new_scheduler()
 
+    @property
+    def _truth(self) -> Truth | None:
+        return self.plan.policy.truth
+
     def _new_scheduler(self) -> Scheduler:
         plan = self.plan
-        return Scheduler(specs(plan), plan.policy.evict, plan.max_wait, observe=plan.policy.observe)
+        return Scheduler(specs(plan), plan.policy.evict, plan.max_wait, rules=plan.policy.rules())
 
     def run(self) -> None:
         for model, habit in self.plan.habits.items():
@@ -73,6 +78,8 @@ class Simulation:
             self._after(self._draw((0.0, self.plan.duration)), self._reload)
         for _ in range(self.plan.upgrades):
             self._after(self._draw((0.0, self.plan.duration)), self._upgrade)
+        for begin, device, size in self._truth.spans if self._truth else ():
+            self._after(begin, partial(self._use_memory, device, size))
         if self.plan.preload:
             self._post(events.PreloadRequested(self.plan.preload))
         self._after(self.plan.duration, self._end)
@@ -342,6 +349,8 @@ class Simulation:
         life = Life(run_id, model, Gate(run_id, self._post, lambda: self.now))
         self.witness.lives[run_id] = self._current[model] = life
         self._inside[run_id] = {}
+        if self._truth is not None:
+            self._truth.runs.add(model)
         habit, load = self.plan.habits[model], self._draw(self.plan.habits[model].load)
         if not self.witness.is_launchable(model):
             self._exit(run_id)
@@ -352,6 +361,8 @@ class Simulation:
             self._after(self.plan.health_timeout, partial(self._report, life, timed_out))
         else:
             self._after(load, partial(self._report, life, events.ProcessReady(run_id)))
+            if self._truth is not None and model in self._truth.unknown:
+                self._after(load + self._draw((0.0, 2.0)), partial(self._measure, life))
             if self._chance(habit.crashes):
                 self._after(load + self._draw((0.0, 6.0)), partial(self._exit, run_id))
             if self._may(habit.hangs):
@@ -368,6 +379,40 @@ class Simulation:
         if life.is_alive:
             for client in list(self._inside[life.run_id].values()):
                 self._after(self._draw((0.0, 0.3)), partial(self._leave, client, life))
+
+    # -- memory --
+
+    def _use_memory(self, device: str, size: int) -> None:
+        """Another program takes it, and gives it back later."""
+        assert self._truth is not None
+        self._truth.use(device, size)
+        self._tell_memory()
+        if size > 0:
+            self._after(self._draw((0.5, 12.0)), partial(self._use_memory, device, -size))
+
+    def _measure(self, life: Life) -> None:
+        """While it runs; from then on its need is known."""
+        assert self._truth is not None
+        if life.is_alive:
+            self._truth.unknown.discard(life.model)
+            self._tell_memory()
+
+    def _free(self, model: str) -> None:
+        """What its process held; it may seem to be others' for a while."""
+        truth = self._truth
+        if truth is None:
+            return
+        truth.runs.discard(model)
+        if truth.freeing and not truth.is_hidden:
+            for device, size in truth.sizes[model].items():
+                truth.use(device, size)
+                self._after(self._draw((0.0, truth.freeing)), partial(self._use_memory, device, -size))
+
+    def _tell_memory(self) -> None:
+        self.witness.disturbances += 1
+        self._post(events.TimePassed())
+
+    # -- looks at what hangs --
 
     def _begin_checks(self, life: Life) -> None:
         if self.plan.hung_after:
@@ -421,6 +466,7 @@ class Simulation:
         life = self.witness.lives.get(run_id)
         if life is not None and not life.has_exited:
             life.has_exited = True
+            self._free(life.model)
             self._post(events.ProcessExited(run_id, "exited"))
 
 

@@ -13,11 +13,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from llamaswap_lib.core.eviction import Evict, Observe, RunningModel
+from llamaswap_lib.core.eviction import Evict, Observe, Rules, RunningModel
 from llamaswap_lib.core.eviction.dsl import Both, MatrixSet, Member
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
+from llamaswap_lib.core.eviction.memory import MemoryPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy, PolicyFailedError
+from tests.core.truth import MemoryRules, Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,15 @@ class Policy:
     """What one that looks was shown; the check takes it out."""
     strangers: list[str] = field(default_factory=list)
     """The models it was asked about and does not know, where that is written down."""
+    memory: MemoryPolicy | None = None
+    truth: Truth | None = None
+    manners: MemoryRules = field(default_factory=MemoryRules)
+
+    def rules(self) -> Rules:
+        rules = Rules(self.evict, observe=self.observe)
+        if self.memory is None:
+            return rules
+        return replace(self.memory.rules(), evict=self.evict)
 
     def victims(self, target: str, running: Collection[str]) -> set[str]:
         """What the answer means: a failure is "all of them", strangers are ignored.

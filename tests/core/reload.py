@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from llamaswap_lib.core.events import ModelsChanged
-from llamaswap_lib.core.eviction import Rules
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import ModelSpec
 from tests.core import policies
+from tests.core.memory_policies import other_rules
 from tests.core.policies import Policy
 from tests.core.worlds import Habits, Plan
 
@@ -56,6 +56,8 @@ def any_reload(plan: Plan, rng: random.Random) -> Reload:
         for model in everybody
         if rng.random() < 0.3
     }
+    if plan.policy.truth is not None:  # what is not configured is not seen by the policy, so nothing starts beside it
+        blocked |= dict.fromkeys(changed.missing, frozenset(configured))
     return _reload(changed, replaced, blocked)
 
 
@@ -74,8 +76,7 @@ def upgrade(plan: Plan, rng: random.Random) -> Upgrade:
 
 
 def _reload(plan: Plan, replaced: frozenset[str], blocked: Mapping[str, frozenset[str]]) -> Reload:
-    rules = Rules(plan.policy.evict, observe=plan.policy.observe)
-    return Reload(specs(plan), replaced, rules, plan.max_wait, blocked, plan)
+    return Reload(specs(plan), replaced, plan.policy.rules(), plan.max_wait, blocked, plan)
 
 
 def _other_habits(plan: Plan, habit: Habits, rng: random.Random) -> Habits:
@@ -94,7 +95,9 @@ def _other_habits(plan: Plan, habit: Habits, rng: random.Random) -> Habits:
 
 
 def _other_policy(plan: Plan, models: list[str], rng: random.Random) -> Policy:
-    """One place stays one place most often, since it is known there who is next."""
+    """One place stays one place most often, since it is known there who is next; memory is always memory."""
+    if plan.policy.truth is not None:
+        return other_rules(rng, plan.policy, models)
     if plan.policy.name == "one place" and rng.random() < 0.8:
         return policies.one_place(models)
     return policies.whims(rng, models) if rng.random() < 0.2 else policies.any_policy(rng, models)

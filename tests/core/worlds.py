@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.core import policies
+from tests.core import memory_policies, policies
 from tests.core.policies import Policy
 
 Span = tuple[float, float]
@@ -406,6 +406,49 @@ def upgrades(seed: int, rng: random.Random) -> Plan:
     )
 
 
+def memory(seed: int, rng: random.Random) -> Plan:
+    """Models stay as long as they fit, on devices that other programs use too."""
+    models = names(rng, 2, 8)
+    habits = {
+        model: Habits(
+            load=rng.choice([(0.0, 0.2), (0.5, 2.0)]),
+            request=rng.choice([(0.05, 0.2), (0.1, 1.0), (1.0, 4.0)]),
+            stop=rng.choice([(0.0, 0.05), (0.1, 1.0)]),
+            ttl=rng.choice([0.0, 0.0, 2.0]),
+            priority=rng.choice([0, 0, 0, 1, 5]),
+            workers=rng.choice([1, 1, 2]),
+            pause=rng.choice([(0.0, 0.0), (0.0, 4.0), (2.0, 10.0)]),
+        )
+        for model in models
+    }
+    return Plan(
+        seed,
+        "memory",
+        habits,
+        memory_policies.memory(rng, models),
+        max_wait=rng.choice([0.0, 1.0, 3.0, 8.0]),
+        inbox_delay=rng.choice([(0.0, 0.0), (0.0, 0.02), (0.0, 0.3)]),
+        grid=rng.choice([0.0, 0.0, 0.1, 0.5]),
+        hangs_up=rng.choice([0.0, 0.2]),
+        unloads=rng.choice([0, 0, 3]),
+        preload=tuple(rng.sample(models, rng.choice([0, 1, 2]))),
+        abrupt=rng.random() < 0.5,
+    )
+
+
+def pressure(seed: int, rng: random.Random) -> Plan:
+    """The same where models hang, fail or cannot be started, the configuration changes and others take over."""
+    plan = FLAVOURS[rng.choice(["failing", "misconfigured", "hanging", "combined", "churn", "queue", "hot"])](seed, rng)
+    return replace(
+        plan,
+        flavour="pressure",
+        policy=memory_policies.memory(rng, plan.models),
+        max_wait=rng.choice([plan.max_wait, 2.0]),
+        reloads=rng.choice([0, 0, 1, 10]),
+        upgrades=rng.choice([0, 0, 3]),
+    )
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -422,6 +465,8 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "reloads": reloads,
     "upheaval": upheaval,
     "upgrades": upgrades,
+    "memory": memory,
+    "pressure": pressure,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 

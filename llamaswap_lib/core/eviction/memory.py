@@ -26,7 +26,7 @@ SOON = 60.0  # seconds: what is needed within them would be loaded again at once
 TYPICAL_LOAD = 10.0  # seconds, for a model whose load was never timed
 STEPS = 10  # of priority, up or down, that count: each of them doubles the weight of a model
 
-_Question = tuple[str, frozenset[str], frozenset[str]]  # the target, what runs, and what of that is yet to start
+_Question = tuple[str, frozenset[str], frozenset[str]]  # the target, what runs, what of that is ending or yet to start
 
 
 class Together(Protocol):
@@ -132,14 +132,11 @@ class MemoryPolicy:
         return _Look(self._memory, self._manners, self._view, target, staying).refusal()
 
     def _choose(self, target: str, running: tuple[str, ...]) -> Choice:
-        question = target, frozenset(running), frozenset(filter(self._is_planned, running))
+        question = target, frozenset(running), frozenset(model for model in running if _is_passing(self._view(model)))
         choice = self._answers.get(question)
         if choice is None:
             choice = self._answers[question] = self._decide(question, running)
         return choice
-
-    def _is_planned(self, model: str) -> bool:
-        return self._view(model).is_planned
 
     def _decide(self, question: _Question, running: tuple[str, ...]) -> Choice:
         target = question[0]
@@ -151,6 +148,11 @@ class MemoryPolicy:
         look = _Look(self._memory, self._manners, self._view, target, staying)
         kept = self._kept.get(question)
         return Choice(rules, *look.choose(kept.room if kept else ()))
+
+
+def _is_passing(seen: RunningModel) -> bool:
+    """Whether it ends anyway, or is yet to start: nothing is lost if it goes."""
+    return seen.is_planned or seen.state == "stopping"
 
 
 class _Look:
@@ -215,15 +217,16 @@ class _Look:
         if not self._is_unknown:
             now = {name: self._size(name) - self._room(name, rest) for name in self._devices}
             lack = {name: size for name, size in now.items() if size > 0}
-        free = [model for model in rest if model not in self._manners.pinned]
+        free = [model for model in rest if model not in self._manners.pinned or _is_passing(self._seen[model])]
         chosen = [*alone, *(self._cover(free, lack, kept) if lack else ())]
         return tuple(model for model in self._seen if model in chosen), lack
 
     def _cannot_share(self, model: str) -> bool:
-        """Whether it must go because one of the two has a device for itself."""
-        if self._is_unknown:
-            shares = self._is_everywhere(model) or any(self._use(model, name) for name in self._devices)
-            return model not in self._manners.pinned and (shares or not self._memory.devices)
+        """Whether it must go because one of the two has a device for itself. A pinned one counts with what it holds."""
+        if model in self._manners.pinned and not _is_passing(self._seen[model]):
+            return False
+        if self._is_unknown and not self._is_everywhere(model):
+            return not self._memory.devices or any(self._use(model, name) for name in self._devices)
         return self._is_everywhere(model)
 
     def _cover(self, free: list[str], lack: Mapping[str, int], kept: Collection[str]) -> Collection[str]:
@@ -248,7 +251,7 @@ class _Look:
     def _is_calm(self, model: str) -> bool:
         """Whether nobody has to wait until it may go: it is idle, goes anyway, or is yet to start."""
         seen = self._seen[model]
-        return seen.is_planned or seen.state == "stopping" or (seen.state == "ready" and not seen.in_flight)
+        return _is_passing(seen) or (seen.state == "ready" and not seen.in_flight)
 
     def _is_young(self, model: str) -> bool:
         seen = self._seen[model]
@@ -257,7 +260,7 @@ class _Look:
     def _cost(self, model: str) -> int:
         """The seconds that its loss is expected to cost, by its weight, in billionths."""
         seen = self._seen[model]
-        if seen.is_planned or seen.state == "stopping":
+        if _is_passing(seen):
             return 1
         chance = 1.0
         if self._is_calm(model):

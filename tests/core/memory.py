@@ -1,0 +1,157 @@
+"""A witness of what the memory policy promises, with sums of its own, by the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from llamaswap_lib.core import effects, events
+from llamaswap_lib.core.decision import FREEING
+from llamaswap_lib.core.effects import Effect, Fault
+from llamaswap_lib.core.events import Event
+from tests.core.books import Life, Waiter
+from tests.core.line import LineWitness
+from tests.core.reload import Upgrade
+from tests.core.truth import Truth
+
+MOMENT = 1e-6
+TO_MAKE_ROOM = "to make room for "
+
+
+class MemoryWitness(LineWitness):
+    """The witness, and what memory promises."""
+
+    _unfit: dict[str, float]  # model that is waited for -> since when it does not fit, whatever goes
+
+    def __post_init__(self) -> None:
+        LineWitness.__post_init__(self)
+        self._unfit = {}
+
+    @property
+    def _truth(self) -> Truth | None:
+        return self.plan.policy.truth
+
+    def _patience(self, waiter: Waiter) -> float:
+        return LineWitness._patience(self, waiter) + (2 * FREEING if self._truth else 0.0)
+
+    def note(self, event: Event) -> None:
+        LineWitness.note(self, event)
+        if self._truth is None:
+            return
+        self._truth.told.clear()
+        if isinstance(event, Upgrade):
+            self._unfit = {}  # the other one counts anew
+        if isinstance(event, events.RequestArrived) and event.ticket in self.waiting and self._never_fits(event.model):
+            self._doomed.add(event.ticket)
+
+    def check(self, effect: Effect) -> None:
+        if self._truth is not None:
+            match effect:
+                case effects.StartProcess(_, model):
+                    self._check_room(self._truth, model)
+                case effects.StopProcess(run_id, reason) if reason.startswith(TO_MAKE_ROOM):
+                    self._check_victim(self._truth, self.lives[run_id], reason.removeprefix(TO_MAKE_ROOM))
+                case effects.ShutGates(run_ids):
+                    self._check_calm(self._truth, [self.lives[run_id] for run_id in run_ids])
+                case _:
+                    pass
+        LineWitness.check(self, effect)
+
+    def _check_room(self, truth: Truth, model: str) -> None:
+        """Never over capacity, those that are ending counted."""
+        existing = [other for other in self._existing() if other in self.plan.configured]
+        self.require(self._fits(model, existing), f"started {model}, which does not fit beside {existing}")
+
+    def _check_victim(self, truth: Truth, life: Life, target: str) -> None:
+        staying = [other for other in self._staying() if other in self.plan.configured]
+        manners = self.plan.policy.manners
+        self.require(life.model not in manners.pinned, f"stopped {life.model}, which is pinned")
+        self.require(not self._never_fits(target), f"stopped {life.model} for {target}, which never fits")
+        gone = set(truth.told.get((target, frozenset(staying)), ()))  # what was said for all of those that go at once
+        if target in self._startable() and life.model in gone and not truth.unknown & {target, *staying}:
+            rest = [other for other in staying if other not in gone]
+            self.require(self._fits(target, rest), f"stops {gone} for {target}, which is not enough")
+            spared = [one for one in gone if self._fits(target, [*rest, one])]
+            self.require(not spared, f"stops {gone} for {target}, but {spared} could stay")
+        if life.is_ready and life.ready_at is not None and not self._is_model_overdue(target):
+            age = self.now - life.ready_at
+            self.require(age >= manners.min_residency - MOMENT, f"stopped {life.model} after {age:.2f} s")
+
+    def _check_calm(self, truth: Truth, asked: list[Life]) -> None:
+        """A busy one is shut only if all that nobody has to wait for are not enough."""
+        busy = [life for life in asked if len(life.gate) and life.is_staying]
+        if not busy or truth.unknown:
+            return
+        staying = [life for life in self.lives.values() if life.is_staying and life.model in self.plan.configured]
+        pinned = self.plan.policy.manners.pinned
+        rest = [life.model for life in staying if not life.is_ready or len(life.gate) or life.model in pinned]
+        names = frozenset(life.model for life in staying)
+        asked_for = {life.model for life in asked}
+        wanting = [model for model in {waiter.model for waiter in self.waiting.values()} if not self._is_up(model)]
+        wanting = [model for model in wanting if asked_for <= set(truth.told.get((model, names), ()))]
+        is_needed = any(not self._fits(model, rest) for model in wanting)
+        self.require(is_needed or not wanting, f"shut {busy} for {wanting}, and idle ones are enough")
+
+    def _check_refuse(self, ticket: int, fault: Fault, retry_after: float) -> None:
+        if self._truth is None or fault not in (Fault.NEVER_FITS, Fault.SHORTAGE):
+            LineWitness._check_refuse(self, ticket, fault, retry_after)
+            return
+        waiter = self._answer(ticket)
+        if fault is Fault.NEVER_FITS:
+            self.require(self._never_fits(waiter.model), f"{waiter.model} is said never to fit")
+        else:
+            since = self._unfit.get(waiter.model, self.now)
+            self.require(not self._fits_at_best(waiter.model), f"{waiter.model} is said not to fit")
+            self.require(self.now - since >= FREEING - MOMENT, f"{waiter.model} was given up after {self.now - since}")
+
+    def settle(self, is_quiet: bool) -> None:
+        LineWitness.settle(self, is_quiet)
+        if self._truth is None:
+            return
+        models = {waiter.model for waiter in self.waiting.values() if waiter.model in self.plan.configured}
+        unfit = [model for model in models if not self._is_there(model) and not self._fits_at_best(model)]
+        self._unfit = {model: self._unfit.get(model, self.now) for model in unfit}
+        for model, since in self._unfit.items():
+            self.require(self.now - since <= FREEING + MOMENT, f"waits for {model}, which does not fit")
+
+    def _check_alone(self, model: str) -> None:
+        if self._truth is None or not self._is_excused(model):
+            LineWitness._check_alone(self, model)
+
+    def _is_excused(self, model: str) -> bool:
+        """Whether it waits for other programs, or for the time that a model stays."""
+        stays = self.plan.policy.manners.min_residency
+        young = any(life.ready_at is not None and self.now < life.ready_at + stays for life in self.lives.values())
+        return young or not self._fits_at_best(model)
+
+    # -- look-up --
+
+    def _fits(self, target: str, staying: Collection[str]) -> bool:
+        return self._truth is None or self._truth.fits(target, staying, self.plan.policy.manners.pinned)
+
+    def _pinned(self) -> list[str]:
+        return [model for model in self._staying() if model in self.plan.policy.manners.pinned]
+
+    def _never_fits(self, model: str) -> bool:
+        truth = self._truth
+        if truth is None or model not in self.plan.configured or model in truth.unknown or self._is_there(model):
+            return False
+        pinned = self._pinned()
+        return any(
+            size > truth.room(name, pinned) + truth.devices[name].others for name, size in truth.sizes[model].items()
+        )
+
+    def _fits_at_best(self, model: str) -> bool:
+        """If all go that may."""
+        truth = self._truth
+        if truth is None or model in truth.unknown:
+            return True
+        pinned = self._pinned()
+        return all(size <= truth.room(name, pinned) for name, size in truth.sizes[model].items())
+
+    def _is_there(self, model: str) -> bool:
+        return any(life.model == model and life.is_staying for life in self.lives.values())
+
+    def _is_model_overdue(self, model: str) -> bool:
+        max_wait = self.plan.max_wait
+        waiters = [waiter for waiter in self.waiting.values() if waiter.model == model]
+        return max_wait > 0 and any(waiter.since + max_wait <= self.now + MOMENT for waiter in waiters)

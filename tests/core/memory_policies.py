@@ -1,0 +1,57 @@
+"""The memory policy of random worlds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+
+from llamaswap_lib.core.eviction.devices import Device
+from llamaswap_lib.core.eviction.memory import Manners, MemoryPolicy
+from tests.core.policies import Policy
+from tests.core.truth import MemoryRules, Sizes, Truth
+
+
+def memory(rng: random.Random, models: list[str]) -> Policy:
+    """One or more devices; needs that are right, mostly known; other programs that come and go."""
+    names = ["ram", "gpu", "big"][: rng.choice([1, 1, 2, 3])]
+    devices = {name: Device(rng.choice([10, 16, 24]), rng.choice([0, 0, 2]), label=name.upper()) for name in names}
+    sizes = {model: _sizes(rng, devices) for model in models}
+    unknown = {model for model in models if rng.random() < rng.choice([0.0, 0.0, 0.4])}
+    for model in unknown:  # it can run, alone
+        sizes[model] = {name: min(size, devices[name].usable) for name, size in sizes[model].items()}
+    spans = [_span(rng, devices) for _ in range(rng.choice([0, 0, 2, 8]))]
+    freeing = rng.choice([0.0, 0.0, 1.0, 2.0])
+    truth = Truth(devices, sizes, unknown, spans, freeing, rng.random() < 0.5)
+    return of_truth(truth, _rules(rng, models))
+
+
+def _sizes(rng: random.Random, devices: dict[str, Device]) -> Sizes:
+    chosen = rng.sample(sorted(devices), rng.randint(1, len(devices)))
+    return {name: rng.choice([1, 2, 4, 6, 8, rng.randint(1, devices[name].capacity + 2)]) for name in chosen}
+
+
+def _span(rng: random.Random, devices: dict[str, Device]) -> tuple[float, str, int]:
+    name = rng.choice(sorted(devices))
+    return rng.uniform(0.0, 35.0), name, rng.randint(1, devices[name].capacity)
+
+
+def _rules(rng: random.Random, models: list[str]) -> MemoryRules:
+    pinned = frozenset(model for model in models if rng.random() < 0.15)
+    return MemoryRules(pinned, rng.choice([0.0, 0.0, 1.0, 3.0]))
+
+
+def other_rules(rng: random.Random, policy: Policy, models: list[str]) -> Policy:
+    assert policy.truth is not None
+    return of_truth(policy.truth, _rules(rng, models))
+
+
+def of_truth(truth: Truth, rules: MemoryRules) -> Policy:
+    """What it answers is written down, and is what the scheduler has to go by."""
+    own = MemoryPolicy(truth.picture, Manners(rules.pinned, {}, rules.min_residency))
+    told: dict[tuple[str, frozenset[str]], Collection[str]] = {}
+
+    def evict(target: str, running: tuple[str, ...]) -> Collection[str]:
+        answer = told[target, frozenset(running)] = truth.told[target, frozenset(running)] = own.evict(target, running)
+        return answer
+
+    return Policy(evict, False, "memory", own.observe, told, memory=own, truth=truth, manners=rules)
