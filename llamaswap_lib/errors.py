@@ -185,6 +185,15 @@ class InsufficientStorage(MachineFault):
     status, kind, code, should_retry = 507, "server_error", "insufficient_storage", False
 
 
+class InsufficientMemory(HttpError):
+    """With `use: memory`: the model needs more than a device has, or only fits if a pinned model went; it is not tried.
+
+    The error says what it needs, where that figure comes from, and what the device has.
+    """
+
+    status, kind, code, should_retry = 507, "server_error", "insufficient_memory", False
+
+
 class BadGateway(HttpError):
     """The model's server died, cannot be reached or cannot be understood; or the peer cannot be reached.
 

@@ -50,6 +50,7 @@ class Plan:
 
     `estimate`: seconds of loading until it can serve, its own and those that it would wait for; None if one of these
     models was never loaded before, or if it is not known which they are. Requests and stops are not counted.
+    `refusal`: why it cannot be loaded as things are, whatever goes; nothing is unloaded for it then.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Plan:
     waits_for: tuple[Wait, ...]
     why: Explanation
     estimate: float | None
+    refusal: str = ""
 
 
 def make_plan(seen: Published, target: str, inside: Mapping[str, int], now: float) -> Plan:
@@ -67,6 +69,8 @@ def make_plan(seen: Published, target: str, inside: Mapping[str, int], now: floa
     if not is_known or seen.in_force.rules.observe is not None:
         why = seen.in_force.rules.explain(target, ()) if is_known else Explanation("")
         return Plan(target, look.state_of(target), None, tuple(look.own_waits()), why, None)
+    if not look.is_there() and (refusal := seen.in_force.refusal(target, look.staying)):
+        return Plan(target, look.state_of(target), (), tuple(look.own_waits()), Explanation(""), None, refusal.message)
     holder = look.find_holder()
     running = look.future if holder else look.staying
     evicted = seen.in_force.evict(target, running)
@@ -95,6 +99,10 @@ class _Look:
     def state_of(self, model: str) -> str:
         run = self._runs.get(model)
         return STOPPED if run is None else run.state
+
+    def is_there(self) -> bool:
+        """Whether it runs, and is to stay."""
+        return self._target in self.staying
 
     def _in_front(self) -> Collection[str]:
         """The models that others wait for and that are served before the target, should they clash.

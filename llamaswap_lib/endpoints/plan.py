@@ -58,6 +58,8 @@ def _row(app: App, plan: Plan) -> dict[str, Any]:
         "rule": _rule(app, plan),
         "estimate_seconds": None if plan.estimate is None else round(plan.estimate, 3),
     }
+    if plan.refusal:
+        row["refusal"] = plan.refusal
     failures = failures_of(app)
     return {**row, "failure": failures[plan.model]} if plan.model in failures else row
 

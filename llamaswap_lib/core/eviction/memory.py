@@ -273,6 +273,7 @@ class _Look:
     # -- whether it fits at all --
 
     def refusal(self) -> Refusal | None:
+        """What needs more than there is, or more than other programs leave."""
         if self._is_unknown:
             return None
         pinned = self._pinned()
@@ -281,19 +282,21 @@ class _Look:
             device, size = self._memory.devices[name], self._need.devices[name]
             spare = device.reserve if self._need.source is NeedSource.MEASURED else 0
             room = device.usable + spare - sum(self._use(model, name) for model in pinned)
-            where = self._where(name)
-            needs = f"model {self._target} needs {in_words(size)} {where} ({self._need.source.value})"
+            asked = f"{in_words(size)} {self._where(name)} ({self._need.source.value})"
             if size > room:
-                kept = f", of which {in_words(device.reserve - spare)} are kept free" if device.reserve > spare else ""
-                held = "".join(f", and {model}, which is pinned, {self.what_it_holds(model)}" for model in pinned)
-                return Refusal(f"{needs}, which has {in_words(device.capacity)}{kept}{held}", True)
-            if size > room - device.others:
-                found = found or Refusal(
-                    f"{needs}, which has {in_words(device.capacity)}, "
-                    f"and other programs use {in_words(device.others)} of that now",
-                    False,
-                )
+                return Refusal(f"model {self._target} needs {asked}, and {self._at_best(name, spare, pinned)}", True)
+            if size > room - device.others and found is None:
+                used = in_words(device.others)
+                found = Refusal(f"model {self._target} needs {asked}, and other programs use {used} of that now", False)
         return found
+
+    def _at_best(self, device: str, spare: int, pinned: list[str]) -> str:
+        """`there are 24.0 GB, of which 1.2 GB are kept free and m, which is pinned, holds 4.0 GB`."""
+        seen = self._memory.devices[device]
+        parts = [f"{in_words(seen.reserve - spare)} are kept free"] if seen.reserve > spare else []
+        uses = {model: self._use(model, device) for model in pinned}
+        parts += [f"{model}, which is pinned, holds {in_words(size)}" for model, size in uses.items() if size]
+        return f"there are {in_words(seen.capacity)}{', of which ' if parts else ''}{' and '.join(parts)}"
 
     # -- in words --
 

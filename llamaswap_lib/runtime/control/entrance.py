@@ -17,6 +17,7 @@ from llamaswap_lib.core.gate import Gate, LockedGate, Notice
 from llamaswap_lib.errors import (
     ClientGone,
     HttpError,
+    InsufficientMemory,
     ModelHung,
     NotFound,
     OutOfResources,
@@ -30,6 +31,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 _ERRORS: dict[Fault, type[HttpError]] = {
     Fault.UNKNOWN_MODEL: NotFound,
+    Fault.NEVER_FITS: InsufficientMemory,
     Fault.SHORTAGE: OutOfResources,
     Fault.SHUTTING_DOWN: ServiceUnavailable,
     Fault.HUNG: ModelHung,
