@@ -1,0 +1,65 @@
+"""The cheapest set that is large enough: compared with all sets there are."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from llamaswap_lib.core.eviction.cover import EXACT, cheapest_cover
+
+
+def by_hand(costs: Sequence[int], sizes: Sequence[Sequence[int]], wanted: Sequence[int]) -> list[int] | None:
+    """By trying them all; of sets that cost the same the one that lacks the last item in which they differ."""
+    best = None
+    for chosen in itertools.product((0, 1), repeat=len(costs)):
+        given = [sum(take * size[d] for take, size in zip(chosen, sizes, strict=True)) for d in range(len(wanted))]
+        if all(map(int.__ge__, given, wanted)):
+            key = sum(take * cost for take, cost in zip(chosen, costs, strict=True)), chosen[::-1]
+            best = key if best is None else min(best, key)
+    return None if best is None else [i for i, take in enumerate(reversed(best[1])) if take]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_set_is_cheaper(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(20):
+        count, dimensions, most = rng.randint(0, 8), rng.randint(1, 3), rng.choice([3, 10, 10**10])
+        sizes = [[rng.choice([0, rng.randint(1, most)]) for _ in range(dimensions)] for _ in range(count)]
+        costs = [rng.randint(1, rng.choice([2, 10, 10**12])) for _ in range(count)]
+        wanted = [rng.randint(1, most * max(1, count // 2)) for _ in range(dimensions)]
+        assert cheapest_cover(costs, sizes, wanted) == by_hand(costs, sizes, wanted)
+
+
+def test_what_is_left_of_the_answer_is_the_answer_once_some_of_it_is_gone() -> None:
+    rng = random.Random(1)
+    for _ in range(100):
+        sizes = [[rng.randint(1, 9)] for _ in range(10)]
+        costs = [rng.randint(1, 5) for _ in range(10)]
+        wanted = rng.randint(10, 40)
+        chosen = cheapest_cover(costs, sizes, [wanted])
+        if chosen is None or len(chosen) == 1:
+            continue
+        gone = chosen[0]
+        rest = [i for i in range(10) if i != gone]
+        left = cheapest_cover([costs[i] for i in rest], [sizes[i] for i in rest], [wanted - sizes[gone][0]])
+        assert left is not None
+        assert [rest[i] for i in left] == chosen[1:]
+
+
+def test_all_that_there_is_may_not_be_enough() -> None:
+    assert cheapest_cover([1, 1], [[2, 0], [2, 0]], [3, 1]) is None
+
+
+def test_of_more_items_than_can_be_tried_a_good_set_is_taken_of_which_nothing_can_be_spared() -> None:
+    rng = random.Random(2)
+    count = 3 * EXACT
+    sizes = [[rng.randint(50, 60)] for _ in range(count)]
+    costs = [rng.randint(90, 110) for _ in range(count)]
+    chosen = cheapest_cover(costs, sizes, [1500])
+    assert chosen is not None
+    given = sum(sizes[i][0] for i in chosen)
+    assert given >= 1500
+    assert all(given - sizes[i][0] < 1500 for i in chosen)
