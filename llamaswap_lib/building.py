@@ -109,7 +109,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     refuse(config)
     loop, proxies = Loop(on_error=logs.log.error, on_slow=logs.log.warn), _proxies(config, logs)
     pool = Pool(loop, proxies=proxies)
-    standing = Standing(config, make_rules(config.routing))
+    standing = Standing(config, make_rules(config))
     launching = Launching(config, logs, guardian, ourselves, proxies)
     controller = _controller(standing, launching, logs, pool.traffic)
     changes, hardware = Changes(), _hardware(config, controller, logs)
@@ -274,9 +274,7 @@ def _capacity(config: Config, logs: Logs) -> DescriptorCapacity:
 def _controller(standing: Standing, launching: Launching, logs: Logs, traffic: Traffic) -> SuccessionController:
     rules, config = standing.made.rules, standing.config
     return SuccessionController(
-        Scheduler(
-            model_specs(config), rules.evict, config.routing.max_wait, explain=rules.explain, observe=rules.observe
-        ),
+        Scheduler(model_specs(config), rules.evict, config.routing.max_wait, rules=rules),
         launching.launch,
         limits=concurrency_limits(config),
         log=logs.log,

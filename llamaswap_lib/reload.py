@@ -213,7 +213,7 @@ class Reloader:
             names = ", ".join(map(str, files))
             raise ConfigError(f"{names}: there are no models and no peers; to serve nothing, stop llamaswap")
         self._refuse(config)
-        made = make_rules(config.routing, old.made)
+        made = make_rules(config, old.made)
         certificate = self._served.certificate
         is_renewed = certificate is not None and certificate.renew()
         return Standing(keep_ports(old.config, config, _ports_in_use(running.values())), made), is_renewed

@@ -5,7 +5,7 @@ Any thread. What may raise, a policy of the user's own above all, raises here, b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from llamaswap_lib.config.addresses import address_of
 from llamaswap_lib.config.grouping import policy_of
 from llamaswap_lib.config.own_policy import load_policy
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.config.sections import Routing
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Evict, Rules
+from llamaswap_lib.core.eviction.devices import Memory
+from llamaswap_lib.core.eviction.memory import Manners, MemoryPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.errors import ConfigError
@@ -24,19 +25,36 @@ from llamaswap_lib.typed_yaml.secrets import visible
 
 @dataclass(frozen=True, slots=True)
 class MadeRules:
-    """Rules, and what they were made of: the file of a policy of the user's own, if it is one."""
+    """Rules, and what they were made of: the file of a policy of the user's own, if it is one.
+
+    `keeps_to_itself`: only the thread that decides may ask them, and two names are not enough to ask for.
+    """
 
     rules: Rules
     use: str = ""
     text: bytes = b""
+    keeps_to_itself: bool = False
 
 
-def make_rules(routing: Routing, before: MadeRules | None = None) -> MadeRules:
+def nothing_known() -> Memory:
+    """Then one model runs at a time."""
+    return Memory()
+
+
+def make_rules(
+    config: Config, before: MadeRules | None = None, read: Callable[[], Memory] = nothing_known
+) -> MadeRules:
     """The rules that the configuration names. Raises ConfigError for a policy of the user's own that cannot be used.
 
-    One whose file is as it was `before` goes on, with all that it has learned.
+    One whose file is as it was `before` goes on, with all that it has learned. `read` is for `use: memory`: what is
+    known of the memory now, at once; the thread that decides calls it.
     """
+    routing = config.routing
     policy = policy_of(routing)
+    if routing.router == "memory":
+        pinned = frozenset(name for name, model in config.models.items() if model.pinned)
+        manners = Manners(pinned, routing.fifo_priority, routing.memory.min_residency, policy)
+        return MadeRules(MemoryPolicy(read, manners).rules(), keeps_to_itself=True)
     if policy is not None:
         return MadeRules(Rules(policy.evict, policy.explain))
     file = Path(routing.policy.rpartition(":")[0])
@@ -47,7 +65,7 @@ def make_rules(routing: Routing, before: MadeRules | None = None) -> MadeRules:
     if before is not None and (before.use, before.text) == (routing.policy, text):
         return before
     own = OwnPolicy(load_policy(routing.policy), Path(visible(routing.policy)).name)
-    return MadeRules(Rules(own.evict, own.explain, own.observe), routing.policy, text)
+    return MadeRules(Rules(own.evict, own.explain, own.observe), routing.policy, text, keeps_to_itself=True)
 
 
 def model_specs(config: Config) -> dict[str, ModelSpec]:
@@ -97,14 +115,15 @@ def _blocked_by(leaving: str, proxy: str, old: Standing | None, new: Standing) -
         name
         for name, model in new.config.models.items()
         if _has_same_address(model, proxy)
-        or (leaving not in new.config.models and not (old and _may_run_together(old, name, leaving)))
+        or (leaving not in new.config.models and not (old and _may_run_together(old, new, name, leaving)))
     )
 
 
-def _may_run_together(old: Standing, one: str, other: str) -> bool:
+def _may_run_together(old: Standing, new: Standing, one: str, other: str) -> bool:
+    """Of `other`, which is not configured any more, new rules that go by what runs are told nothing."""
     known = old.config.models
-    if old.made.use or one not in known or other not in known:
-        return False  # a policy of the user's own is asked by the controller thread alone
+    if old.made.keeps_to_itself or new.made.rules.refuse or one not in known or other not in known:
+        return False
     evict: Evict = old.made.rules.evict
     return not evict(one, (other,)) and not evict(other, (one,))
 
