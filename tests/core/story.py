@@ -30,7 +30,7 @@ from llamaswap_lib.core.events import (
     RequestArrived,
     TimePassed,
 )
-from llamaswap_lib.core.eviction import Evict, Explain, unexplained
+from llamaswap_lib.core.eviction import Evict, Explain, Rules, unexplained
 from llamaswap_lib.core.eviction.own import OwnPolicy, Policy
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
@@ -65,12 +65,13 @@ class Story:
         specs: Mapping[str, ModelSpec] | None = None,
         explain: Explain = unexplained,
         policy: Policy | None = None,
+        rules: Rules | None = None,
     ) -> None:
-        """`policy` is one of the user's own, in place of `evict`; what it looks at is in `inside`."""
+        """`policy` is one of the user's own, or `rules` are all, in place of `evict`; what they look at is in `inside`."""
         self.now = 0.0
         models = dict.fromkeys("ABCDEF", ModelSpec()) | dict(specs or {})
         if policy is None:
-            self.scheduler = Scheduler(models, evict, max_wait, explain=explain)
+            self.scheduler = Scheduler(models, evict, max_wait, explain=explain, rules=rules)
         else:
             own = OwnPolicy(policy)
             self.scheduler = Scheduler(models, own.evict, max_wait, explain=explain, observe=own.observe)
@@ -85,14 +86,8 @@ class Story:
     def tell(self, event: Event) -> list[Effect]:
         """What is to be done; what is said of swaps goes to `swaps`, what is looked at to `checked`."""
         effects = self.scheduler.handle(event, self.now)
-        if effects and isinstance(look := effects[-1], LookInside):
-            gates = {run_id: self.inside.get(run_id, (0, 0.0)) for run_id in look.run_ids}
-            self.watched = [run_id for run_id, (inside, _) in gates.items() if inside and look.watch]
-            effects = effects[:-1] + self.scheduler.handle(GatesAnswered(look, False, gates), self.now)
-        while effects and isinstance(check := effects[-1], CheckLaunch):
-            self.launch_checks.append(check.model)
-            answer = LaunchChecked(check.model, self.problems.get(check.model, ""))
-            effects = effects[:-1] + self.scheduler.handle(answer, self.now)
+        while effects and isinstance(question := effects[-1], LookInside | CheckLaunch):
+            effects = effects[:-1] + self.scheduler.handle(self._answer(question), self.now)
         self.swaps += [effect for effect in effects if isinstance(effect, ReportSwap)]
         for effect in effects:
             if isinstance(effect, BeginChecks):
@@ -100,6 +95,14 @@ class Story:
             elif isinstance(effect, EndChecks):
                 self.checked.remove(effect.run_id)
         return [effect for effect in effects if not isinstance(effect, ReportSwap | BeginChecks | EndChecks)]
+
+    def _answer(self, question: LookInside | CheckLaunch) -> Event:
+        if isinstance(question, CheckLaunch):
+            self.launch_checks.append(question.model)
+            return LaunchChecked(question.model, self.problems.get(question.model, ""))
+        gates = {run_id: self.inside.get(run_id, (0, 0.0)) for run_id in question.run_ids}
+        self.watched = [run_id for run_id, (inside, _) in gates.items() if inside and question.watch]
+        return GatesAnswered(question, False, gates)
 
     def arrive(self, ticket: int, model: str) -> list[Effect]:
         return self.tell(RequestArrived(ticket, model))
