@@ -141,7 +141,7 @@ def mask_command(text: str) -> str:
         return text
     words = words_of(text)
     parts, end = [], 0
-    for (value, start, stop), masked in zip(words, _masked_words([word.value for word in words]), strict=True):
+    for (value, start, stop), masked in zip(words, masked_words([word.value for word in words]), strict=True):
         if masked != value:
             parts += [text[end:start], quoted_word(masked)]
             end = stop
@@ -162,7 +162,8 @@ def secrets_of(words: Sequence[str], shown: Sequence[str]) -> Iterator[str]:
             yield word[len(before) : len(word) - len(behind)]
 
 
-def _masked_words(values: Sequence[str]) -> Iterator[str]:
+def masked_words(values: Sequence[str]) -> Iterator[str]:
+    """The words of a command, with the secrets in them masked."""
     is_curl = any(value.rpartition("/")[2] == "curl" for value in values)
     expected: Callable[[str], str] | None = None  # what is done to a word because of the one before
     for value in values:

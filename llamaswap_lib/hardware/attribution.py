@@ -26,12 +26,13 @@ RAM = "ram"
 class Finding(NamedTuple):
     """What was found of one run: by its processes, by the key of each GPU; and in the machine's memory.
 
-    `is_elsewhere`: processes of it may be where they cannot be seen.
+    `is_elsewhere`: processes of it may be where they cannot be seen; `is_hidden`: all that compute are.
     """
 
     held: Mapping[str, Held] = MappingProxyType({})
     ram: Ram | None = None
     is_elsewhere: bool = False
+    is_hidden: bool = False
 
 
 class MemoryOfRuns:
@@ -54,7 +55,8 @@ class MemoryOfRuns:
             finding = findings.get(run.run_id)
             if finding is not None:
                 usages = [*self._of_gpus(run, finding, gpus), *self._of_ram(run, finding)]
-                memory[run.run_id] = RunMemory(run.model, tuple(usages))
+                unseen = self._unseen(finding, usages, gpus)
+                memory[run.run_id] = RunMemory(run.model, tuple(usages), tuple(unseen))
         self._peaks = {key: peak for key, peak in self._peaks.items() if key[0] in memory}
         self.now = memory
 
@@ -68,6 +70,15 @@ class MemoryOfRuns:
             if held is not None:
                 peak = self._peak(run, gpu.key, held.bytes)
                 yield Usage(gpu.key, gpu.name, "gpu", held.bytes, peak, None, held.witness)
+
+    def _unseen(self, finding: Finding, usages: Iterable[Usage], gpus: Iterable[Gpu]) -> Iterator[str]:
+        told = {usage.device for usage in usages if usage.bytes is not None}
+        if RAM not in told or finding.is_hidden:
+            yield RAM
+        for gpu in gpus:
+            is_seen = gpu.shows_processes and gpu.key not in finding.held and not finding.is_elsewhere
+            if gpu.key not in told and not is_seen and not gpu.is_shared:
+                yield gpu.key
 
     def _of_ram(self, run: RunView, finding: Finding) -> Iterator[Usage]:
         ram = finding.ram

@@ -50,9 +50,11 @@ class LinuxSystem:
         if network.names == self._names:  # so that an hour of samples has the names once
             network = network._replace(names=self._names)
         self._names = network.names
-        memory = read_memory(self._proc, self._cgroups)
         load = load_averages(files.text(f"{self._proc}/loadavg"))
-        return System(cores, memory, load, network, tuple(disks(folders, self._proc)))
+        return System(cores, self.memory(), load, network, tuple(disks(folders, self._proc)))
+
+    def memory(self) -> Memory | None:
+        return read_memory(self._proc, self._cgroups)
 
 
 # -- processor --

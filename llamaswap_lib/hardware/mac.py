@@ -40,7 +40,10 @@ class MacSystem:
     def read(self, folders: Iterable[str]) -> System:
         """Now; `folders` are those in which models lie."""
         network = traffic(self._run(("netstat", "-ibn")))
-        return System(array("f"), read_memory(self._run), os.getloadavg(), network, tuple(disks(folders)))
+        return System(array("f"), self.memory(), os.getloadavg(), network, tuple(disks(folders)))
+
+    def memory(self) -> Memory | None:
+        return read_memory(self._run)
 
 
 def read_memory(run: Run = output_of) -> Memory | None:
@@ -125,6 +128,7 @@ class MacProcesses:
         self._run = run
         self._resident: dict[int, int] = {}
         self.elsewhere: frozenset[int] = frozenset()
+        self.hidden: frozenset[int] = frozenset()
 
     def trees(self, roots: Mapping[int, int]) -> dict[int, set[int]]:
         """The processes of each run, whose first process is given."""

@@ -55,6 +55,8 @@ class Processes:
         self._spent = 0.0  # seconds for shares in this sample
         self.elsewhere: frozenset[int] = frozenset()
         """Runs whose command is a container's client, as of the last look: not all that they started may be seen."""
+        self.hidden: frozenset[int] = frozenset()
+        """Those of them of whose container no process is seen."""
 
     # -- who belongs to whom --
 
@@ -64,12 +66,13 @@ class Processes:
         self._shares = {run: share for run, share in self._shares.items() if run in roots}
         if not roots:
             self._known.clear()
-            self.elsewhere = frozenset()
+            self.elsewhere = self.hidden = frozenset()
             return {}
         self._look()
         trees = self._assign(roots)
         if self._adopt(trees):
             trees = self._assign(roots)
+        self.hidden = frozenset(run for run in self.elsewhere if not any(self._known[p].container for p in trees[run]))
         return trees
 
     def _look(self) -> None:

@@ -115,6 +115,9 @@ class SystemSource(Protocol):
     def read(self, folders: Iterable[str]) -> System:
         """Now; what cannot be read is None or empty. `folders` are those in which models lie."""
 
+    def memory(self) -> Memory | None:
+        """Its memory alone."""
+
 
 class Ram(NamedTuple):
     """Memory of the machine that some processes take: their own, and what is mapped from files (such as a model)."""
@@ -148,7 +151,8 @@ class Usage(NamedTuple):
 
 
 class RunMemory(NamedTuple):
-    """What one run takes of each device."""
+    """What one run takes of each device; `unseen` are devices of which it may take something that nobody tells."""
 
     model: str
     usages: tuple[Usage, ...]
+    unseen: tuple[str, ...] = ()

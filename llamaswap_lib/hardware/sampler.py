@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from llamaswap_lib.hardware.attribution import SETTLE, Finding, MemoryOfRuns
 from llamaswap_lib.hardware.history import History, LatestSample, MachineSample, gpu_rows, system_row
-from llamaswap_lib.hardware.readings import Gpu, Ram, RunMemory, System, SystemSource
+from llamaswap_lib.hardware.readings import Gpu, Memory, Ram, RunMemory, System, SystemSource
 from llamaswap_lib.hardware.snapshot import Machine, snapshot
 from llamaswap_lib.hardware.sources import SILENT, Gpus, Open, Reports, openers
 from llamaswap_lib.runtime.control.board import RunDetail
@@ -43,10 +43,11 @@ class SamplerSettings(NamedTuple):
     every: float = 5.0
     is_disabled: bool = False
     folders: tuple[str, ...] = ()
+    is_gone_by: bool = False  # models stay or go by what is read of the memory
 
     @property
     def pause(self) -> float:
-        return max(self.every, COARSE) if self.is_disabled else self.every
+        return max(self.every, COARSE) if self.is_disabled and not self.is_gone_by else self.every
 
 
 class Roots(NamedTuple):
@@ -64,6 +65,7 @@ class ProcessSource(Protocol):
     """Who belongs to which run, and what of the machine's memory they take."""
 
     elsewhere: frozenset[int]  # runs of whose processes not all may be seen
+    hidden: frozenset[int]  # those of which none that computes is seen
 
     def trees(self, roots: Mapping[int, int]) -> dict[int, set[int]]: ...
     def ram(self, run_id: int, pids: Collection[int], *, is_forced: bool = False) -> Ram | None: ...
@@ -96,6 +98,9 @@ class Hardware:
         self._gpus = Gpus(tuple(opened), reports, sys_folder=roots.sys, proc=roots.proc)
         self._history = History()
         self._memory = MemoryOfRuns()
+        self._of_machine: Memory | None = None
+        self._ready: frozenset[int] = frozenset()  # runs, as of the last reading
+        self._listeners: list[Callable[[], None]] = []
         self._parts: _Parts | None = None
         self._due = clock() + FIRST  # the next sample
         self._soon = math.inf  # the next reading beside the samples
@@ -136,8 +141,12 @@ class Hardware:
         if settings.is_disabled:
             self._history.clear()
 
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have it called on the thread `hardware` after each reading of memory. Before `start`."""
+        self._listeners.append(listener)
+
     def note_change(self) -> None:
-        """What runs has changed: have the memory read soon. Takes no time."""
+        """What runs has changed, or somebody waits: have the memory read soon. Takes no time."""
         with self._turn:
             self._has_changed = True
             self._soon = max(self._last + LEAST_PAUSE, self._clock() + DELAY)
@@ -176,6 +185,10 @@ class Hardware:
     def memory_of_models(self) -> Mapping[int, RunMemory]:
         """What each run takes of each device, by its run id, as of the last reading."""
         return self._memory.now
+
+    def machine_memory(self) -> Memory | None:
+        """Of the machine, or the container that we are in, as of the last reading; None where nothing tells."""
+        return self._of_machine
 
     def snapshot(self, timeout: float = 0.0) -> dict[str, Any] | None:
         """What the machine has, for `/api/hardware`; None if it has not been looked at within `timeout` seconds."""
@@ -241,16 +254,22 @@ class Hardware:
         gpus = self._gpus.read(now, is_forced=is_forced)
         runs = list(self._runs())
         trees = parts.processes.trees({run.run.run_id: run.pid for run in runs if run.pid is not None})
+        before, self._ready = self._ready, frozenset(run.run.run_id for run in runs if run.run.ready_at is not None)
         findings = {
             run_id: Finding(
                 self._gpus.held_by(pids) if gpus else {},
-                parts.processes.ram(run_id, pids, is_forced=is_forced),
+                # what it takes once it has loaded is read at once, whatever that costs
+                parts.processes.ram(run_id, pids, is_forced=is_forced or run_id in self._ready - before),
                 run_id in parts.processes.elsewhere,
+                run_id in parts.processes.hidden,
             )
             for run_id, pids in trees.items()
             if pids
         }
         self._memory.update(runs, findings, gpus, now)
+        self._of_machine = parts.system.memory()
+        for listener in self._listeners:
+            listener()
 
     def _take_sample(self, parts: _Parts, folders: Iterable[str]) -> None:
         system = parts.system.read(folders)

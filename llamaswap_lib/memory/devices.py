@@ -1,0 +1,113 @@
+"""The devices: how much there is of each, and which of them a model may use. Pure, any thread.
+
+A device is the machine's memory, `ram`, or a GPU that has memory of its own, by its key. A GPU that has none takes of
+`ram`; one of AMD that has a pool of the machine's memory for itself is a device, and takes of `ram` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from llamaswap_lib.config.memory_keys import DeviceKeys
+from llamaswap_lib.core.eviction.devices import Device
+from llamaswap_lib.hardware.readings import Gpu, Memory
+from llamaswap_lib.typed_yaml.sizes import ANYWHERE
+
+RAM = "ram"
+ANY_GPU = "gpu"
+RESERVE = 0.05  # of a device, for what nobody foresees: contexts of drivers, buffers that grow, the page cache
+NUMBERED = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+NOT_THERE: DeviceKeys = DeviceKeys()
+
+
+class Measured(NamedTuple):
+    """A device as it is measured: bytes, and how much is in use by anybody."""
+
+    device: Device
+    used: int
+    gpu: Gpu | None = None
+    number: int = 0
+
+
+def takes_of_ram(gpu: Gpu) -> bool:
+    """Whether what a model takes of it is the machine's memory."""
+    return gpu.is_shared
+
+
+def measured(
+    gpus: Iterable[tuple[int, Gpu]], memory: Memory | None, settings: Mapping[str, DeviceKeys]
+) -> dict[str, Measured]:
+    """All devices by name. `gpus` are with their numbers; `settings` by `ram`, number or UUID."""
+    found: dict[str, Measured] = {}
+    if memory is not None:
+        device = _device("RAM", memory.total, settings.get(RAM, NOT_THERE))
+        found[RAM] = Measured(device, memory.used)
+    for number, gpu in gpus:
+        has_own = not gpu.is_shared or gpu.vendor == "amd"
+        said = settings.get(str(number)) or settings.get(gpu.key) or settings.get(gpu.uuid) or NOT_THERE
+        capacity = said.capacity if gpu.total_bytes is None else gpu.total_bytes
+        if has_own and capacity is not None:
+            found[gpu.key] = Measured(_device(f"GPU {number}", capacity, said), gpu.used_bytes or 0, gpu, number)
+    return found
+
+
+def _device(label: str, capacity: int, said: DeviceKeys) -> Device:
+    if said.capacity is not None:
+        capacity = min(said.capacity, capacity)
+    reserve = RESERVE if said.reserve is None else said.reserve
+    return Device(capacity, int(reserve * capacity) if isinstance(reserve, float) else int(reserve), 0, label)
+
+
+def usable_by(env: Mapping[str, str], devices: Mapping[str, Measured]) -> tuple[str, ...]:
+    """The GPUs that a server with these variables sees; all, where it is not sure which those are."""
+    gpus = {name: one for name, one in devices.items() if one.gpu is not None}
+    said = next((env[name] for name in NUMBERED if name in env), None)
+    if said is None:
+        return tuple(gpus)
+    words = [word.strip() for word in said.split(",") if word.strip()]
+    is_ordered = env.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({one.gpu.name for one in gpus.values()}) <= 1  # type: ignore[union-attr]
+    found = []
+    for word in words:
+        if word.isdigit() and not is_ordered:
+            return tuple(gpus)
+        name = _named(word, gpus)
+        if name is None:
+            break  # a driver looks no further either
+        found.append(name)
+    return tuple(found)
+
+
+def _named(word: str, gpus: Mapping[str, Measured]) -> str | None:
+    for name, one in gpus.items():
+        if one.gpu is not None and (
+            str(one.number) == word or (len(word) > 3 and one.gpu.uuid.lower().startswith(word.lower()))
+        ):
+            return name
+    return None
+
+
+class Declared(NamedTuple):
+    """What a model is said to need, by device; and the names that lead to no device."""
+
+    sizes: Mapping[str, int]
+    unknown: tuple[str, ...] = ()
+
+
+def declared(said: Mapping[str, int], usable: Sequence[str], devices: Mapping[str, Measured]) -> Declared:
+    """`said` as in the file; `usable` are the GPUs that it sees."""
+    sizes: dict[str, int] = {}
+    unknown = []
+    gpus = {name: one for name, one in devices.items() if one.gpu is not None}
+    for name, size in said.items():
+        if name == RAM or (name == ANYWHERE and not usable):
+            sizes[RAM] = sizes.get(RAM, 0) + size
+        elif name in (ANY_GPU, ANYWHERE):
+            whole = sum(devices[gpu].device.capacity for gpu in usable)
+            for gpu in usable:  # as llama.cpp does: by how large they are
+                sizes[gpu] = sizes.get(gpu, 0) + size * devices[gpu].device.capacity // whole
+        elif (named := name if name in gpus else _named(name, gpus)) is not None:
+            sizes[named] = sizes.get(named, 0) + size
+        else:
+            unknown.append(name)
+    return Declared(sizes, tuple(unknown))

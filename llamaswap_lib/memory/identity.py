@@ -1,0 +1,50 @@
+"""What a measured need belongs to: a digest of everything that moves it.
+
+Any thread. That is the command and the variables without port and secrets, the devices, and size and time of each file
+of a model that the command names. A changed `--ctx-size` is another digest, so nothing has to expire.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+
+from llamaswap_lib.config.command import mask_variable, masked_words
+from llamaswap_lib.config.command_check import model_files
+from llamaswap_lib.config.schema import Model
+
+PORT_OPTIONS = frozenset(("--port", "-port", "--listen-port"))
+DIGITS = 32
+
+
+def digest_of(model: Model, devices: Iterable[str]) -> str:
+    """`devices` are the names of those that there are."""
+    at = model.at_port(0)
+    said = [
+        list(_without_ports(masked_words(list(map(str, at.argv))))),
+        sorted(mask_variable(str(entry)) for entry in at.env),
+        sorted(devices),
+        [_look_of(file) for _, file in model_files(at.argv)],
+    ]
+    return hashlib.sha256(json.dumps(said).encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
+
+
+def _without_ports(words: Iterable[str]) -> Iterator[str]:
+    before = ""
+    for word in words:
+        name, _, value = word.partition("=")
+        if before in PORT_OPTIONS or (value and name in PORT_OPTIONS):
+            word = name if value else ""
+        yield word
+        before = word
+
+
+def _look_of(file: str) -> list[int]:
+    """Size and time; [] where it cannot be seen, as in a container."""
+    try:
+        stat = os.stat(file)  # noqa: PTH116 - a name that is too long is an OSError here
+    except (OSError, ValueError):
+        return []
+    return [stat.st_size, stat.st_mtime_ns]

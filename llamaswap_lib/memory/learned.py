@@ -1,0 +1,156 @@
+"""What models were measured to need, kept over restarts in a small file.
+
+One thread, `hardware`. The file is JSON, readable by its owner alone, replaced as a whole. What cannot be read is begun
+anew, with a warning; what cannot be written is kept in memory. Of each digest the peaks of the last runs are kept, and
+the highest of them counts for each device.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+VERSION = 1
+RUNS = 5  # whose peaks count
+MOST_DIGESTS = 2000
+MOST_BYTES = 8 << 20  # of the file
+NOISE = 0.01  # by how much a peak has to grow until it is written again
+
+
+class Entry(NamedTuple):
+    """Of one digest: the name that the model had, when it was measured last, and the peaks of each run, oldest first."""
+
+    model: str
+    at: float  # seconds since 1970
+    peaks: tuple[Mapping[str, int], ...]
+
+    def highest(self) -> dict[str, int]:
+        return {name: max(one.get(name, 0) for one in self.peaks) for one in self.peaks for name in one}
+
+
+class Learned:
+    """All digests. `path` is None: only in memory."""
+
+    def __init__(self, warn: Callable[[str], None], wall: Callable[[], float]) -> None:
+        self._warn = warn
+        self._wall = wall
+        self._path: Path | None = None
+        self._entries: dict[str, Entry] = {}
+        self._runs: dict[int, str] = {}  # run -> the digest whose last peaks are its own
+        self._written: dict[str, Mapping[str, int]] = {}  # what the file says of each
+        self._failed = ""
+
+    def use(self, path: Path | None) -> None:
+        """Keep it in this file from now on; what is in there counts, too."""
+        if path == self._path:
+            return
+        self._path, self._written, self._failed = path, {}, ""
+        found = self._read()
+        self._entries = {**found, **self._entries}
+        self._written = {digest: entry.highest() for digest, entry in found.items()}
+
+    def need(self, digest: str) -> Mapping[str, int] | None:
+        """Bytes by device; None where it was never measured."""
+        entry = self._entries.get(digest)
+        return None if entry is None else entry.highest()
+
+    def note(self, digest: str, model: str, run_id: int, peaks: Mapping[str, int]) -> None:
+        """The most that a run has taken of each device since it is ready."""
+        entry = self._entries.pop(digest, None)
+        before = () if entry is None else entry.peaks
+        if self._runs.get(run_id) == digest:
+            before = before[:-1]
+        self._runs[run_id] = digest
+        self._entries[digest] = Entry(model, self._wall(), (*before, dict(peaks))[-RUNS:])
+        while len(self._entries) > MOST_DIGESTS:
+            del self._entries[next(iter(self._entries))]
+
+    def forget_runs(self, kept: Mapping[int, object]) -> None:
+        """Only these are there still."""
+        self._runs = {run: digest for run, digest in self._runs.items() if run in kept}
+
+    def write(self) -> None:
+        """Into the file, if anything has changed by more than noise."""
+        if self._path is None:
+            return
+        now = {digest: entry.highest() for digest, entry in self._entries.items()}
+        if any(_differs(self._written.get(digest), need) for digest, need in now.items()):
+            self._replace(self._path, now)
+
+    def _replace(self, path: Path, now: dict[str, dict[str, int]]) -> None:
+        theirs = {digest: entry for digest, entry in self._read().items() if digest not in self._entries}
+        entries = dict(list({**theirs, **self._entries}.items())[-MOST_DIGESTS:])
+        rows = {
+            digest: {"model": str(entry.model), "at": round(entry.at), "peaks": [dict(peak) for peak in entry.peaks]}
+            for digest, entry in entries.items()
+        }
+        text = json.dumps({"version": VERSION, "needs": rows}, indent=1)
+        other = path.with_name(f"{path.name}.{os.getpid()}.new")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                other.unlink()
+            with open(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+            other.replace(path)
+        except OSError as error:
+            self._tell(f"{path}: {error.strerror or error}; what models need is measured anew after a restart")
+            with suppress(OSError):
+                other.unlink()
+        else:
+            self._failed = ""
+        self._written = {**{digest: entry.highest() for digest, entry in theirs.items()}, **now}
+
+    def _read(self) -> dict[str, Entry]:
+        if self._path is None:
+            return {}
+        try:
+            with open(self._path, "rb") as file:  # noqa: PTH123 - bounded
+                data = file.read(MOST_BYTES + 1)
+            if len(data) > MOST_BYTES:
+                raise ValueError("it is too large")
+            return _entries_of(json.loads(data))
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            self._tell(f"{self._path}: {error.strerror or error}; what models need is measured anew")
+        except (ValueError, RecursionError) as error:
+            self._tell(f"{self._path}: {error}; what models need is measured anew")
+        return {}
+
+    def _tell(self, line: str) -> None:
+        if line != self._failed:
+            self._warn(line)
+        self._failed = line
+
+
+def _differs(before: Mapping[str, int] | None, now: Mapping[str, int]) -> bool:
+    if before is None or before.keys() != now.keys():
+        return True
+    return any(abs(size - before[name]) > NOISE * before[name] for name, size in now.items())
+
+
+def _entries_of(said: Any) -> dict[str, Entry]:
+    """Of what the file says; raises ValueError for anything else."""
+    if not isinstance(said, dict) or said.get("version") != VERSION or not isinstance(said.get("needs"), dict):
+        raise ValueError("expected the figures of models")
+    found = {}
+    for digest, row in said["needs"].items():
+        peaks = row.get("peaks") if isinstance(row, dict) else None
+        if not isinstance(peaks, list) or not peaks or not all(map(_is_peak, peaks)):
+            raise ValueError("expected bytes for each device")
+        at = row.get("at")
+        found[digest] = Entry(
+            str(row.get("model", "")), at if isinstance(at, (int, float)) else 0.0, tuple(peaks[-RUNS:])
+        )
+    return found
+
+
+def _is_peak(peak: object) -> bool:
+    return isinstance(peak, dict) and all(
+        isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 1 << 60 for size in peak.values()
+    )

@@ -1,0 +1,222 @@
+"""`MemoryPicture`: what models need, what they hold and what there is, as one value that is replaced.
+
+Made on the thread `hardware` after each reading of memory, read by any thread at any time. Others are given what is in
+use and not held by models of ours; while one loads, or has just ended, that cannot be told apart from what is its own,
+and others count with what they had before, unless it is more than our models can have taken.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.core.eviction.devices import MB, Device, Memory, Need, NeedSource
+from llamaswap_lib.hardware.sampler import Hardware
+from llamaswap_lib.memory.devices import RAM, Measured, declared, measured, usable_by
+from llamaswap_lib.memory.identity import digest_of
+from llamaswap_lib.memory.learned import Learned
+from llamaswap_lib.memory.runs import Taken, others, taken
+from llamaswap_lib.runtime.control.board import RunDetail
+from llamaswap_lib.typed_yaml.secrets import visible
+
+FREEING = 5.0  # seconds for which a driver may take to give back what a process had that has ended
+LOOK_AGAIN = 60.0  # seconds between two looks at the files of models
+PATIENCE = 10.0  # seconds from ready to the warning that nothing can measure the model
+LEAST_NEWS = 64 * MB  # what a device has to change by so that those who wait are told
+NEWS = 0.01  # the same as a share of the device
+FILE = "needs.json"
+
+
+class Surroundings(NamedTuple):
+    """What the picture is made from. `runs` and `launched` as of the controller; `wake` has it decide anew."""
+
+    hardware: Hardware
+    runs: Callable[[], Collection[RunDetail]]
+    launched: Mapping[int, Model]
+    is_awaited: Callable[[], bool]
+    wake: Callable[[], None]
+
+
+class MemoryPicture:
+    """`now` is the picture; empty until the memory was read."""
+
+    def __init__(
+        self,
+        config: Config,
+        warn: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.now = Memory()
+        self._config = config
+        self._clock = clock
+        self._warn = warn
+        self._around: Surroundings | None = None
+        self._learned = Learned(warn, wall)
+        self._file_of: Config | None = None  # the configuration that has said where the file is
+        self._digests: dict[str, str] = {}  # by model of the configuration
+        self._seen_for: tuple[Config, tuple[str, ...], frozenset[int]] | None = None  # what these were made for
+        self._look_at = 0.0
+        self._runs: dict[int, Taken] = {}
+        self._ended: list[Taken] = []
+        self._settled: dict[str, int] = {}  # what others had of each device when nothing loaded
+        self._told: set[str] = set()
+
+    # -- any thread --
+
+    def connect(self, around: Surroundings) -> None:
+        """Make it after each reading from now on."""
+        self._around = around
+        around.hardware.listen(self.update)
+
+    def change(self, config: Config) -> None:
+        """Go by another configuration from the next reading on, which is soon."""
+        self._config = config
+        if self._around is not None:
+            self._around.hardware.note_change()
+
+    # -- hardware thread only --
+
+    def update(self) -> None:
+        """The memory has been read."""
+        around, config, now = self._around, self._config, self._clock()
+        if around is None:
+            return
+        if config is not self._file_of:
+            self._learned.use(file_of(config))
+            self._file_of = config
+        hardware, details = around.hardware, list(around.runs())
+        devices = measured(hardware.gpus(), hardware.machine_memory(), config.routing.memory.devices)
+        self._look(config, tuple(devices), details, now)
+        self._note_runs(details, around, devices, now)
+        needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
+        self._publish(Memory(self._with_others(devices, needs), needs, self._held()), around)
+        self._learned.write()
+        if config.routing.router == "memory" and around.is_awaited():
+            hardware.note_change()  # look again soon: what others use decides when the next one fits
+
+    def _look(self, config: Config, devices: tuple[str, ...], details: Collection[RunDetail], now: float) -> None:
+        """Find the digests, where anything of them may have changed."""
+        seen = config, devices, frozenset(detail.run.run_id for detail in details)
+        if self._seen_for is not None and now < self._look_at:
+            before = self._seen_for
+            if before[0] is config and before[1:] == seen[1:]:
+                return
+        self._seen_for, self._look_at = seen, now + LOOK_AGAIN
+        self._digests = {name: digest_of(model, devices) for name, model in config.models.items()}
+
+    def _note_runs(
+        self, details: Collection[RunDetail], around: Surroundings, devices: Mapping[str, Measured], now: float
+    ) -> None:
+        memories = around.hardware.memory_of_models()
+        found = {}
+        for detail in details:
+            run_id, before = detail.run.run_id, self._runs.get(detail.run.run_id)
+            digest = before.digest if before is not None else ""
+            if not digest and (launched := around.launched.get(run_id)) is not None:
+                digest = digest_of(launched, devices)
+            found[run_id] = taken(detail.run, memories.get(run_id), before, digest, devices)
+            if found[run_id].peaks and digest:
+                self._learn(detail, found[run_id], devices, now)
+        self._ended = [run for run in self._ended if now - run.ended_at < FREEING]
+        self._ended += [run._replace(ended_at=now) for run_id, run in self._runs.items() if run_id not in found]
+        self._runs = found
+        self._learned.forget_runs(found)
+
+    def _learn(self, detail: RunDetail, run: Taken, devices: Mapping[str, Measured], now: float) -> None:
+        """Keep the peaks, if they are known of each device; else say so, once."""
+        if not run.unseen:
+            self._learned.note(run.digest, run.model, detail.run.run_id, run.peaks)
+            return
+        model, since = self._config.models.get(run.model), detail.run.ready_at
+        is_asked = model is not None and not model.memory and self._config.routing.router == "memory"
+        if is_asked and since is not None and now - since > PATIENCE:
+            where = " and ".join(devices[name].device.label for name in run.unseen)
+            self._tell(f"{visible(run.model)}: what it takes of {where} cannot be measured; say it with memory:")
+
+    def _need(self, model: Model, digest: str, devices: Mapping[str, Measured]) -> Need:
+        known = self._learned.need(digest)
+        usable = usable_by(_environment(model), devices)
+        if model.memory:
+            said = declared(model.memory, usable, devices)
+            for name in said.unknown if any(one.gpu is not None for one in devices.values()) else ():
+                self._tell(f"{visible(model.id)}: memory names the device {name}, which is not there")
+            return Need({**(known or {}), **said.sizes}, NeedSource.DECLARED)
+        if known is not None:
+            return Need(known, NeedSource.MEASURED)
+        return Need({name: 0 for name in devices if name == RAM or name in usable}, NeedSource.UNKNOWN)
+
+    def _with_others(self, devices: Mapping[str, Measured], needs: Mapping[str, Need]) -> dict[str, Device]:
+        is_settled = not self._ended and all(run.is_ready for run in self._runs.values())
+        runs = [*self._runs.values(), *self._ended]
+        found = {}
+        for name, one in devices.items():
+            settled = None if is_settled else self._settled.get(name)
+            size = others(name, one.used, runs, needs, settled)
+            if is_settled:
+                self._settled[name] = size
+            found[name] = replace(one.device, others=size)
+        return found
+
+    def _held(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for run in self._runs.values():
+            sizes = found.setdefault(run.model, {})
+            for name, size in run.held.items():
+                sizes[name] = sizes.get(name, 0) + size
+        return found
+
+    def _publish(self, picture: Memory, around: Surroundings) -> None:
+        before = self.now
+        if picture != before:
+            self.now = picture
+            if around.is_awaited() and is_news(before, picture):
+                around.wake()
+
+    def _tell(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._warn(line)
+
+
+def file_of(config: Config) -> Path | None:
+    """Where needs are kept: beside the store; without one in the user's folder for such, if models go by memory."""
+    store = config.store.path
+    if store and store != ":memory:":
+        return Path(f"{store}.{FILE}")
+    if config.routing.router != "memory":
+        return None
+    folder = os.environ.get("XDG_STATE_HOME") or ""
+    try:
+        base = Path(folder) if Path(folder).is_absolute() else Path.home() / ".local" / "state"
+    except RuntimeError:  # there is no home
+        return None
+    return base / "llamaswap" / FILE
+
+
+def is_news(before: Memory, now: Memory) -> bool:
+    """Whether the difference is more than noise."""
+    if before.devices.keys() != now.devices.keys() or before.needs.keys() != now.needs.keys():
+        return True
+    if any(before.needs[name].source is not need.source for name, need in now.needs.items()):
+        return True
+    for name, device in now.devices.items():
+        noise = min(LEAST_NEWS, NEWS * device.capacity)
+        pairs = [(before.devices[name].others, device.others)]
+        pairs += [
+            (before.needs[model].devices.get(name, 0), need.devices.get(name, 0)) for model, need in now.needs.items()
+        ]
+        models = {*before.held, *now.held}
+        pairs += [(before.held.get(one, {}).get(name, 0), now.held.get(one, {}).get(name, 0)) for one in models]
+        if any(abs(one - other) > noise for one, other in pairs):
+            return True
+    return False
+
+
+def _environment(model: Model) -> dict[str, str]:
+    return {**os.environ, **dict(str(entry).partition("=")[::2] for entry in model.env)}
