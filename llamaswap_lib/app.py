@@ -22,6 +22,7 @@ from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.loaded_config import LoadedConfig
+from llamaswap_lib.memory.picture import MemoryPicture
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.routing.destinations import Destination, destinations_of
 from llamaswap_lib.routing.hosts import Hosts
@@ -117,6 +118,7 @@ class App:
     started_at: int = field(default_factory=lambda: int(time.time()))  # the `created` of every model in the list
     launched: Mapping[int, Model] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)
+    memory: MemoryPicture = field(default_factory=lambda: MemoryPicture(Config()))
     reload: Callable[[], Mapping[str, object]] | None = None
     upgrade: Callable[[], Mapping[str, object]] | None = None
     preview: Callable[[Config], Mapping[str, object]] | None = None

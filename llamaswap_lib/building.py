@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
 from llamaswap_lib.config.load import Sources
 from llamaswap_lib.config.schema import Config
+from llamaswap_lib.core import events
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.handing_over import Estate, Giver, Taker
@@ -33,6 +34,7 @@ from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.hardware.sources import Reports
 from llamaswap_lib.launching import Launching, hardware_settings, ways_told
 from llamaswap_lib.listen_failure import why_not
+from llamaswap_lib.memory.picture import MemoryPicture, Surroundings
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.printable import in_quotes
 from llamaswap_lib.proxy.pool import Pool
@@ -103,19 +105,18 @@ class Parts:
 def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -> Parts:
     """Everything, connected and not started; raises ConfigError for an address that cannot be listened on."""
     guardian, ourselves, certificate = Guardian(logs.log), Ourselves(), options.certificate
-    options.supervisor.show(status_text(()))
     given, host, port = _listening(options, logs)
     refuse = partial(_refuse_open_editing, host=host, editor=options.editor)
     refuse(config)
     loop, proxies = Loop(on_error=logs.log.error, on_slow=logs.log.warn), _proxies(config, logs)
     pool = Pool(loop, proxies=proxies)
-    standing = Standing(config, make_rules(config))
+    standing, picture = _standing(config, logs)
     launching = Launching(config, logs, guardian, ourselves, proxies)
     controller = _controller(standing, launching, logs, pool.traffic)
     changes, hardware = Changes(), _hardware(config, controller, logs)
-    counters = Counters(lambda name: name in app.latest.app.destinations)
+    _connect(picture, hardware, controller, launching)
+    counters = _counters(controller, lambda name: name in app.latest.app.destinations)
     _tell_of_changes(controller, pool, launching, changes, options.supervisor)
-    _tell_counters(controller, counters)
     journal, feed = _activity(config, host, logs, loop, controller, counters)
     app = App(
         config,
@@ -135,6 +136,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         loop_lag=loop.lag,
         connection_count=lambda: len(server.table),
         hardware=hardware,
+        memory=picture,
         feed=feed,
         key_salt=read_salt(config.store.path, logs.log.warn),
         reload=lambda: reloader.reload("POST /api/config/reload"),
@@ -159,8 +161,15 @@ def _upgrade(estate: Estate, options: Options) -> tuple[Upgrader, Taker | None]:
     return upgrader, None if predecessor is None else Taker(estate, predecessor)
 
 
+def _standing(config: Config, logs: Logs) -> tuple[Standing, MemoryPicture]:
+    """What decides who goes, and the picture of the memory by which it may do so."""
+    picture = MemoryPicture(config, logs.log.warn)
+    return Standing(config, make_rules(config, read=lambda: picture.now)), picture
+
+
 def _listening(options: Options, logs: Logs) -> tuple[socket.socket | None, str, int]:
-    """The supervisor's socket, if it brings one, and the address to listen on."""
+    """The supervisor's socket, if it brings one, and the address to listen on; it is told that nothing runs yet."""
+    options.supervisor.show(status_text(()))
     given = options.supervisor.listening_socket(logs.log.warn)
     host, port = given.getsockname()[:2] if given else (options.host, options.port)
     return given, host, port
@@ -190,6 +199,17 @@ def _hardware(config: Config, controller: Controller, logs: Logs) -> Hardware:
     hardware = Hardware(hardware_settings(config), controller.details, reports)
     controller.listen(lambda _: hardware.note_change())
     return hardware
+
+
+def _connect(picture: MemoryPicture, hardware: Hardware, controller: Controller, launching: Launching) -> None:
+    """Have the picture made of what is measured, and those who wait told of what changes in it."""
+
+    def wake() -> None:
+        controller.post(events.TimePassed())
+
+    around = Surroundings(hardware, controller.details, launching.launched, lambda: bool(controller.tickets()), wake)
+    picture.connect(around)
+    controller.listen_to_queue(picture.note_queue)
 
 
 def _activity(
@@ -245,11 +265,12 @@ def _tell_of_changes(
     controller.listen_to_waits(pool.spools.note_awaited)
 
 
-def _tell_counters(controller: Controller, counters: Counters) -> None:
-    """Have counted what the controller does."""
-    failing = controller.failing
+def _counters(controller: Controller, is_known: Callable[[str], bool]) -> Counters:
+    """What the controller does is counted in them; `is_known`: whether a name leads to a model."""
+    counters, failing = Counters(is_known), controller.failing
     controller.listen(lambda runs: counters.note_runs(runs, [(model, fail.tries) for model, fail in failing().items()]))
     controller.listen_to_orders(counters.note_stop, lambda model, why: counters.note_swap(model, why.kind))
+    return counters
 
 
 def _tell_swap(feed: Feed, swap: Swap) -> None:

@@ -170,4 +170,5 @@ def hardware_settings(config: Config) -> SamplerSettings:
     """How often the machine is measured, and where models lie: in the folders of the files that the commands name."""
     named = {file for model in config.models.values() for _, file in model_files(model.argv)}
     folders = {os.path.dirname(file) for file in named if os.path.isabs(file)}  # noqa: PTH117, PTH120 - names alone
-    return SamplerSettings(config.performance.every, config.performance.disabled, tuple(sorted(folders)))
+    is_gone_by = config.routing.router == "memory"
+    return SamplerSettings(config.performance.every, config.performance.disabled, tuple(sorted(folders)), is_gone_by)

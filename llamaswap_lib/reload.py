@@ -213,7 +213,8 @@ class Reloader:
             names = ", ".join(map(str, files))
             raise ConfigError(f"{names}: there are no models and no peers; to serve nothing, stop llamaswap")
         self._refuse(config)
-        made = make_rules(config, old.made)
+        picture = self._served.latest.app.memory
+        made = make_rules(config, old.made, lambda: picture.now)
         certificate = self._served.certificate
         is_renewed = certificate is not None and certificate.renew()
         return Standing(keep_ports(old.config, config, _ports_in_use(running.values())), made), is_renewed
@@ -252,6 +253,7 @@ class Reloader:
         served, limits = self._served, config.limits
         served.logs.log.change(config.log_level, config.log_time_format)
         served.latest.app.hardware.change(hardware_settings(config))
+        served.latest.app.memory.change(config)
         running = {model.id for model in list(served.launching.launched.values())}
         served.logs.keep_only(config.models.keys() | running)
         served.latest.app.activity.change(journal_settings_of(config, served.latest.app.listen.host))

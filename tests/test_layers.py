@@ -40,7 +40,18 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("runtime.threads", "runtime.vital", "core.snapshot", "errors", "printable"),
     ),
     "endpoints": (
-        *("activity", "app", "core.plan", "proxy.dispatch", "proxy.scraping", "routing", "server", "ui", "wire"),
+        *(
+            "activity",
+            "app",
+            "core.eviction.devices",
+            "core.plan",
+            "proxy.dispatch",
+            "proxy.scraping",
+            "routing",
+            "server",
+            "ui",
+            "wire",
+        ),
         *("loaded_config", "errors", "printable"),
         *("runtime.apart", "runtime.control.board", "runtime.changes", "runtime.logs.monitor", "runtime.wakeup"),
         # what is said of a configuration, and its files
@@ -49,7 +60,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "app": (
         *("activity", "ip_addresses", "typed_yaml.secrets"),
-        *("proxy.pool", "routing", "server.limits", "loaded_config", "hardware.sampler"),
+        *("proxy.pool", "routing", "server.limits", "loaded_config", "hardware.sampler", "memory.picture"),
         *("config.check", "config.editor", "config.schema"),
         *("runtime.apart", "runtime.changes", "runtime.control.controller", "runtime.logs.server_logs"),
         *("runtime.ourselves", "runtime.wall_clock"),
@@ -57,10 +68,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "loaded_config": ("config.schema",),
     # readings of answers, rows, captures; its writer's thread is the only one that writes the store
     "activity": (
-        *("hardware.readings", "wire", "errors", "printable"),
+        *("hardware.readings", "wire", "errors", "printable", "core.eviction.devices"),
         *("core.snapshot", "runtime.changes", "runtime.threads", "runtime.vital", "runtime.wakeup"),
     ),
     "hardware": ("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "wire.rfc3339"),
+    "memory": (
+        *("config.command", "config.command_check", "config.memory_keys", "config.schema", "typed_yaml"),
+        *("core.eviction.devices", "core.snapshot", "hardware.readings", "hardware.sampler", "runtime.control.board"),
+    ),
     "demo": (),
     "ui": (),
     "upgrade": (

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llamaswap_lib.activity.exposition import Family, Labels, counter, gauge
+from llamaswap_lib.core.eviction.devices import Memory as Picture
+from llamaswap_lib.core.eviction.devices import NeedSource
 from llamaswap_lib.hardware.readings import RunMemory
 
 MEGABYTE = 1 << 20
@@ -75,3 +77,21 @@ def memory_families(memories: Iterable[RunMemory]) -> Iterator[Family]:
                 labels: Labels = (("model", memory.model), ("device", usage.device), ("kind", usage.kind))
                 sums[labels] = sums.get(labels, 0) + usage.bytes
     yield gauge("llamaswap_model_memory_bytes", "Memory that each model takes of each device.", sums.items())
+
+
+def device_families(picture: Picture) -> Iterator[Family]:
+    """What there is of each device, and what each model needs of it."""
+    for name, text in (
+        ("capacity", "What there is of each device."),
+        ("reserve", "What is left free of each device."),
+        ("others", "What others than models use of each device."),
+    ):
+        rows = [((("device", key),), int(getattr(device, name))) for key, device in picture.devices.items()]
+        yield gauge(f"llamaswap_memory_device_{name}_bytes", text, rows)
+    needs = [
+        ((("model", model), ("device", device), ("source", need.source.value)), size)
+        for model, need in picture.needs.items()
+        if need.source is not NeedSource.UNKNOWN
+        for device, size in need.devices.items()
+    ]
+    yield gauge("llamaswap_model_memory_need_bytes", "What each model needs of each device.", needs)

@@ -27,10 +27,10 @@ from llamaswap_lib.typed_yaml.kinds import (
 )
 from llamaswap_lib.typed_yaml.problems import Problem
 from llamaswap_lib.typed_yaml.secrets import changed
-from llamaswap_lib.typed_yaml.sizes import Sizes
 
 from .automaton import Pattern
 from .command import mask_command, mask_variable, split, without_comments
+from .memory_keys import Sizes
 from .sections import (
     Capabilities,
     ClientLimits,

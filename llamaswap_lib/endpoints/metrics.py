@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from math import isfinite
 
 from llamaswap_lib.activity.exposition import OPEN_METRICS, PLAIN, Family, Labels, gauge, written
-from llamaswap_lib.activity.machine import machine_families, memory_families
+from llamaswap_lib.activity.machine import device_families, machine_families, memory_families
 from llamaswap_lib.activity.merged_metrics import merged
 from llamaswap_lib.app import App
 from llamaswap_lib.proxy.scraping import Result, scrape
@@ -30,6 +30,7 @@ def serve_metrics(app: App, exchange: Exchange) -> None:
         *_runs(app),
         *app.counters.families(),
         *memory_families(app.hardware.memory_of_models().values()),
+        *device_families(app.memory.now),
     ]
     if not app.config.performance.disabled:
         families += machine_families(app.hardware.latest())

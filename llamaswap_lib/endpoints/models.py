@@ -12,6 +12,7 @@ from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.config.sections import Capabilities, Selector
 from llamaswap_lib.endpoints.failures import failures_of
+from llamaswap_lib.endpoints.memory import need_of
 from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.server.exchange import Exchange
@@ -40,18 +41,20 @@ def list_models(app: App, *, is_whole: bool = False) -> Iterator[dict[str, Any]]
     `is_whole`: unlisted ones and aliases too, whatever the configuration says.
     """
     config = app.config
-    loaded, failures = {run.model for run in app.controller.runs()}, failures_of(app)
+    loaded, failures, memory = {run.model for run in app.controller.runs()}, failures_of(app), app.memory.now
     for model in config.models.values():
         if model.unlisted and not is_whole:
             continue
         failure = {"failure": failures[model.id]} if model.id in failures else {}
-        about: dict[str, Any] = {"type": "model", **failure}
+        need = need_of(memory, model.id)
+        known = {"memory": need} if need["devices"] is not None else {}
+        about: dict[str, Any] = {"type": "model", **known, **failure}
         if model.aliases:
             about["aliases"] = list(model.aliases)
         yield describe(app, model, model.id, about, model.id in loaded)
         if config.include_aliases_in_list or is_whole:
             for alias in model.aliases:
-                about = {"type": "alias", "modelID": model.id, **failure}
+                about = {"type": "alias", "modelID": model.id, **known, **failure}
                 yield describe(app, model, alias, about, model.id in loaded)
     for peer_id, peer in config.peers.items():
         for name in dict.fromkeys(peer.models):

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Model
+from llamaswap_lib.endpoints.memory import need_of
 from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.runtime.control.board import RunDetail
@@ -67,6 +68,7 @@ def _row(app: App, model: Model, started: Model, detail: RunDetail) -> dict[str,
         "ttl_remaining": round(max(0.0, model.ttl - detail.idle_seconds), 3) if model.ttl and is_idle else None,
         "waiting": detail.waiting,
         "memory": _memory(app, run.run_id),
+        "memory_need": need_of(app.memory.now, model.id),
     }
 
 

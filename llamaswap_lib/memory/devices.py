@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from llamaswap_lib.config.memory_keys import DeviceKeys
+from llamaswap_lib.config.memory_keys import ANYWHERE, DeviceKeys
 from llamaswap_lib.core.eviction.devices import Device
 from llamaswap_lib.hardware.readings import Gpu, Memory
-from llamaswap_lib.typed_yaml.sizes import ANYWHERE
 
 RAM = "ram"
 ANY_GPU = "gpu"
@@ -22,10 +21,11 @@ NOT_THERE: DeviceKeys = DeviceKeys()
 
 
 class Measured(NamedTuple):
-    """A device as it is measured: bytes, and how much is in use by anybody."""
+    """A device, and how much is in use of it by anybody. `aside`: bytes beyond the capacity that models may have."""
 
     device: Device
     used: int
+    aside: int = 0
     gpu: Gpu | None = None
     number: int = 0
 
@@ -42,13 +42,14 @@ def measured(
     found: dict[str, Measured] = {}
     if memory is not None:
         device = _device("RAM", memory.total, settings.get(RAM, NOT_THERE))
-        found[RAM] = Measured(device, memory.used)
+        found[RAM] = Measured(device, memory.used, memory.total - device.capacity)
     for number, gpu in gpus:
         has_own = not gpu.is_shared or gpu.vendor == "amd"
         said = settings.get(str(number)) or settings.get(gpu.key) or settings.get(gpu.uuid) or NOT_THERE
         capacity = said.capacity if gpu.total_bytes is None else gpu.total_bytes
         if has_own and capacity is not None:
-            found[gpu.key] = Measured(_device(f"GPU {number}", capacity, said), gpu.used_bytes or 0, gpu, number)
+            device = _device(f"GPU {number}", capacity, said)
+            found[gpu.key] = Measured(device, gpu.used_bytes or 0, capacity - device.capacity, gpu, number)
     return found
 
 

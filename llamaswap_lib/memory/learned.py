@@ -22,7 +22,7 @@ NOISE = 0.01  # by how much a peak has to grow until it is written again
 
 
 class Entry(NamedTuple):
-    """Of one digest: the name that the model had, when it was measured last, and the peaks of each run, oldest first."""
+    """Of one digest: the model's name, when it was measured last, and the peaks of each run, oldest first."""
 
     model: str
     at: float  # seconds since 1970
@@ -94,8 +94,8 @@ class Learned:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
                 other.unlink()
-            with open(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(text.encode())
             other.replace(path)
         except OSError as error:
             self._tell(f"{path}: {error.strerror or error}; what models need is measured anew after a restart")

@@ -80,6 +80,12 @@ class MemoryPicture:
         if self._around is not None:
             self._around.hardware.note_change()
 
+    def note_queue(self) -> None:
+        """Others wait, or fewer do. What decides when the next one fits is read soon, and again until none waits."""
+        around = self._around
+        if around is not None and self._config.routing.router == "memory" and around.is_awaited():
+            around.hardware.note_change()
+
     # -- hardware thread only --
 
     def update(self) -> None:
@@ -97,8 +103,7 @@ class MemoryPicture:
         needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
         self._publish(Memory(self._with_others(devices, needs), needs, self._held()), around)
         self._learned.write()
-        if config.routing.router == "memory" and around.is_awaited():
-            hardware.note_change()  # look again soon: what others use decides when the next one fits
+        self.note_queue()
 
     def _look(self, config: Config, devices: tuple[str, ...], details: Collection[RunDetail], now: float) -> None:
         """Find the digests, where anything of them may have changed."""
@@ -160,7 +165,7 @@ class MemoryPicture:
             size = others(name, one.used, runs, needs, settled)
             if is_settled:
                 self._settled[name] = size
-            found[name] = replace(one.device, others=size)
+            found[name] = replace(one.device, others=max(0, size - one.aside))
         return found
 
     def _held(self) -> dict[str, dict[str, int]]:

@@ -55,6 +55,7 @@ class Endpoint(Enum):
     UPGRADE = auto()
     PERFORMANCE = auto()
     HARDWARE = auto()
+    MEMORY = auto()
     METRICS = auto()  # those of the model that the query names
     ACTIVITY = auto()
     ACTIVITY_CLEAR = auto()
@@ -121,6 +122,7 @@ _OWN = {
     ("POST", "/api/upgrade"): Route(Endpoint.UPGRADE),
     ("GET", "/api/performance"): Route(Endpoint.PERFORMANCE),
     ("GET", "/api/hardware"): Route(Endpoint.HARDWARE),
+    ("GET", "/api/memory"): Route(Endpoint.MEMORY),
     ("GET", "/metrics"): Route(Endpoint.METRICS),
     ("GET", "/api/metrics/activity"): Route(Endpoint.ACTIVITY),
     ("DELETE", "/api/metrics/activity"): Route(Endpoint.ACTIVITY_CLEAR),

@@ -8,20 +8,22 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .kinds import MACRO, NULL, MapOf
-from .nodes import Node, ScalarNode, is_null
+from .nodes import Node, ScalarNode
 from .problems import KeyPath
 from .reader import Kind, Reader, Schema
-from .secrets import hidden, visible
+from .secrets import visible
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 LEAST = 1 << 20  # bytes: `18` is what somebody has written who meant 18 GB
 MOST = 1 << 50
 _SIZE = re.compile(r"(?P<amount>[0-9]{1,15}(?:\.[0-9]{1,15})?) ?(?:(?P<unit>[kmgt])i?b?|b)?\Z", re.IGNORECASE)
 _SHARE = re.compile(r"(?P<amount>[0-9]{1,15}(?:\.[0-9]{1,15})?) ?%\Z")
-_SCHEMA: Schema = {"type": ["string", "integer"], "pattern": r"^[0-9]+(\.[0-9]+)? ?([kKmMgGtT]i?)?[bB]?$"}
+# A macro may stand for either.
+_SCHEMA: Schema = {
+    "type": ["string", "integer", "null"],
+    "pattern": r"^([0-9]+(\.[0-9]+)? ?([kKmMgGtT]i?)?[bB]?|\$\{[a-zA-Z0-9_.-]+\})$",
+}
 _SHARE_SCHEMA: Schema = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%$"}
-ANYWHERE = ""  # the name of a device under which a size without one stands
 
 
 def size_of(text: str) -> int | None:
@@ -41,17 +43,21 @@ def size_text(size: int) -> str | int:
 
 
 class Size(Kind):
-    """Bytes, as an integer."""
+    """Bytes, as an integer; with `or_none` it may be 0."""
 
     expected = "a size with its unit, such as 18GB or 512MB"
     summary = "size"
 
+    def __init__(self, *, or_none: bool = False) -> None:
+        self.or_none = or_none
+
     def schema(self) -> Schema:
-        return {"anyOf": [_SCHEMA, MACRO, NULL]}
+        return dict(_SCHEMA)
 
     def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         size = size_of(node.text) if isinstance(node, ScalarNode) else None
-        return size if size is not None and LEAST <= size <= MOST else reader.bad(self, node, path)
+        is_good = size is not None and (LEAST <= size <= MOST or (self.or_none and size == 0))
+        return size if is_good else reader.bad(self, node, path)
 
     def show(self, value: Any, *, mask: bool) -> Any:
         shown = visible(value) if mask else value
@@ -65,46 +71,15 @@ class SizeOrShare(Size):
     summary = "size, or share in percent"
 
     def schema(self) -> Schema:
-        return {"anyOf": [_SCHEMA, _SHARE_SCHEMA, MACRO, NULL]}
+        return {"anyOf": [_SCHEMA, _SHARE_SCHEMA]}
 
     def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         if isinstance(node, ScalarNode):
             share = _SHARE.match(node.text)
             if share is not None and float(share["amount"]) <= 100:
                 return float(share["amount"]) / 100
-            if size_of(node.text) == 0:
-                return 0
         return super()._value(node, path, reader)
 
     def show(self, value: Any, *, mask: bool) -> Any:
         shown = visible(value) if mask else value
         return f"{shown * 100:g}%" if isinstance(shown, float) else super().show(value, mask=mask)
-
-
-class Sizes(MapOf):
-    """A size for each of several devices; one alone stands under `ANYWHERE`."""
-
-    expected = "a size such as 18GB, or a mapping from devices to sizes, such as {gpu: 18GB, ram: 2GB}"
-
-    def __init__(self) -> None:
-        super().__init__(Size(), "device")
-
-    @property
-    def summary(self) -> str:
-        return "size, or device -> size"
-
-    def schema(self) -> Schema:
-        return {"anyOf": [self.item.schema(), super().schema()]}
-
-    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
-        if not isinstance(node, ScalarNode) or is_null(node):
-            return super()._value(node, path, reader)
-        size = size_of(node.text)
-        if size is None or not LEAST <= size <= MOST:
-            return reader.bad(self, node, path)
-        return {ANYWHERE: size if node.shown is None else hidden(size, node.shown)}
-
-    def show(self, value: Any, *, mask: bool) -> Any:
-        if list(value) == [ANYWHERE]:
-            return self.item.show(value[ANYWHERE], mask=mask)
-        return super().show(value, mask=mask)

@@ -31,6 +31,7 @@ ROUTES = (
     *(
         "/api/config/files",
         "/api/hardware",
+        "/api/memory",
         "/api/performance",
         "/api/captures/1",
         "/upstream/m",

@@ -192,6 +192,7 @@ def test_running_tells_what_runs() -> None:
             "ttl_remaining": None,
             "waiting": 0,
             "memory": None,
+            "memory_need": {"source": "unknown", "devices": None},
         }
         assert "server --flag" in rows[1]["cmd"]
         assert '"ttl":60,' in world.ask(get("/running"))[1].decode()

@@ -23,6 +23,7 @@ PRIVATE = [
     ("GET", "/api/events"),
     ("GET", "/api/performance"),
     ("GET", "/api/hardware"),
+    ("GET", "/api/memory"),
 ]
 OPEN = ("/health", "/v1/models", "/running", "/api/queue", "/api/profiles", "/api/version", "/upstream/m/x")
 
