@@ -40,7 +40,18 @@ TELLING = {
         "_note",
         "note",
     ),
-    *("_refuse_all", "_fail_load", "on_error", "_on_slow", "hint", "Habit", "Mistake", "Cure", "_misindented"),
+    *(
+        "NoRoom",
+        "_refuse_all",
+        "_fail_load",
+        "on_error",
+        "_on_slow",
+        "hint",
+        "Habit",
+        "Mistake",
+        "Cure",
+        "_misindented",
+    ),
     "_not_closed",
 }
 # Functions whose result is such a text, and variables that hold one.
@@ -52,7 +63,7 @@ MADE_BY = {
 HELD_BY = {"message", "wrong", "said", "why", "_CLOSING", "NO_STREAM"}
 # Words of the scheduler for itself, which no user sees; news at level info; help for a slip in our own code.
 NOT_SHOWN = {
-    *("loading", "busy", "stopping", "after", "loading for others"),
+    *("loading", "busy", "stopping", "after", "loading for others", "resident", "no room"),
     *("the client left", "the run lives on", "the run was stopped"),
 }
 LEAST_WORDS = 6  # characters of fixed text; less is no message but a frame around one

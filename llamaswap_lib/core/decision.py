@@ -22,7 +22,7 @@ from llamaswap_lib.core.effects import (
     ShutIfIdle,
     WriteLog,
 )
-from llamaswap_lib.core.eviction import Refusal
+from llamaswap_lib.core.eviction import NoRoom
 from llamaswap_lib.core.failures import ModelFailures
 from llamaswap_lib.core.in_force import find_clash
 from llamaswap_lib.core.run import Run, RunState
@@ -158,7 +158,7 @@ class Pass:
             self._start(model)
         return None
 
-    def _turn_away(self, model: str, refusal: Refusal) -> None:
+    def _turn_away(self, model: str, refusal: NoRoom) -> None:
         """For good, or when it has not fitted for a while: what has ended may yet give its memory back."""
         until = self._world.unfit.setdefault(model, self._world.now) + FREEING
         if refusal.is_final or until <= self._world.now:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from llamaswap_lib.core.eviction import Refusal, Rules
+from llamaswap_lib.core.eviction import NoRoom, Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class InForce:
         """The answer when the policy fails: all of them, which is always safe."""
         return self._complete(target, running, set(self._known(running)))
 
-    def refusal(self, target: str, running: Collection[str]) -> Refusal | None:
+    def refusal(self, target: str, running: Collection[str]) -> NoRoom | None:
         """Why the target cannot be loaded even if all go that may. Raises what the policy raises."""
         return self.rules.refuse(target, tuple(self._known(running))) if self.rules.refuse else None
 

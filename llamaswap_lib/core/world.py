@@ -25,7 +25,7 @@ from llamaswap_lib.core.effects import (
     StopProcess,
     WriteLog,
 )
-from llamaswap_lib.core.eviction import Refusal, Rules, RunningModel
+from llamaswap_lib.core.eviction import NoRoom, Rules, RunningModel
 from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
@@ -242,7 +242,7 @@ class World:
         running = tuple(model for model in self.by_model if model in self.models)
         return rules.explain(target, running).room if rules.refuse else ""
 
-    def refusal(self, target: str) -> Refusal | None:
+    def refusal(self, target: str) -> NoRoom | None:
         """Why it cannot be loaded even if all go that may; None also if the policy fails, which says so elsewhere."""
         try:
             return self.in_force.refusal(target, self.staying())

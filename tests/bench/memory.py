@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -25,7 +26,7 @@ def main() -> int:
     took = []
     for _ in range(DECISIONS):
         target, *running = chance.sample(MODELS, RUNNING + 1)
-        policy = MemoryPolicy(lambda memory=world(chance, target, running): memory, Manners())  # type: ignore[misc]
+        policy = MemoryPolicy(partial(world, chance, target, running), Manners())
         policy.observe(views(chance, running), lambda _: False)
         begun = time.process_time()
         policy.evict(target, tuple(running))

@@ -67,7 +67,7 @@ class Story:
         policy: Policy | None = None,
         rules: Rules | None = None,
     ) -> None:
-        """`policy` is one of the user's own, or `rules` are all, in place of `evict`; what they look at is in `inside`."""
+        """`policy` is one of the user's own, or `rules` are all, in place of `evict`; they look at `inside`."""
         self.now = 0.0
         models = dict.fromkeys("ABCDEF", ModelSpec()) | dict(specs or {})
         if policy is None:

@@ -90,6 +90,18 @@ def test_no_promise_is_broken_where_other_processes_take_over(batch: int) -> Non
         play(make_plan(seed, "upgrades"))
 
 
+@pytest.mark.parametrize("batch", batches(BATCHES))
+def test_no_promise_is_broken_where_memory_decides(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, BATCHES):
+        play(make_plan(seed, "memory"))
+
+
+@pytest.mark.parametrize("batch", batches(BATCHES))
+def test_no_promise_is_broken_where_memory_decides_and_models_hang_and_fail(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, BATCHES):
+        play(make_plan(seed, "pressure"))
+
+
 @pytest.mark.parametrize("line", samples(ONCE_BROKEN, 4))
 def test_worlds_that_once_were_broken_stay_whole(line: str) -> None:
     seed, flavour, story = line.split(" ", 2)

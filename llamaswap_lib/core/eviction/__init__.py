@@ -59,7 +59,7 @@ class RunningModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class NoRoom:
     """Why a model cannot be loaded whatever goes for it. `is_final`: nor later, unless the configuration changes."""
 
     message: str
@@ -71,7 +71,7 @@ Explain = Callable[[str, tuple[str, ...]], Explanation]
 """Why the models that `Evict` names must be unloaded. Asked once for each swap."""
 Observe = Callable[[Callable[[str], RunningModel], Callable[[str], bool]], None]
 """Is told what runs before each decision, for policies that go by more than names: see `own.OwnPolicy.observe`."""
-Refuse = Callable[[str, tuple[str, ...]], Refusal | None]
+Refuse = Callable[[str, tuple[str, ...]], NoRoom | None]
 """Why the model cannot be loaded even if all go that may; what runs and is to stay is the second argument."""
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from math import exp
 from typing import Protocol
 
-from llamaswap_lib.core.eviction import Explanation, Refusal, Rules, RunningModel
+from llamaswap_lib.core.eviction import Explanation, NoRoom, Rules, RunningModel
 from llamaswap_lib.core.eviction.cover import cheapest_cover
 from llamaswap_lib.core.eviction.devices import Memory, NeedSource, in_words
 
@@ -125,7 +125,7 @@ class MemoryPolicy:
         rule = "; ".join(clause for clause in clauses if clause)
         return Explanation(rule, reasons=reasons, room=look.lack_in_words(choice.lack))
 
-    def refuse(self, target: str, running: tuple[str, ...]) -> Refusal | None:
+    def refuse(self, target: str, running: tuple[str, ...]) -> NoRoom | None:
         """Why the target does not fit even if all go that may; `running` are those that stay as things are."""
         others = self._manners.others_first(target, running)
         staying = [model for model in running if model != target and model not in others]
@@ -272,7 +272,7 @@ class _Look:
 
     # -- whether it fits at all --
 
-    def refusal(self) -> Refusal | None:
+    def refusal(self) -> NoRoom | None:
         """What needs more than there is, or more than other programs leave."""
         if self._is_unknown:
             return None
@@ -284,10 +284,10 @@ class _Look:
             room = device.usable + spare - sum(self._use(model, name) for model in pinned)
             asked = f"{in_words(size)} {self._where(name)} ({self._need.source.value})"
             if size > room:
-                return Refusal(f"model {self._target} needs {asked}, and {self._at_best(name, spare, pinned)}", True)
+                return NoRoom(f"model {self._target} needs {asked}, and {self._at_best(name, spare, pinned)}", True)
             if size > room - device.others and found is None:
                 used = in_words(device.others)
-                found = Refusal(f"model {self._target} needs {asked}, and other programs use {used} of that now", False)
+                found = NoRoom(f"model {self._target} needs {asked}, and other programs use {used} of that now", False)
         return found
 
     def _at_best(self, device: str, spare: int, pinned: list[str]) -> str:
