@@ -284,17 +284,22 @@ class _Look:
             room = device.usable + spare - sum(self._use(model, name) for model in pinned)
             asked = f"{in_words(size)} {self._where(name)} ({self._need.source.value})"
             if size > room:
-                return NoRoom(f"model {self._target} needs {asked}, and {self._at_best(name, spare, pinned)}", True)
+                return NoRoom(f"model {self._target} needs {asked}, and {self._at_best(name, size, pinned)}", True)
             if size > room - device.others and found is None:
                 used = in_words(device.others)
                 found = NoRoom(f"model {self._target} needs {asked}, and other programs use {used} of that now", False)
         return found
 
-    def _at_best(self, device: str, spare: int, pinned: list[str]) -> str:
-        """`there are 24.0 GB, of which 1.2 GB are kept free and m, which is pinned, holds 4.0 GB`."""
-        seen = self._memory.devices[device]
-        parts = [f"{in_words(seen.reserve - spare)} are kept free"] if seen.reserve > spare else []
-        uses = {model: self._use(model, device) for model in pinned}
+    def _at_best(self, device: str, size: int, pinned: list[str]) -> str:
+        """`there are 24.0 GB, of which 1.2 GB are kept free and m, which is pinned, holds 4.0 GB`.
+
+        What would not be enough anyway is not told.
+        """
+        seen, parts, uses = self._memory.devices[device], [], {}
+        if size <= seen.capacity:
+            is_kept = seen.reserve and self._need.source is not NeedSource.MEASURED
+            parts = [f"{in_words(seen.reserve)} are kept free"] if is_kept else []
+            uses = {model: self._use(model, device) for model in pinned} if not is_kept or size <= seen.usable else {}
         parts += [f"{model}, which is pinned, holds {in_words(size)}" for model, size in uses.items() if size]
         return f"there are {in_words(seen.capacity)}{', of which ' if parts else ''}{' and '.join(parts)}"
 
