@@ -9,6 +9,7 @@ import pytest
 
 from llamaswap_lib.core.eviction import RunningModel
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource
+from llamaswap_lib.core.eviction.gaps import Gaps
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.memory import Manners, MemoryPolicy
 
@@ -261,3 +262,23 @@ def test_rules_that_stand_still_stay_as_they_were(later: str) -> None:
         scene.look()
     assert list(still.evict("B", ("A",))) == ["A"]
     assert still.observe is None
+
+
+def test_the_gaps_between_requests_are_averaged_in_favour_of_the_last_ones() -> None:
+    gaps = Gaps()
+    gaps.note("A", 100.0)
+    assert gaps.now == {}
+    gaps.note("A", 110.0)
+    before = gaps.now
+    assert before == {"A": 10.0}
+    gaps.note("A", 160.0)
+    gaps.note("B", 160.0)
+    assert gaps.now == {"A": 20.0}
+    assert before == {"A": 10.0}
+
+
+def test_requests_that_are_told_out_of_order_make_no_gap_that_is_negative() -> None:
+    gaps = Gaps()
+    for at in (100.0, 110.0, 109.0):
+        gaps.note("A", at)
+    assert gaps.now["A"] > 0
