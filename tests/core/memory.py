@@ -101,7 +101,8 @@ class MemoryWitness(LineWitness):
         else:
             since = self._unfit.get(waiter.model, self.now)
             self.require(not self._fits_at_best(waiter.model), f"{waiter.model} is said not to fit")
-            self.require(self.now - since >= FREEING - MOMENT, f"{waiter.model} was given up after {self.now - since}")
+            is_due = abs(self.now - since - FREEING) < MOMENT
+            self.require(is_due, f"{waiter.model} was given up after {self.now - since}")
 
     def settle(self, is_quiet: bool) -> None:
         LineWitness.settle(self, is_quiet)

@@ -73,6 +73,9 @@ class Choice:
         return self.rules + self.room
 
 
+_NOBODY = Choice()
+
+
 class MemoryPolicy:
     """`read` gives the picture of now, at once. Call `observe` first; the thread that decides alone calls it."""
 
@@ -132,6 +135,8 @@ class MemoryPolicy:
         return _Look(self._memory, self._manners, self._view, target, staying).refusal()
 
     def _choose(self, target: str, running: tuple[str, ...]) -> Choice:
+        if target in running and self._manners.together is None:
+            return _NOBODY
         question = target, frozenset(running), frozenset(model for model in running if _is_passing(self._view(model)))
         choice = self._answers.get(question)
         if choice is None:
