@@ -64,7 +64,7 @@ def need(program: Program, model: str) -> dict[str, Any]:
 
 
 def is_measured(program: Program, model: str) -> bool:
-    return need(program, model)["source"] == "measured"
+    return bool(need(program, model)["source"] == "measured")
 
 
 def load(program: Program, model: str) -> None:
@@ -103,7 +103,7 @@ def learned(run_program: RunProgram, configure: Configure) -> int:
         for name in NAMES:
             load(program, name)
             wait_until(lambda name=name: is_measured(program, name), f"a figure for {name}")  # type: ignore[misc]
-        return max(need(program, name)["devices"]["ram"] for name in NAMES)
+        return int(max(need(program, name)["devices"]["ram"] for name in NAMES))
 
 
 def test_one_goes_exactly_when_the_next_one_would_not_fit(run_program: RunProgram, configure: Configure) -> None:

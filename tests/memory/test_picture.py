@@ -1,0 +1,286 @@
+"""`MemoryPicture`: what there is, what others use and what models need, as a driver and /proc tell it over time."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from llamaswap_lib.config.load import load_text
+from llamaswap_lib.config.schema import Config
+from llamaswap_lib.core.eviction.devices import NeedSource
+from llamaswap_lib.core.run import RunState
+from llamaswap_lib.core.snapshot import RunView
+from llamaswap_lib.hardware.readings import Held
+from llamaswap_lib.hardware.sampler import Hardware, Roots
+from llamaswap_lib.memory.picture import FREEING, PATIENCE, MemoryPicture, Surroundings
+from tests.hardware.folders import process, write
+from tests.hardware.machines import GIB, MIB, Cards, Detail, Log, gpu
+
+RAM, CARD = "ram", "GPU-1"
+
+
+class World:
+    """A machine of 16 GB with a card of 24 GB, on which models and others take memory when a test says so."""
+
+    def __init__(self, folder: Path, config: str = "", *, card: bool = True, sees: bool = True) -> None:
+        self.folder = folder
+        self.now = 1000.0
+        self.log = Log()
+        self.details: dict[int, Detail] = {}
+        self.config = self.load(config)
+        self.sees = sees
+        self.cards = Cards(gpu(CARD, sees=sees))
+        self.others = {RAM: 0, CARD: 0}
+        self.taken: dict[int, dict[str, int]] = {}
+        self.mapped: dict[int, int] = {}
+        self.is_awaited = False
+        self.wakes = 0
+        self.hardware = Hardware(
+            runs=lambda: list(self.details.values()),
+            roots=Roots(str(folder / "proc"), str(folder / "sys"), str(folder / "etc")),
+            platform="linux",
+            open_sources=[partial(lambda cards: cards, self.cards)] if card else [],
+            clock=lambda: self.now,
+        )
+        self.picture = self.start()
+
+    def load(self, config: str) -> Config:
+        models = "models: {a: {cmd: 'server -m a --port ${PORT}'}, b: {cmd: 'server -m b --port ${PORT}'}}\n"
+        store = f"store: {{path: {self.folder}/rows.db}}\nrouting: {{router: {{use: memory}}}}\n"
+        return load_text(config or models + store, environment={})
+
+    def start(self) -> MemoryPicture:
+        """As after a restart of the program."""
+        picture = MemoryPicture(self.config, self.log.warnings.append, lambda: self.now, lambda: self.now)
+        launched = {run: self.config.models["ab"[run - 1]] for run in (1, 2)}
+        around = Surroundings(
+            self.hardware, lambda: list(self.details.values()), launched, lambda: self.is_awaited, self.wake
+        )
+        picture.connect(around)
+        return picture
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def run(self, run_id: int, *, ready: bool) -> None:
+        run = RunView(
+            *(run_id, "ab"[run_id - 1], 1, "ready" if ready else "starting"),
+            *(RunState.READY if ready else RunState.STARTING, self.now, self.now if ready else None),
+        )
+        self.details[run_id] = Detail(run, 100 + run_id)
+
+    def end(self, run_id: int) -> None:
+        del self.details[run_id]
+
+    def free(self, run_id: int) -> None:
+        del self.taken[run_id]
+
+    def take(self, run_id: int, ram: int, card: int = 0, mapped: int = 0) -> None:
+        self.taken[run_id] = {RAM: ram, CARD: card}
+        self.mapped[run_id] = mapped
+
+    def turn(self, seconds: float = 5.0) -> None:
+        self.now += seconds
+        used = {name: self.others[name] + sum(one[name] for one in self.taken.values()) for name in self.others}
+        content = {"stat": "cpu0 1 1 1 1 1 1 1 1\n", "meminfo": meminfo(16 * GIB, 16 * GIB - used[RAM])}
+        for run_id, sizes in self.taken.items():
+            pid, mapped = 100 + run_id, self.mapped[run_id]
+            content |= process(pid, 1, pid, smaps_rollup=rollup(sizes[RAM], mapped))
+            self.cards.held[pid] = {CARD: Held(sizes[CARD], "nvml")} if self.sees and sizes[CARD] else {}
+        self.cards.gpus = [gpu(CARD, used[CARD], sees=self.sees)]
+        write(self.folder / "proc", content)
+        self.hardware.note_change()
+        self.hardware.take_turn()
+
+    @property
+    def others_seen(self) -> dict[str, int]:
+        return {name: device.others for name, device in self.picture.now.devices.items()}
+
+    def source(self, model: str) -> NeedSource:
+        return self.picture.now.need(model).source
+
+
+def meminfo(total: int, free: int) -> str:
+    return f"MemTotal: {total >> 10} kB\nMemAvailable: {free >> 10} kB\n"
+
+
+def rollup(own: int, mapped: int) -> str:
+    return f"Pss: {(own + mapped) >> 10} kB\nPss_File: {mapped >> 10} kB\n"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_model_is_measured_when_it_is_ready_by_what_it_takes_and_has_mapped(world: World) -> None:
+    world.turn()
+    assert world.source("a") is NeedSource.UNKNOWN
+    world.run(1, ready=False)
+    world.take(1, GIB, 9 * GIB, mapped=2 * GIB)
+    world.turn()
+    assert world.source("a") is NeedSource.UNKNOWN  # it may have taken half of it
+    world.run(1, ready=True)
+    world.take(1, GIB, 10 * GIB, mapped=2 * GIB)
+    world.turn()
+    assert world.picture.now.need("a").devices == {RAM: 3 * GIB, CARD: 10 * GIB}
+    assert world.picture.now.held == {"a": {RAM: 3 * GIB, CARD: 10 * GIB}}
+    assert world.others_seen == {RAM: 0, CARD: 0}
+
+
+def test_the_highest_counts_and_is_known_after_a_restart(world: World) -> None:
+    for most in (10, 12, 11):
+        world.run(1, ready=True)
+        world.take(1, GIB, most * GIB)
+        world.turn()
+    world.end(1)
+    world.free(1)
+    world.turn()
+    assert world.picture.now.need("a").devices[CARD] == 12 * GIB
+    world.picture = world.start()
+    world.turn()
+    assert world.picture.now.need("a").devices[CARD] == 12 * GIB
+    assert world.source("b") is NeedSource.UNKNOWN
+
+
+def test_what_others_take_and_give_back_counts_at_once_and_wakes_those_who_wait(world: World) -> None:
+    world.run(1, ready=True)
+    world.take(1, GIB, 10 * GIB)
+    world.turn()
+    world.is_awaited = True
+    world.others = {RAM: 2 * GIB, CARD: 6 * GIB}
+    world.turn()
+    assert world.others_seen == world.others
+    assert world.wakes == 1
+    world.others[CARD] += 10 * MIB
+    world.turn()
+    assert world.wakes == 1  # that is noise
+    world.others[CARD] = 0
+    world.turn()
+    assert world.wakes == 2
+
+
+def test_what_a_model_takes_while_it_loads_is_no_others(world: World) -> None:
+    world.others = {RAM: GIB, CARD: 3 * GIB}
+    world.turn()
+    world.run(1, ready=False)
+    world.turn()
+    world.taken[1] = {RAM: 0, CARD: 8 * GIB}
+    world.mapped[1] = 0
+    world.sees = False  # the driver does not yet name the process
+    world.turn()
+    assert world.others_seen == {RAM: GIB, CARD: 3 * GIB}
+
+
+def test_more_than_a_known_model_can_have_taken_is_others_while_it_loads(world: World) -> None:
+    world.run(1, ready=True)
+    world.take(1, GIB, 8 * GIB)
+    world.turn()
+    world.end(1)
+    world.free(1)
+    world.turn()
+    world.turn(FREEING + 1)
+    world.run(1, ready=False)
+    world.take(1, 0, 2 * GIB)
+    world.others[CARD] = 10 * GIB
+    world.turn()
+    assert world.others_seen[CARD] == 4 * GIB  # 12 are in use, 8 of which may soon be the model's
+    world.run(1, ready=True)
+    world.take(1, GIB, 8 * GIB)
+    world.turn()
+    assert world.others_seen[CARD] == 10 * GIB
+
+
+def test_what_one_that_has_ended_has_not_given_back_yet_is_no_others(world: World) -> None:
+    world.run(1, ready=True)
+    world.take(1, GIB, 8 * GIB)
+    world.turn()
+    world.end(1)
+    world.turn(0.5)
+    assert world.others_seen == {RAM: 0, CARD: 0}
+    world.turn(FREEING + 1)
+    assert world.others_seen[CARD] == 8 * GIB  # it never came back: somebody else has it
+
+
+def test_a_model_of_which_nobody_tells_is_asked_for_once(tmp_path: Path) -> None:
+    world = World(tmp_path, sees=False)
+    world.others = {RAM: 0, CARD: 3 * GIB}
+    world.run(1, ready=True)  # it runs already when the machine is looked at first: there is no use without it
+    world.take(1, GIB, 8 * GIB)
+    for _ in range(3):
+        world.turn(PATIENCE + 1)
+    assert world.source("a") is NeedSource.UNKNOWN
+    assert world.log.warnings == ["a: what it takes of GPU 0 cannot be measured; say it with memory:"]
+
+
+def test_where_processes_are_not_seen_the_change_of_the_device_is_the_measure(tmp_path: Path) -> None:
+    world = World(tmp_path, sees=False)
+    world.others[CARD] = 3 * GIB
+    world.turn()
+    world.turn()
+    world.run(1, ready=False)
+    world.turn()
+    world.run(1, ready=True)
+    world.take(1, GIB, 8 * GIB)
+    world.turn()
+    world.turn()
+    assert world.picture.now.need("a").devices == {RAM: GIB, CARD: 8 * GIB}
+    assert world.others_seen[CARD] == 3 * GIB
+
+
+DECLARED = """
+models:
+  a: {cmd: "server --port ${PORT}", memory: 18GB}
+  b: {cmd: "server --port ${PORT}", memory: {ram: 2GB, "0": 4GB, "7": 1GB}}
+routing:
+  router:
+    use: memory
+    settings: {memory: {devices: {ram: {capacity: 8GB, reserve: 1GB}, "0": {reserve: 25%}}}}
+"""
+
+
+def test_what_is_declared_counts_and_devices_are_as_they_are_set(tmp_path: Path) -> None:
+    world = World(tmp_path, DECLARED)
+    world.others[RAM] = 9 * GIB
+    world.turn()
+    needs, devices = world.picture.now.needs, world.picture.now.devices
+    assert needs["a"].devices == {CARD: 18 * GIB}
+    assert needs["b"].devices == {RAM: 2 * GIB, CARD: 4 * GIB}
+    assert needs["b"].source is NeedSource.DECLARED
+    assert (devices[RAM].capacity, devices[RAM].reserve, devices[RAM].others) == (8 * GIB, GIB, GIB)
+    assert (devices[CARD].capacity, devices[CARD].reserve, devices[CARD].label) == (24 * GIB, 6 * GIB, "GPU 0")
+    assert world.log.warnings == ["b: memory names the device 7, which is not there"]
+
+
+def test_a_size_alone_is_of_the_machine_where_there_is_no_gpu(tmp_path: Path) -> None:
+    world = World(tmp_path, DECLARED, card=False)
+    world.turn()
+    assert world.picture.now.needs["a"].devices == {RAM: 18 * GIB}
+    assert list(world.picture.now.devices) == [RAM]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1, "needs": {"x": {"peaks": [{"ram": "1"}]}}}', "\0" * 9])
+def test_a_file_that_cannot_be_used_is_begun_anew_with_a_warning(world: World, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "rows.db.needs.json"
+    file.write_text(text)
+    world.run(1, ready=True)
+    world.take(1, GIB, 8 * GIB)
+    world.turn()
+    assert [line.endswith("; what models need is measured anew") for line in world.log.warnings] == [True]
+    assert file.stat().st_mode & 0o777 == 0o600
+    (row,) = json.loads(file.read_text())["needs"].values()
+    assert (row["model"], row["peaks"]) == ("a", [{RAM: GIB, CARD: 8 * GIB}])
+
+
+def test_a_file_that_cannot_be_written_is_a_warning_and_no_more(world: World, tmp_path: Path) -> None:
+    (tmp_path / "rows.db.needs.json").mkdir()
+    world.run(1, ready=True)
+    world.take(1, GIB, 8 * GIB)
+    world.turn()
+    world.turn()
+    assert world.source("a") is NeedSource.MEASURED
+    assert len(world.log.warnings) == len(set(world.log.warnings)) <= 2
+    assert [path.name for path in tmp_path.glob("*.new")] == []
