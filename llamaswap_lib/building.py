@@ -118,6 +118,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     counters = _counters(controller, lambda name: name in app.latest.app.destinations)
     _tell_of_changes(controller, pool, launching, changes, options.supervisor)
     journal, feed = _activity(config, host, logs, loop, controller, counters)
+    journal.listen(partial(_note_gaps, picture))
     app = App(
         config,
         controller,
@@ -199,6 +200,12 @@ def _hardware(config: Config, controller: Controller, logs: Logs) -> Hardware:
     hardware = Hardware(hardware_settings(config), controller.details, reports)
     controller.listen(lambda _: hardware.note_change())
     return hardware
+
+
+def _note_gaps(picture: MemoryPicture, rows: Sequence[Row]) -> None:
+    """How often each model is asked for weighs in who goes."""
+    for row in rows:
+        picture.gaps.note(row.model, row.timestamp)
 
 
 def _connect(picture: MemoryPicture, hardware: Hardware, controller: Controller, launching: Launching) -> None:

@@ -74,7 +74,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "hardware": ("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "wire.rfc3339"),
     "memory": (
         *("config.command", "config.command_check", "config.memory_keys", "config.schema", "typed_yaml"),
-        *("core.eviction.devices", "core.snapshot", "hardware.readings", "hardware.sampler", "runtime.control.board"),
+        *(
+            "core.eviction.devices",
+            "core.eviction.gaps",
+            "core.snapshot",
+            "hardware.readings",
+            "hardware.sampler",
+            "runtime.control.board",
+        ),
     ),
     "demo": (),
     "ui": (),

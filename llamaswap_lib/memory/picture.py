@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.eviction.devices import MB, Device, Memory, Need, NeedSource
+from llamaswap_lib.core.eviction.gaps import Gaps
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.memory.devices import RAM, Measured, declared, measured, usable_by
 from llamaswap_lib.memory.identity import digest_of
@@ -53,6 +54,8 @@ class MemoryPicture:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.now = Memory()
+        self.gaps = Gaps()
+        """Is told of each request."""
         self._config = config
         self._clock = clock
         self._warn = warn
@@ -101,7 +104,7 @@ class MemoryPicture:
         self._look(config, tuple(devices), details, now)
         self._note_runs(details, around, devices, now)
         needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
-        self._publish(Memory(self._with_others(devices, needs), needs, self._held()), around)
+        self._publish(Memory(self._with_others(devices, needs), needs, self._held(), self.gaps.now), around)
         self._learned.write()
         self.note_queue()
 
