@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from llamaswap_lib.core.eviction import NoRoom, Rules
+from llamaswap_lib.core.eviction import NoRoom, Rules, RunningModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class InForce:
         """Why the target cannot be loaded even if all go that may. Raises what the policy raises."""
         return self.rules.refuse(target, tuple(self._known(running))) if self.rules.refuse else None
 
-    def still(self, running: Iterable[str]) -> InForce:
-        """The same for any thread: as of now, if it is a policy that has to be told."""
-        return replace(self, rules=self.rules.still(self._known(running))) if self.rules.still else self
+    def still(self, running: Callable[[], Mapping[str, RunningModel]]) -> InForce:
+        """The same for any thread, if it is a policy that can be told what runs without being changed by it."""
+        return replace(self, rules=self.rules.still(running())) if self.rules.still else self
 
     def _known(self, running: Iterable[str]) -> list[str]:
         return [model for model in running if model in self.models]

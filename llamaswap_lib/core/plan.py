@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llamaswap_lib.core.eviction import Explanation
+from llamaswap_lib.core.eviction import Explanation, RunningModel
 from llamaswap_lib.core.in_force import InForce, find_clash
 from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, estimate_loads
@@ -62,8 +62,11 @@ class Plan:
     refusal: str = ""
 
 
-def make_plan(seen: Published, target: str, inside: Mapping[str, int], now: float) -> Plan:
-    """`inside`: requests inside each model that runs, counted now. Monotonic seconds."""
+def make_plan(
+    seen: Published, target: str, inside: Mapping[str, int], now: float, idle_since: Mapping[str, float] | None = None
+) -> Plan:
+    """`inside`: requests inside each model that runs, counted now; `idle_since`: of those without. Monotonic seconds."""
+    seen = seen._replace(in_force=seen.in_force.still(lambda: _views(seen, inside, now, idle_since or {})))
     look = _Look(seen, target, inside)
     is_known = target in seen.in_force.models  # else the configuration has changed, and is not in force yet
     if not is_known or seen.in_force.rules.observe is not None:
@@ -80,6 +83,19 @@ def make_plan(seen: Published, target: str, inside: Mapping[str, int], now: floa
         Victim(model, look.state_of(model), inside.get(model, 0), why.reasons.get(model, str(why))) for model in evicted
     ]
     return Plan(target, look.state_of(target), tuple(victims), waits, why, look.estimate(waits, now))
+
+
+def _views(
+    seen: Published, inside: Mapping[str, int], now: float, idle_since: Mapping[str, float]
+) -> dict[str, RunningModel]:
+    """What runs, as a policy sees it."""
+    found = {}
+    for run in seen.runs:
+        model, ready_at = run.model, now if run.ready_at is None else run.ready_at
+        idle = 0.0 if inside.get(model) else now - max(ready_at, idle_since.get(model, ready_at))
+        load_seconds = seen.queue.load_times.get(model)
+        found[model] = RunningModel(model, run.state, idle, inside.get(model, 0), load_seconds, now - ready_at)
+    return found
 
 
 class _Look:

@@ -128,7 +128,7 @@ class Scheduler:
 
     def published(self) -> Published:
         """For everybody to read, until the next decision is made."""
-        return Published(self.runs(), self.queue(), self._world.in_force.still(self._world.by_model))
+        return Published(self.runs(), self.queue(), self._world.in_force)
 
     def hand_over(self) -> State:
         """All that another one needs to go on from here. Call it between two decisions."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-import pytest
-
 from llamaswap_lib.core.eviction import RunningModel
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.gaps import Gaps
@@ -249,19 +247,22 @@ def test_it_explains_itself_with_numbers() -> None:
     assert (why.kind, why.room, why.reasons) == ("memory", "3.0 GB on GPU 0", {"A": "holds 16.0 GB on GPU 0"})
 
 
-@pytest.mark.parametrize("later", ["more", "other"])
-def test_rules_that_stand_still_stay_as_they_were(later: str) -> None:
+def test_rules_for_other_threads_know_what_ran_then_and_the_memory_of_now() -> None:
     scene = Scene({"A": 16, "B": 10})
     scene.look()
     rules = scene.policy.rules()
     assert rules.still is not None
-    still = rules.still(("A",))
-    scene.memory = replace(scene.memory, devices={"gpu": Device(100 * GB)})
-    scene.now(RunningModel("A", "stopping"))
-    if later == "more":
-        scene.look()
-    assert list(still.evict("B", ("A",))) == ["A"]
+    still = rules.still({"A": idle("A")})
     assert still.observe is None
+    scene.now(RunningModel("A", "stopping"))
+    scene.look()
+    assert list(still.evict("B", ("A",))) == ["A"]
+    assert "A holds 16.0 GB" in str(still.explain("B", ("A",)))
+    scene.memory = replace(scene.memory, devices={"gpu": Device(100 * GB)})
+    assert list(still.evict("B", ("A",))) == []
+    scene.memory = replace(scene.memory, devices={"gpu": Device(9 * GB)})
+    assert still.refuse is not None
+    assert still.refuse("B", ()) is not None
 
 
 def test_the_gaps_between_requests_are_averaged_in_favour_of_the_last_ones() -> None:

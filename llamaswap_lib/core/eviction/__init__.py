@@ -6,7 +6,7 @@ types that all policies share. A policy that the user has written gets `RunningM
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 
@@ -86,13 +86,13 @@ class Rules:
     """A policy, and what belongs to it.
 
     `observe` is None for a policy that goes by names alone: any thread may ask such a policy. `still`, where there is
-    one, makes rules for any thread of one that has to be told: as of now, with these models running. `stays`: seconds
-    that a model stays after it was loaded, unless somebody has waited for `max_wait`.
+    one, makes such rules for any thread of one that has to be told: with these models running. `stays`: seconds that a
+    model stays after it was loaded, unless somebody has waited for `max_wait`.
     """
 
     evict: Evict
     explain: Explain = unexplained
     observe: Observe | None = None
     refuse: Refuse | None = None
-    still: Callable[[Iterable[str]], Rules] | None = None
+    still: Callable[[Mapping[str, RunningModel]], Rules] | None = None
     stays: float = 0.0

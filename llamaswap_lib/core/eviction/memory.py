@@ -14,7 +14,7 @@ Pure but for what it is handed: it is told what runs before each decision, and a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import exp
 from typing import Protocol
 
@@ -77,7 +77,7 @@ _NOBODY = Choice()
 
 
 class MemoryPolicy:
-    """`read` gives the picture of now, at once. Call `observe` first; the thread that decides alone calls it."""
+    """`read` gives the picture of now, at once, to any thread. Call `observe` first, on the thread that decides."""
 
     def __init__(self, read: Callable[[], Memory], manners: Manners) -> None:
         self._read = read
@@ -88,10 +88,8 @@ class MemoryPolicy:
         self._kept: dict[_Question, Choice] = {}
 
     def rules(self) -> Rules:
-        manners = self._manners
-        return Rules(
-            self.evict, self.explain, self.observe, refuse=self.refuse, still=self.still, stays=manners.min_residency
-        )
+        stays = self._manners.min_residency
+        return Rules(self.evict, self.explain, self.observe, refuse=self.refuse, still=self.still, stays=stays)
 
     def observe(self, view: Callable[[str], RunningModel], stands: Callable[[str], bool]) -> None:
         """Something happened. The answers for the targets in `stands` are kept as far as they can be."""
@@ -100,13 +98,19 @@ class MemoryPolicy:
         self._kept = {question: choice for question, choice in known.items() if stands(question[0])}
         self._answers = {}
 
-    def still(self, running: Iterable[str]) -> Rules:
-        """The same as of now, for any thread."""
-        views = {model: self._view(model) for model in running}
-        copy = MemoryPolicy(self._read, self._manners)
-        copy._view = lambda model: views.get(model) or RunningModel(model, is_planned=True)
-        copy._memory, copy._kept = self._memory, self._kept
-        return replace(copy.rules(), observe=None)
+    def still(self, views: Mapping[str, RunningModel]) -> Rules:
+        """The same for any thread, which calls this: what runs as told, the memory as it is when they are asked."""
+
+        def asked() -> MemoryPolicy:
+            copy = MemoryPolicy(self._read, self._manners)
+            copy.observe(lambda model: views.get(model) or RunningModel(model, is_planned=True), lambda _: False)
+            return copy
+
+        return Rules(
+            lambda target, others: asked().evict(target, others),
+            lambda target, others: asked().explain(target, others),
+            refuse=lambda target, others: asked().refuse(target, others),
+        )
 
     def evict(self, target: str, running: tuple[str, ...]) -> Collection[str]:
         return self._choose(target, running).evicted

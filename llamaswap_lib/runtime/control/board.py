@@ -104,7 +104,8 @@ class Board:
     def plan(self, model: str, now: float) -> Plan:
         """What a load of the model would do, as of the last decision; requests in progress are counted now."""
         published = self._published
-        return make_plan(published, model, self._inside(published.runs), now)
+        idle_since = {model: run.gate.idle_since for model, run in self._live_runs(published.runs)}
+        return make_plan(published, model, self._inside(published.runs), now, idle_since)
 
     def behind(self, model: str, since: float) -> str:
         """The other model that requests for `model` have waited for since then; '' for none."""
@@ -113,7 +114,10 @@ class Board:
 
     def _inside(self, runs: Iterable[RunView]) -> dict[str, int]:
         """Requests inside each model that runs."""
-        return {run.model: len(live_run.gate) for run in runs if (live_run := self._live.get(run.run_id))}
+        return {model: len(live_run.gate) for model, live_run in self._live_runs(runs)}
+
+    def _live_runs(self, runs: Iterable[RunView]) -> list[tuple[str, LiveRun]]:
+        return [(run.model, live_run) for run in runs if (live_run := self._live.get(run.run_id))]
 
     # -- controller thread only --
 
