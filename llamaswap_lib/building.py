@@ -114,11 +114,10 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     launching = Launching(config, logs, guardian, ourselves, proxies)
     controller = _controller(standing, launching, logs, pool.traffic)
     changes, hardware = Changes(), _hardware(config, controller, logs)
-    _connect(picture, hardware, controller, launching)
     counters = _counters(controller, lambda name: name in app.latest.app.destinations)
     _tell_of_changes(controller, pool, launching, changes, options.supervisor)
     journal, feed = _activity(config, host, logs, loop, controller, counters)
-    journal.listen(partial(_note_gaps, picture))
+    _connect(picture, hardware, controller, launching, journal)
     app = App(
         config,
         controller,
@@ -208,8 +207,11 @@ def _note_gaps(picture: MemoryPicture, rows: Sequence[Row]) -> None:
         picture.gaps.note(row.model, row.timestamp)
 
 
-def _connect(picture: MemoryPicture, hardware: Hardware, controller: Controller, launching: Launching) -> None:
+def _connect(
+    picture: MemoryPicture, hardware: Hardware, controller: Controller, launching: Launching, journal: Journal
+) -> None:
     """Have the picture made of what is measured, and those who wait told of what changes in it."""
+    journal.listen(partial(_note_gaps, picture))
 
     def wake() -> None:
         controller.post(events.TimePassed())

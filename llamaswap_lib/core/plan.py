@@ -65,7 +65,7 @@ class Plan:
 def make_plan(
     seen: Published, target: str, inside: Mapping[str, int], now: float, idle_since: Mapping[str, float] | None = None
 ) -> Plan:
-    """`inside`: requests inside each model that runs, counted now; `idle_since`: of those without. Monotonic seconds."""
+    """`inside`: requests inside each model that runs, counted now; `idle_since`: of those without. In seconds."""
     seen = seen._replace(in_force=seen.in_force.still(lambda: _views(seen, inside, now, idle_since or {})))
     look = _Look(seen, target, inside)
     is_known = target in seen.in_force.models  # else the configuration has changed, and is not in force yet

@@ -204,4 +204,4 @@ def test_the_stop_of_a_swap_says_for_whom() -> None:
     box = Box(needs={"A": 16, "B": 10})
     a = box.story.load("A", 1)
     box.story.arrive(2, "B")
-    assert box.story.answer(ShutIfIdle((a,)), 0) == [StopProcess(a, "to make room for B")]
+    assert box.story.answer(ShutIfIdle((a,)), 0) == [StopProcess(a, "swap", "to make room for B")]
