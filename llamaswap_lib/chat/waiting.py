@@ -74,7 +74,7 @@ class Waiting:
                 self._show(self._line(goes))
                 self._is_over.wait(EACH_LOOK)
         except ServerError:
-            pass  # whoever waits for the answer hears of it
+            pass  # the code that waits for the answer hears of it
         finally:
             if self._log is not None:
                 self._log.is_over.set()

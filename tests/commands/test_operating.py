@@ -68,7 +68,6 @@ def test_both_versions_are_shown(serve: Serve, shell: Shell) -> None:
     gone = here.run("version")
     assert gone.code == 3
     assert f"this program  {__version__}\nthe server    no server at " in gone.out
-    assert shell.run("version", env={"LLAMASWAP_URL": ""}).code in (0, 3, 6)  # whoever listens at 8080 of this machine
 
 
 def test_an_upgrade_says_who_has_taken_over_or_why_nobody_has() -> None:

@@ -29,7 +29,7 @@ from llamaswap_lib.runtime.control.retired import Retired
 
 Send = Callable[[dict[str, Any]], None]
 Handed = tuple[dict[str, Any], list[int]]
-"""A state for JSON, and descriptors, which whoever has it closes."""
+"""A state for JSON, and descriptors, which its owner closes."""
 
 
 class AdoptedHandle(ProcessHandle, Protocol):

@@ -3,7 +3,7 @@
  * a server, and a stream holds one.
  *
  * Tabs that ask alike (the same address, the same key) share a stream. A tab that comes later is told first how things are. The
- * end of the stream is told to all; whoever asks again first opens the next one. The key stays in the memory of this thread.
+ * end of the stream is told to all; the tab that asks again first opens the next one. The key stays in the memory of this thread.
  */
 
 import { changed } from "./in_flight.js";
