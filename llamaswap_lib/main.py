@@ -41,6 +41,7 @@ from llamaswap_lib.upgrade.taking import Predecessor
 from llamaswap_lib.wire.zstd import find_zstandard
 
 COLLECTOR = 20_000, 10, 50  # objects that are new, and rounds, until the garbage collector looks at them
+FIRST_READING = 3.0  # seconds for the memory to be read before anything is loaded; a driver may hang
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
 RETIRED_LOOK = 0.5  # seconds between two looks whether a signal has come
 JOURNAL_GRACE = 2.0  # for what takes a tenth of a second, where the disk does not hang
@@ -142,6 +143,8 @@ def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
     )
     tell_who_can_reach(parts.server.address, parts.logs.log, has_keys=bool(parts.reloader.config.api_keys))
     parts.hardware.start()
+    if parts.reloader.config.routing.router == "memory":
+        parts.hardware.read_now(FIRST_READING)  # what is not known yet would be loaded alone
     parts.server.start()
     parts.supervisor.ready()
     parts.watchdog.start()

@@ -92,7 +92,6 @@ def test_a_model_is_measured_when_it_is_ready_and_stays_known_over_a_restart(
         assert listed == need(program, "a")
     with run_program(configure(4096 * MB)) as program:
         assert program.states() == {}
-        wait_until(lambda: is_measured(program, "a"), "the figure of before")
         assert need(program, "a")["devices"]["ram"] == pytest.approx(found, rel=0.05)
         assert need(program, "b")["source"] == "unknown"
 
@@ -109,12 +108,10 @@ def learned(run_program: RunProgram, configure: Configure) -> int:
 def test_one_goes_exactly_when_the_next_one_would_not_fit(run_program: RunProgram, configure: Configure) -> None:
     size = learned(run_program, configure)
     with run_program(configure(int(3.4 * size))) as program:
-        wait_until(lambda: is_measured(program, "a"), "the figures of before")
         for name in NAMES:
             load(program, name)
         assert program.states() == dict.fromkeys(NAMES, "ready")
     with run_program(configure(int(2.7 * size))) as program:
-        wait_until(lambda: is_measured(program, "a"), "the figures of before")
         load(program, "a")
         load(program, "b")
         assert program.states() == {"a": "ready", "b": "ready"}
@@ -126,7 +123,6 @@ def test_one_goes_exactly_when_the_next_one_would_not_fit(run_program: RunProgra
 
 def test_what_can_never_fit_is_refused_and_nothing_goes_for_it(run_program: RunProgram, configure: Configure) -> None:
     with run_program(configure(1024 * MB, huge={"cmd": "never ${PORT}", "memory": "2GB"})) as program:
-        wait_until(lambda: bool(program.get("/api/memory").json()["devices"]), "the machine's memory")
         load(program, "a")
         answer = program.chat("huge", **SHORT)
         assert answer.status == 507
@@ -139,7 +135,6 @@ def test_a_pinned_model_never_goes(run_program: RunProgram, configure: Configure
     config = configure(int(2.7 * size))
     config["models"]["a"]["pinned"] = True
     with run_program(config) as program:
-        wait_until(lambda: is_measured(program, "a"), "the figures of before")
         for name in ("a", "b", "c", "b", "c"):
             load(program, name)
             assert "a" in program.states()
@@ -155,5 +150,4 @@ def test_another_file_is_another_model(
     assert kept.st_mode & 0o777 == 0o600
     files["a"].touch()
     with run_program(configure(4096 * MB)) as program:
-        wait_until(lambda: bool(program.get("/api/memory").json()["devices"]), "the machine's memory")
         assert need(program, "a")["source"] == "unknown"
