@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from llamaswap_lib.client.connection import Server
@@ -23,9 +24,9 @@ def add_remote_flags(parser: argparse.ArgumentParser, *, has_json: bool = True) 
         parser.add_argument("--json", "-json", action="store_true", help="print the result as JSON")
 
 
-def server_of(options: argparse.Namespace) -> Server:
+def server_of(options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Server:
     """The server that the flags and the environment name; raises UsageError."""
-    told = options.url if options.url is not None else os.environ.get("LLAMASWAP_URL") or DEFAULT_URL
+    told = options.url if options.url is not None else environ.get("LLAMASWAP_URL") or DEFAULT_URL
     url = told if "://" in told else f"http://localhost{told}" if told.startswith(":") else f"http://{told}"
     try:
         parts = urlsplit(url)
@@ -37,8 +38,8 @@ def server_of(options: argparse.Namespace) -> Server:
         raise UsageError(f"--url: expected an address such as {DEFAULT_URL}, got {told!r}")
     if parts.username is not None:
         raise UsageError("--url: a key belongs into --api-key or LLAMASWAP_API_KEY, not into the address")
-    key = options.api_key if options.api_key is not None else os.environ.get("LLAMASWAP_API_KEY", "")
+    key = options.api_key if options.api_key is not None else environ.get("LLAMASWAP_API_KEY", "")
     if not (key.isascii() and key.isprintable()):
         raise UsageError("--api-key: expected printable ASCII, as HTTP headers have it")
-    ca_file = options.ca_file if options.ca_file is not None else os.environ.get("LLAMASWAP_CA_FILE", "")
+    ca_file = options.ca_file if options.ca_file is not None else environ.get("LLAMASWAP_CA_FILE", "")
     return Server(url.rstrip("/").removesuffix("/v1"), key, ca_file)

@@ -8,10 +8,10 @@ from llamaswap_lib.commands.arguments import Parser, UsageError
 from llamaswap_lib.commands.remote import DEFAULT_URL, add_remote_flags, server_of
 
 
-def url_of(*arguments: str) -> str:
+def url_of(*arguments: str, **environ: str) -> str:
     parser = Parser("llamaswap ps", "")
     add_remote_flags(parser)
-    return server_of(parser.parse_args(arguments)).url
+    return server_of(parser.parse_args(arguments), environ).url
 
 
 @pytest.mark.parametrize(
@@ -24,19 +24,16 @@ def url_of(*arguments: str) -> str:
         ("[::1]:8080", "http://[::1]:8080"),
     ],
 )
-def test_the_environment_names_the_server(monkeypatch: pytest.MonkeyPatch, told: str, url: str) -> None:
-    monkeypatch.setenv("LLAMASWAP_URL", told)
-    assert url_of() == url
+def test_the_environment_names_the_server(told: str, url: str) -> None:
+    assert url_of(LLAMASWAP_URL=told) == url
 
 
-def test_without_anything_it_is_the_usual_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LLAMASWAP_URL", raising=False)
+def test_without_anything_it_is_the_usual_address() -> None:
     assert url_of() == DEFAULT_URL
 
 
-def test_a_flag_counts_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLAMASWAP_URL", "http://elsewhere:1")
-    assert url_of("--url", "http://here:2") == "http://here:2"
+def test_a_flag_counts_before_the_environment() -> None:
+    assert url_of("--url", "http://here:2", LLAMASWAP_URL="http://elsewhere:1") == "http://here:2"
 
 
 @pytest.mark.parametrize(
