@@ -64,13 +64,17 @@ class MemoryWitness(LineWitness):
     def _check_victim(self, truth: Truth, life: Life, target: str) -> None:
         staying = [other for other in self._staying() if other in self.plan.configured]
         manners = self.plan.policy.manners
-        self.require(life.model not in manners.pinned, f"stopped {life.model}, which is pinned")
+        by_rules = manners.goes_by_rules(target, staying)
+        is_kept = life.model in manners.pinned and life.model not in by_rules
+        self.require(not is_kept, f"stopped {life.model}, which is pinned")
         self.require(not self._never_fits(target), f"stopped {life.model} for {target}, which never fits")
         gone = set(truth.told.get((target, frozenset(staying)), ()))  # what was said for all of those that go at once
-        if target in self._startable() and life.model in gone and not truth.unknown & {target, *staying}:
+        if target in staying:  # it is there, and only rules may want others gone
+            self.require(life.model in by_rules, f"stopped {life.model} for {target}, which runs")
+        elif target in self._startable() and life.model in gone and not truth.unknown & {target, *staying}:
             rest = [other for other in staying if other not in gone]
             self.require(self._fits(target, rest), f"stops {gone} for {target}, which is not enough")
-            spared = [one for one in gone if self._fits(target, [*rest, one])]
+            spared = [one for one in gone - by_rules if self._fits(target, [*rest, one])]
             self.require(not spared, f"stops {gone} for {target}, but {spared} could stay")
         if life.is_ready and life.ready_at is not None and not self._is_model_overdue(target):
             age = self.now - life.ready_at
@@ -88,8 +92,13 @@ class MemoryWitness(LineWitness):
         asked_for = {life.model for life in asked}
         wanting = [model for model in {waiter.model for waiter in self.waiting.values()} if not self._is_up(model)]
         wanting = [model for model in wanting if asked_for <= set(truth.told.get((model, names), ()))]
-        is_needed = any(not self._fits(model, rest) for model in wanting)
+        is_needed = any(self._is_needed(model, {life.model for life in busy}, rest) for model in wanting)
         self.require(is_needed or not wanting, f"shut {busy} for {wanting}, and idle ones are enough")
+
+    def _is_needed(self, target: str, busy: set[str], rest: Collection[str]) -> bool:
+        """Whether rules want all of the busy ones gone, or it does not fit beside the rest."""
+        by_rules = self.plan.policy.manners.goes_by_rules(target, [*busy, *rest])
+        return busy <= by_rules or not self._fits(target, [other for other in rest if other not in by_rules])
 
     def _check_refuse(self, ticket: int, fault: Fault, retry_after: float) -> None:
         if self._truth is None or fault not in (Fault.NEVER_FITS, Fault.SHORTAGE):
@@ -129,14 +138,17 @@ class MemoryWitness(LineWitness):
     def _fits(self, target: str, staying: Collection[str]) -> bool:
         return self._truth is None or self._truth.fits(target, staying, self.plan.policy.manners.pinned)
 
-    def _pinned(self) -> list[str]:
-        return [model for model in self._staying() if model in self.plan.policy.manners.pinned]
+    def _pinned(self, target: str) -> list[str]:
+        """Those that do not go for it."""
+        manners, staying = self.plan.policy.manners, self._staying()
+        by_rules = manners.goes_by_rules(target, staying)
+        return [model for model in staying if model in manners.pinned and model not in by_rules]
 
     def _never_fits(self, model: str) -> bool:
         truth = self._truth
         if truth is None or model not in self.plan.configured or model in truth.unknown or self._is_there(model):
             return False
-        pinned = self._pinned()
+        pinned = self._pinned(model)
         return any(
             size > truth.room(name, pinned) + truth.devices[name].others for name, size in truth.sizes[model].items()
         )
@@ -146,7 +158,7 @@ class MemoryWitness(LineWitness):
         truth = self._truth
         if truth is None or model in truth.unknown:
             return True
-        pinned = self._pinned()
+        pinned = self._pinned(model)
         return all(size <= truth.room(name, pinned) for name, size in truth.sizes[model].items())
 
     def _is_there(self, model: str) -> bool:

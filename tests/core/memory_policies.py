@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from llamaswap_lib.core.eviction.devices import Device
 from llamaswap_lib.core.eviction.memory import Manners, MemoryPolicy
+from tests.core import policies
 from tests.core.policies import Policy
 from tests.core.truth import MemoryRules, Sizes, Truth
 
@@ -37,7 +38,9 @@ def _span(rng: random.Random, devices: dict[str, Device]) -> tuple[float, str, i
 
 def _rules(rng: random.Random, models: list[str]) -> MemoryRules:
     pinned = frozenset(model for model in models if rng.random() < 0.15)
-    return MemoryRules(pinned, rng.choice([0.0, 0.0, 1.0, 3.0]))
+    stays = rng.choice([0.0, 0.0, 1.0, 3.0])
+    named = rng.sample(models, rng.randint(0, len(models))) if rng.random() < 0.3 else []
+    return MemoryRules(pinned, stays, policies.some_groups(rng, named) if named else None)
 
 
 def other_rules(rng: random.Random, policy: Policy, models: list[str]) -> Policy:
@@ -47,7 +50,7 @@ def other_rules(rng: random.Random, policy: Policy, models: list[str]) -> Policy
 
 def of_truth(truth: Truth, rules: MemoryRules) -> Policy:
     """What it answers is written down, and is what the scheduler has to go by."""
-    own = MemoryPolicy(truth.picture, Manners(rules.pinned, {}, rules.min_residency))
+    own = MemoryPolicy(truth.picture, Manners(rules.pinned, {}, rules.min_residency, rules.together))
     told: dict[tuple[str, frozenset[str]], Collection[str]] = {}
 
     def evict(target: str, running: tuple[str, ...]) -> Collection[str]:

@@ -67,6 +67,10 @@ def one_place(models: list[str]) -> Policy:
 
 
 def groups(rng: random.Random, models: list[str]) -> Policy:
+    return Policy(some_groups(rng, models).evict, True, "groups")
+
+
+def some_groups(rng: random.Random, models: list[str]) -> GroupPolicy:
     count = rng.randint(1, 3)
     members: list[list[str]] = [[] for _ in range(count)]
     for model in models:
@@ -75,7 +79,7 @@ def groups(rng: random.Random, models: list[str]) -> Policy:
         Group(str(number), tuple(names), rng.random() < 0.7, rng.random() < 0.6, rng.random() < 0.25)
         for number, names in enumerate(members)
     ]
-    return Policy(GroupPolicy(made).evict, True, "groups")
+    return GroupPolicy(made)
 
 
 def relation(rng: random.Random, models: list[str], density: float, one_sided: float) -> Policy:

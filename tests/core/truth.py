@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from llamaswap_lib.core.eviction.devices import Device, Memory, Need, NeedSource
+from llamaswap_lib.core.eviction.group import GroupPolicy
 
 Sizes = dict[str, int]
 
@@ -59,3 +60,10 @@ class MemoryRules:
 
     pinned: frozenset[str] = frozenset()
     min_residency: float = 0.0
+    together: GroupPolicy | None = None
+
+    def goes_by_rules(self, target: str, running: Collection[str]) -> set[str]:
+        """Of the models that groups name, those that may not run beside the target."""
+        if self.together is None or not self.together.names(target):
+            return set()
+        return self.together.evict(target, tuple(filter(self.together.names, running)))
