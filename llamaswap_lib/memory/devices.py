@@ -17,6 +17,7 @@ RAM = "ram"
 ANY_GPU = "gpu"
 RESERVE = 0.05  # of a device, for what nobody foresees: contexts of drivers, buffers that grow, the page cache
 NUMBERED = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+VARIABLES = (*NUMBERED, "CUDA_DEVICE_ORDER")
 NOT_THERE: DeviceKeys = DeviceKeys()
 
 

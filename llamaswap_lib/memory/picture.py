@@ -18,7 +18,7 @@ from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.eviction.devices import MB, Device, Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.gaps import Gaps
 from llamaswap_lib.hardware.sampler import Hardware
-from llamaswap_lib.memory.devices import RAM, Measured, declared, measured, usable_by
+from llamaswap_lib.memory.devices import RAM, VARIABLES, Measured, declared, measured, usable_by
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned
 from llamaswap_lib.memory.runs import Taken, others, taken
@@ -227,4 +227,7 @@ def is_news(before: Memory, now: Memory) -> bool:
 
 
 def _environment(model: Model) -> dict[str, str]:
-    return {**os.environ, **dict(str(entry).partition("=")[::2] for entry in model.env)}
+    """What of its environment says which GPUs it sees."""
+    said = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    own = (str(entry).partition("=")[::2] for entry in model.env)
+    return said | {name: value for name, value in own if name in VARIABLES}

@@ -1,0 +1,78 @@
+"""`use: memory` on a GPU: a library that plays NVIDIA's driver says what a test wants, to the real program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import Program, demo, wait_until
+from tests.hardware.nvml_library import compile_library, environment, needs_compiler
+
+pytestmark = needs_compiler
+
+GIB = 1 << 30
+CARD = "GPU-aaaa"
+SIZES = {"a": 10 * GIB, "b": 8 * GIB, "c": 9 * GIB}
+
+
+class Card:
+    """24 GB, of which others take what a test says, and each model its size while it runs."""
+
+    def __init__(self, told: Path) -> None:
+        self.told = told
+        self.others = 0
+        self.tell({})
+
+    def tell(self, pids: dict[str, int]) -> None:
+        used = self.others + sum(SIZES[model] for model in pids)
+        processes = " ".join(f"{pid}:{SIZES[model]}" for model, pid in pids.items())
+        lines = ["count 1", f"0.uuid {CARD}", "0.name Card", f"0.memory {24 * GIB} {used}"]
+        new = self.told.with_suffix(".new")
+        new.write_text("\n".join([*lines, f"0.compute {processes}" if processes else "", ""]))
+        new.replace(self.told)
+
+    def follow(self, program: Program) -> None:
+        """The models that run have their memory, and those that do not have given it back."""
+        rows = program.get("/running").json()["running"]
+        self.tell({row["model"]: row["pid"] for row in rows if row["pid"]})
+
+
+def memory(program: Program) -> dict[str, Any]:
+    return {row["model"]: row for row in program.get("/api/memory").json()["models"]}
+
+
+def test_a_gpu_is_filled_as_far_as_it_goes_and_a_game_on_it_counts(run_program: RunProgram, tmp_path: Path) -> None:
+    card = Card(tmp_path / "told")
+    settings = {"minResidency": 0, "devices": {"0": {"reserve": "1GB"}}}
+    config = {
+        "models": {name: {"cmd": demo()} for name in SIZES},
+        "store": {"path": str(tmp_path / "rows.db")},
+        "performance": {"every": "5s"},
+        "routing": {"router": {"use": "memory", "settings": {"memory": settings}}},
+    }
+
+    def has_learned(program: Program, name: str) -> bool:
+        card.follow(program)
+        need = memory(program)[name]["need"]
+        return bool(need["source"] == "measured" and need["devices"].get(CARD) == SIZES[name])
+
+    with run_program(config, env=environment(compile_library(tmp_path), card.told)) as program:
+        for name in SIZES:
+            assert program.chat(name).status == 200
+            wait_until(lambda name=name: has_learned(program, name), f"a figure for {name}")  # type: ignore[misc]
+        card.follow(program)
+        assert program.states() == {"c": "ready"}  # each was loaded alone
+        assert program.chat("a").status == 200
+        assert program.states() == {"a": "ready", "c": "ready"}  # 19 of 23 GB
+        card.others = 2 * GIB
+        card.follow(program)
+
+        def sees_the_game() -> bool:
+            card.follow(program)
+            return bool(program.get("/api/memory").json()["devices"][1]["others_bytes"] == card.others)
+
+        wait_until(sees_the_game, "what others use")
+        assert len(memory(program)["b"]["load"]["evicts"]) == 1
+        assert program.chat("b").status == 200
+        assert len(program.states()) == 2
