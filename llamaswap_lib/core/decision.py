@@ -107,7 +107,7 @@ class Pass:
             if question is not None:
                 self.asked_for = model
                 return question
-        return None
+        return None if self._world.is_observed else self._look_inside()
 
     def _serve(self, model: str) -> Question | None:
         """Do for `model` what can be done now.
