@@ -101,12 +101,11 @@ class Pass:
         self.order = self._waiting.order(self._world.now)
         self._world.unfit = {model: since for model, since in self._world.unfit.items() if self._waiting.has(model)}
         for model in self.order:
-            if not self._world.is_observed:  # somebody was let in or started, which may change what the policy wants
-                return self._look_inside()
             question = self._serve(model)
             if question is not None:
                 self.asked_for = model
                 return question
+        # Somebody was let in or started, which may change what the policy wants for those in front.
         return None if self._world.is_observed else self._look_inside()
 
     def _serve(self, model: str) -> Question | None:

@@ -155,6 +155,17 @@ def test_who_is_let_in_is_busy_for_the_next_in_the_same_decision() -> None:
     assert box.story.reasons[3] == "waiting for 12.0 GB on GPU 0, held by A: 1 request in progress"
 
 
+def test_who_does_not_fit_any_more_since_one_behind_has_started_is_told_at_once() -> None:
+    box = Box(needs={"A": 12, "B": 14, "C": 12}, pinned=frozenset("C"))
+    a = box.story.load("A", 1)
+    box.story.inside = {a: (1, 0.0)}
+    assert box.story.arrive(2, "B") == []
+    start, refusal = box.story.arrive(3, "C")
+    assert start == StartProcess(2, "C")
+    assert isinstance(refusal, Refuse)
+    assert (refusal.ticket, refusal.fault) == (2, Fault.NEVER_FITS)
+
+
 def test_a_model_that_does_not_fit_is_not_preloaded() -> None:
     box = Box(needs={"A": 25, "B": 5})
     said = "A: not preloaded: model A needs 25.0 GB on GPU 0 (declared), and there are 24.0 GB"
