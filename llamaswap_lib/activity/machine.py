@@ -6,6 +6,7 @@ Pure. The names are those of llama-swap, for which there are dashboards. What is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from llamaswap_lib.activity.exposition import Family, Labels, counter, gauge
@@ -81,13 +82,12 @@ def memory_families(memories: Iterable[RunMemory]) -> Iterator[Family]:
 
 def device_families(picture: Picture) -> Iterator[Family]:
     """What there is of each device, and what each model needs of it."""
-    for name, text in (
-        ("capacity", "What there is of each device."),
-        ("reserve", "What is left free of each device."),
-        ("others", "What others than models use of each device."),
+    for name, text, size_of in (
+        ("llamaswap_memory_device_capacity_bytes", "What there is of each device.", attrgetter("capacity")),
+        ("llamaswap_memory_device_reserve_bytes", "What is left free of each device.", attrgetter("reserve")),
+        ("llamaswap_memory_device_others_bytes", "What others than models use of each device.", attrgetter("others")),
     ):
-        rows = [((("device", key),), int(getattr(device, name))) for key, device in picture.devices.items()]
-        yield gauge(f"llamaswap_memory_device_{name}_bytes", text, rows)
+        yield gauge(name, text, [((("device", key),), int(size_of(device))) for key, device in picture.devices.items()])
     needs = [
         ((("model", model), ("device", device), ("source", need.source.value)), size)
         for model, need in picture.needs.items()
