@@ -71,13 +71,14 @@ def serve(options: Options) -> int:
             raise
         for warning in worth_a_line(config.warnings):
             logs.log.warn(warning)
+        read_files()  # of the page: later another version may lie there
         if options.predecessor is None:
             _start(parts, parts.controller.start)
             parts.guardian.start()
             parts.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
-            _read_the_rest()
+            _import_the_rest()
         else:
-            _read_the_rest()
+            _import_the_rest()
             _take_over(parts, options.predecessor)
         watch = _watch(parts, options.sources, seen) if options.watches_files else None
         if config.peers:  # so that it is known by the way that a request took which went round in a circle
@@ -119,9 +120,7 @@ def _take_over(parts: Parts, predecessor: Predecessor) -> None:
     predecessor.serve(taker)
 
 
-def _read_the_rest() -> None:
-    """What is needed later: another version may lie there then."""
-    read_files()  # of the page
+def _import_the_rest() -> None:
     find_zstandard()
     for name in NEEDED_LATER:
         importlib.import_module(name)
