@@ -123,7 +123,8 @@ def _take_over(parts: Parts, predecessor: Predecessor) -> None:
 def _import_the_rest() -> None:
     find_zstandard()
     for name in NEEDED_LATER:
-        importlib.import_module(name)
+        with suppress(OSError, MemoryError):  # clients have taken all there is: it is imported when it is needed
+            importlib.import_module(name)
 
 
 def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:

@@ -90,7 +90,9 @@ def test_a_block_opens_its_request(watched: Watched, server: Program) -> None:
     block, chart = page.locator(".timeline rect.work"), page.locator(".timeline .chart")
     expect(block).to_have_count(1)
     chart.hover(position={"x": 3, "y": 3})  # from now on nothing moves away under the pointer
-    box, frame = block.bounding_box(), chart.bounding_box()
+    while not (box := block.bounding_box()):  # drawn anew at this moment
+        expect(block).to_have_count(1)
+    frame = chart.bounding_box()
     where = {"x": box["x"] + box["width"] / 2 - frame["x"], "y": box["y"] + box["height"] / 2 - frame["y"]}
     chart.hover(position=where)
     expect(page.locator(".timeline .tip")).to_contain_text("/v1/chat/completions")

@@ -26,6 +26,7 @@ from llamaswap_lib.runtime.control.entrance import new_gate
 from llamaswap_lib.runtime.control.handover import FORMAT, Message, described, read
 from llamaswap_lib.runtime.control.live_run import LiveRun, ProcessHandle, Upstream
 from llamaswap_lib.runtime.control.retired import Retired
+from llamaswap_lib.runtime.logs.last_words import remembered
 
 Send = Callable[[dict[str, Any]], None]
 Handed = tuple[dict[str, Any], list[int]]
@@ -155,6 +156,7 @@ class SuccessionController(Controller):
             raise ValueError(f"the process before speaks of format {state.get('format')}, and {FORMAT} is understood")
         self._state = read(state["scheduler"])
         self._places_of_waiting = dict(state["waiting"])
+        self._outputs.update({model: remembered(tuple(words)) for model, words in state["said"].items()})
         read_ends = iter(descriptors)
         adopted = {}
         for run in state["runs"]:
@@ -237,7 +239,9 @@ class SuccessionController(Controller):
             raise
         waiting = [[ticket, id(self.entrance.of(ticket).token)] for ticket in self.entrance.tickets()]
         state = _only(self._scheduler.hand_over(), [run["run_id"] for run in runs])
-        return {"format": FORMAT, "scheduler": described(state), "runs": runs, "waiting": waiting}, copies
+        said = {model: out.last_words() for model, out in self._outputs.items() if model not in self._current}
+        told = {"format": FORMAT, "scheduler": described(state), "runs": runs, "waiting": waiting, "said": said}
+        return told, copies
 
     def _keep_all(self) -> None:
         for run in self._live.values():
