@@ -64,7 +64,7 @@ def _follow(source: Any, read: Callable[[], Iterable[Any]], put: Callable[[News]
                 put(Item(source, value))
         except ServerError as raised:
             error = raised
-            if not was_open or not _may_pass(raised):
+            if not was_open or not may_pass(raised):
                 put(Failed(source, raised))
                 return
         if tries == 0:
@@ -73,7 +73,7 @@ def _follow(source: Any, read: Callable[[], Iterable[Any]], put: Callable[[News]
         tries += 1
 
 
-def _may_pass(error: ServerError) -> bool:
+def may_pass(error: ServerError) -> bool:
     """A server that is gone, or has no room now, may be back."""
     return isinstance(error, Unreachable) or (
         isinstance(error, Refused) and (error.status >= 500 or error.status == 429)

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llamaswap_lib.client import words
-from llamaswap_lib.client.connection import Parameters, Refused, Server, ServerError, Unreachable, lines_of
+from llamaswap_lib.client.connection import Parameters, Refused, Server, ServerError, lines_of
 from llamaswap_lib.client.events import messages
-from llamaswap_lib.client.follow import Failed, Lost, News, follow, take
+from llamaswap_lib.client.follow import Failed, Lost, News, follow, may_pass, take
 from llamaswap_lib.client.in_flight import InFlight, Request
 from llamaswap_lib.client.terminal import Cell, Style, Table, Terminal
 from llamaswap_lib.commands.absence import Absence
@@ -244,7 +244,9 @@ class Live:
                 if self._may_be_another and self._latest is not None and not self._rows.has(self._latest):
                     self._seen = 0
                 found = list(self._rows.behind(self._seen))
-        except Unreachable:
+        except ServerError as error:
+            if not may_pass(error):
+                raise
             return
         self._latest, self._may_be_another = latest, False
         self._seen = max([self._seen, latest["id"] if latest else 0, *(row["id"] for row in found)])
