@@ -201,17 +201,11 @@ def _hardware(config: Config, controller: Controller, logs: Logs) -> Hardware:
     return hardware
 
 
-def _note_gaps(picture: MemoryPicture, rows: Sequence[Row]) -> None:
-    """How often each model is asked for weighs in who goes."""
-    for row in rows:
-        picture.gaps.note(row.model, row.timestamp)
-
-
 def _connect(
     picture: MemoryPicture, hardware: Hardware, controller: Controller, launching: Launching, journal: Journal
 ) -> None:
     """Have the picture made of what is measured, and those who wait told of what changes in it."""
-    journal.listen(partial(_note_gaps, picture))
+    journal.listen(lambda rows: picture.note_requests([(row.model, row.timestamp) for row in rows]))
 
     def wake() -> None:
         controller.post(events.TimePassed())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -54,8 +54,7 @@ class MemoryPicture:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.now = Memory()
-        self.gaps = Gaps()
-        """Is told of each request."""
+        self._gaps = Gaps()
         self._config = config
         self._clock = clock
         self._warn = warn
@@ -83,6 +82,17 @@ class MemoryPicture:
         if self._around is not None:
             self._around.hardware.note_change()
 
+    def note_requests(self, requests: Iterable[tuple[str, float]]) -> None:
+        """How often each model is asked for weighs in who goes: the model of each request, and when it came.
+
+        Clients may ask for any name: only those that are configured are remembered. One thread calls it.
+        """
+        config = self._config
+        if config.routing.router == "memory":
+            for model, at in requests:
+                if model in config.models:
+                    self._gaps.note(model, at)
+
     def note_queue(self) -> None:
         """Others wait, or fewer do. What decides when the next one fits is read soon, and again until none waits."""
         around = self._around
@@ -104,7 +114,7 @@ class MemoryPicture:
         self._look(config, tuple(devices), details, now)
         self._note_runs(details, around, devices, now)
         needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
-        self._publish(Memory(self._with_others(devices, needs), needs, self._held(), self.gaps.now), around)
+        self._publish(Memory(self._with_others(devices, needs), needs, self._held(), self._gaps.now), around)
         self._learned.write()
         self.note_queue()
 

@@ -284,3 +284,17 @@ def test_a_file_that_cannot_be_written_is_a_warning_and_no_more(world: World, tm
     assert world.source("a") is NeedSource.MEASURED
     assert len(world.log.warnings) == len(set(world.log.warnings)) <= 2
     assert [path.name for path in tmp_path.glob("*.new")] == []
+
+
+def test_how_often_a_model_is_asked_for_is_noted_and_names_that_are_none_are_forgotten(world: World) -> None:
+    asked = [("a", 100.0), ("no such model", 101.0), ("a", 110.0), ("no such model", 120.0)]
+    world.picture.note_requests(asked)
+    world.turn()
+    assert world.picture.now.gaps == {"a": 10.0}
+
+
+def test_without_use_memory_requests_are_not_noted(tmp_path: Path) -> None:
+    world = World(tmp_path, "models: {a: {cmd: 'server --port ${PORT}'}, b: {cmd: 'server --port ${PORT}'}}\n")
+    world.picture.note_requests([("a", 100.0), ("a", 110.0)])
+    world.turn()
+    assert world.picture.now.gaps == {}
