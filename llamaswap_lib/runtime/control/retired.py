@@ -21,7 +21,7 @@ from llamaswap_lib.runtime.control.entrance import Entrance, Waiter
 from llamaswap_lib.runtime.control.handover import LIMIT, Message
 from llamaswap_lib.runtime.control.lease import Lease, Places
 from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
-from llamaswap_lib.runtime.logs.last_words import RunOutput
+from llamaswap_lib.runtime.logs.last_words import remembered
 
 _ENDING = "the server is shutting down"
 
@@ -122,9 +122,7 @@ class Retired:
         elif not message["fault"]:
             waiter.fail()
         else:
-            output = RunOutput(lambda _: None)
-            output.recall(tuple(message["last_words"]))
-            words = output if message["last_words"] else None
+            words = remembered(tuple(message["last_words"])) if message["last_words"] else None
             waiter.refuse(Fault(message["fault"]), message["message"], message["retry_after"], words)
 
     def lose_heir(self) -> None:

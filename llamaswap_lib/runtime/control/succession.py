@@ -156,7 +156,9 @@ class SuccessionController(Controller):
             raise ValueError(f"the process before speaks of format {state.get('format')}, and {FORMAT} is understood")
         self._state = read(state["scheduler"])
         self._places_of_waiting = dict(state["waiting"])
-        self._outputs.update({model: remembered(tuple(words)) for model, words in state["said"].items()})
+        for model, words in state["said"].items():
+            self._outputs[model] = remembered(tuple(words))
+            self._outputs[model].claim()  # the elder's log, which we go on with, has them
         read_ends = iter(descriptors)
         adopted = {}
         for run in state["runs"]:

@@ -71,10 +71,9 @@ class RunOutput:
 
 
 def remembered(words: Words) -> RunOutput:
-    """The output of a run that has ended in another process, whose log has these last words."""
+    """The output of a run of another process, which has said this last."""
     output = RunOutput(lambda _: None)
     output.recall(words)
-    output.claim()
     return output
 
 
