@@ -128,12 +128,21 @@ def typing(name: str, shell: Shell, folder: Path) -> Iterator[Screen]:
     program.chmod(0o755)
     env = {"PATH": f"{program.parent}:/usr/bin:/bin", "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     with shell.screen(command=argv, columns=100, env=env) as screen:
-        screen.type(f"{settings}; echo is-$((1+1))\r" if name != "fish" else f"{settings}; echo is-(math 1+1)\r")
-        screen.wait_for("is-2")
+        enter(screen, name, settings)
         load = "llamaswap completion fish | source" if name == "fish" else f'eval "$(llamaswap completion {name})"'
-        screen.type(f"{load}; echo loaded-$status\r" if name == "fish" else f"{load}; echo loaded-$?\r")
-        screen.wait_for("loaded-0")
+        enter(screen, name, load)
         yield screen
+
+
+def enter(screen: Screen, shell: str, line: str) -> None:
+    """A command, until it has ended well and the shell itself reads what is typed.
+
+    Before that the terminal would show keys where they are not, and the shell could not take them back.
+    """
+    status, word = "$status" if shell == "fish" else "$?", f"ended{len(screen.sent)}"
+    screen.type(f"{line}; echo {word}-{status}\r")
+    screen.wait_for(f"{word}-0")
+    screen.wait_for(lambda screen: not screen.echoes)
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -159,7 +168,7 @@ def test_a_shell_completes(serve: Serve, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", SHELLS)
 def test_a_shell_completes_files_and_shows_what_there_is(serve: Serve, tmp_path: Path, name: str) -> None:
     with serve(CONFIG) as shell, typing(name, shell, tmp_path) as screen:
-        screen.type(f"cd {tmp_path}; touch only-this.yaml; clear\r")
+        enter(screen, name, f"cd {tmp_path}; touch only-this.yaml")
         screen.type("llamaswap check only\t")
         screen.wait_for("> llamaswap check only-this.yaml")
         screen.type("\x15llamaswap load qwen\t\t\t")
