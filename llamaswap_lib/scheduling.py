@@ -16,7 +16,8 @@ from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Evict, Rules
 from llamaswap_lib.core.eviction.devices import Memory
-from llamaswap_lib.core.eviction.memory import Manners, MemoryPolicy
+from llamaswap_lib.core.eviction.manners import Manners
+from llamaswap_lib.core.eviction.memory import MemoryPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.errors import ConfigError

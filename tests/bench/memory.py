@@ -13,7 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from llamaswap_lib.core.eviction import RunningModel
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource
-from llamaswap_lib.core.eviction.memory import Manners, MemoryPolicy
+from llamaswap_lib.core.eviction.manners import Manners
+from llamaswap_lib.core.eviction.memory import MemoryPolicy
 from tests.bench.rig import median, report
 
 RUNNING = 20

@@ -6,7 +6,8 @@ import random
 from collections.abc import Collection
 
 from llamaswap_lib.core.eviction.devices import Device
-from llamaswap_lib.core.eviction.memory import Manners, MemoryPolicy
+from llamaswap_lib.core.eviction.manners import Manners
+from llamaswap_lib.core.eviction.memory import MemoryPolicy
 from tests.core import policies
 from tests.core.policies import Policy
 from tests.core.truth import MemoryRules, Sizes, Truth

@@ -9,7 +9,8 @@ from llamaswap_lib.core.eviction import RunningModel
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.gaps import Gaps
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
-from llamaswap_lib.core.eviction.memory import Manners, MemoryPolicy
+from llamaswap_lib.core.eviction.manners import Manners
+from llamaswap_lib.core.eviction.memory import MemoryPolicy
 
 GPU = {"gpu": Device(24 * GB, 1 * GB, label="GPU 0")}
 

@@ -1,0 +1,113 @@
+"""One question of memory: may a model run beside those that stay, and who goes if not?
+
+Pure. A run counts with what its model needs, or with what it holds if that is more; one of unknown need counts with all
+of the devices that it may use, and its model is loaded alone there. Nothing goes that can stay. Of the sets whose going
+makes room the one goes whose loss costs least. Models that serve or load, or were ready for less than `min_residency`,
+are in that set only if the others are not enough. Pinned ones never are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from llamaswap_lib.core.eviction import RunningModel
+from llamaswap_lib.core.eviction.cover import cheapest_cover
+from llamaswap_lib.core.eviction.devices import Memory, NeedSource
+from llamaswap_lib.core.eviction.manners import Manners, is_calm, is_passing
+
+
+class Look:
+    """One question: may the target run beside those that stay, and who goes if not?"""
+
+    def __init__(
+        self,
+        memory: Memory,
+        manners: Manners,
+        view: Callable[[str], RunningModel],
+        target: str,
+        staying: Collection[str],
+    ) -> None:
+        self.memory = memory
+        self.manners = manners
+        self.target = target
+        self.need = memory.need(target)
+        self.is_unknown = self.need.source is NeedSource.UNKNOWN
+        self.devices = [name for name in self._asked_devices() if name in memory.devices]
+        self.seen = {model: view(model) for model in staying}
+
+    def _asked_devices(self) -> Iterable[str]:
+        if self.is_unknown:
+            return self.need.devices or self.memory.devices
+        return [name for name, size in self.need.devices.items() if size > 0]
+
+    # -- how much --
+
+    def use(self, model: str, device: str) -> int:
+        """Of a model that runs, and whose need is known."""
+        need = self.memory.need(model).devices.get(device, 0)
+        return max(need, self.memory.held.get(model, {}).get(device, 0))
+
+    def _is_everywhere(self, model: str) -> bool:
+        """Whether it is one of unknown need that may use a device of the target."""
+        need = self.memory.need(model)
+        devices = need.devices or self.memory.devices
+        return need.source is NeedSource.UNKNOWN and any(name in devices for name in self.devices)
+
+    def room(self, device: str, staying: Iterable[str]) -> int:
+        seen = self.memory.devices[device]
+        return seen.usable - seen.others - sum(self.use(model, device) for model in staying)
+
+    def pinned(self) -> list[str]:
+        return [model for model in self.seen if model in self.manners.pinned]
+
+    def _size(self, device: str) -> int:
+        """What the target needs there. One that has been measured has shown that it runs, if need be alone."""
+        size = self.need.devices[device]
+        if self.need.source is not NeedSource.MEASURED:
+            return size
+        at_best = self.room(device, self.pinned())
+        return at_best if at_best < size <= at_best + self.memory.devices[device].reserve else size
+
+    # -- who goes --
+
+    def choose(self, kept: Collection[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+        """Those that go, in the order of `staying`, and what is lacking by device if none goes."""
+        alone = [model for model in self.seen if self._cannot_share(model)]
+        rest = [model for model in self.seen if model not in alone]
+        lack: dict[str, int] = {}
+        if not self.is_unknown:
+            now = {name: self._size(name) - self.room(name, rest) for name in self.devices}
+            lack = {name: size for name, size in now.items() if size > 0}
+        free = [model for model in rest if model not in self.manners.pinned or is_passing(self.seen[model])]
+        chosen = [*alone, *(self._cover(free, lack, kept) if lack else ())]
+        return tuple(model for model in self.seen if model in chosen), lack
+
+    def _cannot_share(self, model: str) -> bool:
+        """Whether it must go because one of the two has a device for itself. A pinned one counts with what it holds."""
+        if model in self.manners.pinned and not is_passing(self.seen[model]):
+            return False
+        if self.is_unknown and not self._is_everywhere(model):
+            return not self.memory.devices or any(self.use(model, name) for name in self.devices)
+        return self._is_everywhere(model)
+
+    def _cover(self, free: list[str], lack: Mapping[str, int], kept: Collection[str]) -> Collection[str]:
+        """The cheapest set, of those that cost no wait if these are enough. All that help, if nothing is enough."""
+        calm = [model for model in free if is_calm(self.seen[model])]
+        settled = [model for model in calm if not self.manners.is_young(self.seen[model])]
+        for candidates in (settled, calm):
+            if (chosen := self._cheapest(candidates, lack, ())) is not None:
+                return chosen
+        chosen = self._cheapest(free, lack, kept)
+        if chosen is None:
+            return [model for model in free if any(self.use(model, name) for name in lack)]
+        return chosen
+
+    def _cheapest(self, free: list[str], lack: Mapping[str, int], kept: Collection[str]) -> list[str] | None:
+        models = sorted(free)
+        costs = [1 if model in kept else self._loss(model) for model in models]
+        sizes = [[self.use(model, name) for name in lack] for model in models]
+        chosen = cheapest_cover(costs, sizes, list(lack.values()))
+        return None if chosen is None else [models[i] for i in chosen]
+
+    def _loss(self, model: str) -> int:
+        return self.manners.loss(self.seen[model], self.memory.gaps.get(model, 0.0))

@@ -1,0 +1,77 @@
+"""What is said of a question of memory: why a model never fits, what is lacking, and who holds it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llamaswap_lib.core.eviction import NoRoom
+from llamaswap_lib.core.eviction.devices import NeedSource, in_words
+from llamaswap_lib.core.eviction.look import Look
+
+
+def refusal(look: Look) -> NoRoom | None:
+    """What needs more than there is, or more than other programs leave."""
+    if look.is_unknown:
+        return None
+    pinned = look.pinned()
+    found = None
+    for name in look.devices:
+        device, size = look.memory.devices[name], look.need.devices[name]
+        spare = device.reserve if look.need.source is NeedSource.MEASURED else 0
+        room = device.usable + spare - sum(look.use(model, name) for model in pinned)
+        asked = f"{in_words(size)} {_where(look, name)} ({look.need.source.value})"
+        if size > room:
+            return NoRoom(f"model {look.target} needs {asked}, and {_at_best(look, name, size, pinned)}", True)
+        if size > room - device.others and found is None:
+            used = in_words(device.others)
+            found = NoRoom(f"model {look.target} needs {asked}, and other programs use {used} of that now", False)
+    return found
+
+
+def _at_best(look: Look, device: str, size: int, pinned: list[str]) -> str:
+    """`there are 24.0 GB, of which 1.2 GB are kept free and m, which is pinned, holds 4.0 GB`.
+
+    What would not be enough anyway is not told.
+    """
+    seen, parts, uses = look.memory.devices[device], [], {}
+    if size <= seen.capacity:
+        is_kept = seen.reserve and look.need.source is not NeedSource.MEASURED
+        parts = [f"{in_words(seen.reserve)} are kept free"] if is_kept else []
+        uses = {model: look.use(model, device) for model in pinned} if not is_kept or size <= seen.usable else {}
+    parts += [f"{model}, which is pinned, holds {in_words(size)}" for model, size in uses.items() if size]
+    return f"there are {in_words(seen.capacity)}{', of which ' if parts else ''}{' and '.join(parts)}"
+
+
+def _where(look: Look, device: str) -> str:
+    return f"on {_label(look, device)}"
+
+
+def _label(look: Look, device: str) -> str:
+    return look.memory.devices[device].label or device
+
+
+def what_is_needed(look: Look) -> str:
+    """`needs 18.0 GB on GPU 0, where 6.0 GB are free`."""
+    if look.is_unknown:
+        return f"what {look.target} needs is not known yet, so it is loaded alone"
+    parts = [
+        f"{in_words(look.need.devices[name])} {_where(look, name)}, "
+        f"where {in_words(max(0, look.room(name, look.seen)))} are free"
+        for name in look.devices
+    ]
+    return f"{look.target} needs {' and '.join(parts)}"
+
+
+def what_it_holds(look: Look, model: str) -> str:
+    """`holds 12.0 GB on GPU 0`."""
+    if look.memory.need(model).source is NeedSource.UNKNOWN:
+        return "may need all, for that is not known yet"
+    sizes = {name: look.use(model, name) for name in look.devices}
+    return "holds " + " and ".join(f"{in_words(size)} {_where(look, name)}" for name, size in sizes.items() if size)
+
+
+def lack_in_words(look: Look, lack: Mapping[str, int]) -> str:
+    """`6.2 GB on GPU 0`; for one of unknown need the devices."""
+    if lack:
+        return " and ".join(f"{in_words(size)} {_where(look, name)}" for name, size in lack.items())
+    return " and ".join(_label(look, name) for name in look.devices) or "all memory"
