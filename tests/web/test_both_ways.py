@@ -127,7 +127,7 @@ def test_the_client_of_an_answer_that_is_whole_before_the_body_waits_no_longer()
     def script(peer: Peer) -> None:
         peer.read_until(b"\r\n\r\n")
         peer.send(OK)
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script, begins_early(last=lambda _: OK)) as world, world.connect() as client:
         client.send(chat(BODY))
@@ -145,7 +145,7 @@ def test_an_error_that_closes_ends_the_sending() -> None:
         peer.send(refusal + b"too ")
         peer.send(b"large")  # and what comes is not read
         peer.end()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script) as world, world.connect() as client:
         client.send(chat(BODY))
@@ -173,7 +173,7 @@ def test_a_client_that_leaves_ends_both_ways() -> None:
     def script(peer: Peer) -> None:
         peer.read_until(b"\r\n\r\n")
         peer.send(CHUNKED_HEAD + chunk(b"begun"))
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
         has_ended.set()
 
     with World(script) as world:

@@ -164,14 +164,14 @@ def test_a_web_socket_is_cut() -> None:
         peer.read_message()
         peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         switched.set()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(switch) as world, world.connect() as client:
         client.send(UPGRADE)
         client.read_until(b"\r\n\r\n")
         assert switched.wait(DEADLINE)
         assert cancel(world, one_in_flight(world))[0] == 200
-        client.seconds_to_hang_up()
+        client.wait_for_hang_up()
         world.controller.wait_empty()
         assert world.journal.records == []
 
@@ -249,7 +249,7 @@ def test_the_head_of_an_answer_is_told() -> None:
         peer.read_message()
         assert go.wait(DEADLINE)
         peer.send(CHUNKED_HEAD)
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script) as world, world.connect() as listener, world.connect() as client:
         events = follow(listener)

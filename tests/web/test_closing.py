@@ -103,7 +103,7 @@ def test_who_is_turned_away_gets_to_see_it_though_its_request_was_not_read() -> 
     def thinks(peer: Peer) -> None:
         peer.read_message()
         asked.set()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(thinks, limits=Limits(connections=1)) as world, world.connect() as busy:
         busy.send(chat())

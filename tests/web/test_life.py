@@ -143,7 +143,7 @@ def test_a_connection_that_is_broken_off_while_it_lets_others_go_first_ends_quie
         assert is_held.wait(DEADLINE)
         crowd.send(get("/health") * 300)
         go_on.set()
-        crowd.seconds_to_hang_up()
+        crowd.wait_for_hang_up()
         assert world.server.wait_idle(DEADLINE)
         assert world.loop.answers(DEADLINE)  # so it has got to its turn, too
         assert world.log.count("/health") == MOST_IN_A_ROW

@@ -437,7 +437,7 @@ def test_client_that_leaves_ends_the_peers_work() -> None:
     def script(peer: Peer) -> None:
         peer.read_message()
         arrived.set()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
         hung_up.set()
 
     with World(script, config=CONFIG) as world:
@@ -464,7 +464,7 @@ def test_peer_that_is_not_there_is_a_bad_gateway_that_names_it() -> None:
 def test_peer_that_says_nothing_in_time_is_a_gateway_timeout() -> None:
     def silent(peer: Peer) -> None:
         peer.read_message()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(silent, config=CONFIG) as world:
         head, body = world.ask(chat(b'{"model":"m2"}'))

@@ -110,7 +110,7 @@ def test_abort_breaks_off_what_is_left() -> None:
     def script(peer: Peer) -> None:
         peer.read_message()
         asked.set()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script) as world, world.connect() as client:
         client.send(chat())
@@ -129,7 +129,7 @@ def test_connection_that_was_too_busy_to_make_room_is_reached_by_the_end() -> No
     def script(peer: Peer) -> None:
         peer.read_message()
         asked.set()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script, limits=Limits(connections=1)) as world, world.connect() as busy:
         busy.send(chat())

@@ -163,7 +163,7 @@ def test_a_tunnel_that_is_refused_is_a_bad_gateway_with_the_reason(answer: bytes
 @pytest.mark.slow
 def test_a_proxy_that_does_not_answer_is_given_up() -> None:
     def silent(peer: Peer) -> None:
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     config = CONFIG.replace("connect: 5", "connect: 1")
     with Far(silent, environment=HTTPS, config=config) as world:
@@ -216,7 +216,7 @@ def test_an_upgrade_goes_through_a_tunnel_of_its_own(path: str) -> None:
         peer.send(SWITCH)
         peer.send(peer.read(4)[::-1])
         peer.end()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with Far(answers(OK), script, environment=HTTP) as world:
         world.ask(chat(b'{"model":"%b"}' % (b"m" if "/m/" in path else b"p/x")))  # so that there is an idle connection

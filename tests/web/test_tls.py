@@ -103,7 +103,7 @@ def test_client_that_leaves_ends_the_upstreams_work(certificate: Certificate) ->
     def script(peer: Peer) -> None:
         peer.read_message()
         peer.send(CHUNKED_HEAD + b"3\r\none\r\n")
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
         gone.set()
 
     with World(script, certificate=certificate) as world:
@@ -157,7 +157,7 @@ def test_rubbish_in_place_of_a_handshake_ends_that_connection_only(certificate: 
     with World(certificate=certificate) as world:
         with world.connect() as bad:
             bad.send(rubbish)
-            bad.seconds_to_hang_up()
+            bad.wait_for_hang_up()
         with talk(world) as client:
             client.send(get("/health"))
             assert client.read_message()[1] == b"OK"
@@ -302,7 +302,7 @@ def test_client_that_leaves_while_the_upstream_thinks_ends_its_work(
     def script(peer: Peer) -> None:
         peer.read_message()
         heard.set()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script, certificate=certificate) as world, precise(world) as client:
         client.sendall(chat())
@@ -333,7 +333,7 @@ def test_client_that_leaves_while_nothing_of_a_stream_comes_ends_it(
     def script(peer: Peer) -> None:
         peer.read_message()
         peer.send(CHUNKED_HEAD + b"3\r\none\r\n")
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script, certificate=certificate) as world, precise(world) as client:
         client.sendall(chat())
@@ -420,7 +420,7 @@ def test_request_that_comes_with_the_farewell_ends_where_it_has_to_wait(
     certificate: Certificate, quick_count: int
 ) -> None:
     def script(peer: Peer) -> None:
-        assert peer.seconds_to_hang_up() < DEADLINE
+        peer.wait_for_hang_up()
 
     with World(script, certificate=certificate) as world, precise(world) as client:
         client.say_last(get("/health") * quick_count + chat())
@@ -614,7 +614,7 @@ def test_newcomer_who_is_turned_away_hears_why(certificate: Certificate) -> None
     def script(peer: Peer) -> None:
         peer.read_message()
         peer.send(CHUNKED_HEAD)
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script, certificate=certificate, limits=Limits(connections=1)) as world, talk(world) as busy:
         busy.send(chat())
@@ -638,7 +638,7 @@ def test_answer_that_the_end_of_the_server_breaks_off_does_not_look_whole(
     def script(peer: Peer) -> None:
         peer.read_message()
         peer.send(b"HTTP/1.1 200 OK\r\n\r\nhalf")
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with asked(script, certificate if is_secure else None, b"1.0") as (world, client):
         client.read_until(b"half")

@@ -17,7 +17,7 @@ import pytest
 from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.limits import Limits
 from tests.web.certificates import TlsEnd, issue, trusted_upstream, trusting
-from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, PROMPT, Peer, Running, World, answers, chat, get, sized
+from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, Running, World, answers, chat, get, sized
 
 ASKED = b"Connection: keep-alive, Upgrade\r\nUpgrade: Raw/1\r\n"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\nX-Told: yes\r\n\r\n"
@@ -295,10 +295,10 @@ def test_silence_is_not_the_end_whatever_the_limits_of_requests(across: Callable
 def test_end_of_the_server_ends_it(across: Callable[..., Tunnelled]) -> None:
     with across() as (world, client, upstream):
         world.server.begin_stop()
-        assert not world.server.wait_idle(PROMPT)
+        assert not world.server.wait_idle(0.05)
         upstream.send(b"not yet")
         assert client.read(7) == b"not yet"
-        assert world.server.abort(grace=1), "it waits for an upstream that goes on"
+        assert world.server.abort(grace=DEADLINE), "it waits for an upstream that goes on"
         for peer in (client, upstream):
             with pytest.raises(ConnectionResetError):
                 peer.read_to_end()
@@ -309,8 +309,8 @@ def test_end_of_the_server_ends_it_though_the_client_has_said_its_last_word(acro
         client.end()
         assert upstream.read_to_end() == b""
         world.server.begin_stop()
-        assert world.server.abort(grace=1)
-        assert client.seconds_to_hang_up() < 1
+        assert world.server.abort(grace=DEADLINE)
+        client.wait_for_hang_up()
 
 
 # -- slow sides --
@@ -408,7 +408,7 @@ def test_switch_before_the_request_is_whole_is_a_bad_gateway() -> None:
         peer.read_until(b"\r\n\r\n")
         peer.send(SWITCH)
         peer.sock.settimeout(DEADLINE)
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script) as world, world.connect() as client:
         body = b'{"model":"m","x":"%b"}' % (b"x" * BIG)
@@ -434,7 +434,7 @@ def test_client_that_leaves_before_the_switch_is_not_waited_for() -> None:
     def script(peer: Peer) -> None:
         peer.read_message()
         asked.set()
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
         gone.set()
 
     with World(script) as world:

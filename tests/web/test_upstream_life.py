@@ -30,7 +30,7 @@ def test_a_connection_that_is_idle_for_too_long_is_closed(with_tls: bool) -> Non
     def script(peer: Peer) -> None:
         answers(OK, OK)(peer)
         with suppress(ssl.SSLEOFError):  # without a farewell of TLS
-            peer.seconds_to_hang_up()
+            peer.wait_for_hang_up()
         has_ended.set()
 
     config = MODELS.rstrip() + "\n    timeouts: {idleConn: 1}\n"
@@ -54,7 +54,7 @@ def test_an_answer_that_ends_with_tls_farewell_is_whole_though_the_connection_st
         assert isinstance(peer.sock, TlsEnd)
         peer.sock.say_last(b"ended")
         with suppress(ssl.SSLEOFError):
-            peer.seconds_to_hang_up()
+            peer.wait_for_hang_up()
 
     with World(script, upstream_context=trusted_upstream()) as world, world.connect() as client:
         client.send(chat())
@@ -225,7 +225,7 @@ def test_a_mistake_of_ours_while_an_upstream_thinks_is_an_error_for_its_client()
 def test_a_mistake_of_ours_on_an_idle_connection_costs_that_connection_alone() -> None:
     def script(peer: Peer) -> None:
         answers(OK)(peer)
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script, answers(OK)) as world, world.connect() as client:
         client.send(chat())
@@ -246,7 +246,7 @@ def test_a_body_that_cannot_be_read_back_within_its_answer_breaks_that_off() -> 
         peer.read_until(b"\r\n\r\n")
         peer.send(CHUNKED_HEAD + EVENT)
         assert go.wait(DEADLINE)
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
 
     with World(script, answers(OK), limits=Limits(memory_body_bytes=1_000)) as world, world.connect() as client:
         client.send(chat(LARGE))

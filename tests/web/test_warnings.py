@@ -276,7 +276,7 @@ def test_a_client_that_leaves_behind_the_head_keeps_the_status_that_it_saw() -> 
     def script(peer: Peer) -> None:
         peer.read_message()
         peer.send(CHUNKED_HEAD + b"2\r\nhe\r\n")
-        peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
         thinker.go.set()
 
     with World(script) as world, world.connect() as client:

@@ -80,7 +80,6 @@ class Thinker:
 
     def __init__(self, answer: bytes = OK) -> None:
         self.asked, self.go = threading.Event(), threading.Event()
-        self.seconds_to_hang_up = -1.0
         self._answer = answer
 
     def answer(self, peer: Peer) -> None:
@@ -92,7 +91,7 @@ class Thinker:
     def hear_hang_up(self, peer: Peer) -> None:
         peer.read_message()
         self.asked.set()
-        self.seconds_to_hang_up = peer.seconds_to_hang_up()
+        peer.wait_for_hang_up()
         self.go.set()
 
 
@@ -110,7 +109,6 @@ class Teller:
 
     def __init__(self, head: bytes = CHUNKED_HEAD) -> None:
         self.words: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self.seconds_to_hang_up = -1.0
         self.was_left = threading.Event()
         self._head = head
 
@@ -123,7 +121,7 @@ class Teller:
                 peer.close()
                 return
             if not word:
-                self.seconds_to_hang_up = peer.seconds_to_hang_up()
+                peer.wait_for_hang_up()
                 self.was_left.set()
                 return
             peer.send(word)
