@@ -117,7 +117,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     counters = _counters(controller, lambda name: name in app.latest.app.destinations)
     _tell_of_changes(controller, pool, launching, changes, options.supervisor)
     journal, feed = _activity(config, host, logs, loop, controller, counters)
-    _connect(picture, hardware, controller, launching, journal)
+    _connect(picture, hardware, controller, launching, journal, changes)
     app = App(
         config,
         controller,
@@ -202,9 +202,15 @@ def _hardware(config: Config, controller: Controller, logs: Logs) -> Hardware:
 
 
 def _connect(
-    picture: MemoryPicture, hardware: Hardware, controller: Controller, launching: Launching, journal: Journal
+    picture: MemoryPicture,
+    hardware: Hardware,
+    controller: Controller,
+    launching: Launching,
+    journal: Journal,
+    changes: Changes,
 ) -> None:
-    """Have the picture made of what is measured, and those who wait told of what changes in it."""
+    """Have the picture made of what is measured, and those told who wait or listen of what changes in it."""
+    picture.listen(partial(changes.note, Topic.MEMORY))
     journal.listen(lambda rows: picture.note_requests([(row.model, row.timestamp) for row in rows]))
 
     def wake() -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-START = ["logData", "logData", "modelStatus", "uiConfig", "profileChanged", "inflight", "queue"]
+START = ["logData", "logData", "modelStatus", "uiConfig", "profileChanged", "inflight", "queue", "memory"]
 _BEFORE, _AFTER = b"event:message\ndata:", b"\n\n"
 
 

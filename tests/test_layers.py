@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "ui",
             "wire",
         ),
-        *("loaded_config", "errors", "printable"),
+        *("loaded_config", "errors", "memory.picture", "printable"),
         *("runtime.apart", "runtime.control.board", "runtime.changes", "runtime.logs.monitor", "runtime.wakeup"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.load", "config.render", "config.schema", "config.sections"),

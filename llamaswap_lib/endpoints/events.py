@@ -17,8 +17,10 @@ from typing import Any
 from llamaswap_lib.activity.feed import Source
 from llamaswap_lib.activity.in_flight_events import InFlightEvents
 from llamaswap_lib.app import App
+from llamaswap_lib.endpoints.memory import describe_memory
 from llamaswap_lib.endpoints.models import status_rows
 from llamaswap_lib.endpoints.queue import queue_rows
+from llamaswap_lib.memory.picture import is_news
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.runtime.changes import Topic
 from llamaswap_lib.runtime.logs.monitor import RING_BYTES, LogMonitor
@@ -62,6 +64,7 @@ def _sources(app: App, note_news: Callable[[], None]) -> Sequence[Source]:
         _Models(app, note_news),
         InFlightEvents(app.feed.table, note_news),
         _Queue(app, note_news),
+        _Memory(app, note_news),
     )
 
 
@@ -203,6 +206,51 @@ class _Queue:
     @staticmethod
     def _without_clock(rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
         return [tuple(row[key] for key in QUEUE_KEYS) for row in rows]
+
+
+class _Memory:
+    """What there is of memory and who has it: at most once in `telling_interval`, and not for what is only noise."""
+
+    has_ended = True
+
+    def __init__(self, app: App, note_news: Callable[[], None]) -> None:
+        self._latest = app.latest
+        self._follower = app.changes.follow(CallingWakeup(note_news))
+        self._told_at = -math.inf
+        self._told = app.config, app.memory.now
+        self._is_held_back = False
+
+    def first(self) -> Sequence[Callable[[], bytes]]:
+        return [self._event]
+
+    def news(self) -> Iterator[bytes]:
+        if not self._follower.take() and not self._is_held_back:
+            return
+        app = self._latest.app
+        (config, before), now = self._told, app.memory.now
+        self._is_held_back = config is not app.config or (before is not now and is_news(before, now))
+        if self._is_held_back and self.pause() == 0.0:
+            self._is_held_back = False
+            self._told, self._told_at = (app.config, now), app.clock()
+            yield self._event()
+
+    def pause(self) -> float:
+        app = self._latest.app
+        due = self._told_at + app.limits.telling_interval
+        return max(0.0, due - app.clock()) if self._is_held_back else math.inf
+
+    def mark(self) -> int:
+        return 0
+
+    def missed(self, since: int, until: int) -> bytes:  # noqa: ARG002 - as above
+        return self._event()
+
+    def close(self) -> None:
+        self._follower.close()
+
+    def _event(self) -> bytes:
+        app = self._latest.app
+        return message("memory", describe_memory(app, app.memory.now))
 
 
 def _describe_ui(app: App) -> dict[str, Any]:

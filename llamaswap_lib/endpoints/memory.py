@@ -5,7 +5,7 @@ A handler thread. Told from the newest picture and from what the controller publ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llamaswap_lib.app import App
@@ -16,15 +16,20 @@ from llamaswap_lib.server.exchange import Exchange
 
 def serve_memory(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/memory."""
-    picture = app.memory.now
     states = {run.model: run.state for run in app.controller.runs()}
-    exchange.answer_json(
-        {
-            "router": app.config.routing.router,
-            "devices": [_device(name, picture) for name in picture.devices],
-            "models": [_model(app, model, picture, states) for model in sorted({*app.config.models, *states})],
-        }
-    )
+    told = describe_memory(app, app.memory.now, states)
+    for row in told["models"]:
+        row |= {"state": states.get(row["model"], "stopped"), "load": _load(app, row["model"])}
+    exchange.answer_json(told)
+
+
+def describe_memory(app: App, picture: Memory, running: Iterable[str] = ()) -> dict[str, Any]:
+    """What there is, and what each model needs and holds of it: those of the configuration, and what else runs."""
+    return {
+        "router": app.config.routing.router,
+        "devices": [_device(name, picture) for name in picture.devices],
+        "models": [_model(app, model, picture) for model in sorted({*app.config.models, *picture.held, *running})],
+    }
 
 
 def _device(name: str, picture: Memory) -> dict[str, Any]:
@@ -41,20 +46,23 @@ def _device(name: str, picture: Memory) -> dict[str, Any]:
     }
 
 
-def _model(app: App, model: str, picture: Memory, states: Mapping[str, str]) -> dict[str, Any]:
+def _model(app: App, model: str, picture: Memory) -> dict[str, Any]:
     configured = app.config.models.get(model)
-    row: dict[str, Any] = {
+    return {
         "model": model,
-        "state": states.get(model, "stopped"),
         "pinned": configured is not None and configured.pinned,
         "need": need_of(picture, model),
         "held": _sizes(picture.held[model]) if model in picture.held else None,
     }
-    if configured is None:
-        return {**row, "load": None}
+
+
+def _load(app: App, model: str) -> dict[str, Any] | None:
+    """What a load of it would do now; None for one that is not configured any more."""
+    if model not in app.config.models:
+        return None
     plan = app.controller.plan(model)
     evicts = None if plan.evicts is None else [victim.model for victim in plan.evicts]
-    return {**row, "load": {"evicts": evicts, "refusal": plan.refusal or None}}
+    return {"evicts": evicts, "refusal": plan.refusal or None}
 
 
 def need_of(picture: Memory, model: str) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class MemoryPicture:
         self._ended: list[Taken] = []
         self._settled: dict[str, int] = {}  # what others had of each device when nothing loaded
         self._told: set[str] = set()
+        self._listeners: list[Callable[[], None]] = []
 
     # -- any thread --
 
@@ -75,6 +76,10 @@ class MemoryPicture:
         """Make it after each reading from now on."""
         self._around = around
         around.hardware.listen(self.update)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever `now` is another picture, on the thread that makes it; it must be quick."""
+        self._listeners.append(listener)
 
     def change(self, config: Config) -> None:
         """Go by another configuration from the next reading on, which is soon."""
@@ -193,6 +198,8 @@ class MemoryPicture:
         before = self.now
         if picture != before:
             self.now = picture
+            for listener in self._listeners:
+                listener()
             if around.is_awaited() and is_news(before, picture):
                 around.wake()
 

@@ -20,6 +20,7 @@ class Topic(Enum):
     RUNS = auto()  # what runs, and its state
     QUEUE = auto()  # which requests wait
     PROFILE = auto()  # which profile is active
+    MEMORY = auto()  # what models need and hold, what others use, what there is
 
 
 class Changes:

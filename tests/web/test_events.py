@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaswap_lib.core.eviction.devices import GB, MB, Device, Memory, Need, NeedSource
 from llamaswap_lib.core.snapshot import TicketView
 from llamaswap_lib.endpoints.events import LOG_PIECE
 from llamaswap_lib.runtime.changes import Topic
@@ -94,7 +95,7 @@ def test_first_it_tells_how_everything_is() -> None:
         world.controller.running = [Running("m", 1, "starting")]
         world.controller.queue = [TicketView(7, "m", 1, time.monotonic() - 2.0, "loading", 3.25)]
         world.app.profiles.activate("night")
-        proxy, upstream, models, ui, profile, in_flight, queue = (event.data for event in follow(client).start())
+        proxy, upstream, models, ui, profile, in_flight, queue, memory = (e.data for e in follow(client).start())
         assert proxy == {"source": "proxy", "data": "ours\n"}
         assert upstream == {"source": "upstream", "data": "the model's\n"}
         assert ui == {"activity": {"session_id": ["X-Mine"]}}
@@ -128,6 +129,9 @@ def test_first_it_tells_how_everything_is() -> None:
         assert row.keys() == same.keys()
         assert 2.0 <= row.pop("waiting_seconds") <= same.pop("waiting_seconds")
         assert row == same
+        unknown = {"pinned": False, "need": {"source": "unknown", "devices": None}, "held": None}
+        rows = [{"model": model, **unknown} for model in ("m", "zed")]
+        assert memory == {"router": "group", "devices": [], "models": rows}
 
 
 def test_a_silent_server_tells_it_too_and_then_nothing() -> None:
@@ -135,7 +139,7 @@ def test_a_silent_server_tells_it_too_and_then_nothing() -> None:
         events = [event.data for event in follow(client).start()]
         assert events[0] == {"source": "proxy", "data": ""}
         assert events[1] == {"source": "upstream", "data": ""}
-        assert events[4:] == [{"active": None}, {"operation": "snapshot", "requests": []}, {"queue": []}]
+        assert events[4:7] == [{"active": None}, {"operation": "snapshot", "requests": []}, {"queue": []}]
         assert is_silent(client)
 
 
@@ -282,6 +286,45 @@ def test_a_rush_makes_few_events_and_the_last_is_true() -> None:
         while events.next_of("queue")["queue"][0]["ticket"] < 20_000:
             seen += 1
         assert seen < 200  # one each 0.1 s, however long it takes to make 20,000
+
+
+def see(world: World, others: int, held: int = 0) -> None:
+    """What a reading of the memory has found."""
+    devices = {"ram": Device(16 * GB, GB, others, "RAM")}
+    needs = {"m": Need({"ram": held}, NeedSource.MEASURED)} if held else {}
+    world.app.memory.now = Memory(devices, needs, {"m": {"ram": held}} if held else {})
+    world.app.changes.note(Topic.MEMORY)
+
+
+def test_what_changes_of_memory_is_told_but_for_noise() -> None:
+    with World(answers(OK), config=CONFIG, limits=LOOKS_OFTEN) as world, world.connect() as client:
+        see(world, GB)
+        events = follow(client)
+        [device] = events.start()[-1].data["devices"]
+        assert (device["others_bytes"], device["free_bytes"]) == (GB, 14 * GB)
+        for size in range(1, 32):  # by little and little: less than 64 MB since it was told
+            see(world, GB + size * MB)
+        assert is_silent(client)
+        see(world, GB + 65 * MB)
+        assert events.next_of("memory")["devices"][0]["others_bytes"] == GB + 65 * MB
+        see(world, GB + 65 * MB, held=2 * GB)
+        told = events.next_of("memory")["models"][0]
+        assert told == {
+            "model": "m", "pinned": False, "held": {"ram": 2 * GB},
+            "need": {"source": "measured", "devices": {"ram": 2 * GB}},
+        }  # fmt: skip
+
+
+def test_a_rush_in_memory_makes_few_events_and_the_last_is_true() -> None:
+    with World(answers(OK), config=CONFIG, limits=Limits(telling_interval=0.5)) as world, world.connect() as client:
+        events = follow(client)
+        events.start()
+        began, sizes = time.monotonic(), list[int]()
+        for size in range(1, 2001):
+            see(world, size * 100 * MB)
+        while not sizes or sizes[-1] < 2000 * 100 * MB:
+            sizes.append(events.next_of("memory")["devices"][0]["others_bytes"])
+        assert len(sizes) <= 2 + (time.monotonic() - began) / 0.5
 
 
 # -- logs --
@@ -441,4 +484,4 @@ def test_the_end_of_one_log_is_not_the_end() -> None:
 
 def test_the_first_events_are_those_that_are_promised() -> None:
     contract = ["logData", "logData", "modelStatus", "uiConfig", "profileChanged", "inflight"]
-    assert [*contract, "queue"] == START
+    assert [*contract, "queue", "memory"] == START
