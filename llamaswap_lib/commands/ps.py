@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llamaswap_lib.client import words
+from llamaswap_lib.client import memory, words
 from llamaswap_lib.client.background import together
 from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
@@ -17,16 +17,21 @@ COLUMNS = (
     Column("NAME", may_shrink=True),
     Column("STATE"),
     Column("SIZE", is_number=True),
+    Column("NEED", goes=4),
     Column("DEVICE", may_shrink=True, goes=1),
     Column("IN-FLIGHT", is_number=True, goes=2),
     Column("QUEUE", is_number=True, goes=3),
     Column("UNTIL"),
+    Column("WAITS FOR", may_shrink=True),
 )
 EXAMPLES = "llamaswap ps\nllamaswap ps --json"
 NOTES = """SIZE is the memory of its processes on the devices that DEVICE names, as far as
-[hardware.md](hardware.md) can tell. IN-FLIGHT counts the requests inside the model, of as many as may be
-inside at once where that is limited, and QUEUE those that wait for it. A model that somebody waits for and
-that does not run is there too, as `queued`. UNTIL says when the model is unloaded if nobody asks for it."""
+[hardware.md](hardware.md) can tell. With `use: memory` NEED is what the model needs there, and where that
+figure comes from ([memory.md](memory.md#what-a-model-needs)). IN-FLIGHT counts the requests inside the
+model, of as many as may be inside at once where that is limited, and QUEUE those that wait for it. A model
+that somebody waits for and that does not run is there too, as `queued`. UNTIL says when the model is
+unloaded if nobody asks for it. While somebody waits, WAITS FOR says for what, as
+[the queue](http.md#who-waits) does."""
 Row = Mapping[str, Any]
 
 
@@ -36,25 +41,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     server, terminal = server_of(options), Terminal()
-    running, queue = together(
-        lambda: server.get("/running")["running"], lambda: (server.find("/api/queue") or {}).get("queue", [])
+    running, queue, told = together(
+        lambda: server.get("/running")["running"],
+        lambda: (server.find("/api/queue") or {}).get("queue", []),
+        lambda: {} if options.json else memory.find(server),
     )
     if options.json:
         terminal.json({"running": running, "queue": queue})
         return 0
-    terminal.table(COLUMNS, table_rows(running, queue))
+    left_out = {"NEED"} if not memory.is_decisive(told) else set()
+    left_out |= {"WAITS FOR"} if not queue else set()
+    kept = [number for number, column in enumerate(COLUMNS) if column.title not in left_out]
+    rows = table_rows(running, queue, told)
+    terminal.table([COLUMNS[number] for number in kept], ([row[number] for number in kept] for row in rows))
     return 0
 
 
-def table_rows(running: Sequence[Row], queue: Sequence[Row]) -> Iterator[list[str | Cell]]:
-    """A row for each model that runs, and for each one that is only waited for."""
-    waiting = Counter(row["model"] for row in queue)
+def table_rows(running: Sequence[Row], queue: Sequence[Row], told: Row) -> Iterator[list[str | Cell]]:
+    """A row for each model that runs, and for each one that is only waited for. `told`: of the memory."""
+    waiting, needs = Counter(row["model"] for row in queue), memory.needs(told)
+    reasons = {row["model"]: str(row["reason"]) for row in reversed(queue)}
     for run_ in running:
         name, state = run_["model"], run_["state"]
         size, device = memory_of(run_.get("memory"))
         yield [
-            name, Cell(state, STATE_STYLES.get(state, Style.PLAIN)), size, device,
-            places_of(run_), words.number(waiting.pop(name, 0)), until(run_),
+            name, Cell(state, STATE_STYLES.get(state, Style.PLAIN)), size, memory.need(needs.get(name)), device,
+            places_of(run_), words.number(waiting.pop(name, 0)), until(run_), reasons.get(name, ""),
         ]  # fmt: skip
     for name, count in waiting.items():
-        yield [name, Cell("queued", Style.BUSY), words.UNKNOWN, words.UNKNOWN, "0", words.number(count), words.UNKNOWN]
+        yield [
+            name, Cell("queued", Style.BUSY), words.UNKNOWN, memory.need(needs.get(name)), words.UNKNOWN,
+            "0", words.number(count), words.UNKNOWN, reasons[name],
+        ]  # fmt: skip

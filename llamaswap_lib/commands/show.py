@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llamaswap_lib.client import words
+from llamaswap_lib.client import memory, words
 from llamaswap_lib.client.background import together
 from llamaswap_lib.client.connection import NOT_FOUND, NoRoute, Refused, Server, in_path
 from llamaswap_lib.client.runs import STATE_STYLES, memory_of, until
@@ -56,12 +56,13 @@ class Known:
     def __init__(self, server: Server, name: str) -> None:
         """Raises ServerError; Refused with status 404 for a name that leads nowhere."""
         self.name = name
-        entry, plan, running, configured, queue = together(
+        entry, plan, running, configured, queue, told = together(
             lambda: _entry(server, name),
             lambda: find_plan(server, name),
             lambda: server.find("/running") or {},
             lambda: configured_models(server),
             lambda: server.find("/api/queue") or {},
+            lambda: memory.find(server),
         )
         self.entry: Row = entry
         self.plan: Row = plan
@@ -70,6 +71,8 @@ class Known:
         self.running: Row = next((row for row in running.get("running", ()) if row["model"] == self.model), {})
         self.configured: Row = configured.get(self.model, {})
         self.waiting = [row for row in queue.get("queue", ()) if row["model"] == self.model]
+        self.memory: Row = told
+        self.need: Row = memory.needs(told).get(self.model, {})
         self.stats: Row = server.find("/api/metrics/stats", {"model": self.model}) or {}
 
     @property
@@ -85,7 +88,7 @@ class Known:
         """For programs: each part as the server's route has it."""
         parts = {"entry": self.entry, "running": self.running, "configuration": self.configured, "plan": self.plan}
         told = {"name": self.name, "model": self.model, "state": self.state, **parts}
-        return {**told, "waiting": self.waiting, "stats": self.stats}
+        return {**told, "waiting": self.waiting, "need": self.need, "stats": self.stats}
 
 
 def _entry(server: Server, name: str) -> Row:
@@ -113,6 +116,7 @@ def lines_of(known: Known) -> Iterator[Line]:
     yield "state", _state(known), STATE_STYLES.get(known.state, Style.PLAIN)
     yield "failure", _failure(known.failure), Style.BAD
     yield from _running_lines(known)
+    yield "needs", _need(known), Style.PLAIN
     yield "a load", _load(known.plan), Style.PLAIN
     yield "speed", _speed(known.stats), Style.PLAIN
     configured = known.configured
@@ -145,6 +149,13 @@ def _state(known: Known) -> str:
     return known.state if seconds is None else f"{known.state}, after a load of {words.duration(seconds)}"
 
 
+def _need(known: Known) -> str:
+    """What is not known matters where models go by it."""
+    if not known.need or (known.need["devices"] is None and not memory.is_decisive(known.memory)):
+        return ""
+    return memory.need_in_full(known.need, known.memory)
+
+
 def _failure(failure: Row) -> str:
     if not failure:
         return ""
@@ -158,6 +169,8 @@ def _load(plan: Row) -> str:
     if not plan or plan.get("state") in ("", "ready", "starting"):
         return ""
     evicted, estimate = plan.get("evicts"), plan.get("estimate_seconds")
+    if plan.get("refusal"):
+        return f"would be refused: {plan['refusal']}"
     about = f"about {words.duration(estimate)}; " if estimate else ""
     if evicted is None:
         return f"{about}what it would unload, your policy decides then"
@@ -167,7 +180,9 @@ def _load(plan: Row) -> str:
         row["model"] + (f" ({words.counted(row['in_flight'], 'request')} inside)" if row.get("in_flight") else "")
         for row in evicted
     )
-    return f"{about}would unload {told}, because {evicted[0]['reason']}"
+    rule = plan.get("rule") or {}
+    why = rule["text"] if rule.get("kind") == "memory" and rule.get("text") else evicted[0]["reason"]
+    return f"{about}would unload {told}, because {why}"
 
 
 def _speed(stats: Row) -> str:

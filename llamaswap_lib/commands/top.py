@@ -17,9 +17,10 @@ from llamaswap_lib.top.sources import Sources
 from llamaswap_lib.top.state import State
 
 NOTES = """\
-The bars of memory show our models first, then what others use, then what is free. Arrows (or `j` and `k`)
-select a model or a request; `l` loads the model, `u` unloads it, `c` cancels the request, `?` has more, `q`
-leaves.
+The bars of memory show our models first, then what others use, then what is free; with `use: memory` also
+what is kept free (`reserve`) at the end, and in NEED what each model needs and where that figure comes from.
+Arrows (or `j` and `k`) select a model or a request; `l` loads the model, `u` unloads it, `c` cancels the
+request, `?` has more, `q` leaves.
 
 Into a pipe, and with `--json`, it prints once how things are. `ps` is shorter."""
 BY_SIGNAL = 128  # and the number of the signal, as shells have it
@@ -64,6 +65,7 @@ def _print_once(server: Server, terminal: Terminal, state: State, *, as_json: bo
                 "running": found["running"],
                 **queue,
                 **requests,
+                "memory": found["memory"],
                 "hardware": found.get("hardware"),
                 "performance": performance,
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from llamaswap_lib.client import words
+from llamaswap_lib.client import memory, words
 from llamaswap_lib.client.terminal import Cell, Style, display_width, shortened
 from llamaswap_lib.printable import printable
 from llamaswap_lib.top.state import State
@@ -24,12 +24,13 @@ class Glyphs(NamedTuple):
     models: tuple[str, str]  # in turn
     others: str
     free: str
+    reserve: str  # what is kept free
     dot: str  # between two figures
     arrows: str
 
 
-UNICODE = Glyphs(("█", "▓"), "▒", "·", " · ", "↑↓")
-ASCII = Glyphs(("#", "="), "+", ".", ", ", "up/down")
+UNICODE = Glyphs(("█", "▓"), "▒", "·", "░", " · ", "↑↓")
+ASCII = Glyphs(("#", "="), "+", ".", "-", ", ", "up/down")
 
 
 class Part(NamedTuple):
@@ -86,9 +87,13 @@ def _of_memory(
     amount = f"{words.size(None if used is None else used * MB)} of {words.size(total * MB)}"
     shares = [f"{printable(part.name)} {words.size(part.size)}" for part in parts]
     shares += [f"others {words.size(others)}"] if others else []
-    shares += [f"free {words.size((total - used) * MB)}"] if used is not None else []
+    decisive = memory.device(state.memory, tuple(names)) if memory.is_decisive(state.memory) else {}
+    free = decisive.get("free_bytes", None if used is None else (total - used) * MB)
+    shares += [] if free is None else [f"free {words.size(free)}"]
+    reserve = decisive.get("reserve_bytes", 0)
+    shares += [f"reserve {words.size(reserve)}"] if reserve else []
     percent = busy if has_use else None if used is None else 100 * used / total
-    bar_line = _bar(parts, others, total * MB, room, glyphs)
+    bar_line = _bar(parts, others, total * MB, room, glyphs, reserve)
     return _line(label, percent, bar_line, glyphs.dot.join([amount, ", ".join(shares), *filter(None, told)]))
 
 
@@ -103,8 +108,13 @@ def _parts(state: State, names: Sequence[str]) -> list[Part]:
     return sorted(found, key=lambda part: -part.size)
 
 
-def _bar(parts: Sequence[Part], others: float | None, whole: float, room: int, glyphs: Glyphs) -> Line:
-    """Parts of the whole, and what is left; each part that is there has a character, as far as there is room."""
+def _bar(
+    parts: Sequence[Part], others: float | None, whole: float, room: int, glyphs: Glyphs, reserve: float = 0.0
+) -> Line:
+    """Parts of the whole, and what is left; each part that is there has a character, as far as there is room.
+
+    `reserve` is what of the end is to stay free.
+    """
     sizes = [part.size for part in parts] + [others or 0.0]
     ends, reached = [], 0.0
     for size in sizes:
@@ -117,7 +127,8 @@ def _bar(parts: Sequence[Part], others: float | None, whole: float, room: int, g
         mark = glyphs.others if is_others else glyphs.models[number % len(glyphs.models)]
         cells.append(Cell(mark * (end - begun), Style.QUIET if is_others else SEGMENTS[number % len(SEGMENTS)]))
         begun = end
-    return [*cells, Cell(glyphs.free * (room - begun), Style.QUIET)]
+    kept = min(room - begun, round(reserve / whole * room)) if whole else 0
+    return [*cells, Cell(glyphs.free * (room - begun - kept) + glyphs.reserve * kept, Style.QUIET)]
 
 
 def _line(label: str, percent: float | None, bar: Line, text: str) -> Line:

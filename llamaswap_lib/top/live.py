@@ -167,6 +167,8 @@ def take_told(state: State, told: Told, now: float) -> None:
         state.take_running(value, now)
     elif told.kind == "performance":
         state.take_performance(value)
+    elif told.kind == "memory":
+        state.take_event("memory", value, now)
     elif told.kind == "hardware":
         state.accelerators = value
     else:

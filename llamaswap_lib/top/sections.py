@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llamaswap_lib.client import words
+from llamaswap_lib.client import memory, words
 from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style
 from llamaswap_lib.top.state import State
@@ -41,6 +41,7 @@ MODEL_COLUMNS = (
     Column("MODEL", may_shrink=True),
     Column("STATE"),
     Column("MEMORY", is_number=True, goes=2),
+    Column("NEED", goes=5),
     Column("IN FLIGHT", is_number=True),
     Column("QUEUE", is_number=True, goes=3),
     Column("TOK/S", is_number=True, goes=1),
@@ -65,17 +66,19 @@ REQUEST_COLUMNS = (
 def sections(state: State, now: float) -> list[Section]:
     waiting = list(state.queue)
     queued = {row["request"] for row in waiting}
+    is_decisive = memory.is_decisive(state.memory)
+    kept = [number for number, column in enumerate(MODEL_COLUMNS) if is_decisive or column.title != "NEED"]
+    models = [(key, [cells[number] for number in kept]) for key, cells in _models(state, now)]
+    columns = [MODEL_COLUMNS[number] for number in kept]
     return [
-        Section(
-            "models", MODEL_COLUMNS, [*_models(state, now)], "no models" if state.is_known else "asking the server"
-        ),
+        Section("models", columns, models, "no models" if state.is_known else "asking the server"),
         Section("queue", QUEUE_COLUMNS, [*_queue(state, waiting, now)], "nobody waits"),
         Section("in flight", REQUEST_COLUMNS, [*_requests(state, queued, now)], "nothing is in flight"),
     ]
 
 
 def _models(state: State, now: float) -> Iterator[tuple[Key, Cells]]:
-    waiting = Counter(row["model"] for row in state.queue)
+    waiting, needs = Counter(row["model"] for row in state.queue), memory.needs(state.memory)
     shown = {}
     for name, said in state.states().items():
         is_failed = said == "stopped" and state.failure(name)
@@ -87,7 +90,8 @@ def _models(state: State, now: float) -> Iterator[tuple[Key, Cells]]:
             Key("models", name),
             [
                 Cell(name, Style.QUIET if how == "stopped" else Style.PLAIN), Cell(how, style),
-                memory_of(run.get("memory"))[0], places_of(run) if run else words.UNKNOWN,
+                memory_of(run.get("memory"))[0], memory.need(needs.get(name)),
+                places_of(run) if run else words.UNKNOWN,
                 words.number(waiting[name]) if run or waiting[name] else words.UNKNOWN,
                 words.number(state.speed(name, now)), _until(state, name, run, how, now),
             ],

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from llamaswap_lib.client import memory
 from llamaswap_lib.client.connection import Refused, Server, ServerError, lines_of
 from llamaswap_lib.client.events import messages
 from llamaswap_lib.client.follow import News, follow
@@ -26,7 +27,7 @@ UNWANTED = ("logData", "uiConfig", "swap")
 
 
 class Told(NamedTuple):
-    """An answer; `kind` is `running`, `performance`, `hardware` or `rows`."""
+    """An answer; `kind` is `running`, `memory`, `performance`, `hardware` or `rows`."""
 
     kind: str
     value: Any
@@ -73,6 +74,7 @@ class Sources:
     def snapshot(self) -> Iterator[Told]:
         """One answer of each kind, now; raises ServerError."""
         yield Told("running", self._server.get("/running")["running"])
+        yield Told("memory", memory.find(self._server))
         yield from self._hardware()
         yield from self._machine()
         yield from self._rows()

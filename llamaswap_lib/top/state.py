@@ -28,6 +28,7 @@ class State:
         self.runs_at = 0.0
         self.queue: Sequence[Row] = ()
         self.queue_at = 0.0
+        self.memory: Row = {}
         self.in_flight = InFlight()
         self.system: Row | None = None
         self.gpus: Sequence[Row] = ()
@@ -51,6 +52,8 @@ class State:
             self.in_flight.take(data, now)
         elif kind == "queue":
             self.queue, self.queue_at = data["queue"], now
+        elif kind == "memory":
+            self.memory = data
 
     def take_running(self, rows: Iterable[Row], now: float) -> None:
         """The rows of `/running`."""

@@ -21,6 +21,15 @@ MODELS: dict[str, Any] = {
 }
 
 
+def by_memory(**needs: str) -> dict[str, Any]:
+    """Models that may have 2,000 MB together, and answer slowly."""
+    memory = {"minResidency": 0, "devices": {"ram": {"capacity": "2000MB", "reserve": 0}}}
+    return {
+        "models": {name: {"cmd": demo("--tokens-per-second", "4"), "memory": size} for name, size in needs.items()},
+        "routing": {"router": {"use": "memory", "settings": {"memory": memory}}},
+    }
+
+
 class Served(Shell):
     """A server, and a shell whose commands ask it."""
 

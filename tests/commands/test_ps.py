@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.commands.conftest import Serve
-from tests.e2e.program import demo, models
+from tests.commands.conftest import Serve, by_memory
+from tests.e2e.program import demo, models, wait_until
 
 
 def test_it_lists_what_runs(serve: Serve) -> None:
@@ -15,6 +15,19 @@ def test_it_lists_what_runs(serve: Serve) -> None:
     [_, row] = ended.rows()
     assert row[:2] == ["large", "ready"]
     assert row[-2:] == ["5", "min"]
+
+
+def test_with_use_memory_it_shows_what_models_need_and_what_is_waited_for(serve: Serve) -> None:
+    with serve(by_memory(a="1600MB", b="800MB")) as shell, shell.program.stream("a", max_tokens=100):
+        wait_until(lambda: shell.program.states() == {"a": "ready"}, "a is ready")
+        with shell.program.stream("b"):
+            wait_until(lambda: bool(shell.program.queue()), "b waits")
+            head, a, b = (" ".join(row) for row in shell.run("ps").rows())
+    assert head == "NAME STATE SIZE NEED DEVICE IN-FLIGHT QUEUE UNTIL WAITS FOR"
+    assert a.startswith("a ready ")
+    assert " 1.6 GB declared " in a
+    assert b.startswith("b queued - 800 MB declared - 0 1 - waiting for ")
+    assert b.endswith(" MB on RAM, held by a: 1 request in progress")
 
 
 def test_it_prints_json_for_programs(serve: Serve) -> None:

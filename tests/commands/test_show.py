@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.commands.conftest import Serve
+from tests.commands.conftest import Serve, by_memory
 from tests.e2e.program import demo
 
 CONFIG = {
@@ -54,6 +54,17 @@ def test_a_model_that_does_not_run_and_what_its_load_would_unload(serve: Serve) 
     assert told["state"] == "stopped"
     assert told["a load"].startswith("would unload small, because ")
     assert told["ttl"] == "5 min"
+
+
+def test_what_it_needs_and_what_that_would_unload(serve: Serve) -> None:
+    with serve(by_memory(a="1600MB", b="800MB", large="4GB")) as shell:
+        shell.program.chat("a", max_tokens=1)
+        told = shown(shell.run("show", "b").out)
+        assert shown(shell.run("show", "large").out)["a load"].startswith("would be refused: model large needs 4.0 GB")
+        assert shell.run("show", "b", "--json").json()["need"] == {"source": "declared", "devices": {"ram": 800 << 20}}
+    assert told["needs"] == "800 MB on RAM, declared"
+    assert told["a load"].startswith("would unload a, because b needs 800 MB on RAM, where ")
+    assert told["a load"].endswith("; a holds 1.6 GB on RAM")
 
 
 def test_a_model_that_fails(serve: Serve) -> None:

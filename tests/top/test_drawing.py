@@ -11,7 +11,7 @@ from llamaswap_lib.top.devices import ASCII, UNICODE, device_lines
 from llamaswap_lib.top.drawing import View, frame, keys_of, whole
 from llamaswap_lib.top.sections import Key
 from llamaswap_lib.top.state import State
-from tests.top.box import GB, busy_box, memory, model, run, sample, texts, waiting, widest
+from tests.top.box import CARD, GB, busy_box, memory, model, run, sample, texts, waiting, widest
 
 SIZES = [(80, 24), (40, 20), (200, 60), (120, 40), (20, 5), (10, 2), (1, 1)]
 
@@ -42,6 +42,26 @@ def test_a_frame_has_all_that_is_known() -> None:
         "\n\n\n\n\n\n"
         "q quit   ↑↓ select   l load   u unload   ? help"
     )
+
+
+def test_with_use_memory_it_has_needs_and_what_is_kept_free() -> None:
+    state = busy_box()
+    card = {"device": CARD, "name": "GPU 0", "reserve_bytes": 3 * GB, "free_bytes": 2 * GB}
+    needs = {"chat": ("measured", {CARD: 9 * GB}), "coder": ("declared", {CARD: 5 * GB}), "embed": ("unknown", None)}
+    models = [{"model": name, "need": {"source": how, "devices": sizes}} for name, (how, sizes) in needs.items()]
+    state.take_event("memory", {"router": "memory", "devices": [card], "models": models}, 0.0)
+    told = screen(state, width=140)
+    assert f"GPU 0  87 % {'█' * 14}{'▓' * 6}{'▒' * 10}{'·' * 5}{'░' * 5} 18 GB of 24 GB" in told
+    assert "free 2.0 GB, reserve 3.0 GB" in told
+    assert "  MODEL   STATE    MEMORY  NEED             IN FLIGHT" in told
+    assert "  chat    ready    8.2 GB  9.0 GB measured        2/4" in told
+    assert "  embed   queued        -  unknown                  -" in told
+    assert "-  -                        -" in told  # of `broken` nothing is said
+    assert "NEED" not in screen(state, width=60)
+    state.take_event("memory", {"router": "group", "devices": [card], "models": models}, 0.0)
+    told = screen(state, width=140)
+    assert "NEED" not in told
+    assert "reserve" not in told
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
