@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ui.conftest import DESK, PHONE, Served, Watched, playwright
+from tests.ui.test_models import by_memory
 
 expect = playwright.expect
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
@@ -57,6 +58,23 @@ def test_no_page_keeps_anybody_out(busy: Served, watch: Callable[..., Watched], 
                 found += [f"{name} on {size['width']} pixels: {line}" for line in complaints(page)]
             watched.close()
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_needs_and_devices_keep_nobody_out(
+    run_server: Callable[..., Served], watch: Callable[..., Watched], theme: str
+) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm install --prefix tests/ui")
+    with run_server(by_memory(a="1600MB", b="800MB", huge="4GB", new="")) as server:
+        assert server.chat("a", max_tokens=1).status == 200
+        for size in (DESK, PHONE):
+            watched = watch(server, size, theme)
+            for name, told in (("models", "does not fit"), ("models/b", "declared"), ("models/a", "declared")):
+                page = watched.open(name)
+                expect(page.locator("main")).to_contain_text(told)
+                assert complaints(page) == []
+            watched.close()
 
 
 def test_dialogs_keep_nobody_out_either(watched: Watched) -> None:

@@ -22,6 +22,15 @@ export function bytes(value) {
   return `${(unit && size < 100 ? tenth : whole).format(size)} ${units[unit]}`;
 }
 
+const [MB, GB] = [1024 ** 2, 1024 ** 3];
+const oneTenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
+/** Memory that models go by, as the server's own sentences write it: `6.2 GB`, `320 MB` (1 GB is 1024³ bytes). @param {unknown} value */
+export function memorySize(value) {
+  if (!known(value) || value < 0) return UNKNOWN;
+  return value >= GB ? `${oneTenth.format(value / GB)} GB` : `${whole.format(value / MB)} MB`;
+}
+
 /** Milliseconds as `12 ms`, `1.2 s`, `3 min 4 s`, `2 h 5 min`, `3 d 2 h`. @param {unknown} value */
 export function duration(value) {
   if (!known(value) || value < 0) return UNKNOWN;

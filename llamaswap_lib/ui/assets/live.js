@@ -15,6 +15,11 @@ import { effect, signal } from "./view.js";
  * @typedef {{ ticket: number, request: string | null, model: string, place: number, since: string, waiting_seconds: number,
  *   reason: string, estimate_seconds: number | null }} Waiting
  * @typedef {{ from: string[], to: string, reason: string, seconds: number }} Swap
+ * @typedef {{ source: string, devices: Record<string, number> | null }} NeedOf
+ * @typedef {{ device: string, name: string, capacity_bytes: number, reserve_bytes: number, others_bytes: number,
+ *   held_bytes: number, free_bytes: number }} DeviceMemory
+ * @typedef {{ model: string, pinned: boolean, need: NeedOf, held: Record<string, number> | null, placement?: string[] | null }} ModelMemory
+ * @typedef {{ router: string, devices: DeviceMemory[], models: ModelMemory[] }} Memory
  */
 
 /** "connecting", "open", "lost" (it is tried again) or "key" (one is asked for) */
@@ -25,6 +30,8 @@ export const models = signal(/** @type {Model[]} */ ([]));
 export const queue = signal(/** @type {Waiting[]} */ ([]));
 /** By id. */
 export const inFlight = signal(/** @type {Map<string, import("./in_flight.js").Seen>} */ (new Map()));
+/** What there is of memory, and who has it; null until it is told. */
+export const memory = signal(/** @type {Memory | null} */ (null));
 export const activeProfile = signal(/** @type {string | null} */ (null));
 export const profiles = signal(/** @type {any[]} */ ([]));
 /** The section `ui` of the configuration. */
@@ -96,6 +103,7 @@ function take(text) {
   else if (type === "queue") queue.value = data.queue;
   else if (type === "profileChanged") activeProfile.value = data.active;
   else if (type === "inflight") inFlight.value = changed(inFlight.value, data);
+  else if (type === "memory") memory.value = data;
   else if (type === "uiConfig") uiConfig.value = data;
   for (const listener of listeners.get(type) ?? []) listener(data);
 }

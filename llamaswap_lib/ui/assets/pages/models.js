@@ -11,6 +11,7 @@ import { place, setQuery, to } from "../router.js";
 import { cleanup, computed, effect, h, keyed, scope, signal } from "../view.js";
 import { itemsOf } from "./models/catalog.js";
 import { isMeasured, memorySection } from "./models/memory.js";
+import { isByMemory } from "./models/needs.js";
 import { modelRow } from "./models/row.js";
 import { rules } from "./models/rules.js";
 
@@ -161,7 +162,7 @@ function list(isHeld) {
     rulesLine(),
     h(
       "table",
-      { hidden: isEmpty, ...hold },
+      { class: () => (isByMemory.value ? "by-memory" : ""), hidden: isEmpty, ...hold },
       h(
         "thead",
         null,

@@ -4,6 +4,7 @@ import { ask } from "../../api.js";
 import { about, activeProfile, connection, models } from "../../live.js";
 import { changed, allTasks } from "../../parts/history.js";
 import { computed, effect, signal } from "../../view.js";
+import { isByMemory, mainSize, needOf } from "./needs.js";
 import { byId, busy, memoryOf, waiting } from "./now.js";
 import { rules, setOf } from "./rules.js";
 
@@ -154,13 +155,16 @@ function rankOf(entry, sort) {
   const pin = pinned.value.includes(id) ? 0 : 1;
   const kinds = Object.keys(KINDS).indexOf(kind === "alias" ? "model" : kind);
   if (sort === "name") return [pin, id.toLowerCase()];
-  if (sort === "memory") return [pin, -(memoryOf(id)?.bytes ?? 0), kinds, id.toLowerCase()];
+  if (sort === "memory") return [pin, -sizeOf(id), kinds, id.toLowerCase()];
   if (sort === "use") {
     const now = (busy.value.get(id) ?? 0) + (waiting.value.get(id)?.length ?? 0);
     return [pin, now ? 0 : 1, -(lastUse.value.get(id) ?? 0), kinds, id.toLowerCase()];
   }
   return [pin, ORDER.indexOf(stateOf(id)), kinds, id.toLowerCase()];
 }
+
+/** @param {string} id */
+const sizeOf = (id) => (isByMemory.value ? mainSize(needOf(id)?.devices) : null) ?? memoryOf(id)?.bytes ?? 0;
 
 /** @param {{ rank: (number | string)[] }} one @param {{ rank: (number | string)[] }} other */
 function compare(one, other) {

@@ -1,13 +1,15 @@
-/** Memory of the box: a bar for each device, with what runs of ours, what others use and what is free. */
+/** Memory of the box: a bar for each device, with what models hold, what others use, what is free and what is kept free. */
 
 import { ask } from "../../api.js";
-import { bytes, percent } from "../../format.js";
-import { connection, runs } from "../../live.js";
+import { memorySize, percent } from "../../format.js";
+import { connection, memory, models, runs } from "../../live.js";
 import { cleanup, computed, effect, h, keyed, signal } from "../../view.js";
+import { isByMemory } from "./needs.js";
 
 /**
- * @typedef {{ id: string, title: string, total: number, used: number | null, figures: string[], keys: string[] }} Device
- *   sizes in bytes; `keys`: the names that `/running` may have for it
+ * @typedef {{ id: string, title: string, total: number, used: number | null, free: number | null, reserve: number,
+ *   figures: string[], keys: string[] }} Device
+ *   sizes in bytes; `free`: what is left for models, and `reserve` what is kept free; `keys`: the names that it may have
  * @typedef {{ model: string, bytes: number, loads: boolean }} Part
  */
 
@@ -44,8 +46,30 @@ async function read() {
   isMeasured.value = true;
 }
 
+/** How much there is and who has it, as the server goes by it; null where it does not. @param {string[]} keys */
+function toldOf(keys) {
+  const told = memory.value?.devices.find(({ device }) => keys.includes(device));
+  if (!told || !isByMemory.value) return null;
+  const { capacity_bytes: total, reserve_bytes: reserve, free_bytes: free } = told;
+  return { total, used: told.others_bytes + told.held_bytes, free, reserve };
+}
+
 /** @returns {Device[]} */
 function devices() {
+  const sampled = sampledDevices();
+  const keys = sampled.flatMap((device) => device.keys);
+  const others = (memory.value?.devices ?? []).filter(({ device }) => !keys.includes(device));
+  return [
+    ...sampled.map((device) => ({ ...device, ...toldOf(device.keys) })),
+    ...others.map(({ device, name, capacity_bytes: total, others_bytes: taken, held_bytes: held }) => ({
+      ...{ id: device, title: name, total, used: taken + held, free: null, reserve: 0, figures: [], keys: [device] },
+      ...toldOf([device]),
+    })),
+  ].sort((one, other) => Number(one.keys.includes("ram")) - Number(other.keys.includes("ram")));
+}
+
+/** Those that are seen in the samples of the machine. @returns {Device[]} */
+function sampledDevices() {
   const { system, gpus } = sample.value ?? { system: null, gpus: [] };
   const known = gpus.map((gpu) => {
     const card = accelerators.value.find((each) => each.index === gpu.id);
@@ -54,6 +78,8 @@ function devices() {
       title: `GPU ${gpu.id} · ${String(gpu.name).replace(MAKERS, "")}`,
       total: gpu.mem_total_mb === null ? 0 : gpu.mem_total_mb * MB,
       used: gpu.mem_used_mb === null ? null : gpu.mem_used_mb * MB,
+      free: null,
+      reserve: 0,
       figures: [
         gpu.gpu_util_pct === null ? "" : percent(gpu.gpu_util_pct),
         gpu.temp_c === null ? "" : `${Math.round(gpu.temp_c)} °C`,
@@ -71,6 +97,8 @@ function devices() {
     title: "RAM",
     total: system.mem_total_mb * MB,
     used: system.mem_used_mb === null ? null : system.mem_used_mb * MB,
+    free: null,
+    reserve: 0,
     figures: [load === null ? "" : `CPU ${percent(load)}`],
     keys: ["ram"],
   };
@@ -79,6 +107,24 @@ function devices() {
 
 /** What runs of ours on a device, the largest first. @param {Device} device @returns {Part[]} */
 function partsOf({ keys, used }) {
+  const parts = isByMemory.value ? heldParts(keys) : runParts(keys);
+  const most = used ?? Infinity;
+  return parts
+    .map((part) => ({ ...part, bytes: Math.min(part.bytes, most) }))
+    .sort((one, other) => other.bytes - one.bytes);
+}
+
+/** As the server goes by it. @param {string[]} keys @returns {Part[]} */
+function heldParts(keys) {
+  const loading = new Set(models.value.filter(({ state }) => state === "starting").map(({ id }) => id));
+  return (memory.value?.models ?? []).flatMap(({ model, held }) => {
+    const size = held?.[keys.find((key) => key in held) ?? ""] ?? 0;
+    return size > 0 ? [{ model, bytes: size, loads: loading.has(model) }] : [];
+  });
+}
+
+/** As the runs were measured. @param {string[]} keys @returns {Part[]} */
+function runParts(keys) {
   const parts = [];
   for (const [model, run] of runs.value) {
     for (const row of run.memory ?? []) {
@@ -86,10 +132,7 @@ function partsOf({ keys, used }) {
         parts.push({ model, bytes: row.bytes, loads: run.state === "starting" });
     }
   }
-  const most = used ?? Infinity;
-  return parts
-    .map((part) => ({ ...part, bytes: Math.min(part.bytes, most) }))
-    .sort((one, other) => other.bytes - one.bytes);
+  return parts;
 }
 
 export function memorySection() {
@@ -106,7 +149,7 @@ export function memorySection() {
   return h(
     "section.devices",
     { "aria-label": "Memory", hidden: () => shown.value.length === 0 && !trouble.value },
-    h("p.soft", { hidden: () => !trouble.value }, () => trouble.value),
+    h("p.soft", { hidden: () => !trouble.value || shown.value.length > 0 }, () => trouble.value),
     keyed(
       h("div.memory-bars"),
       () => shown.value,
@@ -114,6 +157,13 @@ export function memorySection() {
       bar,
     ),
   );
+}
+
+/** `3.2 of 24.0 GB` @param {number | null} used @param {number} total */
+function shareWords(used, total) {
+  const [amount = "", unit = ""] = memorySize(used).split(" ");
+  const whole = memorySize(total);
+  return `${whole.endsWith(` ${unit}`) ? amount : memorySize(used)} of ${whole}`;
 }
 
 /** @param {import("../../view.js").Signal<Device>} device */
@@ -124,14 +174,19 @@ function bar(device) {
   /** @param {number} size */
   const share = (size) => (device.value.total ? Math.min(1, size / device.value.total) : 0);
   const amount = () => {
-    const { used, total, figures } = device.value;
-    return [total ? `${used === null ? "–" : bytes(used)} of ${bytes(total)}` : "memory unknown", ...figures]
+    const { used, total, free, figures } = device.value;
+    return [
+      total ? shareWords(used, total) : "memory unknown",
+      free === null ? "" : `${memorySize(free)} free`,
+      ...figures,
+    ]
       .filter(Boolean)
       .join(" · ");
   };
   const words = () => {
-    const told = parts().map((part) => `${part.model} ${bytes(part.bytes)}`);
-    if (others()) told.push(`others ${bytes(others())}`);
+    const told = parts().map((part) => `${part.model} ${memorySize(part.bytes)}`);
+    if (others()) told.push(`others ${memorySize(others())}`);
+    if (device.value.reserve) told.push(`reserve, which is kept free, ${memorySize(device.value.reserve)}`);
     return `${device.value.title}, ${amount()}: ${told.join(", ") || "nothing of ours"}`;
   };
   return h(
@@ -155,20 +210,29 @@ function bar(device) {
             "i.mine",
             {
               class: () => (part.value.loads ? "load" : ""),
-              title: () => `${part.value.model}: ${bytes(part.value.bytes)}`,
+              title: () => `${part.value.model}: ${memorySize(part.value.bytes)}`,
               style: () => ({ width: `${share(part.value.bytes) * 100}%` }),
             },
-            h("bdi", null, () => `${part.value.model} ${bytes(part.value.bytes)}`),
+            h("bdi", null, () => `${part.value.model} ${memorySize(part.value.bytes)}`),
           ),
       ),
       h(
         "i.others",
         {
           hidden: () => share(others()) < 0.002,
-          title: () => `others: ${bytes(others())}`,
+          title: () => `others: ${memorySize(others())}`,
           style: () => ({ width: `${share(others()) * 100}%` }),
         },
-        h("bdi", null, () => `others ${bytes(others())}`),
+        h("bdi", null, () => `others ${memorySize(others())}`),
+      ),
+      h(
+        "i.reserve",
+        {
+          hidden: () => !device.value.reserve,
+          title: () => `reserve, which is kept free: ${memorySize(device.value.reserve)}`,
+          style: () => ({ width: `${share(device.value.reserve) * 100}%` }),
+        },
+        h("bdi", null, () => `reserve ${memorySize(device.value.reserve)}`),
       ),
     ),
   );

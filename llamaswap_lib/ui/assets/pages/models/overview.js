@@ -1,6 +1,6 @@
 /** What a model is and does: why, its load, its process, memory, capabilities, and how it fails. */
 
-import { bytes, count, duration, seconds } from "../../format.js";
+import { count, duration, memorySize, seconds } from "../../format.js";
 import { about, inFlight, runs } from "../../live.js";
 import { ago } from "../../parts/clock.js";
 import { toLocal } from "../../parts/history.js";
@@ -10,6 +10,7 @@ import { to } from "../../router.js";
 import { computed, h, keyed } from "../../view.js";
 import { stateOf } from "./catalog.js";
 import { lastLines } from "./last_lines.js";
+import { isByMemory, labelOf, needOf, needWords, placementWords } from "./needs.js";
 import { busy, byId, memoryOf, reasonOf, unloadsIn, waiting } from "./now.js";
 import { costInFull, planOf } from "./plans.js";
 import { abilities, progress, stateWords } from "./row.js";
@@ -33,7 +34,7 @@ export function overviewTab(entry) {
       h("h2", null, "The last minutes", rangeButtons(range)),
       timeline(range, { only: id }),
     ),
-    h("div.columns", null, processSection(id), aboutSection(entry)),
+    h("div.columns", null, h("div.page", null, processSection(id), memoryOfModel(id)), aboutSection(entry)),
   );
 }
 
@@ -54,6 +55,7 @@ function nowSection(id) {
   const load = () => {
     const told = plan();
     if (!told) return null;
+    if (told.refusal) return `A load would be refused: ${told.refusal}.`;
     if (told.evicts === null) return "What a load would unload, your policy decides when it is made.";
     const names = told.evicts.map(({ model }) => model);
     const first = names.length ? `A load would unload ${names.slice(0, 10).join(", ")}` : "A load would unload nothing";
@@ -73,9 +75,18 @@ function nowSection(id) {
       figure("State", () => stateWords(id)),
       figure(
         "Memory",
-        () => (memoryOf(id) ? bytes(memoryOf(id)?.bytes) : "–"),
+        () => (memoryOf(id) ? memorySize(memoryOf(id)?.bytes) : "–"),
         () => (memoryOf(id)?.isNow === false ? "when it last ran" : ""),
       ),
+      h("div", { hidden: () => !isByMemory.value }, [
+        h("dt", null, "Needs"),
+        h(
+          "dd",
+          null,
+          () => needWords(id)?.size || "–",
+          h("small", null, () => needWords(id)?.source ?? ""),
+        ),
+      ]),
       figure(
         "In use",
         () => count(busy.value.get(id) ?? 0),
@@ -136,7 +147,6 @@ function failureSection(id) {
 /** @param {string} id */
 function processSection(id) {
   const run = () => runs.value.get(id);
-  const memory = () => /** @type {any[]} */ (run()?.memory ?? []);
   return h(
     "section",
     null,
@@ -154,43 +164,85 @@ function processSection(id) {
         run()?.state === "ready" && run().idle_seconds > 0 ? duration(Math.round(run().idle_seconds) * 1000) : null,
       ),
     ),
+  );
+}
+
+/** What it needs and takes of each device. @param {string} id */
+function memoryOfModel(id) {
+  const parts = computed(() => memoryParts(id));
+  return h(
+    "section",
+    { hidden: () => !parts.value.length && !needOf(id) },
+    h("h2", null, "Memory"),
+    h("dl.facts", null, [
+      fact("Needs", () => needInFull(id)),
+      fact("Devices", () => h("bdi", null, placementWords(id) || "not known yet")),
+    ]),
     h(
       "table.memory",
-      { hidden: () => !memory().length },
+      { hidden: () => !parts.value.length },
       h(
         "thead",
         null,
         h(
           "tr",
           null,
-          ["Memory of", "Now", "At most", "Measured by"].map((text, index) =>
-            h(index === 1 || index === 2 ? "th.n" : "th", { scope: "col" }, text),
+          ["Device", "Needs", "Now", "At most", "Measured by"].map((text, index) =>
+            h(index >= 1 && index <= 3 ? "th.n" : "th", { scope: "col" }, text),
           ),
         ),
       ),
       keyed(
         h("tbody"),
-        memory,
-        (row) => row.device,
-        (row) =>
+        () => parts.value,
+        (part) => part.device,
+        (part) =>
           h(
             "tr",
             null,
             h(
               "td",
               null,
-              h("bdi", { title: () => row.value.device }, () => (row.value.kind === "ram" ? "RAM" : row.value.name)),
+              h("bdi", { title: () => part.value.device }, () => part.value.name),
             ),
-            h("td.n", null, () => bytes(row.value.bytes)),
-            h("td.n", null, () => bytes(row.value.peak_bytes)),
-            h("td.soft", null, () => [
-              WITNESSES[row.value.witness] ?? row.value.witness,
-              row.value.mapped_bytes ? `, and ${bytes(row.value.mapped_bytes)} of mapped files` : "",
-            ]),
+            h("td.n", null, () => memorySize(part.value.need)),
+            h("td.n", null, () => memorySize(part.value.row?.bytes)),
+            h("td.n", null, () => memorySize(part.value.row?.peak_bytes)),
+            h("td.soft", null, () => witnessWords(part.value.row)),
           ),
       ),
     ),
   );
+}
+
+/** A row for each device that it needs or takes something of. @param {string} id */
+function memoryParts(id) {
+  const taken = new Map((runs.value.get(id)?.memory ?? []).map((/** @type {any} */ row) => [row.device, row]));
+  const needs = needOf(id)?.devices ?? {};
+  const names = new Set([...Object.keys(needs).filter((name) => needs[name]), ...taken.keys()]);
+  return [...names].map((device) => {
+    const row = taken.get(device);
+    const label = labelOf(device);
+    const named = row && row.kind !== "ram" ? row.name : "";
+    const name = label === device ? named || (row ? "RAM" : device) : [label, named].filter(Boolean).join(", ");
+    return { device, name, need: needs[device], row };
+  });
+}
+
+/** @param {any} row */
+const witnessWords = (row) =>
+  row
+    ? [
+        WITNESSES[row.witness] ?? row.witness,
+        row.mapped_bytes >= 1_048_576 ? `, and ${memorySize(row.mapped_bytes)} of mapped files` : "",
+      ]
+    : "–";
+
+/** @param {string} id */
+function needInFull(id) {
+  const need = needWords(id);
+  if (!need || (!need.size && !isByMemory.value)) return null;
+  return [need.size ? `${need.size}, ${need.source}` : need.source, h("span.soft", null, `: ${need.why}`)];
 }
 
 /** @param {import("../../view.js").Signal<import("./catalog.js").Entry>} entry */

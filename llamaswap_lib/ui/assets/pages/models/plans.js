@@ -1,17 +1,20 @@
 /** What a load would do (`/api/models/ID/plan`), asked for what is seen only, and again when states have changed. */
 
 import { ask, pathOf } from "../../api.js";
-import { activeProfile, connection, models } from "../../live.js";
+import { activeProfile, connection, memory, models } from "../../live.js";
 import { cleanup, effect, signal } from "../../view.js";
+import { freedBy, isByMemory } from "./needs.js";
 
 /**
  * @typedef {{ at: number, model: string, type: string, evicts: { model: string, state: string, in_flight: number, reason: string }[] | null,
- *   waits_for: { model: string, for: string, in_flight: number }[], rule: any, estimate_seconds: number | null, failure?: any }} Plan
+ *   waits_for: { model: string, for: string, in_flight: number }[], rule: any, estimate_seconds: number | null, refusal?: string,
+ *   failure?: any }} Plan
  *   `at`: when it was told, by the clock of this browser
  */
 
 const AT_ONCE = 2;
 const PAUSE = 300; // milliseconds from a change of states to the next question
+const PAUSE_OF_MEMORY = 3000; // the same from a change of memory, which may change all the time
 
 /** @type {Map<string, import("../../view.js").Signal<Plan | null>>} */
 const plans = new Map();
@@ -69,11 +72,19 @@ effect(() => {
   activeProfile.value;
   connection.value;
   clearTimeout(timer);
-  timer = setTimeout(() => {
-    current.clear();
-    next();
-  }, PAUSE);
+  timer = setTimeout(askAnew, PAUSE);
 });
+
+effect(() => {
+  memory.value;
+  if (isByMemory.value) timer ??= setTimeout(askAnew, PAUSE_OF_MEMORY);
+});
+
+function askAnew() {
+  timer = undefined;
+  current.clear();
+  next();
+}
 
 /** A plan says something of what does not run, and of selectors. @param {string} id */
 function isWanted(id) {
@@ -106,6 +117,7 @@ async function read(id) {
 /** What loading it would cost others, in a few words; "" for nothing. @param {Plan | null} plan @param {(id: string) => number} inFlightOf */
 export function costOf(plan, inFlightOf) {
   if (!plan) return "";
+  if (plan.refusal) return "does not fit";
   if (plan.evicts === null) return "what it unloads, your policy decides";
   const names = plan.evicts.map(({ model }) => model);
   if (!names.length) return "";
@@ -113,9 +125,19 @@ export function costOf(plan, inFlightOf) {
   const what =
     names.length > 2
       ? `${names.length} models`
-      : names.map((name) => (name.length > 40 ? `${name.slice(0, 39)}…` : name)).join(", ");
+      : names.map((name) => (name.length > 40 ? `${name.slice(0, 39)}…` : name) + sizeOf(name)).join(", ");
   return `unloads ${what}${inside ? ` after ${inside} request${inside === 1 ? "" : "s"}` : ""}`;
 }
 
 /** The same in full, for a tooltip. @param {Plan | null} plan */
-export const costInFull = (plan) => (plan?.evicts ?? []).map(({ model, reason }) => `${model}: ${reason}`).join("\n");
+export function costInFull(plan) {
+  if (plan?.refusal) return plan.refusal;
+  const each = (plan?.evicts ?? []).map(({ model, reason }) => `${model}: ${reason}`);
+  return (isByMemory.value && each.length && plan?.rule?.text ? [plan.rule.text] : each).join("\n");
+}
+
+/** What is free when it has gone. @param {string} id */
+function sizeOf(id) {
+  const size = isByMemory.value ? freedBy(id) : "";
+  return size ? ` (${size})` : "";
+}

@@ -1,6 +1,6 @@
 /** One row of the list of models. */
 
-import { bytes, count, several, speed } from "../../format.js";
+import { count, memorySize, several, speed } from "../../format.js";
 import { runs, about } from "../../live.js";
 import { cancelLoad, loadModel, unloadModel } from "../../parts/actions.js";
 import { changed, phasesOf, speedsOf } from "../../parts/history.js";
@@ -11,6 +11,7 @@ import { computed, h, signal } from "../../view.js";
 import { pinned, stateOf, togglePin } from "./catalog.js";
 import { lastLines } from "./last_lines.js";
 import { busy, byId, loadOf, memoryOf, reasonOf, unloadsIn, waiting } from "./now.js";
+import { isByMemory, needWords } from "./needs.js";
 import { costInFull, costOf, planOf, watchPlan } from "./plans.js";
 
 /** @typedef {import("./catalog.js").Entry} Entry */
@@ -128,7 +129,11 @@ function where(entry) {
 /** Why it is as it is, how far its load is, and what its process says. @param {string} id */
 function underName(id) {
   const isLoading = computed(() => byId.value.get(id)?.state === "starting");
+  const need = computed(() => (isByMemory.value ? needWords(id) : null));
   return [
+    h("div.why.soft.only-narrow", { hidden: () => !need.value }, () =>
+      need.value?.size ? `needs ${need.value.size}, ${need.value.source}` : `need ${need.value?.source ?? ""}`,
+    ),
     h(
       "div.why",
       { class: () => whyClass(id), hidden: () => !reasonOf(id) },
@@ -174,10 +179,22 @@ function processLine(id) {
 
 /** @param {string} id */
 function memoryCell(id) {
+  if (isByMemory.value) return memoryAndNeed(id);
   const memory = memoryOf(id);
   if (!memory) return h("span.faint", null, "–");
-  if (memory.isNow) return bytes(memory.bytes);
-  return h("span.faint", { title: "What it took when it last ran" }, bytes(memory.bytes));
+  if (memory.isNow) return memorySize(memory.bytes);
+  return h("span.faint", { title: "What it took when it last ran" }, memorySize(memory.bytes));
+}
+
+/** What it takes now, and what it needs: the second decides who stays. @param {string} id */
+function memoryAndNeed(id) {
+  const [memory, need] = [memoryOf(id), needWords(id)];
+  return [
+    memory?.isNow ? h("div", null, memorySize(memory.bytes)) : null,
+    need
+      ? h("div.need", { title: need.why }, need.size ? `needs ${need.size}` : "need", h("span", null, need.source))
+      : h("span.faint", null, "–"),
+  ];
 }
 
 /** @param {string} id */
