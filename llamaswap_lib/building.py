@@ -278,7 +278,7 @@ def _counters(controller: Controller, is_known: Callable[[str], bool]) -> Counte
     """What the controller does is counted in them; `is_known`: whether a name leads to a model."""
     counters, failing = Counters(is_known), controller.failing
     controller.listen(lambda runs: counters.note_runs(runs, [(model, fail.tries) for model, fail in failing().items()]))
-    controller.listen_to_orders(counters.note_stop, lambda model, why: counters.note_swap(model, why.kind))
+    controller.listen_to_orders(counters.note_stop, counters.note_swap)
     return counters
 
 

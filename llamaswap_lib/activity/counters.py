@@ -18,6 +18,7 @@ from llamaswap_lib.activity.exposition import Family, Labels, buckets, counter
 from llamaswap_lib.activity.meter import NO_ANSWER
 from llamaswap_lib.activity.record import Ended
 from llamaswap_lib.activity.row import Row
+from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.snapshot import RunView
 
 OTHER = "other"
@@ -125,6 +126,7 @@ class Counters:
         self._runs: dict[int, RunView] = {}  # as they were told of last
         self._stopping: dict[int, tuple[str, float]] = {}  # its model, and since when, by run
         self._tries: dict[str, int] = {}  # that failed in a row, by model
+        self._for_room: frozenset[str] = frozenset()  # models that are to go for memory
 
     # -- the activity writer's thread --
 
@@ -180,16 +182,18 @@ class Counters:
             for model, count in self._tries.items():
                 self._failures[model] += max(0, count - before_tries.get(model, 0))
 
-    def note_swap(self, model: str, rule: str) -> None:
-        """Others go for the model, by this kind of rule."""
+    def note_swap(self, model: str, why: Explanation) -> None:
+        """Others go for the model."""
         with self._lock:
-            self._swaps[model, rule] += 1
+            self._swaps[model, why.kind] += 1
+            self._for_room = (self._for_room - why.reasons.keys()).union(why.for_room)
 
     def note_stop(self, run_id: int, model: str, reason: str) -> None:
         """A run was told to end, for this kind of reason."""
         with self._lock:
             self._stopping[run_id] = model, self._clock()
-            self._evictions[model, reason] += 1
+            self._evictions[model, "memory" if reason == "swap" and model in self._for_room else reason] += 1
+            self._for_room -= {model}
 
     # -- that of a reload --
 

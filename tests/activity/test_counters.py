@@ -12,10 +12,13 @@ from llamaswap_lib.activity.exposition import Family, written
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended, Record
 from llamaswap_lib.activity.row import Row
+from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.snapshot import RunView
 
 ROW = row_of(Record(0.0, 1.0, "a", "/v1/chat/completions", "POST", 200, Ended.COMPLETE))
+
+GROUP = Explanation("group g runs one model at a time", reasons={"a": "group g"})
 
 
 def run_view(state: str, ready_at: float | None = None) -> RunView:
@@ -145,6 +148,27 @@ def test_a_stop_is_counted_once_it_is_over() -> None:
     assert 'llamaswap_evictions_total{model="a",reason="swap"} 1' in lines(counted)
 
 
+def test_what_goes_for_memory_is_told_apart_from_what_goes_by_rules() -> None:
+    counted = counters()
+    why = Explanation("b needs 2 GB", reasons={"a": "holds 2 GB", "c": "group g"}, room="2 GB", for_room=("a",))
+    counted.note_swap("b", why)
+    for run_id, model in enumerate("ac"):
+        counted.note_stop(run_id, model, "swap")
+    counted.note_swap("b", why)
+    counted.note_stop(2, "a", "unload")  # it went for another reason, and next time by a rule
+    counted.note_stop(3, "a", "swap")
+    counted.note_swap("b", why)
+    counted.note_swap("b", GROUP)  # that one was given up
+    counted.note_stop(4, "a", "swap")
+    assert {
+        'llamaswap_evictions_total{model="a",reason="memory"} 1',
+        'llamaswap_evictions_total{model="a",reason="swap"} 2',
+        'llamaswap_evictions_total{model="a",reason="unload"} 1',
+        'llamaswap_evictions_total{model="c",reason="swap"} 1',
+        'llamaswap_swaps_total{model="b",reason="memory"} 3',
+    } <= lines(counted)
+
+
 def test_failures_are_counted_as_they_come() -> None:
     counted = counters()
     for tries in ({}, {"a": 1}, {"a": 1, "b": 2}, {"a": 3}, {}, {"a": 1}):
@@ -155,7 +179,7 @@ def test_failures_are_counted_as_they_come() -> None:
 
 def test_swaps_and_reloads_are_counted() -> None:
     counted = counters()
-    counted.note_swap("b", "group")
+    counted.note_swap("b", GROUP)
     counted.note_reload("failure")
     assert {
         'llamaswap_swaps_total{model="b",reason="group"} 1',

@@ -246,6 +246,7 @@ def test_it_explains_itself_with_numbers() -> None:
     why = scene.policy.explain("B", ("A",))
     assert str(why) == "B needs 10.0 GB on GPU 0, where 7.0 GB are free; A holds 16.0 GB on GPU 0"
     assert (why.kind, why.room, why.reasons) == ("memory", "3.0 GB on GPU 0", {"A": "holds 16.0 GB on GPU 0"})
+    assert why.for_room == ("A",)
 
 
 def test_rules_for_other_threads_know_what_ran_then_and_the_memory_of_now() -> None:

@@ -41,6 +41,8 @@ def test_models_stay_until_the_next_one_does_not_fit_and_then_the_one_that_was_i
         assert program.chat("c").status == 200
         assert running(program) == {"a", "b", "c"} - {plan["evicts"][0]["model"]}
         assert f"c {SAID}" in program.stdout
+        gone = plan["evicts"][0]["model"]
+        assert f'llamaswap_evictions_total{{model="{gone}",reason="memory"}} 1' in program.get("/metrics").text
 
 
 def test_what_can_never_fit_is_refused_and_nobody_goes_for_it(run_program: RunProgram) -> None:

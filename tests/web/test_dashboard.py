@@ -21,6 +21,8 @@ from llamaswap_lib import endpoints
 from llamaswap_lib.activity.counters import Counters
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended
+from llamaswap_lib.core.eviction import Explanation
+from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource
 from tests.activity.answers import SHAPES, record
 from tests.web.test_metrics import MadeHardware
 from tests.web.world import DEADLINE, MODELS, OK, Running, World, answers
@@ -47,12 +49,13 @@ def note_a_day(counters: Counters) -> None:
     """Requests of all kinds, loads, swaps and failures of the model `m`."""
     rows = [row_of(record(shape, sent_at=0.1)) for shape in SHAPES]
     failed = row_of(record(SHAPES[0], status=500, ended=Ended.UPSTREAM_BROKE))
+    too_large = row_of(record(SHAPES[0], status=507, ended=Ended.FAILED))
     streamed = row_of(record(SHAPES[1]))._replace(first_token_ms=300)
-    counters.observe([*rows, failed, streamed])
+    counters.observe([*rows, failed, too_large, streamed])
     starting = Running("m", 1, "starting", 1.0)
     for runs in ((), (starting,), (Running("m", 1, "ready", 1.0, 4.0),)):
         counters.note_runs(runs, [])
-    counters.note_swap("m", "group")
+    counters.note_swap("m", Explanation("group g runs one model at a time", reasons={"n": "group g"}))
     counters.note_stop(1, "m", "ttl")
     counters.note_runs([], [("m", 1)])
     counters.note_runs([], [])
@@ -115,6 +118,8 @@ def test_each_query_finds_something(tmp_path: Path) -> None:
     counters = Counters({"m"}.__contains__)
     with World(answers(OK), config=MODELS, hardware=MadeHardware()) as world:
         world.controller.running = [Running("m", 1, "ready", 1.0, 2.0)]
+        needs = {"m": Need({"ram": GB}, NeedSource.MEASURED)}
+        world.app.memory.now = Memory({"ram": Device(16 * GB, GB, GB, "RAM")}, needs)
         world.server.change(endpoints.settings_of(replace(world.app, counters=counters)))
         note_a_day(counters)
         with prometheus(tmp_path, f"127.0.0.1:{world.server.address[1]}") as scraping:

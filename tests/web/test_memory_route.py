@@ -20,10 +20,11 @@ routing: {router: {use: memory}}
 NOTHING = Explanation("")
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 SECTION = PAGE.partition("\n### Memory\n")[2].partition("\n### ")[0]
+SIZES = (("GPU-1", 24), ("ram", 64))
 OF_DEVICES = {"GPU-1", "ram"}  # keys that are names
 
 
-def told() -> Any:
+def told(path: str = "/api/memory") -> bytes:
     """By a server on which `a` runs, with what `b` needs known, and `gone` configured no more."""
     with World(answers(OK), config=CONFIG) as world:
         world.controller.running = [Running("a", 1, "ready"), Running("gone", 2, "stopping")]
@@ -37,11 +38,11 @@ def told() -> Any:
             "b": Plan("b", "stopped", (Victim("a", "ready", 0, "holds"),), (), NOTHING, None),
             "c": Plan("c", "stopped", (), (), NOTHING, None, "it does not fit"),
         }
-        return json.loads(world.ask(get("/api/memory"))[1])
+        return world.ask(get(path))[1]
 
 
 def test_devices_models_and_what_a_load_would_do() -> None:
-    answer = told()
+    answer = json.loads(told())
     gpu, ram = answer["devices"]
     assert gpu == {
         "device": "GPU-1", "name": "GPU 0", "capacity_bytes": 24 * GB, "reserve_bytes": GB, "others_bytes": 2 * GB,
@@ -60,6 +61,19 @@ def test_devices_models_and_what_a_load_would_do() -> None:
     assert (gone["model"], gone["state"], gone["load"]) == ("gone", "stopping", None)
 
 
+def test_metrics_have_devices_and_needs_with_their_source() -> None:
+    lines = {line for line in told("/metrics").decode().splitlines() if "_device_" in line or "_need_" in line}
+    assert {line for line in lines if not line.startswith("#")} == {
+        *(f'llamaswap_memory_device_capacity_bytes{{device="{name}"}} {size * GB}' for name, size in SIZES),
+        f'llamaswap_memory_device_reserve_bytes{{device="GPU-1"}} {GB}',
+        'llamaswap_memory_device_reserve_bytes{device="ram"} 0',
+        f'llamaswap_memory_device_others_bytes{{device="GPU-1"}} {2 * GB}',
+        f'llamaswap_memory_device_others_bytes{{device="ram"}} {70 * GB}',
+        f'llamaswap_model_memory_need_bytes{{model="a",device="GPU-1",source="measured"}} {8 * GB}',
+        f'llamaswap_model_memory_need_bytes{{model="b",device="GPU-1",source="declared"}} {18 * GB}',
+    }
+
+
 def keys_of(value: Any, path: str = "") -> Iterator[str]:
     """Of an answer, as the documentation names them: `devices.name`."""
     if isinstance(value, list):
@@ -72,12 +86,12 @@ def keys_of(value: Any, path: str = "") -> Iterator[str]:
 
 
 def test_the_documentation_names_every_key_and_no_other() -> None:
-    assert {*re.findall(r"^\| `([a-z_.]+)` \|", SECTION, re.MULTILINE)} == {*keys_of(told())}
+    assert {*re.findall(r"^\| `([a-z_.]+)` \|", SECTION, re.MULTILINE)} == {*keys_of(json.loads(told()))}
 
 
 def test_the_example_in_the_documentation_is_such_an_answer() -> None:
     example = json.loads(SECTION.partition("```json")[2].partition("```")[0])
-    answer = told()
+    answer = json.loads(told())
     for name in ("devices", "models"):
         assert [*example[name][0]] == [*answer[name][0]]
     assert [*example] == [*answer]

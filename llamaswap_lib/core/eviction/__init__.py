@@ -16,7 +16,8 @@ class Explanation:
 
     `rule` is a clause for people, '' if no model must be unloaded. `set_name`, `expression` and `cost` are the choice
     of a matrix; a `set_name` of '' means that the model runs alone. `reasons` has a clause for each model that must be
-    unloaded, if they differ. `room` is the memory that is lacking, if there is too little.
+    unloaded, if they differ. `room` is the memory that is lacking, if there is too little, and `for_room` are those of
+    them that go for it.
     """
 
     rule: str
@@ -25,6 +26,7 @@ class Explanation:
     cost: int | None = None
     reasons: Mapping[str, str] = field(default_factory=dict, hash=False)
     room: str = ""
+    for_room: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:

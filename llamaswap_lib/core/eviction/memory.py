@@ -92,7 +92,7 @@ class MemoryPolicy:
         clauses = [str(by_rules), what_is_needed(look)]
         clauses += [f"{model} {reasons[model]}" for model in choice.room]
         rule = "; ".join(clause for clause in clauses if clause)
-        return Explanation(rule, reasons=reasons, room=lack_in_words(look, choice.lack))
+        return Explanation(rule, reasons=reasons, room=lack_in_words(look, choice.lack), for_room=choice.room)
 
     def refuse(self, target: str, running: tuple[str, ...]) -> NoRoom | None:
         """Why the target does not fit even if all go that may; `running` are those that stay as things are."""
