@@ -167,7 +167,7 @@ class Pass:
             self._world.out += [Refuse(ticket, fault, refusal.message) for ticket in tickets]
         else:
             self._looks.append(until)
-            self._note(model, "no room")
+            self.reasons[model] = Reason("no room", room=refusal.room)
 
     def _wait_for_outgoing(self, model: str) -> None:
         """What goes for those in front is enough for this one too."""

@@ -33,7 +33,7 @@ class Reason:
         return ", ".join([self._outline(), *told])
 
     def _outline(self) -> str:
-        names = ", ".join(self.others)
+        names = ", ".join(self.others) or "other programs"
         verb = "is" if len(self.others) == 1 else "are"
         if self.room:
             return f"waiting for {self.room}, held by {names}{self._why_held()}"
@@ -49,8 +49,6 @@ class Reason:
                 return f"after {names}"
             case "resident":
                 return f"waiting for {names}, loaded a moment ago"
-            case "no room":
-                return "waiting for memory that other programs hold"
             case _:
                 return self.kind
 
@@ -62,6 +60,8 @@ class Reason:
                 return ": loading for others"
             case "resident":
                 return ", loaded a moment ago"
+            case "no room":
+                return ""
             case _:
                 return ": stopping"
 

@@ -87,7 +87,7 @@ def test_what_other_programs_leave_no_room_for_waits_for_five_seconds_and_nobody
     box = Box(needs={"A": 4, "B": 12}, others=16)
     box.story.load("A", 1)
     assert box.story.arrive(2, "B") == []
-    assert box.story.reasons[2] == "waiting for memory that other programs hold"
+    assert box.story.reasons[2] == "waiting for 4.0 GB on GPU 0, held by other programs"
     assert box.story.scheduler.next_deadline() == 5.0
     said = "model B needs 12.0 GB on GPU 0 (declared), and other programs use 16.0 GB of that now"
     assert box.story.wait_until(5.0) == [Refuse(2, Fault.SHORTAGE, said)]

@@ -62,10 +62,14 @@ class RunningModel:
 
 @dataclass(frozen=True, slots=True)
 class NoRoom:
-    """Why a model cannot be loaded whatever goes for it. `is_final`: nor later, unless the configuration changes."""
+    """Why a model cannot be loaded whatever goes for it. `is_final`: nor later, unless the configuration changes.
+
+    `room` is the memory that it lacks, where others than models may give it back.
+    """
 
     message: str
     is_final: bool
+    room: str = ""
 
 
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]

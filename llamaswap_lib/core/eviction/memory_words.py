@@ -24,7 +24,8 @@ def refusal(look: Look) -> NoRoom | None:
             return NoRoom(f"model {look.target} needs {asked}, and {_at_best(look, name, size, pinned)}", True)
         if size > room - device.others and found is None:
             used = in_words(device.others)
-            found = NoRoom(f"model {look.target} needs {asked}, and other programs use {used} of that now", False)
+            lack = lack_in_words(look, {name: size - room + device.others})
+            found = NoRoom(f"model {look.target} needs {asked}, and other programs use {used} of that now", False, lack)
     return found
 
 
