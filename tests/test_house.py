@@ -24,7 +24,7 @@ LONGEST_CHAIN = {
     "agents": 3,
     "benchmark": 2,
     "chat": 3,
-    "client": 2,
+    "client": 3,  # what answers are made of stands below the connection, and has nothing to do with it
     "commands": 4,
     "config": 6,  # `memory_keys.py` stands below `sections.py`, which would be too long with it
     "core": 5,

@@ -1,7 +1,8 @@
 """A running server, as a client asks it: JSON in and out, and streams line by line.
 
 Each request has a connection of its own. Whatever goes wrong is a ServerError with a message for people, and an exit
-code: docs/command-line.md has the list. So is an answer that lacks what every llamaswap has in it.
+code: docs/command-line.md has the list. So is an answer that lacks what every llamaswap has in it, or that has
+something else there (`shapes.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from llamaswap_lib import __version__
+from llamaswap_lib.client.shapes import wrong_in_answer
 from llamaswap_lib.errors import LlamaswapError
 from llamaswap_lib.printable import printable
 
@@ -103,6 +105,8 @@ class Server:
         answer = self.ask(method, path, body, seconds=seconds)
         if not isinstance(answer, dict):
             raise ServerError(f"{self.url}{path} did not answer with a JSON object: {NOT_ONE_OF_OURS}")
+        if wrong := wrong_in_answer(path, answer):
+            raise ServerError(f"{printable(wrong)} in the server's answer to {path}: {NOT_ONE_OF_OURS}")
         return answer
 
     def ask(self, method: str, path: str, body: Any = None, *, seconds: float | None = ANSWER_SECONDS) -> Any:

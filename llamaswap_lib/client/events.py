@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from llamaswap_lib.client.shapes import wrong_in_event
+
 
 def event_data(lines: Iterable[bytes]) -> Iterator[str]:
     """The data of each event, as it is complete; of one whose end is missing nothing."""
@@ -29,7 +31,7 @@ _type_of = re.compile(r'\s*\{\s*"type"\s*:\s*"(\w+)"').match
 
 
 def messages(lines: Iterable[bytes], without: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
-    """Type and data of each message of `/api/events`; what is none is passed over.
+    """Type and data of each message of `/api/events`; what is none, or is not as we know its type, is passed over.
 
     `without` are types that are not wanted, and not read either: logs are most of what is sent.
     """
@@ -39,4 +41,6 @@ def messages(lines: Iterable[bytes], without: Collection[str] = ()) -> Iterator[
             continue
         with suppress(ValueError, TypeError, KeyError):
             message = json.loads(text)
-            yield message["type"], json.loads(message["data"])
+            kind, data = message["type"], json.loads(message["data"])
+            if not wrong_in_event(kind, data):
+                yield kind, data

@@ -50,7 +50,8 @@ class Answering:
             head += piece
         self.heads.append(head.decode("latin-1"))
         path = [*head.split(), b"", b""][1].decode("latin-1")
-        connection.sendall(self._answer if isinstance(self._answer, bytes) else self._answer.get(path, NO_PAGE))
+        by_path = {path: self._answer} if isinstance(self._answer, bytes) else self._answer
+        connection.sendall(by_path.get(path) or by_path.get(path.partition("?")[0], NO_PAGE))
         if self._is_cut:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 

@@ -15,10 +15,10 @@ from tests.client.answers import answering, reply
 
 def test_the_key_is_sent_and_the_path_of_the_address_is_kept() -> None:
     with answering(reply('{"a": 1}')) as it:
-        assert Server(f"{it.url}/behind", "secret").get("/running", {"model": "a b"}) == {"a": 1}
+        assert Server(f"{it.url}/behind", "secret").get("/elsewhere", {"model": "a b"}) == {"a": 1}
         assert it.server.get("/x") == {"a": 1}
     with_key, without = it.heads
-    assert with_key.startswith("GET /behind/running?model=a+b HTTP/1.1\r\n")
+    assert with_key.startswith("GET /behind/elsewhere?model=a+b HTTP/1.1\r\n")
     assert "\r\nAuthorization: Bearer secret\r\n" in with_key
     assert "Authorization" not in without
 
@@ -88,7 +88,9 @@ def test_an_answer_that_is_no_json_object(body: str, kind: str) -> None:
 
 def test_an_answer_that_lacks_what_belongs_into_it() -> None:
     with answering(reply('{"rows": [{}]}')) as it:
-        answer = it.server.get("/running")
+        answer = it.server.get("/elsewhere")
+        with pytest.raises(ServerError, match="there is no 'running' in the server's answer to /running"):
+            it.server.get("/running")
     with pytest.raises(ServerError, match="there is no 'running' in the server's answer"):
         answer["running"]
     with pytest.raises(ServerError, match="no 'model'"):

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from llamaswap_lib.client.shapes import ANSWERS, wrong_in_answer
 from tests.client.answers import answering, reply
 from tests.commands.conftest import MODELS, Serve
 from tests.commands.terminal import Shell
@@ -94,3 +95,58 @@ def test_an_address_as_clients_of_openai_have_it(serve: Serve) -> None:
             f"http://127.0.0.1:{shell.program.port}/v1/",
         ):
             assert shell.run("ps", "--url", url).code == 0
+
+
+USAGE = {"device": "ram", "name": "ram", "kind": "ram", "bytes": 5}
+RUN = {"model": "m", "state": "ready", "memory": [USAGE]}
+ROW = {"id": 1, "timestamp": "2026-01-01T00:00:00Z", "tokens": {}}
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "answer", "place"),
+    [
+        (("ps",), "/running", {"running": 5}, "running"),
+        (
+            ("ps",),
+            "/running",
+            {"running": [{**RUN, "memory": [{**USAGE, "bytes": "5"}]}]},
+            "running[0].memory[0].bytes",
+        ),
+        (("ls",), "/v1/models", {"data": [{"id": ["m"]}]}, "data[0].id"),
+        (("show", "m"), "/api/models/m/plan", {"evicts": [{"model": 5, "reason": "x"}]}, "evicts[0].model"),
+        (("requests",), "/api/metrics/activity", {"data": [{**ROW, "tokens": 7}]}, "data[0].tokens"),
+        (("profile",), "/api/profiles", {"active": [], "profiles": []}, "active"),
+        (("top",), "/running", {"running": {}}, "running"),
+        (("version",), "/api/version", {"version": 1}, "version"),
+    ],
+)
+def test_an_answer_that_is_made_of_something_else_is_one_clear_error(
+    words: tuple[str, ...], path: str, answer: object, place: str
+) -> None:
+    usual = {
+        "/running": {"running": [RUN]},
+        "/v1/models": {"data": [{"id": "m"}]},
+        "/v1/models/m": {"id": "m"},
+        "/api/version": {"version": "1"},
+    }
+    with answering({route: reply(json.dumps(value)) for route, value in {**usual, path: answer}.items()}) as it:
+        ended = Shell(it.url).run(*words)
+    assert ended.code == 6, ended
+    assert f" at {place}, got " in ended.err + ended.out
+    assert f"in the server's answer to {path}" in ended.err + ended.out
+    assert "Traceback" not in ended.err
+    assert ended.err.count("\n") <= 1
+
+
+CHANGING = ("/api/profiles/active", "/api/config/reload", "/api/upgrade")  # what only a change answers
+
+
+def test_what_the_program_answers_is_as_commands_expect_it(serve: Serve) -> None:
+    with serve() as shell:
+        shell.program.chat("small")
+        shell.program.chat("broken")
+        shell.program.chat("nobody")
+        asked = [path.replace("*", "small") for path in ANSWERS if path not in CHANGING and "captures" not in path]
+        wrong = {path: wrong_in_answer(path, shell.program.get(path).json()) for path in asked}
+    assert {path: told for path, told in wrong.items() if told} == {}
+    assert len(asked) > 12
