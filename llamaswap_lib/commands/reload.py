@@ -9,7 +9,7 @@ from typing import Any
 from llamaswap_lib.client import words
 from llamaswap_lib.client.terminal import Style, Terminal
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
-from llamaswap_lib.commands.waiting import wait
+from llamaswap_lib.commands.waiting import operate
 from llamaswap_lib.printable import printable
 
 LABELS = {
@@ -28,21 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    server, terminal = server_of(options), Terminal()
-    answer = wait(
-        terminal,
-        lambda: server.tell("POST", "/api/config/reload", seconds=None),
-        lambda seconds: f"the configuration is being read, {words.duration(seconds)}",
-    )
-    if options.json:
-        terminal.json(answer)
-        return 0
+    operate(server_of(options), "/api/config/reload", "the configuration is being read", _show, as_json=options.json)
+    return 0
+
+
+def _show(terminal: Terminal, answer: Mapping[str, Any]) -> None:
     for line in told(answer):
         terminal.line(printable(line))
     for warning in answer.get("warnings") or ():
         text = printable(str(warning), keep="\n")
         terminal.line(f"{terminal.styled('warning', Style.BUSY)}: {text}")
-    return 0
 
 
 def told(answer: Mapping[str, Any]) -> Iterator[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
-from llamaswap_lib.client import words
 from llamaswap_lib.client.terminal import Terminal
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
-from llamaswap_lib.commands.waiting import wait
+from llamaswap_lib.commands.waiting import operate
 from llamaswap_lib.printable import printable
 
 EXAMPLES = "llamaswap upgrade"
@@ -19,15 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    server, terminal = server_of(options), Terminal()
-    answer = wait(
-        terminal,
-        lambda: server.tell("POST", "/api/upgrade", seconds=None),
-        lambda seconds: f"another process is starting, {words.duration(seconds)}",
-    )
-    if options.json:
-        terminal.json(answer)
-    else:
-        told = f"process {answer['pid']} has taken over: version {answer['to']}, before it was {answer['from']}"
-        terminal.line(printable(told))
+    operate(server_of(options), "/api/upgrade", "another process is starting", _show, as_json=options.json)
     return 0
+
+
+def _show(terminal: Terminal, answer: Mapping[str, Any]) -> None:
+    told = f"process {answer['pid']} has taken over: version {answer['to']}, before it was {answer['from']}"
+    terminal.line(printable(told))

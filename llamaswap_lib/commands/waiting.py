@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from llamaswap_lib.client import words
 from llamaswap_lib.client.background import Background
+from llamaswap_lib.client.connection import Server
 from llamaswap_lib.client.terminal import Terminal
 
 TICK = 0.2  # seconds between two looks
@@ -22,6 +24,22 @@ def wait(terminal: Terminal, function: Callable[[], Result], text: Callable[[flo
     finally:
         terminal.clear()
     return asking.result()
+
+
+def operate(
+    server: Server, path: str, what: str, show: Callable[[Terminal, Mapping[str, Any]], None], *, as_json: bool
+) -> None:
+    """POST to the server, however long it takes; `what` is done meanwhile. The answer is shown, or printed as JSON."""
+    terminal = Terminal()
+    answer = wait(
+        terminal,
+        lambda: server.tell("POST", path, seconds=None),
+        lambda seconds: f"{what}, {words.duration(seconds)}",
+    )
+    if as_json:
+        terminal.json(answer)
+    else:
+        show(terminal, answer)
 
 
 class Polled:
