@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.arrivals import Pattern, Script, Step, hot_and_cold, patterns
-from tests.bench.scheduling import LOAD_SECONDS, RULES, STOP_SECONDS, Rules, World, lines
+from tests.bench.scheduling import LOAD_SECONDS, RULES, STOP_SECONDS, Rules, lines, played
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scheduling.md"
 IN_ORDER, GO, OURS, _ = RULES
@@ -21,7 +21,7 @@ def test_the_table_in_the_documentation_is_what_the_benchmark_prints() -> None:
 def test_every_request_is_served(rules: Rules) -> None:
     for pattern in patterns():
         asked = sum(len(script.steps) for script in pattern.scripts)
-        assert len(World(pattern, rules).play().waits) == asked
+        assert len(played(pattern, rules).waits) == asked
 
 
 def burst(models: str) -> Pattern:
@@ -30,20 +30,20 @@ def burst(models: str) -> Pattern:
 
 
 def test_in_arrival_order_nobody_overtakes() -> None:
-    world = World(burst("abcabc"), IN_ORDER).play()
+    world = played(burst("abcabc"), IN_ORDER)
     assert [who for who, _ in world.waits] == list("abcabc")
-    assert world.swaps == 5
+    assert world.stops == 5
 
 
 @pytest.mark.parametrize("rules", [GO, OURS], ids=lambda rules: rules.name)
 def test_otherwise_the_loaded_model_goes_first(rules: Rules) -> None:
-    world = World(burst("abcabc"), rules).play()
+    world = played(burst("abcabc"), rules)
     assert [who for who, _ in world.waits] == list("aabbcc")
-    assert world.swaps == 2
+    assert world.stops == 2
 
 
 def test_the_first_wait_is_the_load_and_the_next_a_request_a_stop_and_a_load() -> None:
-    world = World(burst("ab"), GO).play()
+    world = played(burst("ab"), GO)
     assert world.waits_of("a") == [LOAD_SECONDS]
     assert world.waits_of("b") == [pytest.approx(LOAD_SECONDS + 1.0 + STOP_SECONDS + LOAD_SECONDS - 0.1)]
 
@@ -52,5 +52,5 @@ def test_the_bound_that_the_page_states_is_kept_beside_a_hot_model() -> None:
     pattern = hot_and_cold()
     longest_request = max(step.work_seconds for script in pattern.scripts for step in script.steps)
     bound = OURS.max_wait + longest_request + STOP_SECONDS + LOAD_SECONDS
-    assert bound - 10.0 < max(World(pattern, OURS).play().waits_of("cold")) <= bound
-    assert max(World(pattern, GO).play().waits_of("cold")) > 10 * bound
+    assert bound - 10.0 < max(played(pattern, OURS).waits_of("cold")) <= bound
+    assert max(played(pattern, GO).waits_of("cold")) > 10 * bound
