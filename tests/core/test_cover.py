@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from llamaswap_lib.core.eviction.cover import EXACT, cheapest_cover
+from llamaswap_lib.core.eviction.cover import EXACT, FEW, cheapest_cover
 
 
 def by_hand(costs: Sequence[int], sizes: Sequence[Sequence[int]], wanted: Sequence[int]) -> list[int] | None:
@@ -22,15 +22,63 @@ def by_hand(costs: Sequence[int], sizes: Sequence[Sequence[int]], wanted: Sequen
     return None if best is None else [i for i, take in enumerate(reversed(best[1])) if take]
 
 
+Question = tuple[list[int], list[list[int]], list[int]]
+
+
+def question(rng: random.Random, count: int) -> Question:
+    dimensions, most = rng.randint(1, 3), rng.choice([3, 10, 10**10])
+    sizes = [[rng.choice([0, rng.randint(1, most)]) for _ in range(dimensions)] for _ in range(count)]
+    costs = [rng.randint(1, rng.choice([2, 10, 10**12])) for _ in range(count)]
+    return costs, sizes, [rng.randint(1, most * max(1, count // 2)) for _ in range(dimensions)]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_no_set_is_cheaper(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(20):
-        count, dimensions, most = rng.randint(0, 8), rng.randint(1, 3), rng.choice([3, 10, 10**10])
-        sizes = [[rng.choice([0, rng.randint(1, most)]) for _ in range(dimensions)] for _ in range(count)]
-        costs = [rng.randint(1, rng.choice([2, 10, 10**12])) for _ in range(count)]
-        wanted = [rng.randint(1, most * max(1, count // 2)) for _ in range(dimensions)]
-        assert cheapest_cover(costs, sizes, wanted) == by_hand(costs, sizes, wanted)
+        asked = question(rng, rng.randint(0, 8))
+        assert cheapest_cover(*asked) == by_hand(*asked)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_set_is_cheaper_where_not_all_sets_are_tried(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(4):
+        asked = question(rng, rng.randint(FEW + 1, 12))
+        assert cheapest_cover(*asked) == by_hand(*asked)
+
+
+def by_halves(costs: Sequence[int], sizes: Sequence[Sequence[int]], wanted: Sequence[int]) -> int | None:
+    """What the cheapest set costs: all sets of the first half with those of the other, the cheapest first."""
+    halves = [range(len(costs) // 2), range(len(costs) // 2, len(costs))]
+    left, right = ([*sums(part, costs, sizes, len(wanted))] for part in halves)
+    right.sort()
+    best = None
+    for cost, given in left:
+        for more, rest in right:
+            if best is not None and cost + more >= best:
+                break
+            if all(own + other >= want for own, other, want in zip(given, rest, wanted, strict=True)):
+                best = cost + more
+    return best
+
+
+def sums(
+    items: Sequence[int], costs: Sequence[int], sizes: Sequence[Sequence[int]], dimensions: int
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Of each set of the items: its cost, and what it gives."""
+    for chosen in itertools.product((0, 1), repeat=len(items)):
+        taken = [i for i, take in zip(items, chosen, strict=True) if take]
+        yield sum(costs[i] for i in taken), tuple(sum(sizes[i][d] for i in taken) for d in range(dimensions))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_as_many_as_can_be_tried_no_set_is_cheaper(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(2):
+        costs, sizes, wanted = question(rng, rng.randint(13, EXACT - 2))
+        chosen = cheapest_cover(costs, sizes, wanted)
+        assert by_halves(costs, sizes, wanted) == (None if chosen is None else sum(costs[i] for i in chosen))
 
 
 def test_what_is_left_of_the_answer_is_the_answer_once_some_of_it_is_gone() -> None:

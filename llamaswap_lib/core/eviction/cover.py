@@ -1,7 +1,9 @@
 """The cheapest of some items that together are large enough in every dimension.
 
-Pure. Exact for up to `EXACT` items: all sets of one half of them meet those of the other half. There is one answer,
-also where several sets cost the same; what is left of it is the answer again once some of its items are gone.
+Pure. Exact for up to `EXACT` items that are in doubt: a bound on the cost tells of most that they are in no better set
+than one that was found quickly, or in each; all sets of one half of the others meet those of the other half. There is
+one answer, also where several sets cost the same; what is left of it is the answer again once some of its items are
+gone.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 EXACT = 20
+FEW = 8  # items of which all sets are tried at once
+ROUNDS, STEP = 6, 0.8  # in which the bound on the cost gets better, and how far each goes
+ROUNDING = 1e-9  # of sums of shares
 
 Sizes = Sequence[Sequence[int]]
 _Sets = tuple[list[int], list[list[int]]]  # the cost of each set of some items, and for each dimension what it gives
@@ -26,7 +31,16 @@ def cheapest_cover(costs: Sequence[int], sizes: Sizes, wanted: Sequence[int]) ->
     good = _good_cover(unlike, sizes, wanted)
     most = sum(unlike[i] for i in good)
     rest = sorted((i for i, size in enumerate(sizes) if unlike[i] <= most and any(size)), key=unlike.__getitem__)
-    return sorted(good if len(rest) > EXACT else _best_cover(rest, unlike, sizes, wanted))
+    sure, rest = _decided(rest, unlike, sizes, wanted, most) if len(rest) > FEW else ([], rest)
+    if len(rest) > EXACT:
+        return sorted(good)
+    left = {d: want - sum(sizes[i][d] for i in sure) for d, want in enumerate(wanted)}
+    open_ = [d for d, want in left.items() if want > 0]
+    spent = sum(unlike[i] for i in sure)
+    chosen = _best_cover(
+        rest, unlike, [[size[d] for d in open_] for size in sizes], [left[d] for d in open_], most - spent
+    )
+    return sorted(sure + chosen)
 
 
 def _good_cover(costs: Sequence[int], sizes: Sizes, wanted: Sequence[int]) -> list[int]:
@@ -45,22 +59,50 @@ def _good_cover(costs: Sequence[int], sizes: Sizes, wanted: Sequence[int]) -> li
     return taken
 
 
-def _best_cover(items: list[int], costs: Sequence[int], sizes: Sizes, wanted: Sequence[int]) -> list[int]:
-    """Of `items`, the cheapest first; they are enough. The sets of one half are bits in the order of their cost."""
+def _decided(
+    items: list[int], costs: Sequence[int], sizes: Sizes, wanted: Sequence[int], most: int
+) -> tuple[list[int], list[int]]:
+    """Of `items`: those in each set that costs `most` at the most, and those in some of them.
+
+    With a price for each dimension, a set costs at least what is wanted there is worth, and for each of its items what
+    that costs more than it is worth (Lagrange; the prices by steps of Polyak). So an item with which this is more than
+    `most` is in none, and one without which it is more is in all. Of sizes no more counts than is wanted.
+    """
+    shares = [[min(1.0, size / want) for size, want in zip(sizes[i], wanted, strict=True)] for i in items]
+    prices = [1.0 / len(wanted)] * len(wanted)
+    bound, losses = -1.0, [0.0] * len(items)
+    for _ in range(ROUNDS):
+        now = [costs[i] / most - sum(map(float.__mul__, prices, share)) for i, share in zip(items, shares, strict=True)]
+        taken = [share for share, loss in zip(shares, now, strict=True) if loss < 0]
+        low = sum(prices) + sum(loss for loss in now if loss < 0)
+        if low > bound:
+            bound, losses = low, now
+        lacks = [1.0 - sum(share[d] for share in taken) for d in range(len(wanted))]
+        length = sum(lack * lack for lack in lacks)
+        if low >= 1.0 or not length:
+            break
+        prices = [max(0.0, p + STEP * (1.0 - low) / length * lack) for p, lack in zip(prices, lacks, strict=True)]
+    room = 1.0 + ROUNDING - bound
+    sure = [i for i, loss in zip(items, losses, strict=True) if loss < -room]
+    return sure, [i for i, loss in zip(items, losses, strict=True) if abs(loss) <= room]
+
+
+def _best_cover(items: list[int], costs: Sequence[int], sizes: Sizes, wanted: Sequence[int], most: int) -> list[int]:
+    """Of `items`, the cheapest first; some that cost `most` are enough. The sets of one half are bits by their cost."""
     half = len(items) // 2
     (left_costs, left), (right_costs, right) = (_sets(part, costs, sizes) for part in (items[:half], items[half:]))
-    order = sorted(range(len(right_costs)), key=right_costs.__getitem__)
+    order = sorted((i for i, cost in enumerate(right_costs) if cost <= most), key=right_costs.__getitem__)
     tables = [_large_enough([given[i] for i in order]) for given in right]
-    best, chosen = -1, 0
+    best, chosen = most + 1, 0
     for i, cost in enumerate(left_costs):
-        if 0 <= best <= cost:
+        if cost >= best:
             continue
         fitting = -1
         for (given, masks), want, own in zip(tables, wanted, left, strict=True):
             fitting &= masks[bisect_left(given, want - own[i])]
         if fitting:
             first = order[(fitting & -fitting).bit_length() - 1]
-            if best < 0 or cost + right_costs[first] < best:
+            if cost + right_costs[first] < best:
                 best, chosen = cost + right_costs[first], i | first << half
     return [item for bit, item in enumerate(items) if chosen >> bit & 1]
 
