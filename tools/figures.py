@@ -31,7 +31,7 @@ FOLDER = ROOT / "docs" / "figures"
 MEASURED = FOLDER / "measured.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 MAKER = "tools/figures.py"
-SCRIPTS = ("slow_readers", "swap", "swap_llama", "matrix")
+SCRIPTS = ("slow_readers", "swap", "swap_llama", "matrix", "choosing")
 LOADS = (0.4, 0.8, 2.4)  # seconds that models take to load
 
 Measured = Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""One decision of the memory policy: 20 models run on two GPUs, of many sizes and uses. Below a millisecond."""
+"""One decision of the memory policy: 20 models run on two GPUs, of many sizes and uses. Median below a millisecond."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main() -> int:
         policy.evict(target, tuple(running))
         took.append((time.process_time() - begun) * 1000)
     figures = f"{median(took):.3f} ms, {max(took):.2f} at most"
-    return report("memory", figures, (median(took), operator.lt, 1.0))
+    return report("choosing", figures, (median(took), operator.lt, 1.0))
 
 
 def world(chance: random.Random, target: str, running: list[str]) -> Memory:

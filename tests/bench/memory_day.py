@@ -1,0 +1,180 @@
+"""A day on three machines: loads and waits where models stay as long as they fit, and by the rules of others.
+
+`python tests/bench/memory_day.py` prints the table of docs/benchmarks.md, the same each time. The real scheduler, gates
+and policies in virtual time (see `world.py`); machines, models and requests are in `mixes.py`, the rules of others in
+`rivals.py`. With `use: memory` no need is known when the day begins, and each model is loaded alone once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from llamaswap_lib.core.eviction import Rules
+from llamaswap_lib.core.eviction.devices import Memory, Need, NeedSource
+from llamaswap_lib.core.eviction.dsl import compile_sets
+from llamaswap_lib.core.eviction.gaps import Gaps
+from llamaswap_lib.core.eviction.group import GroupPolicy
+from llamaswap_lib.core.eviction.manners import Manners
+from llamaswap_lib.core.eviction.matrix import MatrixPolicy
+from llamaswap_lib.core.eviction.memory import MemoryPolicy
+from llamaswap_lib.core.eviction.own import OwnPolicy, Policy
+from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.scheduler import Scheduler
+from tests.bench.mixes import MIXES, Mix
+from tests.bench.rendering import with_block
+from tests.bench.rivals import LastUsed, OneAtATime, UntilItFits, by_idle_and_load, by_idle_time
+from tests.bench.world import Witness, World, figures
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+MAKER = "tests/bench/memory_day.py"
+SEEDS = (1, 2, 3)  # days of which the figures are the mean
+MIN_RESIDENCY, MAX_WAIT, RESERVE = 10.0, 60.0, 0.05  # as llamaswap has them, unless it is told otherwise
+
+
+class Machine(Witness):
+    """The devices of a mix: what runs there, what is known of it. `beyond`: starts for which there was no memory."""
+
+    def __init__(self, mix: Mix, reserve: float = 0.0) -> None:
+        self.beyond = 0
+        self._mix = mix
+        self._sizes = mix.sizes()
+        self._devices = mix.devices(reserve)
+        self._gaps = Gaps()
+        self._running: set[str] = set()
+        self._needs: dict[str, Need] = {}
+
+    def picture(self) -> Memory:
+        held = {model: self._sizes[model] for model in self._running if model in self._needs}
+        needs = {name: Need(dict.fromkeys(sizes, 0)) for name, sizes in self._sizes.items()} | self._needs
+        return Memory(self._devices, needs, held, self._gaps.now)
+
+    def asked(self, model: str, now: float) -> None:
+        self._gaps.note(model, now)
+
+    def started(self, model: str) -> None:
+        self._running.add(model)
+        used = {name: sum(self._sizes[one].get(name, 0) for one in self._running) for name in self._devices}
+        self.beyond += any(used[name] > device.capacity for name, device in self._devices.items())
+
+    def became_ready(self, model: str) -> None:
+        self._needs[model] = Need(self._sizes[model], NeedSource.MEASURED)
+
+    def exited(self, model: str) -> None:
+        self._running.remove(model)
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """`make` gives the rules for a mix on its machine. `reserve`: the share of each device that is left free."""
+
+    name: str
+    make: Callable[[Mix, Machine], Rules]
+    max_wait: float = 0.0
+    reserve: float = 0.0
+    in_order: bool = False
+
+
+def of_others(policy: Policy) -> Rules:
+    own = OwnPolicy(policy)
+    return Rules(own.evict, own.explain, own.observe)
+
+
+def by_memory(mix: Mix, machine: Machine) -> Rules:
+    """The program's own."""
+    del mix
+    return MemoryPolicy(machine.picture, Manners(min_residency=MIN_RESIDENCY)).rules()
+
+
+def by_groups(mix: Mix, machine: Machine) -> Rules:
+    del machine
+    return Rules(GroupPolicy(mix.groups).evict)
+
+
+def by_matrix(mix: Mix, machine: Machine) -> Rules:
+    """What a model costs is its size in GB."""
+    del machine
+    sets = compile_sets(mix.matrix, lambda name: name)
+    return Rules(MatrixPolicy(sets, {model.name: round(model.file) for model in mix.models}).evict)
+
+
+def until_it_fits(mix: Mix, score: Callable[..., float]) -> Rules:
+    return of_others(UntilItFits(mix.sizes(), mix.capacity, score))
+
+
+STRATEGIES = (
+    Strategy("one at a time, in arrival order", lambda *_: of_others(OneAtATime()), in_order=True),
+    Strategy("llama-swap without groups", lambda *_: of_others(OneAtATime())),
+    Strategy("llama-swap, groups written by hand", by_groups),
+    Strategy("llama-swap, a matrix written by hand", by_matrix),
+    Strategy("LRU by count, 1 model", lambda *_: of_others(LastUsed(1))),
+    Strategy("LRU by count, 3 models", lambda *_: of_others(LastUsed(3))),
+    Strategy("LRU until it fits", lambda mix, _: until_it_fits(mix, by_idle_time)),
+    Strategy("Lemonade's rule", lambda mix, _: until_it_fits(mix, by_idle_and_load)),
+    Strategy("llamaswap, `use: memory`", by_memory, MAX_WAIT, RESERVE),
+    Strategy("llamaswap, `use: memory`, `reserve: 0`", by_memory, MAX_WAIT),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of a day. `beyond`: starts for which there was no memory; `loading`: seconds of all loads together."""
+
+    loads: int
+    beyond: int
+    loading: float
+    waits: list[float]
+
+
+def play(mix: Mix, strategy: Strategy, seed: int, share: float = 1.0) -> Outcome:
+    machine = Machine(mix, strategy.reserve)
+    paces = {model.name: model.pace for model in mix.models}
+    rules = strategy.make(mix, machine)
+    scheduler = Scheduler(dict.fromkeys(paces, ModelSpec()), rules.evict, strategy.max_wait, rules=rules)
+    world = World(mix.scripts(seed, share), paces, scheduler, machine, in_order=strategy.in_order).play()
+    loading = sum(paces[model].load for model in world.loads)
+    return Outcome(len(world.loads), machine.beyond, loading, world.waits_of())
+
+
+def row(name: str, days: Collection[Outcome]) -> str:
+    """Of a table in Markdown: means of the days, and the longest wait of all."""
+    number = len(days)
+    loads = sum(day.loads for day in days) / number
+    beyond = sum(day.beyond for day in days) / number
+    if beyond:
+        return f"| {name} | {loads:.0f}, of which {beyond:.0f} do not fit | – | – | – | – |"
+    waits = [figures(day.waits) for day in days]
+    mean, p95 = (sum(day[place] for day in waits) / number for place in (0, 1))
+    loading, longest = sum(day.loading for day in days) / number / 60, max(day[2] for day in waits)
+    return f"| {name} | {loads:.0f} | {loading:.0f} | {mean:.1f} s | {p95:.0f} s | {longest:.0f} s |"
+
+
+def lines(share: float = 1.0, seeds: Sequence[int] = SEEDS) -> Iterator[str]:
+    """The tables, in Markdown."""
+    for mix in MIXES:
+        yield f"| {mix.name} | loads | minutes of loading | mean wait | 95th percentile | longest wait |"
+        yield "|---|---|---|---|---|---|"
+        for strategy in STRATEGIES:
+            yield row(strategy.name, [play(mix, strategy, seed, share) for seed in seeds])
+        yield ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--share", type=float, default=1.0, help="of the sessions of a day")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="the days")
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
+    said = parser.parse_args()
+    made = [*lines(said.share, said.seeds)]
+    print("\n".join(made))
+    if said.write:
+        PAGE.write_text(with_block(PAGE.read_text(), MAKER, "\n".join(made).strip()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
