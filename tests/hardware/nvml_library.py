@@ -18,11 +18,14 @@ needs_compiler = pytest.mark.skipif(
 
 def compile_library(folder: Path, kind: str = "V3") -> Path:
     """The folder with the library as a kind of driver brings it: V3, V2, PLAIN."""
-    library = folder / "libnvidia-ml.so.1"
-    argv = (COMPILER or "cc", "-shared", "-fPIC", f"-D{kind}", "-o", str(library), str(SOURCE))
+    compile_source(SOURCE, folder / "libnvidia-ml.so.1", f"-D{kind}")
+    return folder
+
+
+def compile_source(source: Path, library: Path, *flags: str) -> None:
+    argv = (COMPILER or "cc", "-shared", "-fPIC", *flags, "-o", str(library), str(source))
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 def environment(library: Path, told: Path) -> dict[str, str]:
