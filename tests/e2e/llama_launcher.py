@@ -1,4 +1,4 @@
-"""A real llama.cpp as a program: `python llama_launcher.py MODEL.gguf PORT [embeddings]`, from the wheel xllamacpp."""
+"""A real llama.cpp as a program: `python llama_launcher.py MODEL.gguf PORT [embeddings|unmapped]`, from the wheel xllamacpp."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def main(path: str, port: str, kind: str = "") -> None:
     params.endpoint_slots = True
     params.endpoint_metrics = True
     params.embedding = kind == "embeddings"
+    if kind == "unmapped":  # else as llama.cpp has it, which is mapped
+        params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     server = xllamacpp.Server(params)
     print(f"listening on {server.listening_address}", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

@@ -96,6 +96,25 @@ def test_a_model_is_measured_when_it_is_ready_and_stays_known_over_a_restart(
         assert need(program, "b")["source"] == "unknown"
 
 
+def test_a_file_counts_whether_it_is_mapped_or_read(
+    run_program: RunProgram, configure: Configure, files: dict[str, Path]
+) -> None:
+    launcher = Path(__file__).with_name("llama_launcher.py")
+    kinds = {"mapped": "", "unmapped": "unmapped"}
+    argv = (sys.executable, str(launcher), str(files["a"]))
+    entries = {name: {"cmd": f"{shlex.join(argv)} ${{PORT}} {kind}"} for name, kind in kinds.items()}
+    with run_program(configure(4096 * MB, **entries)) as program:
+        needs = {}
+        for name in kinds:
+            load(program, name)
+            wait_until(lambda name=name: is_measured(program, name), f"a figure for {name}")  # type: ignore[misc]
+            needs[name], share = need(program, name)["devices"]["ram"], share_of(program.running(name)["pid"])
+            assert abs(needs[name] - share) < 0.05 * share
+            maps = Path(f"/proc/{program.running(name)['pid']}/maps").read_text()
+            assert (str(files["a"]) in maps) == (name == "mapped")
+        assert min(needs.values()) > files["a"].stat().st_size
+
+
 def learned(run_program: RunProgram, configure: Configure) -> int:
     """What each of the three needs, when all are known."""
     with run_program(configure(4096 * MB)) as program:
