@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -83,7 +84,11 @@ def pytest_configure(config: pytest.Config) -> None:
     What `nohup` or a script's background made us ignore, every program under test would ignore too.
 
     A handler that does nothing is as good to us, and a program that is started does not inherit it.
+
+    Hundreds of programs are started, each of which would compile the package anew where nothing compiled is kept.
     """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if config.option.is_quick_part and not getattr(config.option, "hypothesis_profile", None):
         hypothesis.settings.load_profile("quick")
     for number in (signal.SIGHUP, signal.SIGINT):
