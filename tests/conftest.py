@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,16 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option.is_quick_part = not is_named
     is_watched = option.usepdb or option.capture == "no" or option.collectonly
     if option.is_quick_part and not is_watched and getattr(option, "numprocesses", 0) is None:
-        # One more than there are cores, for a test waits for a socket now and then.
-        option.numprocesses = 1 + config.hook.pytest_xdist_auto_num_workers(config=config)
+        option.numprocesses = config.hook.pytest_xdist_auto_num_workers(config=config)
     if getattr(option, "numprocesses", None) and option.dist == "no":  # not asked for by name
         option.dist = "worksteal"  # else one process runs the last of the slow tests alone, for minutes
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)  # of xdist
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Of `-n auto`, and of the quick part: more than there are cores, for the tests wait for half of their time."""
+    cores = yield
+    return cores + 2
 
 
 def _go_on_in_a_child() -> None:
