@@ -81,7 +81,7 @@ def adopted(elder: Run, **options: Any) -> Iterator[Heir]:
 
 
 def test_it_goes_on_with_its_output_and_the_elder_tells_how_it_exits() -> None:
-    with Run(*shell("echo begun; trap 'echo asked; exit 3' TERM; while :; do sleep 0.01; done")) as elder:
+    with Run(*shell("trap 'echo asked; exit 3' TERM; echo begun; while :; do sleep 0.01; done")) as elder:
         elder.expect(ProcessReady)
         elder.await_output("begun")
         with adopted(elder) as heir:

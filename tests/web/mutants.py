@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))  # where it is run as a script
 
 from tests.core.mutants import PLAIN, read_parts, replaced_once  # noqa: E402 - as above
 
-HASTY = "DEADLINE = 4.0"  # in place of half a minute: what a mutant keeps from happening is waited for in vain
+HASTY = "DEADLINE = 1.5"  # in place of half a minute: what a mutant keeps from happening is waited for in vain
 TOO_LONG = 60.0  # seconds: a test that waits for what never comes gives up long before
 
 

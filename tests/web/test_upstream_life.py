@@ -200,7 +200,7 @@ def test_a_mistake_of_ours_within_a_stream_costs_that_one_connection_and_is_repo
             assert LAST not in client.read_to_end()
         world.controller.wait_empty()
         wait_until(lambda: "ZeroDivisionError" in world.log and f" 200 {len(EVENT)} " in world.log)
-        assert world.server.count() == (1, 0)
+        wait_until(lambda: world.server.count() == (1, 0))
 
 
 def test_a_mistake_of_ours_while_an_upstream_thinks_is_an_error_for_its_client() -> None:
