@@ -78,11 +78,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "core.eviction.devices",
             "core.eviction.gaps",
             "core.snapshot",
+            "estimates.estimator",
             "hardware.readings",
             "hardware.sampler",
             "runtime.control.board",
         ),
     ),
+    "model_files": (),
+    "estimates": ("config.schema", "config.wrappers", "model_files"),
     "demo": (),
     "ui": (),
     "upgrade": (
@@ -90,7 +93,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("runtime.descriptors", "runtime.guard.table", "runtime.logs.logger", "runtime.threads", "runtime.vital"),
         "runtime.wakeup",
     ),
-    "init": ("hardware.readings", "hardware.sources"),
+    "init": ("hardware.readings", "hardware.sources", "model_files"),
     "service": ("config", "errors"),
     "listen_failure": ("config.command", "net.listening", "printable", "runtime.ports"),
     "launching": (

@@ -7,17 +7,16 @@ passed over.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from llamaswap_lib.model_files.gguf import MAGIC, part_of, parts
+from llamaswap_lib.model_files.hub import PROJECTOR, caches
+
 DEPTH = 6
 MOST_FOLDERS = 5_000
 MOST_FILES = 50
-MAGIC = b"GGUF"
-PART = re.compile(r"-(\d{5})-of-(\d{5})$")  # of a model in several files; the first one is named to llama-server
-PROJECTOR = "mmproj"  # what makes a model see, in a file of its own beside it
 
 
 class ModelFile(NamedTuple):
@@ -31,10 +30,8 @@ class ModelFile(NamedTuple):
 def folders(env: Mapping[str, str], home: Path, here: Path) -> list[Path]:
     """Where models may lie: the caches of llama.cpp, Hugging Face and LM Studio, and the usual folders."""
     cache = Path(env.get("XDG_CACHE_HOME") or home / ".cache")
-    hugging_face = Path(env.get("HF_HOME") or cache / "huggingface")
     places = [
-        *(Path(env[name]) for name in ("LLAMA_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") if env.get(name)),
-        *(cache / "llama.cpp", home / "Library" / "Caches" / "llama.cpp", hugging_face / "hub"),
+        *caches(env, home),
         *(home / ".lmstudio" / "models", cache / "lm-studio" / "models"),
         *(home / "models", here, Path("/models"), Path("/opt/models"), Path("/srv/models")),
     ]
@@ -45,11 +42,11 @@ def find(places: Iterable[Path]) -> list[ModelFile]:
     """The models in the folders and below, in the order in which they are found, each once wherever links lead."""
     found: dict[Path, ModelFile] = {}
     for path in _gguf_files(places):
-        part = PART.search(path.stem)
-        is_model = PROJECTOR not in path.name.lower() and not (part and int(part[1]) != 1)
+        part = part_of(path)
+        is_model = PROJECTOR not in path.name.lower() and (part is None or part[0] == 1)
         real = path.resolve()
         if is_model and real not in found and _has_magic(real):
-            found[real] = ModelFile(path, sum(map(_size, _parts(path, part))), _projector(path))
+            found[real] = ModelFile(path, sum(map(_size, parts(path))), _projector(path))
             if len(found) == MOST_FILES:
                 break
     return list(found.values())
@@ -65,14 +62,6 @@ def _gguf_files(places: Iterable[Path]) -> Iterator[Path]:
             depth = len(Path(folder).parts) - len(place.parts)
             names[:] = sorted(name for name in names if not name.startswith(".")) if depth < DEPTH else []
             yield from (Path(folder, name) for name in sorted(files) if name.lower().endswith(".gguf"))
-
-
-def _parts(path: Path, part: re.Match[str] | None) -> Iterator[Path]:
-    if part is None:
-        yield path
-        return
-    stem = path.stem[: part.start()]
-    yield from (path.with_name(f"{stem}-{number:05}-of-{part[2]}.gguf") for number in range(1, int(part[2]) + 1))
 
 
 def _projector(path: Path) -> Path | None:

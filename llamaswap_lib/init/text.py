@@ -6,8 +6,9 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from llamaswap_lib.init.gguf import PART, ModelFile
+from llamaswap_lib.init.gguf import ModelFile
 from llamaswap_lib.init.gpus import Gpu
+from llamaswap_lib.model_files.gguf import PART
 
 EMBEDDING = re.compile(r"embed|(?:^|[-_.])(?:bge|gte|e5|minilm)(?:[-_.]|$)", re.IGNORECASE)
 RERANKER = re.compile(r"rerank", re.IGNORECASE)
