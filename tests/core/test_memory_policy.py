@@ -157,6 +157,46 @@ def test_unknown_need_on_one_device_leaves_the_others_alone() -> None:
     assert scene.goes("U", "AB") == "B"
 
 
+def guessed(scene: Scene, **sizes: int) -> None:
+    """These needs of models are estimates, in GB on the GPU."""
+    guesses = {model: Need({"gpu": size * GB}, NeedSource.ESTIMATED) for model, size in sizes.items()}
+    scene.memory = replace(scene.memory, needs={**scene.memory.needs, **guesses})
+
+
+def test_an_estimate_counts_like_a_need_that_is_known() -> None:
+    scene = Scene({"A": 8, "B": 8})
+    guessed(scene, E=7)
+    assert scene.goes("E", "AB") == ""
+    assert scene.goes("A", "E") == ""
+    guessed(scene, E=8)
+    assert len(scene.goes("E", "AB")) == 1
+    scene.look()
+    assert str(scene.policy.explain("E", ("A", "B"))).startswith(
+        "E needs 8.0 GB on GPU 0 (estimated), where 7.0 GB are free; "
+    )
+
+
+def test_an_estimate_that_cannot_fit_refuses_nothing_but_is_loaded_alone() -> None:
+    devices = {**GPU, "ram": Device(64 * GB, label="RAM")}
+    scene = Scene({"A": 8, "P": 4, "R": {"ram": 8}}, devices, pinned=frozenset("P"))
+    for size, others, running, goes in ((24, 0, "APR", "A"), (20, 0, "APR", "A"), (19, 0, "R", ""), (19, 5, "AR", "A")):
+        guessed(scene, E=size)
+        scene.memory = replace(scene.memory, devices={**devices, "gpu": replace(GPU["gpu"], others=others * GB)})
+        assert refusal(scene, "E", running) is None
+        assert scene.goes("E", running) == goes
+    scene.look()
+    assert str(scene.policy.explain("E", ("A", "R"))) == (
+        "E needs 19.0 GB on GPU 0 (estimated), where 10.0 GB are free; that may be too much, so it is loaded alone; "
+        "A holds 8.0 GB on GPU 0"
+    )
+
+
+def test_one_that_was_estimated_too_large_goes_for_others_until_it_is_measured() -> None:
+    scene = Scene({"A": 8})
+    guessed(scene, E=30)
+    assert scene.goes("A", "E") == "E"
+
+
 def test_without_devices_one_model_runs_at_a_time() -> None:
     scene = Scene({}, devices={})
     assert scene.goes("A", "BC") == "BC"

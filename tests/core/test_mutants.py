@@ -115,6 +115,10 @@ PROMISES = {
         "what does not fit now is turned away at once",
         "nobody looks again whether it fits",
     },
+    "a guess refuses nothing, and what is known does": {
+        "what is estimated to be too large is refused",
+        "what is known to be too large is loaded all the same",
+    },
     "a model stays for a while": {"a model goes as soon as it is loaded", "a model stays though somebody is overdue"},
     "the cheapest set is chosen, and ties as the contract says": {
         "what is kept twice is counted twice",

@@ -31,9 +31,16 @@ class Look:
         self.manners = manners
         self.target = target
         self.need = memory.need(target)
-        self.is_unknown = self.need.source is NeedSource.UNKNOWN
-        self.devices = [name for name in self._asked_devices() if name in memory.devices]
         self.seen = {model: view(model) for model in staying}
+        self.is_unknown = self.need.source is NeedSource.UNKNOWN or self.is_guessed_too_large()
+        self.devices = [name for name in self._asked_devices() if name in memory.devices]
+
+    def is_guessed_too_large(self) -> bool:
+        """Whether its estimate is more than there can be now. A guess refuses nothing, so it counts as unknown then."""
+        if self.need.source is not NeedSource.ESTIMATED:
+            return False
+        sizes = [(name, size) for name, size in self.need.devices.items() if name in self.memory.devices]
+        return any(size > self.room(name, self.pinned()) for name, size in sizes)
 
     def _asked_devices(self) -> Iterable[str]:
         if self.is_unknown:

@@ -53,14 +53,16 @@ def _label(look: Look, device: str) -> str:
 
 def what_is_needed(look: Look) -> str:
     """`needs 18.0 GB on GPU 0, where 6.0 GB are free`."""
-    if look.is_unknown:
+    if look.is_unknown and look.need.source is NeedSource.UNKNOWN:
         return f"what {look.target} needs is not known yet, so it is loaded alone"
+    source = f" ({look.need.source.value})" if look.need.source is NeedSource.ESTIMATED else ""
     parts = [
-        f"{in_words(look.need.devices[name])} {_where(look, name)}, "
+        f"{in_words(look.need.devices[name])} {_where(look, name)}{source}, "
         f"where {in_words(max(0, look.room(name, look.seen)))} are free"
         for name in look.devices
     ]
-    return f"{look.target} needs {' and '.join(parts)}"
+    alone = "; that may be too much, so it is loaded alone" if look.is_unknown else ""
+    return f"{look.target} needs {' and '.join(parts)}{alone}"
 
 
 def what_it_holds(look: Look, model: str) -> str:
