@@ -30,7 +30,7 @@ LONGEST_CHAIN = {
     "core": 5,
     "demo": 5,
     "endpoints": 4,
-    "estimates": 4,
+    "estimates": 3,
     "hardware": 5,
     "init": 2,
     "memory": 3,

@@ -17,8 +17,11 @@ from typing import NamedTuple
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.eviction.devices import MB, Device, Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.gaps import Gaps
+from llamaswap_lib.estimates.estimator import Estimator
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.memory.devices import RAM, VARIABLES, Measured, declared, measured, usable_by
+from llamaswap_lib.memory.estimated import PATIENCE as READING
+from llamaswap_lib.memory.estimated import Estimates
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned
 from llamaswap_lib.memory.runs import Taken, others, taken
@@ -52,6 +55,7 @@ class MemoryPicture:
         warn: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        estimator: Estimator | None = None,
     ) -> None:
         self.now = Memory()
         self._gaps = Gaps()
@@ -60,6 +64,7 @@ class MemoryPicture:
         self._warn = warn
         self._around: Surroundings | None = None
         self._learned = Learned(warn, wall)
+        self._estimates = Estimates(estimator or Estimator(patience=READING))
         self._file_of: Config | None = None  # the configuration that has said where the file is
         self._digests: dict[str, str] = {}  # by model of the configuration
         self._seen_for: tuple[Config, tuple[str, ...], frozenset[int]] | None = None  # what these were made for
@@ -116,22 +121,35 @@ class MemoryPicture:
             self._file_of = config
         hardware, details = around.hardware, list(around.runs())
         devices = measured(hardware.gpus(), hardware.machine_memory(), config.routing.memory.devices)
-        self._look(config, tuple(devices), details, now)
+        is_anew = self._look(config, tuple(devices), details, now)
         self._note_runs(details, around, devices, now)
+        if is_anew or self._estimates.is_behind:
+            self._estimate(config, devices, hardware)
         needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
         self._publish(Memory(self._with_others(devices, needs), needs, self._held(), self._gaps.now), around)
         self._learned.write()
         self.note_queue()
 
-    def _look(self, config: Config, devices: tuple[str, ...], details: Collection[RunDetail], now: float) -> None:
-        """Find the digests, where anything of them may have changed."""
+    def _look(self, config: Config, devices: tuple[str, ...], details: Collection[RunDetail], now: float) -> bool:
+        """Find the digests, where anything of them may have changed; whether that was so."""
         seen = config, devices, frozenset(detail.run.run_id for detail in details)
         if self._seen_for is not None and now < self._look_at:
             before = self._seen_for
             if before[0] is config and before[1:] == seen[1:]:
-                return
+                return False
         self._seen_for, self._look_at = seen, now + LOOK_AGAIN
         self._digests = {name: digest_of(model, devices) for name, model in config.models.items()}
+        return True
+
+    def _estimate(self, config: Config, devices: Mapping[str, Measured], hardware: Hardware) -> None:
+        """What those need of which nothing better is known, if anybody goes by it."""
+        self._estimates.begin(self._digests)
+        for name, model in config.models.items() if config.routing.router == "memory" else ():
+            digest = self._digests[name]
+            if not model.memory and self._learned.need(digest) is None:
+                self._estimates.find(digest, model, usable_by(_environment(model), devices), devices)
+        if self._estimates.is_behind:
+            hardware.note_change()
 
     def _note_runs(
         self, details: Collection[RunDetail], around: Surroundings, devices: Mapping[str, Measured], now: float
@@ -172,6 +190,8 @@ class MemoryPicture:
             return Need({**(known or {}), **said.sizes}, NeedSource.DECLARED)
         if known is not None:
             return Need(known, NeedSource.MEASURED)
+        if (guess := self._estimates.need(digest)) is not None:
+            return Need(guess, NeedSource.ESTIMATED)
         return Need({name: 0 for name in devices if name == RAM or name in usable}, NeedSource.UNKNOWN)
 
     def _with_others(self, devices: Mapping[str, Measured], needs: Mapping[str, Need]) -> dict[str, Device]:

@@ -170,3 +170,28 @@ def test_another_file_is_another_model(
     files["a"].touch()
     with run_program(configure(4096 * MB)) as program:
         assert need(program, "a")["source"] == "unknown"
+
+
+OPTIONS = {"a": "-c 2048", "b": "-c 8192 -np 2 -ctk q8_0 -ctv q8_0", "c": "-c 4096 --no-mmap"}
+
+
+def test_an_estimate_is_above_what_is_measured_and_not_far(
+    run_program: RunProgram, configure: Configure, files: dict[str, Path], tmp_path: Path
+) -> None:
+    from tests.e2e.llama_server import install  # noqa: PLC0415 - xllamacpp may be missing
+
+    server = install(tmp_path)
+    commands = {
+        name: {"cmd": f"{server} -m {files[name]} {options} --port ${{PORT}}", "unloadTimeout": 3}
+        for name, options in OPTIONS.items()
+    }
+    with run_program(configure(4096 * MB, **commands)) as program:
+        wait_until(lambda: need(program, "a")["source"] == "estimated", "an estimate")
+        estimates = {name: need(program, name) for name in OPTIONS}
+        assert [one["source"] for one in estimates.values()] == ["estimated"] * 3
+        for name, estimate in estimates.items():
+            load(program, name)
+            wait_until(lambda name=name: is_measured(program, name), f"a figure for {name}")  # type: ignore[misc]
+            load(program, name)
+            size, share = estimate["devices"]["ram"], share_of(program.running(name)["pid"])
+            assert share < size < 1.5 * share, f"{name}: {size / MB:.0f} MB estimated, {share / MB:.0f} MB taken"

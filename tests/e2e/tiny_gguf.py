@@ -58,7 +58,10 @@ Word = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a model is; `is_embedder` makes it one that pools."""
+    """How large a model is; `is_embedder` makes it one that pools.
+
+    `kind` is how its matrices are written, `F16`, `Q8_0`; `more_tokens` are tokens beside those of the text.
+    """
 
     seed: int = 1
     layers: int = 2
@@ -67,11 +70,15 @@ class Shape:
     feed_forward: int = 128
     context_tokens: int = 2048
     is_embedder: bool = False
+    kind: str = "F32"
+    more_tokens: int = 0
 
 
 def write_model(path: Path, shape: Shape) -> None:
     """Write a model file."""
     tokens, types, merges = _vocabulary(256)
+    tokens += [f"<{number}>" for number in range(shape.more_tokens)]
+    types += [gguf.TokenType.NORMAL] * shape.more_tokens
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(path.stem)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
@@ -97,11 +104,18 @@ def write_model(path: Path, shape: Shape) -> None:
     writer.add_add_bos_token(False)
     writer.add_chat_template(CHAT_TEMPLATE)
     for name, tensor in _tensors(shape, tokens):
-        writer.add_tensor(name, tensor.astype(np.float32))
+        _add_tensor(writer, name, tensor.astype(np.float32), gguf.GGMLQuantizationType[shape.kind])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _add_tensor(writer: Any, name: str, tensor: Any, kind: Any) -> None:
+    if kind == gguf.GGMLQuantizationType.F32 or tensor.ndim == 1:
+        writer.add_tensor(name, tensor)
+    else:
+        writer.add_tensor(name, gguf.quantize(tensor, kind), raw_dtype=kind)
 
 
 # -- the vocabulary --

@@ -1,0 +1,61 @@
+"""What models that were never measured are estimated to need, by device; found out once for each digest.
+
+One thread, `hardware`. Files of models are read for PATIENCE seconds at a time: with many of them the rest follows at
+the next reading of the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llamaswap_lib.config.schema import Model
+from llamaswap_lib.estimates.estimator import Estimate, Estimator
+from llamaswap_lib.memory.devices import RAM, Measured, declared, takes_of_ram
+
+PATIENCE = 0.5  # seconds
+
+
+def estimated(
+    estimator: Estimator, model: Model, usable: Sequence[str], devices: Mapping[str, Measured]
+) -> tuple[dict[str, int] | None, str]:
+    """Bytes by device, `usable` being the GPUs that it sees; or None, and why."""
+    found: Estimate = estimator.estimate(model, {name: devices[name].device.usable for name in usable})
+    if found.sizes is None:
+        return None, found.reason
+    sizes = dict(declared(found.sizes, usable, devices).sizes)
+    shared = (name for name in usable if (gpu := devices[name].gpu) is not None and takes_of_ram(gpu))
+    if taken := sum(sizes.get(name, 0) for name in shared):
+        sizes[RAM] = sizes.get(RAM, 0) + taken
+    return {name: size for name, size in sizes.items() if name in devices}, ""
+
+
+class Estimates:
+    """Of all models, by digest."""
+
+    def __init__(self, estimator: Estimator) -> None:
+        self._estimator = estimator
+        self._known: dict[str, tuple[object, Mapping[str, int]]] = {}  # for the room that there was
+
+    def begin(self, digests: Mapping[str, str]) -> None:
+        """Another round; what is in none of these digests, by model, is forgotten."""
+        kept = set(digests.values())
+        self._known = {digest: known for digest, known in self._known.items() if digest in kept}
+        self._estimator.begin()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether some files are still to be read."""
+        return self._estimator.is_behind
+
+    def find(self, digest: str, model: Model, usable: Sequence[str], devices: Mapping[str, Measured]) -> None:
+        """Have it known, if it can be."""
+        room = [(name, devices[name].device.usable) for name in usable]
+        if digest in self._known and self._known[digest][0] == room:
+            return
+        sizes, _ = estimated(self._estimator, model, usable, devices)
+        if sizes is not None:
+            self._known[digest] = room, sizes
+
+    def need(self, digest: str) -> Mapping[str, int] | None:
+        known = self._known.get(digest)
+        return None if known is None else known[1]
