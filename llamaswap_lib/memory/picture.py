@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.core.eviction.devices import MB, Device, Memory, Need, NeedSource
+from llamaswap_lib.core.eviction.devices import MB, Device, Memory, Need
 from llamaswap_lib.core.eviction.gaps import Gaps
 from llamaswap_lib.estimates.estimator import Estimator
 from llamaswap_lib.hardware.sampler import Hardware
-from llamaswap_lib.memory.devices import RAM, VARIABLES, Measured, declared, measured, usable_by
+from llamaswap_lib.memory.devices import Measured, measured
 from llamaswap_lib.memory.estimated import PATIENCE as READING
 from llamaswap_lib.memory.estimated import Estimates
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned
+from llamaswap_lib.memory.needs import need_of, seen_by
 from llamaswap_lib.memory.runs import Taken, others, taken
 from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.typed_yaml.secrets import visible
@@ -147,7 +148,7 @@ class MemoryPicture:
         for name, model in config.models.items() if config.routing.router == "memory" else ():
             digest = self._digests[name]
             if not model.memory and self._learned.need(digest) is None:
-                self._estimates.find(digest, model, usable_by(_environment(model), devices), devices)
+                self._estimates.find(digest, model, seen_by(model, devices), devices)
         if self._estimates.is_behind:
             hardware.note_change()
 
@@ -181,18 +182,10 @@ class MemoryPicture:
             self._tell(f"{visible(run.model)}: what it takes of {where} cannot be measured; say it with memory:")
 
     def _need(self, model: Model, digest: str, devices: Mapping[str, Measured]) -> Need:
-        known = self._learned.need(digest)
-        usable = usable_by(_environment(model), devices)
-        if model.memory:
-            said = declared(model.memory, usable, devices)
-            for name in said.unknown if any(one.gpu is not None for one in devices.values()) else ():
-                self._tell(f"{visible(model.id)}: memory names the device {name}, which is not there")
-            return Need({**(known or {}), **said.sizes}, NeedSource.DECLARED)
-        if known is not None:
-            return Need(known, NeedSource.MEASURED)
-        if (guess := self._estimates.need(digest)) is not None:
-            return Need(guess, NeedSource.ESTIMATED)
-        return Need({name: 0 for name in devices if name == RAM or name in usable}, NeedSource.UNKNOWN)
+        found = need_of(model, self._learned.need(digest), self._estimates.need(digest), devices)
+        for name in found.strangers:
+            self._tell(f"{visible(model.id)}: memory names the device {name}, which is not there")
+        return found.need
 
     def _with_others(self, devices: Mapping[str, Measured], needs: Mapping[str, Need]) -> dict[str, Device]:
         is_settled = not self._ended and all(run.is_ready for run in self._runs.values())
@@ -261,10 +254,3 @@ def is_news(before: Memory, now: Memory) -> bool:
         if any(abs(one - other) > noise for one, other in pairs):
             return True
     return False
-
-
-def _environment(model: Model) -> dict[str, str]:
-    """What of its environment says which GPUs it sees."""
-    said = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    own = (str(entry).partition("=")[::2] for entry in model.env)
-    return said | {name: value for name, value in own if name in VARIABLES}
