@@ -74,11 +74,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "hardware": ("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "wire.rfc3339"),
     "memory": (
         *("config.command", "config.command_check", "config.memory_keys", "config.schema", "typed_yaml"),
+        *("config.document", "config.wrappers"),  # for `check`
         *(
             "core.eviction.devices",
             "core.eviction.gaps",
             "core.snapshot",
             "estimates.estimator",
+            "hardware.nvml",
+            "hardware.processes",
             "hardware.readings",
             "hardware.sampler",
             "runtime.control.board",

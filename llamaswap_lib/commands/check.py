@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from llamaswap_lib.commands.arguments import add_config_file, config_files, parse_address, take_config_file
 from llamaswap_lib.commands.program import fail, print_text
+
+if TYPE_CHECKING:
+    from llamaswap_lib.config.document import Document
+    from llamaswap_lib.config.schema import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +26,17 @@ def run(options: argparse.Namespace) -> int:
     told = None if options.listen is None else parse_address(options.listen)
     from llamaswap_lib.config import check, render  # noqa: PLC0415 - after the arguments, and the check for PyYAML
 
-    report = check.check(config_files(options), listen=told and check.Listen(*told, is_told=True))
+    listen = told and check.Listen(*told, is_told=True)
+    report = check.check(config_files(options), listen=listen, also=_look_at_memory)
     try:
         print_text(render.render(report, show=options.show, as_json=options.json))
     except OSError as error:
         return fail(f"the result cannot be written: {error.strerror or error}")
     return 1 if report.errors else 0
+
+
+def _look_at_memory(config: Config, document: Document) -> None:
+    if config.routing.router == "memory":
+        from llamaswap_lib.memory import prospects  # noqa: PLC0415 - nobody else pays for the drivers
+
+        prospects.look(config, document)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +36,7 @@ MAX_PORT = 65_535
 TEXT_NAME = "config.yaml"  # of a text that somebody has sent, in what is said of it
 UNKNOWN = "depends on the environment, whose values are not looked at here, so it is not checked"
 EVERYWHERE = ("", "0.0.0.0", "::")
+Also = Callable[[Config, Document], None]  # warns of more
 
 
 class Listen(NamedTuple):
@@ -46,16 +47,25 @@ class Listen(NamedTuple):
     is_told: bool = False
 
 
-def check(files: Sequence[Path], environment: Mapping[str, str] | None = None, listen: Listen | None = None) -> Report:
+def check(
+    files: Sequence[Path],
+    environment: Mapping[str, str] | None = None,
+    listen: Listen | None = None,
+    also: Also | None = None,
+) -> Report:
     """Everything there is to say about the configuration that these files make together."""
-    return report(inspect(files, environment), os.environ if environment is None else environment, listen)
+    return report(inspect(files, environment), os.environ if environment is None else environment, listen, also)
 
 
-def report(loaded: Loaded, environment: Mapping[str, str], listen: Listen | None = None) -> Report:
-    """The same for one that is loaded already."""
+def report(
+    loaded: Loaded, environment: Mapping[str, str], listen: Listen | None = None, also: Also | None = None
+) -> Report:
+    """The same for one that is loaded already. `also` looks at what is not for this room to know."""
     if not loaded.problems.errors:
         _look_around(loaded, environment, listen or Listen())
         _check_policy(loaded.config, loaded.document)
+    if also is not None and not loaded.problems.errors:
+        also(loaded.config, loaded.document)
     errors, warnings = in_order(loaded.problems.errors), with_hints_last(loaded.problems.warnings)
     return Report(errors, warnings, None if errors else replace(loaded.config, warnings=warnings))
 

@@ -14,6 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llamaswap_lib.config.schema import Config
+
+FILE = "needs.json"
 VERSION = 1
 RUNS = 5  # whose peaks count
 MOST_DIGESTS = 2000
@@ -126,6 +129,21 @@ class Learned:
         if line != self._failed:
             self._warn(line)
         self._failed = line
+
+
+def file_of(config: Config) -> Path | None:
+    """Where needs are kept: beside the store; without one in the user's folder for such, if models go by memory."""
+    store = config.store.path
+    if store and store != ":memory:":
+        return Path(f"{store}.{FILE}")
+    if config.routing.router != "memory":
+        return None
+    folder = os.environ.get("XDG_STATE_HOME") or ""
+    try:
+        base = Path(folder) if Path(folder).is_absolute() else Path.home() / ".local" / "state"
+    except RuntimeError:  # there is no home
+        return None
+    return base / "llamaswap" / FILE
 
 
 def _differs(before: Mapping[str, int] | None, now: Mapping[str, int]) -> bool:

@@ -7,11 +7,9 @@ and others count with what they had before, unless it is more than our models ca
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
@@ -23,7 +21,7 @@ from llamaswap_lib.memory.devices import Measured, measured
 from llamaswap_lib.memory.estimated import PATIENCE as READING
 from llamaswap_lib.memory.estimated import Estimates
 from llamaswap_lib.memory.identity import digest_of
-from llamaswap_lib.memory.learned import Learned
+from llamaswap_lib.memory.learned import Learned, file_of
 from llamaswap_lib.memory.needs import need_of, seen_by
 from llamaswap_lib.memory.runs import Taken, others, taken
 from llamaswap_lib.runtime.control.board import RunDetail
@@ -34,7 +32,6 @@ LOOK_AGAIN = 60.0  # seconds between two looks at the files of models
 PATIENCE = 10.0  # seconds from ready to the warning that nothing can measure the model
 LEAST_NEWS = 64 * MB  # what a device has to change by so that those who wait are told
 NEWS = 0.01  # the same as a share of the device
-FILE = "needs.json"
 
 
 class Surroundings(NamedTuple):
@@ -220,21 +217,6 @@ class MemoryPicture:
         if line not in self._told:
             self._told.add(line)
             self._warn(line)
-
-
-def file_of(config: Config) -> Path | None:
-    """Where needs are kept: beside the store; without one in the user's folder for such, if models go by memory."""
-    store = config.store.path
-    if store and store != ":memory:":
-        return Path(f"{store}.{FILE}")
-    if config.routing.router != "memory":
-        return None
-    folder = os.environ.get("XDG_STATE_HOME") or ""
-    try:
-        base = Path(folder) if Path(folder).is_absolute() else Path.home() / ".local" / "state"
-    except RuntimeError:  # there is no home
-        return None
-    return base / "llamaswap" / FILE
 
 
 def is_news(before: Memory, now: Memory) -> bool:

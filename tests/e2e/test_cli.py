@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -452,6 +453,16 @@ def test_check_escapes_what_the_terminal_cannot_show(tmp_path: Path) -> None:
     ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, timeout=DEADLINE, check=False)
     assert ended.returncode == 0, ended
     assert rb"models.m\xfc.cmd" in ended.stdout
+
+
+def test_check_says_what_can_never_fit_into_this_machine(tmp_path: Path) -> None:
+    models = "a: {cmd: 'python3 ${PORT}', memory: {ram: 900TB}}, b: {cmd: 'python3 ${PORT}', memory: {ram: 1MB}}"
+    (tmp_path / "c.yaml").write_text(f"models: {{{models}}}\nrouting: {{router: {{use: memory}}}}\n")
+    argv = (*COMMAND, "check", "-json", "-c", "c.yaml")
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, timeout=DEADLINE, check=False)
+    assert ended.returncode == 0, ended
+    said = [one["message"] for one in json.loads(ended.stdout)["warnings"] if "never be loaded" in one["message"]]
+    assert [one.partition(" (declared)")[0] for one in said] == ["can never be loaded: it needs 921600.0 GB on RAM"]
 
 
 @pytest.mark.parametrize("command", ["check", "systemd", "launchd"])
