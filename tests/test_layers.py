@@ -96,7 +96,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("runtime.descriptors", "runtime.guard.table", "runtime.logs.logger", "runtime.threads", "runtime.vital"),
         "runtime.wakeup",
     ),
-    "init": ("hardware.readings", "hardware.sources", "model_files"),
+    "init": ("estimates", "hardware.readings", "hardware.sources", "model_files"),
     "service": ("config", "errors"),
     "listen_failure": ("config.command", "net.listening", "printable", "runtime.ports"),
     "launching": (

@@ -46,7 +46,7 @@ def find(places: Iterable[Path]) -> list[ModelFile]:
         is_model = PROJECTOR not in path.name.lower() and (part is None or part[0] == 1)
         real = path.resolve()
         if is_model and real not in found and _has_magic(real):
-            found[real] = ModelFile(path, sum(map(_size, parts(path))), _projector(path))
+            found[real] = ModelFile(path, sum(map(size_of, parts(path))), _projector(path))
             if len(found) == MOST_FILES:
                 break
     return list(found.values())
@@ -69,7 +69,8 @@ def _projector(path: Path) -> Path | None:
     return beside[0] if beside else None
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes; 0 where it cannot be seen."""
     try:
         return path.stat().st_size
     except OSError:

@@ -1,4 +1,4 @@
-"""The text of a first configuration. Pure."""
+"""The text of a first configuration. It reads the headers of models' files, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from llamaswap_lib.init.gguf import ModelFile
+from llamaswap_lib.init.fitting import fit
+from llamaswap_lib.init.gguf import ModelFile, size_of
 from llamaswap_lib.init.gpus import Gpu
 from llamaswap_lib.model_files.gguf import PART
 
 EMBEDDING = re.compile(r"embed|(?:^|[-_.])(?:bge|gte|e5|minilm)(?:[-_.]|$)", re.IGNORECASE)
 RERANKER = re.compile(r"rerank", re.IGNORECASE)
-ROOM = 1.15  # what a model needs in a GPU, as a multiple of its file: a guess, for the context comes on top
 ALL_LAYERS = "-ngl 99"
 
 HEAD = """\
@@ -27,8 +27,17 @@ healthCheckTimeout: 300
 # Seconds without a request after which a model is unloaded; 0 is never.
 globalTTL: 0
 
-# Names of models as clients write them. Models that are in no group swap: one of them runs at a time.
+# Names of models as clients write them.
 models:
+"""
+
+MEMORY = """\
+
+# Models stay loaded as long as they fit into memory, which is measured: see docs/memory.md. Without this one of them
+# runs at a time. `memory: 18GB` beside the cmd of a model says what it needs, `pinned: true` keeps it loaded.
+routing:
+  router:
+    use: memory
 """
 
 DEMO = """\
@@ -46,10 +55,9 @@ DEMO = """\
 
 def config_text(name: str, server: str | None, models: Sequence[ModelFile], gpus: Sequence[Gpu]) -> str:
     """The file `name`; `server` is where llama-server lies, None if it is not on PATH."""
-    room_bytes = sum(gpu.memory_bytes for gpu in gpus)
     text = HEAD.format(name=name, findings=_findings(server, models, gpus))
-    entries = [_entry(model_id, model, room_bytes) for model_id, model in _named(filter(_is_writable, models))]
-    return text + ("\n".join(entries) if entries else DEMO)
+    entries = [_entry(model_id, model, gpus) for model_id, model in _named(filter(_is_writable, models))]
+    return text + ("\n".join(entries) + MEMORY if entries else DEMO)
 
 
 def _findings(server: str | None, models: Sequence[ModelFile], gpus: Sequence[Gpu]) -> str:
@@ -59,17 +67,20 @@ def _findings(server: str | None, models: Sequence[ModelFile], gpus: Sequence[Gp
     return "\n".join(f"# {line}" for line in lines)
 
 
-def _entry(model_id: str, model: ModelFile, room_bytes: int) -> str:
+def _entry(model_id: str, model: ModelFile, gpus: Sequence[Gpu]) -> str:
     flags = [f"-m {shlex.quote(str(model.path))}"]
     flags += [f"--mmproj {shlex.quote(str(model.projector))}"] if model.projector else []
     if RERANKER.search(model_id):
         flags.append("--reranking")
     elif EMBEDDING.search(model_id):
         flags.append("--embeddings")
-    fits = model.size_bytes * ROOM <= room_bytes
-    flags += [ALL_LAYERS] if fits else []
+    projector = size_of(model.projector) if model.projector else 0
+    found = fit(model.path, model.size_bytes, projector, [gpu.memory_bytes for gpu in gpus])
+    flags += [ALL_LAYERS] if found.is_on_gpus else []
+    flags += [f"-c {found.context}"] if found.context is not None else []
     size = f"{_gigabytes(model.size_bytes)} on disk"
-    why = "" if fits or not room_bytes else f"; more than the GPU holds, so without {ALL_LAYERS}"
+    why = "" if found.is_on_gpus or not gpus else f"; more than the GPU holds, so without {ALL_LAYERS}"
+    why += f"; made for a context of {found.made_for} tokens, which takes more memory" if found.context else ""
     lines = "\n".join(f"      {flag}" for flag in flags)
     return f"  {model_id}:  # {size}{why}\n    cmd: |\n      llama-server --port ${{PORT}}\n{lines}\n"
 

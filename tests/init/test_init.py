@@ -6,13 +6,17 @@ import threading
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from llamaswap_lib.config import check
 from llamaswap_lib.config.load import load
 from llamaswap_lib.init import gguf, gpus
 from llamaswap_lib.init.gguf import ModelFile
 from llamaswap_lib.init.gpus import Gpu
 from llamaswap_lib.init.text import config_text
+from tests.estimates.models import VALUES
 from tests.hardware.machines import Cards, gpu
+from tests.model_files.written import F16, write_gguf
 
 GB = 10**9
 
@@ -147,6 +151,43 @@ def test_each_model_gets_a_command_for_its_file(tmp_path: Path) -> None:
     assert "--reranking" in commands["bge-reranker-v2"]
     assert "-ngl" not in commands["huge"]
     assert all(command[0] == "llama-server" for command in commands.values())
+
+
+def real_model(path: Path, context: int, size_bytes: int) -> ModelFile:
+    """As Llama 3 8B, made for another context; its last tensor is as large as it takes."""
+    values = {"general.architecture": "llama", **{f"llama.{key}": one for key, one in VALUES.items()}}
+    tensors = [("token_embd.weight", F16, 64), ("output.weight", F16, 0)]
+    write_gguf(path, {**values, "llama.context_length": context}, tensors, size_bytes)
+    return ModelFile(path, size_bytes, None)
+
+
+@pytest.mark.parametrize(
+    ("context", "gigabytes", "cards", "flags"),
+    [
+        (131_072, 8, [24], "-ngl 99 -c 32768"),
+        (131_072, 8, [13], "-ngl 99 -c 16384"),
+        (131_072, 8, [11], "-ngl 99 -c 8192"),
+        (131_072, 8, [8], "-c 8192"),
+        (131_072, 8, [8, 8], "-ngl 99 -c 32768"),
+        (131_072, 8, [], "-c 8192"),
+        (20_000, 8, [24], "-ngl 99"),
+        (20_000, 8, [11], "-ngl 99 -c 8192"),
+        (2048, 8, [24], "-ngl 99"),
+        (2048, 8, [], ""),
+    ],
+)
+def test_a_model_gets_as_much_context_as_fits(
+    tmp_path: Path, context: int, gigabytes: int, cards: list[int], flags: str
+) -> None:
+    found = real_model(tmp_path / "m.gguf", context, gigabytes * GB)
+    path = written(tmp_path, [found], *(Gpu("card", size * GB) for size in cards))
+    assert " ".join(load([path]).models["m"].argv[5:]) == flags
+    assert (f"made for a context of {context} tokens" in path.read_text()) is ("-c" in flags)
+
+
+def test_models_stay_as_long_as_they_fit_and_those_of_the_demo_swap(tmp_path: Path) -> None:
+    assert load([written(tmp_path, [ModelFile(Path("/x/good.gguf"), 1, None)])]).routing.router == "memory"
+    assert load([written(tmp_path, [])]).routing.router == "group"
 
 
 def test_a_path_that_cannot_stand_in_a_command_is_left_out(tmp_path: Path) -> None:
