@@ -1,4 +1,4 @@
-"""A real llama.cpp as a program: `python llama_launcher.py MODEL.gguf PORT [embeddings|unmapped]`, from the wheel xllamacpp."""
+"""A real llama.cpp, from the wheel xllamacpp: `python llama_launcher.py MODEL.gguf PORT [embeddings|unmapped]`."""
 
 from __future__ import annotations
 
