@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "endpoints": (
         *(
             "activity",
+            "agents.known",
             "app",
             "core.eviction.devices",
             "core.plan",

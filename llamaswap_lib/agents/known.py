@@ -1,6 +1,6 @@
 """Which agents there are, and what each of them wants to know of a server.
 
-`docs/clients.md` and the page say the same. Pure, but for where a user's files are.
+`launch` and the page both say what is here, `docs/clients.md` the same. Pure, but for a look whether a file is there.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ NAME = "llamaswap"  # of the provider, in an agent's list of them
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`url` without `/v1`; `key` is '' where none is needed; `context` is of the model, None if not known."""
+    """`url` without `/v1`; `key` is '' where none is needed; `context` is of the model, None if not known.
+
+    `home` and `environ` are those of the user, whose files are meant.
+    """
 
     url: str
     key: str
     model: str
     context: int | None
+    home: Path = field(default_factory=Path.home)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     @property
     def openai(self) -> str:
@@ -64,7 +69,7 @@ class Agent:
 
 
 def _opencode(target: Target) -> Settings:
-    folder = _config_home() / "opencode"
+    folder = _config_home(target) / "opencode"
     path = folder / "opencode.jsonc" if (folder / "opencode.jsonc").exists() else folder / "opencode.json"
     key = {"apiKey": f"{{env:{KEY_VARIABLE}}}"} if target.key else {}
     limit = {"limit": {"context": target.context, "output": target.context // 4}} if target.context else {}
@@ -88,13 +93,13 @@ def _opencode(target: Target) -> Settings:
 def _aider(target: Target) -> Settings:
     model = f"openai/{target.model}"
     key = {} if target.key else {"openai-api-key": NO_KEY}
-    path = Path.home() / ".aider.conf.yml"
+    path = target.home / ".aider.conf.yml"
     keys = {"openai-api-base": target.openai, **key}
     shown = "".join(f"{name}: {json.dumps(value)}\n" for name, value in {"model": model, **keys}.items())
     changes = [Change(path, shown, yaml_keys(keys, {"model": model}))]
     if target.context:
         about = {"max_input_tokens": target.context, "litellm_provider": "openai", "mode": "chat"}
-        metadata = Path.home() / ".aider.model.metadata.json"
+        metadata = target.home / ".aider.model.metadata.json"
         changes.append(Change(metadata, _json({model: about}), json_edit([((model,), about)])))
     own = {"OPENAI_API_BASE": target.openai, "OPENAI_API_KEY": target.key or NO_KEY}
     note = f'aider takes the key from its environment: export OPENAI_API_KEY="${KEY_VARIABLE}"' if target.key else ""
@@ -112,7 +117,7 @@ def _continue(target: Target) -> Settings:
     head = {"name": "local", "version": "0.0.1", "schema": "v1"}
     edit = yaml_item("models", item, "name", head)
     note = f"Continue takes the key from the line {KEY_VARIABLE}=... of ~/.continue/.env" if target.key else ""
-    change = Change(Path.home() / ".continue" / "config.yaml", f"models:\n{yaml_text.item_lines(item, '  ')}", edit)
+    change = Change(target.home / ".continue" / "config.yaml", f"models:\n{yaml_text.item_lines(item, '  ')}", edit)
     return Settings((change,), ("cn",), note=note)
 
 
@@ -134,14 +139,14 @@ def _cline(target: Target) -> Settings:
         return json_edit(values, defaults)(old)
 
     shown = f"API Provider  OpenAI Compatible\nBase URL      {target.openai}\nAPI Key       {_reference(target)}\n"
-    path = Path.home() / ".cline" / "data" / "settings" / "providers.json"
+    path = target.home / ".cline" / "data" / "settings" / "providers.json"
     change = Change(path, f"{shown}Model ID      {target.model}\n", edit, is_private=bool(target.key))
     note = "the extension of an editor has these in its settings; the file is that of the command `cline`"
     return Settings((change,), ("cline",), note=note)
 
 
 def _codex(target: Target) -> Settings:
-    home = Path(os.environ.get("CODEX_HOME") or Path.home() / ".codex")
+    home = Path(target.environ.get("CODEX_HOME") or target.home / ".codex")
     top: dict[str, Any] = {"model": target.model, "model_provider": NAME}
     if target.context:
         top["model_context_window"] = target.context
@@ -160,7 +165,7 @@ def _codex(target: Target) -> Settings:
 
 
 def _claude(target: Target) -> Settings:
-    folder = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
+    folder = Path(target.environ.get("CLAUDE_CONFIG_DIR") or target.home / ".claude")
     small = {f"ANTHROPIC_DEFAULT_{size}_MODEL": target.model for size in ("HAIKU", "SONNET", "OPUS")}
     # Another model for its small tasks would make the models swap.
     own = {"ANTHROPIC_BASE_URL": target.url, **small}
@@ -189,8 +194,8 @@ def _open_webui(target: Target) -> Settings:
 
 def _llm(target: Target) -> Settings:
     usual = "Library/Application Support" if sys.platform == "darwin" else ".config"
-    told = os.environ.get("LLM_USER_PATH")
-    folder = Path(told) if told else Path.home() / usual / "io.datasette.llm"
+    told = target.environ.get("LLM_USER_PATH")
+    folder = Path(told) if told else target.home / usual / "io.datasette.llm"
     item = {"model_id": target.model, "model_name": target.model, "api_base": target.openai}
     if target.key:
         item["api_key_name"] = NAME
@@ -220,13 +225,34 @@ def environment_line(values: Mapping[str, str], target: Target) -> str:
     return " ".join(f"{name}={value}" for name, value in shown.items())
 
 
+def line_of(settings: Settings, target: Target) -> str:
+    """What starts it in a shell without any file; '' where that cannot be."""
+    if not settings.command:
+        return ""
+    return f"{environment_line(settings.environment, target)} {shlex.join(settings.command)}".strip()
+
+
+def described(agent: Agent, settings: Settings, target: Target) -> dict[str, Any]:
+    """For programs. Keys are by the name of the variable that has them."""
+    files = [{"path": str(change.path), "text": change.text} for change in settings.changes]
+    environment = {
+        name: f"${KEY_VARIABLE}" if target.key and value == target.key else value
+        for name, value in settings.environment.items()
+    }
+    return {
+        "agent": agent.name, "model": target.model, "url": target.url, "files": files,
+        "start": list(settings.start), "environment": environment, "command": list(settings.command),
+        "note": settings.note or None,
+    }  # fmt: skip
+
+
 def _reference(target: Target) -> str:
     return f"the key in {KEY_VARIABLE}" if target.key else NO_KEY
 
 
-def _config_home() -> Path:
-    told = os.environ.get("XDG_CONFIG_HOME", "")
-    return Path(told) if told.startswith("/") else Path.home() / ".config"
+def _config_home(target: Target) -> Path:
+    told = target.environ.get("XDG_CONFIG_HOME", "")
+    return Path(told) if told.startswith("/") else target.home / ".config"
 
 
 def _json(value: Any) -> str:

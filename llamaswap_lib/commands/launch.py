@@ -7,10 +7,9 @@ import os
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
 
 from llamaswap_lib.agents.files import CannotChange, perform
-from llamaswap_lib.agents.known import AGENTS, KEY_VARIABLE, Agent, Settings, Target, environment_line
+from llamaswap_lib.agents.known import AGENTS, KEY_VARIABLE, Agent, Settings, Target, described, line_of
 from llamaswap_lib.client.connection import Server, in_path
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
 from llamaswap_lib.commands.arguments import UsageError
@@ -62,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     target = _target(server, options.model)
     settings = agent.settings(target)
     if options.json:
-        terminal.json(_as_json(agent, settings, target))
+        terminal.json(described(agent, settings, target))
         return 0
     if options.write:
         code = _write(terminal, agent, settings, target)
@@ -122,8 +121,7 @@ def _print(terminal: Terminal, agent: Agent, settings: Settings, target: Target)
         terminal.line(shlex.join(settings.start) + "\n")
     if settings.command:
         terminal.line("Without a file:" if settings.changes else f"{agent.title} is started by:", Style.HEAD)
-        line = f"{environment_line(settings.environment, target)} {shlex.join(settings.command)}".strip()
-        terminal.line(line + "\n")
+        terminal.line(line_of(settings, target) + "\n")
     if settings.note:
         terminal.line(f"Note: {settings.note}.", Style.QUIET)
     if settings.changes:
@@ -163,20 +161,6 @@ def _start(agent: Agent, settings: Settings, target: Target, more: list[str], *,
         os.execve(path, [*words, *more], environment)
     except OSError as error:
         raise UsageError(f"--run: {path} cannot be started: {error.strerror}") from None
-
-
-def _as_json(agent: Agent, settings: Settings, target: Target) -> dict[str, Any]:
-    """Keys are by the name of the variable that has them."""
-    files = [{"path": str(change.path), "text": change.text} for change in settings.changes]
-    environment = {
-        name: f"${KEY_VARIABLE}" if target.key and value == target.key else value
-        for name, value in settings.environment.items()
-    }
-    return {
-        "agent": agent.name, "model": target.model, "url": target.url, "files": files,
-        "start": list(settings.start), "environment": environment, "command": list(settings.command),
-        "note": settings.note or None,
-    }  # fmt: skip
 
 
 def _short(path: Path) -> str:

@@ -41,6 +41,7 @@ class Endpoint(Enum):
     UNLOAD_ONE = auto()  # `argument` is the model
     LOAD_ONE = auto()  # `argument` is the model
     PLAN = auto()  # `argument` is the model
+    CLIENTS = auto()  # the same
     QUEUE = auto()
     CONFIG = auto()
     CONFIG_CHECK = auto()
@@ -148,6 +149,7 @@ _WITH_ARGUMENT = (
     ("POST", "/api/models/load/", "", _is_anything, Endpoint.LOAD_ONE),
     ("POST", "/api/inflight/", "/cancel", _is_one_segment, Endpoint.CANCEL),
     ("GET", "/api/models/", "/plan", _is_something, Endpoint.PLAN),
+    ("GET", "/api/models/", "/clients", _is_something, Endpoint.CLIENTS),
     ("GET", "/api/captures/", "", _is_one_segment, Endpoint.CAPTURE),
     ("GET", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_FILE),
     ("PUT", "/api/config/files/", "", _is_one_segment, Endpoint.CONFIG_SAVE),

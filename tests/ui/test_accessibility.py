@@ -14,7 +14,17 @@ from tests.ui.test_models import by_memory
 expect = playwright.expect
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = (
-    *("models", "models/small", "queue", "activity", "logs", "performance", "performance/hardware", "playground"),
+    *(
+        "models",
+        "models/small",
+        "models/small?tab=connect",
+        "queue",
+        "activity",
+        "logs",
+        "performance",
+        "performance/hardware",
+        "playground",
+    ),
     *("activity?row=1", "activity?row=1&tab=request", "activity?row=1&tab=answer&raw=1", "activity?row=3&figures=1"),
     *("logs?show=small&show=proxy&q=e",),
     *("playground/chat", "playground/images", "playground/embeddings", "config", "config/edit", "settings"),

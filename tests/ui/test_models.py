@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from llamaswap_lib.agents.known import AGENTS
 from tests.e2e.program import Program, demo, wait_until
 from tests.ui.conftest import CONFIG, PHONE, Watched, playwright
 
@@ -258,13 +259,14 @@ def test_a_model_has_a_page_of_its_own(watched: Watched, server: Program) -> Non
 
 def test_it_can_be_copied_as_a_command_and_as_settings_of_clients(watched: Watched) -> None:
     page = watched.open("models/small?tab=connect")
-    expect(page.get_by_role("heading", level=2)).to_have_count(8)
+    expect(page.get_by_role("heading", level=2)).to_have_count(3 + len(AGENTS))
     curl = page.locator("pre.recipe").first.inner_text()
     assert curl.startswith(f"curl '{watched.base}/v1/chat/completions'")
     assert json.loads(curl.split("-d '")[1].rstrip("'"))["model"] == "small"
-    for text in page.locator("pre.recipe").all_inner_texts()[1:]:
-        assert f"{watched.base}/v1" in text
-    page.get_by_role("button", name="Copy: aider").click()
+    for agent in AGENTS:
+        section = page.locator("section").filter(has=page.get_by_role("heading", name=agent.title, exact=True))
+        assert watched.base in " ".join(section.locator("pre.recipe").all_inner_texts())
+    page.get_by_role("button", name="Copy: aider", exact=True).click()
     expect(page.get_by_role("log", name="Messages")).to_contain_text("aider is copied")
 
 

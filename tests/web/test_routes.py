@@ -149,6 +149,7 @@ def test_a_trailing_slash_makes_another_path(path: str) -> None:
         ("GET", "/api/models/load/m", "POST"),
         ("POST", "/logs/stream/m", "GET, HEAD"),
         ("DELETE", "/api/models/m/plan", "GET, HEAD"),
+        ("POST", "/api/models/m/clients", "GET, HEAD"),
         ("POST", "/upstream", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
         ("POST", "/ui/x", "GET, HEAD"),

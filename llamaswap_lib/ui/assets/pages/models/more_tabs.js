@@ -1,11 +1,9 @@
-/** The log of a model, its resolved command, and how to use it. */
+/** The log of a model, and its resolved command. */
 
 import { about, runs } from "../../live.js";
 import { copy } from "../../parts/actions.js";
 import { to } from "../../router.js";
 import { effect, h } from "../../view.js";
-import { recipes } from "./clients.js";
-import { byId } from "./now.js";
 import { lastLines } from "./last_lines.js";
 
 /** @typedef {import("../../view.js").Signal<import("./catalog.js").Entry>} Entry */
@@ -77,27 +75,3 @@ export function commandTab(entry) {
 /** @param {() => string} text @param {string} what */
 const copyButton = (text, what) =>
   h("button.small", { type: "button", "aria-label": `Copy: ${what}`, onclick: () => copy(text(), what) }, "Copy");
-
-/** @param {Entry} entry */
-export function connectTab(entry) {
-  const { id } = entry.value;
-  const can = byId.value.get(id)?.capabilities ?? {};
-  return h(
-    "div.page",
-    null,
-    recipes(id, can).map(({ name, hint, text }) =>
-      h(
-        "section",
-        null,
-        h(
-          "h2",
-          null,
-          name,
-          copyButton(() => text, name),
-        ),
-        h("p.soft", null, hint),
-        h("pre.recipe", { tabindex: "0" }, h("bdi", null, text)),
-      ),
-    ),
-  );
-}
