@@ -24,14 +24,15 @@ def caches(env: Mapping[str, str], home: Path) -> list[Path]:
 
 
 def gguf_files(repository: str, places: list[Path]) -> list[Path]:
-    """All that is there of `user/model`, in the first of the caches that has some of it."""
+    """All that is there of `user/model`, in its newest state, in the first of the caches that has some of it."""
     if NAME.fullmatch(repository) is None:
         return []
-    user, _, model = repository.partition("/")
+    flat = repository.replace("/", "_") + "_"
     for place in places:
-        folder, flat = place / f"models--{user}--{model}" / "snapshots", f"{user}_{model}_"
-        found = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
-        if not found:
+        folder = snapshot(repository, [place])
+        if folder is not None:
+            found = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
+        else:
             try:
                 found = [place / name for name in os.listdir(place) if name.startswith(flat)]  # noqa: PTH208
             except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,13 +55,13 @@ def test_what_is_no_name_of_a_repository_leads_nowhere(tmp_path: Path, name: str
 
 
 def test_the_newest_snapshot_counts(tmp_path: Path) -> None:
-    import os  # noqa: PLC0415
-
     folder = tmp_path / "models--a--b" / "snapshots"
-    for time, name in enumerate(("zzz", "aaa")):
+    for time, name in enumerate(("aaa", "zzz", "mmm")):
         (folder / name).mkdir(parents=True)
+        (folder / name / "m.gguf").write_text("")
         os.utime(folder / name, (time, time))
-    assert hub.snapshot("a/b", [tmp_path / "missing", tmp_path]) == folder / "aaa"
+    assert hub.snapshot("a/b", [tmp_path / "missing", tmp_path]) == folder / "mmm"
+    assert hub.gguf_files("a/b", [tmp_path]) == [folder / "mmm" / "m.gguf"]
 
 
 def test_the_caches_are_where_the_environment_says(tmp_path: Path) -> None:
