@@ -119,7 +119,7 @@ def test_other_versions_and_the_other_order_of_bytes_are_named(file: Path, versi
 
 def test_each_beginning_of_a_file_is_too_short(file: Path) -> None:
     data = gguf_bytes(VALUES, TENSORS)
-    for length in range(4, len(data) - 128 - 4096):
+    for length in range(4, len(data) - 128 - 4096, 5):
         file.write_bytes(data[:length])
         assert reason(file) in ("ends within its header", "is shorter than its header says")
 
@@ -189,7 +189,7 @@ def test_empty_texts_without_an_end_are_given_up_at_the_limit(file: Path) -> Non
 def test_rubbish_behind_the_magic_is_always_a_reason_or_a_header(file: Path) -> None:
     data = bytearray(gguf_bytes(VALUES, TENSORS))
     choice = random.Random(1)
-    for _ in range(400):
+    for _ in range(200):
         broken = bytearray(data)
         for _ in range(choice.randint(1, 8)):
             broken[choice.randrange(4, 600)] = choice.choice((0, 1, 8, 9, 127, 255))
