@@ -117,7 +117,7 @@ def _context(model: Layout, flags: Flags) -> int:
 
 def _of_model(model: Layout, flags: Flags, room: Room, context: int) -> Split:
     first = _first_on_gpu(model, flags, room)
-    cells = -(-context // CELLS) * CELLS
+    cells = _whole_cells(context)
     weights = _weights(model, flags, room, first)
     cache = _cache(model, flags, cells, first)
     return weights.plus(cache).plus(_work(model, flags, room, cells, first))
@@ -204,9 +204,19 @@ def _cache(model: Layout, flags: Flags, cells: int, first: int) -> Split:
 
 def _kept_bytes(kept: Kept, flags: Flags, cells: int, slots: int) -> int:
     if kept.window and not flags.whole_window:
-        cells = min(cells, -(-(slots * kept.window + flags.batch) // CELLS) * CELLS + slots * CELLS)
+        is_one = flags.parallel is None or flags.unified  # one cache for all slots
+        seen = (
+            _whole_cells(slots * kept.window + flags.batch)
+            if is_one
+            else slots * _whole_cells(kept.window + flags.batch)
+        )
+        cells = min(cells, seen)
     of_32 = kept.k * _bytes_of_32(flags.type_k) + kept.v * _bytes_of_32(flags.type_v)
     return cells * of_32 // 32 + kept.state * slots
+
+
+def _whole_cells(tokens: int) -> int:
+    return -(-tokens // CELLS) * CELLS
 
 
 def _bytes_of_32(kind: str) -> int:
@@ -223,5 +233,5 @@ def _work(model: Layout, flags: Flags, room: Room, cells: int, first: int) -> Sp
     if first > model.layers:
         at_gpu = room.gpus * (values + scores)  # large batches are computed there all the same
         return Split(at_gpu, values + mask + scores + tables)
-    outputs = 4 * batch * model.tokens
+    outputs = max(0, 4 * batch * model.tokens - mask - scores)  # when they are made, nothing is looked at any more
     return Split(room.gpus * (values + mask + scores) + outputs, values + inputs + tables)

@@ -11,6 +11,7 @@ from llamaswap_lib.estimates.vllm import GB
 from tests.estimates.models import DENSE, EXPERTS, KEPT, LAYERS, MB, OUTPUT, Q4_K, TABLE, all_tensors, model
 
 DENSE_MODEL = model(tensors=all_tensors())
+WITHOUT_TOKENS = model(tensors=all_tensors(), tokens=0)  # so there is no work for outputs
 EXPERT_MODEL = model(tensors=all_tensors(experts=True), expert_feed_forward_length=768, expert_used_count=8)
 CARD = Room(1, 100 * GB, "x86_64")
 NO_CARD = Room(0, 0, "x86_64")
@@ -98,7 +99,7 @@ def test_what_is_kept_goes_by_its_type(kind: str, part: float) -> None:
 def test_only_so_many_tokens_are_kept_as_a_layer_sees() -> None:
     window = Files(model("gemma2", **{"attention.sliding_window": 1024}))
     few, all_of_them = need("-ngl 99 -c 65536 -np 1", files=window), need("-ngl 99 -c 65536 --swa-full", files=window)
-    assert all_of_them.gpu - few.gpu == (65536 - 1024 - 512 - 256) * KEPT // 2
+    assert all_of_them.gpu - few.gpu == (65536 - 1024 - 512) * KEPT // 2
 
 
 def test_weights_are_there_twice_where_a_processor_wants_another_order() -> None:
@@ -111,9 +112,11 @@ def test_weights_are_there_twice_where_a_processor_wants_another_order() -> None
 
 
 def test_without_a_context_it_takes_that_of_the_model_for_each_slot_that_is_asked_for() -> None:
+    files = Files(WITHOUT_TOKENS)
+
     def tokens(options: str) -> int:
-        found = llama.need(Files(DENSE_MODEL), flags_of(f"-ngl 99 {options}".split(), {}), CARD)
-        return round((found.gpu - need("-ngl 99").gpu) / (KEPT + 6 * 512) + CONTEXT)
+        found = llama.need(files, flags_of(f"-ngl 99 {options}".split(), {}), CARD)
+        return round((found.gpu - need("-ngl 99", files=files).gpu) / (KEPT + 6 * 512) + CONTEXT)
 
     assert tokens("") == 131072
     assert tokens("-np 2") == 2 * 131072
@@ -155,5 +158,20 @@ def test_a_projector_and_a_draft_come_on_top() -> None:
     assert draft_outside.gpu < alone.gpu
 
 
+def test_slots_share_the_windows_unless_they_are_asked_for() -> None:
+    window = Files(model("gemma2", **{"attention.sliding_window": 1000}))
+    none = need("-ngl 99 -c 65536 --swa-full", files=window).gpu
+
+    def cells(options: str) -> int:
+        saved = none - need(f"-ngl 99 -c 65536 {options}", files=window).gpu
+        return 65536 - saved // (KEPT // 2)
+
+    assert cells("") == 4608  # 4 x 1000 + 512, in steps of 256
+    assert cells("-np 4") == 4 * 1536
+    assert cells("-np 4 -kvu") == 4608
+    assert cells("-np 1") == 1536
+
+
 def test_without_flash_attention_the_scores_of_all_heads_come_on_top() -> None:
-    assert need("-ngl 99 -fa off").gpu - need("-ngl 99").gpu == 4 * 512 * CONTEXT * 32
+    files = Files(WITHOUT_TOKENS)
+    assert need("-ngl 99 -fa off", files=files).gpu - need("-ngl 99", files=files).gpu == 4 * 512 * CONTEXT * 32
