@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for place, name in enumerate(NAMES):
         write_model(folder / f"{name}.gguf", Shape(place + 1, layers=8, width=512, heads=8, feed_forward=2048))
     return {name: folder / f"{name}.gguf" for name in NAMES}
+
+
+@pytest.fixture
+def large_file(tmp_path: Path) -> Iterator[Path]:
+    """A model of 1.1 GB."""
+    from tests.e2e.tiny_gguf import Shape, write_model  # noqa: PLC0415 - gguf may be missing
+
+    path = tmp_path / "large.gguf"
+    write_model(path, Shape(9, layers=4, width=2048, heads=16, feed_forward=8448))
+    yield path
+    path.unlink()  # pytest keeps the folder
 
 
 Configure = Callable[..., dict[str, Any]]
@@ -113,6 +124,26 @@ def test_a_file_counts_whether_it_is_mapped_or_read(
             maps = Path(f"/proc/{program.running(name)['pid']}/maps").read_text()
             assert (str(files["a"]) in maps) == (name == "mapped")
         assert min(needs.values()) > files["a"].stat().st_size
+
+
+@pytest.mark.slow
+def test_a_model_of_more_than_a_gigabyte_is_measured_as_well_and_only_who_is_in_its_way_goes(
+    run_program: RunProgram, configure: Configure, large_file: Path
+) -> None:
+    command = shlex.join((sys.executable, str(Path(__file__).with_name("llama_launcher.py")), str(large_file)))
+    entries = {"mapped": {"cmd": f"{command} ${{PORT}}"}, "unmapped": {"cmd": f"{command} ${{PORT}} unmapped"}}
+    with run_program(configure(8192 * MB, **entries)) as program:
+        for name in (*entries, "a"):
+            load(program, name)
+            wait_until(lambda name=name: is_measured(program, name), f"a figure for {name}")  # type: ignore[misc]
+            size, share = need(program, name)["devices"]["ram"], share_of(program.running(name)["pid"])
+            assert abs(size - share) < 0.05 * share
+        size = max(need(program, name)["devices"]["ram"] for name in entries)
+        assert size > large_file.stat().st_size > 1024 * MB
+    with run_program(configure(int(1.5 * size), **entries)) as program:
+        for name in ("mapped", "a", "unmapped"):
+            load(program, name)
+        assert set(program.states()) == {"a", "unmapped"}
 
 
 def learned(run_program: RunProgram, configure: Configure) -> int:
