@@ -353,7 +353,10 @@ class Simulation:
             self._truth.runs.add(model)
         habit, load = self.plan.habits[model], self._draw(self.plan.habits[model].load)
         if not self.witness.is_launchable(model):
-            self._exit(run_id)
+            if self._truth is None:
+                self._exit(run_id)
+            else:  # what it frees is seen after all that was ordered at once
+                self._after(0.0, partial(self._exit, run_id))
         elif self._chance(habit.fails_to_load):
             self._after(self._draw((0.0, load)), partial(self._exit, run_id))
         elif self._chance(habit.never_ready):

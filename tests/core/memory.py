@@ -48,7 +48,7 @@ class MemoryWitness(LineWitness):
             match effect:
                 case effects.StartProcess(_, model):
                     self._check_room(self._truth, model)
-                case effects.StopProcess(run_id, reason) if reason.startswith(TO_MAKE_ROOM):
+                case effects.StopProcess(run_id, _, reason) if reason.startswith(TO_MAKE_ROOM):
                     self._check_victim(self._truth, self.lives[run_id], reason.removeprefix(TO_MAKE_ROOM))
                 case effects.ShutGates(run_ids):
                     self._check_calm(self._truth, [self.lives[run_id] for run_id in run_ids])
