@@ -25,6 +25,7 @@ from llamaswap_lib.core.effects import (
 from llamaswap_lib.core.eviction import NoRoom
 from llamaswap_lib.core.failures import ModelFailures
 from llamaswap_lib.core.in_force import find_clash
+from llamaswap_lib.core.relief import ask_relief
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason
 from llamaswap_lib.core.waiting import WaitingRoom
@@ -59,7 +60,7 @@ class Pass:
                 self._preload.go_on(self._world)
             self._world.settle_gates(self._needed_shut, self._waiting.models())
             self._world.settle_checks(self._in_the_way)
-            question = self._ask_ttl()
+            question = self._ask_relief() or self._ask_ttl()
         return question
 
     @property
@@ -67,10 +68,10 @@ class Pass:
         """When to decide again, if nothing happens before."""
         return min(self._looks, default=None)
 
-    def _look_inside(self) -> LookInside:
+    def _look_inside(self, *, watch: bool = False) -> LookInside:
         """For a policy that wants to know. While requests wait, a run that becomes idle may change its answer."""
         serving = [run for run in self._world.runs.values() if run.state.is_serving]
-        return LookInside(_ids(serving), watch=bool(self._waiting.models()))
+        return LookInside(_ids(serving), watch or bool(self._waiting.models()))
 
     def _admit_loaded(self) -> None:
         """Admit the requests that joined a load before any request in front can shut its gate: it was loaded for them.
@@ -87,6 +88,14 @@ class Pass:
         runs = [run for run in self._world.runs.values() if run.state is RunState.UNLOADING and run.has_news]
         return ShutGates(_ids(runs)) if runs else None
 
+    def _ask_relief(self) -> ShutIfIdle | LookInside | None:
+        world = self._world
+        runs = [run for run in world.runs.values() if run.model in world.models]
+        ask = ask_relief(world.in_force.rules, runs, self._waiting.has, world.now)
+        world.asked_why = ask.why or world.asked_why
+        self._looks += ask.looks
+        return self._look_inside(watch=True) if ask.watches else ask.question
+
     def _ask_ttl(self) -> ShutIfIdle | None:
         world = self._world
         for run in world.runs.values():
@@ -94,6 +103,7 @@ class Pass:
                 if self._waiting.has(run.model):
                     run.deadline = world.ttl_look(run, world.now)
                 else:
+                    world.asked_why = "ttl", "its ttl is over"
                     return ShutIfIdle((run.run_id,), world.models[run.model].ttl)
         return None
 

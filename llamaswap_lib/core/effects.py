@@ -13,8 +13,9 @@ from typing import Literal
 
 from llamaswap_lib.core.eviction import Explanation
 
-# Why a run is stopped, as `/metrics` counts it; the last one is that its configuration has changed.
-StopKind = Literal["swap", "unload", "ttl", "hang", "load timeout", "reload"]
+# Why a run is stopped, as `/metrics` counts it: `yield` is for other programs, `growth` for a model that has grown, and
+# `reload` that its configuration has changed.
+StopKind = Literal["swap", "unload", "ttl", "hang", "load timeout", "reload", "yield", "growth"]
 
 
 class Fault(Enum):

@@ -395,4 +395,4 @@ class Scheduler:
             self._world.stop(run, "swap", f"to make room for {self._asked_for}")
             self._waiting.claim(self._asked_for)
         else:
-            self._world.stop(run, "ttl", "its ttl is over")
+            self._world.stop(run, *self._world.asked_why)

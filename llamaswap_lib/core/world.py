@@ -48,6 +48,7 @@ class World:
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
         self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and the error of the requests inside
         self.unfit: dict[str, float] = {}  # model that is waited for and does not fit now -> since when
+        self.asked_why: tuple[StopKind, str] = ("ttl", "")  # why gates are asked to shut, if not for a model
         self.incarnations: dict[str, int] = {}
         self.former: dict[str, ModelSpec] = {}  # models that are not configured any more, and still run
         self.next_run_id = 1

@@ -18,11 +18,12 @@ from functools import partial
 from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect
 from llamaswap_lib.core.events import Event
+from llamaswap_lib.core.eviction.growth import Standing
 from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.scheduler import Scheduler
 from tests.core.books import BrokenError, Client, Life
-from tests.core.memory import MemoryWitness
+from tests.core.pressure import PressureWitness
 from tests.core.reload import Reload, Upgrade, any_reload, other_priorities, specs, upgrade
 from tests.core.truth import Truth
 from tests.core.worlds import Plan, Span
@@ -37,7 +38,7 @@ class Simulation:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.now = 0.0
-        self.witness = MemoryWitness(plan)
+        self.witness = PressureWitness(plan)
         self.requests = 0
         self.trace: deque[tuple[float, Event, list[Effect]]] = deque(maxlen=40)
         self._random = random.Random(f"{plan.seed} {plan.flavour}")
@@ -54,6 +55,8 @@ class Simulation:
         self._inside: dict[int, dict[int, Client]] = {}
         self._current: dict[str, Life] = {}
         self._next_plan = plan  # what holds when all that was posted has arrived
+        if self._truth is not None:
+            self._truth.standing = self._standing
         self.scheduler = self._new_scheduler()
 
     @property
@@ -80,6 +83,8 @@ class Simulation:
             self._after(self._draw((0.0, self.plan.duration)), self._upgrade)
         for begin, device, size in self._truth.spans if self._truth else ():
             self._after(begin, partial(self._use_memory, device, size))
+        for begin, model, device, size in self._truth.growths if self._truth else ():
+            self._after(begin, partial(self._grow, model, device, size))
         if self.plan.preload:
             self._post(events.PreloadRequested(self.plan.preload))
         self._after(self.plan.duration, self._end)
@@ -407,12 +412,26 @@ class Simulation:
             return
         truth.runs.discard(model)
         if truth.freeing and not truth.is_hidden:
+            self.witness.changed_at = self.now
             for device, size in truth.sizes[model].items():
                 truth.use(device, size)
                 self._after(self._draw((0.0, truth.freeing)), partial(self._use_memory, device, -size))
 
+    def _grow(self, model: str, device: str, size: int) -> None:
+        """A model that serves takes more."""
+        life, truth = self._current.get(model), self._truth
+        if truth is not None and life is not None and life.is_ready and life.is_alive:
+            truth.grow(model, device, size)
+            self.witness.note_growth(life, device)
+            self._tell_memory()
+
+    def _standing(self) -> dict[str, Standing]:
+        lives = self.witness.lives.values()
+        return {life.model: Standing(life.run_id, life.is_ready) for life in lives if life.is_staying}
+
     def _tell_memory(self) -> None:
         self.witness.disturbances += 1
+        self.witness.changed_at = self.now
         self._post(events.TimePassed())
 
     # -- looks at what hangs --

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
+from dataclasses import replace
 
 from llamaswap_lib.core.eviction.devices import Device
 from llamaswap_lib.core.eviction.manners import Manners
@@ -25,6 +26,16 @@ def memory(rng: random.Random, models: list[str]) -> Policy:
     freeing = rng.choice([0.0, 0.0, 1.0, 2.0])
     truth = Truth(devices, sizes, unknown, spans, freeing, rng.random() < 0.5)
     return of_truth(truth, _rules(rng, models))
+
+
+def press(rng: random.Random, truth: Truth) -> None:
+    """Some of its devices yield to other programs, of which there are more, and models grow."""
+    for name, device in truth.devices.items():
+        truth.devices[name] = replace(device, yields=rng.random() < 0.6, reserve=rng.choice([device.reserve, 1, 3]))
+    truth.spans += [_span(rng, truth.devices) for _ in range(rng.choice([0, 2, 8]))]
+    for _ in range(rng.choice([0, 2, 6])):
+        name, model = rng.choice(sorted(truth.devices)), rng.choice(sorted(truth.sizes))
+        truth.growths.append((rng.uniform(0.0, 35.0), model, name, rng.choice([1, 1, 2, 4])))
 
 
 def _sizes(rng: random.Random, devices: dict[str, Device]) -> Sizes:

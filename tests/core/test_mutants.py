@@ -118,6 +118,27 @@ PROMISES = {
         "what is known to be too large is loaded all the same",
     },
     "a model stays for a while": {"a model goes as soon as it is loaded", "a model stays though somebody is overdue"},
+    "idle models make room for other programs where that is said, and no others": {
+        "a busy model is asked to make room for others",
+        "a pinned model makes room for others",
+        "a model makes room for others as soon as it is loaded",
+        "a model that is waited for makes room for others",
+        "models make room for others where nobody said so",
+        "nobody makes room for others",
+    },
+    "all that others want is given, as soon as it can be": {
+        "others get what is left, and no reserve",
+        "who is not enough for others stays",
+        "nobody looks when one that could make room is idle",
+        "nobody looks when one that could make room has stayed long enough",
+    },
+    "nobody makes room who need not": {"all idle models make room for others", "what ends counts as there still"},
+    "idle models make room for one that grows, and it stays": {
+        "nobody makes room for one that grows",
+        "the one that has grown goes itself",
+        "models make room for one that has not grown",
+        "what has grown once has grown for ever",
+    },
     "the cheapest set is chosen, and ties as the contract says": {
         "what is kept twice is counted twice",
         "a later set wins a tie",

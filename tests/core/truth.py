@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from llamaswap_lib.core.eviction.devices import Device, Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.group import GroupPolicy
+from llamaswap_lib.core.eviction.growth import Growth, Standing
 
 Sizes = dict[str, int]
 
@@ -16,7 +17,7 @@ class Truth:
     """Sizes are small numbers. `unknown` are the models whose need is not known before they have run."""
 
     devices: dict[str, Device]
-    sizes: dict[str, Sizes]  # model -> what it takes on each device, always
+    sizes: dict[str, Sizes]  # model -> what it takes on each device
     unknown: set[str]
     spans: list[tuple[float, str, int]]  # from when on other programs use how much of which device
     freeing: float = 0.0  # seconds from an exit until its memory is free
@@ -25,16 +26,26 @@ class Truth:
     told: dict[tuple[str, frozenset[str]], Collection[str]] = field(
         default_factory=dict
     )  # answers since the last event
+    growths: list[tuple[float, str, str, int]] = field(default_factory=list)  # when which model takes how much more
+    growth: Growth = field(default_factory=Growth)
+    ever_grown: set[str] = field(default_factory=set)
+    standing: Callable[[], Mapping[str, Standing]] = dict  # the runs that are to stay, by model
 
     def picture(self) -> Memory:
         sources = {model: NeedSource.UNKNOWN if model in self.unknown else NeedSource.DECLARED for model in self.sizes}
         needs = {model: Need(self.sizes[model], source) for model, source in sources.items()}
-        return Memory(dict(self.devices), needs, {model: self.sizes[model] for model in self.runs})
+        seen = Memory(dict(self.devices), needs, {model: self.sizes[model] for model in self.runs})
+        return replace(seen, grown=self.growth.note(seen, self.standing()))
 
     def use(self, device: str, change: int) -> None:
         """Other programs take or give back memory."""
         seen = self.devices[device]
         self.devices[device] = replace(seen, others=seen.others + change)
+
+    def grow(self, model: str, device: str, change: int) -> None:
+        """It takes more of it from now on, at its next start too."""
+        self.sizes[model] = {**self.sizes[model], device: self.sizes[model].get(device, 0) + change}
+        self.ever_grown.add(model)
 
     # -- sums --
 

@@ -449,6 +449,14 @@ def pressure(seed: int, rng: random.Random) -> Plan:
     )
 
 
+def relief(seed: int, rng: random.Random) -> Plan:
+    """The same where devices yield to other programs and models grow."""
+    plan = FLAVOURS[rng.choice(["memory", "memory", "pressure"])](seed, rng)
+    assert plan.policy.truth is not None
+    memory_policies.press(rng, plan.policy.truth)
+    return replace(plan, flavour="relief")
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -467,6 +475,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "upgrades": upgrades,
     "memory": memory,
     "pressure": pressure,
+    "relief": relief,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,19 @@ class NoRoom:
     room: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Relief:
+    """Models go though none asks for their room: for other programs (`yield`), or for one that has grown (`growth`).
+
+    `models` are to go at once, `later` would help too and cannot go now. `reason` is for people.
+    """
+
+    kind: Literal["yield", "growth"]
+    models: tuple[str, ...]
+    later: tuple[str, ...]
+    reason: str
+
+
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]
 Explain = Callable[[str, tuple[str, ...]], Explanation]
 """Why the models that `Evict` names must be unloaded. Asked once for each swap."""
@@ -79,6 +93,8 @@ Observe = Callable[[Callable[[str], RunningModel], Callable[[str], bool]], None]
 """Is told what runs before each decision, for policies that go by more than names: see `own.OwnPolicy.observe`."""
 Refuse = Callable[[str, tuple[str, ...]], NoRoom | None]
 """Why the model cannot be loaded even if all go that may; what runs and is to stay is the second argument."""
+Relieve = Callable[[tuple[str, ...], Collection[str]], Relief | None]
+"""Who goes though none asks for room: of those that run and are to stay, and those of them that may go if idle."""
 
 
 def unexplained(target: str, running: tuple[str, ...]) -> Explanation:
@@ -102,3 +118,4 @@ class Rules:
     refuse: Refuse | None = None
     still: Callable[[Mapping[str, RunningModel]], Rules] | None = None
     stays: float = 0.0
+    relieve: Relieve | None = None

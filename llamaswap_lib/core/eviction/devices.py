@@ -31,6 +31,23 @@ class Device:
     others: int = 0
     label: str = ""
     """For people: `GPU 0`, `RAM`."""
+    yields: bool = False
+    """Idle models make room on it for other programs."""
+
+    @property
+    def noise(self) -> int:
+        """A change of what is in use that means nothing."""
+        return min(64 * MB, self.capacity // 100)
+
+    @property
+    def is_for_others(self) -> bool:
+        """Whether other programs use it now, and come first."""
+        return self.yields and self.others > self.noise
+
+    @property
+    def spare(self) -> int:
+        """What of the reserve a model may take that has shown that it runs there."""
+        return 0 if self.is_for_others else self.reserve
 
     @property
     def usable(self) -> int:
@@ -54,13 +71,15 @@ class Memory:
     """What is known at one moment. A model without an entry in `needs` is one of unknown need.
 
     `devices` by name: `ram`, or the uuid of a GPU. `held`: model that runs -> what it is measured to hold now, by
-    device; nothing where that is not known. `gaps`: model -> seconds between two requests for it, lately.
+    device; nothing where that is not known. `gaps`: model -> seconds between two requests for it, lately. `grown`:
+    model -> how much more of a device it holds than when that had its reserve last, or than it was let in with.
     """
 
     devices: Mapping[str, Device] = field(default_factory=dict)
     needs: Mapping[str, Need] = field(default_factory=dict)
     held: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     gaps: Mapping[str, float] = field(default_factory=dict)
+    grown: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def need(self, model: str) -> Need:
         return self.needs.get(model, UNKNOWN_NEED)

@@ -73,7 +73,7 @@ class Look:
         if self.need.source is not NeedSource.MEASURED:
             return size
         at_best = self.room(device, self.pinned())
-        return at_best if at_best < size <= at_best + self.memory.devices[device].reserve else size
+        return at_best if at_best < size <= at_best + self.memory.devices[device].spare else size
 
     # -- who goes --
 

@@ -4,6 +4,7 @@ Pure but for what it is handed: it is told what runs before each decision, and a
 
 - Nothing goes that can stay: `look.py` says who goes for want of memory, `manners.py` what the loss of each costs,
   `memory_words.py` what the log and clients are told of it.
+- `pressure.py` says who goes though no model asks for room.
 - What else may not run together, groups or a matrix say of the models that they name; memory is judged for what stays.
 - An answer for a target whose swap has begun or is overdue is kept as long as others would have to be waited for too.
 """
@@ -13,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from llamaswap_lib.core.eviction import Explanation, NoRoom, Rules, RunningModel
+from llamaswap_lib.core.eviction import Explanation, NoRoom, Relief, Rules, RunningModel
 from llamaswap_lib.core.eviction.devices import Memory
 from llamaswap_lib.core.eviction.look import Look
 from llamaswap_lib.core.eviction.manners import Manners, is_passing
 from llamaswap_lib.core.eviction.memory_words import lack_in_words, refusal, what_is_needed, what_it_holds
+from llamaswap_lib.core.eviction.pressure import relieve
 
 _Question = tuple[str, frozenset[str], frozenset[str]]  # the target, what runs, what of that is ending or yet to start
 
@@ -50,8 +52,15 @@ class MemoryPolicy:
         self._kept: dict[_Question, Choice] = {}
 
     def rules(self) -> Rules:
-        stays = self._manners.min_residency
-        return Rules(self.evict, self.explain, self.observe, refuse=self.refuse, still=self.still, stays=stays)
+        return Rules(
+            self.evict,
+            self.explain,
+            self.observe,
+            refuse=self.refuse,
+            still=self.still,
+            stays=self._manners.min_residency,
+            relieve=self.relieve,
+        )
 
     def observe(self, view: Callable[[str], RunningModel], stands: Callable[[str], bool]) -> None:
         """Something happened. The answers for the targets in `stands` are kept as far as they can be."""
@@ -99,6 +108,10 @@ class MemoryPolicy:
         others = self._manners.others_first(target, running)
         staying = [model for model in running if model != target and model not in others]
         return refusal(Look(self._memory, self._manners, self._view, target, staying))
+
+    def relieve(self, running: tuple[str, ...], free: Collection[str]) -> Relief | None:
+        """Who goes though none asks for room: see `pressure.py`."""
+        return relieve(self._memory, self._manners, {model: self._view(model) for model in running}, free)
 
     def _choose(self, target: str, running: tuple[str, ...]) -> Choice:
         if target in running and self._manners.together is None:

@@ -17,12 +17,13 @@ def refusal(look: Look) -> NoRoom | None:
     found = None
     for name in look.devices:
         device, size = look.memory.devices[name], look.need.devices[name]
-        spare = device.reserve if look.need.source is NeedSource.MEASURED else 0
-        room = device.usable + spare - sum(look.use(model, name) for model in pinned)
+        is_measured = look.need.source is NeedSource.MEASURED
+        room = device.usable + device.reserve * is_measured - sum(look.use(model, name) for model in pinned)
         asked = f"{in_words(size)} {_where(look, name)} ({look.need.source.value})"
         if size > room:
             return NoRoom(f"model {look.target} needs {asked}, and {_at_best(look, name, size, pinned)}", True)
-        if size > room - device.others and found is None:
+        taken = device.others + (device.reserve - device.spare) * is_measured
+        if size > room - taken and found is None:
             used = in_words(device.others)
             lack = lack_in_words(look, {name: size - room + device.others})
             found = NoRoom(f"model {look.target} needs {asked}, and other programs use {used} of that now", False, lack)
