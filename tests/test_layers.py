@@ -79,6 +79,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *(
             "core.eviction.devices",
             "core.eviction.gaps",
+            "core.eviction.growth",
+            "core.eviction.pressure",
             "core.snapshot",
             "estimates.estimator",
             "hardware.nvml",

@@ -233,10 +233,7 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
     router = loaded.config.routing.router
     if settings.matrix is not None and router not in ("matrix", "memory"):
         document.warn((*base, "matrix"), "does nothing while routing.router.use is not matrix", at_key=True)
-    if router != "memory":
-        for path in ((*base, "memory", "minResidency"), *(("models", name, "pinned") for name in loaded.config.models)):
-            if document.node(path) is not None:
-                document.warn(path, "does nothing while routing.router.use is not memory", at_key=True)
+    _check_idle_keys_of_memory(loaded, document)
     if settings.groups and router == "matrix":
         document.warn((*base, "groups"), "does nothing while routing.router.use is matrix", at_key=True)
     if loaded.config.store.path and document.node(("metricsMaxInMemory",)) is not None:
@@ -248,6 +245,22 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
         at: KeyPath = ("selectors", name, "settings", "spillover")
         if selector.strategy != "spillover" and document.node(at) is not None:
             document.warn(at, f"does nothing with the strategy {selector.strategy}", at_key=True)
+
+
+def _check_idle_keys_of_memory(loaded: Loaded, document: Document) -> None:
+    base: KeyPath = (*grouping.SETTINGS, "memory")
+    devices = loaded.config.routing.memory.devices
+    if loaded.config.routing.router != "memory":
+        paths: list[KeyPath] = [("models", name, "pinned") for name in loaded.config.models]
+        paths += [(*base, "devices", name, "yieldTo") for name in devices]
+        for path in ((*base, "minResidency"), *paths):
+            if document.node(path) is not None:
+                document.warn(path, "does nothing while routing.router.use is not memory", at_key=True)
+        return
+    for name, device in devices.items():
+        if device.yield_to == "others" and device.reserve == 0:
+            path = (*base, "devices", name, "yieldTo")
+            document.warn(path, "does nothing with a reserve of 0: others cannot leave less than that", at_key=True)
 
 
 def _check_macros(written: MappingNode, document: Document) -> None:

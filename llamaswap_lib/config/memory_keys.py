@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llamaswap_lib.typed_yaml.kinds import MapOf, Seconds, Section, key
+from llamaswap_lib.typed_yaml.kinds import Choice, MapOf, Seconds, Section, key
 from llamaswap_lib.typed_yaml.nodes import Node, ScalarNode, is_null
 from llamaswap_lib.typed_yaml.problems import KeyPath
 from llamaswap_lib.typed_yaml.reader import Reader, Schema
@@ -52,6 +52,12 @@ class DeviceKeys:
     capacity: int | None = key("capacity", Size(), "what there is of it; as measured unless set")
     reserve: float | None = key(
         "reserve", SizeOrShare(or_none=True), "what is left free, a size or a share of the capacity; 5% unless set"
+    )
+    yield_to: str = key(
+        "yieldTo",
+        Choice(("nobody", "others")),
+        "`others`: when other programs leave less than the reserve, idle models go",
+        "nobody",
     )
 
 

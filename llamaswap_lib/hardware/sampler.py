@@ -32,6 +32,7 @@ FIRST = 1.0  # seconds after the start until the first sample: how busy a core i
 COARSE = 30.0  # the fewest seconds between two readings of memory where no samples are wanted
 DELAY = 0.1  # seconds from a change of what runs to a reading: nobody is to wait for the interpreter at a swap
 LEAST_PAUSE = 1.0  # seconds between two readings because of changes of what runs
+DEAREST = 10  # times what a reading took until the next one, where all are to be close
 AFTERWARDS = SETTLE + 0.1  # seconds from such a reading to another one, when a driver has freed what has ended
 AFTER_FAILURE = 60.0  # seconds; a mistake of ours would otherwise be reported at every sample
 CLOSE_TIMEOUT = 2.0  # seconds for the thread to end; a driver may hang, and is left to itself
@@ -106,6 +107,7 @@ class Hardware:
         self._soon = math.inf  # the next reading beside the samples
         self._has_changed = False  # what runs
         self._last = -math.inf  # the last reading
+        self._took = 0.0  # seconds, that one
         self._turn = threading.Condition()
         self._asked = self._answered = 0  # how often `read_now` was called, and up to which call that is done
         self._has_read = False  # at all
@@ -150,6 +152,13 @@ class Hardware:
         with self._turn:
             self._has_changed = True
             self._soon = max(self._last + LEAST_PAUSE, self._clock() + DELAY)
+            self._turn.notify_all()
+
+    def look_again(self) -> None:
+        """Have the memory read once more within `LEAST_PAUSE`; later where that would take a tenth of the time."""
+        with self._turn:
+            pause = max(LEAST_PAUSE, DEAREST * self._took)
+            self._soon = min(self._soon, max(self._last + pause, self._clock() + DELAY))
             self._turn.notify_all()
 
     @property
@@ -239,6 +248,7 @@ class Hardware:
         parts = self._parts = self._parts or _Parts.of(self._platform, self._roots, self._clock)
         is_due = now >= self._due
         self._read_memory(parts, now, is_forced=asked > self._answered)
+        self._took = self._clock() - now
         if is_due:
             self._due = now + settings.pause
             if not settings.is_disabled:

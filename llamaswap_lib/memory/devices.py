@@ -58,7 +58,13 @@ def _device(label: str, capacity: int, said: DeviceKeys) -> Device:
     if said.capacity is not None:
         capacity = min(said.capacity, capacity)
     reserve = RESERVE if said.reserve is None else said.reserve
-    return Device(capacity, int(reserve * capacity) if isinstance(reserve, float) else int(reserve), 0, label)
+    return Device(
+        capacity,
+        int(reserve * capacity) if isinstance(reserve, float) else int(reserve),
+        0,
+        label,
+        said.yield_to == "others",
+    )
 
 
 def usable_by(env: Mapping[str, str], devices: Mapping[str, Measured]) -> tuple[str, ...]:

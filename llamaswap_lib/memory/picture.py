@@ -13,8 +13,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.core.eviction.devices import MB, Device, Memory, Need
+from llamaswap_lib.core.eviction.devices import Device, Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.gaps import Gaps
+from llamaswap_lib.core.eviction.growth import Growth, Standing
+from llamaswap_lib.core.eviction.pressure import is_near, is_pressed
 from llamaswap_lib.estimates.estimator import Estimator
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.memory.devices import Measured, measured
@@ -30,8 +32,6 @@ from llamaswap_lib.typed_yaml.secrets import visible
 FREEING = 5.0  # seconds for which a driver may take to give back what a process had that has ended
 LOOK_AGAIN = 60.0  # seconds between two looks at the files of models
 PATIENCE = 10.0  # seconds from ready to the warning that nothing can measure the model
-LEAST_NEWS = 64 * MB  # what a device has to change by so that those who wait are told
-NEWS = 0.01  # the same as a share of the device
 
 
 class Surroundings(NamedTuple):
@@ -57,6 +57,7 @@ class MemoryPicture:
     ) -> None:
         self.now = Memory()
         self._gaps = Gaps()
+        self._growth = Growth()
         self._config = config
         self._clock = clock
         self._warn = warn
@@ -124,9 +125,16 @@ class MemoryPicture:
         if is_anew or self._estimates.is_behind:
             self._estimate(config, devices, hardware)
         needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
-        self._publish(Memory(self._with_others(devices, needs), needs, self._held(), self._gaps.now), around)
+        picture = Memory(self._with_others(devices, needs), needs, self._held(needs), self._gaps.now)
+        staying = [detail.run for detail in details if not detail.run.detail.is_leaving]
+        standing = {run.model: Standing(run.run_id, run.ready_at is not None) for run in staying}
+        picture = replace(picture, grown=self._growth.note(picture, standing))
+        ready = {model: run.is_ready for model, run in standing.items()}
+        self._publish(picture, ready, around)
         self._learned.write()
         self.note_queue()
+        if config.routing.router == "memory" and is_close(picture, ready, details):
+            hardware.look_again()
 
     def _look(self, config: Config, devices: tuple[str, ...], details: Collection[RunDetail], now: float) -> bool:
         """Find the digests, where anything of them may have changed; whether that was so."""
@@ -196,27 +204,39 @@ class MemoryPicture:
             found[name] = replace(one.device, others=max(0, size - one.aside))
         return found
 
-    def _held(self) -> dict[str, dict[str, int]]:
+    def _held(self, needs: Mapping[str, Need]) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = {}
         for run in self._runs.values():
             sizes = found.setdefault(run.model, {})
             for name, size in run.held.items():
                 sizes[name] = sizes.get(name, 0) + size
+            need = needs.get(run.model)
+            if run.is_ready and need is not None and need.source is not NeedSource.UNKNOWN:
+                for name in need.devices.keys() - set(run.unseen):  # said to need some, and seen to hold none
+                    sizes.setdefault(name, 0)
         return found
 
-    def _publish(self, picture: Memory, around: Surroundings) -> None:
+    def _publish(self, picture: Memory, ready: Mapping[str, bool], around: Surroundings) -> None:
         before = self.now
         if picture != before:
             self.now = picture
             for listener in self._listeners:
                 listener()
-            if around.is_awaited() and is_news(before, picture):
+            is_told = around.is_awaited() and is_news(before, picture)
+            if is_told or (self._config.routing.router == "memory" and is_pressed(picture, ready)):
                 around.wake()
 
     def _tell(self, line: str) -> None:
         if line not in self._told:
             self._told.add(line)
             self._warn(line)
+
+
+def is_close(picture: Memory, ready: Mapping[str, bool], details: Collection[RunDetail]) -> bool:
+    """Whether each second counts: a model may have to go for other programs, or one that serves may grow too much."""
+    if ready and any(device.yields for device in picture.devices.values()):
+        return True
+    return any(detail.in_flight for detail in details) and is_near(picture, ready)
 
 
 def is_news(before: Memory, now: Memory) -> bool:
@@ -226,7 +246,7 @@ def is_news(before: Memory, now: Memory) -> bool:
     if any(before.needs[name].source is not need.source for name, need in now.needs.items()):
         return True
     for name, device in now.devices.items():
-        noise = min(LEAST_NEWS, NEWS * device.capacity)
+        noise = device.noise
         pairs = [(before.devices[name].others, device.others)]
         pairs += [
             (before.needs[model].devices.get(name, 0), need.devices.get(name, 0)) for model, need in now.needs.items()

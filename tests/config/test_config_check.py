@@ -226,6 +226,20 @@ def test_keys_without_effect_are_named(checked: Check) -> None:
     ]
 
 
+def test_keys_of_memory_without_effect_are_named(checked: Check) -> None:
+    text = "models:\n  a: {cmd: 'server ${PORT}', pinned: true}\nrouting:\n  router:\n    use: %\n    settings:\n"
+    text += "      memory: {minResidency: 5, devices: {ram: {reserve: 0, yieldTo: others}, 1: {reserve: 0}}}\n"
+    at = "routing.router.settings.memory"
+    assert [line.partition(": ")[2] for line in warnings(checked(text.replace("%", "memory")))] == [
+        f"{at}.devices.ram.yieldTo: does nothing with a reserve of 0: others cannot leave less than that",
+    ]
+    assert sorted(line.partition(": ")[2] for line in warnings(checked(text.replace("%", "group")))) == [
+        "models.a.pinned: does nothing while routing.router.use is not memory",
+        f"{at}.devices.ram.yieldTo: does nothing while routing.router.use is not memory",
+        f"{at}.minResidency: does nothing while routing.router.use is not memory",
+    ]
+
+
 def test_bounds_of_a_store_without_a_file_do_nothing(checked: Check) -> None:
     report = checked("models: {a: {cmd: 'server ${PORT}'}}\nstore: {maxRows: 5, maxAge: 30s}\n")
     assert [line.partition(": ")[2] for line in warnings(report)] == [

@@ -29,8 +29,8 @@ class Run(RunView):
 class Detail(RunDetail):
     """The same with its process."""
 
-    def __init__(self, run: RunView, pid: int | None = 100) -> None:
-        super().__init__(run, pid)
+    def __init__(self, run: RunView, pid: int | None = 100, *, in_flight: int = 0) -> None:
+        super().__init__(run, pid, in_flight=in_flight)
 
 
 class Cards:

@@ -18,6 +18,7 @@ from llamaswap_lib.hardware.sampler import (
     AFTER_FAILURE,
     AFTERWARDS,
     COARSE,
+    DEAREST,
     DELAY,
     FIRST,
     LEAST_PAUSE,
@@ -306,6 +307,29 @@ def test_memory_is_read_soon_after_a_change_and_once_more_when_it_has_settled(tm
     assert soon["_soon"] == math.inf
     machine.hardware.note_change()
     assert soon["_soon"] == machine.now + LEAST_PAUSE
+
+
+def test_memory_that_is_looked_at_closely_is_read_each_second_and_more_seldom_where_that_is_dear(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path)
+    machine.turn(FIRST)
+    soon, costs = vars(machine.hardware), 0.0
+
+    def listener() -> None:
+        machine.now += costs
+        machine.hardware.look_again()
+
+    machine.hardware.listen(listener)
+    machine.turn(10.0)
+    assert soon["_soon"] == machine.now + LEAST_PAUSE
+    costs = 0.5
+    machine.turn(LEAST_PAUSE)  # what it costs is known afterwards
+    begun = machine.now + LEAST_PAUSE
+    machine.turn(LEAST_PAUSE)
+    assert soon["_soon"] == begun + DEAREST * costs
+    machine.hardware.note_change()
+    assert soon["_soon"] < begun + DEAREST * costs  # what runs is looked at all the same
 
 
 def test_a_change_wakes_the_thread(running: Any, tmp_path: Path) -> None:

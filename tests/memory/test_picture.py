@@ -14,7 +14,7 @@ from llamaswap_lib.core.eviction.devices import NeedSource
 from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.readings import Held
-from llamaswap_lib.hardware.sampler import Hardware, Roots
+from llamaswap_lib.hardware.sampler import LEAST_PAUSE, Hardware, Roots
 from llamaswap_lib.memory.picture import FREEING, PATIENCE, MemoryPicture, Surroundings
 from tests.hardware.folders import process, write
 from tests.hardware.machines import GIB, MIB, Cards, Detail, Log, gpu
@@ -161,6 +161,93 @@ def test_what_others_take_and_give_back_counts_at_once_and_wakes_those_who_wait(
     world.others[CARD] = 0
     world.turn()
     assert world.wakes == 2
+
+
+YIELDS = """
+models: {a: {cmd: "server -m a --port ${PORT}"}, b: {cmd: "server -m b --port ${PORT}"}}
+store: {path: FOLDER/rows.db}
+routing: {router: {use: memory, settings: {memory: {devices: {"0": {reserve: 1GB, yieldTo: others}}}}}}
+"""
+
+
+def pressed_world(folder: Path, config: str = YIELDS) -> World:
+    """A runs, and holds 10 GB of the card."""
+    world = World(folder, config.replace("FOLDER", str(folder)))
+    world.run(1, ready=True)
+    world.take(1, GIB, 10 * GIB)
+    world.turn()
+    assert world.wakes == 0
+    return world
+
+
+def test_others_who_leave_less_than_the_reserve_wake_the_controller_though_nobody_waits(tmp_path: Path) -> None:
+    world = pressed_world(tmp_path)
+    world.others[CARD] = 13 * GIB
+    world.turn()
+    assert world.wakes == 0
+    world.others[CARD] = 14 * GIB
+    world.turn()
+    assert world.wakes == 1
+    world.turn()
+    assert world.wakes == 1  # nothing is otherwise
+    world.end(1)
+    world.free(1)
+    world.turn()
+    assert world.wakes == 1
+
+
+def test_where_nobody_said_so_others_wake_nobody(tmp_path: Path) -> None:
+    world = pressed_world(tmp_path, YIELDS.replace("yieldTo: others", "yieldTo: nobody"))
+    world.others[CARD] = 14 * GIB
+    world.turn()
+    assert world.wakes == 0
+
+
+def test_a_model_that_grows_over_the_reserve_wakes_the_controller_and_its_growth_is_told(tmp_path: Path) -> None:
+    world = pressed_world(tmp_path, YIELDS.replace("yieldTo: others", "yieldTo: nobody"))
+    world.run(2, ready=True)
+    world.take(2, GIB, 11 * GIB)
+    world.turn()
+    assert (world.wakes, world.picture.now.grown) == (0, {})
+    world.take(1, GIB, 13 * GIB)
+    world.turn()
+    assert (world.wakes, world.picture.now.grown) == (1, {"a": {CARD: 3 * GIB}})
+    assert world.picture.now.need("a").devices[CARD] == 13 * GIB
+
+
+def next_reading(world: World) -> float:
+    """Seconds until it is due, beside the samples."""
+    return float(vars(world.hardware)["_soon"] - world.now)
+
+
+def test_a_device_that_yields_is_read_each_second_while_a_model_runs(tmp_path: Path) -> None:
+    world = pressed_world(tmp_path)
+    assert next_reading(world) == LEAST_PAUSE
+    world.end(1)
+    world.turn()
+    assert next_reading(world) > LEAST_PAUSE
+
+
+def test_where_a_model_serves_and_little_is_left_memory_is_read_each_second(tmp_path: Path) -> None:
+    world = pressed_world(tmp_path, YIELDS.replace("yieldTo: others", "yieldTo: nobody"))
+    detail = world.details[1]
+    world.details[1] = Detail(detail.run, detail.pid, in_flight=1)
+    world.turn()
+    assert next_reading(world) > LEAST_PAUSE
+    world.others[CARD] = 12 * GIB + GIB // 2
+    world.turn()
+    assert next_reading(world) == LEAST_PAUSE
+    world.details[1] = detail
+    world.turn()
+    assert next_reading(world) > LEAST_PAUSE
+
+
+def test_what_is_declared_and_seen_not_to_be_taken_is_known_to_be_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, f"{DECLARED}store: {{path: {tmp_path}/rows.db}}\n")
+    world.run(2, ready=True)
+    world.take(2, GIB)
+    world.turn()
+    assert world.picture.now.held["b"] == {RAM: GIB, CARD: 0}
 
 
 def test_what_a_model_takes_while_it_loads_is_no_others(world: World) -> None:

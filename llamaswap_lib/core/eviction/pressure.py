@@ -30,18 +30,19 @@ def held(memory: Memory, model: str, device: str, *, is_ready: bool) -> int:
     return needed if known is None else known if is_ready else max(needed, known)
 
 
-def shortages(memory: Memory, running: Mapping[str, bool]) -> dict[str, int]:
-    """Devices of which less is left than their reserve, and how much that is. `running`: model -> whether it is ready.
-
-    Models that end are not among them.
-    """
-    lacks = {}
+def left(memory: Memory, running: Mapping[str, bool]) -> dict[str, int]:
+    """What is left of each device. `running`: model -> whether it is ready; those that end are not among them."""
+    found = {}
     for name, device in memory.devices.items():
         taken = sum(held(memory, model, name, is_ready=is_ready) for model, is_ready in running.items())
-        lack = device.reserve - (device.capacity - device.others - taken)
-        if lack > device.noise:
-            lacks[name] = lack
-    return lacks
+        found[name] = device.capacity - device.others - taken
+    return found
+
+
+def shortages(memory: Memory, running: Mapping[str, bool]) -> dict[str, int]:
+    """Devices of which less is left than their reserve, and how much that is lacking."""
+    lacks = {name: memory.devices[name].reserve - size for name, size in left(memory, running).items()}
+    return {name: lack for name, lack in lacks.items() if lack > memory.devices[name].noise}
 
 
 def growers(memory: Memory, device: str, running: Collection[str]) -> list[str]:
@@ -54,6 +55,11 @@ def is_pressed(memory: Memory, running: Mapping[str, bool]) -> bool:
     """Whether anybody should go, if there is one who can."""
     lacks = shortages(memory, running)
     return any(memory.devices[name].is_for_others or growers(memory, name, running) for name in lacks)
+
+
+def is_near(memory: Memory, running: Mapping[str, bool]) -> bool:
+    """Whether a device has less left than twice its reserve."""
+    return any(size < 2 * memory.devices[name].reserve for name, size in left(memory, running).items())
 
 
 def relieve(memory: Memory, manners: Manners, seen: Mapping[str, RunningModel], free: Collection[str]) -> Relief | None:

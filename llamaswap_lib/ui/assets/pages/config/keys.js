@@ -502,6 +502,13 @@ export const KEYS = {
              },
              "reserve": {
               "about": "what is left free, a size or a share of the capacity; 5% unless set"
+             },
+             "yieldTo": {
+              "about": "`others`: when other programs leave less than the reserve, idle models go",
+              "values": [
+               "nobody",
+               "others"
+              ]
              }
             }
            }
