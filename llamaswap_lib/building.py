@@ -27,6 +27,7 @@ from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
 from llamaswap_lib.config.load import Sources
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core import events
+from llamaswap_lib.core.effects import StopKind
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.handing_over import Estate, Giver, Taker
@@ -236,6 +237,7 @@ def _activity(
     )
     feed = Feed(InFlightTable(journal, loop.clock))
     controller.listen_to_swaps(partial(_tell_swap, feed))
+    controller.listen_to_orders(partial(_tell_room, feed), lambda _model, _why: None)
     journal.listen(counters.observe)
     journal.listen(feed.note_rows)
     journal.listen(partial(_tell_timing, logs))
@@ -278,13 +280,21 @@ def _counters(controller: Controller, is_known: Callable[[str], bool]) -> Counte
     """What the controller does is counted in them; `is_known`: whether a name leads to a model."""
     counters, failing = Counters(is_known), controller.failing
     controller.listen(lambda runs: counters.note_runs(runs, [(model, fail.tries) for model, fail in failing().items()]))
-    controller.listen_to_orders(counters.note_stop, counters.note_swap)
+    controller.listen_to_orders(
+        lambda run_id, model, kind, _: counters.note_stop(run_id, model, kind), counters.note_swap
+    )
     return counters
 
 
 def _tell_swap(feed: Feed, swap: Swap) -> None:
     told = {"from": list(swap.gone), "to": swap.model, "reason": swap.reason, "seconds": round(swap.seconds, 3)}
     feed.note("swap", (told,))
+
+
+def _tell_room(feed: Feed, _run_id: int, model: str, kind: StopKind, reason: str) -> None:
+    """It goes though no other model is loaded for it."""
+    if kind in ("yield", "growth"):
+        feed.note("room", ({"model": model, "kind": kind, "reason": reason},))
 
 
 def _refuse_open_editing(config: Config, *, host: str, editor: ConfigEditor | None) -> None:

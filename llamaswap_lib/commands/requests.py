@@ -34,7 +34,7 @@ What is kept, and for how long, is described in [activity.md](activity.md). `--j
 line, as the route `/api/metrics/activity` has it; of requests in progress nothing."""
 MOST_ROWS = 999  # that the server gives at once
 USUAL_ROWS = 20
-UNWANTED = ("logData", "modelStatus", "uiConfig", "profileChanged", "swap")
+UNWANTED = ("logData", "modelStatus", "uiConfig", "profileChanged", "swap", "room")
 FILTERS = ("model", "status", "path", "session", "key", "ended")  # each may be given several times
 
 

@@ -23,7 +23,7 @@ RUNNING_SECONDS = 2.0
 MACHINE_SECONDS = 5.0  # as often as the server takes samples, unless it is told otherwise
 LEAST_SECONDS = 0.5  # between two questions, whatever happens
 FIRST_ROWS = 100  # of activity, for the speeds
-UNWANTED = ("logData", "uiConfig", "swap")
+UNWANTED = ("logData", "uiConfig", "swap", "room")
 
 
 class Told(NamedTuple):

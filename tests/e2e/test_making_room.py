@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import Program, demo, wait_until
+from tests.e2e.test_events import follow
 from tests.hardware.nvml_library import compile_library, environment, needs_compiler
 
 GIB = 1 << 30
@@ -115,8 +116,14 @@ def test_another_program_gets_the_memory_of_idle_models_and_they_come_back(
             for name in "ab":
                 assert program.get(f"/upstream/{name}/").status == 200
             assert program.states() == {"a": "ready", "b": "ready"}
-            other.hold(450)
+            wire, events = follow(program)
+            with wire:
+                events.start()
+                other.hold(450)
+                room = events.next_of("room")
+                assert room["kind"] == "yield"
             wait_until(lambda: len(program.states()) == 1, "one makes room")
+            assert room["model"] not in program.states()
             (stays,) = program.states()
             (gone,) = {"a", "b"} - {stays}
             assert f"{gone}: stopping, to make room on RAM for other programs, which use " in program.stdout

@@ -352,18 +352,18 @@ def test_a_listener_that_fails_is_reported_and_holds_up_nobody() -> None:
 
 
 def test_a_swap_and_the_stop_that_it_takes_are_told_with_their_reasons() -> None:
-    stops: list[tuple[int, str, StopKind]] = []
+    stops: list[tuple[int, str, StopKind, str]] = []
     swaps: list[tuple[str, str]] = []
     with Stage("a", "b") as stage:
         stage.controller.listen_to_orders(
-            lambda run_id, model, kind: stops.append((run_id, model, kind)),
+            lambda run_id, model, kind, reason: stops.append((run_id, model, kind, reason)),
             lambda model, why: swaps.append((model, why.kind)),
         )
         for model in "ab":
             visit = Visit(stage, model)
             visit.await_in()
             visit.leave()
-        assert (stops, swaps) == ([(1, "a", "swap")], [("b", "policy")])
+        assert (stops, swaps) == ([(1, "a", "swap", "to make room for b")], [("b", "policy")])
 
 
 # -- leaving --

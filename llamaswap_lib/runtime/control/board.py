@@ -20,8 +20,8 @@ from llamaswap_lib.runtime.control.live_run import LiveRun
 from llamaswap_lib.runtime.logs.logger import Logger
 
 Listener = Callable[[tuple[RunView, ...]], None]
-StopListener = Callable[[int, str, StopKind], None]
-"""Gets a run's number, its model, and for what kind of reason it was told to stop."""
+StopListener = Callable[[int, str, StopKind, str], None]
+"""Gets a run's number, its model, for what kind of reason it was told to stop, and that in words."""
 SwapListener = Callable[[str, Explanation], None]
 """Gets the model for which others are unloaded, and why."""
 
@@ -147,7 +147,7 @@ class Board:
     def note_stop(self, run_id: int, model: str, kind: StopKind, reason: str) -> None:
         self._log.info(f"{model}: stopping, {reason}")
         for listener in self._stop_listeners:
-            self._tell(partial(listener, run_id, model, kind))
+            self._tell(partial(listener, run_id, model, kind, reason))
 
     def note_swap(self, model: str, evicted: Sequence[str], why: Explanation) -> None:
         self._log.info(f"swap to {model}: stopping {', '.join(evicted)}; {why}")
