@@ -9,7 +9,7 @@ from typing import Any
 
 from llamaswap_lib.agents.known import AGENTS
 from tests.e2e.program import Program, demo, wait_until
-from tests.ui.conftest import CONFIG, PHONE, Watched, playwright
+from tests.ui.conftest import CONFIG, PHONE, Served, Watched, playwright
 
 expect = playwright.expect
 HOSTILE = ("<b>bold</b>", "evil-\u202egnp.exe", "x" * 300, "org/a&b=c?d#e%41")
@@ -161,6 +161,18 @@ def test_nothing_moves_away_under_the_pointer(page: Any, server: Program) -> Non
     page.mouse.move(0, 0)
     expect(page.locator("tr.model a.name")).to_have_text(["small", "embed", "large"])
     expect(page.locator(".timeline .names a")).to_have_text(["small"])
+
+
+def test_what_is_pressed_stays_where_it_is_until_it_is_let_go(server: Served, watch: Callable[..., Watched]) -> None:
+    page, other = watch(server).open(), watch(server).open()
+    link = row(page, "small").get_by_role("link", name="small", exact=True)
+    expect(link).to_be_visible()
+    link.hover()
+    page.mouse.down()
+    assert server.chat("small", max_tokens=1).status == 200
+    expect(row(other, "large").locator(".cost")).to_have_text("unloads small")  # so the row above grows
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("/ui/models/small$"))
 
 
 def test_keys_lead_from_model_to_model(page: Any) -> None:

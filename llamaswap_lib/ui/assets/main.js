@@ -4,6 +4,7 @@ import * as live from "./live.js";
 import { PAGES } from "./pages.js";
 import { notFound, failed } from "./parts/empty.js";
 import { askForKey } from "./parts/key_dialog.js";
+import { holdWhatIsPressed } from "./parts/press.js";
 import { place } from "./router.js";
 import { frame } from "./shell.js";
 import { effect, scope, signal } from "./view.js";
@@ -41,5 +42,6 @@ effect(() => {
     queueMicrotask(() => void open(name));
   }
 });
+holdWhatIsPressed();
 askForKey();
 void live.start();

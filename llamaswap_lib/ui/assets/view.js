@@ -49,8 +49,17 @@ class Effect {
   }
 }
 
+let isHeld = false;
+
+/** While it `is` so, effects wait; those of all changes meanwhile run afterwards. @param {boolean} is */
+export function hold(is) {
+  isHeld = is;
+  flush();
+}
+
 /** Effects run once for all changes of the same task. */
 function flush() {
+  if (isHeld) return;
   for (const effect of waiting) {
     waiting.delete(effect);
     if (!effect.ended) {
