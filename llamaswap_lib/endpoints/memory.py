@@ -40,6 +40,7 @@ def _device(name: str, picture: Memory) -> dict[str, Any]:
         "name": device.label,
         "capacity_bytes": device.capacity,
         "reserve_bytes": device.reserve,
+        "yield_to": "others" if device.yields else "nobody",
         "others_bytes": device.others,
         "held_bytes": held,
         "free_bytes": max(0, device.usable - device.others - held),

@@ -45,8 +45,8 @@ def test_devices_models_and_what_a_load_would_do() -> None:
     answer = json.loads(told())
     gpu, ram = answer["devices"]
     assert gpu == {
-        "device": "GPU-1", "name": "GPU 0", "capacity_bytes": 24 * GB, "reserve_bytes": GB, "others_bytes": 2 * GB,
-        "held_bytes": 9 * GB, "free_bytes": 12 * GB,
+        "device": "GPU-1", "name": "GPU 0", "capacity_bytes": 24 * GB, "reserve_bytes": GB, "yield_to": "nobody",
+        "others_bytes": 2 * GB, "held_bytes": 9 * GB, "free_bytes": 12 * GB,
     }  # fmt: skip
     assert ram["free_bytes"] == 0
     a, b, c, gone = answer["models"]
