@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.core.eviction.devices import Device, Memory, Need, NeedSource
+from llamaswap_lib.core.eviction.devices import Device, Memory, Need, NeedSource, in_words
 from llamaswap_lib.core.eviction.gaps import Gaps
 from llamaswap_lib.core.eviction.growth import Growth, Standing
 from llamaswap_lib.core.eviction.pressure import is_near, is_pressed
@@ -72,6 +72,7 @@ class MemoryPicture:
         self._ended: list[Taken] = []
         self._settled: dict[str, int] = {}  # what others had of each device when nothing loaded
         self._told: set[str] = set()
+        self._exceeding: set[tuple[str, str]] = set()  # models and devices of which it was told
         self._listeners: list[Callable[[], None]] = []
 
     # -- any thread --
@@ -130,6 +131,7 @@ class MemoryPicture:
         standing = {run.model: Standing(run.run_id, run.ready_at is not None) for run in staying}
         picture = replace(picture, grown=self._growth.note(picture, standing))
         ready = {model: run.is_ready for model, run in standing.items()}
+        self._warn_of_growth(picture)
         self._publish(picture, ready, around)
         self._learned.write()
         self.note_queue()
@@ -225,6 +227,18 @@ class MemoryPicture:
             is_told = around.is_awaited() and is_news(before, picture)
             if is_told or (self._config.routing.router == "memory" and is_pressed(picture, ready)):
                 around.wake()
+
+    def _warn_of_growth(self, picture: Memory) -> None:
+        """Of models that hold more than they are said to, and so much that others have to go: once."""
+        for model, sizes in picture.grown.items() if self._config.routing.router == "memory" else ():
+            for name in sizes if picture.need(model).source is NeedSource.DECLARED else ():
+                said, held = picture.need(model).devices.get(name, 0), picture.held[model][name]
+                told = (visible(model), name)
+                if held > said + picture.devices[name].noise and told not in self._exceeding:
+                    self._exceeding.add(told)
+                    where = picture.devices[name].label
+                    line = f"{told[0]}: holds {in_words(held)} on {where}, more than its memory: of {in_words(said)}"
+                    self._warn(f"{line}; say more, for others are let in beside it and then go")
 
     def _tell(self, line: str) -> None:
         if line not in self._told:

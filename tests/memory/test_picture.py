@@ -215,6 +215,16 @@ def test_a_model_that_grows_over_the_reserve_wakes_the_controller_and_its_growth
     assert world.picture.now.need("a").devices[CARD] == 13 * GIB
 
 
+def test_one_that_grows_over_what_it_is_said_to_need_is_told_of_once(tmp_path: Path) -> None:
+    world = World(tmp_path, f"{DECLARED}store: {{path: {tmp_path}/rows.db}}\n")
+    world.run(1, ready=True)
+    for size in (10, 20, 21):
+        world.take(1, GIB, size * GIB)
+        world.turn()
+    said = "a: holds 20.0 GB on GPU 0, more than its memory: of 18.0 GB"
+    assert world.log.warnings[1:] == [f"{said}; say more, for others are let in beside it and then go"]
+
+
 def next_reading(world: World) -> float:
     """Seconds until it is due, beside the samples."""
     return float(vars(world.hardware)["_soon"] - world.now)
