@@ -2,7 +2,7 @@
 
 Writes models of several kinds, starts each, asks it once with a long prompt, and reads its share of the memory (PSS).
 The table is for docs/memory.md. No estimate may be below what is taken, or more than half above it. Needs the extra
-`llama` (`pip install -e '.[llama]'`), Linux, 1 GB on the disk and 8 GB of memory.
+`llama` (`pip install -e '.[llama]'`), Linux, 1 GB on the disk and 4 GB of memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CASES = [
     ("F16, 24 layers, made for 32,768 tokens", LONG, "-c 4096"),
     ("the same", LONG, ""),
     ("the same", LONG, "-ctk q8_0 -ctv q8_0"),
-    ("the same", LONG, "-np 4"),
+    ("the same", LONG, "-c 16384 -np 4"),
 ]
 
 
