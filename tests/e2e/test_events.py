@@ -56,7 +56,8 @@ def test_the_start_and_the_headers_as_httpx_sees_them(run_program: RunProgram) -
             }.items() <= dict(answer.headers).items()
             pieces = answer.iter_bytes()
             events = EventReader(lambda: next(pieces, b""))
-            proxy, upstream, rows, _, profile, in_flight, queue = (event.data for event in events.start())
+            proxy, upstream, rows, _, profile, in_flight, queue, memory = (event.data for event in events.start())
+            assert [row["model"] for row in memory["models"]] == ["a", "b"]
             assert "listening on" in proxy["data"]
             assert upstream["data"] == ""
             assert [(row["id"], row["state"], row["unlisted"]) for row in rows] == [
