@@ -87,6 +87,19 @@ def test_needs_and_devices_keep_nobody_out(
             watched.close()
 
 
+def test_what_a_server_without_anything_shows_keeps_nobody_out(
+    run_server: Callable[..., Served], watch: Callable[..., Watched]
+) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm install --prefix tests/ui")
+    with run_server({"models": {}}) as server:
+        watched = watch(server, PHONE)
+        for name in ("models", "queue", "playground/chat"):
+            page = watched.open(name)
+            expect(page.locator("main pre")).to_be_visible()
+            assert complaints(page) == []
+
+
 def test_dialogs_keep_nobody_out_either(watched: Watched) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is not installed: npm install --prefix tests/ui")

@@ -343,7 +343,7 @@ function nothing() {
     ),
     h(
       "pre",
-      null,
+      { tabindex: "0" },
       "models:\n  qwen3-4b:\n    cmd: llama-server --port ${PORT} -hf unsloth/Qwen3-4B-GGUF:Q4_K_M\n    ttl: 600",
     ),
   );

@@ -81,7 +81,7 @@ function noModels() {
     "section",
     null,
     empty("There are no models yet", "Write one into the configuration, and it can be tried here:"),
-    h("pre", null, h("code", null, EXAMPLE)),
+    h("pre", { tabindex: "0" }, h("code", null, EXAMPLE)),
     h("p", null, h("a", { href: to("config") }, "To the configuration")),
   );
 }

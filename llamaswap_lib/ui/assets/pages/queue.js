@@ -221,7 +221,7 @@ function servedSection() {
       "div.empty",
       { hidden: () => served().length > 0 },
       h("p", null, "No request is in progress. This one takes a moment:"),
-      h("pre", null, () => curl()),
+      h("pre", { tabindex: "0" }, () => curl()),
     ),
   );
 }
