@@ -82,6 +82,28 @@ def test_one_that_is_named_and_not_there_is_not_checked(libraries: Path, tmp_pat
     assert "no GPU GPU-bbbb that has memory of its own" in said
 
 
+SERVER = f"""#!{sys.executable}
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import holder
+said = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+assert said["-ngl"] == "99" and open(said["-m"])
+sys.exit(holder.main(str(int(said["-c"]) * 131072), said["--port"]))
+"""
+
+
+def test_a_server_is_checked_with_several_contexts(libraries: Path, tmp_path: Path) -> None:
+    file, server = tmp_path / "m.gguf", tmp_path / "llama-server"
+    file.touch()
+    server.write_text(SERVER)
+    server.chmod(0o755)
+    flags = ("--server", str(server), "--model", str(file), "--contexts", "4096", "8192")
+    code, said = Machine(libraries, tmp_path, CARD).check(*flags)
+    assert code == 0, said
+    assert "context-4096                    612                612    0.0 %" in said
+    assert "for the last one goes, and no more: context-4096" in said
+
+
 def test_a_server_that_does_not_start_is_told_with_its_reason(libraries: Path, tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     file.touch()
