@@ -22,7 +22,7 @@ from llamaswap_lib.core.effects import (
     ShutIfIdle,
     WriteLog,
 )
-from llamaswap_lib.core.eviction import NoRoom
+from llamaswap_lib.core.eviction import NOWHERE, NoRoom, Placement
 from llamaswap_lib.core.failures import ModelFailures
 from llamaswap_lib.core.in_force import find_clash
 from llamaswap_lib.core.relief import ask_relief
@@ -129,7 +129,7 @@ class Pass:
         5. All that must be unloaded is on its way out, or its own last run is: it waits for the exits and holds its
            place. A run that may take as long as its requests do is checked while it is in the way: see
            `_attend_retired`.
-        6. Nothing is in the way: its tickets are admitted, or it starts.
+        6. Nothing is in the way: its tickets are admitted, or it starts, on GPUs that nobody in front is to have.
 
         Before 2, one that does not fit whatever goes for it is turned away, and holds no place.
         """
@@ -163,8 +163,10 @@ class Pass:
             self._note(model, "busy" if retired else "stopping", retired or others)
         elif run is not None:  # 6
             self._admit(run)
+        elif (placement := self._world.place(model, self.places)) is None:
+            self._wait_for_outgoing(model)
         else:
-            self._start(model)
+            self._start(model, placement)
         return None
 
     def _turn_away(self, model: str, refusal: NoRoom) -> None:
@@ -180,7 +182,7 @@ class Pass:
             self.reasons[model] = Reason("no room", room=refusal.room)
 
     def _wait_for_outgoing(self, model: str) -> None:
-        """What goes for those in front is enough for this one too."""
+        """What goes for those in front makes room for this one too."""
         self._hold_place(model, ())
         self._note(model, "stopping", [other for other in self._world.by_model if other in self.outgoing])
 
@@ -317,10 +319,10 @@ class Pass:
         if tickets:
             self._world.note_change()
 
-    def _start(self, model: str) -> None:
+    def _start(self, model: str, placement: Placement) -> None:
         self._waiting.end_claim(model)
         self._note(model, "loading")
-        self._world.start(model)
+        self._world.start(model, placement)
 
     def _note(self, model: str, kind: str, others: Collection[str] = ()) -> None:
         by_model = self._world.by_model
@@ -370,7 +372,7 @@ class Preload:
                     world.out.append(WriteLog("warn", message))
                 else:
                     world.out.append(WriteLog("info", f"{model}: preloading"))
-                    world.start(model)
+                    world.start(model, world.place(model, ()) or NOWHERE)
             self._models.popleft()
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from llamaswap_lib.core.eviction import Explanation
+from llamaswap_lib.core.eviction import NOWHERE, Explanation, Placement
 
 # Why a run is stopped, as `/metrics` counts it: `yield` is for other programs, `growth` for a model that has grown, and
 # `reload` that its configuration has changed.
@@ -62,10 +62,11 @@ class Unloaded:
 
 @dataclass(frozen=True, slots=True)
 class StartProcess:
-    """Begin a run of the model."""
+    """Begin a run of the model, on the GPUs that were chosen for it, if they were."""
 
     run_id: int
     model: str
+    placement: Placement = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)

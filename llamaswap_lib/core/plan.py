@@ -94,7 +94,10 @@ def _views(
         model, ready_at = run.model, now if run.ready_at is None else run.ready_at
         idle = 0.0 if inside.get(model) else now - max(ready_at, idle_since.get(model, ready_at))
         load_seconds = seen.queue.load_times.get(model)
-        found[model] = RunningModel(model, run.state, idle, inside.get(model, 0), load_seconds, now - ready_at)
+        ready_seconds = now - ready_at
+        found[model] = RunningModel(
+            model, run.state, idle, inside.get(model, 0), load_seconds, ready_seconds, gpus=run.gpus
+        )
     return found
 
 

@@ -85,6 +85,7 @@ class Run:
     is_checked: bool = False  # it is being checked, because a request waits for it to stop
     silence: Silence | None = None  # what these checks found
     inside: int = 0  # how many requests it had when it was last asked, and how many were let in by ticket since
+    gpus: tuple[str, ...] = ()  # that were chosen for it when it was started, by name
     idle_since: float = 0.0  # when the last request had left; without meaning before it was asked
 
     @property

@@ -68,7 +68,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One run. `state` is the word of `/running`; `detail` the scheduler's own. Times are monotonic seconds."""
+    """One run. `state` is the word of `/running`; `detail` the scheduler's own. Times are monotonic seconds.
+
+    `gpus` are the names of those that were chosen for it.
+    """
 
     run_id: int
     model: str
@@ -77,6 +80,7 @@ class RunView:
     detail: RunState
     started_at: float
     ready_at: float | None
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,10 @@ def _step_down(now: float, since: float) -> float:
 def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
     """All runs, sorted by model."""
     views = [
-        RunView(run.run_id, run.model, run.incarnation, run.state.public_name, run.state, run.started_at, run.ready_at)
+        RunView(
+            *(run.run_id, run.model, run.incarnation, run.state.public_name, run.state, run.started_at, run.ready_at),
+            run.gpus,
+        )
         for run in runs
     ]
     return tuple(sorted(views, key=lambda view: view.model))

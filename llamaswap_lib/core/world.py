@@ -25,7 +25,7 @@ from llamaswap_lib.core.effects import (
     StopProcess,
     WriteLog,
 )
-from llamaswap_lib.core.eviction import NoRoom, Rules, RunningModel
+from llamaswap_lib.core.eviction import NOWHERE, NoRoom, Placement, Rules, RunningModel
 from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
@@ -63,12 +63,12 @@ class World:
 
     # -- changes --
 
-    def start(self, model: str) -> None:
+    def start(self, model: str, placement: Placement = NOWHERE) -> None:
         incarnation = self.incarnations[model] = self.incarnations.get(model, 0) + 1
-        run = Run(self.next_run_id, model, incarnation, self.now)
+        run = Run(self.next_run_id, model, incarnation, self.now, gpus=placement.gpus)
         self.next_run_id += 1
         self.runs[run.run_id] = self.by_model[model] = run
-        self.out.append(StartProcess(run.run_id, model))
+        self.out.append(StartProcess(run.run_id, model, placement))
         self.note_change()
 
     def become_ready(self, run: Run) -> None:
@@ -237,6 +237,14 @@ class World:
             self.out.append(WriteLog("error", f"the policy failed for {target}:\n{traceback.format_exc()}"))
             return self.in_force.everybody(target, running)
 
+    def place(self, target: str, in_front: Collection[str]) -> Placement | None:
+        """Where it starts, beside all that runs and those in front that are to start; None if there is no place yet."""
+        rules = self.in_force.rules
+        if rules.place is None:
+            return NOWHERE
+        beside = dict.fromkeys([*self.by_model, *in_front])
+        return rules.place(target, tuple(model for model in beside if model in self.models))
+
     def room(self, target: str) -> str:
         """The memory that it waits for, '' where that is not what it waits for."""
         rules = self.in_force.rules
@@ -273,12 +281,12 @@ class World:
         run, load_seconds = self.by_model.get(model), self.load_times.get(model)
         if run is None or not run.state.is_serving:
             state = run.state.value if run else "starting"
-            return RunningModel(model, state, load_seconds=load_seconds, is_planned=run is None)
+            gpus = run.gpus if run else ()
+            return RunningModel(model, state, load_seconds=load_seconds, is_planned=run is None, gpus=gpus)
         ready_at = run.ready_at or 0.0
         idle_seconds = 0.0 if run.inside else max(0.0, self.now - max(run.idle_since, ready_at))
-        return RunningModel(
-            model, run.state.public_name, idle_seconds, run.inside, load_seconds, max(0.0, self.now - ready_at)
-        )
+        seen = RunningModel(model, run.state.public_name, idle_seconds, run.inside, load_seconds, gpus=run.gpus)
+        return replace(seen, ready_seconds=max(0.0, self.now - ready_at))
 
     def ttl_look(self, run: Run, since: float) -> float | None:
         """When to look whether the run has been idle for its ttl, if it is idle since `since`; None for never."""

@@ -59,6 +59,8 @@ class RunningModel:
     """Since it became ready; 0 while it starts."""
     is_planned: bool = False
     """It has no process yet, and is about to start in its turn."""
+    gpus: tuple[str, ...] = ()
+    """The names of the GPUs that were chosen for it; none where nothing was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,16 @@ class Relief:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The GPUs that are chosen for a model, by name; `where` for people. None: nothing is chosen for it."""
+
+    gpus: tuple[str, ...] = ()
+    where: str = ""
+
+
+NOWHERE = Placement()
+
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]
 Explain = Callable[[str, tuple[str, ...]], Explanation]
 """Why the models that `Evict` names must be unloaded. Asked once for each swap."""
@@ -95,6 +107,8 @@ Refuse = Callable[[str, tuple[str, ...]], NoRoom | None]
 """Why the model cannot be loaded even if all go that may; what runs and is to stay is the second argument."""
 Relieve = Callable[[tuple[str, ...], Collection[str]], Relief | None]
 """Who goes though none asks for room: of those that run and are to stay, and those of them that may go if idle."""
+Place = Callable[[str, tuple[str, ...]], Placement | None]
+"""Where the model is put if it starts now, beside what is named; None if that needs others to go first."""
 
 
 def unexplained(target: str, running: tuple[str, ...]) -> Explanation:
@@ -116,6 +130,7 @@ class Rules:
     explain: Explain = unexplained
     observe: Observe | None = None
     refuse: Refuse | None = None
+    place: Place | None = None
     still: Callable[[Mapping[str, RunningModel]], Rules] | None = None
     stays: float = 0.0
     relieve: Relieve | None = None

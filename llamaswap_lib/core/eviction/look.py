@@ -9,10 +9,11 @@ are in that set only if the others are not enough. Pinned ones never are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from copy import copy
 
 from llamaswap_lib.core.eviction import RunningModel
 from llamaswap_lib.core.eviction.cover import cheapest_cover
-from llamaswap_lib.core.eviction.devices import Memory, NeedSource
+from llamaswap_lib.core.eviction.devices import Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.manners import Manners, is_calm, is_passing
 
 
@@ -30,10 +31,19 @@ class Look:
         self.memory = memory
         self.manners = manners
         self.target = target
-        self.need = memory.need(target)
         self.seen = {model: view(model) for model in staying}
-        self.is_unknown = self.need.source is NeedSource.UNKNOWN or self.is_guessed_too_large()
-        self.devices = [name for name in self._asked_devices() if name in memory.devices]
+        self._ask(memory.need(target))
+
+    def on(self, need: Need) -> Look:
+        """The same question, if the target needs this."""
+        other = copy(self)
+        other._ask(need)
+        return other
+
+    def _ask(self, need: Need) -> None:
+        self.need = need
+        self.is_unknown = need.source is NeedSource.UNKNOWN or self.is_guessed_too_large()
+        self.devices = [name for name in self._asked_devices() if name in self.memory.devices]
 
     def is_guessed_too_large(self) -> bool:
         """Whether its estimate is more than there can be now. A guess refuses nothing, so it counts as unknown then."""
@@ -67,31 +77,37 @@ class Look:
     def pinned(self) -> list[str]:
         return [model for model in self.seen if model in self.manners.pinned]
 
-    def _size(self, device: str) -> int:
+    def size(self, device: str) -> int:
         """What the target needs there. One that has been measured has shown that it runs, if need be alone."""
         size = self.need.devices[device]
         if self.need.source is not NeedSource.MEASURED:
             return size
-        at_best = self.room(device, self.pinned())
+        return self.on_device(device, size, self.room(device, self.pinned()))
+
+    def on_device(self, device: str, size: int, at_best: int) -> int:
+        """The same of one that was measured. `at_best`: the room if all go that may."""
         return at_best if at_best < size <= at_best + self.memory.devices[device].spare else size
+
+    def may_go(self, model: str) -> bool:
+        return model not in self.manners.pinned or is_passing(self.seen[model])
 
     # -- who goes --
 
     def choose(self, kept: Collection[str]) -> tuple[tuple[str, ...], dict[str, int]]:
         """Those that go, in the order of `staying`, and what is lacking by device if none goes."""
-        alone = [model for model in self.seen if self._cannot_share(model)]
+        alone = [model for model in self.seen if self.cannot_share(model)]
         rest = [model for model in self.seen if model not in alone]
         lack: dict[str, int] = {}
         if not self.is_unknown:
-            now = {name: self._size(name) - self.room(name, rest) for name in self.devices}
+            now = {name: self.size(name) - self.room(name, rest) for name in self.devices}
             lack = {name: size for name, size in now.items() if size > 0}
-        free = [model for model in rest if model not in self.manners.pinned or is_passing(self.seen[model])]
+        free = [model for model in rest if self.may_go(model)]
         chosen = [*alone, *(self._cover(free, lack, kept) if lack else ())]
         return tuple(model for model in self.seen if model in chosen), lack
 
-    def _cannot_share(self, model: str) -> bool:
+    def cannot_share(self, model: str) -> bool:
         """Whether it must go because one of the two has a device for itself. A pinned one counts with what it holds."""
-        if model in self.manners.pinned and not is_passing(self.seen[model]):
+        if not self.may_go(model):
             return False
         if self.is_unknown and not self._is_everywhere(model):
             return not self.memory.devices or any(self.use(model, name) for name in self.devices)
@@ -111,10 +127,10 @@ class Look:
 
     def _cheapest(self, free: list[str], lack: Mapping[str, int], kept: Collection[str]) -> list[str] | None:
         models = sorted(free)
-        costs = [1 if model in kept else self._loss(model) for model in models]
+        costs = [1 if model in kept else self.loss(model) for model in models]
         sizes = [[self.use(model, name) for name in lack] for model in models]
         chosen = cheapest_cover(costs, sizes, list(lack.values()))
         return None if chosen is None else [models[i] for i in chosen]
 
-    def _loss(self, model: str) -> int:
+    def loss(self, model: str) -> int:
         return self.manners.loss(self.seen[model], self.memory.gaps.get(model, 0.0))

@@ -6,31 +6,46 @@ Pure but for what it is handed: it is told what runs before each decision, and a
   `memory_words.py` what the log and clients are told of it.
 - `pressure.py` says who goes though no model asks for room.
 - What else may not run together, groups or a matrix say of the models that they name; memory is judged for what stays.
+- A model whose GPUs are chosen is put where that costs least: see `placing.py`. Where it runs is told by the view; one
+  that is yet to start counts as on those on which it would be put now.
 - An answer for a target whose swap has begun or is overdue is kept as long as others would have to be waited for too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llamaswap_lib.core.eviction import Explanation, NoRoom, Relief, Rules, RunningModel
+from llamaswap_lib.core.eviction import Explanation, NoRoom, Placement, Relief, Rules, RunningModel
 from llamaswap_lib.core.eviction.devices import Memory
 from llamaswap_lib.core.eviction.look import Look
 from llamaswap_lib.core.eviction.manners import Manners, is_passing
-from llamaswap_lib.core.eviction.memory_words import lack_in_words, refusal, what_is_needed, what_it_holds
+from llamaswap_lib.core.eviction.memory_words import (
+    lack_in_words,
+    refusal,
+    refusal_anywhere,
+    what_is_needed,
+    what_it_holds,
+)
+from llamaswap_lib.core.eviction.placing import Placed, place
 from llamaswap_lib.core.eviction.pressure import relieve
+
+Gpus = tuple[str, ...]
 
 _Question = tuple[str, frozenset[str], frozenset[str]]  # the target, what runs, what of that is ending or yet to start
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who must go: by `rules` of the configuration, and for the `lack` of memory by device, in bytes."""
+    """Who must go: by `rules` of the configuration, and for the `lack` of memory by device, in bytes.
+
+    `gpus` are those on which the target would be, if they are chosen for it.
+    """
 
     rules: tuple[str, ...] = ()
     room: tuple[str, ...] = ()
     lack: Mapping[str, int] = field(default_factory=dict)
+    gpus: tuple[str, ...] = ()
 
     @property
     def evicted(self) -> tuple[str, ...]:
@@ -57,6 +72,7 @@ class MemoryPolicy:
             self.explain,
             self.observe,
             refuse=self.refuse,
+            place=self.place,
             still=self.still,
             stays=self._manners.min_residency,
             relieve=self.relieve,
@@ -81,6 +97,7 @@ class MemoryPolicy:
             lambda target, others: asked().evict(target, others),
             lambda target, others: asked().explain(target, others),
             refuse=lambda target, others: asked().refuse(target, others),
+            place=lambda target, others: asked().place(target, others),
         )
 
     def evict(self, target: str, running: tuple[str, ...]) -> Collection[str]:
@@ -94,8 +111,7 @@ class MemoryPolicy:
             by_rules = together.explain(target, self._manners.named(running))
         if not choice.room:
             return by_rules
-        staying = [model for model in running if model not in choice.rules]
-        look = Look(self._memory, self._manners, self._view, target, staying)
+        look = self._look(target, [model for model in running if model not in choice.rules], choice.gpus)
         reasons = {model: by_rules.reasons.get(model, str(by_rules)) for model in choice.rules}
         reasons |= {model: what_it_holds(look, model) for model in choice.room}
         clauses = [str(by_rules), what_is_needed(look)]
@@ -106,8 +122,14 @@ class MemoryPolicy:
     def refuse(self, target: str, running: tuple[str, ...]) -> NoRoom | None:
         """Why the target does not fit even if all go that may; `running` are those that stay as things are."""
         others = self._manners.others_first(target, running)
-        staying = [model for model in running if model != target and model not in others]
-        return refusal(Look(self._memory, self._manners, self._view, target, staying))
+        look = self._look(target, [model for model in running if model != target and model not in others])
+        movable = self._memory.movable.get(target)
+        return refusal(look) if movable is None else refusal_anywhere(look, movable)
+
+    def place(self, target: str, running: tuple[str, ...]) -> Placement | None:
+        """Where it starts; None if it would have to be where others must go first."""
+        choice = self._choose(target, running)
+        return None if choice.evicted else Placement(choice.gpus, self._memory.where(choice.gpus))
 
     def relieve(self, running: tuple[str, ...], free: Collection[str]) -> Relief | None:
         """Who goes though none asks for room: see `pressure.py`."""
@@ -129,6 +151,39 @@ class MemoryPolicy:
         if target in running:
             return Choice(rules)
         staying = [model for model in running if model not in rules]
-        look = Look(self._memory, self._manners, self._view, target, staying)
         kept = self._kept.get(question)
-        return Choice(rules, *look.choose(kept.room if kept else ()))
+        room = kept.room if kept else ()
+        placed = self._placed(target, staying, room, self._homes(target, staying))
+        return Choice(rules, placed.room, placed.lack, placed.gpus)
+
+    def _placed(self, target: str, staying: Sequence[str], kept: Collection[str], homes: Mapping[str, Gpus]) -> Placed:
+        """Who goes for the target, and where it is put if its GPUs are chosen. `homes`: of models yet to start."""
+        look, movable = self._look(target, staying, homes=homes), self._memory.movable.get(target)
+        return Placed((), *look.choose(kept)) if movable is None else place(look, movable, kept)
+
+    def _homes(self, target: str, staying: Sequence[str]) -> dict[str, Gpus]:
+        """Where those would be that are yet to start: beside the target, if it is where it would be without them."""
+        is_planned = {model: self._view(model).is_planned for model in staying}
+        planned = [model for model in staying if is_planned[model] and model in self._memory.movable]
+        homes: dict[str, Gpus] = {}
+        if planned:
+            there = [model for model in staying if model not in planned]
+            if target in self._memory.movable:
+                homes[target] = self._placed(target, there, (), {}).gpus
+            for model in planned:
+                others = [other for other in planned if other in homes]
+                homes[model] = self._placed(model, [*there, *others, target], (), homes).gpus
+        return homes
+
+    def _look(
+        self, target: str, staying: Collection[str], gpus: Gpus = (), homes: Mapping[str, Gpus] | None = None
+    ) -> Look:
+        """`gpus`: on which the target would be; `homes` of models yet to start, worked out where they are not given."""
+        memory = self._memory
+        if memory.movable:
+            homes = self._homes(target, [*staying]) if homes is None else homes
+            places = {model: self._view(model).gpus or homes.get(model, ()) for model in staying}
+            if gpus:
+                places[target] = gpus
+            memory = memory.placed({model: at for model, at in places.items() if at and model in memory.movable})
+        return Look(memory, self._manners, self._view, target, staying)

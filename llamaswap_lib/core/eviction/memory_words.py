@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llamaswap_lib.core.eviction import NoRoom
-from llamaswap_lib.core.eviction.devices import NeedSource, in_words
+from llamaswap_lib.core.eviction.devices import Movable, NeedSource, in_words
 from llamaswap_lib.core.eviction.look import Look
 
 
@@ -30,6 +30,24 @@ def refusal(look: Look) -> NoRoom | None:
     return found
 
 
+def refusal_anywhere(look: Look, movable: Movable) -> NoRoom | None:
+    """The same of a model whose GPUs are chosen: what is wrong with the last choice, if all have something wrong.
+
+    The last ones have the most GPUs. One that has room later is told before one that never has.
+    """
+    if movable.fault:
+        return NoRoom(f"model {look.target}: {movable.fault}", True)
+    found = None
+    for gpus in movable.choices():
+        on = look.on(movable.need_on(gpus, look.memory.devices))
+        said = refusal(on)
+        if said is None:
+            return None
+        if found is None or found.is_final or not said.is_final:
+            found = said
+    return found
+
+
 def _at_best(look: Look, device: str, size: int, pinned: list[str]) -> str:
     """`there are 24.0 GB, of which 1.2 GB are kept free and m, which is pinned, holds 4.0 GB`.
 
@@ -45,17 +63,14 @@ def _at_best(look: Look, device: str, size: int, pinned: list[str]) -> str:
 
 
 def _where(look: Look, device: str) -> str:
-    return f"on {_label(look, device)}"
-
-
-def _label(look: Look, device: str) -> str:
-    return look.memory.devices[device].label or device
+    return f"on {look.memory.where((device,))}"
 
 
 def what_is_needed(look: Look) -> str:
     """`needs 18.0 GB on GPU 0, where 6.0 GB are free`."""
     if look.is_unknown and look.need.source is NeedSource.UNKNOWN:
-        return f"what {look.target} needs is not known yet, so it is loaded alone"
+        where = f" on {look.memory.where(look.need.devices)}" if look.target in look.memory.movable else ""
+        return f"what {look.target} needs is not known yet, so it is loaded alone{where}"
     source = f" ({look.need.source.value})" if look.need.source is NeedSource.ESTIMATED else ""
     parts = [
         f"{in_words(look.need.devices[name])} {_where(look, name)}{source}, "
@@ -78,4 +93,4 @@ def lack_in_words(look: Look, lack: Mapping[str, int]) -> str:
     """`6.2 GB on GPU 0`; for one of unknown need the devices."""
     if lack:
         return " and ".join(f"{in_words(size)} {_where(look, name)}" for name, size in lack.items())
-    return " and ".join(_label(look, name) for name in look.devices) or "all memory"
+    return look.memory.where(look.devices) or "all memory"
