@@ -211,6 +211,7 @@ def _connect(
     changes: Changes,
 ) -> None:
     """Have the picture made of what is measured, and those told who wait or listen of what changes in it."""
+    launching.gpus = hardware.gpus
     picture.listen(partial(changes.note, Topic.MEMORY))
     journal.listen(lambda rows: picture.note_requests([(row.model, row.timestamp) for row in rows]))
 

@@ -12,10 +12,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llamaswap_lib.config.command_check import model_files
+from llamaswap_lib.config.placed import SAID, asked, placed
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.snapshot import RunView
+from llamaswap_lib.hardware.readings import Gpu
 from llamaswap_lib.hardware.sampler import SamplerSettings
+from llamaswap_lib.hardware.visibility import variables_of
 from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies, ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
@@ -45,6 +48,7 @@ class Launching:
         self._ports = AutomaticPorts(_given_ports(config), _fixed_ports(config), logs.log.warn, guardian.leftovers)
         self.launched: dict[int, Model] = {}  # run id -> the model as it was started; any thread may read
         self._processes: dict[int, Process] = {}
+        self.gpus: Callable[[], Iterable[tuple[int, Gpu]]] = tuple  # all that there are, with their numbers
         self.check = LaunchCheck(self._spec_of, self._automatic_port_of, ourselves, guardian.has)
 
     def change(self, config: Config, replaced: Collection[str]) -> None:
@@ -56,16 +60,19 @@ class Launching:
                 process.change_unload_timeout(model.unload_timeout)
         self._ports.change(_given_ports(config), _fixed_ports(config))
 
-    def launch(self, run_id: int, model: str, post: Callable[[Event], None]) -> tuple[Process, Upstream]:
-        """The process of a run, not yet started, and where it will listen."""
+    def launch(
+        self, run_id: int, model: str, gpus: tuple[str, ...], post: Callable[[Event], None]
+    ) -> tuple[Process, Upstream]:
+        """The process of a run, not yet started, and where it will listen. `gpus`: the names of those chosen for it."""
         configured, port = self._models[model], self._ports.choose(model)
-        launched = configured if port is None else configured.at_port(port)
+        given = self._given(configured, gpus)
+        launched = placed(configured if port is None else configured.at_port(port), given)
         output = self._logs.model_output(model)
         process = Process(
             run_id, self._launch_spec(launched), post, output, self._guardian, self._ourselves, note=output.note
         )
         self.launched[run_id], self._processes[run_id] = launched, process
-        return process, Upstream(run_id, model, launched.proxy, port)
+        return process, Upstream(run_id, model, launched.proxy, port, given)
 
     def adopt(
         self, described: Mapping[str, Any], read_end: int | None, post: Callable[[Event], None]
@@ -75,10 +82,13 @@ class Launching:
         It does not if it would be started otherwise now. As `SuccessionController` has it described; main thread.
         """
         run_id, name, port = described["run_id"], described["model"], described["port"]
+        given = {str(key): str(value) for key, value in described.get("given", {}).items()}
         spec = LaunchSpec.read(described["spec"])
         model = self._models.get(name)
         if model is not None and port is not None:
             model = model.at_port(port)
+        if model is not None and given.get(SAID, "") == asked(model):
+            model = placed(model, given)
         is_same = (
             model is not None
             and (model.automatic_port is None) == (port is None)
@@ -91,7 +101,7 @@ class Launching:
         process = AdoptedProcess(run_id, *common, described, read_end)
         self.launched[run_id], self._processes[run_id] = model, process
         self._ports.note(name, port)
-        return process, Upstream(run_id, name, described["proxy"], port), is_same
+        return process, Upstream(run_id, name, described["proxy"], port, given), is_same
 
     def check_of(self, upstream: Upstream) -> tuple[HealthCheck | None, float]:
         """The health check of a run, and its `hungAfter`."""
@@ -105,6 +115,12 @@ class Launching:
         kept = {run.run_id for run in runs}
         for run_id in [run_id for run_id in self.launched if run_id not in kept]:
             del self.launched[run_id], self._processes[run_id]
+
+    def _given(self, model: Model, gpus: tuple[str, ...]) -> dict[str, str]:
+        """What tells it of these GPUs, and what it was that the file asked for."""
+        if model.gpus is None:
+            return {}
+        return {SAID: asked(model), **variables_of(gpus, [gpu for _, gpu in self.gpus()], os.environ)}
 
     def _spec_of(self, model: str) -> LaunchSpec:
         return self._launch_spec(self._models[model])

@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "app",
             "core.eviction.devices",
             "core.plan",
+            "core.snapshot",
             "proxy.dispatch",
             "proxy.scraping",
             "routing",
@@ -74,8 +75,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "hardware": ("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "wire.rfc3339"),
     "memory": (
-        *("config.command", "config.command_check", "config.memory_keys", "config.schema", "typed_yaml"),
-        *("config.document", "config.wrappers"),  # for `check`
+        *("config.command", "config.command_check", "config.gpu_keys", "config.memory_keys", "config.schema"),
+        *("config.document", "config.wrappers", "typed_yaml"),  # for `check`
         *(
             "core.eviction.devices",
             "core.eviction.gaps",
@@ -105,6 +106,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "launching": (
         "config.schema",
         "config.command_check",
+        "config.placed",
+        "hardware.readings",
+        "hardware.visibility",
         "core.events",
         "core.snapshot",
         "hardware.sampler",

@@ -37,8 +37,10 @@ class RealStage(Stage):
 
     proxy = ""
 
-    def _launch(self, run_id: int, model: str, post: Callable[[Event], None]) -> tuple[FakeProcess, Upstream]:
-        process, _ = super()._launch(run_id, model, post)
+    def _launch(
+        self, run_id: int, model: str, gpus: tuple[str, ...], post: Callable[[Event], None]
+    ) -> tuple[FakeProcess, Upstream]:
+        process, _ = super()._launch(run_id, model, gpus, post)
         return process, Upstream(run_id, model, self.proxy)
 
 

@@ -251,7 +251,7 @@ def _check_idle_keys_of_memory(loaded: Loaded, document: Document) -> None:
     base: KeyPath = (*grouping.SETTINGS, "memory")
     devices = loaded.config.routing.memory.devices
     if loaded.config.routing.router != "memory":
-        paths: list[KeyPath] = [("models", name, "pinned") for name in loaded.config.models]
+        paths: list[KeyPath] = [("models", name, key) for name in loaded.config.models for key in ("pinned", "gpus")]
         paths += [(*base, "devices", name, "yieldTo") for name in devices]
         for path in ((*base, "minResidency"), *paths):
             if document.node(path) is not None:

@@ -76,6 +76,7 @@ class CommandCheck:
             self._check_command((*path, "cmdStop"), _command(model.cmd_stop, model.stop_argv, {*macros, "PID"}))
         self._check_endpoint(model, (*path, "checkEndpoint"))
         self._check_port(model, command, (*path, "proxy"))
+        self._check_gpus(model, command, (*path, "gpus"))
 
     def _macros(self, model: str) -> Collection[str]:
         """Names of macros that this model may use."""
@@ -83,7 +84,8 @@ class CommandCheck:
         models = None if written is None else written.mapping("models")
         own = None if models is None else models.mapping(model)
         holders = [holder.mapping("macros") for holder in (written, own) if holder is not None]
-        return {"PORT", "MODEL_ID", *(name for holder in holders if holder is not None for name in holder.entries)}
+        names = [name for holder in holders if holder is not None for name in holder.entries]
+        return {"PORT", "MODEL_ID", "GPUS", "GPU_COUNT", *names}
 
     def _check_env(self, model: Model, path: KeyPath, macros: Collection[str]) -> None:
         for index, entry in enumerate(model.env):
@@ -158,6 +160,14 @@ class CommandCheck:
         if model.automatic_port is not None and told == str(model.automatic_port.number):
             told, cure = "${PORT}", "leave proxy out"
         self._document.warn(path, f"leads to port {port}, but cmd says --port {told}; {cure}", family="other port")
+
+    def _check_gpus(self, model: Model, command: Command, path: KeyPath) -> None:
+        """A container, or another machine, does not get the variables that say which GPUs were chosen."""
+        is_told = any("${GPUS}" in text for text in (*model.argv, *model.env))
+        if model.gpus is not None and not command.starts.is_here and not is_told:
+            message = "what runs in a container or elsewhere does not learn which GPUs were chosen; use ${GPUS} in cmd"
+            message += """, as in docker run --gpus '"device=${GPUS}"'"""
+            self._document.warn(path, message, family="GPUs of a container")
 
 
 def _command(text: str, argv: Sequence[str], macros: Collection[str]) -> Command:

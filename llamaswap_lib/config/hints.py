@@ -107,7 +107,7 @@ WORDS: dict[type, dict[str, str]] = {
         "desc comment note notes summary": "description",
         "environment envs envvars environmentvariables": "env",
         "envfile dotenv": "; it is not read: list the variables in env",
-        "gpu gpus device devices cudavisibledevices": '; say it in cmd, or in env: ["CUDA_VISIBLE_DEVICES=0"]',
+        "gpu device devices cudavisibledevices": '; say it in cmd, or in env: ["CUDA_VISIBLE_DEVICES=0"]',
         "concurrency maxconcurrency maxconcurrent parallel numparallel maxparallelrequests": "concurrencyLimit",
         "requesttimeout readtimeout responsetimeout": "timeouts.responseHeader",
         "hidden hide private": "unlisted",

@@ -28,7 +28,7 @@ from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, mask_text, text_of, v
 
 from .addresses import EXAMPLE, port_cure
 from .command import mask_command, own_command, without_comments
-from .schema import TOP_LEVEL, AutomaticPort, Config, Model
+from .schema import LATE_MACROS, TOP_LEVEL, AutomaticPort, Config, Model, late_macros
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 MAX_NAME_CHARS = 63
@@ -178,7 +178,7 @@ class _OneModel:
             self.report_proxy()
         for name, entry in self.node.entries.items():
             if entry.value.has_macro and not (name == "proxy" and self.uses_port("proxy")):
-                allowed = ("PID",) if name == "cmdStop" else ()
+                allowed = late_macros(name, has_gpus=not is_null(self.node.get("gpus")))
                 _report_unresolved(entry.value, (*self.path, name), self.scope, allowed)
         if self.macros is not None:
             return _copy(self.node, {**self.node.entries, "macros": self.macros})
@@ -376,8 +376,8 @@ def _unresolved(use: str, in_model: bool, declared: Scope, allowed: Collection[s
     if use == "PORT":
         cure = "; add --port ${PORT} to cmd" if in_model else ""
         return f"${{PORT}} can be used only in a model whose cmd uses it{cure}"
-    if use == "PID":
-        return "${PID} can be used only in cmdStop"
+    if use in LATE_MACROS:
+        return LATE_MACROS[use]
     if use == "MODEL_ID" and not in_model:
         return "${MODEL_ID} can be used only in a model"
     if use.startswith("env."):

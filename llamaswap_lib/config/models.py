@@ -16,6 +16,7 @@ from llamaswap_lib.typed_yaml.secrets import changed, mask_text, mask_value
 from .addresses import check_url, has_braces_and_parses
 from .command import mask_command, shown_words, split, without_comments
 from .document import Document
+from .gpu_keys import names_devices
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
 from .sections import Filters, ModelFilters
 
@@ -37,6 +38,10 @@ def complete(
             compat=replace(model.compat, ignore_websockets=True),
             concurrency_limit=max(model.concurrency_limit, COMFYUI_CONCURRENCY),
         )
+    for index, entry in enumerate(model.env if model.gpus is not None else ()):
+        if variable := names_devices(entry):
+            cure = f"leave one of them out, or write {variable}=${{GPUS}}"
+            document.error((*path, "env", index), f"{variable} and gpus both say which GPUs it gets; {cure}")
     loading = model.send_loading_state
     return replace(
         model,

@@ -30,6 +30,7 @@ from llamaswap_lib.typed_yaml.secrets import changed
 
 from .automaton import Pattern
 from .command import mask_command, mask_variable, split, without_comments
+from .gpu_keys import GpuChoice, Gpus
 from .memory_keys import Sizes
 from .sections import (
     Capabilities,
@@ -66,7 +67,19 @@ DEFAULT_METRICS_ROWS = 1000
 END_MARGIN = 30.0
 DEFAULT_UNLOAD_TIMEOUT = 10.0
 DEFAULT_HUNG_AFTER = 30.0
+# Macros that have a value only once a model is started, and where they can be used.
+LATE_MACROS = {
+    "PID": "${PID} can be used only in cmdStop",
+    "GPUS": "${GPUS} can be used only in cmd, cmdStop and env of a model with gpus",
+    "GPU_COUNT": "${GPU_COUNT} can be used only in cmd, cmdStop and env of a model with gpus",
+}
 COMMAND = Text("a command", "command", mask_command)
+
+
+def late_macros(key_name: str, *, has_gpus: bool) -> tuple[str, ...]:
+    """Names of those that may be left in a key of a model."""
+    own = ("PID",) if key_name == "cmdStop" else ()
+    return (*own, "GPUS", "GPU_COUNT") if has_gpus and key_name in ("cmd", "cmdStop", "env") else own
 
 
 class AutomaticPort(NamedTuple):
@@ -152,6 +165,12 @@ class Model:
         "what it needs, where that is not to be measured: `18GB`, or for each device `{gpu: 18GB, ram: 2GB}`; devices "
         "are `ram`, `gpu`, and numbers and UUIDs of GPUs (llamaswap only; see docs/memory.md)",
     )
+    gpus: Gpus | None = key(
+        "gpus",
+        GpuChoice(),
+        "with `use: memory` its GPUs are chosen for it: `auto` for as few as will do, a number for so many, or a list "
+        "of numbers and UUIDs for just these (llamaswap only; see docs/memory.md)",
+    )
     pinned: bool = key(
         "pinned", Flag(), "with `use: memory` it never goes to make room for another one (llamaswap only)", False
     )
@@ -169,6 +188,7 @@ class Model:
     capabilities: Capabilities = key("capabilities", Section(Capabilities), "what clients are told that it can do")
     automatic_port: AutomaticPort | None = derived(None, compare=False)
     shown: ShownModel = derived(ShownModel("", "", {}, ()), compare=False)
+    unplaced: Model | None = derived(None, compare=False)  # the same before its GPUs were chosen
 
     def at_port(self, port: int) -> Model:
         """The same model with another automatic port in what starts, reaches and stops its server."""

@@ -5,7 +5,7 @@ A handler thread. Told from the newest picture and from what the controller publ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llamaswap_lib.app import App
@@ -25,10 +25,12 @@ def serve_memory(app: App, exchange: Exchange, _route: Route) -> None:
 
 def describe_memory(app: App, picture: Memory, running: Iterable[str] = ()) -> dict[str, Any]:
     """What there is, and what each model needs and holds of it: those of the configuration, and what else runs."""
+    gpus = {run.model: run.gpus for run in app.controller.runs()}
+    names = sorted({*app.config.models, *picture.held, *running})
     return {
         "router": app.config.routing.router,
         "devices": [_device(name, picture) for name in picture.devices],
-        "models": [_model(app, model, picture) for model in sorted({*app.config.models, *picture.held, *running})],
+        "models": [_model(app, model, picture, gpus.get(model, ())) for model in names],
     }
 
 
@@ -47,12 +49,13 @@ def _device(name: str, picture: Memory) -> dict[str, Any]:
     }
 
 
-def _model(app: App, model: str, picture: Memory) -> dict[str, Any]:
+def _model(app: App, model: str, picture: Memory, gpus: Sequence[str]) -> dict[str, Any]:
     configured = app.config.models.get(model)
     return {
         "model": model,
         "pinned": configured is not None and configured.pinned,
         "need": need_of(picture, model),
+        "placement": list(gpus) or None,
         "held": _sizes(picture.held[model]) if model in picture.held else None,
     }
 

@@ -67,6 +67,7 @@ def _row(app: App, model: Model, started: Model, detail: RunDetail) -> dict[str,
         "idle_seconds": round(detail.idle_seconds, 3),
         "ttl_remaining": round(max(0.0, model.ttl - detail.idle_seconds), 3) if model.ttl and is_idle else None,
         "waiting": detail.waiting,
+        "gpus": list(run.gpus),
         "memory": _memory(app, run.run_id),
         "memory_need": need_of(app.memory.now, model.id),
     }

@@ -79,14 +79,15 @@ def usable_by(env: Mapping[str, str], devices: Mapping[str, Measured]) -> tuple[
     for word in words:
         if word.isdigit() and not is_ordered:
             return tuple(gpus)
-        name = _named(word, gpus)
+        name = named_gpu(word, gpus)
         if name is None:
             break  # a driver looks no further either
         found.append(name)
     return tuple(found)
 
 
-def _named(word: str, gpus: Mapping[str, Measured]) -> str | None:
+def named_gpu(word: str, gpus: Mapping[str, Measured]) -> str | None:
+    """The device that a number, or a UUID or its beginning, means."""
     for name, one in gpus.items():
         if one.gpu is not None and (
             str(one.number) == word or (len(word) > 3 and one.gpu.uuid.lower().startswith(word.lower()))
@@ -114,7 +115,7 @@ def declared(said: Mapping[str, int], usable: Sequence[str], devices: Mapping[st
             whole = sum(devices[gpu].device.capacity for gpu in usable)
             for gpu in usable:  # as llama.cpp does: by how large they are
                 sizes[gpu] = sizes.get(gpu, 0) + size * devices[gpu].device.capacity // whole
-        elif (named := name if name in gpus else _named(name, gpus)) is not None:
+        elif (named := name if name in gpus else named_gpu(name, gpus)) is not None:
             sizes[named] = sizes.get(named, 0) + size
         else:
             unknown.append(name)

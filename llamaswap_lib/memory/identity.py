@@ -17,15 +17,16 @@ from llamaswap_lib.config.schema import Model
 
 PORT_OPTIONS = frozenset(("--port", "-port", "--listen-port"))
 DIGITS = 32
+CHOSEN = ["the GPUs that were chosen"]
 
 
 def digest_of(model: Model, devices: Iterable[str]) -> str:
-    """`devices` are the names of those that there are."""
-    at = model.at_port(0)
+    """`devices` are the names of those that there are; of a model whose GPUs are chosen it does not matter which."""
+    at = (model.unplaced or model).at_port(0)
     said = [
         list(_without_ports(masked_words(list(map(str, at.argv))))),
         sorted(mask_variable(str(entry)) for entry in at.env),
-        sorted(devices),
+        sorted(devices) if at.gpus is None else CHOSEN,
         [_look_of(file) for _, file in model_files(at.argv)],
     ]
     return hashlib.sha256(json.dumps(said).encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]

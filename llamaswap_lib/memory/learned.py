@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +60,11 @@ class Learned:
         """Bytes by device; None where it was never measured."""
         entry = self._entries.get(digest)
         return None if entry is None else entry.highest()
+
+    def peaks(self, digest: str) -> Sequence[Mapping[str, int]]:
+        """The same of each of the last runs, the oldest first."""
+        entry = self._entries.get(digest)
+        return () if entry is None else entry.peaks
 
     def note(self, digest: str, model: str, run_id: int, peaks: Mapping[str, int]) -> None:
         """The most that a run has taken of each device since it is ready."""

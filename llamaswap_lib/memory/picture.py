@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.core.eviction.devices import Device, Memory, Need, NeedSource, in_words
+from llamaswap_lib.core.eviction.devices import Device, Memory, Movable, Need, NeedSource, in_words
 from llamaswap_lib.core.eviction.gaps import Gaps
 from llamaswap_lib.core.eviction.growth import Growth, Standing
 from llamaswap_lib.core.eviction.pressure import is_near, is_pressed
@@ -24,6 +24,7 @@ from llamaswap_lib.memory.estimated import PATIENCE as READING
 from llamaswap_lib.memory.estimated import Estimates
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned, file_of
+from llamaswap_lib.memory.movable import Known, movable, need_on
 from llamaswap_lib.memory.needs import need_of, seen_by
 from llamaswap_lib.memory.runs import Taken, others, taken
 from llamaswap_lib.runtime.control.board import RunDetail
@@ -126,7 +127,10 @@ class MemoryPicture:
         if is_anew or self._estimates.is_behind:
             self._estimate(config, devices, hardware)
         needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
-        picture = Memory(self._with_others(devices, needs), needs, self._held(needs), self._gaps.now)
+        moves = self._movable(config, devices)
+        runs_on = {detail.run.model: detail.run.gpus for detail in details}
+        needs |= {name: need_on(one, runs_on.get(name, ()), devices) for name, one in moves.items()}
+        picture = Memory(self._with_others(devices, needs), needs, self._held(needs), self._gaps.now, movable=moves)
         staying = [detail.run for detail in details if not detail.run.detail.is_leaving]
         standing = {run.model: Standing(run.run_id, run.ready_at is not None) for run in staying}
         picture = replace(picture, grown=self._growth.note(picture, standing))
@@ -193,6 +197,17 @@ class MemoryPicture:
         for name in found.strangers:
             self._tell(f"{visible(model.id)}: memory names the device {name}, which is not there")
         return found.need
+
+    def _movable(self, config: Config, devices: Mapping[str, Measured]) -> dict[str, Movable]:
+        """The models whose GPUs are chosen."""
+        found = {}
+        for name, model in config.models.items():
+            if model.gpus is not None:
+                digest = self._digests[name]
+                known = Known(model.memory, self._learned.peaks(digest), self._estimates.need(digest))
+                if (one := movable(model.gpus, seen_by(model, devices), devices, known)) is not None:
+                    found[name] = one
+        return found
 
     def _with_others(self, devices: Mapping[str, Measured], needs: Mapping[str, Need]) -> dict[str, Device]:
         is_settled = not self._ended and all(run.is_ready for run in self._runs.values())

@@ -165,7 +165,9 @@ class Stage:
             raise MemoryError
         self.lines.append(text)
 
-    def _launch(self, run_id: int, model: str, post: Callable[[Event], None]) -> tuple[FakeProcess, Upstream]:
+    def _launch(
+        self, run_id: int, model: str, gpus: tuple[str, ...], post: Callable[[Event], None]
+    ) -> tuple[FakeProcess, Upstream]:
         if self._launch_faults:
             raise self._launch_faults.pop(0)
         process = FakeProcess(run_id, model, post, obeys=self._obeys)

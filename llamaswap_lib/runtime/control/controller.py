@@ -31,6 +31,7 @@ from llamaswap_lib.core.effects import (
     Unloaded,
     WriteLog,
 )
+from llamaswap_lib.core.eviction import Placement
 from llamaswap_lib.core.failures import ModelFailure
 from llamaswap_lib.core.gate import ask_gates
 from llamaswap_lib.core.plan import Plan
@@ -338,8 +339,8 @@ class Controller:
                 waiter.refuse(fault, message, retry_after, self._outputs.get(waiter.model))
             case Unloaded(ticket):
                 self.entrance.pop(ticket).wake()
-            case StartProcess(run_id, model):
-                self._start(run_id, model)
+            case StartProcess(run_id, model, placement):
+                self._start(run_id, model, placement)
             case StopProcess(run_id, kind, reason):
                 run = self._live[run_id]
                 run.process.stop()
@@ -366,11 +367,11 @@ class Controller:
         else:
             {"info": self._log.info, "warn": self._log.warn, "error": self._log.error}[level](message)
 
-    def _start(self, run_id: int, model: str) -> None:
+    def _start(self, run_id: int, model: str, placement: Placement) -> None:
         self._outputs.pop(model, None)
         try:
-            self._log.info(f"{model}: starting")
-            process, upstream = self._launch(run_id, model, self.post)
+            self._log.info(f"{model}: starting{placement.where and f' on {placement.where}'}")
+            process, upstream = self._launch(run_id, model, placement.gpus, self.post)
             self._outputs[model] = process.output
             run = LiveRun(new_gate(run_id, self.post, self._clock), process, upstream)
             self._live[run_id] = self._current[model] = run

@@ -46,7 +46,7 @@ def read(message: Message) -> State:
         models=_all_made(ModelSpec, message["models"]),
         former=_all_made(ModelSpec, message["former"]),
         blocked={model: frozenset(others) for model, others in message["blocked"].items()},
-        runs=tuple([_made(Run, {**run, "state": RunState(run["state"])}) for run in message["runs"]]),
+        runs=tuple([_run(run) for run in message["runs"]]),
         next_run_id=int(message["next_run_id"]),
         incarnations=message["incarnations"],
         load_times=message["load_times"],
@@ -69,6 +69,11 @@ def _all_made(kind: type[_T], described: Mapping[str, Message]) -> dict[str, _T]
     return {name: _made(kind, values) for name, values in described.items()}
 
 
+def _run(message: Message) -> Run:
+    return _made(Run, {**message, "state": RunState(message["state"]), "gpus": tuple(message.get("gpus", ()))})
+
+
 def _made(kind: type[_T], values: Message) -> _T:
+    """One that another version told nothing of has its default."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass
-    return kind(**{name: values[name] for name in names})
+    return kind(**{name: values[name] for name in names if name in values})

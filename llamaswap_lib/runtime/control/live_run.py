@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llamaswap_lib.core.events import Event
@@ -20,6 +20,8 @@ class Upstream:
     proxy: str
     port: int | None = None
     """The automatic port that this run was given; None for a model that has a fixed one."""
+    given: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What tells it of the GPUs that were chosen for it; none where nothing was chosen."""
 
 
 class ProcessHandle(Protocol):
@@ -50,8 +52,8 @@ class LiveRun:
     upstream: Upstream
 
 
-Launch = Callable[[int, str, Callable[[Event], None]], tuple[ProcessHandle, Upstream]]
-"""Makes the process of a run, by its number and model, and says where it will listen.
+Launch = Callable[[int, str, tuple[str, ...], Callable[[Event], None]], tuple[ProcessHandle, Upstream]]
+"""Makes the process of a run, by its number, its model and the GPUs chosen for it, and says where it will listen.
 
-The third argument is told when it is ready and when it has ended.
+The last argument is told when it is ready and when it has ended.
 """

@@ -231,6 +231,7 @@ class SuccessionController(Controller):
                         "model": run.upstream.model,
                         "proxy": run.upstream.proxy,
                         "port": run.upstream.port,
+                        "given": dict(run.upstream.given),
                         "idle_since": run.gate.idle_since,
                         "has_output": bool(handed[1]),
                     }

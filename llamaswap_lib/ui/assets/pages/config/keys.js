@@ -58,6 +58,9 @@ export const KEYS = {
      "memory": {
       "about": "what it needs, where that is not to be measured: `18GB`, or for each device `{gpu: 18GB, ram: 2GB}`; devices are `ram`, `gpu`, and numbers and UUIDs of GPUs (llamaswap only; see docs/memory.md)"
      },
+     "gpus": {
+      "about": "with `use: memory` its GPUs are chosen for it: `auto` for as few as will do, a number for so many, or a list of numbers and UUIDs for just these (llamaswap only; see docs/memory.md)"
+     },
      "pinned": {
       "about": "with `use: memory` it never goes to make room for another one (llamaswap only)"
      },
