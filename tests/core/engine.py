@@ -309,8 +309,8 @@ class Simulation:
                 self._be_served(self._clients[ticket], life)
             case effects.Refuse(ticket):
                 self._refused(self._clients[ticket])
-            case effects.StartProcess(run_id, model):
-                self._start(run_id, model)
+            case effects.StartProcess(run_id, model, placement):
+                self._start(run_id, model, placement.gpus)
             case effects.StopProcess(run_id):
                 habit = self.plan.habits[self.witness.lives[run_id].model]
                 self._after(self._draw(habit.stop), partial(self._exit, run_id))
@@ -350,12 +350,12 @@ class Simulation:
 
     # -- processes --
 
-    def _start(self, run_id: int, model: str) -> None:
+    def _start(self, run_id: int, model: str, gpus: tuple[str, ...]) -> None:
         life = Life(run_id, model, Gate(run_id, self._post, lambda: self.now))
         self.witness.lives[run_id] = self._current[model] = life
         self._inside[run_id] = {}
         if self._truth is not None:
-            self._truth.runs.add(model)
+            self._truth.start(model, gpus, self.witness.is_launchable(model))
         habit, load = self.plan.habits[model], self._draw(self.plan.habits[model].load)
         if not self.witness.is_launchable(model):
             if self._truth is None:
@@ -408,9 +408,9 @@ class Simulation:
     def _free(self, model: str) -> None:
         """What its process held; it may seem to be others' for a while."""
         truth = self._truth
-        if truth is None:
+        if truth is None or model not in truth.runs:
             return
-        truth.runs.discard(model)
+        truth.runs.remove(model)
         if truth.freeing and not truth.is_hidden:
             self.witness.changed_at = self.now
             for device, size in truth.sizes[model].items():

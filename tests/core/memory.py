@@ -46,8 +46,8 @@ class MemoryWitness(LineWitness):
     def check(self, effect: Effect) -> None:
         if self._truth is not None:
             match effect:
-                case effects.StartProcess(_, model):
-                    self._check_room(self._truth, model)
+                case effects.StartProcess(_, model, placement):
+                    self._check_room(self._truth, model, placement.gpus)
                 case effects.StopProcess(run_id, _, reason) if reason.startswith(TO_MAKE_ROOM):
                     self._check_victim(self._truth, self.lives[run_id], reason.removeprefix(TO_MAKE_ROOM))
                 case effects.ShutGates(run_ids):
@@ -56,9 +56,18 @@ class MemoryWitness(LineWitness):
                     pass
         LineWitness.check(self, effect)
 
-    def _check_room(self, truth: Truth, model: str) -> None:
-        """Never over capacity, those that are ending counted."""
+    def _check_room(self, truth: Truth, model: str, gpus: tuple[str, ...]) -> None:
+        """Never over capacity, those that are ending counted, on the GPUs that were chosen."""
         existing = [other for other in self._existing() if other in self.plan.configured]
+        # Until a pinned one started others may have fitted, for a moment.
+        self._unfit = {other: since for other, since in self._unfit.items() if not self._fits_at_best(other)}
+        self.require((model in truth.movable) == bool(gpus), f"started {model} on {gpus}")
+        if gpus:
+            one = truth.movable[model]
+            is_choice = set(gpus) <= set(one.among) and len(gpus) == (one.count or len(gpus))
+            self.require(is_choice, f"started {model} on {gpus}, which it may not have")
+            fits = truth.fits_on(model, gpus, existing, self.plan.policy.manners.pinned)
+            self.require(fits, f"started {model} on {gpus}, where it does not fit beside {existing}")
         self.require(self._fits(model, existing), f"started {model}, which does not fit beside {existing}")
 
     def _check_victim(self, truth: Truth, life: Life, target: str) -> None:
@@ -149,9 +158,8 @@ class MemoryWitness(LineWitness):
         if truth is None or model not in self.plan.configured or model in truth.unknown or self._is_there(model):
             return False
         pinned = self._pinned(model)
-        return any(
-            size > truth.room(name, pinned) + truth.devices[name].others for name, size in truth.sizes[model].items()
-        )
+        rooms = {name: truth.room(name, pinned) + device.others for name, device in truth.devices.items()}
+        return not any(all(size <= rooms[name] for name, size in way.items()) for way in truth.ways(model))
 
     def _fits_at_best(self, model: str) -> bool:
         """If all go that may."""
@@ -159,7 +167,8 @@ class MemoryWitness(LineWitness):
         if truth is None or model in truth.unknown:
             return True
         pinned = self._pinned(model)
-        return all(size <= truth.room(name, pinned) for name, size in truth.sizes[model].items())
+        rooms = {name: truth.room(name, pinned) for name in truth.devices}
+        return any(all(size <= rooms[name] for name, size in way.items()) for way in truth.ways(model))
 
     def _is_there(self, model: str) -> bool:
         return any(life.model == model and life.is_staying for life in self.lives.values())

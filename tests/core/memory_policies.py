@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection
 from dataclasses import replace
 
-from llamaswap_lib.core.eviction.devices import Device
+from llamaswap_lib.core.eviction.devices import Device, Movable, NeedSource
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
 from tests.core import policies
@@ -36,6 +36,32 @@ def press(rng: random.Random, truth: Truth) -> None:
     for _ in range(rng.choice([0, 2, 6])):
         name, model = rng.choice(sorted(truth.devices)), rng.choice(sorted(truth.sizes))
         truth.growths.append((rng.uniform(0.0, 35.0), model, name, rng.choice([1, 1, 2, 4])))
+
+
+def movable(rng: random.Random, models: list[str]) -> Policy:
+    """Two or three GPUs, of one size or several, and models most of which are put where it suits."""
+    count = rng.choice([2, 2, 3])
+    alike = rng.choice([[16], [24], [10, 24], [8, 16, 24]])
+    names = tuple(f"gpu{number}" for number in range(count))
+    devices = {name: Device(rng.choice(alike), rng.choice([0, 0, 2]), label=name.upper()) for name in names}
+    devices["ram"] = Device(rng.choice([12, 100, 100]), label="RAM")
+    moves = {model: _movable(rng, names, devices) for model in models if rng.random() < 0.8}
+    sizes = {model: {} if model in moves else _sizes(rng, devices) for model in models}
+    unknown = {model for model in moves if rng.random() < rng.choice([0.0, 0.0, 0.4])}
+    for model, one in moves.items():
+        if model in unknown:
+            moves[model] = replace(one, beside={})
+    spans = [_span(rng, devices) for _ in range(rng.choice([0, 0, 2, 8]))]
+    truth = Truth(devices, sizes, unknown, spans, rng.choice([0.0, 0.0, 1.0]), rng.random() < 0.5, movable=moves)
+    return of_truth(truth, _rules(rng, models))
+
+
+def _movable(rng: random.Random, names: tuple[str, ...], devices: dict[str, Device]) -> Movable:
+    among = names if rng.random() < 0.8 else tuple(sorted(rng.sample(names, 2)))
+    count = rng.choice([0, 0, 0, 1, 2])
+    most = sum(sorted(devices[name].capacity for name in among)[-(count or 1) :])
+    size = rng.choice([2, 4, 6, 8, 12, rng.randint(1, most + 2)])
+    return Movable(among, count, size, NeedSource.DECLARED, beside={"ram": rng.choice([0, 0, 1, 4])})
 
 
 def _sizes(rng: random.Random, devices: dict[str, Device]) -> Sizes:

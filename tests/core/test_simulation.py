@@ -108,6 +108,12 @@ def test_no_promise_is_broken_where_models_make_room_for_other_programs_and_for_
         play(make_plan(seed, "relief"))
 
 
+@pytest.mark.parametrize("batch", batches(BATCHES))
+def test_no_promise_is_broken_where_models_are_put_on_gpus(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, BATCHES):
+        play(make_plan(seed, "places"))
+
+
 @pytest.mark.parametrize("line", samples(ONCE_BROKEN, 4))
 def test_worlds_that_once_were_broken_stay_whole(line: str) -> None:
     seed, flavour, story = line.split(" ", 2)

@@ -436,6 +436,12 @@ def memory(seed: int, rng: random.Random) -> Plan:
     )
 
 
+def places(seed: int, rng: random.Random) -> Plan:
+    """The same on several GPUs, of which models are given those that suit best."""
+    plan = memory(seed, rng) if rng.random() < 0.7 else pressure(seed, rng)
+    return replace(plan, flavour="places", policy=memory_policies.movable(rng, plan.models))
+
+
 def pressure(seed: int, rng: random.Random) -> Plan:
     """The same where models hang, fail or cannot be started, the configuration changes and others take over."""
     plan = FLAVOURS[rng.choice(["failing", "misconfigured", "hanging", "combined", "churn", "queue", "hot"])](seed, rng)
@@ -476,6 +482,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "memory": memory,
     "pressure": pressure,
     "relief": relief,
+    "places": places,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 

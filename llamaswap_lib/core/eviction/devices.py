@@ -115,7 +115,7 @@ class Movable:
     def need_on(self, gpus: Collection[str], devices: Mapping[str, Device]) -> Need:
         """What it needs, if it is put on these. One of unknown need may use these alone."""
         if self.source is NeedSource.UNKNOWN:
-            return Need(dict.fromkeys(gpus, 0))
+            return Need(self.sizes_on(tuple(gpus), devices))
         return Need({**self.beside, **self.sizes_on(tuple(gpus), devices)}, self.source)
 
 

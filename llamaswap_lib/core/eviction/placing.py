@@ -188,7 +188,8 @@ class _Bounds:
             whole = sum(map(capacities.__getitem__, gpus)) or 1
             sizes = {name: size * capacities[name] // whole for name in gpus}
         rooms = self._rooms
-        found = [lack for name in gpus if sizes[name] > rooms[name] and (lack := self._lack(name, sizes[name]))]
+        full = [name for name in gpus if sizes[name] > rooms[name] and sizes[name] > 0]
+        found = [lack for name in full if (lack := self._lack(name, sizes[name]))]
         return found + self._lacks_beside
 
     def _lack(self, name: str, size: int) -> tuple[str, int] | None:
