@@ -166,6 +166,18 @@ def test_of_gpus_with_as_much_room_an_unknown_model_takes_the_one_that_costs_nob
     assert box.put("U") == "g1"
 
 
+def test_a_guess_makes_room_like_a_need_that_is_known_and_one_that_is_too_large_gets_the_most_gpus() -> None:
+    box = Box(24, 24)
+    box.model("A", 20)
+    box.run("A", "g0")
+    box.movable["G"] = Movable(box.names, 0, 20 * GB, NeedSource.ESTIMATED)
+    assert box.put("G") == "g1"
+    box.movable["G"] = Movable(box.names, 0, 40 * GB, NeedSource.ESTIMATED)
+    assert box.put("G") == "g0 g1, A"
+    box.movable["G"] = Movable(box.names, 0, 60 * GB, NeedSource.ESTIMATED)
+    assert box.put("G") == "g0 g1, A"
+
+
 def test_others_stay_away_from_a_gpu_on_which_an_unknown_model_is() -> None:
     box = Box(24, 48)
     box.unknown("U")

@@ -40,6 +40,9 @@ def place(look: Look, movable: Movable, kept: Collection[str]) -> Placed:
     known = _Bounds(look, movable, kept)
     if (free := known.first_free()) is not None:
         return Placed(free)
+    if movable.source is NeedSource.ESTIMATED and known.is_guessed_too_large():
+        search.look_closely(_emptiest(look, movable.choices()))
+        return search.found
     for kind in (SETTLED, CALM, BUSY, NEVER):
         search.look_closely(known.bounds(kind))
         if search.best[:1] <= (kind,):
@@ -140,6 +143,12 @@ class _Bounds:
                 return self._choices[i]
         free.clear()
         return None
+
+    def is_guessed_too_large(self) -> bool:
+        """Whether a guess is more than there can be, wherever it is put: it is then loaded where there is most room."""
+        devices = self._look.memory.devices
+        needs = (self._movable.need_on(gpus, devices) for gpus in self._choices)
+        return all(self._look.on(need).is_unknown for need in needs)
 
     def bounds(self, kind: int) -> list[_Bound]:
         """The choices for which somebody of this kind has to go at least. Ask for the better kinds first."""
