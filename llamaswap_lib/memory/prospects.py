@@ -22,6 +22,7 @@ from llamaswap_lib.memory.devices import Measured, measured
 from llamaswap_lib.memory.estimated import estimated
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned, file_of
+from llamaswap_lib.memory.movable import Known, movable
 from llamaswap_lib.memory.needs import need_of, seen_by
 from llamaswap_lib.typed_yaml.secrets import visible
 
@@ -29,11 +30,16 @@ TIMEOUT = 5.0  # seconds; a hung driver must not hold up a check
 
 
 class Prospect(NamedTuple):
-    """Of one model. `strangers` are names of devices that are not there."""
+    """Of one model. `strangers` are names of devices that are not there.
+
+    `ways` are its needs on each choice of GPUs, where these are chosen for it, and `fault` why there is no choice.
+    """
 
     model: Model
     need: Need
     strangers: tuple[str, ...] = ()
+    ways: tuple[Need, ...] = ()
+    fault: str = ""
 
 
 def look(config: Config, document: Document, hardware: Hardware | None = None) -> None:
@@ -75,6 +81,8 @@ def warn(
         path = "models", prospect.model.id, *(("memory",) if prospect.model.memory else ())
         for name in prospect.strangers:
             document.warn(path, f"names the device {name}, which is not there", at_key=True, family="no such device")
+        if prospect.fault:
+            document.warn(("models", prospect.model.id, "gpus"), prospect.fault, family="no such GPU")
         if words := _why_it_never_fits(prospect, prospects, devices):
             document.warn(path, words, at_key=True, family="never fits")
         _ask_for_memory(prospect, document, devices, sees_host=sees_host)
@@ -85,15 +93,26 @@ def _prospect(model: Model, devices: Mapping[str, Measured], learned: Learned, e
     if known is None and not model.memory:
         guess, _ = estimated(estimator, model, seen_by(model, devices), devices)
     need, strangers = need_of(model, known, guess, devices)
+    if model.gpus is not None:
+        peaks = learned.peaks(digest_of(model, devices))
+        one = movable(model.gpus, seen_by(model, devices), devices, Known(model.memory, peaks, guess))
+        if one is not None:
+            seen = {name: measured.device for name, measured in devices.items()}
+            ways = tuple(one.need_on(choice, seen) for choice in one.choices())
+            return Prospect(model, Need(source=one.source), strangers, ways, one.fault)
     return Prospect(model, need, strangers)
 
 
 def _why_it_never_fits(prospect: Prospect, all_of_them: Iterable[Prospect], devices: Mapping[str, Measured]) -> str:
-    """With the figures that the refusal of a load has; '' where it fits."""
-    need = prospect.need
+    """With the figures that the refusal of a load has; '' where it fits, with one choice of GPUs at least."""
+    others = [one for one in all_of_them if one.model.pinned and one.model.id != prospect.model.id]
+    said = [_why_it_does_not(need, others, devices) for need in prospect.ways or (prospect.need,)]
+    return said[-1] if all(said) else ""
+
+
+def _why_it_does_not(need: Need, others: Iterable[Prospect], devices: Mapping[str, Measured]) -> str:
     if need.source is NeedSource.UNKNOWN:
         return ""
-    others = [one for one in all_of_them if one.model.pinned and one.model.id != prospect.model.id]
     for name, size in need.devices.items():
         if name not in devices:
             continue

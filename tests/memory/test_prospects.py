@@ -146,3 +146,19 @@ def test_a_file_of_needs_that_cannot_be_read_is_a_warning(tmp_path: Path) -> Non
     (tmp_path / "rows.db.needs.json").write_text("{")
     said = look(tmp_path, "memory", Cards(gpu(CARD)))
     assert [one.endswith("; what models need is measured anew") for one in said] == [True, False]
+
+
+def test_gpus_that_are_named_and_not_there_are_told(tmp_path: Path) -> None:
+    check = Check(tmp_path, gpu(CARD), gpu("GPU-2"))
+    models = entry("a", "gpus: [5], memory: 1GB") + entry("b", "gpus: 3") + entry("c", "gpus: [0, GPU-2]")
+    assert [line.partition(": ")[2] for line in check.warnings(models)] == [
+        "models.a.gpus: gpus names 5, which is not there; there are 0 (GPU-1), 1 (GPU-2)",
+        "models.b.gpus: gpus asks for 3 GPUs, and there are 2 to choose from",
+    ]
+
+
+def test_a_model_whose_gpus_are_chosen_never_fits_only_if_it_fits_nowhere(tmp_path: Path) -> None:
+    check = Check(tmp_path, gpu(CARD), gpu("GPU-2"))
+    models = entry("a", "gpus: auto, memory: {gpu: 40GB}") + entry("b", "gpus: 1, memory: {gpu: 40GB}")
+    (line,) = check.warnings(models)
+    assert f"models.b.memory: {NEVER} 40.0 GB on GPU 1 (declared)" in line
