@@ -6,11 +6,11 @@ the next reading of the memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.estimates.estimator import Estimate, Estimator
-from llamaswap_lib.memory.devices import RAM, Measured, declared, takes_of_ram
+from llamaswap_lib.memory.devices import RAM, Measured, declared, named_gpu, takes_of_ram
 
 PATIENCE = 0.5  # seconds
 
@@ -27,6 +27,37 @@ def estimated(
     if taken := sum(sizes.get(name, 0) for name in shared):
         sizes[RAM] = sizes.get(RAM, 0) + taken
     return {name: size for name, size in sizes.items() if name in devices}, ""
+
+
+def estimated_where_it_runs(
+    estimator: Estimator, model: Model, usable: Sequence[str], devices: Mapping[str, Measured]
+) -> tuple[dict[str, int] | None, str]:
+    """The same of a model whose GPUs may be chosen for it: on as few as will do, and what needs least room first.
+
+    The more GPUs it gets the more it takes, and a server makes its context as large as those that it gets allow.
+    """
+    found: tuple[dict[str, int] | None, str] = None, ""
+    for gpus in _choices(model, usable, devices):
+        found = estimated(estimator, model, gpus, devices)
+        sizes = found[0] or {}
+        if all(sizes.get(name, 0) <= devices[name].device.usable for name in gpus):
+            break
+    return found
+
+
+def _choices(model: Model, usable: Sequence[str], devices: Mapping[str, Measured]) -> Iterator[Sequence[str]]:
+    """GPUs that it may get, the largest ones, fewest first; all that it sees, where none are chosen."""
+    if model.gpus is None or not usable:
+        yield usable
+        return
+    if model.gpus.named:
+        named = (named_gpu(word, devices) for word in model.gpus.named)
+        yield [name for name in named if name is not None and devices[name].gpu is not None]
+        return
+    largest = sorted(usable, key=lambda name: -devices[name].device.usable)
+    for count in [model.gpus.count] if model.gpus.count else range(1, len(largest) + 1):
+        chosen = largest[:count]
+        yield [name for name in usable if name in chosen]
 
 
 class Estimates:
@@ -52,7 +83,7 @@ class Estimates:
         room = [(name, devices[name].device.usable) for name in usable]
         if digest in self._known and self._known[digest][0] == room:
             return
-        sizes, _ = estimated(self._estimator, model, usable, devices)
+        sizes, _ = estimated_where_it_runs(self._estimator, model, usable, devices)
         if sizes is not None:
             self._known[digest] = room, sizes
 

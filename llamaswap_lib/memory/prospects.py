@@ -19,7 +19,7 @@ from llamaswap_lib.hardware.processes import CLIENTS
 from llamaswap_lib.hardware.readings import Gpu
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.memory.devices import Measured, measured
-from llamaswap_lib.memory.estimated import estimated
+from llamaswap_lib.memory.estimated import estimated_where_it_runs
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned, file_of
 from llamaswap_lib.memory.movable import Known, movable
@@ -89,13 +89,13 @@ def warn(
 
 
 def _prospect(model: Model, devices: Mapping[str, Measured], learned: Learned, estimator: Estimator) -> Prospect:
-    known, guess = learned.need(digest_of(model, devices)), None
+    digest, usable = digest_of(model, devices), seen_by(model, devices)
+    known, guess = learned.need(digest), None
     if known is None and not model.memory:
-        guess, _ = estimated(estimator, model, seen_by(model, devices), devices)
+        guess, _ = estimated_where_it_runs(estimator, model, usable, devices)
     need, strangers = need_of(model, known, guess, devices)
     if model.gpus is not None:
-        peaks = learned.peaks(digest_of(model, devices))
-        one = movable(model.gpus, seen_by(model, devices), devices, Known(model.memory, peaks, guess))
+        one = movable(model.gpus, usable, devices, Known(model.memory, learned.peaks(digest), guess))
         if one is not None:
             seen = {name: measured.device for name, measured in devices.items()}
             ways = tuple(one.need_on(choice, seen) for choice in one.choices())

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from llamaswap_lib.config.load import load_text
 from llamaswap_lib.core.eviction.devices import NeedSource
 from llamaswap_lib.estimates.estimator import Estimator
-from llamaswap_lib.memory.estimated import estimated
+from llamaswap_lib.memory.estimated import estimated, estimated_where_it_runs
 from llamaswap_lib.memory.picture import MemoryPicture, Surroundings
 from tests.estimates.test_estimator import model, weights
 from tests.hardware.machines import GIB, MIB, gpu
@@ -135,6 +136,26 @@ def test_several_gpus_have_it_by_how_large_they_are(tmp_path: Path) -> None:
     sizes, _ = estimated(Estimator({}, tmp_path), model(f"llama-server -m {file} -c 4096"), list(there)[1:], there)
     assert sizes is not None
     assert sizes["GPU-1"] == pytest.approx(3 * sizes["GPU-2"], abs=MIB)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "size", "on"),
+    [
+        ("auto", 2, ["GPU-1"]),  # the largest one is enough
+        ("auto", 30, ["GPU-1", "GPU-3"]),
+        ("auto", 90, ["GPU-1", "GPU-2", "GPU-3"]),
+        ("2", 2, ["GPU-1", "GPU-3"]),
+        ("[GPU-2]", 2, ["GPU-2"]),
+    ],
+)
+def test_where_gpus_are_chosen_it_is_for_as_few_as_will_do(tmp_path: Path, gpus: str, size: int, on: list[str]) -> None:
+    file = weights(tmp_path / "m.gguf", size * GIB)
+    text = f"m: {{cmd: 'llama-server -m {file} -c 4096 -ngl 99 --port ${{PORT}}', gpus: {gpus}}}"
+    named = load_text(f"models: {{{text}}}", environment={}).models["m"]
+    there = devices(gpu("GPU-1"), gpu("GPU-2", total=8 * GIB), gpu("GPU-3", total=16 * GIB))
+    sizes, _ = estimated_where_it_runs(Estimator({}, tmp_path), named, list(there)[1:], there)
+    assert sizes is not None
+    assert sorted(sizes.keys() - {RAM}) == on
 
 
 def test_what_cannot_be_told_says_why(tmp_path: Path) -> None:

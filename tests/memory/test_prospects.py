@@ -65,6 +65,14 @@ def test_what_is_more_than_models_may_have_can_never_be_loaded(check: Check) -> 
     ]
 
 
+def test_where_gpus_are_chosen_it_has_to_fit_on_those_that_it_may_get(tmp_path: Path) -> None:
+    check = Check(tmp_path, gpu(CARD), gpu("GPU-2", total=8 * GIB))
+    models = entry("a", "memory: 23GB, gpus: auto") + entry("b", "memory: 20GB, gpus: 1") + entry("c", "memory: 40GB")
+    assert len(check.warnings(models)) == 1  # c: on both, and more than both have
+    (said,) = check.warnings(entry("a", "memory: 23GB, gpus: 1"))
+    assert said.startswith(f"c.yaml:2: models.a.memory: {NEVER}")
+
+
 def test_what_was_measured_may_have_the_reserve_too(check: Check) -> None:
     assert check.warnings(entry("a"), a={CARD: 24 * GIB}) == []
     assert check.warnings(entry("a"), a={CARD: 25 * GIB}) == [
