@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,51 +32,61 @@ from tests.bench.world import Witness, World, figures
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 MAKER = "tests/bench/memory_day.py"
+UNKNOWN = NeedSource.UNKNOWN
 SEEDS = (1, 2, 3)  # days of which the figures are the mean
 MIN_RESIDENCY, MAX_WAIT, RESERVE = 10.0, 60.0, 0.05  # as llamaswap has them, unless it is told otherwise
 
 
 class Machine(Witness):
-    """The devices of a mix: what runs there, what is known of it. `beyond`: starts for which there was no memory."""
+    """The devices of a mix: what runs there, what is known of it. `beyond`: starts for which there was no memory.
 
-    def __init__(self, mix: Mix, reserve: float = 0.0) -> None:
+    `is_free`: GPUs may be chosen for each model, and then its size is said, as it is to others.
+    """
+
+    def __init__(self, mix: Mix, reserve: float = 0.0, *, is_free: bool = False) -> None:
         self.beyond = 0
-        self._mix = mix
         self._sizes = mix.sizes()
         self._devices = mix.devices(reserve)
+        self._movable = {model.name: model.movable(mix.capacity) for model in mix.models} if is_free else {}
         self._gaps = Gaps()
-        self._running: set[str] = set()
-        self._needs: dict[str, Need] = {}
+        self._held: dict[str, Mapping[str, int]] = {}  # by what runs
+        self._needs = {name: Need(dict.fromkeys(sizes, 0)) for name, sizes in self._sizes.items()}
 
     def picture(self) -> Memory:
-        held = {model: self._sizes[model] for model in self._running if model in self._needs}
-        needs = {name: Need(dict.fromkeys(sizes, 0)) for name, sizes in self._sizes.items()} | self._needs
-        return Memory(self._devices, needs, held, self._gaps.now)
+        held = {model: sizes for model, sizes in self._held.items() if self._needs[model].source is not UNKNOWN}
+        return Memory(self._devices, dict(self._needs), held, self._gaps.now, movable=self._movable)
 
     def asked(self, model: str, now: float) -> None:
         self._gaps.note(model, now)
 
-    def started(self, model: str) -> None:
-        self._running.add(model)
-        used = {name: sum(self._sizes[one].get(name, 0) for one in self._running) for name in self._devices}
+    def started(self, model: str, gpus: Sequence[str]) -> None:
+        self._held[model] = self._sizes[model]
+        if gpus:
+            self._held[model] = self._movable[model].sizes_on(tuple(gpus), self._devices)
+            self._needs[model] = Need(self._held[model], NeedSource.DECLARED)
+        used = {name: sum(sizes.get(name, 0) for sizes in self._held.values()) for name in self._devices}
         self.beyond += any(used[name] > device.capacity for name, device in self._devices.items())
 
     def became_ready(self, model: str) -> None:
-        self._needs[model] = Need(self._sizes[model], NeedSource.MEASURED)
+        self._needs[model] = Need(self._held[model], NeedSource.MEASURED)
 
     def exited(self, model: str) -> None:
-        self._running.remove(model)
+        del self._held[model]
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """`make` gives the rules for a mix on its machine. `reserve`: the share of each device that is left free."""
+    """`make` gives the rules for a mix on its machine. `reserve`: the share of each device that is left free.
+
+    `is_free`: the GPUs of each model are chosen, where there are several.
+    """
 
     name: str
     make: Callable[[Mix, Machine], Rules]
     max_wait: float = 0.0
     reserve: float = 0.0
     in_order: bool = False
+    is_free: bool = False
 
 
 def of_others(policy: Policy) -> Rules:
@@ -117,7 +127,13 @@ STRATEGIES = (
     Strategy("Lemonade's rule", lambda mix, _: until_it_fits(mix, by_idle_and_load)),
     Strategy("llamaswap, `use: memory`", by_memory, MAX_WAIT, RESERVE),
     Strategy("llamaswap, `use: memory`, `reserve: 0`", by_memory, MAX_WAIT),
+    Strategy("llamaswap, `use: memory`, `gpus:`", by_memory, MAX_WAIT, RESERVE, is_free=True),
 )
+
+
+def strategies(mix: Mix) -> list[Strategy]:
+    """Those that make a difference on its machine."""
+    return [strategy for strategy in STRATEGIES if len(mix.capacity) > 1 or not strategy.is_free]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +147,7 @@ class Outcome:
 
 
 def play(mix: Mix, strategy: Strategy, seed: int, share: float = 1.0) -> Outcome:
-    machine = Machine(mix, strategy.reserve)
+    machine = Machine(mix, strategy.reserve, is_free=strategy.is_free)
     paces = {model.name: model.pace for model in mix.models}
     rules = strategy.make(mix, machine)
     scheduler = Scheduler(dict.fromkeys(paces, ModelSpec()), rules.evict, strategy.max_wait, rules=rules)
@@ -158,7 +174,7 @@ def lines(share: float = 1.0, seeds: Sequence[int] = SEEDS) -> Iterator[str]:
     for mix in MIXES:
         yield f"| {mix.name} | loads | minutes of loading | mean wait | 95th percentile | longest wait |"
         yield "|---|---|---|---|---|---|"
-        for strategy in STRATEGIES:
+        for strategy in strategies(mix):
             yield row(strategy.name, [play(mix, strategy, seed, share) for seed in seeds])
         yield ""
 

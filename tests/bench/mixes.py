@@ -10,11 +10,11 @@ batches, and a job at night.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from llamaswap_lib.core.eviction.devices import GB, Device
+from llamaswap_lib.core.eviction.devices import GB, Device, Movable, NeedSource
 from llamaswap_lib.core.eviction.group import Group
 from tests.bench.arrivals import Script, Step
 from tests.bench.world import Pace
@@ -45,8 +45,16 @@ class Model:
     def size(self) -> int:
         return int((self.file + self.buffers) * 1e9) + self.context * self.cache
 
+    @property
+    def places(self) -> Mapping[str, float]:
+        return self.where or {"gpu0": 1.0}
+
     def sizes(self) -> dict[str, int]:
-        return {device: int(self.size * share) for device, share in (self.where or {"gpu0": 1.0}).items()}
+        return {device: int(self.size * share) for device, share in self.places.items()}
+
+    def movable(self, among: Collection[str]) -> Movable:
+        """If it may be put on as many of these GPUs as it has by its command, whichever they are."""
+        return Movable(tuple(among), len(self.places), self.size, NeedSource.DECLARED)
 
     @property
     def pace(self) -> Pace:

@@ -55,7 +55,8 @@ class Witness:
 
     def asked(self, model: str, now: float) -> None: ...
 
-    def started(self, model: str) -> None: ...
+    def started(self, model: str, gpus: Sequence[str]) -> None:
+        """On these GPUs, if they were chosen for it."""
 
     def became_ready(self, model: str) -> None: ...
 
@@ -169,8 +170,8 @@ class World:
                 case effects.Admit(ticket, run_id):
                     self._lives[run_id].gate.admit(ticket)
                     self._begin(self._waiting.pop(ticket), self._lives[run_id])
-                case effects.StartProcess(run_id, model):
-                    self._start(run_id, model)
+                case effects.StartProcess(run_id, model, placement):
+                    self._start(run_id, model, placement.gpus)
                 case effects.StopProcess(run_id):
                     self.stops += 1
                     self._after(self._paces[self._lives[run_id].model].stop, partial(self._exit, run_id))
@@ -190,13 +191,13 @@ class World:
                     raise AssertionError(f"nothing fails here: {order}")
         return None
 
-    def _start(self, run_id: int, model: str) -> None:
+    def _start(self, run_id: int, model: str, gpus: Sequence[str]) -> None:
         pace = self._paces[model]
         post = lambda notice: self._after(0.0, partial(self._tell, notice))  # noqa: E731
         life = Life(run_id, model, Gate(run_id, post, lambda: self._now), [0.0] * pace.slots)
         self._lives[run_id] = self._by_model[model] = life
         self.loads.append(model)
-        self._witness.started(model)
+        self._witness.started(model, gpus)
         self._after(pace.load, partial(self._be_ready, run_id))
 
     def _be_ready(self, run_id: int) -> None:
