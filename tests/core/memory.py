@@ -21,10 +21,11 @@ class MemoryWitness(LineWitness):
     """The witness, and what memory promises."""
 
     _unfit: dict[str, float]  # model that is waited for -> since when it does not fit, whatever goes
+    _fitted: dict[str, float]  # one of these -> when it would have fitted last, before others were let in
 
     def __post_init__(self) -> None:
         LineWitness.__post_init__(self)
-        self._unfit = {}
+        self._unfit, self._fitted = {}, {}
 
     @property
     def _truth(self) -> Truth | None:
@@ -38,6 +39,7 @@ class MemoryWitness(LineWitness):
         if self._truth is None:
             return
         self._truth.told.clear()
+        self._fitted |= {model: self.now for model in self._unfit if self._fits_at_best(model)}
         if isinstance(event, Upgrade):
             self._unfit = {}  # the other one counts anew
         if isinstance(event, events.RequestArrived) and event.ticket in self.waiting and self._never_fits(event.model):
@@ -119,7 +121,8 @@ class MemoryWitness(LineWitness):
         else:
             since = self._unfit.get(waiter.model, self.now)
             self.require(not self._fits_at_best(waiter.model), f"{waiter.model} is said not to fit")
-            is_due = abs(self.now - since - FREEING) < MOMENT
+            begun = since, self._fitted.get(waiter.model, since)
+            is_due = any(abs(self.now - at - FREEING) < MOMENT for at in begun)
             self.require(is_due, f"{waiter.model} was given up after {self.now - since}")
 
     def settle(self, is_quiet: bool) -> None:
@@ -130,7 +133,8 @@ class MemoryWitness(LineWitness):
         unfit = [model for model in models if not self._is_there(model) and not self._fits_at_best(model)]
         self._unfit = {model: self._unfit.get(model, self.now) for model in unfit}
         for model, since in self._unfit.items():
-            self.require(self.now - since <= FREEING + MOMENT, f"waits for {model}, which does not fit")
+            begun = max(since, self._fitted.get(model, since))
+            self.require(self.now - begun <= FREEING + MOMENT, f"waits for {model}, which does not fit")
 
     def _check_alone(self, model: str) -> None:
         if self._truth is None or not self._is_excused(model):
