@@ -352,17 +352,18 @@ def test_with_use_memory_a_models_own_page_has_its_need_by_device_and_where_it_c
     watch: Callable[..., Watched], run_server: Callable[..., Program]
 ) -> None:
     with run_server(by_memory(a="1600MB", huge="4GB", new="")) as server:
-        page = watch(server).open("models/a")
+        watched = watch(server, PHONE)
+        page = watched.open("models/a")
         memory = page.locator("section").filter(has=page.get_by_role("heading", name="Memory", exact=True))
         expect(memory).to_contain_text("1.6 GB, declared: as memory: in the configuration says")
         expect(memory.get_by_role("row", name=re.compile("^RAM 1.6 GB – –"))).to_be_visible()
         row_of_facts = memory.locator("dl.facts")
         expect(row_of_facts).to_contain_text("DevicesRAM")
-        page = watch(server, PHONE).open("models/new")
-        expect(page.locator("dl.facts").first).to_be_attached()
+        page = watched.open("models/new")
         expect(page.locator("main")).to_contain_text("not known yet: it is loaded alone, once, and is known then")
-        page = watch(server).open("models/huge")
+        page = watched.open("models/huge")
         expect(page.locator("section.now")).to_contain_text("A load would be refused: model huge needs 4.0 GB on RAM")
+        watched.close()
 
 
 def test_what_is_kept_of_a_need_follows_the_server_without_being_asked_for(
