@@ -87,6 +87,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(serve: Serve, state: dict[str,
         ask(screen, "whole")
         screen.type("\x03")
         screen.wait_for("Ctrl-D or /bye ends")
+        screen.wait_for(is_at_prompt)  # a key before that is for what comes before it
         screen.type("\x03")
         assert screen.end() == 0
 

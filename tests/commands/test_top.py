@@ -23,8 +23,13 @@ def assert_is_as_before(screen: Screen) -> None:
     assert screen.echoes
 
 
+def selected(screen: Screen) -> list[str]:
+    """The name in the row that is marked; what stands behind it may change at any time."""
+    return [line.split()[1] for line in screen.lines if line.startswith("> ")]
+
+
 def is_selected(screen: Screen, name: str) -> bool:
-    return any(line.startswith(f"> {name} ") for line in screen.lines)
+    return selected(screen) == [name]
 
 
 def select(screen: Screen, name: str) -> None:
@@ -32,9 +37,9 @@ def select(screen: Screen, name: str) -> None:
     for _ in range(20):
         if is_selected(screen, name):
             return
-        before = [line for line in screen.lines if line.startswith("> ")]
+        before = selected(screen)
         screen.type("\x1b[B")
-        screen.wait_for(lambda screen: [line for line in screen.lines if line.startswith("> ")] != before)  # noqa: B023
+        screen.wait_for(lambda screen: selected(screen) != before)  # noqa: B023
     raise AssertionError(name)
 
 
