@@ -1,4 +1,4 @@
-"""`GET /api/models/{id}/clients`: the settings that `launch` knows, for whoever reaches the server at an address."""
+"""`GET /api/models/{id}/clients`: the settings that `launch` knows, for those who reach the server at an address."""
 
 from __future__ import annotations
 
