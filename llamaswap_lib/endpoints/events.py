@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -113,14 +114,37 @@ def _new_decoder() -> codecs.IncrementalDecoder:
     return codecs.getincrementaldecoder("utf-8")("replace")
 
 
-class _Models:
-    """The models, what the page is to show, and the profile."""
+class _State(ABC):
+    """How something is. What was missed of it is made good by how it is now."""
 
-    has_ended = True  # nothing is kept open for them
+    has_ended = True  # nothing is kept open for it
 
     def __init__(self, app: App, note_news: Callable[[], None]) -> None:
         self._latest = app.latest
         self._follower = app.changes.follow(CallingWakeup(note_news))
+
+    def pause(self) -> float:
+        return math.inf
+
+    def mark(self) -> int:
+        return 0
+
+    def missed(self, since: int, until: int) -> bytes:  # noqa: ARG002 - it does not matter what it was
+        return self._event()
+
+    def close(self) -> None:
+        self._follower.close()
+
+    @abstractmethod
+    def _event(self) -> bytes:
+        """All of it, as it is now."""
+
+
+class _Models(_State):
+    """The models, what the page is to show, and the profile."""
+
+    def __init__(self, app: App, note_news: Callable[[], None]) -> None:
+        super().__init__(app, note_news)
         self._rows = self._without_clock(status_rows(app))
 
     def first(self) -> Sequence[Callable[[], bytes]]:
@@ -138,17 +162,8 @@ class _Models:
             if Topic.PROFILE in topics or self._rows != before:
                 yield message("modelStatus", rows)
 
-    def pause(self) -> float:
-        return math.inf
-
-    def mark(self) -> int:
-        return 0
-
-    def missed(self, since: int, until: int) -> bytes:  # noqa: ARG002 - whatever it was, this is how things are
+    def _event(self) -> bytes:
         return self._profile() + message("modelStatus", status_rows(self._latest.app))
-
-    def close(self) -> None:
-        self._follower.close()
 
     def _profile(self) -> bytes:
         return message("profileChanged", {"active": self._latest.app.profiles.active})
@@ -162,14 +177,11 @@ class _Models:
         ]
 
 
-class _Queue:
+class _Queue(_State):
     """Who waits. To be looked at now and then while somebody does: nobody tells of requests that enter an open gate."""
 
-    has_ended = True
-
     def __init__(self, app: App, note_news: Callable[[], None]) -> None:
-        self._latest = app.latest
-        self._follower = app.changes.follow(CallingWakeup(note_news))
+        super().__init__(app, note_news)
         self._looked_at = app.clock()
         self._told = self._without_clock(queue_rows(app))
 
@@ -191,15 +203,6 @@ class _Queue:
         app = self._latest.app
         return max(0.0, self._looked_at + app.limits.telling_interval - app.clock()) if self._told else math.inf
 
-    def mark(self) -> int:
-        return 0
-
-    def missed(self, since: int, until: int) -> bytes:  # noqa: ARG002 - as above
-        return self._event()
-
-    def close(self) -> None:
-        self._follower.close()
-
     def _event(self) -> bytes:
         return message("queue", {"queue": queue_rows(self._latest.app)})
 
@@ -208,14 +211,11 @@ class _Queue:
         return [tuple(row[key] for key in QUEUE_KEYS) for row in rows]
 
 
-class _Memory:
+class _Memory(_State):
     """What there is of memory and who has it: at most once in `telling_interval`, and not for what is only noise."""
 
-    has_ended = True
-
     def __init__(self, app: App, note_news: Callable[[], None]) -> None:
-        self._latest = app.latest
-        self._follower = app.changes.follow(CallingWakeup(note_news))
+        super().__init__(app, note_news)
         self._told_at = -math.inf
         self._told = app.config, app.memory.now
         self._is_held_back = False
@@ -238,15 +238,6 @@ class _Memory:
         app = self._latest.app
         due = self._told_at + app.limits.telling_interval
         return max(0.0, due - app.clock()) if self._is_held_back else math.inf
-
-    def mark(self) -> int:
-        return 0
-
-    def missed(self, since: int, until: int) -> bytes:  # noqa: ARG002 - as above
-        return self._event()
-
-    def close(self) -> None:
-        self._follower.close()
 
     def _event(self) -> bytes:
         app = self._latest.app
