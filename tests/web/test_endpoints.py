@@ -175,6 +175,7 @@ def test_running_tells_what_runs() -> None:
         assert rows[1] == {
             "model": "b",
             "state": "stopping",
+            "gpus": [],
             "cmd": rows[1]["cmd"],
             "proxy": "http://127.0.0.1:1",
             "ttl": 60,

@@ -129,7 +129,8 @@ def test_first_it_tells_how_everything_is() -> None:
         assert row.keys() == same.keys()
         assert 2.0 <= row.pop("waiting_seconds") <= same.pop("waiting_seconds")
         assert row == same
-        unknown = {"pinned": False, "need": {"source": "unknown", "devices": None}, "held": None}
+        need = {"source": "unknown", "devices": None}
+        unknown = {"pinned": False, "need": need, "placement": None, "held": None}
         rows = [{"model": model, **unknown} for model in ("m", "zed")]
         assert memory == {"router": "group", "devices": [], "models": rows}
 
@@ -310,7 +311,7 @@ def test_what_changes_of_memory_is_told_but_for_noise() -> None:
         see(world, GB + 65 * MB, held=2 * GB)
         told = events.next_of("memory")["models"][0]
         assert told == {
-            "model": "m", "pinned": False, "held": {"ram": 2 * GB},
+            "model": "m", "pinned": False, "placement": None, "held": {"ram": 2 * GB},
             "need": {"source": "measured", "devices": {"ram": 2 * GB}},
         }  # fmt: skip
 
