@@ -231,6 +231,22 @@ def test_the_start_is_told_the_place_and_its_name() -> None:
     assert policy.place("B", ("A",)) is None
 
 
+def test_who_makes_room_for_other_programs_counts_where_it_was_put_before_it_is_measured() -> None:
+    box = Box(24, 24)
+    box.devices["g1"] = Device(24 * GB, 2 * GB, 10 * GB, "g1", yields=True)
+    box.model("A", 20)
+    box.model("B", 6)
+    box.run("A", "g0")
+    box.run("B", "g1")
+    box.model("C", 7)
+    box.run("C", "g1")
+    policy = MemoryPolicy(box.memory, Manners())
+    policy.observe(box.view, lambda _: False)
+    relief = policy.relieve(("A", "B", "C"), ("A", "B", "C"))
+    assert relief is not None
+    assert set(relief.models) < {"B", "C"}
+
+
 def test_where_nothing_has_room_the_refusal_tells_of_the_most_gpus() -> None:
     box = Box(24, 24)
     box.model("A", 60)

@@ -13,7 +13,7 @@ Pure but for what it is handed: it is told what runs before each decision, and a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llamaswap_lib.core.eviction import Explanation, NoRoom, Placement, Relief, Rules, RunningModel
@@ -133,7 +133,8 @@ class MemoryPolicy:
 
     def relieve(self, running: tuple[str, ...], free: Collection[str]) -> Relief | None:
         """Who goes though none asks for room: see `pressure.py`."""
-        return relieve(self._memory, self._manners, {model: self._view(model) for model in running}, free)
+        seen = {model: self._view(model) for model in running}
+        return relieve(self._placed_on(running, {}), self._manners, seen, free)
 
     def _choose(self, target: str, running: tuple[str, ...]) -> Choice:
         if target in running and self._manners.together is None:
@@ -182,8 +183,11 @@ class MemoryPolicy:
         memory = self._memory
         if memory.movable:
             homes = self._homes(target, [*staying]) if homes is None else homes
-            places = {model: self._view(model).gpus or homes.get(model, ()) for model in staying}
-            if gpus:
-                places[target] = gpus
-            memory = memory.placed({model: at for model, at in places.items() if at and model in memory.movable})
+            memory = self._placed_on([*staying, target], {**homes, target: gpus})
         return Look(memory, self._manners, self._view, target, staying)
+
+    def _placed_on(self, models: Iterable[str], homes: Mapping[str, Gpus]) -> Memory:
+        """What is known, with what movable models need on the GPUs on which they run, or else are to be."""
+        places = {model: self._view(model).gpus or homes.get(model, ()) for model in models}
+        movable = self._memory.movable
+        return self._memory.placed({model: at for model, at in places.items() if at and model in movable})
