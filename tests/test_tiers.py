@@ -14,7 +14,7 @@ from tools.long_checks import STEPS, Ended, Plan, Result, found_pythons, main, p
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-SLOW = "test_every_mutant_is_noticed"  # of tests/core/test_mutants.py
+SLOW = "test_each_mutant_is_noticed"  # of tests/core/test_mutants.py
 QUICK = "test_each_promise_has_mutants"
 
 
