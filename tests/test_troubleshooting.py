@@ -42,8 +42,8 @@ TELLING = {
     ),
     *(
         "NoRoom",
-        "_refuse_all",
-        "_fail_load",
+        "refuse_all",
+        "fail_load",
         "on_error",
         "_on_slow",
         "hint",

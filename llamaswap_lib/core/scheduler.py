@@ -32,9 +32,9 @@ from llamaswap_lib.core.effects import (
     ShutGates,
     ShutIfIdle,
     Unloaded,
-    WriteLog,
 )
 from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, unexplained
+from llamaswap_lib.core.failing import Failing
 from llamaswap_lib.core.failures import ModelFailure, ModelFailures
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import InForce, ModelSpec
@@ -68,6 +68,7 @@ class Scheduler:
         self._world = World(models, rules or Rules(evict, explain, observe))
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
         self._failures = ModelFailures()
+        self._failing = Failing(self._world, self._waiting, self._failures)
         self._orphans = Orphans()
         self._preload = Preload(self._failures)
         self._unloads: dict[int, set[int]] = {}  # ticket -> run ids that have yet to exit
@@ -212,12 +213,12 @@ class Scheduler:
                 self._world.become_ready(run)
                 self._failures.note_ready(run.model)
             case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
-                self._crash(run, detail)
+                self._failing.crash(run, detail)
                 self._world.lose(run)
             case events.ProcessExited(_, detail, is_shortage):
                 self._forget(run, detail, is_shortage)
             case events.LoadTimedOut(_, detail) if run.state is RunState.STARTING:
-                self._fail_load(run.model, detail)
+                self._failing.fail_load(run.model, detail)
                 self._world.stop(run, "load timeout", "it did not become ready in time")
             case events.RunSilent(_, since, what, proof) if run.is_checked:
                 self._world.note_silence(run, Silence(since, what, proof))
@@ -255,11 +256,11 @@ class Scheduler:
         self._world.forget(run)
         if run.state is RunState.STARTING:
             if is_shortage:
-                self._break_off_load(run.model, detail)
+                self._failing.break_off_load(run.model, detail)
             else:
-                self._fail_load(run.model, detail)
+                self._failing.fail_load(run.model, detail)
         elif run.state is not RunState.STOPPING:
-            self._crash(run, detail)
+            self._failing.crash(run, detail)
         elif run.ready_at is not None and not (run.has_died or run.is_retired):
             self._failures.pardon([run.model])  # it ended well
         for ticket, pending in list(self._unloads.items()):
@@ -268,33 +269,6 @@ class Scheduler:
                 del self._unloads[ticket]
                 self._world.out.append(Unloaded(ticket))
 
-    def _fail_load(self, model: str, detail: str) -> None:
-        """Refuse all requests that wait for the model now, and later ones for a while."""
-        backoff = self._failures.note_failed_load(model, detail, self._world.now)
-        message = f"{model}: could not be loaded: {detail}; not tried again for {backoff:g} s"
-        self._world.out.append(WriteLog("error", message, "" if self._waiting.has(model) else model))
-        self._refuse_all(model, Fault.LOAD_FAILED, f"model {model} could not be loaded: {detail}", backoff)
-
-    def _break_off_load(self, model: str, detail: str) -> None:
-        """The same where the model is not to blame: the next request has it tried again."""
-        self._world.out.append(
-            WriteLog("error", f"{model}: could not be loaded, because resources are short: {detail}")
-        )
-        self._refuse_all(model, Fault.SHORTAGE, f"model {model} could not be loaded: {detail}")
-
-    def _crash(self, run: Run, detail: str) -> None:
-        """Only the requests inside fail; unless it keeps dying, it is started again for those that wait."""
-        now, state = self._world.now, run.state.value
-        if run.is_retired:  # it would be started otherwise now, so nothing is learned from its end
-            self._world.out.append(WriteLog("warn", f"{run.model}: {detail} while it was {state}"))
-            return
-        assert run.ready_at is not None, f"{run!r} served before it was ready"
-        backoff = self._failures.note_crash(run.model, detail, now - run.ready_at, now)
-        self._world.out.append(WriteLog("warn", f"{run.model}: {detail} while it was {state}"))
-        if refusal := self._failures.refusal(run.model, now):
-            self._world.out.append(WriteLog("error", f"{run.model}: keeps dying, not tried again for {backoff:g} s"))
-            self._refuse_all(run.model, Fault.BACKING_OFF, *refusal)
-
     def _settle_orphans(self) -> None:
         """If their run is ending or gone they arrive once more; after a while the others are told that it is alive."""
         for orphan in self._orphans.take_settled(self._world.may_serve, self._world.now):
@@ -302,10 +276,6 @@ class Scheduler:
                 self._world.out.append(Refuse(orphan.ticket, Fault.NOT_DEAD, "the run lives on"))
             else:
                 self._arrive(orphan.ticket, orphan.model, orphan.run_id, self._world.now)
-
-    def _refuse_all(self, model: str, fault: Fault, message: str, retry_after: float = 0.0) -> None:
-        tickets = self._waiting.remove_all(model)
-        self._world.out += [Refuse(ticket, fault, message, retry_after) for ticket in tickets]
 
     def _unload(self, ticket: int, models: Iterable[str] | None, grace: float | None) -> None:
         named = {*self._world.models, *self._world.by_model} if models is None else set(models)
@@ -322,7 +292,7 @@ class Scheduler:
     def _shut_down(self, ticket: int, grace: float) -> None:
         self._is_closing = True
         for model in self._waiting.models():
-            self._refuse_all(model, Fault.SHUTTING_DOWN, _CLOSING)
+            self._failing.refuse_all(model, Fault.SHUTTING_DOWN, _CLOSING)
         for orphan in self._orphans.take_all():
             self._world.out.append(Refuse(orphan.ticket, Fault.SHUTTING_DOWN, _CLOSING))
         self._unload(ticket, None, grace)
@@ -336,7 +306,7 @@ class Scheduler:
         self._preload.drop(gone)
         self._failures.pardon([*gone, *change.replaced])  # whatever was wrong may be mended
         for model in gone:
-            self._refuse_all(model, Fault.UNKNOWN_MODEL, f"model {model} is not configured any more")
+            self._failing.refuse_all(model, Fault.UNKNOWN_MODEL, f"model {model} is not configured any more")
         priorities = {model: spec.priority for model, spec in change.models.items()}
         self._waiting.change_rules(priorities, change.max_wait)
         self._world.change(change.models, change.replaced, change.rules, change.blocked)
@@ -348,7 +318,7 @@ class Scheduler:
     def _take_check(self, model: str, problem: str) -> None:
         """As if it had been started and had failed, except that no model was unloaded for it."""
         if problem:
-            self._fail_load(model, f"could not start: {problem}")
+            self._failing.fail_load(model, f"could not start: {problem}")
         else:
             self._world.launchable.add(model)
             self._waiting.note_checked(model)
