@@ -58,6 +58,8 @@ class Pass:
         if question is None:
             if not self._waiting.models():
                 self._preload.go_on(self._world)
+            freeing = [model for model, reason in self.reasons.items() if reason.kind == "freeing"]
+            self._world.freeing.keep_only([*freeing, *self._preload.models()])
             self._world.settle_gates(self._needed_shut, self._waiting.models())
             self._world.settle_checks(self._in_the_way)
             question = self._ask_relief() or self._ask_ttl()
@@ -129,7 +131,8 @@ class Pass:
         5. All that must be unloaded is on its way out, or its own last run is: it waits for the exits and holds its
            place. A run that may take as long as its requests do is checked while it is in the way: see
            `_attend_retired`.
-        6. Nothing is in the way: its tickets are admitted, or it starts, on GPUs that nobody in front is to have.
+        6. Nothing is in the way: its tickets are admitted, or it starts, on GPUs that nobody in front is to have. It
+           holds its place until its devices show the memory that was just given back.
 
         Before 2, one that does not fit whatever goes for it is turned away, and holds no place.
         """
@@ -166,7 +169,7 @@ class Pass:
         elif (placement := self._world.place(model, self.places)) is None:
             self._wait_for_outgoing(model)
         else:
-            self._start(model, placement)
+            self._start_if_free(model, placement)
         return None
 
     def _turn_away(self, model: str, refusal: NoRoom) -> None:
@@ -319,6 +322,14 @@ class Pass:
         if tickets:
             self._world.note_change()
 
+    def _start_if_free(self, model: str, placement: Placement) -> None:
+        """Or hold its place until its devices show the memory of what has just ended."""
+        if wait := self._world.unfreed(model, placement.gpus):
+            self._hold_place(model, ())
+            self.reasons[model] = Reason("freeing", wait.unfreed.after, room=wait.unfreed.room)
+        else:
+            self._start(model, placement)
+
     def _start(self, model: str, placement: Placement) -> None:
         self._waiting.end_claim(model)
         self._note(model, "loading")
@@ -365,14 +376,15 @@ class Preload:
                     world.out.append(WriteLog("warn", f"{model}: not preloaded: {refusal.message}"))
                     self._models.popleft()
                     continue
-                if not clashes and world.evict(model, world.by_model):
-                    return  # what is in the way is on its way out
+                placement = world.place(model, ()) or NOWHERE
+                if not clashes and (world.evict(model, world.by_model) or world.unfreed(model, placement.gpus)):
+                    return  # what is in the way is on its way out, or its memory is
                 if clashes:
                     message = f"{model}: not preloaded, it cannot run together with {', '.join(clashes)}"
                     world.out.append(WriteLog("warn", message))
                 else:
                     world.out.append(WriteLog("info", f"{model}: preloading"))
-                    world.start(model, world.place(model, ()) or NOWHERE)
+                    world.start(model, placement)
             self._models.popleft()
 
 

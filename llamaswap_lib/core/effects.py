@@ -23,6 +23,7 @@ class Fault(Enum):
 
     UNKNOWN_MODEL = "unknown model"
     LOAD_FAILED = "load failed"
+    OUT_OF_MEMORY = "out of memory"  # so did this one, for want of memory
     NEVER_FITS = "never fits"  # the devices are too small for it
     SHORTAGE = "shortage"  # this machine lacked resources to start or watch it; that may be over in a moment
     BACKING_OFF = "backing off"  # it has failed again and again, and is not tried now

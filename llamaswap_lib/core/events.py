@@ -106,11 +106,13 @@ class ProcessExited:
     """The run's whole process group is gone; `detail` says how (`exited with code 3`, `killed by SIGKILL`).
 
     `is_shortage`: our own machine had no thread, memory or file descriptor for it, which is not the model's fault.
+    `out_of_memory`: the words of its log that say that a device had too little memory for it, '' if it has none.
     """
 
     run_id: int
     detail: str
     is_shortage: bool = False
+    out_of_memory: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,10 @@ Pure; part of the scheduler.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from llamaswap_lib.core.effects import Fault, Refuse, WriteLog
+from llamaswap_lib.core.eviction import Shortfall
 from llamaswap_lib.core.failures import ModelFailures
 from llamaswap_lib.core.run import Run
 from llamaswap_lib.core.waiting import WaitingRoom
@@ -19,13 +22,50 @@ class Failing:
         self._world = world
         self._waiting = waiting
         self._failures = failures
+        self.second_tries: set[str] = set()  # models that ran out of memory and are started once more
 
-    def fail_load(self, model: str, detail: str) -> None:
+    def end_load(self, model: str, detail: str, words: str) -> None:
+        """Its process has ended while it loaded. One that ran out of memory is started once more, with more room."""
+        if words:
+            detail = f"{detail}, out of memory: {words}"
+        if not words or (shortfall := self._shortfall(model, words)) is None:
+            self.fail_load(model, detail)
+        elif shortfall.has_more and model not in self.second_tries and self._waiting.has(model):
+            self.second_tries.add(model)
+            message = f"{model}: {detail}; {shortfall.text}; it is started once more, with more room"
+            self._world.out.append(WriteLog("warn", message))
+            return
+        else:
+            self.fail_load(model, f"{detail}; {shortfall.text}", Fault.OUT_OF_MEMORY)
+        self.second_tries.discard(model)
+
+    def note_end(self, run: Run, words: str) -> None:
+        """It had served, and has ended by itself. If it ran out of memory its next start gets more room."""
+        if words and not run.is_retired and (shortfall := self._shortfall(run.model, words)) is not None:
+            said = f"out of memory: {words}; {shortfall.text}"
+            self._world.out.append(WriteLog("warn", f"{run.model}: {said}; its next start gets more room"))
+
+    def _shortfall(self, model: str, words: str) -> Shortfall | None:
+        """None where models do not go by memory."""
+        room = self._world.in_force.rules.room
+        return None if room is None else room.note_out_of_memory(model, words, tuple(self._world.staying()))
+
+    def forget(self, models: Collection[str]) -> None:
+        """They are started otherwise from now on, or not any more."""
+        if room := self._world.in_force.rules.room:
+            room.forget(models)
+
+    def settle(self) -> None:
+        """The second try of one for which nobody waits any more is over."""
+        self.second_tries &= {*self._waiting.models(), *self._world.by_model}
+
+    def fail_load(self, model: str, detail: str, fault: Fault = Fault.LOAD_FAILED) -> None:
         """Refuse all requests that wait for the model now, and later ones for a while."""
-        backoff = self._failures.note_failed_load(model, detail, self._world.now)
+        is_memory = fault is Fault.OUT_OF_MEMORY
+        backoff = self._failures.note_failed_load(model, detail, self._world.now, is_memory=is_memory)
         message = f"{model}: could not be loaded: {detail}; not tried again for {backoff:g} s"
         self._world.out.append(WriteLog("error", message, "" if self._waiting.has(model) else model))
-        self.refuse_all(model, Fault.LOAD_FAILED, f"model {model} could not be loaded: {detail}", backoff)
+        self.refuse_all(model, fault, f"model {model} could not be loaded: {detail}", backoff)
 
     def break_off_load(self, model: str, detail: str) -> None:
         """The same where the model is not to blame: the next request has it tried again."""

@@ -27,6 +27,7 @@ class Record:
     is_failing: bool = False  # no load has succeeded since the last one
     until: float = 0.0  # not to be tried again before
     detail: str = ""
+    is_memory: bool = False  # what failed last was short of memory
 
     @property
     def strikes(self) -> int:
@@ -64,10 +65,11 @@ class ModelFailures:
         self._records: dict[str, Record] = {}
         self.failing: Mapping[str, ModelFailure] = {}  # by model; never changed, but replaced
 
-    def note_failed_load(self, model: str, detail: str, now: float) -> float:
-        """Returns for how many seconds not to try it again."""
+    def note_failed_load(self, model: str, detail: str, now: float, *, is_memory: bool = False) -> float:
+        """Returns for how many seconds not to try it again. `is_memory`: it was short of memory."""
         record = self._records.setdefault(model, Record())
         record.loads += 1
+        record.is_memory = is_memory
         return self._back_off(record, detail, now)
 
     def note_ready(self, model: str) -> None:
@@ -84,6 +86,7 @@ class ModelFailures:
             return 0.0
         record = self._records.setdefault(model, Record())
         record.crashes += 1
+        record.is_memory = False
         return self._back_off(record, f"{detail} {ready_time:.1f} s after it was ready", now)
 
     def restore(self, records: Mapping[str, Record]) -> None:
@@ -103,6 +106,11 @@ class ModelFailures:
             return None
         left = record.until - now
         return f"model {model} {record.describe()}; next try in {ceil(left)} s", left
+
+    def is_short_of_memory(self, model: str) -> bool:
+        """Whether its last load failed for want of memory."""
+        record = self._records.get(model)
+        return record is not None and record.is_memory
 
     def records(self) -> dict[str, Record]:
         return {model: replace(record) for model, record in self._records.items()}

@@ -6,7 +6,7 @@ Pure data. What gates and checks say is not in it: the other one asks again. Tim
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llamaswap_lib.core.failures import Record
 from llamaswap_lib.core.in_force import ModelSpec
@@ -18,7 +18,8 @@ from llamaswap_lib.core.waiting import Orphan, Ticket
 class State:
     """Between two decisions. `former` are models that are not configured any more, and still run.
 
-    `claims` are the models for whose oldest ticket a swap has begun; `unloads`: ticket -> runs that have yet to exit.
+    `claims` are the models for whose oldest ticket a swap has begun; `unloads`: ticket -> runs that have yet to exit;
+    `ended`: model -> when its last run was gone; `second_tries`: models that ran out of memory and are started again.
     """
 
     models: Mapping[str, ModelSpec]
@@ -36,3 +37,5 @@ class State:
     orphans: tuple[Orphan, ...]
     claims: frozenset[str]
     unloads: Mapping[int, frozenset[int]]
+    ended: Mapping[str, float] = field(default_factory=dict)
+    second_tries: frozenset[str] = frozenset()

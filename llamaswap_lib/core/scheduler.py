@@ -95,6 +95,7 @@ class Scheduler:
         decision = Pass(world, self._waiting, self._preload)
         question = decision.run()
         self._settle_orphans()  # a run that hangs may have been stopped
+        self._failing.settle()
         if question:
             world.out.append(question)
         self._asked_for = decision.asked_for
@@ -125,7 +126,8 @@ class Scheduler:
         models = [model for model in self._order if waiting.has(model)]
         tickets = [waiting.tickets(model) for model in models]
         urgent = [model for model in models if waiting.is_urgent(model, self._world.now)]
-        return Queue(models, tickets, self._reasons, self._world.load_times, urgent, self._places, self._outgoing)
+        known = (self._reasons, self._world.load_times, urgent, self._places, self._outgoing)
+        return Queue(models, tickets, *known, tuple(self._world.freeing.waits))
 
     def published(self) -> Published:
         """For everybody to read, until the next decision is made."""
@@ -150,6 +152,8 @@ class Scheduler:
             orphans=self._orphans.everybody(),
             claims=waiting.claims(),
             unloads={ticket: frozenset(runs) for ticket, runs in self._unloads.items()},
+            ended=world.freeing.ended,
+            second_tries=frozenset(self._failing.second_tries),
         )
 
     def _restore(self, state: State) -> None:
@@ -158,6 +162,7 @@ class Scheduler:
         world.restore(state.runs, state.former)
         world.next_run_id, world.incarnations = state.next_run_id, dict(state.incarnations)
         world.load_times, world.cut_short, world.hung = state.load_times, dict(state.cut_short), dict(state.hung)
+        world.freeing.ended, self._failing.second_tries = state.ended, set(state.second_tries)
         self._failures.restore(state.failures)
         self._preload.add(state.preload)
         for ticket, runs in state.unloads.items():
@@ -215,8 +220,8 @@ class Scheduler:
             case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
                 self._failing.crash(run, detail)
                 self._world.lose(run)
-            case events.ProcessExited(_, detail, is_shortage):
-                self._forget(run, detail, is_shortage)
+            case events.ProcessExited():
+                self._forget(run, event)
             case events.LoadTimedOut(_, detail) if run.state is RunState.STARTING:
                 self._failing.fail_load(run.model, detail)
                 self._world.stop(run, "load timeout", "it did not become ready in time")
@@ -241,7 +246,8 @@ class Scheduler:
         elif lost_run is not None and world.may_serve(lost_run):
             self._orphans.add(ticket, model, lost_run, since)
         elif refusal := self._failures.refusal(model, world.now):
-            world.out.append(Refuse(ticket, Fault.BACKING_OFF, *refusal))
+            fault = Fault.OUT_OF_MEMORY if self._failures.is_short_of_memory(model) else Fault.BACKING_OFF
+            world.out.append(Refuse(ticket, fault, *refusal))
         else:
             self._waiting.add(ticket, model, since)
 
@@ -251,17 +257,20 @@ class Scheduler:
         elif self._unloads.pop(ticket, None) is not None:  # what it began goes on
             self._world.out.append(Unloaded(ticket))
 
-    def _forget(self, run: Run, detail: str, is_shortage: bool) -> None:
+    def _forget(self, run: Run, ended: events.ProcessExited) -> None:
         """A run is gone: a load that failed, or a crash if it served, unless it was known to be ending."""
         self._world.forget(run)
         if run.state is RunState.STARTING:
-            if is_shortage:
-                self._failing.break_off_load(run.model, detail)
+            if ended.is_shortage:
+                self._failing.break_off_load(run.model, ended.detail)
             else:
-                self._failing.fail_load(run.model, detail)
+                self._failing.end_load(run.model, ended.detail, ended.out_of_memory)
         elif run.state is not RunState.STOPPING:
-            self._failing.crash(run, detail)
-        elif run.ready_at is not None and not (run.has_died or run.is_retired):
+            self._failing.crash(run, ended.detail)
+            self._failing.note_end(run, ended.out_of_memory)
+        elif run.has_died:
+            self._failing.note_end(run, ended.out_of_memory)
+        elif run.ready_at is not None and not run.is_retired:
             self._failures.pardon([run.model])  # it ended well
         for ticket, pending in list(self._unloads.items()):
             pending.discard(run.run_id)
@@ -305,6 +314,7 @@ class Scheduler:
         gone = [model for model in self._world.models if model not in change.models]
         self._preload.drop(gone)
         self._failures.pardon([*gone, *change.replaced])  # whatever was wrong may be mended
+        self._failing.forget([*gone, *change.replaced])
         for model in gone:
             self._failing.refuse_all(model, Fault.UNKNOWN_MODEL, f"model {model} is not configured any more")
         priorities = {model: spec.priority for model, spec in change.models.items()}

@@ -35,6 +35,8 @@ class Reason:
     def _outline(self) -> str:
         names = ", ".join(self.others) or "other programs"
         verb = "is" if len(self.others) == 1 else "are"
+        if self.kind == "freeing":
+            return f"waiting for {self.room} to become free, after the end of {names}"
         if self.room:
             return f"waiting for {self.room}, held by {names}{self._why_held()}"
         match self.kind:
@@ -117,6 +119,7 @@ class Queue(NamedTuple):
     urgent: Collection[str] = ()  # those of `models` that go first whatever their priority
     places: Sequence[str] = ()  # those of `models` with which nothing behind them may clash
     outgoing: Collection[str] = ()  # models that will be unloaded for those
+    freeing: Collection[str] = ()  # models, preloaded ones too, that wait for memory to become free
 
 
 def _step_down(now: float, since: float) -> float:

@@ -26,6 +26,7 @@ from llamaswap_lib.core.effects import (
     WriteLog,
 )
 from llamaswap_lib.core.eviction import NOWHERE, NoRoom, Placement, Rules, RunningModel
+from llamaswap_lib.core.freeing import Freeing, Wait
 from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
@@ -47,6 +48,7 @@ class World:
         self.is_observed = True  # the policy was told what runs now, or need not be told
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
         self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and the error of the requests inside
+        self.freeing = Freeing()
         self.unfit: dict[str, float] = {}  # model that is waited for and does not fit now -> since when
         self.asked_why: tuple[StopKind, str] = ("ttl", "")  # why gates are asked to shut, if not for a model
         self.incarnations: dict[str, int] = {}
@@ -64,6 +66,12 @@ class World:
     # -- changes --
 
     def start(self, model: str, placement: Placement = NOWHERE) -> None:
+        wait = self.freeing.waits.get(model)
+        if line := self.freeing.end(model, self.now):
+            self.out.append(WriteLog(*line))
+        if room := self.in_force.rules.room:
+            is_early = wait is not None and wait.is_over
+            room.note_start(model, self._known(), placement.gpus, is_early=is_early)
         incarnation = self.incarnations[model] = self.incarnations.get(model, 0) + 1
         run = Run(self.next_run_id, model, incarnation, self.now, gpus=placement.gpus)
         self.next_run_id += 1
@@ -77,6 +85,8 @@ class World:
             run.ready_at, run.is_new = self.now, True
             took = self.now - run.started_at
             self.load_times = {**self.load_times, run.model: (took + self.load_times.get(run.model, took)) / 2}
+            if room := self.in_force.rules.room:
+                room.note_ready(run.model)
         run.move(RunState.READY, self.ttl_look(run, self.now))
 
     def unload(self, run: Run, timeout: float) -> None:
@@ -125,6 +135,7 @@ class World:
     def forget(self, run: Run) -> None:
         del self.runs[run.run_id]
         del self.by_model[run.model]
+        self.freeing.note_end(run.model, self.now)
         self.former.pop(run.model, None)
         if run.model in self.in_force.blocked:
             blocked = {model: others for model, others in self.in_force.blocked.items() if model != run.model}
@@ -248,8 +259,16 @@ class World:
     def room(self, target: str) -> str:
         """The memory that it waits for, '' where that is not what it waits for."""
         rules = self.in_force.rules
-        running = tuple(model for model in self.by_model if model in self.models)
-        return rules.explain(target, running).room if rules.refuse else ""
+        return rules.explain(target, self._known()).room if rules.refuse else ""
+
+    def unfreed(self, target: str, gpus: tuple[str, ...]) -> Wait | None:
+        """What has just ended and what of its memory `target`, for which nobody has to go, waits for yet."""
+        room = self.in_force.rules.room
+        return self.freeing.find(target, room, self._known(), gpus, self.now) if room else None
+
+    def _known(self) -> tuple[str, ...]:
+        """The models that have a run and are configured."""
+        return tuple(model for model in self.by_model if model in self.models)
 
     def refusal(self, target: str) -> NoRoom | None:
         """Why it cannot be loaded even if all go that may; None also if the policy fails, which says so elsewhere."""
@@ -294,5 +313,6 @@ class World:
         return since + ttl if ttl > 0 else None
 
     def next_deadline(self) -> float | None:
-        times = (time for run in self.runs.values() for time in (run.deadline, run.check_at))
+        times = [time for run in self.runs.values() for time in (run.deadline, run.check_at)]
+        times.append(self.freeing.next_deadline(self.now))
         return min((time for time in times if time is not None), default=None)

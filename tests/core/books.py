@@ -36,6 +36,7 @@ class Life:
     is_cut: bool = False  # requests inside were broken off
     is_retired: bool = False  # its model is not configured any more, or otherwise
     blocks: frozenset[str] = frozenset()  # then: the models that cannot start before it has gone
+    words: str = ""  # what it said of memory that it lacked
     kill_at: float = 0.0  # not before, once it is ending
 
     @property

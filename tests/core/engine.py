@@ -81,10 +81,8 @@ class Simulation:
             self._after(self._draw((0.0, self.plan.duration)), self._reload)
         for _ in range(self.plan.upgrades):
             self._after(self._draw((0.0, self.plan.duration)), self._upgrade)
-        for begin, device, size in self._truth.spans if self._truth else ():
-            self._after(begin, partial(self._use_memory, device, size))
-        for begin, model, device, size in self._truth.growths if self._truth else ():
-            self._after(begin, partial(self._grow, model, device, size))
+        if self._truth is not None:
+            self._begin_memory(self._truth)
         if self.plan.preload:
             self._post(events.PreloadRequested(self.plan.preload))
         self._after(self.plan.duration, self._end)
@@ -368,13 +366,27 @@ class Simulation:
             timed_out = events.LoadTimedOut(run_id, "not ready in time")
             self._after(self.plan.health_timeout, partial(self._report, life, timed_out))
         else:
-            self._after(load, partial(self._report, life, events.ProcessReady(run_id)))
+            self._after(load, partial(self._end_load, life))
             if self._truth is not None and model in self._truth.unknown:
                 self._after(load + self._draw((0.0, 2.0)), partial(self._measure, life))
             if self._chance(habit.crashes):
                 self._after(load + self._draw((0.0, 6.0)), partial(self._exit, run_id))
             if self._may(habit.hangs):
                 self._after(load + self._draw((0.0, 6.0)), partial(self._hang, life))
+
+    def _end_load(self, life: Life) -> None:
+        """It is ready, or has found too little memory."""
+        truth = self._truth
+        if truth is None or not life.is_alive:
+            self._report(life, events.ProcessReady(life.run_id))
+        elif truth.starves(life.model):
+            life.words = "out of memory"
+            self._exit(life.run_id)
+        else:
+            truth.loaded.add(life.model)
+            if any(truth.hungry.get(life.model, {}).values()):
+                truth.ever_grown.add(life.model)  # beyond what was known of it
+            self._report(life, events.ProcessReady(life.run_id))
 
     def _hang(self, life: Life) -> None:
         """Nobody inside is answered any more, mostly for ever."""
@@ -389,6 +401,23 @@ class Simulation:
                 self._after(self._draw((0.0, 0.3)), partial(self._leave, client, life))
 
     # -- memory --
+
+    def _begin_memory(self, truth: Truth) -> None:
+        truth.read(0.0)
+        for begin, device, size in truth.spans:
+            self._after(begin, partial(self._use_memory, device, size))
+        for begin, model, device, size in truth.growths:
+            self._after(begin, partial(self._grow, model, device, size))
+        self._after(truth.every, self._read_memory)
+
+    def _read_memory(self) -> None:
+        """Closely all the time; the scheduler is only told where somebody waits for it."""
+        assert self._truth is not None
+        self._truth.read(self.now)
+        if self.scheduler.queue().freeing:
+            self._post(events.TimePassed())
+        if self._agenda:
+            self._after(self._truth.every, self._read_memory)
 
     def _use_memory(self, device: str, size: int) -> None:
         """Another program takes it, and gives it back later."""
@@ -410,12 +439,22 @@ class Simulation:
         truth = self._truth
         if truth is None or model not in truth.runs:
             return
+        sizes = {device: truth.takes(model, device) for device in truth.sizes[model]}
         truth.runs.remove(model)
+        truth.loaded.discard(model)
         if truth.freeing and not truth.is_hidden:
             self.witness.changed_at = self.now
-            for device, size in truth.sizes[model].items():
+        for device, size in sizes.items() if truth.freeing else ():
+            if truth.is_hidden:
+                truth.unfreed[device] = truth.unfreed.get(device, 0) + size
+                self._after(self._draw((0.0, truth.freeing)), partial(self._give_back, device, size))
+            else:
                 truth.use(device, size)
                 self._after(self._draw((0.0, truth.freeing)), partial(self._use_memory, device, -size))
+
+    def _give_back(self, device: str, size: int) -> None:
+        assert self._truth is not None
+        self._truth.unfreed[device] -= size
 
     def _grow(self, model: str, device: str, size: int) -> None:
         """A model that serves takes more."""
@@ -489,7 +528,7 @@ class Simulation:
         if life is not None and not life.has_exited:
             life.has_exited = True
             self._free(life.model)
-            self._post(events.ProcessExited(run_id, "exited"))
+            self._post(events.ProcessExited(run_id, "exited", out_of_memory=life.words))
 
 
 def play(plan: Plan) -> Simulation:

@@ -10,10 +10,11 @@ from llamaswap_lib.core.effects import Effect, Fault
 from llamaswap_lib.core.events import Event
 from tests.core.books import Life, Waiter
 from tests.core.line import LineWitness
-from tests.core.reload import Upgrade
+from tests.core.reload import Reload, Upgrade
 from tests.core.truth import Truth
 
 MOMENT = 1e-6
+Room = dict[str, int]
 TO_MAKE_ROOM = "to make room for "
 
 
@@ -22,28 +23,74 @@ class MemoryWitness(LineWitness):
 
     _unfit: dict[str, float]  # model that is waited for -> since when it does not fit, whatever goes
     _fitted: dict[str, float]  # one of these -> when it would have fitted last, before others were let in
+    _exits: dict[str, float]  # model -> when the scheduler was told that its last process has gone
+    _old_exits: list[float]  # when others have
+    _starved: set[str]  # models that ran out of memory, and were not ready since
+    _seconds: set[str]  # models that may only be started once more
+    _tries: dict[str, tuple[Room, bool]]  # model -> what there was for its last start, and whether that was shown
+    _open: str  # the model whose load has just ended for want of memory: those who wait go on waiting, or not
 
     def __post_init__(self) -> None:
         LineWitness.__post_init__(self)
-        self._unfit, self._fitted = {}, {}
+        self._unfit, self._fitted, self._exits, self._old_exits, self._tries = {}, {}, {}, [], {}
+        self._starved, self._seconds, self._open = set(), set(), ""
 
     @property
     def _truth(self) -> Truth | None:
         return self.plan.policy.truth
 
     def _patience(self, waiter: Waiter) -> float:
-        return LineWitness._patience(self, waiter) + (2 * FREEING if self._truth else 0.0)
+        truth = self._truth
+        more = 0.0 if truth is None else 2 * FREEING + (1 + len(self.plan.models)) * truth.settle
+        return LineWitness._patience(self, waiter) + more
 
     def note(self, event: Event) -> None:
+        self._open = ""
+        if isinstance(event, events.ProcessExited) and event.run_id in self.lives:
+            self._note_exit(self.lives[event.run_id].model)
         LineWitness.note(self, event)
         if self._truth is None:
             return
+        self._note_memory(event)
         self._truth.told.clear()
         self._fitted |= {model: self.now for model in self._unfit if self._fits_at_best(model)}
         if isinstance(event, Upgrade):
             self._unfit = {}  # the other one counts anew
         if isinstance(event, events.RequestArrived) and event.ticket in self.waiting and self._never_fits(event.model):
             self._doomed.add(event.ticket)
+
+    def _note_exit(self, model: str) -> None:
+        if model in self._exits:
+            self._old_exits.append(self._exits[model])
+        self._exits[model] = self.now
+
+    def _note_memory(self, event: Event) -> None:
+        if isinstance(event, Reload) and not self.is_closing:
+            self._starved -= {*event.replaced, *self.plan.missing}
+            self._tries = {}
+        if isinstance(event, events.ProcessReady) and event.run_id in self.lives:
+            self._starved.discard(self.lives[event.run_id].model)
+            self._seconds.discard(self.lives[event.run_id].model)
+
+    def _may_be_tried_again(self, life: Life, event: Event) -> bool:
+        """One that ran out of memory while it loaded may be started once more, for those who wait."""
+        if not isinstance(event, events.ProcessExited) or not event.out_of_memory:
+            return False
+        self._starved.add(life.model)
+        self._note_room_left(life.model)
+        if life.is_ready or life.model in self._seconds or not self._waits(life.model):
+            self._seconds.discard(life.model)
+            return False
+        self._open = life.model
+        return True
+
+    def _note_room_left(self, model: str) -> None:
+        """For its next start there is to be more than there was, also when it ended."""
+        truth, before = self._truth, self._tries.get(model)
+        if truth is not None and before is not None:
+            others = [other for other in self._existing() if other != model and other in self.plan.configured]
+            left = {name: min(size, truth.room(name, others)) for name, size in before[0].items()}
+            self._tries[model] = left, before[1]
 
     def check(self, effect: Effect) -> None:
         if self._truth is not None:
@@ -71,6 +118,19 @@ class MemoryWitness(LineWitness):
             fits = truth.fits_on(model, gpus, existing, self.plan.policy.manners.pinned)
             self.require(fits, f"started {model} on {gpus}, where it does not fit beside {existing}")
         self.require(self._fits(model, existing), f"started {model}, which does not fit beside {existing}")
+        recent = {one: at for one, at in self._exits.items() if self.now < at + truth.settle - MOMENT}
+        way = truth.sizes_on(model, gpus) if gpus else truth.sizes[model]
+        is_shown = truth.is_shown(model, way, existing, recent)
+        room = {name: truth.room(name, existing) for name in way}
+        has_waited = any(at + truth.settle <= self.now + MOMENT for at in (*self._exits.values(), *self._old_exits))
+        self.require(is_shown or has_waited, f"started {model} before its devices show the room")
+        if model in self._seconds and (before := self._tries.get(model)):
+            has_more = any(room.get(name, 0) > size for name, size in before[0].items()) or not before[1]
+            has_more = has_more or room.keys() != before[0].keys()  # it is put elsewhere
+            is_alone = not [other for other in existing if other not in self.plan.policy.manners.pinned]
+            self.require(has_more or is_alone, f"started {model} once more with no more room")
+        late = {one: at for one, at in self._exits.items() if self.now <= at + 2 * truth.settle + MOMENT}
+        self._tries[model] = room, truth.is_shown(model, way, existing, late)
 
     def _check_victim(self, truth: Truth, life: Life, target: str) -> None:
         staying = [other for other in self._staying() if other in self.plan.configured]
@@ -82,6 +142,8 @@ class MemoryWitness(LineWitness):
         gone = set(truth.told.get((target, frozenset(staying)), ()))  # what was said for all of those that go at once
         if target in staying:  # it is there, and only rules may want others gone
             self.require(life.model in by_rules, f"stopped {life.model} for {target}, which runs")
+        elif target in self._starved:
+            pass  # it is taken to need more than it says
         elif target in self._startable() and life.model in gone and not truth.unknown & {target, *staying}:
             rest = [other for other in staying if other not in gone]
             self.require(self._fits(target, rest), f"stops {gone} for {target}, which is not enough")
@@ -94,7 +156,7 @@ class MemoryWitness(LineWitness):
     def _check_calm(self, truth: Truth, asked: list[Life]) -> None:
         """A busy one is shut only if all that nobody has to wait for are not enough."""
         busy = [life for life in asked if len(life.gate) and life.is_staying]
-        if not busy or truth.unknown:
+        if not busy or truth.unknown or self._starved:
             return
         staying = [life for life in self.lives.values() if life.is_staying and life.model in self.plan.configured]
         pinned = self.plan.policy.manners.pinned
@@ -112,6 +174,10 @@ class MemoryWitness(LineWitness):
         return busy <= by_rules or not self._fits(target, [other for other in rest if other not in by_rules])
 
     def _check_refuse(self, ticket: int, fault: Fault, retry_after: float) -> None:
+        if fault is Fault.OUT_OF_MEMORY and self.waiting[ticket].model == self._open:
+            self._records.note_failed_load(self._open, self.now)
+            self._doom(self._open)
+            self._open = ""
         if self._truth is None or fault not in (Fault.NEVER_FITS, Fault.SHORTAGE):
             LineWitness._check_refuse(self, ticket, fault, retry_after)
             return
@@ -129,6 +195,9 @@ class MemoryWitness(LineWitness):
         LineWitness.settle(self, is_quiet)
         if self._truth is None:
             return
+        if self._open:
+            self._seconds.add(self._open)
+        self._seconds &= {waiter.model for waiter in self.waiting.values()} | set(self._existing())
         models = {waiter.model for waiter in self.waiting.values() if waiter.model in self.plan.configured}
         unfit = [model for model in models if not self._is_there(model) and not self._fits_at_best(model)]
         self._unfit = {model: self._unfit.get(model, self.now) for model in unfit}
@@ -141,10 +210,21 @@ class MemoryWitness(LineWitness):
             LineWitness._check_alone(self, model)
 
     def _is_excused(self, model: str) -> bool:
-        """Whether it waits for other programs, or for the time that a model stays."""
+        """Whether it waits for other programs, for the time that a model stays, or for memory to become free."""
+        if self._is_freeing(model):
+            return True
         stays = self.plan.policy.manners.min_residency
         young = any(life.ready_at is not None and self.now < life.ready_at + stays for life in self.lives.values())
         return young or not self._fits_at_best(model)
+
+    def _is_freeing(self, model: str) -> bool:
+        truth = self._truth
+        if truth is None:
+            return False
+        recent = {one: at for one, at in self._exits.items() if self.now <= at + 2 * truth.settle + MOMENT}
+        is_shown = truth.is_shown(model, truth.sizes[model], self._existing(), recent, is_strict=True)
+        is_moved = not truth.movable.keys().isdisjoint((model, *recent))
+        return bool(recent) and (model in self._starved or is_moved or not is_shown)
 
     # -- look-up --
 

@@ -25,7 +25,17 @@ def memory(rng: random.Random, models: list[str]) -> Policy:
     spans = [_span(rng, devices) for _ in range(rng.choice([0, 0, 2, 8]))]
     freeing = rng.choice([0.0, 0.0, 1.0, 2.0])
     truth = Truth(devices, sizes, unknown, spans, freeing, rng.random() < 0.5)
-    return of_truth(truth, _rules(rng, models))
+    rules = _rules(rng, models)
+    truth.settle, truth.every = rng.choice([0.0, 0.6, 5.0, 5.0]), rng.choice([0.05, 0.1, 0.3])
+    truth.is_strict = rng.random() < 0.6
+    if truth.is_strict and rng.random() < 0.7:
+        truth.hungry = {model: _some_more(rng, size) for model, size in sizes.items() if rng.random() < 0.5}
+    return of_truth(truth, rules)
+
+
+def _some_more(rng: random.Random, sizes: Sizes) -> Sizes:
+    """Beyond what is known: a little, or so much that it never runs."""
+    return {name: rng.choice([0, 1, 2, 4, 40]) for name in sizes}
 
 
 def press(rng: random.Random, truth: Truth) -> None:
@@ -88,7 +98,8 @@ def other_rules(rng: random.Random, policy: Policy, models: list[str]) -> Policy
 
 def of_truth(truth: Truth, rules: MemoryRules) -> Policy:
     """What it answers is written down, and is what the scheduler has to go by."""
-    own = MemoryPolicy(truth.picture, Manners(rules.pinned, {}, rules.min_residency, rules.together))
+    manners = Manners(rules.pinned, {}, rules.min_residency, rules.together)
+    own = MemoryPolicy(truth.picture, manners, truth.floors, truth.settle)
     told: dict[tuple[str, frozenset[str]], Collection[str]] = {}
 
     def evict(target: str, running: tuple[str, ...]) -> Collection[str]:

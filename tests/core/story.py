@@ -113,8 +113,10 @@ class Story:
     def ready(self, run_id: int) -> list[Effect]:
         return self.tell(ProcessReady(run_id))
 
-    def exited(self, run_id: int, detail: str = "exited with code 0", *, is_shortage: bool = False) -> list[Effect]:
-        return self.tell(ProcessExited(run_id, detail, is_shortage))
+    def exited(
+        self, run_id: int, detail: str = "exited with code 0", *, is_shortage: bool = False, out_of_memory: str = ""
+    ) -> list[Effect]:
+        return self.tell(ProcessExited(run_id, detail, is_shortage, out_of_memory))
 
     def idle(self, run_id: int) -> list[Effect]:
         return self.tell(GateIdle(run_id))

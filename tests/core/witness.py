@@ -194,7 +194,7 @@ class Witness:
         if not isinstance(event, events.LoadTimedOut):
             life.lost_at = self.now
             life.kill_at = self.now + self.plan.habits[life.model].unload_timeout
-        if life.is_retired:
+        if life.is_retired or self._may_be_tried_again(life, event):
             return
         self._records.note_failure(life, self.now)
         if not life.is_ready:
@@ -202,6 +202,11 @@ class Witness:
             life.has_timed_out = isinstance(event, events.LoadTimedOut)
         if self._records.until(life.model) > self.now:
             self._doom(life.model)
+
+    def _may_be_tried_again(self, life: Life, event: Event) -> bool:
+        """Whether its end may be no failure for those who wait for it."""
+        del life, event
+        return False
 
     def note_unlaunchable(self, model: str) -> None:
         """The scheduler asked, and is told that it cannot be started: that is a load that failed."""
@@ -302,6 +307,7 @@ class Witness:
             Fault.UNKNOWN_MODEL: waiter.model not in self.plan.configured,
             Fault.LOAD_FAILED: waiter.model in self._may_fail and abs(retry_after - left) < MOMENT,
             Fault.BACKING_OFF: left > 0 and abs(retry_after - left) < MOMENT,
+            Fault.OUT_OF_MEMORY: left > 0 and abs(retry_after - left) < MOMENT,
             Fault.NOT_DEAD: waiter.is_stranded or (is_in_doubt and abs(waiter.since + 2 - self.now) < MOMENT),
             Fault.HUNG: waiter.has_hung,
             Fault.SHUTTING_DOWN: self.is_closing,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,52 @@ class Placement:
 
 NOWHERE = Placement()
 
+
+class Shortfall(NamedTuple):
+    """What a model that has run out of memory needs and what was free, in words; and whether it can have more."""
+
+    text: str
+    has_more: bool
+
+
+class Unfreed(NamedTuple):
+    """Memory that is not shown to be free yet, in words, and the models that have ended last there."""
+
+    room: str
+    after: tuple[str, ...]
+
+
+class Room(Protocol):
+    """What a policy that goes by memory is asked and told beside who goes; `running` and `staying` are the others.
+
+    `gpus` are those that were chosen for it."""
+
+    settle_timeout: float
+    """Seconds from the end of a process for which its memory is waited for at most."""
+
+    def unfreed(
+        self, target: str, running: tuple[str, ...], gpus: tuple[str, ...], ended: Mapping[str, float]
+    ) -> Unfreed | None:
+        """What the target needs and its devices do not show yet. `ended`: model -> when its process was gone."""
+        ...
+
+    def note_start(self, target: str, running: tuple[str, ...], gpus: tuple[str, ...], *, is_early: bool) -> None:
+        """It starts beside these; `is_early`: before its devices have shown that there is room."""
+        ...
+
+    def note_ready(self, target: str) -> None:
+        """It had enough."""
+        ...
+
+    def note_out_of_memory(self, target: str, words: str, staying: tuple[str, ...]) -> Shortfall:
+        """It had not, its log says. From now on it is taken to need more than what was free."""
+        ...
+
+    def forget(self, models: Collection[str]) -> None:
+        """What they were short of says nothing any more."""
+        ...
+
+
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]
 Explain = Callable[[str, tuple[str, ...]], Explanation]
 """Why the models that `Evict` names must be unloaded. Asked once for each swap."""
@@ -134,3 +180,4 @@ class Rules:
     still: Callable[[Mapping[str, RunningModel]], Rules] | None = None
     stays: float = 0.0
     relieve: Relieve | None = None
+    room: Room | None = None

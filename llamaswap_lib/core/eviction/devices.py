@@ -11,6 +11,7 @@ from enum import Enum
 from functools import lru_cache
 from itertools import combinations
 from math import comb
+from typing import NamedTuple
 
 GB = 1024**3
 MB = 1024**2
@@ -119,6 +120,13 @@ class Movable:
         return Need({**self.beside, **self.sizes_on(tuple(gpus), devices)}, self.source)
 
 
+class Reading(NamedTuple):
+    """What is free of each device, whoever uses the rest; not of those that nothing reads. `at`: when it began."""
+
+    at: float
+    free: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What is known at one moment. A model without an entry in `needs` is one of unknown need.
@@ -127,7 +135,8 @@ class Memory:
     device; nothing where that is not known. `gaps`: model -> seconds between two requests for it, lately. `grown`:
     model -> how much more of a device it holds than when that had its reserve last, or than it was let in with.
     `movable`: models whose GPUs are chosen; what these need stands in `needs` as it is where they run, or would run
-    first.
+    first. `readings` are the last two, the newest last. `floors`: what models that have run out of memory are taken to
+    need.
     """
 
     devices: Mapping[str, Device] = field(default_factory=dict)
@@ -136,6 +145,8 @@ class Memory:
     gaps: Mapping[str, float] = field(default_factory=dict)
     grown: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     movable: Mapping[str, Movable] = field(default_factory=dict)
+    readings: tuple[Reading, ...] = ()
+    floors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def placed(self, places: Mapping[str, tuple[str, ...]]) -> Memory:
         """The same with these movable models on these GPUs."""

@@ -78,11 +78,23 @@ class Look:
         return [model for model in self.seen if model in self.manners.pinned]
 
     def size(self, device: str) -> int:
-        """What the target needs there. One that has been measured has shown that it runs, if need be alone."""
-        size = self.need.devices[device]
-        if self.need.source is not NeedSource.MEASURED:
+        """What the target needs there. One that has been measured has shown that it runs, if need be alone.
+
+        One that was short of memory gets more, as far as there is more.
+        """
+        size, floor, is_measured = (
+            self.need.devices[device],
+            self.floor(device),
+            self.need.source is NeedSource.MEASURED,
+        )
+        if not is_measured and floor <= size:
             return size
-        return self.on_device(device, size, self.room(device, self.pinned()))
+        at_best = self.room(device, self.pinned())
+        return max(self.on_device(device, size, at_best) if is_measured else size, min(floor, at_best))
+
+    def floor(self, device: str) -> int:
+        """What it is taken to need at least, since it was short of memory; 0 if it was not."""
+        return self.memory.floors.get(self.target, {}).get(device, 0)
 
     def on_device(self, device: str, size: int, at_best: int) -> int:
         """The same of one that was measured. `at_best`: the room if all go that may."""

@@ -14,7 +14,7 @@ Pure but for what it is handed: it is told what runs before each decision, and a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llamaswap_lib.core.eviction import Explanation, NoRoom, Placement, Relief, Rules, RunningModel
 from llamaswap_lib.core.eviction.devices import Memory
@@ -29,6 +29,7 @@ from llamaswap_lib.core.eviction.memory_words import (
 )
 from llamaswap_lib.core.eviction.placing import Placed, place
 from llamaswap_lib.core.eviction.pressure import relieve
+from llamaswap_lib.core.eviction.room import Floors, MemoryRoom
 
 Gpus = tuple[str, ...]
 
@@ -53,12 +54,22 @@ class Choice:
 
 
 _NOBODY = Choice()
+SETTLE_TIMEOUT = 5.0
 
 
 class MemoryPolicy:
     """`read` gives the picture of now, at once, to any thread. Call `observe` first, on the thread that decides."""
 
-    def __init__(self, read: Callable[[], Memory], manners: Manners) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Memory],
+        manners: Manners,
+        floors: Floors | None = None,
+        settle_timeout: float = SETTLE_TIMEOUT,
+    ) -> None:
+        """`settle_timeout`: seconds from the end of a process for which its memory is waited for at most."""
+        self._floors = floors or Floors()
+        self._settle_timeout = settle_timeout
         self._read = read
         self._manners = manners
         self._view: Callable[[str], RunningModel] = RunningModel
@@ -76,11 +87,12 @@ class MemoryPolicy:
             still=self.still,
             stays=self._manners.min_residency,
             relieve=self.relieve,
+            room=MemoryRoom(self._look, self._more_for, self._floors, self._settle_timeout),
         )
 
     def observe(self, view: Callable[[str], RunningModel], stands: Callable[[str], bool]) -> None:
         """Something happened. The answers for the targets in `stands` are kept as far as they can be."""
-        self._view, self._memory = view, self._read()
+        self._view, self._memory = view, replace(self._read(), floors=self._floors.now)
         known = {**self._kept, **self._answers}
         self._kept = {question: choice for question, choice in known.items() if stands(question[0])}
         self._answers = {}
@@ -89,7 +101,7 @@ class MemoryPolicy:
         """The same for any thread, which calls this: what runs as told, the memory as it is when they are asked."""
 
         def asked() -> MemoryPolicy:
-            copy = MemoryPolicy(self._read, self._manners)
+            copy = MemoryPolicy(self._read, self._manners, self._floors)
             copy.observe(lambda model: views.get(model) or RunningModel(model, is_planned=True), lambda _: False)
             return copy
 
@@ -136,7 +148,19 @@ class MemoryPolicy:
         seen = {model: self._view(model) for model in running}
         return relieve(self._placed_on(running, {}), self._manners, seen, free)
 
+    def _more_for(self, target: str, staying: tuple[str, ...], gpus: Gpus) -> bool:
+        """Whether it gets more than it had on these GPUs: others go, or it is put on other ones."""
+        choice = self._choose(target, staying)
+        return bool(choice.room) or choice.gpus != gpus
+
+    def _raise_floors(self) -> None:
+        """A model that has just run out of memory is asked about in the same decision."""
+        if self._memory.floors is not self._floors.now:
+            self._memory = replace(self._memory, floors=self._floors.now)
+            self._answers = {}
+
     def _choose(self, target: str, running: tuple[str, ...]) -> Choice:
+        self._raise_floors()
         if target in running and self._manners.together is None:
             return _NOBODY
         question = target, frozenset(running), frozenset(model for model in running if is_passing(self._view(model)))
@@ -180,6 +204,7 @@ class MemoryPolicy:
         self, target: str, staying: Collection[str], gpus: Gpus = (), homes: Mapping[str, Gpus] | None = None
     ) -> Look:
         """`gpus`: on which the target would be; `homes` of models yet to start, worked out where they are not given."""
+        self._raise_floors()
         memory = self._memory
         if memory.movable:
             homes = self._homes(target, [*staying]) if homes is None else homes

@@ -67,13 +67,13 @@ def _where(look: Look, device: str) -> str:
 
 
 def what_is_needed(look: Look) -> str:
-    """`needs 18.0 GB on GPU 0, where 6.0 GB are free`."""
+    """`needs 18.0 GB on GPU 0, where 6.0 GB are free`. One that was short of memory needs more than is said of it."""
     if look.is_unknown and look.need.source is NeedSource.UNKNOWN:
         where = f" on {look.memory.where(look.need.devices)}" if look.target in look.memory.movable else ""
         return f"what {look.target} needs is not known yet, so it is loaded alone{where}"
     source = f" ({look.need.source.value})" if look.need.source is NeedSource.ESTIMATED else ""
     parts = [
-        f"{in_words(look.need.devices[name])} {_where(look, name)}{source}, "
+        f"{in_words(max(look.need.devices[name], look.size(name)))} {_where(look, name)}{source}, "
         f"where {in_words(max(0, look.room(name, look.seen)))} are free"
         for name in look.devices
     ]

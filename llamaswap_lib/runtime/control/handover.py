@@ -37,6 +37,8 @@ def described(state: State) -> dict[str, Any]:
         "orphans": [asdict(orphan) for orphan in state.orphans],
         "claims": sorted(state.claims),
         "unloads": [[ticket, sorted(runs)] for ticket, runs in state.unloads.items()],
+        "ended": dict(state.ended),
+        "second_tries": sorted(state.second_tries),
     }
 
 
@@ -58,6 +60,8 @@ def read(message: Message) -> State:
         orphans=tuple([_made(Orphan, orphan) for orphan in message["orphans"]]),
         claims=frozenset(message["claims"]),
         unloads={ticket: frozenset(runs) for ticket, runs in message["unloads"]},
+        ended=message.get("ended", {}),
+        second_tries=frozenset(message.get("second_tries", ())),
     )
 
 
