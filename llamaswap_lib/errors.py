@@ -223,6 +223,14 @@ class LoadFailed(BadGateway):
         self.is_news = is_news
 
 
+class OutOfMemory(LoadFailed):
+    """With `use: memory`: the model ran out of memory while it loaded, also with as much room as could be made for it,
+    or is not tried at the moment for that reason: with the device, what was free, and the last lines of its log.
+    """
+
+    status, code = 507, "insufficient_memory"
+
+
 class ServiceUnavailable(HttpError):
     """The server is shutting down, or has no room for another connection."""
 

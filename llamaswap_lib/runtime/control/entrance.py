@@ -104,8 +104,9 @@ class Waiter:
             return ClientGone()
         if fault is Fault.NOT_DEAD:
             return RunNotDead(message)
-        if fault in (Fault.LOAD_FAILED, Fault.BACKING_OFF):
-            return load_failed(message, self._output, retry_after or None)
+        if fault in (Fault.LOAD_FAILED, Fault.OUT_OF_MEMORY, Fault.BACKING_OFF):
+            is_memory = fault is Fault.OUT_OF_MEMORY
+            return load_failed(message, self._output, retry_after or None, is_memory=is_memory)
         return _ERRORS[fault](message, retry_in=retry_after or None)
 
     # -- controller thread only --

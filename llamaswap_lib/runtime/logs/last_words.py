@@ -11,7 +11,7 @@ import json
 import threading
 from collections.abc import Callable
 
-from llamaswap_lib.errors import LoadFailed
+from llamaswap_lib.errors import LoadFailed, OutOfMemory
 from llamaswap_lib.printable import CUT, bounded, printable
 
 LINES = 20
@@ -65,6 +65,12 @@ class RunOutput:
             data, is_cut = bytes(self._tail), self._is_cut
         return last_lines(data, is_cut=is_cut, most_bytes=most_bytes)
 
+    def tail(self) -> list[str]:
+        """Its last lines as they are, KEPT_BYTES at least if there were so many."""
+        with self._lock:
+            data = bytes(self._tail)
+        return data.decode("utf-8", "replace").splitlines()
+
     def claim(self) -> bool:
         """Whether its last words are not in the log yet; true once."""
         return self._unclaimed.acquire(blocking=False)
@@ -92,10 +98,15 @@ def last_lines(data: bytes, *, is_cut: bool = False, most_bytes: int = ERROR_BYT
     return tuple(reversed(kept))
 
 
-def load_failed(message: str, output: RunOutput | None, retry_in: float | None = None) -> LoadFailed:
-    """The error of a load: why it failed, and the last words of the run, if it printed any."""
-    cause = bounded(message, CAUSE_BYTES)
+def load_failed(
+    message: str, output: RunOutput | None, retry_in: float | None = None, *, is_memory: bool = False
+) -> LoadFailed:
+    """The error of a load: why it failed, and the last words of the run, if it printed any.
+
+    `is_memory`: a device had too little of it.
+    """
+    kind, cause = OutOfMemory if is_memory else LoadFailed, bounded(message, CAUSE_BYTES)
     if output is None:
-        return LoadFailed(cause, retry_in=retry_in)
+        return kind(cause, retry_in=retry_in)
     words = output.last_words(ERROR_BYTES - FRAME_BYTES - len(json.dumps(cause)))
-    return LoadFailed(cause, last_words=words, is_news=output.claim, retry_in=retry_in)
+    return kind(cause, last_words=words, is_news=output.claim, retry_in=retry_in)

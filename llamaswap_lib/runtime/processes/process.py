@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -26,6 +27,7 @@ from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
 from llamaswap_lib.runtime.health.look import LookCancelled
 from llamaswap_lib.runtime.logs.last_words import RunOutput
+from llamaswap_lib.runtime.logs.out_of_memory import out_of_memory
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.processes.group import (
     KILL_GRACE,
@@ -206,7 +208,7 @@ class Process:
     def _watch(self) -> None:
         ended = ProcessExited(self.run_id, "was lost: the thread that watched it failed")
         try:
-            ended = self._live()
+            ended = replace(self._live(), out_of_memory=out_of_memory(self.output.tail()))
         finally:
             self._post(ended)
 
