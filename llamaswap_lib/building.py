@@ -218,8 +218,12 @@ def _connect(
     def wake() -> None:
         controller.post(events.TimePassed())
 
-    around = Surroundings(hardware, controller.details, launching.launched, lambda: bool(controller.tickets()), wake)
+    around = Surroundings(
+        *(hardware, controller.details, launching.launched, lambda: bool(controller.tickets()), wake),
+        lambda: controller.is_freeing,
+    )
     picture.connect(around)
+    controller.listen(picture.note_runs)
     controller.listen_to_queue(picture.note_queue)
 
 

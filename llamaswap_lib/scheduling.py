@@ -6,7 +6,7 @@ Any thread. What may raise, a policy of the user's own above all, raises here, b
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llamaswap_lib.config.addresses import address_of
@@ -19,6 +19,7 @@ from llamaswap_lib.core.eviction.devices import Memory
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy
+from llamaswap_lib.core.eviction.room import Floors
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.typed_yaml.secrets import visible
@@ -28,13 +29,15 @@ from llamaswap_lib.typed_yaml.secrets import visible
 class MadeRules:
     """Rules, and what they were made of: the file of a policy of the user's own, if it is one.
 
-    `keeps_to_itself`: only the thread that decides may ask them, and two names are not enough to ask for.
+    `keeps_to_itself`: only the thread that decides may ask them, and two names are not enough to ask for. `floors`:
+    what models that ran out of memory are taken to need, under any configuration.
     """
 
     rules: Rules
     use: str = ""
     text: bytes = b""
     keeps_to_itself: bool = False
+    floors: Floors = field(default_factory=Floors)
 
 
 def nothing_known() -> Memory:
@@ -55,7 +58,9 @@ def make_rules(
     if routing.router == "memory":
         pinned = frozenset(name for name, model in config.models.items() if model.pinned)
         manners = Manners(pinned, routing.fifo_priority, routing.memory.min_residency, policy)
-        return MadeRules(MemoryPolicy(read, manners).rules(), keeps_to_itself=True)
+        floors = Floors() if before is None else before.floors
+        by_memory = MemoryPolicy(read, manners, floors, routing.memory.settle_timeout)
+        return MadeRules(by_memory.rules(), keeps_to_itself=True, floors=floors)
     if policy is not None:
         return MadeRules(Rules(policy.evict, policy.explain))
     file = Path(routing.policy.rpartition(":")[0])

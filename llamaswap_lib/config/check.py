@@ -253,7 +253,7 @@ def _check_idle_keys_of_memory(loaded: Loaded, document: Document) -> None:
     if loaded.config.routing.router != "memory":
         paths: list[KeyPath] = [("models", name, key) for name in loaded.config.models for key in ("pinned", "gpus")]
         paths += [(*base, "devices", name, "yieldTo") for name in devices]
-        for path in ((*base, "minResidency"), *paths):
+        for path in ((*base, "minResidency"), (*base, "settleTimeout"), *paths):
             if document.node(path) is not None:
                 document.warn(path, "does nothing while routing.router.use is not memory", at_key=True)
         return

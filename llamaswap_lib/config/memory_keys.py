@@ -74,3 +74,9 @@ class MemoryKeys:
         "seconds that a model stays after it was loaded, unless somebody has waited for `maxWait`",
         10.0,
     )
+    settle_timeout: float = key(
+        "settleTimeout",
+        Seconds(),
+        "seconds for which a start waits at most until memory of a model that has ended is free; 0 for no wait",
+        5.0,
+    )

@@ -131,8 +131,7 @@ class Pass:
         5. All that must be unloaded is on its way out, or its own last run is: it waits for the exits and holds its
            place. A run that may take as long as its requests do is checked while it is in the way: see
            `_attend_retired`.
-        6. Nothing is in the way: its tickets are admitted, or it starts, on GPUs that nobody in front is to have. It
-           holds its place until its devices show the memory that was just given back.
+        6. Nothing is in the way: its tickets are admitted, or it starts on GPUs of nobody in front: `_start_if_free`.
 
         Before 2, one that does not fit whatever goes for it is turned away, and holds no place.
         """

@@ -31,6 +31,7 @@ MODULES = {"darwin": ("mac",)}
 FIRST = 1.0  # seconds after the start until the first sample: how busy a core is shows only after a while
 COARSE = 30.0  # the fewest seconds between two readings of memory where no samples are wanted
 DELAY = 0.1  # seconds from a change of what runs to a reading: nobody is to wait for the interpreter at a swap
+CLOSE = 0.1  # seconds between two readings while a start waits for memory to become free
 LEAST_PAUSE = 1.0  # seconds between two readings because of changes of what runs
 DEAREST = 10  # times what a reading took until the next one, where all are to be close
 AFTERWARDS = SETTLE + 0.1  # seconds from such a reading to another one, when a driver has freed what has ended
@@ -105,6 +106,7 @@ class Hardware:
         self._parts: _Parts | None = None
         self._due = clock() + FIRST  # the next sample
         self._soon = math.inf  # the next reading beside the samples
+        self._next_close = math.inf  # the same while somebody waits for memory to become free
         self._has_changed = False  # what runs
         self._last = -math.inf  # the last reading
         self._took = 0.0  # seconds, that one
@@ -160,6 +162,17 @@ class Hardware:
             pause = max(LEAST_PAUSE, DEAREST * self._took)
             self._soon = min(self._soon, max(self._last + pause, self._clock() + DELAY))
             self._turn.notify_all()
+
+    def read_closely(self) -> None:
+        """A start waits for memory to become free: have it read at once, or a moment after the last reading."""
+        with self._turn:
+            self._next_close = self._last + CLOSE
+            self._turn.notify_all()
+
+    @property
+    def last_read(self) -> float:
+        """When the last reading of memory began, in monotonic seconds."""
+        return self._last
 
     @property
     def is_enabled(self) -> bool:
@@ -229,7 +242,7 @@ class Hardware:
         """Until there is something to do; False at the end."""
         with self._turn:
             while not self._is_closed and self._has_read and self._asked == self._answered:
-                pause = min(self._due, self._soon) - self._clock()
+                pause = min(self._due, self._soon, self._next_close) - self._clock()
                 if pause <= 0:
                     break
                 self._turn.wait(pause)
@@ -240,7 +253,7 @@ class Hardware:
         now = self._clock()
         with self._turn:
             asked, settings, is_change = self._asked, self._settings, self._has_changed
-            self._has_changed, self._last = False, now
+            self._has_changed, self._last, self._next_close = False, now, math.inf
             if is_change:
                 self._soon = now + AFTERWARDS
             elif now >= self._soon:

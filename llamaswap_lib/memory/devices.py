@@ -22,13 +22,22 @@ NOT_THERE: DeviceKeys = DeviceKeys()
 
 
 class Measured(NamedTuple):
-    """A device, and how much is in use of it by anybody. `aside`: bytes beyond the capacity that models may have."""
+    """A device, and how much is in use of it by anybody. `aside`: bytes beyond the capacity that models may have.
+
+    `is_read`: it is known how much is in use.
+    """
 
     device: Device
     used: int
     aside: int = 0
     gpu: Gpu | None = None
     number: int = 0
+    is_read: bool = True
+
+    @property
+    def free(self) -> int:
+        """What nobody uses, as far as models may have it."""
+        return max(0, min(self.device.capacity, self.device.capacity + self.aside - self.used))
 
 
 def takes_of_ram(gpu: Gpu) -> bool:
@@ -50,7 +59,8 @@ def measured(
         capacity = said.capacity if gpu.total_bytes is None else gpu.total_bytes
         if has_own and capacity is not None:
             device = _device(f"GPU {number}", capacity, said)
-            found[gpu.key] = Measured(device, gpu.used_bytes or 0, capacity - device.capacity, gpu, number)
+            is_read, aside = gpu.used_bytes is not None, capacity - device.capacity
+            found[gpu.key] = Measured(device, gpu.used_bytes or 0, aside, gpu, number, is_read)
     return found
 
 

@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
-from llamaswap_lib.core.eviction.devices import Device, Memory, Movable, Need, NeedSource, in_words
+from llamaswap_lib.core.eviction.devices import Device, Memory, Movable, Need, NeedSource, Reading, in_words
 from llamaswap_lib.core.eviction.gaps import Gaps
 from llamaswap_lib.core.eviction.growth import Growth, Standing
 from llamaswap_lib.core.eviction.pressure import is_near, is_pressed
+from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.estimates.estimator import Estimator
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.memory.devices import Measured, measured
@@ -26,7 +27,7 @@ from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned, file_of
 from llamaswap_lib.memory.movable import Known, movable, need_on
 from llamaswap_lib.memory.needs import need_of, seen_by
-from llamaswap_lib.memory.runs import Taken, others, taken
+from llamaswap_lib.memory.runs import Taken, others, taken, unread_run
 from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.typed_yaml.secrets import visible
 
@@ -43,6 +44,8 @@ class Surroundings(NamedTuple):
     launched: Mapping[int, Model]
     is_awaited: Callable[[], bool]
     wake: Callable[[], None]
+    is_freeing: Callable[[], bool] = lambda: False
+    """Whether a start waits for memory to become free."""
 
 
 class MemoryPicture:
@@ -71,10 +74,12 @@ class MemoryPicture:
         self._look_at = 0.0
         self._runs: dict[int, Taken] = {}
         self._ended: list[Taken] = []
+        self._came: dict[int, str] = {}  # runs that there were since the last reading, and their models
         self._settled: dict[str, int] = {}  # what others had of each device when nothing loaded
         self._told: set[str] = set()
         self._exceeding: set[tuple[str, str]] = set()  # models and devices of which it was told
         self._listeners: list[Callable[[], None]] = []
+        self._readings: tuple[Reading, ...] = ()  # the last two
 
     # -- any thread --
 
@@ -104,11 +109,20 @@ class MemoryPicture:
                 if model in config.models:
                     self._gaps.note(model, at)
 
+    def note_runs(self, runs: Iterable[RunView]) -> None:
+        """What runs: one may come and go between two readings."""
+        for run in runs:
+            self._came[run.run_id] = run.model
+
     def note_queue(self) -> None:
         """Others wait, or fewer do. What decides when the next one fits is read soon, and again until none waits."""
         around = self._around
-        if around is not None and self._config.routing.router == "memory" and around.is_awaited():
+        if around is None or self._config.routing.router != "memory":
+            return
+        if around.is_awaited():
             around.hardware.note_change()
+        if around.is_freeing():
+            around.hardware.read_closely()
 
     # -- hardware thread only --
 
@@ -130,7 +144,13 @@ class MemoryPicture:
         moves = self._movable(config, devices)
         runs_on = {detail.run.model: detail.run.gpus for detail in details}
         needs |= {name: need_on(one, runs_on.get(name, ()), devices) for name, one in moves.items()}
-        picture = Memory(self._with_others(devices, needs), needs, self._held(needs), self._gaps.now, movable=moves)
+        free = {name: one.free for name, one in devices.items() if one.is_read}
+        self._readings = (*self._readings[-1:], Reading(hardware.last_read, free))
+        picture = Memory(
+            *(self._with_others(devices, needs), needs, self._held(needs), self._gaps.now),
+            movable=moves,
+            readings=self._readings,
+        )
         staying = [detail.run for detail in details if not detail.run.detail.is_leaving]
         standing = {run.model: Standing(run.run_id, run.ready_at is not None) for run in staying}
         picture = replace(picture, grown=self._growth.note(picture, standing))
@@ -176,8 +196,12 @@ class MemoryPicture:
             found[run_id] = taken(detail.run, memories.get(run_id), before, digest, devices)
             if found[run_id].peaks and digest:
                 self._learn(detail, found[run_id], devices, now)
-        self._ended = [run for run in self._ended if now - run.ended_at < FREEING]
+        freeing = max(FREEING, self._config.routing.memory.settle_timeout)
+        self._ended = [run for run in self._ended if now - run.ended_at < freeing]
         self._ended += [run._replace(ended_at=now) for run_id, run in self._runs.items() if run_id not in found]
+        came = {run_id: self._came.pop(run_id) for run_id in list(self._came)}
+        unread = [model for run_id, model in came.items() if run_id not in found and run_id not in self._runs]
+        self._ended += [unread_run(model, now) for model in unread]
         self._runs = found
         self._learned.forget_runs(found)
 
@@ -234,9 +258,10 @@ class MemoryPicture:
         return found
 
     def _publish(self, picture: Memory, ready: Mapping[str, bool], around: Surroundings) -> None:
-        before = self.now
-        if picture != before:
-            self.now = picture
+        before, self.now = self.now, picture
+        if around.is_freeing():  # each reading counts
+            around.wake()
+        if picture != replace(before, readings=picture.readings):
             for listener in self._listeners:
                 listener()
             is_told = around.is_awaited() and is_news(before, picture)

@@ -51,6 +51,11 @@ def taken(
     return Taken(run.model, digest, run.ready_at is not None, held, own, peaks, unseen)
 
 
+def unread_run(model: str, ended_at: float) -> Taken:
+    """One that came and went between two readings: what it took may be as much as it needs."""
+    return Taken(model, "", False, {}, {}, {}, (), ended_at)
+
+
 def _sums(memory: RunMemory | None, devices: Mapping[str, Measured]) -> tuple[dict[str, int], dict[str, int]]:
     held: dict[str, int] = {}
     own: dict[str, int] = {}

@@ -180,6 +180,29 @@ def test_what_can_never_fit_is_refused_and_nothing_goes_for_it(run_program: RunP
         assert program.states() == {"a": "ready"}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of address space, and /proc")
+def test_one_that_runs_out_of_memory_gets_more_room_once_and_is_refused_in_its_own_words(
+    run_program: RunProgram, configure: Configure, files: dict[str, Path]
+) -> None:
+    launcher = (sys.executable, str(Path(__file__).with_name("llama_launcher.py")), str(files["b"]))
+    starved = {"cmd": f"{shlex.join(launcher)} ${{PORT}} starved", "memory": {"ram": "100MB"}}
+    with run_program(configure(4096 * MB, b=starved), is_hurt=True) as program:
+        load(program, "a")
+        wait_until(lambda: is_measured(program, "a"), "a figure for a")  # else it would be alone
+        answer = program.chat("b", **SHORT)
+        assert answer.status == 507
+        assert answer.headers["x-should-retry"] == "false"
+        error = answer.json()["error"]
+        assert error["code"] == "insufficient_memory"
+        said = (
+            "(attempted to allocate 16384.00 MB); it needs more than the 4.0 GB that were free on RAM (100 MB declared)"
+        )
+        assert f"insufficient memory {said}\n" in error["message"]
+        assert program.stdout.count("b: starting\n") == 2
+        assert "a: stopping, to make room for b" in program.stdout
+        load(program, "a")
+
+
 def test_a_pinned_model_never_goes(run_program: RunProgram, configure: Configure) -> None:
     size = learned(run_program, configure)
     config = configure(int(2.7 * size))

@@ -17,6 +17,7 @@ from llamaswap_lib.hardware.readings import Gpu, Held
 from llamaswap_lib.hardware.sampler import (
     AFTER_FAILURE,
     AFTERWARDS,
+    CLOSE,
     COARSE,
     DEAREST,
     DELAY,
@@ -330,6 +331,32 @@ def test_memory_that_is_looked_at_closely_is_read_each_second_and_more_seldom_wh
     assert soon["_soon"] == begun + DEAREST * costs
     machine.hardware.note_change()
     assert soon["_soon"] < begun + DEAREST * costs  # what runs is looked at all the same
+
+
+def test_memory_is_read_closely_while_somebody_waits_for_it_to_be_free(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.turn(FIRST)
+    soon, begun = vars(machine.hardware), machine.now
+    assert machine.hardware.last_read == begun
+    machine.now += 10.0
+    machine.hardware.read_closely()
+    machine.hardware.note_change()  # which does not put it off
+    assert soon["_next_close"] == begun + CLOSE  # at once
+    machine.turn()
+    assert soon["_next_close"] == math.inf
+    machine.hardware.read_closely()
+    assert soon["_next_close"] == machine.hardware.last_read + CLOSE == machine.now + CLOSE
+
+
+def test_who_waits_for_memory_to_be_free_wakes_the_thread(running: Any) -> None:
+    machine = running(Cards(gpu()))
+    assert machine.hardware.read_now(DEADLINE)
+    before = machine.hardware.last_read
+    machine.now += CLOSE
+    machine.hardware.read_closely()
+    end_of_turn = vars(machine.hardware)["_turn"]
+    with end_of_turn:
+        assert end_of_turn.wait_for(lambda: machine.hardware.last_read > before, DEADLINE)
 
 
 def test_a_change_wakes_the_thread(running: Any, tmp_path: Path) -> None:

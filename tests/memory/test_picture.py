@@ -10,11 +10,11 @@ import pytest
 
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.config.schema import Config
-from llamaswap_lib.core.eviction.devices import NeedSource
+from llamaswap_lib.core.eviction.devices import NeedSource, Reading
 from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.readings import Held
-from llamaswap_lib.hardware.sampler import LEAST_PAUSE, Hardware, Roots
+from llamaswap_lib.hardware.sampler import CLOSE, LEAST_PAUSE, Hardware, Roots
 from llamaswap_lib.memory.picture import FREEING, PATIENCE, MemoryPicture, Surroundings
 from tests.hardware.folders import process, write
 from tests.hardware.machines import GIB, MIB, Cards, Detail, Log, gpu
@@ -36,7 +36,7 @@ class World:
         self.others = {RAM: 0, CARD: 0}
         self.taken: dict[int, dict[str, int]] = {}
         self.mapped: dict[int, int] = {}
-        self.is_awaited = False
+        self.is_awaited = self.is_freeing = False
         self.wakes = 0
         self.hardware = Hardware(
             runs=lambda: list(self.details.values()),
@@ -57,7 +57,8 @@ class World:
         picture = MemoryPicture(self.config, self.log.warnings.append, lambda: self.now, lambda: self.now)
         launched = {run: self.config.models["ab"[run - 1]] for run in (1, 2)}
         around = Surroundings(
-            self.hardware, lambda: list(self.details.values()), launched, lambda: self.is_awaited, self.wake
+            *(self.hardware, lambda: list(self.details.values()), launched, lambda: self.is_awaited, self.wake),
+            lambda: self.is_freeing,
         )
         picture.connect(around)
         return picture
@@ -300,6 +301,41 @@ def test_what_one_that_has_ended_has_not_given_back_yet_is_no_others(world: Worl
     assert world.others_seen == {RAM: 0, CARD: 0}
     world.turn(FREEING + 1)
     assert world.others_seen[CARD] == 8 * GIB  # it never came back: somebody else has it
+
+
+def test_what_came_and_went_between_two_readings_is_no_others(world: World) -> None:
+    world.turn()
+    world.run(1, ready=True)
+    world.picture.note_runs([world.details[1].run])
+    world.take(1, GIB, 8 * GIB)
+    world.end(1)
+    world.turn(0.5)
+    assert world.others_seen[CARD] == 0
+    world.turn(FREEING + 1)
+    assert world.others_seen[CARD] == 8 * GIB
+
+
+def test_the_last_two_readings_say_what_is_free_and_when_they_began(world: World) -> None:
+    world.run(1, ready=True)
+    world.take(1, GIB, 10 * GIB)
+    world.turn()
+    (first,) = world.picture.now.readings
+    world.others = {RAM: 2 * GIB, CARD: 6 * GIB}
+    world.turn()
+    world.turn()
+    assert first == Reading(world.now - 10.0, {RAM: 15 * GIB, CARD: 14 * GIB})
+    last = {RAM: 13 * GIB, CARD: 8 * GIB}
+    assert world.picture.now.readings == (Reading(world.now - 5.0, last), Reading(world.now, last))
+
+
+def test_while_a_start_waits_for_memory_each_reading_is_told_and_the_next_one_is_close(world: World) -> None:
+    world.turn()
+    assert vars(world.hardware)["_next_close"] > world.now + 1
+    world.is_freeing = True
+    for count in (1, 2):
+        world.turn(0.1)
+        assert world.wakes == count
+        assert vars(world.hardware)["_next_close"] == world.now + CLOSE
 
 
 def test_a_model_of_which_nobody_tells_is_asked_for_once(tmp_path: Path) -> None:

@@ -76,6 +76,11 @@ class Board:
         """What runs, sorted by model; a new tuple when it has changed, and only then."""
         return self._published.runs
 
+    @property
+    def is_freeing(self) -> bool:
+        """Whether a start waits for memory to become free."""
+        return bool(self._published.queue.freeing)
+
     def details(self, now: float) -> tuple[RunDetail, ...]:
         """What runs, and what each of them does."""
         runs, queue, _ = self._published
@@ -131,7 +136,7 @@ class Board:
         for model in published.queue.models:
             if (reason := published.queue.reasons.get(model)) and reason.others:
                 self._behind[model] = reason.others[0], now
-        if published.queue.models or before.queue.models:
+        if published.queue.models or before.queue.models or published.queue.freeing:
             for listener in self._queue_listeners:
                 self._tell(listener)
         awaited = awaited_runs(published.runs, published.queue)

@@ -209,6 +209,11 @@ class Controller:
         """Which requests wait for what, as of the last decision. No lock, no wait."""
         return self._board.tickets(self._clock())
 
+    @property
+    def is_freeing(self) -> bool:
+        """Whether a start waits for memory to become free. No lock, no wait."""
+        return self._board.is_freeing
+
     def behind(self, model: str, since: float) -> str:
         """The other model that requests for `model` have waited for since then; '' for none. No lock, no wait."""
         return self._board.behind(model, since)

@@ -518,6 +518,9 @@ export const KEYS = {
           },
           "minResidency": {
            "about": "seconds that a model stays after it was loaded, unless somebody has waited for `maxWait`"
+          },
+          "settleTimeout": {
+           "about": "seconds for which a start waits at most until memory of a model that has ended is free; 0 for no wait"
           }
          }
         }
