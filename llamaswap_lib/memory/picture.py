@@ -306,7 +306,9 @@ def is_news(before: Memory, now: Memory) -> bool:
             (before.needs[model].devices.get(name, 0), need.devices.get(name, 0)) for model, need in now.needs.items()
         ]
         models = {*before.held, *now.held}
-        pairs += [(before.held.get(one, {}).get(name, 0), now.held.get(one, {}).get(name, 0)) for one in models]
-        if any(abs(one - other) > noise for one, other in pairs):
+        held = [(before.held.get(one, {}).get(name, 0), now.held.get(one, {}).get(name, 0)) for one in models]
+        if any(abs(one - other) > noise for one, other in pairs + held):
+            return True
+        if any((one == 0) is not (other == 0) for one, other in held):  # the first that it takes, however little
             return True
     return False

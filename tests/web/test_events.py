@@ -308,6 +308,10 @@ def test_what_changes_of_memory_is_told_but_for_noise() -> None:
         assert is_silent(client)
         see(world, GB + 65 * MB)
         assert events.next_of("memory")["devices"][0]["others_bytes"] == GB + 65 * MB
+        see(world, GB + 65 * MB, held=MB)
+        assert events.next_of("memory")["models"][0]["held"] == {"ram": MB}
+        see(world, GB + 65 * MB, held=2 * MB)
+        assert is_silent(client)
         see(world, GB + 65 * MB, held=2 * GB)
         told = events.next_of("memory")["models"][0]
         assert told == {
