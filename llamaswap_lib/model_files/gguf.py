@@ -73,7 +73,7 @@ def parts(path: Path) -> list[Path]:
     if part is None:
         return [path]
     stem = path.stem[: part.start()]
-    last = min(int(part[2]), MOST_PARTS)
+    last = max(1, min(int(part[2]), MOST_PARTS))  # a name may say that there are none
     return [path.with_name(f"{stem}-{number:05}-of-{part[2]}{path.suffix}") for number in range(1, last + 1)]
 
 

@@ -88,6 +88,11 @@ def test_all_parts_of_a_model_count(estimator: Estimator, tmp_path: Path) -> Non
     assert "is not the first part" in estimator.estimate(model(f"llama-server -m {second}"), {}).reason
 
 
+def test_a_file_whose_name_says_that_there_are_no_parts_counts_as_it_is(estimator: Estimator, tmp_path: Path) -> None:
+    file = weights(tmp_path / "big-00001-of-00000.gguf")
+    assert sizes(estimator.estimate(model(f"llama-server -m {file} -c 4096"), CARD))["gpu"] > 500 * MB
+
+
 def test_a_projector_counts_and_a_draft_too(estimator: Estimator, tmp_path: Path) -> None:
     file, draft = weights(tmp_path / "m.gguf"), weights(tmp_path / "d.gguf", 200 * MB)
     projector = write_gguf(tmp_path / "p.gguf", {}, [], 100 * MB)

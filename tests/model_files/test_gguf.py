@@ -205,3 +205,4 @@ def test_parts_are_known_by_their_names() -> None:
     assert [one.name for one in parts(first)] == [f"big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
     assert parts(Path("/m/big.gguf")) == [Path("/m/big.gguf")]
     assert len(parts(Path("/m/big-00001-of-99999.gguf"))) == 1000
+    assert parts(Path("/m/big-00001-of-00000.gguf")) == [Path("/m/big-00001-of-00000.gguf")]
