@@ -21,6 +21,7 @@ VERSION = 1
 RUNS = 5  # whose peaks count
 MOST_DIGESTS = 2000
 MOST_BYTES = 8 << 20  # of the file
+LATEST = 1 << 40  # seconds since 1970
 NOISE = 0.01  # by how much a peak has to grow until it is written again
 
 
@@ -167,9 +168,8 @@ def _entries_of(said: Any) -> dict[str, Entry]:
         if not isinstance(peaks, list) or not peaks or not all(map(_is_peak, peaks)):
             raise ValueError("expected bytes for each device")
         at = row.get("at")
-        found[digest] = Entry(
-            str(row.get("model", "")), at if isinstance(at, (int, float)) else 0.0, tuple(peaks[-RUNS:])
-        )
+        when = at if isinstance(at, (int, float)) and 0 <= at < LATEST else 0.0
+        found[digest] = Entry(str(row.get("model", "")), when, tuple(peaks[-RUNS:]))
     return found
 
 

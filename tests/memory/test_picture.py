@@ -408,6 +408,18 @@ def test_a_file_that_cannot_be_used_is_begun_anew_with_a_warning(world: World, t
     assert (row["model"], row["peaks"]) == ("a", [{RAM: GIB, CARD: 8 * GIB}])
 
 
+@pytest.mark.parametrize("at", ["1e999", "-1e999", "NaN", "1e300", '"now"', "null", "[]"])
+def test_a_moment_that_is_none_counts_as_long_ago(world: World, tmp_path: Path, at: str) -> None:
+    file = tmp_path / "rows.db.needs.json"
+    file.write_text(f'{{"version": 1, "needs": {{"x": {{"model": "x", "at": {at}, "peaks": [{{"ram": 5}}]}}}}}}')
+    world.run(1, ready=True)
+    world.take(1, GIB, 8 * GIB)
+    world.turn()
+    assert world.log.warnings == []
+    kept = json.loads(file.read_text())["needs"]
+    assert (len(kept), kept["x"]) == (2, {"model": "x", "at": 0, "peaks": [{RAM: 5}]})
+
+
 def test_a_file_that_cannot_be_written_is_a_warning_and_no_more(world: World, tmp_path: Path) -> None:
     (tmp_path / "rows.db.needs.json").mkdir()
     world.run(1, ready=True)
