@@ -144,13 +144,15 @@ def _note(said: dict[str, object], name: str, word: str) -> None:
         number = _number(word)
         said[name] = ALL if word == "all" else None if number is None or number < 0 else number
     elif name == "shares":
-        said[name] = tuple(float(share) for share in re.findall(r"\d+(?:\.\d+)?", word))
+        said[name] = tuple(float(share) for share in re.findall(r"\d{1,9}(?:\.\d{1,9})?", word))
     elif name == "override":
         said[name] = f"{said.get(name, '')},{word}".strip(",")
     elif isinstance(default, int) or name in ("context", "parallel", "draft_context"):
         number = _number(word)
-        if number is not None:
-            said[name] = number if number > 0 or isinstance(default, int) else None
+        if default is None and number is not None:
+            said[name] = max(0, number) or None
+        elif number is not None and number >= 0:
+            said[name] = number
     else:
         said[name] = word
 

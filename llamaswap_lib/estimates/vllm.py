@@ -5,6 +5,7 @@ https://docs.vllm.ai/en/latest/configuration/engine_args.html, https://docs.sgla
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ BOUNDS = (
     "--kv-cache-memory",
     "--config",
 )  # with one of them it is not the share that counts
+
+_is_count = re.compile(r"\d{1,9}", re.ASCII).fullmatch
 
 
 class Asked(NamedTuple):
@@ -49,7 +52,7 @@ def asked_of(words: Sequence[str]) -> Asked:
         elif before == "serve" and not word.startswith("-"):
             said["model"] = word
         before = word
-    counts = [int(said[name]) for name in ("tensor", "pipeline", "data") if said.get(name, "").isdecimal()]
+    counts = [int(found[0]) for name in ("tensor", "pipeline", "data") if (found := _is_count(said.get(name, "")))]
     processes = 1
     for count in counts:
         processes *= max(1, min(count, 64))

@@ -200,6 +200,22 @@ def test_whatever_a_header_says_there_is_a_figure_or_a_reason(estimator: Estimat
     assert outcomes == {True, False}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [f"-ts {'9' * 400},1", "-ts 0.0", f"-c {'9' * 5000}", "-ub -100000", "-ncmoe -1", "-mg -1 -sm none", "-np -1"],
+)
+def test_whatever_an_option_says_there_is_a_figure(estimator: Estimator, tmp_path: Path, options: str) -> None:
+    file = weights(tmp_path / "m.gguf")
+    cards = {"GPU-1": 24 * GB, "GPU-2": 24 * GB}
+    found = sizes(estimator.estimate(model(f"llama-server -m {file} {options}"), cards))
+    assert min(found.values()) > 0
+
+
+def test_a_count_of_very_many_digits_is_none(estimator: Estimator) -> None:
+    found = sizes(estimator.estimate(model(f"vllm serve m --tensor-parallel-size {'9' * 5000}"), CARD))
+    assert found["ram"] == PROCESS
+
+
 def test_an_entry_of_env_that_is_no_variable_is_no_crash(estimator: Estimator, tmp_path: Path) -> None:
     file = weights(tmp_path / "m.gguf")
     assert estimator.estimate(model(f"llama-server -m {file}", "NO_VALUE", "=x"), {}).sizes is not None
