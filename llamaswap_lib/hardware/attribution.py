@@ -55,7 +55,7 @@ class MemoryOfRuns:
             finding = findings.get(run.run_id)
             if finding is not None:
                 usages = [*self._of_gpus(run, finding, gpus), *self._of_ram(run, finding)]
-                unseen = self._unseen(finding, usages, gpus)
+                unseen = self._unseen(run, finding, usages, gpus)
                 memory[run.run_id] = RunMemory(run.model, tuple(usages), tuple(unseen))
         self._peaks = {key: peak for key, peak in self._peaks.items() if key[0] in memory}
         self.now = memory
@@ -71,13 +71,14 @@ class MemoryOfRuns:
                 peak = self._peak(run, gpu.key, held.bytes)
                 yield Usage(gpu.key, gpu.name, "gpu", held.bytes, peak, None, held.witness)
 
-    def _unseen(self, finding: Finding, usages: Iterable[Usage], gpus: Iterable[Gpu]) -> Iterator[str]:
+    def _unseen(self, run: RunView, finding: Finding, usages: Iterable[Usage], gpus: Iterable[Gpu]) -> Iterator[str]:
         told = {usage.device for usage in usages if usage.bytes is not None}
         if RAM not in told or finding.is_hidden:
             yield RAM
         for gpu in gpus:
             is_seen = gpu.shows_processes and gpu.key not in finding.held and not finding.is_elsewhere
-            if gpu.key not in told and not is_seen and not gpu.is_shared:
+            is_none = gpu.key not in finding.held and self._deltas.is_none(run.run_id, gpu.key)
+            if gpu.key not in told and not is_seen and not is_none and not gpu.is_shared:
                 yield gpu.key
 
     def _of_ram(self, run: RunView, finding: Finding) -> Iterator[Usage]:
@@ -102,7 +103,7 @@ class Deltas:
 
     def __init__(self) -> None:
         self._worlds: dict[frozenset[str], dict[str, int]] = {}
-        self._found: dict[tuple[int, str], int] = {}  # by run and device
+        self._found: dict[tuple[int, str], int] = {}  # by run and device; 0: so little that it may be anybody
         self._standing: frozenset[tuple[int, bool]] | None = None  # what runs, and whether it is ready
         self._since = 0.0
 
@@ -134,7 +135,13 @@ class Deltas:
                 delta = size - without[device]
                 if delta >= LEAST_DELTA:
                     self._found[run.run_id, device] = delta
+                elif delta > -LEAST_DELTA:  # less in use than before: others have ended, which may hide what it takes
+                    self._found.setdefault((run.run_id, device), 0)
 
     def of(self, run_id: int, device: str) -> int | None:
-        """None where nothing is known."""
-        return self._found.get((run_id, device))
+        """None where nothing is known, or so little that it may be anybody."""
+        return self._found.get((run_id, device)) or None
+
+    def is_none(self, run_id: int, device: str) -> bool:
+        """Whether as much was in use with it as without it, as far as that can be told."""
+        return self._found.get((run_id, device)) == 0

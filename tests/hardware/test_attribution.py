@@ -149,6 +149,26 @@ def test_a_little_more_in_use_may_be_anybody_and_less_is_nothing() -> None:
         assert world.of(7) == ()
 
 
+def two_blind(first: int, second: int) -> list[Gpu]:
+    return [gpu("GPU-1", used=first, sees=False), gpu("GPU-2", used=second, sees=False)]
+
+
+def test_a_card_of_which_as_much_is_in_use_as_before_is_known_to_hold_nothing_of_it() -> None:
+    ram = {7: Finding(ram=Ram(GIB, 0))}
+    for second, unseen in ((2 * GIB, []), (2 * GIB + LEAST_DELTA - 1, []), (GIB, ["GPU-2"])):
+        world = World()
+        world.look([], two_blind(GIB, 2 * GIB))
+        world.look([Run(7, "m", None)], two_blind(6 * GIB, second), ram)
+        assert list(world.memory.now[7].unseen) == ["GPU-1", "GPU-2"]
+        for _ in range(2):
+            world.look([Run(7, "m")], two_blind(6 * GIB, second), ram)
+        assert [(usage.device, usage.bytes) for usage in world.of(7)] == [("GPU-1", 5 * GIB), ("ram", GIB)]
+        assert list(world.memory.now[7].unseen) == unseen
+    world.look([Run(7, "m")], two_blind(6 * GIB, 2 * GIB + LEAST_DELTA), ram)
+    assert not world.memory.now[7].unseen
+    assert [usage.bytes for usage in world.of(7)] == [5 * GIB, LEAST_DELTA, GIB]
+
+
 def test_where_processes_are_seen_one_that_holds_nothing_is_not_blamed_for_what_is_in_use() -> None:
     world = World()
     world.look([], [gpu(used=0)])
