@@ -190,10 +190,11 @@ class MemoryPicture:
         found = {}
         for detail in details:
             run_id, before = detail.run.run_id, self._runs.get(detail.run.run_id)
-            digest = before.digest if before is not None else ""
-            if not digest and (launched := around.launched.get(run_id)) is not None:
+            digest, launched = before.digest if before is not None else "", around.launched.get(run_id)
+            if not digest and launched is not None:
                 digest = digest_of(launched, devices)
-            found[run_id] = taken(detail.run, memories.get(run_id), before, digest, devices)
+            sees = detail.run.gpus or (devices if launched is None else seen_by(launched, devices))
+            found[run_id] = taken(detail.run, memories.get(run_id), before, digest, devices, sees)
             if found[run_id].peaks and digest:
                 self._learn(detail, found[run_id], devices, now)
         freeing = max(FREEING, self._config.routing.memory.settle_timeout)

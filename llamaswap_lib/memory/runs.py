@@ -40,14 +40,20 @@ class Taken(NamedTuple):
 
 
 def taken(
-    run: RunView, memory: RunMemory | None, before: Taken | None, digest: str, devices: Mapping[str, Measured]
+    run: RunView,
+    memory: RunMemory | None,
+    before: Taken | None,
+    digest: str,
+    devices: Mapping[str, Measured],
+    sees: Collection[str],
 ) -> Taken:
-    """As of this reading; `before` is the one before it."""
+    """As of this reading; `before` is the one before it. `sees`: GPUs; of others it takes nothing, if nobody tells."""
     held, own = _sums(memory, devices)
     peaks = dict(before.peaks) if before is not None else {}
     if run.ready_at is not None and run.state == "ready" and held:
         peaks = {name: max(held.get(name, 0), peaks.get(name, 0)) for name in {*held, *peaks}}
-    unseen = tuple(name for name in memory.unseen if name in devices) if memory is not None else tuple(devices)
+    told = memory.unseen if memory is not None else tuple(devices)
+    unseen = tuple(name for name in told if name == RAM or name in sees)
     return Taken(run.model, digest, run.ready_at is not None, held, own, peaks, unseen)
 
 

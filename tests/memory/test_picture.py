@@ -349,6 +349,18 @@ def test_a_model_of_which_nobody_tells_is_asked_for_once(tmp_path: Path) -> None
     assert world.log.warnings == ["a: what it takes of GPU 0 cannot be measured; say it with memory:"]
 
 
+def test_a_gpu_that_a_model_does_not_see_need_not_be_measured(tmp_path: Path) -> None:
+    unseen = YIELDS.replace("}, b:", ", env: [CUDA_VISIBLE_DEVICES=]}, b:").replace("FOLDER", str(tmp_path))
+    world = World(tmp_path, unseen, sees=False)
+    world.others = {RAM: 0, CARD: 3 * GIB}
+    world.run(1, ready=True)
+    world.take(1, GIB)
+    for _ in range(3):
+        world.turn(PATIENCE + 1)
+    assert world.picture.now.need("a").devices == {RAM: GIB}
+    assert world.log.warnings == []
+
+
 def test_where_processes_are_not_seen_the_change_of_the_device_is_the_measure(tmp_path: Path) -> None:
     world = World(tmp_path, sees=False)
     world.others[CARD] = 3 * GIB
