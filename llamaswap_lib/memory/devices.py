@@ -97,11 +97,14 @@ def usable_by(env: Mapping[str, str], devices: Mapping[str, Measured]) -> tuple[
 
 
 def named_gpu(word: str, gpus: Mapping[str, Measured]) -> str | None:
-    """The device that a number, or a UUID or its beginning, means."""
-    for name, one in gpus.items():
-        if one.gpu is not None and (
-            str(one.number) == word or (len(word) > 3 and one.gpu.uuid.lower().startswith(word.lower()))
-        ):
+    """The device that a number, a PCI address, or a UUID or its beginning, means."""
+    there = {name: one.gpu for name, one in gpus.items() if one.gpu is not None}
+    if word in there:
+        return word
+    said = word.lower()
+    for name, gpu in there.items():
+        is_uuid = len(word) > 3 and gpu.uuid.lower().startswith(said)
+        if is_uuid or said == gpu.pci.lower() or word == str(gpus[name].number):
             return name
     return None
 
@@ -125,7 +128,7 @@ def declared(said: Mapping[str, int], usable: Sequence[str], devices: Mapping[st
             whole = sum(devices[gpu].device.capacity for gpu in usable)
             for gpu in usable:  # as llama.cpp does: by how large they are
                 sizes[gpu] = sizes.get(gpu, 0) + size * devices[gpu].device.capacity // whole
-        elif (named := name if name in gpus else named_gpu(name, gpus)) is not None:
+        elif (named := named_gpu(name, gpus)) is not None:
             sizes[named] = sizes.get(named, 0) + size
         else:
             unknown.append(name)

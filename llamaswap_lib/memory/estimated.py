@@ -52,7 +52,7 @@ def _choices(model: Model, usable: Sequence[str], devices: Mapping[str, Measured
         return
     if model.gpus.named:
         named = (named_gpu(word, devices) for word in model.gpus.named)
-        yield [name for name in named if name is not None and devices[name].gpu is not None]
+        yield [name for name in named if name is not None]
         return
     largest = sorted(usable, key=lambda name: -devices[name].device.usable)
     for count in [model.gpus.count] if model.gpus.count else range(1, len(largest) + 1):

@@ -68,7 +68,7 @@ def _among(gpus: Gpus, usable: Sequence[str], devices: Mapping[str, Measured]) -
     """Names of those from which is chosen, and why nothing can be."""
     there = [name for name, one in devices.items() if one.gpu is not None]
     if gpus.named:
-        found = {word: word if word in there else named_gpu(word, devices) for word in gpus.named}
+        found = {word: named_gpu(word, devices) for word in gpus.named}
         missing = [visible(word) for word, name in found.items() if name is None]
         if missing:
             return (), f"gpus names {' and '.join(missing)}, which is not there; {_told(there, devices)}"

@@ -10,6 +10,7 @@ import pytest
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.core.eviction.devices import NeedSource
 from llamaswap_lib.estimates.estimator import Estimator
+from llamaswap_lib.hardware.readings import Gpu
 from llamaswap_lib.memory.estimated import estimated, estimated_where_it_runs
 from llamaswap_lib.memory.picture import MemoryPicture, Surroundings
 from tests.estimates.test_estimator import model, weights
@@ -146,14 +147,17 @@ def test_several_gpus_have_it_by_how_large_they_are(tmp_path: Path) -> None:
         ("auto", 90, ["GPU-1", "GPU-2", "GPU-3"]),
         ("2", 2, ["GPU-1", "GPU-3"]),
         ("[GPU-2]", 2, ["GPU-2"]),
+        ("['0000:03:00.0']", 2, ["0000:03:00.0"]),
     ],
 )
 def test_where_gpus_are_chosen_it_is_for_as_few_as_will_do(tmp_path: Path, gpus: str, size: int, on: list[str]) -> None:
     file = weights(tmp_path / "m.gguf", size * GIB)
     text = f"m: {{cmd: 'llama-server -m {file} -c 4096 -ngl 99 --port ${{PORT}}', gpus: {gpus}}}"
     named = load_text(f"models: {{{text}}}", environment={}).models["m"]
-    there = devices(gpu("GPU-1"), gpu("GPU-2", total=8 * GIB), gpu("GPU-3", total=16 * GIB))
-    sizes, _ = estimated_where_it_runs(Estimator({}, tmp_path), named, list(there)[1:], there)
+    bare = Gpu("0000:03:00.0", "amd", "RX", "", "0000:03:00.0", 0, 8 * GIB)  # one whose driver knows no UUID
+    there = devices(gpu("GPU-1"), gpu("GPU-2", total=8 * GIB), gpu("GPU-3", total=16 * GIB), bare)
+    usable = ["GPU-1", "GPU-2", "GPU-3"]
+    sizes, _ = estimated_where_it_runs(Estimator({}, tmp_path), named, usable, there)
     assert sizes is not None
     assert sorted(sizes.keys() - {RAM}) == on
 

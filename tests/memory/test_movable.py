@@ -52,6 +52,13 @@ def test_a_list_names_just_these_in_the_order_of_their_numbers() -> None:
     assert choose(Gpus(1, (AMD.key,)), FIRST, AMD).choices() == ((AMD.key,),)
 
 
+def test_a_list_may_name_pci_addresses_whatever_the_gpus_are_called_by() -> None:
+    card = SECOND._replace(pci="0000:0a:00.0")
+    assert choose(Gpus(1, ("0000:0A:00.0",)), FIRST, card).choices() == ((SECOND.key,),)
+    longer = FIRST._replace(key=f"{SECOND.key}3", uuid=f"{SECOND.key}3")
+    assert choose(Gpus(1, (SECOND.key,)), longer, SECOND).choices() == ((SECOND.key,),)
+
+
 def test_what_is_named_and_not_there_is_said_with_what_is_there() -> None:
     assert choose(Gpus(2, ("0", "GPU-cccc"))).fault == (
         "gpus names GPU-cccc, which is not there; there are 0 (GPU-aaaa1111), 1 (GPU-bbbb2222)"
