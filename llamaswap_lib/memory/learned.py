@@ -45,6 +45,7 @@ class Learned:
         self._path: Path | None = None
         self._entries: dict[str, Entry] = {}
         self._runs: dict[int, str] = {}  # run -> the digest whose last peaks are its own
+        self._noted: set[str] = set()  # digests that may be otherwise than the file has them
         self._written: dict[str, Mapping[str, int]] = {}  # what the file says of each
         self._failed = ""
 
@@ -55,6 +56,7 @@ class Learned:
         self._path, self._written, self._failed = path, {}, ""
         found = self._read()
         self._entries = {**found, **self._entries}
+        self._noted = set(self._entries)
         self._written = {digest: entry.highest() for digest, entry in found.items()}
 
     def need(self, digest: str) -> Mapping[str, int] | None:
@@ -74,6 +76,7 @@ class Learned:
         if self._runs.get(run_id) == digest:
             before = before[:-1]
         self._runs[run_id] = digest
+        self._noted.add(digest)
         self._entries[digest] = Entry(model, self._wall(), (*before, dict(peaks))[-RUNS:])
         while len(self._entries) > MOST_DIGESTS:
             del self._entries[next(iter(self._entries))]
@@ -84,11 +87,11 @@ class Learned:
 
     def write(self) -> None:
         """Into the file, if anything has changed by more than noise."""
-        if self._path is None:
-            return
-        now = {digest: entry.highest() for digest, entry in self._entries.items()}
-        if any(_differs(self._written.get(digest), need) for digest, need in now.items()):
-            self._replace(self._path, now)
+        noted = {digest: self._entries[digest].highest() for digest in self._noted if digest in self._entries}
+        self._noted = set()
+        has_changed = any(_differs(self._written.get(digest), need) for digest, need in noted.items())
+        if self._path is not None and has_changed:
+            self._replace(self._path, {digest: entry.highest() for digest, entry in self._entries.items()})
 
     def _replace(self, path: Path, now: dict[str, dict[str, int]]) -> None:
         theirs = {digest: entry for digest, entry in self._read().items() if digest not in self._entries}

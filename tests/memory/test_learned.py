@@ -1,0 +1,49 @@
+"""`Learned`: when needs are written into their file, and what stands there then."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from llamaswap_lib.memory.learned import Learned
+
+GIB = 1 << 30
+
+
+def kept(file: Path) -> dict[str, list[dict[str, int]]]:
+    return {digest: row["peaks"] for digest, row in json.loads(file.read_text())["needs"].items()}
+
+
+def test_the_file_is_written_only_when_a_need_has_changed_by_more_than_noise(tmp_path: Path) -> None:
+    file, learned = tmp_path / "needs.json", Learned(lambda _: None, lambda: 7.0)
+    learned.use(file)
+    learned.write()
+    assert not file.exists()
+    for size, is_written in ((GIB, True), (GIB, False), (GIB + 1, False), (GIB + GIB // 50, True)):
+        learned.note("a", "m", 1, {"ram": size})
+        learned.write()
+        assert file.exists() is is_written
+        if is_written:
+            assert kept(file) == {"a": [{"ram": size}]}
+            file.unlink()
+    learned.write()
+    assert not file.exists()
+
+
+def test_what_grows_little_by_little_is_written_when_it_is_more_than_noise_in_all(tmp_path: Path) -> None:
+    file, learned = tmp_path / "needs.json", Learned(lambda _: None, lambda: 7.0)
+    learned.use(file)
+    for step in range(5):
+        learned.note("a", "m", 1, {"ram": 1000 + 4 * step})
+        learned.write()
+    assert kept(file) == {"a": [{"ram": 1012}]}
+
+
+def test_another_file_gets_all_that_is_known(tmp_path: Path) -> None:
+    learned = Learned(lambda _: None, lambda: 7.0)
+    learned.note("a", "m", 1, {"ram": 5})
+    learned.write()
+    for name in ("first.json", "second.json"):
+        learned.use(tmp_path / name)
+        learned.write()
+        assert kept(tmp_path / name) == {"a": [{"ram": 5}]}
