@@ -16,8 +16,10 @@ from llamaswap_lib.hardware.readings import Gpu, Memory
 RAM = "ram"
 ANY_GPU = "gpu"
 RESERVE = 0.05  # of a device, for what nobody foresees: contexts of drivers, buffers that grow, the page cache
-NUMBERED = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-VARIABLES = (*NUMBERED, "CUDA_DEVICE_ORDER")
+CUDA = "CUDA_VISIBLE_DEVICES"
+NUMBERED = (CUDA, "HIP_VISIBLE_DEVICES")
+OUTER = "ROCR_VISIBLE_DEVICES"  # HIP's numbers count what it leaves
+VARIABLES = (OUTER, *NUMBERED, "CUDA_DEVICE_ORDER")
 NOT_THERE: DeviceKeys = DeviceKeys()
 
 
@@ -80,13 +82,20 @@ def _device(label: str, capacity: int, said: DeviceKeys) -> Device:
 def usable_by(env: Mapping[str, str], devices: Mapping[str, Measured]) -> tuple[str, ...]:
     """The GPUs that a server with these variables sees; all, where it is not sure which those are."""
     gpus = {name: one for name, one in devices.items() if one.gpu is not None}
+    is_ordered = env.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    if OUTER in env and CUDA not in env:
+        left = _named_in(env[OUTER], gpus, is_ordered=is_ordered)
+        is_ordered = is_ordered or len(left) < len(gpus)
+        gpus = {name: gpus[name]._replace(number=number) for number, name in enumerate(left)}
     said = next((env[name] for name in NUMBERED if name in env), None)
-    if said is None:
-        return tuple(gpus)
-    words = [word.strip() for word in said.split(",") if word.strip()]
-    is_ordered = env.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({one.gpu.name for one in gpus.values()}) <= 1  # type: ignore[union-attr]
+    return tuple(gpus) if said is None else _named_in(said, gpus, is_ordered=is_ordered)
+
+
+def _named_in(said: str, gpus: Mapping[str, Measured], *, is_ordered: bool) -> tuple[str, ...]:
+    """Those that such a variable names; all where it has numbers, and GPUs are not sure to be numbered like that."""
+    is_ordered = is_ordered or len({one.gpu.name for one in gpus.values() if one.gpu is not None}) <= 1
     found = []
-    for word in words:
+    for word in filter(None, map(str.strip, said.split(","))):
         if word.isdigit() and not is_ordered:
             return tuple(gpus)
         name = named_gpu(word, gpus)

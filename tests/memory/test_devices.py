@@ -27,6 +27,11 @@ def devices(*gpus: Gpu) -> dict[str, Measured]:
         ({"CUDA_VISIBLE_DEVICES": "-1"}, []),
         ({"CUDA_VISIBLE_DEVICES": "0,7,1"}, [FIRST]),  # a driver stops at what it does not know
         ({"ROCR_VISIBLE_DEVICES": "0"}, [FIRST]),
+        ({"ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "0"}, [SECOND]),  # the latter counts what is left
+        ({"ROCR_VISIBLE_DEVICES": "1,0", "HIP_VISIBLE_DEVICES": "0"}, [SECOND]),
+        ({"ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "0,1"}, [SECOND]),
+        ({"ROCR_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "0"}, []),
+        ({"ROCR_VISIBLE_DEVICES": "", "CUDA_VISIBLE_DEVICES": "1"}, [SECOND]),  # a card of NVIDIA beside others
     ],
 )
 def test_a_model_sees_the_gpus_that_its_variables_name(env: dict[str, str], seen: list[Gpu]) -> None:
