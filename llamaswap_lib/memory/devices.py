@@ -57,13 +57,22 @@ def measured(
         found[RAM] = Measured(device, memory.used, memory.total - device.capacity)
     for number, gpu in gpus:
         has_own = not gpu.is_shared or gpu.vendor == "amd"
-        said = settings.get(str(number)) or settings.get(gpu.key) or settings.get(gpu.uuid) or NOT_THERE
+        said = next((settings[name] for name in _names_of_gpu(number, gpu) if name in settings), NOT_THERE)
         capacity = said.capacity if gpu.total_bytes is None else gpu.total_bytes
         if has_own and capacity is not None:
             device = _device(f"GPU {number}", capacity, said)
             is_read, aside = gpu.used_bytes is not None, capacity - device.capacity
             found[gpu.key] = Measured(device, gpu.used_bytes or 0, aside, gpu, number, is_read)
     return found
+
+
+def names_of(key: str, one: Measured) -> tuple[str, ...]:
+    """By which its settings name a device."""
+    return (key,) if one.gpu is None else _names_of_gpu(one.number, one.gpu)
+
+
+def _names_of_gpu(number: int, gpu: Gpu) -> tuple[str, ...]:
+    return (str(number), gpu.key, gpu.uuid, gpu.pci)
 
 
 def _device(label: str, capacity: int, said: DeviceKeys) -> Device:

@@ -18,7 +18,7 @@ from llamaswap_lib.hardware.nvml import is_host_namespace
 from llamaswap_lib.hardware.processes import CLIENTS
 from llamaswap_lib.hardware.readings import Gpu
 from llamaswap_lib.hardware.sampler import Hardware
-from llamaswap_lib.memory.devices import Measured, measured
+from llamaswap_lib.memory.devices import Measured, measured, names_of
 from llamaswap_lib.memory.estimated import estimated_where_it_runs
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned, file_of
@@ -76,6 +76,10 @@ def warn(
     sees_host: bool = True,
 ) -> None:
     """The same for these devices. `sees_host`: processes of all containers are seen."""
+    for name in config.routing.memory.devices:
+        if not any(name in names_of(key, one) for key, one in devices.items()):
+            at = ("routing", "router", "settings", "memory", "devices", name)
+            document.warn(at, "there is no such device here, so it does nothing", at_key=True, family="no such device")
     prospects = [_prospect(model, devices, learned, estimator) for model in config.models.values()]
     for prospect in prospects:
         path = "models", prospect.model.id, *(("memory",) if prospect.model.memory else ())

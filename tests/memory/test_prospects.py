@@ -33,8 +33,9 @@ class Check:
         self.learned = Learned(lambda _: None, lambda: 0.0)
         self.sees_host = True
 
-    def warnings(self, models: str, use: str = "memory", **measured: dict[str, int]) -> list[str]:
-        loaded = inspect_text(f"models:\n{models}routing: {{router: {{use: {use}}}}}\n".encode(), "c.yaml", {})
+    def warnings(self, models: str, settings: str = "", **measured: dict[str, int]) -> list[str]:
+        router = f"{{use: memory, settings: {{memory: {{{settings}}}}}}}"
+        loaded = inspect_text(f"models:\n{models}routing: {{router: {router}}}\n".encode(), "c.yaml", {})
         assert not loaded.problems.errors
         before = len(loaded.problems.warnings)
         for name, sizes in measured.items():
@@ -102,6 +103,14 @@ def test_a_device_that_is_not_there_is_named(check: Check) -> None:
     assert check.warnings(entry("a", 'memory: {"7": 1GB}')) == [
         "c.yaml:2: models.a.memory: names the device 7, which is not there"
     ]
+
+
+def test_settings_of_a_device_that_is_not_there_are_told(check: Check) -> None:
+    models = entry("a")
+    assert check.warnings(models, 'devices: {ram: {reserve: 1GB}, "0": {reserve: 1GB}, GPU-1: {reserve: 1GB}}') == []
+    said = check.warnings(models, 'devices: {gpu: {reserve: 1GB}, "1": {yieldTo: others}}')
+    at, does_nothing = "routing.router.settings.memory.devices", "there is no such device here, so it does nothing"
+    assert [line.partition(": ")[2] for line in said] == [f"{at}.gpu: {does_nothing}", f"{at}.1: {does_nothing}"]
 
 
 def test_a_driver_that_does_not_tell_of_processes_is_a_hint_to_say_it(tmp_path: Path) -> None:
