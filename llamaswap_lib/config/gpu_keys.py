@@ -11,7 +11,7 @@ from llamaswap_lib.typed_yaml.kinds import MACRO
 from llamaswap_lib.typed_yaml.nodes import Node, ScalarNode, SequenceNode, is_null
 from llamaswap_lib.typed_yaml.problems import KeyPath
 from llamaswap_lib.typed_yaml.reader import Kind, Reader, Schema
-from llamaswap_lib.typed_yaml.secrets import visible
+from llamaswap_lib.typed_yaml.secrets import changed, hidden, text_of, visible
 
 AUTO = "auto"
 _is_name = re.compile(r"[0-9]{1,3}|[0-9A-Za-z]+[-:][0-9A-Za-z:.-]+").fullmatch  # a number, a UUID, a PCI address
@@ -31,7 +31,7 @@ class Gpus:
     named: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return ", ".join(map(visible, self.named)) or (str(self.count) if self.count else AUTO)
+        return ", ".join(map(visible, self.named)) or (str(visible(self.count)) if self.count else AUTO)
 
 
 class GpuChoice(Kind):
@@ -47,7 +47,8 @@ class GpuChoice(Kind):
     def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         if isinstance(node, SequenceNode):
             items = [item for item in node.items if isinstance(item, ScalarNode) and not is_null(item)]
-            named = tuple(item.text.strip() for item in items if _is_name(item.text.strip()))
+            texts = [text_of(item.text, item.shown) for item in items]
+            named = tuple(name for name in (changed(text, str.strip) for text in texts) if _is_name(name))
             is_good = named and len({*map(str.lower, named)}) == len(node.items)
             return Gpus(len(named), named) if is_good else reader.bad(self, node, path)
         if isinstance(node, ScalarNode):
@@ -55,7 +56,7 @@ class GpuChoice(Kind):
                 return Gpus()
             number = scalars.number_of(node.text) if node.plain else None
             if isinstance(number, int) and 1 <= number <= MOST_GPUS:
-                return Gpus(number)
+                return Gpus(number if node.shown is None else hidden(number, node.shown))
         return reader.bad(self, node, path)
 
     def read(self, node: Node, path: KeyPath, reader: Reader) -> Any:
@@ -63,8 +64,9 @@ class GpuChoice(Kind):
 
     def show(self, value: Any, *, mask: bool) -> Any:
         if value.named:
-            return [int(name) if name.isdigit() else visible(name) if mask else str(name) for name in value.named]
-        return value.count or AUTO
+            told = [visible(name) if mask else str(name) for name in value.named]
+            return [int(name) if name.isdigit() else name for name in told]
+        return (visible(value.count) if mask else int(value.count)) or AUTO
 
 
 def names_devices(entry: str) -> str:

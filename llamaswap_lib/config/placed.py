@@ -20,7 +20,7 @@ Given = Mapping[str, str]
 
 def asked(model: Model) -> str:
     """What the file says of its GPUs; '' for nothing."""
-    return "" if model.gpus is None else str(model.gpus)
+    return "" if model.gpus is None else ", ".join(model.gpus.named) or str(model.gpus)
 
 
 def placed(model: Model, given: Given) -> Model:

@@ -220,7 +220,7 @@ class MemoryPicture:
     def _need(self, model: Model, digest: str, devices: Mapping[str, Measured]) -> Need:
         found = need_of(model, self._learned.need(digest), self._estimates.need(digest), devices)
         for name in found.strangers:
-            self._tell(f"{visible(model.id)}: memory names the device {name}, which is not there")
+            self._tell(f"{visible(model.id)}: memory names the device {visible(name)}, which is not there")
         return found.need
 
     def _movable(self, config: Config, devices: Mapping[str, Measured]) -> dict[str, Movable]:

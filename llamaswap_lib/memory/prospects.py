@@ -84,7 +84,9 @@ def warn(
     for prospect in prospects:
         path = "models", prospect.model.id, *(("memory",) if prospect.model.memory else ())
         for name in prospect.strangers:
-            document.warn(path, f"names the device {name}, which is not there", at_key=True, family="no such device")
+            document.warn(
+                path, f"names the device {visible(name)}, which is not there", at_key=True, family="no such device"
+            )
         if prospect.fault:
             document.warn(("models", prospect.model.id, "gpus"), prospect.fault, family="no such GPU")
         if words := _why_it_never_fits(prospect, prospects, devices):

@@ -12,6 +12,7 @@ from llamaswap_lib.config.placed import placed
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.config.show import shown
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.typed_yaml.secrets import MASK
 
 MEMORY = "routing: {router: {use: memory}}\n"
 
@@ -51,6 +52,18 @@ def test_anything_else_is_refused(text: str) -> None:
 def test_without_it_nothing_is_chosen() -> None:
     assert model("pinned: true").gpus is None
     assert model("gpus: null").gpus is None
+
+
+@pytest.mark.parametrize("text", ["[${env.GPU}]", "[0, ' ${env.GPU} ']", "${env.COUNT}"])
+def test_what_came_from_the_environment_is_not_shown(text: str) -> None:
+    said = f"{MEMORY}models: {{m: {{cmd: 'x --port ${{PORT}}', gpus: {text}}}}}"
+    config = load_text(said, environment={"GPU": "GPU-private", "COUNT": "37"})
+    told = f"{config.models['m'].gpus} {shown(config, mask=True)}"
+    assert MASK in told
+    assert "private" not in told
+    assert "37" not in told
+    plain = text.replace("${env.GPU}", "GPU-private").replace("${env.COUNT}", "37")
+    assert config.models["m"].gpus == model(f"gpus: {plain}").gpus
 
 
 @pytest.mark.parametrize("text", ["auto", "3", "[0, GPU-ab12]"])
