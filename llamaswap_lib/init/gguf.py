@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from llamaswap_lib.model_files.gguf import MAGIC, part_of, parts
 from llamaswap_lib.model_files.hub import PROJECTOR, caches
+from llamaswap_lib.model_files.opening import Unreadable, open_file
 
 DEPTH = 6
 MOST_FOLDERS = 5_000
@@ -44,7 +45,7 @@ def find(places: Iterable[Path]) -> list[ModelFile]:
     for path in _gguf_files(places):
         part = part_of(path)
         is_model = PROJECTOR not in path.name.lower() and (part is None or part[0] == 1)
-        real = path.resolve()
+        real = Path(os.path.realpath(path))  # which is no error where links lead in a circle
         if is_model and real not in found and _has_magic(real):
             found[real] = ModelFile(path, sum(map(size_of, parts(path))), _projector(path))
             if len(found) == MOST_FILES:
@@ -79,7 +80,8 @@ def size_of(path: Path) -> int:
 
 def _has_magic(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        file, _ = open_file(str(path))  # a pipe would be waited for
+        with file:
             return file.read(len(MAGIC)) == MAGIC
-    except OSError:
+    except (OSError, Unreadable):
         return False

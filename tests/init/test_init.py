@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,8 @@ def test_what_only_looks_like_a_model_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "text.gguf").write_text("a page of a download that failed")
     (tmp_path / "folder.gguf").mkdir()
     (tmp_path / "nowhere.gguf").symlink_to(tmp_path / "missing")
+    (tmp_path / "circle.gguf").symlink_to(tmp_path / "circle.gguf")
+    os.mkfifo(tmp_path / "pipe.gguf")  # nobody writes into it
     model(tmp_path / ".hidden" / "a.gguf")
     assert gguf.find([tmp_path]) == []
 
