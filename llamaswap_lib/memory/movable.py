@@ -59,9 +59,12 @@ def need_on(one: Movable, runs_on: tuple[str, ...], devices: Mapping[str, Measur
     seen = {name: measured.device for name, measured in devices.items()}
     if runs_on:
         return one.need_on(runs_on, seen)
-    needs = [one.need_on(gpus, seen) for gpus in one.choices()]
-    fits = (need for need in needs if all(need.devices.get(name, 0) <= seen[name].usable for name in one.among))
-    return next(fits, needs[-1] if needs else Need(dict(one.beside), one.source))
+    need = Need(dict(one.beside), one.source)
+    for gpus in one.choices():  # the first one is mostly enough, and of eight GPUs there are 255
+        need = one.need_on(gpus, seen)
+        if all(need.devices.get(name, 0) <= seen[name].usable for name in one.among):
+            break
+    return need
 
 
 def _among(gpus: Gpus, usable: Sequence[str], devices: Mapping[str, Measured]) -> tuple[tuple[str, ...], str]:
