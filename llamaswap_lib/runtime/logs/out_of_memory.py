@@ -15,7 +15,7 @@ MEANS_IT = re.compile(
     r"out[ _]?of[ _]?(?:device[ _]?|host[ _]?|gpu |video )?memory"
     r"|(?:cuda|hip)malloc(?:async)? failed|alloc_failed|failed to (?:re)?allocate|(?:re)?alloc(?:ation)? failed"
     r"|(?:not enough|insufficient) (?:device |free |gpu |video )?memory|cannot allocate memory|bad_alloc|memoryerror"
-    r"|free memory on device .* is less than desired",
+    r"|free memory on device .{1,200} is less than desired",
     re.IGNORECASE,
 )
 # The server does without: memory that the system may not swap, and buffers that the driver would reach faster.
