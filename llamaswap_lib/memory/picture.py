@@ -212,7 +212,8 @@ class MemoryPicture:
             self._learned.note(run.digest, run.model, detail.run.run_id, run.peaks)
             return
         model, since = self._config.models.get(run.model), detail.run.ready_at
-        is_asked = model is not None and not model.memory and self._config.routing.router == "memory"
+        is_known = model is None or bool(model.memory) or self._learned.need(run.digest) is not None
+        is_asked = not is_known and self._config.routing.router == "memory"
         if is_asked and since is not None and now - since > PATIENCE:
             where = " and ".join(devices[name].device.label for name in run.unseen)
             self._tell(f"{visible(run.model)}: what it takes of {where} cannot be measured; say it with memory:")

@@ -376,6 +376,24 @@ def test_where_processes_are_not_seen_the_change_of_the_device_is_the_measure(tm
     assert world.others_seen[CARD] == 3 * GIB
 
 
+def test_a_model_that_was_measured_before_is_not_asked_for_where_nobody_tells_now(tmp_path: Path) -> None:
+    before = World(tmp_path, sees=False)
+    before.turn()
+    before.run(1, ready=True)
+    before.take(1, GIB, 8 * GIB)
+    for _ in range(3):
+        before.turn()
+    assert before.source("a") is NeedSource.MEASURED
+    world = World(tmp_path, sees=False)  # as after an upgrade: it runs already when the machine is looked at first
+    world.run(1, ready=True)
+    world.take(1, GIB, 8 * GIB)
+    for _ in range(3):
+        world.turn(PATIENCE + 1)
+    assert world.picture.now.need("a").devices == {RAM: GIB, CARD: 8 * GIB}
+    assert world.others_seen[CARD] == 0
+    assert world.log.warnings == []
+
+
 DECLARED = """
 models:
   a: {cmd: "server --port ${PORT}", memory: 18GB}
