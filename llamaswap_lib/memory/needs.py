@@ -24,7 +24,8 @@ def seen_by(model: Model, devices: Mapping[str, Measured]) -> tuple[str, ...]:
     """The GPUs that its server sees, by what of its environment says so."""
     said = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     own = (str(entry).partition("=")[::2] for entry in model.env)
-    return usable_by(said | {name: value for name, value in own if name in VARIABLES}, devices)
+    told = {name: value for name, value in own if name in VARIABLES and "${GPUS}" not in value}  # yet to be chosen
+    return usable_by(said | told, devices)
 
 
 def need_of(model: Model, known: Sizes | None, guess: Sizes | None, devices: Mapping[str, Measured]) -> Sized:

@@ -12,6 +12,7 @@ from llamaswap_lib.hardware.readings import Gpu, Memory
 from llamaswap_lib.memory.devices import Measured, measured
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.movable import Known, movable, need_on
+from llamaswap_lib.memory.needs import seen_by
 from tests.hardware.machines import GIB, gpu
 
 MACHINE = Memory(64 * GIB, 60 * GIB, 0, 0)
@@ -44,6 +45,13 @@ def test_a_model_may_have_each_gpu_that_we_see_ourselves() -> None:
     assert choose(Gpus()).among == BOTH
     assert choose(Gpus(2)).choices() == (BOTH,)
     assert choose(Gpus(), usable=(SECOND.key,)).among == (SECOND.key,)
+
+
+def test_a_variable_that_has_what_is_chosen_leaves_all_to_choose_from() -> None:
+    text = "models: {m: {cmd: 'x --port ${PORT}', gpus: auto, env: ['CUDA_VISIBLE_DEVICES=${GPUS}']}}"
+    one = load_text(text, environment={}).models["m"]
+    assert seen_by(one, devices(FIRST, SECOND)) == BOTH
+    assert seen_by(placed(one, {"gpus": SECOND.key}), devices(FIRST, SECOND)) == (SECOND.key,)
 
 
 def test_a_list_names_just_these_in_the_order_of_their_numbers() -> None:
