@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from llamaswap_lib.config.gpu_keys import Gpus
 from llamaswap_lib.config.memory_keys import ANYWHERE, DeviceKeys
 from llamaswap_lib.core.eviction.devices import Device
 from llamaswap_lib.hardware.readings import Gpu, Memory
+from llamaswap_lib.typed_yaml.secrets import visible
 
 RAM = "ram"
 ANY_GPU = "gpu"
@@ -20,6 +22,7 @@ CUDA = "CUDA_VISIBLE_DEVICES"
 NUMBERED = (CUDA, "HIP_VISIBLE_DEVICES")
 OUTER = "ROCR_VISIBLE_DEVICES"  # HIP's numbers count what it leaves
 VARIABLES = (OUTER, *NUMBERED, "CUDA_DEVICE_ORDER")
+MOST_TOLD = 8
 NOT_THERE: DeviceKeys = DeviceKeys()
 
 
@@ -125,6 +128,45 @@ def named_gpu(word: str, gpus: Mapping[str, Measured]) -> str | None:
         if is_uuid or said == gpu.pci.lower() or word == str(gpus[name].number):
             return name
     return None
+
+
+def candidates(gpus: Gpus, usable: Sequence[str], devices: Mapping[str, Measured]) -> tuple[tuple[str, ...], str]:
+    """Names of those from which is chosen, and why nothing can be, of a model that says `gpus`."""
+    there = [name for name, one in devices.items() if one.gpu is not None]
+    if gpus.named:
+        found = {word: named_gpu(word, devices) for word in gpus.named}
+        missing = [visible(word) for word, name in found.items() if name is None]
+        if missing:
+            return (), f"gpus names {' and '.join(missing)}, which is not there; {_told(there, devices)}"
+        names = {name for name in found.values() if name is not None}
+        if len(names) < len(found):
+            return (), "gpus names a GPU twice"
+        return tuple(name for name in there if name in names), ""
+    among = _of_one_vendor([name for name in there if name in usable], devices)
+    if gpus.count > len(among):
+        asked = f"{gpus.count} GPU{'s' if gpus.count > 1 else ''}"
+        return (), f"gpus asks for {asked}, and there {'is' if len(among) == 1 else 'are'} {len(among)} to choose from"
+    return among, ""
+
+
+def _told(names: Sequence[str], devices: Mapping[str, Measured]) -> str:
+    if not names:
+        return "there is no GPU whose memory can be read"
+    told = [f"{devices[name].number} ({name})" for name in names[:MOST_TOLD]]
+    return f"there {'is' if len(told) == 1 else 'are'} {', '.join(told)}"
+
+
+def _of_one_vendor(names: Iterable[str], devices: Mapping[str, Measured]) -> tuple[str, ...]:
+    by_vendor: dict[tuple[bool, str], list[str]] = {}
+    for name in names:
+        gpu = devices[name].gpu
+        if gpu is not None:
+            by_vendor.setdefault((not gpu.is_shared, gpu.vendor), []).append(name)
+
+    def worth(kind: tuple[bool, str]) -> tuple[bool, int]:
+        return kind[0], sum(devices[name].device.capacity for name in by_vendor[kind])
+
+    return tuple(by_vendor[max(by_vendor, key=worth)]) if by_vendor else ()
 
 
 class Declared(NamedTuple):

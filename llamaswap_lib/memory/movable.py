@@ -6,15 +6,12 @@ one vendor. Which are meant where there are several, a list says; else those tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from llamaswap_lib.config.gpu_keys import Gpus
 from llamaswap_lib.core.eviction.devices import Movable, Need, NeedSource
-from llamaswap_lib.memory.devices import RAM, Measured, declared, named_gpu
-from llamaswap_lib.typed_yaml.secrets import visible
-
-MOST_TOLD = 8
+from llamaswap_lib.memory.devices import RAM, Measured, candidates, declared
 
 
 class Known(NamedTuple):
@@ -31,7 +28,7 @@ def movable(gpus: Gpus, usable: Sequence[str], devices: Mapping[str, Measured], 
     `usable`: the GPUs that our own environment lets servers see. What is said counts most, what is measured more than
     a guess; on which GPU it was measured does not matter.
     """
-    among, fault = _among(gpus, usable, devices)
+    among, fault = candidates(gpus, usable, devices)
     if not among and not fault:
         return None
     sizes = declared(known.said, among, devices).sizes if known.said else {}
@@ -65,45 +62,6 @@ def need_on(one: Movable, runs_on: tuple[str, ...], devices: Mapping[str, Measur
         if all(need.devices.get(name, 0) <= seen[name].usable for name in one.among):
             break
     return need
-
-
-def _among(gpus: Gpus, usable: Sequence[str], devices: Mapping[str, Measured]) -> tuple[tuple[str, ...], str]:
-    """Names of those from which is chosen, and why nothing can be."""
-    there = [name for name, one in devices.items() if one.gpu is not None]
-    if gpus.named:
-        found = {word: named_gpu(word, devices) for word in gpus.named}
-        missing = [visible(word) for word, name in found.items() if name is None]
-        if missing:
-            return (), f"gpus names {' and '.join(missing)}, which is not there; {_told(there, devices)}"
-        names = {name for name in found.values() if name is not None}
-        if len(names) < len(found):
-            return (), "gpus names a GPU twice"
-        return tuple(name for name in there if name in names), ""
-    among = _of_one_vendor([name for name in there if name in usable], devices)
-    if gpus.count > len(among):
-        asked = f"{gpus.count} GPU{'s' if gpus.count > 1 else ''}"
-        return (), f"gpus asks for {asked}, and there {'is' if len(among) == 1 else 'are'} {len(among)} to choose from"
-    return among, ""
-
-
-def _told(names: Sequence[str], devices: Mapping[str, Measured]) -> str:
-    if not names:
-        return "there is no GPU whose memory can be read"
-    told = [f"{devices[name].number} ({name})" for name in names[:MOST_TOLD]]
-    return f"there {'is' if len(told) == 1 else 'are'} {', '.join(told)}"
-
-
-def _of_one_vendor(names: Iterable[str], devices: Mapping[str, Measured]) -> tuple[str, ...]:
-    by_vendor: dict[tuple[bool, str], list[str]] = {}
-    for name in names:
-        gpu = devices[name].gpu
-        if gpu is not None:
-            by_vendor.setdefault((not gpu.is_shared, gpu.vendor), []).append(name)
-
-    def worth(kind: tuple[bool, str]) -> tuple[bool, int]:
-        return kind[0], sum(devices[name].device.capacity for name in by_vendor[kind])
-
-    return tuple(by_vendor[max(by_vendor, key=worth)]) if by_vendor else ()
 
 
 def _measured_on(peaks: Sequence[Mapping[str, int]], among: Sequence[str]) -> dict[tuple[str, ...], dict[str, int]]:
