@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.estimates.estimator import Estimate, Estimator
-from llamaswap_lib.memory.devices import RAM, Measured, declared, named_gpu, takes_of_ram
+from llamaswap_lib.memory.devices import RAM, Measured, candidates, declared, takes_of_ram
 
 PATIENCE = 0.5  # seconds
 
@@ -50,14 +50,14 @@ def _choices(model: Model, usable: Sequence[str], devices: Mapping[str, Measured
     if model.gpus is None or not usable:
         yield usable
         return
+    among, _ = candidates(model.gpus, usable, devices)
     if model.gpus.named:
-        named = (named_gpu(word, devices) for word in model.gpus.named)
-        yield [name for name in named if name is not None]
+        yield among
         return
-    largest = sorted(usable, key=lambda name: -devices[name].device.usable)
+    largest = sorted(among, key=lambda name: -devices[name].device.usable)
     for count in [model.gpus.count] if model.gpus.count else range(1, len(largest) + 1):
         chosen = largest[:count]
-        yield [name for name in usable if name in chosen]
+        yield [name for name in among if name in chosen]
 
 
 class Estimates:

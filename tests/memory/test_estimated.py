@@ -162,6 +162,18 @@ def test_where_gpus_are_chosen_it_is_for_as_few_as_will_do(tmp_path: Path, gpus:
     assert sorted(sizes.keys() - {RAM}) == on
 
 
+def test_where_gpus_are_chosen_it_is_for_one_that_may_be_chosen(tmp_path: Path) -> None:
+    file = weights(tmp_path / "m.gguf", 2 * GIB)  # without -c its server fills what it gets
+    text = f"m: {{cmd: 'llama-server -m {file} --port ${{PORT}}', gpus: auto}}"
+    named = load_text(f"models: {{{text}}}", environment={}).models["m"]
+    pool = Gpu("0000:c5:00.0", "amd", "Strix", "", "0000:c5:00.0", 0, 96 * GIB, is_shared=True)
+    there = devices(gpu("GPU-1", total=12 * GIB), pool)
+    sizes, _ = estimated_where_it_runs(Estimator({}, tmp_path), named, ["GPU-1", pool.key], there)
+    assert sizes is not None
+    assert sorted(sizes.keys() - {RAM}) == ["GPU-1"]
+    assert sizes["GPU-1"] < 12 * GIB
+
+
 def test_what_cannot_be_told_says_why(tmp_path: Path) -> None:
     assert estimated(Estimator({}, tmp_path), model("server"), [], devices()) == (
         None,
