@@ -50,6 +50,11 @@ class Failing:
         room = self._world.in_force.rules.room
         return None if room is None else room.note_out_of_memory(model, words, tuple(self._world.staying()))
 
+    def note_ready(self, model: str) -> None:
+        """It has loaded: should it run out of memory later, that is for the first time."""
+        self._failures.note_ready(model)
+        self.second_tries.discard(model)
+
     def forget(self, models: Collection[str]) -> None:
         """They are started otherwise from now on, or not any more."""
         if room := self._world.in_force.rules.room:

@@ -216,7 +216,7 @@ class Scheduler:
         match event:
             case events.ProcessReady() if run.state is RunState.STARTING:
                 self._world.become_ready(run)
-                self._failures.note_ready(run.model)
+                self._failing.note_ready(run.model)
             case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
                 self._failing.crash(run, detail)
                 self._world.lose(run)

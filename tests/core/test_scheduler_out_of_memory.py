@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from llamaswap_lib.core.effects import DropRun, Effect, Fault, Refuse, ShutIfIdle, StartProcess, StopProcess, WriteLog
+from llamaswap_lib.core.effects import (
+    DropRun,
+    Effect,
+    Fault,
+    Refuse,
+    ShutGates,
+    ShutIfIdle,
+    StartProcess,
+    StopProcess,
+    WriteLog,
+)
 from llamaswap_lib.core.events import LeaderExited, ModelsChanged, PreloadRequested, UnloadRequested
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource, Reading
 from llamaswap_lib.core.eviction.manners import Manners
@@ -117,6 +127,21 @@ def test_a_floor_ends_with_the_next_success() -> None:
     card.story.ready(4)
     card.story.exited(3)
     assert card.story.arrive(4, "B") == [StartProcess(5, "B")]  # beside A, as at first
+
+
+def test_after_a_success_it_is_started_once_more_again() -> None:
+    card, a, b = beside_one()
+    card.fail(b)
+    card.story.answer(ShutIfIdle((a,)), 0)
+    card.story.exited(a)
+    card.story.ready(3)
+    assert card.story.arrive(3, "A") == [StartProcess(4, "A")]
+    card.story.ready(4)
+    assert card.story.tell(UnloadRequested(9, ("B",))) == [ShutGates((3,))]
+    card.story.answer(ShutGates((3,)), 0)
+    assert card.story.arrive(5, "B") == []  # it is waited for before it is gone
+    assert card.story.exited(3)[-1] == StartProcess(5, "B")
+    assert card.fail(5)[-1] == ShutIfIdle((4,))
 
 
 def test_while_there_is_a_floor_the_next_start_gets_that_room() -> None:
