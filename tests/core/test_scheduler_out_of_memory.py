@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from llamaswap_lib.core.effects import (
     DropRun,
     Effect,
@@ -95,6 +97,20 @@ def test_a_pinned_model_does_not_go_for_it() -> None:
     card.story.load("A", 1)
     card.story.arrive(2, "B")
     assert [refusal.fault for refusal in refusals(card.fail(2))] == [Fault.OUT_OF_MEMORY]
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_one_beside_which_there_is_more_room_by_now_is_tried_again_though_nobody_can_go(is_gone: bool) -> None:
+    card, a, b = beside_one()
+    card.story.tell(UnloadRequested(9, ("A",)))
+    assert card.story.answer(ShutGates((a,)), 0) == [StopProcess(a, "unload", "unloaded")]
+    if is_gone:
+        card.story.exited(a)
+        assert card.fail(b)[-1] == StartProcess(3, "B")
+    else:
+        assert card.fail(b)[0] == DropRun(b)
+        assert card.story.exited(a)[-1] == StartProcess(3, "B")
+    assert [refusal.fault for refusal in refusals(card.fail(3))] == [Fault.OUT_OF_MEMORY]
 
 
 def test_one_that_was_started_before_its_room_was_free_is_tried_again_though_nobody_can_go() -> None:

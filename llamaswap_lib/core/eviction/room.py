@@ -28,6 +28,8 @@ class Floors:
         """By model and device; never changed, only replaced."""
         self.tried: dict[str, Mapping[str, int]] = {}
         """Model -> what was free of its devices when it was started last."""
+        self.beside: dict[str, tuple[str, ...]] = {}
+        """Model -> those that ran then."""
         self.gpus: dict[str, tuple[str, ...]] = {}
         """Model -> those that were chosen for it then."""
         self.early: set[str] = set()
@@ -72,7 +74,7 @@ class MemoryRoom:
 
     def note_start(self, target: str, running: tuple[str, ...], gpus: tuple[str, ...], *, is_early: bool) -> None:
         look = self._look(target, running, gpus)
-        self._floors.gpus[target] = gpus
+        self._floors.gpus[target], self._floors.beside[target] = gpus, running
         self._floors.tried[target] = {name: max(0, look.room(name, running)) for name in look.devices}
         self._floors.early.discard(target)
         if is_early:
@@ -89,7 +91,9 @@ class MemoryRoom:
         short = _named(words, free)
         steps = {name: free[name] + int(STEP * look.memory.devices[name].capacity) + 1 for name in short}
         self._floors.raise_to(target, steps)
-        has_more = self._more(target, staying, gpus) or target in self._floors.early
+        has_gone = not {*staying}.issuperset(self._floors.beside.get(target, ()))
+        is_there = has_gone and bool(short) and all(now[name] >= steps[name] for name in short)
+        has_more = is_there or self._more(target, staying, gpus) or target in self._floors.early
         return Shortfall(_in_words(look, {name: free[name] for name in short}), has_more)
 
     def forget(self, models: Collection[str]) -> None:
@@ -97,6 +101,7 @@ class MemoryRoom:
         for model in models:
             self._floors.tried.pop(model, None)
             self._floors.gpus.pop(model, None)
+            self._floors.beside.pop(model, None)
             self._floors.early.discard(model)
 
 
