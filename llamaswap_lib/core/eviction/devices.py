@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 GB = 1024**3
 MB = 1024**2
+CHOSEN = "chosen"  # among floors: of the GPUs that are chosen for a model, whichever those are
 MOST_CHOICES = 256  # of so many GPUs of a machine; of more choices those are judged whose GPUs stand side by side
 
 
@@ -136,7 +137,7 @@ class Memory:
     model -> how much more of a device it holds than when that had its reserve last, or than it was let in with.
     `movable`: models whose GPUs are chosen; what these need stands in `needs` as it is where they run, or would run
     first. `readings` are the last two, the newest last. `floors`: what models that have run out of memory are taken to
-    need.
+    need by device, and of all GPUs that are chosen for one as `CHOSEN`.
     """
 
     devices: Mapping[str, Device] = field(default_factory=dict)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
+from dataclasses import replace
 
 from llamaswap_lib.core.eviction import RunningModel
 from llamaswap_lib.core.eviction.cover import cheapest_cover
-from llamaswap_lib.core.eviction.devices import Memory, Need, NeedSource
+from llamaswap_lib.core.eviction.devices import CHOSEN, Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.manners import Manners, is_calm, is_passing
 
 
@@ -94,7 +95,18 @@ class Look:
 
     def floor(self, device: str) -> int:
         """What it is taken to need at least, since it was short of memory; 0 if it was not."""
-        return self.memory.floors.get(self.target, {}).get(device, 0)
+        floors, movable = self.memory.floors.get(self.target), self.memory.movable.get(self.target)
+        if not floors or movable is None or device not in movable.among:
+            return floors.get(device, 0) if floors else 0
+        gpus = tuple(name for name in movable.among if name in self.need.devices)
+        return replace(movable, size=floors.get(CHOSEN, 0), known={}).sizes_on(gpus, self.memory.devices)[device]
+
+    def is_cut_short(self) -> bool:
+        """Whether there cannot be as much of the GPUs that would be chosen for it as it is taken to need."""
+        if self.target not in self.memory.floors or self.is_unknown:
+            return False
+        gpus = [name for name in self.memory.movable[self.target].among if name in self.devices]
+        return any(self.floor(name) > self.room(name, self.pinned()) for name in gpus)
 
     def on_device(self, device: str, size: int, at_best: int) -> int:
         """The same of one that was measured. `at_best`: the room if all go that may."""

@@ -43,6 +43,9 @@ def place(look: Look, movable: Movable, kept: Collection[str]) -> Placed:
     if movable.source is NeedSource.ESTIMATED and known.is_guessed_too_large():
         search.look_closely(_emptiest(look, movable.choices()))
         return search.found
+    if known.is_everywhere_cut_short():
+        search.look_closely(_emptiest(look, movable.choices()))
+        return search.found
     for kind in (SETTLED, CALM, BUSY, NEVER):
         search.look_closely(known.bounds(kind))
         if search.best[:1] <= (kind,):
@@ -69,6 +72,7 @@ class _Search:
             on = self._look.on(self._movable.need_on(choices[i], self._look.memory.devices))
             room, lack = on.choose(self._kept)
             kind, cost = _cost(on, room, lack, self._kept)
+            kind = NEVER if on.is_cut_short() else kind
             key = kind, cost, len(choices[i]), _left(on, choices[i], room), i
             if key < self.best:
                 self.best, self.found = key, Placed(choices[i], room, lack)
@@ -139,7 +143,7 @@ class _Bounds:
         """The first of them, in their order, for which nobody goes; the others are taken out."""
         for _, _, i in sorted(free):
             on = self._look.on(self._movable.need_on(self._choices[i], self._look.memory.devices))
-            if not any(on.choose(())):
+            if not any(on.choose(())) and not on.is_cut_short():
                 return self._choices[i]
         free.clear()
         return None
@@ -149,6 +153,13 @@ class _Bounds:
         devices = self._look.memory.devices
         needs = (self._movable.need_on(gpus, devices) for gpus in self._choices)
         return all(self._look.on(need).is_unknown for need in needs)
+
+    def is_everywhere_cut_short(self) -> bool:
+        """Whether it has run out of memory with as much as there can be, wherever it is put: see `Look.floor`."""
+        devices = self._look.memory.devices
+        needs = (self._movable.need_on(gpus, devices) for gpus in self._choices)
+        has_floor = self._look.target in self._look.memory.floors
+        return has_floor and all(self._look.on(need).is_cut_short() for need in needs)
 
     def bounds(self, kind: int) -> list[_Bound]:
         """The choices for which somebody of this kind has to go at least. Ask for the better kinds first."""

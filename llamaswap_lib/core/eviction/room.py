@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from llamaswap_lib.core.eviction import Shortfall, Unfreed
-from llamaswap_lib.core.eviction.devices import Memory, NeedSource, in_words
+from llamaswap_lib.core.eviction.devices import CHOSEN, Memory, Movable, NeedSource, in_words
 from llamaswap_lib.core.eviction.freeing import ALIKE, is_shown
 from llamaswap_lib.core.eviction.look import Look
 
@@ -90,7 +90,7 @@ class MemoryRoom:
         free = {name: min(size, tried.get(name, size)) for name, size in now.items()}
         short = _named(words, free)
         steps = {name: free[name] + int(STEP * look.memory.devices[name].capacity) + 1 for name in short}
-        self._floors.raise_to(target, steps)
+        self._floors.raise_to(target, _pooled(look.memory.movable.get(target), steps))
         has_gone = not {*staying}.issuperset(self._floors.beside.get(target, ()))
         is_there = has_gone and bool(short) and all(now[name] >= steps[name] for name in short)
         has_more = is_there or self._more(target, staying, gpus) or target in self._floors.early
@@ -147,6 +147,13 @@ def _named(words: str, devices: Collection[str]) -> list[str]:
     """Those of the devices that the words may mean; all, if they mean none of them."""
     is_gpu = OF_GPU.search(words) is not None
     return [name for name in devices if (name != RAM) == is_gpu] or list(devices)
+
+
+def _pooled(movable: Movable | None, sizes: Mapping[str, int]) -> Mapping[str, int]:
+    """Of one whose GPUs are chosen: what it needs does not depend on which those are."""
+    gpus = [name for name in sizes if movable is not None and name in movable.among]
+    rest = {name: size for name, size in sizes.items() if name not in gpus}
+    return {**rest, CHOSEN: sum(sizes[name] for name in gpus)} if gpus else rest
 
 
 def _in_words(look: Look, free: Mapping[str, int]) -> str:
