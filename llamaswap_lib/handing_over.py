@@ -173,11 +173,17 @@ class Taker:
             served.capacity.grow()
 
     def begin(self, commit: Message) -> None:
-        """Decide from now on."""
+        """Decide from now on; who goes by memory, once it was read: see `note_read`."""
+        if self._estate.reloader.config.routing.router == "memory":
+            self._served.latest.app.memory.expect()
         link = self._predecessor.link
         self._served.controller.begin(
             commit["commit"], lambda message: link.send({"kind": CONTROLLER, "message": message})
         )
+
+    def note_read(self) -> None:
+        """The memory was read, or that takes too long."""
+        self._served.latest.app.memory.do_without()
 
     # -- thread link-in --
 

@@ -116,6 +116,7 @@ def _take_over(parts: Parts, predecessor: Predecessor) -> None:
         parts.logs.close()
         raise
     _start(parts, lambda: taker.begin(commit))
+    taker.note_read()
     parts.logs.log.info(f"it has taken over from process {predecessor.pid}")
     predecessor.serve(taker)
 

@@ -371,7 +371,10 @@ class Preload:
             if model not in world.by_model and not self._failures.refusal(model, world.now):
                 staying = world.staying()
                 clashes = [other for other in staying if _clash(world, model, other, staying)]
-                if refusal := world.refusal(model):
+                refusal = world.refusal(model)
+                if refusal and refusal.is_unread:
+                    return
+                if refusal:
                     world.out.append(WriteLog("warn", f"{model}: not preloaded: {refusal.message}"))
                     self._models.popleft()
                     continue

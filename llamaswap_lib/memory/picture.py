@@ -7,6 +7,7 @@ and others count with what they had before, unless it is more than our models ca
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
@@ -60,6 +61,7 @@ class MemoryPicture:
         estimator: Estimator | None = None,
     ) -> None:
         self.now = Memory()
+        self._lock = threading.Lock()  # protects a change of `now`: the one that is made of a reading stands
         self._gaps = Gaps()
         self._growth = Growth()
         self._config = config
@@ -87,6 +89,18 @@ class MemoryPicture:
         """Make it after each reading from now on."""
         self._around = around
         around.hardware.listen(self.update)
+
+    def expect(self) -> None:
+        """Models of another process run already: nobody starts or goes before the first reading, or `do_without`."""
+        self.now = Memory(is_read=False)
+
+    def do_without(self) -> None:
+        """The first reading was made, or takes too long: then one model runs at a time."""
+        with self._lock:
+            if not self.now.is_read:
+                self.now = Memory()
+        if self._around is not None:
+            self._around.wake()
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever `now` is another picture, on the thread that makes it; it must be quick."""
@@ -260,7 +274,8 @@ class MemoryPicture:
         return found
 
     def _publish(self, picture: Memory, ready: Mapping[str, bool], around: Surroundings) -> None:
-        before, self.now = self.now, picture
+        with self._lock:
+            before, self.now = self.now, picture
         if around.is_freeing():  # each reading counts
             around.wake()
         if picture != replace(before, readings=picture.readings):

@@ -473,3 +473,20 @@ def test_without_use_memory_requests_are_not_noted(tmp_path: Path) -> None:
     world.picture.note_requests([("a", 100.0), ("a", 110.0)])
     world.turn()
     assert world.picture.now.gaps == {}
+
+
+def test_until_the_first_reading_nothing_is_known_where_one_is_expected(world: World) -> None:
+    assert world.picture.now.is_read
+    world.picture.expect()
+    assert not world.picture.now.is_read
+    world.turn()
+    assert world.picture.now.is_read
+    assert world.picture.now.devices
+
+
+def test_who_has_waited_for_it_in_vain_goes_on_without(world: World) -> None:
+    world.picture.expect()
+    world.picture.do_without()
+    assert world.picture.now.is_read
+    assert not world.picture.now.devices
+    assert world.wakes == 1

@@ -67,12 +67,14 @@ class RunningModel:
 class NoRoom:
     """Why a model cannot be loaded whatever goes for it. `is_final`: nor later, unless the configuration changes.
 
-    `room` is the memory that it lacks, where others than models may give it back.
+    `room` is the memory that it lacks, where others than models may give it back. `is_unread`: nothing is known of the
+    memory yet, and soon will be.
     """
 
     message: str
     is_final: bool
     room: str = ""
+    is_unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,8 @@ class Memory:
     model -> how much more of a device it holds than when that had its reserve last, or than it was let in with.
     `movable`: models whose GPUs are chosen; what these need stands in `needs` as it is where they run, or would run
     first. `readings` are the last two, the newest last. `floors`: what models that have run out of memory are taken to
-    need by device, and of all GPUs that are chosen for one as `CHOSEN`.
+    need by device, and of all GPUs that are chosen for one as `CHOSEN`. `is_read`: False while the first reading is on
+    its way, until which nobody starts and nobody goes.
     """
 
     devices: Mapping[str, Device] = field(default_factory=dict)
@@ -148,6 +149,7 @@ class Memory:
     movable: Mapping[str, Movable] = field(default_factory=dict)
     readings: tuple[Reading, ...] = ()
     floors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    is_read: bool = True
 
     def placed(self, places: Mapping[str, tuple[str, ...]]) -> Memory:
         """The same with these movable models on these GPUs."""

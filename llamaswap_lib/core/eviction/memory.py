@@ -133,6 +133,8 @@ class MemoryPolicy:
 
     def refuse(self, target: str, running: tuple[str, ...]) -> NoRoom | None:
         """Why the target does not fit even if all go that may; `running` are those that stay as things are."""
+        if not self._memory.is_read:
+            return NoRoom(f"model {target}: how much memory is free was not read yet", False, is_unread=True)
         others = self._manners.others_first(target, running)
         look = self._look(target, [model for model in running if model != target and model not in others])
         movable = self._memory.movable.get(target)
