@@ -5,7 +5,7 @@ Pure; part of the scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from llamaswap_lib.core.effects import Fault, Refuse, WriteLog
 from llamaswap_lib.core.eviction import Shortfall
@@ -59,6 +59,17 @@ class Failing:
         """They are started otherwise from now on, or not any more."""
         if room := self._world.in_force.rules.room:
             room.forget(models)
+
+    def floors(self) -> Mapping[str, Mapping[str, int]]:
+        """What models that ran out of memory are taken to need."""
+        room = self._world.in_force.rules.room
+        return room.hand_over() if room else {}
+
+    def restore(self, second_tries: Collection[str], floors: Mapping[str, Mapping[str, int]]) -> None:
+        """Go on from what another one has found."""
+        self.second_tries = set(second_tries)
+        if room := self._world.in_force.rules.room:
+            room.restore(floors)
 
     def settle(self) -> None:
         """The second try of one for which nobody waits any more is over."""

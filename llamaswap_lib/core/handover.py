@@ -19,7 +19,8 @@ class State:
     """Between two decisions. `former` are models that are not configured any more, and still run.
 
     `claims` are the models for whose oldest ticket a swap has begun; `unloads`: ticket -> runs that have yet to exit;
-    `ended`: model -> when its last run was gone; `second_tries`: models that ran out of memory and are started again.
+    `ended`: model -> when its last run was gone; `second_tries`: models that ran out of memory and are started again;
+    `floors`: what such models are taken to need, in bytes by device.
     """
 
     models: Mapping[str, ModelSpec]
@@ -39,3 +40,4 @@ class State:
     unloads: Mapping[int, frozenset[int]]
     ended: Mapping[str, float] = field(default_factory=dict)
     second_tries: frozenset[str] = frozenset()
+    floors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

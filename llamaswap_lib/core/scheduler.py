@@ -154,6 +154,7 @@ class Scheduler:
             unloads={ticket: frozenset(runs) for ticket, runs in self._unloads.items()},
             ended=world.freeing.ended,
             second_tries=frozenset(self._failing.second_tries),
+            floors=self._failing.floors(),
         )
 
     def _restore(self, state: State) -> None:
@@ -162,7 +163,8 @@ class Scheduler:
         world.restore(state.runs, state.former)
         world.next_run_id, world.incarnations = state.next_run_id, dict(state.incarnations)
         world.load_times, world.cut_short, world.hung = state.load_times, dict(state.cut_short), dict(state.hung)
-        world.freeing.ended, self._failing.second_tries = state.ended, set(state.second_tries)
+        world.freeing.ended = state.ended
+        self._failing.restore(state.second_tries, state.floors)
         self._failures.restore(state.failures)
         self._preload.add(state.preload)
         for ticket, runs in state.unloads.items():

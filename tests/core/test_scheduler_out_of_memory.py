@@ -177,6 +177,15 @@ def test_a_floor_outlives_a_change_that_leaves_the_model_as_it_is_and_no_other()
         assert (card.story.arrive(3, "B") == [StartProcess(3, "B")]) is expected
 
 
+def test_who_takes_over_knows_what_a_model_was_short_of() -> None:
+    card, a, b = beside_one()
+    card.fail(b)
+    state = card.story.scheduler.hand_over()
+    heir = Card(A=4, B=8)
+    change = ModelsChanged(dict(state.models), frozenset(), heir.policy.rules(), 60.0, {}, state=state)
+    assert heir.story.tell(change)[-1] == ShutIfIdle((a,))  # request 2 waits for B there
+
+
 def test_a_load_for_nobody_is_not_tried_again() -> None:
     card, _, b = beside_one()
     card.story.abandon(2)

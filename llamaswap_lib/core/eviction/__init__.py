@@ -145,6 +145,12 @@ class Room(Protocol):
         """What they were short of says nothing any more."""
         ...
 
+    def hand_over(self) -> Mapping[str, Mapping[str, int]]:
+        """What models are taken to need since they were short of it: bytes by model and device, for `restore`."""
+        ...
+
+    def restore(self, floors: Mapping[str, Mapping[str, int]]) -> None: ...
+
 
 Evict = Callable[[str, tuple[str, ...]], Collection[str]]
 Explain = Callable[[str, tuple[str, ...]], Explanation]

@@ -96,6 +96,12 @@ class MemoryRoom:
         has_more = is_there or self._more(target, staying, gpus) or target in self._floors.early
         return Shortfall(_in_words(look, {name: free[name] for name in short}), has_more)
 
+    def hand_over(self) -> Mapping[str, Mapping[str, int]]:
+        return self._floors.now
+
+    def restore(self, floors: Mapping[str, Mapping[str, int]]) -> None:
+        self._floors.now = floors
+
     def forget(self, models: Collection[str]) -> None:
         self._floors.end(models)
         for model in models:

@@ -39,6 +39,7 @@ def described(state: State) -> dict[str, Any]:
         "unloads": [[ticket, sorted(runs)] for ticket, runs in state.unloads.items()],
         "ended": dict(state.ended),
         "second_tries": sorted(state.second_tries),
+        "floors": {model: dict(sizes) for model, sizes in state.floors.items()},
     }
 
 
@@ -62,6 +63,7 @@ def read(message: Message) -> State:
         unloads={ticket: frozenset(runs) for ticket, runs in message["unloads"]},
         ended=message.get("ended", {}),
         second_tries=frozenset(message.get("second_tries", ())),
+        floors=message.get("floors", {}),
     )
 
 
