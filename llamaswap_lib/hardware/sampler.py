@@ -204,6 +204,10 @@ class Hardware:
         """All GPUs with their numbers, as of the last reading, whether there are samples or not."""
         return [(self._gpus.number(gpu), gpu) for gpu in self._gpus.now]
 
+    def stale_gpus(self) -> frozenset[str]:
+        """Keys of those that are as they were at an earlier reading: their source takes long, and is asked seldom."""
+        return self._gpus.stale
+
     def memory_of_models(self) -> Mapping[int, RunMemory]:
         """What each run takes of each device, by its run id, as of the last reading."""
         return self._memory.now

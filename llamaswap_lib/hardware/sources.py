@@ -105,16 +105,21 @@ class Gpus:
         self._numbers: dict[str, int] = {}  # by key, in the order in which they were first seen
         self._missing: set[str] = set()
         self.now: tuple[Gpu, ...] = ()
+        self.stale: frozenset[str] = frozenset()  # keys of those whose source was not asked at the last reading
 
     def read(self, now: float, *, is_forced: bool = False) -> tuple[Gpu, ...]:
         """All GPUs; a source that takes long is asked less often, unless it `is_forced`."""
         if now >= self._look_at:
             self._look_at = now + LOOK_AGAIN
             self._open()
+        stale: list[str] = []
         for slot in self._slots:
             if slot.source is not None and (is_forced or now >= slot.due):
                 slot.due = now + slot.source.pause
                 self._try(slot, self._read)
+            else:
+                stale += [gpu.key for gpu in slot.gpus]
+        self.stale = frozenset(stale)
         self._note_changes([gpu for slot in self._slots for gpu in slot.gpus])
         return self.now
 

@@ -158,7 +158,8 @@ class MemoryPicture:
         moves = self._movable(config, devices)
         runs_on = {detail.run.model: detail.run.gpus for detail in details}
         needs |= {name: need_on(one, runs_on.get(name, ()), devices) for name, one in moves.items()}
-        free = {name: one.free for name, one in devices.items() if one.is_read}
+        stale = hardware.stale_gpus()
+        free = {name: one.free for name, one in devices.items() if one.is_read and name not in stale}
         self._readings = (*self._readings[-1:], Reading(hardware.last_read, free))
         picture = Memory(
             *(self._with_others(devices, needs), needs, self._held(needs), self._gaps.now),

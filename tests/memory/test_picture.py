@@ -475,6 +475,16 @@ def test_without_use_memory_requests_are_not_noted(tmp_path: Path) -> None:
     assert world.picture.now.gaps == {}
 
 
+def test_a_gpu_that_was_not_asked_again_shows_nothing_of_what_is_free_now(world: World) -> None:
+    world.cards.pause = 30.0
+    world.turn()
+    world.turn()
+    first, second = world.picture.now.readings
+    assert first.free.keys() == {RAM, CARD}
+    assert second.free.keys() == {RAM}
+    assert CARD in world.picture.now.devices
+
+
 def test_until_the_first_reading_nothing_is_known_where_one_is_expected(world: World) -> None:
     assert world.picture.now.is_read
     world.picture.expect()
