@@ -109,7 +109,7 @@ class MemoryWitness(LineWitness):
         """Never over capacity, those that are ending counted, on the GPUs that were chosen."""
         existing = [other for other in self._existing() if other in self.plan.configured]
         # Until a pinned one started others may have fitted, for a moment.
-        self._unfit = {other: since for other, since in self._unfit.items() if not self._fits_at_best(other)}
+        self._fitted |= {other: self.now for other in self._unfit if self._fits_at_best(other)}
         self.require((model in truth.movable) == bool(gpus), f"started {model} on {gpus}")
         if gpus:
             one = truth.movable[model]
@@ -127,10 +127,12 @@ class MemoryWitness(LineWitness):
         if model in self._seconds and (before := self._tries.get(model)):
             has_more = any(room.get(name, 0) > size for name, size in before[0].items()) or not before[1]
             has_more = has_more or room.keys() != before[0].keys()  # it is put elsewhere
-            is_alone = not [other for other in existing if other not in self.plan.policy.manners.pinned]
+            others = [other for other in existing if any(truth.taken(other, name) for name in way)]
+            is_alone = not [other for other in others if other not in self.plan.policy.manners.pinned]
             self.require(has_more or is_alone, f"started {model} once more with no more room")
         late = {one: at for one, at in self._exits.items() if self.now <= at + 2 * truth.settle + MOMENT}
-        self._tries[model] = room, truth.is_shown(model, way, existing, late)
+        is_late_shown = truth.is_shown(model, way, existing, late)
+        self._tries[model] = room, is_late_shown and model not in self._starved  # which waits for more than that
 
     def _check_victim(self, truth: Truth, life: Life, target: str) -> None:
         staying = [other for other in self._staying() if other in self.plan.configured]
