@@ -56,10 +56,9 @@ class Pass:
         self._admit_loaded()
         question = self._ask_unloading() or self._serve_all()
         if question is None:
-            if not self._waiting.models():
-                self._preload.go_on(self._world)
+            preloading = () if self._waiting.models() else self._preload.go_on(self._world)
             freeing = [model for model, reason in self.reasons.items() if reason.kind == "freeing"]
-            self._world.freeing.keep_only([*freeing, *self._preload.models()])
+            self._world.freeing.keep_only([*freeing, *preloading])
             self._world.settle_gates(self._needed_shut, self._waiting.models())
             self._world.settle_checks(self._in_the_way)
             question = self._ask_relief() or self._ask_ttl()
@@ -364,8 +363,8 @@ class Preload:
     def models(self) -> tuple[str, ...]:
         return tuple(self._models)
 
-    def go_on(self, world: World) -> None:
-        """Start the next one; call it when nobody waits."""
+    def go_on(self, world: World) -> tuple[str, ...]:
+        """Start the next one; call it when nobody waits. Returns the one that waits for others to be gone."""
         while self._models and not any(run.state is RunState.STARTING for run in world.runs.values()):
             model = self._models[0]
             if model not in world.by_model and not self._failures.refusal(model, world.now):
@@ -373,14 +372,14 @@ class Preload:
                 clashes = [other for other in staying if _clash(world, model, other, staying)]
                 refusal = world.refusal(model)
                 if refusal and refusal.is_unread:
-                    return
+                    return ()
                 if refusal:
                     world.out.append(WriteLog("warn", f"{model}: not preloaded: {refusal.message}"))
                     self._models.popleft()
                     continue
                 placement = world.place(model, ()) or NOWHERE
                 if not clashes and (world.evict(model, world.by_model) or world.unfreed(model, placement.gpus)):
-                    return  # what is in the way is on its way out, or its memory is
+                    return (model,)  # what is in the way is on its way out, or its memory is
                 if clashes:
                     message = f"{model}: not preloaded, it cannot run together with {', '.join(clashes)}"
                     world.out.append(WriteLog("warn", message))
@@ -388,6 +387,7 @@ class Preload:
                     world.out.append(WriteLog("info", f"{model}: preloading"))
                     world.start(model, placement)
             self._models.popleft()
+        return ()
 
 
 def _clash(world: World, model: str, other: str, staying: list[str]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from llamaswap_lib.core import effects
-from llamaswap_lib.core.effects import DropRun, ShutIfIdle, StartProcess, WriteLog
+from llamaswap_lib.core.effects import DropRun, OpenGate, ShutIfIdle, StartProcess, WriteLog
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource, Reading
 from llamaswap_lib.core.eviction.freeing import is_shown
@@ -142,6 +142,19 @@ def test_a_preload_waits_for_it_too() -> None:
     assert card.story.scheduler.published().queue.freeing == ("B",)
     assert card.look(5.0, free=8)[-1] == StartProcess(2, "B")
     assert card.story.scheduler.published().queue.freeing == ()
+
+
+def test_nobody_reads_closely_for_a_preload_while_others_are_served() -> None:
+    card = Card(A=16, B=12, C=6)
+    a = card.load("A", 1, free=8)
+    card.story.exited(a)
+    card.story.tell(PreloadRequested(("B",)))
+    assert card.story.arrive(2, "C") == [StartProcess(2, "C")]
+    assert card.story.scheduler.published().queue.freeing == ()
+    card.story.now = 4.0
+    assert card.story.ready(2)[-1] == OpenGate(2)
+    assert card.story.scheduler.published().queue.freeing == ("B",)
+    assert card.look(5.0, free=8)[-1] == StartProcess(3, "B")
 
 
 def test_nobody_reads_closely_for_those_who_have_left(swap: Card) -> None:
