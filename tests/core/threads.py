@@ -22,6 +22,7 @@ class _Run:
     model: str
     gate: Gate
     is_stopped: bool = False
+    guests: set[int] = field(default_factory=set)  # threads that were let in; the gate counts those it turns away, too
 
 
 @dataclass(slots=True)
@@ -74,7 +75,9 @@ class Crowd:
             run = self._enter(ticket, dice.choice(self._models))
             if run is None:
                 return
+            run.guests.add(number)
             self._be_inside(run, dice)
+            run.guests.discard(number)
             run.gate.leave(ticket)
             with self._count:
                 self.served += 1
@@ -139,8 +142,8 @@ class Crowd:
                 run = self._runs[run_id]
                 run.is_stopped = True
                 self.swaps += 1
-                if len(run.gate):
-                    self.broken.append(f"{run.model} was stopped with {len(run.gate)} inside")
+                if run.guests:
+                    self.broken.append(f"{run.model} was stopped with {len(run.guests)} inside")
                 self._inbox.put(events.ProcessExited(run_id, "exited"))
             case effects.OpenGate(run_id):
                 self._runs[run_id].gate.shut = False
