@@ -47,7 +47,7 @@ RETIRED_LOOK = 0.5  # seconds between two looks whether a signal has come
 JOURNAL_GRACE = 2.0  # for what takes a tenth of a second, where the disk does not hang
 # What is imported only when it is first used, to start fast. It is imported right after the start all the same: an
 # installation that is replaced or deleted while it runs must not be missed.
-NEEDED_LATER = ("encodings.idna", "encodings.unicode_escape", "pwd", "subprocess", "tempfile")
+NEEDED_LATER = ("encodings.ascii", "encodings.idna", "encodings.unicode_escape", "pwd", "subprocess", "tempfile")
 
 
 def serve(options: Options) -> int:
