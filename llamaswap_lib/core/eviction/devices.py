@@ -122,7 +122,7 @@ class Movable:
 
 
 class Reading(NamedTuple):
-    """What is free of each device, whoever uses the rest; not of those that nothing reads. `at`: when it began."""
+    """What is free of each device, whatever uses the rest; not of those that nothing reads. `at`: when it began."""
 
     at: float
     free: Mapping[str, int]
