@@ -133,7 +133,8 @@ def test_a_floor_never_makes_that_a_model_can_never_fit() -> None:
     assert card.story.arrive(2, "B") == [StartProcess(2, "B")]
 
 
-def test_a_floor_ends_with_the_next_success() -> None:
+def loaded_at_the_second_try() -> Card:
+    """B runs as 3, for which A had to go, and A has come back as 4."""
     card, a, b = beside_one()
     card.fail(b)
     card.story.answer(ShutIfIdle((a,)), 0)
@@ -141,18 +142,17 @@ def test_a_floor_ends_with_the_next_success() -> None:
     card.story.ready(3)
     assert card.story.arrive(3, "A") == [StartProcess(4, "A")]
     card.story.ready(4)
+    return card
+
+
+def test_a_floor_ends_with_the_next_success() -> None:
+    card = loaded_at_the_second_try()
     card.story.exited(3)
     assert card.story.arrive(4, "B") == [StartProcess(5, "B")]  # beside A, as at first
 
 
 def test_after_a_success_it_is_started_once_more_again() -> None:
-    card, a, b = beside_one()
-    card.fail(b)
-    card.story.answer(ShutIfIdle((a,)), 0)
-    card.story.exited(a)
-    card.story.ready(3)
-    assert card.story.arrive(3, "A") == [StartProcess(4, "A")]
-    card.story.ready(4)
+    card = loaded_at_the_second_try()
     assert card.story.tell(UnloadRequested(9, ("B",))) == [ShutGates((3,))]
     card.story.answer(ShutGates((3,)), 0)
     assert card.story.arrive(5, "B") == []  # it is waited for before it is gone
