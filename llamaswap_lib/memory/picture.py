@@ -162,7 +162,10 @@ class MemoryPicture:
         free = {name: one.free for name, one in devices.items() if one.is_read and name not in stale}
         self._readings = (*self._readings[-1:], Reading(hardware.last_read, free))
         picture = Memory(
-            *(self._with_others(devices, needs), needs, self._held(needs), self._gaps.now),
+            self._with_others(devices, needs),
+            needs,
+            self._held(needs),
+            self._gaps.now,
             movable=moves,
             readings=self._readings,
         )
