@@ -117,9 +117,9 @@ class Terminal:
     def status(self, text: str) -> None:
         """Show a line that the next one replaces; nothing where lines cannot be replaced."""
         if self._may_erase:
+            self._has_status = True  # before it is: Ctrl-C may come in between, and then `clear` has to take it away
             self._file.write(ERASE_LINE + shortened(printable(text), self.width - 1))
             self._file.flush()
-            self._has_status = True
 
     def json(self, value: Any, *, is_one_of_many: bool = False) -> None:
         """Print a value as JSON: readable on a terminal, else on one line, as `is_one_of_many` always is."""

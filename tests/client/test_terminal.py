@@ -83,6 +83,26 @@ def test_a_status_is_taken_away_before_the_next_line() -> None:
         assert os.read(master, 1000) == b"\r\x1b[Kagain\r\x1b[K"
 
 
+class Interrupted(io.StringIO):
+    """The file of a terminal; Ctrl-C comes when the first thing has been written."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        if self.getvalue().count("\r") == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_status_that_ctrl_c_comes_behind_is_taken_away_at_the_end() -> None:
+    file = Interrupted()
+    terminal = Terminal(file, {})
+    with pytest.raises(KeyboardInterrupt):
+        terminal.status("1 in progress")
+    terminal.clear()
+    assert file.getvalue() == "\r\x1b[K1 in progress\r\x1b[K"
+
+
 def test_a_dumb_terminal_has_no_status() -> None:
     with terminal_file() as (file, master):
         terminal = Terminal(file, {"TERM": "dumb"})

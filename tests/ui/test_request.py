@@ -177,11 +177,11 @@ def test_pictures_in_a_chat_are_shown(watched: Watched, server: Program) -> None
     watched.open("activity?row=1")
     expect(drawer(page, 1).locator(".message img")).to_have_count(2)
     drawer(page, 1).get_by_role("link", name="Request", exact=True).click()
-    for _ in range(6):
-        folded = drawer(page, 1).locator("[aria-expanded=false] > .json-fold")
-        if folded.count():
-            folded.first.click()
-    expect(drawer(page, 1).locator(".json img").first).to_be_visible()
+    tree = drawer(page, 1).get_by_role("tree")
+    for is_open in range(3, 9):  # what is deep is folded
+        expect(tree.locator("[aria-expanded=true]")).to_have_count(is_open)
+        tree.locator("[aria-expanded=false] > .json-fold").first.click()
+    expect(tree.locator("img").first).to_be_visible()
 
 
 def test_it_is_copied_as_a_command_that_a_shell_takes_apart_rightly(
