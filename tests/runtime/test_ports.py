@@ -157,8 +157,13 @@ class Chooser:
 
 
 def block() -> int:
-    """The first of a few free ports in a row, below the range from which the system gives out its own."""
-    return next(port for port in range(20_000 + os.getpid() % 8000, 32_000) if all(map(is_free, range(port, port + 8))))
+    """The first of a few free ports in a row, below the range from which the system gives out its own.
+
+    Processes that run these tests side by side have pids in a row, and so begin at ports that are far apart.
+    """
+    begin = os.getpid() * 97 % 1500
+    firsts = (20_000 + number % 1500 * 8 for number in range(begin, begin + 1500))
+    return next(port for port in firsts if all(map(is_free, range(port, port + 8))))
 
 
 def test_a_port_that_is_free_is_the_one_that_was_given() -> None:
