@@ -113,13 +113,18 @@ os.read(read, 1)
 def test_a_member_whose_first_thread_has_ended_counts_as_living() -> None:
     headless = """
 import ctypes, os, select, threading
-if os.fork() == 0:
+member = os.fork()
+if member == 0:
     import signal
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=signal.pause).start()
     print("member", os.getpid(), flush=True)
     ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)  # exit of this thread alone
-select.select([], [], [], 0.3)
+while True:
+    with open(f"/proc/{member}/stat") as stat:
+        if stat.read().rpartition(")")[2].split()[0] == "Z":
+            break
+    select.select([], [], [], 0.005)
 """
     with Run(*python(headless), unload_timeout=0.3) as run:
         pid = run.printed_pid("member")
@@ -131,7 +136,7 @@ def in_a_program_of_its_own(source: str, *arguments: str, pass_fds: tuple[int, .
     """What a Python program prints that runs in this repository."""
     words = [sys.executable, "-c", source, *arguments]
     root = Path(__file__).parents[2]
-    done = subprocess.run(words, cwd=root, pass_fds=pass_fds, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(words, cwd=root, pass_fds=pass_fds, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
