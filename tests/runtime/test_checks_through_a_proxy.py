@@ -9,7 +9,7 @@ from pathlib import Path
 from llamaswap_lib.core.events import LoadTimedOut, ProcessReady
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies, ForwardProxy
 from llamaswap_lib.runtime.processes.obstacles import Occupant
-from tests.runtime.probing import OK, Probing, Server, answers, waking
+from tests.runtime.probing import OK, Pauses, Probing, Server, answers, waking
 
 REFUSED = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
 
@@ -46,7 +46,8 @@ def test_https_goes_through_a_tunnel() -> None:
 
 
 def last_answer(url: str, through: ForwardProxy | None) -> str:
-    with Probing(url, health_timeout=0.1, through=through) as probing:
+    pauses = Pauses(3)
+    with Probing(url, through=through, clock=pauses.clock, pause=pauses.take) as probing:
         event = probing.event()
     assert isinstance(event, LoadTimedOut)
     return event.detail.partition("last health answer: ")[2]
