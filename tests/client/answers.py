@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from llamaswap_lib.client.connection import Server
 
-TIMEOUT = 20.0
+TIMEOUT = 30.0
 TLS_HANDSHAKE = b"\x16"
 
 

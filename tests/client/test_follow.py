@@ -10,7 +10,7 @@ import pytest
 from llamaswap_lib.client.connection import Refused, ServerError, Unreachable
 from llamaswap_lib.client.follow import Failed, Item, Lost, News, follow
 
-TIMEOUT = 20.0
+TIMEOUT = 30.0
 
 
 def followed(*lives: list[int | ServerError]) -> list[News]:

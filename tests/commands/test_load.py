@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.commands.conftest import MODELS, Serve
-from tests.e2e.program import demo, models, wait_until
+from tests.e2e.program import DEADLINE, demo, models, wait_until
 
 SLOW = models(slow=demo("--load-seconds", "60", "--progress-bar"), small=demo())
 SLOW["models"]["small"]["aliases"] = ["tiny"]
@@ -110,7 +110,7 @@ def test_a_server_that_ends_meanwhile_is_told(serve: Serve) -> None:
         code = screen.end()
         assert code in (3, 6)
         assert "llamaswap: " in screen.text
-        shell.program.code = shell.program.process.wait(20)
+        shell.program.code = shell.program.process.wait(DEADLINE)
 
 
 def test_a_load_that_has_begun_goes_on_after_ctrl_c(serve: Serve) -> None:

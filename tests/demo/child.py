@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 20.0
+DEADLINE = 30.0
 HELLO = {"messages": [{"role": "user", "content": "Hello there, my friend"}]}
 ENDLESS = {**HELLO, "stream": True, "max_tokens": 90_000, "ignore_eos": True}
 

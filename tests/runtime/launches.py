@@ -23,7 +23,7 @@ from llamaswap_lib.runtime.control.succession import SuccessionController
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.logger import Logger
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def one_at_a_time(target: str, running: Collection[str]) -> list[str]:

@@ -18,7 +18,7 @@ from llamaswap_lib.runtime.guard.table import MARKER, mark_of
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 from llamaswap_lib.runtime.processes.process import Process
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 _Event = TypeVar("_Event")
 
 

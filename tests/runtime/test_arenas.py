@@ -22,12 +22,12 @@ held, all_hold = [], threading.Barrier(5)
 
 def hold():
     held.append(bytes(5_000))
-    all_hold.wait(10)
+    all_hold.wait(30)
 
 threads = [threading.Thread(target=hold) for _ in range(4)]
 for thread in threads:
     thread.start()
-all_hold.wait(10)
+all_hold.wait(30)
 print(open("/proc/self/smaps").read())
 """
 
@@ -38,7 +38,7 @@ def reserved_arenas(address_space_bytes: int) -> int:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=True,
     )
     return count_arenas(done.stdout)

@@ -129,7 +129,7 @@ def test_a_request_that_loses_its_run_at_the_end_of_the_server_is_refused() -> N
         visit.lose()
         while stage.inside("a"):
             stage.controller.settle()
-        stage.controller.shut_down(1.0, 10.0)
+        stage.controller.shut_down(1.0, PATIENCE)
         assert isinstance(visit.await_error(), ServiceUnavailable)
 
 

@@ -27,7 +27,7 @@ def run(source: str, soft: int, hard: int) -> Any:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     return json.loads(done.stdout)

@@ -66,5 +66,5 @@ def test_those_that_left_a_group_are_looked_for_again() -> None:
 
 def test_the_end_of_a_stop_command_is_awaited_though_a_look_fails() -> None:
     group = Unseen(*SHORTAGES)
-    assert await_end(group, 10.0)
+    assert await_end(group, 30.0)
     assert group.shortages == []

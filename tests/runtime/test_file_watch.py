@@ -15,7 +15,7 @@ import pytest
 from llamaswap_lib.runtime.files.inotify import Inotify
 from llamaswap_lib.runtime.files.watch import NAME, FileWatch
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 def no_notifier() -> Inotify:

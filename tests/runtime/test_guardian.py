@@ -54,7 +54,7 @@ def stage(log_fault: str = "") -> Iterator[Stage]:
     try:
         yield on_stage
     finally:
-        on_stage.guardian.close(10.0)
+        on_stage.guardian.close(30.0)
         assert on_stage.pids() == []
 
 
@@ -164,7 +164,7 @@ guardian.close(1.0)
 """
     for executable in ("", "/no/such/python"):
         words = (sys.executable, "-c", source, executable)
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout.count("could not start the guardian, so models may keep running after a crash") == 2
         assert done.stderr == ""
 
@@ -188,7 +188,7 @@ print(env["%s"], flush=True)
 ProcessGroup.start(("sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000"), env, 2, guardian)
 """
     words = (sys.executable, "-c", source % MARKER)
-    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=30, check=False)
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
     token = done.stdout.strip()
     assert token
@@ -222,6 +222,6 @@ def test_processes_that_are_being_ended_are_listed_until_they_have_ended() -> No
     guardian.marks(1)
     assert guardian.leftovers() == []
     assert_was_killed(pid)
-    guardian.close(10.0)
+    guardian.close(30.0)
     os.kill(other, signal.SIGKILL)
     os.waitpid(other, 0)

@@ -27,7 +27,7 @@ def heir(elder: Stage) -> Iterator[Stage]:
     try:
         yield on_stage
     finally:
-        on_stage.guardian.close(10.0)
+        on_stage.guardian.close(30.0)
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_a_model_lives_while_one_of_the_two_holds_the_guardian() -> None:
         [guardian] = elder.pids()
         with heir(elder) as on_stage:
             elder.guardian.retire()
-            elder.guardian.close(10.0)
+            elder.guardian.close(30.0)
             assert is_alive(guardian)
             assert is_alive(pid)
             assert on_stage.guardian.has(pid)
@@ -62,7 +62,7 @@ def test_the_heir_replaces_a_guardian_that_dies_and_a_retired_one_does_not() -> 
             os.kill(guardian, signal.SIGKILL)
             on_stage.await_line("the guardian has ended")
             assert await_condition(lambda: len(elder.pids()) == 1)
-            elder.guardian.close(10.0)
+            elder.guardian.close(30.0)
             assert is_alive(pid)
         assert_was_killed(pid)
         assert not any("guardian" in line for line in elder.lines)
@@ -78,7 +78,7 @@ def test_an_heir_that_never_was_leaves_everything_as_it_was() -> None:
             os.close(descriptor)
         assert elder.pids() == [guardian]
         assert is_alive(pid)
-        elder.guardian.close(10.0)
+        elder.guardian.close(30.0)
         assert_was_killed(pid)
 
 
@@ -89,7 +89,7 @@ def test_without_a_guardian_none_is_handed_over_and_the_token_is_the_same() -> N
     token = guardian.heir_environment()[HEIR_MARKER]
     state, descriptors = guardian.hand_over()
     assert (state["token"], descriptors) == (token, [])
-    guardian.close(10.0)
+    guardian.close(30.0)
 
 
 def owned(token: str, *, heir_of: str = "") -> list[ProcessEntry]:

@@ -17,7 +17,7 @@ from llamaswap_lib.runtime.files import inotify
 from llamaswap_lib.runtime.files.inotify import Event, Inotify, parse_events
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is Linux's")
 

@@ -20,7 +20,7 @@ from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from tests.runtime.launches import FakeProcess, staying
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 UPSTREAM = Upstream(3, "m", "http://m")
 
 
@@ -249,7 +249,7 @@ def test_a_waiter_waits_until_it_is_answered_or_its_seconds_are_over() -> None:
     with Waiter(1, None) as waiter:
         assert not waiter.wait_for(0.01)
         threading.Timer(0.05, waiter.wake).start()
-        assert waiter.wait_for(10.0)
+        assert waiter.wait_for(30.0)
         assert waiter.wait_for(0.0)
         assert waiter.admission() is None
 

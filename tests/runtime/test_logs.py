@@ -208,7 +208,7 @@ def test_a_stuck_reader_neither_slows_the_writer_nor_grows_and_others_lose_nothi
 
 def test_lines_of_many_threads_stay_whole_and_none_is_lost_or_doubled_for_a_late_reader() -> None:
     monitor = LogMonitor(capacity_bytes=1_000_000)
-    start = threading.Barrier(5, timeout=20)
+    start = threading.Barrier(5, timeout=30)
 
     def write(name: str) -> None:
         start.wait()
@@ -225,7 +225,7 @@ def test_lines_of_many_threads_stay_whole_and_none_is_lost_or_doubled_for_a_late
             is_readable(reader, 0.01)
             got += reader.take()
         for thread in threads:
-            thread.join(20)
+            thread.join(30)
         got += reader.take()
     lines = got.decode().splitlines()
     assert got == monitor.history()
@@ -239,9 +239,9 @@ def test_a_reader_that_waits_in_poll_is_woken_by_a_write_of_another_thread() -> 
     with monitor.subscribe() as reader:
         thread = threading.Timer(0.02, monitor.write, [b"hello"])
         thread.start()
-        assert is_readable(reader, 10)
+        assert is_readable(reader, 30)
         assert reader.take() == b"hello"
-        thread.join(10)
+        thread.join(30)
 
 
 def test_a_reader_that_only_looks_when_it_is_woken_misses_nothing() -> None:
@@ -258,10 +258,10 @@ def test_a_reader_that_only_looks_when_it_is_woken_misses_nothing() -> None:
             thread.start()
         left_bytes = 3 * count * len(line)
         while left_bytes:
-            assert is_readable(reader, 10), left_bytes
+            assert is_readable(reader, 30), left_bytes
             left_bytes -= len(reader.take())
         for thread in threads:
-            thread.join(20)
+            thread.join(30)
         assert not is_readable(reader, 0) or reader.take() == b""  # woken for nothing, at most
 
 
@@ -353,7 +353,7 @@ def test_what_is_written_while_a_reader_takes_is_taken_or_wakes_it_again() -> No
         reader.wakeup.close()
         reader.wakeup = Interrupting(lambda: monitor.write(b"late"))
         monitor.write(b"early ")
-        assert is_readable(reader, 10)
+        assert is_readable(reader, 30)
         assert reader.take() == b"early late"
 
 

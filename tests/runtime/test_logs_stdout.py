@@ -36,7 +36,7 @@ class Pipe:
     def read_until(self, end: bytes) -> bytes:
         got = b""
         while not got.endswith(end):
-            assert select.select([self.read], [], [], 10)[0], f"only {got[-200:]!r} came"
+            assert select.select([self.read], [], [], 30)[0], f"only {got[-200:]!r} came"
             got += os.read(self.read, 65536)
         return got
 
@@ -138,7 +138,7 @@ def test_a_closed_stdout_is_given_up_and_logging_goes_on(pipe: Pipe) -> None:
     pipe.close_read()
     (sink,) = sink_threads()
     logs.log.info("into nothing")
-    sink.join(10)
+    sink.join(30)
     assert not sink.is_alive()
     logs.log.info("still kept")
     assert logs.proxy.history().endswith(b"still kept\n")
@@ -149,7 +149,7 @@ def test_a_stdout_that_was_never_open_is_given_up() -> None:
     logs = Logs(stdout=99_999)
     logs.log.info("into nothing")
     for sink in sink_threads():
-        sink.join(10)
+        sink.join(30)
     assert not sink_threads()
     logs.close()
 
@@ -176,7 +176,7 @@ class FullDisk:
 
     def wait_for(self, end: bytes) -> bytes:
         pause = threading.Event()
-        for _ in range(1000):
+        for _ in range(3000):
             shown = self.path.read_bytes()
             if shown.endswith(end):
                 return shown
@@ -229,7 +229,7 @@ class CountedLines(Subscription):
 
     def await_asked(self, times: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self.asked >= times, 10)
+            assert self._changed.wait_for(lambda: self.asked >= times, 30)
 
 
 def test_a_disk_that_was_full_for_long_is_told_how_much_was_lost_and_why(disk: FullDisk) -> None:
@@ -244,7 +244,7 @@ def test_a_disk_that_was_full_for_long_is_told_how_much_was_lost_and_why(disk: F
     monitor.write(b"the newest\n")
     disk.allow(1_000_000)
     shown = disk.wait_for(b"the newest\n")
-    sink.close(flush_timeout=10)
+    sink.close(flush_timeout=30)
     assert b"\0" not in shown
     notes = [int(lost) for lost in re.findall("— (\\d+) bytes dropped".encode(), shown)]
     assert f"bytes dropped: {os.strerror(errno.EFBIG)} —\n".encode() in shown

@@ -153,7 +153,7 @@ def test_an_order_during_the_wait_is_followed_at_once(order: str) -> None:
         Server(serve) as server,
         Run("sleep", "60", str(server.port), proxy=elsewhere(server), check_endpoint="/health") as run,
     ):
-        assert has_asked.wait(10)
+        assert has_asked.wait(30)
         getattr(run.process, order)()
         assert run.expect(ProcessExited).detail == "stopped before it was started"
 

@@ -7,7 +7,7 @@ import threading
 
 from llamaswap_lib.runtime.processes.output import OutputPipe
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 def test_the_end_of_the_output_is_told_though_there_is_no_memory_for_the_last_of_it() -> None:

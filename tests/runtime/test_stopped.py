@@ -14,7 +14,7 @@ import pytest
 from llamaswap_lib.runtime.guard.table import HAS_PROC, ProcessEntry, read_stat
 from llamaswap_lib.runtime.health.watchdog import is_tree_stopped, tree_of
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 LISTENS = "import signal, socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); "
 SLEEPS = "signal.pause()"
 

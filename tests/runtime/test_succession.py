@@ -18,7 +18,7 @@ from llamaswap_lib.errors import ClientGone, ConcurrencyLimit, HttpError, LoadFa
 from llamaswap_lib.runtime.control.live_run import Upstream
 from tests.runtime.launches import FakeProcess, Stage, Visit, one_at_a_time, side_by_side
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class FakeAdoption:

@@ -16,7 +16,7 @@ from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.runtime.supervisor import Supervisor, WatchdogFeeder, take_supervisor
 from tests.shortage import no_descriptor_left
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import HOPELESS, IN_A_ROW, MANY, Failures, VitalThread, end_with, report
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
