@@ -44,6 +44,7 @@ class Run:
 
     def __init__(self, *argv: str, **overrides: Any) -> None:
         token = overrides.pop("token", "")  # the owner's, for marks
+        clock = overrides.pop("clock", time.monotonic)
         values: dict[str, Any] = {"stop_argv": (), "env": (), "proxy": "http://localhost:1", "check_endpoint": "none"}
         values |= {"health_timeout": PATIENCE, "unload_timeout": PATIENCE, **overrides}
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -52,7 +53,8 @@ class Run:
         self.output_at_exit = b""
         self._has_exited = False
         self.guard = Unguarded(token)
-        self.process = Process(7, LaunchSpec("m", argv, **values), self._post, self._print, self.guard)
+        spec = LaunchSpec("m", argv, **values)
+        self.process = Process(7, spec, self._post, self._print, self.guard, clock=clock)
 
     def __enter__(self) -> Run:
         self.process.start()

@@ -63,9 +63,14 @@ def test_a_daemon_ends_when_the_leader_has_ended_by_itself(then: str) -> None:
 
 
 def test_a_daemon_that_stays_on_sigterm_is_asked_once_and_killed_when_the_time_is_up() -> None:
-    with Run(*daemon(STAYS, stays_on_sigterm=True), token=token(), unload_timeout=0.3) as run:
+    now = [100.0]
+    endings = {"unload_timeout": 600.0, "clock": lambda: now[0]}
+    with Run(*daemon(STAYS, stays_on_sigterm=True), token=token(), **endings) as run:
         pid = run.printed_pid("daemon")
         run.process.stop()
+        run.await_output("asked")
+        assert is_alive(pid)
+        now[0] += 600.0
         run.exit_detail()
         assert not is_alive(pid)
         assert run.output.count(b"asked") == 1

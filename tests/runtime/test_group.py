@@ -39,9 +39,13 @@ def test_a_member_that_outlives_the_leader_is_ended_before_the_exit_is_told() ->
 
 
 def test_a_member_that_ignores_sigterm_is_killed_after_the_unload_timeout() -> None:
-    with Run(*stubborn_orphan(), unload_timeout=0.3) as run:
+    now = [100.0]
+    with Run(*stubborn_orphan(), unload_timeout=600.0, clock=lambda: now[0]) as run:
         pid = run.printed_pid("member")
         run.await_output("asked")
+        now[0] += 599.0
+        assert is_alive(pid)
+        now[0] += 1.0
         assert run.exit_detail() == "exited with code 0"
         assert not is_alive(pid)
 

@@ -64,12 +64,18 @@ class Process:
         guard: Guardian,
         ourselves: Ourselves | None = None,
         note: Callable[[bytes], None] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`output` gets what the process writes, from one thread; `note` our own lines, from any; None: `output`."""
+        """`output` gets what the process writes, from one thread; `note` our own lines, from any; None: `output`.
+
+        `clock` says when the time for a stop is up.
+        """
         self.run_id = run_id
         self._spec = spec
         self._unload_timeout = spec.unload_timeout
         self._post = post
+        self._clock = clock
         self.output = RunOutput(output, note)
         self._guard = guard
         self._ourselves = ourselves or Ourselves()
@@ -116,7 +122,7 @@ class Process:
         with self._lock:
             if self._order is Order.RUN:
                 self._order = Order.STOP
-                self._kill_at = self._kill_at or time.monotonic() + self._unload_timeout
+                self._kill_at = self._kill_at or self._clock() + self._unload_timeout
                 self._carry_out()
 
     def kill(self) -> None:
@@ -293,7 +299,7 @@ class Process:
             self._has_exited = True
             if self._is_let_go:
                 return
-            self._kill_at = self._kill_at or time.monotonic() + self._unload_timeout
+            self._kill_at = self._kill_at or self._clock() + self._unload_timeout
             stop_thread = self._stop_thread
         ending = RunEnding(group, self._mark, before, is_time_up=self._is_time_up, signal=self._signal, note=self._note)
         if stop_thread:
@@ -305,7 +311,7 @@ class Process:
 
     def _await_stop_command(self, stop_thread: threading.Thread) -> None:
         """Wait for cmdStop: what it does after the exit (free a device, remove a container) belongs to the stop."""
-        stop_thread.join(max(0.0, self._kill_at - time.monotonic()))
+        stop_thread.join(max(0.0, self._kill_at - self._clock()))
         with self._lock:
             if stop_thread.is_alive():
                 self._order = Order.KILL
@@ -314,7 +320,7 @@ class Process:
         stop_thread.join()
 
     def _is_time_up(self) -> bool:
-        return self._order is Order.KILL or time.monotonic() >= self._kill_at
+        return self._order is Order.KILL or self._clock() >= self._kill_at
 
     # -- thread stop-M --
 
