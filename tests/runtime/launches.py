@@ -37,6 +37,11 @@ def side_by_side(target: str, running: Collection[str]) -> list[str]:
     return []
 
 
+def standing_still() -> float:
+    """A clock by which no pause after a failure comes to its end."""
+    return 100.0
+
+
 class FakeProcess:
     """What the controller starts: it does nothing by itself, but for those that are told to obey."""
 

@@ -14,7 +14,7 @@ from llamaswap_lib.core.events import LoadDemanded, ModelsChanged
 from llamaswap_lib.core.eviction import Rules
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, ServiceUnavailable
-from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time, side_by_side, staying
+from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time, side_by_side, standing_still, staying
 from tests.shortage import no_descriptor_left
 
 # -- going in --
@@ -224,7 +224,7 @@ def test_an_idle_model_ends_with_its_ttl() -> None:
 
 
 def test_a_load_that_fails_refuses_all_who_wait_with_the_last_words() -> None:
-    with Stage("a", obeys=False) as stage:
+    with Stage("a", obeys=False, clock=standing_still) as stage:
         visits = [Visit(stage, "a") for _ in range(3)]
         process = stage.next_process()
         stage.await_queue("a", "a", "a")
@@ -614,7 +614,9 @@ def test_everything_is_killed_at_once_when_told_so() -> None:
         visits = [Visit(stage, model) for model in "ab"]
         processes = [stage.next_process(), stage.next_process()]
         stage.controller.kill_all()
-        assert [process.orders for process in processes] == [["start", "kill"]] * 2
+        for process in processes:
+            process.await_order("kill")
+            assert process.orders == ["start", "kill"]
         for process in processes:
             process.exit("killed by SIGKILL")
         for visit in visits:

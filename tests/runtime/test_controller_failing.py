@@ -20,7 +20,7 @@ from llamaswap_lib.errors import (
     RunNotDead,
     ServiceUnavailable,
 )
-from tests.runtime.launches import PATIENCE, FakeProcess, Stage, Visit, side_by_side
+from tests.runtime.launches import PATIENCE, FakeProcess, Stage, Visit, side_by_side, standing_still
 
 
 def inside(stage: Stage, *visits: Visit) -> FakeProcess:
@@ -134,7 +134,7 @@ def test_a_request_that_loses_its_run_at_the_end_of_the_server_is_refused() -> N
 
 
 def test_a_model_that_dies_again_and_again_is_refused_for_a_while() -> None:
-    with Stage("a", obeys=False) as stage:
+    with Stage("a", obeys=False, clock=standing_still) as stage:
         for _ in range(2):
             visit = Visit(stage, "a")
             process = inside(stage, visit)
@@ -155,7 +155,7 @@ def refused(stage: Stage, model: str) -> LoadFailed:
 
 
 def test_a_load_that_was_not_even_tried_has_no_last_words_of_an_earlier_run() -> None:
-    with Stage("a", "b", obeys=False) as stage:
+    with Stage("a", "b", obeys=False, clock=standing_still) as stage:
         visit = Visit(stage, "a")
         inside(stage, visit).exit("killed by SIGSEGV")  # and has said something
         stage.controller.settle()
@@ -172,7 +172,7 @@ def test_a_load_that_was_not_even_tried_has_no_last_words_of_an_earlier_run() ->
 
 
 def test_a_load_whose_start_failed_has_no_last_words_of_an_earlier_run() -> None:
-    with Stage("a", obeys=False) as stage:
+    with Stage("a", obeys=False, clock=standing_still) as stage:
         first = Visit(stage, "a")
         stage.next_process().exit("exited with code 3")
         assert isinstance(first.await_error(), LoadFailed)
@@ -199,7 +199,7 @@ def test_the_last_words_are_those_of_the_run_that_failed_though_another_has_begu
 
 
 def test_of_a_load_that_nobody_waits_for_the_log_has_the_last_words() -> None:
-    with Stage("a", obeys=False) as stage:
+    with Stage("a", obeys=False, clock=standing_still) as stage:
         stage.controller.post(PreloadRequested(("a",)))
         stage.next_process().exit("exited with code 3")
         stage.controller.settle()

@@ -16,7 +16,7 @@ from llamaswap_lib.core.eviction import Rules
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.errors import ClientGone, ConcurrencyLimit, HttpError, LoadFailed, RunNotDead, ServiceUnavailable
 from llamaswap_lib.runtime.control.live_run import Upstream
-from tests.runtime.launches import FakeProcess, Stage, Visit, one_at_a_time, side_by_side
+from tests.runtime.launches import FakeProcess, Stage, Visit, one_at_a_time, side_by_side, standing_still
 
 PATIENCE = 30.0
 
@@ -283,11 +283,11 @@ def test_one_whose_run_lives_is_told_so() -> None:
 
 
 def test_a_load_that_fails_is_told_with_its_last_words() -> None:
-    with Stage("a", obeys=False) as elder:
+    with Stage("a", obeys=False, clock=standing_still) as elder:
         waiting = Visit(elder, "a")
         elder.next_process()
         elder.await_queue("a")
-        with succession(elder, "a") as (heir, _):
+        with succession(elder, "a", clock=standing_still) as (heir, _):
             heir.processes[0].exit("exited with code 3")
             error = waiting.await_error()
             assert isinstance(error, LoadFailed)
