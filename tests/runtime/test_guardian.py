@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.runtime.guard.guardian import Guardian
-from llamaswap_lib.runtime.guard.table import MARKER, command_of, look
+from llamaswap_lib.runtime.guard.table import MARKER, command_of, look, new_token, read_stat
 from llamaswap_lib.runtime.logs.logger import Logger
 from tests.runtime.runs import await_condition, is_alive
 
@@ -43,6 +43,12 @@ class Stage:
         ours = os.getpid()
         return [entry.pid for entry in look() if entry.parent == ours and entry.is_guardian and not entry.is_dead]
 
+    def await_pid(self, but: int = 0) -> int:
+        """Of the one guardian, as soon as it is one: on its way, a process has no environment. `but`: not this one."""
+        assert await_condition(lambda: self.pids() not in ([], [but]) and len(self.pids()) == 1)
+        [pid] = self.pids()
+        return pid
+
     def await_line(self, text: str) -> None:
         assert await_condition(lambda: any(text in line for line in self.lines)), self.lines
 
@@ -56,6 +62,21 @@ def stage(log_fault: str = "") -> Iterator[Stage]:
     finally:
         on_stage.guardian.close(30.0)
         assert on_stage.pids() == []
+
+
+class Owner:
+    """Somebody with a token, who lives until `die`: then what has the token is left, and anybody's to end."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(("sleep", "1000"))
+        found = read_stat(self._process.pid)
+        assert found is not None
+        world = new_token().partition(".")[0]
+        self.marks = {MARKER: f"{world}.{found.pid}.{found.start}.c0ffee", "LC_ALL": "C"}
+
+    def die(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def spawn(env: dict[str, str]) -> int:
@@ -79,7 +100,7 @@ def test_it_is_started_with_the_first_marks_and_ends_when_it_is_closed() -> None
     with stage() as on_stage:
         assert on_stage.pids() == []
         first = on_stage.guardian.marks(1)
-        assert await_condition(lambda: len(on_stage.pids()) == 1)
+        on_stage.await_pid()
         assert on_stage.guardian.marks(1) == first
         assert len(on_stage.pids()) == 1
     # A test beside this one may have killed a llamaswap, whose leftovers are then everybody's to end.
@@ -118,31 +139,29 @@ def test_a_successor_knows_the_groups_of_its_predecessor(is_old: bool) -> None:
         on_stage.guardian.marks(1)
         pid = spawn({})
         on_stage.guardian.add(pid)
-        [first] = on_stage.pids()
+        first = on_stage.await_pid()
         program = Path(f"/proc/{first}/fd/3")
         assert await_condition(lambda: not program.is_symlink())  # it has read it
         on_stage.now += 1.0 if is_old else 0.9
         os.kill(first, signal.SIGKILL)
         on_stage.await_line(f"the guardian has ended; another one starts {'now' if is_old else 'in 0.2 s'}")
-        assert await_condition(lambda: len(on_stage.pids()) == 1 and on_stage.pids() != [first])
+        on_stage.await_pid(but=first)
     assert_was_killed(pid)
 
 
 def test_a_guardian_has_a_successor_though_its_end_cannot_be_told() -> None:
     with stage(log_fault="the guardian has ended") as on_stage:
         on_stage.guardian.marks(1)
-        [first] = on_stage.pids()
+        first = on_stage.await_pid()
         os.kill(first, signal.SIGKILL)
         on_stage.await_line("guardian failed: ")
-        assert await_condition(lambda: len(on_stage.pids()) == 1 and on_stage.pids() != [first])
+        on_stage.await_pid(but=first)
 
 
 def test_models_start_although_ending_processes_of_an_earlier_run_fails() -> None:
-    gone = subprocess.Popen(("true",))
-    with stage() as on_stage:
-        world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")
-    gone.wait()
-    pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
+    owner = Owner()
+    pid = spawn(owner.marks)
+    owner.die()
     with stage(log_fault=f"left: {pid}") as on_stage:
         assert on_stage.guardian.marks(1)
         on_stage.await_line("leftovers failed: ")
@@ -196,11 +215,9 @@ ProcessGroup.start(("sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000"),
 
 
 def test_processes_of_an_earlier_run_are_ended_before_the_first_model_starts() -> None:
-    gone = subprocess.Popen(("true",))
-    with stage() as on_stage:
-        world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")
-    gone.wait()
-    pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
+    owner = Owner()
+    pid = spawn(owner.marks)
+    owner.die()
     with stage() as on_stage:
         on_stage.guardian.marks(1)
         was_alive = is_alive(pid)
@@ -209,14 +226,11 @@ def test_processes_of_an_earlier_run_are_ended_before_the_first_model_starts() -
 
 
 def test_processes_that_are_being_ended_are_listed_until_they_have_ended() -> None:
-    gone = subprocess.Popen(("true",))
-    with stage() as on_stage:
-        world, _, _ = on_stage.guardian.marks(1)[MARKER].partition(".")
-    gone.wait()
-    guardian = Stage().guardian
-    pid = spawn({MARKER: f"{world}.{gone.pid}.12345.c0ffee", "LC_ALL": "C"})
-    other = spawn({})
-    assert await_condition(lambda: pid in guardian.leftovers())  # its environment has come
+    owner, guardian = Owner(), Stage().guardian
+    pid, other = spawn(owner.marks), spawn({})
+    assert pid not in guardian.leftovers()
+    owner.die()
+    assert await_condition(lambda: pid in guardian.leftovers())
     assert other not in guardian.leftovers()
     guardian.start()
     guardian.marks(1)

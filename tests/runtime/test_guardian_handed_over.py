@@ -36,7 +36,7 @@ def test_a_model_lives_while_one_of_the_two_holds_the_guardian() -> None:
         pid = spawn(dict(elder.guardian.marks(1)))
         with suppress(ProcessLookupError):
             elder.guardian.add(pid)
-        [guardian] = elder.pids()
+        guardian = elder.await_pid()
         with heir(elder) as on_stage:
             elder.guardian.retire()
             elder.guardian.close(30.0)
@@ -56,12 +56,12 @@ def test_the_heir_replaces_a_guardian_that_dies_and_a_retired_one_does_not() -> 
     with stage() as elder:
         pid = spawn(dict(elder.guardian.marks(1)))
         elder.guardian.add(pid)
-        [guardian] = elder.pids()
+        guardian = elder.await_pid()
         with heir(elder) as on_stage:
             elder.guardian.retire()
             os.kill(guardian, signal.SIGKILL)
             on_stage.await_line("the guardian has ended")
-            assert await_condition(lambda: len(elder.pids()) == 1)
+            elder.await_pid(but=guardian)
             elder.guardian.close(30.0)
             assert is_alive(pid)
         assert_was_killed(pid)
@@ -73,7 +73,7 @@ def test_an_heir_that_never_was_leaves_everything_as_it_was() -> None:
     with stage() as elder:
         pid = spawn(dict(elder.guardian.marks(1)))
         elder.guardian.add(pid)
-        [guardian] = elder.pids()
+        guardian = elder.await_pid()
         for descriptor in elder.guardian.hand_over()[1]:
             os.close(descriptor)
         assert elder.pids() == [guardian]
