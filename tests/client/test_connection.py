@@ -30,10 +30,11 @@ def test_a_body_goes_as_json() -> None:
 
 
 def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else can
         port = taken.getsockname()[1]
-    with pytest.raises(Unreachable, match=f"no server at http://127.0.0.1:{port}: is llamaswap running there"):
-        Server(f"http://127.0.0.1:{port}").get("/running")
+        with pytest.raises(Unreachable, match=f"no server at http://127.0.0.1:{port}: is llamaswap running there"):
+            Server(f"http://127.0.0.1:{port}").get("/running")
 
 
 def test_a_name_that_leads_nowhere() -> None:

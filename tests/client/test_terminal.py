@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import select
 import struct
 import termios
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from llamaswap_lib.client.terminal import (
     shortened,
 )
 
+TIMEOUT = 30.0
 COLUMNS = (Column("NAME", may_shrink=True), Column("SIZE", is_number=True), Column("WHERE", goes=1), Column("END"))
 
 
@@ -35,13 +37,23 @@ COLUMNS = (Column("NAME", may_shrink=True), Column("SIZE", is_number=True), Colu
 def terminal_file(columns: int = 80) -> Iterator[tuple[TextIO, int]]:
     """The file of a terminal, and the descriptor from which can be read what was written to it."""
     master, slave = pty.openpty()
-    os.set_blocking(master, False)
     with os.fdopen(slave, "w") as file:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         try:
             yield file, master
         finally:
             os.close(master)
+
+
+def shown(file: TextIO, master: int) -> str:
+    """All that was written since the last time: the system passes it on a moment later."""
+    file.write("\0")
+    file.flush()
+    data = b""
+    while not data.endswith(b"\0"):
+        assert select.select([master], [], [], TIMEOUT)[0], f"only {data!r} came"
+        data += os.read(master, 1000)
+    return data[:-1].decode()
 
 
 def piped() -> tuple[io.StringIO, Terminal]:
@@ -67,20 +79,20 @@ def test_a_pipe_gets_words_alone() -> None:
 def test_colours_are_for_terminals_that_want_them(env: dict[str, str], has_colours: bool) -> None:
     with terminal_file() as (file, master):
         Terminal(file, env).line("said", Style.BAD)
-        assert (b"\x1b[31m" in os.read(master, 1000)) == has_colours
+        assert ("\x1b[31m" in shown(file, master)) == has_colours
 
 
 def test_a_status_is_taken_away_before_the_next_line() -> None:
     with terminal_file(20) as (file, master):
         terminal = Terminal(file, {})
         terminal.status("loading \x1b]0;title\x07 and very much more")
-        assert os.read(master, 1000).decode() == "\r\x1b[Kloading \\x1b]0;tit…"
+        assert shown(file, master) == "\r\x1b[Kloading \\x1b]0;tit…"
         terminal.line("done")
-        assert os.read(master, 1000) == b"\r\x1b[Kdone\r\n"
+        assert shown(file, master) == "\r\x1b[Kdone\r\n"
         terminal.status("again")
         terminal.clear()
         terminal.clear()
-        assert os.read(master, 1000) == b"\r\x1b[Kagain\r\x1b[K"
+        assert shown(file, master) == "\r\x1b[Kagain\r\x1b[K"
 
 
 class Interrupted(io.StringIO):
@@ -108,7 +120,7 @@ def test_a_dumb_terminal_has_no_status() -> None:
         terminal = Terminal(file, {"TERM": "dumb"})
         terminal.status("loading")
         terminal.line("done")
-        assert os.read(master, 1000) == b"done\r\n"
+        assert shown(file, master) == "done\r\n"
 
 
 def test_a_terminal_that_does_not_say_how_wide_it_is() -> None:

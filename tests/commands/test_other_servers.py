@@ -21,9 +21,10 @@ named = pytest.mark.parametrize("words", ASKING, ids=" ".join)
 
 @named
 def test_a_server_that_is_gone(words: tuple[str, ...]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else can
         port = taken.getsockname()[1]
-    ended = Shell(port).run(*words)
+        ended = Shell(port).run(*words)
     assert (ended.code, ended.out) == (3, "")
     assert ended.err.startswith(f"llamaswap: no server at http://127.0.0.1:{port}: ")
     assert ended.err.count("\n") == 1
