@@ -19,7 +19,7 @@ from tests.demo.child import HELLO, ROOT, DemoChild, events, read_all
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[DemoChild]:
-    with DemoChild("--model", "tiny", "--load-seconds", "0.05") as child:
+    with DemoChild("--model", "tiny", "--load-seconds", "0.05", "--quiet") as child:  # nobody reads its output
         yield child.loaded()
 
 
