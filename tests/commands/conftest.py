@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +20,11 @@ MODELS: dict[str, Any] = {
         "broken": {"cmd": demo("--exit-at-start", "3")},
     }
 }
+
+
+def gated(gate: Path, *flags: str) -> str:
+    """The command of a demo model that begins to load when there is the file `gate`."""
+    return f"sh -c {shlex.quote(f'until [ -e {gate} ]; do sleep 0.02; done; exec {demo(*flags)}')}"
 
 
 def by_memory(**needs: str) -> dict[str, Any]:

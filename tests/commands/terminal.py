@@ -22,12 +22,13 @@ from typing import Any
 
 import pyte
 
-from tests.e2e.program import COMMAND, DEADLINE, environment
+from tests.e2e.program import COMMAND, environment
 
 # Of a terminal of its own Ctrl-C comes as from a keyboard.
 TAKES_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
+DEADLINE = 60.0  # each command is a program that starts
 OF_USERS = ("LLAMASWAP_URL", "LLAMASWAP_API_KEY", "LLAMASWAP_CA_FILE", "NO_COLOR", "COLUMNS", "LINES")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.commands.conftest import MODELS, Serve
+from pathlib import Path
+
+from tests.commands.conftest import Serve, gated
 from tests.e2e.program import DEADLINE, demo, models, wait_until
 
 SLOW = models(slow=demo("--load-seconds", "60", "--progress-bar"), small=demo())
@@ -113,9 +115,11 @@ def test_a_server_that_ends_meanwhile_is_told(serve: Serve) -> None:
         shell.program.code = shell.program.process.wait(DEADLINE)
 
 
-def test_a_load_that_has_begun_goes_on_after_ctrl_c(serve: Serve) -> None:
-    with serve(MODELS) as shell, shell.screen("load", "large") as screen:
+def test_a_load_that_has_begun_goes_on_after_ctrl_c(serve: Serve, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with serve(models(large=gated(gate))) as shell, shell.screen("load", "large") as screen:
         wait_until(lambda: "large" in shell.program.states(), "it loads")
         screen.type("\x03")
         assert screen.end() == 130
+        gate.touch()
         wait_until(lambda: shell.program.states() == {"large": "ready"}, "it is ready")

@@ -18,7 +18,7 @@ def test_it_lists_what_runs(serve: Serve) -> None:
 
 
 def test_with_use_memory_it_shows_what_models_need_and_what_is_waited_for(serve: Serve) -> None:
-    with serve(by_memory(a="1600MB", b="800MB")) as shell, shell.program.stream("a", max_tokens=100):
+    with serve(by_memory(a="1600MB", b="800MB")) as shell, shell.program.stream("a"):
         wait_until(lambda: shell.program.states() == {"a": "ready"}, "a is ready")
         with shell.program.stream("b"):
             wait_until(lambda: bool(shell.program.queue()), "b waits")

@@ -7,11 +7,10 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
-from tests.commands.conftest import MODELS, Serve
+from tests.commands.conftest import MODELS, Serve, gated
 from tests.commands.terminal import Shell
-from tests.e2e.program import demo, models
+from tests.e2e.program import models
 
 TALKS = f"{shlex.join((sys.executable, '-S', str(Path(__file__).with_name('talking_server.py'))))} ${{PORT}}"
 TALKING = models(m=TALKS)
@@ -132,25 +131,31 @@ def test_text_on_stdin_is_not_searched_for_pictures(serve: Serve, tmp_path: Path
     assert message["content"] == f"see {tmp_path / 'a.png'}\n\ntold"
 
 
-def test_a_wait_is_shown_while_it_lasts(serve: Serve) -> None:
-    config: dict[str, Any] = models(slow=demo("--load-seconds", "2", "--tokens-per-second", "200"))
+def test_a_wait_is_shown_while_it_lasts(serve: Serve, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    config = models(slow=gated(gate, "--tokens-per-second", "200"))
     with serve(config) as shell, shell.screen("run", "slow", "hi") as screen:
         screen.wait_for("slow is loading")
+        gate.touch()
         assert screen.end() == 0
         assert "is loading" not in screen.text
         assert screen.lines[0].startswith("Hello, this is slow.")
 
 
-def test_what_the_server_tells_of_a_load_is_no_part_of_the_answer(serve: Serve) -> None:
-    slow = {"cmd": demo("--load-seconds", "1", "--tokens-per-second", "200"), "sendLoadingState": True}
+def test_what_the_server_tells_of_a_load_is_no_part_of_the_answer(serve: Serve, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    slow = {"cmd": gated(gate, "--load-seconds", "1", "--tokens-per-second", "200"), "sendLoadingState": True}
     with serve(models(slow=slow)) as shell:
         pieces = [json.loads(line) for line in shell.run("run", "slow", "hi", "--json").out.splitlines()]
         assert pieces[0] == {"type": "loading", "text": "Loading slow\n"}
         assert pieces[-1]["text"].startswith("Hello, this is slow.")
         assert pieces[-1]["first_token_seconds"] > 1
         assert shell.run("unload", "slow").code == 0
+        gate.unlink()
         with shell.screen("run", "slow", "hi") as screen:
             screen.wait_for("Loading slow")
+            gate.touch()
             assert screen.end() == 0
             assert screen.lines[0].startswith("Hello, this is slow.")
             assert b"Thinking" not in screen.sent

@@ -39,7 +39,8 @@ def select(screen: Screen, name: str) -> None:
             return
         before = selected(screen)
         screen.type("\x1b[B")
-        screen.wait_for(lambda screen: selected(screen) != before)  # noqa: B023
+        # between two parts of a frame no row is marked, or two are
+        screen.wait_for(lambda screen: len(selected(screen)) == 1 and selected(screen) != before)  # noqa: B023
     raise AssertionError(name)
 
 
