@@ -150,6 +150,7 @@ PROMISES = {
         "who is not enough for others stays",
         "nobody looks when one that could make room is idle",
         "nobody looks when one that could make room has stayed long enough",
+        "who could make room for others and has grown elsewhere is forgotten",
     },
     "nobody makes room who need not": {"all idle models make room for others", "what ends counts as there still"},
     "idle models make room for one that grows, and it stays": {

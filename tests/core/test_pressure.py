@@ -184,6 +184,18 @@ def test_others_come_before_one_that_has_grown_where_it_was_said() -> None:
     assert (found.kind, found.models) == ("yield", ("A",))
 
 
+def test_one_that_serves_goes_later_for_others_also_where_it_stays_as_it_has_grown_on_another_device() -> None:
+    ram = Device(64 * GB, GB, label="RAM")
+    scene = Scene({"A": {"gpu": 20, "ram": 60}, "B": {"ram": 4}}, others=10, grown={"A": {"ram": 3}})
+    scene.memory = replace(scene.memory, devices={**scene.memory.devices, "ram": ram})
+    scene.now(busy("A"))
+    found = scene.relief()
+    assert found is not None
+    assert (found.kind, found.models, found.later) == ("growth", ("B",), ("A",))
+    scene.now(busy("B"))
+    assert scene.later() == "AB"
+
+
 def test_where_others_come_first_the_reserve_is_lent_to_no_model() -> None:
     scene = Scene({"A": 23}, others=0.5)
     found = scene.refusal("A")

@@ -15,6 +15,7 @@ help, or who serves, loads or is pinned. Differences that mean nothing (`Device.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from llamaswap_lib.core.eviction import Relief, RunningModel
 from llamaswap_lib.core.eviction.cover import cheapest_cover
@@ -70,10 +71,14 @@ def relieve(memory: Memory, manners: Manners, seen: Mapping[str, RunningModel], 
     look = _Look(memory, manners, seen, free)
     for_others = {name: lack for name, lack in lacks.items() if memory.devices[name].is_for_others}
     found = look.for_others(for_others)
-    if found is None or not found.models:  # first those, and what is left to do shows then
-        grown = {name: lack for name, lack in lacks.items() if name not in for_others and growers(memory, name, seen)}
-        found = look.for_growth(grown) or found
-    return found
+    if found is not None and found.models:  # first those, and what is left to do shows then
+        return found
+    growth = look.for_growth(
+        {name: lack for name, lack in lacks.items() if name not in for_others and growers(memory, name, seen)}
+    )
+    if growth is None or found is None:
+        return growth or found
+    return replace(growth, later=tuple(dict.fromkeys([*found.later, *growth.later])))
 
 
 class _Look:
