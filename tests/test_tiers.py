@@ -21,7 +21,7 @@ QUICK = "test_each_promise_has_mutants"
 def collected(*arguments: str) -> str:
     """What pytest would run, if the folder of the core were all that there is."""
     argv = (sys.executable, "-m", "pytest", "--collect-only", "-q", "-o", "testpaths=tests/core", *arguments)
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_processes_of_xdist_leave_out_the_same(tmp_path: Path) -> None:
     argv = (sys.executable, "-m", "pytest", "-q", "-n", "1", "-c", str(ROOT / "pyproject.toml"), "--rootdir", ".")
     alone = (*argv, "-o", "testpaths=.", "-p", "no:cacheprovider")
     for named, passed in ((), True), (("test_it.py",), False):
-        ended = subprocess.run((*alone, *named), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run((*alone, *named), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
         assert "1 passed" in ended.stdout, ended.stdout
         assert (ended.returncode == 0) == passed, ended.stdout
 

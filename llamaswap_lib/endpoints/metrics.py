@@ -18,7 +18,6 @@ from llamaswap_lib.proxy.scraping import Result, scrape
 from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.server.exchange import Exchange
 
-UPSTREAM_TIMEOUT = 1.0  # seconds for the models' servers to say theirs
 STATES = ("stopped", "starting", "ready", "stopping")
 
 
@@ -117,6 +116,6 @@ def _of(model: str) -> Labels:
 def _of_upstreams(app: App) -> list[Family]:
     ready = sorted({run.model for run in app.controller.runs() if run.state == "ready"})
     upstreams = {model: upstream for model in ready if (upstream := app.controller.ready_upstream(model)) is not None}
-    scraped = scrape(upstreams, app.pool.proxies, UPSTREAM_TIMEOUT)
+    scraped = scrape(upstreams, app.pool.proxies, app.limits.scrape_timeout)
     app.counters.note_scrapes((model, found.result.value) for model, found in scraped.items())
     return merged({model: found.text for model, found in scraped.items() if found.result is Result.SUCCESS})

@@ -20,6 +20,7 @@ class Limits:
     telling_delay: float = 0.05  # of what waits without a load of its model: it is often over by then
     telling_interval: float = 1.0  # at least, between two things that a client is told while its model loads
     silence_timeout: float = 10.0  # of the stream in which it is told: a proxy in between must bear that
+    scrape_timeout: float = 1.0  # of all servers of models, for their metrics
     memory_body_bytes: int = 1 << 20  # of one request; what is above goes to a temporary file
     max_body_bytes: int = 4 << 30
     max_json_bytes: int = 128 << 20  # has to be in memory to be understood

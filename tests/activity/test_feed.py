@@ -23,7 +23,7 @@ from llamaswap_lib.activity.row import Row
 from llamaswap_lib.wire.messages import message
 from tests.activity.rows import row
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Clock:

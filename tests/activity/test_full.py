@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_disk_that_fills_up_while_rows_are_written_costs_none(tmp_path: Path) -> None:
     path = tmp_path / "activity.db"
     argv = (sys.executable, "-m", "tests.activity.full", str(path))
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
     warning, news, count = done.stdout.splitlines()
     assert warning.startswith("store.path: FILE cannot be used: ")
     assert news.startswith("store.path: activity is kept in FILE again; ")

@@ -97,7 +97,7 @@ def judge(mutant: Mutant | None, command: list[str]) -> tuple[bool, str]:
         shutil.copy(ROOT / "tests" / "batches.py", copy / "tests")
         if mutant is not None:
             mutant.apply(copy / "llamaswap_lib")
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=900, check=False)
         return done.returncode != 0, (done.stdout + done.stderr)[-3000:]
 
 

@@ -15,6 +15,8 @@ from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
 
+PATIENCE = 600.0  # seconds
+
 
 @dataclass(slots=True)
 class _Run:
@@ -50,13 +52,13 @@ class Crowd:
         self._clients = [threading.Thread(target=self._ask, args=(number,), name="client") for number in range(clients)]
         self._count = threading.Lock()
 
-    def run(self, timeout: float) -> None:
-        """Until everybody was served, or `timeout` seconds are over."""
+    def run(self) -> None:
+        """Until everybody was served, or it takes too long."""
         controller = threading.Thread(target=self._control, name="controller")
         controller.start()
         for client in self._clients:
             client.start()
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE
         for client in self._clients:
             client.join(max(0.0, deadline - time.monotonic()))
         if any(client.is_alive() for client in self._clients):
@@ -64,7 +66,7 @@ class Crowd:
             for wait in list(self._waits.values()):
                 wait.event.set()
         self._inbox.put(None)
-        controller.join(timeout)
+        controller.join(PATIENCE)
 
     # -- client threads --
 
@@ -90,7 +92,7 @@ class Crowd:
             return run
         wait = self._waits[ticket] = _Wait()
         self._inbox.put(events.RequestArrived(ticket, model))
-        wait.event.wait(60.0)
+        wait.event.wait(PATIENCE)
         return wait.run
 
     def _be_inside(self, run: _Run, dice: random.Random) -> None:

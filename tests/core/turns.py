@@ -49,7 +49,7 @@ class _Mover:
     def move(self) -> None:
         """Let it go on to its next step or its end."""
         self._go.release()
-        assert self._back.acquire(timeout=10), "an operation is stuck"
+        assert self._back.acquire(timeout=60), "an operation is stuck"
 
     def pause(self, needs: StepLock | None) -> None:
         self.needs = needs
@@ -72,7 +72,7 @@ class _Mover:
     def end(self) -> None:
         self.operation = None
         self._go.release()
-        self.thread.join(10)
+        self.thread.join(60)
 
 
 class Turns:

@@ -71,7 +71,7 @@ def ask(libraries: dict[str, Path], tmp_path: Path) -> Ask:
         proc = proc or write(tmp_path / "proc", HOST)
         env = {**os.environ, **environment(libraries[kind], tmp_path / "told")}
         argv = (sys.executable, "-c", CHILD, proc, str(tmp_path / "sys"), *map(str, pids))
-        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from llamaswap_lib.server import listener
 from llamaswap_lib.server.admission import ROOM_LOOK
 from llamaswap_lib.server.limits import Limits
 from tests.web.certificates import TlsEnd, issue, trusting
+from tests.web.upstreams import wait_until
 from tests.web.world import DEADLINE, OK, Peer, World, chat, get
 
 
@@ -147,7 +147,7 @@ def test_a_connection_that_the_poller_has_no_room_for_is_closed_and_forgotten(
         with world.connect() as client, suppress(ConnectionResetError):
             assert client.read_to_end() == b""
         assert not poller.is_full
-        assert (world.server.count(), len(world.server.lingering)) == ((0, 0), 0)
+        wait_until(lambda: (world.server.count(), len(world.server.lingering)) == ((0, 0), 0))
 
 
 # -- pauses --
@@ -190,10 +190,7 @@ def waiting_newcomer(world: World, thinking: Thinking, stack: ExitStack) -> Iter
     assert thinking.is_asked.wait(DEADLINE)
     with busy_loop(world):
         late, *_ = [stack.enter_context(world.connect()) for _ in range(3)]
-    deadline, pause = time.monotonic() + DEADLINE, threading.Event()
-    while not world.loop.ask(lambda: world.server._is_pausing):
-        assert time.monotonic() < deadline
-        pause.wait(0.001)
+    wait_until(lambda: world.loop.ask(lambda: world.server._is_pausing))
     try:
         yield busy, late
     finally:
@@ -251,10 +248,7 @@ def test_what_became_of_newcomers_is_told_in_time_though_nobody_comes_any_more()
             if not count:  # the first is told at once, the next one now and then
                 world.wait_for_log("the server is shutting down: 1 turned away with a 503\n")
                 world.loop.ask(lambda: setattr(world.server._report, "_next", world.app.clock() + 0.1))
-        deadline, pause = time.monotonic() + DEADLINE, threading.Event()
-        while world.log.count("the server is shutting down: 1 turned away with a 503\n") < 2:
-            assert time.monotonic() < deadline
-            pause.wait(0.01)
+        wait_until(lambda: world.log.count("the server is shutting down: 1 turned away with a 503\n") == 2)
 
 
 # -- the end --

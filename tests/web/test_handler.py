@@ -10,9 +10,10 @@ import pytest
 
 from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.server.limits import Limits
+from tests.web.upstreams import LeapingClock
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, get, sized
 
-QUICK = Limits(idle_timeout=0.2, head_timeout=0.2, body_timeout=0.2, linger_timeout=0.2, write_timeout=0.3)
+QUICK = Limits(head_timeout=0.2, body_timeout=0.2, linger_timeout=0.2, write_timeout=0.3)
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
@@ -209,9 +210,11 @@ def test_body_that_drips_is_cut_off_in_time() -> None:
 
 
 def test_idle_connection_is_closed_without_a_word() -> None:
-    with World(answers(OK), limits=QUICK) as world, world.connect() as client:
+    clock = LeapingClock()
+    with World(answers(OK), limits=Limits(idle_timeout=1_000.0), clock=clock) as world, world.connect() as client:
         client.send(get("/health"))
         client.read_message()
+        clock.leap(world, 1_000.0)
         assert client.read_to_end() == b""
 
 

@@ -12,7 +12,9 @@ import pytest
 from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.net.poller import Poller, SelectorPoller, new_poller
 from llamaswap_lib.server.exchange import Exchange
+from llamaswap_lib.server.limits import Limits
 from tests.web.upstreams import (
+    LeapingClock,
     Thinker,
     always,
     hang_up,
@@ -127,9 +129,11 @@ def test_an_upstream_that_wants_to_close_is_let_go() -> None:
         assert has_ended.wait(DEADLINE)
 
 
-@pytest.mark.slow
+IDLE_FOR_A_WHILE = MODELS.rstrip() + "\n    timeouts: {idleConn: 1000}\n"
+
+
 def test_a_connection_that_was_in_use_when_it_was_looked_for_is_closed_later() -> None:
-    thinker, has_ended = Thinker(), threading.Event()
+    thinker, has_ended, clock = Thinker(), threading.Event(), LeapingClock()
 
     def script(peer: Peer) -> None:
         answers(OK)(peer)
@@ -137,23 +141,24 @@ def test_a_connection_that_was_in_use_when_it_was_looked_for_is_closed_later() -
         peer.wait_for_hang_up()
         has_ended.set()
 
-    config = MODELS.rstrip() + "\n    timeouts: {idleConn: 1}\n"
-    with World(script, config=config) as world, warm(world) as client:
+    with World(script, config=IDLE_FOR_A_WHILE, clock=clock) as world, warm(world) as client:
         client.send(chat())
-        threading.Event().wait(1.2)
+        assert thinker.asked.wait(DEADLINE)
+        clock.leap(world, 1_200.0)
         thinker.go.set()
         assert client.read_message()[1] == b"ok"
+        wait_until(lambda: world.app.pool.idle_count(1) == 1)
+        clock.leap(world, 1_200.0)
         assert has_ended.wait(DEADLINE)
 
 
-@pytest.mark.slow
 def test_a_connection_in_use_is_not_closed_for_having_been_idle() -> None:
-    config = MODELS.rstrip() + "\n    timeouts: {idleConn: 1}\n"
-    with World(always(OK), config=config) as world, warm(world) as client:
+    clock, limits = LeapingClock(), Limits(idle_timeout=10_000.0)
+    with World(always(OK), config=IDLE_FOR_A_WHILE, limits=limits, clock=clock) as world, warm(world) as client:
         for _ in range(6):
             client.send(chat())
             assert client.read_message()[1] == b"ok"
-            threading.Event().wait(0.3)
+            clock.leap(world, 300.0)
         assert world.upstream.accepted == 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from contextlib import suppress
 
 import pytest
@@ -14,6 +13,7 @@ from llamaswap_lib.errors import BadGateway, ConcurrencyLimit
 from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.request_reader import MOST_IN_A_ROW
 from tests.web.upstreams import (
+    LeapingClock,
     Thinker,
     always,
     borrowed_threads,
@@ -115,9 +115,15 @@ def test_requests_without_a_body_that_come_together_are_two_for_the_upstream_too
 
 @pytest.mark.parametrize("count", [2, 31, 32, 33, 300])
 def test_who_sends_many_requests_ahead_does_not_keep_others_waiting(count: int) -> None:
-    go_on = threading.Event()
+    is_held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        is_held.set()
+        assert go_on.wait(DEADLINE)
+
     with World(always(OK)) as world, warm(world) as crowd, warm(world) as other:
-        world.loop.call(lambda: go_on.wait(DEADLINE))  # so that all of it is there at once
+        world.loop.call(hold)  # so that all of it is there at once
+        assert is_held.wait(DEADLINE)
         crowd.send(get("/health") * count)
         other.send(get("/nope"))
         go_on.set()
@@ -438,22 +444,22 @@ def test_a_model_that_tells_how_far_it_is_answers_at_once_where_nobody_waits() -
 
 
 def test_an_idle_connection_is_closed_in_time_and_not_before() -> None:
-    with World(always(OK), limits=Limits(idle_timeout=0.3)) as world, warm(world) as client:
+    clock = LeapingClock()
+    with World(always(OK), limits=Limits(idle_timeout=1_000.0), clock=clock) as world, warm(world) as client:
         for _ in range(3):
-            threading.Event().wait(0.15)
+            clock.leap(world, 600.0)
             client.send(chat())
             assert client.read_message()[1] == b"ok"
-        started = time.monotonic()
+        clock.leap(world, 1_000.0)
         assert client.read_to_end() == b""
-        assert time.monotonic() - started > 0.25
 
 
 def test_an_upstream_that_thinks_longer_than_a_client_may_idle_is_waited_for() -> None:
-    thinker = Thinker()
-    with World(ok_then(thinker.answer), limits=Limits(idle_timeout=0.1)) as world, warm(world) as client:
+    thinker, clock, limits = Thinker(), LeapingClock(), Limits(idle_timeout=100.0)
+    with World(ok_then(thinker.answer), limits=limits, clock=clock) as world, warm(world) as client:
         client.send(chat())
         assert thinker.asked.wait(DEADLINE)
-        threading.Event().wait(0.3)
+        clock.leap(world, 300.0)
         assert borrowed_threads() == 0
         thinker.go.set()
         assert client.read_message()[1] == b"ok"

@@ -17,6 +17,7 @@ from llamaswap_lib.proxy.peer_headers import query_for, request_fields
 from llamaswap_lib.routing.destinations import destinations_of
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.wire.parser import parse_request_head
+from tests.web.upstreams import wait_until
 from tests.web.world import (
     CHUNKED_HEAD,
     DEADLINE,
@@ -41,7 +42,7 @@ peers:
     proxy: PROXY/base?k=1
     models: [org/m1, own, shared]
     filters: {stripParams: seed, setParams: {a: 1}, setParamsByID: {"org/m1": {b: 1}, p/org/m1: {c: 1}}}
-  keyed: {proxy: PROXY, apiKey: " sek ", models: [m2, shared], timeouts: {responseHeader: 1}}
+  keyed: {proxy: PROXY, apiKey: " sek ", models: [m2, shared]}
 selectors:
   sel: {strategy: pin, targets: [keyed/m2]}
 profiles:
@@ -421,7 +422,7 @@ def test_streams_arrive_chunk_by_chunk_and_the_connection_is_used_again() -> Non
         assert client.read_message()[1] == b"ok"
         assert world.upstream.accepted == 1
         world.app.pool.keep_only(())
-        assert world.app.pool.idle_count(f"keyed at {world.upstream.proxy}") == 1
+        wait_until(lambda: world.app.pool.idle_count(f"keyed at {world.upstream.proxy}") == 1)
         is_seen.set()
 
 
@@ -466,7 +467,8 @@ def test_peer_that_says_nothing_in_time_is_a_gateway_timeout() -> None:
         peer.read_message()
         peer.wait_for_hang_up()
 
-    with World(silent, config=CONFIG) as world:
+    config = CONFIG.replace("models: [m2, shared]", "models: [m2, shared], timeouts: {responseHeader: 1}")
+    with World(silent, config=config) as world:
         head, body = world.ask(chat(b'{"model":"m2"}'))
     assert head.startswith(b"HTTP/1.1 504 ")
     assert b"keyed/m2 did not begin to answer in time" in body

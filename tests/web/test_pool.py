@@ -49,6 +49,11 @@ class Place:
     def give(self, connection: UpstreamConnection) -> None:
         self.loop.ask(lambda: self.pool.give(connection, may_stay=True))
 
+    async def give_and_take(self, connection: UpstreamConnection, waiter: Waiter) -> UpstreamConnection | None:
+        """Have it idle for a moment."""
+        self.pool.give(connection, may_stay=True)
+        return self.pool.take_idle(1, waiter)
+
     def drop(self, connection: UpstreamConnection) -> None:
         self.loop.ask(connection.close)
 
@@ -250,8 +255,8 @@ def test_each_connection_has_its_own_time(place: Place) -> None:
 
 def test_connection_in_use_is_not_closed_however_old(place: Place) -> None:
     place.timeouts = Timeouts(idle_connection=0.05)
-    place.give(place.take())
     busy = place.take()
+    assert run_on(place.loop, lambda waiter: place.give_and_take(busy, waiter)) is busy
     place.give(place.take(fresh=True))
     assert is_closed_by_us(place.accepted[1])
     assert place.loop.ask(busy.is_quiet)

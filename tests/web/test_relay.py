@@ -327,9 +327,9 @@ def test_answer_that_is_no_http_is_a_bad_gateway(rubbish: bytes) -> None:
 
 
 def test_unreachable_upstream_is_a_bad_gateway_that_says_where() -> None:
-    with World(answers()) as world:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            world.controller.proxy = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with World(answers()) as world, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        world.controller.proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         head, body = world.ask(chat())
         assert head.startswith(b"HTTP/1.1 502 ")
         assert world.controller.proxy.encode() in body

@@ -330,7 +330,7 @@ def test_every_request_that_is_served_is_answered_whatever_makes_room() -> None:
         for thread in asking:
             thread.start()
         for thread in asking:
-            thread.join(DEADLINE)
+            thread.join()
         wait_until_idle(world)
         assert next(served) == next(answered) > 0
 

@@ -21,7 +21,7 @@ models:
   here: {cmd: "server ${PORT}", proxy: PROXY}
 peers:
   p: {proxy: "http://far.invalid:81/base", models: [x]}
-  s: {proxy: "https://far.invalid", models: [x], timeouts: {connect: 5}}
+  s: {proxy: "https://far.invalid", models: [x], timeouts: {connect: 60}}
 """
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -165,18 +165,19 @@ def test_a_proxy_that_does_not_answer_is_given_up() -> None:
     def silent(peer: Peer) -> None:
         peer.wait_for_hang_up()
 
-    config = CONFIG.replace("connect: 5", "connect: 1")
+    config = CONFIG.replace("connect: 60", "connect: 1")
     with Far(silent, environment=HTTPS, config=config) as world:
         assert message_of(ask_peer(world, "s/x")).endswith(": the proxy took too long to open the tunnel")
 
 
 def test_a_proxy_that_cannot_be_reached_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        proxy = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with Far(environment={"http_proxy": proxy.replace("//", "//me:hush@")}) as world:
-        where = f"cannot connect to p/x at http://far.invalid:81 through the proxy {proxy}"
-        assert message_of(ask_peer(world)) == f"{where}: Connection refused"
-        assert "hush" not in world.log
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with Far(environment={"http_proxy": proxy.replace("//", "//me:hush@")}) as world:
+            where = f"cannot connect to p/x at http://far.invalid:81 through the proxy {proxy}"
+            assert message_of(ask_peer(world)) == f"{where}: Connection refused"
+            assert "hush" not in world.log
 
 
 def test_a_variable_that_names_no_proxy_lets_nothing_past() -> None:

@@ -22,6 +22,7 @@ from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.limits import Limits
 from tests.web.certificates import TlsEnd, issue, trusted_upstream, trusting
+from tests.web.upstreams import LeapingClock
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, FakeQueue, Peer, Script, World, answers, chat, get, sized
 
 Stream = TypeVar("Stream", bound=TlsStream)
@@ -477,7 +478,11 @@ def test_client_that_stays_after_the_farewell_is_not_waited_for_long(certificate
 
 
 def test_connection_that_was_idle_for_too_long_ends_with_the_farewell(certificate: Certificate) -> None:
-    with World(certificate=certificate, limits=Limits(idle_timeout=0.5)) as world, talk(world, trusting()) as client:
+    clock, limits = LeapingClock(), Limits(idle_timeout=1_000.0)
+    with World(certificate=certificate, limits=limits, clock=clock) as world, talk(world) as client:
+        client.send(get("/health"))
+        client.read_message()
+        clock.leap(world, 1_000.0)
         assert client.read_to_end() == b""
 
 
@@ -663,6 +668,6 @@ def test_client_that_takes_nothing_does_not_keep_the_server_from_ending(
         client.read_until(b"xxx")
         world.server.begin_stop()
         assert not world.server.wait_idle(0.3)
-        assert world.server.abort(grace=1)
+        assert world.server.abort(grace=DEADLINE)
         with pytest.raises(OSError, match=r"reset|EOF"):
             client.read_to_end()

@@ -5,22 +5,14 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 
 from llamaswap_lib.server.limits import Limits
 from tests.web.certificates import TlsEnd, trusted_upstream
+from tests.web.upstreams import LeapingClock, wait_until
 from tests.web.world import CHUNKED_HEAD, DEADLINE, MODELS, OK, FakeQueue, Peer, World, answers, chat, length_of
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline, pause = time.monotonic() + DEADLINE, threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline
-        pause.wait(0.001)
 
 
 @pytest.mark.parametrize("with_tls", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -33,12 +25,14 @@ def test_a_connection_that_is_idle_for_too_long_is_closed(with_tls: bool) -> Non
             peer.wait_for_hang_up()
         has_ended.set()
 
-    config = MODELS.rstrip() + "\n    timeouts: {idleConn: 1}\n"
-    context = trusted_upstream() if with_tls else None
-    with World(script, config=config, upstream_context=context) as world, world.connect() as client:
+    config = MODELS.rstrip() + "\n    timeouts: {idleConn: 1000}\n"
+    context, clock = trusted_upstream() if with_tls else None, LeapingClock()
+    with World(script, config=config, upstream_context=context, clock=clock) as world, world.connect() as client:
         for _ in range(2):
             client.send(chat())
             assert client.read_message()[1] == b"ok"
+        wait_until(lambda: world.app.pool.idle_count(1) == 1)
+        clock.leap(world, 1_000.0)
         assert has_ended.wait(DEADLINE)
         assert world.app.pool.idle_count(1) == 0
 
@@ -65,12 +59,11 @@ def test_an_answer_that_ends_with_tls_farewell_is_whole_though_the_connection_st
 
 # -- the time within which an answer has to begin --
 
-HASTY = MODELS.rstrip() + "\n    timeouts: {responseHeader: 1}\n"
+HASTY = MODELS.rstrip() + "\n    timeouts: {responseHeader: 1000}\n"
 
 
-@pytest.mark.slow
 def test_the_time_for_a_first_byte_does_not_count_while_another_process_is_waited_for() -> None:
-    asked, die, wait = threading.Event(), threading.Event(), FakeQueue()
+    asked, die, wait, clock = threading.Event(), threading.Event(), FakeQueue(), LeapingClock()
 
     def dies(peer: Peer) -> None:
         peer.read_message()
@@ -79,13 +72,14 @@ def test_the_time_for_a_first_byte_does_not_count_while_another_process_is_waite
         peer.reset()
 
     try:
-        with World(dies, answers(OK), config=HASTY) as world, world.connect() as client:
+        with World(dies, answers(OK), config=HASTY, clock=clock) as world, world.connect() as client:
             world.controller.successor = world.upstream.proxy
             client.send(chat())
             assert asked.wait(DEADLINE)
             world.controller.waiting = wait
             die.set()
-            threading.Event().wait(1.3)
+            wait_until(lambda: world.controller.moved_on == 1)
+            clock.leap(world, 1_300.0)
             wait.is_over.set()
             assert client.read_message()[1] == b"ok"
             world.controller.wait_empty()
@@ -94,9 +88,9 @@ def test_the_time_for_a_first_byte_does_not_count_while_another_process_is_waite
         wait.is_over.close()
 
 
-@pytest.mark.slow
 def test_the_time_for_a_first_byte_does_not_count_once_the_answer_has_begun() -> None:
     """It is an early one: the rest of the request is taken while it comes, and the answer ends late."""
+    read, go, clock = threading.Event(), threading.Event(), LeapingClock()
     body = b'{"model":"m","stream":true,"x":"' + b"x" * 8_000_000 + b'"}'
     wait = FakeQueue()
 
@@ -104,16 +98,20 @@ def test_the_time_for_a_first_byte_does_not_count_once_the_answer_has_begun() ->
         head = peer.read_until(b"\r\n\r\n")
         peer.send(b"HTTP/1.1 500 No\r\nContent-Length: 5\r\n\r\n{")
         peer.read(length_of(head))
-        threading.Event().wait(1.3)
+        read.set()
+        assert go.wait(DEADLINE)
         peer.send(b'"a":')
 
     config = HASTY.rstrip() + "\n    sendLoadingState: true\n"
     try:
-        with World(script, config=config) as world, world.connect() as client:
+        with World(script, config=config, clock=clock) as world, world.connect() as client:
             world.controller.waiting = wait
             client.send(chat(body))
             client.read_until(b"Loading m")
             wait.is_over.set()
+            assert read.wait(DEADLINE)
+            clock.leap(world, 1_300.0)
+            go.set()
             client.read_until(b"the server of m answered 500 No")
             client.read_until(b"0\r\n\r\n")
             world.controller.wait_empty()
@@ -169,16 +167,6 @@ LAST = b"0\r\n\r\n"
 LARGE = b'{"model":"m","x":"' + b"x" * 16_000_000 + b'"}'
 
 
-def streams(peer: Peer) -> None:
-    """Answer each request with a stream that goes on until it is left."""
-    peer.read_message()
-    peer.send(CHUNKED_HEAD + EVENT)
-    with suppress(ConnectionError):
-        while True:
-            threading.Event().wait(0.01)
-            peer.send(EVENT)
-
-
 def break_upstream_connection(world: World) -> None:
     """Have the next that happens on the connection to the run be a mistake of ours."""
 
@@ -190,10 +178,20 @@ def break_upstream_connection(world: World) -> None:
 
 
 def test_a_mistake_of_ours_within_a_stream_costs_that_one_connection_and_is_reported() -> None:
-    with World(streams, answers(OK)) as world, world.connect() as client, world.connect() as other:
+    go = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(CHUNKED_HEAD + EVENT)
+        assert go.wait(DEADLINE)
+        peer.send(EVENT)
+        peer.wait_for_hang_up()
+
+    with World(script, answers(OK)) as world, world.connect() as client, world.connect() as other:
         client.send(chat())
         client.read_until(b"data:")
         break_upstream_connection(world)
+        go.set()
         other.send(chat())
         assert other.read_message()[1] == b"ok"
         with suppress(ConnectionResetError):

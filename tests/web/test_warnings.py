@@ -80,9 +80,9 @@ def test_an_upstream_that_hangs_up_is_told_once_with_the_cause() -> None:
 
 
 def test_an_upstream_that_cannot_be_reached_is_told_for_every_route() -> None:
-    with World() as world:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            world.controller.proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with World() as world, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        world.controller.proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         for request in (chat(), get("/upstream/m/a%22b%0a"), get("/v1/audio/voices?model=m")):
             assert world.ask(request)[0].startswith(b"HTTP/1.1 502 ")
         told = [warning.partition(": 502, cannot connect to m at ")[0] for warning in warnings(world)]

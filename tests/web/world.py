@@ -43,7 +43,7 @@ from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.listener import Server
 from tests.web.certificates import TlsEnd
 
-DEADLINE = 30.0  # of every wait in these tests; none should come near it, on a busy machine either
+DEADLINE = 60.0  # of every wait in these tests; none should come near it, on a busy machine either
 
 MODELS = """
 models:
@@ -154,10 +154,10 @@ class FakeController(Controller):
         return RunAddress(1, model, self.proxy)
 
     def give_back(self) -> None:
-        with self.left:
+        with self.left:  # who waits for this one to leave means the next one by a fault
+            fault, self.fault_of_leaving = self.fault_of_leaving, None
             self.inside -= 1
             self.left.notify_all()
-        fault, self.fault_of_leaving = self.fault_of_leaving, None
         if fault is not None:
             raise fault
 
@@ -382,6 +382,7 @@ class World:
         upstream_context: ssl.SSLContext | None = None,
         environment: Mapping[str, str] | None = None,
         poller: Callable[[], Poller] = new_poller,
+        clock: Callable[[], float] = time.monotonic,
         hardware: Hardware | None = None,
     ) -> None:
         """`environment`: the variables that name proxies; PROXY stands for the upstream's address there, too."""
@@ -390,7 +391,7 @@ class World:
         self.logs = Logs(to_stdout="proxy", stdout=None)
         limits = limits or Limits()
         self.slow_turns: list[str] = []
-        self.loop = Loop(poller=poller, on_error=self.logs.log.error, on_slow=self.slow_turns.append)
+        self.loop = Loop(clock=clock, poller=poller, on_error=self.logs.log.error, on_slow=self.slow_turns.append)
         self.loop.start()
         loaded = load_text((config or MODELS).replace("PROXY", self.upstream.proxy))
         changes = Changes()
