@@ -209,8 +209,9 @@ class Feed:
                 self._sleepers.discard(listener)
                 self._to_wake.pop(listener, None)
                 if self._watcher is listener:
-                    self._watcher = None
-                    self._to_wake |= dict.fromkeys(islice(self._sleepers, 1))  # it is on watch from now on
+                    self._watcher = next(iter(self._sleepers), None)
+                    if self._watcher is not None:  # it may leave before it knows of it
+                        self._to_wake[self._watcher] = None
                 self._wake_next()
                 if self._listener_count:
                     return

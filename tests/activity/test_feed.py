@@ -212,6 +212,23 @@ def test_if_the_one_on_watch_leaves_another_one_is() -> None:
         assert next_of(two) == b"a"
 
 
+def test_if_the_one_that_is_next_on_watch_leaves_before_it_knows_another_one_is() -> None:
+    stage = Stage()
+    with ExitStack() as stack:
+        watching, *others = [stack.enter_context(stage.listen()) for _ in range(4)]
+        for listener in (watching, *others):
+            assert seconds_of_wait(listener) is None
+        stage.feed.leave(watching)
+        (following,) = filter(is_woken, others)
+        stage.feed.leave(following)
+        assert sum(map(is_woken, others)) == 2
+        stage.words.say(b"a")
+        last = next(listener for listener in others if listener is not following and is_woken(listener))
+        assert next_of(last) == b"a"
+        for listener in (watching, following):
+            stage.feed.join(listener, lambda _: ())
+
+
 def test_a_source_that_nobody_notes_is_looked_at_by_one_listener() -> None:
     stage = Stage()
     with stage.listen() as one, stage.listen() as two:
