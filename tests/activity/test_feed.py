@@ -45,8 +45,12 @@ class Words:
         self.told = 0
         self.asked = 0
         self.look_in = math.inf
-        self.has_ended = False
+        self.is_ending = False
         self.is_closed = False
+
+    @property
+    def has_ended(self) -> bool:
+        return self.is_ending and self.told == len(self.said)
 
     def say(self, word: bytes) -> None:
         self.said.append(word)
@@ -58,7 +62,8 @@ class Words:
 
     def news(self) -> Iterator[bytes]:
         self.asked += 1
-        words, self.told = self.said[self.told :], len(self.said)
+        words = self.said[self.told :]
+        self.told += len(words)
         yield from words
 
     def pause(self) -> float:
@@ -260,7 +265,7 @@ def test_the_end_comes_behind_the_last_news() -> None:
     stage = Stage()
     with stage.listen() as one, stage.listen() as two:
         assert (seconds_of_wait(one), seconds_of_wait(two)) == (None, None)
-        stage.words.has_ended = True
+        stage.words.is_ending = True
         stage.words.say(b"last")
         assert (next_of(one), next_of(two)) == (b"last", b"last")
         assert not one.wait(refuse)
@@ -338,8 +343,9 @@ def test_listeners_that_stay_miss_nothing_and_get_nothing_twice_while_others_com
     for word in words:
         source.say(word)
     crowd.is_over.set()
-    source.has_ended = True
-    source.say(b"end")
+    source.said.append(b"end")
+    source.is_ending = True
+    source.note_news()
     for thread in crowd.threads:
         thread.join(PATIENCE)
         assert not thread.is_alive()
