@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.talk import TIMEOUT
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     openai = pytest.importorskip("openai", reason="the openai SDK is not installed")
@@ -16,13 +18,15 @@ MESSAGES = [{"role": "user", "content": "Hello there"}]
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "number", "default": 1.0}}}
 
 
-def openai_client(port: int, *, key: str = "none", retries: int = 0, timeout: float = 20, kind: str = "OpenAI") -> Any:
+def openai_client(
+    port: int, *, key: str = "none", retries: int = 0, timeout: float = TIMEOUT, kind: str = "OpenAI"
+) -> Any:
     make = getattr(openai, kind)
     return make(base_url=f"http://127.0.0.1:{port}/v1", api_key=key, max_retries=retries, timeout=timeout)
 
 
 def anthropic_client(
-    port: int, *, key: str = "none", retries: int = 0, timeout: float = 20, kind: str = "Anthropic"
+    port: int, *, key: str = "none", retries: int = 0, timeout: float = TIMEOUT, kind: str = "Anthropic"
 ) -> Any:
     make = getattr(anthropic, kind)
     return make(base_url=f"http://127.0.0.1:{port}", api_key=key, max_retries=retries, timeout=timeout)

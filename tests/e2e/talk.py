@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0  # of every wait for what must come
 
 
 @dataclass(frozen=True)

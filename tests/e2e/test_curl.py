@@ -16,6 +16,8 @@ from tests.e2e.program import DEADLINE, HELLO, Program, demo, models, upstream
 MESSAGES = HELLO["messages"]
 CONNECTS = ("-w", "%{stderr}%{num_connects}")  # of each transfer, how often it had to connect
 JSON_HEADER = ("-H", "Content-Type: application/json")
+# It would send its body uninvited only when its time is over.
+PATIENT = ("--expect100-timeout", str(2 * DEADLINE), "--max-time", str(DEADLINE))
 STREAM = json.dumps({"model": "small", "messages": MESSAGES, "stream": True})
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -55,7 +57,7 @@ def test_as_the_readme_says(program: Program) -> None:
 @pytest.mark.parametrize("size", [2_000_000, 20_000_000])
 def test_a_body_so_large_that_it_asks_first_is_let_come_at_once(program: Program, size: int) -> None:
     body = json.dumps({"model": "echo", "input": "x" * size}).encode()
-    asking = ("-H", "Expect: 100-continue", "--expect100-timeout", "15", "--max-time", "14")
+    asking = ("-H", "Expect: 100-continue", *PATIENT)
     trace, output = spoken(
         program, "/v1/embeddings", "-v", *JSON_HEADER, *asking, "-H", "X-Count: 1", "--data-binary", "@-", body=body
     )
@@ -64,7 +66,7 @@ def test_a_body_so_large_that_it_asks_first_is_let_come_at_once(program: Program
 
 
 def test_a_client_that_asks_before_it_sends_its_body_is_refused_without_it(program: Program) -> None:
-    arguments = ("--expect100-timeout", "15", "--max-time", "14", "-H", "Expect: 100-continue", "--data-binary", "@-")
+    arguments = (*PATIENT, "-H", "Expect: 100-continue", "--data-binary", "@-")
     trace, output = spoken(program, "/no/such/path", "-v", *arguments, body=b"x" * 5_000_000)
     assert "100 Continue" not in trace
     assert output == b"404 page not found\n"

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import ENDLESS, HELLO, Program, demo, models, upstream, wait_until
+from tests.e2e.talk import TIMEOUT
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
@@ -27,7 +28,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @pytest.fixture
 def client(program: Program) -> Iterator[Any]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{program.port}", timeout=20) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{program.port}", timeout=TIMEOUT) as client:
         yield client
 
 
@@ -58,14 +59,17 @@ def test_a_body_from_a_generator_arrives_whole(client: Any) -> None:
 
 
 def test_an_answer_that_is_closed_in_the_middle_ends_the_upstreams_work(client: Any, program: Program) -> None:
+    assert client.post("/v1/chat/completions", json={"model": "paced", **HELLO, "max_tokens": 1}).status_code == 200
+    program.await_stats("paced", in_progress=0)
+    before = program.stats("paced")["cancelled"]
     with client.stream("POST", "/v1/chat/completions", json={"model": "paced", **ENDLESS}) as answer:
         next(answer.iter_lines())
-    program.await_stats("paced", in_progress=0, cancelled=1)
+    program.await_stats("paced", in_progress=0, cancelled=before + 1)
 
 
 def test_many_at_once_in_one_async_client(program: Program) -> None:
     async def talk() -> list[int]:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{program.port}", timeout=20) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{program.port}", timeout=TIMEOUT) as client:
             asked = [client.post("/v1/chat/completions", json={"model": "paced", **HELLO}) for _ in range(40)]
             return [answer.status_code for answer in await asyncio.gather(*asked)]
 
@@ -76,9 +80,9 @@ def test_a_client_that_gives_up_in_the_queue_leaves_it(run_program: RunProgram) 
     config = models(busy=demo("--tokens-per-second", "100"), wanted=demo())
     with run_program(config) as program, program.stream("busy") as stream:
         stream.read_head_and_first_chunk()
-        with httpx.Client(base_url=f"http://127.0.0.1:{program.port}", timeout=0.3) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{program.port}", timeout=TIMEOUT) as client:
             with pytest.raises(httpx.ReadTimeout):
-                client.post("/v1/chat/completions", json={"model": "wanted", **HELLO})
+                client.post("/v1/chat/completions", json={"model": "wanted", **HELLO}, timeout=0.3)
             wait_until(lambda: program.queue() == [], "its ticket is gone")
             assert client.get("/running").json()["running"][0]["model"] == "busy"
         assert program.starts("wanted") == 0
@@ -88,7 +92,7 @@ def test_tasks_that_are_cancelled_leave_the_queue_at_once(run_program: RunProgra
     config = models(busy=demo("--tokens-per-second", "100"), wanted=demo())
 
     async def ask_and_cancel(program: Program) -> None:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{program.port}", timeout=20) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{program.port}", timeout=TIMEOUT) as client:
             asked = client.post("/v1/chat/completions", json={"model": "wanted", **HELLO})
             tasks = [asyncio.create_task(asked)]
             asked = client.post("/v1/chat/completions", json={"model": "wanted", **HELLO})
