@@ -6,11 +6,13 @@ import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import loads_until, stops_after
 from tests.e2e.program import Program, demo, models, python, wait_until
 from tests.e2e.talk import Wire
 from tests.events import EventReader
@@ -32,12 +34,6 @@ def states_to(events: EventReader, last: dict[str, str]) -> list[dict[str, str]]
     while not seen or seen[-1] != last:
         seen.append({row["id"]: row["state"] for row in events.next_of("modelStatus")})
     return seen
-
-
-def path_of(seen: list[dict[str, str]], model: str) -> list[str]:
-    """The states that one model went through."""
-    states = [states[model] for states in seen]
-    return [state for state, before in zip(states, [None, *states], strict=False) if state != before]
 
 
 def test_the_start_and_the_headers_as_httpx_sees_them(run_program: RunProgram) -> None:
@@ -70,23 +66,39 @@ def test_the_start_and_the_headers_as_httpx_sees_them(run_program: RunProgram) -
         assert program.states() == {}
 
 
-def test_a_swap_is_seen_from_state_to_state_with_the_logs(run_program: RunProgram) -> None:
-    slow = demo("--load-seconds", "0.3", "--stop-seconds", "0.3")
-    with run_program(models(a=slow, b=slow)) as program, ThreadPoolExecutor() as pool:
+def test_a_swap_is_seen_from_state_to_state_with_the_logs(run_program: RunProgram, tmp_path: Path) -> None:
+    def gate(name: str) -> Path:
+        return tmp_path / name
+
+    entries = {
+        name: {"cmd": loads_until(gate(f"{name}-loaded")), "cmdStop": stops_after(gate(f"{name}-stopped"))}
+        for name in "ab"
+    }
+    with run_program(models(**entries)) as program, ThreadPoolExecutor() as pool:
         wire, events = follow(program)
+
+        def see(states: dict[str, str], then: str = "") -> None:
+            """What is told next is this; so go on with what waits for `then`."""
+            assert states_to(events, states)[:-1] in ([], [before[0]])
+            before[0] = states
+            if then:
+                gate(then).touch()
+
+        before = [{"a": "stopped", "b": "stopped"}]
         with wire:
             events.start()
             loading = pool.submit(program.post, "/api/models/load/a", {})
-            assert path_of(states_to(events, {"a": "ready", "b": "stopped"}), "a") == ["starting", "ready"]
+            see({"a": "starting", "b": "stopped"}, "a-loaded")
+            see({"a": "ready", "b": "stopped"})
             assert loading.result().status == 200
             swapping = pool.submit(program.post, "/api/models/load/b", {})
-            seen = states_to(events, {"a": "stopped", "b": "ready"})
-            assert path_of(seen, "a") == ["stopping", "stopped"]
-            assert path_of(seen, "b") == ["stopped", "starting", "ready"]
-            assert {"a": "stopped", "b": "starting"} in seen
+            see({"a": "stopping", "b": "stopped"}, "a-stopped")
+            see({"a": "stopped", "b": "starting"}, "b-loaded")
+            see({"a": "stopped", "b": "ready"})
             assert swapping.result().status == 200
             unloading = pool.submit(program.get, "/unload")
-            assert path_of(states_to(events, {"a": "stopped", "b": "stopped"}), "b") == ["stopping", "stopped"]
+            see({"a": "stopped", "b": "stopping"}, "b-stopped")
+            see({"a": "stopped", "b": "stopped"})
             assert unloading.result().status == 200
         wire, events = follow(program)
         with wire:
@@ -95,8 +107,9 @@ def test_a_swap_is_seen_from_state_to_state_with_the_logs(run_program: RunProgra
             assert upstream["data"].count("listening on") == 2
 
 
-def test_the_queue_is_told_while_two_models_contend(run_program: RunProgram) -> None:
-    with run_program(models(a=SLOW, b=demo("--load-seconds", "0.5"))) as program, ThreadPoolExecutor() as pool:
+def test_the_queue_is_told_while_two_models_contend(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "loaded"
+    with run_program(models(a=SLOW, b=loads_until(gate))) as program, ThreadPoolExecutor() as pool:
         assert program.post("/api/models/load/a", {}).status == 200
         wire, events = follow(program)
         with wire, program.stream("a") as busy, program.stream("a") as also_busy:
@@ -118,6 +131,7 @@ def test_the_queue_is_told_while_two_models_contend(run_program: RunProgram) -> 
             last = rows()
             while "loading" not in [row[2] for row in last]:
                 last = rows()
+            gate.touch()
             while last:
                 last = rows()
             assert [answer.result().status for answer in answers] == [200, 200]

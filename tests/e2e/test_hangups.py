@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import loads_until, stops_after
 from tests.e2e.program import Program, demo, models, upstream, wait_until
 from tests.e2e.talk import Wire, events
 
@@ -24,8 +26,8 @@ def test_a_client_that_leaves_in_mid_stream_ends_the_work_for_it(
         for wire in (leaver, other):
             wire.read_head_and_first_chunk()
         leave(leaver)
-        program.await_stats("m", cancelled=1, in_progress=1)
         assert events(b"".join(other.chunks()))[-1] == "[DONE]"
+        program.await_stats("m", cancelled=1, in_progress=0)
 
 
 def test_a_half_closed_connection_counts_as_left(run_program: RunProgram) -> None:
@@ -72,19 +74,23 @@ def test_a_client_that_sent_its_next_request_ahead_and_leaves_is_noticed(run_pro
         program.await_stats("m", cancelled=1, in_progress=0)
 
 
-def test_a_client_that_leaves_during_a_load_does_not_end_it_for_another(run_program: RunProgram) -> None:
-    with run_program(models(m=demo("--load-seconds", "0.6")), log_level="debug") as program:
+def test_a_client_that_leaves_during_a_load_does_not_end_it_for_another(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    gate = tmp_path / "loaded"
+    with run_program(models(m=loads_until(gate)), log_level="debug") as program:
         with program.stream("m", **SHORT) as stays:
             leaver = program.stream("m")
             wait_until(lambda: program.states() == {"m": "starting"}, "it loads")
             leaver.close()
             wait_until(lambda: '" 499 0 ' in program.stdout, "the request is over")
             assert program.states() == {"m": "starting"}
+            gate.touch()
             assert stays.status() == 200
             assert events(b"".join(stays.chunks()))[-1] == "[DONE]"
         stats = program.stats("m")
         assert (stats["requests"], stats["cancelled"]) == (1, 0)  # the one who left never reached it
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 def test_a_load_that_nobody_waits_for_gives_way_at_once(run_program: RunProgram) -> None:
@@ -97,7 +103,7 @@ def test_a_load_that_nobody_waits_for_gives_way_at_once(run_program: RunProgram)
 
 
 def test_a_client_that_leaves_while_it_waits_for_a_busy_model_to_finish(run_program: RunProgram) -> None:
-    with run_program(models(busy=PACED, wanted=demo())) as program, program.stream("busy", max_tokens=100) as other:
+    with run_program(models(busy=PACED, wanted=demo())) as program, program.stream("busy") as other:
         other.read_head_and_first_chunk()
         leaver = program.stream("wanted")
         with ThreadPoolExecutor() as pool:
@@ -106,17 +112,20 @@ def test_a_client_that_leaves_while_it_waits_for_a_busy_model_to_finish(run_prog
             wait_until(lambda: '" 499 0 ' in program.stdout, "the request is over")
             again = pool.submit(program.chat, "busy", **SHORT)  # not held up by who has left
             assert again.result().status == 200
-        assert events(b"".join(other.chunks()))[-1] == "[DONE]"
+        program.await_stats("busy", cancelled=0, in_progress=1)
         assert program.states() == {"busy": "ready"}
         assert program.starts("wanted") == 0
 
 
-def test_a_client_that_leaves_an_unload_does_not_end_it(run_program: RunProgram) -> None:
-    with run_program(models(m=demo("--stop-seconds", "0.3"))) as program:
+def test_a_client_that_leaves_an_unload_does_not_end_it(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "stopped"
+    with run_program(models(m={"cmd": demo(), "cmdStop": stops_after(gate)})) as program:
         assert program.chat("m").status == 200
         with program.wire() as wire:
             wire.request("GET", "/unload")
             wait_until(lambda: program.states() == {"m": "stopping"}, "it stops")
+        assert program.states() == {"m": "stopping"}
+        gate.touch()
         wait_until(lambda: program.states() == {}, "it has stopped")
 
 
@@ -147,8 +156,8 @@ def test_fifty_clients_that_leave_at_once_are_all_noticed(run_program: RunProgra
         assert program.thread_count() < 50  # streams have none
         for wire in wires:
             wire.close()
-        program.await_stats("m", cancelled=50, in_progress=1)
         assert events(b"".join(other.chunks()))[-1] == "[DONE]"
+        program.await_stats("m", cancelled=50, in_progress=0)
         _assert_is_quiet(program)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import loads_until
 from tests.e2e.program import ENDLESS, Program, demo, models, wait_until
 from tests.e2e.test_events import follow
 from tests.events import EventReader
-
-SLOW = demo("--load-seconds", "1.5")
 
 
 def rows(program: Program) -> list[dict[str, Any]]:
@@ -30,8 +30,9 @@ def id_of(events: EventReader, model: str) -> str:
             return str(told["request"]["id"])
 
 
-def test_a_request_that_waits_for_a_load_is_ended_and_the_load_goes_on(run_program: RunProgram) -> None:
-    with run_program(models(slow=SLOW)) as program, ThreadPoolExecutor() as pool:
+def test_a_request_that_waits_for_a_load_is_ended_and_the_load_goes_on(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "loaded"
+    with run_program(models(slow=loads_until(gate))) as program, ThreadPoolExecutor() as pool:
         wire, events = follow(program)
         with wire:
             events.start()
@@ -41,11 +42,12 @@ def test_a_request_that_waits_for_a_load_is_ended_and_the_load_goes_on(run_progr
             assert cancel(program, number) == 200
             answer = asked.result()
             assert (answer.status, answer.json()["error"]["code"]) == (409, "cancelled")
-            assert program.queue() == []
-            assert rows(program) == []
+            wait_until(lambda: program.queue() == [], "nobody waits any more")
+            wait_until(lambda: rows(program) == [], "its row is gone")
             assert cancel(program, number) == 404
+            gate.touch()
             assert program.chat("slow", max_tokens=1).status == 200
-        assert program.starts("slow") == 1
+        program.await_starts("slow", 1)
 
 
 def test_a_generation_is_ended_and_its_model_stops_working_on_it(run_program: RunProgram) -> None:
@@ -57,7 +59,7 @@ def test_a_generation_is_ended_and_its_model_stops_working_on_it(run_program: Ru
             assert cancel(program, row["id"]) == 200
             assert not wire.rest().endswith(b"0\r\n\r\n")
         program.await_stats("a", cancelled=1)
-        assert rows(program) == []
+        wait_until(lambda: rows(program) == [], "its row is gone")
         assert program.chat("a", max_tokens=1).status == 200
 
 

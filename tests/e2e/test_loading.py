@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import loads_until
 from tests.e2e.program import DEADLINE, HELLO, Program, demo, models, python, wait_until
 
 with warnings.catch_warnings():
@@ -53,7 +55,7 @@ def test_the_sdk_reads_the_loading_and_then_the_answer(run_program: RunProgram) 
         assert 2 < float(told[-2].split()[-2]) < DEADLINE
         assert "Hello, this is m." in content(deltas)
         assert reasoning(list(stream(program, "m"))) == []  # it is ready now
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 def test_the_sdk_helper_that_adds_up_a_stream_can_do_so(run_program: RunProgram) -> None:
@@ -111,13 +113,17 @@ def test_an_error_of_the_upstream_is_an_error_event(run_program: RunProgram) -> 
         list(stream(program, "m", max_tokens="many"))
 
 
-def test_a_client_that_hangs_up_while_it_waits_causes_no_request_to_the_model(run_program: RunProgram) -> None:
-    with run_program({**ON, **models(m=demo("--load-seconds", "1"))}) as program:
+def test_a_client_that_hangs_up_while_it_waits_causes_no_request_to_the_model(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    gate = tmp_path / "loaded"
+    with run_program({**ON, **models(m=loads_until(gate))}) as program:
         with program.stream("m") as wire:
             assert wire.status() == 200
             wire.read_to(b"Loading m")
-        wait_until(lambda: '"POST /v1/chat/completions HTTP/1.1" 200' in program.stdout, "it is noticed", 0.5)
+        wait_until(lambda: '"POST /v1/chat/completions HTTP/1.1" 200' in program.stdout, "it is noticed")
         assert program.states() == {"m": "starting"}
+        gate.touch()
         wait_until(lambda: program.states() == {"m": "ready"}, "the load ends")
         assert program.stats("m")["requests"] == 0
 
@@ -136,12 +142,18 @@ def test_the_end_of_the_program_ends_the_stream_properly(run_program: RunProgram
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("version", ["--http1.0", "--http1.1"])
-def test_curl_shows_the_whole_of_it(run_program: RunProgram, version: str) -> None:
-    with run_program({**ON, **models(m=demo("--load-seconds", "0.3"))}) as program:
+def test_curl_shows_the_whole_of_it(run_program: RunProgram, tmp_path: Path, version: str) -> None:
+    gate = tmp_path / "loaded"
+    with run_program({**ON, **models(m=loads_until(gate))}) as program:
         body = json.dumps({"model": "m", "stream": True, **HELLO})
         url = f"http://127.0.0.1:{program.port}/v1/chat/completions"
         argv = ("curl", "-sSN", version, "-H", "Content-Type: application/json", "-d", body, url)
-        ended = subprocess.run(argv, capture_output=True, timeout=DEADLINE, check=True)
-        assert ended.stdout.startswith(b'data: {"id":"chatcmpl-loading-')
-        assert ended.stdout.endswith(b"data: [DONE]\n\n")
-        assert b"m is ready after" in ended.stdout
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as curl:
+            assert curl.stdout is not None
+            first = curl.stdout.readline()
+            gate.touch()
+            rest = curl.stdout.read()
+            assert curl.wait(DEADLINE) == 0
+        assert first.startswith(b'data: {"id":"chatcmpl-loading-')
+        assert rest.endswith(b"data: [DONE]\n\n")
+        assert b"m is ready after" in rest
