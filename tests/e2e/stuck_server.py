@@ -1,10 +1,11 @@
 """A server that gets stuck: `python stuck_server.py one|many [SECONDS] PORT`, with one thread for all or one for each
 connection; it listens after so many seconds.
 
-A request says in its JSON body what becomes of it: `{"sleep": S}` and `{"burn": S}` keep its thread for so many seconds
-and are then answered; `{"drip": N}` is answered with N pieces, one each 0.2 s, and with `"open": true` the end of the
-connection ends them; `{"fill": BYTES}` is answered at once, with that much. SIGUSR1 hangs all threads for ever, as a
-driver does that never returns. `/checks` tells how often `/health` was answered while another request was inside.
+A request says in its JSON body what becomes of it: `{"sleep": S}` keeps its thread for so many seconds and is then
+answered; `{"until": FILE}` and `{"burn": FILE}` keep it until there is the file, idle or busy; `{"drip": N}` is
+answered with N pieces, one each 0.2 s, and with `"open": true` the end of the connection ends them; `{"fill": BYTES}`
+is answered at once, with that much. SIGUSR1 hangs all threads for ever, as a driver does that never returns.
+`/checks` tells how often `/health` was answered while another request was inside.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import json
 import signal
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 WAIT_FOR = threading.Event()  # nobody ever sets it
 HANGS = threading.Event()
@@ -40,13 +42,14 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             Handler.inside -= 1
 
-    def _serve(self, told: dict[str, float]) -> None:
+    def _serve(self, told: dict[str, Any]) -> None:
         self._hang_if_told()
         HANGS.wait(told.get("sleep", 0))
-        self._hang_if_told()
-        until = time.monotonic() + told.get("burn", 0)
-        while time.monotonic() < until:
+        while "until" in told and not Path(told["until"]).exists():
+            HANGS.wait(0.02)
+        while "burn" in told and not Path(told["burn"]).exists():
             pass
+        self._hang_if_told()
         if "drip" in told:
             self._drip(int(told["drip"]), is_open=bool(told.get("open")))
         else:

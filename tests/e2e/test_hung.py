@@ -72,8 +72,8 @@ def test_a_stopped_server_is_ended_when_a_request_has_waited_longer_than_max_wai
         inside = begin(pool, program)
         assert program.chat("b", max_tokens=1).status == 200
         assert_hung(inside.result(), "the server of a hangs", "its processes are stopped", "for b")
+        wait_until(lambda: program.stdout.count("[WARN] a: hangs: ") == 1, "it is told once")
         assert program.stdout.count("[WARN] a: has not answered its check") == 1
-        assert program.stdout.count("[WARN] a: hangs: ") == 1
         assert program.chat("a", max_tokens=1).status == 200
 
 
@@ -100,14 +100,20 @@ def test_a_stopped_shell_says_nothing_of_the_server_that_it_started(run_program:
         assert "hangs" not in program.stdout
 
 
-@pytest.mark.parametrize("what", ["burn", "sleep"])
-def test_a_server_with_one_thread_may_be_silent_for_as_long_as_it_works(run_program: RunProgram, what: str) -> None:
+@pytest.mark.parametrize("what", ["burn", "until"])
+def test_a_server_with_one_thread_may_be_silent_for_as_long_as_it_works(
+    run_program: RunProgram, tmp_path: Path, what: str
+) -> None:
+    gate = tmp_path / "worked"
     with run_program(config(stuck("one"))) as program, ThreadPoolExecutor() as pool:
-        inside = begin(pool, program, **{what: 5.0})  # three times `hungAfter`, behind the second until it is overdue
+        inside = begin(pool, program, **{what: str(gate)})
         behind = pool.submit(program.chat, "b", max_tokens=1)
         wait_until(lambda: "a: has not answered its check" in program.stdout, "the warning")
         [row] = program.queue()
         assert row["reason"].startswith("waiting for a: 1 request in progress, a has not answered its check for")
+        overdue = 5.0  # three times `hungAfter`, behind the second until it is overdue
+        wait_until(lambda: program.queue()[0]["waiting_seconds"] >= overdue, "it would have been ended")
+        gate.touch()
         assert inside.result().status == 200
         assert behind.result().status == 200
         assert program.stdout.count("a: has not answered its check") == 1
@@ -115,13 +121,16 @@ def test_a_server_with_one_thread_may_be_silent_for_as_long_as_it_works(run_prog
 
 
 def test_a_server_with_one_thread_that_answers_its_check_between_two_requests_is_left_alone(
-    run_program: RunProgram,
+    run_program: RunProgram, tmp_path: Path
 ) -> None:
+    gate = tmp_path / "worked"
     with run_program(config(stuck("one"))) as program, ThreadPoolExecutor() as pool:
-        first = begin(pool, program, sleep=2.5)
+        first = begin(pool, program, until=str(gate))
         second = pool.submit(program.post, CHAT, {"model": "a", "sleep": 3.5})
         wait_until(lambda: program.running("a")["in_flight"] == 2, "both are inside")
         behind = pool.submit(program.chat, "b", max_tokens=1)
+        wait_until(lambda: bool(program.queue()) and program.queue()[0]["waiting_seconds"] >= 2, "it is looked at")
+        gate.touch()
         assert [reply.result().status for reply in (first, second, behind)] == [200, 200, 200]
         assert "hangs" not in program.stdout
 
@@ -175,7 +184,7 @@ def test_those_inside_are_told_at_once_however_long_the_stop_takes(run_program: 
         assert_hung(inside.result(), "its processes are stopped")
         assert program.states() == {"a": "stopping"}
         assert behind.result().status == 200
-        assert "[WARN] a: did not stop in time, killing it" in program.stdout
+        wait_until(lambda: "[WARN] a: did not stop in time, killing it" in program.stdout, "the log says so")
 
 
 def test_a_request_that_was_told_of_the_loading_is_told_of_the_end_in_the_stream(run_program: RunProgram) -> None:
