@@ -48,12 +48,6 @@ def node() -> Iterator[tuple[str, str]]:
             holder.kill()  # the link goes with the network at its end
 
 
-def reserve(host: str) -> int:
-    with socket.create_server((host, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 def serving(address: str, port: int, enter: str = "", *flags: str) -> dict[str, Any]:
     """A model at a fixed port of another machine."""
     command = demo("--host", address, *flags).replace("${PORT}", str(port))
@@ -82,7 +76,7 @@ def assert_nobody_is_mixed_up(first: Program, second: Program, address: str) -> 
     assert first.get("/unload").status == 200
     assert second.post("/api/models/load/bob", {}).status == 200  # by hand: it need not wait until it is tried again
     assert second.chat("bob").json()["model"] == "bob"
-    assert second.starts("bob") == 2
+    second.await_starts("bob", 2)
 
 
 @pytest.mark.skipif(not HAS_NAMESPACES, reason="needs root, unshare, nsenter and ip: a network of its own")
@@ -95,9 +89,8 @@ def test_two_users_with_one_port_of_another_machine_are_not_mixed_up(tmp_path: P
 
 @pytest.mark.parametrize("host", ["127.13", "127.0.0.13"])
 def test_two_users_are_not_mixed_up_where_an_address_of_this_machine_leads_to_another(
-    tmp_path: Path, host: str
+    tmp_path: Path, port: int, host: str
 ) -> None:
-    port = reserve("127.0.0.13")
     entry = {**serving("127.0.0.13", port), "proxy": f"http://{host}:{port}"}
     with two_users(tmp_path, entry, entry) as (first, second):
         assert_nobody_is_mixed_up(first, second, f" at http://{host}:{port}")

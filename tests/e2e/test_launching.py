@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
+import re
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import loads_until
 from tests.e2e.program import Program, demo, models, wait_until
 from tests.e2e.test_ports import somebody_else
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as reserved:
-        port: int = reserved.getsockname()[1]
-        return port
 
 
 def assert_refused_beside(program: Program, why: str, model: str = "b") -> None:
@@ -102,11 +96,11 @@ def test_a_request_for_a_broken_model_is_told_so_and_the_model_is_tried_when_it_
 ) -> None:
     with run_program(models(a=demo(), b="./late ${PORT}")) as program:
         assert_refused_beside(program, "No such file or directory: './late'")
-        again = program.chat("b")
-        assert "No such file or directory: './late'; next try in 1 s" in again.message
+        said = re.compile(r"No such file or directory: '\./late'; next try in \d+ s")
+        wait_until(lambda: said.search(program.chat("b").message) is not None, "it is not tried again at once")
         script(tmp_path / "late", f"#!/bin/sh\nexec {demo()}\n".replace("${PORT}", "$1").replace("${MODEL_ID}", "x"))
         wait_until(lambda: program.chat("b").status == 200, "it is tried again")
-        assert program.starts("b") == 1
+        program.await_starts("b", 1)
 
 
 def test_everybody_who_waits_is_told_at_once_also_beside_a_busy_model(run_program: RunProgram) -> None:
@@ -117,15 +111,13 @@ def test_everybody_who_waits_is_told_at_once_also_beside_a_busy_model(run_progra
         busy.chunk()
 
 
-def test_a_fixed_port_that_a_stranger_has(run_program: RunProgram) -> None:
-    port = free_port()
+def test_a_fixed_port_that_a_stranger_has(run_program: RunProgram, port: int) -> None:
     entry = {"cmd": demo().replace("${PORT}", str(port)), "proxy": f"http://localhost:{port}"}
     with run_program(models(a=demo(), b=entry)) as program, somebody_else(port) as pid:
         assert_refused_beside(program, f"port {port} is taken by process {pid} (")
 
 
-def test_a_command_that_is_not_told_to_listen_there_may_evict(run_program: RunProgram) -> None:
-    port = free_port()
+def test_a_command_that_is_not_told_to_listen_there_may_evict(run_program: RunProgram, port: int) -> None:
     entry = {"cmd": "sleep 1000000000", "proxy": f"http://localhost:{port}"}
     with run_program(models(a=demo(), b=entry)) as program, somebody_else(port):
         assert program.chat("a").status == 200
@@ -141,8 +133,7 @@ def test_an_automatic_port_that_is_taken_is_no_obstacle(run_program: RunProgram)
 
 
 @pytest.mark.parametrize("more", [{}, {"env": ["LLAMASWAP_RUN="]}])
-def test_models_that_share_one_fixed_port_swap(run_program: RunProgram, more: Mapping[str, Any]) -> None:
-    port = free_port()
+def test_models_that_share_one_fixed_port_swap(run_program: RunProgram, port: int, more: Mapping[str, Any]) -> None:
     entry = {"cmd": demo().replace("${PORT}", str(port)), "proxy": f"http://127.0.0.1:{port}", **more}
     with run_program(models(a=entry, b=entry, c=demo())) as program:
         for model in "abacb":
@@ -160,10 +151,9 @@ child.wait()
 
 @pytest.mark.parametrize("detached", ["0", "1"])
 def test_a_port_that_another_of_our_runs_has_besides_its_own_is_no_obstacle(
-    run_program: RunProgram, tmp_path: Path, detached: str
+    run_program: RunProgram, tmp_path: Path, port: int, detached: str
 ) -> None:
     """A run may listen on more ports than its `proxy` names; it is stopped for the swap, and the port is free then."""
-    port = free_port()
     both = tmp_path / "both.py"
     both.write_text(
         "import socket, sys, threading\n"
@@ -185,20 +175,23 @@ def test_a_port_that_another_of_our_runs_has_besides_its_own_is_no_obstacle(
             assert program.chat("b").status == 200
         else:  # a process that left its process group may outlive the stop, but it is no stranger: the swap is tried
             program.chat("b")
-            assert "a: stopping, to make room for b" in program.stdout
+            wait_until(lambda: "a: stopping, to make room for b" in program.stdout, "the swap is tried")
 
 
 def test_a_model_that_cannot_be_started_is_no_reason_to_end_a_load_that_nobody_waits_for(
-    run_program: RunProgram,
+    run_program: RunProgram, tmp_path: Path
 ) -> None:
-    slow = demo("--load-seconds", "3")
-    with run_program(models(a=slow, b="/no/such/program ${PORT}")) as program:
+    gate = tmp_path / "loaded"
+    with run_program(models(a=loads_until(gate), b="/no/such/program ${PORT}"), log_level="debug") as program:
         with program.wire() as wire:
             wire.request("POST", "/api/models/load/a", {})
             wait_until(lambda: program.states() == {"a": "starting"}, "it loads")
+        wait_until(lambda: "POST /api/models/load/a" in program.stdout, "nobody waits for it")
         assert program.chat("b").status == 502
+        assert program.states() == {"a": "starting"}
+        gate.touch()
         wait_until(lambda: program.states() == {"a": "ready"}, "it has loaded")
-        assert program.starts("a") == 1
+        program.await_starts("a", 1)
 
 
 def test_where_nobody_has_to_go_the_start_itself_tells(run_program: RunProgram) -> None:
