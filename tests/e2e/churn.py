@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 from tests.e2e.program import Program
 
+PATIENCE = 120.0  # seconds, for what a busy machine does more slowly
 SOON = 3.0  # seconds within which a kill is felt, on a busy machine
 LONGEST_BACKOFF = 60.0  # seconds for which a model that keeps dying may be refused at once
 KILL_PAUSE = (0.5, 2.5)  # seconds between two kills
@@ -96,12 +97,16 @@ class Churn:
     _numbers: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, has_enough: Callable[[], bool]) -> None:
+        """For so long, and on a busy machine until enough has happened, though not for ever."""
         with ThreadPoolExecutor(self.clients + 1) as pool:
             tasks = [pool.submit(self._ask_on, random.Random(f"{self.seed} {n}")) for n in range(self.clients)]
             tasks.append(pool.submit(self._kill_on, random.Random(f"{self.seed} kills")))
             until = time.monotonic() + seconds
-            while time.monotonic() < until and not self._ending.wait(0.2):
+            last = until + PATIENCE
+            while (now := time.monotonic()) < until or (now < last and not has_enough()):
+                if self._ending.wait(0.2):
+                    break
                 self.resident_bytes.append(self.program.resident_bytes())
                 self.most_at_once = max(self.most_at_once, len(self.servers()))
             self._ending.set()
@@ -154,6 +159,10 @@ class Churn:
 
     # -- what happened --
 
+    def kinds(self) -> Counter[str]:
+        """How many outcomes there were of each kind."""
+        return Counter(outcome.kind for outcome in list(self.outcomes))
+
     def unexplained(self) -> list[Outcome]:
         """Failures that no kill explains."""
         failed = [outcome for outcome in self.outcomes if outcome.kind not in ("ok", "left")]
@@ -170,7 +179,7 @@ class Churn:
         return [median(self.resident_bytes[place * size :][:size]) / 1e6 for place in range(4)]
 
     def summary(self) -> str:
-        kinds = Counter(outcome.kind for outcome in self.outcomes)
+        kinds = self.kinds()
         waits = sorted(outcome.ended - outcome.begun for outcome in self.outcomes)
         memory = " ".join(f"{megabytes:.1f}" for megabytes in self.resident_megabytes())
         starts = sum(self.program.starts(model) for model in self.models)
