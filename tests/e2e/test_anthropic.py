@@ -60,6 +60,7 @@ def test_streamed_messages(client: Any) -> None:
 
 def test_a_stream_that_is_left_in_the_middle(client: Any, program: Program) -> None:
     client.messages.create(model="small", **HELLO)
+    program.await_stats("small", in_progress=0)
     before = program.stats("small")["cancelled"]
     many = {**HELLO, "max_tokens": 90_000, "extra_body": {"ignore_eos": True}}
     with client.messages.stream(model="small", **many) as stream:

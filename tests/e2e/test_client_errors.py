@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,11 +40,13 @@ def test_a_client_without_a_place_is_told_and_gets_one_by_trying_again(run_progr
                     ask(client, "m")
                 assert caught.value.response.headers["Retry-After"] == "1"
         with both(program, retries=9) as clients:
+            begun = time.monotonic()
             answers = [pool.submit(ask, client, "m") for _, client in clients]
-            wait_until(lambda: program.stdout.count('" 429 ') == 4, "both were refused")
+            wait_until(lambda: program.stdout.count('" 429 ') >= 4, "both were refused")
             stream.close()
             assert all(answer.result() for answer in answers)
-        assert program.stdout.count('" 429 ') < 8  # it waits as long as it is told
+        tries = 1 + int(time.monotonic() - begun)  # of each: it waits as long as it is told, which is a second
+        assert program.stdout.count('" 429 ') <= 2 + 2 * tries
 
 
 def test_a_load_that_fails_is_shown_at_once_though_the_client_would_try_again(run_program: RunProgram) -> None:
@@ -84,7 +87,8 @@ def test_a_client_whose_time_is_over_leaves_and_asks_once_more(run_program: RunP
             for (sdk, _), answer in zip(clients, answers, strict=True):
                 with pytest.raises(sdk.APITimeoutError):
                     answer.result()
-        program.await_stats("m", cancelled=4, in_progress=0)
+        wait_until(lambda: program.stdout.count('Request 127.0.0.1 "POST /v1/') == 4, "each has asked twice")
+        program.await_stats("m", in_progress=0)
 
 
 @pytest.fixture(scope="module")

@@ -201,11 +201,11 @@ def activate(program: Program, name: str | None) -> Any:
 
 
 def test_running_is_an_empty_list_and_loads_no_model(run_program: RunProgram) -> None:
-    with run_program(models(m={"cmd": demo("--load-seconds", "0.4"), "ttl": 1})) as program:
+    with run_program(models(m={"cmd": demo("--tokens-per-second", "100"), "ttl": 1})) as program:
         assert program.get("/running").json() == {"running": []}
-        program.stream("m", max_tokens=1).close()
-        assert program.post("/api/models/load/m", {}).status == 200
-        assert program.running("m")["ttl"] == 1
+        with program.stream("m") as busy:  # its time does not begin as long as it works
+            busy.read_head_and_first_chunk()
+            assert program.running("m")["ttl"] == 1
         wait_until(lambda: program.states() == {}, "it is unloaded however often one looks")
 
 

@@ -106,7 +106,7 @@ class Clone:
         return ended.stdout
 
     def start(self, text: str) -> None:
-        """The command, beside the rest. Waits until it has printed something, as a server does once it listens."""
+        """The command, beside the rest. Waits until it listens, or else has printed something."""
         log = self._folder / f"log{len(self._running)}"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -114,7 +114,13 @@ class Clone:
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._running.append((process, log))
-        wait_until(lambda: bool(log.read_bytes()) or process.poll() is not None, f"{text} prints something")
+        wanted = b" listening on " if "llamaswap.py -c" in text else b""
+
+        def has_begun() -> bool:
+            said = log.read_bytes()
+            return bool(said) and wanted in said
+
+        wait_until(lambda: has_begun() or process.poll() is not None, f"{text} prints what it does")
         assert process.poll() is None, log.read_text()
 
     def serve_demo(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import demo, models
+from tests.e2e.program import demo, models, wait_until
 from tests.web.world import Peer, Upstream, length_of, sized
 
 FAR = "http://box.invalid:9000"
@@ -50,7 +50,8 @@ def test_peers_and_models_elsewhere_are_asked_through_the_proxy_and_those_here_a
             assert asked == []
             assert program.chat("far").json() == {"via": "proxy"}
             assert program.chat("p/x").json() == {"via": "proxy"}
-            assert f"asked through the proxy {address}, for no_proxy does not name them: peer p, far" in program.stdout
+            told = f"asked through the proxy {address}, for no_proxy does not name them: peer p, far"
+            wait_until(lambda: told in program.stdout, "the log says so")
             assert "hush" not in program.stdout
     assert set(asked[:-2]) == {f"GET {FAR}/health HTTP/1.1"}
     assert asked[-2:] == [
@@ -62,6 +63,7 @@ def test_peers_and_models_elsewhere_are_asked_through_the_proxy_and_those_here_a
 def test_a_variable_that_names_no_proxy_is_told_and_lets_nothing_past(run_program: RunProgram) -> None:
     with run_program(CONFIG, env={"http_proxy": "socks5://me:hush@127.0.0.1:1"}) as program:
         fault = "http_proxy names a proxy with socks5://, and only http:// can be used"
-        assert f"[WARN] {fault}: requests to other machines through it are refused" in program.stdout
+        told = f"[WARN] {fault}: requests to other machines through it are refused"
+        wait_until(lambda: told in program.stdout, "the log says so")
         assert program.chat("p/x").message == f"cannot connect to p/x at http://api.invalid: {fault}"
         assert program.chat("here", max_tokens=1).status == 200

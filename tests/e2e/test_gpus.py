@@ -108,7 +108,7 @@ def test_models_are_put_on_two_gpus_and_the_next_one_where_it_costs_least(
             assert program.chat(name).status == 200
             cards.settle(program, name)
         assert where(program) == {"a": [CARDS[0]], "b": [CARDS[1]]}
-        assert "a: starting on GPU 0\n" in program.stdout
+        wait_until(lambda: "a: starting on GPU 0\n" in program.stdout, "the log says so")
         rows = {row["model"]: row for row in program.get("/api/memory").json()["models"]}
         assert (rows["b"]["placement"], rows["c"]["placement"]) == ([CARDS[1]], None)
         assert {name: size for name, size in rows["b"]["need"]["devices"].items() if name != "ram"} == {
@@ -121,7 +121,7 @@ def test_models_are_put_on_two_gpus_and_the_next_one_where_it_costs_least(
         assert program.chat("wide").status == 200
         cards.settle(program, "wide")
         assert where(program) == {"wide": [*CARDS]}
-        assert "wide: starting on GPU 0 and GPU 1\n" in program.stdout
+        wait_until(lambda: "wide: starting on GPU 0 and GPU 1\n" in program.stdout, "the log says so")
         refused = program.chat("far")
         assert refused.status == 507
         said = "model far: gpus names 7, which is not there; there are 0 (GPU-aaaa), 1 (GPU-bbbb)"

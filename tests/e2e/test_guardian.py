@@ -11,14 +11,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from llamaswap_lib.runtime.guard.table import MARKER, new_token
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import COMMAND, Program, demo, models, python, wait_until
+from tests.e2e.program import COMMAND, DEADLINE, Program, demo, models, python, wait_until
 
 KILLS = int(os.environ.get("LLAMASWAP_KILLS", "8"))  # at any moment of a start
 KILLS_SEED = int(os.environ.get("LLAMASWAP_KILLS_SEED", "7"))
@@ -78,6 +78,15 @@ def with_in_their_command(word: str) -> list[int]:
     return found
 
 
+def descriptors_of(pid: int) -> dict[str, str]:
+    """What they lead to; without those that are closed meanwhile."""
+    found = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[path.name] = str(path.readlink())
+    return found
+
+
 @pytest.mark.parametrize(
     "flags", [(), ("--ignore-sigterm",), ("--fork-grandchild",), ("--grandchild-ignores-sigterm", "--hang-on-sigterm")]
 )
@@ -107,7 +116,7 @@ def test_a_model_that_loads_ends_when_it_is_killed(run_program: RunProgram) -> N
 
 @pytest.mark.parametrize("stop", ["", "sleep 1000"], ids=["by signal", "by a command that hangs"])
 def test_a_model_that_stops_ends_when_it_is_killed(run_program: RunProgram, stop: str) -> None:
-    entry = {"cmd": demo("--ignore-sigterm", "--grandchild-ignores-sigterm"), "unloadTimeout": 60, "cmdStop": stop}
+    entry = {"cmd": demo("--ignore-sigterm", "--grandchild-ignores-sigterm"), "unloadTimeout": 600, "cmdStop": stop}
     with run_program(models(a=entry)) as program, program.wire() as wire:
         load(program, "a")
         wire.request("GET", "/unload")
@@ -156,29 +165,29 @@ def test_those_that_left_end_with_an_orderly_end_too(run_program: RunProgram) ->
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
         assert program.relatives() == {}
-        assert program.guardians() == []
+        wait_until(lambda: not program.guardians(), "the guardian is gone")
 
 
 def test_there_is_no_guardian_before_the_first_model_and_one_for_all(run_program: RunProgram) -> None:
     with run_program({**models(a=demo(), b=demo(), c=demo()), **SIDE_BY_SIDE}) as program:
         assert program.guardians() == []
         load(program, "a", "b", "c")
-        assert len(program.guardians()) == 1
+        [guardian] = program.guardians()
         assert program.get("/unload").status == 200
         load(program, "a")
-        assert len(program.guardians()) == 1
+        assert program.guardians() == [guardian]
 
 
 def test_the_guardian_holds_nothing_of_ours(run_program: RunProgram) -> None:
     with run_program(models(a=demo())) as program:
         load(program, "a")
         [guardian] = program.guardians()
-        held = {path.name: str(path.readlink()) for path in Path(f"/proc/{guardian}/fd").iterdir()}
-        assert sorted(held) == ["0", "1", "2"]
+        wait_until(lambda: sorted(descriptors_of(guardian)) == ["0", "1", "2"], "it has read its program")
+        held = descriptors_of(guardian)
         assert held["0"].startswith("pipe:")
         assert (held["1"], held["2"]) == ("/dev/null", "/dev/null")
         assert os.getsid(guardian) == guardian
-        assert str(Path(f"/proc/{guardian}/cwd").readlink()) == "/"
+        wait_until(lambda: str(Path(f"/proc/{guardian}/cwd").readlink()) == "/", "it has left our folder")
 
 
 def test_signals_to_everybody_do_not_end_the_guardian_before_us(run_program: RunProgram) -> None:
@@ -253,7 +262,7 @@ def test_what_the_llamaswap_of_another_machine_has_started_here_is_left_alone(ru
         run_program(models(a=demo())) as program,
     ):
         load(program, "a")
-        assert ours.wait(10) == -signal.SIGTERM
+        assert ours.wait(DEADLINE) == -signal.SIGTERM
         assert (elsewhere.poll(), without_run.poll()) == (None, None)
 
 
@@ -267,8 +276,8 @@ def test_a_second_one_and_its_models_are_left_alone(tmp_path: Path) -> None:
     with Program(tmp_path / "first", config) as first, Program(tmp_path / "second", config) as second:
         load(first, "a", "b")
         load(second, "a", "b")
+        wait_until(lambda: len(second.relatives()) == 3, "all run")
         before = second.relatives()
-        assert len(before) == 3
         kill(first)
         assert_all_gone(first)
         with Program(tmp_path / "third", config) as third:
@@ -276,7 +285,7 @@ def test_a_second_one_and_its_models_are_left_alone(tmp_path: Path) -> None:
         assert second.relatives() == before
         assert second.states() == {"a": "ready", "b": "ready"}
         load(second, "a", "b")
-        assert second.starts("a") == 1
+        second.await_starts("a", 1)
 
 
 def test_one_below_another_ends_with_it_and_so_do_its_models(tmp_path: Path, run_program: RunProgram) -> None:
@@ -284,10 +293,10 @@ def test_one_below_another_ends_with_it_and_so_do_its_models(tmp_path: Path, run
     command = f"{shlex.join(COMMAND)} -c {inner} -listen 127.0.0.1:${{PORT}}"
     with run_program(models(a=command)) as program:
         first_port = program.port + 4
-        entry = {"cmd": demo("--ignore-sigterm", "--grandchild-ignores-sigterm"), "unloadTimeout": 60}
+        entry = {"cmd": demo("--ignore-sigterm", "--grandchild-ignores-sigterm"), "unloadTimeout": 600}
         inner.write_text(json.dumps({**models(m=entry), "startPort": first_port}))
         assert program.post("/upstream/a/v1/chat/completions", {"model": "m", "messages": []}).status == 200
         assert len(program.guardians()) == 2
         kill(program)
-        wait_until(lambda: not program.relatives(), "all gone", timeout=6)
+        wait_until(lambda: not program.relatives(), "all gone")
         wait_until(lambda: not program.guardians(), "the guardians are gone")

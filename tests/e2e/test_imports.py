@@ -24,7 +24,8 @@ def test_nothing_is_imported_and_no_file_of_ours_is_opened_after_the_start(
     notes = tmp_path / "notes"
     command = (*COMMAND[:-1], str(AUDITED), str(notes), COMMAND[-1])
     with run_program(CONFIG, command=command, flags=["-allow-config-edit"]) as program:
-        wait_until(lambda: "tempfile" in notes.read_text(), "it has imported what it needs later")
+        wait_until(lambda: "its name in the Via header" in program.stdout, "it has imported what it needs later")
+        assert "tempfile" in notes.read_text()
         assert program.get("/health").status == 200
         begun = len(notes.read_bytes())
 

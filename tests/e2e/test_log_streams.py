@@ -38,11 +38,12 @@ def follow(program: Program, path: str) -> Wire:
 def test_history_and_what_comes_arrive_once_and_in_order(run_program: RunProgram) -> None:
     with run_program(models(m=demo())) as program:
         program.chat("m")
-        with follow(program, "/logs/stream") as everything, follow(program, "/logs/stream?no-history") as new:
-            text = everything.read_to(b"POST /v1/chat/completions")
+        with follow(program, "/logs/stream") as everything:
+            text = everything.read_to(b"POST /v1/chat/completions")  # which is told a moment after the answer
             assert text.startswith(b"[INFO] llamaswap ")
-            program.get("/marker")
-            assert b"POST" not in new.read_to(b"GET /marker")
+            with follow(program, "/logs/stream?no-history") as new:
+                program.get("/marker")
+                assert b"POST" not in new.read_to(b"GET /marker")
             program.get("/second")
             text += everything.read_to(b"GET /second")
         assert text.count(b"GET /marker") == 1
@@ -98,8 +99,12 @@ def test_log_to_stdout_decides_what_is_shown(
         load(program, "m")
         with follow(program, "/logs/stream/m") as wire:
             wire.read_to(b"from the model\n")
-        history = program.get("/logs").text
-        assert ("m: starting" in history, "from the model" in history) == (has_proxy, has_upstream)
+
+        def has() -> tuple[bool, bool]:
+            history = program.get("/logs").text
+            return "m: starting" in history, "from the model" in history
+
+        wait_until(lambda: has() == (has_proxy, has_upstream), "what is shown is kept")
         program.signal(15)
         assert program.wait() == 0
         assert ("m: starting" in program.stdout, "from the model" in program.stdout) == (has_proxy, has_upstream)
@@ -182,7 +187,7 @@ def test_partial_lines_progress_bars_and_bytes_that_are_no_text_pass_as_they_are
         with follow(program, "/logs/stream/m") as wire:
             load(program, "m")
             assert wire.read_to(b"end") == b"half line\r 10 %\r 20 %\xff\xfe\0\x1b[31m\nend"
-        assert b"\xff\xfe\0\x1b[31m" in program.get("/logs").body
+        wait_until(lambda: b"\xff\xfe\0\x1b[31m" in program.get("/logs").body, "it is kept among what is shown")
 
 
 def test_a_reader_that_stops_reading_loses_output_and_is_told_but_the_model_never_waits(
@@ -221,7 +226,7 @@ def test_a_stdout_that_nobody_reads_does_not_stop_it(run_program: RunProgram, sh
             for _ in range(1200):  # more than a pipe holds
                 assert program.get("/nothing").status == 404
             assert program.chat("m").status == 200
-            assert "m: ready" in program.get("/logs/stream/none").text or program.states() == {"m": "ready"}
+            assert program.states() == {"m": "ready"}
     finally:
         os.close(read_end)
 
@@ -234,7 +239,7 @@ def test_a_stdout_that_is_closed_does_not_stop_it(run_program: RunProgram) -> No
         for _ in range(20):
             assert program.get("/nothing").status == 404
         assert program.chat("m").status == 200
-        assert "m: ready" in program.get("/logs").text
+        wait_until(lambda: "m: ready" in program.get("/logs").text, "it goes on logging")
 
 
 def test_a_reader_that_reads_late_is_told_what_stdout_dropped(run_program: RunProgram) -> None:
