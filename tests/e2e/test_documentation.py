@@ -25,7 +25,7 @@ from tests.e2e.ports import PortBlock
 from tests.e2e.program import DEADLINE, wait_until
 from tests.e2e.talk import ask
 
-INSTALLING = 300.0  # seconds for pip and venv
+INSTALLING = 900.0  # seconds for pip and venv, which take minutes of a busy machine
 ENDLESS = "runs until Ctrl-C"
 NETWORK = "needs the network"
 NOT_RUN = ("takes minutes", "needs ")
