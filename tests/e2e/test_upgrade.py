@@ -22,10 +22,10 @@ import trustme
 
 from llamaswap_lib.upgrade.child import why_impossible
 from tests.e2e.conftest import RunProgram
+from tests.e2e.held import Held
 from tests.e2e.installed import Installed
 from tests.e2e.program import COMMAND, DEADLINE, HELLO, Program, demo, environment, models, python, wait_until
 from tests.e2e.service import NotifySocket
-from tests.e2e.talk import Wire, events
 
 pytestmark = pytest.mark.skipif(why_impossible() != "", reason="needs Linux")
 
@@ -52,21 +52,6 @@ def installed(tmp_path: Path) -> Installed:
     folder = tmp_path / "installed"
     folder.mkdir()
     return Installed(folder)
-
-
-class Held:
-    """A model whose answers end when they may."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "may-end"
-        program = (sys.executable, "-S", str(Path(__file__).with_name("held_answers.py")))
-        self.command = f"{shlex.join(program)} ${{PORT}} {shlex.quote(str(self._file))}"
-
-    def end(self, *wires: Wire) -> None:
-        """Let them end, and see that they do."""
-        self._file.touch()
-        for wire in wires:
-            assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 
 from llamaswap_lib.upgrade.child import why_impossible
 from tests.e2e.conftest import RunProgram
+from tests.e2e.held import Held
 from tests.e2e.program import DEADLINE, Program, demo, models, python, wait_until
-from tests.e2e.test_upgrade import Held
 
 pytestmark = pytest.mark.skipif(why_impossible() != "", reason="needs Linux")
 
