@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import loads_until
+from tests.e2e.held import Held
 from tests.e2e.program import Program, demo, models, wait_until
 from tests.e2e.talk import Wire
 
@@ -38,48 +40,56 @@ def begin_stream(program: Program, model: str, **more: Any) -> Wire:
     return wire
 
 
-def test_a_new_model_serves_at_once_and_the_others_keep_process_port_and_requests(run_program: RunProgram) -> None:
-    with run_program({**models(b=SLOW), **TOGETHER, "groups": {"all": {"swap": False, "members": ["b"]}}}) as program:
-        with begin_stream(program, "b", **SHORT) as wire:
+def test_a_new_model_serves_at_once_and_the_others_keep_process_port_and_requests(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    held = Held(tmp_path)
+    with run_program({**models(b=held.command), "groups": {"all": {"swap": False, "members": ["b"]}}}) as program:
+        with begin_stream(program, "b") as wire:
             before = program.running("b")
-            told = program.reload({**models(a=demo(), b=SLOW), **TOGETHER})
+            told = program.reload({**models(a=demo(), b=held.command), **TOGETHER})
             assert told["models"] == {"added": ["a"], "removed": [], "replaced": [], "updated": []}
             assert "this is a." in contents(program, "a")
             after = program.running("b")
             assert [after[key] for key in ("pid", "port", "run_id")] == [
                 before[key] for key in ("pid", "port", "run_id")
             ]
-            assert wire.read_to(b"[DONE]")
+            held.end(wire)
         assert program.starts("b") == 1
 
 
-def test_a_removed_model_finishes_its_requests_takes_no_new_ones_and_is_stopped(run_program: RunProgram) -> None:
-    with run_program({**models(a=SLOW, b=demo()), **TOGETHER}) as program, begin_stream(program, "a", **SHORT) as wire:
+def test_a_removed_model_finishes_its_requests_takes_no_new_ones_and_is_stopped(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    held = Held(tmp_path)
+    with (
+        run_program({**models(a=held.command, b=demo()), **TOGETHER}) as program,
+        begin_stream(program, "a") as wire,
+    ):
         told = program.reload(models(b=demo()))
         assert told["models"]["removed"] == ["a"]
         refused = program.chat("a")
         assert (refused.status, refused.json()["error"]["code"]) == (404, "not_found")
         assert program.states() == {"a": "stopping"}
         assert program.get("/v1/models").json()["data"][0]["id"] == "b"
-        assert wire.read_to(b"[DONE]")
+        held.end(wire)
         wait_until(lambda: program.states() == {}, "it is stopped")
         wait_until(lambda: "a: stopping, the configuration has changed" in program.stdout, "the log says so")
 
 
 def test_a_changed_model_goes_on_as_it_was_for_its_requests_and_the_next_gets_the_new_one(
-    run_program: RunProgram,
+    run_program: RunProgram, tmp_path: Path
 ) -> None:
-    changed = SLOW.replace("${MODEL_ID}", "new")
-    with run_program(models(a=SLOW)) as program, ThreadPoolExecutor() as pool:
-        with begin_stream(program, "a", max_tokens=60, ignore_eos=True) as wire:
-            told = program.reload(models(a=changed))
+    held = Held(tmp_path)
+    with run_program(models(a=held.command)) as program, ThreadPoolExecutor() as pool:
+        with begin_stream(program, "a") as wire:
+            told = program.reload(models(a=demo().replace("${MODEL_ID}", "new")))
             assert told["models"]["replaced"] == ["a"]
             answer = pool.submit(contents, program, "a")
             wait_until(lambda: len(program.queue()) == 1, "it waits")
             assert program.queue()[0]["reason"] == "waiting for a: 1 request in progress"
-            assert "--model a" in program.running("a")["cmd"]
-            text = wire.read_to(b"[DONE]")
-            assert b"new" not in text
+            assert "held_answers" in program.running("a")["cmd"]
+            held.end(wire)
         assert "this is new." in answer.result()
 
 
@@ -104,15 +114,20 @@ def test_what_says_the_same_in_other_words_keeps_running(run_program: RunProgram
         assert program.reload({**models(a=other), "macros": {"unused": "x"}})["changed"] is False
 
 
-def test_a_request_that_waits_goes_on_waiting_or_is_told_that_the_model_is_gone(run_program: RunProgram) -> None:
-    one_place = models(a=SLOW, b=demo(), c=demo())
-    with run_program(one_place) as program, ThreadPoolExecutor() as pool, begin_stream(program, "a", **SHORT):
+def test_a_request_that_waits_goes_on_waiting_or_is_told_that_the_model_is_gone(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    held = Held(tmp_path)
+    one_place = models(a=held.command, b=demo(), c=demo())
+    with run_program(one_place) as program, ThreadPoolExecutor() as pool, begin_stream(program, "a") as wire:
         stays = pool.submit(program.chat, "b")
         goes = pool.submit(program.chat, "c")
         wait_until(lambda: len(program.queue()) == 2, "both wait")
-        program.reload(models(a=SLOW, b=demo()))
+        program.reload(models(a=held.command, b=demo()))
         assert goes.result().status == 404
         assert "c is not configured any more" in goes.result().message
+        assert len(program.queue()) == 1
+        held.end(wire)
         assert stays.result().status == 200
 
 
@@ -172,7 +187,7 @@ def test_names_filters_limits_and_the_log_change_at_once(run_program: RunProgram
             "cmd": SLOW,
             "aliases": ["alias"],
             "concurrencyLimit": 1,
-            "filters": {"setParams": {"max_tokens": 400, "ignore_eos": True}},
+            "filters": {"setParams": {"max_tokens": 90_000, "ignore_eos": True}},
         }
         told = program.reload({**models(a=entry), "logLevel": "error", "limits": {"maxJSONMB": 1}})
         assert told["settings"] == ["limits", "logLevel"]
@@ -230,18 +245,19 @@ def test_preloads_are_for_the_start_of_the_program(run_program: RunProgram) -> N
         assert program.starts("a") == 0
 
 
-def test_a_port_that_a_leaving_model_holds_is_waited_for(run_program: RunProgram) -> None:
+def test_a_port_that_a_leaving_model_holds_is_waited_for(run_program: RunProgram, tmp_path: Path) -> None:
+    held = Held(tmp_path)
     with (
-        run_program(models(a=SLOW)) as program,
+        run_program(models(a=held.command)) as program,
         ThreadPoolExecutor() as pool,
-        begin_stream(program, "a", **SHORT) as wire,
+        begin_stream(program, "a") as wire,
     ):
         port = program.running("a")["port"]
         fixed = {"cmd": demo().replace("${PORT}", str(port)), "proxy": f"http://127.0.0.1:{port}"}
         program.reload({"models": {"b": fixed}, "groups": {"g": {"swap": False, "exclusive": False, "members": ["b"]}}})
         answer = pool.submit(contents, program, "b")
         wait_until(lambda: len(program.queue()) == 1, "it waits")
-        assert wire.read_to(b"[DONE]")
+        held.end(wire)
         assert "this is b." in answer.result()
 
 
@@ -466,13 +482,17 @@ def test_a_fixed_port_that_a_running_model_keeps_is_an_error_with_its_line(run_p
         assert "this is b." in contents(program, "b")
 
 
-def test_a_reload_in_the_middle_of_a_load_and_of_a_swap_changes_neither(run_program: RunProgram) -> None:
-    loads = demo("--load-seconds", "1")
+def test_a_reload_in_the_middle_of_a_load_and_of_a_swap_changes_neither(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    gate = tmp_path / "loaded"
+    loads = loads_until(gate)
     with run_program(models(a=demo(), b=loads)) as program, ThreadPoolExecutor() as pool:
         contents(program, "a")
         answer = pool.submit(contents, program, "b")
         wait_until(lambda: program.states().get("b") == "starting", "it loads")
         program.reload(models(a=demo(), b={"cmd": loads, "ttl": 99}, c=demo()))
+        gate.touch()
         assert "this is b." in answer.result()
         assert program.starts("b") == 1
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import loads_until, stops_after
 from tests.e2e.program import DEADLINE, demo, models, wait_until
 from tests.e2e.talk import Wire, events
 
@@ -38,11 +40,13 @@ def test_a_stream_arrives_chunk_by_chunk(run_program: RunProgram) -> None:
         assert wire.answer() == (200, b"OK")
 
 
-def test_running_tells_what_runs_and_how_far_it_is(run_program: RunProgram) -> None:
-    entry = {"cmd": demo("--load-seconds", "0.4"), "ttl": 90, "name": "M", "description": "a model"}
+def test_running_tells_what_runs_and_how_far_it_is(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "loaded"
+    entry = {"cmd": loads_until(gate), "ttl": 90, "name": "M", "description": "a model"}
     with run_program(models(m=entry)) as program, ThreadPoolExecutor() as pool:
         answer = pool.submit(program.chat, "m")
         wait_until(lambda: program.states() == {"m": "starting"}, "it starts")
+        gate.touch()
         assert answer.result().status == 200
         [run] = program.get("/running").json()["running"]
         assert (run["model"], run["state"], run["ttl"], run["name"]) == ("m", "ready", 90, "M")
@@ -78,7 +82,8 @@ def test_the_list_of_models_says_what_is_loaded(run_program: RunProgram) -> None
         a, b, bee = listed["data"]
         assert (a["status"]["value"], b["status"]["value"], bee["status"]["value"]) == ("unloaded", "loaded", "loaded")
         assert (b["name"], a["description"]) == ("Bee", "first")
-        assert b["meta"]["llamaswap"] == {"size": 7, "type": "model", "aliases": ["bee"]}
+        told = {name: told for name, told in b["meta"]["llamaswap"].items() if name != "memory"}  # seen by now, or not
+        assert told == {"size": 7, "type": "model", "aliases": ["bee"]}
         assert bee["meta"]["llamaswap"]["modelID"] == "b"
         assert program.chat("hidden").status == 200
 
@@ -106,12 +111,14 @@ def test_load_and_unload_by_hand(run_program: RunProgram) -> None:
 
 def test_an_unload_waits_for_what_is_inside_and_new_requests_load_it_again(run_program: RunProgram) -> None:
     with run_program(models(m=SLOW)) as program, ThreadPoolExecutor() as pool:
-        with program.stream("m", max_tokens=20) as wire:
+        with program.stream("m") as wire:
             wire.read_head_and_first_chunk()
             unload = pool.submit(program.get, "/unload")
             wait_until(lambda: program.states() == {"m": "stopping"}, "it is being unloaded")
             late = pool.submit(program.chat, "m", **SHORT)
-            assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+            wait_until(lambda: len(program.queue()) == 1, "the new one waits")
+            assert not unload.done()
+            assert wire.read_to(b"data: ")
         assert unload.result().status == 200
         assert late.result().status == 200
         assert program.starts("m") == 2
@@ -160,23 +167,27 @@ def test_a_group_that_is_not_exclusive_unloads_nobody_and_is_unloaded_by_one_tha
         assert "swap to helper" not in log
 
 
-def test_two_models_that_do_not_clash_load_at_the_same_time(run_program: RunProgram) -> None:
+def test_two_models_that_do_not_clash_load_at_the_same_time(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "loaded"
     groups = {"pair": {"swap": False, "members": ["a", "b"]}}
-    loads = models(a=demo("--load-seconds", "0.6"), b=demo("--load-seconds", "0.6"))
+    loads = models(a=loads_until(gate), b=loads_until(gate))
     with run_program({**loads, "groups": groups}) as program, ThreadPoolExecutor() as pool:
         answers = [pool.submit(program.chat, name) for name in "ab"]
         wait_until(lambda: program.states() == {"a": "starting", "b": "starting"}, "both start")
+        gate.touch()
         assert [answer.result().status for answer in answers] == [200, 200]
 
 
-def test_one_request_above_the_concurrency_limit_is_429_at_once(run_program: RunProgram) -> None:
-    entry = {"cmd": demo("--load-seconds", "0.4"), "concurrencyLimit": 2}
+def test_one_request_above_the_concurrency_limit_is_429_at_once(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "loaded"
+    entry = {"cmd": loads_until(gate), "concurrencyLimit": 2}
     with run_program(models(m=entry, free=demo())) as program:
-        wires = [program.stream("m") for _ in range(2)]  # both wait for the load: they count
-        wait_until(lambda: program.states() == {"m": "starting"}, "it starts")
+        wires = [program.stream("m") for _ in range(2)]
+        wait_until(lambda: len(program.queue()) == 2, "both wait for the load: they count")
         refused = program.chat("m")
         assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
         assert refused.json()["error"]["code"] == "concurrency_limit"
+        gate.touch()
         assert [wire.status() for wire in wires] == [200, 200]
         assert program.chat("m").status == 429
         for wire in wires:
@@ -190,14 +201,16 @@ def test_a_model_is_unloaded_when_its_ttl_is_over_and_no_sooner(run_program: Run
             assert wire.status() == 200
             assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
         wait_until(lambda: program.states() == {}, "it is gone")
-        assert "m: stopping, its ttl is over" in program.stdout
+        wait_until(lambda: "m: stopping, its ttl is over" in program.stdout, "the log says so")
 
 
 def test_a_request_in_progress_keeps_the_ttl_from_running(run_program: RunProgram) -> None:
-    with run_program(models(m={"cmd": SLOW, "ttl": 1})) as program, program.stream("m", max_tokens=45) as wire:
+    with run_program(models(m={"cmd": SLOW, "ttl": 1})) as program, program.stream("m") as wire:
         assert wire.status() == 200
-        assert events(b"".join(wire.chunks()))[-1] == "[DONE]"  # 1.8 s
+        for _ in range(45):  # 1.8 s
+            wire.chunk()
         assert program.states() == {"m": "ready"}
+        assert wire.chunk()
 
 
 def test_a_hot_model_whose_requests_never_pause_gives_way_after_max_wait(run_program: RunProgram) -> None:
@@ -231,23 +244,31 @@ def test_a_hot_model_whose_requests_never_pause_gives_way_after_max_wait(run_pro
 
 
 def test_requests_for_the_loaded_model_go_first_so_three_models_swap_three_times(run_program: RunProgram) -> None:
-    loads = demo("--load-seconds", "0.2", "--tokens-per-second", "50")
-    with run_program(models(a=loads, b=loads, c=loads)) as program:
-        wires: list[Wire] = []
-        for name in "abcabcabc":
-            wires.append(program.stream(name, **SHORT))
-            program.get("/health")  # they arrive in this order
-        assert [wire.status() for wire in wires] == [200] * 9
-        assert all(events(b"".join(wire.chunks()))[-1] == "[DONE]" for wire in wires)
-        for wire in wires:
+    with run_program(models(a=FAST, b=FAST, c=FAST)) as program:
+        with program.stream("a") as busy:
+            busy.read_head_and_first_chunk()
+            waiting: list[Wire] = []
+            for name in "bcabcabc":
+                wire = program.stream(name, **SHORT)
+                if name == "a":
+                    assert events(b"".join(wire.chunks_of_answer()))[-1] == "[DONE]"
+                    wire.close()
+                else:
+                    waiting.append(wire)
+                    wait_until(lambda: len(program.queue()) == len(waiting), "it waits")
+        for wire in waiting:
+            assert events(b"".join(wire.chunks_of_answer()))[-1] == "[DONE]"
             wire.close()
         assert [program.starts(name) for name in "abc"] == [1, 1, 1]
 
 
-def test_what_runs_is_told_while_a_swap_is_under_way(run_program: RunProgram) -> None:
-    with run_program(models(a=demo("--stop-seconds", "0.5"), b=demo())) as program, ThreadPoolExecutor() as pool:
+def test_what_runs_is_told_while_a_swap_is_under_way(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "stopped"
+    stays = {"cmd": demo(), "cmdStop": stops_after(gate), "unloadTimeout": 60}
+    with run_program(models(a=stays, b=demo())) as program, ThreadPoolExecutor() as pool:
         assert program.chat("a").status == 200
         answer = pool.submit(program.chat, "b")
         wait_until(lambda: program.states() == {"a": "stopping"}, "it stops")
+        gate.touch()
         assert answer.result().status == 200
         assert program.states() == {"b": "ready"}
