@@ -81,9 +81,7 @@ def test_two_that_make_way_at_once_do_not_meet(run_program: RunProgram) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["http://localhost:%d", "http://127.0.0.1:%d/x"])
-def test_a_fixed_port_that_is_taken_is_502_that_says_by_whom(run_program: RunProgram, proxy: str) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as reserved:
-        port = reserved.getsockname()[1]
+def test_a_fixed_port_that_is_taken_is_502_that_says_by_whom(run_program: RunProgram, port: int, proxy: str) -> None:
     entry = {"cmd": demo().replace("${PORT}", str(port)), "proxy": proxy % port}
     with run_program(models(a=entry, b=demo())) as program:
         with somebody_else(port) as pid:
@@ -98,9 +96,9 @@ def test_a_fixed_port_that_is_taken_is_502_that_says_by_whom(run_program: RunPro
             assert program.chat("a").status == 200
 
 
-def test_a_command_that_does_not_name_the_port_may_stand_for_a_server_that_runs_anyway(run_program: RunProgram) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as reserved:
-        port = reserved.getsockname()[1]
+def test_a_command_that_does_not_name_the_port_may_stand_for_a_server_that_runs_anyway(
+    run_program: RunProgram, port: int
+) -> None:
     with somebody_else(port) as pid:
         entry = {"cmd": "sleep 1000000000", "proxy": f"http://localhost:{port}"}
         with run_program(models(a=entry)) as program:

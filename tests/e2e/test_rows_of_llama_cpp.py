@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from llamaswap_lib.activity.exposition import read
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended, Record, Sample
 from llamaswap_lib.activity.row import Row
+from tests.e2e.ports import PortBlock
 from tests.e2e.program import wait_until
 
 missing = [name for name in ("xllamacpp", "gguf", "numpy") if find_spec(name) is None]
@@ -86,18 +86,18 @@ def start(folder: Path, *, embeds: bool = False) -> Iterator[Server]:
     from tests.e2e.tiny_gguf import Shape, write_model  # noqa: PLC0415 - gguf may be missing
 
     write_model(folder / "tiny.gguf", Shape(1, is_embedder=embeds))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
+    ports = PortBlock()
     launcher = Path(__file__).with_name("llama_launcher.py")
-    command = [sys.executable, str(launcher), str(folder / "tiny.gguf"), str(port), "embeddings" * embeds]
+    command = [sys.executable, str(launcher), str(folder / "tiny.gguf"), str(ports.first), "embeddings" * embeds]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        server = Server(port)
+        server = Server(ports.first)
         wait_until(server.is_ready, "llama.cpp is ready")
         yield server
     finally:
         process.terminate()
         process.wait()
+        ports.close()
 
 
 @pytest.fixture(scope="module")
