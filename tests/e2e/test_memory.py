@@ -40,7 +40,7 @@ def test_models_stay_until_the_next_one_does_not_fit_and_then_the_one_that_was_i
         assert plan["rule"]["kind"] == "memory"
         assert program.chat("c").status == 200
         assert running(program) == {"a", "b", "c"} - {plan["evicts"][0]["model"]}
-        assert f"c {SAID}" in program.stdout
+        wait_until(lambda: f"c {SAID}" in program.stdout, "the log says so")
         gone = plan["evicts"][0]["model"]
         assert f'llamaswap_evictions_total{{model="{gone}",reason="memory"}} 1' in program.get("/metrics").text
 
@@ -70,7 +70,7 @@ def test_a_pinned_model_stays(run_program: RunProgram) -> None:
 
 
 def test_who_waits_is_told_for_how_much_and_who_holds_it(run_program: RunProgram) -> None:
-    with run_program(config({"a": 1600, "b": 800}, command=SLOW)) as program, program.stream("a", max_tokens=100):
+    with run_program(config({"a": 1600, "b": 800}, command=SLOW)) as program, program.stream("a"):
         wait_until(lambda: program.states() == {"a": "ready"}, "a is ready")
         with program.stream("b"):
             wait_until(lambda: bool(program.queue()), "b waits")

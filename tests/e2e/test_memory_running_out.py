@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.card import UUID, Card
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import after
 from tests.e2e.program import Program, wait_until
+from tests.e2e.talk import Reply
 from tests.hardware.nvml_library import needs_compiler
 
 pytestmark = needs_compiler
@@ -15,7 +18,7 @@ pytestmark = needs_compiler
 SAID = "cudaMalloc failed: out of memory"
 
 
-def config(card: Card, use: str = "memory", settle: str = "5s", **models: tuple[int, int]) -> dict[str, Any]:
+def config(card: Card, use: str = "memory", settle: str = "60s", **models: tuple[int, int]) -> dict[str, Any]:
     """Of each model, what is declared and what it takes, in GB."""
     settings = {"minResidency": 0, "settleTimeout": settle, "devices": {"0": {"reserve": 0}}}
     return {
@@ -81,31 +84,47 @@ def test_what_is_not_given_back_is_not_waited_for_for_ever(run_program: RunProgr
 def test_a_model_that_takes_more_than_is_known_gets_more_and_is_started_once_more(
     run_program: RunProgram, tmp_path: Path
 ) -> None:
-    with Card(tmp_path) as card, run_program(config(card, a=(4, 4), b=(8, 22)), env=card.env) as program:
-        assert program.chat("a").status == 200
-        with program.stream("b") as first:
-            assert program.chat("b").status == 200
-            assert first.status() == 200
+    with Card(tmp_path) as card:
+        settings = config(card, a=(4, 4), b=(8, 22))
+        gate = hold_back(settings, "b", tmp_path)
+        with run_program(settings, env=card.env) as program:
+            assert program.chat("a").status == 200
+            assert [reply.status for reply in ask_twice(program, "b", gate)] == [200, 200]
+            assert program.states() == {"b": "ready"}
+            wait_until(lambda: "it is started once more, with more room" in program.stdout, "the log says so")
         assert card.answers == [(4, True), (22, False), (22, True)]
-        assert program.states() == {"b": "ready"}
-        assert "it is started once more, with more room" in program.stdout
+
+
+def hold_back(settings: dict[str, Any], model: str, folder: Path) -> Path:
+    """Change its command so that it waits for a gate before it takes memory; the gate."""
+    gate, entry = folder / "gate", settings["models"][model]
+    entry["cmd"] = after(gate, f"exec {entry['cmd']}")
+    return gate
+
+
+def ask_twice(program: Program, model: str, gate: Path) -> list[Reply]:
+    """The answers to two requests that wait for one load."""
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(program.chat, model) for _ in range(2)]
+        wait_until(lambda: len(program.queue()) == 2, "both wait")
+        gate.touch()
+        return [answer.result() for answer in answers]
 
 
 def test_a_model_that_takes_more_than_there_is_is_refused_with_the_words_of_its_log(
     run_program: RunProgram, tmp_path: Path
 ) -> None:
-    with (
-        Card(tmp_path) as card,
-        run_program(config(card, a=(4, 4), b=(8, 30)), env=card.env, is_hurt=True) as program,
-    ):
-        assert program.chat("a").status == 200
-        with program.stream("b") as first:
-            answer = program.chat("b")
-            assert (answer.status, first.status()) == (507, 507)
-        said = "it needs more than the 24.0 GB that were free on GPU 0 (8.0 GB declared)"
-        assert said in answer.json()["error"]["message"]
-        assert card.answers == [(4, True), (30, False), (30, False)]
-        assert program.chat("a").status == 200
+    said = "it needs more than the 24.0 GB that were free on GPU 0 (8.0 GB declared)"
+    with Card(tmp_path) as card:
+        settings = config(card, a=(4, 4), b=(8, 30))
+        gate = hold_back(settings, "b", tmp_path)
+        with run_program(settings, env=card.env, is_hurt=True) as program:
+            assert program.chat("a").status == 200
+            for reply in ask_twice(program, "b", gate):
+                assert reply.status == 507
+                assert said in reply.json()["error"]["message"]
+            assert card.answers == [(4, True), (30, False), (30, False)]
+            assert program.chat("a").status == 200
 
 
 def test_without_use_memory_the_words_of_its_log_are_in_the_reason(run_program: RunProgram, tmp_path: Path) -> None:

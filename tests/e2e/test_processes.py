@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import after, in_its_first_life
 from tests.e2e.program import Program, demo, models, python, wait_until
 from tests.e2e.talk import Cut, Wire, events
 
@@ -71,11 +73,17 @@ def test_one_that_exits_at_once_is_502_that_says_why(run_program: RunProgram) ->
         assert_swaps_to(program, "b")
 
 
-def test_one_that_dies_while_loading_fails_all_who_wait_and_no_later_one(run_program: RunProgram) -> None:
-    flags = ("--load-seconds", "60", "--die-while-loading", "0.4")
-    with run_program(models(a=demo(*flags), b=demo())) as program, ThreadPoolExecutor() as pool:
+def test_one_that_dies_while_loading_fails_all_who_wait_and_no_later_one(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    gate = tmp_path / "all-wait"
+    dies = demo("--load-seconds", "60", "--die-while-loading", "0.1")
+    with run_program(models(a=after(gate, f"exec {dies}"), b=demo())) as program, ThreadPoolExecutor(6) as pool:
         waiting = [pool.submit(program.chat, "a") for _ in range(5)]
+        wait_until(lambda: len(program.queue()) == 5, "they wait")
         behind = pool.submit(program.chat, "b")
+        wait_until(lambda: len(program.queue()) == 6, "one more waits behind them")
+        gate.touch()
         for answer in waiting:
             refused = answer.result()
             assert refused.status == 502
@@ -121,9 +129,9 @@ def test_a_crash_while_ready_is_noticed_and_the_next_request_loads_it_again(run_
         assert "a: killed by SIGKILL while it was ready" in program.stdout
 
 
-def test_a_crash_while_serving_fails_only_those_who_have_had_a_byte(run_program: RunProgram) -> None:
-    flags = (*PACED, "--crash-after", "3", "--crash-exit", "9")
-    with run_program(models(a=demo(*flags))) as program:
+def test_a_crash_while_serving_fails_only_those_who_have_had_a_byte(run_program: RunProgram, tmp_path: Path) -> None:
+    flags = ("--tokens-per-second", "3", "--crash-after", "3", "--crash-exit", "9")
+    with run_program(models(a=in_its_first_life(tmp_path / "mark", *flags))) as program:
         wires = [program.stream("a") for _ in range(2)]
         for wire in wires:
             wire.read_head_and_first_chunk()

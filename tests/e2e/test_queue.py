@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import loads_until
 from tests.e2e.program import demo, models, wait_until
 
 SLOW = demo("--tokens-per-second", "25")
-LOADS = demo("--load-seconds", "1.0")
 SLACK = timedelta(seconds=1)  # the server keeps time on a monotonic clock and shows it by another one
 
 
@@ -18,11 +19,15 @@ def moment(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
 
 
-def test_the_queue_tells_model_place_reason_and_estimate(run_program: RunProgram) -> None:
+def test_the_queue_tells_model_place_reason_and_estimate(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "loaded"
+    gate.touch()
+    loads = loads_until(gate, "--load-seconds", "1.0")
     priority = {"routing": {"scheduler": {"settings": {"fifo": {"priority": {"c": 5}}}}}}
-    with run_program({**models(a=SLOW, b=LOADS, c=SLOW), **priority}) as program:
+    with run_program({**models(a=SLOW, b=loads, c=SLOW), **priority}) as program:
         assert program.queue() == []
         assert program.chat("b", max_tokens=1).status == 200  # so that its load is known
+        gate.unlink()
         with program.stream("a") as wire, ThreadPoolExecutor() as pool:
             wire.read_head_and_first_chunk()
             begun = datetime.now(timezone.utc) - SLACK
@@ -48,12 +53,15 @@ def test_the_queue_tells_model_place_reason_and_estimate(run_program: RunProgram
             wait_until(lambda: [row["model"] for row in program.queue()] == ["b", "b"], "c is served")
             wait_until(lambda: [row["reason"] for row in program.queue()] == ["loading", "loading"], "b loads")
             assert program.running("b")["waiting"] == 2
+            gate.touch()
             assert [answer.result().status for answer in answers] == [200, 200, 200]
         assert program.queue() == []
 
 
-def test_running_tells_more_of_a_run(run_program: RunProgram) -> None:
-    entry = {"cmd": demo("--load-seconds", "1.0", "--tokens-per-second", "25"), "ttl": 60, "concurrencyLimit": 3}
+def test_running_tells_more_of_a_run(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "loaded"
+    loads = loads_until(gate, "--load-seconds", "0.5", "--tokens-per-second", "25")
+    entry = {"cmd": loads, "ttl": 60, "concurrencyLimit": 3}
     with run_program(models(m=entry)) as program, ThreadPoolExecutor() as pool:
         answer = pool.submit(program.chat, "m", max_tokens=2)
         seen: list[dict[str, Any]] = []
@@ -68,6 +76,7 @@ def test_running_tells_more_of_a_run(run_program: RunProgram) -> None:
         assert (run["ready"], run["load_seconds"], run["ttl_remaining"]) == (None, None, None)
         assert (run["in_flight"], run["idle_seconds"], run["waiting"]) == (0, 0.0, 1)
         assert run["pid"] in program.relatives()
+        gate.touch()
         assert answer.result().status == 200
         with program.stream("m") as wire:
             wire.read_head_and_first_chunk()
@@ -81,6 +90,6 @@ def test_running_tells_more_of_a_run(run_program: RunProgram) -> None:
         assert 0.0 < later["ttl_remaining"] <= idle["ttl_remaining"] <= 60.0
         assert (later["pid"], later["run_id"], later["started"]) == (run["pid"], run["run_id"], run["started"])
         assert later["port"] == program.port + 1
-        assert later["load_seconds"] >= 1.0
+        assert later["load_seconds"] >= 0.5
         loaded = moment(later["ready"]) - moment(later["started"])
         assert abs(loaded.total_seconds() - later["load_seconds"]) < 0.01  # written with milliseconds

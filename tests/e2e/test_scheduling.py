@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.held import Held
 from tests.e2e.program import DEADLINE, HELLO, Program, demo, models, wait_until
 from tests.e2e.talk import Wire, events
 
@@ -55,12 +57,15 @@ def read_all(wires: list[Wire]) -> None:
 
 
 @contextmanager
-def kept_hot(program: Program, model: str) -> Iterator[None]:
-    """Somebody is inside `model` all the time: each stream begins half a second before the last one ends."""
+def kept_hot(program: Program, model: str, *, ends: bool = True) -> Iterator[None]:
+    """Somebody is inside `model` all the time: each stream begins half a second before the last one ends.
+
+    If it does not end by itself it is left when the next one has begun: then nobody else gets in, however slow we are.
+    """
     is_over, is_hot = threading.Event(), threading.Event()
 
     def begin() -> Wire:
-        wire = program.stream(model, max_tokens=100)
+        wire = program.stream(model, **({"max_tokens": 100} if ends else {}))
         wire.read_head_and_first_chunk()
         return wire
 
@@ -72,7 +77,7 @@ def kept_hot(program: Program, model: str) -> Iterator[None]:
                 wire.chunk()
             following = begin()
             with wire:
-                assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+                assert not ends or events(b"".join(wire.chunks()))[-1] == "[DONE]"
             wire = following
         wire.close()
 
@@ -98,14 +103,17 @@ def test_the_higher_priority_goes_first_and_equal_ones_as_they_came(run_program:
         assert loads(program) == "adcb"
 
 
-def test_a_priority_does_not_interrupt(run_program: RunProgram) -> None:
-    with run_program({**models(a=FAST, b=FAST), **fifo(priority={"b": 9})}) as program, ExitStack() as stack:
-        busy = stack.enter_context(program.stream("a", max_tokens=100))
+def test_a_priority_does_not_interrupt(run_program: RunProgram, tmp_path: Path) -> None:
+    held = Held(tmp_path)
+    config = {**models(a=held.command, b=FAST), **fifo(priority={"b": 9})}
+    with run_program(config) as program, ExitStack() as stack:
+        busy = stack.enter_context(program.stream("a"))
         busy.read_head_and_first_chunk()
         waits = stand_in_line(program, stack, "b")
-        read_all([ask(program, stack, "a")])  # the loaded model still serves those who come later
+        also = ask(program, stack, "a")  # the loaded model still serves those who come later
+        also.read_head_and_first_chunk()
         assert loads(program) == "a"
-        assert events(b"".join(busy.chunks()))[-1] == "[DONE]"
+        held.end(busy, also)
         read_all(waits)
         assert loads(program) == "ab"
 
@@ -134,7 +142,7 @@ def test_past_max_wait_a_hot_model_gives_way_whatever_its_priority_and_comes_bac
 def test_without_max_wait_a_hot_model_keeps_its_place(run_program: RunProgram) -> None:
     entries = models(h=demo("--tokens-per-second", "100"), c=FAST)
     with run_program({**entries, **fifo(maxWait=0)}) as program, ThreadPoolExecutor() as pool:
-        with kept_hot(program, "h"):
+        with kept_hot(program, "h", ends=False):
             cold = pool.submit(program.chat, "c", max_tokens=2)
             wait_until(lambda: len(program.queue()) == 1, "it waits")
             wait_until(lambda: program.queue()[0]["waiting_seconds"] > 2.5, "it waits for long")

@@ -14,6 +14,7 @@ import openai
 import pytest
 import trustme
 
+from tests.e2e.held import Held
 from tests.e2e.program import COMMAND, DEADLINE, Program, demo, environment, models, wait_until
 
 AUTHORITY = trustme.CA()
@@ -38,7 +39,8 @@ def test_sdk_and_curl_speak_tls_with_it(tmp_path: Path, flags: tuple[str, ...]) 
     config = models(m=demo("--tokens-per-second", "500"))
     with Program(tmp_path, config, flags=flags, context=trusting()) as program:
         url = f"https://localhost:{program.port}"
-        assert f"listening on https://127.0.0.1:{program.port}" in program.stdout
+        listening = f"listening on https://127.0.0.1:{program.port}"
+        wait_until(lambda: listening in program.stdout, "the log tells where it listens")
         with (
             httpx.Client(verify=trusting()) as http_client,
             openai.OpenAI(api_key="x", base_url=f"{url}/v1", http_client=http_client) as client,
@@ -84,14 +86,15 @@ def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path, given: tuple[st
 
 
 def test_at_the_end_newcomers_are_told_so_over_tls_too(tmp_path: Path, flags: tuple[str, ...]) -> None:
-    config = models(m=demo("--tokens-per-second", "20"))
+    held = Held(tmp_path)
+    config = {**models(m=held.command), "shutdownTimeout": 60}
     context = trusting()
     with Program(tmp_path, config, flags=flags, context=context) as program, ThreadPoolExecutor() as pool:
-        busy = pool.submit(program.chat, "m", max_tokens=60, ignore_eos=True)
-        wait_until(lambda: program.states() == {"m": "ready"}, "it is loaded")
-        program.await_stats("m", in_progress=1)
+        busy = pool.submit(program.chat, "m")
+        wait_until(lambda: any(run["in_flight"] for run in program.get("/running").json()["running"]), "it is served")
         program.signal(signal.SIGTERM)
         wait_until(lambda: program.get("/health").status == 503, "nobody is let in")
+        held.end()
         assert busy.result(DEADLINE).status == 200
         assert program.wait() == 0
 
