@@ -64,17 +64,17 @@ def test_a_client_that_leaves_ends_the_upstreams_work(nginx: Nginx, program: Pro
 
 
 def test_nginx_keeps_its_connections_to_us(nginx: Nginx, program: Program) -> None:
+    ask_both(nginx)  # from now on there are connections to us, and ours to both models
     before = program.descriptor_count()
     for _ in range(20):
-        assert nginx.ask("kept", "GET", "/upstream/echo/x").status == 200
-        assert events(
-            nginx.ask("kept", "POST", "/v1/chat/completions", quick_stream(), content_type="application/json").body
-        )
+        ask_both(nginx)
     assert program.descriptor_count() <= before + 2
 
 
-def quick_stream() -> bytes:
-    return json.dumps({"model": "quick", **ENDLESS, "max_tokens": 5}).encode()
+def ask_both(nginx: Nginx) -> None:
+    stream = json.dumps({"model": "quick", **ENDLESS, "max_tokens": 5}).encode()
+    assert nginx.ask("kept", "GET", "/upstream/echo/x").status == 200
+    assert events(nginx.ask("kept", "POST", "/v1/chat/completions", stream, content_type="application/json").body)
 
 
 def test_client_and_host_are_those_of_the_browser(nginx: Nginx, program: Program) -> None:

@@ -22,6 +22,7 @@ import trustme
 
 from llamaswap_lib.upgrade.child import why_impossible
 from tests.e2e.conftest import RunProgram
+from tests.e2e.gates import loads_until
 from tests.e2e.held import Held
 from tests.e2e.installed import Installed
 from tests.e2e.program import COMMAND, DEADLINE, HELLO, Program, demo, environment, models, python, wait_until
@@ -116,8 +117,15 @@ def test_sigusr2_does_it_too(run_program: RunProgram) -> None:
         first = program.process.pid
         program.signal(signal.SIGUSR2)
         wait_until(lambda: f"it has taken over from process {first}" in program.stdout, "another one serves")
-        [pid] = [pid for pid, command in program.relatives().items() if "llamaswap" in command]
-        program.go_on_with(pid)
+        found: list[int] = []
+
+        def is_alone() -> bool:
+            """What is about to become its guardian is none yet."""
+            found[:] = [pid for pid, command in program.relatives().items() if "llamaswap" in command]
+            return len(found) == 1
+
+        wait_until(is_alone, "it is the only one")
+        program.go_on_with(found[0])
         assert program.before.wait(DEADLINE) == 0
         assert program.chat("m").status == 200
 
@@ -238,12 +246,15 @@ def test_what_a_client_has_sent_ahead_is_answered(run_program: RunProgram, held:
         assert wire.answer()[0] == 200
 
 
-def test_requests_that_wait_for_a_model_that_loads_are_answered(run_program: RunProgram) -> None:
-    with run_program(models(m=demo("--load-seconds", "2"))) as program, ThreadPoolExecutor() as pool:
+def test_requests_that_wait_for_a_model_that_loads_are_answered(run_program: RunProgram, tmp_path: Path) -> None:
+    gate = tmp_path / "loaded"
+    with run_program(models(m=loads_until(gate))) as program, ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(program.chat, "m") for _ in range(4)]
         wait_until(lambda: len(program.queue()) == 4, "they wait")
         program.upgrade()
         answers += [pool.submit(program.chat, "m") for _ in range(4)]
+        wait_until(lambda: len(program.queue()) == 8, "all wait")
+        gate.touch()
         assert [answer.result(DEADLINE).status for answer in answers] == [200] * 8
         assert program.starts("m") == 1
 

@@ -180,4 +180,4 @@ def test_the_time_without_requests_goes_on(run_program: RunProgram) -> None:
         assert program.chat("m").status == 200
         upgraded(program)
         wait_until(lambda: program.states() == {}, "its ttl is over")
-        assert "m: stopping, its ttl is over" in program.stdout
+        wait_until(lambda: "m: stopping, its ttl is over" in program.stdout, "the log says so")

@@ -46,7 +46,7 @@ def test_messages_of_every_kind_pass_both_ways(run_program: RunProgram) -> None:
                 assert client.recv(DEADLINE) == "in several frames"
                 assert client.ping().wait(DEADLINE)
         assert program.starts("m") == 1
-        assert '"GET /upstream/m/ws HTTP/1.1" 101 ' in program.stdout
+        wait_until(lambda: '"GET /upstream/m/ws HTTP/1.1" 101 ' in program.stdout, "it is logged")
 
 
 def test_a_close_passes_both_ways_with_its_code(run_program: RunProgram) -> None:
