@@ -21,9 +21,10 @@ import pytest
 import trustme
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.held import Held
 from tests.e2e.program import COMMAND, DEADLINE, HELLO, demo, models, wait_until
 from tests.e2e.service import NotifySocket, Service
-from tests.e2e.talk import ask, events
+from tests.e2e.talk import ask
 
 ACTIVATE = shutil.which("systemd-socket-activate")
 WATCHDOG = {"WATCHDOG_USEC": "300000"}
@@ -75,19 +76,22 @@ def test_it_is_told_that_it_is_ready_only_when_it_can_be_asked(tmp_path: Path) -
 # -- the watchdog --
 
 
-def test_the_watchdog_is_fed_until_the_models_have_ended(run_program: RunProgram, notify: NotifySocket) -> None:
-    config = {**models(m=demo("--tokens-per-second", "20")), "shutdownTimeout": 20}
+def test_the_watchdog_is_fed_until_the_models_have_ended(
+    run_program: RunProgram, notify: NotifySocket, tmp_path: Path
+) -> None:
+    held = Held(tmp_path)
+    config = {**models(m=demo(), h=held.command), "shutdownTimeout": 60}
     with run_program(config, env={"NOTIFY_SOCKET": str(notify.path), **WATCHDOG}) as program:
         for _ in range(4):
             notify.hear_anew("WATCHDOG=1")
             assert program.chat("m", max_tokens=1).status == 200
-        with program.stream("m", max_tokens=30) as wire:
+        with program.stream("h") as wire:
             wire.read_head_and_first_chunk()
             program.signal(signal.SIGTERM)
             notify.hear("STOPPING=1")
             for _ in range(2):
                 notify.hear_anew("WATCHDOG=1")
-            assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+            held.end(wire)
         assert program.wait() == 0
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from llamaswap_lib.upgrade.link import Link, Message
 
-DEADLINE = 10.0
+DEADLINE = 60.0  # of waits for what must come
 END: Message = {"kind": "end"}
 
 
