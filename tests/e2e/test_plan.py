@@ -50,6 +50,7 @@ def test_who_is_named_by_a_plan_goes_and_nobody_else(
     run_program: RunProgram, config: dict[str, Any], asked: list[str]
 ) -> None:
     with run_program(config) as program:
+        count = 0  # of swaps
         for name in asked:
             before, plans = program.states(), {model: plan(program, model) for model in config["models"]}
             assert program.states() == before  # to ask changes nothing
@@ -57,12 +58,18 @@ def test_who_is_named_by_a_plan_goes_and_nobody_else(
             gone = set(before) - set(program.states())
             assert {victim["model"] for victim in plans[name]["evicts"]} == gone
             assert plans[name]["state"] == before.get(name, "stopped")
-            swaps = [line.partition("swap to ")[2] for line in program.stdout.splitlines() if "swap to " in line]
             if gone:
-                told, _, why = swaps[-1].partition("; ")
+                count += 1
+                wait_until(lambda count=count: len(swaps(program)) == count, "it is logged")  # type: ignore[misc]
+                told, _, why = swaps(program)[-1].partition("; ")
                 assert told.partition(": ")[0] == name
                 assert set(told.partition(": stopping ")[2].split(", ")) == gone
                 assert why == plans[name]["rule"]["text"]
+
+
+def swaps(program: Program) -> list[str]:
+    """What the log says of each."""
+    return [line.partition("swap to ")[2] for line in program.stdout.splitlines() if "swap to " in line]
 
 
 def test_a_plan_for_a_busy_model_says_what_it_waits_for_and_about_how_long(run_program: RunProgram) -> None:
