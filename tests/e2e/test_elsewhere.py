@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import shutil
@@ -11,41 +12,63 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
 from tests.e2e.program import ROOT, Program, demo, models, wait_until
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+OURS = Path("/proc/thread-self/ns/net")
 HAS_NAMESPACES = os.geteuid() == 0 and all(map(shutil.which, ("unshare", "nsenter", "ip")))
+
+
+@contextmanager
+def network() -> Iterator[Path]:
+    """A network of its own, where nothing is yet, for as long as a process stays in it."""
+    with subprocess.Popen(("unshare", "-n", "sleep", "1000")) as holder:
+        try:
+            made = Path(f"/proc/{holder.pid}/ns/net")
+            wait_until(lambda: made.readlink() != OURS.readlink(), "it has its network")
+            yield made
+        finally:
+            holder.kill()
+
+
+@contextmanager
+def moved_to(made: Path) -> Iterator[None]:
+    """This thread, and what it starts, is in that network: a browser of another test would notice a change of ours."""
+    with OURS.open() as before, made.open() as there:
+        try:
+            _move(there)
+            yield
+        finally:
+            _move(before)
+
+
+def _move(place: TextIO) -> None:
+    if LIBC.setns(place.fileno(), 0):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 @contextmanager
 def node() -> Iterator[tuple[str, str]]:
     """A machine of its own, as far as the network is concerned: its address, and how a command is run there."""
-    with subprocess.Popen(("unshare", "-n", "sleep", "1000")) as holder:
-        try:
-            there = f"/proc/{holder.pid}/ns/net"
-            wait_until(lambda: Path(there).readlink() != Path("/proc/self/ns/net").readlink(), "it has its network")
-            name, number = f"ls{holder.pid}", holder.pid % 16_384
-            first = f"198.18.{number // 64}.{number % 64 * 4 + 1}"  # a network of four that no other test has
-            second = first.rpartition(".")[0] + f".{number % 64 * 4 + 2}"
-            enter = f"nsenter --net={there}"
-            lines = (
-                f"ip link add {name} type veth peer name eth0 netns {holder.pid}",
-                f"ip addr add {first}/30 dev {name}",
-                f"ip link set {name} up",
-                f"{enter} ip addr add {second}/30 dev eth0",
-                f"{enter} ip link set eth0 up",
-                f"{enter} ip link set lo up",
-            )
-            for line in lines:
-                done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=False)
-                if done.returncode:
-                    pytest.skip(f"there is no second network here: {line}: {done.stderr.strip()}")
-            yield second, enter
-        finally:
-            holder.kill()  # the link goes with the network at its end
+    with network() as here, network() as there, moved_to(here):
+        enter = f"nsenter --net={there}"
+        for line in (
+            "ip link set lo up",
+            f"ip link add eth0 type veth peer name eth0 netns {there.parts[2]}",
+            "ip addr add 198.18.0.1/30 dev eth0",
+            "ip link set eth0 up",
+            f"{enter} ip addr add 198.18.0.2/30 dev eth0",
+            f"{enter} ip link set eth0 up",
+            f"{enter} ip link set lo up",
+        ):
+            done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"there is no second network here: {line}: {done.stderr.strip()}")
+        yield "198.18.0.2", enter
 
 
 def serving(address: str, port: int, enter: str = "", *flags: str) -> dict[str, Any]:
