@@ -61,10 +61,10 @@ export class Rows {
     const edition = (this.edition += 1);
     try {
       const { data } = await ask("api/metrics/activity", { query: { limit: 1 } });
-      this.newest = data[0]?.id ?? 0;
-      const first = await ask("api/metrics/activity", { query: this.#query(0) });
+      const newest = data[0]?.id ?? 0;
+      const first = await ask("api/metrics/activity", { query: this.#query(0, newest) });
       if (edition !== this.edition) return;
-      this.#begin(first);
+      this.#begin(first, newest);
     } catch (error) {
       if (edition !== this.edition) return;
       this.trouble.value = /** @type {Error} */ (error).message;
@@ -72,8 +72,10 @@ export class Rows {
     }
   }
 
-  /** @param {{ data: Row[], total: number }} first */
-  #begin(first) {
+  /** @param {{ data: Row[], total: number }} first @param {number} newest */
+  #begin(first, newest) {
+    this.edition += 1; // an answer on its way says what is new beside the list before
+    this.newest = Math.max(newest, ...first.data.map(({ id }) => id)); // where there was none, some may have come
     this.pages = new Map([[0, first.data]]);
     this.ahead = [];
     this.listed = first.total;
@@ -81,6 +83,7 @@ export class Rows {
     this.news.value = 0;
     this.trouble.value = "";
     this.version.value += 1;
+    this.#askSoon(); // what has come meanwhile is not in it
   }
 
   /** A row, or null while it is read. @param {number} index */
@@ -129,10 +132,10 @@ export class Rows {
     }
   }
 
-  /** What a page is asked for with: no row that is newer than the list. @param {number} page */
-  #query(page) {
+  /** What a page is asked for with: no row that is newer than the list. @param {number} page @param {number} [newest] */
+  #query(page, newest = this.newest) {
     const most = Number(this.filter.max_id?.[0] ?? Infinity);
-    const max_id = this.newest ? Math.min(this.newest, most) : this.filter.max_id;
+    const max_id = newest ? Math.min(newest, most) : this.filter.max_id;
     return { ...forServer(this.filter), ...this.order, max_id, page: page + 1, limit: PAGE };
   }
 
