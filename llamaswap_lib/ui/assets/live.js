@@ -123,13 +123,18 @@ export async function readAbout() {
 }
 
 let reading = false;
+let isBehind = false; // something has changed since it was asked
 
 async function readRuns() {
-  if (reading || connection.value !== "open") return;
+  isBehind = true;
+  if (reading) return;
   reading = true;
   try {
-    const { running } = await ask("running");
-    runs.value = new Map(running.map((/** @type {any} */ run) => [run.model, run]));
+    while (isBehind && connection.now === "open") {
+      isBehind = false;
+      const { running } = await ask("running");
+      runs.value = new Map(running.map((/** @type {any} */ run) => [run.model, run]));
+    }
   } catch {
     // the stream tells of what is wrong
   } finally {
