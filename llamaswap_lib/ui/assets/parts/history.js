@@ -26,7 +26,7 @@ const ROWS_EVERY = 2000;
 const TOLD_EVERY = 400;
 /** @type {number[]} */
 const NONE = [];
-const SKEW = 2500; // milliseconds by which two clocks may differ before it is put right: Date has whole seconds
+const SKEW = 2500; // milliseconds by which two clocks may differ before it is put right
 
 /** Another number whenever something was added. */
 export const changed = signal(0);
@@ -219,12 +219,22 @@ async function catchUp() {
   }, ROWS_EVERY);
 }
 
+/**
+ * How much later it is by our clock than by the server's, which said `date`, in whole seconds, between two moments of
+ * ours: an answer may take long. 0 for little, null where nothing was said.
+ * @param {number} asked @param {number} answered @param {number} date
+ */
+export function skewOf(asked, answered, date) {
+  if (Number.isNaN(date)) return null;
+  const least = Math.max(asked - date - 1000, Math.min(0, answered - date));
+  return Math.abs(least) > SKEW ? least : 0;
+}
+
 /** @param {Record<string, any>} query */
 async function readRows(query) {
+  const asked = Date.now();
   const response = await request("api/metrics/activity", { query });
-  const date = Date.parse(response.headers.get("date") ?? "");
-  const away = Date.now() - date;
-  if (Number.isFinite(away)) skew = Math.abs(away) > SKEW ? away : 0;
+  skew = skewOf(asked, Date.now(), Date.parse(response.headers.get("date") ?? "")) ?? skew;
   const { data } = await response.json();
   for (const row of data.reverse()) noteRow(row);
   speeds = new Map();
