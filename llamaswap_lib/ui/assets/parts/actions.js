@@ -7,7 +7,7 @@ import { notify, attempt } from "./notices.js";
 
 /** The loads that were asked for here and have not ended. @type {Map<string, AbortController>} */
 const loads = new Map();
-const PATIENCE = 1000; // milliseconds
+const PATIENCE = 5000; // milliseconds until a load that was taken back has left the queue
 
 /** Load a model; ends when it is ready. @param {string} id */
 export async function loadModel(id) {
