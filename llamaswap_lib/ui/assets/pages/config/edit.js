@@ -168,24 +168,27 @@ function checked(name, text, check, buttons) {
   const found = signal(/** @type {Findings | null} */ (null));
   const trouble = signal("");
   const isStale = signal(true);
-  let number = 0;
   effect(() => {
     const draft = text.value;
     isStale.value = true;
     if (!name) drafts.set("", { text: draft, etag: null });
+    let isOld = false; // there is a newer text
     const timer = setTimeout(async () => {
-      const own = (number += 1);
+      let [told, error] = [found.now, ""];
       try {
-        const told = await check(draft);
-        if (own !== number) return; // a newer text was checked meanwhile
-        found.value = told;
-        trouble.value = "";
-      } catch (error) {
-        trouble.value = error instanceof Error ? error.message : String(error);
+        told = await check(draft);
+      } catch (reason) {
+        error = reason instanceof Error ? reason.message : String(reason);
       }
+      if (isOld) return;
+      found.value = told;
+      trouble.value = error;
       isStale.value = false;
     }, PAUSE);
-    cleanup(() => clearTimeout(timer));
+    cleanup(() => {
+      isOld = true;
+      clearTimeout(timer);
+    });
   });
   const all = () => [...(found.value?.errors ?? []), ...(found.value?.warnings ?? [])];
   const field = editor({
