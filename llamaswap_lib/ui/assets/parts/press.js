@@ -3,9 +3,16 @@
 import { hold } from "../view.js";
 
 export function holdWhatIsPressed() {
+  /** @type {number | undefined} */
+  let timer;
   addEventListener("pointerdown", ({ button, target }) => {
-    if (button === 0 && target instanceof Element && target.closest("a, button")) hold(true);
+    if (button !== 0 || !(target instanceof Element) || !target.closest("a, button")) return;
+    clearTimeout(timer); // of the press before
+    hold(true);
   });
-  const letGo = () => setTimeout(() => hold(false)); // behind the click
+  const letGo = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => hold(false)); // behind the click
+  };
   for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, letGo);
 }
