@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.program import Program, demo
+from tests.e2e.program import Program, demo, wait_until
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,7 +25,7 @@ FLAGS = (
 )
 DESK = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
-DEADLINE = 10_000  # milliseconds, of all that a test expects
+DEADLINE = 30_000  # milliseconds, of all that a test expects
 playwright.expect.set_options(timeout=DEADLINE)
 CONFIG: dict[str, Any] = {
     "models": {
@@ -100,6 +100,10 @@ class Served(Program):
         for watched in self.closes:
             watched.close()
         super().__exit__(*how)
+
+    def await_rows(self, count: int) -> None:
+        """Wait until there are so many rows of activity: one is written after the answer has been sent."""
+        wait_until(lambda: self.get("/api/metrics/activity").json()["total"] == count, f"{count} rows")
 
 
 @pytest.fixture(scope="module")  # it runs an event loop, which other tests of this process must not find

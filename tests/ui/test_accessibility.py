@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ui.conftest import DESK, PHONE, Served, Watched, playwright
-from tests.ui.test_models import by_memory
+from tests.ui.test_needs import by_memory
 
 expect = playwright.expect
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
@@ -51,6 +51,7 @@ def busy(server: Served) -> Served:
     for model in ("embed", "small"):
         assert server.chat(model, max_tokens=2).status == 200
     assert server.chat("nobody").status == 404
+    server.await_rows(3)
     return server
 
 

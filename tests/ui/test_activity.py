@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.program import Program
-from tests.ui.conftest import CONFIG, PHONE, Watched, playwright
+from tests.ui.conftest import CONFIG, PHONE, Served, Watched, playwright
 
 expect = playwright.expect
 
@@ -18,12 +18,13 @@ def rows(page: Any) -> Any:
     return page.locator(".virtual-rows > .activity-row")
 
 
-def some_requests(server: Program) -> None:
+def some_requests(server: Served) -> None:
     """Four rows: 1 and 2 of small, 3 of embed, 4 refused."""
     assert server.chat("small", max_tokens=3).status == 200
     assert server.chat("small", max_tokens=5).status == 200
     assert server.post("/v1/embeddings", {"model": "embed", "input": "a b"}).status == 200
     assert server.chat("nobody").status == 404
+    server.await_rows(4)
 
 
 def many_rows(count: int) -> Callable[[Any], None]:
@@ -35,7 +36,7 @@ def many_rows(count: int) -> Callable[[Any], None]:
         first = min(int(query.get("max_id", count)), count)
         ids = range(first - (page - 1) * limit, max(0, first - page * limit), -1)
         if int(query.get("min_id", 0)) > count:
-            ids = range(0)
+            first, ids = 0, range(0)
         data = [{**ROW, "id": number, "model": f"model-{number}"} for number in ids]
         route.fulfill(json={"data": data, "page": page, "limit": limit, "total": first, "total_pages": 1})
 
@@ -62,7 +63,7 @@ def test_an_empty_page_says_what_will_be_there(watched: Watched) -> None:
     expect(page.get_by_role("region", name="In progress")).to_contain_text("nothing")
 
 
-def test_a_row_appears_when_its_request_has_ended(watched: Watched, server: Program) -> None:
+def test_a_row_appears_when_its_request_has_ended(watched: Watched, server: Served) -> None:
     page = watched.open("activity")
     assert server.chat("small", max_tokens=3).status == 200
     expect(rows(page)).to_have_count(1)
@@ -74,7 +75,40 @@ def test_a_row_appears_when_its_request_has_ended(watched: Watched, server: Prog
     expect(page.get_by_label("Totals")).to_contain_text("Requests2")
 
 
-def test_where_one_has_sorted_new_rows_wait_behind_a_button(watched: Watched, server: Program) -> None:
+def test_a_row_that_is_written_while_the_first_list_is_asked_for_is_there_once(
+    watched: Watched, server: Served
+) -> None:
+    def answer_late(route: Any) -> None:
+        before = route.fetch()
+        assert server.chat("small", max_tokens=1).status == 200
+        server.await_rows(1)
+        route.fulfill(response=before)
+
+    page = watched.page
+    page.route(re.compile(r"metrics/activity\?limit=1$"), answer_late, times=1)
+    watched.open("activity")
+    expect(rows(page).locator("a")).to_have_text(["1"])
+    assert server.chat("small", max_tokens=1).status == 200
+    expect(rows(page).locator("a")).to_have_text(["2", "1"])
+
+
+def test_a_row_that_is_written_while_a_list_is_made_is_in_it(watched: Watched, server: Served) -> None:
+    some_requests(server)
+    page = watched.open("activity")
+    expect(rows(page)).to_have_count(4)
+
+    def answer_late(route: Any) -> None:
+        before = route.fetch()
+        assert server.chat("small", max_tokens=1).status == 200
+        expect(rows(page).locator("a")).to_have_text(["5", "4", "3", "2", "1"])
+        route.fulfill(response=before)
+
+    page.route(re.compile(r"metrics/activity\?q=small&sort=id"), answer_late, times=1)
+    page.get_by_label("Text in the model, the path or the error").fill("small")
+    expect(rows(page).locator("a")).to_have_text(["5", "2", "1"])
+
+
+def test_where_one_has_sorted_new_rows_wait_behind_a_button(watched: Watched, server: Served) -> None:
     some_requests(server)
     page = watched.open("activity")
     expect(rows(page)).to_have_count(4)
@@ -87,11 +121,13 @@ def test_where_one_has_sorted_new_rows_wait_behind_a_button(watched: Watched, se
     expect(page.get_by_role("columnheader", name="Generated")).to_have_attribute("aria-sort", "descending")
 
 
-def test_where_one_has_scrolled_no_row_moves(watched: Watched, server: Program) -> None:
+def test_where_one_has_scrolled_no_row_moves(watched: Watched, server: Served) -> None:
     for _ in range(40):
         assert server.post("/v1/embeddings", {"model": "embed", "input": "a"}).status == 200
+    server.await_rows(40)
     page = watched.open("activity")
     expect(rows(page).first).to_have_attribute("aria-rowindex", "2")
+    expect(page.get_by_label("Totals")).to_contain_text(re.compile(r"Processed\d"))  # all above the rows is there
     scroller = page.locator(".activity-scroll")
     scroller.evaluate("box => box.scrollTo(0, 400)")
     link = page.get_by_role("link", name="Request 20, embed")
@@ -104,7 +140,7 @@ def test_where_one_has_scrolled_no_row_moves(watched: Watched, server: Program) 
     expect(page.get_by_role("link", name="Request 41, embed")).to_be_in_viewport()
 
 
-def test_filters_have_counts_and_stand_in_the_address(watched: Watched, server: Program) -> None:
+def test_filters_have_counts_and_stand_in_the_address(watched: Watched, server: Served) -> None:
     some_requests(server)
     page = watched.open("activity")
     page.get_by_role("button", name="Filters", exact=True).click()
@@ -120,8 +156,8 @@ def test_filters_have_counts_and_stand_in_the_address(watched: Watched, server: 
     watched.open("activity?status=404")
     expect(rows(page).locator("a")).to_have_text(["4"])
     page.get_by_role("button", name="Filters", exact=True).click()
-    expect(panel.locator("label[title=small]")).to_have_count(0)  # none of its requests has this status
     expect(panel.locator("label[title='200']")).to_contain_text("3")
+    expect(panel.locator("label[title=small]")).to_have_count(0)  # none of its requests has this status
     page.get_by_role("button", name="Filters", exact=True).click()
     page.get_by_role("button", name="No more status: 404").click()
     expect(rows(page)).to_have_count(4)
@@ -138,7 +174,7 @@ def test_filters_have_counts_and_stand_in_the_address(watched: Watched, server: 
     expect(rows(page)).to_have_count(4)
 
 
-def test_a_wrong_duration_says_how_one_is_written(watched: Watched, server: Program) -> None:
+def test_a_wrong_duration_says_how_one_is_written(watched: Watched, server: Served) -> None:
     some_requests(server)
     page = watched.open("activity")
     page.get_by_role("button", name="Filters", exact=True).click()
@@ -152,7 +188,7 @@ def test_a_wrong_duration_says_how_one_is_written(watched: Watched, server: Prog
     expect(page).to_have_url(re.compile("min_duration=10h"))
 
 
-def test_a_view_is_saved_and_opened_from_its_address(server: Program, watch: Callable[..., Watched]) -> None:
+def test_a_view_is_saved_and_opened_from_its_address(server: Served, watch: Callable[..., Watched]) -> None:
     some_requests(server)
     watched = watch(server, permissions=["clipboard-read", "clipboard-write"])
     page = watched.open("activity?model=small&sort=duration&order=asc")
@@ -160,6 +196,7 @@ def test_a_view_is_saved_and_opened_from_its_address(server: Program, watch: Cal
     page.get_by_label("Name of the view").fill("slow <b>small</b>")
     page.get_by_role("button", name="Save this view").click()
     page.get_by_role("button", name="Copy address").click()
+    expect(page.get_by_text("The address of the view is copied")).to_be_visible()
     address = page.evaluate("navigator.clipboard.readText()")
     page.goto(f"{watched.base}/ui/activity")
     expect(rows(page)).to_have_count(4)
@@ -174,7 +211,7 @@ def test_a_view_is_saved_and_opened_from_its_address(server: Program, watch: Cal
     expect(page.get_by_role("link", name="slow")).to_have_count(0)
 
 
-def test_columns_are_chosen_and_ordered_and_kept(watched: Watched, server: Program) -> None:
+def test_columns_are_chosen_and_ordered_and_kept(watched: Watched, server: Served) -> None:
     some_requests(server)
     page = watched.open("activity")
     heads = page.get_by_role("columnheader")
@@ -203,7 +240,6 @@ def test_ten_thousand_rows_scroll_and_are_read_where_one_looks(watched: Watched)
     scroller = page.locator(".activity-scroll")
     expect(rows(page).first).to_contain_text("model-10000")
     scroller.scroll_into_view_if_needed()
-    page.mouse.wheel(0, 2000)
     for share, number in ((0.5, 5000), (1, 1)):
         scroller.evaluate("(box, share) => box.scrollTo(0, box.scrollHeight * share)", share)
         expect(page.get_by_role("link", name=f"Request {number}, model-{number}")).to_be_in_viewport()
@@ -211,7 +247,7 @@ def test_ten_thousand_rows_scroll_and_are_read_where_one_looks(watched: Watched)
     expect(rows(page).last).to_have_attribute("aria-rowindex", "10001")
 
 
-def test_exports_are_of_what_is_filtered(server: Program, watch: Callable[..., Watched]) -> None:
+def test_exports_are_of_what_is_filtered(server: Served, watch: Callable[..., Watched]) -> None:
     some_requests(server)
     watched = watch(server, permissions=["clipboard-read", "clipboard-write"])
     page = watched.open("activity?model=small")
@@ -223,6 +259,7 @@ def test_exports_are_of_what_is_filtered(server: Program, watch: Callable[..., W
     assert len(Path(saved.value.path()).read_text("utf-8").splitlines()) == 3
     page.locator("summary", has_text="Export").click()
     page.get_by_role("button", name="Copy as Markdown").click()
+    expect(page.get_by_text("A table in Markdown is copied")).to_be_visible()
     lines = page.evaluate("navigator.clipboard.readText()").splitlines()
     assert lines[0].startswith("| ID | Time | Model | Status | Cached |")
     assert len(lines) == 4
@@ -247,7 +284,7 @@ def test_with_a_key_an_export_is_fetched_and_saved(
         watched.close()
 
 
-def test_all_is_deleted_only_after_a_question(watched: Watched, server: Program) -> None:
+def test_all_is_deleted_only_after_a_question(watched: Watched, server: Served) -> None:
     some_requests(server)
     page = watched.open("activity")
     page.get_by_role("button", name="Delete all").click()
@@ -259,7 +296,7 @@ def test_all_is_deleted_only_after_a_question(watched: Watched, server: Program)
     expect(page.get_by_text("No request yet")).to_be_visible()
 
 
-def test_a_request_in_progress_is_shown_and_cancelled(watched: Watched, server: Program) -> None:
+def test_a_request_in_progress_is_shown_and_cancelled(watched: Watched, server: Served) -> None:
     page = watched.open("activity")
     wire = server.stream("large", max_tokens=2000, ignore_eos=True)
     section = page.get_by_role("region", name="In progress")
@@ -272,7 +309,7 @@ def test_a_request_in_progress_is_shown_and_cancelled(watched: Watched, server: 
     wire.close()
 
 
-def test_figures_over_time_and_speeds(watched: Watched, server: Program) -> None:
+def test_figures_over_time_and_speeds(watched: Watched, server: Served) -> None:
     some_requests(server)
     page = watched.open("activity?model=small")
     totals = page.get_by_label("Totals")
@@ -283,14 +320,14 @@ def test_figures_over_time_and_speeds(watched: Watched, server: Program) -> None
     expect(page).to_have_url(re.compile("figures=1"))
 
 
-def test_names_of_others_are_text(watched: Watched, server: Program) -> None:
+def test_names_of_others_are_text(watched: Watched, server: Served) -> None:
     assert server.chat("<img src=x onerror=alert(1)>\u202e").status == 404
     page = watched.open("activity")
     expect(rows(page)).to_contain_text("<img src=x onerror=alert(1)>⟨U+202E⟩")
     assert page.locator("main img").count() == 0
 
 
-def test_a_phone_shows_two_lines_a_row_and_filters_in_a_sheet(server: Program, watch: Callable[..., Watched]) -> None:
+def test_a_phone_shows_two_lines_a_row_and_filters_in_a_sheet(server: Served, watch: Callable[..., Watched]) -> None:
     some_requests(server)
     watched = watch(server, size=PHONE)
     page = watched.open("activity")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ def test_the_title_and_the_icon_tell_what_runs(page: Any, server: Served) -> Non
 
 
 def test_each_page_is_reached_by_its_link_its_keys_and_its_address(watched: Watched) -> None:
-    page = watched.open()
+    page = watched.page
+    page.clock.set_fixed_time(datetime.now(timezone.utc))  # the second key of a pair may not come late
+    watched.open()
     links = page.get_by_role("navigation", name="Pages").locator("a.page")
     expect(links).to_have_count(8)
     letters = {"queue": "q", "activity": "a", "logs": "l", "performance": "p", "playground": "c", "config": "o"}
@@ -91,6 +95,7 @@ def test_a_lost_connection_is_shown_and_comes_back_by_itself(
         expect(page.get_by_text("The server cannot be reached")).to_have_count(0)
         assert server.chat("small", max_tokens=1).status == 200
         expect(page).to_have_title(re.compile("^● 1 running"))
+        watched.close()
 
 
 def test_a_key_is_asked_for_once_and_kept_in_the_tab(
@@ -136,9 +141,9 @@ def test_what_has_come_inside_a_part_goes_with_it(page: Any) -> None:
 def test_the_theme_can_be_chosen_and_stays(watched: Watched) -> None:
     page = watched.open("settings")
     page.get_by_label("Dark").check()
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 21, 24)"
+    expect(page.locator("body")).to_have_css("background-color", "rgb(20, 21, 24)")
     page.reload()
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 21, 24)"
+    expect(page.locator("body")).to_have_css("background-color", "rgb(20, 21, 24)")
     expect(page.get_by_label("Dark")).to_be_checked()
 
 
@@ -167,6 +172,7 @@ def test_it_works_below_a_path_of_a_proxy(server: Served, watch: Callable[..., W
         expect(page).to_have_url(f"{watched.base}/llm/ui/queue")
         page.keyboard.press("Control+k")
         page.get_by_role("combobox", name="Search").fill("Load small")
+        expect(page.get_by_role("listbox").get_by_role("option").first).to_contain_text("Load small")
         page.keyboard.press("Enter")
         expect(page).to_have_title(re.compile("^● 1 running"))
         assert server.states() == {"small": "ready"}
@@ -175,13 +181,15 @@ def test_it_works_below_a_path_of_a_proxy(server: Served, watch: Callable[..., W
 
 def test_an_open_page_asks_for_little(server: Served, watch: Callable[..., Watched]) -> None:
     """It has one stream of events, and asks now and then what runs; its files come once."""
-    watched = watch(server)
+    watched, begun = watch(server), time.monotonic()
     page = watched.open("queue")
     expect(page.locator("nav footer")).to_contain_text("0.")
     assert server.chat("small", max_tokens=1).status == 200
     expect(page).to_have_title(re.compile("^● 1 running"))
     asked = [url.removeprefix(f"{watched.base}/") for url in watched.asked if "/ui/" not in url]
     assert "api/events" not in asked  # the worker that all tabs share asks for it
-    assert len(asked) <= 12, asked
+    often = asked.count("running")  # now and then
+    assert often <= 8 + (time.monotonic() - begun) / 3, asked
+    assert len(asked) - often <= 8, asked
     files = [url for url in watched.asked if "/ui/assets/" in url]
     assert len(files) == len({*files})

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from llamaswap_lib.agents.known import AGENTS
-from tests.e2e.program import Program, demo, wait_until
+from tests.e2e.program import Program, demo, python, wait_until
 from tests.ui.conftest import CONFIG, PHONE, Served, Watched, playwright
+from tests.ui.held import Held
 
 expect = playwright.expect
 HOSTILE = ("<b>bold</b>", "evil-\u202egnp.exe", "x" * 300, "org/a&b=c?d#e%41")
@@ -18,6 +21,12 @@ HOSTILE = ("<b>bold</b>", "evil-\u202egnp.exe", "x" * 300, "org/a&b=c?d#e%41")
 def row(page: Any, name: str) -> Any:
     """The row of a model."""
     return page.locator("tr.model").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def settle(page: Any) -> None:
+    """Wait until all has come that pushes the list down."""
+    expect(page.locator(".memory-bar").first).to_be_visible()
+    expect(page.locator(".rules")).to_be_visible()
 
 
 def configured(**models: Any) -> dict[str, Any]:
@@ -58,6 +67,7 @@ def test_what_a_load_unloads_is_told_before_the_click(page: Any, server: Program
     assert server.states() == {"large": "ready"}
     expect(row(page, "small").locator(".cost")).to_have_text("unloads large")
     row(page, "large").get_by_role("button", name="Unload large").click()
+    expect(row(page, "large").get_by_role("button", name="Load large")).to_be_enabled()
     expect(row(page, "small").locator(".cost")).to_be_hidden()
     assert server.states() == {}
 
@@ -72,12 +82,13 @@ def test_requests_inside_what_would_go_are_counted(page: Any, server: Program) -
 def test_a_load_shows_how_far_it_is_and_what_its_process_says_and_can_be_cancelled(
     watch: Callable[..., Watched], run_server: Callable[..., Program]
 ) -> None:
-    with run_server(configured(slow={"cmd": demo("--load-seconds", "600")})) as server:
+    talks = "import threading\nwhile not threading.Event().wait(0.1): print('reading the model', flush=True)"
+    with run_server(configured(slow={"cmd": python(talks)})) as server:
         page = watch(server).open()
         row(page, "slow").get_by_role("button", name="Load slow").click()
         expect(row(page, "slow")).to_contain_text(re.compile(r"loading for \d+ s"))
         expect(row(page, "slow").get_by_role("progressbar", name="Load of slow")).to_be_visible()
-        expect(row(page, "slow")).to_contain_text("loading model slow")
+        expect(row(page, "slow")).to_contain_text("reading the model")
         expect(page.get_by_role("status").filter(has_text="1 loading")).to_be_visible()
         row(page, "slow").get_by_role("button", name="Cancel the load of slow").click()
         expect(row(page, "slow").get_by_role("button", name="Load slow")).to_be_enabled()
@@ -90,15 +101,21 @@ def test_a_load_shows_how_far_it_is_and_what_its_process_says_and_can_be_cancell
 
 
 def test_the_time_that_a_load_takes_is_known_from_the_one_before(
-    watch: Callable[..., Watched], run_server: Callable[..., Program]
+    watch: Callable[..., Watched], run_server: Callable[..., Program], tmp_path: Path
 ) -> None:
-    with run_server(configured(slow={"cmd": demo("--load-seconds", "3")})) as server:
+    held = Held(tmp_path)
+    held.open()
+    with run_server(configured(slow={"cmd": held.command("--load-seconds", "1.5")})) as server:
         assert server.chat("slow", max_tokens=1).status == 200
         assert server.post("/api/models/unload/slow", {}).status == 200
-        page = watch(server).open()
+        held.shut()
+        page = watch(server).page
+        page.clock.set_fixed_time(datetime.now(timezone.utc))  # what is left of the load does not pass
+        page.goto(f"http://127.0.0.1:{server.port}/ui/models")
         row(page, "slow").get_by_role("button", name="Load slow").click()
-        expect(row(page, "slow")).to_contain_text(re.compile(r"about \d s to go"))
+        expect(row(page, "slow")).to_contain_text(re.compile(r"about \d+ s to go"))
         expect(row(page, "slow").get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
+        held.open()
         expect(row(page, "slow").get_by_role("button", name="Unload slow")).to_be_visible()
         page.context.close()
 
@@ -151,6 +168,7 @@ def test_a_pinned_model_comes_first_and_stays_so(page: Any) -> None:
 
 def test_nothing_moves_away_under_the_pointer(page: Any, server: Program) -> None:
     expect(page.get_by_text("Nothing was loaded or asked in this time.")).to_be_visible()
+    settle(page)
     row(page, "large").hover()
     top = row(page, "large").bounding_box()["y"]
     assert server.chat("small", max_tokens=1).status == 200
@@ -167,6 +185,7 @@ def test_what_is_pressed_stays_where_it_is_until_it_is_let_go(server: Served, wa
     page, other = watch(server).open(), watch(server).open()
     link = row(page, "small").get_by_role("link", name="small", exact=True)
     expect(link).to_be_visible()
+    settle(page)
     link.hover()
     page.mouse.down()
     assert server.chat("small", max_tokens=1).status == 200
@@ -188,6 +207,8 @@ def test_unloading_all_is_asked_about_first(page: Any, server: Program) -> None:
     expect(page.get_by_role("button", name="Unload all")).to_be_disabled()
     assert server.chat("small", max_tokens=1).status == 200
     assert server.chat("embed", max_tokens=1).status == 200
+    for model in ("small", "embed"):
+        expect(row(page, model).locator("td.use")).to_have_text("0")  # the page has read that it runs
     page.get_by_role("button", name="Unload all").click()
     dialog = page.get_by_role("dialog", name="Unload all 2 models?")
     dialog.get_by_role("button", name="Cancel").click()
@@ -197,6 +218,25 @@ def test_unloading_all_is_asked_about_first(page: Any, server: Program) -> None:
     dialog.get_by_role("button", name="Unload all").click()
     expect(page.get_by_role("button", name="Unload all")).to_be_disabled()
     assert server.states() == {}
+
+
+def test_what_begins_to_run_while_the_page_asks_what_runs_is_asked_for_next(watched: Watched, server: Program) -> None:
+    page = watched.page
+    page.clock.install()
+    watched.open()
+    expect(row(page, "embed").locator("td.use")).to_have_text("–")
+    page.clock.pause_at(datetime.now(timezone.utc) + timedelta(hours=1))  # nothing is asked for by the clock
+
+    def answer_late(route: Any) -> None:
+        before = route.fetch()
+        assert server.chat("embed", max_tokens=1).status == 200
+        expect(row(page, "embed").get_by_role("button", name="Unload embed")).to_be_visible()
+        route.fulfill(response=before)
+
+    page.route("**/running", answer_late, times=1)
+    assert server.chat("small", max_tokens=1).status == 200
+    for model in ("small", "embed"):
+        expect(row(page, model).locator("td.use")).to_have_text("0")
 
 
 def test_the_group_or_set_in_use_is_shown(watch: Callable[..., Watched], run_server: Callable[..., Program]) -> None:
@@ -317,62 +357,3 @@ def test_without_a_model_it_says_what_to_write(
         expect(page.locator("pre")).to_contain_text("llama-server --port ${PORT}")
         wait_until(lambda: page.locator("pre").count() == 1, "it stays")
         page.context.close()
-
-
-def by_memory(**needs: str) -> dict[str, Any]:
-    """Models that may have 2,000 MB together, of which 100 are kept free. One without a size is unknown."""
-    memory = {"minResidency": 0, "devices": {"ram": {"capacity": "2000MB", "reserve": "100MB"}}}
-    command = demo("--tokens-per-second", "20")
-    models = {name: {"cmd": command, "memory": size} for name, size in needs.items() if size}
-    models |= {name: {"cmd": command} for name, size in needs.items() if not size}
-    return {"models": models, "routing": {"router": {"use": "memory", "settings": {"memory": memory}}}}
-
-
-def test_with_use_memory_needs_are_told_with_their_source_and_what_a_load_would_cost(
-    watch: Callable[..., Watched], run_server: Callable[..., Program]
-) -> None:
-    with run_server(by_memory(a="1600MB", b="800MB", huge="4GB", new="")) as server:
-        assert server.chat("a", max_tokens=1).status == 200
-        page = watch(server).open()
-        expect(row(page, "a")).to_contain_text("needs 1.6 GBdeclared")
-        expect(row(page, "new")).to_contain_text("neednot known yet")
-        bar = page.get_by_role("img", name=re.compile(r"^RAM, .* of 2\.0 GB · [\d.]+ [MG]B free"))
-        expect(bar).to_have_attribute("aria-label", re.compile(r"a \d+ MB.*, reserve, which is kept free, 100 MB$"))
-        expect(bar.locator(".reserve")).to_have_attribute("title", "reserve, which is kept free: 100 MB")
-        expect(row(page, "b").locator(".cost")).to_have_text("unloads a (1.6 GB)")
-        title = re.compile(r"^b needs 800 MB on RAM, where \d+ MB are free; a holds 1\.6 GB on RAM$")
-        expect(row(page, "b").locator(".cost")).to_have_attribute("title", title)
-        expect(row(page, "huge").locator(".cost")).to_have_text("does not fit")
-        with server.stream("a", max_tokens=200), server.stream("b", max_tokens=1):
-            expect(row(page, "b")).to_contain_text(re.compile(r"waiting for \d+ MB on RAM, held by a: 1 request"))
-        page.context.close()
-
-
-def test_with_use_memory_a_models_own_page_has_its_need_by_device_and_where_it_comes_from(
-    watch: Callable[..., Watched], run_server: Callable[..., Program]
-) -> None:
-    with run_server(by_memory(a="1600MB", huge="4GB", new="")) as server:
-        watched = watch(server, PHONE)
-        page = watched.open("models/a")
-        memory = page.locator("section").filter(has=page.get_by_role("heading", name="Memory", exact=True))
-        expect(memory).to_contain_text("1.6 GB, declared: as memory: in the configuration says")
-        expect(memory.get_by_role("row", name=re.compile("^RAM 1.6 GB – –"))).to_be_visible()
-        row_of_facts = memory.locator("dl.facts")
-        expect(row_of_facts).to_contain_text("DevicesRAM")
-        page = watched.open("models/new")
-        expect(page.locator("main")).to_contain_text("not known yet: it is loaded alone, once, and is known then")
-        page = watched.open("models/huge")
-        expect(page.locator("section.now")).to_contain_text("A load would be refused: model huge needs 4.0 GB on RAM")
-        watched.close()
-
-
-def test_what_is_kept_of_a_need_follows_the_server_without_being_asked_for(
-    watch: Callable[..., Watched], run_server: Callable[..., Program]
-) -> None:
-    with run_server(by_memory(a="800MB")) as server:
-        watched = watch(server)
-        page = watched.open()
-        expect(row(page, "a")).to_contain_text("needs 800 MBdeclared")
-        server.reload(by_memory(a="700MB"))
-        expect(row(page, "a")).to_contain_text("needs 700 MBdeclared")
-        assert not [address for address in watched.asked if "api/memory" in address]

@@ -26,6 +26,7 @@ SAMPLE = {
 def test_the_figures_of_the_machine_are_drawn(watch: Callable[..., Watched], run_server: Callable[..., Served]) -> None:
     with run_server() as server:
         assert server.chat("small", max_tokens=1).status == 200
+        server.await_rows(1)
         watched = watch(server)
         page = watched.open("performance?span=5m")
         expect(page.get_by_role("button", name="5 minutes", exact=True)).to_have_attribute("aria-pressed", "true")

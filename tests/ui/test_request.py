@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.program import Program
-from tests.ui.conftest import CONFIG, Watched, playwright
+from tests.ui.conftest import CONFIG, DEADLINE, Served, Watched, playwright
 from tests.ui.modules import call
 
 expect = playwright.expect
@@ -38,8 +37,9 @@ def capture_of(page: Any, request: object, answer: str, content_type: str = "app
     page.route("**/api/captures/1", lambda route: route.fulfill(json=told))
 
 
-def test_a_row_opens_with_its_facts_and_where_its_time_went(watched: Watched, server: Program) -> None:
+def test_a_row_opens_with_its_facts_and_where_its_time_went(watched: Watched, server: Served) -> None:
     assert server.chat("large", max_tokens=3).status == 200
+    server.await_rows(1)
     page = watched.open("activity")
     page.get_by_role("link", name="Request 1, large").click()
     expect(page).to_have_url(re.compile(r"\?row=1$"))
@@ -51,8 +51,9 @@ def test_a_row_opens_with_its_facts_and_where_its_time_went(watched: Watched, se
     expect(page.get_by_role("link", name="Request 1, large")).to_be_focused()
 
 
-def test_a_streamed_chat_is_shown_as_a_conversation_and_put_together(watched: Watched, server: Program) -> None:
+def test_a_streamed_chat_is_shown_as_a_conversation_and_put_together(watched: Watched, server: Served) -> None:
     server.chat("small", max_tokens=4, stream=True)
+    server.await_rows(1)
     page = watched.open("activity?row=1")
     expect(drawer(page, 1).locator(".message")).to_have_count(2)
     expect(drawer(page, 1).locator(".message").nth(1)).to_contain_text("Hello, this is small.")
@@ -67,9 +68,10 @@ def test_a_streamed_chat_is_shown_as_a_conversation_and_put_together(watched: Wa
     expect(drawer(page, 1).get_by_role("tree")).to_contain_text("messages:")
 
 
-def test_j_and_k_go_through_the_requests(watched: Watched, server: Program) -> None:
+def test_j_and_k_go_through_the_requests(watched: Watched, server: Served) -> None:
     for _ in range(3):
         server.chat("small", max_tokens=1)
+    server.await_rows(3)
     page = watched.open("activity")
     expect(page.get_by_role("link", name="Request 3, small")).to_be_visible()
     page.keyboard.press("j")
@@ -98,10 +100,11 @@ def test_a_request_that_is_gone_says_so(watched: Watched) -> None:
     [(0, "Captures are turned off"), (3, "within 3 MB")],
 )
 def test_without_a_capture_it_says_why_and_what_to_write(
-    run_server: Callable[..., Program], watch: Callable[..., Watched], buffer: int, words: str
+    run_server: Callable[..., Served], watch: Callable[..., Watched], buffer: int, words: str
 ) -> None:
     with run_server({**CONFIG, "captureBuffer": buffer}) as server:
         server.chat("nobody")
+        server.await_rows(1)
         watched = watch(server)
         page = watched.open("activity?row=1")
         if buffer:
@@ -111,15 +114,16 @@ def test_without_a_capture_it_says_why_and_what_to_write(
         watched.close()
 
 
-def without_capture(server: Program, route: Any) -> Any:
+def without_capture(server: Served, route: Any) -> Any:
     answer = server.get(route.request.url.partition(f":{server.port}")[2]).json()
     for row in answer["data"]:
         row["has_capture"] = False
     return answer
 
 
-def test_json_is_a_tree_that_is_built_where_it_is_opened(watched: Watched, server: Program) -> None:
+def test_json_is_a_tree_that_is_built_where_it_is_opened(watched: Watched, server: Served) -> None:
     server.chat("small", max_tokens=1)
+    server.await_rows(1)
     deep = "[" * 10_000 + "]" * 10_000
     many = json.dumps([{"number": number} for number in range(100_000)])
     page = watched.page
@@ -141,20 +145,22 @@ def test_json_is_a_tree_that_is_built_where_it_is_opened(watched: Watched, serve
         expect(deep_ones).to_have_count(before + more)
 
 
-def test_ten_megabytes_of_json_open(watched: Watched, server: Program) -> None:
+def test_ten_megabytes_of_json_open(watched: Watched, server: Served) -> None:
     server.chat("small", max_tokens=1)
+    server.await_rows(1)
     page = watched.page
     capture_of(
         page, {"model": "small", "text": "word " * 2_000_000, "messages": [{"role": "user", "content": "hi"}]}, "{}"
     )
     watched.open("activity?row=1&tab=request")
     tree = drawer(page, 1).get_by_role("tree")
-    expect(tree).to_contain_text("messages:", timeout=30_000)
+    expect(tree).to_contain_text("messages:", timeout=4 * DEADLINE)
     expect(tree.get_by_role("button", name=re.compile("^Show 200,000 of 9,999,000"))).to_be_visible()
 
 
-def test_a_hostile_capture_is_text(watched: Watched, server: Program) -> None:
+def test_a_hostile_capture_is_text(watched: Watched, server: Served) -> None:
     server.chat("small", max_tokens=1)
+    server.await_rows(1)
     page = watched.page
     attack = "<img src=x onerror=alert(1)><script>document.title='taken'</script>\u202e"
     chat = {"messages": [{"role": attack, "content": attack}], attack: attack}
@@ -167,8 +173,9 @@ def test_a_hostile_capture_is_text(watched: Watched, server: Program) -> None:
         assert page.locator("main img, main script").count() == 0
 
 
-def test_pictures_in_a_chat_are_shown(watched: Watched, server: Program) -> None:
+def test_pictures_in_a_chat_are_shown(watched: Watched, server: Served) -> None:
     server.chat("small", max_tokens=1)
+    server.await_rows(1)
     page = watched.page
     url = f"data:image/png;base64,{PIXEL}"
     source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
@@ -185,9 +192,10 @@ def test_pictures_in_a_chat_are_shown(watched: Watched, server: Program) -> None
 
 
 def test_it_is_copied_as_a_command_that_a_shell_takes_apart_rightly(
-    server: Program, watch: Callable[..., Watched]
+    server: Served, watch: Callable[..., Watched]
 ) -> None:
     server.chat("small", max_tokens=1)
+    server.await_rows(1)
     watched = watch(server, permissions=["clipboard-read", "clipboard-write"])
     page = watched.page
     body = json.dumps({"model": "small", "messages": [{"role": "user", "content": 'it\'s $HOME `id` \\ "x"\n!'}]})
