@@ -25,7 +25,7 @@ FLAGS = (
 )
 DESK = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
-DEADLINE = 30_000  # milliseconds, of all that a test expects
+DEADLINE = 60_000  # milliseconds, of all that a test expects
 playwright.expect.set_options(timeout=DEADLINE)
 CONFIG: dict[str, Any] = {
     "models": {

@@ -90,6 +90,7 @@ def test_a_row_that_is_written_while_the_first_list_is_asked_for_is_there_once(
     expect(rows(page).locator("a")).to_have_text(["1"])
     assert server.chat("small", max_tokens=1).status == 200
     expect(rows(page).locator("a")).to_have_text(["2", "1"])
+    expect(page.get_by_label("Totals")).to_contain_text("Requests2")
 
 
 def test_a_row_that_is_written_while_a_list_is_made_is_in_it(watched: Watched, server: Served) -> None:

@@ -154,7 +154,7 @@ def test_ten_megabytes_of_json_open(watched: Watched, server: Served) -> None:
     )
     watched.open("activity?row=1&tab=request")
     tree = drawer(page, 1).get_by_role("tree")
-    expect(tree).to_contain_text("messages:", timeout=4 * DEADLINE)
+    expect(tree).to_contain_text("messages:", timeout=2 * DEADLINE)
     expect(tree.get_by_role("button", name=re.compile("^Show 200,000 of 9,999,000"))).to_be_visible()
 
 
