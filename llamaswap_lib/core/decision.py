@@ -8,8 +8,7 @@ end. If no request waits, a pass starts what is to be preloaded.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from llamaswap_lib.core.effects import (
     Admit,
@@ -20,10 +19,8 @@ from llamaswap_lib.core.effects import (
     Refuse,
     ShutGates,
     ShutIfIdle,
-    WriteLog,
 )
-from llamaswap_lib.core.eviction import NOWHERE, NoRoom, Placement
-from llamaswap_lib.core.failures import ModelFailures
+from llamaswap_lib.core.eviction import NoRoom, Placement
 from llamaswap_lib.core.in_force import find_clash
 from llamaswap_lib.core.relief import ask_relief
 from llamaswap_lib.core.run import Run, RunState
@@ -37,7 +34,8 @@ FREEING = 5.0  # seconds in which memory of what has ended is expected to be fre
 class Pass:
     """Call `run` once, then read the public attributes."""
 
-    def __init__(self, world: World, waiting: WaitingRoom, preload: Preload) -> None:
+    def __init__(self, world: World, waiting: WaitingRoom, preload: Callable[[World], tuple[str, ...]]) -> None:
+        """`preload` starts what is to be loaded when no request waits: `Preload.go_on`."""
         self.asked_for = ""  # the model for whose swap the question is asked
         self.order: list[str] | None = None  # of the models that requests wait for; None if the pass ended before
         self.reasons: dict[str, Reason] = {}
@@ -56,7 +54,7 @@ class Pass:
         self._admit_loaded()
         question = self._ask_unloading() or self._serve_all()
         if question is None:
-            preloading = () if self._waiting.models() else self._preload.go_on(self._world)
+            preloading = () if self._waiting.models() else self._preload(self._world)
             freeing = [model for model, reason in self.reasons.items() if reason.kind == "freeing"]
             self._world.freeing.keep_only([*freeing, *preloading])
             self._world.settle_gates(self._needed_shut, self._waiting.models())
@@ -339,60 +337,6 @@ class Pass:
         silent = tuple([(run.model, run.silence) for run in known if run.silence is not None and kind == "busy"])
         room = self._world.room(model) if others and kind != "after" else ""
         self.reasons[model] = Reason(kind, tuple(others), sum([run.inside for run in known]), silent, room)
-
-
-class Preload:
-    """Models to load before a request asks for them: in order, one at a time, and without delaying any request.
-
-    One is started when no request waits and nothing is being loaded, and only if it can run beside all that runs;
-    otherwise it is left out. Its load is like one whose clients have all left: a request for the model joins it, and a
-    request that needs it unloaded gets that at once.
-    """
-
-    def __init__(self, failures: ModelFailures) -> None:
-        self._failures = failures
-        self._models: deque[str] = deque()
-
-    def add(self, models: Collection[str]) -> None:
-        self._models.extend(models)
-
-    def drop(self, models: Collection[str]) -> None:
-        """Somebody wants these unloaded."""
-        self._models = deque(model for model in self._models if model not in models)
-
-    def models(self) -> tuple[str, ...]:
-        return tuple(self._models)
-
-    def go_on(self, world: World) -> tuple[str, ...]:
-        """Start the next one; call it when nobody waits. Returns the one that waits for others to be gone."""
-        while self._models and not any(run.state is RunState.STARTING for run in world.runs.values()):
-            model = self._models[0]
-            if model not in world.by_model and not self._failures.refusal(model, world.now):
-                staying = world.staying()
-                clashes = [other for other in staying if _clash(world, model, other, staying)]
-                refusal = world.refusal(model)
-                if refusal and refusal.is_unread:
-                    return ()
-                if refusal:
-                    world.out.append(WriteLog("warn", f"{model}: not preloaded: {refusal.message}"))
-                    self._models.popleft()
-                    continue
-                placement = world.place(model, ()) or NOWHERE
-                if not clashes and (world.evict(model, world.by_model) or world.unfreed(model, placement.gpus)):
-                    return (model,)  # what is in the way is on its way out, or its memory is
-                if clashes:
-                    message = f"{model}: not preloaded, it cannot run together with {', '.join(clashes)}"
-                    world.out.append(WriteLog("warn", message))
-                else:
-                    world.out.append(WriteLog("info", f"{model}: preloading"))
-                    world.start(model, placement)
-            self._models.popleft()
-        return ()
-
-
-def _clash(world: World, model: str, other: str, staying: list[str]) -> bool:
-    """Whether one of the two would have to go for the other."""
-    return other in world.evict(model, staying) or model in world.evict(other, [*staying, model])
 
 
 def _ids(runs: list[Run]) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from llamaswap_lib.core import events
-from llamaswap_lib.core.decision import Pass, Preload
+from llamaswap_lib.core.decision import Pass
 from llamaswap_lib.core.effects import (
     Effect,
     Fault,
@@ -39,6 +39,7 @@ from llamaswap_lib.core.failures import ModelFailure, ModelFailures
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.plan import Published
+from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
 from llamaswap_lib.core.waiting import Orphans, WaitingRoom
@@ -92,7 +93,7 @@ class Scheduler:
         self._note(event)
         world.meet_deadlines()
         self._settle_orphans()
-        decision = Pass(world, self._waiting, self._preload)
+        decision = Pass(world, self._waiting, self._preload.go_on)
         question = decision.run()
         self._settle_orphans()  # a run that hangs may have been stopped
         self._failing.settle()
