@@ -110,8 +110,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     refuse = partial(_refuse_open_editing, host=host, editor=options.editor)
     refuse(config)
     loop, proxies = Loop(on_error=logs.log.error, on_slow=logs.log.warn), _proxies(config, logs)
-    pool = Pool(loop, proxies=proxies)
-    standing, picture = _standing(config, logs)
+    pool, (standing, picture) = Pool(loop, proxies=proxies), _standing(config, logs)
     launching = Launching(config, logs, guardian, ourselves, proxies)
     controller = _controller(standing, launching, logs, pool.traffic)
     changes, hardware = Changes(), _hardware(config, controller, logs)
@@ -132,6 +131,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         listen=Listen(host, port, is_told=True),
         editor=options.editor,
         launched=launching.launched,
+        announce=launching.announce,
         activity=journal,
         counters=counters,
         loop_lag=loop.lag,

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
+from hmac import compare_digest
 from typing import Any
 from urllib.parse import urlsplit
 
+from llamaswap_lib.config.addresses import ANNOUNCED
 from llamaswap_lib.config.command_check import model_files
-from llamaswap_lib.config.placed import SAID, asked, placed
+from llamaswap_lib.config.placed import ANNOUNCE, SAID, asked, placed
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.snapshot import RunView
@@ -27,6 +29,7 @@ from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import AutomaticPorts
 from llamaswap_lib.runtime.processes.adopted import AdoptedProcess
+from llamaswap_lib.runtime.processes.announcements import VARIABLE, new_token
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 from llamaswap_lib.runtime.processes.obstacles import LaunchCheck
 from llamaswap_lib.runtime.processes.process import Process
@@ -68,11 +71,19 @@ class Launching:
         given = self._given(configured, gpus)
         launched = placed(configured if port is None else configured.at_port(port), given)
         output = self._logs.model_output(model)
-        process = Process(
-            run_id, self._launch_spec(launched), post, output, self._guardian, self._ourselves, note=output.note
-        )
+        spec = self._launch_spec(launched, given)
+        way_to = self._proxies.way_to_url
+        process = Process(run_id, spec, post, output, self._guardian, self._ourselves, output.note, way_to)
         self.launched[run_id], self._processes[run_id] = launched, process
-        return process, Upstream(run_id, model, launched.proxy, port, given)
+        return process, Upstream(run_id, model, spec.proxy, port, given)
+
+    def announce(self, token: str, address: str) -> bool:
+        """The run with that token says that it listens there; any thread. False if there is none, raises ValueError."""
+        for run in [process.announcements for process in tuple(self._processes.values())]:
+            if run.token and compare_digest(run.token.encode(), token.encode()):
+                run.announce(address)
+                return True
+        return False
 
     def adopt(
         self, described: Mapping[str, Any], read_end: int | None, post: Callable[[Event], None]
@@ -92,13 +103,13 @@ class Launching:
         is_same = (
             model is not None
             and (model.automatic_port is None) == (port is None)
-            and self._launch_spec(model).is_same_process(spec)
+            and self._launch_spec(model, given).is_same_process(spec)
         )
         if model is None or not is_same:
             model = _as_started(name, spec)
         output = self._logs.model_output(name)
-        common = (self._launch_spec(model), post, output, self._guardian, self._ourselves, output.note)
-        process = AdoptedProcess(run_id, *common, described, read_end)
+        common = (self._launch_spec(model, given), post, output, self._guardian, self._ourselves, output.note)
+        process = AdoptedProcess(run_id, *common, described, read_end, self._proxies.way_to_url)
         self.launched[run_id], self._processes[run_id] = model, process
         self._ports.note(name, port)
         return process, Upstream(run_id, name, described["proxy"], port, given), is_same
@@ -107,8 +118,8 @@ class Launching:
         """The health check of a run, and its `hungAfter`."""
         launched = self.launched[upstream.run_id]
         configured = self._models.get(upstream.model, launched)
-        through = self._proxies.way_to_url(launched.proxy)
-        return HealthCheck.of(launched.proxy, launched.check_endpoint, through=through), configured.hung_after
+        through = self._proxies.way_to_url(upstream.proxy)
+        return HealthCheck.of(upstream.proxy, launched.check_endpoint, through=through), configured.hung_after
 
     def keep_only(self, runs: Iterable[RunView]) -> None:
         """Forget what is known of all other runs."""
@@ -117,25 +128,29 @@ class Launching:
             del self.launched[run_id], self._processes[run_id]
 
     def _given(self, model: Model, gpus: tuple[str, ...]) -> dict[str, str]:
-        """What tells it of these GPUs, and what it was that the file asked for."""
-        if model.gpus is None:
-            return {}
-        return {SAID: asked(model), **variables_of(gpus, [gpu for _, gpu in self.gpus()], os.environ)}
+        """What tells it of these GPUs and what it was that the file asked for, and of a token to announce by."""
+        given = {}
+        if model.gpus is not None:
+            given = {SAID: asked(model), **variables_of(gpus, [gpu for _, gpu in self.gpus()], os.environ)}
+        if model.is_announced:
+            given[ANNOUNCE] = given[VARIABLE] = new_token()
+        return given
 
     def _spec_of(self, model: str) -> LaunchSpec:
-        return self._launch_spec(self._models[model])
+        return self._launch_spec(self._models[model], {})
 
-    def _launch_spec(self, model: Model) -> LaunchSpec:
-        """What is started for it."""
+    def _launch_spec(self, model: Model, given: Mapping[str, str]) -> LaunchSpec:
+        """What is started for it; a `proxy` that is to be announced is not known yet."""
         return LaunchSpec(
             model=model.id,
             argv=model.argv,
             stop_argv=model.stop_argv,
             env=model.env,
-            proxy=model.proxy,
+            proxy="" if model.is_announced else model.proxy,
             check_endpoint=model.check_endpoint,
             health_timeout=model.health_check_timeout,
             unload_timeout=model.unload_timeout,
+            token=given.get(ANNOUNCE, ""),
             through=self._proxies.way_to_url(model.proxy),
             shown_programs=model.shown.programs,
         )
@@ -152,7 +167,7 @@ def _as_started(name: str, spec: LaunchSpec) -> Model:
         argv=spec.argv,
         stop_argv=spec.stop_argv,
         env=spec.env,
-        proxy=spec.proxy,
+        proxy=spec.proxy or ANNOUNCED,
         check_endpoint=spec.check_endpoint,
         health_check_timeout=spec.health_timeout,
         unload_timeout=spec.unload_timeout,
@@ -164,13 +179,14 @@ def _given_ports(config: Config) -> dict[str, int]:
 
 
 def _fixed_ports(config: Config) -> set[int]:
-    return {urlsplit(model.proxy).port or 0 for model in config.models.values() if not model.automatic_port}
+    fixed = [model for model in config.models.values() if not (model.automatic_port or model.is_announced)]
+    return {urlsplit(model.proxy).port or 0 for model in fixed}
 
 
 def ways_told(config: Config, proxies: ForwardProxies) -> list[str]:
     """For the log: who is asked through a proxy."""
     named = [(f"peer {name}", peer.proxy) for name, peer in config.peers.items()]
-    named += [(name, model.proxy) for name, model in config.models.items()]
+    named += [(name, model.proxy) for name, model in config.models.items() if not model.is_announced]
     found: dict[ForwardProxy, list[str]] = {}
     for name, url in named:
         if (proxy := proxies.way_to_url(url)) is not None and not proxy.fault:

@@ -136,4 +136,6 @@ def _may_run_together(old: Standing, new: Standing, one: str, other: str) -> boo
 
 def _has_same_address(model: Model, proxy: str) -> bool:
     """An automatic port does not count: a free one is chosen when the model starts."""
+    if model.is_announced or not proxy:
+        return False
     return model.automatic_port is None and address_of(model.proxy) == address_of(proxy)

@@ -104,6 +104,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "service": ("config", "errors"),
     "listen_failure": ("config.command", "net.listening", "printable", "runtime.ports"),
     "launching": (
+        "config.addresses",
         "config.schema",
         "config.command_check",
         "config.placed",

@@ -23,9 +23,10 @@ characters long, and all values together twenty million.
 
 Built-in macros: `${MODEL_ID}` in a model; `${PORT}` in a model whose `cmd` uses it; `${PID}` in
 `cmdStop`; `${GPUS}` and `${GPU_COUNT}` in `cmd`, `cmdStop` and `env` of a model with `gpus` (docs/memory.md);
+`${ANNOUNCE}` in the same keys of a model with `proxy: announced` (docs/clusters.md);
 `${LLAMASWAP}`, the command that runs this llamaswap from any folder (its Python and its script, or its
 single file). `${LLAMASWAP} demo --port ${PORT}` starts a server without a real model. If you declare a macro
-`LLAMASWAP`, `GPUS` or `GPU_COUNT`, that one is used.
+`LLAMASWAP`, `GPUS`, `GPU_COUNT` or `ANNOUNCE`, that one is used.
 
 llamaswap shows no secrets: not in `check` and its error messages, not in `/running`, not in the list of models, and not
 in its own log lines. It shows `[hidden]` instead of

@@ -112,6 +112,8 @@ def _check_ports(config: Config, document: Document) -> None:
     meet = grouping.meeting(config.routing)
     found: dict[tuple[str, int], list[str]] = {}
     for model in config.models.values():
+        if model.is_announced:
+            continue
         address = address_of(model.proxy)
         found.setdefault(address, []).append(model.id)
         if (port := address[1]) > MAX_PORT:
@@ -133,7 +135,7 @@ def _check_loops(config: Config, document: Document, listen: Listen) -> None:
     where += "" if listen.is_told else " unless -listen says otherwise"
     for name, model in config.models.items():
         makes_way = model.automatic_port is not None and model.automatic_port.number == listen.port
-        if _leads_to(model.proxy, listen) and not makes_way:
+        if not (makes_way or model.is_announced) and _leads_to(model.proxy, listen):
             message = f"leads to {where}; the model could not be loaded"
             document.warn(("models", name, "proxy"), message, family="loop")
     for name, peer in config.peers.items():

@@ -133,13 +133,19 @@ class CommandCheck:
         endpoint = model.check_endpoint
         if not isinstance(endpoint, Hidden) and (ORIGIN.match(endpoint) or "#" in endpoint):
             asked, is_url = ORIGIN.sub("", endpoint.partition("#")[0]), ORIGIN.match(endpoint) is not None
-            base = "" if isinstance(model.proxy, Hidden) else urllib.parse.urlsplit(model.proxy).path.rstrip("/")
+            is_unknown = isinstance(model.proxy, Hidden) or model.is_announced
+            base = "" if is_unknown else urllib.parse.urlsplit(model.proxy).path.rstrip("/")
             if is_url and asked.startswith(f"{base}/"):  # as the health check does it
                 asked = asked.removeprefix(base)
             asked = quoted("/" + asked.lstrip("/"))
             what = "is a whole URL where" if is_url else "has a # where only"
             message = f"{what} a path is expected; {asked} is asked for at the address of proxy; write {asked} here"
             self._document.warn(path, message, family="whole URL")
+        if endpoint == "none" and model.is_announced:
+            message = "with none, it counts as ready as soon as it says where it listens, and requests may fail then"
+            message += "; write a path that answers 200 when it is ready, or leave checkEndpoint out"
+            self._document.warn(path, message, family="ready at once")
+            return
         slow = _slow_server(model.argv) if endpoint == "none" else None
         if slow is not None:
             message = (

@@ -92,7 +92,8 @@ def keep_ports(old: Config, new: Config, in_use: Collection[int]) -> Config:
     """
     if new.start_port != old.start_port:
         return new
-    fixed = {address_of(model.proxy)[1] for model in new.models.values() if not model.automatic_port}
+    told = [model for model in new.models.values() if not (model.automatic_port or model.is_announced)]
+    fixed = {address_of(model.proxy)[1] for model in told}
     numbers = {
         name: before.automatic_port.number
         for name, model in new.models.items()
@@ -119,10 +120,10 @@ def refuse_taken_ports(loaded: Loaded, running: Mapping[str, Model]) -> None:
     staying = {
         name: address_of(model.proxy)
         for name, model in running.items()
-        if name in config.models and is_same_process(model, config.models[name])
+        if not model.is_announced and name in config.models and is_same_process(model, config.models[name])
     }
     for name, model in config.models.items():
-        if model.automatic_port or name in staying:
+        if model.automatic_port or model.is_announced or name in staying:
             continue
         wanted = address_of(model.proxy)
         for other, address in staying.items():

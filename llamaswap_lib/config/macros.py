@@ -26,7 +26,7 @@ from llamaswap_lib.typed_yaml.nodes import (
 from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, Problems, nearest, quoted
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, mask_text, text_of, visible
 
-from .addresses import EXAMPLE, port_cure
+from .addresses import ANNOUNCED, EXAMPLE, port_cure
 from .command import mask_command, own_command, without_comments
 from .schema import LATE_MACROS, TOP_LEVEL, AutomaticPort, Config, Model, late_macros
 
@@ -170,15 +170,15 @@ class _OneModel:
         self.node = _with_keys(_replaced(self.node, number), number, self.path)
 
     def uses_port(self, name: str) -> bool:
-        value = self.node.get(name)
-        return isinstance(value, ScalarNode) and "${PORT}" in value.text
+        return "${PORT}" in getattr(self.node.get(name), "text", "")
 
     def finish(self) -> MappingNode:
         if self.uses_port("proxy"):
             self.report_proxy()
         for name, entry in self.node.entries.items():
             if entry.value.has_macro and not (name == "proxy" and self.uses_port("proxy")):
-                allowed = late_macros(name, has_gpus=not is_null(self.node.get("gpus")))
+                is_announced = getattr(self.node.get("proxy"), "text", "") == ANNOUNCED
+                allowed = late_macros(name, has_gpus=not is_null(self.node.get("gpus")), is_announced=is_announced)
                 _report_unresolved(entry.value, (*self.path, name), self.scope, allowed)
         if self.macros is not None:
             return _copy(self.node, {**self.node.entries, "macros": self.macros})

@@ -30,7 +30,8 @@ def complete(
 ) -> Model:
     """The model with everything resolved. `config` gives the global values."""
     path: KeyPath = ("models", name)
-    if not (MACRO.search(model.proxy) or has_braces_and_parses(model.proxy)):  # a macro that is left has been reported
+    is_known = model.is_announced or MACRO.search(model.proxy) or has_braces_and_parses(model.proxy)
+    if not is_known:  # a macro that is left has been reported
         check_url(model.proxy, (*path, "proxy"), document)
     if name == COMFYUI:
         model = replace(

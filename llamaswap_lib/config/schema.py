@@ -28,6 +28,7 @@ from llamaswap_lib.typed_yaml.kinds import (
 from llamaswap_lib.typed_yaml.problems import Problem
 from llamaswap_lib.typed_yaml.secrets import changed
 
+from .addresses import ANNOUNCED
 from .automaton import Pattern
 from .command import mask_command, mask_variable, split, without_comments
 from .gpu_keys import GpuChoice, Gpus
@@ -72,14 +73,17 @@ LATE_MACROS = {
     "PID": "${PID} can be used only in cmdStop",
     "GPUS": "${GPUS} can be used only in cmd, cmdStop and env of a model with gpus",
     "GPU_COUNT": "${GPU_COUNT} can be used only in cmd, cmdStop and env of a model with gpus",
+    "ANNOUNCE": "${ANNOUNCE} can be used only in cmd, cmdStop and env of a model with proxy: announced",
 }
 COMMAND = Text("a command", "command", mask_command)
 
 
-def late_macros(key_name: str, *, has_gpus: bool) -> tuple[str, ...]:
+def late_macros(key_name: str, *, has_gpus: bool, is_announced: bool) -> tuple[str, ...]:
     """Names of those that may be left in a key of a model."""
     own = ("PID",) if key_name == "cmdStop" else ()
-    return (*own, "GPUS", "GPU_COUNT") if has_gpus and key_name in ("cmd", "cmdStop", "env") else own
+    if key_name not in ("cmd", "cmdStop", "env"):
+        return own
+    return (*own, *(("GPUS", "GPU_COUNT") if has_gpus else ()), *(("ANNOUNCE",) if is_announced else ()))
 
 
 class AutomaticPort(NamedTuple):
@@ -123,7 +127,12 @@ class Model:
     argv: tuple[str, ...] = derived(())  # cmd, split into words
     cmd_stop: str = key("cmdStop", COMMAND, "run instead of sending SIGTERM, to stop it; may use `${PID}`", "")
     stop_argv: tuple[str, ...] = derived(())  # cmd_stop, split; () means SIGTERM
-    proxy: str = key("proxy", Text("a URL"), "where its server listens", "http://localhost:${PORT}")
+    proxy: str = key(
+        "proxy",
+        Text("a URL, or `announced`"),
+        "where its server listens; with `announced` it says so itself (llamaswap only; see docs/clusters.md)",
+        "http://localhost:${PORT}",
+    )
     check_endpoint: str = key(
         "checkEndpoint",
         Text(),
@@ -189,6 +198,11 @@ class Model:
     automatic_port: AutomaticPort | None = derived(None, compare=False)
     shown: ShownModel = derived(ShownModel("", "", {}, ()), compare=False)
     unplaced: Model | None = derived(None, compare=False)  # the same before its GPUs were chosen
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether its server says itself where it listens."""
+        return self.proxy == ANNOUNCED
 
     def at_port(self, port: int) -> Model:
         """The same model with another automatic port in what starts, reaches and stops its server."""

@@ -310,6 +310,11 @@ class Pass:
         self.outgoing.update(victims)
 
     def _admit(self, run: Run) -> None:
+        """Let in who waits for it; while it moves, they join that as they join a load."""
+        if run.is_moving:
+            self._hold_place(run.model, ())
+            self._note(run.model, "loading")
+            return
         if run.state is RunState.DRAINING:
             self._world.become_ready(run)
         tickets = self._waiting.remove_all(run.model)

@@ -71,6 +71,17 @@ class StartProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeRun:
+    """It has said that it listens at `address`: look there whether it is ready, and nowhere else any more.
+
+    What enters from now on is sent there.
+    """
+
+    run_id: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopProcess:
     """Ask it to stop; its gate is shut. `reason` is for people (`to make room for B`)."""
 
@@ -190,6 +201,7 @@ Effect = (
     | Refuse
     | Unloaded
     | StartProcess
+    | ProbeRun
     | StopProcess
     | KillProcess
     | OpenGate

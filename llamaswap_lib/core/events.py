@@ -88,9 +88,18 @@ class ModelsChanged:
 
 @dataclass(frozen=True, slots=True)
 class ProcessReady:
-    """The health probe of the run got the answer 200."""
+    """The health probe of the run got the answer 200; `address` is where it was asked, if that was announced."""
 
     run_id: int
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAnnounced:
+    """The run has said that it listens at `address`, a URL: for the first time, or since it has moved there."""
+
+    run_id: int
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +126,11 @@ class ProcessExited:
 
 @dataclass(frozen=True, slots=True)
 class LoadTimedOut:
-    """The run did not become ready in time; `detail` says what the last health answer was."""
+    """The run did not become ready in time; `detail` says what the last health answer was, `address` as above."""
 
     run_id: int
     detail: str
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +194,17 @@ class TimePassed:
     """The deadline that `next_deadline()` named has come."""
 
 
-RunEvent = ProcessReady | LeaderExited | ProcessExited | LoadTimedOut | GateIdle | GateDrained | RunSilent | RunAnswered
+RunEvent = (
+    ProcessReady
+    | RunAnnounced
+    | LeaderExited
+    | ProcessExited
+    | LoadTimedOut
+    | GateIdle
+    | GateDrained
+    | RunSilent
+    | RunAnswered
+)
 Event = (
     RequestArrived
     | RequestAbandoned

@@ -160,7 +160,7 @@ class _Look:
     def own_waits(self) -> Iterator[Wait]:
         """For the target's own run."""
         run = self._runs.get(self._target)
-        if run is not None and run.detail is RunState.STARTING:
+        if run is not None and run.state == RunState.STARTING.value:
             yield Wait(self._target, "load", 0)
         elif run is not None and run.detail.is_leaving:
             yield self._wait_for(self._target, "stop")

@@ -86,7 +86,25 @@ class Run:
     silence: Silence | None = None  # what these checks found
     inside: int = 0  # how many requests it had when it was last asked, and how many were let in by ticket since
     gpus: tuple[str, ...] = ()  # that were chosen for it when it was started, by name
+    loading_since: float = 0.0  # from when on the time counts in which it is to be ready
+    address: str = ""  # where it listens, if it says so itself, as it did last
+    is_moving: bool = False  # it has served, and now listens elsewhere, where it is not known to be ready yet
     idle_since: float = 0.0  # when the last request had left; without meaning before it was asked
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether it is to be ready soon, where it listens now."""
+        return self.state is RunState.STARTING or (self.is_moving and self.state.is_up)
+
+    @property
+    def phase(self) -> str:
+        """What it does, where its state does not say it."""
+        return "moving" if self.is_moving and self.state.is_up else ""
+
+    @property
+    def public_state(self) -> str:
+        """The word of `/running`. One that moves is, for who looks from outside, as one that starts."""
+        return RunState.STARTING.value if self.is_probed else self.state.public_name
 
     @property
     def is_untimed(self) -> bool:

@@ -217,17 +217,22 @@ class Scheduler:
 
     def _note_run(self, run: Run, event: events.RunEvent) -> None:
         match event:
-            case events.ProcessReady() if run.state is RunState.STARTING:
-                self._world.become_ready(run)
-                self._failing.note_ready(run.model)
+            case events.RunAnnounced(_, address) if run.state is RunState.STARTING or run.state.is_up:
+                self._world.announce(run, address)
+            case events.ProcessReady(_, address) if run.is_probed and run.address == address:
+                if run.is_moving:
+                    self._world.end_move(run)
+                else:
+                    self._world.become_ready(run)
+                    self._failing.note_ready(run.model)
             case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
                 self._failing.crash(run, detail)
                 self._world.lose(run)
             case events.ProcessExited():
                 self._forget(run, event)
-            case events.LoadTimedOut(_, detail) if run.state is RunState.STARTING:
+            case events.LoadTimedOut(_, detail, address) if run.is_probed and run.address == address:
                 self._failing.fail_load(run.model, detail)
-                self._world.stop(run, "load timeout", "it did not become ready in time")
+                self._world.give_up(run)
             case events.RunSilent(_, since, what, proof) if run.is_checked:
                 self._world.note_silence(run, Silence(since, what, proof))
             case events.RunAnswered():
@@ -273,7 +278,7 @@ class Scheduler:
             self._failing.note_end(run, ended.out_of_memory)
         elif run.has_died:
             self._failing.note_end(run, ended.out_of_memory)
-        elif run.ready_at is not None and not run.is_retired:
+        elif run.ready_at is not None and not (run.is_retired or run.is_moving):
             self._failures.pardon([run.model])  # it ended well
         for ticket, pending in list(self._unloads.items()):
             pending.discard(run.run_id)

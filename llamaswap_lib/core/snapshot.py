@@ -72,7 +72,8 @@ class Reason:
 class RunView:
     """One run. `state` is the word of `/running`; `detail` the scheduler's own. Times are monotonic seconds.
 
-    `gpus` are the names of those that were chosen for it.
+    `gpus` are the names of those that were chosen for it. `phase` says more where the state does not say it all;
+    `address` is where it listens, if it says so itself.
     """
 
     run_id: int
@@ -83,6 +84,8 @@ class RunView:
     started_at: float
     ready_at: float | None
     gpus: tuple[str, ...] = ()
+    phase: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +135,8 @@ def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
     """All runs, sorted by model."""
     views = [
         RunView(
-            *(run.run_id, run.model, run.incarnation, run.state.public_name, run.state, run.started_at, run.ready_at),
-            run.gpus,
+            *(run.run_id, run.model, run.incarnation, run.public_state, run.state, run.started_at, run.ready_at),
+            *(run.gpus, run.phase, run.address),
         )
         for run in runs
     ]
@@ -170,7 +173,7 @@ def estimate_loads(queue: Queue, runs: Mapping[str, RunView], now: float) -> dic
         in_front = reason.others if reason and reason.kind in ("loading for others", "after") else ()
         loads = [found[other] if other in found else _load_left(other, queue, runs, now) for other in in_front]
         run = runs.get(model)
-        own = 0.0 if run and run.detail.is_up and not in_front else _load_left(model, queue, runs, now)
+        own = 0.0 if run and run.detail.is_up and not (in_front or run.phase) else _load_left(model, queue, runs, now)
         known = [load for load in loads if load is not None]
         found[model] = None if own is None or len(known) < len(loads) else own + max(known, default=0.0)
     return found

@@ -18,6 +18,7 @@ from llamaswap_lib.core.effects import (
     EndChecks,
     KillProcess,
     OpenGate,
+    ProbeRun,
     ReportSwap,
     ShutGate,
     StartProcess,
@@ -73,7 +74,7 @@ class World:
             is_early = wait is not None and wait.is_over
             room.note_start(model, self._known(), placement.gpus, is_early=is_early)
         incarnation = self.incarnations[model] = self.incarnations.get(model, 0) + 1
-        run = Run(self.next_run_id, model, incarnation, self.now, gpus=placement.gpus)
+        run = Run(self.next_run_id, model, incarnation, self.now, gpus=placement.gpus, loading_since=self.now)
         self.next_run_id += 1
         self.runs[run.run_id] = self.by_model[model] = run
         self.out.append(StartProcess(run.run_id, model, placement))
@@ -89,6 +90,27 @@ class World:
                 room.note_ready(run.model)
         run.move(RunState.READY, self.ttl_look(run, self.now))
 
+    def announce(self, run: Run, address: str) -> None:
+        """It says that it listens there. If it serves, it has moved: nobody enters before it is ready there.
+
+        Requests that are inside go on where they are.
+        """
+        run.address, run.loading_since = address, self.now
+        if run.state.is_up:
+            self.out.append(WriteLog("info", f"{run.model}: moves to {address}"))
+            run.is_moving = True
+            if run.is_open:
+                run.is_open = False
+                self.out.append(ShutGate(run.run_id))
+        self.out.append(ProbeRun(run.run_id, address))
+
+    def end_move(self, run: Run) -> None:
+        """It is ready where it has moved to."""
+        self.out.append(WriteLog("info", f"{run.model}: ready at {run.address}"))
+        run.is_moving = False
+        if run.state is RunState.READY:
+            run.deadline = self.ttl_look(run, self.now)
+
     def unload(self, run: Run, timeout: float) -> None:
         """Let its requests finish for `timeout` seconds at most, then stop it; stop at once if it is loading."""
         if run.state is RunState.STARTING:
@@ -99,6 +121,13 @@ class World:
         elif run.state is not RunState.STOPPING:
             run.move(RunState.UNLOADING, self.now + timeout)
             run.has_news = True
+
+    def give_up(self, run: Run) -> None:
+        """It did not become ready in time. If it has moved, requests may be inside where it was."""
+        if run.is_moving:
+            self.unload(run, self.unload_timeout(run.model))
+        else:
+            self.stop(run, "load timeout", "it did not become ready in time")
 
     def retire(self, run: Run) -> None:
         """Its model was removed or has changed: admit no more requests, and stop it once it is empty."""
@@ -205,7 +234,8 @@ class World:
             if run.state is RunState.DRAINING and run.run_id not in needed_shut:
                 self.become_ready(run)
             if run.state is RunState.READY:
-                may_open = run.model not in waited_for and not self.evict(run.model, self.by_model)
+                may_open = run.model not in waited_for and not run.is_moving
+                may_open = may_open and not self.evict(run.model, self.by_model)
                 if may_open != run.is_open:
                     run.is_open = may_open
                     self.out.append(OpenGate(run.run_id) if may_open else ShutGate(run.run_id))
@@ -232,9 +262,9 @@ class World:
     # -- questions --
 
     def may_serve(self, run_id: int) -> bool:
-        """Whether it exists, and is not known to be ending."""
+        """Whether it exists where it was, and is not known to be ending."""
         run = self.runs.get(run_id)
-        return run is not None and run.state is not RunState.STOPPING
+        return run is not None and run.state is not RunState.STOPPING and not run.is_moving
 
     def staying(self) -> list[str]:
         """The models whose run is not being unloaded or stopped."""

@@ -13,6 +13,7 @@ from llamaswap_lib.app import App
 from llamaswap_lib.endpoints import (
     about,
     activity,
+    announce,
     captures,
     clients,
     config,
@@ -117,6 +118,7 @@ ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.HARDWARE: hardware.serve_hardware,
     Endpoint.MEMORY: memory.serve_memory,
     Endpoint.IN_FLIGHT: inflight.serve_list,
+    Endpoint.ANNOUNCE: announce.serve_announcement,
     Endpoint.CANCEL: _operation(inflight.serve_cancel),
     Endpoint.EVENTS: events.serve_events,
     Endpoint.LOGS: logs.serve_history,

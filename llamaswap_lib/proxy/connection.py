@@ -60,6 +60,10 @@ class Origin:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
+    def is_same_server(self, other: Origin) -> bool:
+        """Whether a connection to the one leads to the other, too."""
+        return (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
+
     def __str__(self) -> str:
         """For people: without the password that an address may hold."""
         return f"{self.scheme}://{self.authority}"
@@ -155,7 +159,7 @@ class UpstreamConnection(HTTPConnection):
         self.idle_until = math.inf  # once it is idle
         self.answers = AnswerRecall()
         self.is_cut = False  # its run hangs: what comes of it is no answer, and nobody is to ask it again
-        self._origin = origin
+        self.origin = origin
         self._way = way
         self._keepalive = timeouts.keepalive
         self.on_close: Callable[[UpstreamConnection], None] | None = None  # may be told more than once
@@ -176,7 +180,7 @@ class UpstreamConnection(HTTPConnection):
             if self._keepalive:
                 probe_when_silent(self.sock, self._keepalive)
             if way is not None and way.is_tunnel:
-                open_tunnel(self.sock, way.proxy.connect_request(self._origin.host, self._origin.port), self.timeout)
+                open_tunnel(self.sock, way.proxy.connect_request(self.origin.host, self.origin.port), self.timeout)
             self._make_ready()
         except BaseException:
             self.close()

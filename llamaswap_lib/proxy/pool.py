@@ -49,9 +49,10 @@ class Waiter(User, Protocol):
 class _Upstream:
     """What is remembered of one run or peer."""
 
-    __slots__ = ("address", "idle")
+    __slots__ = ("address", "idle", "origin")
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, origin: Origin, address: str) -> None:
+        self.origin = origin  # a run may move to another one
         self.address = address  # the one of the host's addresses that answered: `localhost` is ::1 and 127.0.0.1
         self.idle: list[UpstreamConnection] = []  # the one used last at the end
 
@@ -89,9 +90,11 @@ class Pool:
         origin = origin_of(url)
         return origin, self.proxies.way_to(origin.scheme, origin.host, origin.port)
 
-    def take_idle(self, key: Key, waiter: Waiter) -> UpstreamConnection | None:
+    def take_idle(self, key: Key, origin: Origin, waiter: Waiter) -> UpstreamConnection | None:
         """An idle connection, heard by `waiter` from now on, to be given back or closed, if there is one."""
         upstream = self._upstreams.get(key)
+        if upstream is not None and upstream.origin is not origin:
+            upstream = self._of(key, origin)
         while upstream is not None and upstream.idle:
             connection = upstream.idle.pop()
             if connection.is_quiet():
@@ -99,6 +102,14 @@ class Pool:
                 return connection
             connection.close()
         return None
+
+    def _of(self, key: Key, origin: Origin) -> _Upstream | None:
+        """What is remembered of it where it is; connections to where it was are closed."""
+        upstream = self._upstreams.get(key)
+        if upstream is not None and not upstream.origin.is_same_server(origin):
+            self._forget(key)
+            return None
+        return upstream
 
     async def connect(
         self, waiter: Waiter, key: Key, origin: Origin, timeouts: Timeouts, *, tunnel: bool = False
@@ -119,14 +130,14 @@ class Pool:
     async def _connect(
         self, waiter: Waiter, key: Key, origin: Origin, timeouts: Timeouts, *, tunnel: bool
     ) -> UpstreamConnection:
-        upstream = self._upstreams.get(key)
+        upstream = self._of(key, origin)
         make = TlsUpstreamConnection if origin.is_secure else UpstreamConnection
         through = self.proxies.way_to(origin.scheme, origin.host, origin.port)
         if through is not None:
             connection = make(key, through.host, origin, timeouts, Way(through, tunnel or origin.is_secure))
             await waiter.in_thread(connection.connect)
         else:
-            # A run stays where it is; the name of a peer may come to mean another address.
+            # A run stays where it says it is; the name of a peer may come to mean another address.
             address = upstream.address if upstream is not None and isinstance(key, int) else origin.host
             connection = make(key, address, origin, timeouts, None)
             if isinstance(key, int) and not origin.is_secure and is_loopback(address):
@@ -139,8 +150,8 @@ class Pool:
             if isinstance(key, int):
                 self.traffic.add(key, connection)
                 connection.on_close = partial(self.traffic.remove, key)
-            if key not in self._upstreams:
-                self._upstreams[key] = _Upstream(connection.sock.getpeername()[0])
+            if self._of(key, origin) is None:
+                self._upstreams[key] = _Upstream(origin, connection.sock.getpeername()[0])
             if not connection.is_watched:
                 connection.join(self._loop, self._lose)
             connection.listen(waiter)
@@ -173,6 +184,9 @@ class Pool:
     def give(self, connection: UpstreamConnection, *, may_stay: bool) -> None:
         """Take back a connection; it is closed unless another request may follow on it."""
         upstream = self._upstreams.get(connection.key)
+        origin = connection.origin
+        if upstream is not None and upstream.origin is not origin and not upstream.origin.is_same_server(origin):
+            upstream = None
         is_used_up = connection.is_for_one_request or (connection.is_secure and connection.has_ended)
         if not may_stay or upstream is None or is_used_up or len(upstream.idle) >= MAX_IDLE:
             connection.close()

@@ -120,7 +120,7 @@ class Relay:
         self.message = self._head(path, query)
         if is_plain:
             self.message = _remove_encodings(b"", self.message)
-        idle = None if self.is_tunnel else self.pool.take_idle(self.key, client)
+        idle = None if self.is_tunnel else self.pool.take_idle(self.key, self.origin, client)
         while True:
             self.connection = connection = (yield from self._connect()) if idle is None else idle
             try:

@@ -20,6 +20,7 @@ OPEN_ENDPOINTS = frozenset(
     {
         *(Endpoint.HEALTH, Endpoint.PREFLIGHT),
         *(Endpoint.CLEAN_PATH, Endpoint.NOT_FOUND, Endpoint.METHOD_NOT_ALLOWED),
+        Endpoint.ANNOUNCE,  # the token in its path is its key
         Endpoint.UI,  # decides for itself: its files are open, so that it can ask for a key
     }
 )

@@ -69,6 +69,7 @@ class Endpoint(Enum):
     LOG_STREAM = auto()
     LOG_STREAM_OF = auto()  # `argument` is proxy, upstream or a model
     IN_FLIGHT = auto()
+    ANNOUNCE = auto()  # `argument` is the token of a run
     CANCEL = auto()  # `argument` is the id of a request in flight
 
     __hash__ = object.__hash__  # members are single; that of Enum is a call into Python for every request
@@ -148,6 +149,7 @@ _WITH_ARGUMENT = (
     ("POST", "/api/models/unload/", "", _is_anything, Endpoint.UNLOAD_ONE),
     ("POST", "/api/models/load/", "", _is_anything, Endpoint.LOAD_ONE),
     ("POST", "/api/inflight/", "/cancel", _is_one_segment, Endpoint.CANCEL),
+    ("POST", "/api/announce/", "", _is_one_segment, Endpoint.ANNOUNCE),
     ("GET", "/api/models/", "/plan", _is_something, Endpoint.PLAN),
     ("GET", "/api/models/", "/clients", _is_something, Endpoint.CLIENTS),
     ("GET", "/api/captures/", "", _is_one_segment, Endpoint.CAPTURE),

@@ -15,6 +15,7 @@ UNTOLD = (
     "/metrics",
     "/ui/assets/",
 )  # asked every few seconds by machines, or for show
+ANNOUNCEMENT = "/api/announce/"  # what follows is secret
 OWN_PAGE = "llamaswap"  # what our page says in X-Requested-With; it reads more than anybody wants to see in a log
 GONE = 499  # of a client that left before its answer began
 MOST_AGENT_BYTES = 512
@@ -38,6 +39,8 @@ def _texts(exchange: Exchange) -> tuple[str, str]:
     path = exchange.path
     if "%" in path:
         path = decoded_path(path)
+    if path.startswith(ANNOUNCEMENT):
+        path = f"{ANNOUNCEMENT}***"
     head = exchange.head
     if path.startswith(UNTOLD) or (head.method == "GET" and head.first.get("x-requested-with") == OWN_PAGE):
         return "", ""

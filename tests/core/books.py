@@ -36,6 +36,9 @@ class Life:
     is_cut: bool = False  # requests inside were broken off
     is_retired: bool = False  # its model is not configured any more, or otherwise
     blocks: frozenset[str] = frozenset()  # then: the models that cannot start before it has gone
+    address: str = ""  # where it listens, as the scheduler was told last; '' where it is not asked to say so
+    is_moving: bool = False  # it was ready, and the scheduler was told of another address
+    said: int = 0  # times that it has said so
     words: str = ""  # what it said of memory that it lacked
     kill_at: float = 0.0  # not before, once it is ending
 

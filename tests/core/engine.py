@@ -309,15 +309,15 @@ class Simulation:
                 self._refused(self._clients[ticket])
             case effects.StartProcess(run_id, model, placement):
                 self._start(run_id, model, placement.gpus)
+            case effects.ProbeRun(run_id, address):
+                self._probe(self.witness.lives[run_id], address)
             case effects.StopProcess(run_id):
                 habit = self.plan.habits[self.witness.lives[run_id].model]
                 self._after(self._draw(habit.stop), partial(self._exit, run_id))
             case effects.KillProcess(run_id):
                 self._after(self.plan.kill_delay, partial(self._end_group, run_id))
-            case effects.OpenGate(run_id):
-                self.witness.lives[run_id].gate.shut = False
-            case effects.ShutGate(run_id):
-                self.witness.lives[run_id].gate.shut = True
+            case effects.OpenGate(run_id) | effects.ShutGate(run_id):
+                self.witness.lives[run_id].gate.shut = isinstance(order, effects.ShutGate)
             case effects.BeginChecks(run_id):
                 self._begin_checks(self.witness.lives[run_id])
             case effects.AbortRequests(run_id):
@@ -366,7 +366,12 @@ class Simulation:
             timed_out = events.LoadTimedOut(run_id, "not ready in time")
             self._after(self.plan.health_timeout, partial(self._report, life, timed_out))
         else:
-            self._after(load, partial(self._end_load, life))
+            if self._may(habit.announces):
+                self._after(self._draw((0.0, load)), partial(self._announce, life))
+                if self._chance(0.3):
+                    self._after(self._draw((0.0, 2 * load)), partial(self._announce, life))
+            else:
+                self._after(load, partial(self._end_load, life))
             if self._truth is not None and model in self._truth.unknown:
                 self._after(load + self._draw((0.0, 2.0)), partial(self._measure, life))
             if self._chance(habit.crashes):
@@ -374,11 +379,36 @@ class Simulation:
             if self._may(habit.hangs):
                 self._after(load + self._draw((0.0, 6.0)), partial(self._hang, life))
 
-    def _end_load(self, life: Life) -> None:
+    def _announce(self, life: Life) -> None:
+        """It says where it listens; later it may say so again."""
+        life.said += 1
+        self._report(life, events.RunAnnounced(life.run_id, f"address {life.said}"))
+        if life.is_alive and self._may(self.plan.habits[life.model].moves):
+            self._after(self._draw((0.5, 12.0)), partial(self._announce, life))
+
+    def _probe(self, life: Life, address: str) -> None:
+        """It is ready there some time later, or not in time."""
+        habit = self.plan.habits[life.model]
+        if self._may(habit.never_ready):
+            timed_out = events.LoadTimedOut(life.run_id, "not ready in time", address)
+            self._after(self.plan.health_timeout, partial(self._end_probe, life, address, timed_out))
+        else:
+            self._after(self._draw(habit.load), partial(self._end_probe, life, address, None))
+
+    def _end_probe(self, life: Life, address: str, timed_out: events.LoadTimedOut | None) -> None:
+        """Unless it is looked for elsewhere by now; what is on its way then may arrive yet."""
+        if life.address != address:
+            return
+        if timed_out is None:
+            self._end_load(life, address)
+        else:
+            self._report(life, timed_out)
+
+    def _end_load(self, life: Life, address: str = "") -> None:
         """It is ready, or has found too little memory."""
         truth = self._truth
         if truth is None or not life.is_alive:
-            self._report(life, events.ProcessReady(life.run_id))
+            self._report(life, events.ProcessReady(life.run_id, address))
         elif truth.starves(life.model):
             life.words = "out of memory"
             self._exit(life.run_id)
@@ -386,7 +416,7 @@ class Simulation:
             truth.loaded.add(life.model)
             if any(truth.hungry.get(life.model, {}).values()):
                 truth.ever_grown.add(life.model)  # beyond what was known of it
-            self._report(life, events.ProcessReady(life.run_id))
+            self._report(life, events.ProcessReady(life.run_id, address))
 
     def _hang(self, life: Life) -> None:
         """Nobody inside is answered any more, mostly for ever."""

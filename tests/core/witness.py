@@ -132,9 +132,12 @@ class Witness:
             case events.RunSilent(run_id) | events.RunAnswered(run_id):
                 if run_id in self.lives and self.lives[run_id].checked_since is not None:
                     self.lives[run_id].proof = event.proof if isinstance(event, events.RunSilent) else ""
-            case events.ProcessReady(run_id) | events.LoadTimedOut(run_id):
+            case events.RunAnnounced(run_id, address):
                 if run_id in self.lives:
-                    self._note_process(self.lives[run_id], event)
+                    self._note_address(self.lives[run_id], address)
+            case events.ProcessReady(run_id, address) | events.LoadTimedOut(run_id, _, address):
+                if run_id in self.lives and self.lives[run_id].address == address:
+                    self._note_probe(self.lives[run_id], event)
             case events.ProcessExited(run_id) | events.LeaderExited(run_id):
                 if run_id in self.lives:
                     self._note_process(self.lives[run_id], event)
@@ -145,7 +148,7 @@ class Witness:
     def _note_arrival(self, ticket: int, waiter: Waiter) -> None:
         life = self.lives.get(waiter.lost_run or 0)
         is_bad = self.is_closing or waiter.model not in self.plan.configured
-        is_in_doubt = life is not None and not life.is_ending
+        is_in_doubt = life is not None and not (life.is_ending or life.is_moving)
         if is_in_doubt and not is_bad:
             self.orphans[ticket] = waiter
             return
@@ -155,8 +158,17 @@ class Witness:
         if is_bad or waiter.is_stranded or waiter.has_hung or self._records.until(waiter.model) > self.now:
             self._doomed.add(ticket)
 
+    def _note_address(self, life: Life, address: str) -> None:
+        """It counts while it stays; a run that serves has moved then."""
+        if not life.is_staying:
+            return
+        life.address, life.is_moving = address, life.is_ready
+        self.disturbances += 1
+        if life.is_moving:
+            self._end_doubt(life.run_id)
+
     def _end_doubt(self, run_id: int) -> None:
-        """The run has ended: those it hung up on wait like others, or not at all."""
+        """The run has ended or moved: those it hung up on wait like others, or not at all."""
         for ticket in [ticket for ticket, waiter in self.orphans.items() if waiter.lost_run == run_id]:
             self._note_arrival(ticket, self.orphans.pop(ticket))
 
@@ -182,11 +194,13 @@ class Witness:
         if isinstance(event, events.LeaderExited) and not life.is_ready:
             return  # what it said last is still to be read
         if isinstance(event, events.ProcessReady):
+            if life.is_staying:
+                life.is_moving = False
             if not is_ours and not life.is_ready:
                 life.is_ready, life.ready_at = True, self.now
                 self._records.of(life.model).loads = 0
             return
-        if is_ours and life.is_ready and not life.is_retired:
+        if is_ours and life.is_ready and not (life.is_retired or life.is_moving):
             self._records.pardon([life.model])  # it ended well
         if is_ours or life.lost_at is not None:
             return
@@ -202,6 +216,19 @@ class Witness:
             life.has_timed_out = isinstance(event, events.LoadTimedOut)
         if self._records.until(life.model) > self.now:
             self._doom(life.model)
+
+    def _note_probe(self, life: Life, event: Event) -> None:
+        """Not ready in time where it has moved to is a load that failed; those inside elsewhere may finish."""
+        if not (isinstance(event, events.LoadTimedOut) and life.is_ready):
+            self._note_process(life, event)
+            return
+        if not (life.is_moving and life.is_staying):
+            return
+        self.disturbances += 1
+        self._records.note_failed_load(life.model, self.now)
+        self._may_fail.add(life.model)
+        self._doom(life.model)
+        life.unload_by = self.now + self.plan.habits[life.model].unload_timeout
 
     def _may_be_tried_again(self, life: Life, event: Event) -> bool:
         """Whether its end may be no failure for those who wait for it."""
@@ -232,11 +259,14 @@ class Witness:
             case effects.StopProcess(run_id, _, reason):
                 self._check_stop(self.lives[run_id])
                 self._note_stop(run_id, reason)
+            case effects.ProbeRun(run_id, address):
+                self.require(address == self.lives[run_id].address, f"looks for {run_id} where it does not listen")
             case effects.KillProcess(run_id):
                 self._check_kill(self.lives[run_id])
             case effects.OpenGate(run_id):
                 life = self.lives[run_id]
-                self.require(life.is_ready and life.is_staying, f"opened the gate of {life.model}, which is not ready")
+                is_there = life.is_ready and life.is_staying and not life.is_moving
+                self.require(is_there, f"opened the gate of {life.model}, which is not ready")
             case effects.Unloaded(ticket):
                 self._check_unloaded(ticket)
             case effects.DropRun(run_id):
@@ -295,7 +325,8 @@ class Witness:
     def _check_admit(self, ticket: int, life: Life) -> None:
         waiter = self._answer(ticket)
         self.require(waiter.model == life.model, f"ticket {ticket} wants {waiter.model}, not {life.model}")
-        self.require(life.is_ready and life.is_staying, f"admitted to {life.model}, which is not ready")
+        is_there = life.is_ready and life.is_staying and not life.is_moving
+        self.require(is_there, f"admitted to {life.model}, which is not ready")
         unwanted = self._victims(life.model, self._existing())
         self.require(not unwanted, f"admitted to {life.model} beside {unwanted}")
 
@@ -479,7 +510,9 @@ class Witness:
                 self._check_side_by_side(model, models)
 
     def _check_gate(self, life: Life) -> None:
-        if self._victims(life.model, self._existing()):
+        if life.is_moving:
+            self.require(life.gate.shut, f"the gate of {life.model} is open while it moves")
+        elif self._victims(life.model, self._existing()):
             self.require(life.gate.shut, f"the gate of {life.model} is open though others must go for it")
         elif life.gate.shut:
             stays = [*self._stays, self._staying()]
@@ -509,7 +542,7 @@ class Witness:
 
     def _check_alone(self, model: str) -> None:
         """Nobody else waits and nothing is on its way: then something loads, ends, or is busy."""
-        if any(not life.is_ready for life in self.lives.values()):
+        if any(life.is_moving or not life.is_ready for life in self.lives.values()):
             return
         unwanted = self._victims(model, self._existing())
         is_held_up = any(

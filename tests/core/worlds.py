@@ -31,6 +31,8 @@ class Habits:
     never_ready: float = 0.0
     unlaunchable: tuple[Span, ...] = ()  # from when until when it cannot be started, which is seen beforehand
     crashes: float = 0.0  # that a life ends by itself, some time after it was ready
+    announces: float = 0.0  # that a life says where it listens, once or again before it is ready
+    moves: float = 0.0  # that it then says some time after it was ready that it listens elsewhere
     hangs: float = 0.0  # that a life hangs some time after it was ready, mostly for ever: no request in it ends
 
 
@@ -463,6 +465,17 @@ def relief(seed: int, rng: random.Random) -> Plan:
     return replace(plan, flavour="relief")
 
 
+def announced(seed: int, rng: random.Random) -> Plan:
+    """Any world in which models say where they listen, and move."""
+    chosen = rng.choice(["mixed", "churn", "queue", "unloads", "failing", "whims", "reloads", "upgrades", "memory"])
+    plan = FLAVOURS[chosen](seed, rng)
+    habits = {
+        model: replace(habit, announces=rng.choice([0.0, 0.5, 1.0]), moves=rng.choice([0.0, 0.3, 0.8]))
+        for model, habit in plan.habits.items()
+    }
+    return replace(plan, flavour="announced", habits=habits)
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -483,6 +496,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "pressure": pressure,
     "relief": relief,
     "places": places,
+    "announced": announced,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 

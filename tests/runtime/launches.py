@@ -106,6 +106,11 @@ class FakeProcess:
         if self._obeys:
             self.become_ready()
 
+    def probe(self, address: str) -> None:
+        self._order(f"probe {address}")
+        if self._obeys:
+            self._post(ProcessReady(self.run_id, address))
+
     def stop(self) -> None:
         self._order("stop")
         if self._obeys:

@@ -184,6 +184,7 @@ def test_running_tells_what_runs() -> None:
             "run_id": 7,
             "pid": None,
             "port": 1,
+            "phase": None,
             "started": rows[1]["started"],
             "ready": None,
             "load_seconds": None,

@@ -34,14 +34,15 @@ class Place:
 
     def take(self, key: Key = 1, *, fresh: bool = False) -> UpstreamConnection:
         """An idle connection if there is one, unless a fresh one is asked for; else a new one."""
-        if not fresh and (idle := run_on(self.loop, lambda waiter: self._take_idle(key, waiter))) is not None:
+        origin = Origin("127.0.0.1", self.listener.getsockname()[1], "", "")
+        if not fresh and (idle := run_on(self.loop, lambda waiter: self._take_idle(key, origin, waiter))) is not None:
             return idle
-        connection = self.connect(key, Origin("127.0.0.1", self.listener.getsockname()[1], "", ""))
+        connection = self.connect(key, origin)
         self.accepted.append(self.listener.accept()[0])
         return connection
 
-    async def _take_idle(self, key: Key, waiter: Waiter) -> UpstreamConnection | None:
-        return self.pool.take_idle(key, waiter)
+    async def _take_idle(self, key: Key, origin: Origin, waiter: Waiter) -> UpstreamConnection | None:
+        return self.pool.take_idle(key, origin, waiter)
 
     def connect(self, key: Key, origin: Origin) -> UpstreamConnection:
         return run_on(self.loop, lambda waiter: self.pool.connect(waiter, key, origin, self.timeouts))
@@ -52,7 +53,7 @@ class Place:
     async def give_and_take(self, connection: UpstreamConnection, waiter: Waiter) -> UpstreamConnection | None:
         """Have it idle for a moment."""
         self.pool.give(connection, may_stay=True)
-        return self.pool.take_idle(1, waiter)
+        return self.pool.take_idle(connection.key, connection.origin, waiter)
 
     def drop(self, connection: UpstreamConnection) -> None:
         self.loop.ask(connection.close)
@@ -261,3 +262,20 @@ def test_connection_in_use_is_not_closed_however_old(place: Place) -> None:
     assert is_closed_by_us(place.accepted[1])
     assert place.loop.ask(busy.is_quiet)
     place.drop(busy)
+
+
+def test_a_run_that_has_moved_is_asked_where_it_is_and_what_led_elsewhere_is_closed(place: Place) -> None:
+    kept, lent = place.take(fresh=True), place.take(fresh=True)
+    place.give(kept)
+    place.listener.close()
+    place.listener = socket.create_server(("127.0.0.1", 0))
+    place.listener.settimeout(DEADLINE)
+    moved = place.take()
+    assert moved is not kept
+    assert kept.sock is None
+    place.give(lent)
+    assert lent.sock is None
+    place.give(moved)
+    again = place.take()
+    assert again is moved
+    place.drop(again)

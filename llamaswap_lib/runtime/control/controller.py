@@ -21,6 +21,7 @@ from llamaswap_lib.core.effects import (
     KillProcess,
     LookInside,
     OpenGate,
+    ProbeRun,
     Refuse,
     ReportSwap,
     ShutGate,
@@ -346,6 +347,8 @@ class Controller:
                 self.entrance.pop(ticket).wake()
             case StartProcess(run_id, model, placement):
                 self._start(run_id, model, placement)
+            case ProbeRun(run_id, address):
+                self._live[run_id].probe(address)
             case StopProcess(run_id, kind, reason):
                 run = self._live[run_id]
                 run.process.stop()
@@ -354,10 +357,8 @@ class Controller:
                 run = self._live[run_id]
                 run.process.kill()
                 self._log.warn(f"{run.upstream.model}: did not stop in time, killing it")
-            case OpenGate(run_id):
-                self._live[run_id].gate.shut = False
-            case ShutGate(run_id):
-                self._live[run_id].gate.shut = True
+            case OpenGate(run_id) | ShutGate(run_id):
+                self._live[run_id].gate.shut = isinstance(effect, ShutGate)
             case DropRun(run_id):
                 self._drop(run_id)
             case ReportSwap(model, evicted, why):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from llamaswap_lib.core.events import Event
@@ -13,7 +13,10 @@ from llamaswap_lib.runtime.logs.last_words import RunOutput
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where a run listens; `proxy` is a URL whose path and query are joined in front of those of a request."""
+    """Where a run listens; `proxy` is a URL whose path and query are joined in front of those of a request.
+
+    It is '' for a run that has yet to say so itself.
+    """
 
     run_id: int
     model: str
@@ -39,17 +42,23 @@ class ProcessHandle(Protocol):
     def let_go(self) -> bool: ...
     def keep(self) -> None: ...
     def start(self) -> None: ...
+    def probe(self, address: str) -> None: ...
     def stop(self) -> None: ...
     def kill(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LiveRun:
-    """What exists of one run."""
+    """What exists of one run; `upstream` is another one once the run has said where it listens."""
 
     gate: Gate
     process: ProcessHandle
     upstream: Upstream
+
+    def probe(self, address: str) -> None:
+        """It listens there, by its own words: send requests there, and look whether it is ready. Controller thread."""
+        self.upstream = replace(self.upstream, proxy=address)
+        self.process.probe(address)
 
 
 Launch = Callable[[int, str, tuple[str, ...], Callable[[Event], None]], tuple[ProcessHandle, Upstream]]

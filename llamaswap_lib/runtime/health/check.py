@@ -147,10 +147,15 @@ class Probe(Looker):
         *,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[Wakeup, float], object] = wait,
+        address: str = "",
     ) -> None:
-        """`pause` blocks until a time of `clock`, in seconds, and raises LookCancelled once the probe is."""
+        """`pause` blocks until a time of `clock`, in seconds, and raises LookCancelled once the probe is.
+
+        `address`: what the run has said of where it listens, for the event.
+        """
         super().__init__(post)
         self._run_id = run_id
+        self._address = address
         self._check = check
         self._health_timeout = health_timeout
         self._clock = clock
@@ -164,7 +169,7 @@ class Probe(Looker):
 
     def _say_last_word(self) -> None:
         """Ignored, unless a mistake of ours has ended the search: then the load fails, and no client waits for ever."""
-        self._tell_once(LoadTimedOut(self._run_id, "its health probe failed"))
+        self._tell_once(LoadTimedOut(self._run_id, "its health probe failed", self._address))
 
     def _tell_once(self, event: Event) -> None:
         self._tell(event, is_last=True)
@@ -175,9 +180,10 @@ class Probe(Looker):
             with Look(ending, min(now + _LOOK_TIMEOUT, self._deadline)) as look:
                 answer = self._ask(look)
                 if answer == "200":
-                    self._tell_once(ProcessReady(self._run_id))
+                    self._tell_once(ProcessReady(self._run_id, self._address))
                 elif answer == LOOP_DETECTED:
-                    self._tell_once(LoadTimedOut(self._run_id, "its health check came back to this llamaswap (508)"))
+                    came_back = "its health check came back to this llamaswap (508)"
+                    self._tell_once(LoadTimedOut(self._run_id, came_back, self._address))
                 self._last_answer = answer or self._last_answer
                 look.finish()
             if answer in ("200", LOOP_DETECTED):
@@ -185,7 +191,7 @@ class Probe(Looker):
             self._pause(ending, min(self._clock() + pause, self._deadline))
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
         detail = f"not ready after {self._health_timeout:g} s; last health answer: {self._last_answer}"
-        self._tell_once(LoadTimedOut(self._run_id, detail))
+        self._tell_once(LoadTimedOut(self._run_id, detail, self._address))
 
     def _ask(self, look: Look) -> str:
         """The status, or why there is none; '' when the health timeout ended the look."""

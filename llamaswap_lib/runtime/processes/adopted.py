@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import read_stat
 from llamaswap_lib.runtime.ourselves import Ourselves
@@ -42,9 +43,13 @@ class AdoptedProcess(Process):
         note: Callable[[bytes], None] | None,
         handed: Mapping[str, Any],
         read_end: int | None,
+        way_to: Callable[[str], ForwardProxy | None] = lambda _: None,
     ) -> None:
         """`read_end` of its output, owned from now on; None if its end has begun. Raises KeyError and OSError."""
-        super().__init__(run_id, spec, post, output, guard, ourselves, note)
+        super().__init__(run_id, spec, post, output, guard, ourselves, note, way_to)
+        if spec.token:
+            self._address = handed["proxy"]
+            self.announcements.unread = handed["unread"].encode("latin-1")
         self.output.recall(handed["last_words"])
         self._is_of_elder = bool(handed["is_ending"])  # it ends the run
         self._loading_since: float | None = None
@@ -58,7 +63,7 @@ class AdoptedProcess(Process):
             self._group = ProcessGroup(pid, handed["begun"], guard)
             self._exit = _open_process(pid, handed["begun"])
         if read_end is not None:
-            self._pipe = OutputPipe(spec.model, self.output.write, read_end)
+            self._pipe = OutputPipe(spec.model, self.announcements.write, read_end)
 
     # -- before `start` --
 
@@ -114,7 +119,8 @@ class AdoptedProcess(Process):
             stack.enter_context(self._pipe)
         self._environment()  # for its mark
         with self._lock:
-            if self._loading_since is not None and self._order is Order.RUN:
+            is_found = bool(self._address or self._spec.proxy)  # else it has yet to say where it listens
+            if self._loading_since is not None and is_found and self._order is Order.RUN:
                 left = self._loading_since + self._spec.health_timeout - time.monotonic()
                 self._look_for_readiness(self._check(), max(0.0, left))
 

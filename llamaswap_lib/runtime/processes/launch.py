@@ -33,10 +33,13 @@ class LaunchSpec:
     env: tuple[str, ...]
     """NAME=value, added to our own environment; of two with the same name, the later one counts."""
     proxy: str
+    """Where its server listens; '' for one that says so itself."""
     check_endpoint: str
     """The path that answers 200 when it is ready; with 'none' it is ready at once."""
     health_timeout: float
     unload_timeout: float
+    token: str = ""
+    """By which it says where its server listens; '' where that is known."""
     through: ForwardProxy | None = None
     """The proxy on the way to it, if it is on another machine."""
     shown_programs: tuple[tuple[str, str], ...] = ()
@@ -49,7 +52,8 @@ class LaunchSpec:
     @classmethod
     def read(cls, described: Mapping[str, Any]) -> LaunchSpec:
         """The same, of that; raises KeyError or TypeError."""
-        values: Any = {name: described[name] for name in cls.__slots__ if name not in _OF_OURS}
+        values: Any = {name: described[name] for name in cls.__slots__ if name not in (*_OF_OURS, "token")}
+        values["token"] = described.get("token", "")  # processes of other versions know of none
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)

@@ -139,6 +139,8 @@ class LaunchCheck:
         spec = self._spec_of(model)
         try:
             check_command(spec.argv)
+            if not spec.proxy:
+                return ""
             HealthCheck.of(spec.proxy, spec.check_endpoint)
             return self._ourselves.loop_through(spec.proxy, may_resolve=False) or self._obstacle(model, spec, running)
         except (OSError, ValueError) as error:

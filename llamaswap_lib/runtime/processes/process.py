@@ -21,7 +21,8 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited, ProcessReady
+from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
+from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
@@ -29,6 +30,7 @@ from llamaswap_lib.runtime.health.look import LookCancelled
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.out_of_memory import out_of_memory
 from llamaswap_lib.runtime.ourselves import Ourselves
+from llamaswap_lib.runtime.processes.announcements import Announcements
 from llamaswap_lib.runtime.processes.group import (
     KILL_GRACE,
     ProcessGroup,
@@ -64,12 +66,13 @@ class Process:
         guard: Guardian,
         ourselves: Ourselves | None = None,
         note: Callable[[bytes], None] | None = None,
+        way_to: Callable[[str], ForwardProxy | None] = lambda _: None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`output` gets what the process writes, from one thread; `note` our own lines, from any; None: `output`.
 
-        `clock` says when the time for a stop is up.
+        `way_to`: the proxy on the way to a URL that the process announces. `clock` says when the time for a stop is up.
         """
         self.run_id = run_id
         self._spec = spec
@@ -77,8 +80,11 @@ class Process:
         self._post = post
         self._clock = clock
         self.output = RunOutput(output, note)
+        self.announcements = Announcements(run_id, spec.token, post, self.output)
         self._guard = guard
         self._ourselves = ourselves or Ourselves()
+        self._way_to = way_to
+        self._address = ""  # where it has said last that it listens
         self._pipe: OutputPipe | None = None  # while there is a group
         self._mark = ""  # by which processes are found that left the group; '' if the model's `env` removes it
         self._lock = threading.Lock()  # protects what follows
@@ -108,6 +114,19 @@ class Process:
     def change_unload_timeout(self, seconds: float) -> None:
         """Use another one for its stop, if that has not begun."""
         self._unload_timeout = seconds
+
+    def probe(self, address: str) -> None:
+        """Look there whether it is ready, and nowhere else any more."""
+        with self._lock:
+            if self._order is not Order.RUN or self._has_exited:
+                return
+            if self._probe:
+                self._probe.cancel()
+            self._address = address
+            try:
+                self._look_for_readiness(self._check(), self._spec.health_timeout)
+            except (OSError, ValueError, RuntimeError, MemoryError) as error:
+                self._post(LoadTimedOut(self.run_id, f"its health probe failed: {describe_error(error)}", address))
 
     def start(self) -> None:
         """Start it, on a thread of its own; call this once."""
@@ -149,7 +168,9 @@ class Process:
                 copies.append(self._pipe.hold())
             leader = {} if group is None else {"pid": group.pid, "begun": group.begun}
             words = list(self.output.last_words())
-            return {**leader, "is_ending": is_ending, "last_words": words, "spec": self._spec.described()}, copies
+            unread = self.announcements.unread.decode("latin-1")
+            described = {"last_words": words, "spec": self._spec.described(), "unread": unread}
+            return {**leader, "is_ending": is_ending, **described}, copies
 
     def let_go(self) -> bool:
         """The other process has it from now on. We only tell of its leader's exit, for it is our child.
@@ -204,9 +225,9 @@ class Process:
 
     def _look_for_readiness(self, check: HealthCheck | None, health_timeout: float) -> None:
         if check is None:
-            self._post(ProcessReady(self.run_id))
+            self._post(ProcessReady(self.run_id, self._address))
         else:
-            self._probe = Probe(self.run_id, check, health_timeout, self._post)
+            self._probe = Probe(self.run_id, check, health_timeout, self._post, address=self._address)
             self._probe.start(f"probe-{self._spec.model}")
 
     # -- thread watch-M --
@@ -224,8 +245,8 @@ class Process:
         with ExitStack() as stack:
             try:
                 check_command(spec.argv)
-                check = self._check()
-                self._pipe = stack.enter_context(OutputPipe(spec.model, self.output.write))
+                check = self._check() if spec.proxy else None
+                self._pipe = stack.enter_context(OutputPipe(spec.model, self.announcements.write))
                 environment = self._environment()  # may take a while
                 if obstacle := self._find_obstacle():
                     return ProcessExited(self.run_id, f"could not start: {obstacle}")
@@ -243,8 +264,10 @@ class Process:
             return ProcessExited(self.run_id, detail)
 
     def _check(self) -> HealthCheck | None:
-        spec = self._spec
-        return HealthCheck.of(spec.proxy, spec.check_endpoint, self._ourselves.via, spec.through)
+        spec, through = self._spec, self._spec.through
+        if self._address:
+            through = self._way_to(self._address)
+        return HealthCheck.of(self._address or spec.proxy, spec.check_endpoint, self._ourselves.via, through)
 
     def _not_started(self, error: Exception) -> ProcessExited:
         return ProcessExited(self.run_id, f"could not start: {self._describe(error)}", is_shortage(error))
@@ -262,6 +285,8 @@ class Process:
 
         Blocks until that is known, or the run is to be stopped.
         """
+        if not self._spec.proxy:
+            return ""
         if loop := self._ourselves.loop_through(self._spec.proxy, may_resolve=True):
             return loop
         ending = Wakeup()
@@ -285,7 +310,7 @@ class Process:
             self._group = group
             if self._order is not Order.RUN:
                 self._carry_out()
-            else:
+            elif self._spec.proxy:
                 self._look_for_readiness(check, self._spec.health_timeout)
 
     def _finish(self, group: ProcessGroup, before: Mapping[int, int]) -> None:

@@ -17,7 +17,7 @@ export const KEYS = {
       "about": "run instead of sending SIGTERM, to stop it; may use `${PID}`"
      },
      "proxy": {
-      "about": "where its server listens"
+      "about": "where its server listens; with `announced` it says so itself (llamaswap only; see docs/clusters.md)"
      },
      "checkEndpoint": {
       "about": "path that answers 200 when it is ready; with `none` it counts as ready at once"

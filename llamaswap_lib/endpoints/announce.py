@@ -1,0 +1,43 @@
+"""Where a model listens, told by its job in place of a line of its output, which may not come back to us.
+
+A handler thread. The token in the path is the key: only the run knows it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from llamaswap_lib.app import App
+from llamaswap_lib.errors import BadRequest, NotFound
+from llamaswap_lib.routing.routes import Route
+from llamaswap_lib.server.decoded_body import read_content
+from llamaswap_lib.server.exchange import Exchange
+
+MOST_BYTES = 8_192
+EXAMPLE = '{"address": "http://node1:8080"}'
+
+
+def serve_announcement(app: App, exchange: Exchange, route: Route) -> None:
+    """POST /api/announce/{token}."""
+    try:
+        is_known = app.announce(route.argument, _address_in(exchange))
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    if not is_known:
+        raise NotFound("there is no run with this token: it has ended, or the token is another one's")
+    exchange.answer_json({"msg": "ok"})
+
+
+def _address_in(exchange: Exchange) -> str:
+    """What the body says; raises BadRequest."""
+    with read_content(exchange, MOST_BYTES) as body:
+        data = body.read()
+    try:
+        told: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        told = None
+    address = told.get("address") if isinstance(told, dict) else None
+    if not isinstance(address, str):
+        raise BadRequest(f"expected a JSON object such as {EXAMPLE}")
+    return address

@@ -1,0 +1,97 @@
+"""What a run says of itself between the lines of its output: where it listens, as `LLAMASWAP_ADDRESS=TOKEN URL`.
+
+One instance for each run; `write` is called by one thread. TOKEN is random and known to that run alone. So an old log
+that is printed once more is never believed, nor is what a client has put into a prompt that the server prints. For the
+same reason the token is never shown: who reads logs could say with it where requests are to be sent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+
+from llamaswap_lib.core.events import Event, RunAnnounced
+from llamaswap_lib.printable import bounded, printable
+from llamaswap_lib.runtime.health.check import HealthCheck
+from llamaswap_lib.runtime.logs.last_words import RunOutput
+
+VARIABLE = "LLAMASWAP_ANNOUNCE"  # of its environment, which has the token
+_HIDDEN = b"***"
+_FIRST = b"_"  # of each token, and of no other part of it: rarely the last byte of what is read
+_MOST_LINE_BYTES = 8_192
+_MOST_SHOWN = 200
+
+
+def new_token() -> str:
+    """For one run."""
+    return _FIRST.decode() + os.urandom(16).hex()
+
+
+def check_address(address: str) -> None:
+    """Raise ValueError unless it is the URL, without a password, of a server to which requests can be sent."""
+    try:
+        HealthCheck.at(address, "/")
+        is_good = address.isascii() and address.isprintable() and not set(" @") & set(address)
+    except ValueError:
+        is_good = False
+    if not is_good:
+        shown = bounded(printable(address), _MOST_SHOWN)
+        raise ValueError(f"expected an address such as http://node1:8080, got {shown!r}")
+
+
+class Announcements:
+    """Of one run: posts `RunAnnounced` for each address, and passes on the rest of its output."""
+
+    def __init__(self, run_id: int, token: str, post: Callable[[Event], None], output: RunOutput) -> None:
+        """`token`: '' for a run that is not asked to say anything."""
+        self.token = token
+        self.unread = b""  # of a line that has not ended, the beginning
+        self._run_id = run_id
+        self._post = post
+        self._output = output
+        self._secret = token.encode()
+        self._line = re.compile(rb"LLAMASWAP_ADDRESS=" + re.escape(self._secret) + rb"[ \t]+(\S+)")
+        self._held = b""  # what may be the beginning of the token
+
+    # -- any thread --
+
+    def announce(self, address: str) -> None:
+        """It says that it listens there; raises ValueError for what is no such address."""
+        check_address(address)
+        self._post(RunAnnounced(self._run_id, address))
+
+    # -- thread output-M --
+
+    def write(self, data: bytes) -> None:
+        """What the process writes; b"" is the end."""
+        if not self.token:
+            self._output.write(data)
+            return
+        if data:
+            self._find(data)
+        shown = (self._held + data).replace(self._secret, _HIDDEN)
+        self._held = b""
+        at = shown.rfind(_FIRST, max(0, len(shown) - len(self._secret) + 1)) if data else -1
+        if at >= 0 and self._secret.startswith(shown[at:]):
+            shown, self._held = shown[:at], shown[at:]
+        if shown:
+            self._output.write(shown)
+        if not data:
+            self._output.write(b"")
+
+    def _find(self, data: bytes) -> None:
+        """The addresses in the lines that have ended; a line may have something before and behind."""
+        whole, line_end, rest = data.rpartition(b"\n")
+        if line_end:
+            whole = self.unread + whole
+            for found in self._line.finditer(whole) if self._secret in whole else ():
+                self._hear(found[1].decode("utf-8", "replace"))
+            self.unread = b""
+        self.unread = (self.unread + rest)[:_MOST_LINE_BYTES]
+
+    def _hear(self, address: str) -> None:
+        try:
+            self.announce(address)
+        except ValueError as error:
+            self._output.note(f"llamaswap: what it says of its address is not used: {error}\n".encode())

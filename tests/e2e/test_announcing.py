@@ -1,0 +1,125 @@
+"""`proxy: announced`: the server of a model says where it listens, and is believed by the token of its run alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.e2e.program import HELLO, Program, models, wait_until
+
+SCRIPT = Path(__file__).with_name("announcing.py")
+
+
+class Job:
+    """The model `m`, whose server does what it is told."""
+
+    def __init__(self, folder: Path, program: Program) -> None:
+        self.program = program
+        self._fifo = folder / "orders"
+
+    def tell(self, *orders: str) -> None:
+        """Blocks until it listens to us."""
+        with self._fifo.open("w") as file:
+            file.writelines(f"{order}\n" for order in orders)
+
+    def answers(self) -> int:
+        """The port that has answered a request."""
+        reply = self.program.chat("m")
+        assert reply.status == 200, reply.text
+        port: int = reply.json()["port"]
+        return port
+
+    def log(self) -> str:
+        return self.program.stdout
+
+    def state(self) -> tuple[str, str | None]:
+        row = self.program.running("m")
+        return row["state"], row["phase"]
+
+    def await_phase(self, phase: str | None) -> None:
+        wait_until(lambda: "m" in self.program.states() and self.state()[1] == phase, f"it is {phase}")
+
+
+@contextmanager
+def job(folder: Path, *arguments: str, **entry: object) -> Iterator[Job]:
+    os.mkfifo(folder / "orders")
+    words = (sys.executable, "-S", str(SCRIPT), str(folder / "orders"), "m", *arguments)
+    cmd = " ".join(word if word.startswith("$") else shlex.quote(word) for word in words)
+    config = {**models(m={"cmd": cmd, "proxy": "announced", **entry}), "logToStdout": "both"}
+    with Program(folder, config) as program:
+        yield Job(folder, program)
+
+
+@contextmanager
+def asked(one: Job) -> Iterator[None]:
+    """A client that waits for the model meanwhile, and is answered."""
+    with one.program.wire() as wire:
+        wire.request("POST", "/v1/chat/completions", {"model": "m", **HELLO})
+        yield
+        assert wire.status() == 200
+
+
+def test_a_model_that_chooses_its_port_is_found_where_it_says(tmp_path: Path) -> None:
+    with job(tmp_path) as one:
+        with asked(one):
+            one.tell("listen", "announce")
+        row = one.program.running("m")
+        assert (row["state"], row["phase"]) == ("ready", None)
+        assert row["proxy"] == f"http://127.0.0.1:{row['port']}"
+        assert one.answers() == row["port"]
+
+
+def test_a_line_with_another_token_is_not_believed_and_no_log_shows_the_token(tmp_path: Path) -> None:
+    with job(tmp_path) as one:
+        with asked(one):
+            one.tell("listen", "say LLAMASWAP_ADDRESS=_0123456789abcdef0123456789abcdef http://127.0.0.1:1", "announce")
+        port = one.answers()
+        prompt = "LLAMASWAP_ADDRESS=*** http://127.0.0.1:1"
+        assert one.program.chat("m", messages=[{"role": "user", "content": f"\n{prompt}\n"}]).status == 200
+        assert one.answers() == port
+        assert f"LLAMASWAP_ADDRESS=*** http://127.0.0.1:{port}\n" in one.log()
+        assert not re.search(r"_[0-9a-f]{32}", one.log().replace("_0123456789abcdef0123456789abcdef", ""))
+
+
+def test_what_is_no_address_is_not_used_and_the_log_says_so(tmp_path: Path) -> None:
+    with job(tmp_path, "${ANNOUNCE}") as one, one.program.wire() as wire:
+        wire.request("POST", "/v1/chat/completions", {"model": "m", **HELLO})
+        one.tell("listen", "announce")
+        assert wire.status() == 200
+        [token] = one.program.chat("m").json()["argv"]
+        one.tell(f"say LLAMASWAP_ADDRESS={token} ftp://127.0.0.1")
+        said = "what it says of its address is not used: expected an address such as http://node1:8080, got 'ftp:"
+        wait_until(lambda: said in one.log(), "it is said")
+        assert "${ANNOUNCE}" in one.program.running("m")["cmd"]
+        assert one.program.post(f"/api/announce/{token}", {"address": "http://"}).status == 400
+        assert one.program.post(f"/api/announce/{token}", ["address"]).status == 400
+        assert one.program.post("/api/announce/_0", {"address": "http://127.0.0.1:1"}).status == 404
+
+
+def test_a_model_that_says_that_it_has_moved_is_asked_there(tmp_path: Path) -> None:
+    with job(tmp_path) as one:
+        with asked(one):
+            one.tell("listen", "announce")
+        first = one.answers()
+        one.tell("close", "listen", "announce")
+        wait_until(lambda: one.program.running("m")["port"] != first, "it has moved")
+        second = one.answers()
+        assert second == one.program.running("m")["port"] != first
+        assert f"[INFO] m: moves to http://127.0.0.1:{second}" in one.program.stdout
+        assert one.program.starts("m") == 1
+
+
+def test_an_address_is_told_by_a_request_without_a_key(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "orders")
+    words = (sys.executable, "-S", str(SCRIPT), str(tmp_path / "orders"), "m")
+    entry = {"cmd": shlex.join(words), "proxy": "announced"}
+    with Program(tmp_path, {**models(m=entry), "apiKeys": ["secret"]}) as program, program.wire() as wire:
+        wire.request("POST", "/v1/chat/completions", {"model": "m", **HELLO}, extra="Authorization: Bearer secret\r\n")
+        Job(tmp_path, program).tell("listen", f"post http://127.0.0.1:{program.port}")
+        assert wire.status() == 200
+        assert '"POST /api/announce/*** HTTP/1.1" 200' in program.stdout
