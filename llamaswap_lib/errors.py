@@ -237,6 +237,15 @@ class ServiceUnavailable(HttpError):
     status, kind, code, should_retry, retry_after = 503, "server_error", "service_unavailable", True, 1
 
 
+class QueueTimeout(HttpError):
+    """The job of the model was queued elsewhere for `queueTimeout` and was withdrawn; the next request starts another.
+
+    `retry_in` is `queueTimeout`.
+    """
+
+    status, kind, code, should_retry, retry_after = 503, "server_error", "queue_timeout", True, LONGEST_RETRY_AFTER
+
+
 class ModelHung(HttpError):
     """The server of the model hung, and was stopped because a request for another model had waited too long."""
 

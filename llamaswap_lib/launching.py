@@ -77,11 +77,17 @@ class Launching:
         self.launched[run_id], self._processes[run_id] = launched, process
         return process, Upstream(run_id, model, spec.proxy, port, given)
 
-    def announce(self, token: str, address: str) -> bool:
-        """The run with that token says that it listens there; any thread. False if there is none, raises ValueError."""
+    def announce(self, token: str, address: str, state: str) -> bool:
+        """The run with that token says that it listens there, or what it waits for; '' for neither. Any thread.
+
+        False if there is no such run; raises ValueError for what is no address.
+        """
         for run in [process.announcements for process in tuple(self._processes.values())]:
             if run.token and compare_digest(run.token.encode(), token.encode()):
-                run.announce(address)
+                if address:
+                    run.announce(address)
+                if state:
+                    run.tell_state(state)
                 return True
         return False
 

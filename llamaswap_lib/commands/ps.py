@@ -62,7 +62,7 @@ def table_rows(running: Sequence[Row], queue: Sequence[Row], told: Row) -> Itera
     waiting, needs = Counter(row["model"] for row in queue), memory.needs(told)
     reasons = {row["model"]: str(row["reason"]) for row in reversed(queue)}
     for run_ in running:
-        name, state = run_["model"], run_["state"]
+        name, state = run_["model"], run_.get("phase") or run_["state"]
         size, device = memory_of(run_.get("memory"))
         yield [
             name, Cell(state, STATE_STYLES.get(state, Style.PLAIN)), size, memory.need(needs.get(name)), device,

@@ -157,6 +157,13 @@ class Model:
     health_check_timeout: float = key(
         "healthCheckTimeout", Seconds(None), "seconds it may take to become ready; 0 takes the global value", 0.0
     )
+    queue_timeout: float = key(
+        "queueTimeout",
+        Seconds(),
+        "with `proxy: announced`: seconds until it has to have said where it listens; 0 for as long as anybody waits"
+        " for it (llamaswap only; see docs/clusters.md)",
+        0.0,
+    )
     hung_after: float = key(
         "hungAfter",
         Seconds(-1),

@@ -135,7 +135,7 @@ class Pass:
         run = self._world.by_model.get(model)
         if run is not None and run.state is RunState.STARTING:  # 1
             self._hold_place(model, ())
-            self._note(model, "loading")
+            self._note_load(run)
             return None
         is_up = run is not None and not run.state.is_leaving
         if not is_up and (refusal := self._world.refusal(model)):
@@ -333,8 +333,11 @@ class Pass:
 
     def _start(self, model: str, placement: Placement) -> None:
         self._waiting.end_claim(model)
-        self._note(model, "loading")
         self._world.start(model, placement)
+        self._note_load(self._world.by_model[model])
+
+    def _note_load(self, run: Run) -> None:
+        self.reasons[run.model] = Reason("queued", told=run.reason) if run.is_queued else Reason("loading")
 
     def _note(self, model: str, kind: str, others: Collection[str] = ()) -> None:
         by_model = self._world.by_model

@@ -13,9 +13,11 @@ from typing import Literal
 
 from llamaswap_lib.core.eviction import NOWHERE, Explanation, Placement
 
-# Why a run is stopped, as `/metrics` counts it: `yield` is for other programs, `growth` for a model that has grown, and
-# `reload` that its configuration has changed.
-StopKind = Literal["swap", "unload", "ttl", "hang", "load timeout", "reload", "yield", "growth"]
+# Why a run is stopped, as `/metrics` counts it: `withdrawn` is a queued one that nobody waits for any more, `yield` is
+# for other programs, `growth` for a model that has grown, and `reload` that its configuration has changed.
+StopKind = Literal[
+    "swap", "unload", "ttl", "hang", "load timeout", "queue timeout", "withdrawn", "reload", "yield", "growth"
+]
 
 
 class Fault(Enum):
@@ -26,6 +28,7 @@ class Fault(Enum):
     OUT_OF_MEMORY = "out of memory"  # so did this one, for want of memory
     NEVER_FITS = "never fits"  # the devices are too small for it
     SHORTAGE = "shortage"  # this machine lacked resources to start or watch it; that may be over in a moment
+    QUEUE_TIMEOUT = "queue timeout"  # it was queued elsewhere for too long; it is tried with the next request
     BACKING_OFF = "backing off"  # it has failed again and again, and is not tried now
     NOT_DEAD = "not dead"  # the run that closed the connection is alive, or we stopped it: no other one is tried
     SHUTTING_DOWN = "shutting down"

@@ -103,6 +103,14 @@ class RunAnnounced:
 
 
 @dataclass(frozen=True, slots=True)
+class RunQueued:
+    """The run, which has yet to say where it listens, says what it waits for; `reason` is for people."""
+
+    run_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaderExited:
     """The run's first process has exited by itself; `ProcessExited` follows when all that it started has been ended."""
 
@@ -197,6 +205,7 @@ class TimePassed:
 RunEvent = (
     ProcessReady
     | RunAnnounced
+    | RunQueued
     | LeaderExited
     | ProcessExited
     | LoadTimedOut

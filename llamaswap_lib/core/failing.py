@@ -83,6 +83,23 @@ class Failing:
         self._world.out.append(WriteLog("error", message, "" if self._waiting.has(model) else model))
         self.refuse_all(model, fault, f"model {model} could not be loaded: {detail}", backoff)
 
+    def settle_queued(self) -> None:
+        """Withdraw the runs that have been queued for too long, or that nobody waits for any more."""
+        for run in self._world.overdue_in_queue():
+            self.end_queue(run)
+        for run in list(self._world.runs.values()):
+            if run.phase == "queued" and not (run.is_preloaded or self._waiting.has(run.model)):
+                self._world.withdraw(run)
+
+    def end_queue(self, run: Run) -> None:
+        """It has been queued for too long. That says nothing of the next try."""
+        waited = f"was queued for {self._world.now - run.started_at:.0f} s"
+        detail = f"{waited}: {run.reason}" if run.reason else waited
+        self._world.out.append(WriteLog("warn", f"{run.model}: {detail}; it is withdrawn (queueTimeout)"))
+        message = f"model {run.model} {detail} (queueTimeout)"
+        self.refuse_all(run.model, Fault.QUEUE_TIMEOUT, message, self._world.models[run.model].queue_timeout)
+        self._world.stop(run, "queue timeout", "it was queued for too long")
+
     def break_off_load(self, model: str, detail: str) -> None:
         """The same where the model is not to blame: the next request has it tried again."""
         self._world.out.append(

@@ -14,11 +14,16 @@ from llamaswap_lib.core.eviction import NoRoom, Rules, RunningModel
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What the scheduler needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds."""
+    """What the scheduler needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds.
+
+    `is_announced`: a run is queued until it says where it listens, for `queue_timeout` seconds at most; 0: no bound.
+    """
 
     priority: int = 0
     ttl: float = 0.0
     unload_timeout: float = 10.0
+    is_announced: bool = False
+    queue_timeout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

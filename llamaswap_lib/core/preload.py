@@ -59,7 +59,7 @@ class Preload:
                     world.out.append(WriteLog("warn", message))
                 else:
                     world.out.append(WriteLog("info", f"{model}: preloading"))
-                    world.start(model, placement)
+                    world.start(model, placement, is_preloaded=True)
             self._models.popleft()
         return ()
 

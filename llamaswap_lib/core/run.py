@@ -64,8 +64,9 @@ class Silence:
 class Run:
     """One life of a process. Times are monotonic seconds.
 
-    What `deadline` means depends on the state. READY: when to look whether its ttl is over. UNLOADING: when to stop it
-    even if requests are inside (None if it is retired). STOPPING: when to kill it.
+    What `deadline` means depends on the state. STARTING: until when it may be queued. READY: when to look whether its
+    ttl is over. UNLOADING: when to stop it even if requests are inside (None if it is retired). STOPPING: when to kill
+    it.
     """
 
     run_id: int
@@ -87,6 +88,9 @@ class Run:
     inside: int = 0  # how many requests it had when it was last asked, and how many were let in by ticket since
     gpus: tuple[str, ...] = ()  # that were chosen for it when it was started, by name
     loading_since: float = 0.0  # from when on the time counts in which it is to be ready
+    is_queued: bool = False  # it has yet to say where it listens, and may wait for a machine until then
+    is_preloaded: bool = False  # it was started for nobody
+    reason: str = ""  # what it waits for while it is queued, as it says itself
     address: str = ""  # where it listens, if it says so itself, as it did last
     is_moving: bool = False  # it has served, and now listens elsewhere, where it is not known to be ready yet
     idle_since: float = 0.0  # when the last request had left; without meaning before it was asked
@@ -99,6 +103,8 @@ class Run:
     @property
     def phase(self) -> str:
         """What it does, where its state does not say it."""
+        if self.is_queued and self.state is RunState.STARTING:
+            return "queued"
         return "moving" if self.is_moving and self.state.is_up else ""
 
     @property

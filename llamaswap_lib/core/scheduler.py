@@ -92,6 +92,7 @@ class Scheduler:
             world.expire_observation()
         self._note(event)
         world.meet_deadlines()
+        self._failing.settle_queued()
         self._settle_orphans()
         decision = Pass(world, self._waiting, self._preload.go_on)
         question = decision.run()
@@ -219,6 +220,8 @@ class Scheduler:
         match event:
             case events.RunAnnounced(_, address) if run.state is RunState.STARTING or run.state.is_up:
                 self._world.announce(run, address)
+            case events.RunQueued(_, reason) if run.is_queued:
+                run.reason = reason
             case events.ProcessReady(_, address) if run.is_probed and run.address == address:
                 if run.is_moving:
                     self._world.end_move(run)

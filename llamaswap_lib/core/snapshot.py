@@ -18,7 +18,7 @@ class Reason:
     """Why a model's tickets wait: `kind`, the other models that it concerns, and how many requests were inside them.
 
     `silent` are those of the other models that give no sign of life. `room` is the memory that they hold and that the
-    model waits for.
+    model waits for. `told` is what the run itself says.
     """
 
     kind: str
@@ -26,6 +26,7 @@ class Reason:
     inside: int = 0
     silent: tuple[tuple[str, Silence], ...] = ()
     room: str = ""
+    told: str = ""
 
     def text(self, now: float) -> str:
         """For people. How long a silence lasts is told in steps, for each change of the text is sent to listeners."""
@@ -40,6 +41,8 @@ class Reason:
         if self.room:
             return f"waiting for {self.room}, held by {names}{self._why_held()}"
         match self.kind:
+            case "queued":
+                return f"queued: {self.told}" if self.told else "queued"
             case "busy":
                 plural = "" if self.inside == 1 else "s"
                 return f"waiting for {names}: {self.inside} request{plural} in progress"
@@ -72,8 +75,8 @@ class Reason:
 class RunView:
     """One run. `state` is the word of `/running`; `detail` the scheduler's own. Times are monotonic seconds.
 
-    `gpus` are the names of those that were chosen for it. `phase` says more where the state does not say it all;
-    `address` is where it listens, if it says so itself.
+    `gpus` are the names of those that were chosen for it. `phase` says more where the state does not say it all, and
+    `reason` why it lasts. `address` is where it listens, if it says so itself.
     """
 
     run_id: int
@@ -85,7 +88,9 @@ class RunView:
     ready_at: float | None
     gpus: tuple[str, ...] = ()
     phase: str = ""
+    reason: str = ""
     address: str = ""
+    loading_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
     views = [
         RunView(
             *(run.run_id, run.model, run.incarnation, run.public_state, run.state, run.started_at, run.ready_at),
-            *(run.gpus, run.phase, run.address),
+            *(run.gpus, run.phase, run.reason, run.address, run.loading_since),
         )
         for run in runs
     ]
@@ -185,7 +190,7 @@ def _load_left(model: str, queue: Queue, runs: Mapping[str, RunView], now: float
     run = runs.get(model)
     if seconds is None or run is None or run.detail is not RunState.STARTING:
         return seconds
-    return max(0.0, run.started_at + seconds - now)
+    return None if run.phase else max(0.0, run.loading_since + seconds - now)
 
 
 def awaited_runs(runs: Iterable[RunView], queue: Queue) -> frozenset[int]:

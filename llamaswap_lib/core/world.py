@@ -66,7 +66,7 @@ class World:
 
     # -- changes --
 
-    def start(self, model: str, placement: Placement = NOWHERE) -> None:
+    def start(self, model: str, placement: Placement = NOWHERE, *, is_preloaded: bool = False) -> None:
         wait = self.freeing.waits.get(model)
         if line := self.freeing.end(model, self.now):
             self.out.append(WriteLog(*line))
@@ -75,6 +75,9 @@ class World:
             room.note_start(model, self._known(), placement.gpus, is_early=is_early)
         incarnation = self.incarnations[model] = self.incarnations.get(model, 0) + 1
         run = Run(self.next_run_id, model, incarnation, self.now, gpus=placement.gpus, loading_since=self.now)
+        run.is_queued, run.is_preloaded = self.models[model].is_announced, is_preloaded
+        if run.is_queued and (timeout := self.models[model].queue_timeout) > 0:
+            run.deadline = self.now + timeout
         self.next_run_id += 1
         self.runs[run.run_id] = self.by_model[model] = run
         self.out.append(StartProcess(run.run_id, model, placement))
@@ -84,7 +87,7 @@ class World:
         """From STARTING, or from DRAINING when its gate need not be shut any more: its ttl starts again."""
         if run.state is RunState.STARTING:
             run.ready_at, run.is_new = self.now, True
-            took = self.now - run.started_at
+            took = self.now - run.loading_since
             self.load_times = {**self.load_times, run.model: (took + self.load_times.get(run.model, took)) / 2}
             if room := self.in_force.rules.room:
                 room.note_ready(run.model)
@@ -96,6 +99,8 @@ class World:
         Requests that are inside go on where they are.
         """
         run.address, run.loading_since = address, self.now
+        if run.is_queued:
+            run.is_queued, run.reason, run.deadline = False, "", None
         if run.state.is_up:
             self.out.append(WriteLog("info", f"{run.model}: moves to {address}"))
             run.is_moving = True
@@ -212,6 +217,15 @@ class World:
         running = self.staying()
         why = self.in_force.rules.explain(target, tuple(running))
         self.out.append(ReportSwap(target, tuple(self.evict(target, running)), why))
+
+    def withdraw(self, run: Run) -> None:
+        """It is queued, and nobody waits for it any more: unlike a load it has cost nothing yet."""
+        self.stop(run, "withdrawn", "it is queued, and nobody waits for it any more")
+
+    def overdue_in_queue(self) -> list[Run]:
+        """The runs that have been queued for too long."""
+        queued = [run for run in self.runs.values() if run.phase == "queued"]
+        return [run for run in queued if run.deadline is not None and run.deadline <= self.now]
 
     def meet_deadlines(self) -> None:
         """Stop runs that were unloaded, and kill those that were stopped, if their time is over."""

@@ -1,4 +1,4 @@
-"""Where a model listens, told by its job in place of a line of its output, which may not come back to us.
+"""Where a model listens or what it waits for, told by its job where its output does not come back to us.
 
 A handler thread. The token in the path is the key: only the run knows it.
 """
@@ -15,13 +15,13 @@ from llamaswap_lib.server.decoded_body import read_content
 from llamaswap_lib.server.exchange import Exchange
 
 MOST_BYTES = 8_192
-EXAMPLE = '{"address": "http://node1:8080"}'
+EXAMPLE = '{"address": "http://node1:8080"} or {"state": "job 31, Resources"}'
 
 
 def serve_announcement(app: App, exchange: Exchange, route: Route) -> None:
     """POST /api/announce/{token}."""
     try:
-        is_known = app.announce(route.argument, _address_in(exchange))
+        is_known = app.announce(route.argument, *_told_in(exchange))
     except ValueError as error:
         raise BadRequest(str(error)) from None
     if not is_known:
@@ -29,15 +29,15 @@ def serve_announcement(app: App, exchange: Exchange, route: Route) -> None:
     exchange.answer_json({"msg": "ok"})
 
 
-def _address_in(exchange: Exchange) -> str:
-    """What the body says; raises BadRequest."""
+def _told_in(exchange: Exchange) -> tuple[str, str]:
+    """The address and the state that the body has, '' for none; raises BadRequest."""
     with read_content(exchange, MOST_BYTES) as body:
         data = body.read()
     try:
         told: Any = json.loads(data)
     except (ValueError, RecursionError):
         told = None
-    address = told.get("address") if isinstance(told, dict) else None
-    if not isinstance(address, str):
+    values = [told.get(key, "") for key in ("address", "state")] if isinstance(told, dict) else []
+    if not any(values) or not all(isinstance(value, str) for value in values):
         raise BadRequest(f"expected a JSON object such as {EXAMPLE}")
-    return address
+    return values[0], values[1]

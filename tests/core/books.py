@@ -36,6 +36,9 @@ class Life:
     is_cut: bool = False  # requests inside were broken off
     is_retired: bool = False  # its model is not configured any more, or otherwise
     blocks: frozenset[str] = frozenset()  # then: the models that cannot start before it has gone
+    started_at: float = 0.0
+    is_queued: bool = False  # the scheduler knows of no address of it yet
+    is_preloaded: bool = False
     address: str = ""  # where it listens, as the scheduler was told last; '' where it is not asked to say so
     is_moving: bool = False  # it was ready, and the scheduler was told of another address
     said: int = 0  # times that it has said so

@@ -355,6 +355,7 @@ class Simulation:
         if self._truth is not None:
             self._truth.start(model, gpus, self.witness.is_launchable(model))
         habit, load = self.plan.habits[model], self._draw(self.plan.habits[model].load)
+        life.started_at, life.is_queued, life.is_preloaded = self.now, habit.announces, not self.witness.waits(model)
         if not self.witness.is_launchable(model):
             if self._truth is None:
                 self._exit(run_id)
@@ -366,10 +367,12 @@ class Simulation:
             timed_out = events.LoadTimedOut(run_id, "not ready in time")
             self._after(self.plan.health_timeout, partial(self._report, life, timed_out))
         else:
-            if self._may(habit.announces):
-                self._after(self._draw((0.0, load)), partial(self._announce, life))
+            if habit.announces:
+                first = self._draw(habit.queued)
+                self._report(life, events.RunQueued(run_id, "a machine"))
+                self._after(first, partial(self._announce, life))
                 if self._chance(0.3):
-                    self._after(self._draw((0.0, 2 * load)), partial(self._announce, life))
+                    self._after(first + self._draw(habit.load), partial(self._announce, life))
             else:
                 self._after(load, partial(self._end_load, life))
             if self._truth is not None and model in self._truth.unknown:

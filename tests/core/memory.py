@@ -78,7 +78,7 @@ class MemoryWitness(LineWitness):
             return False
         self._starved.add(life.model)
         self._note_room_left(life.model)
-        if life.is_ready or life.model in self._seconds or not self._waits(life.model):
+        if life.is_ready or life.model in self._seconds or not self.waits(life.model):
             self._seconds.discard(life.model)
             return False
         self._open = life.model

@@ -118,7 +118,7 @@ class PressureWitness(MemoryWitness):
 
     def _may_go(self, life: Life) -> bool:
         manners = self.plan.policy.manners
-        is_calm = life.is_ready and life.is_staying and not len(life.gate) and not self._waits(life.model)
+        is_calm = life.is_ready and life.is_staying and not len(life.gate) and not self.waits(life.model)
         is_old = life.ready_at is not None and self.now >= life.ready_at + manners.min_residency
         return is_calm and is_old and life.model not in manners.pinned and life.model in self.plan.configured
 

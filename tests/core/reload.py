@@ -34,7 +34,10 @@ class Upgrade(Reload):
 def specs(plan: Plan) -> dict[str, ModelSpec]:
     """Of the models that are configured."""
     chosen = ((model, plan.habits[model]) for model in plan.configured)
-    return {model: ModelSpec(habit.priority, habit.ttl, habit.unload_timeout) for model, habit in chosen}
+    return {
+        model: ModelSpec(habit.priority, habit.ttl, habit.unload_timeout, habit.announces, habit.queue_timeout)
+        for model, habit in chosen
+    }
 
 
 def any_reload(plan: Plan, rng: random.Random) -> Reload:

@@ -1,4 +1,4 @@
-"""Runs that say where they listen, once or again: looked for there, and moved while nobody enters."""
+"""Runs that say where they listen: queued until then, looked for there, and moved while nobody enters."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ from llamaswap_lib.core.effects import (
     ShutGates,
     ShutIfIdle,
     StartProcess,
+    StopProcess,
     WriteLog,
 )
-from llamaswap_lib.core.events import LoadTimedOut, ProcessReady, RequestArrived, RunAnnounced
+from llamaswap_lib.core.events import (
+    LoadTimedOut,
+    PreloadRequested,
+    ProcessReady,
+    RequestArrived,
+    RunAnnounced,
+    RunQueued,
+)
+from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.plan import make_plan
 from tests.core.story import Story, together
 
@@ -102,3 +111,66 @@ def test_a_run_that_is_ending_is_not_looked_for() -> None:
     story = loaded()
     story.exited(1)
     assert story.tell(RunAnnounced(1, THERE)) == []
+
+
+def queued(timeout: float = 0.0) -> Story:
+    """A is queued, and request 1 waits for it."""
+    story = Story(specs={"A": ModelSpec(is_announced=True, queue_timeout=timeout)})
+    assert story.arrive(1, "A") == [StartProcess(1, "A")]
+    return story
+
+
+def test_a_queued_run_says_what_it_waits_for_until_it_says_where_it_listens() -> None:
+    story = queued()
+    assert story.reasons == {1: "queued"}
+    assert story.tell(RunQueued(1, "job 31, Resources")) == []
+    assert story.reasons == {1: "queued: job 31, Resources"}
+    assert [(view.phase, view.reason) for view in story.scheduler.runs()] == [("queued", "job 31, Resources")]
+    story.tell(RunAnnounced(1, HERE))
+    assert story.reasons == {1: "loading"}
+    story.tell(RunQueued(1, "too late"))
+    assert [(view.phase, view.reason) for view in story.scheduler.runs()] == [("", "")]
+
+
+def test_a_queued_run_is_withdrawn_when_nobody_waits_for_it_any_more() -> None:
+    story = queued()
+    story.arrive(2, "A")
+    assert story.abandon(1) == [Refuse(1, Fault.ABANDONED, "the client left")]
+    stop = StopProcess(1, "withdrawn", "it is queued, and nobody waits for it any more")
+    assert story.abandon(2) == [Refuse(2, Fault.ABANDONED, "the client left"), stop]
+
+
+def test_a_run_that_has_said_where_it_listens_loads_on_for_nobody() -> None:
+    story = queued()
+    story.tell(RunAnnounced(1, HERE))
+    assert story.abandon(1) == [Refuse(1, Fault.ABANDONED, "the client left")]
+
+
+def test_a_preloaded_run_is_queued_for_nobody() -> None:
+    story = Story(specs={"A": ModelSpec(is_announced=True)})
+    story.tell(PreloadRequested(("A",)))
+    assert story.wait_until(1.0) == []
+    assert story.arrive(1, "A") == []
+    assert story.abandon(1) == [Refuse(1, Fault.ABANDONED, "the client left")]
+
+
+def test_a_run_that_is_queued_for_too_long_is_withdrawn_and_the_next_request_starts_another() -> None:
+    story = queued(5.0)
+    story.tell(RunQueued(1, "job 31"))
+    assert story.scheduler.next_deadline() == 5.0
+    assert story.wait_until(5.0) == [
+        WriteLog("warn", "A: was queued for 5 s: job 31; it is withdrawn (queueTimeout)"),
+        Refuse(1, Fault.QUEUE_TIMEOUT, "model A was queued for 5 s: job 31 (queueTimeout)", 5.0),
+        StopProcess(1, "queue timeout", "it was queued for too long"),
+    ]
+    assert story.arrive(2, "A") == []
+    assert story.exited(1) == [DropRun(1), StartProcess(2, "A")]
+
+
+def test_the_time_to_be_queued_ends_with_the_announcement_and_does_not_count_as_loading() -> None:
+    story = queued(5.0)
+    story.now = 4.0
+    story.tell(RunAnnounced(1, HERE))
+    assert story.wait_until(6.0) == []
+    story.tell(ProcessReady(1, HERE))
+    assert story.scheduler.queue().load_times == {"A": 2.0}

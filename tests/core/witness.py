@@ -56,6 +56,7 @@ class Witness:
                 habit.request[1]
                 + (plan.hung_after + 2.0 if plan.hung_after else 0.0)
                 + min(habit.stop[1], habit.unload_timeout + plan.kill_delay)
+                + habit.queued[1]
                 + max(habit.load[1], plan.health_timeout if habit.never_ready else 0.0)
                 + 8 * self._hop
             )
@@ -162,7 +163,7 @@ class Witness:
         """It counts while it stays; a run that serves has moved then."""
         if not life.is_staying:
             return
-        life.address, life.is_moving = address, life.is_ready
+        life.address, life.is_moving, life.is_queued = address, life.is_ready, False
         self.disturbances += 1
         if life.is_moving:
             self._end_doubt(life.run_id)
@@ -335,6 +336,7 @@ class Witness:
         waiter = self.orphans.pop(ticket) if is_in_doubt else self._answer(ticket)
         left = self._records.until(waiter.model) - self.now
         is_due = {
+            Fault.QUEUE_TIMEOUT: self._is_over_in_queue(waiter.model),
             Fault.UNKNOWN_MODEL: waiter.model not in self.plan.configured,
             Fault.LOAD_FAILED: waiter.model in self._may_fail and abs(retry_after - left) < MOMENT,
             Fault.BACKING_OFF: left > 0 and abs(retry_after - left) < MOMENT,
@@ -373,7 +375,7 @@ class Witness:
         unwanted = self._victims(model, existing)
         self.require(not unwanted, f"started {model} beside {unwanted}")
         self.require(self._records.until(model) <= self.now, f"started {model} before its time")
-        if not self._waits(model):
+        if not self.waits(model):
             self._check_preload(model)
 
     def _check_preload(self, model: str) -> None:
@@ -393,6 +395,8 @@ class Witness:
         self._remember_who_runs()
         is_due = life.unload_by is not None and (self.now >= life.unload_by or inside == 0)
         is_due = is_due or (life.is_retired and (inside == 0 or life.is_cut))
+        is_due = is_due or self._is_over_in_queue(life.model) or self._is_queued_for_nobody(life)
+        self.disturbances += life.is_queued
         is_due = is_due or life.has_timed_out or self._is_victim(life) or self._is_over(life)
         self.require(is_due, f"stopped {life.model} for no reason")
         is_overtime = life.unload_by is not None and self.now >= life.unload_by
@@ -404,13 +408,22 @@ class Witness:
 
     def _is_victim(self, life: Life) -> bool:
         """Somebody waits for whom it must go, and if it is loading nobody waits for it."""
-        if not life.is_ready and self._waits(life.model):
+        if not life.is_ready and self.waits(life.model):
             return False
         return any(life.model in self._victims(model, stay) for model in self._startable() for stay in self._stays)
 
+    def _is_over_in_queue(self, model: str) -> bool:
+        """Its time to be queued is over."""
+        queued = [life for life in self.lives.values() if life.model == model and life.is_queued]
+        timeout = self.plan.habits[model].queue_timeout if queued else 0.0
+        return any(timeout > 0 and life.started_at + timeout <= self.now for life in queued)
+
+    def _is_queued_for_nobody(self, life: Life) -> bool:
+        return life.is_queued and life.is_staying and not (life.is_preloaded or self.waits(life.model))
+
     def _is_over(self, life: Life) -> bool:
         ttl = self.plan.habits[life.model].ttl
-        return ttl > 0 and life.is_ready and life.gate.idle_since + ttl <= self.now and not self._waits(life.model)
+        return ttl > 0 and life.is_ready and life.gate.idle_since + ttl <= self.now and not self.waits(life.model)
 
     def _check_kill(self, life: Life) -> None:
         self.require(life.is_ending and self.now >= life.kill_at - MOMENT, f"killed {life.model} too early")
@@ -463,7 +476,7 @@ class Witness:
     def _check_launch_question(self, model: str) -> None:
         """Once in a chain, and only of a model that somebody waits for, that has to start, and others to go for it."""
         self.require(not self._is_up(model), f"asked whether {model} can start, which is there")
-        self.require(self._waits(model), f"asked whether {model} can start, for which nobody waits")
+        self.require(self.waits(model), f"asked whether {model} can start, for which nobody waits")
         self.require(model not in self._looked_at, f"asked twice whether {model} can start")
         self._looked_at.add(model)
         is_needed = any(self._victims(model, stay) for stay in self._stays)
@@ -494,6 +507,9 @@ class Witness:
         strangers = self.plan.policy.strangers
         self.require(not strangers, f"the policy was asked about {strangers}, which it does not know")
         for life in self.lives.values():
+            self.require(not self._is_queued_for_nobody(life), f"{life.model} is queued for nobody")
+            is_late = life.is_staying and self._is_over_in_queue(life.model)
+            self.require(not is_late, f"{life.model} has been queued for too long")
             if life.is_ready and life.is_staying:
                 self._check_gate(life)
                 self._check_ttl(life)
@@ -523,17 +539,17 @@ class Witness:
                 for waiter in self.waiting.values()
             )
             # Where a policy makes little sense, a start may admit those who wait there, in the next decision.
-            is_odd = not self.plan.policy.is_pairwise and self._waits(life.model)
+            is_odd = not self.plan.policy.is_pairwise and self.waits(life.model)
             self.require(is_needed or is_odd, f"the gate of {life.model} is shut for nobody")
         else:
-            self.require(not self._waits(life.model), f"somebody waits before the open gate of {life.model}")
+            self.require(not self.waits(life.model), f"somebody waits before the open gate of {life.model}")
 
     def _check_ttl(self, life: Life) -> None:
         ttl = self.plan.habits[life.model].ttl
         if life.gate.shut:
             life.ttl_counts_from = None
             return
-        if life.ttl_counts_from is None or self._waits(life.model):
+        if life.ttl_counts_from is None or self.waits(life.model):
             life.ttl_counts_from = self.now
         if not ttl:
             return
@@ -603,7 +619,7 @@ class Witness:
     def _staying(self) -> list[str]:
         return [life.model for life in self.lives.values() if life.is_staying]
 
-    def _waits(self, model: str) -> bool:
+    def waits(self, model: str) -> bool:
         return any(waiter.model == model for waiter in self.waiting.values())
 
     def _victims(self, target: str, running: list[str]) -> set[str]:

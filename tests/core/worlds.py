@@ -31,7 +31,9 @@ class Habits:
     never_ready: float = 0.0
     unlaunchable: tuple[Span, ...] = ()  # from when until when it cannot be started, which is seen beforehand
     crashes: float = 0.0  # that a life ends by itself, some time after it was ready
-    announces: float = 0.0  # that a life says where it listens, once or again before it is ready
+    announces: bool = False  # its lives say where they listen, once or again before they are ready
+    queued: Span = (0.0, 0.0)  # how long they take until they do
+    queue_timeout: float = 0.0
     moves: float = 0.0  # that it then says some time after it was ready that it listens elsewhere
     hangs: float = 0.0  # that a life hangs some time after it was ready, mostly for ever: no request in it ends
 
@@ -466,14 +468,20 @@ def relief(seed: int, rng: random.Random) -> Plan:
 
 
 def announced(seed: int, rng: random.Random) -> Plan:
-    """Any world in which models say where they listen, and move."""
+    """Any world in which models wait in a queue of others, say where they listen, and move."""
     chosen = rng.choice(["mixed", "churn", "queue", "unloads", "failing", "whims", "reloads", "upgrades", "memory"])
     plan = FLAVOURS[chosen](seed, rng)
     habits = {
-        model: replace(habit, announces=rng.choice([0.0, 0.5, 1.0]), moves=rng.choice([0.0, 0.3, 0.8]))
+        model: replace(
+            habit,
+            announces=rng.random() < 0.7,
+            moves=rng.choice([0.0, 0.3, 0.8]),
+            queued=rng.choice([(0.0, 0.2), (0.5, 2.0), (1.0, 9.0)]),
+            queue_timeout=rng.choice([0.0, 1.0, 4.0]),
+        )
         for model, habit in plan.habits.items()
     }
-    return replace(plan, flavour="announced", habits=habits)
+    return replace(plan, flavour="announced", habits=habits, hangs_up=rng.choice([plan.hangs_up, 0.5]))
 
 
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {

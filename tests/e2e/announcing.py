@@ -1,8 +1,8 @@
 """A model's server that says where it listens: `python announcing.py FIFO NAME`, told by lines in FIFO what to do.
 
 `listen` opens a server on a port that the system chooses, `announce` prints its address with the token of this run,
-`say TEXT` prints a line, `close` ends the server that was opened first, `post URL` tells it to llamaswap by a request.
-A program of its own, without dependencies.
+`state TEXT` what it waits for, `say TEXT` prints a line, `close` ends the server that was opened first, and `post URL`
+tells the address to llamaswap by a request. A program of its own, without dependencies.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ def obey(servers: list[Server], order: str, text: str) -> None:
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
     elif order == "say":
         print(text, flush=True)
+    elif order == "state":
+        print(f"LLAMASWAP_STATE={TOKEN} {text}", flush=True)
     elif order == "close":
         servers[0].shutdown()
         servers.pop(0).server_close()

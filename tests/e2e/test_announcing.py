@@ -37,12 +37,9 @@ class Job:
     def log(self) -> str:
         return self.program.stdout
 
-    def state(self) -> tuple[str, str | None]:
-        row = self.program.running("m")
-        return row["state"], row["phase"]
-
-    def await_phase(self, phase: str | None) -> None:
-        wait_until(lambda: "m" in self.program.states() and self.state()[1] == phase, f"it is {phase}")
+    def reasons(self) -> list[str]:
+        """Why requests wait."""
+        return [row["reason"] for row in self.program.queue()]
 
 
 @contextmanager
@@ -84,6 +81,44 @@ def test_a_line_with_another_token_is_not_believed_and_no_log_shows_the_token(tm
         assert one.answers() == port
         assert f"LLAMASWAP_ADDRESS=*** http://127.0.0.1:{port}\n" in one.log()
         assert not re.search(r"_[0-9a-f]{32}", one.log().replace("_0123456789abcdef0123456789abcdef", ""))
+
+
+def test_a_queued_job_says_what_it_waits_for_and_is_withdrawn_when_nobody_waits_any_more(tmp_path: Path) -> None:
+    with job(tmp_path, "${ANNOUNCE}") as one:
+        with one.program.wire() as wire:
+            wire.request("POST", "/v1/chat/completions", {"model": "m", **HELLO})
+            one.tell("state job 31, Resources")
+            wait_until(lambda: one.reasons() == ["queued: job 31, Resources"], "it says so")
+            row = one.program.running("m")
+            assert (row["state"], row["phase"], row["reason"]) == ("starting", "queued", "job 31, Resources")
+        wait_until(lambda: not one.program.states(), "it is withdrawn")
+        assert "m: stopping, it is queued, and nobody waits for it any more" in one.program.stdout
+        with asked(one):
+            one.tell("listen", "announce")
+        assert one.program.starts("m") == 2
+
+
+def test_a_client_of_a_stream_is_told_what_a_queued_job_waits_for(tmp_path: Path) -> None:
+    with job(tmp_path, sendLoadingState=True) as one, one.program.wire() as wire:
+        wire.request("POST", "/v1/chat/completions", {"model": "m", "stream": True, **HELLO})
+        one.tell("state job 31, Priority")
+        assert wire.status() == 200
+        wire.read_to(b"queued: job 31, Priority")
+        one.tell("listen", "announce")
+        wire.read_to(b"m is ready after")
+
+
+def test_a_job_that_is_queued_for_too_long_is_503_and_the_next_request_starts_another(tmp_path: Path) -> None:
+    with job(tmp_path, queueTimeout=2) as one:
+        refused = one.program.chat("m")
+        assert refused.status == 503
+        assert refused.headers["retry-after"] == "2"
+        error = refused.json()["error"]
+        assert (error["code"], error["retry_in"]) == ("queue_timeout", 2)
+        assert error["message"].startswith("model m was queued for ")
+        with asked(one):
+            one.tell("listen", "announce")
+        assert one.program.starts("m") == 2
 
 
 def test_what_is_no_address_is_not_used_and_the_log_says_so(tmp_path: Path) -> None:

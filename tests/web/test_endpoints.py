@@ -185,6 +185,7 @@ def test_running_tells_what_runs() -> None:
             "pid": None,
             "port": 1,
             "phase": None,
+            "reason": None,
             "started": rows[1]["started"],
             "ready": None,
             "load_seconds": None,

@@ -21,6 +21,7 @@ from llamaswap_lib.errors import (
     ModelHung,
     NotFound,
     OutOfResources,
+    QueueTimeout,
     RunNotDead,
     ServiceUnavailable,
 )
@@ -33,6 +34,7 @@ _ERRORS: dict[Fault, type[HttpError]] = {
     Fault.UNKNOWN_MODEL: NotFound,
     Fault.NEVER_FITS: InsufficientMemory,
     Fault.SHORTAGE: OutOfResources,
+    Fault.QUEUE_TIMEOUT: QueueTimeout,
     Fault.SHUTTING_DOWN: ServiceUnavailable,
     Fault.HUNG: ModelHung,
 }

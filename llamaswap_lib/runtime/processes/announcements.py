@@ -1,5 +1,6 @@
-"""What a run says of itself between the lines of its output: where it listens, as `LLAMASWAP_ADDRESS=TOKEN URL`.
+"""What a run says of itself between the lines of its output.
 
+`LLAMASWAP_ADDRESS=TOKEN URL` is where it listens, `LLAMASWAP_STATE=TOKEN TEXT` what it waits for until it can say so.
 One instance for each run; `write` is called by one thread. TOKEN is random and known to that run alone. So an old log
 that is printed once more is never believed, nor is what a client has put into a prompt that the server prints. For the
 same reason the token is never shown: who reads logs could say with it where requests are to be sent.
@@ -11,7 +12,7 @@ import os
 import re
 from collections.abc import Callable
 
-from llamaswap_lib.core.events import Event, RunAnnounced
+from llamaswap_lib.core.events import Event, RunAnnounced, RunQueued
 from llamaswap_lib.printable import bounded, printable
 from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.logs.last_words import RunOutput
@@ -41,7 +42,7 @@ def check_address(address: str) -> None:
 
 
 class Announcements:
-    """Of one run: posts `RunAnnounced` for each address, and passes on the rest of its output."""
+    """Of one run: posts `RunAnnounced` and `RunQueued`, and passes on the rest of its output."""
 
     def __init__(self, run_id: int, token: str, post: Callable[[Event], None], output: RunOutput) -> None:
         """`token`: '' for a run that is not asked to say anything."""
@@ -51,7 +52,7 @@ class Announcements:
         self._post = post
         self._output = output
         self._secret = token.encode()
-        self._line = re.compile(rb"LLAMASWAP_ADDRESS=" + re.escape(self._secret) + rb"[ \t]+(\S+)")
+        self._line = re.compile(rb"LLAMASWAP_(ADDRESS|STATE)=" + re.escape(self._secret) + rb"[ \t]+([^\r\n]+)")
         self._held = b""  # what may be the beginning of the token
 
     # -- any thread --
@@ -60,6 +61,11 @@ class Announcements:
         """It says that it listens there; raises ValueError for what is no such address."""
         check_address(address)
         self._post(RunAnnounced(self._run_id, address))
+
+    def tell_state(self, text: str) -> None:
+        """It says what it waits for."""
+        shown = bounded(printable(" ".join(text.split())), _MOST_SHOWN)
+        self._post(RunQueued(self._run_id, shown))
 
     # -- thread output-M --
 
@@ -86,12 +92,15 @@ class Announcements:
         if line_end:
             whole = self.unread + whole
             for found in self._line.finditer(whole) if self._secret in whole else ():
-                self._hear(found[1].decode("utf-8", "replace"))
+                self._hear(found[1], found[2].decode("utf-8", "replace"))
             self.unread = b""
         self.unread = (self.unread + rest)[:_MOST_LINE_BYTES]
 
-    def _hear(self, address: str) -> None:
+    def _hear(self, what: bytes, text: str) -> None:
+        if what == b"STATE":
+            self.tell_state(text)
+            return
         try:
-            self.announce(address)
+            self.announce(text.split(maxsplit=1)[0])
         except ValueError as error:
             self._output.note(f"llamaswap: what it says of its address is not used: {error}\n".encode())

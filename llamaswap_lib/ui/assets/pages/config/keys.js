@@ -46,6 +46,9 @@ export const KEYS = {
      "healthCheckTimeout": {
       "about": "seconds it may take to become ready; 0 takes the global value"
      },
+     "queueTimeout": {
+      "about": "with `proxy: announced`: seconds until it has to have said where it listens; 0 for as long as anybody waits for it (llamaswap only; see docs/clusters.md)"
+     },
      "hungAfter": {
       "about": "seconds of silence after which its server, if it is sure to hang, is stopped when a request for another model has waited for `maxWait`; 0 never, -1 takes the global value (llamaswap only)"
      },
