@@ -6,11 +6,14 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.program import HELLO, Program, models, wait_until
+import pytest
+
+from llamaswap_lib.upgrade.child import why_impossible
+from tests.e2e.program import HELLO, Program, demo, models, wait_until
 
 SCRIPT = Path(__file__).with_name("announcing.py")
 
@@ -43,11 +46,11 @@ class Job:
 
 
 @contextmanager
-def job(folder: Path, *arguments: str, **entry: object) -> Iterator[Job]:
+def job(folder: Path, *arguments: str, others: Mapping[str, str] | None = None, **entry: object) -> Iterator[Job]:
     os.mkfifo(folder / "orders")
     words = (sys.executable, "-S", str(SCRIPT), str(folder / "orders"), "m", *arguments)
     cmd = " ".join(word if word.startswith("$") else shlex.quote(word) for word in words)
-    config = {**models(m={"cmd": cmd, "proxy": "announced", **entry}), "logToStdout": "both"}
+    config = {**models(m={"cmd": cmd, "proxy": "announced", **entry}, **(others or {})), "logToStdout": "both"}
     with Program(folder, config) as program:
         yield Job(folder, program)
 
@@ -147,6 +150,36 @@ def test_a_model_that_says_that_it_has_moved_is_asked_there(tmp_path: Path) -> N
         assert second == one.program.running("m")["port"] != first
         assert f"[INFO] m: moves to http://127.0.0.1:{second}" in one.program.stdout
         assert one.program.starts("m") == 1
+
+
+@pytest.mark.skipif(why_impossible() != "", reason="needs Linux")
+def test_a_model_goes_on_saying_where_it_listens_after_an_upgrade(tmp_path: Path) -> None:
+    with job(tmp_path) as one:
+        with asked(one):
+            one.tell("state job 31")
+            wait_until(lambda: one.reasons() == ["queued: job 31"], "it says so")
+            one.program.upgrade()
+            assert one.program.running("m")["phase"] == "queued"
+            one.tell("listen", "announce")
+        first = one.answers()
+        one.program.upgrade()
+        assert one.answers() == first
+        one.tell("listen", "announce")
+        wait_until(lambda: one.program.running("m")["port"] != first, "it has moved")
+        assert one.answers() != first
+        assert one.program.starts("m") == 1
+
+
+def test_a_model_that_says_where_it_listens_swaps_with_others(tmp_path: Path) -> None:
+    with job(tmp_path, others={"other": demo()}) as one:
+        assert one.program.chat("other").status == 200
+        with asked(one):
+            one.tell("listen", "announce")
+        assert set(one.program.states()) == {"m"}
+        plan = one.program.get("/api/models/other/plan").json()
+        assert [victim["model"] for victim in plan["evicts"]] == ["m"]
+        assert one.program.chat("other").status == 200
+        assert set(one.program.states()) == {"other"}
 
 
 def test_an_address_is_told_by_a_request_without_a_key(tmp_path: Path) -> None:
