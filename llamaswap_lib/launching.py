@@ -16,6 +16,7 @@ from llamaswap_lib.config.addresses import ANNOUNCED
 from llamaswap_lib.config.command_check import model_files
 from llamaswap_lib.config.placed import ANNOUNCE, SAID, asked, placed
 from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.config.sleep_keys import Sleep
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.readings import Gpu
@@ -159,6 +160,7 @@ class Launching:
             token=given.get(ANNOUNCE, ""),
             through=self._proxies.way_to_url(model.proxy),
             shown_programs=model.shown.programs,
+            **_sleep_of(model),
         )
 
     def _automatic_port_of(self, model: str) -> int | None:
@@ -177,7 +179,14 @@ def _as_started(name: str, spec: LaunchSpec) -> Model:
         check_endpoint=spec.check_endpoint,
         health_check_timeout=spec.health_timeout,
         unload_timeout=spec.unload_timeout,
+        sleep=Sleep(spec.sleep_path, 0, spec.wake_path, spec.sleep_timeout) if spec.sleep_path else None,
     )
+
+
+def _sleep_of(model: Model) -> dict[str, Any]:
+    if model.sleep is None:
+        return {}
+    return {"sleep_path": model.sleep.target, "wake_path": model.sleep.wake, "sleep_timeout": model.sleep.timeout}
 
 
 def _given_ports(config: Config) -> dict[str, int]:

@@ -78,7 +78,10 @@ def model_specs(config: Config) -> dict[str, ModelSpec]:
     """What the scheduler knows of each model."""
     priority = config.routing.fifo_priority
     return {
-        name: ModelSpec(priority.get(name, 0), model.ttl, model.unload_timeout, model.is_announced, model.queue_timeout)
+        name: ModelSpec(
+            *(priority.get(name, 0), model.ttl, model.unload_timeout),
+            *(model.is_announced, model.queue_timeout, model.sleep is not None),
+        )
         for name, model in config.models.items()
     }
 

@@ -108,6 +108,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "config.schema",
         "config.command_check",
         "config.placed",
+        "config.sleep_keys",
         "hardware.readings",
         "hardware.visibility",
         "core.events",

@@ -11,10 +11,15 @@ from llamaswap_lib.client.terminal import Style
 STATE_STYLES = {
     "ready": Style.GOOD,
     "loaded": Style.GOOD,
-    **dict.fromkeys(("starting", "stopping", "queued"), Style.BUSY),
+    **dict.fromkeys(("starting", "stopping", "queued", "waking"), Style.BUSY),
     "failing": Style.BAD,
 }
 Row = Mapping[str, Any]
+
+
+def state_of(run: Row) -> str:
+    """Its phase, where it sleeps or wakes, else its state."""
+    return str(run.get("phase") or run["state"])
 
 
 def memory_of(memory: Sequence[Row] | None) -> tuple[str, str]:
@@ -34,7 +39,7 @@ def places_of(run: Row) -> str:
 
 def until(run: Row, passed: float = 0.0) -> str:
     """When it is unloaded, if nobody asks for it; `passed` are seconds since the row was told."""
-    if run["state"] != "ready":
+    if state_of(run) not in ("ready", "sleeping"):
         return words.UNKNOWN
     remaining = run.get("ttl_remaining")
     if remaining is not None:

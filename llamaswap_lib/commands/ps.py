@@ -9,7 +9,7 @@ from typing import Any
 
 from llamaswap_lib.client import memory, words
 from llamaswap_lib.client.background import together
-from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, until
+from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, state_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 
@@ -29,9 +29,9 @@ NOTES = """SIZE is the memory of its processes on the devices that DEVICE names,
 [hardware.md](hardware.md) can tell. With `use: memory` NEED is what the model needs there, and where that
 figure comes from ([memory.md](memory.md#what-a-model-needs)). IN-FLIGHT counts the requests inside the
 model, of as many as may be inside at once where that is limited, and QUEUE those that wait for it. A model
-that somebody waits for and that does not run is there too, as `queued`. UNTIL says when the model is
-unloaded if nobody asks for it. While somebody waits, WAITS FOR says for what, as
-[the queue](http.md#who-waits) does."""
+that somebody waits for and that does not run is there too, as `queued`; one whose server
+[sleeps](scheduling.md#models-that-sleep) is `sleeping`. UNTIL says when the model is unloaded if nobody
+asks for it. While somebody waits, WAITS FOR says for what, as [the queue](http.md#who-waits) does."""
 Row = Mapping[str, Any]
 
 
@@ -62,7 +62,7 @@ def table_rows(running: Sequence[Row], queue: Sequence[Row], told: Row) -> Itera
     waiting, needs = Counter(row["model"] for row in queue), memory.needs(told)
     reasons = {row["model"]: str(row["reason"]) for row in reversed(queue)}
     for run_ in running:
-        name, state = run_["model"], run_.get("phase") or run_["state"]
+        name, state = run_["model"], state_of(run_)
         size, device = memory_of(run_.get("memory"))
         yield [
             name, Cell(state, STATE_STYLES.get(state, Style.PLAIN)), size, memory.need(needs.get(name)), device,

@@ -10,7 +10,7 @@ from typing import Any
 from llamaswap_lib.client import memory, words
 from llamaswap_lib.client.background import together
 from llamaswap_lib.client.connection import NOT_FOUND, NoRoute, Refused, Server, in_path
-from llamaswap_lib.client.runs import STATE_STYLES, memory_of, until
+from llamaswap_lib.client.runs import STATE_STYLES, memory_of, state_of, until
 from llamaswap_lib.client.terminal import Style, Terminal
 from llamaswap_lib.commands.load import find_plan
 from llamaswap_lib.commands.ls import about_of, configured_models, described, what_it_leads_to
@@ -81,7 +81,7 @@ class Known:
 
     @property
     def state(self) -> str:
-        state = self.running.get("state") or self.plan.get("state") or ""
+        state = (self.running and state_of(self.running)) or self.plan.get("state") or ""
         return "failing" if self.failure and state in ("", "stopped") else str(state)
 
     def value(self) -> dict[str, Any]:

@@ -74,14 +74,17 @@ def _keep_models(keys: dict[str, Any], kept: Collection[str]) -> None:
 
 
 def is_same_process(old: Model, new: Model) -> bool:
-    """Whether the two start, reach, check and stop the same server; which automatic port it has does not count."""
+    """Whether the two start, reach, check, put to sleep and stop the same server.
+
+    Which automatic port it has does not count.
+    """
     return _process(old) == _process(new)
 
 
 def _process(model: Model) -> tuple[object, ...]:
     at = (model.unplaced or model).at_port(0)
     env = dict(entry.partition("=")[::2] for entry in at.env)
-    return at.argv, at.stop_argv, env, at.proxy, at.check_endpoint, at.automatic_port is None, at.gpus
+    return at.argv, at.stop_argv, env, at.proxy, at.check_endpoint, at.automatic_port is None, at.gpus, at.sleep
 
 
 def keep_ports(old: Config, new: Config, in_use: Collection[int]) -> Config:

@@ -246,6 +246,7 @@ def _linked(config: Config, given: RoutingInput, ported: Mapping[str, AutomaticP
             document.node(("peers", name, "proxy")), ScalarNode | None
         ):  # else it has been refused
             check_url(peer.proxy, ("peers", name, "proxy"), document)
+    models.check_sleepers(config, document)
     names.check_peers(config, document)
     names.check_selectors(config, document, lambda together: grouping.run_together(routing, together))
     names.check_profiles(config, document)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from llamaswap_lib.typed_yaml.nodes import MACRO
-from llamaswap_lib.typed_yaml.problems import KeyPath
+from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
 from llamaswap_lib.typed_yaml.secrets import changed, mask_text, mask_value
 
-from .addresses import check_url, has_braces_and_parses
+from .addresses import address_of, check_url, has_braces_and_parses
 from .command import mask_command, shown_words, split, without_comments
 from .document import Document
 from .gpu_keys import names_devices
@@ -43,6 +43,10 @@ def complete(
         if variable := names_devices(entry):
             cure = f"leave one of them out, or write {variable}=${{GPUS}}"
             document.error((*path, "env", index), f"{variable} and gpus both say which GPUs it gets; {cure}")
+    for name_of_key, text in (("url", model.sleep.url), ("wake", model.sleep.wake)) if model.sleep else ():
+        if not text.startswith("/"):
+            got = f", got {quoted(text)}" if text else ""
+            document.error((*path, "sleep", name_of_key), f"expected a path of its server, such as /wake_up{got}")
     loading = model.send_loading_state
     return replace(
         model,
@@ -60,6 +64,28 @@ def complete(
         automatic_port=automatic_port,
         shown=_shown(model, automatic_port),
     )
+
+
+def check_sleepers(config: Config, document: Document) -> None:
+    """One that sleeps keeps its port, so another model with the same one could never start."""
+    addresses = {name: _fixed_address(model) for name, model in config.models.items()}
+    for name, model in config.models.items():
+        if model.is_announced and model.sleep is not None:
+            message = "a server that says itself where it listens cannot be put to sleep: leave out sleep"
+            document.error(("models", name, "sleep"), message, at_key=True)
+        address = addresses[name] if model.sleep is not None else None
+        others = [other for other in addresses if other != name and address is not None and addresses[other] == address]
+        if others:
+            message = f"{quoted(others[0])} has the same address, and could not start while this one sleeps"
+            document.error(("models", name, "sleep"), message, at_key=True)
+
+
+def _fixed_address(model: Model) -> tuple[str, int] | None:
+    """None where a port is chosen or announced, or where what stands there has been refused."""
+    try:
+        return None if model.automatic_port or model.is_announced else address_of(model.proxy)
+    except ValueError:
+        return None
 
 
 def _shown(model: Model, automatic_port: AutomaticPort | None) -> ShownModel:

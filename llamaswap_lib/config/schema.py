@@ -53,6 +53,7 @@ from .sections import (
     Ui,
     UpstreamPassthrough,
 )
+from .sleep_keys import Sleep, SleepChoice
 
 LOG_LEVELS = ("debug", "info", "warn", "error")
 LOG_TIME_FORMATS = (
@@ -189,6 +190,12 @@ class Model:
     )
     pinned: bool = key(
         "pinned", Flag(), "with `use: memory` it never goes to make room for another one (llamaswap only)", False
+    )
+    sleep: Sleep | None = key(
+        "sleep",
+        SleepChoice(),
+        "it is put to sleep in place of being stopped where it has to make room, and woken when it is asked for; "
+        "`vllm` is `{url: /sleep, level: 1, wake: /wake_up}` (llamaswap only; see docs/scheduling.md)",
     )
     send_loading_state: bool = key("sendLoadingState", Flag(), "used instead of the global value")
     metadata: Mapping[str, Any] = key("metadata", MapOf(Anything()), "anything, passed on to the list of models")

@@ -35,7 +35,7 @@ class Pass:
     """Call `run` once, then read the public attributes."""
 
     def __init__(self, world: World, waiting: WaitingRoom, preload: Callable[[World], tuple[str, ...]]) -> None:
-        """`preload` starts what is to be loaded when no request waits: `Preload.go_on`."""
+        """`preload` starts what is to be loaded before it is asked for, and says which of it waits: `Preload.go_on`."""
         self.asked_for = ""  # the model for whose swap the question is asked
         self.order: list[str] | None = None  # of the models that requests wait for; None if the pass ended before
         self.reasons: dict[str, Reason] = {}
@@ -80,7 +80,7 @@ class Pass:
         for run in self._world.runs.values():
             if run.is_new:
                 run.is_new = False
-                if not self._world.evict(run.model, self._world.by_model):
+                if not self._world.evict(run.model, self._world.existing()):
                     self._admit(run)
 
     def _ask_unloading(self) -> ShutGates | None:
@@ -93,14 +93,19 @@ class Pass:
         ask = ask_relief(world.in_force.rules, runs, self._waiting.has, world.now)
         world.asked_why = ask.why or world.asked_why
         self._looks += ask.looks
+        for run in ask.sleepers:
+            world.stop(run, *world.asked_why)
         return self._look_inside(watch=True) if ask.watches else ask.question
 
     def _ask_ttl(self) -> ShutIfIdle | None:
         world = self._world
         for run in world.runs.values():
-            if run.state is RunState.READY and run.deadline is not None and run.deadline <= world.now:
+            is_idle = run.state in (RunState.READY, RunState.SLEEPING)
+            if is_idle and run.deadline is not None and run.deadline <= world.now:
                 if self._waiting.has(run.model):
                     run.deadline = world.ttl_look(run, world.now)
+                elif run.state is RunState.SLEEPING:
+                    world.stop(run, "ttl", "its ttl is over, and it sleeps")
                 else:
                     world.asked_why = "ttl", "its ttl is over"
                     return ShutIfIdle((run.run_id,), world.models[run.model].ttl)
@@ -121,28 +126,28 @@ class Pass:
         """Do for `model` what can be done now.
 
         1. It is starting: its tickets join the load, and it holds its place.
-        2. Another model must be unloaded for its start: whether it can start is checked now, so that an error need not
-           wait for its turn.
+        2. Another model must be unloaded for its start: whether it can start is checked now, not in its turn.
         3. It is shut for a model in front, or would clash with a place that is held in front: it waits.
         4. Another model must be unloaded: see `_make_room`.
         5. All that must be unloaded is on its way out, or its own last run is: it waits for the exits and holds its
            place. A run that may take as long as its requests do is checked while it is in the way: see
            `_attend_retired`.
-        6. Nothing is in the way: its tickets are admitted, or it starts on GPUs of nobody in front: `_start_if_free`.
+        6. Nothing is in the way: its tickets are admitted, or it starts on GPUs of nobody in front: `_load_if_free`.
 
-        Before 2, one that does not fit whatever goes for it is turned away, and holds no place.
+        Before 2, one that does not fit whatever goes for it is turned away. What sleeps is woken, without a check.
         """
         run = self._world.by_model.get(model)
-        if run is not None and run.state is RunState.STARTING:  # 1
+        if run is not None and run.state.is_loading:  # 1
             self._hold_place(model, ())
             self._note_load(run)
             return None
-        is_up = run is not None and not run.state.is_leaving
+        is_up = run is not None and run.state.is_up
+        is_there = is_up or (run is not None and run.state.can_wake)
         if not is_up and (refusal := self._world.refusal(model)):
             self._turn_away(model, refusal)
             return None
         self._world.unfit.pop(model, None)
-        if not (is_up or self._waiting.is_checked(model)) and self._world.evict(model, self._world.staying()):  # 2
+        if not (is_there or self._waiting.is_checked(model)) and self._world.evict(model, self._world.staying()):  # 2
             self._note(model, "busy", self._world.evict(model, self._world.staying()))  # until the answer says more
             return CheckLaunch(model)
         if holder := self._needed_shut.get(run.run_id) if run and is_up else self._clash(model):  # 3
@@ -153,19 +158,19 @@ class Pass:
             if not is_up and self.outgoing and not self._world.evict(model, self._future()):
                 self._wait_for_outgoing(model)
                 return None
-            return self._make_room(model, victims, is_up)
-        leaving = self._world.evict(model, self._world.by_model)
-        if leaving or (run and not is_up):  # 5
+            return self._make_room(model, victims, is_there)
+        leaving = self._world.evict(model, self._world.existing())
+        if leaving or (run is not None and run.state.is_leaving):  # 5
             self._hold_place(model, ())
             going = [other for other, its in self._world.by_model.items() if its.state.is_leaving]
             others = [other for other in leaving or [model] if other in going] or going
             self._note(model, "busy" if retired else "stopping", retired or others)
-        elif run is not None:  # 6
+        elif run is not None and is_up:  # 6
             self._admit(run)
         elif (placement := self._world.place(model, self.places)) is None:
             self._wait_for_outgoing(model)
         else:
-            self._start_if_free(model, placement)
+            return self._load_if_free(model, placement, is_there)
         return None
 
     def _turn_away(self, model: str, refusal: NoRoom) -> None:
@@ -173,6 +178,10 @@ class Pass:
         until = self._world.unfit.setdefault(model, self._world.now) + FREEING
         if refusal.is_final or until <= self._world.now:
             del self._world.unfit[model]
+            run = self._world.by_model.get(model)
+            if run is not None and run.state is RunState.SLEEPING:  # elsewhere there may be room for it
+                self._world.stop(run, "swap", "there is no room for it where it sleeps")
+                return
             fault = Fault.NEVER_FITS if refusal.is_final else Fault.SHORTAGE
             tickets = self._waiting.remove_all(model)
             self._world.out += [Refuse(ticket, fault, refusal.message) for ticket in tickets]
@@ -185,21 +194,21 @@ class Pass:
         self._hold_place(model, ())
         self._note(model, "stopping", [other for other in self._world.by_model if other in self.outgoing])
 
-    def _make_room(self, model: str, victims: Collection[str], is_up: bool) -> Question | None:
+    def _make_room(self, model: str, victims: Collection[str], is_there: bool) -> Question | None:
         """Have `victims` unloaded: idle ones all at once; busy ones only for a model that is overdue.
 
         Until then, what is loaded keeps serving, so A B C A B C becomes A A B B C C. A victim that loads for waiting
         requests may finish its load and serve them first; one that loads for no request goes with the others. A victim
         that holds a place in front is left alone: it may be loaded, and wait for others to stop before it serves.
 
-        No run is shut or stopped for a model that then could not start: unless it is up, that is checked before, and an
-        older check does not count once something has happened.
+        No run is shut or stopped for a model that then could not start: unless it is there, that is checked before, and
+        an older check does not count once something has happened.
         """
         is_overdue = self._waiting.is_overdue(model, self._world.now)
         if is_overdue or self._waiting.is_claimed(model):
             self._hold_place(model, victims)
         runs = [self._world.by_model[victim] for victim in victims]
-        loading = [run for run in runs if run.state is RunState.STARTING]
+        loading = [run for run in runs if run.state.is_loading]
         wanted = [run.model for run in loading if self._waiting.has(run.model)]
         if wanted:
             self._note(model, "loading for others", wanted)
@@ -207,7 +216,7 @@ class Pass:
         if holder := next((victim for victim in victims if victim in self.places), ""):
             self._wait_behind(model, holder)
             return None
-        live = [run for run in runs if run.state is not RunState.STARTING]
+        live = [run for run in runs if not run.state.is_loading]
         self._note(model, "busy" if live else "stopping", [run.model for run in live or loading])
         self._note_in_the_way(model, live)
         if not is_overdue and (until := self._residency(live)) > self._world.now:
@@ -219,7 +228,7 @@ class Pass:
         hanging = [run for run in live if run.silence is not None and run.silence.proof]
         if question or not is_overdue:
             hanging = []
-        if (unwanted or question or hanging) and not (is_up or model in self._world.launchable):
+        if (unwanted or question or hanging) and not (is_there or model in self._world.launchable):
             return CheckLaunch(model)
         if unwanted:
             self._stop_loading(model, unwanted, victims)
@@ -268,7 +277,7 @@ class Pass:
         untimed = [run for run in self._world.runs.values() if run.is_untimed]
         if not untimed:
             return []
-        in_the_way = {model, *self._world.evict(model, self._world.by_model)}
+        in_the_way = {model, *self._world.evict(model, self._world.existing())}
         retired = [run for run in untimed if run.model in in_the_way]
         self._note_in_the_way(model, retired)
         if self._waiting.is_overdue(model, self._world.now):
@@ -301,7 +310,7 @@ class Pass:
 
     def _wait_behind(self, model: str, holder: str) -> None:
         run = self._world.by_model.get(holder)
-        is_loading = run is not None and run.state is RunState.STARTING
+        is_loading = run is not None and run.state.is_loading
         self._note(model, "loading for others" if is_loading else "after", [holder])
 
     def _hold_place(self, model: str, victims: Collection[str]) -> None:
@@ -323,18 +332,31 @@ class Pass:
         if tickets:
             self._world.note_change()
 
-    def _start_if_free(self, model: str, placement: Placement) -> None:
-        """Or hold its place until its devices show the memory of what has just ended."""
-        if wait := self._world.unfreed(model, placement.gpus):
+    def _load_if_free(self, model: str, placement: Placement, is_there: bool) -> Question | None:
+        """Or hold its place until its devices show the memory of what has just ended or fallen asleep.
+
+        What sleeps, and holds memory that it needs, is stopped.
+        """
+        heavy = self._world.heavy_sleepers(model, placement.gpus)
+        if holder := next((run.model for run in heavy if run.model in self.places), ""):
+            self._wait_behind(model, holder)
+        elif heavy and not (is_there or model in self._world.launchable):
+            return CheckLaunch(model)
+        elif heavy:
+            self._hold_place(model, ())
+            for run in heavy:
+                if run.state is RunState.SLEEPING:
+                    self._world.stop(run, "swap", f"it sleeps, and holds memory that {model} needs")
+            self._waiting.claim(model)
+            self._note(model, "stopping", [run.model for run in heavy])
+        elif wait := self._world.unfreed(model, placement.gpus):
             self._hold_place(model, ())
             self.reasons[model] = Reason("freeing", wait.unfreed.after, room=wait.unfreed.room)
         else:
-            self._start(model, placement)
-
-    def _start(self, model: str, placement: Placement) -> None:
-        self._waiting.end_claim(model)
-        self._world.start(model, placement)
-        self._note_load(self._world.by_model[model])
+            self._waiting.end_claim(model)
+            self._world.load(model, placement)
+            self._note_load(self._world.by_model[model])
+        return None
 
     def _note_load(self, run: Run) -> None:
         self.reasons[run.model] = Reason("queued", told=run.reason) if run.is_queued else Reason("loading")

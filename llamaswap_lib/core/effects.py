@@ -94,6 +94,21 @@ class StopProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class PutToSleep:
+    """Have its server sleep, in place of a stop; its gate is shut. Answered with `FellAsleep` or `SleepFailed`."""
+
+    run_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """Have its server, which sleeps, serve again. Answered as a start is, or with `WakeFailed`."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class KillProcess:
     """It did not stop in time."""
 
@@ -156,11 +171,15 @@ class WriteLog:
 
 @dataclass(frozen=True, slots=True)
 class ReportSwap:
-    """A swap begins: these are unloaded for `model`. The log says so, once for each swap."""
+    """A swap begins: these are unloaded for `model`. The log says so, once for each swap.
+
+    `sleepers` are those of them that are put to sleep.
+    """
 
     model: str
     evicted: tuple[str, ...]
     why: Explanation
+    sleepers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +225,8 @@ Effect = (
     | StartProcess
     | ProbeRun
     | StopProcess
+    | PutToSleep
+    | WakeUp
     | KillProcess
     | OpenGate
     | ShutGate

@@ -88,7 +88,10 @@ class ModelsChanged:
 
 @dataclass(frozen=True, slots=True)
 class ProcessReady:
-    """The health probe of the run got the answer 200; `address` is where it was asked, if that was announced."""
+    """The health probe of the run got the answer 200, after its start, after it was woken, or since it has moved.
+
+    `address` is where it was asked, if that was announced.
+    """
 
     run_id: int
     address: str = ""
@@ -139,6 +142,29 @@ class LoadTimedOut:
     run_id: int
     detail: str
     address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FellAsleep:
+    """The server of the run was told to sleep, and does."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SleepFailed:
+    """The server of the run was told to sleep, and does not; `detail` says why."""
+
+    run_id: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WakeFailed:
+    """The server of the run was told to wake, and does not; `detail` says why."""
+
+    run_id: int
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +235,9 @@ RunEvent = (
     | LeaderExited
     | ProcessExited
     | LoadTimedOut
+    | FellAsleep
+    | SleepFailed
+    | WakeFailed
     | GateIdle
     | GateDrained
     | RunSilent

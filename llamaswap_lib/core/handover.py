@@ -41,3 +41,4 @@ class State:
     ended: Mapping[str, float] = field(default_factory=dict)
     second_tries: frozenset[str] = frozenset()
     floors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    wake_times: Mapping[str, float] = field(default_factory=dict)

@@ -17,6 +17,7 @@ class ModelSpec:
     """What the scheduler needs to know of a model. `ttl` in seconds, 0 for never; `unload_timeout` in seconds.
 
     `is_announced`: a run is queued until it says where it listens, for `queue_timeout` seconds at most; 0: no bound.
+    `can_sleep`: its server can be put to sleep in place of being stopped; no model is both.
     """
 
     priority: int = 0
@@ -24,6 +25,7 @@ class ModelSpec:
     unload_timeout: float = 10.0
     is_announced: bool = False
     queue_timeout: float = 0.0
+    can_sleep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

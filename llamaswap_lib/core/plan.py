@@ -92,6 +92,9 @@ def _views(
     found = {}
     for run in seen.runs:
         model, ready_at = run.model, now if run.ready_at is None else run.ready_at
+        if run.detail is RunState.SLEEPING:
+            found[model] = RunningModel(model, "sleeping", is_planned=True, gpus=run.gpus)
+            continue
         idle = 0.0 if inside.get(model) else now - max(ready_at, idle_since.get(model, ready_at))
         load_seconds = seen.queue.load_times.get(model)
         ready_seconds = now - ready_at
@@ -111,7 +114,8 @@ class _Look:
         self._runs = {run.model: run for run in seen.runs}
         self._leaving = [run.model for run in seen.runs if run.detail.is_leaving]
         self._places = [model for model in self._in_front() if self._holds_place(model)]
-        self.staying = [run.model for run in seen.runs if not run.detail.is_leaving]
+        self._existing = [run.model for run in seen.runs if not run.is_asleep]
+        self.staying = [model for model in self._existing if model not in self._leaving]
         self._remaining = [model for model in self.staying if model not in seen.queue.outgoing]
         self.future = list(dict.fromkeys([*self._remaining, *self._places]))
 
@@ -140,7 +144,7 @@ class _Look:
     def _holds_place(self, model: str) -> bool:
         """Also if it was started by the last decision itself."""
         run = self._runs.get(model)
-        return model in self._seen.queue.places or (run is not None and run.detail is RunState.STARTING)
+        return model in self._seen.queue.places or (run is not None and run.detail.is_loading)
 
     def _priority(self, model: str) -> int:
         spec = self._seen.in_force.models.get(model)
@@ -149,7 +153,7 @@ class _Look:
     def find_holder(self) -> str:
         """The model in front with which the target clashes; '' for none, and for one that is loaded or loading."""
         run = self._runs.get(self._target)
-        if not self._places or (run is not None and run.detail in (RunState.STARTING, RunState.READY)):
+        if not self._places or (run is not None and (run.detail.is_loading or run.detail is RunState.READY)):
             return ""
         return find_clash(self._target, self._places, self._remaining, self._is_up, self._seen.in_force.evict)
 
@@ -173,14 +177,14 @@ class _Look:
             run = self._runs.get(model)
             if run is None or model == holder:
                 continue
-            if run.detail is RunState.STARTING and model in self._seen.queue.models:
+            if run.detail.is_loading and model in self._seen.queue.models:
                 yield self._wait_for(model, "load")
             elif model in self._places:
                 yield self._wait_for_turn(model)
             elif self._inside.get(model):
                 yield self._wait_for(model, "requests")
         if not holder:
-            blocking = self._seen.in_force.evict(self._target, list(self._runs))
+            blocking = self._seen.in_force.evict(self._target, self._existing)
             leaving = [model for model in self._leaving if model != self._target]
             stopping = [model for model in blocking if model in leaving]
             for model in stopping or (leaving if blocking and not evicted else ()):
@@ -188,7 +192,7 @@ class _Look:
 
     def _wait_for_turn(self, model: str) -> Wait:
         run = self._runs.get(model)
-        is_loading = run is not None and run.detail is RunState.STARTING
+        is_loading = run is not None and run.detail.is_loading
         return self._wait_for(model, "load" if is_loading else "turn")
 
     def _wait_for(self, model: str, kind: str) -> Wait:

@@ -1,7 +1,4 @@
-"""Models to load before a request asks for them.
-
-Pure; part of the scheduler.
-"""
+"""Models that are loaded before a request asks for them. Pure; part of the scheduler."""
 
 from __future__ import annotations
 
@@ -11,12 +8,11 @@ from collections.abc import Collection
 from llamaswap_lib.core.effects import WriteLog
 from llamaswap_lib.core.eviction import NOWHERE
 from llamaswap_lib.core.failures import ModelFailures
-from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.world import World
 
 
 class Preload:
-    """Loads them in order, one at a time, and without delaying any request.
+    """Models to load before a request asks for them: in order, one at a time, and without delaying any request.
 
     One is started when no request waits and nothing is being loaded, and only if it can run beside all that runs;
     otherwise it is left out. Its load is like one whose clients have all left: a request for the model joins it, and a
@@ -39,7 +35,7 @@ class Preload:
 
     def go_on(self, world: World) -> tuple[str, ...]:
         """Start the next one; call it when nobody waits. Returns the one that waits for others to be gone."""
-        while self._models and not any(run.state is RunState.STARTING for run in world.runs.values()):
+        while self._models and not any(run.state.is_loading for run in world.runs.values()):
             model = self._models[0]
             if model not in world.by_model and not self._failures.refusal(model, world.now):
                 staying = world.staying()
@@ -52,14 +48,15 @@ class Preload:
                     self._models.popleft()
                     continue
                 placement = world.place(model, ()) or NOWHERE
-                if not clashes and (world.evict(model, world.by_model) or world.unfreed(model, placement.gpus)):
+                clashes += [run.model for run in world.heavy_sleepers(model, placement.gpus)]
+                if not clashes and (world.evict(model, world.existing()) or world.unfreed(model, placement.gpus)):
                     return (model,)  # what is in the way is on its way out, or its memory is
                 if clashes:
                     message = f"{model}: not preloaded, it cannot run together with {', '.join(clashes)}"
                     world.out.append(WriteLog("warn", message))
                 else:
                     world.out.append(WriteLog("info", f"{model}: preloading"))
-                    world.start(model, placement, is_preloaded=True)
+                    world.load(model, placement, is_preloaded=True)
             self._models.popleft()
         return ()
 

@@ -17,13 +17,15 @@ from llamaswap_lib.core.run import Run, RunState
 class Ask(NamedTuple):
     """What to ask now, and for what kind of reason.
 
-    `watches`: one that is busy would help. `looks`: moments at which somebody may go who may not yet.
+    `watches`: one that is busy would help. `looks`: moments at which somebody may go who may not yet. `sleepers` go at
+    once: they serve nobody.
     """
 
     question: ShutIfIdle | None = None
     why: tuple[StopKind, str] | None = None
     watches: bool = False
     looks: tuple[float, ...] = ()
+    sleepers: tuple[Run, ...] = ()
 
 
 def ask_relief(rules: Rules, runs: Collection[Run], is_awaited: Callable[[str], bool], now: float) -> Ask:
@@ -31,14 +33,17 @@ def ask_relief(rules: Rules, runs: Collection[Run], is_awaited: Callable[[str], 
     if rules.relieve is None:
         return Ask()
     staying = [run for run in runs if not run.state.is_leaving]
-    free = [run for run in staying if run.state is RunState.READY and not is_awaited(run.model)]
+    idle = (RunState.READY, RunState.SLEEPING)
+    free = [run for run in staying if run.state in idle and not is_awaited(run.model)]
     settled = [run for run in free if _settled_at(run, rules.stays) <= now]
     relief = rules.relieve(tuple(run.model for run in staying), frozenset(run.model for run in settled))
     if relief is None:
         return Ask()
     if relief.models:
-        going = tuple(run.run_id for run in settled if run.model in relief.models)
-        return Ask(ShutIfIdle(going), (relief.kind, relief.reason))
+        going = [run for run in settled if run.model in relief.models]
+        asked = tuple(run.run_id for run in going if run.state is RunState.READY)
+        sleepers = tuple(run for run in going if run.state is RunState.SLEEPING)
+        return Ask(ShutIfIdle(asked) if asked else None, (relief.kind, relief.reason), sleepers=sleepers)
     later = [run for run in free if run.model in relief.later]
     looks = tuple(_settled_at(run, rules.stays) for run in later if run not in settled)
     return Ask(watches=any(run.inside and not run.is_watched for run in later if run in settled), looks=looks)

@@ -17,11 +17,24 @@ class RunState(Enum):
     DRAINING = "draining"  # shut for somebody who has waited too long; may return to READY
     UNLOADING = "unloading"  # shut for good, finishing what is inside
     STOPPING = "stopping"  # told to end
+    FALLING_ASLEEP = "falling asleep"  # told to sleep, in place of an end
+    SLEEPING = "sleeping"  # its server is there, has given back most of its memory, and serves nobody
+    WAKING = "waking"  # told to wake: a load
 
     @property
     def is_leaving(self) -> bool:
-        """Whether it will never serve again."""
-        return self in (RunState.UNLOADING, RunState.STOPPING)
+        """Whether it is on its way out: it will never serve again, or not before it was asleep."""
+        return self in (RunState.UNLOADING, RunState.STOPPING, RunState.FALLING_ASLEEP)
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it will serve as soon as it is ready."""
+        return self in (RunState.STARTING, RunState.WAKING)
+
+    @property
+    def can_wake(self) -> bool:
+        """Whether it sleeps, or is about to."""
+        return self in (RunState.FALLING_ASLEEP, RunState.SLEEPING)
 
     @property
     def is_up(self) -> bool:
@@ -36,15 +49,31 @@ class RunState(Enum):
     @property
     def public_name(self) -> str:
         """The word for it in `/running`."""
-        return {"draining": "ready", "unloading": "stopping"}.get(self.value, self.value)
+        return _PUBLIC_NAMES.get(self.value, self.value)
+
+    @property
+    def phase(self) -> str:
+        """What `/running` says beside that word, which clients know who know nothing of sleep; '' for nothing."""
+        return "sleeping" if self.can_wake else "waking" if self is RunState.WAKING else ""
 
 
+_PUBLIC_NAMES = {
+    "draining": "ready",
+    "unloading": "stopping",
+    "falling asleep": "stopping",
+    "sleeping": "stopped",
+    "waking": "starting",
+}
+_OUT = frozenset({RunState.UNLOADING, RunState.STOPPING, RunState.FALLING_ASLEEP})
 MOVES: dict[RunState, frozenset[RunState]] = {
     RunState.STARTING: frozenset({RunState.READY, RunState.STOPPING}),
-    RunState.READY: frozenset({RunState.DRAINING, RunState.UNLOADING, RunState.STOPPING}),
-    RunState.DRAINING: frozenset({RunState.READY, RunState.UNLOADING, RunState.STOPPING}),
+    RunState.READY: _OUT | {RunState.DRAINING},
+    RunState.DRAINING: _OUT | {RunState.READY},
     RunState.UNLOADING: frozenset({RunState.STOPPING}),
     RunState.STOPPING: frozenset(),
+    RunState.FALLING_ASLEEP: frozenset({RunState.SLEEPING, RunState.STOPPING}),
+    RunState.SLEEPING: frozenset({RunState.WAKING, RunState.STOPPING}),
+    RunState.WAKING: frozenset({RunState.READY, RunState.STOPPING}),
 }
 
 
@@ -65,8 +94,8 @@ class Run:
     """One life of a process. Times are monotonic seconds.
 
     What `deadline` means depends on the state. STARTING: until when it may be queued. READY: when to look whether its
-    ttl is over. UNLOADING: when to stop it even if requests are inside (None if it is retired). STOPPING: when to kill
-    it.
+    ttl is over. SLEEPING: when that is so. UNLOADING: when to stop it even if requests are inside (None if it is
+    retired). STOPPING: when to kill it.
     """
 
     run_id: int
@@ -94,18 +123,25 @@ class Run:
     address: str = ""  # where it listens, if it says so itself, as it did last
     is_moving: bool = False  # it has served, and now listens elsewhere, where it is not known to be ready yet
     idle_since: float = 0.0  # when the last request had left; without meaning before it was asked
+    asleep_since: float | None = None  # while it sleeps, and to its end if that is stopped: it is in nobody's way
+    woken_at: float | None = None  # when it was told to wake last
+
+    @property
+    def load_began(self) -> float:
+        """Its last load: that at its start, or the last time that it was woken."""
+        return self.started_at if self.woken_at is None else self.woken_at
 
     @property
     def is_probed(self) -> bool:
         """Whether it is to be ready soon, where it listens now."""
-        return self.state is RunState.STARTING or (self.is_moving and self.state.is_up)
+        return self.state.is_loading or (self.is_moving and self.state.is_up)
 
     @property
     def phase(self) -> str:
         """What it does, where its state does not say it."""
         if self.is_queued and self.state is RunState.STARTING:
             return "queued"
-        return "moving" if self.is_moving and self.state.is_up else ""
+        return "moving" if self.is_moving and self.state.is_up else self.state.phase
 
     @property
     def public_state(self) -> str:

@@ -5,8 +5,10 @@ Pure; the controller thread is the only one that calls it. It guarantees that
 - every ticket is answered exactly once, with `Admit` or `Refuse`;
 - no request waits for a model that is backing off: it is refused at once;
 - no run is shut or stopped for a model that is known to be unable to start: its load has failed then;
-- a run is stopped only on an answer that says that its gate is shut and no request is inside, when an unload ran out of
-  time, or when it is known to hang and a request is overdue that needs it to stop;
+- a run is stopped or put to sleep only on an answer that says that its gate is shut and no request is inside; or
+  stopped when an unload ran out of time, or when it is known to hang and a request is overdue that needs it to stop;
+- where the server of a model can sleep, it is put to sleep for a swap in place of being stopped, and woken in place of
+  being started; it is stopped if it does not fall asleep or wake, or holds memory that another model needs;
 - a change of the configuration breaks no request: a retired run gets no more requests and is stopped once it is empty,
   and requests that wait for a model that is still configured go on waiting;
 - a run starts, and admits requests, only while the policy wants none of the existing processes unloaded;
@@ -32,6 +34,7 @@ from llamaswap_lib.core.effects import (
     ShutGates,
     ShutIfIdle,
     Unloaded,
+    WriteLog,
 )
 from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, unexplained
 from llamaswap_lib.core.failing import Failing
@@ -129,7 +132,7 @@ class Scheduler:
         tickets = [waiting.tickets(model) for model in models]
         urgent = [model for model in models if waiting.is_urgent(model, self._world.now)]
         known = (self._reasons, self._world.load_times, urgent, self._places, self._outgoing)
-        return Queue(models, tickets, *known, tuple(self._world.freeing.waits))
+        return Queue(models, tickets, *known, tuple(self._world.freeing.waits), self._world.wake_times)
 
     def published(self) -> Published:
         """For everybody to read, until the next decision is made."""
@@ -146,6 +149,7 @@ class Scheduler:
             next_run_id=world.next_run_id,
             incarnations=world.incarnations,
             load_times=world.load_times,
+            wake_times=world.wake_times,
             cut_short=world.cut_short,
             hung=world.hung,
             failures=self._failures.records(),
@@ -164,7 +168,8 @@ class Scheduler:
         world.in_force = InForce(state.models, world.in_force.rules, state.blocked)
         world.restore(state.runs, state.former)
         world.next_run_id, world.incarnations = state.next_run_id, dict(state.incarnations)
-        world.load_times, world.cut_short, world.hung = state.load_times, dict(state.cut_short), dict(state.hung)
+        world.load_times, world.wake_times = state.load_times, state.wake_times
+        world.cut_short, world.hung = dict(state.cut_short), dict(state.hung)
         world.freeing.ended = state.ended
         self._failing.restore(state.second_tries, state.floors)
         self._failures.restore(state.failures)
@@ -243,6 +248,19 @@ class Scheduler:
             case events.GateIdle() | events.GateDrained():
                 run.is_watched = False
                 run.has_news = True
+            case _:
+                self._note_sleep(run, event)
+
+    def _note_sleep(self, run: Run, event: events.RunEvent) -> None:
+        match event:
+            case events.WakeFailed(_, detail) if run.state is RunState.WAKING:
+                self._failing.fail_load(run.model, f"it did not wake: {detail}")
+                self._world.stop(run, "load timeout", "it did not wake")
+            case events.FellAsleep() if run.state is RunState.FALLING_ASLEEP:
+                self._world.note_asleep(run)
+            case events.SleepFailed(_, detail) if run.state is RunState.FALLING_ASLEEP:
+                self._world.out.append(WriteLog("warn", f"{run.model}: could not be put to sleep: {detail}"))
+                self._world.stop(run, "swap", "it did not fall asleep")
 
     def _arrive(self, ticket: int, model: str, lost_run: int | None, since: float) -> None:
         world = self._world
@@ -271,7 +289,7 @@ class Scheduler:
     def _forget(self, run: Run, ended: events.ProcessExited) -> None:
         """A run is gone: a load that failed, or a crash if it served, unless it was known to be ending."""
         self._world.forget(run)
-        if run.state is RunState.STARTING:
+        if run.state.is_loading:
             if ended.is_shortage:
                 self._failing.break_off_load(run.model, ended.detail)
             else:
@@ -383,7 +401,7 @@ class Scheduler:
         elif self._asked_for:
             if not self._waiting.is_claimed(self._asked_for):
                 self._world.report_swap(self._asked_for)
-            self._world.stop(run, "swap", f"to make room for {self._asked_for}")
+            self._world.put_away(run, f"to make room for {self._asked_for}")
             self._waiting.claim(self._asked_for)
         else:
             self._world.stop(run, *self._world.asked_why)

@@ -76,7 +76,8 @@ class RunView:
     """One run. `state` is the word of `/running`; `detail` the scheduler's own. Times are monotonic seconds.
 
     `gpus` are the names of those that were chosen for it. `phase` says more where the state does not say it all, and
-    `reason` why it lasts. `address` is where it listens, if it says so itself.
+    `reason` why it lasts. `address` is where it listens, if it says so itself. `load_began`: its start, or when it was
+    woken last; `loading_since`: the same, or when it said where it listens.
     """
 
     run_id: int
@@ -91,6 +92,12 @@ class RunView:
     reason: str = ""
     address: str = ""
     loading_since: float = 0.0
+    woken_at: float | None = None
+    is_asleep: bool = False  # or has slept until it was stopped
+
+    @property
+    def load_began(self) -> float:
+        return self.started_at if self.woken_at is None else self.woken_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,7 @@ class Queue(NamedTuple):
     places: Sequence[str] = ()  # those of `models` with which nothing behind them may clash
     outgoing: Collection[str] = ()  # models that will be unloaded for those
     freeing: Collection[str] = ()  # models, preloaded ones too, that wait for memory to become free
+    wake_times: Mapping[str, float] = {}
 
 
 def _step_down(now: float, since: float) -> float:
@@ -142,6 +150,7 @@ def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
         RunView(
             *(run.run_id, run.model, run.incarnation, run.public_state, run.state, run.started_at, run.ready_at),
             *(run.gpus, run.phase, run.reason, run.address, run.loading_since),
+            *(run.woken_at, run.asleep_since is not None),
         )
         for run in runs
     ]
@@ -154,7 +163,7 @@ def view_queue(queue: Queue, runs: Iterable[RunView], now: float) -> tuple[Ticke
     estimates = estimate_loads(queue, by_model, now)
     waiting = sorted(
         zip(queue.models, queue.tickets, strict=True),
-        key=lambda item: item[0] not in by_model or by_model[item[0]].detail is not RunState.STARTING,
+        key=lambda item: item[0] not in by_model or not by_model[item[0]].detail.is_loading,
     )
     tickets = [ticket for _, tickets in waiting for ticket in tickets]
     return tuple(
@@ -185,12 +194,13 @@ def estimate_loads(queue: Queue, runs: Mapping[str, RunView], now: float) -> dic
 
 
 def _load_left(model: str, queue: Queue, runs: Mapping[str, RunView], now: float) -> float | None:
-    """Seconds left of a load that has begun or will begin; None if the model was never loaded before."""
-    seconds = queue.load_times.get(model)
+    """Seconds left of a load that has begun or will begin; None if the model was never loaded, or woken, before."""
     run = runs.get(model)
-    if seconds is None or run is None or run.detail is not RunState.STARTING:
+    is_woken = run is not None and (run.detail.can_wake or run.detail is RunState.WAKING)
+    seconds = (queue.wake_times if is_woken else queue.load_times).get(model)
+    if seconds is None or run is None or not run.detail.is_loading:
         return seconds
-    return None if run.phase else max(0.0, run.loading_since + seconds - now)
+    return None if run.phase == "queued" else max(0.0, run.loading_since + seconds - now)
 
 
 def awaited_runs(runs: Iterable[RunView], queue: Queue) -> frozenset[int]:

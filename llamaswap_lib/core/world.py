@@ -19,11 +19,13 @@ from llamaswap_lib.core.effects import (
     KillProcess,
     OpenGate,
     ProbeRun,
+    PutToSleep,
     ReportSwap,
     ShutGate,
     StartProcess,
     StopKind,
     StopProcess,
+    WakeUp,
     WriteLog,
 )
 from llamaswap_lib.core.eviction import NOWHERE, NoRoom, Placement, Rules, RunningModel
@@ -45,6 +47,7 @@ class World:
         self.out: list[Effect] = []
         self.now = 0.0
         self.load_times: Mapping[str, float] = {}  # model -> seconds, the last loads counting most; never changed
+        self.wake_times: Mapping[str, float] = {}  # the same of the times that it took to wake
         self.launchable: set[str] = set()  # models that can be started, as was found since the last event
         self.is_observed = True  # the policy was told what runs now, or need not be told
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
@@ -66,13 +69,24 @@ class World:
 
     # -- changes --
 
-    def start(self, model: str, placement: Placement = NOWHERE, *, is_preloaded: bool = False) -> None:
+    def load(self, model: str, placement: Placement = NOWHERE, *, is_preloaded: bool = False) -> None:
+        """Start it, or wake it if it sleeps."""
         wait = self.freeing.waits.get(model)
         if line := self.freeing.end(model, self.now):
             self.out.append(WriteLog(*line))
         if room := self.in_force.rules.room:
             is_early = wait is not None and wait.is_over
             room.note_start(model, self._known(), placement.gpus, is_early=is_early)
+        if sleeper := self.by_model.get(model):
+            sleeper.move(RunState.WAKING)
+            sleeper.ready_at, sleeper.asleep_since = None, None
+            sleeper.woken_at = sleeper.loading_since = self.now
+            self.out.append(WakeUp(sleeper.run_id))
+        else:
+            self._start(model, placement, is_preloaded=is_preloaded)
+        self.note_change()
+
+    def _start(self, model: str, placement: Placement, *, is_preloaded: bool) -> None:
         incarnation = self.incarnations[model] = self.incarnations.get(model, 0) + 1
         run = Run(self.next_run_id, model, incarnation, self.now, gpus=placement.gpus, loading_since=self.now)
         run.is_queued, run.is_preloaded = self.models[model].is_announced, is_preloaded
@@ -81,14 +95,16 @@ class World:
         self.next_run_id += 1
         self.runs[run.run_id] = self.by_model[model] = run
         self.out.append(StartProcess(run.run_id, model, placement))
-        self.note_change()
 
     def become_ready(self, run: Run) -> None:
-        """From STARTING, or from DRAINING when its gate need not be shut any more: its ttl starts again."""
-        if run.state is RunState.STARTING:
+        """It has loaded, or is DRAINING and its gate need not be shut any more: its ttl starts again."""
+        if run.state.is_loading:
             run.ready_at, run.is_new = self.now, True
             took = self.now - run.loading_since
-            self.load_times = {**self.load_times, run.model: (took + self.load_times.get(run.model, took)) / 2}
+            if run.state is RunState.WAKING:
+                self.wake_times = _with_time(self.wake_times, run.model, took)
+            else:
+                self.load_times = _with_time(self.load_times, run.model, took)
             if room := self.in_force.rules.room:
                 room.note_ready(run.model)
         run.move(RunState.READY, self.ttl_look(run, self.now))
@@ -117,9 +133,11 @@ class World:
             run.deadline = self.ttl_look(run, self.now)
 
     def unload(self, run: Run, timeout: float) -> None:
-        """Let its requests finish for `timeout` seconds at most, then stop it; stop at once if it is loading."""
+        """Let its requests finish for `timeout` seconds at most, then stop it; stop at once if it loads or sleeps."""
         if run.state is RunState.STARTING:
             self.stop(run, "unload", "unloaded while it was loading")
+        elif run.state.can_wake or run.state.is_loading:
+            self.stop(run, "unload", f"unloaded while it was {run.state.value}")
         elif run.state is RunState.UNLOADING:
             by = self.now + timeout
             run.deadline = by if run.deadline is None else min(run.deadline, by)
@@ -135,9 +153,13 @@ class World:
             self.stop(run, "load timeout", "it did not become ready in time")
 
     def retire(self, run: Run) -> None:
-        """Its model was removed or has changed: admit no more requests, and stop it once it is empty."""
+        """Its model was removed or has changed: admit no more requests, and stop it once it is empty.
+
+        Others may have to wait for its end, even if it sleeps: for its port, say.
+        """
         run.is_retired = True
-        if run.state is RunState.STARTING:
+        run.asleep_since = None
+        if run.state.is_loading or run.state.can_wake:
             self.stop(run, "reload", RETIRED)
         elif run.state.is_up:
             run.move(RunState.UNLOADING)
@@ -150,6 +172,23 @@ class World:
     def stop(self, run: Run, kind: StopKind, reason: str) -> None:
         run.move(RunState.STOPPING, self.now + self.unload_timeout(run.model))
         self.out.append(StopProcess(run.run_id, kind, reason))
+
+    def put_away(self, run: Run, reason: str) -> None:
+        """It has to make room: have it sleep, if its server can, else stop it."""
+        if self.can_sleep(run):
+            run.move(RunState.FALLING_ASLEEP)
+            self.out.append(PutToSleep(run.run_id, reason))
+        else:
+            self.stop(run, "swap", reason)
+
+    def can_sleep(self, run: Run) -> bool:
+        return run.state.is_up and run.model in self.models and self.models[run.model].can_sleep
+
+    def note_asleep(self, run: Run) -> None:
+        """Its ttl goes on. What it has given back may be free a moment later, as what a process held that has ended."""
+        run.move(RunState.SLEEPING, self.ttl_of_sleeper(run))
+        run.asleep_since = self.now
+        self.freeing.note_end(run.model, self.now)
 
     def end_hung(self, run: Run, target: str) -> None:
         """Stop it even if requests are inside: it is known to hang, and a request has waited for too long."""
@@ -196,27 +235,38 @@ class World:
                 self.retire(run)
             elif run.state is RunState.READY and models[run.model].ttl != before[run.model].ttl:
                 run.deadline = self.now if models[run.model].ttl > 0 else None  # a look, which sets the next one
+            elif run.state is RunState.SLEEPING:
+                run.deadline = self.ttl_of_sleeper(run)
             if run.is_retired:
                 others = held_up.get(run.model, frozenset())
                 held_up[run.model] = others | blocked.get(run.model, frozenset())
         self.in_force = replace(self.in_force, blocked=held_up)
-        self.load_times = {
-            model: seconds for model, seconds in self.load_times.items() if model in models and model not in replaced
-        }
+        kept = models.keys() - replaced
+        self.load_times = {model: seconds for model, seconds in self.load_times.items() if model in kept}
+        self.wake_times = {model: seconds for model, seconds in self.wake_times.items() if model in kept}
         self.expire_observation()
 
     def restore(self, runs: Iterable[Run], former: Mapping[str, ModelSpec]) -> None:
-        """Go on with these runs. All gates are shut, and none is watched or checked yet."""
+        """Go on with these runs. All gates are shut, and none is watched or checked yet.
+
+        What was told to sleep or to wake is told so again: whether it did is not known here.
+        """
         for run in runs:
             asked_again = replace(run, is_open=False, is_watched=False, has_news=True, is_checked=False, silence=None)
             self.runs[run.run_id] = self.by_model[run.model] = asked_again
+            if run.state is RunState.FALLING_ASLEEP:
+                self.out.append(PutToSleep(run.run_id, "as it was told before"))
+            elif run.state is RunState.WAKING:
+                self.out.append(WakeUp(run.run_id))
         self.former = dict(former)
 
     def report_swap(self, target: str) -> None:
         """It begins now; call this before the first run is stopped for it."""
         running = self.staying()
         why = self.in_force.rules.explain(target, tuple(running))
-        self.out.append(ReportSwap(target, tuple(self.evict(target, running)), why))
+        evicted = tuple(self.evict(target, running))
+        sleepers = tuple([model for model in evicted if self.can_sleep(self.by_model[model])])
+        self.out.append(ReportSwap(target, evicted, why, sleepers))
 
     def withdraw(self, run: Run) -> None:
         """It is queued, and nobody waits for it any more: unlike a load it has cost nothing yet."""
@@ -249,7 +299,7 @@ class World:
                 self.become_ready(run)
             if run.state is RunState.READY:
                 may_open = run.model not in waited_for and not run.is_moving
-                may_open = may_open and not self.evict(run.model, self.by_model)
+                may_open = may_open and not self.evict(run.model, self.existing())
                 if may_open != run.is_open:
                     run.is_open = may_open
                     self.out.append(OpenGate(run.run_id) if may_open else ShutGate(run.run_id))
@@ -280,9 +330,13 @@ class World:
         run = self.runs.get(run_id)
         return run is not None and run.state is not RunState.STOPPING and not run.is_moving
 
+    def existing(self) -> list[str]:
+        """The models that run, those on their way out too; but for what sleeps, or has slept until it was stopped."""
+        return [run.model for run in self.runs.values() if run.asleep_since is None]
+
     def staying(self) -> list[str]:
-        """The models whose run is not being unloaded or stopped."""
-        return [run.model for run in self.runs.values() if not run.state.is_leaving]
+        """Those of them that are not on their way out."""
+        return [run.model for run in self.runs.values() if not run.state.is_leaving and run.asleep_since is None]
 
     def evict(self, target: str, running: Collection[str]) -> list[str]:
         """What the policy wants unloaded, unknown names left out; all of `running` if it fails."""
@@ -297,7 +351,7 @@ class World:
         rules = self.in_force.rules
         if rules.place is None:
             return NOWHERE
-        beside = dict.fromkeys([*self.by_model, *in_front])
+        beside = dict.fromkeys([*self.existing(), *in_front])
         return rules.place(target, tuple(model for model in beside if model in self.models))
 
     def room(self, target: str) -> str:
@@ -310,9 +364,17 @@ class World:
         room = self.in_force.rules.room
         return self.freeing.find(target, room, self._known(), gpus, self.now) if room else None
 
+    def heavy_sleepers(self, target: str, gpus: tuple[str, ...]) -> list[Run]:
+        """The runs that sleep, or are being stopped since then, and hold what `target` needs on these GPUs."""
+        room, runs = self.in_force.rules.room, self.runs.values()
+        since = {run.model: run.asleep_since for run in runs if run.asleep_since is not None and run.model != target}
+        if room is None or not since:
+            return []
+        return [self.by_model[model] for model in room.heavy_sleepers(target, self._known(), gpus, since)]
+
     def _known(self) -> tuple[str, ...]:
-        """The models that have a run and are configured."""
-        return tuple(model for model in self.by_model if model in self.models)
+        """The models that run and are configured."""
+        return tuple(model for model in self.existing() if model in self.models)
 
     def refusal(self, target: str) -> NoRoom | None:
         """Why it cannot be loaded even if all go that may; None also if the policy fails, which says so elsewhere."""
@@ -342,10 +404,13 @@ class World:
 
     def _view(self, model: str) -> RunningModel:
         run, load_seconds = self.by_model.get(model), self.load_times.get(model)
+        if model in self.wake_times and model in self.models and self.models[model].can_sleep:
+            load_seconds = self.wake_times[model]
         if run is None or not run.state.is_serving:
-            state = run.state.value if run else "starting"
-            gpus = run.gpus if run else ()
-            return RunningModel(model, state, load_seconds=load_seconds, is_planned=run is None, gpus=gpus)
+            is_asleep = run is not None and run.state is RunState.SLEEPING
+            state = "sleeping" if is_asleep else run.state.public_name if run else "starting"
+            gpus, is_planned = run.gpus if run else (), is_asleep or run is None
+            return RunningModel(model, state, load_seconds=load_seconds, is_planned=is_planned, gpus=gpus)
         ready_at = run.ready_at or 0.0
         idle_seconds = 0.0 if run.inside else max(0.0, self.now - max(run.idle_since, ready_at))
         seen = RunningModel(model, run.state.public_name, idle_seconds, run.inside, load_seconds, gpus=run.gpus)
@@ -356,7 +421,16 @@ class World:
         ttl = self.models[run.model].ttl
         return since + ttl if ttl > 0 else None
 
+    def ttl_of_sleeper(self, run: Run) -> float | None:
+        """When it has been idle for its ttl, awake and asleep."""
+        return self.ttl_look(run, max(run.idle_since, run.ready_at or 0.0))
+
     def next_deadline(self) -> float | None:
         times = [time for run in self.runs.values() for time in (run.deadline, run.check_at)]
         times.append(self.freeing.next_deadline(self.now))
         return min((time for time in times if time is not None), default=None)
+
+
+def _with_time(times: Mapping[str, float], model: str, took: float) -> dict[str, float]:
+    """The last times count most."""
+    return {**times, model: (took + times.get(model, took)) / 2}

@@ -17,6 +17,7 @@ class Flags(argparse.Namespace):
     bind_late: bool
     prompt_seconds: float
     tokens_per_second: float
+    sleep_seconds: float | None
     exit_at_start: int | None
     die_while_loading: float | None
     never_ready: bool
@@ -63,6 +64,7 @@ def _add_pace(group: argparse._ArgumentGroup) -> None:
     add("--bind-late", action="store_true", help="open the port only when loaded, as vLLM does")
     add("--prompt-seconds", type=float, default=0.0, metavar="S", help="prefill: silence before the first byte")
     add("--tokens-per-second", type=float, default=0.0, metavar="N", help="0 for as fast as it can")
+    add("--sleep-seconds", type=float, metavar="S", help="/sleep and /wake_up, as of vLLM; each takes so long")
 
 
 def _add_failures(group: argparse._ArgumentGroup) -> None:

@@ -38,12 +38,16 @@ DIALECTS: dict[str, Callable[[dict[str, Any], Context], Dialect]] = {
 }
 
 
+SLEEP = ("/sleep", "/wake_up", "/is_sleeping")
+
+
 class Server:
     """Answers requests; `is_loaded` decides whether it has a model to do so."""
 
     def __init__(self, flags: Flags) -> None:
         self.is_loaded = False
         self._flags = flags
+        self._is_asleep = False
         self._created = int(time.time())
         self._stats = Stats()
         self._generator = TextGenerator(flags, self._stats, self._say)
@@ -84,7 +88,11 @@ class Server:
     def _work(self, request: Request, path: str) -> Steps:
         if not self.is_loaded:
             raise Refusal(503, "Loading model")
-        if path in DIALECTS and request.method == "POST":
+        if path in SLEEP and self._flags.sleep_seconds is not None:
+            yield from self._turn(path, self._flags.sleep_seconds)
+        elif self._is_asleep:
+            raise Refusal(503, "It sleeps")
+        elif path in DIALECTS and request.method == "POST":
             yield from self._generate(request, DIALECTS[path])
         else:
             yield _without_body_for_head(request, self._route(request, path))
@@ -100,6 +108,14 @@ class Server:
             is_endless=body.get("ignore_eos") is True,
             keep_alive=request.keep_alive,
         )
+
+    def _turn(self, path: str, seconds: float) -> Steps:
+        """Fall asleep or wake, which takes so long."""
+        if path != "/is_sleeping":
+            yield time.monotonic() + seconds
+            self._is_asleep = path == "/sleep"
+            self._say(f"{path} 200")
+        yield answer({"is_sleeping": self._is_asleep})
 
     def _route(self, request: Request, path: str) -> bytes:
         if path == "/echo":

@@ -38,6 +38,7 @@ from llamaswap_lib.wire.json_edit import is_quick
 
 MOST_QUICK_BYTES = 16_384  # a larger body may take long enough to be read for others to notice
 MOST_NAMED = 5  # of the models that run, in an error
+UP = ("starting", "ready")  # states of runs that are asked
 MAX_MATCHED_CHARACTERS = 8192  # of a path, by upstream.ignorePaths: it bounds what a path may cost
 
 
@@ -112,7 +113,7 @@ class Proxied:
     def _only_running(self) -> Model:
         """The one model that runs; raises NotFound if there are several, or none."""
         models = self._app.config.models
-        running = {run.model for run in self._app.controller.runs() if run.state != "stopping"} & models.keys()
+        running = {run.model for run in self._app.controller.runs() if run.state in UP} & models.keys()
         if len(running) == 1:
             return models[running.pop()]
         shown = ", ".join(sorted(running)[:MOST_NAMED]) + (", ..." if len(running) > MOST_NAMED else "")

@@ -47,7 +47,7 @@ def _row(app: App, model: Model, started: Model, detail: RunDetail) -> dict[str,
     run = detail.run
     if detail.port is not None:
         started = started.at_port(detail.port)  # another one, where its own was taken
-    is_idle = run.state == "ready" and not detail.in_flight
+    is_idle = (run.state == "ready" or run.phase == "sleeping") and not detail.in_flight
     return {
         "model": model.id,
         "state": run.state,
@@ -63,7 +63,7 @@ def _row(app: App, model: Model, started: Model, detail: RunDetail) -> dict[str,
         "reason": run.reason or None,
         "started": app.wall_clock.text(run.started_at),
         "ready": None if run.ready_at is None else app.wall_clock.text(run.ready_at),
-        "load_seconds": None if run.ready_at is None else round(run.ready_at - run.started_at, 3),
+        "load_seconds": None if run.ready_at is None else round(run.ready_at - run.load_began, 3),
         "in_flight": detail.in_flight,
         "concurrency_limit": model.concurrency_limit if model.concurrency_limit > 0 else None,
         "idle_seconds": round(detail.idle_seconds, 3),

@@ -170,7 +170,9 @@ class MemoryPicture:
             readings=self._readings,
         )
         staying = [detail.run for detail in details if not detail.run.detail.is_leaving]
-        standing = {run.model: Standing(run.run_id, run.ready_at is not None) for run in staying}
+        standing = {
+            run.model: Standing(run.run_id, run.ready_at is not None, run.phase == "sleeping") for run in staying
+        }
         picture = replace(picture, grown=self._growth.note(picture, standing))
         ready = {model: run.is_ready for model, run in standing.items()}
         self._warn_of_growth(picture)

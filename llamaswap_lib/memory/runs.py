@@ -54,7 +54,9 @@ def taken(
         peaks = {name: max(held.get(name, 0), peaks.get(name, 0)) for name in {*held, *peaks}}
     told = memory.unseen if memory is not None else tuple(devices)
     unseen = tuple(name for name in told if name == RAM or name in sees)
-    return Taken(run.model, digest, run.ready_at is not None, held, own, peaks, unseen)
+    is_falling_asleep = run.detail.can_wake and run.detail.is_leaving
+    is_ready = run.ready_at is not None and not is_falling_asleep
+    return Taken(run.model, digest, is_ready, held, own, peaks, unseen)
 
 
 def unread_run(model: str, ended_at: float) -> Taken:

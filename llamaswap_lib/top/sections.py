@@ -80,7 +80,8 @@ def sections(state: State, now: float) -> list[Section]:
 def _models(state: State, now: float) -> Iterator[tuple[Key, Cells]]:
     waiting, needs = Counter(row["model"] for row in state.queue), memory.needs(state.memory)
     shown = {}
-    for name, said in state.states().items():
+    for name, known in state.states().items():
+        said = state.runs.get(name, {}).get("phase") or known
         is_failed = said == "stopped" and state.failure(name)
         shown[name] = "failing" if is_failed else "queued" if said == "stopped" and waiting[name] else said
     for name in sorted(shown, key=lambda name: (_rank(shown[name]), name)):

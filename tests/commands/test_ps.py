@@ -30,6 +30,15 @@ def test_with_use_memory_it_shows_what_models_need_and_what_is_waited_for(serve:
     assert b.endswith(" MB on RAM, held by a: 1 request in progress")
 
 
+def test_a_model_that_sleeps_is_told_as_such_here_and_where_all_of_it_is_shown(serve: Serve) -> None:
+    sleeper = {"cmd": demo("--sleep-seconds", "0"), "sleep": "vllm"}
+    with serve(models(a=sleeper, b=demo())) as shell:
+        for name in "ab":
+            assert shell.program.chat(name).status == 200
+        assert [row[:2] for row in shell.run("ps").rows()[1:]] == [["a", "sleeping"], ["b", "ready"]]
+        assert "sleeping" in shell.run("show", "a").out
+
+
 def test_it_prints_json_for_programs(serve: Serve) -> None:
     with serve() as shell:
         assert shell.run("ps", "--json").json() == {"running": [], "queue": []}

@@ -44,10 +44,23 @@ class Life:
     said: int = 0  # times that it has said so
     words: str = ""  # what it said of memory that it lacked
     kill_at: float = 0.0  # not before, once it is ending
+    phase: str = ""  # `falling asleep`, `asleep`, `sleepless` (it was told to, and does not) or `waking`
+    turns: int = 0  # times that it was told to sleep or to wake
 
     @property
     def is_staying(self) -> bool:
-        return not (self.is_retired or self.is_ending or self.unload_by is not None)
+        is_going = self.is_away or self.phase == "falling asleep"
+        return not (self.is_retired or self.is_ending or is_going or self.unload_by is not None)
+
+    @property
+    def is_away(self) -> bool:
+        """It was told to sleep, and has or has not."""
+        return self.phase in ("asleep", "sleepless")
+
+    @property
+    def is_asleep(self) -> bool:
+        """It serves nobody, and is in nobody's way."""
+        return self.phase == "asleep" and not self.is_retired
 
     @property
     def is_ending(self) -> bool:

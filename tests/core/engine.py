@@ -314,8 +314,6 @@ class Simulation:
             case effects.StopProcess(run_id):
                 habit = self.plan.habits[self.witness.lives[run_id].model]
                 self._after(self._draw(habit.stop), partial(self._exit, run_id))
-            case effects.KillProcess(run_id):
-                self._after(self.plan.kill_delay, partial(self._end_group, run_id))
             case effects.OpenGate(run_id) | effects.ShutGate(run_id):
                 self.witness.lives[run_id].gate.shut = isinstance(order, effects.ShutGate)
             case effects.BeginChecks(run_id):
@@ -326,6 +324,15 @@ class Simulation:
                     self._after(self._draw((0.0, 0.05)), partial(self._leave, client, life))
             case effects.DropRun(run_id):
                 del self._current[self.witness.lives.pop(run_id).model]
+            case _:
+                self._obey_of_life(order)
+
+    def _obey_of_life(self, order: Effect) -> None:
+        match order:
+            case effects.PutToSleep(run_id) | effects.WakeUp(run_id):
+                self._turn(self.witness.lives[run_id], is_wake=isinstance(order, effects.WakeUp))
+            case effects.KillProcess(run_id):
+                self._after(self.plan.kill_delay, partial(self._end_group, run_id))
             case _:
                 pass
 
@@ -420,6 +427,27 @@ class Simulation:
             if any(truth.hungry.get(life.model, {}).values()):
                 truth.ever_grown.add(life.model)  # beyond what was known of it
             self._report(life, events.ProcessReady(life.run_id, address))
+
+    def _turn(self, life: Life, *, is_wake: bool) -> None:
+        """Its server falls asleep or wakes, or does not."""
+        habit = self.plan.habits[life.model]
+        assert habit.sleep is not None, f"{life.model} cannot sleep"
+        life.turns += 1
+        event: Event
+        if is_wake:
+            is_failure = self._may(habit.never_wakes)
+            event = events.WakeFailed(life.run_id, "no") if is_failure else events.ProcessReady(life.run_id)
+        else:
+            is_failure = self._may(habit.sleepless)
+            event = events.SleepFailed(life.run_id, "no") if is_failure else events.FellAsleep(life.run_id)
+        self._after(
+            self._draw(habit.wake if is_wake else habit.sleep), partial(self._end_turn, life, life.turns, event)
+        )
+
+    def _end_turn(self, life: Life, turn: int, event: Event) -> None:
+        """Unless it was told anew meanwhile, by another scheduler."""
+        if turn == life.turns and life.stopped_at is None:
+            self._report(life, event)
 
     def _hang(self, life: Life) -> None:
         """Nobody inside is answered any more, mostly for ever."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llamaswap_lib.core.effects import Effect, StartProcess, StopProcess
+from llamaswap_lib.core.effects import Effect, PutToSleep, StartProcess, StopProcess, WakeUp
 from llamaswap_lib.core.events import Event
 from tests.core.reload import Reload
 from tests.core.witness import Witness
@@ -34,11 +34,12 @@ class LineWitness(Witness):
     def check(self, effect: Effect) -> None:
         if self._is_line and self.waiting:
             match effect:
-                case StopProcess(run_id):
+                case StopProcess(run_id) | PutToSleep(run_id):
                     life = self.lives[run_id]
-                    if life.unload_by is None and not (life.has_timed_out or life.is_retired):
+                    if life.unload_by is None and not (life.has_timed_out or life.is_retired or life.is_away):
                         self._claimed = self._first()
-                case StartProcess(_, model):
+                case StartProcess() | WakeUp():
+                    model = effect.model if isinstance(effect, StartProcess) else self.lives[effect.run_id].model
                     due = self._claimed if self._claimed in self.waiting else self._first()
                     self._claimed = None
                     next_model = self.waiting[due].model

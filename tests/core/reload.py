@@ -35,7 +35,10 @@ def specs(plan: Plan) -> dict[str, ModelSpec]:
     """Of the models that are configured."""
     chosen = ((model, plan.habits[model]) for model in plan.configured)
     return {
-        model: ModelSpec(habit.priority, habit.ttl, habit.unload_timeout, habit.announces, habit.queue_timeout)
+        model: ModelSpec(
+            *(habit.priority, habit.ttl, habit.unload_timeout),
+            *(habit.announces, habit.queue_timeout, habit.sleep is not None),
+        )
         for model, habit in chosen
     }
 

@@ -16,12 +16,13 @@ class Box:
         self.growth = Growth()
         self.others = 0
 
-    def note(self, held: Mapping[str, int], loading: str = "", first_run: int = 1) -> dict[str, int]:
+    def note(self, held: Mapping[str, int], loading: str = "", first_run: int = 1, asleep: str = "") -> dict[str, int]:
         """What each has grown by. Runs are numbered in the order of `held`."""
         memory = Memory(
             {"gpu": Device(24, 2, self.others)}, self.needs, {model: {"gpu": size} for model, size in held.items()}
         )
-        runs = {model: Standing(number, model not in loading) for number, model in enumerate(held, first_run)}
+        numbered = enumerate(held, first_run)
+        runs = {model: Standing(number, model not in loading, model in asleep) for number, model in numbered}
         return {model: sizes["gpu"] for model, sizes in self.growth.note(memory, runs).items()}
 
 
@@ -32,6 +33,13 @@ def test_what_is_more_than_it_was_let_in_with_counts_once_the_reserve_is_not_lef
     assert box.note({"A": 15, "B": 8}) == {"A": 3}
     box.needs["A"] = Need({"gpu": 15}, NeedSource.MEASURED)  # it is learned at once
     assert box.note({"A": 15, "B": 8}) == {"A": 3}
+
+
+def test_what_sleeps_has_not_grown_whatever_it_holds_and_is_as_before_when_it_is_awake() -> None:
+    box = Box(A=10, B=8)
+    assert box.note({"A": 10, "B": 8}) == {}
+    assert box.note({"A": 15, "B": 8}, asleep="A") == {}
+    assert box.note({"A": 15, "B": 8}) == {"A": 5}
 
 
 def test_what_has_room_again_is_as_it_should_be() -> None:

@@ -159,6 +159,13 @@ PROMISES = {
         "models make room for one that has not grown",
         "what has grown once has grown for ever",
     },
+    "who can sleep does, is in nobody's way, and is stopped if it does not or must not": {
+        "a model that can sleep is stopped",
+        "what sleeps is in the way of others",
+        "one that does not fall asleep goes on",
+        "one that does not wake goes on",
+        "a sleeper that holds what others need sleeps on",
+    },
     "the cheapest set is chosen, and ties as the contract says": {
         "what is kept twice is counted twice",
         "a later set wins a tie",

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from llamaswap_lib.core.effects import Admit, DropRun, Fault, OpenGate, Refuse, ShutIfIdle, StartProcess, StopProcess
-from llamaswap_lib.core.events import ModelsChanged, PreloadRequested
+from llamaswap_lib.core.effects import (
+    Admit,
+    DropRun,
+    Fault,
+    OpenGate,
+    PutToSleep,
+    Refuse,
+    ShutIfIdle,
+    StartProcess,
+    StopProcess,
+    WakeUp,
+)
+from llamaswap_lib.core.events import FellAsleep, ModelsChanged, PreloadRequested
 from llamaswap_lib.core.eviction import Placement
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Movable, NeedSource
 from llamaswap_lib.core.eviction.manners import Manners
@@ -49,6 +60,21 @@ def test_each_model_starts_where_it_fits_best_and_is_shown_there() -> None:
     rig.load("B", FIRST)
     rig.load("C", FIRST)
     assert rig.gpus == {"A": ("g1",), "B": ("g0",), "C": ("g0",)}
+
+
+def test_a_model_that_sleeps_is_woken_where_it_is_and_others_go_for_it_there() -> None:
+    rig = Rig({"A": 20, "B": 30, "C": 22})
+    rig.story = Story(max_wait=60.0, specs={"A": ModelSpec(can_sleep=True)}, rules=rig.policy.rules())
+    a = rig.load("A", SECOND)
+    assert rig.load("B", FIRST) == 2
+    assert rig.story.arrive(2, "C") == [ShutIfIdle((a,))]
+    assert rig.story.answer(ShutIfIdle((a,)), 0) == [PutToSleep(a, "to make room for C")]
+    assert rig.story.tell(FellAsleep(a)) == [StartProcess(3, "C", SECOND)]
+    rig.story.ready(3)
+    assert rig.story.arrive(3, "A") == [ShutIfIdle((3,))]  # B would cost as much, and is elsewhere
+    assert rig.story.answer(ShutIfIdle((3,)), 0) == [StopProcess(3, "swap", "to make room for A")]
+    assert rig.story.exited(3) == [DropRun(3), WakeUp(a)]
+    assert rig.gpus["A"] == ("g1",)
 
 
 def test_a_model_does_not_start_where_one_in_front_is_to_be() -> None:

@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from llamaswap_lib.core.effects import Admit, DropRun, Effect, OpenGate, ShutIfIdle, StartProcess, StopProcess
-from llamaswap_lib.core.events import TimePassed
+from llamaswap_lib.core.effects import (
+    Admit,
+    DropRun,
+    Effect,
+    OpenGate,
+    PutToSleep,
+    ShutIfIdle,
+    StartProcess,
+    StopProcess,
+)
+from llamaswap_lib.core.events import FellAsleep, TimePassed
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
+from llamaswap_lib.core.in_force import ModelSpec
 from tests.core.story import Story
 
 
@@ -22,8 +32,12 @@ class Box:
         self.device = Device(24 * GB, GB, label="GPU 0", yields=True)
         self.grown: dict[str, dict[str, int]] = {}
         self.needs = {model: Need({"gpu": size * GB}, NeedSource.DECLARED) for model, size in needs.items()}
-        policy = MemoryPolicy(lambda: Memory({"gpu": self.device}, self.needs, grown=self.grown), Manners(**manners))
-        self.story = Story(max_wait=60.0, rules=policy.rules())
+        self.held: dict[str, dict[str, int]] = {}
+        self.policy = MemoryPolicy(self._memory, Manners(**manners))
+        self.story = Story(max_wait=60.0, rules=self.policy.rules())
+
+    def _memory(self) -> Memory:
+        return Memory({"gpu": self.device}, self.needs, self.held, grown=self.grown)
 
     def use(self, others: int) -> list[Effect]:
         """Other programs take so much, and the scheduler is told that something has changed."""
@@ -50,6 +64,19 @@ def test_an_idle_model_goes_for_other_programs_and_comes_back_with_the_next_requ
     assert box.story.arrive(3, "A") == [StartProcess(3, "A")]
     assert box.story.states["B"] == "ready"
     assert b == 2
+
+
+def test_what_sleeps_goes_for_other_programs_at_once() -> None:
+    box = Box({"A": 10, "B": 20})
+    box.held = {"A": {"gpu": 2 * GB}}
+    box.story = Story(max_wait=60.0, specs={"A": ModelSpec(can_sleep=True)}, rules=box.policy.rules())
+    a = box.story.load("A", 1)
+    box.story.arrive(2, "B")
+    assert box.story.answer(ShutIfIdle((a,)), 0) == [PutToSleep(a, "to make room for B")]
+    assert box.story.tell(FellAsleep(a)) == [StartProcess(2, "B")]
+    box.story.ready(2)
+    assert box.use(2) == [StopProcess(a, "yield", SAID.replace("10.0", "2.0"))]
+    assert box.story.states["B"] == "ready"
 
 
 def test_the_gates_of_all_that_go_are_asked_at_once_and_one_that_is_busy_now_is_no_longer_among_them() -> None:

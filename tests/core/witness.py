@@ -12,7 +12,7 @@ from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect, Fault
 from llamaswap_lib.core.events import Event
 from tests.core.books import BrokenError, Life, Records, Unload, Waiter
-from tests.core.reload import Reload
+from tests.core.reload import Reload, Upgrade
 from tests.core.worlds import Plan
 
 MOMENT = 1e-6  # for sums of floats
@@ -57,7 +57,8 @@ class Witness:
                 + (plan.hung_after + 2.0 if plan.hung_after else 0.0)
                 + min(habit.stop[1], habit.unload_timeout + plan.kill_delay)
                 + habit.queued[1]
-                + max(habit.load[1], plan.health_timeout if habit.never_ready else 0.0)
+                + (habit.sleep[1] if habit.sleep else 0.0)
+                + max(habit.load[1], plan.health_timeout if habit.never_ready else 0.0, habit.wake[1])
                 + 8 * self._hop
             )
             self._units[model] = max(unit, self._units.get(model, 0.0))
@@ -139,12 +140,22 @@ class Witness:
             case events.ProcessReady(run_id, address) | events.LoadTimedOut(run_id, _, address):
                 if run_id in self.lives and self.lives[run_id].address == address:
                     self._note_probe(self.lives[run_id], event)
+            case events.WakeFailed(run_id) if run_id in self.lives:
+                self._note_process(self.lives[run_id], event)
+            case events.FellAsleep(run_id) | events.SleepFailed(run_id) if run_id in self.lives:
+                self._note_sleep(self.lives[run_id], event)
             case events.ProcessExited(run_id) | events.LeaderExited(run_id):
                 if run_id in self.lives:
                     self._note_process(self.lives[run_id], event)
                     self._end_doubt(run_id)
             case _:
                 pass
+
+    def _note_sleep(self, life: Life, event: Event) -> None:
+        if life.phase == "falling asleep" and not life.is_ending:
+            life.phase = "asleep" if isinstance(event, events.FellAsleep) else "sleepless"
+            life.ttl_counts_from = None
+            self._remember_who_runs()
 
     def _note_arrival(self, ticket: int, waiter: Waiter) -> None:
         life = self.lives.get(waiter.lost_run or 0)
@@ -192,29 +203,29 @@ class Witness:
     def _note_process(self, life: Life, event: Event) -> None:
         """What becomes of it. The end of a run that was retired says nothing of the next one."""
         is_ours = life.stopped_at is not None
-        if isinstance(event, events.LeaderExited) and not life.is_ready:
+        if isinstance(event, events.LeaderExited) and life.ready_at is None:
             return  # what it said last is still to be read
         if isinstance(event, events.ProcessReady):
             if life.is_staying:
                 life.is_moving = False
             if not is_ours and not life.is_ready:
-                life.is_ready, life.ready_at = True, self.now
+                life.is_ready, life.ready_at, life.phase, life.ttl_counts_from = True, self.now, "", None
                 self._records.of(life.model).loads = 0
             return
-        if is_ours and life.is_ready and not (life.is_retired or life.is_moving):
+        if is_ours and life.ready_at is not None and not (life.is_retired or life.is_moving):
             self._records.pardon([life.model])  # it ended well
         if is_ours or life.lost_at is not None:
             return
         self.disturbances += 1
-        if not isinstance(event, events.LoadTimedOut):
+        if not isinstance(event, events.LoadTimedOut | events.WakeFailed):
             life.lost_at = self.now
             life.kill_at = self.now + self.plan.habits[life.model].unload_timeout
         if life.is_retired or self._may_be_tried_again(life, event):
             return
         self._records.note_failure(life, self.now)
-        if not life.is_ready:
+        if life.ready_at is None:
             self._may_fail.add(life.model)
-            life.has_timed_out = isinstance(event, events.LoadTimedOut)
+            life.has_timed_out = isinstance(event, events.LoadTimedOut | events.WakeFailed)
         if self._records.until(life.model) > self.now:
             self._doom(life.model)
 
@@ -262,8 +273,8 @@ class Witness:
                 self._note_stop(run_id, reason)
             case effects.ProbeRun(run_id, address):
                 self.require(address == self.lives[run_id].address, f"looks for {run_id} where it does not listen")
-            case effects.KillProcess(run_id):
-                self._check_kill(self.lives[run_id])
+            case effects.PutToSleep(run_id) | effects.WakeUp(run_id):
+                self._check_turn(self.lives[run_id], is_wake=isinstance(effect, effects.WakeUp))
             case effects.OpenGate(run_id):
                 life = self.lives[run_id]
                 is_there = life.is_ready and life.is_staying and not life.is_moving
@@ -288,6 +299,8 @@ class Witness:
                 self._check_checks(self.lives[run_id], is_begin=False)
             case effects.AbortRequests(run_id):
                 self._check_cut(self.lives[run_id])
+            case effects.KillProcess(run_id):
+                self._check_kill(self.lives[run_id])
             case _:
                 pass
 
@@ -371,7 +384,8 @@ class Witness:
         self._remember_who_runs()
         self.require(not self.is_closing, f"started {model} after the shutdown")
         self.require(model in self.plan.configured, f"started {model}, which is not configured")
-        self.require(model not in existing, f"started {model} twice")
+        is_there = any(life.model == model for life in self.lives.values())
+        self.require(not is_there, f"started {model} twice")
         unwanted = self._victims(model, existing)
         self.require(not unwanted, f"started {model} beside {unwanted}")
         self.require(self._records.until(model) <= self.now, f"started {model} before its time")
@@ -397,14 +411,52 @@ class Witness:
         is_due = is_due or (life.is_retired and (inside == 0 or life.is_cut))
         is_due = is_due or self._is_over_in_queue(life.model) or self._is_queued_for_nobody(life)
         self.disturbances += life.is_queued
-        is_due = is_due or life.has_timed_out or self._is_victim(life) or self._is_over(life)
-        self.require(is_due, f"stopped {life.model} for no reason")
+        is_due = is_due or life.has_timed_out or self._is_over(life) or life.phase == "sleepless" or life.is_cut
+        is_spared = life.is_ready and self._can_sleep(life)
+        self.require(is_due or not is_spared, f"stopped {life.model}, which can sleep")
+        self.require(is_due or self._is_victim(life), f"stopped {life.model} for no reason")
         is_overtime = life.unload_by is not None and self.now >= life.unload_by
         self.require(inside == 0 or is_overtime or life.is_cut, f"stopped {life.model} with {inside} inside")
         self.require(life.gate.shut, f"stopped {life.model} while its gate was open")
         self.require(life.lost_at is None, f"stopped {life.model}, which has ended")
         life.stopped_at = self.now
         life.kill_at = self.now + self.plan.habits[life.model].unload_timeout
+
+    # -- sleep --
+
+    def _can_sleep(self, life: Life) -> bool:
+        return life.model in self.plan.configured and self.plan.habits[life.model].sleep is not None
+
+    def _check_turn(self, life: Life, *, is_wake: bool) -> None:
+        if is_wake:
+            self._check_wake(life)
+        else:
+            self._check_sleep(life)
+
+    def _check_sleep(self, life: Life) -> None:
+        """Only of one that has to make room, serves nobody and can; told twice only by another scheduler."""
+        if isinstance(self._event, Upgrade) and life.phase == "falling asleep":
+            return
+        self._remember_who_runs()
+        self.require(self._can_sleep(life), f"told {life.model} to sleep, which cannot")
+        self.require(life.is_ready and life.is_staying, f"told {life.model} to sleep, which is not ready")
+        self.require(len(life.gate) == 0 and life.gate.shut, f"told {life.model} to sleep, which is busy or open")
+        self.require(self._is_victim(life), f"told {life.model} to sleep for nobody")
+        life.is_ready, life.phase = False, "falling asleep"
+
+    def _check_wake(self, life: Life) -> None:
+        """As a start: somebody waits for it, and nobody is in its way."""
+        if isinstance(self._event, Upgrade) and life.phase == "waking":
+            return
+        self._remember_who_runs()
+        self.require(life.is_asleep and not life.is_ending, f"woke {life.model}, which does not sleep")
+        self.require(not self.is_closing, f"woke {life.model} after the shutdown")
+        unwanted = self._victims(life.model, self._existing())
+        self.require(not unwanted, f"woke {life.model} beside {unwanted}")
+        self.require(self._records.until(life.model) <= self.now, f"woke {life.model} before its time")
+        self.require(self.waits(life.model), f"woke {life.model}, for which nobody waits")
+        life.ready_at, life.phase = None, "waking"
+        self._remember_who_runs()
 
     def _is_victim(self, life: Life) -> bool:
         """Somebody waits for whom it must go, and if it is loading nobody waits for it."""
@@ -423,7 +475,8 @@ class Witness:
 
     def _is_over(self, life: Life) -> bool:
         ttl = self.plan.habits[life.model].ttl
-        return ttl > 0 and life.is_ready and life.gate.idle_since + ttl <= self.now and not self.waits(life.model)
+        is_idle = life.is_ready or (life.is_asleep and not life.is_ending)
+        return ttl > 0 and is_idle and life.gate.idle_since + ttl <= self.now and not self.waits(life.model)
 
     def _check_kill(self, life: Life) -> None:
         self.require(life.is_ending and self.now >= life.kill_at - MOMENT, f"killed {life.model} too early")
@@ -475,7 +528,8 @@ class Witness:
 
     def _check_launch_question(self, model: str) -> None:
         """Once in a chain, and only of a model that somebody waits for, that has to start, and others to go for it."""
-        self.require(not self._is_up(model), f"asked whether {model} can start, which is there")
+        is_there = self._is_up(model) or self._can_wake(model)
+        self.require(not is_there, f"asked whether {model} can start, which is there")
         self.require(self.waits(model), f"asked whether {model} can start, for which nobody waits")
         self.require(model not in self._looked_at, f"asked twice whether {model} can start")
         self._looked_at.add(model)
@@ -515,6 +569,7 @@ class Witness:
                 self._check_ttl(life)
             else:
                 self.require(life.gate.shut, f"the gate of {life.model} is open")
+                self._check_sleeper(life, is_quiet)
             if life.is_retired and not (life.is_ending or len(life.gate)):
                 is_late = is_quiet or life.run_id in self._retired
                 self.require(not is_late, f"{life.model} is empty, was retired, and goes on running")
@@ -556,14 +611,24 @@ class Witness:
         due = max(life.gate.idle_since, life.ttl_counts_from) + ttl
         self.require(len(life.gate) > 0 or self.now <= due + MOMENT, f"{life.model} has outlived its ttl by {due}")
 
+    def _check_sleeper(self, life: Life, is_quiet: bool) -> None:
+        """Its ttl goes on; what waits for it meanwhile prolongs that."""
+        ttl = self.plan.habits[life.model].ttl
+        if life.is_ending or not life.is_asleep:
+            return
+        if self.waits(life.model):
+            life.ttl_counts_from = self.now
+        elif ttl and is_quiet:
+            due = max(life.gate.idle_since, life.ready_at or 0.0, life.ttl_counts_from or 0.0) + ttl
+            self.require(self.now <= due + MOMENT, f"{life.model} sleeps, and has outlived its ttl by {due}")
+
     def _check_alone(self, model: str) -> None:
         """Nobody else waits and nothing is on its way: then something loads, ends, or is busy."""
-        if any(life.is_moving or not life.is_ready for life in self.lives.values()):
+        awake = [life for life in self.lives.values() if not life.is_asleep or (life.model == model and life.is_ending)]
+        if any(life.is_moving or not life.is_ready for life in awake):
             return
         unwanted = self._victims(model, self._existing())
-        is_held_up = any(
-            not life.is_staying or (life.model in unwanted and len(life.gate)) for life in self.lives.values()
-        )
+        is_held_up = any(not life.is_staying or (life.model in unwanted and len(life.gate)) for life in awake)
         self.require(is_held_up, f"nothing is in the way of {model}, and nothing happens")
         if self.plan.policy.is_pairwise:
             unwanted = self._victims(model, self._staying())
@@ -584,7 +649,8 @@ class Witness:
 
     def _check_side_by_side(self, model: str, waiting: list[str]) -> None:
         existing = self._existing()
-        if model in existing or self._victims(model, existing):
+        is_ending = any(life.model == model and life.is_ending for life in self.lives.values())
+        if is_ending or model in existing or self._victims(model, existing):
             return
         everybody = [*existing, *waiting]
         clashes = self._victims(model, everybody).intersection(waiting)
@@ -608,13 +674,18 @@ class Witness:
         """The models that somebody waits for, and which are there, or can start and are not backing off."""
         models = {waiter.model for waiter in self.waiting.values() if waiter.model in self.plan.configured}
         ready = {model for model in models if self.is_launchable(model) and self._records.until(model) <= self.now}
-        return ready.union(filter(self._is_up, models))
+        return ready.union(filter(self._is_up, models), filter(self._can_wake, models))
+
+    def _can_wake(self, model: str) -> bool:
+        """Whether it sleeps, or is about to."""
+        away = ("falling asleep", "asleep")
+        return any(life.model == model and life.phase in away and not life.is_ending for life in self.lives.values())
 
     def _is_up(self, model: str) -> bool:
         return any(life.model == model and life.is_ready and life.is_staying for life in self.lives.values())
 
     def _existing(self) -> list[str]:
-        return [life.model for life in self.lives.values()]
+        return [life.model for life in self.lives.values() if not life.is_asleep]
 
     def _staying(self) -> list[str]:
         return [life.model for life in self.lives.values() if life.is_staying]

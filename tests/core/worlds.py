@@ -36,6 +36,10 @@ class Habits:
     queue_timeout: float = 0.0
     moves: float = 0.0  # that it then says some time after it was ready that it listens elsewhere
     hangs: float = 0.0  # that a life hangs some time after it was ready, mostly for ever: no request in it ends
+    sleep: Span | None = None  # how long it takes to fall asleep, if it can
+    wake: Span = (0.0, 0.0)
+    sleepless: float = 0.0  # that it does not fall asleep
+    never_wakes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,6 +488,25 @@ def announced(seed: int, rng: random.Random) -> Plan:
     return replace(plan, flavour="announced", habits=habits, hangs_up=rng.choice([plan.hangs_up, 0.5]))
 
 
+def sleepers(seed: int, rng: random.Random) -> Plan:
+    """Any world without memory, in which most models can sleep, and some of them do not, or do not wake."""
+    plan = FLAVOURS[rng.choice([*SEEDED, "failing", "hanging", "combined", "reloads", "upheaval", "upgrades"])](
+        seed, rng
+    )
+    habits = {
+        model: replace(
+            habit,
+            sleep=rng.choice([(0.0, 0.1), (0.1, 1.0)]) if rng.random() < 0.8 else None,
+            wake=rng.choice([(0.0, 0.1), (0.2, 1.0)]),
+            sleepless=rng.choice([0.0, 0.0, 0.2]),
+            never_wakes=rng.choice([0.0, 0.0, 0.2]),
+            ttl=habit.ttl if plan.hung_after else rng.choice([habit.ttl, habit.ttl, 4.0]),
+        )
+        for model, habit in plan.habits.items()
+    }
+    return replace(plan, flavour="sleepers", habits=habits)
+
+
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "mixed": mixed,
     "hot": hot,
@@ -505,6 +528,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "relief": relief,
     "places": places,
     "announced": announced,
+    "sleepers": sleepers,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
+from llamaswap_lib.core.events import Event, FellAsleep, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
 from llamaswap_lib.core.eviction import Evict, Explain, unexplained
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
@@ -110,6 +110,16 @@ class FakeProcess:
         self._order(f"probe {address}")
         if self._obeys:
             self._post(ProcessReady(self.run_id, address))
+
+    def sleep(self) -> None:
+        self._order("sleep")
+        if self._obeys:
+            self._post(FellAsleep(self.run_id))
+
+    def wake(self) -> None:
+        self._order("wake")
+        if self._obeys:
+            self.become_ready()
 
     def stop(self) -> None:
         self._order("stop")

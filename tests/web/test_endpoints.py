@@ -175,6 +175,7 @@ def test_running_tells_what_runs() -> None:
         assert rows[1] == {
             "model": "b",
             "state": "stopping",
+            "phase": None,
             "gpus": [],
             "cmd": rows[1]["cmd"],
             "proxy": "http://127.0.0.1:1",
@@ -184,7 +185,6 @@ def test_running_tells_what_runs() -> None:
             "run_id": 7,
             "pid": None,
             "port": 1,
-            "phase": None,
             "reason": None,
             "started": rows[1]["started"],
             "ready": None,

@@ -48,7 +48,7 @@ class RunningModel:
 
     model: str
     state: str = "starting"
-    """`starting`, `ready`, or `stopping`."""
+    """`starting`, `ready`, or `stopping`; `sleeping` of one that is about to be woken in its turn."""
     idle_seconds: float = 0.0
     """Since its last request ended; 0 while it serves one, or starts."""
     in_flight: int = 0
@@ -127,6 +127,12 @@ class Room(Protocol):
         self, target: str, running: tuple[str, ...], gpus: tuple[str, ...], ended: Mapping[str, float]
     ) -> Unfreed | None:
         """What the target needs and its devices do not show yet. `ended`: model -> when its process was gone."""
+        ...
+
+    def heavy_sleepers(
+        self, target: str, running: tuple[str, ...], gpus: tuple[str, ...], since: Mapping[str, float]
+    ) -> tuple[str, ...]:
+        """Those that have slept `since` then and hold what the target needs, as few as will do, as far as was read."""
         ...
 
     def note_start(self, target: str, running: tuple[str, ...], gpus: tuple[str, ...], *, is_early: bool) -> None:

@@ -18,6 +18,7 @@ class Standing(NamedTuple):
 
     run_id: int
     is_ready: bool
+    is_asleep: bool = False
 
 
 class Growth:
@@ -30,9 +31,12 @@ class Growth:
         """Of this reading, for `Memory.grown`. `runs` are by model."""
         lacks = shortages(memory, {model: run.is_ready for model, run in runs.items()})
         before, self._fair, grown = self._fair, {}, {}
-        for model, (run_id, is_ready) in runs.items():
+        for model, (run_id, is_ready, is_asleep) in runs.items():
             held, need = memory.held.get(model, {}), memory.need(model)
             fair = before.get(run_id)
+            if is_asleep:  # what it holds then says nothing of what it may hold awake
+                self._fair[run_id] = fair
+                continue
             if run_id not in before and need.source is not NeedSource.UNKNOWN:
                 fair = dict(need.devices)
             elif fair is None and is_ready and held:

@@ -6,8 +6,8 @@ Pure but for what it is handed: it is told what runs before each decision, and a
   `memory_words.py` what the log and clients are told of it.
 - `pressure.py` says who goes though no model asks for room.
 - What else may not run together, groups or a matrix say of the models that they name; memory is judged for what stays.
-- A model whose GPUs are chosen is put where that costs least: see `placing.py`. Where it runs is told by the view; one
-  that is yet to start counts as on those on which it would be put now.
+- A model whose GPUs are chosen is put where that costs least: see `placing.py`. Where it runs is told by the view, and
+  so it is of one that sleeps; one that is yet to start counts as on those on which it would be put now.
 - An answer for a target whose swap has begun or is overdue is kept as long as others would have to be waited for too.
 """
 
@@ -138,7 +138,7 @@ class MemoryPolicy:
         others = self._manners.others_first(target, running)
         look = self._look(target, [model for model in running if model != target and model not in others])
         movable = self._memory.movable.get(target)
-        return refusal(look) if movable is None else refusal_anywhere(look, movable)
+        return refusal(look) if movable is None or self._home(target) else refusal_anywhere(look, movable)
 
     def place(self, target: str, running: tuple[str, ...]) -> Placement | None:
         """Where it starts; None if it would have to be where others must go first."""
@@ -186,7 +186,15 @@ class MemoryPolicy:
     def _placed(self, target: str, staying: Sequence[str], kept: Collection[str], homes: Mapping[str, Gpus]) -> Placed:
         """Who goes for the target, and where it is put if its GPUs are chosen. `homes`: of models yet to start."""
         look, movable = self._look(target, staying, homes=homes), self._memory.movable.get(target)
-        return Placed((), *look.choose(kept)) if movable is None else place(look, movable, kept)
+        home = () if movable is None else self._home(target)
+        if movable is None or home:
+            return Placed(home, *look.choose(kept))
+        return place(look, movable, kept)
+
+    def _home(self, model: str) -> Gpus:
+        """The GPUs of one that sleeps: it can be woken nowhere else."""
+        seen = self._view(model)
+        return seen.gpus if seen.is_planned else ()
 
     def _homes(self, target: str, staying: Sequence[str]) -> dict[str, Gpus]:
         """Where those would be that are yet to start: beside the target, if it is where it would be without them."""

@@ -65,7 +65,7 @@ def is_near(memory: Memory, running: Mapping[str, bool]) -> bool:
 
 def relieve(memory: Memory, manners: Manners, seen: Mapping[str, RunningModel], free: Collection[str]) -> Relief | None:
     """`seen` are the models that run and are to stay, `free` those of them that may go if they are idle."""
-    lacks = shortages(memory, {model: one.state == "ready" for model, one in seen.items()})
+    lacks = shortages(memory, {model: is_settled(one) for model, one in seen.items()})
     if not lacks:
         return None
     look = _Look(memory, manners, seen, free)
@@ -79,6 +79,11 @@ def relieve(memory: Memory, manners: Manners, seen: Mapping[str, RunningModel], 
     if growth is None or found is None:
         return growth or found
     return replace(growth, later=tuple(dict.fromkeys([*found.later, *growth.later])))
+
+
+def is_settled(seen: RunningModel) -> bool:
+    """Whether it counts with what it holds, though it may need more to load."""
+    return seen.state in ("ready", "sleeping")
 
 
 class _Look:
@@ -129,7 +134,7 @@ class _Look:
         return tuple(going), tuple(model for model in rest if any(self._help(model, name) for name in lacking))
 
     def _held(self, model: str, device: str) -> int:
-        return held(self._memory, model, device, is_ready=self._seen[model].state == "ready")
+        return held(self._memory, model, device, is_ready=is_settled(self._seen[model]))
 
     def _help(self, model: str, device: str) -> int:
         """What its going gives."""

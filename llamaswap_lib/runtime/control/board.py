@@ -7,7 +7,7 @@ up to date. Any thread reads it, without a lock and without waiting: what was pu
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from llamaswap_lib.core.effects import StopKind
 from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.failures import ModelFailure
 from llamaswap_lib.core.plan import Plan, Published, make_plan
+from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.snapshot import RunView, TicketView, awaited_runs, view_queue
 from llamaswap_lib.runtime.control.live_run import LiveRun
 from llamaswap_lib.runtime.logs.logger import Logger
@@ -154,8 +155,11 @@ class Board:
         for listener in self._stop_listeners:
             self._tell(partial(listener, run_id, model, kind, reason))
 
-    def note_swap(self, model: str, evicted: Sequence[str], why: Explanation) -> None:
-        self._log.info(f"swap to {model}: stopping {', '.join(evicted)}; {why}")
+    def note_swap(self, model: str, evicted: Sequence[str], why: Explanation, sleepers: Collection[str] = ()) -> None:
+        stopped = ", ".join(one for one in evicted if one not in sleepers)
+        asleep = ", ".join(one for one in evicted if one in sleepers)
+        parts = [f"{verb} {names}" for verb, names in (("stopping", stopped), ("putting to sleep", asleep)) if names]
+        self._log.info(f"swap to {model}: {', '.join(parts)}; {why}")
         for listener in self._swap_listeners:
             self._tell(partial(listener, model, why))
 
@@ -164,7 +168,9 @@ class Board:
         for run in runs:
             before = known.get(run.run_id)
             if run.ready_at is not None and before is not None and before.ready_at is None:
-                self._log.info(f"{run.model}: ready after {run.ready_at - run.started_at:.2f} s")
+                self._log.info(f"{run.model}: ready after {run.ready_at - run.load_began:.2f} s")
+            if run.detail is RunState.SLEEPING and before is not None and before.detail is not RunState.SLEEPING:
+                self._log.info(f"{run.model}: asleep")
         for listener in self._listeners:
             self._tell(partial(listener, runs))
 

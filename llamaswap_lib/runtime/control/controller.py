@@ -22,6 +22,7 @@ from llamaswap_lib.core.effects import (
     LookInside,
     OpenGate,
     ProbeRun,
+    PutToSleep,
     Refuse,
     ReportSwap,
     ShutGate,
@@ -30,6 +31,7 @@ from llamaswap_lib.core.effects import (
     StartProcess,
     StopProcess,
     Unloaded,
+    WakeUp,
     WriteLog,
 )
 from llamaswap_lib.core.eviction import Placement
@@ -353,16 +355,14 @@ class Controller:
                 run = self._live[run_id]
                 run.process.stop()
                 self._board.note_stop(run_id, run.upstream.model, kind, reason)
-            case KillProcess(run_id):
-                run = self._live[run_id]
-                run.process.kill()
-                self._log.warn(f"{run.upstream.model}: did not stop in time, killing it")
+            case PutToSleep(run_id) | WakeUp(run_id) | KillProcess(run_id):
+                self._live[run_id].obey(effect, self._log)
             case OpenGate(run_id) | ShutGate(run_id):
                 self._live[run_id].gate.shut = isinstance(effect, ShutGate)
             case DropRun(run_id):
                 self._drop(run_id)
-            case ReportSwap(model, evicted, why):
-                self._board.note_swap(model, evicted, why)
+            case ReportSwap(model, evicted, why, sleepers):
+                self._board.note_swap(model, evicted, why, sleepers)
                 self._swaps.begin(model, evicted, str(why), self._clock())
             case WriteLog(level, message, last_words_of):
                 self._report(level, message, self._outputs.get(last_words_of))

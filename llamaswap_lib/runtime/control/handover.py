@@ -29,6 +29,7 @@ def described(state: State) -> dict[str, Any]:
         "next_run_id": state.next_run_id,
         "incarnations": dict(state.incarnations),
         "load_times": dict(state.load_times),
+        "wake_times": dict(state.wake_times),
         "cut_short": dict(state.cut_short),
         "hung": {model: list(known) for model, known in state.hung.items()},
         "failures": _all_described(state.failures),
@@ -64,6 +65,7 @@ def read(message: Message) -> State:
         ended=message.get("ended", {}),
         second_tries=frozenset(message.get("second_tries", ())),
         floors=message.get("floors", {}),
+        wake_times=message.get("wake_times", {}),
     )
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from llamaswap_lib.core.effects import KillProcess, PutToSleep, WakeUp
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.logs.last_words import RunOutput
+from llamaswap_lib.runtime.logs.logger import Logger
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class ProcessHandle(Protocol):
     def keep(self) -> None: ...
     def start(self) -> None: ...
     def probe(self, address: str) -> None: ...
+    def sleep(self) -> None: ...
+    def wake(self) -> None: ...
     def stop(self) -> None: ...
     def kill(self) -> None: ...
 
@@ -59,6 +63,20 @@ class LiveRun:
         """It listens there, by its own words: send requests there, and look whether it is ready. Controller thread."""
         self.upstream = replace(self.upstream, proxy=address)
         self.process.probe(address)
+
+    def obey(self, order: PutToSleep | WakeUp | KillProcess, log: Logger) -> None:
+        """Controller thread."""
+        model = self.upstream.model
+        match order:
+            case PutToSleep(_, reason):
+                log.info(f"{model}: going to sleep, {reason}")
+                self.process.sleep()
+            case WakeUp():
+                log.info(f"{model}: waking")
+                self.process.wake()
+            case KillProcess():
+                self.process.kill()
+                log.warn(f"{model}: did not stop in time, killing it")
 
 
 Launch = Callable[[int, str, tuple[str, ...], Callable[[Event], None]], tuple[ProcessHandle, Upstream]]

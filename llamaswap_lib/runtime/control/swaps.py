@@ -47,7 +47,7 @@ class Swaps:
         """Note what runs now, and the models that requests wait for."""
         if not self._begun:
             return
-        by_model = {run.model: run for run in runs}
+        by_model = {run.model: run for run in runs if not run.is_asleep}
         for model, begun in list(self._begun.items()):
             ready_at = by_model[model].ready_at if model in by_model else None
             ran_before = ready_at is not None and ready_at < begun.at

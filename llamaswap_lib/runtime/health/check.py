@@ -42,6 +42,8 @@ class HealthCheck:
     tls: ssl.SSLContext | None
     request: bytes
     through: ForwardProxy | None = None
+    asked: str = ""
+    """What it asks, for people: `POST /sleep`."""
 
     @classmethod
     def of(
@@ -51,7 +53,15 @@ class HealthCheck:
         return None if check_endpoint == "none" else cls.at(proxy, check_endpoint, via, through)
 
     @classmethod
-    def at(cls, proxy: str, check_endpoint: str, via: str = "", through: ForwardProxy | None = None) -> HealthCheck:
+    def at(
+        cls,
+        proxy: str,
+        check_endpoint: str,
+        via: str = "",
+        through: ForwardProxy | None = None,
+        *,
+        method: str = "GET",
+    ) -> HealthCheck:
         """The check of a proxy URL, whose path and query come before those of `check_endpoint`; raises ValueError.
 
         If `check_endpoint` is a whole URL, its path and query count, without the path of the proxy.
@@ -73,20 +83,21 @@ class HealthCheck:
         target = "?".join(filter(None, (path, "&".join(filter(None, (url.query, query))))))
         target = quote(target, safe="%/:?[]@!$&()*+,;=~")
         tls = _any_certificate() if url.scheme == "https" else None
-        login = ""
+        asked, login = f"{method} {target}", ""
         if through is not None and tls is None:
             target, login = f"http://{authority}{target}", through.authorization
         lines = (
-            f"GET {target} HTTP/1.1",
+            f"{method} {target} HTTP/1.1",
             f"Host: {authority}",
             "User-Agent: llamaswap",
             "Accept: */*",
             "Connection: close",
             *([f"Via: {via}"] if via else []),
+            *(["Content-Length: 0"] if method == "POST" else []),
         )
         port = url.port if url.port is not None else (443 if tls else 80)
         request = f"{CRLF.join(lines)}{CRLF}{login}{CRLF}".encode("ascii")
-        return cls(f"{url.scheme}://{authority}", host, port, tls, request, through)
+        return cls(f"{url.scheme}://{authority}", host, port, tls, request, through, asked)
 
     def resolve(self) -> list[Address]:
         """Every address of the host: `localhost` may mean ::1 first while the server listens on 127.0.0.1.

@@ -19,6 +19,12 @@ from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 
 _PASSED_OVER = (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
 _OF_OURS = ("through", "shown_programs")
+_LATER = {
+    "token": "",
+    "sleep_path": "",
+    "wake_path": "",
+    "sleep_timeout": 0.0,
+}  # of which an earlier version tells nothing
 _FIRST_LINE_BYTES = 256  # as much of a script as Linux reads to find its interpreter
 
 
@@ -44,6 +50,10 @@ class LaunchSpec:
     """The proxy on the way to it, if it is on another machine."""
     shown_programs: tuple[tuple[str, str], ...] = ()
     """What to show in place of the first words of argv and stop_argv, which may hold secrets."""
+    sleep_path: str = ""
+    """A POST to it has the server sleep; '' if it cannot."""
+    wake_path: str = ""
+    sleep_timeout: float = 0.0
 
     def described(self) -> dict[str, Any]:
         """For JSON, without what the configuration of the reader says better."""
@@ -52,19 +62,19 @@ class LaunchSpec:
     @classmethod
     def read(cls, described: Mapping[str, Any]) -> LaunchSpec:
         """The same, of that; raises KeyError or TypeError."""
-        values: Any = {name: described[name] for name in cls.__slots__ if name not in (*_OF_OURS, "token")}
-        values["token"] = described.get("token", "")  # processes of other versions know of none
+        values: Any = {name: {**_LATER, **described}[name] for name in cls.__slots__ if name not in _OF_OURS}
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
 
     def is_same_process(self, other: LaunchSpec) -> bool:
-        """Whether both are started, reached, checked and stopped in the same way."""
+        """Whether both are started, reached, checked, put to sleep and stopped in the same way."""
         return self._process() == other._process()
 
     def _process(self) -> tuple[object, ...]:
         env = dict(entry.partition("=")[::2] for entry in self.env)
-        return self.argv, self.stop_argv, env, self.proxy, self.check_endpoint
+        asleep = self.sleep_path, self.wake_path
+        return self.argv, self.stop_argv, env, self.proxy, self.check_endpoint, asleep
 
 
 def check_command(argv: Sequence[str]) -> None:

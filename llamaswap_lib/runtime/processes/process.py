@@ -21,12 +21,21 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
+from llamaswap_lib.core.events import (
+    Event,
+    LeaderExited,
+    LoadTimedOut,
+    ProcessExited,
+    ProcessReady,
+    SleepFailed,
+    WakeFailed,
+)
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
-from llamaswap_lib.runtime.health.look import LookCancelled
+from llamaswap_lib.runtime.health.look import LookCancelled, Looker
+from llamaswap_lib.runtime.health.sleep import SleepCall, WakeProbe
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.out_of_memory import out_of_memory
 from llamaswap_lib.runtime.ourselves import Ourselves
@@ -93,7 +102,7 @@ class Process:
         self._has_exited = False  # the leader
         self._group: ProcessGroup | None = None  # while it exists
         self._waiting: Wakeup | None = None  # while it waits for its address to be free
-        self._probe: Probe | None = None
+        self._probe: Looker | None = None  # what asks its server last: to be ready, to sleep or to wake
         self._stopper: ProcessGroup | None = None  # cmdStop, while it runs
         self._stop_thread: Thread | None = None
         self._is_handed = False  # another process has what it needs to go on with it
@@ -143,6 +152,34 @@ class Process:
                 self._order = Order.STOP
                 self._kill_at = self._kill_at or self._clock() + self._unload_timeout
                 self._carry_out()
+
+    def sleep(self) -> None:
+        """Have its server sleep; `FellAsleep` or `SleepFailed` follows, unless it is to end or does."""
+        spec = self._spec
+        try:
+            call = SleepCall(self.run_id, self._order_to(spec.sleep_path), spec.sleep_timeout, self._post)
+            self._ask(call, lambda: call.start(f"sleep-{spec.model}"))
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            self._post(SleepFailed(self.run_id, self._describe(error)))
+
+    def wake(self) -> None:
+        """Have its server wake; what follows is as after a start, or `WakeFailed`."""
+        spec = self._spec
+        try:
+            order = self._order_to(spec.wake_path)
+            probe = WakeProbe(self.run_id, order, self._check(), spec.health_timeout, self._post)
+            self._ask(probe, lambda: probe.start(f"probe-{spec.model}"))
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            self._post(WakeFailed(self.run_id, self._describe(error)))
+
+    def _order_to(self, path: str) -> HealthCheck:
+        return HealthCheck.at(self._spec.proxy, path, self._ourselves.via, self._spec.through, method="POST")
+
+    def _ask(self, looker: Looker, start: Callable[[], None]) -> None:
+        with self._lock:
+            if self._order is Order.RUN and not self._has_exited:
+                start()
+                self._probe = looker
 
     def kill(self) -> None:
         """SIGKILL to the group, and to a cmdStop that still runs."""

@@ -67,6 +67,23 @@ export const KEYS = {
      "pinned": {
       "about": "with `use: memory` it never goes to make room for another one (llamaswap only)"
      },
+     "sleep": {
+      "about": "it is put to sleep in place of being stopped where it has to make room, and woken when it is asked for; `vllm` is `{url: /sleep, level: 1, wake: /wake_up}` (llamaswap only; see docs/scheduling.md)",
+      "keys": {
+       "url": {
+        "about": "path of its server; a POST to it has it sleep"
+       },
+       "level": {
+        "about": "with N > 0 the path gets `level=N` as its query"
+       },
+       "wake": {
+        "about": "path of its server; a POST to it has it wake"
+       },
+       "timeout": {
+        "about": "seconds it may take to fall asleep; then it is stopped"
+       }
+      }
+     },
      "sendLoadingState": {
       "about": "used instead of the global value"
      },

@@ -1,0 +1,81 @@
+"""A server is told to sleep, or to wake: a POST, and what it is answered with.
+
+`SleepCall` lives on the thread `sleep-M`, from the order to sleep until it is answered or its time is over. A wake is a
+load: `WakeProbe` stands where `Probe` does, on the thread `probe-M`, and looks for readiness after the POST.
+Both post one event at most, and none after `cancel` has returned. What is asked may be asked twice: at an upgrade the
+new process asks again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from llamaswap_lib.core.events import Event, FellAsleep, ProcessReady, SleepFailed, WakeFailed
+from llamaswap_lib.runtime.health.check import HealthCheck, Probe
+from llamaswap_lib.runtime.health.look import Look, Looker
+from llamaswap_lib.runtime.wakeup import Wakeup
+
+
+class SleepCall(Looker):
+    """Has the server sleep within `timeout` seconds."""
+
+    def __init__(self, run_id: int, order: HealthCheck, timeout: float, post: Callable[[Event], None]) -> None:
+        super().__init__(post)
+        self._run_id = run_id
+        self._order = order
+        self._timeout = timeout
+
+    # -- thread sleep-M --
+
+    def _search(self, ending: Wakeup) -> None:
+        failure = _send(self._order, ending, self._timeout)
+        event = SleepFailed(self._run_id, failure) if failure else FellAsleep(self._run_id)
+        self._tell(event, is_last=True)
+
+    def _say_last_word(self) -> None:
+        """Ignored, unless a mistake of ours has ended the call."""
+        self._tell(SleepFailed(self._run_id, "the call failed"), is_last=True)
+
+
+class WakeProbe(Probe):
+    """Has the server wake, and then looks until it is ready; both within the health timeout."""
+
+    def __init__(
+        self,
+        run_id: int,
+        order: HealthCheck,
+        check: HealthCheck | None,
+        health_timeout: float,
+        post: Callable[[Event], None],
+    ) -> None:
+        """`check` None: it is ready as soon as it is awake."""
+        super().__init__(run_id, check or order, health_timeout, post)
+        self._order = order
+        self._is_checked = check is not None
+
+    # -- thread probe-M --
+
+    def _search(self, ending: Wakeup) -> None:
+        if failure := _send(self._order, ending, self._health_timeout):
+            self._tell_once(WakeFailed(self._run_id, failure))
+        elif self._is_checked:
+            super()._search(ending)
+        else:
+            self._tell_once(ProcessReady(self._run_id))
+
+
+def _send(order: HealthCheck, ending: Wakeup, timeout: float) -> str:
+    """Send it and await the answer; what is wrong with that, '' if nothing is."""
+    try:
+        with Look(ending, time.monotonic() + timeout) as look:
+            order.ask(look, order.resolve())
+            status = look.read_status()
+            look.finish()
+    except TimeoutError:
+        return f"{order.asked} was not answered within {timeout:g} s"
+    except OSError as error:
+        return f"{order.asked}: {(error.strerror or str(error)).lower()}{order.shown_way}"
+    except MemoryError:
+        return f"{order.asked} was not sent, because memory is short"
+    return "" if status.startswith("2") else f"{order.asked} was answered with {status}"
