@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llamaswap_lib.core.events import Event, RunAnnounced
+from llamaswap_lib.core.events import Event, RunAnnounced, RunQueued
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.processes.announcements import Announcements, check_address, new_token
 
@@ -22,9 +22,9 @@ class Run:
         self.announcements = Announcements(7, TOKEN, self._hear, RunOutput(self.shown.append))
 
     def _hear(self, event: Event) -> None:
-        assert isinstance(event, RunAnnounced)
+        assert isinstance(event, RunAnnounced | RunQueued)
         assert event.run_id == 7
-        self.heard.append(event.address)
+        self.heard.append(event.address if isinstance(event, RunAnnounced) else event.reason)
 
     def write(self, data: bytes) -> bytes:
         """What is shown now."""
@@ -36,7 +36,7 @@ class Run:
 def read(*pieces: bytes, unread: bytes = b"") -> tuple[list[str], bytes]:
     """What it has heard of these pieces, and what was shown of them."""
     run = Run()
-    run.announcements.unread = unread
+    run.announcements.go_on(unread)
     shown = b"".join(map(run.write, (*pieces, b"")))
     assert run.shown[-1] == b""
     return run.heard, shown
@@ -84,6 +84,24 @@ def test_what_comes_is_shown_at_once_but_for_what_may_be_the_token() -> None:
     assert run.write(TOKEN[20:].encode()) == b"***"
 
 
+@pytest.mark.parametrize("nothing", [b" ", b"   ", b" \t \r", b" \x0b", b" \x1c"])
+def test_a_line_without_an_address_is_not_used_and_the_log_says_so(nothing: bytes) -> None:
+    heard, shown = read(LINE.replace(b" http://node1:5800", nothing), LINE)
+    assert heard == ["http://node1:5800"]
+    assert b"what it says of its address is not used: expected an address such as http://node1:8080, got ''\n" in shown
+
+
+def test_what_it_says_may_have_the_token_in_it_and_is_shown_without() -> None:
+    heard, shown = read(f"LLAMASWAP_STATE={TOKEN} job {TOKEN} waits\nLLAMASWAP_ADDRESS={TOKEN} {TOKEN}\n".encode())
+    assert heard == ["job *** waits"]
+    assert b"not used: expected an address such as http://node1:8080, got '***'\n" in shown
+    assert TOKEN.encode() not in shown
+
+
+def test_a_line_behind_much_that_has_no_line_end_is_found() -> None:
+    assert read(b"\r 50 %" * 3_000, b"\r" + LINE[:30], LINE[30:])[0] == ["http://node1:5800"]
+
+
 def test_a_line_without_an_end_takes_little_memory() -> None:
     run = Run()
     for _ in range(100):
@@ -91,8 +109,13 @@ def test_a_line_without_an_end_takes_little_memory() -> None:
     assert len(run.announcements.unread) < 10_000
 
 
-def test_the_rest_of_a_line_that_another_process_has_read_goes_on() -> None:
-    assert read(LINE[30:], unread=LINE[:30])[0] == ["http://node1:5800"]
+@pytest.mark.parametrize("cut", range(len(LINE)))
+def test_a_line_of_which_another_process_has_read_a_part_is_found_and_its_token_is_not_shown(cut: int) -> None:
+    elder = Run()
+    shown = elder.write(LINE[:cut])
+    heard, rest = read(LINE[cut:], unread=elder.announcements.unread)
+    assert heard == ["http://node1:5800"]
+    assert shown + rest == SHOWN
 
 
 def test_each_run_has_another_token() -> None:

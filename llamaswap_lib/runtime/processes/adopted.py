@@ -49,7 +49,7 @@ class AdoptedProcess(Process):
         super().__init__(run_id, spec, post, output, guard, ourselves, note, way_to)
         if spec.token:
             self._address = handed["proxy"]
-            self.announcements.unread = handed["unread"].encode("latin-1")
+            self.announcements.go_on(handed["unread"].encode("latin-1"))
         self.output.recall(handed["last_words"])
         self._is_of_elder = bool(handed["is_ending"])  # it ends the run
         self._loading_since: float | None = None

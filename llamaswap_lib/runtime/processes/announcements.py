@@ -47,12 +47,12 @@ class Announcements:
     def __init__(self, run_id: int, token: str, post: Callable[[Event], None], output: RunOutput) -> None:
         """`token`: '' for a run that is not asked to say anything."""
         self.token = token
-        self.unread = b""  # of a line that has not ended, the beginning
+        self.unread = b""  # the end of a line that has not ended
         self._run_id = run_id
         self._post = post
         self._output = output
         self._secret = token.encode()
-        self._line = re.compile(rb"LLAMASWAP_(ADDRESS|STATE)=" + re.escape(self._secret) + rb"[ \t]+([^\r\n]+)")
+        self._line = re.compile(rb"LLAMASWAP_(ADDRESS|STATE)=" + re.escape(self._secret) + rb"[ \t]([^\r\n]*)")
         self._held = b""  # what may be the beginning of the token
 
     # -- any thread --
@@ -64,10 +64,15 @@ class Announcements:
 
     def tell_state(self, text: str) -> None:
         """It says what it waits for."""
-        shown = bounded(printable(" ".join(text.split())), _MOST_SHOWN)
+        shown = bounded(printable(" ".join(text.replace(self.token, _HIDDEN.decode()).split())), _MOST_SHOWN)
         self._post(RunQueued(self._run_id, shown))
 
-    # -- thread output-M --
+    # -- thread output-M, and before it runs --
+
+    def go_on(self, unread: bytes) -> None:
+        """Go on where another process has left off, which had read this of a line that has not ended."""
+        self.unread = unread
+        self._held = unread[self._find_beginning(unread) :]
 
     def write(self, data: bytes) -> None:
         """What the process writes; b"" is the end."""
@@ -77,14 +82,17 @@ class Announcements:
         if data:
             self._find(data)
         shown = (self._held + data).replace(self._secret, _HIDDEN)
-        self._held = b""
-        at = shown.rfind(_FIRST, max(0, len(shown) - len(self._secret) + 1)) if data else -1
-        if at >= 0 and self._secret.startswith(shown[at:]):
-            shown, self._held = shown[:at], shown[at:]
+        end = self._find_beginning(shown) if data else len(shown)
+        shown, self._held = shown[:end], shown[end:]
         if shown:
             self._output.write(shown)
         if not data:
             self._output.write(b"")
+
+    def _find_beginning(self, text: bytes) -> int:
+        """Where the end of the text may be the beginning of the token; the length of the text if it is none."""
+        at = text.rfind(_FIRST, max(0, len(text) - len(self._secret) + 1))
+        return at if at >= 0 and self._secret.startswith(text[at:]) else len(text)
 
     def _find(self, data: bytes) -> None:
         """The addresses in the lines that have ended; a line may have something before and behind."""
@@ -94,13 +102,14 @@ class Announcements:
             for found in self._line.finditer(whole) if self._secret in whole else ():
                 self._hear(found[1], found[2].decode("utf-8", "replace"))
             self.unread = b""
-        self.unread = (self.unread + rest)[:_MOST_LINE_BYTES]
+        self.unread = (self.unread + rest)[-_MOST_LINE_BYTES:]
 
     def _hear(self, what: bytes, text: str) -> None:
         if what == b"STATE":
             self.tell_state(text)
             return
         try:
-            self.announce(text.split(maxsplit=1)[0])
+            self.announce(next(iter(text.split()), ""))
         except ValueError as error:
-            self._output.note(f"llamaswap: what it says of its address is not used: {error}\n".encode())
+            said = str(error).replace(self.token, _HIDDEN.decode())
+            self._output.note(f"llamaswap: what it says of its address is not used: {said}\n".encode())
