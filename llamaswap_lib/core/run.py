@@ -133,8 +133,8 @@ class Run:
 
     @property
     def is_probed(self) -> bool:
-        """Whether it is to be ready soon, where it listens now."""
-        return self.state.is_loading or (self.is_moving and self.state.is_up)
+        """Whether it is looked for, and is to be ready soon."""
+        return (self.state.is_loading and not self.is_queued) or (self.is_moving and self.state.is_up)
 
     @property
     def phase(self) -> str:

@@ -11,7 +11,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from llamaswap_lib.core.events import Event, FellAsleep, LeaderExited, LoadTimedOut, ProcessExited, ProcessReady
+from llamaswap_lib.core.events import (
+    Event,
+    FellAsleep,
+    LeaderExited,
+    LoadTimedOut,
+    ProcessExited,
+    ProcessReady,
+    RunAnnounced,
+    RunQueued,
+)
 from llamaswap_lib.core.eviction import Evict, Explain, unexplained
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
@@ -63,8 +72,14 @@ class FakeProcess:
     def lose_leader(self, detail: str) -> None:
         self._post(LeaderExited(self.run_id, detail))
 
-    def become_ready(self) -> None:
-        self._post(ProcessReady(self.run_id))
+    def become_ready(self, address: str = "") -> None:
+        self._post(ProcessReady(self.run_id, address))
+
+    def announce(self, address: str) -> None:
+        self._post(RunAnnounced(self.run_id, address))
+
+    def tell_state(self, text: str) -> None:
+        self._post(RunQueued(self.run_id, text))
 
     def exit(self, detail: str = "exited with code 0") -> None:
         self._post(ProcessExited(self.run_id, detail))
@@ -109,7 +124,7 @@ class FakeProcess:
     def probe(self, address: str) -> None:
         self._order(f"probe {address}")
         if self._obeys:
-            self._post(ProcessReady(self.run_id, address))
+            self.become_ready(address)
 
     def sleep(self) -> None:
         self._order("sleep")
@@ -149,6 +164,7 @@ class Stage:
         unload_timeout: float = PATIENCE,
         limits: Mapping[str, int] | None = None,
         obeys: bool = True,
+        is_announced: bool = False,
         explain: Explain = unexplained,
         scheduler: type[Scheduler] = Scheduler,
         launch_faults: Sequence[Exception] = (),
@@ -167,7 +183,7 @@ class Stage:
         self.published: list[tuple[RunView, ...]] = []
         self._started: queue.SimpleQueue[FakeProcess] = queue.SimpleQueue()
         self._obeys = obeys
-        specs = {model: ModelSpec(ttl=ttl, unload_timeout=unload_timeout) for model in models}
+        specs = {model: ModelSpec(0, ttl, unload_timeout, is_announced) for model in models}
         self.controller = SuccessionController(
             scheduler(specs, evict, max_wait, explain=explain),
             self._launch,

@@ -30,7 +30,8 @@ TOKEN = "t.o.k"
 class Heir:
     """The other side of a `Run`: its process, adopted."""
 
-    def __init__(self, elder: Run, *, loading_since: float | None = None) -> None:
+    def __init__(self, elder: Run, *, loading_since: float | None = None, address: str = "") -> None:
+        """`address`: where it says that it listens, before it is watched here."""
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._printed = threading.Condition()
         self.output = bytearray()
@@ -46,6 +47,8 @@ class Heir:
         if self.is_let_go:
             elder.guard.groups.clear()  # who is told of its end is the heir's
         self.process.settle(is_of_elder=not self.is_let_go, loading_since=loading_since)
+        if address:
+            self.process.probe(address)
         self.process.start()
 
     def _print(self, data: bytes) -> None:
@@ -136,6 +139,18 @@ def test_the_time_to_load_ends_in_the_heir() -> None:
         assert await_condition(lambda: elder.process.pid is not None)
         with adopted(elder, loading_since=time.monotonic() - PATIENCE) as heir:
             heir.expect(LoadTimedOut)
+
+
+def test_the_time_to_load_of_one_that_says_anew_where_it_listens_begins_then() -> None:
+    port = free_port()
+    with Run(*health_server(port), proxy="", check_endpoint="/health") as elder:
+        assert await_condition(lambda: elder.process.pid is not None)
+        long_ago, address = time.monotonic() - PATIENCE, f"http://127.0.0.1:{port}"
+        with adopted(elder, loading_since=long_ago, address=address) as heir:
+            assert heir.expect(ProcessReady).address == address
+            heir.process.kill()
+            heir.process.hear("killed", is_gone=False)
+            heir.expect(ProcessExited)
 
 
 def test_cmd_stop_is_run_by_the_heir() -> None:

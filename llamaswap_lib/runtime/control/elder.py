@@ -94,6 +94,10 @@ class Elder:
                 return events.UnloadRequested(self._wait(message["ticket"], "", 0, None).ticket, models)
             case "load":
                 return events.LoadDemanded(message["model"])
+            case "announced":
+                return events.RunAnnounced(message["run_id"], message["address"])
+            case "queued":
+                return events.RunQueued(message["run_id"], message["reason"])
             case "left":
                 self._leave(message["place"])
             case "released":

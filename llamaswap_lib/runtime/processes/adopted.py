@@ -68,10 +68,15 @@ class AdoptedProcess(Process):
     # -- before `start` --
 
     def settle(self, *, is_of_elder: bool, loading_since: float | None) -> None:
-        """What has become of it meanwhile: whether the elder ends it, and since when it has been loading, if it is."""
+        """What has become of it: whether the elder ends it, and since when it has been loading, if it is probed."""
         self._is_of_elder, self._loading_since = is_of_elder, loading_since
 
     # -- any thread --
+
+    def probe(self, address: str) -> None:
+        """It has said so anew, perhaps before the thread that watches it has begun to look where it was."""
+        self._loading_since = None
+        super().probe(address)
 
     def hear(self, detail: str, *, is_gone: bool) -> None:
         """The elder tells how the leader has exited, or (`is_gone`) that no process of the run is left."""
@@ -119,8 +124,7 @@ class AdoptedProcess(Process):
             stack.enter_context(self._pipe)
         self._environment()  # for its mark
         with self._lock:
-            is_found = bool(self._address or self._spec.proxy)  # else it has yet to say where it listens
-            if self._loading_since is not None and is_found and self._order is Order.RUN:
+            if self._loading_since is not None and self._order is Order.RUN:
                 left = self._loading_since + self._spec.health_timeout - time.monotonic()
                 self._look_for_readiness(self._check(), max(0.0, left))
 

@@ -355,10 +355,10 @@ class Process:
 
         All within one `unloadTimeout`, which counts from the stop, or from the leader's exit if there was no stop.
         """
-        if self._probe:
-            self._probe.cancel()
         with self._lock:
             self._has_exited = True
+            if self._probe:
+                self._probe.cancel()
             if self._is_let_go:
                 return
             self._kill_at = self._kill_at or self._clock() + self._unload_timeout
