@@ -8,15 +8,16 @@ from collections.abc import Collection
 from llamaswap_lib.core.effects import WriteLog
 from llamaswap_lib.core.eviction import NOWHERE
 from llamaswap_lib.core.failures import ModelFailures
+from llamaswap_lib.core.run import Run
 from llamaswap_lib.core.world import World
 
 
 class Preload:
     """Models to load before a request asks for them: in order, one at a time, and without delaying any request.
 
-    One is started when no request waits and nothing is being loaded, and only if it can run beside all that runs;
-    otherwise it is left out. Its load is like one whose clients have all left: a request for the model joins it, and a
-    request that needs it unloaded gets that at once.
+    One is started when no request waits and nothing is being loaded (what is queued elsewhere is not), and only if it
+    can run beside all that runs; otherwise it is left out. Its load is like one whose clients have all left: a request
+    for the model joins it, and a request that needs it unloaded gets that at once.
     """
 
     def __init__(self, failures: ModelFailures) -> None:
@@ -35,7 +36,7 @@ class Preload:
 
     def go_on(self, world: World) -> tuple[str, ...]:
         """Start the next one; call it when nobody waits. Returns the one that waits for others to be gone."""
-        while self._models and not any(run.state.is_loading for run in world.runs.values()):
+        while self._models and not any(_loads(run) for run in world.runs.values()):
             model = self._models[0]
             if model not in world.by_model and not self._failures.refusal(model, world.now):
                 staying = world.staying()
@@ -59,6 +60,10 @@ class Preload:
                     world.load(model, placement, is_preloaded=True)
             self._models.popleft()
         return ()
+
+
+def _loads(run: Run) -> bool:
+    return run.state.is_loading and not run.is_queued
 
 
 def _clash(world: World, model: str, other: str, staying: list[str]) -> bool:

@@ -90,8 +90,8 @@ class World:
         incarnation = self.incarnations[model] = self.incarnations.get(model, 0) + 1
         run = Run(self.next_run_id, model, incarnation, self.now, gpus=placement.gpus, loading_since=self.now)
         run.is_queued, run.is_preloaded = self.models[model].is_announced, is_preloaded
-        if run.is_queued and (timeout := self.models[model].queue_timeout) > 0:
-            run.deadline = self.now + timeout
+        if run.is_queued:
+            run.deadline = self._queued_until(run)
         self.next_run_id += 1
         self.runs[run.run_id] = self.by_model[model] = run
         self.out.append(StartProcess(run.run_id, model, placement))
@@ -112,8 +112,10 @@ class World:
     def announce(self, run: Run, address: str) -> None:
         """It says that it listens there. If it serves, it has moved: nobody enters before it is ready there.
 
-        Requests that are inside go on where they are.
+        Requests that are inside go on where they are. To say so again while it is probed there gives it no more time.
         """
+        if run.is_probed and run.address == address:
+            return
         run.address, run.loading_since = address, self.now
         if run.is_queued:
             run.is_queued, run.reason, run.deadline = False, "", None
@@ -123,6 +125,8 @@ class World:
             if run.is_open:
                 run.is_open = False
                 self.out.append(ShutGate(run.run_id))
+            if run.is_checked:
+                self._end_checks(run)  # they ask where it was
         self.out.append(ProbeRun(run.run_id, address))
 
     def end_move(self, run: Run) -> None:
@@ -237,6 +241,8 @@ class World:
                 run.deadline = self.now if models[run.model].ttl > 0 else None  # a look, which sets the next one
             elif run.state is RunState.SLEEPING:
                 run.deadline = self.ttl_of_sleeper(run)
+            elif run.phase == "queued":
+                run.deadline = self._queued_until(run)
             if run.is_retired:
                 others = held_up.get(run.model, frozenset())
                 held_up[run.model] = others | blocked.get(run.model, frozenset())
@@ -310,11 +316,14 @@ class World:
             since = in_the_way.get(run.run_id) if run.state.is_up or run.is_untimed else None
             run.check_at = None if since is None or run.is_checked else since + CHECK_AFTER
             if since is None and run.is_checked:
-                run.is_checked, run.silence = False, None
-                self.out.append(EndChecks(run.run_id))
+                self._end_checks(run)
             elif run.check_at is not None and run.check_at <= self.now:
                 run.is_checked, run.check_at = True, None
                 self.out.append(BeginChecks(run.run_id))
+
+    def _end_checks(self, run: Run) -> None:
+        run.is_checked, run.silence = False, None
+        self.out.append(EndChecks(run.run_id))
 
     def note_silence(self, run: Run, silence: Silence) -> None:
         """The log has each silence once."""
@@ -424,6 +433,11 @@ class World:
     def ttl_of_sleeper(self, run: Run) -> float | None:
         """When it has been idle for its ttl, awake and asleep."""
         return self.ttl_look(run, max(run.idle_since, run.ready_at or 0.0))
+
+    def _queued_until(self, run: Run) -> float | None:
+        """Until when it may be queued; None for no bound."""
+        timeout = self.models[run.model].queue_timeout
+        return run.started_at + timeout if timeout > 0 else None
 
     def next_deadline(self) -> float | None:
         times = [time for run in self.runs.values() for time in (run.deadline, run.check_at)]

@@ -370,7 +370,7 @@ class Simulation:
                 self._after(0.0, partial(self._exit, run_id))
         elif self._chance(habit.fails_to_load):
             self._after(self._draw((0.0, load)), partial(self._exit, run_id))
-        elif self._chance(habit.never_ready):
+        elif self._chance(habit.never_ready) and not habit.announces:
             timed_out = events.LoadTimedOut(run_id, "not ready in time")
             self._after(self.plan.health_timeout, partial(self._report, life, timed_out))
         else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from llamaswap_lib.core.effects import (
     Admit,
+    BeginChecks,
     DropRun,
+    EndChecks,
     Fault,
     OpenGate,
     ProbeRun,
@@ -18,14 +20,18 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.events import (
     LoadTimedOut,
+    ModelsChanged,
     PreloadRequested,
     ProcessReady,
     RequestArrived,
     RunAnnounced,
     RunQueued,
+    RunSilent,
 )
+from llamaswap_lib.core.eviction import Rules
 from llamaswap_lib.core.in_force import ModelSpec
 from llamaswap_lib.core.plan import make_plan
+from llamaswap_lib.core.world import CHECK_AFTER
 from tests.core.story import Story, together
 
 HERE, THERE = "http://node1:5800", "http://node2:5801"
@@ -56,6 +62,17 @@ def test_the_last_address_before_it_is_ready_counts() -> None:
     assert story.tell(ProcessReady(1, HERE)) == []
     assert story.tell(LoadTimedOut(1, "not ready", HERE)) == []
     assert story.tell(ProcessReady(1, THERE)) == [Admit(1, 1), OpenGate(1)]
+
+
+def test_to_say_the_same_again_gives_no_more_time() -> None:
+    story = Story()
+    story.arrive(1, "A")
+    story.tell(RunAnnounced(1, HERE))
+    assert story.tell(RunAnnounced(1, HERE)) == []
+    story.tell(ProcessReady(1, HERE))
+    moves = WriteLog("info", f"A: moves to {HERE}")  # it may have been started anew there
+    assert story.tell(RunAnnounced(1, HERE)) == [moves, ShutGate(1), ProbeRun(1, HERE)]
+    assert story.tell(RunAnnounced(1, HERE)) == []
 
 
 def test_nobody_enters_a_run_that_moves_before_it_is_ready_there() -> None:
@@ -107,6 +124,19 @@ def test_a_run_that_moves_makes_way_for_another_model() -> None:
     assert story.arrive(2, "B") == [ShutIfIdle((1,))]
 
 
+def test_a_run_that_moves_while_it_is_checked_is_checked_anew_where_it_is() -> None:
+    story = Story(max_wait=60.0)
+    story.load("A", 1)
+    story.arrive(2, "B")
+    story.answer(ShutIfIdle((1,)), 1)
+    story.wait_until(CHECK_AFTER)
+    story.tell(RunSilent(1, 0.0, "has not answered its check", "it had answered before"))
+    moves = WriteLog("info", f"A: moves to {THERE}")
+    effects = story.scheduler.handle(RunAnnounced(1, THERE), story.now)
+    assert effects == [moves, ShutGate(1), EndChecks(1), ProbeRun(1, THERE), BeginChecks(1)]
+    assert story.reasons == {2: "waiting for A: 1 request in progress"}
+
+
 def test_a_run_that_is_ending_is_not_looked_for() -> None:
     story = loaded()
     story.exited(1)
@@ -152,6 +182,26 @@ def test_a_preloaded_run_is_queued_for_nobody() -> None:
     assert story.wait_until(1.0) == []
     assert story.arrive(1, "A") == []
     assert story.abandon(1) == [Refuse(1, Fault.ABANDONED, "the client left")]
+
+
+def test_a_preloaded_run_that_is_queued_does_not_hold_up_the_next() -> None:
+    story = Story(together, specs={"A": ModelSpec(is_announced=True)})
+    starts = [effect for effect in story.tell(PreloadRequested(("A", "B", "C"))) if isinstance(effect, StartProcess)]
+    assert starts == [StartProcess(1, "A"), StartProcess(2, "B")]
+    assert story.tell(RunAnnounced(1, HERE)) == [ProbeRun(1, HERE)]
+    assert story.ready(2) == [OpenGate(2)]
+    assert story.tell(ProcessReady(1, HERE))[:1] == [WriteLog("info", "C: preloading")]
+
+
+def test_a_changed_queue_timeout_counts_from_the_start() -> None:
+    story = queued(5.0)
+    longer = {"A": ModelSpec(is_announced=True, queue_timeout=9.0)}
+    story.now = 4.0
+    assert story.tell(ModelsChanged(longer, frozenset(), Rules(together), 0.0, {})) == []
+    assert story.scheduler.next_deadline() == 9.0
+    unbounded = {"A": ModelSpec(is_announced=True)}
+    assert story.tell(ModelsChanged(unbounded, frozenset(), Rules(together), 0.0, {})) == []
+    assert story.wait_until(100.0) == []
 
 
 def test_a_run_that_is_queued_for_too_long_is_withdrawn_and_the_next_request_starts_another() -> None:

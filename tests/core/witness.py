@@ -397,10 +397,11 @@ class Witness:
         self.require(model in self._preload, f"started {model}, for which nobody waits")
         self._preload = self._preload[self._preload.index(model) + 1 :]
         self.require(not self.waiting, f"preloaded {model} while others wait")
-        loading = [life.model for life in self.lives.values() if life.is_staying and not life.is_ready]
+        staying = [life for life in self.lives.values() if life.is_staying]
+        loading = [life.model for life in staying if not (life.is_ready or life.is_queued)]
         self.require(not loading, f"preloaded {model} while {loading} loads")
-        staying = self._staying()
-        losers = [other for other in staying if model in self._victims(other, [*staying, model])]
+        models = self._staying()
+        losers = [other for other in models if model in self._victims(other, [*models, model])]
         self.require(not losers, f"preloaded {model}, which {losers} want gone")
 
     def _check_stop(self, life: Life) -> None:

@@ -29,6 +29,7 @@ from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.runtime.control.entrance import Client, Waiter
 from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.control.succession import SuccessionController
+from llamaswap_lib.runtime.health.watchdog import CheckPlan
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.logger import Logger
 
@@ -170,6 +171,7 @@ class Stage:
         launch_faults: Sequence[Exception] = (),
         log_fault: str = "",
         clock: Callable[[], float] = time.monotonic,
+        checks: CheckPlan | None = None,
     ) -> None:
         """`obeys`: processes become ready and exit as soon as they are told to; `launch_faults` come first.
 
@@ -191,6 +193,7 @@ class Stage:
             log=Logger(self._note_line, level="debug"),
             check_launch=lambda _model, _running: self.problem,
             clock=clock,
+            checks=checks,
         )
         self.controller.listen(self.published.append)
 

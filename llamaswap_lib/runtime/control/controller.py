@@ -351,6 +351,7 @@ class Controller:
                 self._start(run_id, model, placement)
             case ProbeRun(run_id, address):
                 self._live[run_id].probe(address)
+                self._checks.forget(run_id)  # what was seen of it was of its server elsewhere
             case StopProcess(run_id, kind, reason):
                 run = self._live[run_id]
                 run.process.stop()
