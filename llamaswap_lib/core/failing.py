@@ -85,10 +85,10 @@ class Failing:
 
     def settle_queued(self) -> None:
         """Withdraw the runs that have been queued for too long, or that nobody waits for any more."""
-        for run in self._world.overdue_in_queue():
-            self.end_queue(run)
-        for run in list(self._world.runs.values()):
-            if run.phase == "queued" and not (run.is_preloaded or self._waiting.has(run.model)):
+        for run in [run for run in self._world.runs.values() if run.phase == "queued"]:
+            if run.deadline is not None and run.deadline <= self._world.now:
+                self.end_queue(run)
+            elif not (run.is_preloaded or self._waiting.has(run.model)):
                 self._world.withdraw(run)
 
     def end_queue(self, run: Run) -> None:

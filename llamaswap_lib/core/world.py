@@ -278,11 +278,6 @@ class World:
         """It is queued, and nobody waits for it any more: unlike a load it has cost nothing yet."""
         self.stop(run, "withdrawn", "it is queued, and nobody waits for it any more")
 
-    def overdue_in_queue(self) -> list[Run]:
-        """The runs that have been queued for too long."""
-        queued = [run for run in self.runs.values() if run.phase == "queued"]
-        return [run for run in queued if run.deadline is not None and run.deadline <= self.now]
-
     def meet_deadlines(self) -> None:
         """Stop runs that were unloaded, and kill those that were stopped, if their time is over."""
         for run in self.runs.values():
