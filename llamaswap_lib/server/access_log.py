@@ -5,6 +5,8 @@ Thread `loop`. No text of a client can begin a line of its own, end a field in q
 
 from __future__ import annotations
 
+import re
+
 from llamaswap_lib.ip_addresses import plain_ip
 from llamaswap_lib.printable import in_quotes
 from llamaswap_lib.server.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Exchange, decoded_path
@@ -15,7 +17,7 @@ UNTOLD = (
     "/metrics",
     "/ui/assets/",
 )  # asked every few seconds by machines, or for show
-ANNOUNCEMENT = "/api/announce/"  # what follows is secret
+ANNOUNCEMENT = re.compile(r"(/api/+announce/+).*", re.DOTALL)  # what follows is secret
 OWN_PAGE = "llamaswap"  # what our page says in X-Requested-With; it reads more than anybody wants to see in a log
 GONE = 499  # of a client that left before its answer began
 MOST_AGENT_BYTES = 512
@@ -39,8 +41,7 @@ def _texts(exchange: Exchange) -> tuple[str, str]:
     path = exchange.path
     if "%" in path:
         path = decoded_path(path)
-    if path.startswith(ANNOUNCEMENT):
-        path = f"{ANNOUNCEMENT}***"
+    path = ANNOUNCEMENT.sub(r"\1***", path)
     head = exchange.head
     if path.startswith(UNTOLD) or (head.method == "GET" and head.first.get("x-requested-with") == OWN_PAGE):
         return "", ""

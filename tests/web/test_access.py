@@ -78,6 +78,23 @@ def test_only_what_cannot_be_seen_is_escaped() -> None:
     assert printable("ä€ \\ \u202e\x7f\ud800\t\n", keep="\t") == "ä€ \\ \\u202e\\x7f\\ud800\t\\n"
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/api/announce/_17", "/api/announce/***"),
+        ("/api/announce/_17/x", "/api/announce/***"),
+        ("/api/announce/%0a_17", "/api/announce/***"),
+        ("//api/announce/_17", "//api/announce/***"),  # a base URL that ends with a slash
+        ("/api//announce/_17", "/api//announce/***"),
+        ("/x/../api/announce/_17", "/x/../api/announce/***"),
+        ("/%61pi/announce/_17", "/api/announce/***"),
+        ("/api/announce", "/api/announce"),
+    ],
+)
+def test_the_token_of_an_announcement_is_not_shown(path: str, shown: str) -> None:
+    assert paths_logged(path) == [shown]
+
+
 # -- which requests have a line --
 
 
