@@ -243,6 +243,9 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
     for name in ("maxRows", "maxAge"):
         if not loaded.config.store.path and document.node(("store", name)) is not None:
             document.warn(("store", name), "does nothing without store.path", at_key=True)
+    for name, model in loaded.config.models.items():
+        if not model.is_announced and document.node(("models", name, "queueTimeout")) is not None:
+            document.warn(("models", name, "queueTimeout"), "does nothing without proxy: announced", at_key=True)
     for name, selector in loaded.config.selectors.items():
         at: KeyPath = ("selectors", name, "settings", "spillover")
         if selector.strategy != "spillover" and document.node(at) is not None:

@@ -56,6 +56,12 @@ def test_two_such_models_share_no_port() -> None:
     assert keep_ports(config, config, ()).models == config.models
 
 
+def test_a_time_to_be_queued_is_for_what_is_announced() -> None:
+    assert warnings("models: {m: {proxy: announced, cmd: env serve, queueTimeout: 5}}") == []
+    [warning] = warnings("models: {m: {proxy: 'http://h:1', cmd: env serve, queueTimeout: 5}}")
+    assert warning == "does nothing without proxy: announced"
+
+
 def test_a_check_of_nothing_is_warned_of() -> None:
     [warning] = warnings("models: {m: {proxy: announced, cmd: env serve, checkEndpoint: none}}")
     assert warning.startswith("with none, it counts as ready as soon as it says where it listens")
