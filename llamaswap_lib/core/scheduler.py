@@ -15,7 +15,8 @@ Pure; the controller thread is the only one that calls it. It guarantees that
 - nobody goes for a model that does not fit whatever goes, and its requests wait for `FREEING` seconds at most;
 - where the rules say how long a model stays, it goes for another one sooner only if a request has waited `max_wait`;
 - no ticket waits longer than `max_wait`, the swap under way, for each other model in front one (longest request, stop
-  and load), and its own load. A request inside a run that hangs lasts until the scheduler learns that it hangs.
+  and load), and its own load, whose job may be queued elsewhere before. A request inside a run that hangs lasts until
+  the scheduler learns that it hangs.
 """
 
 from __future__ import annotations
