@@ -89,7 +89,7 @@ class Failing:
             if run.deadline is not None and run.deadline <= self._world.now:
                 self.end_queue(run)
             elif not (run.is_preloaded or self._waiting.has(run.model)):
-                self._world.withdraw(run)
+                self._world.stop(run, "withdrawn", "it is queued, and nobody waits for it any more")
 
     def end_queue(self, run: Run) -> None:
         """It has been queued for too long. That says nothing of the next try."""

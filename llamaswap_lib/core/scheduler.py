@@ -35,16 +35,16 @@ from llamaswap_lib.core.effects import (
     ShutGates,
     ShutIfIdle,
     Unloaded,
-    WriteLog,
 )
 from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, unexplained
 from llamaswap_lib.core.failing import Failing
 from llamaswap_lib.core.failures import ModelFailure, ModelFailures
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import InForce, ModelSpec
+from llamaswap_lib.core.news import RunNews
 from llamaswap_lib.core.plan import Published
 from llamaswap_lib.core.preload import Preload
-from llamaswap_lib.core.run import Run, RunState, Silence
+from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
 from llamaswap_lib.core.waiting import Orphans, WaitingRoom
 from llamaswap_lib.core.world import RETIRED, World
@@ -74,6 +74,7 @@ class Scheduler:
         self._waiting = WaitingRoom({model: spec.priority for model, spec in models.items()}, max_wait)
         self._failures = ModelFailures()
         self._failing = Failing(self._world, self._waiting, self._failures)
+        self._news = RunNews(self._world, self._failing)
         self._orphans = Orphans()
         self._preload = Preload(self._failures)
         self._unloads: dict[int, set[int]] = {}  # ticket -> run ids that have yet to exit
@@ -223,45 +224,10 @@ class Scheduler:
                     self._note_run(run, event)
 
     def _note_run(self, run: Run, event: events.RunEvent) -> None:
-        match event:
-            case events.RunAnnounced(_, address) if run.state is RunState.STARTING or run.state.is_up:
-                self._world.announce(run, address)
-            case events.RunQueued(_, reason) if run.is_queued:
-                run.reason = reason
-            case events.ProcessReady(_, address) if run.is_probed and run.address == address:
-                if run.is_moving:
-                    self._world.end_move(run)
-                else:
-                    self._world.become_ready(run)
-                    self._failing.note_ready(run.model)
-            case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
-                self._failing.crash(run, detail)
-                self._world.lose(run)
-            case events.ProcessExited():
-                self._forget(run, event)
-            case events.LoadTimedOut(_, detail, address) if run.is_probed and run.address == address:
-                self._failing.fail_load(run.model, detail)
-                self._world.give_up(run)
-            case events.RunSilent(_, since, what, proof) if run.is_checked:
-                self._world.note_silence(run, Silence(since, what, proof))
-            case events.RunAnswered():
-                run.silence = None
-            case events.GateIdle() | events.GateDrained():
-                run.is_watched = False
-                run.has_news = True
-            case _:
-                self._note_sleep(run, event)
-
-    def _note_sleep(self, run: Run, event: events.RunEvent) -> None:
-        match event:
-            case events.WakeFailed(_, detail) if run.state is RunState.WAKING:
-                self._failing.fail_load(run.model, f"it did not wake: {detail}")
-                self._world.stop(run, "load timeout", "it did not wake")
-            case events.FellAsleep() if run.state is RunState.FALLING_ASLEEP:
-                self._world.note_asleep(run)
-            case events.SleepFailed(_, detail) if run.state is RunState.FALLING_ASLEEP:
-                self._world.out.append(WriteLog("warn", f"{run.model}: could not be put to sleep: {detail}"))
-                self._world.stop(run, "swap", "it did not fall asleep")
+        if isinstance(event, events.ProcessExited):
+            self._forget(run, event)
+        else:
+            self._news.take(run, event)
 
     def _arrive(self, ticket: int, model: str, lost_run: int | None, since: float) -> None:
         world = self._world

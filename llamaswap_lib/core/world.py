@@ -18,7 +18,6 @@ from llamaswap_lib.core.effects import (
     EndChecks,
     KillProcess,
     OpenGate,
-    ProbeRun,
     PutToSleep,
     ReportSwap,
     ShutGate,
@@ -109,33 +108,6 @@ class World:
                 room.note_ready(run.model)
         run.move(RunState.READY, self.ttl_look(run, self.now))
 
-    def announce(self, run: Run, address: str) -> None:
-        """It says that it listens there. If it serves, it has moved: nobody enters before it is ready there.
-
-        Requests that are inside go on where they are. To say so again while it is probed there gives it no more time.
-        """
-        if run.is_probed and run.address == address:
-            return
-        run.address, run.loading_since = address, self.now
-        if run.is_queued:
-            run.is_queued, run.reason, run.deadline = False, "", None
-        if run.state.is_up:
-            self.out.append(WriteLog("info", f"{run.model}: moves to {address}"))
-            run.is_moving = True
-            if run.is_open:
-                run.is_open = False
-                self.out.append(ShutGate(run.run_id))
-            if run.is_checked:
-                self._end_checks(run)  # they ask where it was
-        self.out.append(ProbeRun(run.run_id, address))
-
-    def end_move(self, run: Run) -> None:
-        """It is ready where it has moved to."""
-        self.out.append(WriteLog("info", f"{run.model}: ready at {run.address}"))
-        run.is_moving = False
-        if run.state is RunState.READY:
-            run.deadline = self.ttl_look(run, self.now)
-
     def unload(self, run: Run, timeout: float) -> None:
         """Let its requests finish for `timeout` seconds at most, then stop it; stop at once if it loads or sleeps."""
         if run.state is RunState.STARTING:
@@ -148,13 +120,6 @@ class World:
         elif run.state is not RunState.STOPPING:
             run.move(RunState.UNLOADING, self.now + timeout)
             run.has_news = True
-
-    def give_up(self, run: Run) -> None:
-        """It did not become ready in time. If it has moved, requests may be inside where it was."""
-        if run.is_moving:
-            self.unload(run, self.unload_timeout(run.model))
-        else:
-            self.stop(run, "load timeout", "it did not become ready in time")
 
     def retire(self, run: Run) -> None:
         """Its model was removed or has changed: admit no more requests, and stop it once it is empty.
@@ -187,12 +152,6 @@ class World:
 
     def can_sleep(self, run: Run) -> bool:
         return run.state.is_up and run.model in self.models and self.models[run.model].can_sleep
-
-    def note_asleep(self, run: Run) -> None:
-        """Its ttl goes on. What it has given back may be free a moment later, as what a process held that has ended."""
-        run.move(RunState.SLEEPING, self.ttl_of_sleeper(run))
-        run.asleep_since = self.now
-        self.freeing.note_end(run.model, self.now)
 
     def end_hung(self, run: Run, target: str) -> None:
         """Stop it even if requests are inside: it is known to hang, and a request has waited for too long."""
@@ -274,10 +233,6 @@ class World:
         sleepers = tuple([model for model in evicted if self.can_sleep(self.by_model[model])])
         self.out.append(ReportSwap(target, evicted, why, sleepers))
 
-    def withdraw(self, run: Run) -> None:
-        """It is queued, and nobody waits for it any more: unlike a load it has cost nothing yet."""
-        self.stop(run, "withdrawn", "it is queued, and nobody waits for it any more")
-
     def meet_deadlines(self) -> None:
         """Stop runs that were unloaded, and kill those that were stopped, if their time is over."""
         for run in self.runs.values():
@@ -311,12 +266,12 @@ class World:
             since = in_the_way.get(run.run_id) if run.state.is_up or run.is_untimed else None
             run.check_at = None if since is None or run.is_checked else since + CHECK_AFTER
             if since is None and run.is_checked:
-                self._end_checks(run)
+                self.end_checks(run)
             elif run.check_at is not None and run.check_at <= self.now:
                 run.is_checked, run.check_at = True, None
                 self.out.append(BeginChecks(run.run_id))
 
-    def _end_checks(self, run: Run) -> None:
+    def end_checks(self, run: Run) -> None:
         run.is_checked, run.silence = False, None
         self.out.append(EndChecks(run.run_id))
 

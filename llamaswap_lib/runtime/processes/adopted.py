@@ -48,7 +48,7 @@ class AdoptedProcess(Process):
         """`read_end` of its output, owned from now on; None if its end has begun. Raises KeyError and OSError."""
         super().__init__(run_id, spec, post, output, guard, ourselves, note, way_to)
         if spec.token:
-            self._address = handed["proxy"]
+            self._calls.address = handed["proxy"]
             self.announcements.go_on(handed["unread"].encode("latin-1"))
         self.output.recall(handed["last_words"])
         self._is_of_elder = bool(handed["is_ending"])  # it ends the run
@@ -126,7 +126,7 @@ class AdoptedProcess(Process):
         with self._lock:
             if self._loading_since is not None and self._order is Order.RUN:
                 left = self._loading_since + self._spec.health_timeout - time.monotonic()
-                self._look_for_readiness(self._check(), max(0.0, left))
+                self._probe = self._calls.look_for_readiness(self._calls.check(), max(0.0, left))
 
     def _await_exit(self) -> None:
         """Until the leader has exited; the end of an elder that was to end it leaves that to us."""

@@ -26,16 +26,14 @@ from llamaswap_lib.core.events import (
     LeaderExited,
     LoadTimedOut,
     ProcessExited,
-    ProcessReady,
     SleepFailed,
     WakeFailed,
 )
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER
-from llamaswap_lib.runtime.health.check import HealthCheck, Probe
+from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.health.look import LookCancelled, Looker
-from llamaswap_lib.runtime.health.sleep import SleepCall, WakeProbe
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.out_of_memory import out_of_memory
 from llamaswap_lib.runtime.ourselves import Ourselves
@@ -51,6 +49,7 @@ from llamaswap_lib.runtime.processes.group import (
 from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, describe_error, is_shortage
 from llamaswap_lib.runtime.processes.obstacles import await_free_address
 from llamaswap_lib.runtime.processes.output import OutputPipe
+from llamaswap_lib.runtime.processes.server_calls import ServerCalls
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -92,8 +91,7 @@ class Process:
         self.announcements = Announcements(run_id, spec.token, post, self.output)
         self._guard = guard
         self._ourselves = ourselves or Ourselves()
-        self._way_to = way_to
-        self._address = ""  # where it has said last that it listens
+        self._calls = ServerCalls(run_id, spec, post, self._ourselves, way_to)
         self._pipe: OutputPipe | None = None  # while there is a group
         self._mark = ""  # by which processes are found that left the group; '' if the model's `env` removes it
         self._lock = threading.Lock()  # protects what follows
@@ -131,9 +129,9 @@ class Process:
                 return
             if self._probe:
                 self._probe.cancel()
-            self._address = address
+            self._calls.address = address
             try:
-                self._look_for_readiness(self._check(), self._spec.health_timeout)
+                self._probe = self._calls.look_for_readiness(self._calls.check(), self._spec.health_timeout)
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
                 self._post(LoadTimedOut(self.run_id, f"its health probe failed: {describe_error(error)}", address))
 
@@ -155,31 +153,20 @@ class Process:
 
     def sleep(self) -> None:
         """Have its server sleep; `FellAsleep` or `SleepFailed` follows, unless it is to end or does."""
-        spec = self._spec
-        try:
-            call = SleepCall(self.run_id, self._order_to(spec.sleep_path), spec.sleep_timeout, self._post)
-            self._ask(call, lambda: call.start(f"sleep-{spec.model}"))
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            self._post(SleepFailed(self.run_id, self._describe(error)))
+        self._call(self._calls.sleep, SleepFailed)
 
     def wake(self) -> None:
         """Have its server wake; what follows is as after a start, or `WakeFailed`."""
-        spec = self._spec
-        try:
-            order = self._order_to(spec.wake_path)
-            probe = WakeProbe(self.run_id, order, self._check(), spec.health_timeout, self._post)
-            self._ask(probe, lambda: probe.start(f"probe-{spec.model}"))
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            self._post(WakeFailed(self.run_id, self._describe(error)))
+        self._call(self._calls.wake, WakeFailed)
 
-    def _order_to(self, path: str) -> HealthCheck:
-        return HealthCheck.at(self._spec.proxy, path, self._ourselves.via, self._spec.through, method="POST")
-
-    def _ask(self, looker: Looker, start: Callable[[], None]) -> None:
+    def _call(self, call: Callable[[], Looker], failed: type[SleepFailed] | type[WakeFailed]) -> None:
         with self._lock:
-            if self._order is Order.RUN and not self._has_exited:
-                start()
-                self._probe = looker
+            if self._order is not Order.RUN or self._has_exited:
+                return
+            try:
+                self._probe = call()
+            except (OSError, ValueError, RuntimeError, MemoryError) as error:
+                self._post(failed(self.run_id, self._describe(error)))
 
     def kill(self) -> None:
         """SIGKILL to the group, and to a cmdStop that still runs."""
@@ -260,13 +247,6 @@ class Process:
         except PermissionError as error:  # a leader that changed user, as with sudo
             self._note(f"the process could not be signalled: {describe_error(error)}")
 
-    def _look_for_readiness(self, check: HealthCheck | None, health_timeout: float) -> None:
-        if check is None:
-            self._post(ProcessReady(self.run_id, self._address))
-        else:
-            self._probe = Probe(self.run_id, check, health_timeout, self._post, address=self._address)
-            self._probe.start(f"probe-{self._spec.model}")
-
     # -- thread watch-M --
 
     def _watch(self) -> None:
@@ -282,7 +262,7 @@ class Process:
         with ExitStack() as stack:
             try:
                 check_command(spec.argv)
-                check = self._check() if spec.proxy else None
+                check = self._calls.check() if spec.proxy else None
                 self._pipe = stack.enter_context(OutputPipe(spec.model, self.announcements.write))
                 environment = self._environment()  # may take a while
                 if obstacle := self._find_obstacle():
@@ -299,12 +279,6 @@ class Process:
             if self._order is Order.RUN:
                 self._post(LeaderExited(self.run_id, detail))
             return ProcessExited(self.run_id, detail)
-
-    def _check(self) -> HealthCheck | None:
-        spec, through = self._spec, self._spec.through
-        if self._address:
-            through = self._way_to(self._address)
-        return HealthCheck.of(self._address or spec.proxy, spec.check_endpoint, self._ourselves.via, through)
 
     def _not_started(self, error: Exception) -> ProcessExited:
         return ProcessExited(self.run_id, f"could not start: {self._describe(error)}", is_shortage(error))
@@ -348,7 +322,7 @@ class Process:
             if self._order is not Order.RUN:
                 self._carry_out()
             elif self._spec.proxy:
-                self._look_for_readiness(check, self._spec.health_timeout)
+                self._probe = self._calls.look_for_readiness(check, self._spec.health_timeout)
 
     def _finish(self, group: ProcessGroup, before: Mapping[int, int]) -> None:
         """Wait until no process of the run and no cmdStop is left; signal those that stay.

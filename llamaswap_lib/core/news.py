@@ -1,0 +1,96 @@
+"""What is heard of a run that exists, and what follows from it at once. Pure; part of the scheduler."""
+
+from __future__ import annotations
+
+from llamaswap_lib.core import events
+from llamaswap_lib.core.effects import ProbeRun, ShutGate, WriteLog
+from llamaswap_lib.core.failing import Failing
+from llamaswap_lib.core.run import Run, RunState, Silence
+from llamaswap_lib.core.world import World
+
+
+class RunNews:
+    """Takes it in; what is late, and fits the state of the run no more, changes nothing."""
+
+    def __init__(self, world: World, failing: Failing) -> None:
+        self._world = world
+        self._failing = failing
+
+    def take(self, run: Run, event: events.RunEvent) -> None:
+        match event:
+            case events.RunAnnounced(_, address) if run.state is RunState.STARTING or run.state.is_up:
+                self._announce(run, address)
+            case events.RunQueued(_, reason) if run.is_queued:
+                run.reason = reason
+            case events.ProcessReady(_, address) if run.is_probed and run.address == address:
+                self._be_ready(run)
+            case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
+                self._failing.crash(run, detail)
+                self._world.lose(run)
+            case events.LoadTimedOut(_, detail, address) if run.is_probed and run.address == address:
+                self._failing.fail_load(run.model, detail)
+                self._give_up(run)
+            case events.RunSilent(_, since, what, proof) if run.is_checked:
+                self._world.note_silence(run, Silence(since, what, proof))
+            case events.RunAnswered():
+                run.silence = None
+            case events.GateIdle() | events.GateDrained():
+                run.is_watched = False
+                run.has_news = True
+            case _:
+                self._take_of_sleep(run, event)
+
+    def _take_of_sleep(self, run: Run, event: events.RunEvent) -> None:
+        match event:
+            case events.FellAsleep() if run.state is RunState.FALLING_ASLEEP:
+                self._fall_asleep(run)
+            case events.SleepFailed(_, detail) if run.state is RunState.FALLING_ASLEEP:
+                self._world.out.append(WriteLog("warn", f"{run.model}: could not be put to sleep: {detail}"))
+                self._world.stop(run, "swap", "it did not fall asleep")
+            case events.WakeFailed(_, detail) if run.state is RunState.WAKING:
+                self._failing.fail_load(run.model, f"it did not wake: {detail}")
+                self._world.stop(run, "load timeout", "it did not wake")
+
+    def _announce(self, run: Run, address: str) -> None:
+        """It says that it listens there. If it serves, it has moved: nobody enters before it is ready there.
+
+        Requests that are inside go on where they are. To say so again while it is probed there gives it no more time.
+        """
+        if run.is_probed and run.address == address:
+            return
+        world = self._world
+        run.address, run.loading_since = address, world.now
+        if run.is_queued:
+            run.is_queued, run.reason, run.deadline = False, "", None
+        if run.state.is_up:
+            world.out.append(WriteLog("info", f"{run.model}: moves to {address}"))
+            run.is_moving = True
+            if run.is_open:
+                run.is_open = False
+                world.out.append(ShutGate(run.run_id))
+            if run.is_checked:
+                world.end_checks(run)  # they ask where it was
+        world.out.append(ProbeRun(run.run_id, address))
+
+    def _be_ready(self, run: Run) -> None:
+        if not run.is_moving:
+            self._world.become_ready(run)
+            self._failing.note_ready(run.model)
+            return
+        self._world.out.append(WriteLog("info", f"{run.model}: ready at {run.address}"))
+        run.is_moving = False
+        if run.state is RunState.READY:
+            run.deadline = self._world.ttl_look(run, self._world.now)
+
+    def _give_up(self, run: Run) -> None:
+        """It did not become ready in time. If it has moved, requests may be inside where it was."""
+        if run.is_moving:
+            self._world.unload(run, self._world.unload_timeout(run.model))
+        else:
+            self._world.stop(run, "load timeout", "it did not become ready in time")
+
+    def _fall_asleep(self, run: Run) -> None:
+        """Its ttl goes on. What it has given back may be free a moment later, as what a process held that has ended."""
+        run.move(RunState.SLEEPING, self._world.ttl_of_sleeper(run))
+        run.asleep_since = self._world.now
+        self._world.freeing.note_end(run.model, self._world.now)
