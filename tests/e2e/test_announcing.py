@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.upgrade.child import why_impossible
-from tests.e2e.program import HELLO, Program, demo, models, wait_until
+from tests.e2e.program import DEADLINE, HELLO, Program, demo, models, wait_until
 
 SCRIPT = Path(__file__).with_name("announcing.py")
 
@@ -162,6 +162,7 @@ def test_a_model_goes_on_saying_where_it_listens_after_an_upgrade(tmp_path: Path
             assert one.program.running("m")["phase"] == "queued"
             one.tell("listen", "announce")
         first = one.answers()
+        assert one.program.before.wait(DEADLINE) == 0
         one.program.upgrade()
         assert one.answers() == first
         one.tell("listen", "announce")
