@@ -116,7 +116,9 @@ class Counters:
             REQUEST,
         )
         self._loads = Histogram(
-            "llamaswap_load_duration_seconds", "From the start of a model's process until it was ready.", REQUEST
+            "llamaswap_load_duration_seconds",
+            "From the start of a model's process, or from when it said where it listens, until it was ready.",
+            REQUEST,
         )
         self._stops = Histogram(
             "llamaswap_stop_duration_seconds",
@@ -173,7 +175,7 @@ class Counters:
             for run in runs:
                 known = before.get(run.run_id)
                 if run.ready_at is not None and (known is None or known.ready_at is None):
-                    self._loads.add(run.model, run.ready_at - run.started_at)
+                    self._loads.add(run.model, run.ready_at - run.loading_since)
             for run_id, (model, since) in list(self._stopping.items()):
                 if run_id not in self._runs:
                     self._stops.add(model, max(0.0, now - since))

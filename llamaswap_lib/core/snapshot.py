@@ -5,6 +5,7 @@ Pure. `Queue` is cheap to take, after every decision; `view_queue` makes of it w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -77,7 +78,7 @@ class RunView:
 
     `gpus` are the names of those that were chosen for it. `phase` says more where the state does not say it all, and
     `reason` why it lasts. `address` is where it listens, if it says so itself. `load_began`: its start, or when it was
-    woken last; `loading_since`: the same, or when it said where it listens.
+    woken last; `loading_since`: the same, or when it said where it listens; inf while it is queued.
     """
 
     run_id: int
@@ -149,7 +150,7 @@ def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
     views = [
         RunView(
             *(run.run_id, run.model, run.incarnation, run.public_state, run.state, run.started_at, run.ready_at),
-            *(run.gpus, run.phase, run.reason, run.address, run.loading_since),
+            *(run.gpus, run.phase, run.reason, run.address, math.inf if run.is_queued else run.loading_since),
             *(run.woken_at, run.asleep_since is not None),
         )
         for run in runs

@@ -133,7 +133,7 @@ class Dispatcher:
         for run in self._controller.runs():
             if run.model == model:
                 ready_at = now if run.ready_at is None else run.ready_at
-                load = max(load, min(ready_at, now) - max(run.started_at, since))
+                load = max(load, min(ready_at, now) - max(run.loading_since, since))
         trace.load_seconds += load
         trace.queue_seconds += max(0.0, now - since - load)
         trace.behind = behind or trace.behind

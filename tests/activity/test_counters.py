@@ -22,8 +22,8 @@ GROUP = Explanation("group g runs one model at a time", reasons={"a": "group g"}
 
 
 def run_view(state: str, ready_at: float | None = None) -> RunView:
-    """A run of `a` that was started at 90."""
-    return RunView(1, "a", 1, state, RunState(state), 90.0, ready_at)
+    """A run of `a` that was started at 80, and has been loading since 90."""
+    return RunView(1, "a", 1, state, RunState(state), 80.0, ready_at, loading_since=90.0)
 
 
 class Clock:

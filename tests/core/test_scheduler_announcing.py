@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from llamaswap_lib.core.effects import (
     Admit,
     BeginChecks,
@@ -156,7 +158,10 @@ def test_a_queued_run_says_what_it_waits_for_until_it_says_where_it_listens() ->
     assert story.tell(RunQueued(1, "job 31, Resources")) == []
     assert story.reasons == {1: "queued: job 31, Resources"}
     assert [(view.phase, view.reason) for view in story.scheduler.runs()] == [("queued", "job 31, Resources")]
+    assert [view.loading_since for view in story.scheduler.runs()] == [math.inf]
+    story.now = 3.0
     story.tell(RunAnnounced(1, HERE))
+    assert [view.loading_since for view in story.scheduler.runs()] == [3.0]
     assert story.reasons == {1: "loading"}
     story.tell(RunQueued(1, "too late"))
     assert [(view.phase, view.reason) for view in story.scheduler.runs()] == [("", "")]
