@@ -76,6 +76,9 @@ class FakeProcess:
     def become_ready(self, address: str = "") -> None:
         self._post(ProcessReady(self.run_id, address))
 
+    def fall_asleep(self) -> None:
+        self._post(FellAsleep(self.run_id))
+
     def announce(self, address: str) -> None:
         self._post(RunAnnounced(self.run_id, address))
 
@@ -130,7 +133,7 @@ class FakeProcess:
     def sleep(self) -> None:
         self._order("sleep")
         if self._obeys:
-            self._post(FellAsleep(self.run_id))
+            self.fall_asleep()
 
     def wake(self) -> None:
         self._order("wake")
@@ -166,6 +169,7 @@ class Stage:
         limits: Mapping[str, int] | None = None,
         obeys: bool = True,
         is_announced: bool = False,
+        can_sleep: bool = False,
         explain: Explain = unexplained,
         scheduler: type[Scheduler] = Scheduler,
         launch_faults: Sequence[Exception] = (),
@@ -185,7 +189,7 @@ class Stage:
         self.published: list[tuple[RunView, ...]] = []
         self._started: queue.SimpleQueue[FakeProcess] = queue.SimpleQueue()
         self._obeys = obeys
-        specs = {model: ModelSpec(0, ttl, unload_timeout, is_announced) for model in models}
+        specs = {model: ModelSpec(0, ttl, unload_timeout, is_announced, can_sleep=can_sleep) for model in models}
         self.controller = SuccessionController(
             scheduler(specs, evict, max_wait, explain=explain),
             self._launch,

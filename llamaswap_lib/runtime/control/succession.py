@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from llamaswap_lib.core import events
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.handover import State
+from llamaswap_lib.core.run import RunState
 from llamaswap_lib.runtime.control.controller import Call, Command, Controller
 from llamaswap_lib.runtime.control.elder import Elder
 from llamaswap_lib.runtime.control.entrance import new_gate
@@ -178,7 +179,8 @@ class SuccessionController(Controller):
         self._board.listen_to_waits(elder.note_awaited)
         state = elder.begin(self._state, commit, self._places_of_waiting)
         for run in state.runs:
-            loading_since = run.loading_since if run.is_probed else None
+            is_probed = run.is_probed and run.state is not RunState.WAKING  # that is told to wake anew, and probed then
+            loading_since = run.loading_since if is_probed else None
             is_of_elder = run.run_id in commit["kept"]
             self._adopted[run.run_id].settle(is_of_elder=is_of_elder, loading_since=loading_since)
         self._queue.put(Call(partial(self._take_over, replace(self._change, state=state))))
