@@ -179,7 +179,7 @@ class Pass:
         if refusal.is_final or until <= self._world.now:
             del self._world.unfit[model]
             run = self._world.by_model.get(model)
-            if run is not None and run.state is RunState.SLEEPING:  # elsewhere there may be room for it
+            if run is not None and run.state is RunState.SLEEPING and run.gpus:  # on others there may be room for it
                 self._world.stop(run, "swap", "there is no room for it where it sleeps")
                 return
             fault = Fault.NEVER_FITS if refusal.is_final else Fault.SHORTAGE

@@ -312,3 +312,19 @@ def test_a_model_in_front_that_is_to_be_woken_keeps_its_room() -> None:
     assert card.story.reasons[4] == "after A"
     card.story.exited(B)
     assert card.read(31.0, A=1)[-1] == WakeUp(A)
+
+
+def test_a_sleeper_for_which_there_is_no_room_sleeps_on_where_a_new_run_would_get_no_more() -> None:
+    card = Card(B=22)
+    card.sleep()
+    card.story.tell(FellAsleep(A))
+    card.read(1.0, A=1)
+    card.story.exited(B)
+    used = {"gpu": Device(24 * GB, others=10 * GB, label="GPU 0")}
+    card.memory = replace(card.memory, devices=used)
+    card.read(30.0, A=1)
+    assert card.story.arrive(3, "A") == []
+    [refusal] = card.story.wait_until(35.0)
+    assert isinstance(refusal, Refuse)
+    assert refusal.fault is Fault.SHORTAGE
+    assert card.story.states == {"A": "sleeping"}
