@@ -328,3 +328,15 @@ def test_a_sleeper_for_which_there_is_no_room_sleeps_on_where_a_new_run_would_ge
     assert isinstance(refusal, Refuse)
     assert refusal.fault is Fault.SHORTAGE
     assert card.story.states == {"A": "sleeping"}
+
+
+def test_what_it_holds_asleep_need_not_become_free_for_its_wake() -> None:
+    card = Card(A=23, B=20)
+    card.sleep()
+    card.story.tell(FellAsleep(A))
+    card.read(1.0, A=2)
+    card.story.ready(B)
+    card.read(30.0, A=2, B=20)
+    assert card.story.swap(B, 3, "A") == [DropRun(B)]
+    assert card.read(30.4, A=2, B=20) == []
+    assert card.read(31.0, A=2)[-1] == WakeUp(A)

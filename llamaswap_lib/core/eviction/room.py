@@ -160,11 +160,12 @@ def _may_have_held(memory: Memory, model: str, device: str) -> bool:
 def _wanted(look: Look, device: str) -> int:
     """What has to be free of the device: what the target needs, and what others that load there are yet to take.
 
-    One of unknown need gets what nobody uses.
+    What it holds already, for it sleeps, need not be. One of unknown need gets what nobody uses.
     """
+    own = look.memory.held.get(look.target, {}).get(device, 0)
     if look.is_unknown:
-        return look.room(device, look.seen) - int(ALIKE * look.memory.devices[device].capacity)
-    return look.size(device) + sum(_yet_to_come(look, model, device) for model in look.seen)
+        return look.room(device, look.seen) - own - int(ALIKE * look.memory.devices[device].capacity)
+    return look.size(device) - own + sum(_yet_to_come(look, model, device) for model in look.seen)
 
 
 def _yet_to_come(look: Look, model: str, device: str) -> int:
