@@ -96,7 +96,7 @@ def _views(
             found[model] = RunningModel(model, "sleeping", is_planned=True, gpus=run.gpus)
             continue
         idle = 0.0 if inside.get(model) else now - max(ready_at, idle_since.get(model, ready_at))
-        load_seconds = seen.queue.load_times.get(model)
+        load_seconds = seen.in_force.seconds_to_return(model, seen.queue.load_times, seen.queue.wake_times)
         ready_seconds = now - ready_at
         found[model] = RunningModel(
             model, run.state, idle, inside.get(model, 0), load_seconds, ready_seconds, gpus=run.gpus

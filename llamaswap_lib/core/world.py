@@ -362,9 +362,8 @@ class World:
             self.in_force.rules.observe(self._view, stands)
 
     def _view(self, model: str) -> RunningModel:
-        run, load_seconds = self.by_model.get(model), self.load_times.get(model)
-        if model in self.wake_times and model in self.models and self.models[model].can_sleep:
-            load_seconds = self.wake_times[model]
+        run = self.by_model.get(model)
+        load_seconds = self.in_force.seconds_to_return(model, self.load_times, self.wake_times)
         if run is None or not run.state.is_serving:
             is_asleep = run is not None and run.state is RunState.SLEEPING
             state = "sleeping" if is_asleep else run.state.public_name if run else "starting"

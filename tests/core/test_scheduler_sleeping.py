@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -31,11 +32,12 @@ from llamaswap_lib.core.events import (
     UnloadRequested,
     WakeFailed,
 )
-from llamaswap_lib.core.eviction import Rules
+from llamaswap_lib.core.eviction import Rules, RunningModel
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource, Reading
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
 from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.plan import make_plan
 from llamaswap_lib.core.scheduler import Scheduler
 from tests.core.story import Story, one_place
 
@@ -100,6 +102,27 @@ def test_how_long_a_wake_takes_is_told_by_those_before(story: Story) -> None:
     story.swap(3, 5, "A")
     story.wait_until(15.0)
     assert [view.estimate for view in story.scheduler.snapshot().queue] == [3.0]
+
+
+def test_a_plan_counts_with_a_wake_for_one_that_would_sleep() -> None:
+    seen: list[Mapping[str, RunningModel]] = []
+
+    def still(views: Mapping[str, RunningModel]) -> Rules:
+        seen.append(views)
+        return Rules(one_place)
+
+    story = Story(specs={"A": CAN_SLEEP}, rules=Rules(one_place, still=still))
+    story.arrive(1, "A")
+    story.now = 8.0  # its load takes so long
+    story.ready(A)
+    put_to_sleep(story, A, 2, "B")
+    story.tell(FellAsleep(A))
+    story.ready(B)
+    story.swap(B, 3, "A")
+    story.now = 9.0  # and its wake one second
+    story.ready(A)
+    make_plan(story.scheduler.published(), "B", {}, story.now)
+    assert seen[-1]["A"].load_seconds == 1.0
 
 
 def test_one_that_does_not_fall_asleep_is_stopped() -> None:
