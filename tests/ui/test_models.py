@@ -100,6 +100,27 @@ def test_a_load_shows_how_far_it_is_and_what_its_process_says_and_can_be_cancell
         page.context.close()
 
 
+def test_a_model_that_sleeps_says_so_and_can_be_woken_or_unloaded(
+    watch: Callable[..., Watched], run_server: Callable[..., Program]
+) -> None:
+    config = configured(small={"cmd": demo("--sleep-seconds", "0.1"), "sleep": "vllm", "ttl": 300})
+    with run_server(config) as server:
+        page = watch(server).open()
+        small = row(page, "small")
+        for name in ("small", "large"):
+            assert server.chat(name, max_tokens=1).status == 200
+        expect(small.locator(".why").filter(has_text="sleeping")).to_be_visible()
+        expect(small.locator(".cost")).to_have_text("unloads large")
+        expect(small).to_contain_text("in 5 min")
+        small.get_by_role("button", name="Load small", exact=True).click()
+        wait_until(lambda: server.states() == {"small": "ready"}, "small is awake")
+        assert server.chat("large", max_tokens=1).status == 200
+        small.get_by_role("button", name="Unload small").click()
+        expect(small.get_by_role("button", name="Unload small")).to_have_count(0)
+        assert server.states() == {"large": "ready"}
+        page.context.close()
+
+
 def test_the_time_that_a_load_takes_is_known_from_the_one_before(
     watch: Callable[..., Watched], run_server: Callable[..., Program], tmp_path: Path
 ) -> None:

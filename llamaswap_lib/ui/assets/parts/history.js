@@ -121,14 +121,14 @@ effect(() => {
     const lane = laneOf(id);
     const last = lane.at(-1);
     if (!last || last.to !== null) continue;
-    if (last.kind === "load") last.from = Math.min(last.from, toLocal(run.started));
+    if (last.kind === "load" && run.phase !== "waking") last.from = Math.min(last.from, toLocal(run.started));
     if (last.kind !== "ready" || !run.ready) continue;
     last.from = Math.min(last.from, toLocal(run.ready));
     for (const task of open.values()) {
       const waited = task.model === id && task.start !== null && task.start < last.from;
       if (waited) task.start = last.from; // it came before the model was ready, and before the page was opened
     }
-    if (lane.length === 1) addLoad(id, toLocal(run.started), last.from);
+    if (lane.length === 1) addLoad(id, last.from - run.load_seconds * 1000, last.from);
   }
   touch();
 });

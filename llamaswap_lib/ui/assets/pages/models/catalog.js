@@ -5,7 +5,7 @@ import { about, activeProfile, connection, models } from "../../live.js";
 import { changed, allTasks } from "../../parts/history.js";
 import { computed, effect, signal } from "../../view.js";
 import { isByMemory, mainSize, needOf } from "./needs.js";
-import { byId, busy, memoryOf, waiting } from "./now.js";
+import { byId, busy, isAsleep, memoryOf, waiting } from "./now.js";
 import { rules, setOf } from "./rules.js";
 
 /**
@@ -29,6 +29,7 @@ const STATES = {
   ready: "Running",
   stopping: "Stopping",
   failed: "Failed",
+  sleeping: "Sleeping",
   stopped: "Stopped",
   "": "Elsewhere",
 };
@@ -112,7 +113,10 @@ const lastUse = computed(() => {
 });
 
 /** @param {string} id */
-export const stateOf = (id) => (byId.value.get(id)?.failure ? "failed" : (byId.value.get(id)?.state ?? ""));
+export const stateOf = (id) => {
+  const model = byId.value.get(id);
+  return model?.failure ? "failed" : isAsleep(id) ? "sleeping" : (model?.state ?? "");
+};
 
 /** The items of the list: rows, and heads of groups. @param {Wish} wish @returns {Item[]} */
 export function itemsOf(wish) {

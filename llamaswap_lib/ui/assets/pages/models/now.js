@@ -10,6 +10,17 @@ import { planOf } from "./plans.js";
 /** Models by id. */
 export const byId = computed(() => new Map(models.value.map((model) => [model.id, model])));
 
+/** The models whose servers sleep, a line each: a text, so that it changes only when they do. */
+const sleepers = computed(() =>
+  [...runs.value.values()]
+    .filter((run) => run.phase === "sleeping")
+    .map((run) => run.model)
+    .join("\n"),
+);
+
+/** Of a model that is `stopped` for those who know nothing of sleep. @param {string} id */
+export const isAsleep = (id) => byId.value.get(id)?.state === "stopped" && sleepers.value.split("\n").includes(id);
+
 /** The requests that wait, by model. */
 export const waiting = computed(() => {
   /** @type {Map<string, import("../../live.js").Waiting[]>} */
@@ -35,7 +46,8 @@ export function loadOf(id) {
   if (byId.value.get(id)?.state !== "starting") return null;
   const run = runs.value.get(id);
   const phase = phasesOf(id).at(-1);
-  const since = run?.state === "starting" ? toLocal(run.started) : (phase?.from ?? now.value);
+  const isStart = run?.state === "starting" && run.phase !== "waking";
+  const since = isStart ? toLocal(run.started) : (phase?.from ?? now.value);
   const row = waiting.value.get(id)?.[0];
   const plan = planOf(id).value;
   let readyAt = null;
@@ -61,6 +73,7 @@ export function reasonOf(id) {
     const often = tries > 1 ? `, ${tries} times` : "";
     return `${message} · since ${relative(toLocal(since), now.value)}${often}${retry > 0 ? `, not tried again for ${seconds(retry * 1000)}` : ""}`;
   }
+  if (isAsleep(id)) return "sleeping";
   return model?.state === "stopping" ? "stopping" : "";
 }
 
@@ -70,7 +83,7 @@ const seconds = (time) => duration(Math.max(1, Math.round(time / 1000)) * 1000);
 /** In how long it is unloaded; "" while nothing says so. @param {string} id */
 export function unloadsIn(id) {
   const run = runs.value.get(id);
-  if (run?.state !== "ready") return "";
+  if (run?.state !== "ready" && !isAsleep(id)) return "";
   if (run.ttl_remaining === null) return run.ttl > 0 ? "" : "never";
   const left = Math.ceil(run.ttl_remaining);
   return `in ${duration((left < 60 ? left : Math.round(left / 60) * 60) * 1000)}`;

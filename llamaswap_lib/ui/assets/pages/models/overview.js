@@ -51,7 +51,7 @@ const WITNESSES = /** @type {Record<string, string>} */ ({ ram: "the system", de
 /** @param {string} id */
 function nowSection(id) {
   const isLoading = computed(() => byId.value.get(id)?.state === "starting");
-  const plan = () => (["stopped", "failed"].includes(stateOf(id)) ? planOf(id).value : null);
+  const plan = () => (["stopped", "sleeping", "failed"].includes(stateOf(id)) ? planOf(id).value : null);
   const load = () => {
     const told = plan();
     if (!told) return null;

@@ -10,14 +10,21 @@ import { still } from "../../parts/still.js";
 import { computed, h, signal } from "../../view.js";
 import { pinned, stateOf, togglePin } from "./catalog.js";
 import { lastLines } from "./last_lines.js";
-import { busy, byId, loadOf, memoryOf, reasonOf, unloadsIn, waiting } from "./now.js";
+import { busy, byId, isAsleep, loadOf, memoryOf, reasonOf, unloadsIn, waiting } from "./now.js";
 import { isByMemory, needWords } from "./needs.js";
 import { costInFull, costOf, planOf, watchPlan } from "./plans.js";
 
 /** @typedef {import("./catalog.js").Entry} Entry */
 
 const DOTS = { starting: "load", stopping: "load", ready: "ready", failed: "fail" };
-const WORDS = { starting: "loading", stopping: "stopping", ready: "running", failed: "failed", stopped: "stopped" };
+const WORDS = {
+  starting: "loading",
+  stopping: "stopping",
+  ready: "running",
+  failed: "failed",
+  sleeping: "sleeping",
+  stopped: "stopped",
+};
 const MOST_ALIASES = 4;
 
 /** The class of the dot of a state. @param {string} id */
@@ -282,6 +289,11 @@ export function actions(id) {
     null,
     h("button.small", { type: "button", "aria-label": label, disabled: isOff, onclick: run }, () =>
       byId.value.get(id)?.state === "stopping" ? "Stopping" : kind.value,
+    ),
+    h(
+      "button.quiet.small",
+      { type: "button", "aria-label": `Unload ${id}`, hidden: () => !isAsleep(id), disabled: isOff, onclick: unload },
+      "Unload",
     ),
     h(
       "span.cost",
