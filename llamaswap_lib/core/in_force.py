@@ -50,12 +50,10 @@ class InForce:
         """Why the target cannot be loaded even if all go that may. Raises what the policy raises."""
         return self.rules.refuse(target, tuple(self._known(running))) if self.rules.refuse else None
 
-    def seconds_to_return(
-        self, model: str, load_times: Mapping[str, float], wake_times: Mapping[str, float]
-    ) -> float | None:
+    def seconds_to_return(self, model: str, loads: Mapping[str, float], wakes: Mapping[str, float]) -> float | None:
         """How long a model that makes room takes to serve again: a load, or a wake if it sleeps; None if unknown."""
         can_sleep = model in self.models and self.models[model].can_sleep
-        return wake_times[model] if can_sleep and model in wake_times else load_times.get(model)
+        return wakes[model] if can_sleep and model in wakes else loads.get(model)
 
     def still(self, running: Callable[[], Mapping[str, RunningModel]]) -> InForce:
         """The same for any thread, if it is a policy that can be told what runs without being changed by it."""

@@ -127,11 +127,6 @@ class Run:
     woken_at: float | None = None  # when it was told to wake last
 
     @property
-    def load_began(self) -> float:
-        """Its last load: that at its start, or the last time that it was woken."""
-        return self.started_at if self.woken_at is None else self.woken_at
-
-    @property
     def is_probed(self) -> bool:
         """Whether it is looked for, and is to be ready soon."""
         return (self.state.is_loading and not self.is_queued) or (self.is_moving and self.state.is_up)

@@ -110,10 +110,9 @@ class World:
 
     def unload(self, run: Run, timeout: float) -> None:
         """Let its requests finish for `timeout` seconds at most, then stop it; stop at once if it loads or sleeps."""
-        if run.state is RunState.STARTING:
-            self.stop(run, "unload", "unloaded while it was loading")
-        elif run.state.can_wake or run.state.is_loading:
-            self.stop(run, "unload", f"unloaded while it was {run.state.value}")
+        if run.state.is_loading or run.state.can_wake:
+            done = "loading" if run.state is RunState.STARTING else run.state.value
+            self.stop(run, "unload", f"unloaded while it was {done}")
         elif run.state is RunState.UNLOADING:
             by = self.now + timeout
             run.deadline = by if run.deadline is None else min(run.deadline, by)

@@ -179,8 +179,8 @@ class SuccessionController(Controller):
         self._board.listen_to_waits(elder.note_awaited)
         state = elder.begin(self._state, commit, self._places_of_waiting)
         for run in state.runs:
-            is_probed = run.is_probed and run.state is not RunState.WAKING  # that is told to wake anew, and probed then
-            loading_since = run.loading_since if is_probed else None
+            # one that wakes is told to wake anew, and looked at after that
+            loading_since = run.loading_since if run.is_probed and run.state is not RunState.WAKING else None
             is_of_elder = run.run_id in commit["kept"]
             self._adopted[run.run_id].settle(is_of_elder=is_of_elder, loading_since=loading_since)
         self._queue.put(Call(partial(self._take_over, replace(self._change, state=state))))
