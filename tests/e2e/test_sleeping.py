@@ -42,13 +42,15 @@ def test_a_model_sleeps_for_another_one_and_is_woken_by_the_next_request(run_pro
 
 
 def test_a_sleeper_is_unloaded_by_hand_and_by_its_ttl(run_program: RunProgram) -> None:
-    config = models(a=SLEEPER, b={**SLEEPER, "ttl": "1500ms"})
+    config = models(a=SLEEPER, b=SLEEPER)
     with run_program(config) as program:
         for name in "aba":
             assert program.chat(name).status == 200
         assert phases(program) == {"a": ("ready", None), "b": ("stopped", "sleeping")}
+        program.reload(models(a=SLEEPER, b={**SLEEPER, "ttl": 1}))
         wait_until(lambda: "b" not in phases(program), "b is stopped by its ttl")
         assert "b: stopping, its ttl is over, and it sleeps" in program.stdout
+        program.reload(config)
         assert program.chat("b").status == 200
         assert phases(program)["a"] == ("stopped", "sleeping")
         assert program.ask("POST", "/api/models/unload/a").status == 200
