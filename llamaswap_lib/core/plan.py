@@ -97,10 +97,8 @@ def _views(
             continue
         idle = 0.0 if inside.get(model) else now - max(ready_at, idle_since.get(model, ready_at))
         load_seconds = seen.in_force.seconds_to_return(model, seen.queue.load_times, seen.queue.wake_times)
-        ready_seconds = now - ready_at
-        found[model] = RunningModel(
-            model, run.state, idle, inside.get(model, 0), load_seconds, ready_seconds, gpus=run.gpus
-        )
+        seconds = load_seconds, now - ready_at
+        found[model] = RunningModel(model, run.state, idle, inside.get(model, 0), *seconds, gpus=run.gpus)
     return found
 
 

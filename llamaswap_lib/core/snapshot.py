@@ -100,6 +100,11 @@ class RunView:
     def load_began(self) -> float:
         return self.started_at if self.woken_at is None else self.woken_at
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it holds about as much memory as it will for a while: it has loaded, and is not falling asleep."""
+        return self.ready_at is not None and self.detail is not RunState.FALLING_ASLEEP
+
 
 @dataclass(frozen=True, slots=True)
 class TicketView:

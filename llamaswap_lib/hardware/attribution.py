@@ -98,29 +98,30 @@ class Deltas:
     """How much more of each device is in use with a run than without it.
 
     What is in use is remembered for each set of models that stood alone for a while: none, A, A and B. What B takes is
-    the difference between the last two, or between B alone and none.
+    the difference between the last two, or between B alone and none. A model counts as another one while it sleeps.
     """
 
     def __init__(self) -> None:
-        self._worlds: dict[frozenset[str], dict[str, int]] = {}
+        self._worlds: dict[frozenset[tuple[str, bool]], dict[str, int]] = {}  # by model, and whether it sleeps
         self._found: dict[tuple[int, str], int] = {}  # by run and device; 0: so little that it may be anybody
-        self._standing: frozenset[tuple[int, bool]] | None = None  # what runs, and whether it is ready
+        self._standing: frozenset[tuple[int, bool, bool]] | None = None  # what runs, is ready or asleep, and sleeps
         self._since = 0.0
 
     def look(self, runs: Collection[RunView], gpus: Iterable[Gpu], now: float) -> None:
         """Remember what is in use, if nothing has changed for a while."""
-        standing = frozenset((run.run_id, run.ready_at is not None) for run in runs)
+        standing = frozenset((run.run_id, run.is_settled, run.is_asleep) for run in runs)
         if standing != self._standing:
-            is_first = self._standing is None
+            is_first, before = self._standing is None, {(run_id, slept) for run_id, _, slept in self._standing or ()}
+            same = {run.run_id for run in runs if (run.run_id, run.is_asleep) in before}
             self._standing, self._since = standing, now
-            self._found = {key: size for key, size in self._found.items() if any(key[0] == run.run_id for run in runs)}
+            self._found = {key: size for key, size in self._found.items() if key[0] in same}
             if not (is_first and not runs):  # before the first run nothing has to settle
                 return
         elif now - self._since < SETTLE:
             return
-        if all(run.ready_at is not None for run in runs):
+        if all(run.is_settled for run in runs):
             used = {gpu.key: gpu.used_bytes for gpu in gpus if gpu.used_bytes is not None}
-            models = frozenset(run.model for run in runs)
+            models = frozenset((run.model, run.is_asleep) for run in runs)
             self._worlds.pop(models, None)
             self._worlds[models] = used
             while len(self._worlds) > MOST_WORLDS:
@@ -128,8 +129,8 @@ class Deltas:
             for run in runs:
                 self._compare(run, models, used)
 
-    def _compare(self, run: RunView, models: frozenset[str], used: Mapping[str, int]) -> None:
-        without = self._worlds.get(models - {run.model})
+    def _compare(self, run: RunView, models: frozenset[tuple[str, bool]], used: Mapping[str, int]) -> None:
+        without = self._worlds.get(models - {(run.model, run.is_asleep)})
         for device, size in used.items() if without is not None else ():
             if without is not None and device in without:
                 delta = size - without[device]

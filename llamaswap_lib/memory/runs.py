@@ -54,9 +54,7 @@ def taken(
         peaks = {name: max(held.get(name, 0), peaks.get(name, 0)) for name in {*held, *peaks}}
     told = memory.unseen if memory is not None else tuple(devices)
     unseen = tuple(name for name in told if name == RAM or name in sees)
-    is_falling_asleep = run.detail.can_wake and run.detail.is_leaving
-    is_ready = run.ready_at is not None and not is_falling_asleep
-    return Taken(run.model, digest, is_ready, held, own, peaks, unseen)
+    return Taken(run.model, digest, run.is_settled, held, own, peaks, unseen)
 
 
 def unread_run(model: str, ended_at: float) -> Taken:

@@ -22,8 +22,9 @@ def gpu(
 class Run(RunView):
     """As the controller tells of it."""
 
-    def __init__(self, run_id: int, model: str, ready_at: float | None = 1.0) -> None:
-        super().__init__(run_id, model, 1, "ready", RunState.READY, 0.0, ready_at)
+    def __init__(self, run_id: int, model: str, ready_at: float | None = 1.0, state: RunState = RunState.READY) -> None:
+        is_asleep = state is RunState.SLEEPING
+        super().__init__(run_id, model, 1, state.public_name, state, 0.0, ready_at, is_asleep=is_asleep)
 
 
 class Detail(RunDetail):

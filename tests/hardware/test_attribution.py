@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llamaswap_lib.core.run import RunState
 from llamaswap_lib.hardware.attribution import LEAST_DELTA, MOST_WORLDS, SETTLE, Finding, MemoryOfRuns
 from llamaswap_lib.hardware.readings import Gpu, Held, Ram, Usage
 from tests.hardware.machines import GIB, MIB, Detail, Run, gpu
@@ -147,6 +148,24 @@ def test_a_little_more_in_use_may_be_anybody_and_less_is_nothing() -> None:
         world.look([], blind(2 * GIB))
         world.settle([Run(7, "m")], blind(2 * GIB + more))
         assert world.of(7) == ()
+
+
+def test_a_model_that_sleeps_counts_as_another_one() -> None:
+    world, asleep = World(), RunState.SLEEPING
+    world.look([], blind(GIB))
+    world.settle([Run(7, "m")], blind(17 * GIB))
+    world.settle([Run(7, "m", state=RunState.FALLING_ASLEEP)], blind(9 * GIB))
+    assert world.of(7)[0].bytes == 16 * GIB  # as far as is known
+    world.settle([Run(7, "m", state=asleep)], blind(2 * GIB))
+    assert world.of(7)[0].bytes == GIB
+    world.settle([Run(7, "m", state=asleep), Run(8, "n")], blind(12 * GIB))
+    assert [world.of(run_id)[0].bytes for run_id in (7, 8)] == [GIB, 10 * GIB]
+    world.settle([Run(7, "m", state=asleep), Run(8, "n", state=asleep)], blind(3 * GIB))
+    assert [world.of(run_id)[0].bytes for run_id in (7, 8)] == [GIB, GIB]
+    world.look([Run(7, "m"), Run(8, "n", state=asleep)], blind(18 * GIB))
+    assert world.of(7) == ()  # what it held asleep says nothing of what it holds awake
+    world.look([Run(7, "m"), Run(8, "n", state=asleep)], blind(18 * GIB))
+    assert world.of(8)[0].bytes == GIB
 
 
 def two_blind(first: int, second: int) -> list[Gpu]:
