@@ -11,14 +11,14 @@ from llamaswap_lib.client.terminal import Style
 STATE_STYLES = {
     "ready": Style.GOOD,
     "loaded": Style.GOOD,
-    **dict.fromkeys(("starting", "stopping", "queued", "waking"), Style.BUSY),
+    **dict.fromkeys(("starting", "stopping", "queued", "moving", "waking"), Style.BUSY),
     "failing": Style.BAD,
 }
 Row = Mapping[str, Any]
 
 
 def state_of(run: Row) -> str:
-    """Its phase, where it sleeps or wakes, else its state."""
+    """Its phase, where it has one, else its state."""
     return str(run.get("phase") or run["state"])
 
 

@@ -12,7 +12,7 @@ from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style
 from llamaswap_lib.top.state import State
 
-ORDER = ("ready", "starting", "stopping", "queued", "failing", "stopped")
+ORDER = ("ready", "starting", "waking", "moving", "stopping", "queued", "failing", "sleeping", "stopped")
 Row = Mapping[str, Any]
 Cells = list[str | Cell]
 

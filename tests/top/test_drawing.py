@@ -114,6 +114,16 @@ def test_a_load_says_for_how_long_it_has_been_seen() -> None:
     assert "loads" not in screen(state, now=9.0)
 
 
+def test_what_a_model_does_that_older_clients_do_not_know_stands_in_its_place() -> None:
+    state = State("http://x")
+    known = {"a": "stopped", "b": "stopped", "c": "starting", "d": "starting", "e": "ready"}
+    phases = {"b": "sleeping", "c": "waking", "d": "moving"}
+    state.take_event("modelStatus", [model(name, how) for name, how in known.items()], 0.0)
+    state.take_running([run(name, state=known[name], phase=phase, ttl=60) for name, phase in phases.items()], 0.0)
+    rows = [line.split()[:2] for line in screen(state).splitlines() if line.startswith("  ")]
+    assert rows[1:6] == [["e", "ready"], ["c", "waking"], ["d", "moving"], ["b", "sleeping"], ["a", "stopped"]]
+
+
 def test_a_server_that_is_gone_is_told_at_any_width_and_what_was_known_stays() -> None:
     state = busy_box()
     state.lose(100.0)
