@@ -36,7 +36,7 @@ PORTS = ("8080", "8081", "8443", "9000")  # that the pages use
 SERVES = re.compile(
     r"(llamaswap\.py (?:-c|-config) \S+)(?! -listen)(?=$| )", re.MULTILINE
 )  # where nothing else is said
-STUBS = ("llama-server", "whisper-server", "docker", "srun", "vllm")  # programs that configurations on the pages name
+STUBS = ("llama-server", "whisper-server", "docker", "srun", "scancel", "vllm")  # that configurations on the pages name
 
 pytestmark = [
     pytest.mark.slow,
@@ -137,7 +137,7 @@ class Clone:
     def _adapted(self, text: str) -> str:
         """With the address of the clone, and with ports that are free here."""
         text = text.replace("git clone ADDRESS", f"git clone --quiet {ROOT}")
-        text = SERVES.sub(r"\1 -listen :8080", text)
+        text = at_8080(text)
         text = text.replace("-listen :", "-listen 127.0.0.1:")
         return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda match: str(self.port + PORTS.index(match[1])), text)
 
@@ -148,6 +148,11 @@ class Clone:
         kept["LLAMASWAP_URL"] = f"localhost:{self.port}"
         return {**kept, "PATH": path, "HOME": str(self._folder), "LANG": "C.UTF-8", "GIT_CONFIG_NOSYSTEM": "1",
                 "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}  # fmt: skip
+
+
+def at_8080(text: str) -> str:
+    """With the address that is meant where none is given."""
+    return SERVES.sub(r"\1 -listen :8080", text)
 
 
 def is_over(group: int) -> bool:
@@ -194,7 +199,7 @@ def test_the_commands_of_a_page(clone: Clone, page: Path) -> None:
         pytest.skip("nothing to type")
     clone.copy()
     clone.make_environment(*() if any(block.note == NETWORK for block in found) else ("--without-pip",))
-    if not any(block.note == ENDLESS and SERVES.search(block.text) for block in found):
+    if not any(block.note == ENDLESS and "-listen :8080" in at_8080(block.text) for block in found):
         clone.serve_demo()
         clone.type("curl -s localhost:8080/upstream/small/health")
     for block in blocks(page):
