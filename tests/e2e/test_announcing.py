@@ -119,6 +119,7 @@ def test_a_job_that_is_queued_for_too_long_is_503_and_the_next_request_starts_an
         error = refused.json()["error"]
         assert (error["code"], error["retry_in"]) == ("queue_timeout", 2)
         assert error["message"].startswith("model m was queued for ")
+        wait_until(lambda: not one.program.states(), "the first job reads no orders any more")
         with asked(one):
             one.tell("listen", "announce")
         assert one.program.starts("m") == 2
