@@ -21,10 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from llamaswap_lib.hardware.readings import Gpu
-from tests.gpu.program import MB, Failed, Meter, Model, Program, wait_for
+from tests.gpu.program import MB, Failed, Meter, Model, Program, pause, wait_for
 
 CLOSE, CLOSE_BYTES = 0.05, 200 * MB  # how far apart the two figures may be: the larger of these
 FREEING, MEASURING = 10.0, 30.0  # seconds that memory may take to become free, and a need to be measured
+NOTICED = 6.0  # seconds until llamaswap has seen that it is free: the next model is compared with that
 CONTEXTS = (2048, 8192, 16384)
 SHARES = (2, 3, 4)  # of a twelfth of what is free, but of 1 GB at most
 
@@ -215,7 +216,9 @@ def measure_one(bench: Bench, program: Program, model: str) -> Measured | None:
     change = bench.used() - before
     need = program.need(model, device) or 0
     program.unload(model)
-    return Measured(model, need, change, wait_for(lambda: is_back(bench, before), FREEING))
+    freeing = wait_for(lambda: is_back(bench, before), FREEING)
+    pause(NOTICED)
+    return Measured(model, need, change, freeing)
 
 
 def is_back(bench: Bench, before: int) -> bool:

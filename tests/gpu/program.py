@@ -70,8 +70,8 @@ class Meter:
         self._gpus.close()
 
 
-def pause() -> None:
-    threading.Event().wait(LOOK)
+def pause(seconds: float = LOOK) -> None:
+    threading.Event().wait(seconds)
 
 
 def wait_for(is_so: Callable[[], bool], timeout: float) -> float | None:
