@@ -1,14 +1,13 @@
 """The web page: its files, as they are sent. Everything in `assets/` was written here, and nothing is built.
 
 Any thread. The files are read once, at the start, out of a folder or a zip: later another version may lie there. Which
-files there are is found by following what `main.js` imports, and what `app.css` does. They are compressed when the
-first of them is asked for; until then all of them are kept in a fourth of their size.
+files there are is found by following the names of modules from `main.js` on, and what `app.css` imports. They are
+compressed when the first of them is asked for; until then all of them are kept in a fourth of their size.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import zlib
@@ -24,8 +23,9 @@ TYPES = {
 }
 DOCUMENT, START, STYLES, PAGES, ICON = "index.html", "main.js", "app.css", "pages.js", "favicon.svg"
 _GZIP = 16 + zlib.MAX_WBITS
+_END = "\0"  # of a name or a text: no file has one
 _imports = re.compile(r'^(?:import|export) [^;]*?"(\.{1,2}/[^"]+\.js)";', re.MULTILINE | re.DOTALL)
-_later_imports = re.compile(r'\b(?:import|new URL)\("(\.{1,2}/[^"]+\.js)"')  # modules, and what workers run
+_module = re.compile(r'"(\.{1,2}/[^"\s]+\.js)"')  # named in any way: imported, imported later, run by a worker
 _style = re.compile(r'^@import "([^"]+\.css)";$', re.MULTILINE)
 _page = re.compile(r'\bname: "([a-z]+)"')
 
@@ -68,7 +68,8 @@ class Site:
 @cache
 def site() -> Site:
     """The files of this installation. Raises OSError where they cannot be read."""
-    texts = json.loads(zlib.decompress(_packed()))
+    parts = zlib.decompress(_packed()).decode().split(_END)
+    texts = dict(zip(parts[::2], parts[1::2], strict=True))
     document = Template(texts.pop(DOCUMENT))
     assets = {name: asset_of(name, text.encode()) for name, text in sorted(texts.items())}
     listing = document.template + "".join(f"{name} {asset.etag}\n" for name, asset in assets.items())
@@ -91,14 +92,14 @@ def read_files() -> None:
 
 @cache
 def _packed() -> bytes:
-    return zlib.compress(json.dumps(_texts(), ensure_ascii=False).encode(), 1)
+    return zlib.compress(_END.join(part for item in _texts().items() for part in item).encode(), 1)
 
 
 def _texts() -> dict[str, str]:
     """The files' texts, by name. Raises OSError where they cannot be read."""
     texts = {name: _read(name) for name in (DOCUMENT, "theme.js", ICON)}
     texts[STYLES] = _style.sub(lambda found: _read(found[1]), _read(STYLES))
-    _follow(texts, START, _imports, _later_imports)
+    _follow(texts, START, _module)
     return texts
 
 
@@ -109,8 +110,8 @@ def asset_of(name: str, data: bytes) -> Asset:
     return Asset(TYPES[name.rpartition(".")[2]], compress.compress(data) + compress.flush(), etag)
 
 
-def _follow(texts: dict[str, str], start: str, *imports: re.Pattern[str]) -> set[str]:
-    """The names of `start` and of what it imports in these ways, directly or not; their texts are put into `texts`."""
+def _follow(texts: dict[str, str], start: str, names: re.Pattern[str]) -> set[str]:
+    """The names of `start` and of what it names in this way, directly or not; their texts are put into `texts`."""
     found: set[str] = set()
     waiting = [start]
     while waiting:
@@ -120,7 +121,7 @@ def _follow(texts: dict[str, str], start: str, *imports: re.Pattern[str]) -> set
         found.add(name)
         if name not in texts:
             texts[name] = _read(name)
-        waiting += [_resolve(name, target) for each in imports for target in each.findall(texts[name])]
+        waiting += [_resolve(name, target) for target in names.findall(texts[name])]
     return found
 
 
