@@ -98,8 +98,8 @@ class App:
     `launched`: run id -> the model as it was started, which may be configured otherwise by now, or not any more.
     `reload` reads the configuration again and says what that changed; it raises ConfigError.
     `upgrade` has a new process take over, and says which; it raises HttpError.
-    `announce`: the run with this token says that it listens at this address, and what it waits for; whether there is
-    one. It raises ValueError.
+    `announce`: the run with this token says that it listens at this address, and what it waits for, '' for neither;
+    the address that it has told last, None if there is no such run. It raises ValueError.
     `preview` says what a reload with this configuration would change.
     """
 
@@ -123,7 +123,7 @@ class App:
     memory: MemoryPicture = field(default_factory=lambda: MemoryPicture(Config()))
     reload: Callable[[], Mapping[str, object]] | None = None
     upgrade: Callable[[], Mapping[str, object]] | None = None
-    announce: Callable[[str, str, str], bool] = lambda _token, _address, _state: False
+    announce: Callable[[str, str, str], str | None] = lambda _token, _address, _state: None
     preview: Callable[[Config], Mapping[str, object]] | None = None
     loaded: LoadedConfig = field(default_factory=LoadedConfig)
     latest: Latest = field(default_factory=Latest)

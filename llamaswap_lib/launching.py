@@ -78,10 +78,11 @@ class Launching:
         self.launched[run_id], self._processes[run_id] = launched, process
         return process, Upstream(run_id, model, spec.proxy, port, given)
 
-    def announce(self, token: str, address: str, state: str) -> bool:
+    def announce(self, token: str, address: str, state: str) -> str | None:
         """The run with that token says that it listens there, or what it waits for; '' for neither. Any thread.
 
-        False if there is no such run; raises ValueError for what is no address.
+        The address that it has told last, '' for none; None if there is no such run. Raises ValueError for what is no
+        address.
         """
         for run in [process.announcements for process in tuple(self._processes.values())]:
             if run.token and compare_digest(run.token.encode(), token.encode()):
@@ -89,8 +90,8 @@ class Launching:
                     run.announce(address)
                 if state:
                     run.tell_state(state)
-                return True
-        return False
+                return run.address
+        return None
 
     def adopt(
         self, described: Mapping[str, Any], read_end: int | None, post: Callable[[Event], None]

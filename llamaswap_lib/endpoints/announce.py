@@ -19,14 +19,15 @@ EXAMPLE = '{"address": "http://node1:8080"} or {"state": "job 31, Resources"}'
 
 
 def serve_announcement(app: App, exchange: Exchange, route: Route) -> None:
-    """POST /api/announce/{token}."""
+    """POST /api/announce/{token}, and GET for what is known of it."""
+    is_told = exchange.head.method == "POST"
     try:
-        is_known = app.announce(route.argument, *_told_in(exchange))
+        address = app.announce(route.argument, *(_told_in(exchange) if is_told else ("", "")))
     except ValueError as error:
         raise BadRequest(str(error)) from None
-    if not is_known:
+    if address is None:
         raise NotFound("there is no run with this token: it has ended, or the token is another one's")
-    exchange.answer_json({"msg": "ok"})
+    exchange.answer_json({"msg": "ok"} if is_told else {"address": address})
 
 
 def _told_in(exchange: Exchange) -> tuple[str, str]:

@@ -150,6 +150,7 @@ _WITH_ARGUMENT = (
     ("POST", "/api/models/load/", "", _is_anything, Endpoint.LOAD_ONE),
     ("POST", "/api/inflight/", "/cancel", _is_one_segment, Endpoint.CANCEL),
     ("POST", "/api/announce/", "", _is_one_segment, Endpoint.ANNOUNCE),
+    ("GET", "/api/announce/", "", _is_one_segment, Endpoint.ANNOUNCE),
     ("GET", "/api/models/", "/plan", _is_something, Endpoint.PLAN),
     ("GET", "/api/models/", "/clients", _is_something, Endpoint.CLIENTS),
     ("GET", "/api/captures/", "", _is_one_segment, Endpoint.CAPTURE),

@@ -140,6 +140,17 @@ def test_what_is_no_address_is_not_used_and_the_log_says_so(tmp_path: Path) -> N
         assert one.program.post("/api/announce/_0", {"address": "http://127.0.0.1:1"}).status == 404
 
 
+def test_a_job_can_ask_whether_its_run_is_known_and_at_which_address(tmp_path: Path) -> None:
+    with job(tmp_path, "${ANNOUNCE}") as one:
+        with asked(one):
+            one.tell("listen", "announce")
+        [token] = one.program.chat("m").json()["argv"]
+        known = one.program.get(f"/api/announce/{token}")
+        assert (known.status, known.json()) == (200, {"address": one.program.running("m")["proxy"]})
+        assert one.program.post("/api/models/unload/m", None).status == 200
+        wait_until(lambda: one.program.get(f"/api/announce/{token}").status == 404, "the run is forgotten")
+
+
 def test_a_model_that_says_that_it_has_moved_is_asked_there(tmp_path: Path) -> None:
     with job(tmp_path) as one:
         with asked(one):

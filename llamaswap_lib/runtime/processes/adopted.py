@@ -48,7 +48,7 @@ class AdoptedProcess(Process):
         """`read_end` of its output, owned from now on; None if its end has begun. Raises KeyError and OSError."""
         super().__init__(run_id, spec, post, output, guard, ourselves, note, way_to)
         if spec.token:
-            self._calls.address = handed["proxy"]
+            self._calls.address = self.announcements.address = handed["proxy"]
             self.announcements.go_on(handed["unread"].encode("latin-1"))
         self.output.recall(handed["last_words"])
         self._is_of_elder = bool(handed["is_ending"])  # it ends the run

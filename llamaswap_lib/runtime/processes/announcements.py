@@ -47,6 +47,7 @@ class Announcements:
     def __init__(self, run_id: int, token: str, post: Callable[[Event], None], output: RunOutput) -> None:
         """`token`: '' for a run that is not asked to say anything."""
         self.token = token
+        self.address = ""  # the last one
         self.unread = b""  # the end of a line that has not ended
         self._run_id = run_id
         self._post = post
@@ -60,6 +61,7 @@ class Announcements:
     def announce(self, address: str) -> None:
         """It says that it listens there; raises ValueError for what is no such address."""
         check_address(address)
+        self.address = address
         self._post(RunAnnounced(self._run_id, address))
 
     def tell_state(self, text: str) -> None:
