@@ -94,6 +94,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "model_files": (),
     "estimates": ("config.schema", "config.wrappers", "model_files"),
     "demo": (),
+    "there": (),  # it is copied to machines that have nothing else of ours
     "ui": (),
     "upgrade": (
         *("net.loop", "net.stream", "server", "errors", "printable"),

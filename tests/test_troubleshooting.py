@@ -52,7 +52,7 @@ TELLING = {
         "Cure",
         "_misindented",
     ),
-    "_not_closed",
+    *("Fault", "complain", "_not_closed"),
 }
 # Functions whose result is such a text, and variables that hold one.
 MADE_BY = {

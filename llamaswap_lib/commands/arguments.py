@@ -46,10 +46,12 @@ class Parser(argparse.ArgumentParser):
         return [action for action in self._actions if not action.option_strings]
 
     def _plain(self, words: Sequence[str]) -> list[str]:
-        """`-watch-config=true` is `-watch-config`, and nothing with `=false`."""
+        """`-watch-config=true` is `-watch-config`, and nothing with `=false`; what follows `--` is somebody else's."""
         switches = {name for action in self._actions if action.nargs == 0 for name in action.option_strings}
-        plain = []
-        for word in words:
+        plain: list[str] = []
+        for number, word in enumerate(words):
+            if word == "--":
+                return [*plain, *words[number:]]
             name, equals, value = word.partition("=")
             if not equals or name not in switches:
                 plain.append(word)

@@ -74,6 +74,9 @@ COMMANDS = (
     Command("reload", Topic.OPERATE, "Has the server read its configuration again, and says what has changed."),
     Command("upgrade", Topic.OPERATE, "Has the version that is installed now take over from the running one."),
     Command("version", Topic.LOOK, "Shows the versions of this program and of the server."),
+    Command(
+        "there", Topic.SERVER, "Runs a model's server on another machine, for the llamaswap that starts it by a job."
+    ),
     HELP,
     Command("completion", Topic.HELP, "Prints what completes commands, flags and names of models in your shell."),
     Command("demo", Topic.SETUP, "Runs a server without a real model, for experiments."),
