@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.runtime.guard.table import MARKER, new_token
+from llamaswap_lib.upgrade.child import why_impossible
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import COMMAND, DEADLINE, Program, demo, models, python, wait_until
 
@@ -123,6 +124,72 @@ def test_a_model_that_stops_ends_when_it_is_killed(run_program: RunProgram, stop
         wait_until(lambda: program.states() == {"a": "stopping"}, "it stops")
         wait_until(lambda: len(program.relatives()) == 2 + bool(stop), "the command runs")
         kill(program)
+        assert_all_gone(program)
+
+
+def elsewhere(folder: Path) -> dict[str, object]:
+    """A model whose command leaves a process elsewhere, which only its `cmdStop` ends; both write to a file."""
+    job = f"env -u {MARKER} -u LLAMASWAP_TEST setsid sleep 1000"
+    start = f"{job} & echo $! >{folder}/job; exec {demo()}"
+    stop = f"echo $NAME ${{PID}} >>{folder}/stopped; kill $(cat job)"
+    entry = {"cmd": f"sh -c {shlex.quote(start)}", "cmdStop": f"sh -c {shlex.quote(stop)}", "env": ["NAME=tiny"]}
+    return {**models(a=entry)}
+
+
+def job_of(folder: Path) -> int:
+    return int((folder / "job").read_text())
+
+
+def lives(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_the_stop_command_of_a_model_is_run_when_it_is_killed(tmp_path: Path) -> None:
+    with Program(tmp_path, elsewhere(tmp_path)) as program:
+        load(program, "a")
+        job = job_of(tmp_path)
+        [pid] = [pid for pid, command in program.relatives().items() if "demo" in command]
+        kill(program)
+        wait_until(lambda: not lives(job), "the job has been ended")
+        assert_all_gone(program)
+        assert (tmp_path / "stopped").read_text() == f"tiny {pid}\n"
+
+
+def test_it_is_run_once_where_llamaswap_ends_in_good_order_or_the_model_has_ended_before(tmp_path: Path) -> None:
+    with Program(tmp_path, elsewhere(tmp_path)) as program:
+        load(program, "a")
+        assert program.get("/unload").status == 200
+        assert not lives(job_of(tmp_path))
+        load(program, "a")
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+        wait_until(lambda: not program.guardians(), "the guardian is gone")
+        assert not lives(job_of(tmp_path))
+        assert len((tmp_path / "stopped").read_text().splitlines()) == 2
+
+
+def is_guarded_by_another(program: Program, first: int) -> bool:
+    """By one that has read its program, which it would not have if we died now."""
+    found = program.guardians()
+    return len(found) == 1 and first not in found and sorted(descriptors_of(found[0])) == ["0", "1", "2"]
+
+
+@pytest.mark.skipif(why_impossible() != "", reason="needs Linux")
+def test_it_is_run_for_a_model_that_was_started_before_an_upgrade(tmp_path: Path) -> None:
+    with Program(tmp_path, elsewhere(tmp_path)) as program:
+        load(program, "a")
+        program.upgrade()
+        assert program.before.wait(DEADLINE) == 0
+        [first] = program.guardians()
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: is_guarded_by_another(program, first), "there is another one")
+        program.signal(signal.SIGKILL)
+        program.wait()
+        wait_until(lambda: not lives(job_of(tmp_path)), "the job has been ended")
         assert_all_gone(program)
 
 

@@ -32,7 +32,7 @@ class Unguarded(Guardian):
     def marks(self, run_id: int) -> dict[str, str]:
         return {MARKER: mark_of(self._token, run_id)} if self._token else {}
 
-    def add(self, group: int) -> None:
+    def add(self, group: int, stop_command: str = "") -> None:
         self.groups.append(group)
 
     def remove(self, group: int) -> None:

@@ -70,7 +70,7 @@ def test_a_circle_of_parents_ends() -> None:
 
 
 def test_guardians_and_what_they_would_be_asked_about_are_spared() -> None:
-    entries = [process(10, token="t"), process(11, parent=10, is_guardian=True, token="t"), process(12, parent=11)]
+    entries = [process(10, token="t"), process(11, parent=10, guards="o", token="t"), process(12, parent=11)]
     assert pids(of_owner(entries, "t", {})) == [10]
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.runtime.guard.guardian import Guardian
-from llamaswap_lib.runtime.guard.table import MARKER, command_of, look, new_token, read_stat
+from llamaswap_lib.runtime.guard.stop_commands import packed
+from llamaswap_lib.runtime.guard.table import GUARDIAN_MARKER, MARKER, command_of, look, new_token, read_stat
 from llamaswap_lib.runtime.logs.logger import Logger
 from tests.runtime.runs import await_condition, is_alive
 
@@ -149,6 +151,80 @@ def test_a_successor_knows_the_groups_of_its_predecessor(is_old: bool) -> None:
     assert_was_killed(pid)
 
 
+def stopped_by(script: str, *arguments: str, seconds: float = 30.0, **env: str) -> str:
+    return packed(("sh", "-c", script, "sh", *arguments), env, "/", seconds)
+
+
+def test_the_stop_command_of_a_group_that_is_left_is_run_with_its_environment(tmp_path: Path) -> None:
+    file, long = tmp_path / "said", "x" * 5_000
+    script = f'echo "$PWD $NAME ${{{MARKER}-no mark}} ${{{GUARDIAN_MARKER}-no guardian}} $1" >{file}'
+    with stage() as on_stage:
+        on_stage.guardian.marks(1)
+        pid = spawn({})
+        on_stage.guardian.add(pid, packed(("sh", "-c", script, "sh", long), {"NAME": "tiny"}, str(tmp_path), 30.0))
+    assert_was_killed(pid)
+    assert file.read_text() == f"{tmp_path} tiny no mark no guardian {long}\n"
+
+
+def test_the_stop_command_of_a_group_that_has_ended_is_not_run(tmp_path: Path) -> None:
+    file = tmp_path / "said"
+    with stage() as on_stage:
+        on_stage.guardian.marks(1)
+        pid = spawn({})
+        on_stage.guardian.add(pid, stopped_by(f"echo no >{file}"))
+        on_stage.guardian.remove(pid)
+        other = spawn({})
+        on_stage.guardian.add(other, stopped_by("exit 1"))
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert_was_killed(other)
+    assert not file.exists()
+
+
+def test_a_stop_command_that_hangs_is_killed_and_one_that_cannot_be_started_hinders_nobody(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    with stage() as on_stage:
+        on_stage.guardian.marks(1)
+        pids = [spawn({}), spawn({})]
+        on_stage.guardian.add(pids[0], stopped_by(f"echo $$ >{file}; sleep 1000", seconds=0.2))
+        on_stage.guardian.add(pids[1], packed(("/no/such",), {}, "/no/such/folder", 30.0))
+    for pid in pids:
+        assert_was_killed(pid)
+    assert not is_alive(int(file.read_text()))
+
+
+def test_a_successor_knows_the_stop_commands_of_its_predecessor(tmp_path: Path) -> None:
+    file = tmp_path / "said"
+    with stage() as on_stage:
+        on_stage.guardian.marks(1)
+        pid = spawn({})
+        on_stage.guardian.add(pid, stopped_by(f"echo stopped >{file}"))
+        first = on_stage.await_pid()
+        os.kill(first, signal.SIGKILL)
+        on_stage.await_pid(but=first)
+    assert_was_killed(pid)
+    assert file.read_text() == "stopped\n"
+
+
+def test_no_model_is_started_while_the_guardian_of_an_earlier_life_is_at_work() -> None:
+    owner = Owner()
+    env = {**os.environ, GUARDIAN_MARKER: owner.marks[MARKER]}
+    with subprocess.Popen(("sleep", "1000"), env=env) as other, stage() as on_stage:
+        assert await_condition(lambda: command_of(other.pid) == "sleep 1000")
+        owner.die()
+        asked: list[object] = []
+        second = Stage()
+        second.guardian.start()
+        thread = threading.Thread(target=lambda: asked.append(second.guardian.marks(1)))
+        thread.start()
+        assert on_stage.guardian.marks(1), "started before its owner died"
+        assert asked == []
+        other.kill()
+        thread.join()
+        assert asked
+        second.guardian.close(30.0)
+
+
 def test_a_guardian_has_a_successor_though_its_end_cannot_be_told() -> None:
     with stage(log_fault="the guardian has ended") as on_stage:
         on_stage.guardian.marks(1)
@@ -197,7 +273,7 @@ from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.logs.server_logs import Logger
 
 class Dying(Guardian):
-    def add(self, group):
+    def add(self, group, stop_command):
         os.kill(os.getpid(), signal.SIGKILL)
 
 guardian = Dying(Logger(lambda line: None, level="error"))

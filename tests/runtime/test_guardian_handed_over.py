@@ -6,10 +6,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from llamaswap_lib.runtime.guard.guardian import Guardian
+from llamaswap_lib.runtime.guard.stop_commands import packed
 from llamaswap_lib.runtime.guard.sweep import leftovers
 from llamaswap_lib.runtime.guard.table import HEIR_MARKER, MARKER, ProcessEntry, look, new_token
 from llamaswap_lib.runtime.logs.logger import Logger
@@ -66,6 +68,23 @@ def test_the_heir_replaces_a_guardian_that_dies_and_a_retired_one_does_not() -> 
             assert is_alive(pid)
         assert_was_killed(pid)
         assert not any("guardian" in line for line in elder.lines)
+
+
+@pytest.mark.slow
+def test_the_guardian_of_an_heir_runs_the_stop_commands_of_what_the_elder_has_started(tmp_path: Path) -> None:
+    file = tmp_path / "said"
+    with stage() as elder:
+        pid = spawn(dict(elder.guardian.marks(1)))
+        elder.guardian.add(pid, packed(("sh", "-c", f"echo stopped >{file}"), {}, "/", 30.0))
+        guardian = elder.await_pid()
+        with heir(elder) as on_stage:
+            elder.guardian.retire()
+            elder.guardian.close(30.0)
+            os.kill(guardian, signal.SIGKILL)
+            on_stage.await_line("the guardian has ended")
+            on_stage.await_pid(but=guardian)
+        assert_was_killed(pid)
+    assert file.read_text() == "stopped\n"
 
 
 @pytest.mark.slow

@@ -4,13 +4,15 @@ It is started with the first model, so that it does not delay the start of llama
 (the thread `guardian` sleeps in `wait` until then). Its program is read at our start and sent to it through a pipe, so
 that it can be started when the files are gone, or are those of another version. Guarantees: when `marks` has returned,
 all processes that are started with these marks are stopped within GRACE and one look after our own death, wherever they
-went. What it can miss: a program that drops its environment (sudo, a title that is written over it) if we die in the
-microseconds between its start and `add`; everything, if the guardian is killed together with us (the next start finds
-what has the marks); and on a system without /proc, programs whose environment `ps` may not show.
+went; and the stop command of each group that was added is run, for MOST_SECONDS at most. What it can miss: a program
+that drops its environment (sudo, a title that is written over it), and a stop command, if we die in the microseconds
+between a start and `add`; everything, if the guardian is killed together with us (the next start finds what has the
+marks); and on a system without /proc, programs whose environment `ps` may not show.
 
-At the start, the thread `leftovers` stops what earlier runs of llamaswap have left; no model is started before that is
-done. Rejected: PR_SET_PDEATHSIG (sent when the thread ends, not to grandchildren, Linux only), and a state file (it is
-soon out of date, and would have to tell our children from those of a second llamaswap).
+At the start, the thread `leftovers` stops what earlier runs of llamaswap have left, and waits for the guardians of
+those, whose commands could stop what we start; no model is started before that is done. Rejected: PR_SET_PDEATHSIG
+(sent when the thread ends, not to grandchildren, Linux only), and a state file (it is soon out of date, and would have
+to tell our children from those of a second llamaswap).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from llamaswap_lib.runtime.descriptors import keep_inherited_descriptors
+from llamaswap_lib.runtime.guard.stop_commands import await_guardians
 from llamaswap_lib.runtime.guard.sweep import end, leftovers
 from llamaswap_lib.runtime.guard.table import (
     GUARDIAN_MARKER,
@@ -47,10 +50,12 @@ from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
 
 _PROGRAM_DESCRIPTOR = 3  # from which a guardian reads its program
+_PIECE_BYTES = 400  # less than PIPE_BUF, which is 512 at least
 _HIGH = 10  # descriptors from here on are not used by the guardian
 _MODULES = {  # its program: our modules, each after those that it imports, and the name that each gets
     "llamaswap_lib.runtime.guard.table": "llamaswap_lib.runtime.guard.table",
     "llamaswap_lib.runtime.guard.sweep": "llamaswap_lib.runtime.guard.sweep",
+    "llamaswap_lib.runtime.guard.stop_commands": "llamaswap_lib.runtime.guard.stop_commands",
     "llamaswap_lib.runtime.guard.__main__": "__main__",
 }
 _BOOT = f"""
@@ -79,7 +84,7 @@ class Guardian:
         self._closing = threading.Event()
         self._pause = 0.0  # before the next guardian; the thread's own
         self._lock = threading.Lock()  # protects what follows
-        self._groups: set[int] = set()
+        self._groups: dict[int, str] = {}  # with the command that stops it, packed; '' for none
         self._pipe = -1  # while there is a guardian: its stdin
         self._pid = 0  # of the last one that was started here
         self._thread: threading.Thread | None = None
@@ -106,7 +111,7 @@ class Guardian:
         OSError.
         """
         with self._lock:
-            state = {"token": self._token, "groups": sorted(self._groups), "pid": self._pid}
+            state = {"token": self._token, "groups": sorted(self._groups.items()), "pid": self._pid}
             if self._pipe < 0:
                 return state, []
             try:
@@ -119,7 +124,7 @@ class Guardian:
         """Go on with the guardian of the process before, in place of `start`; owns the descriptors from now on."""
         with self._lock:
             self._token = str(state["token"])
-            self._groups, self._pid = set(state["groups"]), int(state["pid"])
+            self._groups, self._pid = dict(state["groups"]), int(state["pid"])
             if descriptors:
                 self._pipe, ended = descriptors
                 self._thread = VitalThread(partial(self._watch_adopted, ended), "guardian")
@@ -161,19 +166,26 @@ class Guardian:
         """Whether it was added, and has processes left."""
         return group in self._groups
 
-    def add(self, group: int) -> None:
-        """A group was started."""
+    def add(self, group: int, stop_command: str = "") -> None:
+        """A group was started; the command that stops it, packed, is run too if we die before it ends."""
         with self._lock:
-            self._groups.add(group)
-            self._tell(b"+%d\n" % group)
+            self._groups[group] = stop_command
+            self._tell_of(group)
 
     def remove(self, group: int) -> None:
         """No process of the group is left."""
         with self._lock:
-            self._groups.discard(group)
+            self._groups.pop(group, None)
             self._tell(b"-%d\n" % group)
 
     # -- under the lock --
+
+    def _tell_of(self, group: int) -> None:
+        """That it runs, and by which command it is stopped, in pieces that a pipe takes whole or not at all."""
+        command = self._groups[group].encode()
+        for at in range(0, len(command), _PIECE_BYTES):
+            self._tell(b">%d %s\n" % (group, command[at : at + _PIECE_BYTES]))
+        self._tell(b"+%d\n" % group)
 
     def _tell(self, line: bytes) -> None:
         """Never blocks. A guardian that is gone is replaced by the thread, and told everything again."""
@@ -199,6 +211,8 @@ class Guardian:
                 stdin, self._pipe = os.pipe()
                 for_the_child.callback(os.close, stdin)
                 os.set_blocking(self._pipe, False)
+                for group in self._groups:  # before it is there: it knows them though we die in the next moment
+                    self._tell_of(group)
                 program, handing = os.pipe()
                 for_the_child.callback(os.close, program)
                 pipe = unless_started.enter_context(os.fdopen(handing, "wb", buffering=0))
@@ -214,8 +228,6 @@ class Guardian:
         except (OSError, RuntimeError, MemoryError) as error:
             self._drop_pipe()
             self._log.error(f"could not start the guardian, so models may keep running after a crash: {error}")
-        for group in self._groups:
-            self._tell(b"+%d\n" % group)
 
     def _drop_pipe(self) -> None:
         if self._pipe >= 0:
@@ -301,6 +313,7 @@ class Guardian:
             try:
                 if not end(choose):
                     self._log.error("a process that an earlier run of llamaswap left cannot be stopped")
+                await_guardians()
             except Exception:  # noqa: BLE001 - models can be started all the same
                 report("leftovers", self._log.error)
         finally:

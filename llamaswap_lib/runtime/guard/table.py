@@ -33,9 +33,9 @@ class ProcessEntry:
     __slots__ = (
         *(
             "group",
+            "guards",
             "heir_of",
             "is_dead",
-            "is_guardian",
             "is_stopped",
             "parent",
             "pid",
@@ -58,8 +58,12 @@ class ProcessEntry:
         self.token = ""  # of its marker; '' without one
         self.run = ""  # of its marker; '' without one, or with one that names no run
         self.heir_of = ""  # the token whose owner it has taken over from, or is about to
-        self.is_guardian = False
+        self.guards = ""  # the token whose processes it stops; '' if it is no guardian
         self.uid = -1  # known only of those that have a token
+
+    @property
+    def is_guardian(self) -> bool:
+        return self.guards != ""
 
 
 def look() -> list[ProcessEntry]:
@@ -227,7 +231,7 @@ def _entry(pid: int) -> ProcessEntry | None:
         environment = b"\0" + _read(pid, "environ")
         entry.token, entry.run = parts_of(_value_in(environment, MARKER))
         entry.heir_of = _value_in(environment, HEIR_MARKER)
-        entry.is_guardian = f"\0{GUARDIAN_MARKER}=".encode() in environment
+        entry.guards = _value_in(environment, GUARDIAN_MARKER)
         if entry.token:
             entry.uid = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - as above
     except OSError:
@@ -285,6 +289,7 @@ def from_ps(text: str) -> Iterator[ProcessEntry]:
         command = f" {words[10]}" if len(words) > 10 else ""
         _, found, rest = command.partition(f" {MARKER}=")
         entry.token, entry.run = parts_of(rest.split(None, 1)[0] if found and rest.strip() else "")
-        entry.is_guardian = f" {GUARDIAN_MARKER}=" in command
+        _, found, rest = command.partition(f" {GUARDIAN_MARKER}=")
+        entry.guards = rest.split(None, 1)[0] if found and rest.strip() else ""
         entry.uid = int(words[3]) if words[3].isdigit() else -1
         yield entry

@@ -56,13 +56,20 @@ class ProcessGroup:
         self.begun = begun
 
     @classmethod
-    def start(cls, argv: Sequence[str], env: Mapping[str, str], output: int, guard: Guardian) -> ProcessGroup:
+    def start(
+        cls,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        output: int,
+        guard: Guardian,
+        stop_command: Callable[[int], str] = lambda _: "",
+    ) -> ProcessGroup:
         """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError.
 
-        `env` must hold the marks of `guard`.
+        `env` must hold the marks of `guard`. `stop_command`: what stops the group with this leader, packed for `guard`.
         """
         pid = _spawn(argv, env, output)
-        guard.add(pid)
+        guard.add(pid, stop_command(pid))
         leader = read_stat(pid)
         return cls(pid, leader.start if leader else "", guard)
 

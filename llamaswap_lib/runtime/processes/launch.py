@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
+from llamaswap_lib.runtime.guard.stop_commands import packed
 
 _PASSED_OVER = (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
 _OF_OURS = ("through", "shown_programs")
@@ -55,6 +56,17 @@ class LaunchSpec:
     wake_path: str = ""
     sleep_timeout: float = 0.0
 
+    def stop_words(self, pid: int) -> list[str]:
+        """The command that stops it, where its leader has that pid; [] is SIGTERM."""
+        return [word.replace("${PID}", str(pid)) for word in self.stop_argv]
+
+    def packed_stop(self, pid: int) -> str:
+        """The same for the guardian; '' is SIGTERM."""
+        if not self.stop_argv:
+            return ""
+        env = dict(entry.partition("=")[::2] for entry in self.env)
+        return packed(self.stop_words(pid), env, _working_folder(), self.unload_timeout)
+
     def described(self) -> dict[str, Any]:
         """For JSON, without what the configuration of the reader says better."""
         return {name: getattr(self, name) for name in self.__slots__ if name not in _OF_OURS}
@@ -91,6 +103,13 @@ def check_command(argv: Sequence[str]) -> None:
             errno.ENOENT, "the folder that llamaswap was started in no longer exists; start it again in another one"
         ) from None
     _find(argv[0])
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - as above
+    except FileNotFoundError:
+        return "/"
 
 
 def _find(word: str) -> None:

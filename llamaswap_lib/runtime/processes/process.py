@@ -270,7 +270,7 @@ class Process:
                 if self._order is not Order.RUN:
                     return ProcessExited(self.run_id, "stopped before it was started")
                 before = strangers()
-                group = ProcessGroup.start(spec.argv, environment, self._pipe.write_end, self._guard)
+                group = ProcessGroup.start(spec.argv, environment, self._pipe.write_end, self._guard, spec.packed_stop)
                 stack.callback(self._finish, group, before)
                 self._begin(group, check)
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
@@ -371,10 +371,10 @@ class Process:
 
     def _stop_by_command(self, pid: int) -> str:
         """How cmdStop failed, '' if it did not."""
-        argv = [word.replace("${PID}", str(pid)) for word in self._spec.stop_argv]
         try:
             assert self._pipe is not None, "stopped before it was started"
-            stopper = ProcessGroup.start(argv, self._environment(), self._pipe.write_end, self._guard)
+            argv, environment = self._spec.stop_words(pid), self._environment()
+            stopper = ProcessGroup.start(argv, environment, self._pipe.write_end, self._guard)
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             return f"could not start: {self._describe(error)}"
         with self._lock:
