@@ -93,7 +93,8 @@ def _views(
     for run in seen.runs:
         model, ready_at = run.model, now if run.ready_at is None else run.ready_at
         if run.detail is RunState.SLEEPING:
-            found[model] = RunningModel(model, "sleeping", is_planned=True, gpus=run.gpus)
+            asleep = RunningModel(model, "sleeping", is_planned=True, gpus=run.gpus, asleep_since=run.asleep_since)
+            found[model] = asleep
             continue
         idle = 0.0 if inside.get(model) else now - max(ready_at, idle_since.get(model, ready_at))
         load_seconds = seen.in_force.seconds_to_return(model, seen.queue.load_times, seen.queue.wake_times)

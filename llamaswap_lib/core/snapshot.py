@@ -94,11 +94,16 @@ class RunView:
     address: str = ""
     loading_since: float = 0.0
     woken_at: float | None = None
-    is_asleep: bool = False  # or has slept until it was stopped
+    asleep_since: float | None = None  # while it sleeps, and to its end if that is stopped
 
     @property
     def load_began(self) -> float:
         return self.started_at if self.woken_at is None else self.woken_at
+
+    @property
+    def is_asleep(self) -> bool:
+        """Or has slept until it was stopped."""
+        return self.asleep_since is not None
 
     @property
     def is_settled(self) -> bool:
@@ -156,7 +161,7 @@ def view_runs(runs: Iterable[Run]) -> tuple[RunView, ...]:
         RunView(
             *(run.run_id, run.model, run.incarnation, run.public_state, run.state, run.started_at, run.ready_at),
             *(run.gpus, run.phase, run.reason, run.address, math.inf if run.is_queued else run.loading_since),
-            *(run.woken_at, run.asleep_since is not None),
+            *(run.woken_at, run.asleep_since),
         )
         for run in runs
     ]

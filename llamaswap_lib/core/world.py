@@ -367,7 +367,8 @@ class World:
             is_asleep = run is not None and run.state is RunState.SLEEPING
             state = "sleeping" if is_asleep else run.state.public_name if run else "starting"
             gpus, is_planned = run.gpus if run else (), is_asleep or run is None
-            return RunningModel(model, state, load_seconds=load_seconds, is_planned=is_planned, gpus=gpus)
+            seen = RunningModel(model, state, load_seconds=load_seconds, is_planned=is_planned, gpus=gpus)
+            return replace(seen, asleep_since=run.asleep_since) if run else seen
         ready_at = run.ready_at or 0.0
         idle_seconds = 0.0 if run.inside else max(0.0, self.now - max(run.idle_since, ready_at))
         seen = RunningModel(model, run.state.public_name, idle_seconds, run.inside, load_seconds, gpus=run.gpus)

@@ -23,8 +23,8 @@ class Run(RunView):
     """As the controller tells of it."""
 
     def __init__(self, run_id: int, model: str, ready_at: float | None = 1.0, state: RunState = RunState.READY) -> None:
-        is_asleep = state is RunState.SLEEPING
-        super().__init__(run_id, model, 1, state.public_name, state, 0.0, ready_at, is_asleep=is_asleep)
+        since = 0.0 if state is RunState.SLEEPING else None
+        super().__init__(run_id, model, 1, state.public_name, state, 0.0, ready_at, asleep_since=since)
 
 
 class Detail(RunDetail):

@@ -61,6 +61,8 @@ class RunningModel:
     """It has no process yet, and is about to start in its turn."""
     gpus: tuple[str, ...] = ()
     """The names of the GPUs that were chosen for it; none where nothing was chosen."""
+    asleep_since: float | None = None
+    """When it fell asleep, in monotonic seconds; None of one that does not sleep."""
 
 
 @dataclass(frozen=True, slots=True)

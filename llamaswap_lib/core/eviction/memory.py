@@ -30,6 +30,7 @@ from llamaswap_lib.core.eviction.memory_words import (
 from llamaswap_lib.core.eviction.placing import Placed, place
 from llamaswap_lib.core.eviction.pressure import relieve
 from llamaswap_lib.core.eviction.room import Floors, MemoryRoom
+from llamaswap_lib.core.eviction.sleepers import sleepers
 
 Gpus = tuple[str, ...]
 
@@ -189,7 +190,7 @@ class MemoryPolicy:
         home = () if movable is None else self._home(target)
         if movable is None or home:
             return Placed(home, *look.choose(kept))
-        return place(look, movable, kept)
+        return place(look, movable, kept, sleepers(look.memory, self._view, {target, *staying}))
 
     def _home(self, model: str) -> Gpus:
         """The GPUs of one that sleeps: it can be woken nowhere else."""

@@ -1,8 +1,9 @@
 """On which GPUs a model is put, and who goes for it there: one question.
 
 Pure and exact. Of all choices of GPUs the one counts whose victims cost least: none that cost a wait if others are
-enough, as for one that has its place. Of like ones the fewest GPUs, then the least room that is left on them, then the
-first. A bound of what each choice costs at least leaves few of them to be looked at closely.
+enough, as for one that has its place. Of like ones the fewest sleepers that have to be stopped, then the fewest GPUs,
+then the least room that is left on them beside what runs, then the first. A bound of what each choice costs at least
+leaves few of them to be looked at closely.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from llamaswap_lib.core.eviction.devices import Movable, NeedSource
 from llamaswap_lib.core.eviction.look import Look
 from llamaswap_lib.core.eviction.manners import is_calm
+from llamaswap_lib.core.eviction.sleepers import in_the_way
 
 SETTLED, CALM, BUSY, NEVER = range(4)  # who has to go: what nobody misses; what was just loaded; what serves; too few
 MOST_LISTED = 6  # models on a device whose sets are all listed; of more what they cost is bounded from below
@@ -31,13 +33,13 @@ class Placed(NamedTuple):
     lack: Mapping[str, int] = {}
 
 
-def place(look: Look, movable: Movable, kept: Collection[str]) -> Placed:
-    """`kept` as for `Look.choose`. No GPUs if there is nothing to choose from."""
-    search = _Search(look, movable, kept)
+def place(look: Look, movable: Movable, kept: Collection[str], asleep: Sequence[str] = ()) -> Placed:
+    """`kept` as for `Look.choose`; `asleep` are the sleepers. No GPUs if there is nothing to choose from."""
+    search = _Search(look, movable, kept, asleep)
     if movable.source is NeedSource.UNKNOWN:
         search.look_closely(_emptiest(look, movable.choices()))
         return search.found
-    known = _Bounds(look, movable, kept)
+    known = _Bounds(look, movable, kept, asleep)
     if (free := known.first_free()) is not None:
         return Placed(free)
     if movable.source is NeedSource.ESTIMATED and known.is_guessed_too_large():
@@ -59,21 +61,22 @@ _Bound = tuple[int, int, int, int]  # who has to go at least, what that costs, h
 class _Search:
     """Choices that are looked at closely, and the best of them."""
 
-    def __init__(self, look: Look, movable: Movable, kept: Collection[str]) -> None:
+    def __init__(self, look: Look, movable: Movable, kept: Collection[str], asleep: Sequence[str]) -> None:
         self.found = Placed(())
         self.best: tuple[int, ...] = (NEVER + 1,)
-        self._look, self._movable, self._kept = look, movable, kept
+        self._look, self._movable, self._kept, self._asleep = look, movable, kept, asleep
 
     def look_closely(self, bounds: Iterable[_Bound]) -> None:
         choices = self._movable.choices()
         for *bound, i in sorted(bounds)[:MOST_LOOKS]:
-            if tuple(bound) > self.best[:3]:
+            if (*bound[:2], 0, bound[2]) > self.best[:4]:
                 break
             on = self._look.on(self._movable.need_on(choices[i], self._look.memory.devices))
             room, lack = on.choose(self._kept)
             kind, cost = _cost(on, room, lack, self._kept)
             kind = NEVER if on.is_cut_short() else kind
-            key = kind, cost, len(choices[i]), _left(on, choices[i], room), i
+            stopped = len(in_the_way(on, self._asleep, room))
+            key = kind, cost, stopped, len(choices[i]), _left(on, choices[i], room), i
             if key < self.best:
                 self.best, self.found = key, Placed(choices[i], room, lack)
 
@@ -110,8 +113,9 @@ def _emptiest(look: Look, choices: Sequence[tuple[str, ...]]) -> list[_Bound]:
 class _Bounds:
     """What putting a model of known need on some GPUs costs at least, by sums for each device."""
 
-    def __init__(self, look: Look, movable: Movable, kept: Collection[str]) -> None:
-        self._look, self._movable, self._kept = look, movable, kept
+    def __init__(self, look: Look, movable: Movable, kept: Collection[str], asleep: Sequence[str]) -> None:
+        self._look, self._movable, self._kept, self._asleep = look, movable, kept, asleep
+        self._stopped: tuple[int, tuple[str, ...]] | None = None  # the fewest sleepers, and the choice for which
         self._choices = movable.choices()
         devices = look.memory.devices
         beside = {name: size for name, size in movable.beside.items() if size > 0 and name in devices}
@@ -128,7 +132,7 @@ class _Bounds:
         self._open: Sequence[int] = range(len(self._choices))  # for which nothing was found yet
 
     def first_free(self) -> tuple[str, ...] | None:
-        """The best of the fewest GPUs on which it fits beside all that run."""
+        """The best choice on which it fits beside all that run: mostly of the fewest GPUs."""
         free: list[tuple[int, int, int]] = []  # how many, what is left on them, the number of the choice
         for i, gpus in enumerate(self._choices):
             if free and len(gpus) > free[-1][0] and (found := self._first(free)) is not None:
@@ -137,14 +141,18 @@ class _Bounds:
             if not self._lacks[i] and not self._unknown_on(gpus):
                 sizes = self._movable.sizes_on(gpus, self._look.memory.devices)
                 free.append((len(gpus), sum(self._rooms[name] - size for name, size in sizes.items()), i))
-        return self._first(free)
+        return self._first(free) or (self._stopped and self._stopped[1])
 
     def _first(self, free: list[tuple[int, int, int]]) -> tuple[str, ...] | None:
-        """The first of them, in their order, for which nobody goes; the others are taken out."""
+        """The first of them, in their order, for which nobody goes, sleepers neither; the others are taken out."""
         for _, _, i in sorted(free):
             on = self._look.on(self._movable.need_on(self._choices[i], self._look.memory.devices))
             if not any(on.choose(())) and not on.is_cut_short():
-                return self._choices[i]
+                stopped = len(in_the_way(on, self._asleep))
+                if not stopped:
+                    return self._choices[i]
+                if self._stopped is None or stopped < self._stopped[0]:
+                    self._stopped = stopped, self._choices[i]
         free.clear()
         return None
 

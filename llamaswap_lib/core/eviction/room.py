@@ -11,11 +11,10 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from llamaswap_lib.core.eviction import Shortfall, Unfreed
-from llamaswap_lib.core.eviction.cover import cheapest_cover
 from llamaswap_lib.core.eviction.devices import CHOSEN, Memory, Movable, NeedSource, in_words
 from llamaswap_lib.core.eviction.freeing import ALIKE, is_shown
 from llamaswap_lib.core.eviction.look import Look
-from llamaswap_lib.core.eviction.pressure import held
+from llamaswap_lib.core.eviction.sleepers import in_the_way, was_read
 
 STEP = 0.05  # of a device, by which more is taken to be needed than was free
 RAM = "ram"
@@ -78,20 +77,7 @@ class MemoryRoom:
         self, target: str, running: tuple[str, ...], gpus: tuple[str, ...], since: Mapping[str, float]
     ) -> tuple[str, ...]:
         look = self._look(target, running, gpus)
-        memory, readings = look.memory, look.memory.readings
-        models = sorted(model for model, at in since.items() if readings and readings[-1].at > at)
-        sizes = [[_held(memory, model, name) for name in look.devices] for model in models]
-        if look.is_unknown or not models:  # one of unknown need is loaded alone
-            return tuple(model for model, size in zip(models, sizes, strict=True) if any(size))
-        there = [sum(column) for column in zip(*sizes, strict=True)]
-        rooms = zip(look.devices, there, strict=True)
-        lacks = [look.size(name) + size - look.room(name, look.seen) for name, size in rooms]
-        columns = [column for column, lack in enumerate(lacks) if there[column] and lack > 0]
-        if not columns:
-            return ()
-        helps = [[size[column] for column in columns] for size in sizes]
-        chosen = cheapest_cover([1] * len(models), helps, [lacks[column] for column in columns]) or []
-        return tuple(models[i] for i in chosen)
+        return in_the_way(look, sorted(model for model, at in since.items() if was_read(look.memory, at)))
 
     def note_start(self, target: str, running: tuple[str, ...], gpus: tuple[str, ...], *, is_early: bool) -> None:
         look = self._look(target, running, gpus)
@@ -130,12 +116,6 @@ class MemoryRoom:
             self._floors.gpus.pop(model, None)
             self._floors.beside.pop(model, None)
             self._floors.early.discard(model)
-
-
-def _held(memory: Memory, model: str, device: str) -> int:
-    """By one that sleeps."""
-    size = held(memory, model, device, is_ready=True)
-    return size if size > memory.devices[device].noise else 0
 
 
 def _is_free(look: Look, device: str, holders: Collection[str], since: float) -> bool:
