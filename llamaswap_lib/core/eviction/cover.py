@@ -1,18 +1,18 @@
 """The cheapest of some items that together are large enough in every dimension.
 
 Pure. Exact for up to `EXACT` items that are in doubt: a bound on the cost tells of most that they are in no better set
-than one that was found quickly, or in each; all sets of one half of the others meet those of the other half. There is
-one answer, also where several sets cost the same; what is left of it is the answer again once some of its items are
-gone.
+than one that was found quickly, or in each. Of the others, a few are tried one by one, as long as they may lead to a
+better set; of more, all sets of one half meet those of the other half. There is one answer, also where several sets
+cost the same; what is left of it is the answer again once some of its items are gone.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 EXACT = 20
-FEW = 8  # items of which all sets are tried at once
+FEW = 8  # items that are tried one by one
 ROUNDS, STEP = 6, 0.8  # in which the bound on the cost gets better, and how far each goes
 ROUNDING = 1e-9  # of sums of shares
 
@@ -28,24 +28,26 @@ def cheapest_cover(costs: Sequence[int], sizes: Sizes, wanted: Sequence[int]) ->
     if any(sum(size[d] for size in sizes) < want for d, want in enumerate(wanted)):
         return None
     unlike = [(cost << len(costs)) + (1 << i) for i, cost in enumerate(costs)]  # no two sets cost the same
+    rest = sorted([i for i, size in enumerate(sizes) if any(size)], key=unlike.__getitem__)
+    if len(rest) <= FEW:
+        return sorted(_best_of_few(rest, unlike, sizes, wanted, sum(unlike)))
     good = _good_cover(unlike, sizes, wanted)
     most = sum(unlike[i] for i in good)
-    rest = sorted((i for i, size in enumerate(sizes) if unlike[i] <= most and any(size)), key=unlike.__getitem__)
+    rest = rest[: bisect_right(rest, most, key=unlike.__getitem__)]
     sure, rest = _decided(rest, unlike, sizes, wanted, most) if len(rest) > FEW else ([], rest)
     if len(rest) > EXACT:
         return sorted(good)
     left = {d: want - sum(sizes[i][d] for i in sure) for d, want in enumerate(wanted)}
     open_ = [d for d, want in left.items() if want > 0]
     spent = sum(unlike[i] for i in sure)
-    chosen = _best_cover(
-        rest, unlike, [[size[d] for d in open_] for size in sizes], [left[d] for d in open_], most - spent
-    )
+    best = _best_of_few if len(rest) <= FEW else _best_of_halves
+    chosen = best(rest, unlike, [[size[d] for d in open_] for size in sizes], [left[d] for d in open_], most - spent)
     return sorted(sure + chosen)
 
 
 def _good_cover(costs: Sequence[int], sizes: Sizes, wanted: Sequence[int]) -> list[int]:
     """The best values until it is enough, then without what can be spared, the dearest first."""
-    worths = [sum(min(size, want) / want for size, want in zip(item, wanted, strict=True)) for item in sizes]
+    worths = [sum([min(size, want) / want for size, want in zip(item, wanted, strict=True)]) for item in sizes]
     lack, taken = list(wanted), []
     for i in sorted((i for i, worth in enumerate(worths) if worth), key=lambda i: costs[i] / worths[i]):
         if any(more > 0 and size for more, size in zip(lack, sizes[i], strict=True)):
@@ -87,7 +89,30 @@ def _decided(
     return sure, [i for i, loss in zip(items, losses, strict=True) if abs(loss) <= room]
 
 
-def _best_cover(items: list[int], costs: Sequence[int], sizes: Sizes, wanted: Sequence[int], most: int) -> list[int]:
+def _best_of_few(items: list[int], costs: Sequence[int], sizes: Sizes, wanted: Sequence[int], most: int) -> list[int]:
+    """Of `items`, the cheapest first; some that cost `most` are enough. Tried with each one, then without."""
+    left = [list(wanted)]  # what is wanted yet if all items from here on are taken; no more than 0 if that is enough
+    for item in reversed(items):
+        left.append(list(map(int.__sub__, left[-1], sizes[item])))
+    left.reverse()
+    best, chosen = most + 1, list[int]()
+    todo: list[tuple[int, int, list[int], list[int]]] = [(0, 0, [0] * len(wanted), [])]
+    while todo:
+        place, cost, given, taken = todo.pop()
+        if all(map(int.__ge__, given, wanted)):
+            best, chosen = cost, taken
+        elif all(map(int.__le__, left[place], given)):
+            item = items[place]
+            if cost + costs[item] < best:
+                todo.append((place + 1, cost, given, taken))
+                more = list(map(int.__add__, given, sizes[item]))
+                todo.append((place + 1, cost + costs[item], more, [*taken, item]))
+    return chosen
+
+
+def _best_of_halves(
+    items: list[int], costs: Sequence[int], sizes: Sizes, wanted: Sequence[int], most: int
+) -> list[int]:
     """Of `items`, the cheapest first; some that cost `most` are enough. The sets of one half are bits by their cost."""
     half = len(items) // 2
     (left_costs, left), (right_costs, right) = (_sets(part, costs, sizes) for part in (items[:half], items[half:]))

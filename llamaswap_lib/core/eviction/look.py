@@ -33,6 +33,10 @@ class Look:
         self.manners = manners
         self.target = target
         self.seen = {model: view(model) for model in staying}
+        self._uses = _uses(memory, self.seen)
+        self._losses: dict[str, int] = {}
+        self._unknown = [model for model in self.seen if memory.need(model).source is NeedSource.UNKNOWN]
+        self._pinned = [model for model in self.seen if model in manners.pinned]
         self._ask(memory.need(target))
 
     def on(self, need: Need) -> Look:
@@ -62,8 +66,7 @@ class Look:
 
     def use(self, model: str, device: str) -> int:
         """Of a model that runs, and whose need is known."""
-        need = self.memory.need(model).devices.get(device, 0)
-        return max(need, self.memory.held.get(model, {}).get(device, 0))
+        return self._uses[device][model] if model in self.seen else use(self.memory, model, device)
 
     def _is_everywhere(self, model: str) -> bool:
         """Whether it is one of unknown need that may use a device of the target."""
@@ -73,10 +76,12 @@ class Look:
 
     def room(self, device: str, staying: Iterable[str]) -> int:
         seen = self.memory.devices[device]
-        return seen.usable - seen.others - sum(self.use(model, device) for model in staying)
+        uses = self._uses[device]
+        taken = sum([uses[model] if model in uses else use(self.memory, model, device) for model in staying])
+        return seen.usable - seen.others - taken
 
     def pinned(self) -> list[str]:
-        return [model for model in self.seen if model in self.manners.pinned]
+        return self._pinned
 
     def size(self, device: str) -> int:
         """What the target needs there. One that has been measured has shown that it runs, if need be alone.
@@ -119,7 +124,8 @@ class Look:
 
     def choose(self, kept: Collection[str]) -> tuple[tuple[str, ...], dict[str, int]]:
         """Those that go, in the order of `staying`, and what is lacking by device if none goes."""
-        alone = [model for model in self.seen if self.cannot_share(model)]
+        doubted = self.seen if self.is_unknown else self._unknown
+        alone = [model for model in doubted if self.cannot_share(model)]
         rest = [model for model in self.seen if model not in alone]
         lack: dict[str, int] = {}
         if not self.is_unknown:
@@ -157,4 +163,22 @@ class Look:
         return None if chosen is None else [models[i] for i in chosen]
 
     def loss(self, model: str) -> int:
-        return self.manners.loss(self.seen[model], self.memory.gaps.get(model, 0.0))
+        if (known := self._losses.get(model)) is None:
+            known = self._losses[model] = self.manners.loss(self.seen[model], self.memory.gaps.get(model, 0.0))
+        return known
+
+
+def use(memory: Memory, model: str, device: str) -> int:
+    """What it needs there, or holds if that is more."""
+    return max(memory.need(model).devices.get(device, 0), memory.held.get(model, {}).get(device, 0))
+
+
+def _uses(memory: Memory, models: Collection[str]) -> dict[str, dict[str, int]]:
+    """The same of all of them, by device: it is asked for often."""
+    found = {name: dict.fromkeys(models, 0) for name in memory.devices}
+    for model in models:
+        for sizes in (memory.need(model).devices, memory.held.get(model, {})):
+            for name, size in sizes.items():
+                if name in found and size > found[name][model]:
+                    found[name][model] = size
+    return found

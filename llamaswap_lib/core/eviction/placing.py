@@ -23,6 +23,7 @@ MOST_LOOKS = 32  # at choices of one kind: a bound, for more GPUs and models on 
 LIKE = 0.9  # of the room of the emptiest GPU: one with so much is as good for a model of unknown need
 
 _Table = tuple[list[int], list[int]]  # sizes that are wanted, and for each what it costs at least
+_Tables = tuple[_Table, _Table]  # of one device: with whole costs, and with those shared by devices
 
 
 class Placed(NamedTuple):
@@ -47,6 +48,9 @@ def place(look: Look, movable: Movable, kept: Collection[str], asleep: Sequence[
         return search.found
     if known.is_everywhere_cut_short():
         search.look_closely(_emptiest(look, movable.choices()))
+        return search.found
+    if len(movable.choices()) == 1:
+        search.look_closely([(SETTLED, 0, 0, 0)])
         return search.found
     for kind in (SETTLED, CALM, BUSY, NEVER):
         search.look_closely(known.bounds(kind))
@@ -186,21 +190,28 @@ class _Bounds:
         self._open = rest
         return found
 
-    def _tables(self, kind: int) -> Mapping[str, _Table]:
+    def _tables(self, kind: int) -> Mapping[str, _Tables]:
         """What it costs at least to have so much of each device, if only models up to this kind may go.
 
-        What one costs that is on several devices is shared by them, so that it never counts twice.
+        In the second one of a device, what one costs that is on several devices is shared by them, so that it never
+        counts twice where several are lacking.
         """
         look = self._look
-        rows: dict[str, list[tuple[int, int]]] = {name: [] for name in self._rooms}
+        rows: dict[str, list[tuple[int, int, int]]] = {name: [] for name in self._rooms}
         lacking = [*self._movable.among, *(name for name, _ in self._lacks_beside)]
         for model in look.seen:
             if model not in self._unknown and look.may_go(model) and _kind(look, model) <= kind:
                 uses = [(name, size) for name in lacking if (size := look.use(model, name)) > 0]
                 cost = 1 if kind >= BUSY and model in self._kept else look.loss(model)
                 for name, size in uses:
-                    rows[name].append((size, cost // len(uses)))
-        return {name: _table(pairs) for name, pairs in rows.items()}
+                    rows[name].append((size, cost, cost // len(uses)))
+        return {
+            name: (
+                _table([(size, cost) for size, cost, _ in each]),
+                _table([(size, share) for size, _, share in each]),
+            )
+            for name, each in rows.items()
+        }
 
     def _unknown_on(self, gpus: tuple[str, ...]) -> list[str]:
         """Those of unknown need that would have to go."""
@@ -209,16 +220,14 @@ class _Bounds:
 
     def _lacks_on(self, gpus: tuple[str, ...]) -> list[tuple[str, int]]:
         """How much of each device is lacking, if nobody goes."""
-        if gpus in self._movable.known:
-            sizes = self._movable.known[gpus]
-        else:
-            capacities, size = self._capacities, self._movable.size
-            whole = sum(map(capacities.__getitem__, gpus)) or 1
-            sizes = {name: size * capacities[name] // whole for name in gpus}
-        rooms = self._rooms
-        full = [name for name in gpus if sizes[name] > rooms[name] and sizes[name] > 0]
-        found = [lack for name in full if (lack := self._lack(name, sizes[name]))]
-        return found + self._lacks_beside
+        known, rooms, found = self._movable.known.get(gpus), self._rooms, [*self._lacks_beside]
+        capacities, whole_size = self._capacities, self._movable.size
+        whole = sum([capacities[name] for name in gpus]) or 1
+        for name in gpus:
+            size = whole_size * capacities[name] // whole if known is None else known[name]
+            if 0 < size > rooms[name] and (lack := self._lack(name, size)):
+                found.append(lack)
+        return found
 
     def _lack(self, name: str, size: int) -> tuple[str, int] | None:
         if self._at_best and size > self._rooms[name]:
@@ -226,16 +235,17 @@ class _Bounds:
         return (name, size - self._rooms[name]) if size > self._rooms[name] else None
 
 
-def _least(tables: Mapping[str, _Table], lacks: list[tuple[str, int]]) -> int | None:
+def _least(tables: Mapping[str, _Tables], lacks: list[tuple[str, int]]) -> int | None:
     """What it costs at least to have all of this; None if that cannot be."""
-    cost = 0
+    dearest = together = 0
     for name, lack in lacks:
-        sizes, costs = tables[name]
+        (sizes, costs), (shared_sizes, shares) = tables[name]
         at = bisect_left(sizes, lack)
         if at == len(sizes):
             return None
-        cost += costs[at]
-    return cost
+        dearest = max(dearest, costs[at])
+        together += shares[bisect_left(shared_sizes, lack)]
+    return max(dearest, together)
 
 
 def _table(pairs: list[tuple[int, int]]) -> _Table:
