@@ -7,6 +7,7 @@ moment at which the scheduler is.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
 from hmac import compare_digest
 from typing import Any
@@ -61,7 +62,7 @@ class Launching:
         for process in self._processes.values():
             model = config.models.get(process.model)
             if model is not None and process.model not in replaced:
-                process.change_unload_timeout(model.unload_timeout)
+                process.change_timeouts(model.unload_timeout, model.sleep.timeout if model.sleep else 0.0)
         self._ports.change(_given_ports(config), _fixed_ports(config))
 
     def launch(
@@ -180,14 +181,23 @@ def _as_started(name: str, spec: LaunchSpec) -> Model:
         check_endpoint=spec.check_endpoint,
         health_check_timeout=spec.health_timeout,
         unload_timeout=spec.unload_timeout,
-        sleep=Sleep(spec.sleep_path, 0, spec.wake_path, spec.sleep_timeout) if spec.sleep_path else None,
+        sleep=_sleep_as_started(spec),
     )
 
 
+def _sleep_as_started(spec: LaunchSpec) -> Sleep | None:
+    if not (spec.sleep_path or spec.sleep_argv):
+        return None
+    commands = shlex.join(spec.sleep_argv), shlex.join(spec.wake_argv)
+    return Sleep(spec.sleep_path, 0, spec.wake_path, spec.sleep_timeout, *commands)
+
+
 def _sleep_of(model: Model) -> dict[str, Any]:
-    if model.sleep is None:
+    sleep = model.sleep
+    if sleep is None:
         return {}
-    return {"sleep_path": model.sleep.target, "wake_path": model.sleep.wake, "sleep_timeout": model.sleep.timeout}
+    commands = {"sleep_argv": sleep.argv, "wake_argv": sleep.wake_argv}
+    return {"sleep_path": sleep.target, "wake_path": sleep.wake, "sleep_timeout": sleep.timeout, **commands}
 
 
 def _given_ports(config: Config) -> dict[str, int]:

@@ -22,8 +22,9 @@ Unknown keys do no harm; `check` warns of them. Seconds may be written as a numb
 characters long, and all values together twenty million.
 
 Built-in macros: `${MODEL_ID}` in a model; `${PORT}` in a model whose `cmd` uses it; `${PID}` in
-`cmdStop`; `${GPUS}` and `${GPU_COUNT}` in `cmd`, `cmdStop` and `env` of a model with `gpus` (docs/memory.md);
-`${ANNOUNCE}` in the same keys of a model with `proxy: announced` (docs/clusters.md);
+`cmdStop` and `sleep`; `${GPUS}` and `${GPU_COUNT}` in `cmd`, `cmdStop`, `sleep` and `env` of a model with
+`gpus` (docs/memory.md);
+`${ANNOUNCE}` in `cmd`, `cmdStop` and `env` of a model with `proxy: announced` (docs/clusters.md);
 `${LLAMASWAP}`, the command that runs this llamaswap from any folder (its Python and its script, or its
 single file). `${LLAMASWAP} demo --port ${PORT}` starts a server without a real model. If you declare a macro
 `LLAMASWAP`, `GPUS`, `GPU_COUNT` or `ANNOUNCE`, that one is used.

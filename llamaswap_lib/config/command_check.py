@@ -19,10 +19,11 @@ from llamaswap_lib.typed_yaml.problems import KeyPath, Place, quoted
 from llamaswap_lib.typed_yaml.secrets import Hidden, mask_text
 
 from .addresses import address_of
-from .command import mask_command, shown_words
+from .command import mask_command, shown_words, split
 from .document import Document
 from .schema import Model
 from .shell_habits import Command, habit_in_value, habits_in
+from .sleep_keys import COMMAND_KEYS
 from .wrappers import name_of, started
 
 MODEL_SUFFIXES = (".gguf", ".safetensors", ".onnx", ".ggml", ".pth", ".mmproj")
@@ -74,6 +75,9 @@ class CommandCheck:
         self._check_command((*path, "cmd"), command)
         if model.stop_argv:
             self._check_command((*path, "cmdStop"), _command(model.cmd_stop, model.stop_argv, {*macros, "PID"}))
+        for name, text in zip(COMMAND_KEYS, model.sleep.commands, strict=True) if model.sleep else ():
+            if text:
+                self._check_command((*path, "sleep", name), _command(text, split(text), {*macros, "PID"}))
         self._check_endpoint(model, (*path, "checkEndpoint"))
         self._check_port(model, command, (*path, "proxy"))
         self._check_gpus(model, command, (*path, "gpus"))

@@ -84,7 +84,16 @@ def is_same_process(old: Model, new: Model) -> bool:
 def _process(model: Model) -> tuple[object, ...]:
     at = (model.unplaced or model).at_port(0)
     env = dict(entry.partition("=")[::2] for entry in at.env)
-    return at.argv, at.stop_argv, env, at.proxy, at.check_endpoint, at.automatic_port is None, at.gpus, at.sleep
+    return (
+        at.argv,
+        at.stop_argv,
+        env,
+        at.proxy,
+        at.check_endpoint,
+        at.automatic_port is None,
+        at.gpus,
+        at.sleep and at.sleep.orders,
+    )
 
 
 def keep_ports(old: Config, new: Config, in_use: Collection[int]) -> Config:

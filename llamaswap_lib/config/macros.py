@@ -29,6 +29,7 @@ from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, mask_text, text_of, v
 from .addresses import ANNOUNCED, EXAMPLE, port_cure
 from .command import mask_command, own_command, without_comments
 from .schema import LATE_MACROS, TOP_LEVEL, AutomaticPort, Config, Model, late_macros
+from .sleep_keys import commands_in
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 MAX_NAME_CHARS = 63
@@ -224,16 +225,10 @@ def _automatic_port(number: int, node: MappingNode) -> AutomaticPort:
     scalars = ((name, value) for name, (_, value) in node.entries.items() if isinstance(value, ScalarNode))
     texts = {name: text_of(value.text, value.shown) for name, value in scalars if not is_null(value)}
     cmd, proxy = texts["cmd"], texts.get("proxy", DEFAULTS.proxy)
-    return AutomaticPort(
-        number,
-        cmd=cmd,
-        cmd_stop=texts.get("cmdStop", DEFAULTS.cmd_stop),
-        proxy=proxy,
-        check_endpoint=texts.get("checkEndpoint", DEFAULTS.check_endpoint),
-        env=tuple(text_of(one.text, one.shown) for one in _env_of(node)),
-        shown_cmd=mask_command(without_comments(visible(cmd))),
-        shown_proxy=mask_text(proxy),
-    )
+    stop, endpoint = texts.get("cmdStop", DEFAULTS.cmd_stop), texts.get("checkEndpoint", DEFAULTS.check_endpoint)
+    env = tuple(text_of(one.text, one.shown) for one in _env_of(node))
+    shown = mask_command(without_comments(visible(cmd))), mask_text(proxy)
+    return AutomaticPort(number, cmd, stop, proxy, endpoint, env, *shown, commands_in(node.get("sleep")))
 
 
 def _declared(holder: MappingNode, path: KeyPath, ledger: Ledger) -> dict[str, ScalarNode]:

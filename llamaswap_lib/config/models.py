@@ -19,6 +19,7 @@ from .document import Document
 from .gpu_keys import names_devices
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
 from .sections import Filters, ModelFilters
+from .sleep_keys import Sleep
 
 COMFYUI = "comfyui_auto"
 COMFYUI_CONCURRENCY = 50
@@ -43,10 +44,8 @@ def complete(
         if variable := names_devices(entry):
             cure = f"leave one of them out, or write {variable}=${{GPUS}}"
             document.error((*path, "env", index), f"{variable} and gpus both say which GPUs it gets; {cure}")
-    for name_of_key, text in (("url", model.sleep.url), ("wake", model.sleep.wake)) if model.sleep else ():
-        if not text.startswith("/"):
-            got = f", got {quoted(text)}" if text else ""
-            document.error((*path, "sleep", name_of_key), f"expected a path of its server, such as /wake_up{got}")
+    if model.sleep is not None:
+        _check_sleep(model.sleep, (*path, "sleep"), document)
     loading = model.send_loading_state
     return replace(
         model,
@@ -55,6 +54,7 @@ def complete(
         argv=split(model.cmd),
         cmd_stop=changed(model.cmd_stop, without_comments),
         stop_argv=split(model.cmd_stop),
+        sleep=model.sleep and model.sleep.with_commands(lambda text: changed(text, without_comments)),
         ttl=config.global_ttl if model.ttl < 0 else model.ttl,
         unload_timeout=model.unload_timeout or config.unload_timeout,
         health_check_timeout=_health_check_timeout(model, config),
@@ -64,6 +64,19 @@ def complete(
         automatic_port=automatic_port,
         shown=_shown(model, automatic_port),
     )
+
+
+def _check_sleep(sleep: Sleep, path: KeyPath, document: Document) -> None:
+    """Either a path or a command has it sleep, and wake."""
+    for url_key, url, cmd_key, cmd in (
+        ("url", sleep.url, "cmd", sleep.cmd),
+        ("wake", sleep.wake, "wakeCmd", sleep.wake_cmd),
+    ):
+        if cmd and url:
+            document.error((*path, cmd_key), f"{cmd_key} and {url_key} are for the same: leave one of them out")
+        elif not cmd and (not url.startswith("/") or "${" in url):
+            got = f", got {quoted(url)}" if url else f", or {cmd_key}, a command"
+            document.error((*path, url_key), f"expected a path of its server, such as /wake_up{got}")
 
 
 def check_sleepers(config: Config, document: Document) -> None:
@@ -94,7 +107,8 @@ def _shown(model: Model, automatic_port: AutomaticPort | None) -> ShownModel:
         cmd, proxy = mask_command(changed(model.cmd, without_comments)), mask_text(model.proxy)
     else:
         cmd, proxy = automatic_port.shown_at(automatic_port.number)
-    programs = [*_program(model.cmd, cmd), *_program(model.cmd_stop, mask_command(model.cmd_stop))]
+    others = (model.cmd_stop, *(model.sleep.commands if model.sleep else ()))
+    programs = [*_program(model.cmd, cmd), *(pair for one in others for pair in _program(one, mask_command(one)))]
     return ShownModel(cmd, proxy, mask_value(model.metadata), tuple(programs))
 
 

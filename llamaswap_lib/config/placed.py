@@ -47,6 +47,7 @@ def placed(model: Model, given: Given) -> Model:
         cmd_stop=told(model.cmd_stop),
         stop_argv=tuple(map(told, model.stop_argv)),
         env=(*map(told, model.env), *variables),
+        sleep=model.sleep and model.sleep.with_commands(told),
         shown=model.shown._replace(cmd=shown_cmd),
         unplaced=model,
     )

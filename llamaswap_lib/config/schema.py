@@ -30,7 +30,7 @@ from llamaswap_lib.typed_yaml.secrets import changed
 
 from .addresses import ANNOUNCED
 from .automaton import Pattern
-from .command import mask_command, mask_variable, split, without_comments
+from .command import mask_variable, split, without_comments
 from .gpu_keys import GpuChoice, Gpus
 from .memory_keys import Sizes
 from .sections import (
@@ -53,7 +53,7 @@ from .sections import (
     Ui,
     UpstreamPassthrough,
 )
-from .sleep_keys import Sleep, SleepChoice
+from .sleep_keys import COMMAND, Sleep, SleepChoice
 
 LOG_LEVELS = ("debug", "info", "warn", "error")
 LOG_TIME_FORMATS = (
@@ -71,18 +71,17 @@ DEFAULT_UNLOAD_TIMEOUT = 10.0
 DEFAULT_HUNG_AFTER = 30.0
 # Macros that have a value only once a model is started, and where they can be used.
 LATE_MACROS = {
-    "PID": "${PID} can be used only in cmdStop",
-    "GPUS": "${GPUS} can be used only in cmd, cmdStop and env of a model with gpus",
-    "GPU_COUNT": "${GPU_COUNT} can be used only in cmd, cmdStop and env of a model with gpus",
+    "PID": "${PID} can be used only in cmdStop and sleep",
+    "GPUS": "${GPUS} can be used only in cmd, cmdStop, sleep and env of a model with gpus",
+    "GPU_COUNT": "${GPU_COUNT} can be used only in cmd, cmdStop, sleep and env of a model with gpus",
     "ANNOUNCE": "${ANNOUNCE} can be used only in cmd, cmdStop and env of a model with proxy: announced",
 }
-COMMAND = Text("a command", "command", mask_command)
 
 
 def late_macros(key_name: str, *, has_gpus: bool, is_announced: bool) -> tuple[str, ...]:
     """Names of those that may be left in a key of a model."""
-    own = ("PID",) if key_name == "cmdStop" else ()
-    if key_name not in ("cmd", "cmdStop", "env"):
+    own = ("PID",) if key_name in ("cmdStop", "sleep") else ()
+    if key_name not in ("cmd", "cmdStop", "env", "sleep"):
         return own
     return (*own, *(("GPUS", "GPU_COUNT") if has_gpus else ()), *(("ANNOUNCE",) if is_announced else ()))
 
@@ -98,6 +97,7 @@ class AutomaticPort(NamedTuple):
     env: tuple[str, ...]
     shown_cmd: str
     shown_proxy: str
+    sleep: tuple[str, str]  # the commands for it
 
     def shown_at(self, port: int) -> tuple[str, str]:
         """What is told of `cmd` and `proxy` with that port."""
@@ -238,6 +238,8 @@ class Model:
             proxy=ported(given.proxy),
             check_endpoint=ported(given.check_endpoint),
             env=tuple(map(ported, given.env)),
+            sleep=self.sleep
+            and self.sleep.with_commands(lambda text: changed(ported(text), without_comments), given.sleep),
             automatic_port=given._replace(number=port),
             shown=self.shown._replace(cmd=shown_cmd, proxy=shown_proxy),
         )

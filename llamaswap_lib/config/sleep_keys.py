@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llamaswap_lib.typed_yaml.kinds import MACRO, Integer, Seconds, Section, Text, key
-from llamaswap_lib.typed_yaml.nodes import Node, ScalarNode
+from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, is_null
 from llamaswap_lib.typed_yaml.problems import KeyPath
 from llamaswap_lib.typed_yaml.reader import Reader, Schema
+from llamaswap_lib.typed_yaml.secrets import text_of
+
+from .command import mask_command, split
 
 VLLM_WORD = "vllm"
+COMMAND = Text("a command", "command", mask_command)
+COMMAND_KEYS = ("cmd", "wakeCmd")
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """How a server is put to sleep, and woken."""
+    """How a server is put to sleep, and woken: each by a path or by a command."""
 
     url: str = key("url", Text(), "path of its server; a POST to it has it sleep", "")
     level: int = key("level", Integer(0), "with N > 0 the path gets `level=N` as its query", 0)
     wake: str = key("wake", Text(), "path of its server; a POST to it has it wake", "")
     timeout: float = key("timeout", Seconds(1), "seconds it may take to fall asleep; then it is stopped", 60.0)
+    cmd: str = key("cmd", COMMAND, "in place of `url`: run to have it sleep, as `cmdStop` is; may use `${PID}`", "")
+    wake_cmd: str = key("wakeCmd", COMMAND, "in place of `wake`: run to have it wake; may use `${PID}`", "")
 
     @property
     def target(self) -> str:
@@ -29,12 +37,46 @@ class Sleep:
             return self.url
         return f"{self.url}{'&' if '?' in self.url else '?'}level={self.level}"
 
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return split(self.cmd)
+
+    @property
+    def wake_argv(self) -> tuple[str, ...]:
+        return split(self.wake_cmd)
+
+    @property
+    def commands(self) -> tuple[str, str]:
+        """As `COMMAND_KEYS` names them; '' for none."""
+        return self.cmd, self.wake_cmd
+
+    @property
+    def orders(self) -> tuple[object, ...]:
+        """What is the same of two ways to sleep that do the same; how long it may take is no part of it."""
+        return self.target, self.wake, self.argv, self.wake_argv
+
+    def with_commands(self, changed: Callable[[str], str], commands: tuple[str, str] | None = None) -> Sleep:
+        """The same with its commands, or these, changed."""
+        cmd, wake_cmd = map(changed, commands or self.commands)
+        return replace(self, cmd=cmd, wake_cmd=wake_cmd)
+
 
 VLLM = Sleep("/sleep", 1, "/wake_up")
 
 
+def commands_in(node: Node | None) -> tuple[str, str]:
+    """The texts of the commands in what stands under `sleep`."""
+    entries = node.entries if isinstance(node, MappingNode) else {}
+    found = [entries[name].value if name in entries else None for name in COMMAND_KEYS]
+    cmd, wake_cmd = (
+        text_of(value.text, value.shown) if isinstance(value, ScalarNode) and not is_null(value) else ""
+        for value in found
+    )
+    return cmd, wake_cmd
+
+
 class SleepChoice(Section):
-    """The name of a server whose paths are known, or the paths."""
+    """The name of a server whose paths are known, or the paths or commands."""
 
     expected = "vllm, or a mapping such as {url: /sleep, wake: /wake_up}"
     summary = "`vllm`, or see below"

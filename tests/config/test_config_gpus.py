@@ -85,7 +85,7 @@ def test_a_model_cannot_name_its_devices_and_have_them_chosen(name: str) -> None
     "key", ["cmd: 'x ${GPUS}'", "checkEndpoint: '/${GPUS}', gpus: auto", "env: ['A=${GPU_COUNT}']"]
 )
 def test_the_macros_have_a_value_only_where_gpus_are_chosen(key: str) -> None:
-    with pytest.raises(ConfigError, match=r"can be used only in cmd, cmdStop and env of a model with gpus"):
+    with pytest.raises(ConfigError, match=r"can be used only in cmd, cmdStop, sleep and env of a model with gpus"):
         load_text(f'{MEMORY}models: {{m: {{proxy: "http://localhost:1", {"" if "cmd" in key else "cmd: x, "}{key}}}}}')
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from llamaswap_lib.config.difference import is_same_process
 from llamaswap_lib.config.load import load_text
+from llamaswap_lib.config.placed import placed
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.config.show import shown
 from llamaswap_lib.config.sleep_keys import VLLM, Sleep
@@ -37,7 +38,32 @@ def test_it_names_vllm_or_two_paths(text: str, value: Sleep, target: str | None)
     assert found.target == (target or "/nap?tag=a&level=2")
 
 
-@pytest.mark.parametrize("text", ["vllm", "{url: /nap, wake: /up}", "{url: /nap, wake: /up, level: 2, timeout: 90}"])
+def test_commands_have_the_macros_of_the_command_that_stops_it() -> None:
+    found = model("sleep: {cmd: 'nap ${PORT} ${MODEL_ID} ${PID}', wakeCmd: 'up ${GPUS} \"a b\"'}, gpus: auto")
+    at = placed(found.at_port(7001), {"gpus": "GPU-1", "gpu_count": "1"}).sleep
+    assert at is not None
+    assert at.argv == ("nap", "7001", "m", "${PID}")
+    assert at.wake_argv == ("up", "GPU-1", "a b")
+
+
+def test_secrets_in_commands_are_not_shown() -> None:
+    keys = "sleep: {cmd: 'curl -H \"Authorization: Bearer abc\" x', wakeCmd: 'up --api-key s3cret'}"
+    config = load_text(f"models: {{m: {{cmd: 'python3 --port ${{PORT}}', {keys}}}}}", environment={})
+    told = str(shown(config))
+    assert "wakeCmd" in told
+    assert "abc" not in told
+    assert "s3cret" not in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{cmd: nap, wakeCmd: 'up now'}",
+        "vllm",
+        "{url: /nap, wake: /up}",
+        "{url: /nap, wake: /up, level: 2, timeout: 90}",
+    ],
+)
 def test_what_is_shown_means_the_same(text: str) -> None:
     config = load_text(f"models: {{m: {{cmd: x, proxy: 'http://localhost:1', sleep: {text}}}}}", environment={})
     told = shown(config)["models"]["m"]["sleep"]
@@ -50,7 +76,15 @@ def test_what_is_shown_means_the_same(text: str) -> None:
         ("ollama", "expected vllm, or a mapping such as {url: /sleep, wake: /wake_up}, got"),
         ("[vllm]", "expected vllm, or a mapping"),
         ("{url: /nap}", "sleep.wake: expected a path of its server, such as /wake_up"),
-        ("{wake: /up}", "sleep.url: expected a path of its server, such as /wake_up"),
+        ("{wake: /up}", "sleep.url: expected a path of its server, such as /wake_up, or cmd, a command"),
+        ("{cmd: nap}", "sleep.wake: expected a path of its server, such as /wake_up, or wakeCmd, a command"),
+        ("{cmd: nap, url: /nap, wake: /up}", "sleep.cmd: cmd and url are for the same: leave one of them out"),
+        ("{url: /nap, wake: /up, wakeCmd: up}", "sleep.wakeCmd: wakeCmd and wake are for the same"),
+        ("{url: '/nap/${PID}', wake: /up}", "sleep.url: expected a path of its server"),
+        (
+            "{cmd: 'nap ${GPUS}', wake: /up}",
+            "${GPUS} can be used only in cmd, cmdStop, sleep and env of a model with gpus",
+        ),
         ("{url: nap, wake: /up}", 'expected a path of its server, such as /wake_up, got "nap"'),
         ("{url: /nap, wake: /up, timeout: 0}", "expected an integer of at least 1"),
     ],
@@ -77,3 +111,10 @@ def test_a_server_that_says_where_it_listens_does_not_sleep() -> None:
 def test_another_way_to_sleep_is_another_process() -> None:
     assert is_same_process(model("sleep: vllm"), model("sleep: {url: /sleep, level: 1, wake: /wake_up}"))
     assert not is_same_process(model("sleep: vllm"), model())
+    assert not is_same_process(model("sleep: {cmd: a, wake: /up}"), model("sleep: {cmd: b, wake: /up}"))
+    assert not is_same_process(model("sleep: {cmd: a, wake: /up}"), model("sleep: {cmd: a, wakeCmd: up}"))
+
+
+def test_another_time_to_fall_asleep_is_the_same_process() -> None:
+    assert is_same_process(model("sleep: {cmd: a, wake: /up}"), model("sleep: {cmd: a, wake: /up, timeout: 9}"))
+    assert is_same_process(model("sleep: vllm"), model("sleep: {url: /sleep, level: 1, wake: /wake_up, timeout: 9}"))

@@ -36,7 +36,15 @@ PORTS = ("8080", "8081", "8443", "9000")  # that the pages use
 SERVES = re.compile(
     r"(llamaswap\.py (?:-c|-config) \S+)(?! -listen)(?=$| )", re.MULTILINE
 )  # where nothing else is said
-STUBS = ("llama-server", "whisper-server", "docker", "srun", "scancel", "vllm")  # that configurations on the pages name
+STUBS = (
+    "llama-server",
+    "whisper-server",
+    "docker",
+    "srun",
+    "scancel",
+    "vllm",
+    "curl",
+)  # that configurations on the pages name
 
 pytestmark = [
     pytest.mark.slow,

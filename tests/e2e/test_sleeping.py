@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,6 +88,73 @@ def test_one_that_does_not_wake_is_a_load_that_failed(run_program: RunProgram) -
         assert "it did not wake: POST /no-such-path was answered with 503" in answer.json()["error"]["message"]
         wait_until(lambda: phases(program) == {}, "it is stopped")
         wait_until(lambda: program.chat("a").status == 200, "it is loaded anew")
+
+
+def tell(path: str, words: str) -> str:
+    """A command that tells the demo, and says so."""
+    url = "http://127.0.0.1:${PORT}" + path
+    ask = f"u.urlopen(u.Request({url!r}, method='POST'))"
+    script = f"import sys, urllib.request as u; {ask}; print({words!r}, *sys.argv[1:])"
+    return shlex.join((sys.executable, "-S", "-c", script)) + " ${PID} ${MODEL_ID}"
+
+
+def test_a_command_has_it_sleep_and_another_one_has_it_wake(run_program: RunProgram) -> None:
+    sleep = {"cmd": tell("/sleep", "good night"), "wakeCmd": tell("/wake_up", "good morning")}
+    with run_program({**models(a={**SLEEPER, "sleep": sleep}, b=OTHER), "logToStdout": "both"}) as program:
+        assert program.chat("a").status == 200
+        pid = pid_of(program, "a")
+        assert program.chat("b").status == 200
+        assert phases(program) == {"a": ("stopped", "sleeping"), "b": ("ready", None)}
+        wait_until(lambda: f"good night {pid} a" in program.stdout, "the command has said so")
+        assert program.chat("a").status == 200
+        assert pid_of(program, "a") == pid
+        wait_until(lambda: f"good morning {pid} a" in program.stdout, "the command has said so")
+
+
+COMMANDS = {
+    "it fails": ("sh -c 'exit 3'", "its command exited with code 3"),
+    "it takes too long": ("sleep 60", "its command did not end within 1 s"),
+    "it is not there": ("/no/such/program", "its command could not start: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize(("cmd", "why"), COMMANDS.values(), ids=COMMANDS)
+def test_a_command_that_fails_stops_it(run_program: RunProgram, cmd: str, why: str) -> None:
+    sleep = {"cmd": cmd, "wake": "/wake_up", "timeout": 1}
+    with run_program(models(a={**SLEEPER, "sleep": sleep}, b=OTHER)) as program:
+        for name in "ab":
+            assert program.chat(name).status == 200
+        assert phases(program) == {"b": ("ready", None)}
+        assert f"a: could not be put to sleep: {why}" in program.stdout
+
+
+def test_a_command_that_does_not_wake_it_is_a_load_that_failed(run_program: RunProgram) -> None:
+    sleep = {"url": "/sleep", "wakeCmd": "sh -c 'exit 4'"}
+    with run_program(models(a={**SLEEPER, "sleep": sleep}, b=OTHER)) as program:
+        for name in "ab":
+            assert program.chat(name).status == 200
+        answer = program.chat("a")
+        assert answer.status == 502
+        assert "it did not wake: its command exited with code 4" in answer.json()["error"]["message"]
+
+
+def test_another_timeout_alone_restarts_nothing(run_program: RunProgram) -> None:
+    def config(timeout: int) -> dict[str, Any]:
+        sleep = {"url": "/sleep", "wake": "/wake_up", "timeout": timeout}
+        return models(a={**SLEEPER, "sleep": sleep}, b={**SLEEPER, "sleep": sleep})
+
+    with run_program(config(50)) as program:
+        for name in "ab":
+            assert program.chat(name).status == 200
+        pids = {name: pid_of(program, name) for name in "ab"}
+        program.reload(config(20))
+        assert {name: pid_of(program, name) for name in "ab"} == pids
+        if not why_impossible():
+            program.write_config(config(30))
+            program.upgrade()
+            assert {name: pid_of(program, name) for name in "ab"} == pids
+        assert program.chat("a").status == 200
+        assert pid_of(program, "a") == pids["a"]
 
 
 @pytest.mark.skipif(why_impossible() != "", reason="needs Linux")

@@ -206,7 +206,7 @@ class Look:
                 raise TimeoutError
 
 
-def wait(ending: Wakeup, deadline: float, sock: socket.socket | None = None, events: int = 0) -> bool:
+def wait(ending: Wakeup, deadline: float, sock: socket.socket | Wakeup | None = None, events: int = 0) -> bool:
     """Block until the socket is ready, or the deadline (false); raises LookCancelled once the look is cancelled."""
     poll = select.poll()
     poll.register(ending, select.POLLIN)

@@ -1,4 +1,4 @@
-"""A server is told to sleep, or to wake: a POST, and what it is answered with.
+"""A server is told to sleep, or to wake, by an order: a POST and what it is answered with, or a command.
 
 `SleepCall` lives on the thread `sleep-M`, from the order to sleep until it is answered or its time is over. A wake is a
 load: `WakeProbe` stands where `Probe` does, on the thread `probe-M`, and looks for readiness after the POST.
@@ -10,17 +10,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from llamaswap_lib.core.events import Event, FellAsleep, ProcessReady, SleepFailed, WakeFailed
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
 from llamaswap_lib.runtime.health.look import Look, Looker
 from llamaswap_lib.runtime.wakeup import Wakeup
 
+Order = Callable[[Wakeup, float], str]
+"""Gives it and awaits what comes of it, for so many seconds: what is wrong, '' for nothing. Raises LookCancelled."""
+
+
+def post_order(target: HealthCheck) -> Order:
+    """A POST to there."""
+    return partial(_send, target)
+
 
 class SleepCall(Looker):
     """Has the server sleep within `timeout` seconds."""
 
-    def __init__(self, run_id: int, order: HealthCheck, timeout: float, post: Callable[[Event], None]) -> None:
+    def __init__(self, run_id: int, order: Order, timeout: float, post: Callable[[Event], None]) -> None:
         super().__init__(post)
         self._run_id = run_id
         self._order = order
@@ -29,7 +38,7 @@ class SleepCall(Looker):
     # -- thread sleep-M --
 
     def _search(self, ending: Wakeup) -> None:
-        failure = _send(self._order, ending, self._timeout)
+        failure = self._order(ending, self._timeout)
         event = SleepFailed(self._run_id, failure) if failure else FellAsleep(self._run_id)
         self._tell(event, is_last=True)
 
@@ -44,20 +53,22 @@ class WakeProbe(Probe):
     def __init__(
         self,
         run_id: int,
-        order: HealthCheck,
-        check: HealthCheck | None,
+        order: Order,
+        check: HealthCheck,
         health_timeout: float,
         post: Callable[[Event], None],
+        *,
+        is_checked: bool,
     ) -> None:
-        """`check` None: it is ready as soon as it is awake."""
-        super().__init__(run_id, check or order, health_timeout, post)
+        """Unless `is_checked` it is ready as soon as it is awake."""
+        super().__init__(run_id, check, health_timeout, post)
         self._order = order
-        self._is_checked = check is not None
+        self._is_checked = is_checked
 
     # -- thread probe-M --
 
     def _search(self, ending: Wakeup) -> None:
-        if failure := _send(self._order, ending, self._health_timeout):
+        if failure := self._order(ending, self._health_timeout):
             self._tell_once(WakeFailed(self._run_id, failure))
         elif self._is_checked:
             super()._search(ending)

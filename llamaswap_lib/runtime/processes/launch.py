@@ -25,6 +25,8 @@ _LATER = {
     "sleep_path": "",
     "wake_path": "",
     "sleep_timeout": 0.0,
+    "sleep_argv": (),
+    "wake_argv": (),
 }  # of which an earlier version tells nothing
 _FIRST_LINE_BYTES = 256  # as much of a script as Linux reads to find its interpreter
 
@@ -52,20 +54,19 @@ class LaunchSpec:
     shown_programs: tuple[tuple[str, str], ...] = ()
     """What to show in place of the first words of argv and stop_argv, which may hold secrets."""
     sleep_path: str = ""
-    """A POST to it has the server sleep; '' if it cannot."""
+    """A POST to it has the server sleep; '' if a command does, or it cannot."""
     wake_path: str = ""
     sleep_timeout: float = 0.0
-
-    def stop_words(self, pid: int) -> list[str]:
-        """The command that stops it, where its leader has that pid; [] is SIGTERM."""
-        return [word.replace("${PID}", str(pid)) for word in self.stop_argv]
+    sleep_argv: tuple[str, ...] = ()
+    """The command that has it sleep, as `stop_argv`; () if a POST does, or it cannot."""
+    wake_argv: tuple[str, ...] = ()
 
     def packed_stop(self, pid: int) -> str:
-        """The same for the guardian; '' is SIGTERM."""
+        """The command that stops it, where its leader has that pid, for the guardian; '' is SIGTERM."""
         if not self.stop_argv:
             return ""
         env = dict(entry.partition("=")[::2] for entry in self.env)
-        return packed(self.stop_words(pid), env, _working_folder(), self.unload_timeout)
+        return packed(with_pid(self.stop_argv, pid), env, _working_folder(), self.unload_timeout)
 
     def described(self) -> dict[str, Any]:
         """For JSON, without what the configuration of the reader says better."""
@@ -85,7 +86,7 @@ class LaunchSpec:
 
     def _process(self) -> tuple[object, ...]:
         env = dict(entry.partition("=")[::2] for entry in self.env)
-        asleep = self.sleep_path, self.wake_path
+        asleep = self.sleep_path, self.wake_path, self.sleep_argv, self.wake_argv
         return self.argv, self.stop_argv, env, self.proxy, self.check_endpoint, asleep
 
 
@@ -103,6 +104,11 @@ def check_command(argv: Sequence[str]) -> None:
             errno.ENOENT, "the folder that llamaswap was started in no longer exists; start it again in another one"
         ) from None
     _find(argv[0])
+
+
+def with_pid(argv: Sequence[str], pid: int) -> list[str]:
+    """The words of a command that is about the process with that pid."""
+    return [word.replace("${PID}", str(pid)) for word in argv]
 
 
 def _working_folder() -> str:

@@ -15,20 +15,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from llamaswap_lib.core.events import (
-    Event,
-    LeaderExited,
-    LoadTimedOut,
-    ProcessExited,
-    SleepFailed,
-    WakeFailed,
-)
+from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, SleepFailed, WakeFailed
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER
@@ -46,10 +39,11 @@ from llamaswap_lib.runtime.processes.group import (
     describe_exit,
     strangers,
 )
-from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, describe_error, is_shortage
+from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, describe_error, is_shortage, with_pid
 from llamaswap_lib.runtime.processes.obstacles import await_free_address
 from llamaswap_lib.runtime.processes.output import OutputPipe
 from llamaswap_lib.runtime.processes.server_calls import ServerCalls
+from llamaswap_lib.runtime.processes.sleep_command import SleepCommands
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -91,7 +85,8 @@ class Process:
         self.announcements = Announcements(run_id, spec.token, post, self.output)
         self._guard = guard
         self._ourselves = ourselves or Ourselves()
-        self._calls = ServerCalls(run_id, spec, post, self._ourselves, way_to)
+        self._commands = SleepCommands(spec.model, self._start_command, self._describe)
+        self._calls = ServerCalls(run_id, spec, post, self._ourselves, way_to, self._commands.order)
         self._pipe: OutputPipe | None = None  # while there is a group
         self._mark = ""  # by which processes are found that left the group; '' if the model's `env` removes it
         self._lock = threading.Lock()  # protects what follows
@@ -118,9 +113,9 @@ class Process:
     def model(self) -> str:
         return self._spec.model
 
-    def change_unload_timeout(self, seconds: float) -> None:
-        """Use another one for its stop, if that has not begun."""
-        self._unload_timeout = seconds
+    def change_timeouts(self, unload: float, sleep: float) -> None:
+        """Use others for its stop and for falling asleep, if that has not begun."""
+        self._unload_timeout, self._calls.sleep_timeout = unload, sleep
 
     def probe(self, address: str) -> None:
         """Look there whether it is ready, and nowhere else any more."""
@@ -337,6 +332,7 @@ class Process:
                 return
             self._kill_at = self._kill_at or self._clock() + self._unload_timeout
             stop_thread = self._stop_thread
+        self._commands.await_end()  # what still runs was cancelled
         ending = RunEnding(group, self._mark, before, is_time_up=self._is_time_up, signal=self._signal, note=self._note)
         if stop_thread:
             ending.end_group()
@@ -372,9 +368,7 @@ class Process:
     def _stop_by_command(self, pid: int) -> str:
         """How cmdStop failed, '' if it did not."""
         try:
-            assert self._pipe is not None, "stopped before it was started"
-            argv, environment = self._spec.stop_words(pid), self._environment()
-            stopper = ProcessGroup.start(argv, environment, self._pipe.write_end, self._guard)
+            stopper = self._start_command(self._spec.stop_argv, pid)
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             return f"could not start: {self._describe(error)}"
         with self._lock:
@@ -390,6 +384,12 @@ class Process:
         return "" if status == 0 else describe_exit(status)
 
     # -- any thread --
+
+    def _start_command(self, argv: Sequence[str], pid: int | None = None) -> ProcessGroup:
+        assert self._pipe is not None, "told something before it was started"
+        return ProcessGroup.start(
+            with_pid(argv, pid or self.pid or 0), self._environment(), self._pipe.write_end, self._guard
+        )
 
     def _describe(self, error: Exception) -> str:
         if isinstance(error, OSError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llamaswap_lib.core.events import Event, ProcessReady
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
 from llamaswap_lib.runtime.health.look import Looker
-from llamaswap_lib.runtime.health.sleep import SleepCall, WakeProbe
+from llamaswap_lib.runtime.health.sleep import Order, SleepCall, WakeProbe, post_order
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 
@@ -26,13 +26,16 @@ class ServerCalls:
         post: Callable[[Event], None],
         ourselves: Ourselves,
         way_to: Callable[[str], ForwardProxy | None],
+        command: Callable[[Sequence[str]], Order],
     ) -> None:
-        """`way_to`: the proxy on the way to a URL that the process announces."""
+        """`way_to`: the proxy on the way to a URL that the process announces. `command`: the order that runs it."""
         self._run_id = run_id
         self._spec = spec
         self._post = post
         self._ourselves = ourselves
         self._way_to = way_to
+        self._command = command
+        self.sleep_timeout = spec.sleep_timeout
         self.address = ""  # where it has said last that it listens
 
     def check(self) -> HealthCheck | None:
@@ -52,15 +55,22 @@ class ServerCalls:
         return probe
 
     def sleep(self) -> Looker:
-        call = SleepCall(self._run_id, self._order(self._spec.sleep_path), self._spec.sleep_timeout, self._post)
+        order = self._order(self._spec.sleep_path, self._spec.sleep_argv)
+        call = SleepCall(self._run_id, order, self.sleep_timeout, self._post)
         call.start(f"sleep-{self._spec.model}")
         return call
 
     def wake(self) -> Looker:
-        order = self._order(self._spec.wake_path)
-        probe = WakeProbe(self._run_id, order, self.check(), self._spec.health_timeout, self._post)
+        order, check = self._order(self._spec.wake_path, self._spec.wake_argv), self.check()
+        where = check or self._at(self._spec.wake_path)
+        probe = WakeProbe(
+            self._run_id, order, where, self._spec.health_timeout, self._post, is_checked=check is not None
+        )
         probe.start(f"probe-{self._spec.model}")
         return probe
 
-    def _order(self, path: str) -> HealthCheck:
+    def _order(self, path: str, argv: Sequence[str]) -> Order:
+        return self._command(argv) if argv else post_order(self._at(path))
+
+    def _at(self, path: str) -> HealthCheck:
         return HealthCheck.at(self._spec.proxy, path, self._ourselves.via, self._spec.through, method="POST")

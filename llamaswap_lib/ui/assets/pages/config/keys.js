@@ -81,6 +81,12 @@ export const KEYS = {
        },
        "timeout": {
         "about": "seconds it may take to fall asleep; then it is stopped"
+       },
+       "cmd": {
+        "about": "in place of `url`: run to have it sleep, as `cmdStop` is; may use `${PID}`"
+       },
+       "wakeCmd": {
+        "about": "in place of `wake`: run to have it wake; may use `${PID}`"
        }
       }
      },
