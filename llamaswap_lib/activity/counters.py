@@ -92,6 +92,7 @@ class Counters:
         self._tokens: dict[tuple[str, str], int] = defaultdict(int)
         self._swaps: dict[tuple[str, str], int] = defaultdict(int)
         self._evictions: dict[tuple[str, str], int] = defaultdict(int)
+        self._sleeps: dict[tuple[str, str], int] = defaultdict(int)
         self._failures: dict[str, int] = defaultdict(int)
         self._reloads: dict[str, int] = defaultdict(int)
         self._scrapes: dict[tuple[str, str], int] = defaultdict(int)
@@ -176,6 +177,9 @@ class Counters:
                 known = before.get(run.run_id)
                 if run.ready_at is not None and (known is None or known.ready_at is None):
                     self._loads.add(run.model, run.ready_at - run.loading_since)
+                if run.is_falling_asleep and known is not None and not known.is_falling_asleep:
+                    self._sleeps[run.model, "memory" if run.model in self._for_room else "swap"] += 1
+                    self._for_room -= {run.model}
             for run_id, (model, since) in list(self._stopping.items()):
                 if run_id not in self._runs:
                     self._stops.add(model, max(0.0, now - since))
@@ -230,6 +234,9 @@ class Counters:
         yield self._stops.family()
         yield counter("llamaswap_swaps", "Times that others went for a model.", _pairs(self._swaps, "reason"))
         yield counter("llamaswap_evictions", "Times that a model was told to end.", _pairs(self._evictions, "reason"))
+        yield counter(
+            "llamaswap_sleeps", "Times that a model was put to sleep instead.", _pairs(self._sleeps, "reason")
+        )
         failures = (((("model", model),), count) for model, count in sorted(self._failures.items()) if count)
         yield counter("llamaswap_start_failures", "Loads that failed, and early deaths in a row.", failures)
         reloads = (((("result", result),), self._reloads[result]) for result in ("success", "failure"))

@@ -366,6 +366,8 @@ class Pass:
         known = [by_model[other] for other in others if other in by_model]
         silent = tuple([(run.model, run.silence) for run in known if run.silence is not None and kind == "busy"])
         room = self._world.room(model) if others and kind != "after" else ""
+        if kind == "stopping" and known and all(run.state is RunState.FALLING_ASLEEP for run in known):
+            kind = "falling asleep"
         self.reasons[model] = Reason(kind, tuple(others), sum([run.inside for run in known]), silent, room)
 
 

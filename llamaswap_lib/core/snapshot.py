@@ -51,6 +51,8 @@ class Reason:
                 return f"{names} {verb} loading for others"
             case "stopping":
                 return f"waiting for {names} to stop"
+            case "falling asleep":
+                return f"waiting for {names} to fall asleep"
             case "after":
                 return f"after {names}"
             case "resident":
@@ -68,6 +70,8 @@ class Reason:
                 return ", loaded a moment ago"
             case "no room":
                 return ""
+            case "falling asleep":
+                return ": falling asleep"
             case _:
                 return ": stopping"
 
@@ -108,7 +112,12 @@ class RunView:
     @property
     def is_settled(self) -> bool:
         """Whether it holds about as much memory as it will for a while: it has loaded, and is not falling asleep."""
-        return self.ready_at is not None and self.detail is not RunState.FALLING_ASLEEP
+        return self.ready_at is not None and not self.is_falling_asleep
+
+    @property
+    def is_falling_asleep(self) -> bool:
+        """Whether it was told to sleep, and may not do so yet."""
+        return self.detail is RunState.FALLING_ASLEEP
 
 
 @dataclass(frozen=True, slots=True)

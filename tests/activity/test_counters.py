@@ -148,6 +148,28 @@ def test_a_stop_is_counted_once_it_is_over() -> None:
     assert 'llamaswap_evictions_total{model="a",reason="swap"} 1' in lines(counted)
 
 
+def test_a_model_that_is_put_to_sleep_is_counted_apart_from_those_that_are_told_to_end() -> None:
+    counted = counters()
+    falling = run_view("falling asleep", 93.5)
+    counted.note_swap("b", Explanation("b needs 2 GB", reasons={"a": "holds 2 GB"}, room="2 GB", for_room=("a",)))
+    for runs in ((), (run_view("ready", 93.5),), (falling,), (falling,), (run_view("sleeping", 93.5),)):
+        counted.note_runs(runs, ())
+    counted.note_swap("b", GROUP)
+    for state in ("ready", "falling asleep"):
+        counted.note_runs((run_view(state, 93.5),), ())
+    found = {line for line in lines(counted) if line.startswith(("llamaswap_sleeps", "llamaswap_evictions"))}
+    assert found == {
+        'llamaswap_sleeps_total{model="a",reason="memory"} 1',
+        'llamaswap_sleeps_total{model="a",reason="swap"} 1',
+    }
+
+
+def test_one_that_was_falling_asleep_when_another_process_took_over_is_not_counted_again() -> None:
+    counted = counters()
+    counted.note_runs((run_view("falling asleep", 93.5),), ())
+    assert values(counted, "llamaswap_sleeps", "_total") == {}
+
+
 def test_what_goes_for_memory_is_told_apart_from_what_goes_by_rules() -> None:
     counted = counters()
     why = Explanation("b needs 2 GB", reasons={"a": "holds 2 GB", "c": "group g"}, room="2 GB", for_room=("a",))

@@ -72,10 +72,22 @@ def test_a_model_that_can_sleep_does_in_place_of_a_stop() -> None:
     story.load("A", 1)
     put_to_sleep(story, A, 2, "B")
     assert phases(story) == {"A": ("stopping", "sleeping")}
-    assert story.reasons[2] == "waiting for A to stop"
+    assert story.reasons[2] == "waiting for A to fall asleep"
     assert [(swap.evicted, swap.sleepers) for swap in story.swaps] == [(("A",), ("A",))]
     assert story.tell(FellAsleep(A)) == [StartProcess(B, "B")]
     assert phases(story) == {"A": ("stopped", "sleeping"), "B": ("starting", "")}
+
+
+def test_who_waits_for_one_that_stops_and_one_that_falls_asleep_waits_for_both_to_stop() -> None:
+    story = Story(specs={"A": CAN_SLEEP}, rules=Rules(lambda target, running: set(running) if target == "C" else ()))
+    story.load("A", 1)
+    story.load("B", 2)
+    question = ShutIfIdle((A, B))
+    assert story.arrive(3, "C") == [question]
+    story.answer(question, 0, 0)
+    assert story.reasons[3] == "waiting for A, B to stop"
+    story.exited(B)
+    assert story.reasons[3] == "waiting for A to fall asleep"
 
 
 def test_it_is_woken_when_it_is_asked_for_and_that_is_a_load(story: Story) -> None:
