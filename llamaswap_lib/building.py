@@ -298,7 +298,7 @@ def _tell_swap(feed: Feed, swap: Swap) -> None:
 
 def _tell_room(feed: Feed, _run_id: int, model: str, kind: StopKind, reason: str) -> None:
     """It goes though no other model is loaded for it."""
-    if kind in ("yield", "growth"):
+    if kind in ("queue", "yield", "growth"):
         feed.note("room", ({"model": model, "kind": kind, "reason": reason},))
 
 

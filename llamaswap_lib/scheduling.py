@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llamaswap_lib.config.addresses import address_of
+from llamaswap_lib.config.addresses import address_of, leads_elsewhere
 from llamaswap_lib.config.grouping import policy_of
 from llamaswap_lib.config.own_policy import load_policy
 from llamaswap_lib.config.schema import Config, Model
@@ -76,14 +76,33 @@ def make_rules(
 
 def model_specs(config: Config) -> dict[str, ModelSpec]:
     """What the scheduler knows of each model."""
-    priority = config.routing.fifo_priority
+    priority, engines = config.routing.fifo_priority, _engines(config)
     return {
         name: ModelSpec(
             *(priority.get(name, 0), model.ttl, model.unload_timeout),
             *(model.is_announced, model.queue_timeout, model.sleep is not None),
+            *engines.get(name, ("", False)),
         )
         for name, model in config.models.items()
     }
+
+
+def _engines(config: Config) -> dict[str, tuple[str, bool]]:
+    """What each model that runs elsewhere shares there with others, and whether it makes room for them.
+
+    A pool of its own counts, else its group. In a pool, those of a persistent group stay.
+    """
+    routing = config.routing
+    group_of = {member: group for group in routing.groups for member in group.members}
+    found = {}
+    for name, model in config.models.items():
+        group = group_of.get(name)
+        is_evicting = group is not None and group.when_queued == "evict" and routing.router in ("group", "memory")
+        if leads_elsewhere(model.proxy) and (model.pool or is_evicting):
+            engine = f"pool {model.pool}" if model.pool else f"group {group and group.name}"
+            is_persistent = bool(model.pool) and group is not None and group.persistent
+            found[name] = engine, not (model.pinned or is_persistent)
+    return found
 
 
 def concurrency_limits(config: Config) -> dict[str, int]:

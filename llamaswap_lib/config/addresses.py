@@ -44,7 +44,12 @@ def address_of(proxy: str) -> tuple[str, int]:
     url = urllib.parse.urlsplit(proxy)
     host = url.hostname or ""
     port = url.port or (443 if url.scheme == "https" else 80)
-    return "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0") else host, port
+    return "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else host, port
+
+
+def leads_elsewhere(proxy: str) -> bool:
+    """Whether its server may be on another machine: one that says itself where it listens, or has another address."""
+    return proxy == ANNOUNCED or address_of(proxy)[0] != "localhost"
 
 
 def _with_scheme(url: str) -> str:

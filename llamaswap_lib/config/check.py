@@ -23,7 +23,7 @@ from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, in_order,
 from llamaswap_lib.typed_yaml.secrets import Hidden
 
 from . import grouping
-from .addresses import address_of
+from .addresses import address_of, leads_elsewhere
 from .command_check import CommandCheck
 from .document import Document
 from .hints import renamed
@@ -246,10 +246,27 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
     for name, model in loaded.config.models.items():
         if not model.is_announced and document.node(("models", name, "queueTimeout")) is not None:
             document.warn(("models", name, "queueTimeout"), "does nothing without proxy: announced", at_key=True)
+    _check_idle_keys_of_queues(loaded.config, document)
     for name, selector in loaded.config.selectors.items():
         at: KeyPath = ("selectors", name, "settings", "spillover")
         if selector.strategy != "spillover" and document.node(at) is not None:
             document.warn(at, f"does nothing with the strategy {selector.strategy}", at_key=True)
+
+
+def _check_idle_keys_of_queues(config: Config, document: Document) -> None:
+    """`whenQueued` and `pool`, where no model is ever queued, or one has no machine to give back."""
+    for group in config.routing.groups:
+        if group.when_queued == "evict" and not any(config.models[member].is_announced for member in group.members):
+            found = [(*base, "groups", group.name, "whenQueued") for base in ((), grouping.SETTINGS)]
+            at = next((path for path in found if document.node(path) is not None), found[0])
+            document.warn(at, "does nothing without a member with proxy: announced", at_key=True)
+    queued = {model.pool for model in config.models.values() if model.is_announced}
+    for name, model in config.models.items():
+        if model.pool and not leads_elsewhere(model.proxy):
+            document.warn(("models", name, "pool"), "does nothing: its proxy is on this machine", at_key=True)
+        elif model.pool and model.pool not in queued:
+            message = "does nothing without a model of this pool with proxy: announced"
+            document.warn(("models", name, "pool"), message, at_key=True)
 
 
 def _check_idle_keys_of_memory(loaded: Loaded, document: Document) -> None:

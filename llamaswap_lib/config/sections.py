@@ -29,6 +29,7 @@ from llamaswap_lib.typed_yaml.kinds import (
     key,
 )
 
+from .elsewhere_keys import WHEN_QUEUED
 from .memory_keys import MemoryKeys
 
 MODALITY = Choice(("text", "audio", "image"))
@@ -287,6 +288,7 @@ class Group(group.Group):
         True,
     )
     persistent: bool = key("persistent", Flag(), "other groups never unload its members", False)
+    when_queued: str = key("whenQueued", Choice(("wait", "evict")), WHEN_QUEUED, "wait")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

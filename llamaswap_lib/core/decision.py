@@ -22,7 +22,8 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.eviction import NoRoom, Placement
 from llamaswap_lib.core.in_force import find_clash
-from llamaswap_lib.core.relief import ask_relief
+from llamaswap_lib.core.queue_room import ask_room, leaving_for
+from llamaswap_lib.core.relief import Ask, ask_relief
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason
 from llamaswap_lib.core.waiting import WaitingRoom
@@ -59,7 +60,7 @@ class Pass:
             self._world.freeing.keep_only([*freeing, *preloading])
             self._world.settle_gates(self._needed_shut, self._waiting.models())
             self._world.settle_checks(self._in_the_way)
-            question = self._ask_relief() or self._ask_ttl()
+            question = self._ask_relief() or self._ask_ttl() or self._ask(ask_room(self._world, self._has_turn))
         return question
 
     @property
@@ -90,12 +91,22 @@ class Pass:
     def _ask_relief(self) -> ShutIfIdle | LookInside | None:
         world = self._world
         runs = [run for run in world.runs.values() if run.model in world.models]
-        ask = ask_relief(world.in_force.rules, runs, self._waiting.has, world.now)
+        return self._ask(ask_relief(world.in_force.rules, runs, self._waiting.has, world.now))
+
+    def _ask(self, ask: Ask) -> ShutIfIdle | LookInside | None:
+        world = self._world
         world.asked_why = ask.why or world.asked_why
         self._looks += ask.looks
         for run in ask.sleepers:
             world.stop(run, *world.asked_why)
         return self._look_inside(watch=True) if ask.watches else ask.question
+
+    def _has_turn(self, model: str, queued: str) -> bool:
+        """Whether requests wait for `model`, and not for `queued` to load, nor for anybody who does."""
+        found = [model]
+        for other in found:
+            found += [one for one in (self.reasons[other].others if other in self.reasons else ()) if one not in found]
+        return self._waiting.has(model) and queued not in found
 
     def _ask_ttl(self) -> ShutIfIdle | None:
         world = self._world
@@ -359,7 +370,9 @@ class Pass:
         return None
 
     def _note_load(self, run: Run) -> None:
-        self.reasons[run.model] = Reason("queued", told=run.reason) if run.is_queued else Reason("loading")
+        leaving = tuple(leaving_for(self._world, run)) if run.is_queued else ()
+        reason = Reason("queued", leaving, told=run.reason) if run.is_queued else Reason("loading")
+        self.reasons[run.model] = reason
 
     def _note(self, model: str, kind: str, others: Collection[str] = ()) -> None:
         by_model = self._world.by_model

@@ -13,10 +13,11 @@ from typing import Literal
 
 from llamaswap_lib.core.eviction import NOWHERE, Explanation, Placement
 
-# Why a run is stopped, as `/metrics` counts it: `withdrawn` is a queued one that nobody waits for any more, `yield` is
-# for other programs, `growth` for a model that has grown, and `reload` that its configuration has changed.
+# Why a run is stopped, as `/metrics` counts it: `withdrawn` is a queued one that nobody waits for any more, `queue` is
+# for one that is queued elsewhere, `yield` for other programs, `growth` for a model that has grown, and `reload` that
+# its configuration has changed.
 StopKind = Literal[
-    "swap", "unload", "ttl", "hang", "load timeout", "queue timeout", "withdrawn", "reload", "yield", "growth"
+    "swap", "unload", "ttl", "hang", "load timeout", "queue timeout", "withdrawn", "reload", "queue", "yield", "growth"
 ]
 
 

@@ -18,6 +18,8 @@ class ModelSpec:
 
     `is_announced`: a run is queued until it says where it listens, for `queue_timeout` seconds at most; 0: no bound.
     `can_sleep`: its server can be put to sleep in place of being stopped; no model is both.
+    `engine`: what it shares with others that run elsewhere, as it does, '' for nothing. `makes_room`: if it is idle it
+    goes for one of them that is queued.
     """
 
     priority: int = 0
@@ -26,6 +28,8 @@ class ModelSpec:
     is_announced: bool = False
     queue_timeout: float = 0.0
     can_sleep: bool = False
+    engine: str = ""
+    makes_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

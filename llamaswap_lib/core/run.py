@@ -125,6 +125,8 @@ class Run:
     idle_since: float = 0.0  # when the last request had left; without meaning before it was asked
     asleep_since: float | None = None  # while it sleeps, and to its end if that is stopped: it is in nobody's way
     woken_at: float | None = None  # when it was told to wake last
+    load_took: float = 0.0  # seconds, or its last wake
+    others_left_at: float = 0.0  # when one was gone last that might have made room for it while it is queued
 
     @property
     def is_probed(self) -> bool:

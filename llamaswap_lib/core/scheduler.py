@@ -44,6 +44,7 @@ from llamaswap_lib.core.in_force import InForce, ModelSpec
 from llamaswap_lib.core.news import RunNews
 from llamaswap_lib.core.plan import Published
 from llamaswap_lib.core.preload import Preload
+from llamaswap_lib.core.queue_room import note_exit
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
 from llamaswap_lib.core.waiting import Orphans, WaitingRoom
@@ -256,6 +257,7 @@ class Scheduler:
     def _forget(self, run: Run, ended: events.ProcessExited) -> None:
         """A run is gone: a load that failed, or a crash if it served, unless it was known to be ending."""
         self._world.forget(run)
+        note_exit(self._world, run)
         if run.state.is_loading:
             if ended.is_shortage:
                 self._failing.break_off_load(run.model, ended.detail)
@@ -371,4 +373,6 @@ class Scheduler:
             self._world.put_away(run, f"to make room for {self._asked_for}")
             self._waiting.claim(self._asked_for)
         else:
-            self._world.stop(run, *self._world.asked_why)
+            kind, reason = self._world.asked_why
+            self._world.stop(run, kind, reason)
+            run.reason = reason if kind == "queue" else ""

@@ -43,7 +43,8 @@ class Reason:
             return f"waiting for {self.room}, held by {names}{self._why_held()}"
         match self.kind:
             case "queued":
-                return f"queued: {self.told}" if self.told else "queued"
+                makes_room = f"; {names} {verb} stopped, which makes room" if self.others else ""
+                return (f"queued: {self.told}" if self.told else "queued") + makes_room
             case "busy":
                 plural = "" if self.inside == 1 else "s"
                 return f"waiting for {names}: {self.inside} request{plural} in progress"

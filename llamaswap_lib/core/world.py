@@ -49,6 +49,7 @@ class World:
         self.wake_times: Mapping[str, float] = {}  # the same of the times that it took to wake
         self.launchable: set[str] = set()  # models that can be started, as was found since the last event
         self.is_observed = True  # the policy was told what runs now, or need not be told
+        self.has_looked = False  # who is inside each run was asked since the last event
         self.cut_short: dict[str, int] = {}  # the last run of each model that was stopped with requests inside
         self.hung: dict[str, tuple[int, str]] = {}  # the last one that hung, and the error of the requests inside
         self.freeing = Freeing()
@@ -99,7 +100,7 @@ class World:
         """It has loaded, or is DRAINING and its gate need not be shut any more: its ttl starts again."""
         if run.state.is_loading:
             run.ready_at, run.is_new = self.now, True
-            took = self.now - run.loading_since
+            took = run.load_took = self.now - run.loading_since
             if run.state is RunState.WAKING:
                 self.wake_times = _with_time(self.wake_times, run.model, took)
             else:
@@ -344,6 +345,7 @@ class World:
     def expire_observation(self) -> None:
         """Something happened: what was found before, and what the policy was told, may be out of date."""
         self.launchable.clear()
+        self.has_looked = False
         self.is_observed = self.in_force.rules.observe is None
 
     def note_change(self) -> None:
@@ -356,7 +358,7 @@ class World:
             run = self.runs[run_id]
             run.inside, run.idle_since = inside, idle_since
             run.is_watched = run.is_watched or (watch and inside > 0)
-        self.is_observed = True
+        self.is_observed = self.has_looked = True
         if self.in_force.rules.observe:
             self.in_force.rules.observe(self._view, stands)
 

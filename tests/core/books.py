@@ -46,6 +46,8 @@ class Life:
     kill_at: float = 0.0  # not before, once it is ending
     phase: str = ""  # `falling asleep`, `asleep`, `sleepless` (it was told to, and does not) or `waking`
     turns: int = 0  # times that it was told to sleep or to wake
+    load_began: float = 0.0  # when it was told where it listens, as long as it was not ready
+    load_took: float = 0.0
 
     @property
     def is_staying(self) -> bool:

@@ -23,7 +23,7 @@ from llamaswap_lib.core.gate import Gate, ask_gates
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.scheduler import Scheduler
 from tests.core.books import BrokenError, Client, Life
-from tests.core.pressure import PressureWitness
+from tests.core.queued import QueueWitness
 from tests.core.reload import Reload, Upgrade, any_reload, other_priorities, specs, upgrade
 from tests.core.truth import Truth
 from tests.core.worlds import Plan, Span
@@ -38,7 +38,7 @@ class Simulation:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.now = 0.0
-        self.witness = PressureWitness(plan)
+        self.witness = QueueWitness(plan)
         self.requests = 0
         self.trace: deque[tuple[float, Event, list[Effect]]] = deque(maxlen=40)
         self._random = random.Random(f"{plan.seed} {plan.flavour}")
@@ -54,6 +54,8 @@ class Simulation:
         self._clients: dict[int, Client] = {}
         self._inside: dict[int, dict[int, Client]] = {}
         self._current: dict[str, Life] = {}
+        self._on_machines: set[int] = set()  # runs that have one of the slots
+        self._in_line: deque[Life] = deque()  # for one
         self._next_plan = plan  # what holds when all that was posted has arrived
         if self._truth is not None:
             self._truth.standing = self._standing
@@ -377,7 +379,7 @@ class Simulation:
             if habit.announces:
                 first = self._draw(habit.queued)
                 self._report(life, events.RunQueued(run_id, "a machine"))
-                self._after(first, partial(self._announce, life))
+                self._after(first, partial(self._get_machine, life))
                 if self._chance(0.3):
                     self._after(first + self._draw(habit.load), partial(self._announce, life))
             else:
@@ -389,8 +391,28 @@ class Simulation:
             if self._may(habit.hangs):
                 self._after(load + self._draw((0.0, 6.0)), partial(self._hang, life))
 
+    def _get_machine(self, life: Life) -> None:
+        """It gets one and says where it listens, or waits in line for one."""
+        if self.plan.slots and len(self._on_machines) >= self.plan.slots:
+            self._in_line.append(life)
+        elif life.is_alive:
+            self._on_machines.add(life.run_id)
+            self._announce(life)
+
+    def _leave_machine(self, run_id: int) -> None:
+        """A moment later the first in line gets it."""
+        if not self.plan.slots or run_id not in self._on_machines:
+            return
+        self._on_machines.remove(run_id)
+        while self._in_line:
+            if (life := self._in_line.popleft()).is_alive:
+                self._after(self._draw((0.0, 0.3)), partial(self._get_machine, life))
+                return
+
     def _announce(self, life: Life) -> None:
         """It says where it listens; later it may say so again."""
+        if life.run_id not in self._on_machines:
+            return
         life.said += 1
         self._report(life, events.RunAnnounced(life.run_id, f"address {life.said}"))
         if life.is_alive and self._may(self.plan.habits[life.model].moves):
@@ -589,6 +611,7 @@ class Simulation:
         if life is not None and not life.has_exited:
             life.has_exited = True
             self._free(life.model)
+            self._leave_machine(run_id)
             self._post(events.ProcessExited(run_id, "exited", out_of_memory=life.words))
 
 

@@ -34,6 +34,8 @@ class LineWitness(Witness):
     def check(self, effect: Effect) -> None:
         if self._is_line and self.waiting:
             match effect:
+                case StopProcess(_, "queue" | "queue timeout" | "withdrawn"):
+                    pass
                 case StopProcess(run_id) | PutToSleep(run_id):
                     life = self.lives[run_id]
                     if life.unload_by is None and not (life.has_timed_out or life.is_retired or life.is_away):

@@ -38,6 +38,7 @@ def specs(plan: Plan) -> dict[str, ModelSpec]:
         model: ModelSpec(
             *(habit.priority, habit.ttl, habit.unload_timeout),
             *(habit.announces, habit.queue_timeout, habit.sleep is not None),
+            *(("engine", habit.makes_room) if plan.slots and habit.announces else ()),
         )
         for model, habit in chosen
     }

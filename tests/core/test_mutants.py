@@ -152,6 +152,17 @@ PROMISES = {
         "nobody looks when one that could make room has stayed long enough",
         "who could make room for others and has grown elsewhere is forgotten",
     },
+    "idle models make room for one that is queued where they run, one at a time, and no others": {
+        "nobody makes room for one that is queued elsewhere",
+        "somebody makes room as soon as another one is queued",
+        "the next one makes room as soon as the one before is gone",
+        "several make room at a time",
+        "one makes room as soon as it has loaded",
+        "one that is to stay makes room in a queue",
+        "one makes room for another one that loads",
+        "one makes room for another one that nobody waits for",
+        "one whose requests wait for the queued one stays in its way",
+    },
     "nobody makes room who need not": {"all idle models make room for others", "what ends counts as there still"},
     "idle models make room for one that grows, and it stays": {
         "nobody makes room for one that grows",

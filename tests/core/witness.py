@@ -492,8 +492,13 @@ class Witness:
     def _check_look(self, run_ids: tuple[int, ...]) -> None:
         """Only where the policy wants to know, and then at all that serve."""
         serving = {life.run_id for life in self.lives.values() if life.is_ready and not life.is_ending}
-        self.require(self.plan.policy.observe is not None, "looked inside for nobody")
+        is_wanted = self.plan.policy.observe is not None or self._wants_room()
+        self.require(is_wanted, "looked inside for nobody")
         self.require(set(run_ids) == serving, f"looked inside {run_ids}, and {serving} serve")
+
+    def _wants_room(self) -> bool:
+        """Whether it has to be known who is idle, to make room in a queue."""
+        return False
 
     def _check_report(self, model: str, evicted: tuple[str, ...]) -> None:
         """Somebody waits for the model, which can be started, and those go who stay now and must go for it."""

@@ -34,6 +34,7 @@ class Habits:
     announces: bool = False  # its lives say where they listen, once or again before they are ready
     queued: Span = (0.0, 0.0)  # how long they take until they do
     queue_timeout: float = 0.0
+    makes_room: bool = False  # if it is idle it goes for another one that is queued where it runs
     moves: float = 0.0  # that it then says some time after it was ready that it listens elsewhere
     hangs: float = 0.0  # that a life hangs some time after it was ready, mostly for ever: no request in it ends
     sleep: Span | None = None  # how long it takes to fall asleep, if it can
@@ -69,6 +70,7 @@ class Plan:
     reloads: int = 0  # times that other models and rules are configured
     upgrades: int = 0  # times that another scheduler goes on, under a configuration which may be another
     missing: frozenset[str] = frozenset()  # models that are not configured now
+    slots: int = 0  # for models that say where they listen: so many of them have a machine at a time; 0 for any number
 
     @property
     def models(self) -> list[str]:
@@ -485,7 +487,28 @@ def announced(seed: int, rng: random.Random) -> Plan:
         )
         for model, habit in plan.habits.items()
     }
-    return replace(plan, flavour="announced", habits=habits, hangs_up=rng.choice([plan.hangs_up, 0.5]))
+    hangs_up, slots = rng.choice([plan.hangs_up, 0.5]), rng.choice([0, 0, 1, 2])
+    plan = replace(plan, flavour="announced", habits=habits, hangs_up=hangs_up, slots=slots)
+    return _sharing_machines(plan, rng) if slots else plan
+
+
+def _sharing_machines(plan: Plan, rng: random.Random) -> Plan:
+    """Most models may run together, as far as there are machines, of which some are never given up."""
+    everybody_goes = rng.random() < 0.6  # else one might wait for ever
+    habits = {
+        model: replace(
+            habit,
+            announces=rng.random() < 0.9,
+            makes_room=everybody_goes or rng.random() < 0.7,
+            queue_timeout=rng.choice([0.0, habit.queue_timeout]) if everybody_goes else habit.queue_timeout or 6.0,
+            load=rng.choice([habit.load, (0.1, 0.5), (2.0, 4.0)]),
+            pause=rng.choice([habit.pause, (0.0, 4.0), (2.0, 10.0)]),
+        )
+        for model, habit in plan.habits.items()
+    }
+    if plan.policy.truth is None and rng.random() < 0.8:
+        plan = replace(plan, policy=policies.relation(rng, plan.models, rng.choice([0.0, 0.1]), 0.5))
+    return replace(plan, habits=habits)
 
 
 def sleepers(seed: int, rng: random.Random) -> Plan:

@@ -52,6 +52,9 @@ export const KEYS = {
      "hungAfter": {
       "about": "seconds of silence after which its server, if it is sure to hang, is stopped when a request for another model has waited for `maxWait`; 0 never, -1 takes the global value (llamaswap only)"
      },
+     "pool": {
+      "about": "a name for the machines elsewhere on which it runs: models with the same one make room for each other as members of a group with `whenQueued: evict` do (llamaswap only; see docs/clusters.md)"
+     },
      "useModelName": {
       "about": "the `model` that is sent upstream"
      },
@@ -501,6 +504,13 @@ export const KEYS = {
            },
            "persistent": {
             "about": "other groups never unload its members"
+           },
+           "whenQueued": {
+            "about": "what the others do while a member of it is queued elsewhere: `evict` unloads the one that has been idle longest, one after the other, until the job of the member starts (llamaswap only; see docs/clusters.md)",
+            "values": [
+             "wait",
+             "evict"
+            ]
            }
           }
          }
@@ -595,6 +605,13 @@ export const KEYS = {
      },
      "persistent": {
       "about": "other groups never unload its members"
+     },
+     "whenQueued": {
+      "about": "what the others do while a member of it is queued elsewhere: `evict` unloads the one that has been idle longest, one after the other, until the job of the member starts (llamaswap only; see docs/clusters.md)",
+      "values": [
+       "wait",
+       "evict"
+      ]
      }
     }
    }

@@ -1,0 +1,48 @@
+"""`whenQueued: evict`: idle models make room in the queue of an engine with fewer machines than models."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.program import Program, models, wait_until
+
+SCRIPT = Path(__file__).with_name("engine.py")
+
+
+def sharing(folder: Path, slots: int, **group: Any) -> dict[str, Any]:
+    """The models a, b and c, which run side by side on so many machines."""
+    entries = {}
+    for name in "abc":
+        words = (sys.executable, "-S", str(SCRIPT), str(folder), str(slots), name)
+        entries[name] = {"cmd": shlex.join(words), "proxy": "announced"}
+    return {**models(**entries), "groups": {"cluster": {"swap": False, "members": list("abc"), **group}}}
+
+
+def test_the_longest_idle_model_makes_room_for_one_that_is_queued(tmp_path: Path) -> None:
+    with Program(tmp_path, sharing(tmp_path, 2, whenQueued="evict")) as program:
+        for name in "ab":
+            assert program.chat(name).json()["name"] == name
+        assert program.chat("c").json()["name"] == "c"
+        assert set(program.states()) == {"b", "c"}
+        assert "[INFO] a: stopping, idle, makes room in the queue of c\n" in program.stdout
+        assert program.chat("b").status == 200
+        assert 'llamaswap_evictions_total{model="a",reason="queue"} 1' in program.get("/metrics").text
+        assert program.starts("b") == 1
+
+
+def test_a_busy_model_makes_no_room_and_what_is_queued_waits_for_an_idle_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    hold = [{"role": "user", "content": "hold"}]
+    with Program(tmp_path, sharing(tmp_path, 2, whenQueued="evict")) as program, program.wire() as wire:
+        assert program.chat("a").status == 200
+        wire.request("POST", "/v1/chat/completions", {"model": "a", "messages": hold})
+        wait_until(lambda: program.running("a")["in_flight"] == 1, "it is busy")
+        assert program.chat("b").status == 200
+        assert program.chat("c").json()["name"] == "c"
+        assert set(program.states()) == {"a", "c"}
+        (tmp_path / "go").write_text("")
+        assert wire.status() == 200
