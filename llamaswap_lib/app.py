@@ -19,6 +19,7 @@ from llamaswap_lib.activity.store import StoreSettings
 from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor
 from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.fleet.peers import Peers
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.loaded_config import LoadedConfig
@@ -133,6 +134,7 @@ class App:
     connection_count: Callable[[], int] = lambda: 0
     feed: Feed = field(default_factory=Feed)
     key_salt: bytes = field(default_factory=new_salt)
+    peers: Peers = field(default_factory=Peers)
     selectors_before: InitVar[Selectors | None] = None
     destinations: Mapping[str, Destination] = field(init=False)  # by every name that leads to one model and no other
     names: Names = field(init=False)

@@ -30,6 +30,7 @@ from llamaswap_lib.core import events
 from llamaswap_lib.core.effects import StopKind
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.fleet.peers import Peers
 from llamaswap_lib.handing_over import Estate, Giver, Taker
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.hardware.sources import Reports
@@ -99,6 +100,7 @@ class Parts:
     supervisor: Supervisor
     watchdog: WatchdogFeeder
     reloader: Reloader
+    peers: Peers
     upgrader: Upgrader
     taker: Taker | None  # where there is a process before this one
 
@@ -107,8 +109,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     """Everything, connected and not started; raises ConfigError for an address that cannot be listened on."""
     guardian, ourselves, certificate = Guardian(logs.log), Ourselves(), options.certificate
     given, host, port = _listening(options, logs)
-    refuse = partial(_refuse_open_editing, host=host, editor=options.editor)
-    refuse(config)
+    refuse = _refusing(config, host, options.editor)
     loop, proxies = Loop(on_error=logs.log.error, on_slow=logs.log.warn), _proxies(config, logs)
     pool, (standing, picture) = Pool(loop, proxies=proxies), _standing(config, logs)
     launching = Launching(config, logs, guardian, ourselves, proxies)
@@ -139,6 +140,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         hardware=hardware,
         memory=picture,
         feed=feed,
+        peers=Peers(logs.log, proxies),
         key_salt=read_salt(config.store.path, logs.log.warn),
         reload=lambda: reloader.reload("POST /api/config/reload"),
         upgrade=lambda: upgrader.upgrade("POST /api/upgrade"),
@@ -152,7 +154,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     reloader = Reloader(options.sources, standing, served, refuse)
     upgrader, taker = _upgrade(Estate(served, guardian, journal, loop, reloader), options)
     parts = (logs, controller, pool, loop, journal, server, guardian, ourselves, hardware, options.supervisor)
-    return Parts(*parts, _watchdog(options.supervisor, controller, loop, logs), reloader, upgrader, taker)
+    return Parts(*parts, _watchdog(options.supervisor, controller, loop, logs), reloader, app.peers, upgrader, taker)
 
 
 def _upgrade(estate: Estate, options: Options) -> tuple[Upgrader, Taker | None]:
@@ -300,6 +302,13 @@ def _tell_room(feed: Feed, _run_id: int, model: str, kind: StopKind, reason: str
     """It goes though no other model is loaded for it."""
     if kind in ("queue", "yield", "growth"):
         feed.note("room", ({"model": model, "kind": kind, "reason": reason},))
+
+
+def _refusing(config: Config, host: str, editor: ConfigEditor | None) -> Callable[[Config], None]:
+    """What refuses a configuration; this one is refused at once."""
+    refuse = partial(_refuse_open_editing, host=host, editor=editor)
+    refuse(config)
+    return refuse
 
 
 def _refuse_open_editing(config: Config, *, host: str, editor: ConfigEditor | None) -> None:

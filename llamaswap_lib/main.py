@@ -144,6 +144,7 @@ def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
     )
     tell_who_can_reach(parts.server.address, parts.logs.log, has_keys=bool(parts.reloader.config.api_keys))
     parts.hardware.start()
+    parts.peers.change(parts.reloader.config)
     if parts.reloader.config.routing.router == "memory":
         parts.hardware.read_now(FIRST_READING)  # what is not known yet would be loaded alone
     parts.server.start()
@@ -228,6 +229,7 @@ def _retire(parts: Parts, signals: Signals, is_done: Wakeup, *, is_told_to_end: 
 def _end_retired(parts: Parts, hurry: threading.Event) -> None:
     parts.watchdog.close()
     parts.hardware.close()
+    parts.peers.close()
     config = parts.reloader.config
     until, is_hurried = time.monotonic() + (config.upgrade_timeout or math.inf), False
     while not parts.server.wait_idle(min(RETIRED_LOOK, max(0.0, until - time.monotonic()))):
@@ -253,6 +255,7 @@ def _end_in_order(parts: Parts) -> None:
     parts.server.stop_accepting()
     parts.watchdog.close()
     parts.hardware.close()
+    parts.peers.close()
     _end_serving(parts)
 
 

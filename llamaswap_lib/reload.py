@@ -254,6 +254,7 @@ class Reloader:
         served.logs.log.change(config.log_level, config.log_time_format)
         served.latest.app.hardware.change(hardware_settings(config))
         served.latest.app.memory.change(config)
+        served.latest.app.peers.change(config)
         running = {model.id for model in list(served.launching.launched.values())}
         served.logs.keep_only(config.models.keys() | running)
         served.latest.app.activity.change(journal_settings_of(config, served.latest.app.listen.host))

@@ -39,6 +39,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("runtime.control", "runtime.forward_proxies", "runtime.health.watchdog", "runtime.logs.monitor"),
         *("runtime.threads", "runtime.vital", "core.snapshot", "errors", "printable"),
     ),
+    # peers: what is known of them, who is asked; what looks is imported where there are any
+    "fleet": (
+        *("config.schema", "config.sections", "errors", "printable", "proxy.asking"),
+        *("runtime.forward_proxies", "runtime.logs.logger", "runtime.threads", "runtime.vital"),
+    ),
     "endpoints": (
         *(
             "activity",
@@ -47,6 +52,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "core.eviction.devices",
             "core.plan",
             "core.snapshot",
+            "fleet.states",
             "proxy.dispatch",
             "proxy.scraping",
             "routing",
@@ -58,10 +64,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("runtime.apart", "runtime.control.board", "runtime.changes", "runtime.logs.monitor", "runtime.wakeup"),
         # what is said of a configuration, and its files
         *("config.check", "config.editor", "config.load", "config.render", "config.schema", "config.sections"),
-        *("config.show", "typed_yaml.problems"),
+        *("config.show", "typed_yaml.problems", "typed_yaml.secrets"),
     ),
     "app": (
-        *("activity", "ip_addresses", "typed_yaml.secrets"),
+        *("activity", "fleet.peers", "ip_addresses", "typed_yaml.secrets"),
         *("proxy.pool", "routing", "server.limits", "loaded_config", "hardware.sampler", "memory.picture"),
         *("config.check", "config.editor", "config.schema"),
         *("runtime.apart", "runtime.changes", "runtime.control.controller", "runtime.logs.server_logs"),

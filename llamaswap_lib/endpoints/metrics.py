@@ -14,6 +14,7 @@ from llamaswap_lib.activity.exposition import OPEN_METRICS, PLAIN, Family, Label
 from llamaswap_lib.activity.machine import device_families, machine_families, memory_families
 from llamaswap_lib.activity.merged_metrics import merged
 from llamaswap_lib.app import App
+from llamaswap_lib.endpoints.peers import families as peer_families
 from llamaswap_lib.proxy.scraping import Result, scrape
 from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.server.exchange import Exchange
@@ -30,6 +31,7 @@ def serve_metrics(app: App, exchange: Exchange) -> None:
         *app.counters.families(),
         *memory_families(app.hardware.memory_of_models().values()),
         *device_families(app.memory.now),
+        *peer_families(app),
     ]
     if not app.config.performance.disabled:
         families += machine_families(app.hardware.latest())

@@ -49,7 +49,7 @@ class Proxied:
         self._app = app
         self._destinations = app.destinations
         self._has_profiles = bool(app.config.profiles)
-        self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model)
+        self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model, app.peers.note_refused)
         self._most_quick_bytes = min(MOST_QUICK_BYTES, app.limits.max_json_bytes, app.limits.max_body_bytes)
 
     def serve_model(self, exchange: Exchange, route: Route) -> Awaitable[None]:

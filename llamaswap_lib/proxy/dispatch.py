@@ -17,7 +17,7 @@ from llamaswap_lib.proxy import peer_headers as peers
 from llamaswap_lib.proxy.answer_body import Remainder
 from llamaswap_lib.proxy.loading_stream import LoadingStream, is_told
 from llamaswap_lib.proxy.pool import Pool
-from llamaswap_lib.proxy.relay import NoAnswer, Relay
+from llamaswap_lib.proxy.relay import NoAnswer, NoConnection, Relay
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
 from llamaswap_lib.runtime.control.controller import Controller
@@ -44,19 +44,25 @@ class Order:
 class Dispatcher:
     """The way to the models, for all requests."""
 
-    def __init__(self, controller: Controller, pool: Pool, monitor_of: Callable[[str], LogMonitor]) -> None:
-        """`monitor_of` has what a model prints."""
+    def __init__(
+        self,
+        controller: Controller,
+        pool: Pool,
+        monitor_of: Callable[[str], LogMonitor],
+        note_refused: Callable[[str, str], None],
+    ) -> None:
+        """`monitor_of` has what a model prints; `note_refused` is told of a peer that takes no connection, and why."""
         self._controller = controller
         self._pool = pool
         self._monitor_of = monitor_of
+        self._note_refused = note_refused
 
     def relay(self, exchange: Exchange, order: Order) -> Awaitable[None]:
         """What has the model serve the exchange, a local one once it is ready; raises HttpError or ClientGone."""
         model = order.model
         exchange.model = model.id
         if isinstance(model, Remote):
-            relay = Relay(self._pool, exchange, model, model.key, model.proxy, order.body)
-            return relay.run(order.path, peers.query_for(model, order.query))
+            return self._relay_to_peer(exchange, order, model)
         if order.never_loads:
             why = "is not ready; only a request that names it, with ?model=, waits for it"
             return self._relay_past(exchange, order, model, Conflict(f"model {model.id} {why}"))
@@ -66,6 +72,14 @@ class Dispatcher:
         if model.send_loading_state and is_told(exchange):
             return self._relay_telling(exchange, order, model)
         return self._relay_inside(exchange, order, model, None)
+
+    async def _relay_to_peer(self, exchange: Exchange, order: Order, model: Remote) -> None:
+        relay = Relay(self._pool, exchange, model, model.key, model.proxy, order.body)
+        try:
+            await relay.run(order.path, peers.query_for(model, order.query))
+        except NoConnection as error:
+            self._note_refused(model.peer, error.message)
+            raise
 
     async def _relay_telling(self, exchange: Exchange, order: Order, model: Model) -> None:
         """The same, and the client is told how far that is."""

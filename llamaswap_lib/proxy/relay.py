@@ -53,6 +53,10 @@ class NoAnswer(BadGateway):
     was_cut = False  # by us, since the run hangs
 
 
+class NoConnection(NoAnswer):
+    """Nobody has taken the connection."""
+
+
 class _UpstreamLost(Exception):
     """The connection ended before any byte of the answer."""
 
@@ -207,8 +211,8 @@ class Relay:
             message += f": {error.strerror or error}"
             # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
             is_unchecked = isinstance(self.model, Model) and self.model.check_endpoint == "none"
-            says_nothing = is_unchecked or self.forward_proxy is not None  # of the server itself
-            raise (BadGateway if says_nothing else NoAnswer)(message) from None
+            says_nothing = is_unchecked or (self.is_lenient and self.forward_proxy is not None)  # of the server itself
+            raise (BadGateway if says_nothing else NoConnection)(message) from None
 
     def _send(self) -> None:
         """Send the request, head and body in one call if the kernel takes it; the rest of it is `_upload`."""

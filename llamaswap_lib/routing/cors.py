@@ -23,7 +23,7 @@ PRIVATE = _CONFIGURATION | {
     *(Endpoint.UNLOAD_EVERY, Endpoint.UNLOAD_ALL, Endpoint.UNLOAD_ONE, Endpoint.LOAD_ONE, Endpoint.RELOAD),
     *(Endpoint.ACTIVITY, Endpoint.ACTIVITY_CLEAR, Endpoint.ACTIVITY_STATS, Endpoint.ACTIVITY_FACETS),
     *(Endpoint.ACTIVITY_SERIES, Endpoint.CAPTURE),
-    *(Endpoint.PERFORMANCE, Endpoint.HARDWARE, Endpoint.MEMORY),
+    *(Endpoint.PERFORMANCE, Endpoint.HARDWARE, Endpoint.MEMORY, Endpoint.PEERS),
     *(Endpoint.IN_FLIGHT, Endpoint.CANCEL),
     *(Endpoint.ACTIVE_PROFILE, Endpoint.EVENTS, Endpoint.LOGS, Endpoint.LOG_STREAM, Endpoint.LOG_STREAM_OF),
 }

@@ -18,6 +18,7 @@ class Remote:
     """A model of a peer, as `relay` serves it."""
 
     id: str  # peer/model
+    peer: str
     key: str  # of the peer's connections: one whose address changes gets new ones
     proxy: str
     timeouts: Timeouts
@@ -30,6 +31,7 @@ def remote_of(config: Config, offered: PeerModel) -> Remote:
     peer = config.peers[offered.peer]
     return Remote(
         id=f"{offered.peer}/{offered.model}",
+        peer=offered.peer,
         key=f"{offered.peer} at {peer.proxy}",
         proxy=peer.proxy,
         timeouts=peer.timeouts,

@@ -43,6 +43,7 @@ class Endpoint(Enum):
     PLAN = auto()  # `argument` is the model
     CLIENTS = auto()  # the same
     QUEUE = auto()
+    PEERS = auto()
     CONFIG = auto()
     CONFIG_CHECK = auto()
     CONFIG_FILES = auto()
@@ -114,6 +115,7 @@ _OWN = {
     ("GET", "/unload"): Route(Endpoint.UNLOAD_EVERY),
     ("POST", "/api/models/unload"): Route(Endpoint.UNLOAD_ALL),
     ("GET", "/api/queue"): Route(Endpoint.QUEUE),
+    ("GET", "/api/peers"): Route(Endpoint.PEERS),
     ("GET", "/api/config"): Route(Endpoint.CONFIG),
     ("POST", "/api/config/check"): Route(Endpoint.CONFIG_CHECK),
     ("GET", "/api/config/files"): Route(Endpoint.CONFIG_FILES),

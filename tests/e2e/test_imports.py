@@ -62,3 +62,15 @@ def test_nothing_is_imported_and_no_file_of_ours_is_opened_after_the_start(
         assert [line for line in later if line.startswith("import ")] == []
         ours = (str(ROOT / "llamaswap"), COMMAND[-1])
         assert [line for line in later if any(path in line for path in ours)] == []
+
+
+def test_what_looks_at_peers_is_imported_only_where_there_are_any(run_program: RunProgram, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    command = (*COMMAND[:-1], str(AUDITED), str(notes), COMMAND[-1])
+    looks = "import llamaswap_lib.fleet.watching"
+    with run_program(models(a=demo()), command=command) as program:
+        wait_until(lambda: "tempfile" in notes.read_text(), "it has imported what it needs later")
+        assert looks not in notes.read_text()
+        program.reload({**models(a=demo()), "peers": {"p": {"proxy": "http://127.0.0.1:9", "models": ["far"]}}})
+        assert looks in notes.read_text()
+        wait_until(lambda: program.get("/api/peers").json()["peers"][0]["up"] is False, "it is looked at")

@@ -24,6 +24,7 @@ from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.errors import RunNotDead
+from llamaswap_lib.fleet.peers import Peers
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.net.poller import Poller, has_hung_up, new_poller
@@ -411,6 +412,7 @@ class World:
             limits,
             feed=self.feed,
             hardware=hardware or Hardware(),
+            peers=Peers(self.logs.log, pool.proxies),  # looked at once a test says so
         )
         self.app.take_over()
         self.server = Server(endpoints.settings_of(self.app), self.loop, "127.0.0.1", 0, certificate)
@@ -445,6 +447,7 @@ class World:
             pause.wait(0.01)
 
     def close(self) -> None:
+        self.app.peers.close()
         self.server.begin_stop()
         self.logs.close_streams()
         self.server.abort()

@@ -1,0 +1,67 @@
+"""The fleet where the configuration has peers, and nothing where it has none.
+
+Any thread. What looks at peers is imported with the first of them, so that it costs nothing where there are none.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Protocol
+
+from llamaswap_lib.config.schema import Config
+from llamaswap_lib.fleet.states import PeerState
+from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
+from llamaswap_lib.runtime.logs.logger import Logger
+
+
+class Watching(Protocol):
+    """What looks at peers; see `watching.py`."""
+
+    def states(self) -> Mapping[str, PeerState]: ...
+    def note_refused(self, name: str, error: str) -> None: ...
+    def change(self, config: Config) -> None: ...
+    def close(self) -> None: ...
+
+
+class Peers:
+    """What is known of the peers of the configuration in force."""
+
+    def __init__(self, log: Logger | None = None, proxies: ForwardProxies = NO_PROXIES) -> None:
+        """Without a log nobody is looked at."""
+        self._log = log
+        self._proxies = proxies
+        self._lock = threading.Lock()  # of changes
+        self._watching: Watching | None = None
+
+    def states(self) -> Mapping[str, PeerState]:
+        """Of each peer, by its name; one that is not in it is not looked at, and counts as up."""
+        return {} if self._watching is None else self._watching.states()
+
+    def note_refused(self, name: str, error: str) -> None:
+        """No connection to it could be opened for a request."""
+        if self._watching is not None:
+            self._watching.note_refused(name, error)
+
+    def change(self, config: Config) -> None:
+        """These are the peers from now on."""
+        with self._lock:
+            if self._watching is None and config.peers and self._log is not None:
+                self._watching = _start(self._proxies, self._log)
+            if self._watching is not None:
+                self._watching.change(config)
+
+    def close(self) -> None:
+        """Look at nobody any more."""
+        with self._lock:
+            if self._watching is not None:
+                self._watching.close()
+
+
+def _start(proxies: ForwardProxies, log: Logger) -> Watching | None:
+    try:
+        from llamaswap_lib.fleet.watching import Fleet  # noqa: PLC0415 - most have no peers
+    except (ImportError, OSError, MemoryError) as error:  # the installation is gone, and this is a reload
+        log.error(f"peers are not looked at, and count as up: {error}; restart llamaswap")
+        return None
+    return Fleet(proxies, log)

@@ -1,0 +1,90 @@
+"""What is known of each peer, and what a look or a request changes in that.
+
+Pure, any thread: values that are never changed, only replaced. A peer is taken to be up until looks say otherwise, and
+is out after two failed looks in a row or one connection of a request that could not be opened. One good look, and it is
+in again. Times are monotonic, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+LLAMASWAP, OTHER = "llamaswap", "other"
+EVERY = 1.0  # seconds between two looks at a llamaswap, and after a failure
+EVERY_OTHER = 10.0  # at another server, which says no more than that it is there, and may be somebody else's
+LONGEST_PAUSE = 15.0  # seconds between two looks at a peer that is out: 1, 2, 4, 8, 15
+FAILURES_UNTIL_OUT = 2
+MOST_ERROR_CHARACTERS = 200
+
+
+class ModelThere(NamedTuple):
+    """A model that runs on a peer: `state` is starting, ready or stopping."""
+
+    state: str
+    in_flight: int = 0
+    waiting: int = 0
+
+
+NOTHING: Mapping[str, ModelThere] = MappingProxyType({})
+
+
+class PeerState(NamedTuple):
+    """A peer as it was at the last look. `is_up` is None before the first one."""
+
+    is_up: bool | None = None
+    since: float = 0.0  # when that began
+    last_error: str = ""  # of the last look or request that failed, also where it is up again
+    kind: str = ""  # LLAMASWAP or OTHER; '' while that is not known
+    models: Mapping[str, ModelThere] = NOTHING  # those that run there
+    most_models: int = 0  # that were seen to run there at the same time
+    failures: int = 0  # in a row
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether to send it requests, while there is another one that could get them."""
+        return self.is_up is not False
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look."""
+        if self.is_up is False:
+            doublings = max(0, min(self.failures, 9) - FAILURES_UNTIL_OUT)
+            return min(EVERY * (1 << doublings), LONGEST_PAUSE)
+        return EVERY if self.failures or self.kind == LLAMASWAP else EVERY_OTHER
+
+
+UNKNOWN = PeerState()
+
+
+def after_success(state: PeerState, now: float, kind: str, models: Mapping[str, ModelThere]) -> PeerState:
+    """The look was answered: it is a peer of that kind, and these run there."""
+    return state._replace(
+        is_up=True,
+        since=state.since if state.is_up else now,
+        kind=kind,
+        models=models,
+        most_models=max(state.most_models, len(models)),
+        failures=0,
+    )
+
+
+def after_failure(state: PeerState, now: float, error: str) -> PeerState:
+    """The look was not answered as it should be."""
+    return _failed(state, now, error, state.failures + 1)
+
+
+def after_refusal(state: PeerState, now: float, error: str) -> PeerState:
+    """No connection could be opened for a request."""
+    if state.is_up is False:
+        return state
+    out = _failed(state, now, error, FAILURES_UNTIL_OUT)
+    return out._replace(failures=0)  # of looks: the next one is at once
+
+
+def _failed(state: PeerState, now: float, error: str, failures: int) -> PeerState:
+    failed = state._replace(last_error=error[:MOST_ERROR_CHARACTERS], failures=failures)
+    if failures < FAILURES_UNTIL_OUT or state.is_up is False:
+        return failed
+    return failed._replace(is_up=False, since=now, models=NOTHING)

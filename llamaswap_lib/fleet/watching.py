@@ -1,0 +1,159 @@
+"""All peers, and the threads that look at them.
+
+A thread `look-M` for each peer M: a slow one keeps no other from being looked at, and name servers, TLS and forward
+proxies are waited for as everywhere. It is idle but for the moments of its looks. What they find is published as a
+whole (`states`), so any thread reads it without a lock. `note_refused` is called by the loop, and never waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from llamaswap_lib.config.schema import Config
+from llamaswap_lib.config.sections import Peer
+from llamaswap_lib.fleet import states
+from llamaswap_lib.fleet.looks import LONGEST_LOOK, LookFailed, fields_of, look_at
+from llamaswap_lib.fleet.states import UNKNOWN, PeerState
+from llamaswap_lib.printable import printable
+from llamaswap_lib.proxy.asking import Answer, ask
+from llamaswap_lib.runtime.forward_proxies import ForwardProxies
+from llamaswap_lib.runtime.logs.logger import Logger
+from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.runtime.vital import report
+
+Pause = Callable[[threading.Event, float], object]  # until the event is set, for so many seconds at most
+
+
+def _wait(event: threading.Event, seconds: float) -> object:
+    return event.wait(seconds)
+
+
+class Fleet:
+    """The peers of the configuration in force."""
+
+    def __init__(
+        self,
+        proxies: ForwardProxies,
+        log: Logger,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Pause = _wait,
+    ) -> None:
+        self._proxies = proxies
+        self._log = log
+        self._clock = clock
+        self._pause = pause
+        self._lock = threading.Lock()  # protects what follows
+        self._watches: dict[str, _Watch] = {}
+        self._states: Mapping[str, PeerState] = MappingProxyType({})
+
+    # -- any thread --
+
+    def states(self) -> Mapping[str, PeerState]:
+        """What is known of each peer, by its name."""
+        return self._states
+
+    def note_refused(self, name: str, error: str) -> None:
+        """No connection to it could be opened for a request: it is out until it answers a look."""
+        with self._lock:
+            watch = self._watches.get(name)
+        if watch is not None:
+            self._put(watch, lambda state: states.after_refusal(state, self._clock(), error))
+            watch.wake.set()
+
+    def change(self, config: Config) -> None:
+        """These are the peers from now on; who is another server than before is looked at anew."""
+        with self._lock:
+            before, self._watches = self._watches, {}
+            for name, peer in config.peers.items():
+                watch = before.get(name)
+                if watch is None or _server(watch.peer) != _server(peer):
+                    watch = _Watch(name, peer)
+                self._watches[name] = watch
+            kept = {name: self._states.get(name, UNKNOWN) for name in self._watches}
+            kept.update({name: UNKNOWN for name, watch in self._watches.items() if before.get(name) is not watch})
+            self._states = MappingProxyType(kept)
+            gone = [watch for name, watch in before.items() if self._watches.get(name) is not watch]
+            new = [watch for name, watch in self._watches.items() if before.get(name) is not watch]
+        for watch in gone:
+            watch.end()
+        for watch in new:
+            self._start(watch)
+
+    def close(self) -> None:
+        """Look at nobody any more; a look in progress ends by itself."""
+        with self._lock:
+            watches, self._watches = list(self._watches.values()), {}
+        for watch in watches:
+            watch.end()
+
+    def _start(self, watch: _Watch) -> None:
+        try:
+            Thread(self._watch, f"look-{watch.name}", (watch,)).start()
+        except (RuntimeError, MemoryError) as error:  # it counts as up then, as it did before there were looks
+            self._log.warn(f"peer {watch.name} is not looked at: no thread can be started ({error or 'no memory'})")
+
+    # -- threads look-M --
+
+    def _watch(self, watch: _Watch) -> None:
+        while True:
+            watch.wake.clear()  # before the question whether it has ended, which sets it
+            if watch.has_ended:
+                return
+            try:
+                self._look(watch)
+            except Exception:  # noqa: BLE001 - a mistake of ours: the next look may go well
+                report(f"look-{watch.name}", self._log.error)
+            state = self._states.get(watch.name, UNKNOWN)
+            self._pause(watch.wake, state.pause)
+
+    def _look(self, watch: _Watch) -> None:
+        peer, fields = watch.peer, fields_of(watch.peer)
+
+        def ask_peer(path: str) -> Answer:
+            return ask(peer.proxy, path, self._proxies, time.monotonic() + LONGEST_LOOK, fields)
+
+        state = self._states.get(watch.name, UNKNOWN)
+        kind = state.kind if state.is_up else ""
+        try:
+            seen = look_at(kind, ask_peer)
+        except LookFailed as failed:
+            error = printable(str(failed))
+            self._put(watch, lambda state: states.after_failure(state, self._clock(), error))
+        else:
+            self._put(watch, lambda state: states.after_success(state, self._clock(), *seen))
+
+    # -- any thread --
+
+    def _put(self, watch: _Watch, change: Callable[[PeerState], PeerState]) -> None:
+        with self._lock:
+            if self._watches.get(watch.name) is not watch:
+                return
+            before = self._states[watch.name]
+            after = change(before)
+            self._states = MappingProxyType({**self._states, watch.name: after})
+        if after.is_up is False and before.is_up is not False:
+            self._log.warn(f"peer {watch.name} is out: {after.last_error}")
+        elif after.is_up and before.is_up is False:
+            self._log.info(f"peer {watch.name} is in again after {after.since - before.since:.0f} s")
+
+
+class _Watch:
+    """One peer that is looked at."""
+
+    def __init__(self, name: str, peer: Peer) -> None:
+        self.name = name
+        self.peer = peer
+        self.wake = threading.Event()  # set to look sooner, and at the end
+        self.has_ended = False
+
+    def end(self) -> None:
+        self.has_ended = True
+        self.wake.set()
+
+
+def _server(peer: Peer) -> tuple[str, str]:
+    """What makes it another server."""
+    return peer.proxy, peer.api_key
