@@ -145,7 +145,8 @@ class App:
     def __post_init__(self, selectors_before: Selectors | None) -> None:
         object.__setattr__(self, "destinations", destinations_of(self.config))
         object.__setattr__(self, "names", Names(self.config, self.destinations))
-        object.__setattr__(self, "selectors", Selectors(self.config, self.controller.runs, selectors_before))
+        selectors = Selectors(self.config, self.controller.runs, selectors_before, self.peers.states)
+        object.__setattr__(self, "selectors", selectors)
         object.__setattr__(self, "key_tags", KeyTags(self.key_salt, self.config.api_key_names))
         object.__setattr__(self, "hosts", Hosts(self.config.allowed_hosts, own_names()))
 

@@ -33,7 +33,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("net", "wire", "runtime.logs.logger", "runtime.threads", "runtime.vital", "runtime.wakeup"),
         *("errors", "ip_addresses", "printable"),
     ),
-    "routing": ("wire", "config.schema", "config.sections", "errors", "nearest", "printable"),
+    "routing": (
+        *("wire", "config.schema", "config.sections", "errors", "nearest", "printable"),
+        *("fleet.choosing", "fleet.states", "fleet.strategies"),
+    ),
     "proxy": (
         *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema", "config.sections"),
         *("runtime.control", "runtime.forward_proxies", "runtime.health.watchdog", "runtime.logs.monitor"),

@@ -249,7 +249,7 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
     _check_idle_keys_of_queues(loaded.config, document)
     for name, selector in loaded.config.selectors.items():
         at: KeyPath = ("selectors", name, "settings", "spillover")
-        if selector.strategy != "spillover" and document.node(at) is not None:
+        if selector.strategy not in ("spillover", "spread") and document.node(at) is not None:
             document.warn(at, f"does nothing with the strategy {selector.strategy}", at_key=True)
 
 

@@ -223,7 +223,9 @@ def _linked(config: Config, given: RoutingInput, ported: Mapping[str, AutomaticP
             for name, model in config.models.items()
         },
         selectors={
-            name: replace(selector, shown_metadata=mask_value(selector.metadata))
+            name: replace(
+                names.with_default_spillover(name, selector, document), shown_metadata=mask_value(selector.metadata)
+            )
             for name, selector in config.selectors.items()
         },
         peers={name: replace(peer, filters=models.protected(peer.filters)) for name, peer in config.peers.items()},

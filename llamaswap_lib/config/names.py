@@ -7,6 +7,7 @@ wrong is reported with its place; pure otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from llamaswap_lib.typed_yaml.nodes import MappingNode, SequenceNode, is_refused
 from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
@@ -16,6 +17,7 @@ from .document import Document
 from .schema import Config, PeerModel
 from .sections import Selector
 
+SPREAD_AT = 8  # requests of a model on one box before it is loaded on another one: what a server batches well
 RunTogether = Callable[[tuple[str, ...]], bool]
 
 
@@ -96,6 +98,13 @@ def check_peers(config: Config, document: Document) -> None:
             document.error(("peers", name, "apiKey"), "expected a key in one line, without control characters")
 
 
+def with_default_spillover(name: str, selector: Selector, document: Document) -> Selector:
+    """The selector with the default of its strategy where the file does not say when it spills over."""
+    if selector.strategy == "spread" and document.node(("selectors", name, "settings", "spillover")) is None:
+        return replace(selector, settings=replace(selector.settings, spillover=SPREAD_AT))
+    return selector
+
+
 def check_selectors(config: Config, document: Document, run_together: RunTogether) -> None:
     for name, selector in config.selectors.items():
         path: KeyPath = ("selectors", name)
@@ -111,12 +120,17 @@ def check_selectors(config: Config, document: Document, run_together: RunTogethe
             continue
         node = document.node((*path, "strategy"))
         if not selector.strategy and node is None:
-            document.error(path, "expected a strategy: one of pin, warm, spillover", at_key=True)
+            document.error(path, "expected a strategy: one of pin, warm, spillover, spread, failover", at_key=True)
         if not selector.targets and not _has_items(document, (*path, "targets")):
             document.error((*path, "targets"), "expected at least one target", at_key=True)
         _check_targets(path, selector, config, document)
+        if selector.strategy in ("spillover", "spread", "failover"):
+            _check_twice(path, selector, config, document)
+        if selector.strategy in ("spillover", "spread") and selector.settings.spillover < 1:
+            got = visible(selector.settings.spillover)
+            document.error((*path, "settings", "spillover"), f"expected an integer of at least 1, got {got}")
         if selector.strategy == "spillover":
-            _check_spillover(path, selector, config, document, run_together)
+            _check_together(path, selector, config, document, run_together)
 
 
 def _has_items(document: Document, path: KeyPath) -> bool:
@@ -132,24 +146,26 @@ def _check_targets(path: KeyPath, selector: Selector, config: Config, document: 
             document.error(at, f"the target {quoted(target)} is a selector; selectors cannot lead to selectors")
         elif config.resolve(target) is None and target not in config.peer_models:
             document.error(at, document.unknown_model(target, _targets(config)))
-        elif config.resolve(target) is None and selector.strategy in ("warm", "spillover"):
-            document.error(
-                at, f"the target {quoted(target)} is a peer's model; {selector.strategy} takes local ones only"
-            )
 
 
-def _check_spillover(
-    path: KeyPath, selector: Selector, config: Config, document: Document, together: RunTogether
-) -> None:
-    if selector.settings.spillover < 1:
-        got = visible(selector.settings.spillover)
-        document.error((*path, "settings", "spillover"), f"expected an integer of at least 1, got {got}")
-    local = [config.resolve(target) for target in selector.targets]
-    models = tuple(model for model in local if model is not None)
-    repeated = sorted({model for model in models if models.count(model) > 1})
+def _check_twice(path: KeyPath, selector: Selector, config: Config, document: Document) -> None:
+    """Targets that are the same model: its requests would be counted twice, and it would be asked again in vain."""
+    models = [config.resolve(target) or config.resolve_peer(target) or target for target in selector.targets]
+    repeated = sorted({_name_of(model) for model in models if models.count(model) > 1})
     if repeated:
         document.error((*path, "targets"), f"the model {quoted(repeated[0])} is a target twice")
-    elif len(models) == len(local) > 1 and not together(models):
+
+
+def _name_of(model: str | PeerModel) -> str:
+    return model if isinstance(model, str) else f"{model.peer}/{model.model}"
+
+
+def _check_together(
+    path: KeyPath, selector: Selector, config: Config, document: Document, together: RunTogether
+) -> None:
+    local = [config.resolve(target) for target in selector.targets]
+    models = tuple(dict.fromkeys(model for model in local if model is not None))
+    if len(models) == len(local) > 1 and not together(models):
         document.error((*path, "targets"), "these models cannot run together, so nothing can spill over")
 
 

@@ -32,8 +32,9 @@ from llamaswap_lib.typed_yaml.kinds import (
 from .elsewhere_keys import WHEN_QUEUED
 from .memory_keys import MemoryKeys
 
+STRATEGY = Choice(("pin", "warm", "spillover", "spread", "failover"))
 MODALITY = Choice(("text", "audio", "image"))
-ROUTED_SETTINGS = "for the strategy `spillover` only"
+ROUTED_SETTINGS = "for the strategies `spillover` and `spread` only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,10 @@ class SelectorSettings:
     """How a selector spreads requests over its targets."""
 
     spillover: int = key(
-        "spillover", Integer(), "requests per active target before the next one is started; at least 1", 1
+        "spillover",
+        Integer(),
+        "requests per active target before the next one is started; at least 1, and 8 for `spread` unless set",
+        1,
     )
 
 
@@ -243,7 +247,7 @@ class SelectorSettings:
 class Selector:
     """A name of its own that chooses one of its targets for each request."""
 
-    strategy: str = key("strategy", Choice(("pin", "warm", "spillover")), "how a target is chosen", "", required=True)
+    strategy: str = key("strategy", STRATEGY, "how a target is chosen (docs/fleet.md)", "", required=True)
     targets: tuple[str, ...] = key(
         "targets", ListOf(Text()), "models, aliases or peer models, at least one", required=True
     )

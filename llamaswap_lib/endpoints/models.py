@@ -84,7 +84,7 @@ def describe_selector(app: App, name: str, selector: Selector, is_loaded: bool) 
     """The entry of a selector."""
     about = {**selector.shown_metadata, "type": "selector", "strategy": selector.strategy}
     about["targets"] = list(selector.targets)
-    if selector.strategy == "spillover":
+    if selector.strategy in ("spillover", "spread"):
         about["spillover"] = selector.settings.spillover
     return describe_plain(app, name, about, is_loaded) | texts_of(selector)
 

@@ -17,6 +17,7 @@ from llamaswap_lib.endpoints.metrics import serve_metrics
 from llamaswap_lib.errors import Conflict, NotFound
 from llamaswap_lib.proxy.dispatch import Dispatcher, Order
 from llamaswap_lib.routing.api_keys import given_key
+from llamaswap_lib.routing.loop_detection import is_sent_on
 from llamaswap_lib.routing.model_name import (
     UnknownName,
     find_model,
@@ -211,7 +212,7 @@ class Proxied:
             self._begin(exchange, asked_name, route.upstream_path, None)
             raise UnknownName(asked_name)
         exchange.selector = name
-        return selectors.choose(name)
+        return selectors.choose(name, is_sent_on=is_sent_on(exchange.head))
 
     def _begin(
         self, exchange: Exchange, name: str, path: str, model: Model | Remote | None, *, is_recorded: bool = True

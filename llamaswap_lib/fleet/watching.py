@@ -133,7 +133,8 @@ class Fleet:
                 return
             before = self._states[watch.name]
             after = change(before)
-            self._states = MappingProxyType({**self._states, watch.name: after})
+            if after != before:
+                self._states = MappingProxyType({**self._states, watch.name: after})
         if after.is_up is False and before.is_up is not False:
             self._log.warn(f"peer {watch.name} is out: {after.last_error}")
         elif after.is_up and before.is_up is False:

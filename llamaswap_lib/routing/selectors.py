@@ -12,6 +12,9 @@ from typing import NamedTuple, Protocol
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.config.sections import Selector
+from llamaswap_lib.fleet.choosing import HERE
+from llamaswap_lib.fleet.states import PeerState
+from llamaswap_lib.fleet.strategies import Counts, Fleet, Target
 
 
 class Run(Protocol):
@@ -23,22 +26,35 @@ class Run(Protocol):
     def state(self) -> str: ...
 
 
-States = Mapping[str, str]  # model -> the state of its run; absent: it does not run
+States = Mapping[str, str]  # model -> the state of its run, or OUT; absent: it does not run
+OUT = "out"  # of the models of a peer that is
+FLEET = ("spread", "failover")
 
 
 class Choice:
-    """The target of one request, as configured, busy with it until `give_back`, or the end of a `with` block."""
+    """The target of one request, as configured, busy with it until `give_back`, or the end of a `with` block.
 
-    __slots__ = ("_free", "target")
+    `rest`: the others that could answer it, the best first.
+    """
 
-    def __init__(self, target: str, free: Callable[[str], None] | None = None) -> None:
+    __slots__ = ("_strategy", "rest", "target")
+
+    def __init__(self, target: str, strategy: _Strategy | None = None, rest: Sequence[str] = ()) -> None:
         self.target = target
-        self._free = free
+        self.rest = list(rest)
+        self._strategy = strategy
 
     def give_back(self) -> None:
         """The request has ended."""
-        if self._free is not None:
-            self._free(self.target)
+        if self._strategy is not None:
+            self._strategy.free(self.target)
+
+    def move_on(self) -> None:
+        """The request goes to the first of `rest` now."""
+        self.give_back()
+        self.target = self.rest.pop(0)
+        if self._strategy is not None:
+            self._strategy.take(self.target)
 
     def __enter__(self) -> str:
         return self.target
@@ -53,34 +69,55 @@ NO_CHOICE = Choice("")  # of a request that names no selector
 class Selectors:
     """The selectors of the configuration."""
 
-    def __init__(self, config: Config, runs: Callable[[], Sequence[Run]], before: Selectors | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        runs: Callable[[], Sequence[Run]],
+        before: Selectors | None = None,
+        peers: Callable[[], Mapping[str, PeerState]] = dict,
+    ) -> None:
         """`before`: those of the last configuration; what is the same in both goes on counting its requests."""
         self._runs = runs
-        self._seen: tuple[Sequence[Run], States] = ((), {})  # what ran at the last look, replaced as a whole
-        self._meanings = {name: _meaning_of(selector, config) for name, selector in config.selectors.items()}
+        self._peers = peers
+        self._seen: tuple[object, object, States] = ((), {}, {})  # what ran at the last look, replaced as a whole
+        self._counts: Counts = Counts() if before is None else before._counts
+        self._offered = [f"{peer}/{model}" for peer, about in config.peers.items() for model in about.models]
+        self._meanings = {name: _meaning_of(name, selector, config) for name, selector in config.selectors.items()}
         self._by_name: dict[str, _Strategy] = {}
         for name, meaning in self._meanings.items():
             is_same = before is not None and before._meanings.get(name) == meaning
-            self._by_name[name] = before._by_name[name] if before and is_same else _strategy_of(meaning)
+            self._by_name[name] = before._by_name[name] if before and is_same else _strategy_of(meaning, self._counts)
+        own = {name: meaning.own for name, meaning in self._meanings.items()}
+        self._own = {name: _strategy_of(meaning, self._counts) for name, meaning in own.items() if meaning is not None}
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
-    def choose(self, name: str) -> Choice:
-        """For a `with` block around one request: its target, busy with it until the block ends."""
-        return self._by_name[name].choose(self._states())
+    def choose(self, name: str, *, is_sent_on: bool = False) -> Choice:
+        """For a `with` block around one request: its target, busy with it until the block ends.
+
+        `is_sent_on`: another llamaswap has chosen this one for it, so it is for a model of ours, if there is any.
+        """
+        strategy = self._own.get(name) if is_sent_on else None
+        strategy = strategy or self._by_name[name]
+        target, *rest = strategy.begin(*self._states())
+        return Choice(target, strategy, rest if self._meanings[name].fails_over else ())
 
     def preview(self, name: str) -> str:
         """The target that a request would get now; nothing is chosen, and nothing counted."""
-        return self._by_name[name].preview(self._states())
+        return self._by_name[name].preview(*self._states())[0]
 
-    def _states(self) -> States:
-        """What runs now; it is put in order only when it has changed."""
-        runs, (seen, states) = self._runs(), self._seen
-        if runs is not seen:
+    def _states(self) -> tuple[States, Mapping[str, PeerState]]:
+        """What runs now, here and at peers; it is put in order only when it has changed."""
+        runs, peers, (seen_runs, seen_peers, states) = self._runs(), self._peers(), self._seen
+        if runs is not seen_runs or peers is not seen_peers:
             states = {run.model: run.state for run in runs}
-            self._seen = runs, states
-        return states
+            for peer, known in peers.items():
+                states.update({f"{peer}/{model}": there.state for model, there in known.models.items()})
+            out = tuple(f"{peer}/" for peer, known in peers.items() if not known.is_usable)
+            states.update({name: OUT for name in self._offered if out and name.startswith(out)})
+            self._seen = runs, peers, states
+        return states, peers
 
 
 class _Pin:
@@ -89,35 +126,34 @@ class _Pin:
     def __init__(self, target: str) -> None:
         self._target = target
 
-    def preview(self, _states: States) -> str:
-        return self._target
+    def preview(self, _states: States, _peers: object) -> list[str]:
+        return [self._target]
 
-    def choose(self, states: States) -> Choice:
-        return Choice(self.preview(states))
+    def take(self, target: str) -> None: ...
+
+    begin, free = preview, take
 
 
 class _Warm:
-    """The first target that is ready, else the first that is starting, else the first."""
+    """The first target that is ready, else the first that is starting, else the first that is not out."""
 
     def __init__(self, models: Mapping[str, str]) -> None:
         self._models = models  # target -> model
 
-    def preview(self, states: States) -> str:
-        for wanted in ("ready", "starting"):
-            for target, model in self._models.items():
-                if states.get(model) == wanted:
-                    return target
-        return next(iter(self._models))
+    def preview(self, states: States, _peers: object) -> list[str]:
+        ranks = {"ready": 0, "starting": 1, OUT: 3}
+        return sorted(self._models, key=lambda target: ranks.get(states.get(self._models[target], ""), 2))
 
-    def choose(self, states: States) -> Choice:
-        return Choice(self.preview(states))
+    def take(self, target: str) -> None: ...
+
+    begin, free = preview, take
 
 
 class _Spillover:
     """The least busy of the active targets; one more is started when each of those has `limit` requests.
 
     A request counts from its choice to its end, the time that it waits included. Equally busy targets take turns. One
-    that is on its way out is chosen when there is no other.
+    that is on its way out, or at a peer that is out, is chosen when there is no other.
     """
 
     def __init__(self, models: Mapping[str, str], limit: int) -> None:
@@ -128,51 +164,85 @@ class _Spillover:
         self._turn = 0
         self._last_turns = dict.fromkeys(models, 0)  # in which each was chosen
 
-    def preview(self, states: States) -> str:
+    def preview(self, states: States, _peers: object) -> list[str]:
         with self._lock:
             return self._choose(states)
 
-    def choose(self, states: States) -> Choice:
+    def begin(self, states: States, _peers: object) -> list[str]:
         with self._lock:
-            target = self._choose(states)
-            self._counts[target] += 1
-            self._turn += 1
-            self._last_turns[target] = self._turn
-        return Choice(target, self._free)
+            targets = self._choose(states)
+            self._note(targets[0])
+        return targets
 
-    def _free(self, target: str) -> None:
+    def take(self, target: str) -> None:
+        with self._lock:
+            self._note(target)
+
+    def free(self, target: str) -> None:
         with self._lock:
             self._counts[target] -= 1
 
-    def _choose(self, states: States) -> str:
-        staying = [target for target, model in self._models.items() if states.get(model) != "stopping"]
+    def _note(self, target: str) -> None:
+        self._counts[target] += 1
+        self._turn += 1
+        self._last_turns[target] = self._turn
+
+    def _choose(self, states: States) -> list[str]:
+        """All, the best first."""
+        leaving = [target for target, model in self._models.items() if states.get(model) in ("stopping", OUT)]
+        staying = [target for target in self._models if target not in leaving]
         active = [target for target in staying if self._models[target] in states or self._counts[target]]
         cold = [target for target in staying if target not in active]
-        if cold and all(self._counts[target] >= self._limit for target in active):
-            return cold[0]
-        candidates = active or list(self._models)
-        return min(candidates, key=lambda target: (self._counts[target], self._last_turns[target]))
+        active.sort(key=lambda target: (self._counts[target], self._last_turns[target]))
+        leaving.sort(key=lambda target: (self._counts[target], self._last_turns[target]))
+        is_full = all(self._counts[target] >= self._limit for target in active)
+        return [*cold, *active, *leaving] if is_full else [*active, *cold, *leaving]
 
 
-_Strategy = _Pin | _Warm | _Spillover
+class _Strategy(Protocol):
+    """How a target is chosen. What there is to choose of is all that `preview` and `begin` return, the best first."""
+
+    def preview(self, states: States, peers: Mapping[str, PeerState], /) -> list[str]: ...
+    def begin(self, states: States, peers: Mapping[str, PeerState], /) -> list[str]: ...
+    def take(self, target: str, /) -> None: ...
+    def free(self, target: str, /) -> None: ...
 
 
 class _Meaning(NamedTuple):
-    """What decides how a selector chooses: its strategy, target -> model in order, and its limit."""
+    """What decides how a selector chooses: its targets in order, target -> peer/model or the model of ours."""
 
+    name: str
     strategy: str
-    models: tuple[tuple[str, str], ...]
+    models: tuple[Target, ...]
     limit: int
 
+    @property
+    def fails_over(self) -> bool:
+        """Whether the next target is asked where the first cannot answer: it may be another machine."""
+        return self.strategy in FLEET or (self.strategy != "pin" and any(one.box for one in self.models))
 
-def _meaning_of(selector: Selector, config: Config) -> _Meaning:
-    """`warm` and `spillover` have local targets only; the configuration was checked for that."""
-    models = tuple((target, config.resolve(target) or target) for target in selector.targets)
-    return _Meaning(selector.strategy, models, selector.settings.spillover)
+    @property
+    def own(self) -> _Meaning | None:
+        """The same with the targets of ours alone, where there are others too."""
+        targets = tuple(target for target in self.models if target.box == HERE)
+        is_mixed = self.strategy != "pin" and 0 < len(targets) < len(self.models)
+        return self._replace(models=targets) if is_mixed else None
 
 
-def _strategy_of(meaning: _Meaning) -> _Strategy:
-    models = dict(meaning.models)
+def _meaning_of(name: str, selector: Selector, config: Config) -> _Meaning:
+    targets = tuple(_target_of(target, config) for target in selector.targets)
+    return _Meaning(name, selector.strategy, targets, selector.settings.spillover)
+
+
+def _strategy_of(meaning: _Meaning, counts: Counts) -> _Strategy:
+    if meaning.strategy in FLEET:
+        return Fleet(meaning.name, meaning.models, counts, meaning.strategy, meaning.limit)
+    models = {one.name: f"{one.box}/{one.model}" if one.box else one.model for one in meaning.models}
     if meaning.strategy == "pin":
         return _Pin(next(iter(models)))
     return _Warm(models) if meaning.strategy == "warm" else _Spillover(models, meaning.limit)
+
+
+def _target_of(name: str, config: Config) -> Target:
+    offered = config.resolve_peer(name)
+    return Target(name, offered.peer, offered.model) if offered else Target(name, HERE, config.resolve(name) or name)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from llamaswap_lib.config.load import load_text
+from llamaswap_lib.fleet.states import ModelThere, PeerState
 from llamaswap_lib.routing.selectors import Selectors
 from tests.web.world import DEADLINE, OK, Peer, Running, World, answers, chat, get
 
@@ -230,3 +231,113 @@ def test_selectors_and_pins_to_them_are_listed() -> None:
     assert listed["pin"]["meta"]["llamaswap"] == {"type": "selector", "strategy": "pin", "targets": ["b", "a"]}
     assert listed["new"]["status"] == {"value": "loaded"}
     assert listed["new"]["meta"]["llamaswap"] == {"type": "profile"}
+
+
+# -- targets on several boxes --
+
+FLEET = """
+models:
+  here: {cmd: "server ${PORT}", proxy: "http://localhost:1"}
+peers:
+  one: {proxy: "http://localhost:2", models: [m]}
+  two: {proxy: "http://localhost:3", models: [m]}
+selectors:
+  warm: {strategy: warm, targets: [here, one/m, two/m]}
+  spill: {strategy: spillover, targets: [here, one/m, two/m]}
+  spread: {strategy: spread, targets: [one/m, two/m], settings: {spillover: 2}}
+  failover: {strategy: failover, targets: [one/m, here]}
+  pin: {strategy: pin, targets: [one/m]}
+  local: {strategy: warm, targets: [here]}
+"""
+
+
+def seen(is_up: bool = True, **models: str) -> PeerState:
+    return PeerState(is_up, kind="llamaswap", models={name: ModelThere(state) for name, state in models.items()})
+
+
+class Boxes:
+    """What is known of the peers, as the selectors are told."""
+
+    def __init__(self, **states: PeerState) -> None:
+        self.states = states
+
+    def __call__(self) -> dict[str, PeerState]:
+        return dict(self.states)
+
+    def selectors(self, **runs: str) -> Selectors:
+        return Selectors(load_text(FLEET), Runs(**runs), peers=self)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "runs", "expected"),
+    [
+        (Boxes(), {}, "here"),
+        (Boxes(two=seen(m="ready")), {}, "two/m"),
+        (Boxes(one=seen(m="starting"), two=seen(m="ready")), {}, "two/m"),
+        (Boxes(one=seen(m="starting")), {}, "one/m"),
+        (Boxes(one=seen(m="ready")), {"here": "ready"}, "here"),
+    ],
+)
+def test_warm_takes_the_target_that_is_ready_on_whatever_box(boxes: Boxes, runs: dict[str, str], expected: str) -> None:
+    assert boxes.selectors(**runs).choose("warm").target == expected
+
+
+def test_spillover_goes_to_the_next_box_and_leaves_out_what_is_out() -> None:
+    boxes = Boxes(one=seen(False))
+    chooser = boxes.selectors()
+    assert [chooser.choose("spill").target for _ in range(4)] == ["here", "two/m", "here", "two/m"]
+    boxes.states["one"] = seen()
+    assert chooser.choose("spill").target == "one/m"
+
+
+def test_spread_counts_requests_of_all_names_that_lead_to_a_box() -> None:
+    chooser = Boxes(one=seen(m="ready"), two=seen()).selectors()
+    held = [chooser.choose("failover"), chooser.choose("spread")]
+    assert [choice.target for choice in held] == ["one/m", "one/m"]
+    assert chooser.preview("spread") == "two/m"
+    third = chooser.choose("spread")
+    assert third.target == "two/m"
+    held[0].give_back()
+    assert chooser.preview("spread") == "one/m"
+
+
+def test_failover_is_the_first_that_is_up() -> None:
+    boxes = Boxes(one=seen())
+    chooser = boxes.selectors()
+    assert chooser.preview("failover") == "one/m"
+    boxes.states["one"] = seen(False)
+    assert chooser.preview("failover") == "here"
+
+
+def test_the_others_follow_where_another_box_may_answer() -> None:
+    chooser = Boxes(one=seen(False)).selectors()
+    rest = {name: chooser.choose(name).rest for name in ("warm", "failover", "pin", "local")}
+    assert rest == {"warm": ["two/m", "one/m"], "failover": ["one/m"], "pin": [], "local": []}
+
+
+def test_a_request_that_moves_on_counts_where_it_went() -> None:
+    chooser = Boxes().selectors()
+    choice = chooser.choose("spread")
+    first, second = choice.target, choice.rest[0]
+    choice.move_on()
+    assert (choice.target, choice.rest) == (second, [])
+    assert chooser.preview("spread") == second, "it is warm there: a request of ours has it loaded"
+    choice.give_back()
+    assert chooser.preview("spread") == first
+
+
+def test_a_request_of_another_llamaswap_gets_a_model_of_ours_if_there_is_one() -> None:
+    chooser = Boxes(one=seen(m="ready")).selectors()
+    targets = {name: chooser.choose(name, is_sent_on=True).target for name in ("warm", "spill", "spread", "failover")}
+    assert targets == {"warm": "here", "spill": "here", "spread": "one/m", "failover": "here"}
+
+
+def test_a_reload_goes_on_counting() -> None:
+    chooser = Boxes(one=seen(m="ready")).selectors()
+    held = [chooser.choose("spread"), chooser.choose("spread")]
+    more = load_text(FLEET + "  more: {strategy: spread, targets: [one/m, two/m], settings: {spillover: 2}}\n")
+    after = Selectors(more, Runs(), chooser, Boxes(one=seen(m="ready")))
+    assert after.preview("more") == "two/m", "the first has as many as it should"
+    for choice in held:
+        choice.give_back()
+    assert after.preview("more") == "one/m"

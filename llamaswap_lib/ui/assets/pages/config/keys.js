@@ -431,21 +431,23 @@ export const KEYS = {
    "any": {
     "keys": {
      "strategy": {
-      "about": "how a target is chosen",
+      "about": "how a target is chosen (docs/fleet.md)",
       "values": [
        "pin",
        "warm",
-       "spillover"
+       "spillover",
+       "spread",
+       "failover"
       ]
      },
      "targets": {
       "about": "models, aliases or peer models, at least one"
      },
      "settings": {
-      "about": "for the strategy `spillover` only",
+      "about": "for the strategies `spillover` and `spread` only",
       "keys": {
        "spillover": {
-        "about": "requests per active target before the next one is started; at least 1"
+        "about": "requests per active target before the next one is started; at least 1, and 8 for `spread` unless set"
        }
       }
      },

@@ -1,0 +1,86 @@
+"""Which of several places gets a request: pure functions of what is known of them.
+
+A place is a model on a box: this machine, or a peer. Each function orders places, the best first; those behind it are
+who is asked if it cannot answer. Any thread; the program and a simulation of it use the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from llamaswap_lib.fleet.states import OTHER, PeerState
+
+MOST_COLD = 8  # boxes of the hash order on which a model is loaded: its replicas stay together
+HERE = ""  # the box that is this machine
+
+
+class Place(NamedTuple):
+    """A model on a box, as a request may find it there."""
+
+    target: str  # its name in the configuration
+    is_up: bool
+    is_ready: bool
+    is_warm: bool  # ready, on its way to be, or in use by a request of ours
+    requests: int  # inside it, and those that wait for it
+    busy_models: int  # models of its box that have requests
+    has_room: bool  # its box has fewer of those than it was seen to run at the same time
+
+
+def place_of(target: str, model: str, state: PeerState, ours: Mapping[str, int]) -> Place:
+    """The place of `model` at a peer; `ours` are our own requests by the name of each model there.
+
+    What the peer has told is a second old, and our own requests are among those that it told of.
+    """
+    there = state.models.get(model)
+    is_elsewhere = state.kind == OTHER  # a server that does not swap: all it has is ready
+    own = ours.get(model, 0)
+    busy = {name for name, one in state.models.items() if one.in_flight or one.waiting}
+    busy.update(name for name, count in ours.items() if count)
+    return Place(
+        target,
+        is_up=state.is_usable,
+        is_ready=is_elsewhere or (there is not None and there.state == "ready"),
+        is_warm=is_elsewhere or own > 0 or (there is not None and there.state in ("ready", "starting")),
+        requests=max(own, there.in_flight + there.waiting if there is not None else 0),
+        busy_models=len(busy),
+        has_room=len(busy) < max(1, state.most_models),
+    )
+
+
+def hash_order(name: str, boxes: Iterable[str]) -> list[str]:
+    """The boxes in an order that `name` alone decides (rendezvous hashing).
+
+    Fronts that know nothing of each other, and call their boxes the same, agree on it; a box that comes or goes moves
+    the models of that box and no others.
+    """
+    return sorted(boxes, key=lambda box: blake2b(f"{box}\0{name}".encode(), digest_size=8).digest())
+
+
+def spread(places: Sequence[Place], spillover: int) -> list[Place]:
+    """Where the model is ready and has fewer than `spillover` requests, the least busy first; else on one box more.
+
+    `places` are in the hash order. One box more is the least busy of the first of that order on which the model does
+    not run; it is taken only if it has room for a model beside those that are in use there, or if the model runs
+    nowhere.
+    """
+    up = [place for place in places if place.is_up] or list(places)
+    warm = sorted((place for place in up if place.is_warm), key=lambda place: (not place.is_ready, place.requests))
+    cold = [place for place in up if not place.is_warm]
+    best = next((place for place in warm if place.requests < spillover), None)
+    if best is None:
+        best = min(cold[:MOST_COLD], key=lambda place: place.busy_models, default=None)
+        if best is None or (warm and not best.has_room):
+            best = min(warm, key=lambda place: place.requests, default=None)
+    return _from_best(best, [*warm, *cold, *places])
+
+
+def failover(places: Sequence[Place]) -> list[Place]:
+    """The first that is up, then the others in their order; those that are out come last."""
+    return sorted(places, key=lambda place: not place.is_up)
+
+
+def _from_best(best: Place | None, places: Iterable[Place]) -> list[Place]:
+    """The best, and then the others once each in their order."""
+    return list(dict.fromkeys([best, *places] if best is not None else places))

@@ -1,0 +1,87 @@
+"""The strategies `spread` and `failover` of selectors and pools: what is chosen of, and the requests that count.
+
+Any thread; each choice is made, and given back, under the one lock of the counts, which all of them share: a request
+that went to a box by one name is one that it has for all others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from llamaswap_lib.fleet.choosing import HERE, Place, failover, hash_order, place_of, spread
+from llamaswap_lib.fleet.states import LLAMASWAP, UNKNOWN, ModelThere, PeerState
+
+
+class Target(NamedTuple):
+    """A target of a selector: what it is called, and the box (HERE or a peer) and the model there that it leads to."""
+
+    name: str
+    box: str
+    model: str
+
+
+class Counts:
+    """Our requests that are in progress, by box and by model; a box or a model without any is not in it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()  # held to read or change what follows
+        self._by_box: dict[str, Counter[str]] = {}
+
+    def of(self, box: str) -> Mapping[str, int]:
+        return self._by_box.get(box, {})
+
+    def add(self, target: Target, number: int) -> None:
+        counts = self._by_box.setdefault(target.box, Counter())
+        counts[target.model] += number
+        if not counts[target.model]:
+            del counts[target.model]
+
+
+class Fleet:
+    """Chooses among targets on several boxes."""
+
+    def __init__(self, name: str, targets: Sequence[Target], counts: Counts, strategy: str, spillover: int) -> None:
+        """`name` is that of the selector: the model, for the hash order."""
+        by_box: dict[str, list[Target]] = {}
+        for target in targets:
+            by_box.setdefault(target.box, []).append(target)
+        self._targets = list(targets)
+        self._order: Callable[[Sequence[Place]], list[Place]] = failover
+        if strategy == "spread":
+            self._targets = [target for box in hash_order(name, by_box) for target in by_box[box]]
+            self._order = lambda places: spread(places, spillover)
+        self._by_name = {target.name: target for target in targets}
+        self._counts = counts
+
+    def preview(self, states: Mapping[str, str], peers: Mapping[str, PeerState]) -> list[str]:
+        with self._counts.lock:
+            return self._choose(states, peers)
+
+    def begin(self, states: Mapping[str, str], peers: Mapping[str, PeerState]) -> list[str]:
+        """The names of all targets, the best first: a request goes there now."""
+        with self._counts.lock:
+            names = self._choose(states, peers)
+            self._counts.add(self._by_name[names[0]], 1)
+        return names
+
+    def take(self, name: str) -> None:
+        """A request goes to that target."""
+        with self._counts.lock:
+            self._counts.add(self._by_name[name], 1)
+
+    def free(self, name: str) -> None:
+        """A request to that target has ended."""
+        with self._counts.lock:
+            self._counts.add(self._by_name[name], -1)
+
+    def _choose(self, states: Mapping[str, str], peers: Mapping[str, PeerState]) -> list[str]:
+        here = PeerState(True, kind=LLAMASWAP, models={model: ModelThere(state) for model, state in states.items()})
+        here = here._replace(most_models=len(states))
+        places = []
+        for target in self._targets:
+            state = here if target.box == HERE else peers.get(target.box, UNKNOWN)
+            places.append(place_of(target.name, target.model, state, self._counts.of(target.box)))
+        return [place.target for place in self._order(places)]
