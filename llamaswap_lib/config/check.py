@@ -208,13 +208,16 @@ def _check_names(config: Config, document: Document) -> None:
                 document.warn(path, f"{quoted(alias)} is the id of a model, which wins; the alias does nothing")
     for name, peer in config.peers.items():
         for index, offered in enumerate(peer.models):
-            if config.resolve(offered) is not None or offered in config.selectors:
-                message = f"{quoted(offered)} is also a name on this server, so this one is only"
-                message += f" {quoted(f'{name}/{offered}')}"
-                document.hint(("peers", name, "models", index), message)
-            elif offered not in config.peer_models:
-                message = f"other peers have {quoted(offered)} too, so this one is only {quoted(f'{name}/{offered}')}"
-                document.hint(("peers", name, "models", index), message)
+            path = ("peers", name, "models", index)
+            full = quoted(f"{name}/{offered}")
+            if offered in config.selectors or (config.resolve(offered) is not None and not peer.pooled):
+                message = f"{quoted(offered)} is also a name on this server, so this one is only {full}"
+                document.hint(path, message)
+            elif config.resolve(offered) is not None:
+                message = f"{quoted(offered)} is also a model of this server, so requests for it go to either;"
+                document.hint(path, f"{message} with pooled: false this one is only {full}")
+            elif offered not in config.peer_models and not peer.pooled:
+                document.hint(path, f"other peers have {quoted(offered)} too, so this one is only {full}")
 
 
 def _check_policy(config: Config, document: Document) -> None:

@@ -15,7 +15,7 @@ from llamaswap_lib.typed_yaml.secrets import changed, text_of, visible
 
 from .document import Document
 from .schema import Config, PeerModel
-from .sections import Selector
+from .sections import Selector, SelectorSettings
 
 SPREAD_AT = 8  # requests of a model on one box before it is loaded on another one: what a server batches well
 RunTogether = Callable[[tuple[str, ...]], bool]
@@ -68,8 +68,30 @@ def peer_models_of(config: Config, document: Document) -> dict[str, PeerModel]:
             _report_full_name(full_name, path, config, full, document)
             full.setdefault(full_name, offered)
             bare.setdefault(model, []).append(offered)
-    alone = {model: offers[0] for model, offers in bare.items() if len(offers) == 1}
+    alone = {model: of_all[0] for model, offers in bare.items() if len(of_all := _pooled(offers, config)) == 1}
     return {**alone, **full}
+
+
+def _pooled(offers: list[PeerModel], config: Config) -> list[PeerModel]:
+    """Those that the bare name leads to: of peers that keep their models to themselves only where no other has it."""
+    return [offer for offer in offers if config.peers[offer.peer].pooled] or offers
+
+
+def pools_of(config: Config) -> dict[str, Selector]:
+    """By name: what chooses among all that have it, where several peers do, or this server and a peer.
+
+    A selector of that name takes its place, and a peer may keep its models to themselves (`pooled: false`).
+    """
+    offers: dict[str, list[str]] = {}
+    for name, peer in config.peers.items():
+        for model in dict.fromkeys(peer.models) if peer.pooled else ():
+            offers.setdefault(model, []).append(f"{name}/{model}")
+    found = {}
+    for name, targets in offers.items():
+        own = [name] if config.resolve(name) is not None else []
+        if len([*own, *targets]) > 1 and name not in config.selectors:
+            found[name] = Selector("spread", (*own, *targets), SelectorSettings(SPREAD_AT))
+    return found
 
 
 def _report_full_name(

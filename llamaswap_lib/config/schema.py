@@ -355,6 +355,7 @@ class Config:
     peer_models: Mapping[str, PeerModel] = derived(
         factory=dict
     )  # 'peer/model', and 'model' where it is one peer's alone
+    pools: Mapping[str, Selector] = derived(factory=dict)  # names that several peers, or a peer and this server, have
     warnings: tuple[Problem, ...] = derived(())
 
     @property

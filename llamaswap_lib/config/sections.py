@@ -266,6 +266,9 @@ class Peer:
     proxy: str = key("proxy", Text("a URL"), "address of the other server", "", required=True)
     models: tuple[str, ...] = key("models", ListOf(Text()), "its models, at least one", required=True)
     api_key: str = key("apiKey", Text(form="secret"), "sent to it instead of the client's credentials", "")
+    pooled: bool = key(
+        "pooled", Flag(), "its models share requests with others of the same name (llamaswap only; docs/fleet.md)", True
+    )
     filters: Filters = key("filters", Section(Filters), "changes to JSON bodies")
     timeouts: Timeouts = key(
         "timeouts",

@@ -56,16 +56,25 @@ def list_models(app: App, *, is_whole: bool = False) -> Iterator[dict[str, Any]]
             for alias in model.aliases:
                 about = {"type": "alias", "modelID": model.id, **known, **failure}
                 yield describe(app, model, alias, about, model.id in loaded)
-    for peer_id, peer in config.peers.items():
-        for name in dict.fromkeys(peer.models):
-            entry = describe_plain(app, f"{peer_id}/{name}", {"type": "peer", "peerID": peer_id}, False)
-            yield {**entry, "name": f"{peer_id}: {name}"}
+    yield from _of_peers(app, loaded)
     for name, selector in config.selectors.items():
         if is_whole or not selector.unlisted:
             yield describe_selector(app, name, selector, is_loaded(app, name, loaded))
     for name, target in app.profiles.pins().items():
         if target and not is_known(app, name):
             yield describe_plain(app, name, {"type": "profile"}, is_loaded(app, target, loaded))
+
+
+def _of_peers(app: App, loaded: Container[str]) -> Iterator[dict[str, Any]]:
+    """The models of peers, and the names that several boxes have and none of our models."""
+    for peer_id, peer in app.config.peers.items():
+        for name in dict.fromkeys(peer.models):
+            entry = describe_plain(app, f"{peer_id}/{name}", {"type": "peer", "peerID": peer_id}, False)
+            yield {**entry, "name": f"{peer_id}: {name}"}
+    for name, pool in app.config.pools.items():
+        if name not in app.destinations:
+            about = {"type": "pool", "targets": list(pool.targets)}
+            yield describe_plain(app, name, about, is_loaded(app, name, loaded))
 
 
 def is_known(app: App, name: str) -> bool:
@@ -75,7 +84,7 @@ def is_known(app: App, name: str) -> bool:
 
 def is_loaded(app: App, name: str, loaded: Container[str]) -> bool:
     """Whether what `name` leads to, or for a selector may lead to, is among the `loaded` models."""
-    selector = app.config.selectors.get(name)
+    selector = app.config.selectors.get(name) or app.config.pools.get(name)
     targets = selector.targets if selector is not None else (name,)
     return any(app.config.resolve(target) in loaded for target in targets)
 

@@ -34,7 +34,7 @@ def _find(app: App, name: str) -> Model | Remote:
     pinned = pins.get(name, name)
     if not pinned:
         raise no_model()
-    destination = app.destinations.get(pinned)
+    destination = None if pinned in app.config.pools else app.destinations.get(pinned)
     if destination is None and pinned in app.selectors:
         destination = app.destinations[app.selectors.preview(pinned)]
     if destination is None:

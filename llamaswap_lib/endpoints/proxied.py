@@ -49,6 +49,7 @@ class Proxied:
     def __init__(self, app: App) -> None:
         self._app = app
         self._destinations = app.destinations
+        self._pools = app.config.pools
         self._has_profiles = bool(app.config.profiles)
         self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model, app.peers.note_refused)
         self._most_quick_bytes = min(MOST_QUICK_BYTES, app.limits.max_json_bytes, app.limits.max_body_bytes)
@@ -184,7 +185,7 @@ class Proxied:
             name = self._app.profiles.pins().get(name, name)
             if not name:
                 raise no_model()
-        destination = self._destinations.get(name)
+        destination = None if name in self._pools else self._destinations.get(name)
         if destination is None:
             choice = self._choose(exchange, route, name, named.name)
         try:

@@ -33,9 +33,10 @@ class Names:
     def __init__(self, config: Config, destinations: Collection[str]) -> None:
         self._config = config
         local = [*config.models, *config.aliases]
-        ordered = tuple(dict.fromkeys([*local, *destinations, *config.selectors]))
+        choosers = [*config.selectors, *config.pools]
+        ordered = tuple(dict.fromkeys([*local, *destinations, *choosers]))
         self._nearest = Nearest(ordered)
-        selectors = [name for name in config.selectors if name not in destinations]
+        selectors = [name for name in choosers if name not in destinations]
         self._counts = {
             Reach.ANY: len(ordered),
             Reach.MODELS: len(ordered) - len(selectors),

@@ -67,7 +67,7 @@ NO_CHOICE = Choice("")  # of a request that names no selector
 
 
 class Selectors:
-    """The selectors of the configuration."""
+    """The selectors of the configuration, and the pools of names that several boxes have."""
 
     def __init__(
         self,
@@ -82,7 +82,8 @@ class Selectors:
         self._seen: tuple[object, object, States] = ((), {}, {})  # what ran at the last look, replaced as a whole
         self._counts: Counts = Counts() if before is None else before._counts
         self._offered = [f"{peer}/{model}" for peer, about in config.peers.items() for model in about.models]
-        self._meanings = {name: _meaning_of(name, selector, config) for name, selector in config.selectors.items()}
+        choosers = [*config.selectors.items(), *config.pools.items()]
+        self._meanings = {name: _meaning_of(name, selector, config) for name, selector in choosers}
         self._by_name: dict[str, _Strategy] = {}
         for name, meaning in self._meanings.items():
             is_same = before is not None and before._meanings.get(name) == meaning

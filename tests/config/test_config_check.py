@@ -202,8 +202,20 @@ def test_names_that_hide_others_are_named(checked: Check) -> None:
     assert warnings(report) == [
         '2: models.a.aliases[1]: "b" is the id of a model, which wins; the alias does nothing',
         "2: models.a.aliases[0]: is the id of this model already",
-        '5: peers.p.models[0]: "b" is also a name on this server, so this one is only "p/b"',
-        '5: peers.p.models[1]: other peers have "m" too, so this one is only "p/m"',
+        (
+            '5: peers.p.models[0]: "b" is also a model of this server, so requests for it go to either; '
+            'with pooled: false this one is only "p/b"'
+        ),
+    ]
+    alone = checked(
+        "models:\n  a: {cmd: 'server ${PORT}'}\nselectors: {s: {strategy: pin, targets: [a]}}\npeers:\n"
+        "  p: {proxy: 'http://h', models: [a, s, m], pooled: false}\n"
+        "  q: {proxy: 'http://h', models: [m], pooled: false}\n"
+    )
+    assert warnings(alone) == [
+        '5: peers.p.models[0]: "a" is also a name on this server, so this one is only "p/a"',
+        '5: peers.p.models[1]: "s" is also a name on this server, so this one is only "p/s"',
+        '5: peers.p.models[2]: other peers have "m" too, so this one is only "p/m"',
         '6: peers.q.models[0]: other peers have "m" too, so this one is only "q/m"',
     ]
 

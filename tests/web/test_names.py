@@ -17,8 +17,8 @@ models:
   qwen3-8b: {cmd: "server ${PORT}", proxy: PROXY, aliases: [small, org/small]}
   qwen3-14b: {cmd: "server ${PORT}", proxy: PROXY}
 peers:
-  box: {proxy: PROXY, models: [gpt, both, alone]}
-  far: {proxy: PROXY, models: [both]}
+  box: {proxy: PROXY, models: [gpt, both, alone], pooled: false}
+  far: {proxy: PROXY, models: [both], pooled: false}
 selectors:
   best: {strategy: pin, targets: [qwen3-14b, qwen3-8b]}
   away: {strategy: pin, targets: [gpt]}
@@ -163,7 +163,7 @@ def test_what_the_active_profile_has_to_do_with_it_is_said(names: Names, name: s
 
 
 def test_of_many_peers_and_targets_the_first_are_named() -> None:
-    peers = "".join(f"  p{number}: {{proxy: 'http://h', models: [m]}}\n" for number in range(100))
+    peers = "".join(f"  p{number}: {{proxy: 'http://h', models: [m], pooled: false}}\n" for number in range(100))
     config = load_text(f"peers:\n{peers}")
     said = str(Names(config, destinations_of(config)).unknown("m", Reach.ANY))
     assert said == (

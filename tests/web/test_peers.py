@@ -483,8 +483,10 @@ def test_models_of_peers_are_listed_by_their_full_names() -> None:
         world.app.profiles.activate("prof")
         listed = {entry["id"]: entry for entry in json.loads(world.ask(get("/v1/models"))[1])["data"]}
     assert list(listed) == sorted(listed)
-    names = {"keyed/m2", "keyed/shared", "m", "own", "p/org/m1", "p/own", "p/shared", "pinned", "sel", "to-sel"}
-    assert set(listed) == names
+    names = {"keyed/m2", "keyed/shared", "m", "own", "p/org/m1", "p/own", "p/shared", "pinned"}
+    assert set(listed) == names | {"sel", "shared", "to-sel"}
+    pool = {"type": "pool", "targets": ["p/shared", "keyed/shared"]}
+    assert listed["shared"]["meta"] == {"llamaswap": pool}
     assert listed["p/org/m1"].pop("created") > 0
     assert listed["p/org/m1"] == {
         "id": "p/org/m1",

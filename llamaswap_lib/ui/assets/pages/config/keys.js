@@ -386,6 +386,9 @@ export const KEYS = {
      "apiKey": {
       "about": "sent to it instead of the client's credentials"
      },
+     "pooled": {
+      "about": "its models share requests with others of the same name (llamaswap only; docs/fleet.md)"
+     },
      "filters": {
       "about": "changes to JSON bodies",
       "keys": {
