@@ -155,6 +155,11 @@ class App:
         profiles = self.profiles.with_profiles(config.profiles)
         return replace(self, config=config, limits=limits, profiles=profiles, selectors_before=self.selectors)
 
+    def renew(self) -> None:
+        """The same configuration goes on, with more or less of what peers have."""
+        self.latest.app = self
+        self.changes.note(Topic.RUNS)
+
     def take_over(self, files: Sequence[Path] = ()) -> None:
         """This is the configuration that is in force from now on, loaded from these files."""
         self.latest.app = self

@@ -20,6 +20,7 @@ from llamaswap_lib.app import Latest, journal_settings_of, limits_of
 from llamaswap_lib.config.check import to_be_served
 from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
 from llamaswap_lib.config.load import Sources, inspect
+from llamaswap_lib.config.names import with_offers
 from llamaswap_lib.config.render import worth_a_line
 from llamaswap_lib.config.schema import END_MARGIN, Config, Model
 from llamaswap_lib.config.sections import DEFAULT_CONNECTIONS
@@ -126,6 +127,20 @@ class Reloader:
         finally:
             self.let_go()
 
+    def renew_peers(self) -> None:
+        """Requests that begin after this go by what peers say now that they have. Blocks while a reload is done."""
+        self.hold(-1)
+        try:
+            now = self._served.latest.app
+            app = now.with_config(self._with_offers(self.config), now.limits)
+            self._served.server.change(settings_of(app))
+            app.renew()
+        finally:
+            self.let_go()
+
+    def _with_offers(self, config: Config) -> Config:
+        return with_offers(config, self._served.latest.app.peers.offers())
+
     def preview(self, config: Config) -> Mapping[str, object]:
         """What a reload with this configuration would change, for JSON; nothing is changed."""
         old = self.config
@@ -230,7 +245,7 @@ class Reloader:
         if new.made.use and new.made is not old.made:
             more.add("routing")  # the policy's file is another one, at least
         changed = changed._replace(settings=tuple(sorted({*changed.settings, *more})))
-        app = served.latest.app.with_config(new.config, limits_of(new.config))
+        app = served.latest.app.with_config(self._with_offers(new.config), limits_of(new.config))
         settings = settings_of(app)
 
         def make(upstreams: Sequence[Upstream]) -> ModelsChanged:

@@ -31,7 +31,7 @@ LONGEST_CHAIN = {
     "demo": 5,
     "endpoints": 4,
     "estimates": 3,
-    "fleet": 4,
+    "fleet": 5,
     "hardware": 5,
     "init": 2,
     "memory": 3,

@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     # peers: what is known of them, who is asked; what looks is imported where there are any
     "fleet": (
-        *("config.schema", "config.sections", "errors", "printable", "proxy.asking"),
+        *("config.offered", "config.schema", "config.sections", "errors", "printable", "proxy.asking"),
         *("runtime.forward_proxies", "runtime.logs.logger", "runtime.threads", "runtime.vital"),
     ),
     "endpoints": (
@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "core.eviction.devices",
             "core.plan",
             "core.snapshot",
+            "fleet.offers",
             "fleet.states",
             "proxy.dispatch",
             "proxy.scraping",

@@ -28,6 +28,7 @@ from .command_check import CommandCheck
 from .document import Document
 from .hints import renamed
 from .load import Loaded, Report, inspect, inspect_text, inspect_texts, secret_values
+from .offered import Auto
 from .own_policy import load_policy
 from .schema import Config, RoutingInput
 from .sections import Group
@@ -207,7 +208,7 @@ def _check_names(config: Config, document: Document) -> None:
             elif alias in config.models:
                 document.warn(path, f"{quoted(alias)} is the id of a model, which wins; the alias does nothing")
     for name, peer in config.peers.items():
-        for index, offered in enumerate(peer.models):
+        for index, offered in enumerate(() if isinstance(peer.models, Auto) else peer.models):
             path = ("peers", name, "models", index)
             full = quoted(f"{name}/{offered}")
             if offered in config.selectors or (config.resolve(offered) is not None and not peer.pooled):

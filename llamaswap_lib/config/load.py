@@ -232,6 +232,7 @@ def _linked(config: Config, given: RoutingInput, ported: Mapping[str, AutomaticP
     )
     config = replace(config, aliases=names.aliases_of(config, document))
     config = _with_aliases(config)
+    config = names.with_named(config)
     config = replace(config, peer_models=names.peer_models_of(config, document), pools=names.pools_of(config))
     priorities = names.priorities_of(given.routing.scheduler.settings.fifo.priority, config, document)
     routing = grouping.routing_of(given, priorities, config, document)

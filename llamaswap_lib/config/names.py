@@ -14,6 +14,7 @@ from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
 from llamaswap_lib.typed_yaml.secrets import changed, text_of, visible
 
 from .document import Document
+from .offered import Auto
 from .schema import Config, PeerModel
 from .sections import Selector, SelectorSettings
 
@@ -56,8 +57,36 @@ def _keys_by_id(config: Config) -> Iterator[tuple[str, KeyPath, str]]:
                 yield name, ("models", name, "filters", "setParamsByID", alias), alias
 
 
-def peer_models_of(config: Config, document: Document) -> dict[str, PeerModel]:
-    """What peers offer, by full name, and by the bare one where it is one peer's alone."""
+def with_named(config: Config) -> Config:
+    """With `models: auto`, a peer has the models that selectors and pins name, whatever it says itself."""
+    targets = [target for selector in config.selectors.values() for target in selector.targets]
+    targets += [target for profile in config.profiles.values() for target in profile.pins.values()]
+    named: dict[str, list[str]] = {}
+    for name, peer in config.peers.items():
+        if isinstance(peer.models, Auto):
+            named[name] = [target.removeprefix(f"{name}/") for target in targets if target.startswith(f"{name}/")]
+    return _with_models(config, named)
+
+
+def with_offers(config: Config, offers: Mapping[str, Iterable[str]]) -> Config:
+    """With `models: auto`, the peers have what they say, by the name of each peer."""
+    config = _with_models(config, {name: [*config.peers[name].models, *offers.get(name, ())] for name in config.peers})
+    return replace(config, peer_models=peer_models_of(config), pools=pools_of(config))
+
+
+def _with_models(config: Config, models: Mapping[str, Iterable[str]]) -> Config:
+    peers = {
+        name: replace(peer, models=Auto(dict.fromkeys(models[name]))) if isinstance(peer.models, Auto) else peer
+        for name, peer in config.peers.items()
+    }
+    return replace(config, peers=peers)
+
+
+def peer_models_of(config: Config, document: Document | None = None) -> dict[str, PeerModel]:
+    """What peers offer, by full name, and by the bare one where it is one peer's alone.
+
+    Without a document nothing is reported: of two full names that are the same the first one counts.
+    """
     full: dict[str, PeerModel] = {}
     bare: dict[str, list[PeerModel]] = {}
     for name, peer in config.peers.items():
@@ -65,7 +94,8 @@ def peer_models_of(config: Config, document: Document) -> dict[str, PeerModel]:
             offered = PeerModel(name, model)
             path: KeyPath = ("peers", name, "models", index)
             full_name = text_of(f"{name}/{model}", f"{visible(name)}/{visible(model)}")
-            _report_full_name(full_name, path, config, full, document)
+            if document is not None and not isinstance(peer.models, Auto):
+                _report_full_name(full_name, path, config, full, document)
             full.setdefault(full_name, offered)
             bare.setdefault(model, []).append(offered)
     alone = {model: of_all[0] for model, offers in bare.items() if len(of_all := _pooled(offers, config)) == 1}
@@ -114,7 +144,7 @@ def check_peers(config: Config, document: Document) -> None:
     for name, peer in config.peers.items():
         if is_refused(document.node(("peers", name)), MappingNode):
             continue
-        if not peer.models and not _has_items(document, ("peers", name, "models")):
+        if not (peer.models or isinstance(peer.models, Auto)) and not _has_items(document, ("peers", name, "models")):
             document.error(("peers", name, "models"), "expected at least one model of this peer", at_key=True)
         if not peer.api_key.strip().isprintable():  # it would end the header that brings it
             document.error(("peers", name, "apiKey"), "expected a key in one line, without control characters")

@@ -31,6 +31,7 @@ from llamaswap_lib.typed_yaml.kinds import (
 
 from .elsewhere_keys import WHEN_QUEUED
 from .memory_keys import MemoryKeys
+from .offered import Offered
 
 STRATEGY = Choice(("pin", "warm", "spillover", "spread", "failover"))
 MODALITY = Choice(("text", "audio", "image"))
@@ -264,11 +265,9 @@ class Peer:
     """Another server, whose models are offered as `peer/model`."""
 
     proxy: str = key("proxy", Text("a URL"), "address of the other server", "", required=True)
-    models: tuple[str, ...] = key("models", ListOf(Text()), "its models, at least one", required=True)
+    models: tuple[str, ...] = key("models", Offered(), "its models, or those that it says it has", required=True)
     api_key: str = key("apiKey", Text(form="secret"), "sent to it instead of the client's credentials", "")
-    pooled: bool = key(
-        "pooled", Flag(), "its models share requests with others of the same name (llamaswap only; docs/fleet.md)", True
-    )
+    pooled: bool = key("pooled", Flag(), "requests for a name that others have too are shared (llamaswap only)", True)
     filters: Filters = key("filters", Section(Filters), "changes to JSON bodies")
     timeouts: Timeouts = key(
         "timeouts",

@@ -13,6 +13,8 @@ from llamaswap_lib.config.schema import Model
 from llamaswap_lib.config.sections import Capabilities, Selector
 from llamaswap_lib.endpoints.failures import failures_of
 from llamaswap_lib.endpoints.memory import need_of
+from llamaswap_lib.fleet.offers import Offer
+from llamaswap_lib.fleet.states import UNKNOWN
 from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.server.exchange import Exchange
@@ -67,14 +69,32 @@ def list_models(app: App, *, is_whole: bool = False) -> Iterator[dict[str, Any]]
 
 def _of_peers(app: App, loaded: Container[str]) -> Iterator[dict[str, Any]]:
     """The models of peers, and the names that several boxes have and none of our models."""
+    said: dict[str, Offer] = {}  # by the full name and, of the first that has it, by the bare one
+    states = app.peers.states()
     for peer_id, peer in app.config.peers.items():
+        offers = {offer.name: offer for offer in states.get(peer_id, UNKNOWN).offers or ()}
         for name in dict.fromkeys(peer.models):
-            entry = describe_plain(app, f"{peer_id}/{name}", {"type": "peer", "peerID": peer_id}, False)
-            yield {**entry, "name": f"{peer_id}: {name}"}
+            about: dict[str, Any] = {"type": "peer", "peerID": peer_id}
+            offer = offers.get(name)
+            if offer is not None:
+                said.setdefault(name, offer)
+                if offer.alias_of:
+                    about["modelID"] = offer.alias_of
+            entry = describe_plain(app, f"{peer_id}/{name}", about, False)
+            yield {**entry, "name": f"{peer_id}: {name}"} | _said_of(offer, entry)
     for name, pool in app.config.pools.items():
         if name not in app.destinations:
             about = {"type": "pool", "targets": list(pool.targets)}
-            yield describe_plain(app, name, about, is_loaded(app, name, loaded))
+            entry = describe_plain(app, name, about, is_loaded(app, name, loaded))
+            yield entry | _said_of(said.get(name), entry)
+
+
+def _said_of(offer: Offer | None, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a peer says of a model, for the entry of it."""
+    if offer is None:
+        return {}
+    meta = {"meta": {**entry["meta"], "n_ctx": offer.n_ctx}} if offer.n_ctx else {}
+    return {**offer.about, **meta}
 
 
 def is_known(app: App, name: str) -> bool:

@@ -34,6 +34,8 @@ def place_of(target: str, model: str, state: PeerState, ours: Mapping[str, int])
     What the peer has told is a second old, and our own requests are among those that it told of.
     """
     there = state.models.get(model)
+    if there is None and state.offers:
+        there = state.models.get(state.aliases.get(model, ""))
     is_elsewhere = state.kind == OTHER  # a server that does not swap: all it has is ready
     own = ours.get(model, 0)
     busy = {name for name, one in state.models.items() if one.in_flight or one.waiting}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from llamaswap_lib.config.sections import Peer
 from llamaswap_lib.errors import HttpError
+from llamaswap_lib.fleet.offers import Offer, read_offers
 from llamaswap_lib.fleet.states import LLAMASWAP, OTHER, ModelThere
 from llamaswap_lib.proxy.asking import Answer, BadAnswer
 
@@ -23,6 +24,15 @@ _REFUSALS = (401, 403)
 _NOT_THERE = (404, 405, 501)
 
 Ask = Callable[[str], Answer]  # the answer to GET of a path; raises OSError, HttpError and BadAnswer
+
+
+def list_of(ask: Ask) -> tuple[Offer, ...] | None:
+    """What the peer says that it has; None where it does not say."""
+    try:
+        answer = ask("/v1/models")
+    except (OSError, HttpError, BadAnswer):
+        return None
+    return read_offers(answer.body) if answer.status == 200 else None
 
 
 class LookFailed(Exception):

@@ -6,7 +6,7 @@ Any thread. What looks at peers is imported with the first of them, so that it c
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from llamaswap_lib.config.schema import Config
@@ -21,15 +21,22 @@ class Watching(Protocol):
     def states(self) -> Mapping[str, PeerState]: ...
     def note_refused(self, name: str, error: str) -> None: ...
     def change(self, config: Config) -> None: ...
+    def wait_for_lists(self, seconds: float) -> None: ...
     def close(self) -> None: ...
 
 
 class Peers:
     """What is known of the peers of the configuration in force."""
 
-    def __init__(self, log: Logger | None = None, proxies: ForwardProxies = NO_PROXIES) -> None:
-        """Without a log nobody is looked at."""
+    def __init__(
+        self,
+        log: Logger | None = None,
+        proxies: ForwardProxies = NO_PROXIES,
+        on_offers: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Without a log nobody is looked at. `on_offers`: a peer says that it has other models than before."""
         self._log = log
+        self._on_offers = on_offers
         self._proxies = proxies
         self._lock = threading.Lock()  # of changes
         self._watching: Watching | None = None
@@ -37,6 +44,10 @@ class Peers:
     def states(self) -> Mapping[str, PeerState]:
         """Of each peer, by its name; one that is not in it is not looked at, and counts as up."""
         return {} if self._watching is None else self._watching.states()
+
+    def offers(self) -> dict[str, list[str]]:
+        """With `models: auto`, what each peer has said that it has."""
+        return {name: [offer.name for offer in state.offers or ()] for name, state in self.states().items()}
 
     def note_refused(self, name: str, error: str) -> None:
         """No connection to it could be opened for a request."""
@@ -47,9 +58,14 @@ class Peers:
         """These are the peers from now on."""
         with self._lock:
             if self._watching is None and config.peers and self._log is not None:
-                self._watching = _start(self._proxies, self._log)
+                self._watching = _start(self._proxies, self._log, self._on_offers)
             if self._watching is not None:
                 self._watching.change(config)
+
+    def wait_for_lists(self, seconds: float) -> None:
+        """Until all that are to say what they have were asked once, for so long at most; blocks."""
+        if self._watching is not None:
+            self._watching.wait_for_lists(seconds)
 
     def close(self) -> None:
         """Look at nobody any more."""
@@ -58,10 +74,10 @@ class Peers:
                 self._watching.close()
 
 
-def _start(proxies: ForwardProxies, log: Logger) -> Watching | None:
+def _start(proxies: ForwardProxies, log: Logger, on_offers: Callable[[], object]) -> Watching | None:
     try:
         from llamaswap_lib.fleet.watching import Fleet  # noqa: PLC0415 - most have no peers
     except (ImportError, OSError, MemoryError) as error:  # the installation is gone, and this is a reload
         log.error(f"peers are not looked at, and count as up: {error}; restart llamaswap")
         return None
-    return Fleet(proxies, log)
+    return Fleet(proxies, log, on_offers)

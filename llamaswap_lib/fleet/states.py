@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from llamaswap_lib.fleet.offers import Offer
+
 LLAMASWAP, OTHER = "llamaswap", "other"
 EVERY = 1.0  # seconds between two looks at a llamaswap, and after a failure
 EVERY_OTHER = 10.0  # at another server, which says no more than that it is there, and may be somebody else's
@@ -40,6 +42,12 @@ class PeerState(NamedTuple):
     models: Mapping[str, ModelThere] = NOTHING  # those that run there
     most_models: int = 0  # that were seen to run there at the same time
     failures: int = 0  # in a row
+    offers: tuple[Offer, ...] | None = None  # with `models: auto`, what its last list says; None before the first one
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Other name -> the model there, as far as its list says so."""
+        return {offer.name: offer.alias_of for offer in self.offers or () if offer.alias_of}
 
     @property
     def is_usable(self) -> bool:

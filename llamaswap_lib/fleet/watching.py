@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from llamaswap_lib.config.offered import Auto
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.config.sections import Peer
 from llamaswap_lib.fleet import states
-from llamaswap_lib.fleet.looks import LONGEST_LOOK, LookFailed, fields_of, look_at
+from llamaswap_lib.fleet.looks import LONGEST_LOOK, LookFailed, fields_of, list_of, look_at
 from llamaswap_lib.fleet.states import UNKNOWN, PeerState
 from llamaswap_lib.printable import printable
 from llamaswap_lib.proxy.asking import Answer, ask
@@ -24,6 +25,7 @@ from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import report
 
+LIST_EVERY, LIST_AGAIN = 30.0, 5.0  # seconds until what a peer has is asked again; where it did not say
 Pause = Callable[[threading.Event, float], object]  # until the event is set, for so many seconds at most
 
 
@@ -38,11 +40,14 @@ class Fleet:
         self,
         proxies: ForwardProxies,
         log: Logger,
+        on_offers: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
         pause: Pause = _wait,
     ) -> None:
+        """`on_offers` is called by a thread `look-M` when what a peer says that it has is another list."""
         self._proxies = proxies
         self._log = log
+        self._on_offers = on_offers
         self._clock = clock
         self._pause = pause
         self._lock = threading.Lock()  # protects what follows
@@ -82,6 +87,13 @@ class Fleet:
         for watch in new:
             self._start(watch)
 
+    def wait_for_lists(self, seconds: float) -> None:
+        """Until all peers whose models are `auto` were asked for them once, for so long at most; blocks."""
+        deadline = time.monotonic() + seconds
+        for watch in list(self._watches.values()):
+            if isinstance(watch.peer.models, Auto):
+                watch.was_asked.wait(max(0.0, deadline - time.monotonic()))
+
     def close(self) -> None:
         """Look at nobody any more; a look in progress ends by itself."""
         with self._lock:
@@ -106,6 +118,7 @@ class Fleet:
                 self._look(watch)
             except Exception:  # noqa: BLE001 - a mistake of ours: the next look may go well
                 report(f"look-{watch.name}", self._log.error)
+            watch.was_asked.set()
             state = self._states.get(watch.name, UNKNOWN)
             self._pause(watch.wake, state.pause)
 
@@ -124,6 +137,17 @@ class Fleet:
             self._put(watch, lambda state: states.after_failure(state, self._clock(), error))
         else:
             self._put(watch, lambda state: states.after_success(state, self._clock(), *seen))
+            if isinstance(peer.models, Auto) and (not state.is_up or self._clock() >= watch.list_due):
+                self._ask_for_list(watch, ask_peer)
+
+    def _ask_for_list(self, watch: _Watch, ask_peer: Callable[[str], Answer]) -> None:
+        """Have what it says that it has in force; where it says nothing, the last list stays."""
+        offers = list_of(ask_peer)
+        watch.list_due = self._clock() + (LIST_AGAIN if offers is None else LIST_EVERY)
+        if offers is not None and offers != self._states.get(watch.name, UNKNOWN).offers:
+            self._put(watch, lambda state: state._replace(offers=offers))
+            self._on_offers()
+            self._log.info(f"peer {watch.name} has {len(offers)} names of models")
 
     # -- any thread --
 
@@ -148,6 +172,8 @@ class _Watch:
         self.name = name
         self.peer = peer
         self.wake = threading.Event()  # set to look sooner, and at the end
+        self.was_asked = threading.Event()
+        self.list_due = 0.0
         self.has_ended = False
 
     def end(self) -> None:
@@ -155,6 +181,6 @@ class _Watch:
         self.wake.set()
 
 
-def _server(peer: Peer) -> tuple[str, str]:
-    """What makes it another server."""
-    return peer.proxy, peer.api_key
+def _server(peer: Peer) -> tuple[str, str, bool]:
+    """What makes it another server, or one that is asked for more."""
+    return peer.proxy, peer.api_key, isinstance(peer.models, Auto)

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,8 +36,12 @@ class Watched:
     def __init__(self, config: Config) -> None:
         self.logs = Logs(to_stdout="none", stdout=None)
         self.clock, self.pauses = Clock(), Pauses()
-        self.fleet = Fleet(NO_PROXIES, self.logs.log, self.clock, self.pauses)
+        self.fleet = Fleet(NO_PROXIES, self.logs.log, self.note_offers, self.clock, self.pauses)
+        self.renewals = 0
         self.fleet.change(config)
+
+    def note_offers(self) -> None:
+        self.renewals += 1
 
     def look_again(self) -> float:
         """One more look; the seconds until the next."""
@@ -121,7 +126,7 @@ def test_a_refused_connection_of_a_request_takes_it_out_and_has_it_looked_at() -
 def test_the_real_pause_ends_when_a_request_is_refused() -> None:
     logs, box = Logs(to_stdout="none", stdout=None), Box(running=NOT_FOUND, health=OK)  # the next look is in 10 s
     with serving(box) as upstream:
-        fleet = Fleet(NO_PROXIES, logs.log)
+        fleet = Fleet(NO_PROXIES, logs.log, lambda: None)
         fleet.change(peers_at(upstream.proxy))
         wait_until(lambda: fleet.states()["box1"].is_up is True)
         looks = len(box.heads)
@@ -238,3 +243,44 @@ def test_pages_of_other_names_do_not_learn_of_the_peers(host: str) -> None:
         assert world.ask(get("/api/peers").replace(b"Host: x", f"Host: {host}".encode()))[0].startswith(
             b"HTTP/1.1 403 "
         )
+
+
+# -- models: auto --
+
+
+def listed(*entries: dict[str, Any]) -> bytes:
+    return sized(json.dumps({"object": "list", "data": list(entries)}).encode())
+
+
+def test_what_a_peer_says_that_it_has_is_asked_again_and_outlives_it() -> None:
+    box = Box(running=running())
+    box.answers["/v1/models"] = listed({"id": "a"})
+    config = load_text(
+        json.dumps({"peers": {"box1": {"proxy": "PROXY", "models": "auto"}}}).replace("PROXY", "http://h")
+    )
+    with serving(box) as upstream:
+        peer = replace(config.peers["box1"], proxy=upstream.proxy)
+        with watched(replace(config, peers={"box1": peer})) as world:
+
+            def names() -> list[str]:
+                return [offer.name for offer in world.fleet.states()["box1"].offers or ()]
+
+            world.pauses.next()
+            assert (names(), world.renewals) == (["a"], 1)
+            box.answers["/v1/models"] = listed({"id": "a"}, {"id": "b"})
+            world.clock.now = 129.0
+            world.look_again()
+            assert (names(), world.renewals) == (["a"], 1), "30 seconds are not over"
+            world.clock.now = 130.0
+            world.look_again()
+            assert (names(), world.renewals) == (["a", "b"], 2)
+            box.answers["/v1/models"], world.clock.now = NOT_FOUND, 160.0
+            world.look_again()
+            assert (names(), world.renewals) == (["a", "b"], 2)
+            box.answers["/running"] = NOT_FOUND
+            for _ in range(2):
+                world.look_again()
+            assert (world.fleet.states()["box1"].is_up, names()) == (False, ["a", "b"])
+            box.answers.update({"/running": running(), "/v1/models": listed({"id": "c"})})
+            world.look_again()
+            assert (names(), world.renewals) == (["c"], 3), "it is asked when it comes back"

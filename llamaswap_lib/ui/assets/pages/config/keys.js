@@ -381,13 +381,13 @@ export const KEYS = {
       "about": "address of the other server"
      },
      "models": {
-      "about": "its models, at least one"
+      "about": "its models, or those that it says it has"
      },
      "apiKey": {
       "about": "sent to it instead of the client's credentials"
      },
      "pooled": {
-      "about": "its models share requests with others of the same name (llamaswap only; docs/fleet.md)"
+      "about": "requests for a name that others have too are shared (llamaswap only)"
      },
      "filters": {
       "about": "changes to JSON bodies",

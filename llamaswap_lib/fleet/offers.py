@@ -1,0 +1,70 @@
+"""What a peer says that it has: its `/v1/models`, read. Pure.
+
+Nothing in it is trusted. What a peer has from peers of its own, and the names that it has only while a profile is
+active, are left out: two boxes that have each other as peers would add to each other's lists without end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+MOST_OFFERS = 10_000
+MOST_NAME_CHARACTERS = 500
+_LEFT_OUT = ("peer", "pool", "profile")
+# Of an entry: what a model can do, in the keys that clients read.
+_KEPT = ("architecture", "capabilities", "supported_parameters", "context_length", "description")
+
+
+class Offer(NamedTuple):
+    """A name that requests to the peer may have. `alias_of`: the model there that it is another name of, or ''."""
+
+    name: str
+    alias_of: str
+    about: Mapping[str, Any]  # the keys of its entry that are passed on
+    n_ctx: int  # tokens of context, 0 where that is not said
+
+
+def read_offers(body: bytes) -> tuple[Offer, ...] | None:
+    """What stands in the list, each name once; None for what is no list of models."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    entries = said.get("data") if isinstance(said, dict) else None
+    if not isinstance(entries, list):
+        return None
+    found: dict[str, Offer] = {}
+    for entry in entries[:MOST_OFFERS]:
+        if isinstance(entry, dict):
+            for offer in _offers_of(entry):
+                if _is_name(offer.name):
+                    found.setdefault(offer.name, offer)
+    return tuple(found.values())
+
+
+def _offers_of(entry: Mapping[str, Any]) -> Iterator[Offer]:
+    """The model of an entry, and its aliases."""
+    meta = _mapping(entry.get("meta"))
+    ours = _mapping(meta.get("llamaswap"))
+    kind, name = ours.get("type"), entry.get("id")
+    if kind in _LEFT_OUT or not isinstance(name, str):
+        return
+    about = {key: entry[key] for key in _KEPT if entry.get(key)}
+    context = meta.get("n_ctx")
+    n_ctx = context if isinstance(context, int) else 0
+    alias_of = ours.get("modelID") if kind == "alias" else ""
+    yield Offer(name, alias_of if isinstance(alias_of, str) else "", about, n_ctx)
+    aliases = ours.get("aliases")
+    for alias in aliases if isinstance(aliases, list) else ():
+        if isinstance(alias, str):
+            yield Offer(alias, name, about, n_ctx)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= MOST_NAME_CHARACTERS and name.isprintable() and name == name.strip()
