@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from dataclasses import replace
 from typing import Any
@@ -429,14 +430,15 @@ def test_a_reader_that_does_not_read_holds_up_nobody_and_finds_the_latest() -> N
 
 def test_a_reader_that_does_not_read_is_told_what_it_missed_while_others_miss_nothing() -> None:
     with World(answers(OK), config=CONFIG) as world, world.connect() as client, world.connect() as slow:
+        slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow_events, events = follow(slow), follow(client)
         slow_events.start()
         events.start()
         read_bytes, written_bytes = 0, 0
-        for number in range(200):
-            line = b"%05d " % number + b"x" * 60_000 + b"\n"
-            world.logs.upstream.write(line)
-            written_bytes += len(line)
+        for number in range(20):  # each is told in one go: what comes behind it is gathered
+            lines = b"%05d " % number + b"x" * 60_000 + b"\n" + b"y" * 60_000 + b"\n"
+            world.logs.upstream.write(lines)
+            written_bytes += len(lines)
             while read_bytes < written_bytes:
                 text = events.next_of("logData")["data"]
                 assert "dropped" not in text
