@@ -129,6 +129,7 @@ def test_an_answer_that_was_cut_off_is_kept_as_far_as_it_came() -> None:
     assert body.startswith(kept)
 
 
+@pytest.mark.slow
 def test_decoding_stops_at_a_bound() -> None:
     bomb = gzip.compress(bytes(4 * MOST_DECODED_BYTES))
     capture = captured(content_encoding="gzip", sample=Sample(bomb, size_bytes=len(bomb)))

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from llamaswap_lib.activity.database import open_file, select_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_rows_are_written_costs_none(tmp_path: Path) -> None:
     path = tmp_path / "activity.db"
     argv = (sys.executable, "-m", "tests.activity.full", str(path))

@@ -128,6 +128,7 @@ def test_what_is_encoded_and_cut_makes_nothing_known() -> None:
     assert tokens_of(row_of(record(LLAMA_CPP[0], sample_of(encoded, 100, 100), content_encoding="gzip"))) == NOTHING
 
 
+@pytest.mark.slow
 def test_a_bomb_is_not_decoded_to_its_end() -> None:
     bomb = gzipped(b'{"usage":{"prompt_tokens":5},"data":"' + b"a" * (64 << 20) + b'","usage":{"prompt_tokens":6}}')
     assert tokens_of(row_for(bomb, content_encoding="gzip")) == unsaid(5, 0)

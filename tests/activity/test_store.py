@@ -196,6 +196,7 @@ def test_a_file_that_could_not_be_opened_at_the_start_gets_its_rows_later(world:
         assert later.renumbered == {1: 2, 2: 3}
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_while_the_file_is_of_no_use(world: World) -> None:
     assert world.database is not None
     read_only(world.database)

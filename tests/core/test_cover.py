@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from llamaswap_lib.core.eviction.cover import EXACT, FEW, cheapest_cover
+from tests.batches import batches
 
 
 def by_hand(costs: Sequence[int], sizes: Sequence[Sequence[int]], wanted: Sequence[int]) -> list[int] | None:
@@ -72,7 +73,7 @@ def sums(
         yield sum(costs[i] for i in taken), tuple(sum(sizes[i][d] for i in taken) for d in range(dimensions))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", batches(8))
 def test_of_as_many_as_can_be_tried_no_set_is_cheaper(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -401,6 +402,7 @@ def kind_of(seen: RunningModel) -> int:
     return 2 if not is_calm(seen) else int(seen.ready_seconds < 10.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=800, deadline=None, derandomize=True, phases=[Phase.generate])  # a world is small as it is
 @given(boxes())
 def test_no_choice_of_gpus_and_victims_is_better(box: Box) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 from tests.demo.child import HELLO, ROOT, DemoChild, events, read_all
@@ -165,7 +164,9 @@ def test_responses_whole_and_streamed(demo: DemoChild) -> None:
     assert stream[-1]["timings"]["predicted_n"] == 3
 
 
+@pytest.mark.slow
 def test_the_openai_sdk_is_at_home(demo: DemoChild) -> None:
+    openai = pytest.importorskip("openai")  # which takes a second to import: too long for the quick part
     with openai.OpenAI(base_url=f"http://127.0.0.1:{demo.port}/v1", api_key="none", max_retries=0) as client:
         messages: Any = HELLO["messages"]
         chat = client.chat.completions.create(model="any", messages=messages, max_tokens=3)

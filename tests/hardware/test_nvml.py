@@ -19,7 +19,7 @@ from tests.hardware.folders import HOST, LINK, write
 from tests.hardware.nvml_library import compile_library, environment, needs_compiler
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = needs_compiler
+pytestmark = [needs_compiler, pytest.mark.slow]  # each process of the tests compiles the library
 
 CHILD = """
 import json, sys

@@ -178,6 +178,7 @@ def test_no_more_is_read_than_there_may_be_of_a_header() -> None:
     assert source.given == opening.CHUNK
 
 
+@pytest.mark.slow
 def test_empty_texts_without_an_end_are_given_up_at_the_limit(file: Path) -> None:
     data = HEAD + struct.pack("<QQ", 0, 1) + text("a") + struct.pack("<IIQ", 9, 8, 2**40)
     with file.open("wb") as writing:

@@ -11,6 +11,7 @@ from llamaswap_lib.top.devices import ASCII, UNICODE, device_lines
 from llamaswap_lib.top.drawing import View, frame, keys_of, whole
 from llamaswap_lib.top.sections import Key
 from llamaswap_lib.top.state import State
+from tests.batches import samples
 from tests.top.box import CARD, GB, busy_box, memory, model, run, sample, texts, waiting, widest
 
 SIZES = [(80, 24), (40, 20), (200, 60), (120, 40), (20, 5), (10, 2), (1, 1)]
@@ -75,7 +76,7 @@ def test_it_fits_into_a_screen_of_any_size(width: int, height: int, models: int,
         assert widest(lines) <= width
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 20), (200, 60)])
+@pytest.mark.parametrize(("width", "height"), samples([(80, 24), (40, 20), (200, 60)], 3))
 def test_what_is_selected_is_on_the_screen_and_marked(width: int, height: int) -> None:
     state = busy_box(100, 4)
     for key in keys_of(state, 0.0):

@@ -117,6 +117,7 @@ def test_a_body_that_is_not_encoded_goes_on_as_it_came(header: bytes, is_warm: b
         assert header.decode() in seen.heads[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_bytes", [1000, 1 << 20], ids=["in-a-file", "in-memory"])
 def test_an_encoded_body_of_any_size_is_sent_on(memory_bytes: int) -> None:
     filling = random.Random(3).randbytes(900_000).hex().encode()

@@ -56,6 +56,7 @@ def held_bytes(world: World) -> int:
     return world.loop.ask(lambda: world.app.pool.spools.size_bytes)
 
 
+@pytest.mark.slow
 def test_the_place_is_given_back_when_the_upstream_is_done_though_the_client_has_read_nothing() -> None:
     with World(ok_then(whole(sized(BODY)), answers(OK))) as world, idle_client(world) as client:
         assert client.read_message()[1] == b"ok"
@@ -73,6 +74,7 @@ def test_the_place_is_given_back_when_the_upstream_is_done_though_the_client_has
         assert world.upstream.accepted == 1
 
 
+@pytest.mark.slow
 def test_it_is_given_back_where_somebody_waited_before_the_client_stopped_to_read() -> None:
     with World(whole(sized(BODY))) as world:
         begin_to_wait(world)
@@ -156,6 +158,7 @@ def test_at_the_bound_the_upstream_waits_for_the_client_and_the_log_says_so_once
             assert world.log.count("its client reads slowly") == 1
 
 
+@pytest.mark.slow
 def test_of_a_stream_of_events_1_mb_is_kept() -> None:
     with World(whole(CHUNKED_HEAD + CHUNKS + b"0\r\n\r\n")) as world:
         begin_to_wait(world)
@@ -177,6 +180,7 @@ def test_on_a_full_disk_the_upstream_waits_for_the_client_and_no_byte_is_lost() 
             world.controller.wait_empty()
 
 
+@pytest.mark.slow
 def test_with_spool_mb_0_the_upstream_waits_for_the_client() -> None:
     with World(whole(sized(BODY)), limits=Limits(spool_bytes=0)) as world:
         begin_to_wait(world)
@@ -188,6 +192,7 @@ def test_with_spool_mb_0_the_upstream_waits_for_the_client() -> None:
         assert "its client reads slowly" not in world.log
 
 
+@pytest.mark.slow
 def test_when_nobody_waits_any_more_no_more_is_read_ahead() -> None:
     teller = Teller(PLAIN_CHUNKED)
     with World(teller.answer) as world:
