@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,17 @@ import pytest
 # each time: what is random, `.ci/long` looks for.
 _ANY_SPEED = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("tests", _ANY_SPEED, derandomize=True)
-hypothesis.settings.register_profile("quick", _ANY_SPEED, derandomize=True, max_examples=20)
+hypothesis.settings.register_profile("quick", _ANY_SPEED, derandomize=True, max_examples=10)
 hypothesis.settings.register_profile("long", _ANY_SPEED, derandomize=False, max_examples=5_000)
 hypothesis.settings.load_profile("tests")
 
+_MOST_QUICK_CASES = 4  # of one test in the quick part: each costs milliseconds, and there are thousands
 _GRACE = 15.0  # seconds: a thread that was told to end may need a moment, of a busy machine a long one
 _PROC = Path("/proc")
-_END_TO_END = Path(__file__).parent / "e2e"
-_COMMANDS = Path(__file__).parent / "commands"
-_PAGE = Path(__file__).parent / "ui"
+_TESTS = Path(__file__).parent
+_END_TO_END = _TESTS / "e2e"
+_COMMANDS = _TESTS / "commands"
+_PAGE = _TESTS / "ui"
 _SMOKE = _END_TO_END / "test_smoke.py"
 _HAS_TARGETS = Path("/proc/self/fd").exists()
 _DESCRIPTORS = "/proc/self/fd" if _HAS_TARGETS else "/dev/fd"
@@ -58,10 +60,13 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)  # of xdist
-def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """Of `-n auto`, and of the quick part: more than there are cores, for the tests wait for half of their time."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """Of `-n auto`, and of the quick part: more than there are cores, for the tests wait for half of their time.
+
+    Each reads all tests first, which is much of what the quick part does.
+    """
     cores = yield
-    return cores + 2
+    return cores + (1 if config.option.is_quick_part else 2)
 
 
 def _go_on_in_a_child() -> None:
@@ -106,15 +111,41 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Other end-to-end tests are not even read by the quick part: SDKs that some import take seconds, and browsers."""
-    is_left_out = collection_path.parent in (_END_TO_END, _COMMANDS, _PAGE) and collection_path.name.startswith("test_")
-    return True if config.option.is_quick_part and is_left_out and collection_path != _SMOKE else None
+    is_end_to_end = collection_path.parent == _END_TO_END and collection_path.name.startswith("test_")
+    is_left_out = collection_path in (_COMMANDS, _PAGE) or (is_end_to_end and collection_path != _SMOKE)
+    return True if config.option.is_quick_part and is_left_out else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.option.is_quick_part:
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        quick = set(_quick_part(items))
+        config.hook.pytest_deselected(items=[item for item in items if item not in quick])
+        items[:] = [item for item in items if item in quick]
+
+
+def _quick_part(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
+    """All that is not slow, but of a test with many cases the first, the last and some between them.
+
+    Those beside this file have a case for each page or file of ours, any of which may have been edited.
+    """
+    tests: dict[tuple[pytest.Collector | None, str], list[pytest.Item]] = {}
+    for item in items:
+        if not item.get_closest_marker("slow"):
+            tests.setdefault((item.parent, getattr(item, "originalname", item.name)), []).append(item)
+    for cases in tests.values():
+        count = len(cases) if cases[0].path.parent == _TESTS else min(len(cases), _MOST_QUICK_CASES)
+        yield from (cases[number * (len(cases) - 1) // max(1, count - 1)] for number in range(count))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays until the end: no search for garbage goes through it, then or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -173,8 +204,11 @@ def _descriptors() -> set[str]:
     descriptors = set()
     for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 - before and after each test: a Path for each costs ten times more
         try:
-            target = os.readlink(f"{_DESCRIPTORS}/{name}") if _HAS_TARGETS else ""  # noqa: PTH115
-            os.fstat(int(name))
+            if _HAS_TARGETS:
+                target = os.readlink(f"{_DESCRIPTORS}/{name}")  # noqa: PTH115
+            else:
+                target = ""
+                os.fstat(int(name))
         except OSError:
             continue  # the listing's own
         descriptors.add(f"descriptor {name} {target}")
