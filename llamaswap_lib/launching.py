@@ -62,7 +62,7 @@ class Launching:
         for process in self._processes.values():
             model = config.models.get(process.model)
             if model is not None and process.model not in replaced:
-                process.change_timeouts(model.unload_timeout, model.sleep.timeout if model.sleep else 0.0)
+                process.change(model.unload_timeout, *(model.sleep.manners if model.sleep else (0.0, "")))
         self._ports.change(_given_ports(config), _fixed_ports(config))
 
     def launch(
@@ -189,15 +189,20 @@ def _sleep_as_started(spec: LaunchSpec) -> Sleep | None:
     if not (spec.sleep_path or spec.sleep_argv):
         return None
     commands = shlex.join(spec.sleep_argv), shlex.join(spec.wake_argv)
-    return Sleep(spec.sleep_path, 0, spec.wake_path, spec.sleep_timeout, *commands)
+    return Sleep(spec.sleep_path, 0, spec.wake_path, spec.sleep_timeout, *commands, spec.sleep_check)
 
 
 def _sleep_of(model: Model) -> dict[str, Any]:
     sleep = model.sleep
     if sleep is None:
         return {}
-    commands = {"sleep_argv": sleep.argv, "wake_argv": sleep.wake_argv}
-    return {"sleep_path": sleep.target, "wake_path": sleep.wake, "sleep_timeout": sleep.timeout, **commands}
+    orders = {
+        "sleep_path": sleep.target,
+        "wake_path": sleep.wake,
+        "sleep_argv": sleep.argv,
+        "wake_argv": sleep.wake_argv,
+    }
+    return {**orders, "sleep_timeout": sleep.timeout, "sleep_check": sleep.check}
 
 
 def _given_ports(config: Config) -> dict[str, int]:

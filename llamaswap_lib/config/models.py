@@ -77,6 +77,10 @@ def _check_sleep(sleep: Sleep, path: KeyPath, document: Document) -> None:
         elif not cmd and (not url.startswith("/") or "${" in url):
             got = f", got {quoted(url)}" if url else f", or {cmd_key}, a command"
             document.error((*path, url_key), f"expected a path of its server, such as /wake_up{got}")
+    if sleep.check and (not sleep.check.startswith("/") or "${" in sleep.check):
+        document.error(
+            (*path, "check"), f"expected a path of its server, such as /is_sleeping, got {quoted(sleep.check)}"
+        )
 
 
 def check_sleepers(config: Config, document: Document) -> None:

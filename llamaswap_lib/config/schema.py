@@ -197,7 +197,8 @@ class Model:
         "sleep",
         SleepChoice(),
         "it is put to sleep in place of being stopped where it has to make room, and woken when it is asked for; "
-        "`vllm` is `{url: /sleep, level: 1, wake: /wake_up}` (llamaswap only; see docs/scheduling.md)",
+        "`vllm` is `{url: /sleep, level: 1, wake: /wake_up, check: /is_sleeping}` (llamaswap only; see "
+        "docs/scheduling.md)",
     )
     send_loading_state: bool = key("sendLoadingState", Flag(), "used instead of the global value")
     metadata: Mapping[str, Any] = key("metadata", MapOf(Anything()), "anything, passed on to the list of models")

@@ -29,6 +29,9 @@ class Sleep:
     timeout: float = key("timeout", Seconds(1), "seconds it may take to fall asleep; then it is stopped", 60.0)
     cmd: str = key("cmd", COMMAND, "in place of `url`: run to have it sleep, as `cmdStop` is; may use `${PID}`", "")
     wake_cmd: str = key("wakeCmd", COMMAND, "in place of `wake`: run to have it wake; may use `${PID}`", "")
+    check: str = key(
+        "check", Text(), 'path of its server that answers `{"is_sleeping": true}` while it sleeps, if it has one', ""
+    )
 
     @property
     def target(self) -> str:
@@ -52,8 +55,13 @@ class Sleep:
 
     @property
     def orders(self) -> tuple[object, ...]:
-        """What is the same of two ways to sleep that do the same; how long it may take is no part of it."""
+        """What is the same of two ways to sleep that do the same; `manners` are no part of it."""
         return self.target, self.wake, self.argv, self.wake_argv
+
+    @property
+    def manners(self) -> tuple[float, str]:
+        """What may change while it runs: how long it may take, and where it says whether it was done."""
+        return self.timeout, self.check
 
     def with_commands(self, changed: Callable[[str], str], commands: tuple[str, str] | None = None) -> Sleep:
         """The same with its commands, or these, changed."""
@@ -61,7 +69,7 @@ class Sleep:
         return replace(self, cmd=cmd, wake_cmd=wake_cmd)
 
 
-VLLM = Sleep("/sleep", 1, "/wake_up")
+VLLM = Sleep("/sleep", 1, "/wake_up", check="/is_sleeping")
 
 
 def commands_in(node: Node | None) -> tuple[str, str]:

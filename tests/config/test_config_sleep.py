@@ -85,6 +85,7 @@ def test_what_is_shown_means_the_same(text: str) -> None:
             "{cmd: 'nap ${GPUS}', wake: /up}",
             "${GPUS} can be used only in cmd, cmdStop, sleep and env of a model with gpus",
         ),
+        ("{url: /nap, wake: /up, check: nap}", "sleep.check: expected a path of its server, such as /is_sleeping"),
         ("{url: nap, wake: /up}", 'expected a path of its server, such as /wake_up, got "nap"'),
         ("{url: /nap, wake: /up, timeout: 0}", "expected an integer of at least 1"),
     ],
@@ -118,3 +119,4 @@ def test_another_way_to_sleep_is_another_process() -> None:
 def test_another_time_to_fall_asleep_is_the_same_process() -> None:
     assert is_same_process(model("sleep: {cmd: a, wake: /up}"), model("sleep: {cmd: a, wake: /up, timeout: 9}"))
     assert is_same_process(model("sleep: vllm"), model("sleep: {url: /sleep, level: 1, wake: /wake_up, timeout: 9}"))
+    assert model("sleep: {url: /sleep, level: 1, wake: /wake_up, check: /is_sleeping}") == model("sleep: vllm")

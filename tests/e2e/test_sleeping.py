@@ -120,7 +120,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize(("cmd", "why"), COMMANDS.values(), ids=COMMANDS)
 def test_a_command_that_fails_stops_it(run_program: RunProgram, cmd: str, why: str) -> None:
-    sleep = {"cmd": cmd, "wake": "/wake_up", "timeout": 1}
+    sleep = {"cmd": cmd, "wake": "/wake_up", "timeout": 1 if cmd == "sleep 60" else 60}
     with run_program(models(a={**SLEEPER, "sleep": sleep}, b=OTHER)) as program:
         for name in "ab":
             assert program.chat(name).status == 200

@@ -47,15 +47,6 @@ def test_anything_else_means_that_it_does_not(command: tuple[str, ...], why: str
         assert one.expect(WakeFailed).detail == why
 
 
-def test_a_command_that_takes_too_long_is_killed_with_all_that_it_has_started() -> None:
-    with run(shell("sleep 60 & echo helper $!; wait"), timeout=0.5) as one:
-        one.expect(ProcessReady)
-        one.process.sleep()
-        helper = one.printed_pid("helper")
-        assert one.expect(SleepFailed).detail == "its command did not end within 0.5 s"
-        assert not is_alive(helper)
-
-
 def test_what_a_command_leaves_running_ends_with_it() -> None:
     with run(shell("sleep 60 & echo helper $!")) as one:
         one.expect(ProcessReady)
@@ -64,19 +55,19 @@ def test_what_a_command_leaves_running_ends_with_it() -> None:
         assert not is_alive(one.printed_pid("helper"))
 
 
-def test_a_stop_ends_a_command_that_still_runs() -> None:
-    with run(shell("echo teller $$; exec sleep 60")) as one:
+def test_a_stop_ends_a_command_that_still_runs_and_all_that_it_has_started() -> None:
+    with run(shell("sleep 60 & echo helper $!; echo teller $$; wait")) as one:
         one.expect(ProcessReady)
         one.process.sleep()
-        teller = one.printed_pid("teller")
+        pids = one.printed_pid("helper"), one.printed_pid("teller")
         one.process.stop()
         assert one.exit_detail() == "killed by SIGTERM"
-        assert not is_alive(teller)
+        assert not any(map(is_alive, pids))
 
 
 def test_another_timeout_counts_from_the_next_order_on() -> None:
     with run(shell("exec sleep 60"), timeout=PATIENCE) as one:
         one.expect(ProcessReady)
-        one.process.change_timeouts(PATIENCE, 0.2)
+        one.process.change(PATIENCE, 0.2, "")
         one.process.sleep()
         assert one.expect(SleepFailed).detail == "its command did not end within 0.2 s"

@@ -177,6 +177,12 @@ class Look:
             return match[1].decode()
         return "not HTTP" if self._start else "closed without an answer"
 
+    def read_answer(self, most: int = _GOODBYE_BYTES) -> bytes:
+        """The whole answer with its head, as far as it comes and `most` bytes of it."""
+        while len(self._start) < most and (data := self.receive()):
+            self._start += data
+        return self._start
+
     def extend(self, deadline: float) -> None:
         """Use another deadline from now on."""
         self._deadline = deadline

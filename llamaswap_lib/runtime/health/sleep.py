@@ -8,14 +8,18 @@ new process asks again.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
 
 from llamaswap_lib.core.events import Event, FellAsleep, ProcessReady, SleepFailed, WakeFailed
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
-from llamaswap_lib.runtime.health.look import Look, Looker
+from llamaswap_lib.runtime.health.look import Look, Looker, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
+
+_SAID = re.compile(rb'"is_sleeping"\s*:\s*(true|false)')  # as vLLM answers
+_ASK_TIMEOUT, _PAUSE = 5.0, 0.1  # seconds for one answer, and between two questions
 
 Order = Callable[[Wakeup, float], str]
 """Gives it and awaits what comes of it, for so many seconds: what is wrong, '' for nothing. Raises LookCancelled."""
@@ -74,6 +78,43 @@ class WakeProbe(Probe):
             super()._search(ending)
         else:
             self._tell_once(ProcessReady(self._run_id))
+
+
+def checked(order: Order, check: HealthCheck, *, is_asleep: bool, clock: Callable[[], float] = time.monotonic) -> Order:
+    """The order, and the question whether it was carried out: not done is what the server says that it is not.
+
+    It is asked before as well, for another process of ours may have given the order. A server that does not say, with
+    404 for instance, is believed.
+    """
+    return partial(_carry_out, order, check, is_asleep, clock)
+
+
+def _carry_out(
+    order: Order, check: HealthCheck, is_asleep: bool, clock: Callable[[], float], ending: Wakeup, timeout: float
+) -> str:
+    deadline = clock() + timeout
+    if _ask(check, ending, deadline) is is_asleep:
+        return ""
+    if failure := order(ending, max(0.0, deadline - clock())):
+        return failure
+    while _ask(check, ending, deadline) is (not is_asleep):
+        if clock() >= deadline:
+            return f"{check.asked} still says that it {'is awake' if is_asleep else 'sleeps'}"
+        wait(ending, min(deadline, time.monotonic() + _PAUSE))
+    return ""
+
+
+def _ask(check: HealthCheck, ending: Wakeup, deadline: float) -> bool | None:
+    """Whether it says that it sleeps; None if it does not say."""
+    try:
+        with Look(ending, min(deadline, time.monotonic() + _ASK_TIMEOUT)) as look:
+            check.ask(look, check.resolve())
+            if look.read_status() != "200":
+                return None
+            said = _SAID.search(look.read_answer())
+    except (OSError, MemoryError):
+        return None
+    return None if said is None else said[1] == b"true"
 
 
 def _send(order: HealthCheck, ending: Wakeup, timeout: float) -> str:

@@ -27,6 +27,7 @@ _LATER = {
     "sleep_timeout": 0.0,
     "sleep_argv": (),
     "wake_argv": (),
+    "sleep_check": "",
 }  # of which an earlier version tells nothing
 _FIRST_LINE_BYTES = 256  # as much of a script as Linux reads to find its interpreter
 
@@ -60,6 +61,8 @@ class LaunchSpec:
     sleep_argv: tuple[str, ...] = ()
     """The command that has it sleep, as `stop_argv`; () if a POST does, or it cannot."""
     wake_argv: tuple[str, ...] = ()
+    sleep_check: str = ""
+    """A GET to it says whether it sleeps; '' if it does not say."""
 
     def packed_stop(self, pid: int) -> str:
         """The command that stops it, where its leader has that pid, for the guardian; '' is SIGTERM."""

@@ -113,9 +113,10 @@ class Process:
     def model(self) -> str:
         return self._spec.model
 
-    def change_timeouts(self, unload: float, sleep: float) -> None:
+    def change(self, unload_timeout: float, sleep_timeout: float, sleep_check: str) -> None:
         """Use others for its stop and for falling asleep, if that has not begun."""
-        self._unload_timeout, self._calls.sleep_timeout = unload, sleep
+        self._unload_timeout = unload_timeout
+        self._calls.sleep_timeout, self._calls.sleep_check = sleep_timeout, sleep_check
 
     def probe(self, address: str) -> None:
         """Look there whether it is ready, and nowhere else any more."""

@@ -8,7 +8,7 @@ from llamaswap_lib.core.events import Event, ProcessReady
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
 from llamaswap_lib.runtime.health.look import Looker
-from llamaswap_lib.runtime.health.sleep import Order, SleepCall, WakeProbe, post_order
+from llamaswap_lib.runtime.health.sleep import Order, SleepCall, WakeProbe, checked, post_order
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 
@@ -35,7 +35,7 @@ class ServerCalls:
         self._ourselves = ourselves
         self._way_to = way_to
         self._command = command
-        self.sleep_timeout = spec.sleep_timeout
+        self.sleep_timeout, self.sleep_check = spec.sleep_timeout, spec.sleep_check
         self.address = ""  # where it has said last that it listens
 
     def check(self) -> HealthCheck | None:
@@ -55,13 +55,13 @@ class ServerCalls:
         return probe
 
     def sleep(self) -> Looker:
-        order = self._order(self._spec.sleep_path, self._spec.sleep_argv)
+        order = self._order(self._spec.sleep_path, self._spec.sleep_argv, is_asleep=True)
         call = SleepCall(self._run_id, order, self.sleep_timeout, self._post)
         call.start(f"sleep-{self._spec.model}")
         return call
 
     def wake(self) -> Looker:
-        order, check = self._order(self._spec.wake_path, self._spec.wake_argv), self.check()
+        order, check = self._order(self._spec.wake_path, self._spec.wake_argv, is_asleep=False), self.check()
         where = check or self._at(self._spec.wake_path)
         probe = WakeProbe(
             self._run_id, order, where, self._spec.health_timeout, self._post, is_checked=check is not None
@@ -69,8 +69,9 @@ class ServerCalls:
         probe.start(f"probe-{self._spec.model}")
         return probe
 
-    def _order(self, path: str, argv: Sequence[str]) -> Order:
-        return self._command(argv) if argv else post_order(self._at(path))
+    def _order(self, path: str, argv: Sequence[str], *, is_asleep: bool) -> Order:
+        order = self._command(argv) if argv else post_order(self._at(path))
+        return checked(order, self._at(self.sleep_check, "GET"), is_asleep=is_asleep) if self.sleep_check else order
 
-    def _at(self, path: str) -> HealthCheck:
-        return HealthCheck.at(self._spec.proxy, path, self._ourselves.via, self._spec.through, method="POST")
+    def _at(self, path: str, method: str = "POST") -> HealthCheck:
+        return HealthCheck.at(self._spec.proxy, path, self._ourselves.via, self._spec.through, method=method)

@@ -71,7 +71,7 @@ export const KEYS = {
       "about": "with `use: memory` it never goes to make room for another one (llamaswap only)"
      },
      "sleep": {
-      "about": "it is put to sleep in place of being stopped where it has to make room, and woken when it is asked for; `vllm` is `{url: /sleep, level: 1, wake: /wake_up}` (llamaswap only; see docs/scheduling.md)",
+      "about": "it is put to sleep in place of being stopped where it has to make room, and woken when it is asked for; `vllm` is `{url: /sleep, level: 1, wake: /wake_up, check: /is_sleeping}` (llamaswap only; see docs/scheduling.md)",
       "keys": {
        "url": {
         "about": "path of its server; a POST to it has it sleep"
@@ -90,6 +90,9 @@ export const KEYS = {
        },
        "wakeCmd": {
         "about": "in place of `wake`: run to have it wake; may use `${PID}`"
+       },
+       "check": {
+        "about": "path of its server that answers `{\"is_sleeping\": true}` while it sleeps, if it has one"
        }
       }
      },
