@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import pytest
 
 from tests.e2e.pages import PAGES, ROOT, Block, blocks, console, is_shown, name_of, of_language
 from tests.e2e.ports import PortBlock
-from tests.e2e.program import DEADLINE, wait_until
+from tests.e2e.program import DEADLINE, HELLO, Program, demo, wait_until
 from tests.e2e.talk import ask
 
 INSTALLING = 900.0  # seconds for pip and venv, which take minutes of a busy machine
@@ -36,15 +37,10 @@ PORTS = ("8080", "8081", "8443", "9000")  # that the pages use
 SERVES = re.compile(
     r"(llamaswap\.py (?:-c|-config) \S+)(?! -listen)(?=$| )", re.MULTILINE
 )  # where nothing else is said
-STUBS = (
-    "llama-server",
-    "whisper-server",
-    "docker",
-    "srun",
-    "scancel",
-    "vllm",
-    "curl",
-)  # that configurations on the pages name
+STUBS = (  # that configurations on the pages name
+    *("llama-server", "whisper-server", "docker", "vllm", "curl"),
+    *("srun", "sbatch", "scancel", "ssh", "ray", "kubectl"),
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -282,8 +278,10 @@ def test_no_command_stands_outside_a_fence_where_nothing_runs_it(page: Path) -> 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 def test_every_script_that_is_named_in_a_sentence_is_there(page: Path) -> None:
-    scripts = re.findall(r"`(?:\S*python3?|sh) ([\w./]+\.py)\b[^`]*`", page.read_text())
-    assert [name for name in scripts if not (ROOT / name).is_file()] == []
+    text = page.read_text()
+    scripts = re.findall(r"`(?:\S*python3?|sh) ([\w./]+\.py)\b[^`]*`", text)
+    made = re.findall(r"--print > ([\w./]+\.py)", text)
+    assert [name for name in scripts if not (ROOT / name).is_file() and name not in made] == []
 
 
 # -- configurations and programs --
@@ -384,6 +382,46 @@ def test_the_caddyfile_passes_on_what_is_needed(behind: Clone, tmp_path: Path) -
     behind.start(f"exec caddy run --adapter caddyfile --config {tmp_path}/Caddyfile")
     wait_until(lambda: is_passed_on(port), "Caddy passes it on")
     assert ask(port, "POST", "/api/models/unload/embed", b"", None, host="other.example").status == 403
+
+
+@pytest.mark.skipif(shutil.which("haproxy", path="/usr/sbin:/usr/bin") is None, reason="HAProxy is not installed")
+def test_the_lines_for_haproxy_send_each_model_to_one_box_that_lives(tmp_path: Path) -> None:
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
+    assert program is not None
+    names = [f"m{number}" for number in range(8)]
+    entry = {"models": {name: {"cmd": demo()} for name in names}, "groups": {"g": {"swap": False, "members": names}}}
+    for box in ("box1", "box2"):
+        (tmp_path / box).mkdir()
+    with closing(PortBlock()) as ports, ExitStack() as stack:
+        boxes = {box: stack.enter_context(Program(tmp_path / box, entry)) for box in ("box1", "box2")}
+        text = block_of("clusters.md", "haproxy").replace("bind :8080", f"bind 127.0.0.1:{ports.first}")
+        for box, serving in boxes.items():
+            text = text.replace(f"{box}:8080", f"127.0.0.1:{serving.port}")
+        (tmp_path / "haproxy.cfg").write_text(text)
+        before = stack.enter_context(subprocess.Popen((program, "-f", str(tmp_path / "haproxy.cfg"), "-db")))
+        stack.callback(before.terminate)
+
+        def is_answered(model: str) -> bool:
+            try:
+                return ask_chat(ports.first, model) == 200
+            except OSError:
+                return False
+
+        wait_until(lambda: is_answered("m0"), "HAProxy sends it on")
+        for _ in range(2):
+            assert all(is_answered(name) for name in names)
+        homes = {name: [box for box, serving in boxes.items() if name in serving.states()] for name in names}
+        assert all(len(found) == 1 for found in homes.values()), homes
+        assert {box for found in homes.values() for box in found} == set(boxes)
+        boxes["box1"].signal(signal.SIGKILL)
+        assert boxes["box1"].wait() == -signal.SIGKILL
+        assert all(is_answered(name) for name in names), "the next request finds the other box"
+        assert set(boxes["box2"].states()) == set(names)
+
+
+def ask_chat(port: int, model: str) -> int:
+    body = json.dumps({"model": model, **HELLO}).encode()
+    return ask(port, "POST", "/v1/chat/completions", body, None, content_type="application/json").status
 
 
 def test_the_containerfile_names_what_is_there() -> None:
