@@ -1,0 +1,190 @@
+"""Models that run on the nodes of a Slurm cluster, a real one: each thing that can happen to a job, once."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.pages import Block, blocks, name_of, of_language
+from tests.e2e.program import HELLO, wait_until
+from tests.e2e.slurm import SERVER, Cluster, Front, why_impossible
+
+REASON = why_impossible()
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(REASON != "", reason=REASON)]
+FRONT = "--front http://127.0.0.1:${OWN_PORT}"
+SBATCH = ("sbatch", "--wait", "-o", "/dev/null")
+
+
+@pytest.fixture(scope="module")
+def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("slurm")) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
+    """With nothing on it, before and after."""
+    whole_cluster.await_idle()
+    yield whole_cluster
+    whole_cluster.await_idle()
+
+
+def test_a_model_is_loaded_on_a_node_answers_and_is_swapped(cluster: Cluster, tmp_path: Path) -> None:
+    config = {"models": {name: cluster.model(f"ls-{name}") for name in ("a", "b")}, "logToStdout": "both"}
+    with Front(cluster, tmp_path / "front", config) as front:
+        for name in ("a", "b", "a"):
+            told = front.chat(name).json()
+            assert (told["name"], told["node"] in cluster.names) == (name, True)
+            assert front.states() == {name: "ready"}
+            assert cluster.jobs() == {f"ls-{name}": "RUNNING"}
+        assert front.get("/unload").status == 200
+        wait_until(lambda: "a: got SIGTERM, bye" in front.stdout, "the server got SIGTERM")
+        wait_until(lambda: not cluster.jobs(), "the job is over")
+
+
+def test_a_job_waits_for_a_node_and_is_withdrawn_when_nobody_waits_for_it(cluster: Cluster, tmp_path: Path) -> None:
+    with Front(cluster, tmp_path / "front", {"models": {"a": cluster.model("ls-a")}}) as front:
+        cluster.fill("others")
+        with front.wire() as wire:
+            wire.request("POST", "/v1/chat/completions", {"model": "a", **HELLO})
+            wait_until(lambda: cluster.jobs().get("ls-a") == "PENDING", "it is queued")
+            assert [row["reason"] for row in front.queue()] == ["queued"]
+        wait_until(lambda: "ls-a" not in cluster.jobs(), "it is withdrawn")
+        wait_until(lambda: not front.states(), "here too")
+        with front.wire() as wire:
+            wire.request("POST", "/v1/chat/completions", {"model": "a", **HELLO})
+            wait_until(lambda: cluster.jobs().get("ls-a") == "PENDING", "it is queued once more")
+            cluster.cancel("others")
+            assert wire.status() == 200
+        assert front.get("/unload").status == 200
+
+
+@pytest.mark.parametrize("client", [("srun",), SBATCH], ids=["srun", "sbatch"])
+def test_a_job_ends_when_llamaswap_is_killed(cluster: Cluster, tmp_path: Path, client: tuple[str, ...]) -> None:
+    model = cluster.model("ls-a", client=client, there=FRONT)
+    with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+        assert front.chat("a").status == 200
+        front.signal(signal.SIGKILL)
+        assert front.wait() == 128 + signal.SIGKILL
+        wait_until(lambda: not cluster.jobs(), "the job has been cancelled")
+
+
+@pytest.mark.parametrize("client", [("srun",), SBATCH], ids=["srun", "sbatch"])
+def test_a_job_ends_when_its_llamaswap_loses_its_power(
+    cluster: Cluster, tmp_path: Path, client: tuple[str, ...]
+) -> None:
+    """By the helper on the node: nothing is left that could say anything."""
+    model = cluster.model("ls-a", client=client, there=f"{FRONT} --lost-after 1")
+    with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+        assert front.chat("a").status == 200
+        front.lose_power()
+        wait_until(lambda: not cluster.jobs(), "the job has been cancelled")
+
+
+@pytest.mark.parametrize("client", [("srun",), (*SBATCH, "--no-requeue")], ids=["srun", "sbatch"])
+def test_a_job_that_is_preempted_is_loaded_again(cluster: Cluster, tmp_path: Path, client: tuple[str, ...]) -> None:
+    model = cluster.model("ls-a", client=client, there=FRONT)
+    with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+        first = front.chat("a").json()["job"]
+        cluster.fill("urgent", "-p", "urgent")
+        wait_until(lambda: not front.states(), "its end is noticed")
+        with front.wire() as wire:
+            wire.request("POST", "/v1/chat/completions", {"model": "a", **HELLO})
+            wait_until(lambda: cluster.jobs().get("ls-a") == "PENDING", "it waits for a node")
+            cluster.cancel("urgent")
+            assert wire.status() == 200
+        assert front.chat("a").json()["job"] != first
+        assert front.get("/unload").status == 200
+
+
+def test_a_job_that_is_requeued_is_found_again_or_ends(cluster: Cluster, tmp_path: Path) -> None:
+    """`sbatch --wait` goes on, or ends, as it happens. Then the run has ended, and the job starts again for nobody."""
+    model = cluster.model("ls-a", client=(*SBATCH, "--requeue"), there=f"{FRONT} --lost-after 1")
+    with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+        job = front.chat("a").json()["job"]
+        cluster.run("scontrol", "requeue", job)
+        wait_until(lambda: cluster.jobs().get("ls-a") == "PENDING", "it is queued again")
+        cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # else Slurm lets it wait for two minutes
+
+        def is_found_again() -> bool:
+            return "a: ready at http://" in front.stdout and front.states() == {"a": "ready"}
+
+        wait_until(lambda: is_found_again() or not (front.states() or cluster.jobs()), "it is found again, or ends")
+        assert front.chat("a").status == 200
+        assert cluster.jobs() == {"ls-a": "RUNNING"}
+        assert front.get("/unload").status == 200
+
+
+def test_two_users_have_servers_on_one_node_and_each_gets_their_own(cluster: Cluster, tmp_path: Path) -> None:
+    models = {name: cluster.model(f"ls-{name}", client=("srun", "-w", "node1")) for name in ("alice", "bob")}
+    for model in models.values():
+        model["cmd"] = model["cmd"].replace("--gres=gpu:1 ", "")  # the node has only one
+    with (
+        Front(cluster, tmp_path / "alice", {"models": {"alice": models["alice"]}}) as one,
+        Front(cluster, tmp_path / "bob", {"models": {"bob": models["bob"]}}) as other,
+    ):
+        for _ in range(2):
+            told = [front.chat(name).json() for front, name in ((one, "alice"), (other, "bob"))]
+            assert [(it["name"], it["node"]) for it in told] == [("alice", "node1"), ("bob", "node1")]
+        for front in (one, other):
+            assert front.get("/unload").status == 200
+
+
+def test_a_model_whose_slurmd_dies_answers_on_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Slurm takes the node out, its default is after five minutes: srun ends, and the model is loaded elsewhere."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    with Cluster(folder) as cluster:
+        model = cluster.model("ls-a", there=f"{FRONT} --lost-after 1")
+        with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+            before = front.chat("a").json()
+            cluster.kill_slurmd(before["node"])
+            assert front.chat("a").json() == before
+            cluster.run("scontrol", "update", f"NodeName={before['node']}", "State=DOWN", "Reason=dead")
+            wait_until(lambda: not front.states(), "srun has ended")
+            after = front.chat("a").json()
+            assert after["node"] != before["node"]
+            wait_until(lambda: servers_of(front) == 1, "the old server ends")
+            assert front.chat("a").json() == after
+            assert front.get("/unload").status == 200
+
+
+CONFIGURATIONS = [block for block in of_language("yaml") if re.search(r"cmd: (srun|sbatch) ", block.text)]
+
+
+@pytest.mark.parametrize("block", CONFIGURATIONS, ids=name_of)
+def test_the_configurations_of_the_page_are_loaded_and_unloaded(cluster: Cluster, tmp_path: Path, block: Block) -> None:
+    config = yaml.safe_load(adapted(block.text, cluster, "${OWN_PORT}"))
+    with Front(cluster, tmp_path / "front", config) as front:
+        for script in (other for other in blocks(block.page) if other.text.startswith("#!/bin/sh")):
+            path = cluster.folder / ("serve.sh" if "port=$(" in script.text else "there.sh")
+            path.write_text(adapted(script.text, cluster, str(front.port)))
+            path.chmod(0o755)
+        assert front.chat("qwen").json()["node"] in cluster.names
+        assert front.get("/unload").status == 200
+
+
+def adapted(text: str, cluster: Cluster, port: str) -> str:
+    """With a server, a helper, names and files that are there."""
+    text = text.replace("llamaswap there", str(cluster.folder / "on_node")).replace("python3", sys.executable)
+    text = re.sub(r"llama-server --host (\S+) --port (\S+).*", rf"{sys.executable} -S {SERVER} \1 \2 qwen", text)
+    text = text.replace("/shared/", f"{cluster.folder}/").replace("front:8080", f"127.0.0.1:{port}")
+    return (
+        text.replace("node3", "node1").replace("http://node1", "http://127.0.0.11").replace("$(hostname)", "127.0.0.1")
+    )
+
+
+def servers_of(front: Front) -> int:
+    """How many there are on the nodes: helpers and srun have the server's words in theirs."""
+    return sum(SERVER.name in command.split()[2] for command in front.relatives().values() if command.count(" ") > 2)
+
+
+# Rows that are still to come, for which the program has to find a server that is gone (`Cluster.power_off`,
+# `Cluster.signal_all` with SIGSTOP) or make room for a job that waits (`Cluster.fill` on one node): a node that is
+# switched off, a node that is silent, idle models that go for one that is queued.
