@@ -36,13 +36,23 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("fleet.choosing", "fleet.states", "fleet.strategies"),
     ),
     "proxy": (
-        *("server", "net", "wire", "routing.remote_model", "routing.selectors", "config.schema", "config.sections"),
+        *(
+            "fleet.retrying",
+            "server",
+            "net",
+            "wire",
+            "routing.remote_model",
+            "routing.selectors",
+            "config.schema",
+            "config.sections",
+        ),
         *("runtime.control", "runtime.forward_proxies", "runtime.health.watchdog", "runtime.logs.monitor"),
         *("runtime.threads", "runtime.vital", "core.snapshot", "errors", "printable"),
     ),
     # peers: what is known of them, who is asked; what looks is imported where there are any
     "fleet": (
         *("config.offered", "config.schema", "config.sections", "errors", "printable", "proxy.asking"),
+        *("proxy.dispatch", "proxy.no_answer", "server.exchange"),
         *("runtime.forward_proxies", "runtime.logs.logger", "runtime.threads", "runtime.vital"),
     ),
     "endpoints": (
@@ -53,6 +63,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "core.eviction.devices",
             "core.plan",
             "core.snapshot",
+            "fleet.fail_over",
             "fleet.offers",
             "fleet.states",
             "proxy.dispatch",

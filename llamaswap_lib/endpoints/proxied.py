@@ -8,6 +8,7 @@ large body. Order of work: head, model, the active profile's pin, selector, alia
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 from urllib.parse import unquote
 
 from llamaswap_lib.activity.in_flight import Caller, InFlight
@@ -15,6 +16,7 @@ from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.endpoints.metrics import serve_metrics
 from llamaswap_lib.errors import Conflict, NotFound
+from llamaswap_lib.fleet.fail_over import FailOver
 from llamaswap_lib.proxy.dispatch import Dispatcher, Order
 from llamaswap_lib.routing.api_keys import given_key
 from llamaswap_lib.routing.loop_detection import is_sent_on
@@ -52,6 +54,7 @@ class Proxied:
         self._pools = app.config.pools
         self._has_profiles = bool(app.config.profiles)
         self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model, app.peers.note_refused)
+        self._fail_over = FailOver(self._dispatcher, app.peers.budget)
         self._most_quick_bytes = min(MOST_QUICK_BYTES, app.limits.max_json_bytes, app.limits.max_body_bytes)
 
     def serve_model(self, exchange: Exchange, route: Route) -> Awaitable[None]:
@@ -70,7 +73,7 @@ class Proxied:
     async def _relay_chosen(self, exchange: Exchange, order: Order) -> None:
         """To what a selector has chosen, which is busy with it meanwhile."""
         with order.choice:
-            await self._dispatcher.relay(exchange, order)
+            await self._fail_over.relay(exchange, order)
 
     async def _refuse(self, exchange: Exchange, unknown: UnknownName) -> None:
         """Raise the error for a name that leads nowhere; to find those that are near takes a while."""
@@ -97,8 +100,8 @@ class Proxied:
         except UnknownName as unknown:
             await self._refuse(exchange, unknown)
             return
-        with body, order.choice:
-            await self._dispatcher.relay(exchange, order)
+        with body:
+            await self._relay_chosen(exchange, order)
 
     async def serve_model_or_only(self, exchange: Exchange, route: Route) -> None:
         """GET /props, /slots: clients of llama.cpp, which has one model, name none. Such a question neither loads a
@@ -173,25 +176,32 @@ class Proxied:
         name = self._app.profiles.pins().get(name, name)
         return name if name in self._app.destinations else None
 
-    def _order_of(self, exchange: Exchange, route: Route, body: RequestBody) -> Order:
+    def _order_of(self, exchange: Exchange, route: Route, body: RequestBody, moved: Choice = NO_CHOICE) -> Order:
         """Where a request to a model route goes, and as what; raises HttpError and UnknownName.
 
-        The choice that it holds has to be given back, also where nothing is relayed.
+        The choice that it holds has to be given back, also where nothing is relayed. `moved`: a choice that was made
+        before, and has moved on.
         """
-        head, query, choice = exchange.head, exchange.query, NO_CHOICE
+        head, query, choice = exchange.head, exchange.query, moved
         named = find_model(head.method, head.first.get("content-type", ""), query, body)
-        name = named.name
-        if self._has_profiles:
-            name = self._app.profiles.pins().get(name, name)
-            if not name:
-                raise no_model()
-        destination = None if name in self._pools else self._destinations.get(name)
-        if destination is None:
-            choice = self._choose(exchange, route, name, named.name)
+        name, destination = named.name, None
+        if choice is NO_CHOICE:
+            if self._has_profiles:
+                name = self._app.profiles.pins().get(name, name)
+                if not name:
+                    raise no_model()
+            destination = None if name in self._pools else self._destinations.get(name)
+            if destination is None:
+                choice = self._choose(exchange, route, name, named.name)
         try:
             if destination is None:
                 name, destination = choice.target, self._destinations[choice.target]
-            trace = self._begin(exchange, name, route.upstream_path, destination.model)
+            model = destination.model
+            trace = (
+                self._begin(exchange, name, route.upstream_path, model)
+                if moved is NO_CHOICE
+                else self._move(exchange, name, model)
+            )
             sent_name = destination.sent_name or (name if name != named.name else "")
             outgoing: OutgoingBody = body
             if sent_name and head.method in ("GET", "HEAD"):
@@ -201,10 +211,12 @@ class Proxied:
             elif sent_name:
                 outgoing = edited(body, named.edits(sent_name))
         except BaseException:
-            choice.give_back()
+            if moved is NO_CHOICE:
+                choice.give_back()
             raise
         trace.body, trace.request_bytes = outgoing, outgoing.size_bytes
-        return Order(destination.model, route.upstream_path, query, outgoing, choice)
+        again = partial(self._order_of, exchange, route, body, choice) if choice.rest else None
+        return Order(model, route.upstream_path, query, outgoing, choice, again)
 
     def _choose(self, exchange: Exchange, route: Route, name: str, asked_name: str) -> Choice:
         """The target of the selector `name`; raises UnknownName where there is none."""
@@ -242,6 +254,15 @@ class Proxied:
             trace.priorities = app.config.routing.fifo_priority
         else:
             trace.is_local = False
+        return trace
+
+    def _move(self, exchange: Exchange, name: str, model: Model | Remote) -> InFlight:
+        """The request in flight goes to this model now."""
+        trace = exchange.trace
+        assert isinstance(trace, InFlight), "it has begun"
+        trace.is_local = isinstance(model, Model)
+        trace.model = model.id if isinstance(model, Model) else name
+        trace.priorities = self._app.config.routing.fifo_priority if trace.is_local else {}
         return trace
 
     def _caller_of(self, exchange: Exchange) -> Caller:

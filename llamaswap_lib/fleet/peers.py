@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from llamaswap_lib.config.schema import Config
+from llamaswap_lib.fleet.retrying import RetryBudget
 from llamaswap_lib.fleet.states import PeerState
 from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
 from llamaswap_lib.runtime.logs.logger import Logger
@@ -38,6 +39,7 @@ class Peers:
         self._log = log
         self._on_offers = on_offers
         self._proxies = proxies
+        self.budget = RetryBudget()  # of requests that have several places to go to; the loop's
         self._lock = threading.Lock()  # of changes
         self._watching: Watching | None = None
 

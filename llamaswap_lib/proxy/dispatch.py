@@ -7,7 +7,7 @@ process. Whatever was taken is given back on the one path out of here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +16,9 @@ from llamaswap_lib.errors import Conflict, HttpError, LoadFailed, RunNotDead
 from llamaswap_lib.proxy import peer_headers as peers
 from llamaswap_lib.proxy.answer_body import Remainder
 from llamaswap_lib.proxy.loading_stream import LoadingStream, is_told
+from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection
 from llamaswap_lib.proxy.pool import Pool
-from llamaswap_lib.proxy.relay import NoAnswer, NoConnection, Relay
+from llamaswap_lib.proxy.relay import Relay
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
 from llamaswap_lib.runtime.control.controller import Controller
@@ -38,6 +39,8 @@ class Order:
     query: str  # with its question mark, or ''
     body: OutgoingBody
     choice: Choice = NO_CHOICE  # of the selector that led to the model
+    again: Callable[[], Order] | None = None  # the same for the target that the choice has moved on to
+    is_no: Callable[[int, Mapping[str, str]], bool] | None = None  # of a peer's answer: another one is asked then
     never_loads: bool = False  # nor takes a place: it is for a model that is ready, or fails
 
 
@@ -75,6 +78,7 @@ class Dispatcher:
 
     async def _relay_to_peer(self, exchange: Exchange, order: Order, model: Remote) -> None:
         relay = Relay(self._pool, exchange, model, model.key, model.proxy, order.body)
+        relay.is_no = order.is_no
         try:
             await relay.run(order.path, peers.query_for(model, order.query))
         except NoConnection as error:

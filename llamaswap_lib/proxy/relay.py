@@ -13,7 +13,7 @@ client's connection is cut. Where the upstream switches protocols as asked, two 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from types import coroutine
 from typing import Any
 
@@ -25,6 +25,7 @@ from llamaswap_lib.net.tls_stream import TlsStream
 from llamaswap_lib.proxy import peer_headers
 from llamaswap_lib.proxy.answer_body import Remainder, pass_body
 from llamaswap_lib.proxy.connection import Key, UpstreamConnection
+from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection, SaidNo
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.upgrade import pass_both_ways
 from llamaswap_lib.proxy.upload import MOST_JOINED_BYTES, Upload, send_both
@@ -47,16 +48,6 @@ _remove_encodings = re.compile(rb"(?im)^accept-encoding:[^\r]*\r\n").sub
 Asking = Generator[None, Any, tuple[ResponseHead, bytes]]
 
 
-class NoAnswer(BadGateway):
-    """Not a byte of an answer came: another process may be asked."""
-
-    was_cut = False  # by us, since the run hangs
-
-
-class NoConnection(NoAnswer):
-    """Nobody has taken the connection."""
-
-
 class _UpstreamLost(Exception):
     """The connection ended before any byte of the answer."""
 
@@ -71,6 +62,7 @@ class Relay:
     is_tunnel = False  # it goes through the proxy as if it were not there
     place: int | None = None  # id of the run in which the request has a place that others may wait for
     rest: Remainder | None = None  # what the client has still to read when the upstream is done
+    is_no: Callable[[int, Mapping[str, str]], bool] | None = None  # whether to ask another one for that answer
     is_reusable = True  # all of the request was sent, so that another may follow behind the answer
     _awaits_head = True  # of the final answer
     _upload: Upload | None = None  # while some of the request is still to be sent
@@ -93,6 +85,9 @@ class Relay:
     async def run(self, path: str, query: str) -> None:
         """Send the request on, and pass the answer back; raises HttpError and ClientGone."""
         head, rest = await self.ask(path, query)
+        if self.is_no is not None and self.is_no(head.status, head.first):
+            self.connection.close()
+            raise SaidNo(f"{self.model.id} is answered with {head.status}")
         exchange, size_bytes = self.exchange, len(rest)
         has_body = head.status not in WITHOUT_BODY and exchange.head.method != "HEAD"
         if size_bytes and size_bytes == head.content_length and has_body:

@@ -38,6 +38,7 @@ class Box:
         self.program = self._start()
 
     def close(self) -> None:
+        """SIGTERM."""
         if self.program.code is None:
             self.program.__exit__(None, None, None)
 

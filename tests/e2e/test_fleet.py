@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from tests.e2e.fleet import Fleet
-from tests.e2e.program import demo, models, wait_until
+from tests.e2e.program import DEADLINE, Program, demo, models, wait_until
 
 ABLE = {"capabilities": {"in": ["text", "image"], "out": ["text"], "context": 4096}, "aliases": ["al"]}
+FAILOVER = {"strategy": "failover", "targets": ["box1/m", "box2/m", "box3/m"]}
 
 
 def test_what_boxes_have_is_found_out_and_outlives_them(tmp_path: Path) -> None:
@@ -47,3 +49,85 @@ def test_a_request_goes_where_the_model_is_ready(tmp_path: Path) -> None:
             assert {name: list(box.program.states()) for name, box in fleet.boxes.items()} == {
                 other: ["m"] if other == name else [] for other in fleet.boxes
             }
+
+
+def _answer(front: Program, model: str) -> tuple[int, str]:
+    """The status, 0 where there is no answer at all, and what it says."""
+    try:
+        answer = front.chat(model, max_tokens=2)
+    except OSError as error:
+        return 0, repr(error)
+    return answer.status, answer.text
+
+
+class Clients:
+    """Some who ask for a model all the time, until told to stop; what each answer was."""
+
+    def __init__(self, front: Program, model: str, count: int) -> None:
+        self.answers: list[tuple[int, str]] = []
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(front, model)) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, front: Program, model: str) -> None:
+        while not self._is_over.is_set():
+            self.answers.append(_answer(front, model))
+
+    def await_answers(self, count: int) -> None:
+        """So many more."""
+        wanted = len(self.answers) + count
+        wait_until(lambda: len(self.answers) >= wanted, "the clients are answered")
+
+    def close(self) -> list[tuple[int, str]]:
+        """What was no answer of the model."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+        return [answer for answer in self.answers if answer[0] != 200]
+
+
+def test_no_request_is_lost_while_boxes_are_killed_and_come_back(tmp_path: Path) -> None:
+    with Fleet(tmp_path, [models(m=demo())] * 3, {"selectors": {"s": FAILOVER}}) as fleet:
+        clients = [Clients(fleet.front, name, 3) for name in ("m", "s")]
+        try:
+            for name, box in [*fleet.boxes.items(), *fleet.boxes.items()]:
+                for each in clients:
+                    each.await_answers(10)
+                box.kill()
+                for each in clients:
+                    each.await_answers(10)
+                fleet.await_up(name, is_up=False)
+                box.start()
+                fleet.await_up(name, is_up=True)
+        finally:
+            lost = [answer for each in clients for answer in each.close()]
+        assert lost == []
+        assert fleet.front.stdout.count("is in again after") == 6
+
+
+def test_a_box_that_ends_in_order_loses_nothing_either(tmp_path: Path) -> None:
+    with Fleet(tmp_path, [models(m=demo("--load-seconds", "0.2"))] * 2, {}) as fleet:
+        clients = Clients(fleet.front, "m", 4)
+        try:
+            for name, box in fleet.boxes.items():
+                clients.await_answers(10)
+                box.close()
+                clients.await_answers(10)
+                fleet.await_up(name, is_up=False)
+                box.start()
+                fleet.await_up(name, is_up=True)
+        finally:
+            lost = clients.close()
+        assert lost == []
+
+
+def test_where_all_boxes_are_down_they_are_tried_all_the_same(tmp_path: Path) -> None:
+    with Fleet(tmp_path, [models(m=demo())] * 2, {}) as fleet:
+        for name, box in fleet.boxes.items():
+            box.kill()
+            fleet.await_up(name, is_up=False)
+        refused = fleet.front.chat("m")
+        assert (refused.status, "cannot connect to box" in refused.message) == (502, True)
+        fleet.boxes["box2"].start()
+        assert fleet.front.chat("m").status == 200
