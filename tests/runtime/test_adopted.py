@@ -21,7 +21,6 @@ from llamaswap_lib.runtime.processes.adopted import UNKNOWN_EXIT, AdoptedProcess
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 from tests.children import health_server, shell, stubborn
 from tests.runtime.runs import PATIENCE, Run, Unguarded, await_condition, await_death, is_alive
-from tests.runtime.test_process import free_port
 
 SLEEP = ("sleep", "60")
 TOKEN = "t.o.k"
@@ -122,8 +121,8 @@ def test_how_it_exits_is_not_known_when_the_elder_has_gone() -> None:
             assert heir.expect(ProcessExited).detail == UNKNOWN_EXIT
 
 
-def test_one_that_loads_is_probed_on(tmp_path: Path) -> None:
-    port, sign = free_port(), tmp_path / "sign"
+def test_one_that_loads_is_probed_on(tmp_path: Path, port: int) -> None:
+    sign = tmp_path / "sign"
     loading = shlex.join(health_server(port))
     overrides = {"proxy": f"http://127.0.0.1:{port}", "check_endpoint": "/health"}
     with Run(*shell(f"while [ ! -e {sign} ]; do sleep 0.01; done; exec {loading}"), **overrides) as elder:
@@ -133,16 +132,14 @@ def test_one_that_loads_is_probed_on(tmp_path: Path) -> None:
             heir.expect(ProcessReady)
 
 
-def test_the_time_to_load_ends_in_the_heir() -> None:
-    port = free_port()
+def test_the_time_to_load_ends_in_the_heir(port: int) -> None:
     with Run(*SLEEP, proxy=f"http://127.0.0.1:{port}", check_endpoint="/health") as elder:
         assert await_condition(lambda: elder.process.pid is not None)
         with adopted(elder, loading_since=time.monotonic() - PATIENCE) as heir:
             heir.expect(LoadTimedOut)
 
 
-def test_the_time_to_load_of_one_that_says_anew_where_it_listens_begins_then() -> None:
-    port = free_port()
+def test_the_time_to_load_of_one_that_says_anew_where_it_listens_begins_then(port: int) -> None:
     with Run(*health_server(port), proxy="", check_endpoint="/health") as elder:
         assert await_condition(lambda: elder.process.pid is not None)
         long_ago, address = time.monotonic() - PATIENCE, f"http://127.0.0.1:{port}"

@@ -15,12 +15,6 @@ from tests.runtime.runs import Run, await_condition, is_alive, no_thread_to_be_h
 SLEEP = ("sleep", "60")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 # -- how it ends --
 
 
@@ -149,10 +143,9 @@ def test_stop_and_kill_at_once_from_two_threads_end_it_once() -> None:
             assert run.exit_detail() == "killed by SIGKILL"
 
 
-def test_fifty_runs_leave_no_process_thread_or_descriptor() -> None:
-    port = free_port()
+def test_fifty_runs_leave_no_process_thread_or_descriptor(port: int) -> None:
     for number in range(50):
-        with Run(*SLEEP, check_endpoint="/health", proxy=f"http://localhost:{port}") as run:
+        with Run(*SLEEP, check_endpoint="/health", proxy=f"http://127.0.0.1:{port}") as run:
             if number % 2:
                 run.process.stop()
 
@@ -201,8 +194,7 @@ def test_stderr_and_stdout_are_one_stream_in_order() -> None:
 # -- ready --
 
 
-def test_ready_is_told_before_the_exit_and_never_after() -> None:
-    port = free_port()
+def test_ready_is_told_before_the_exit_and_never_after(port: int) -> None:
     for _ in range(5):
         with Run(*health_server(port), check_endpoint="/health", proxy=f"http://localhost:{port}") as run:
             assert run.expect(ProcessReady).run_id == 7
@@ -215,8 +207,8 @@ def test_a_process_without_a_check_is_ready_at_once() -> None:
         assert run.expect(ProcessReady).run_id == 7
 
 
-def test_a_process_that_dies_while_loading_was_never_ready() -> None:
-    with Run(*shell("sleep 0.1; exit 1"), check_endpoint="/health", proxy=f"http://localhost:{free_port()}") as run:
+def test_a_process_that_dies_while_loading_was_never_ready(port: int) -> None:
+    with Run(*shell("sleep 0.1; exit 1"), check_endpoint="/health", proxy=f"http://127.0.0.1:{port}") as run:
         assert run.expect(LeaderExited).detail == "exited with code 1"
         assert run.expect(ProcessExited).detail == "exited with code 1"
 
@@ -239,9 +231,8 @@ def test_a_leader_that_was_told_to_end_is_not_told_apart_from_its_group() -> Non
         run.expect(ProcessExited)
 
 
-def test_a_load_that_timed_out_leaves_the_process_to_the_scheduler() -> None:
-    url = f"http://localhost:{free_port()}"
-    with Run(*SLEEP, check_endpoint="/health", proxy=url, health_timeout=0.2) as run:
+def test_a_load_that_timed_out_leaves_the_process_to_the_scheduler(port: int) -> None:
+    with Run(*SLEEP, check_endpoint="/health", proxy=f"http://127.0.0.1:{port}", health_timeout=0.2) as run:
         assert run.expect(LoadTimedOut).run_id == 7
         pid = run.process.pid
         assert pid
