@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 from llamaswap_lib.hardware.readings import Gpu
 from llamaswap_lib.hardware.sources import SILENT, Gpus, openers
+from tests.e2e.ports import PortBlock
 
 ROOT = Path(__file__).resolve().parents[2]
 MB = 1 << 20
@@ -88,13 +88,14 @@ class Program:
     """`python llamaswap.py`, whose models may have `capacity` bytes of one GPU; what it learns is kept in `folder`."""
 
     def __init__(self, folder: Path, models: list[Model], env: list[str], device: str, capacity: int) -> None:
-        self._port = _free_port()
+        self._ports = PortBlock()
+        self._port = self._ports.first
         self._log = folder / "log"
         settings = {"minResidency": 0, "devices": {device: {"capacity": capacity, "reserve": 0}}}
         entries = {model.name: {"cmd": model.command, "env": env} for model in models}
         config = {
             "healthCheckTimeout": int(LOAD_TIMEOUT),
-            "startPort": _free_port(),
+            "startPort": self._port + 1,
             "models": entries,
             "store": {"path": str(folder / "rows.db")},
             "routing": {"router": {"use": "memory", "settings": {"memory": settings}}},
@@ -121,6 +122,8 @@ class Program:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        finally:
+            self._ports.close()
 
     def _is_up(self) -> bool:
         if self._process.poll() is not None:
@@ -165,9 +168,3 @@ class Program:
         """Bytes of the device, once that is measured."""
         need = self.row(model)["need"]
         return need["devices"].get(device, 0) if need["source"] == "measured" else None
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
