@@ -3,10 +3,14 @@
 A mutant is a few lines in a file of `core` and what takes their place. It is tried in a temporary copy of the package
 and of these tests, in a process of its own: by worlds of a flavour, by the gate's interleavings, or by a test that
 names the rule. `python tests/core/mutants.py [PART OF A NAME]` tries them.
+
+Most worlds notice nothing, so the one that did is played first: `noticed.txt` has its seed. A seed that is out of date,
+or missing, costs time and nothing else. `python tests/core/mutants.py --note` writes the file anew.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_WORLDS = 150
+SEEDS = ROOT / "tests/core/noticed.txt"
 PLAIN = [word for name in ("cacheprovider", "hypothesispytest", "xdist", "anyio") for word in ("-p", f"no:{name}")]
 
 
@@ -32,13 +37,19 @@ class Mutant:
     old: str
     new: str
 
-    def command(self, worlds: int = MOST_WORLDS) -> list[str]:
+    @property
+    def is_for_worlds(self) -> bool:
+        return self.by != "scenes" and not self.by.startswith("test_")
+
+    def command(self, worlds: int = MOST_WORLDS, first: int | None = None) -> list[str]:
+        """What is to fail. Of worlds it is so many, in order, behind the one of the seed `first`."""
         if self.by == "scenes":
             return [sys.executable, "tests/core/interleavings.py"]
         if self.by.startswith("test_"):
             return [sys.executable, "-m", "pytest", "-qx", *PLAIN, f"tests/core/{self.by}.py"]
         flavour = "" if self.by == "any" else self.by
-        return [sys.executable, "tests/core/simulation.py", "--worlds", str(worlds), "--flavour", flavour]
+        argv = [sys.executable, "tests/core/simulation.py", "--worlds", str(worlds), "--flavour", flavour]
+        return argv if first is None else [*argv, "--first", str(first)]
 
     def apply(self, package: Path) -> None:
         """Change the file below `package`; its text must be there exactly once."""
@@ -60,6 +71,18 @@ def replaced_once(source: str, file: str, name: str, old: str, new: str) -> str:
 
 def read_mutants() -> list[Mutant]:
     return [Mutant(*parts) for parts in read_parts(ROOT / "tests/core/mutants.txt")]
+
+
+def read_seeds() -> dict[str, int]:
+    """Of the world that noticed a mutant, by its name."""
+    lines = (line.split(" ", 1) for line in SEEDS.read_text().splitlines())
+    return {name: int(seed) for seed, name in lines}
+
+
+def note_seeds(verdicts: Iterable[Verdict]) -> None:
+    """The world that breaks tells its seed."""
+    found = {verdict.mutant.name: re.search(r"seeds\.txt:\n(\d+) ", verdict.said) for verdict in verdicts}
+    SEEDS.write_text("".join(f"{seed[1]} {name}\n" for name, seed in found.items() if seed))
 
 
 def read_parts(path: Path) -> list[tuple[str, str, str, str, str]]:
@@ -103,7 +126,7 @@ def judge(mutant: Mutant | None, command: list[str]) -> tuple[bool, str]:
 
 def try_mutant(mutant: Mutant) -> Verdict:
     begin = time.monotonic()
-    is_caught, said = judge(mutant, mutant.command())
+    is_caught, said = judge(mutant, mutant.command(first=read_seeds().get(mutant.name)))
     return Verdict(mutant, is_caught, time.monotonic() - begin, said)
 
 
@@ -113,6 +136,9 @@ def try_all(mutants: Iterable[Mutant], at_once: int = 2) -> Iterable[Verdict]:
 
 
 def main() -> int:
+    if sys.argv[1:] == ["--note"]:
+        note_seeds(try_all(mutant for mutant in read_mutants() if mutant.is_for_worlds))
+        return 0
     part = " ".join(sys.argv[1:])
     chosen = [mutant for mutant in read_mutants() if part in mutant.name]
     alive = 0

@@ -18,11 +18,13 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--flavour", choices=["", *FLAVOURS], default="")
+    parser.add_argument("--first", type=int, metavar="SEED", help="of a world to play before the others")
     parser.add_argument("--keep-going", action="store_true")
     chosen = parser.parse_args()
     broken = requests = 0
     longest = 0.0
-    for seed in range(chosen.seed, chosen.seed + chosen.worlds):
+    first = [] if chosen.first is None else [chosen.first]
+    for seed in (*first, *range(chosen.seed, chosen.seed + chosen.worlds)):
         simulation = _play(make_plan(seed, chosen.flavour))
         if simulation is not None:
             requests += simulation.requests
