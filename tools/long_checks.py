@@ -221,6 +221,16 @@ def upgrades(plan: Plan) -> Iterator[Result]:
     yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_upgrade_storm.py", env=env), r"^\d+ upgrades, .*")
 
 
+def fleet(plan: Plan) -> Iterator[Result]:
+    """100 times a box of a fleet is killed, frozen, started again or reloaded under 64 clients: all are answered"""
+    env = {
+        "LLAMASWAP_FLEET_TROUBLES": str(plan.count(100)),
+        "LLAMASWAP_FLEET_CLIENTS": "64",
+        "LLAMASWAP_FLEET_SEED": str(plan.seed),
+    }
+    yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_fleet_storm.py", env=env), r"^\d+ troubles .*")
+
+
 def kills(plan: Plan) -> Iterator[Result]:
     """300 times kill -9 at any moment of a start: nothing is left"""
     count = plan.count(300)
@@ -293,6 +303,7 @@ STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Result]]], ...] = (
     ("churn", churn),
     ("reloads", reloads),
     ("upgrades", upgrades),
+    ("fleet", fleet),
     ("kills", kills),
     ("rows", rows),
     ("single-file", single_file),
