@@ -333,5 +333,8 @@ def _controller(standing: Standing, launching: Launching, logs: Logs, traffic: T
         limits=concurrency_limits(config),
         log=logs.log,
         check_launch=launching.check,
-        checks=CheckPlan(launching.check_of, traffic.look_at, traffic.cut),
+        checks=CheckPlan(
+            *(launching.check_of, traffic.look_at, traffic.cut),
+            *(launching.lost_after_of, traffic.received, traffic.is_heard),
+        ),
     )

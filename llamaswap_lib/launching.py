@@ -26,7 +26,7 @@ from llamaswap_lib.hardware.visibility import variables_of
 from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies, ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
-from llamaswap_lib.runtime.health.check import HealthCheck
+from llamaswap_lib.runtime.health.check import HealthCheck, may_lead_elsewhere
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.ports import AutomaticPorts
@@ -129,6 +129,11 @@ class Launching:
         configured = self._models.get(upstream.model, launched)
         through = self._proxies.way_to_url(upstream.proxy)
         return HealthCheck.of(upstream.proxy, launched.check_endpoint, through=through), configured.hung_after
+
+    def lost_after_of(self, upstream: Upstream) -> float:
+        """`lostAfter` of a run; 0 on this machine."""
+        configured = self._models.get(upstream.model, self.launched[upstream.run_id])
+        return configured.lost_after if may_lead_elsewhere(upstream.proxy) else 0.0
 
     def keep_only(self, runs: Iterable[RunView]) -> None:
         """Forget what is known of all other runs."""

@@ -82,6 +82,7 @@ def model_specs(config: Config) -> dict[str, ModelSpec]:
             *(priority.get(name, 0), model.ttl, model.unload_timeout),
             *(model.is_announced, model.queue_timeout, model.sleep is not None),
             *engines.get(name, ("", False)),
+            lost_after=model.lost_after if leads_elsewhere(model.proxy) and model.check_endpoint != "none" else 0.0,
         )
         for name, model in config.models.items()
     }

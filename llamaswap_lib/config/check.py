@@ -258,7 +258,7 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
 
 
 def _check_idle_keys_of_queues(config: Config, document: Document) -> None:
-    """`whenQueued` and `pool`, where no model is ever queued, or one has no machine to give back."""
+    """`whenQueued`, `pool` and `lostAfter`, where no model is ever queued, or one runs on this machine."""
     for group in config.routing.groups:
         if group.when_queued == "evict" and not any(config.models[member].is_announced for member in group.members):
             found = [(*base, "groups", group.name, "whenQueued") for base in ((), grouping.SETTINGS)]
@@ -266,9 +266,10 @@ def _check_idle_keys_of_queues(config: Config, document: Document) -> None:
             document.warn(at, "does nothing without a member with proxy: announced", at_key=True)
     queued = {model.pool for model in config.models.values() if model.is_announced}
     for name, model in config.models.items():
-        if model.pool and not leads_elsewhere(model.proxy):
-            document.warn(("models", name, "pool"), "does nothing: its proxy is on this machine", at_key=True)
-        elif model.pool and model.pool not in queued:
+        for key in ("pool", "lostAfter") if not leads_elsewhere(model.proxy) else ():
+            if document.node(("models", name, key)) is not None:
+                document.warn(("models", name, key), "does nothing: its proxy is on this machine", at_key=True)
+        if leads_elsewhere(model.proxy) and model.pool and model.pool not in queued:
             message = "does nothing without a model of this pool with proxy: announced"
             document.warn(("models", name, "pool"), message, at_key=True)
 

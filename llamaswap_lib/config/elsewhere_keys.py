@@ -8,3 +8,7 @@ POOL = (
     "a name for the machines elsewhere on which it runs: models with the same one make room for each other as members"
     " of a group with `whenQueued: evict` do (llamaswap only; see docs/clusters.md)"
 )
+LOST_AFTER = (
+    "where its server is not on this machine: seconds without an answer to its check after which a ready one counts as"
+    " lost, and is ended; 0 never (llamaswap only; see docs/clusters.md)"
+)

@@ -31,7 +31,7 @@ from llamaswap_lib.typed_yaml.secrets import changed
 from .addresses import ANNOUNCED
 from .automaton import Pattern
 from .command import mask_variable, split, without_comments
-from .elsewhere_keys import POOL
+from .elsewhere_keys import LOST_AFTER, POOL
 from .gpu_keys import GpuChoice, Gpus
 from .memory_keys import Sizes
 from .sections import (
@@ -173,6 +173,7 @@ class Model:
         "has waited for `maxWait`; 0 never, -1 takes the global value (llamaswap only)",
         -1.0,
     )
+    lost_after: float = key("lostAfter", Seconds(), LOST_AFTER, 10.0)
     pool: str = key("pool", Text("a name"), POOL, "")
     use_model_name: str = key("useModelName", Text(), "the `model` that is sent upstream", "")
     concurrency_limit: int = key(

@@ -330,10 +330,10 @@ class Pass:
         self.outgoing.update(victims)
 
     def _admit(self, run: Run) -> None:
-        """Let in who waits for it; while it moves, they join that as they join a load."""
-        if run.is_moving:
+        """Let in who waits for it; while it moves, they join that as they join a load, or wait until it is found."""
+        if run.is_moving or run.is_unreachable:
             self._hold_place(run.model, ())
-            self._note(run.model, "loading")
+            self._note(run.model, "loading" if run.is_moving else "unreachable")
             return
         if run.state is RunState.DRAINING:
             self._world.become_ready(run)

@@ -17,7 +17,18 @@ from llamaswap_lib.core.eviction import NOWHERE, Explanation, Placement
 # for one that is queued elsewhere, `yield` for other programs, `growth` for a model that has grown, and `reload` that
 # its configuration has changed.
 StopKind = Literal[
-    "swap", "unload", "ttl", "hang", "load timeout", "queue timeout", "withdrawn", "reload", "queue", "yield", "growth"
+    "swap",
+    "unload",
+    "ttl",
+    "hang",
+    "lost",
+    "load timeout",
+    "queue timeout",
+    "withdrawn",
+    "reload",
+    "queue",
+    "yield",
+    "growth",
 ]
 
 
@@ -152,8 +163,22 @@ class EndChecks:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchForLoss:
+    """It serves on another machine: notice if its server cannot be reached; post `RunUnreachable` and what follows."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookForLoss:
+    """A request got no answer from it: look now whether its server can be reached; post `RunReached` or `RunLost`."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class AbortRequests:
-    """It hangs, and is about to be stopped: abort the connections of the requests inside."""
+    """It hangs or is lost, and is about to be stopped: abort the connections of the requests inside."""
 
     run_id: int
 
@@ -234,6 +259,8 @@ Effect = (
     | DropRun
     | BeginChecks
     | EndChecks
+    | WatchForLoss
+    | LookForLoss
     | AbortRequests
     | WriteLog
     | ReportSwap

@@ -20,11 +20,13 @@ class RequestArrived:
     """A request waits for `model` under the number `ticket`; it is answered with `Admit` or `Refuse`, once.
 
     `lost_run` closed its connection before a byte of the answer: if that run has died, the next run is tried.
+    `was_sent`: it may have got the request; else it can be tried there once more.
     """
 
     ticket: int
     model: str
     lost_run: int | None = None
+    was_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,14 @@ class ProcessReady:
 
 @dataclass(frozen=True, slots=True)
 class RunAnnounced:
-    """The run has said that it listens at `address`, a URL: for the first time, or since it has moved there."""
+    """The run has said that it listens at `address`, a URL: for the first time, or since it has moved there.
+
+    `is_here`: that is this machine.
+    """
 
     run_id: int
     address: str
+    is_here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,31 @@ class RunAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class RunUnreachable:
+    """Requests inside got no byte for a while, and the server of the run cannot be reached.
+
+    `RunReached` or `RunLost` follows, unless the run ends before.
+    """
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunReached:
+    """The server of the run has answered its check, or has at least taken a connection."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunLost:
+    """The server of the run could not be reached for as long as is waited for; `detail` says where, and how long."""
+
+    run_id: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class GateIdle:
     """A watched gate has emptied. A hint that may be out of date: the scheduler asks again."""
 
@@ -242,6 +273,9 @@ RunEvent = (
     | GateDrained
     | RunSilent
     | RunAnswered
+    | RunUnreachable
+    | RunReached
+    | RunLost
 )
 Event = (
     RequestArrived

@@ -5,6 +5,7 @@ from __future__ import annotations
 from llamaswap_lib.core import events
 from llamaswap_lib.core.effects import ProbeRun, ShutGate, WriteLog
 from llamaswap_lib.core.failing import Failing
+from llamaswap_lib.core.losing import lose, may_be_lost, note_unreachable, watch
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.world import World
 
@@ -18,7 +19,8 @@ class RunNews:
 
     def take(self, run: Run, event: events.RunEvent) -> None:
         match event:
-            case events.RunAnnounced(_, address) if run.state is RunState.STARTING or run.state.is_up:
+            case events.RunAnnounced(_, address, is_here) if run.state is RunState.STARTING or run.state.is_up:
+                run.is_here = is_here
                 self._announce(run, address)
             case events.RunQueued(_, reason) if run.is_queued:
                 run.reason = reason
@@ -34,6 +36,12 @@ class RunNews:
                 self._world.note_silence(run, Silence(since, what, proof))
             case events.RunAnswered():
                 run.silence = None
+            case events.RunUnreachable() if may_be_lost(self._world, run):
+                note_unreachable(self._world, run)
+            case events.RunReached():
+                run.is_unreachable = False
+            case events.RunLost(_, detail) if run.is_unreachable and run.state.is_serving:
+                lose(self._world, run, detail)
             case events.GateIdle() | events.GateDrained():
                 run.is_watched = False
                 run.has_news = True
@@ -64,7 +72,7 @@ class RunNews:
             run.is_queued, run.reason, run.deadline = False, "", None
         if run.state.is_up:
             world.out.append(WriteLog("info", f"{run.model}: moves to {address}"))
-            run.is_moving = True
+            run.is_moving, run.is_unreachable = True, False
             if run.is_open:
                 run.is_open = False
                 world.out.append(ShutGate(run.run_id))
@@ -76,9 +84,11 @@ class RunNews:
         if not run.is_moving:
             self._world.become_ready(run)
             self._failing.note_ready(run.model)
+            watch(self._world, run)
             return
         self._world.out.append(WriteLog("info", f"{run.model}: ready at {run.address}"))
         run.is_moving = False
+        watch(self._world, run)
         if run.state is RunState.READY:
             run.deadline = self._world.ttl_look(run, self._world.now)
 

@@ -126,6 +126,8 @@ class Run:
     asleep_since: float | None = None  # while it sleeps, and to its end if that is stopped: it is in nobody's way
     woken_at: float | None = None  # when it was told to wake last
     load_took: float = 0.0  # seconds, or its last wake
+    is_here: bool = False  # it listens on this machine, as it said itself
+    is_unreachable: bool = False  # its server is being looked for, and nobody enters meanwhile
     others_left_at: float = 0.0  # when one was gone last that might have made room for it while it is queued
 
     @property
@@ -138,6 +140,8 @@ class Run:
         """What it does, where its state does not say it."""
         if self.is_queued and self.state is RunState.STARTING:
             return "queued"
+        if self.is_unreachable and self.state.is_up:
+            return "unreachable"
         return "moving" if self.is_moving and self.state.is_up else self.state.phase
 
     @property

@@ -41,13 +41,14 @@ from llamaswap_lib.core.failing import Failing
 from llamaswap_lib.core.failures import ModelFailure, ModelFailures
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.in_force import InForce, ModelSpec
+from llamaswap_lib.core.losing import doubt, watch, watch_otherwise
 from llamaswap_lib.core.news import RunNews
 from llamaswap_lib.core.plan import Published
 from llamaswap_lib.core.preload import Preload
 from llamaswap_lib.core.queue_room import note_exit
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
-from llamaswap_lib.core.waiting import Orphans, WaitingRoom
+from llamaswap_lib.core.waiting import Orphan, Orphans, WaitingRoom
 from llamaswap_lib.core.world import RETIRED, World
 
 _CLOSING = "the server is shutting down"
@@ -76,7 +77,7 @@ class Scheduler:
         self._failures = ModelFailures()
         self._failing = Failing(self._world, self._waiting, self._failures)
         self._news = RunNews(self._world, self._failing)
-        self._orphans = Orphans()
+        self._orphans = Orphans(self._is_looked_for)
         self._preload = Preload(self._failures)
         self._unloads: dict[int, set[int]] = {}  # ticket -> run ids that have yet to exit
         self._is_closing = False
@@ -182,10 +183,13 @@ class Scheduler:
                 self._unloads[ticket] = set(runs)
             else:
                 world.out.append(Unloaded(ticket))
+        for run in world.runs.values():
+            run.is_unreachable = False
+            watch(world, run)
         for waiting in state.tickets:
-            self._arrive(waiting.ticket, waiting.model, None, waiting.since)
+            self._arrive(events.RequestArrived(waiting.ticket, waiting.model), waiting.since)
         for orphan in state.orphans:
-            self._arrive(orphan.ticket, orphan.model, orphan.run_id, orphan.since)
+            self._arrive_once_more(orphan)
         for model in state.claims:
             self._waiting.claim(model)
 
@@ -200,8 +204,8 @@ class Scheduler:
 
     def _note(self, event: events.Event) -> None:
         match event:
-            case events.RequestArrived(ticket, model, lost_run):
-                self._arrive(ticket, model, lost_run, self._world.now)
+            case events.RequestArrived():
+                self._arrive(event, self._world.now)
             case events.RequestAbandoned(ticket):
                 self._abandon(ticket)
             case events.PreloadRequested(models):
@@ -229,9 +233,19 @@ class Scheduler:
             self._forget(run, event)
         else:
             self._news.take(run, event)
+        if isinstance(event, events.RunReached):
+            for orphan in self._orphans.take_unsent(run.run_id):
+                self._waiting.add(orphan.ticket, orphan.model, self._world.now)
 
-    def _arrive(self, ticket: int, model: str, lost_run: int | None, since: float) -> None:
-        world = self._world
+    def _is_looked_for(self, run_id: int) -> bool:
+        return run_id in self._world.runs and self._world.runs[run_id].is_unreachable
+
+    def _arrive_once_more(self, orphan: Orphan, now: float | None = None) -> None:
+        arrived = events.RequestArrived(orphan.ticket, orphan.model, orphan.run_id, orphan.was_sent)
+        self._arrive(arrived, orphan.since if now is None else now)
+
+    def _arrive(self, arrived: events.RequestArrived, since: float) -> None:
+        world, ticket, model, lost_run = self._world, arrived.ticket, arrived.model, arrived.lost_run
         if self._is_closing:
             world.out.append(Refuse(ticket, Fault.SHUTTING_DOWN, _CLOSING))
         elif model not in world.models:
@@ -241,7 +255,8 @@ class Scheduler:
         elif lost_run is not None and lost_run == world.cut_short.get(model):
             world.out.append(Refuse(ticket, Fault.NOT_DEAD, "the run was stopped"))
         elif lost_run is not None and world.may_serve(lost_run):
-            self._orphans.add(ticket, model, lost_run, since)
+            self._orphans.add(Orphan(ticket, model, lost_run, since, arrived.was_sent))
+            doubt(world, world.runs[lost_run])
         elif refusal := self._failures.refusal(model, world.now):
             fault = Fault.OUT_OF_MEMORY if self._failures.is_short_of_memory(model) else Fault.BACKING_OFF
             world.out.append(Refuse(ticket, fault, *refusal))
@@ -282,7 +297,7 @@ class Scheduler:
             if self._world.may_serve(orphan.run_id):
                 self._world.out.append(Refuse(orphan.ticket, Fault.NOT_DEAD, "the run lives on"))
             else:
-                self._arrive(orphan.ticket, orphan.model, orphan.run_id, self._world.now)
+                self._arrive_once_more(orphan, self._world.now)
 
     def _unload(self, ticket: int, models: Iterable[str] | None, grace: float | None) -> None:
         named = {*self._world.models, *self._world.by_model} if models is None else set(models)
@@ -317,9 +332,11 @@ class Scheduler:
             self._failing.refuse_all(model, Fault.UNKNOWN_MODEL, f"model {model} is not configured any more")
         priorities = {model: spec.priority for model, spec in change.models.items()}
         self._waiting.change_rules(priorities, change.max_wait)
+        before = self._world.models
         self._world.change(change.models, change.replaced, change.rules, change.blocked)
+        watch_otherwise(self._world, before)
         for orphan in self._orphans.take_of(gone):
-            self._arrive(orphan.ticket, orphan.model, orphan.run_id, self._world.now)
+            self._arrive_once_more(orphan, self._world.now)
 
     # -- answers to questions --
 

@@ -58,6 +58,8 @@ class Reason:
                 return f"after {names}"
             case "resident":
                 return f"waiting for {names}, loaded a moment ago"
+            case "unreachable":
+                return "its server cannot be reached: waiting for it to answer, or to be lost"
             case _:
                 return self.kind
 

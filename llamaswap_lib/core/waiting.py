@@ -162,6 +162,7 @@ class Orphan:
     model: str
     run_id: int
     since: float
+    was_sent: bool = True  # the run may have got the request
 
     @property
     def until(self) -> float:
@@ -173,17 +174,20 @@ class Orphans:
 
     The end of a process is noticed a moment after that of its connections. Until then, such a request waits here, and
     not with the requests that would be admitted to the run that it has just lost. After `EXIT_NOTICE_TIMEOUT` it is
-    clear that the process lives and only closed the connection.
+    clear that the process lives and only closed the connection; unless its server, on another machine, is being looked
+    for. If that is found, a request that was not sent is tried there once more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_looked_for: Callable[[int], bool]) -> None:
+        """`is_looked_for`: whether the server of the run is, so that they wait on."""
+        self._is_looked_for = is_looked_for
         self._by_ticket: dict[int, Orphan] = {}
 
     def __len__(self) -> int:
         return len(self._by_ticket)
 
-    def add(self, ticket: int, model: str, run_id: int, since: float) -> None:
-        self._by_ticket[ticket] = Orphan(ticket, model, run_id, since)
+    def add(self, orphan: Orphan) -> None:
+        self._by_ticket[orphan.ticket] = orphan
 
     def remove(self, ticket: int) -> bool:
         """False if it is not here."""
@@ -194,8 +198,18 @@ class Orphans:
 
     def take_settled(self, may_serve: Callable[[int], bool], now: float) -> list[Orphan]:
         """Those whose run is known to be ending or gone, and those that have waited for that long enough."""
+        return self._take(
+            [
+                orphan
+                for orphan in self._by_ticket.values()
+                if not may_serve(orphan.run_id) or (orphan.until <= now and not self._is_looked_for(orphan.run_id))
+            ]
+        )
+
+    def take_unsent(self, run_id: int) -> list[Orphan]:
+        """Those of the run that it cannot have got."""
         everybody = self._by_ticket.values()
-        return self._take([orphan for orphan in everybody if orphan.until <= now or not may_serve(orphan.run_id)])
+        return self._take([orphan for orphan in everybody if orphan.run_id == run_id and not orphan.was_sent])
 
     def take_of(self, models: Collection[str]) -> list[Orphan]:
         return self._take([orphan for orphan in self._by_ticket.values() if orphan.model in models])
@@ -204,7 +218,8 @@ class Orphans:
         return self._take(list(self._by_ticket.values()))
 
     def next_deadline(self) -> float | None:
-        return min((orphan.until for orphan in self._by_ticket.values()), default=None)
+        settling = [orphan for orphan in self._by_ticket.values() if not self._is_looked_for(orphan.run_id)]
+        return min((orphan.until for orphan in settling), default=None)
 
     def _take(self, orphans: list[Orphan]) -> list[Orphan]:
         for orphan in orphans:

@@ -254,7 +254,7 @@ class World:
             if run.state is RunState.DRAINING and run.run_id not in needed_shut:
                 self.become_ready(run)
             if run.state is RunState.READY:
-                may_open = run.model not in waited_for and not run.is_moving
+                may_open = run.model not in waited_for and not (run.is_moving or run.is_unreachable)
                 may_open = may_open and not self.evict(run.model, self.existing())
                 if may_open != run.is_open:
                     run.is_open = may_open

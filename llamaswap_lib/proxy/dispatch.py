@@ -166,8 +166,11 @@ class Dispatcher:
 
 
 def _next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:
-    """Where to try once more, the process having died; raises `no_answer` if it lives. Handler thread."""
+    """Where to try once more, the process having died, or its server being found; else raises `no_answer`.
+
+    Handler thread.
+    """
     try:
-        return lease.move_on()
+        return lease.move_on(was_sent=no_answer.was_sent)
     except RunNotDead:
         raise no_answer from None

@@ -14,11 +14,14 @@ import sys
 from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
+from llamaswap_lib.net.stream import probe_when_silent
 from llamaswap_lib.runtime.health.watchdog import Movement
 
 _IS_LINUX = sys.platform == "linux"
 _COUNTS = struct.Struct("QQ8xI")  # tcpi_bytes_acked, _bytes_received, _notsent_bytes of linux/tcp.h, since Linux 4.6
 _COUNTS_AT = 120
+_LAST_ACK, _LAST_ACK_AT = struct.Struct("I"), 56  # tcpi_last_ack_recv, milliseconds
+_LATELY = 3.0  # seconds
 
 
 class _Counts(NamedTuple):
@@ -82,6 +85,19 @@ class Traffic:
         for connection in tuple(run.open):
             _cut(connection)
 
+    def received(self, run_id: int) -> int | None:
+        """Bytes that came on the connections that are open to the run; None where the system does not tell."""
+        run = self._runs.get(run_id)
+        counts = [_counts_of(connection) for connection in tuple(run.open)] if run is not None else []
+        return sum(count.received for count in counts if count is not None) if _IS_LINUX else None
+
+    def is_heard(self, run_id: int) -> bool:
+        """Whether the machine of the run gave a sign of life lately on one of them; from now on it is asked for one."""
+        run = self._runs.get(run_id)
+        connections = tuple(run.open) if run is not None and _IS_LINUX else ()
+        heard = [_is_heard(connection) for connection in connections]  # all of them are asked
+        return any(heard)
+
     def keep_only(self, run_ids: Collection[int]) -> None:
         """Forget every other run: they have ended."""
         for run_id in [run_id for run_id in tuple(self._runs) if run_id not in run_ids]:
@@ -121,6 +137,18 @@ def _counts_of(connection: Connection) -> _Counts | None:
             info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _COUNTS_AT + _COUNTS.size)
             return _Counts(*_COUNTS.unpack_from(info, _COUNTS_AT))
     return None
+
+
+def _is_heard(connection: Connection) -> bool:
+    """Whether anything came from the other machine within `_LATELY`, be it an acknowledgement."""
+    sock: socket.socket | None = connection.sock
+    if sock is None:
+        return False
+    probe_when_silent(sock, 1.0)
+    with contextlib.suppress(OSError, struct.error):
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ACK_AT + _LAST_ACK.size)
+        return bool(_LAST_ACK.unpack_from(info, _LAST_ACK_AT)[0] < _LATELY * 1000)
+    return False
 
 
 def _has_unread(connection: Connection) -> bool:

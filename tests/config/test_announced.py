@@ -109,5 +109,14 @@ def test_who_makes_room_in_a_queue_in_which_nobody_is_ever_is_told_so() -> None:
     routed = "routing: {router: {settings: {groups: {g: {whenQueued: evict, members: [a]}}}}}"
     assert warnings(f"{routed}\nmodels: {{a: {{{THERE}}}}}") == ["does nothing without a member with proxy: announced"]
     assert warnings(f"models: {{a: {{{HERE}, pool: x}}}}") == ["does nothing: its proxy is on this machine"]
+    assert warnings(f"models: {{a: {{{HERE}, lostAfter: 5}}}}") == ["does nothing: its proxy is on this machine"]
     alone = "does nothing without a model of this pool with proxy: announced"
     assert warnings(f"models: {{a: {{{THERE}, pool: x}}, b: {{{ELSEWHERE}, pool: y}}}}") == [alone]
+
+
+def test_a_model_may_be_lost_if_it_runs_elsewhere_and_has_a_check() -> None:
+    texts = {"a": ELSEWHERE, "b": THERE, "c": HERE, "d": f"{THERE}, checkEndpoint: none", "e": f"{THERE}, lostAfter: 0"}
+    specs = model_specs(
+        load_text(f"models: {{{', '.join(f'{n}: {{{t}}}' for n, t in texts.items())}}}", environment={})
+    )
+    assert {name: spec.lost_after for name, spec in specs.items()} == {"a": 10, "b": 10, "c": 0, "d": 0, "e": 0}

@@ -48,6 +48,10 @@ class Life:
     turns: int = 0  # times that it was told to sleep or to wake
     load_began: float = 0.0  # when it was told where it listens, as long as it was not ready
     load_took: float = 0.0
+    gone_since: float | None = None  # it is out of reach
+    looks: int = 0  # times that looks for it began or ended
+    is_unreachable: bool = False  # the scheduler knows, or suspects it
+    is_lost: bool = False  # the scheduler was told that it is lost
 
     @property
     def is_staying(self) -> bool:
@@ -79,6 +83,7 @@ class Waiter:
     lost_run: int | None = None
     is_stranded: bool = False  # the run that it lost was stopped: it is tried nowhere else
     has_hung: bool = False  # the run that it lost was ended since it hung
+    was_sent: bool = True  # to that run
 
 
 @dataclass(slots=True)
@@ -142,3 +147,4 @@ class Client:
     has_retried: bool = False
     is_answered: bool = False
     has_left: bool = False
+    was_sent: bool = True  # to the run that it is in

@@ -161,6 +161,10 @@ class Simulation:
     def _be_served(self, client: Client, life: Life) -> None:
         client.is_answered = True
         self._inside[life.run_id][client.ticket] = client
+        if life.gone_since is not None and life.is_alive:  # it gets no connection
+            client.was_sent = False
+            self._after(0.05, partial(self._leave, client, life))
+            return
         habit = self.plan.habits[client.model]
         length = 0.0 if client.has_left else self._draw(habit.request) if life.is_alive else 0.05
         self._after(length, partial(self._leave, client, life))
@@ -168,10 +172,12 @@ class Simulation:
     def _leave(self, client: Client, life: Life) -> None:
         if life.hangs_since is not None and life.is_alive and not life.is_cut:
             return
+        if life.gone_since is not None and life.is_alive and client.was_sent and not life.is_cut:
+            return
         if self._inside[life.run_id].pop(client.ticket, None) is None:
             return
         life.gate.leave(client.ticket)
-        is_lost = not life.is_alive or life.is_cut or self._may(self.plan.hiccups)
+        is_lost = not life.is_alive or life.is_cut or not client.was_sent or self._may(self.plan.hiccups)
         if is_lost and not (client.has_left or client.has_retried) and self._may(self.plan.retries):
             self._retry(client, life)
         else:
@@ -180,7 +186,7 @@ class Simulation:
     def _retry(self, lost: Client, life: Life) -> None:
         client = Client(self._ticket(), lost.model, lost.is_worker, has_retried=True)
         self._clients[client.ticket] = client
-        self._post(events.RequestArrived(client.ticket, client.model, life.run_id))
+        self._post(events.RequestArrived(client.ticket, client.model, life.run_id, lost.was_sent))
         if self._chance(self.plan.hangs_up):
             self._after(self._draw((0.0, 3.0)), partial(self._hang_up, client))
 
@@ -256,6 +262,7 @@ class Simulation:
         self._alarm = None
         for life in self.witness.lives.values():
             life.gate.shut, life.gate.watched = True, False
+            life.looks, life.is_unreachable = life.looks + 1, False
             life.checks, life.checked_since, life.proof = life.checks + 1, None, ""
         return state
 
@@ -333,6 +340,11 @@ class Simulation:
         match order:
             case effects.PutToSleep(run_id) | effects.WakeUp(run_id):
                 self._turn(self.witness.lives[run_id], is_wake=isinstance(order, effects.WakeUp))
+            case effects.LookForLoss(run_id) | effects.WatchForLoss(run_id):
+                life = self.witness.lives[run_id]
+                life.looks += 1
+                if isinstance(order, effects.LookForLoss):
+                    self._look_for_loss(life, life.looks, self.now)
             case effects.KillProcess(run_id):
                 self._after(self.plan.kill_delay, partial(self._end_group, run_id))
             case _:
@@ -388,6 +400,8 @@ class Simulation:
                 self._after(load + self._draw((0.0, 2.0)), partial(self._measure, life))
             if self._chance(habit.crashes):
                 self._after(load + self._draw((0.0, 6.0)), partial(self._exit, run_id))
+            if self._may(habit.vanishes):
+                self._after(load + self._draw((0.0, 6.0)), partial(self._vanish, life))
             if self._may(habit.hangs):
                 self._after(load + self._draw((0.0, 6.0)), partial(self._hang, life))
 
@@ -578,6 +592,42 @@ class Simulation:
             self._post(events.RunSilent(life.run_id, self.now, "is silent", told))
         life.told = told
         self._after(0.5, partial(self._look, life, checks, since))
+
+    # -- out of reach --
+
+    def _vanish(self, life: Life) -> None:
+        """Nobody reaches it, for a while or for ever."""
+        if not (life.is_alive and life.is_ready):
+            return
+        life.gone_since = self.now
+        self._after(1.0, partial(self._notice_silence, life, life.gone_since))
+        if self._chance(0.5):
+            self._after(self._draw((0.0, 2 * self.plan.lost_after)), partial(self._come_back, life))
+
+    def _come_back(self, life: Life) -> None:
+        life.gone_since = None
+        for client in self._inside.get(life.run_id, {}).values():
+            self._after(self._draw(self.plan.habits[life.model].request), partial(self._leave, client, life))
+
+    def _notice_silence(self, life: Life, since: float) -> None:
+        """Requests inside have got no byte; those that come later get no connection."""
+        if life.gone_since != since or not life.is_alive or not len(life.gate):
+            return
+        if not life.is_unreachable:
+            life.looks += 1
+            self._report(life, events.RunUnreachable(life.run_id))
+            self._after(0.25, partial(self._look_for_loss, life, life.looks, self.now))
+        self._after(1.0, partial(self._notice_silence, life, since))
+
+    def _look_for_loss(self, life: Life, looks: int, since: float) -> None:
+        if life.looks != looks or not life.is_alive:
+            return
+        if life.gone_since is None:
+            self._post(events.RunReached(life.run_id))
+        elif self.now >= since + self.plan.lost_after:
+            self._post(events.RunLost(life.run_id, "no answer"))
+        else:
+            self._after(0.25, partial(self._look_for_loss, life, looks, since))
 
     def _report(self, life: Life, event: Event) -> None:
         if life.is_alive:

@@ -34,7 +34,7 @@ class LineWitness(Witness):
     def check(self, effect: Effect) -> None:
         if self._is_line and self.waiting:
             match effect:
-                case StopProcess(_, "queue" | "queue timeout" | "withdrawn"):
+                case StopProcess(_, "queue" | "queue timeout" | "withdrawn" | "lost"):
                     pass
                 case StopProcess(run_id) | PutToSleep(run_id):
                     life = self.lives[run_id]

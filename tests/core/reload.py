@@ -38,7 +38,9 @@ def specs(plan: Plan) -> dict[str, ModelSpec]:
         model: ModelSpec(
             *(habit.priority, habit.ttl, habit.unload_timeout),
             *(habit.announces, habit.queue_timeout, habit.sleep is not None),
-            *(("engine", habit.makes_room) if plan.slots and habit.announces else ()),
+            engine="engine" if plan.slots and habit.announces else "",
+            makes_room=habit.makes_room,
+            lost_after=plan.lost_after,
         )
         for model, habit in chosen
     }

@@ -163,6 +163,16 @@ PROMISES = {
         "one makes room for another one that nobody waits for",
         "one whose requests wait for the queued one stays in its way",
     },
+    "a run out of reach is waited for and then lost, and nothing is sent to it twice": {
+        "a model is open while its server is looked for",
+        "who waits is let in while the server is looked for",
+        "nobody looks for a server that a request did not reach",
+        "a lost run goes on",
+        "requests in a lost run are not broken off",
+        "who lost a run is told that it lives while its server is looked for",
+        "a request that may have been sent is sent once more",
+        "a run that was retired is never lost",
+    },
     "nobody makes room who need not": {"all idle models make room for others", "what ends counts as there still"},
     "idle models make room for one that grows, and it stays": {
         "nobody makes room for one that grows",

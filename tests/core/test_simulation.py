@@ -121,6 +121,12 @@ def test_no_promise_is_broken_where_models_say_where_they_listen_and_move(batch:
 
 
 @pytest.mark.parametrize("batch", batches(BATCHES))
+def test_no_promise_is_broken_where_models_are_out_of_reach(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, BATCHES):
+        play(make_plan(seed, "lost"))
+
+
+@pytest.mark.parametrize("batch", batches(BATCHES))
 def test_no_promise_is_broken_where_models_sleep(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, BATCHES):
         play(make_plan(seed, "sleepers"))

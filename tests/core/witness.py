@@ -55,6 +55,7 @@ class Witness:
             unit = (
                 habit.request[1]
                 + (plan.hung_after + 2.0 if plan.hung_after else 0.0)
+                + (plan.lost_after + 3.0 if plan.lost_after else 0.0)
                 + min(habit.stop[1], habit.unload_timeout + plan.kill_delay)
                 + habit.queued[1]
                 + (habit.sleep[1] if habit.sleep else 0.0)
@@ -78,8 +79,8 @@ class Witness:
         self._stays, self._worlds = [], []
         self._remember_who_runs()
         match event:
-            case events.RequestArrived(ticket, model, lost_run):
-                waiter = Waiter(model, self.now, self.disturbances, self.plan.max_wait, lost_run)
+            case events.RequestArrived(ticket, model, lost_run, was_sent):
+                waiter = Waiter(model, self.now, self.disturbances, self.plan.max_wait, lost_run, was_sent=was_sent)
                 self._note_arrival(ticket, waiter)
             case events.PreloadRequested(models):
                 self._preload += models
@@ -95,6 +96,9 @@ class Witness:
                 self._note_unload(ticket, None, grace)
             case Reload() if not self.is_closing:
                 self._note_reload(event)
+            case events.RunUnreachable(run_id) | events.RunReached(run_id) | events.RunLost(run_id):
+                if run_id in self.lives:
+                    self._note_reach(self.lives[run_id], event)
             case _:
                 self._note_run(event)
 
@@ -170,11 +174,24 @@ class Witness:
         if is_bad or waiter.is_stranded or waiter.has_hung or self._records.until(waiter.model) > self.now:
             self._doomed.add(ticket)
 
+    def _note_reach(self, life: Life, event: Event) -> None:
+        self.disturbances += 1
+        if isinstance(event, events.RunReached):
+            life.is_unreachable = False
+            for ticket, waiter in list(self.orphans.items()):
+                if waiter.lost_run == life.run_id and not waiter.was_sent:
+                    self.waiting[ticket] = self.orphans.pop(ticket)
+        elif isinstance(event, events.RunUnreachable):
+            life.is_unreachable = life.is_ready and not (life.is_ending or life.is_moving)
+        else:
+            life.is_lost = life.is_unreachable
+
     def _note_address(self, life: Life, address: str) -> None:
         """It counts while it stays; a run that serves has moved then."""
         if not life.is_staying:
             return
         life.address, life.is_moving, life.is_queued = address, life.is_ready, False
+        life.is_unreachable = False
         self.disturbances += 1
         if life.is_moving:
             self._end_doubt(life.run_id)
@@ -277,7 +294,7 @@ class Witness:
                 self._check_turn(self.lives[run_id], is_wake=isinstance(effect, effects.WakeUp))
             case effects.OpenGate(run_id):
                 life = self.lives[run_id]
-                is_there = life.is_ready and life.is_staying and not life.is_moving
+                is_there = life.is_ready and life.is_staying and not (life.is_moving or life.is_unreachable)
                 self.require(is_there, f"opened the gate of {life.model}, which is not ready")
             case effects.Unloaded(ticket):
                 self._check_unloaded(ticket)
@@ -293,6 +310,11 @@ class Witness:
 
     def _check_hanging(self, effect: Effect) -> None:
         match effect:
+            case effects.LookForLoss(run_id):
+                life = self.lives[run_id]
+                is_missed = any(waiter.lost_run == run_id for waiter in self.orphans.values())
+                self.require(is_missed and not life.is_unreachable, f"looks for {life.model}, which nobody has lost")
+                life.is_unreachable = True
             case effects.BeginChecks(run_id):
                 self._check_checks(self.lives[run_id], is_begin=True)
             case effects.EndChecks(run_id):
@@ -320,6 +342,9 @@ class Witness:
 
     def _check_cut(self, life: Life) -> None:
         """It was told to hang, and somebody is overdue for whom it must go."""
+        if life.is_lost and not life.is_cut:
+            life.is_cut = True
+            return
         self.require(bool(life.proof), f"broke off {life.model}, which was not told to hang")
         is_due = self.plan.max_wait > 0 and self._is_in_the_way(life, self.plan.max_wait)
         self.require(is_due, f"broke off {life.model}, for which nobody is overdue")
@@ -339,7 +364,7 @@ class Witness:
     def _check_admit(self, ticket: int, life: Life) -> None:
         waiter = self._answer(ticket)
         self.require(waiter.model == life.model, f"ticket {ticket} wants {waiter.model}, not {life.model}")
-        is_there = life.is_ready and life.is_staying and not life.is_moving
+        is_there = life.is_ready and life.is_staying and not (life.is_moving or life.is_unreachable)
         self.require(is_there, f"admitted to {life.model}, which is not ready")
         unwanted = self._victims(life.model, self._existing())
         self.require(not unwanted, f"admitted to {life.model} beside {unwanted}")
@@ -354,12 +379,20 @@ class Witness:
             Fault.LOAD_FAILED: waiter.model in self._may_fail and abs(retry_after - left) < MOMENT,
             Fault.BACKING_OFF: left > 0 and abs(retry_after - left) < MOMENT,
             Fault.OUT_OF_MEMORY: left > 0 and abs(retry_after - left) < MOMENT,
-            Fault.NOT_DEAD: waiter.is_stranded or (is_in_doubt and abs(waiter.since + 2 - self.now) < MOMENT),
+            Fault.NOT_DEAD: waiter.is_stranded or (is_in_doubt and self._is_found_alive(waiter)),
             Fault.HUNG: waiter.has_hung,
             Fault.SHUTTING_DOWN: self.is_closing,
             Fault.ABANDONED: self._event == events.RequestAbandoned(ticket),
         }
         self.require(is_due[fault], f"refused ticket {ticket} for {waiter.model}: {fault.value}")
+
+    def _is_found_alive(self, waiter: Waiter) -> bool:
+        """After two seconds, or as soon as it was reached later."""
+        is_reached = isinstance(self._event, events.RunReached) and self._event.run_id == waiter.lost_run
+        is_late = is_reached and waiter.since + 2 <= self.now
+        life = self.lives.get(waiter.lost_run or 0)
+        is_looked_for = life is not None and life.is_unreachable
+        return not is_looked_for and (is_late or abs(waiter.since + 2 - self.now) < MOMENT)
 
     def _answer(self, ticket: int) -> Waiter:
         self.require(ticket in self.waiting, f"answered ticket {ticket}, which does not wait")
@@ -562,7 +595,9 @@ class Witness:
     def settle(self, is_quiet: bool) -> None:
         """After a chain of questions. `is_quiet`: nothing is on its way to the scheduler."""
         late = self._doomed & (self.waiting.keys() | self.orphans.keys() | self.unloads.keys())
-        late |= {ticket for ticket, waiter in self.orphans.items() if waiter.since + 2 <= self.now}
+        sought = {life.run_id for life in self.lives.values() if life.is_unreachable}
+        orphans = {ticket: waiter for ticket, waiter in self.orphans.items() if waiter.lost_run not in sought}
+        late |= {ticket for ticket, waiter in orphans.items() if waiter.since + 2 <= self.now}
         self.require(not late, f"tickets {late} were not answered")
         strangers = self.plan.policy.strangers
         self.require(not strangers, f"the policy was asked about {strangers}, which it does not know")
@@ -587,8 +622,9 @@ class Witness:
                 self._check_side_by_side(model, models)
 
     def _check_gate(self, life: Life) -> None:
-        if life.is_moving:
-            self.require(life.gate.shut, f"the gate of {life.model} is open while it moves")
+        if life.is_moving or life.is_unreachable:
+            self.require(life.gate.shut, f"the gate of {life.model} is open while it moves or is looked for")
+            self.require(not life.is_lost or life.is_ending, f"{life.model} is lost, and goes on")
         elif self._victims(life.model, self._existing()):
             self.require(life.gate.shut, f"the gate of {life.model} is open though others must go for it")
         elif life.gate.shut:
@@ -631,7 +667,7 @@ class Witness:
     def _check_alone(self, model: str) -> None:
         """Nobody else waits and nothing is on its way: then something loads, ends, or is busy."""
         awake = [life for life in self.lives.values() if not life.is_asleep or (life.model == model and life.is_ending)]
-        if any(life.is_moving or not life.is_ready for life in awake):
+        if any(life.is_moving or life.is_unreachable or not life.is_ready for life in awake):
             return
         unwanted = self._victims(model, self._existing())
         is_held_up = any(not life.is_staying or (life.model in unwanted and len(life.gate)) for life in awake)

@@ -37,6 +37,7 @@ class Habits:
     makes_room: bool = False  # if it is idle it goes for another one that is queued where it runs
     moves: float = 0.0  # that it then says some time after it was ready that it listens elsewhere
     hangs: float = 0.0  # that a life hangs some time after it was ready, mostly for ever: no request in it ends
+    vanishes: float = 0.0  # that a life is out of reach some time after it was ready, for a while or for ever
     sleep: Span | None = None  # how long it takes to fall asleep, if it can
     wake: Span = (0.0, 0.0)
     sleepless: float = 0.0  # that it does not fall asleep
@@ -70,6 +71,7 @@ class Plan:
     reloads: int = 0  # times that other models and rules are configured
     upgrades: int = 0  # times that another scheduler goes on, under a configuration which may be another
     missing: frozenset[str] = frozenset()  # models that are not configured now
+    lost_after: float = 0.0  # from when a run is found out of reach until it is lost; 0: nobody looks
     slots: int = 0  # for models that say where they listen: so many of them have a machine at a time; 0 for any number
 
     @property
@@ -511,6 +513,14 @@ def _sharing_machines(plan: Plan, rng: random.Random) -> Plan:
     return replace(plan, habits=habits)
 
 
+def lost(seed: int, rng: random.Random) -> Plan:
+    """Any world without memory, in which models are out of reach, for a while or for ever."""
+    plan = FLAVOURS[rng.choice([*SEEDED, "failing", "reloads", "upgrades"])](seed, rng)
+    habits = {model: replace(habit, vanishes=rng.choice([0.0, 0.3, 0.8])) for model, habit in plan.habits.items()}
+    lost_after, hiccups = rng.choice([0.5, 1.0, 3.0]), rng.choice([0.0, 0.05])
+    return replace(plan, flavour="lost", habits=habits, lost_after=lost_after, retries=1.0, hiccups=hiccups)
+
+
 def sleepers(seed: int, rng: random.Random) -> Plan:
     """Any world without memory, in which most models can sleep, and some of them do not, or do not wake."""
     plan = FLAVOURS[rng.choice([*SEEDED, "failing", "hanging", "combined", "reloads", "upheaval", "upgrades"])](
@@ -551,6 +561,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "relief": relief,
     "places": places,
     "announced": announced,
+    "lost": lost,
     "sleepers": sleepers,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose

@@ -39,7 +39,7 @@ class Door(Entrance):
         self.answer_to_cancel = answer_to_cancel
         self.cancelled: list[int] = []
 
-    def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
+    def queue_up(self, model: str, token: object, lost_run: int | None = None, *, was_sent: bool = True) -> Waiter:
         waiter = Waiter(next(self._tickets), token)
         self.lost_runs.append(lost_run)
         self.answer(waiter)

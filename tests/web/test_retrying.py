@@ -66,6 +66,7 @@ def test_request_whose_process_hung_up_but_lives_is_not_tried_again() -> None:
         assert head.startswith(b"HTTP/1.1 502 ")
         assert b"the server of m did not answer" in body
         assert (world.controller.moved_on, world.upstream.accepted) == (1, 1)
+        assert world.controller.was_sent is True
         world.controller.wait_empty()
 
 
@@ -95,6 +96,7 @@ def test_request_that_finds_nobody_listening_is_tried_on_the_next_process() -> N
         world.controller.proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         world.controller.successor = world.upstream.proxy
         assert world.ask(chat())[1] == b"ok"
+        assert world.controller.was_sent is False
 
 
 def test_model_without_a_health_check_that_does_not_listen_is_a_bad_gateway_at_once() -> None:

@@ -160,3 +160,17 @@ def test_of_a_run_that_is_gone_nothing_is_kept(model: Model) -> None:
     assert receive(connection, 1) == b"x"
     model.drop(connection)
     assert model.moved() == 0
+
+
+def test_what_came_on_the_connections_that_are_open_is_counted(model: Model) -> None:
+    connection, server = model.connect()
+    server.sendall(b"12345")
+    wait_until(lambda: model.pool.traffic.received(1) == 5)
+    model.drop(connection)
+    assert model.pool.traffic.received(1) == 0
+
+
+def test_a_machine_that_acknowledges_is_heard(model: Model) -> None:
+    assert not model.pool.traffic.is_heard(1)
+    model.connect()
+    assert model.pool.traffic.is_heard(1)

@@ -89,8 +89,9 @@ class FakeLease(Lease):
     def release(self) -> None:
         self._controller.give_back()
 
-    def move_on(self) -> RunAddress:
+    def move_on(self, *, was_sent: bool = True) -> RunAddress:
         self._controller.moved_on += 1
+        self._controller.was_sent = was_sent
         if self._controller.waiting and callable(self._waits):
             self._waits(self._controller.waiting)
         if isinstance(self._controller.successor, Exception):
@@ -126,6 +127,7 @@ class FakeController(Controller):
         self.fault_of_leaving: Exception | None = None  # the same for the next one who leaves
         self.successor: Exception | str = RunNotDead()  # where a request goes whose run hung up
         self.moved_on = 0
+        self.was_sent: bool | None = None  # what was said of the last request that moved on
         self.running: Sequence[RunView] = []
         self.doing: dict[str, RunDetail] = {}  # where it is more than to be there
         self.queue: list[TicketView] = []

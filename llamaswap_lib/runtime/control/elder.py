@@ -132,7 +132,8 @@ class Elder:
                 if lost_run is None:  # else it had one until now
                     self._refuse(ticket, LIMIT)
                     return None
-        return events.RequestArrived(self._wait(ticket, model, message["place"], count).ticket, model, lost_run)
+        waiter, was_sent = self._wait(ticket, model, message["place"], count), message.get("was_sent", True)
+        return events.RequestArrived(waiter.ticket, model, lost_run, was_sent)
 
     def _wait(self, ticket: int, model: str, place: int, count: Count | None) -> Waiter:
         wakeup = CallingWakeup(lambda: self._answer(ticket, place, count))

@@ -186,10 +186,13 @@ class Entrance:
 
     # -- any thread --
 
-    def queue_up(self, model: str, token: object, lost_run: int | None = None) -> Waiter:
-        """The slow path: wait for admission (`lost_run` hung up); the waiter is answered once, whatever happens."""
+    def queue_up(self, model: str, token: object, lost_run: int | None = None, *, was_sent: bool = True) -> Waiter:
+        """The slow path: wait for admission; the waiter is answered once, whatever happens.
+
+        `lost_run` hung up, or gave no connection, so that the request was not sent.
+        """
         waiter = self.new(token, model)
-        self._post(RequestArrived(waiter.ticket, model, lost_run))
+        self._post(RequestArrived(waiter.ticket, model, lost_run, was_sent))
         return waiter
 
     def cancel(self, waiter: Waiter) -> None:

@@ -145,15 +145,16 @@ class Lease:
     ) -> None:
         self.release()
 
-    def move_on(self) -> Upstream:
+    def move_on(self, *, was_sent: bool = True) -> Upstream:
         """The run closed the connection before a byte of the answer: if it has died, take a place in the next run.
 
-        Blocks until that is known and the next run is ready. Raises RunNotDead, ModelHung, or what entering raises.
+        Or in the same one if it runs elsewhere, is reached again, and was not sent the request. Blocks until that is
+        known and the run is ready. Raises RunNotDead, ModelHung, or what entering raises.
         """
         assert self._gate is not None, "moved on before it was entered"
         lost, self._gate = self._gate, None
         lost.leave(self)
-        self._gate, upstream = self._wait(lost.run_id)
+        self._gate, upstream = self._wait(lost.run_id, was_sent=was_sent)
         return upstream
 
     def _enter(self) -> tuple[Gate, Upstream] | None:
@@ -161,8 +162,8 @@ class Lease:
         run = self._entrance.current.get(self._model)
         return (run.gate, run.upstream) if run is not None and run.gate.enter(self) else None
 
-    def _wait(self, lost_run: int | None) -> tuple[Gate, Upstream]:
-        with self._entrance.queue_up(self._model, self, lost_run) as waiter:
+    def _wait(self, lost_run: int | None, *, was_sent: bool = True) -> tuple[Gate, Upstream]:
+        with self._entrance.queue_up(self._model, self, lost_run, was_sent=was_sent) as waiter:
             try:
                 waiter.wait(self._client, self._entrance.cancel)
             except BaseException:

@@ -74,10 +74,16 @@ class Retired:
                 self._entrance.pop(ticket).wake()
             case events.RequestArrived(ticket) | events.UnloadRequested(ticket) if self._is_alone:
                 self._refuse(ticket)
-            case events.RequestArrived(ticket, model, lost_run):
+            case events.RequestArrived(ticket, model, lost_run, was_sent):
                 token = self._entrance.of(ticket).token
                 wants_place = isinstance(token, Lease) and token.wants_place
-                told = {"model": model, "lost_run": lost_run, "place": id(token), "wants_place": wants_place}
+                told = {
+                    "model": model,
+                    "lost_run": lost_run,
+                    "was_sent": was_sent,
+                    "place": id(token),
+                    "wants_place": wants_place,
+                }
                 self._send({"kind": "arrived", "ticket": ticket, **told})
             case events.UnloadRequested(ticket, models):
                 self._send({"kind": "unload", "ticket": ticket, "models": models})

@@ -28,7 +28,15 @@ _LOOK_TIMEOUT = 1.0
 CRLF = "\r\n"
 LOOP_DETECTED = "508"  # no model's server answers a health check with that, but llamaswap does, to its own
 _WHOLE_URL = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
+# Addresses of this machine alone. Its others (127.0.0.13, one of a network) may lead to another namespace, a container
+# or a node of a cluster, where a server may end later than the process here that has started it.
+_PLAIN_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
 _ADDRESS_LIFETIME = 1.0  # seconds until a name is looked up again: that of a container may get another address
+
+
+def may_lead_elsewhere(proxy: str) -> bool:
+    """Whether the URL may lead to another machine, or to something like one on this machine (a container)."""
+    return urlsplit(proxy).hostname not in _PLAIN_HOSTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,10 @@ class HealthCheck:
     def ask(self, look: Look, addresses: Sequence[Address]) -> None:
         """Connect and send the request; raises OSError."""
         look.connect(addresses)
+        self.converse(look)
+
+    def converse(self, look: Look) -> None:
+        """Send the request on a connection that is open; raises OSError."""
         if self.tls:
             if self.through is not None:
                 self._open_tunnel(look, self.through)

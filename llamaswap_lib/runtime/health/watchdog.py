@@ -22,15 +22,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-from llamaswap_lib.core.effects import AbortRequests, BeginChecks, EndChecks
-from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
+from llamaswap_lib.core.effects import AbortRequests, BeginChecks, EndChecks, LookForLoss, WatchForLoss
+from llamaswap_lib.core.events import Event, RunAnswered, RunReached, RunSilent
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
 from llamaswap_lib.runtime.guard.table import HAS_PROC, ProcessEntry, read_stat
 from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.health.look import Look, Looker, wait
+from llamaswap_lib.runtime.health.reach import Reach, Target
 from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.ports import listening_among
 from llamaswap_lib.runtime.wakeup import Wakeup
@@ -45,7 +47,7 @@ _CONNECT_TIMEOUT, _LONGEST_LOOK = 5.0, 60.0
 STOPPED = "its processes are stopped"
 ANSWERED_BEFORE = "it had answered before while a request was inside"
 
-CheckOrder = BeginChecks | EndChecks | AbortRequests
+CheckOrder = BeginChecks | EndChecks | WatchForLoss | LookForLoss | AbortRequests
 
 
 class Movement(NamedTuple):
@@ -242,6 +244,12 @@ class CheckPlan:
     """What has moved between us and the run of that id; called on its watchdog's thread."""
     abort: Callable[[int], None]
     """Abort every connection to the run of that id."""
+    lost_after_of: Callable[[Upstream], float] = lambda _: 0.0
+    """`lostAfter` of a run whose server may be out of reach; 0 for others."""
+    received: Callable[[int], int | None] = lambda _: None
+    """Bytes that came from the run; its thread `reach-M` asks."""
+    is_heard: Callable[[int], bool] = lambda _: False
+    """Whether its machine gave a sign of life lately."""
 
 
 class Checks:
@@ -254,6 +262,7 @@ class Checks:
         self._plan = plan
         self._log = log
         self._watchdogs: dict[int, Watchdog] = {}
+        self._reaches: dict[int, Reach] = {}
         self.is_unseen: Callable[[int], bool] = lambda _: False
         """Whether the run has requests of another process, whose bytes are not seen here."""
 
@@ -263,6 +272,8 @@ class Checks:
             return
         if isinstance(order, BeginChecks):
             self._begin(plan, run, post)
+        elif isinstance(order, WatchForLoss | LookForLoss):
+            self._reach(plan, run, post, is_doubted=isinstance(order, LookForLoss))
         elif isinstance(order, AbortRequests):
             plan.abort(run_id)
         elif run_id in self._watchdogs:
@@ -290,13 +301,33 @@ class Checks:
         except (OSError, RuntimeError, MemoryError) as error:  # the effects after this one must still be carried out
             self._log.warn(f"{upstream.model}: cannot be watched, though requests wait for it to stop: {error}")
 
+    def _reach(self, plan: CheckPlan, run: LiveRun, post: Callable[[Event], None], *, is_doubted: bool) -> None:
+        """Look for its server. What nobody can look for counts as reached: else requests would wait for ever."""
+        upstream, run_id = run.upstream, run.upstream.run_id
+        if reach := self._reaches.pop(run_id, None):
+            reach.cancel()
+        check, lost_after = plan.check_of(upstream)[0], plan.lost_after_of(upstream)
+        try:
+            if check is not None and check.through is None and lost_after > 0:
+                known = partial(plan.received, run_id), partial(plan.is_heard, run_id)
+                reach = Reach(Target(run_id, run.gate, check, lost_after, *known), post, is_doubted=is_doubted)
+                reach.start(f"reach-{upstream.model}")
+                self._reaches[run_id] = reach
+                return
+        except (OSError, RuntimeError, MemoryError) as error:
+            self._log.warn(f"{upstream.model}: cannot be looked for, though it may be out of reach: {error}")
+        if is_doubted:
+            post(RunReached(run_id))
+
     def forget(self, run_id: int) -> None:
-        """The run has ended."""
+        """The run has ended, or is elsewhere."""
+        if reach := self._reaches.pop(run_id, None):
+            reach.cancel()
         if watchdog := self._watchdogs.pop(run_id, None):
             watchdog.cancel()
 
     def close(self) -> None:
-        for run_id in list(self._watchdogs):
+        for run_id in {*self._watchdogs, *self._reaches}:
             self.forget(run_id)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from llamaswap_lib.core.events import Event, RunAnnounced, RunQueued
 from llamaswap_lib.printable import bounded, printable
-from llamaswap_lib.runtime.health.check import HealthCheck
+from llamaswap_lib.runtime.health.check import HealthCheck, may_lead_elsewhere
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 
 VARIABLE = "LLAMASWAP_ANNOUNCE"  # of its environment, which has the token
@@ -62,7 +62,7 @@ class Announcements:
         """It says that it listens there; raises ValueError for what is no such address."""
         check_address(address)
         self.address = address
-        self._post(RunAnnounced(self._run_id, address))
+        self._post(RunAnnounced(self._run_id, address, is_here=not may_lead_elsewhere(address)))
 
     def tell_state(self, text: str) -> None:
         """It says what it waits for."""

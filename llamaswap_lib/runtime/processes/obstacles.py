@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.guard.table import has_living_owner, look_at, owner_of
-from llamaswap_lib.runtime.health.check import HealthCheck
+from llamaswap_lib.runtime.health.check import HealthCheck, may_lead_elsewhere
 from llamaswap_lib.runtime.health.look import Look, wait
 from llamaswap_lib.runtime.ourselves import Ourselves, port_of
 from llamaswap_lib.runtime.ports import find_obstacle, is_told_to_listen
@@ -32,15 +32,7 @@ PATIENCE = 5.0  # seconds to wait for a server that may be ending
 _PAUSE = 0.075  # between looks
 _LOOK_TIMEOUT = 1.0
 _CURE = "use another port or host in `proxy` and `cmd`, or stop what listens there"
-# Addresses of this machine alone. Its others (127.0.0.13, one of a network) may lead to another namespace, a container
-# or a node of a cluster, where a server may end later than the process here that has started it.
-_PLAIN_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
 _NOT_REACHED = {"502", "503", "504"}  # what a load balancer answers if it has no server
-
-
-def may_lead_elsewhere(proxy: str) -> bool:
-    """Whether the URL may lead to another machine, or to something like one on this machine (a container)."""
-    return urlsplit(proxy).hostname not in _PLAIN_HOSTS
 
 
 def with_cure(where: str) -> str:

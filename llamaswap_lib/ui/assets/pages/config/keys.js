@@ -52,6 +52,9 @@ export const KEYS = {
      "hungAfter": {
       "about": "seconds of silence after which its server, if it is sure to hang, is stopped when a request for another model has waited for `maxWait`; 0 never, -1 takes the global value (llamaswap only)"
      },
+     "lostAfter": {
+      "about": "where its server is not on this machine: seconds without an answer to its check after which a ready one counts as lost, and is ended; 0 never (llamaswap only; see docs/clusters.md)"
+     },
      "pool": {
       "about": "a name for the machines elsewhere on which it runs: models with the same one make room for each other as members of a group with `whenQueued: evict` do (llamaswap only; see docs/clusters.md)"
      },
