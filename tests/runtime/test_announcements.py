@@ -145,3 +145,13 @@ def test_addresses_of_servers_are_good(address: str) -> None:
 def test_anything_else_is_no_address(address: str) -> None:
     with pytest.raises(ValueError, match="expected an address such as http://node1:8080, got"):
         check_address(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_here"),
+    [("http://127.0.0.1:1", True), ("http://localhost:1", True), ("http://[::1]:1", True), ("http://node1:1", False)],
+)
+def test_it_is_told_whether_the_address_is_of_this_machine(address: str, is_here: bool) -> None:
+    events: list[Event] = []
+    Announcements(3, TOKEN, events.append, RunOutput(lambda _: None)).announce(address)
+    assert events == [RunAnnounced(3, address, is_here)]

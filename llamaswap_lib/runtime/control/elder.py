@@ -95,7 +95,7 @@ class Elder:
             case "load":
                 return events.LoadDemanded(message["model"])
             case "announced":
-                return events.RunAnnounced(message["run_id"], message["address"])
+                return events.RunAnnounced(message["run_id"], message["address"], message.get("is_here", False))
             case "queued":
                 return events.RunQueued(message["run_id"], message["reason"])
             case "left":

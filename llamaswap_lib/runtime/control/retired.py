@@ -95,8 +95,8 @@ class Retired:
                 self._send({"kind": "exited", "run_id": run_id, "detail": detail, "is_gone": False})
             case events.ProcessExited(run_id, detail) if run_id not in self._let_go:
                 self._send({"kind": "exited", "run_id": run_id, "detail": detail, "is_gone": True})
-            case events.RunAnnounced(run_id, address):  # by a request, or just before its output was held
-                self._send({"kind": "announced", "run_id": run_id, "address": address})
+            case events.RunAnnounced(run_id, address, is_here):  # by a request, or just before its output was held
+                self._send({"kind": "announced", "run_id": run_id, "address": address, "is_here": is_here})
             case events.RunQueued(run_id, reason):
                 self._send({"kind": "queued", "run_id": run_id, "reason": reason})
             case _:
