@@ -501,6 +501,7 @@ def _sharing_machines(plan: Plan, rng: random.Random) -> Plan:
         model: replace(
             habit,
             announces=rng.random() < 0.9,
+            hangs=0.0,  # it would hold its machine for ever: nobody goes who is busy
             makes_room=everybody_goes or rng.random() < 0.7,
             queue_timeout=rng.choice([0.0, habit.queue_timeout]) if everybody_goes else habit.queue_timeout or 6.0,
             load=rng.choice([habit.load, (0.1, 0.5), (2.0, 4.0)]),
