@@ -76,7 +76,7 @@ class MemoryKeys:
     )
     settle_timeout: float = key(
         "settleTimeout",
-        Seconds(),
+        Seconds(maximum=60),
         "seconds for which a start waits at most until memory of a model that has ended is free; 0 for no wait",
         5.0,
     )

@@ -29,6 +29,7 @@ def describe_memory(app: App, picture: Memory, running: Iterable[str] = ()) -> d
     names = sorted({*app.config.models, *picture.held, *running})
     return {
         "router": app.config.routing.router,
+        "stale": app.memory.is_old,
         "devices": [_device(name, picture) for name in picture.devices],
         "models": [_model(app, model, picture, gpus.get(model, ())) for model in names],
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -82,6 +83,7 @@ class MemoryPicture:
         self._exceeding: set[tuple[str, str]] = set()  # models and devices of which it was told
         self._listeners: list[Callable[[], None]] = []
         self._readings: tuple[Reading, ...] = ()  # the last two
+        self.is_old = False  # of the last reading no picture could be made
 
     # -- any thread --
 
@@ -141,7 +143,20 @@ class MemoryPicture:
     # -- hardware thread only --
 
     def update(self) -> None:
-        """The memory has been read."""
+        """The memory has been read. If the picture cannot be made of it, the last one stays, and the log says why."""
+        try:
+            self._make()
+        except Exception:  # noqa: BLE001 - the readings go on, and the next one may do
+            if not self.is_old:
+                told = "the memory of models is not known anew, and what was known last is used until it is"
+                self._warn(f"{told}\n{traceback.format_exc()}")
+            self.is_old = True
+        else:
+            if self.is_old:
+                self._warn("the memory of models is known again")
+            self.is_old = False
+
+    def _make(self) -> None:
         around, config, now = self._around, self._config, self._clock()
         if around is None:
             return

@@ -94,28 +94,32 @@ class Flag(Kind):
 
 
 class Integer(Kind):
-    """A whole number; one below `floor` counts as it, one below `minimum` is an error."""
+    """A whole number; one below `floor` counts as it, one below `minimum` or above `maximum` is an error."""
 
-    def __init__(self, minimum: int | None = None, floor: int | None = None) -> None:
-        self.minimum = minimum
-        self.floor = floor
+    def __init__(self, minimum: int | None = None, floor: int | None = None, maximum: int | None = None) -> None:
+        self.minimum, self.floor, self.maximum = minimum, floor, maximum
         self.expected = "an integer" if minimum is None else f"an integer of at least {minimum}"
+        self.expected += "" if maximum is None else f" and at most {maximum}"
 
     @property
     def summary(self) -> str:
         return self._at_least("integer")
 
+    def is_within(self, number: float) -> bool:
+        return (self.minimum is None or number >= self.minimum) and (self.maximum is None or number <= self.maximum)
+
     def _at_least(self, what: str) -> str:
-        return what if self.minimum is None else f"{what}, at least {self.minimum}"
+        least = "" if self.minimum is None else f", at least {self.minimum}"
+        return what + least + ("" if self.maximum is None else f", at most {self.maximum}")
 
     def schema(self) -> Schema:
-        least = {} if self.minimum is None else {"minimum": self.minimum}
-        return {"anyOf": [{"type": "integer", **least}, MACRO, NULL]}
+        pairs = ("minimum", self.minimum), ("maximum", self.maximum)
+        return {"anyOf": [{"type": "integer", **{name: at for name, at in pairs if at is not None}}, MACRO, NULL]}
 
     def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         number = scalars.number_of(node.text) if isinstance(node, ScalarNode) and node.plain else None
         whole = None if number is None else scalars.integer_of(number)
-        if whole is None or (self.minimum is not None and whole < self.minimum):
+        if whole is None or not self.is_within(whole):
             return reader.bad(self, node, path)
         if isinstance(number, float):
             counts = node.shown if isinstance(node, ScalarNode) and node.shown is not None else whole
@@ -127,8 +131,10 @@ class Integer(Kind):
 class Seconds(Integer):
     """A duration in seconds: a number, or text such as `1m30s`, which alone counts where `unit` is demanded."""
 
-    def __init__(self, minimum: int | None = 0, floor: int | None = None, *, unit: bool = False) -> None:
-        super().__init__(minimum, floor)
+    def __init__(
+        self, minimum: int | None = 0, floor: int | None = None, *, unit: bool = False, maximum: int | None = None
+    ) -> None:
+        super().__init__(minimum, floor, maximum)
         self.unit = unit
         if unit:
             self.expected = f"a duration with its unit of at least {minimum}s, such as 5s or 1m30s"
@@ -152,7 +158,7 @@ class Seconds(Integer):
             return whole if whole is BAD else float(whole)
         if self.unit and (duration == 0 or (isinstance(node, ScalarNode) and node.text == "0")):
             return None
-        if duration is None or duration < max(self.minimum or 0, 0) or not math.isfinite(duration):
+        if duration is None or duration < 0 or not (self.is_within(duration) and math.isfinite(duration)):
             return reader.bad(self, node, path)
         return duration if self.floor is None else max(duration, float(self.floor))
 

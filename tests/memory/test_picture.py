@@ -500,3 +500,34 @@ def test_who_has_waited_for_it_in_vain_goes_on_without(world: World) -> None:
     assert world.picture.now.is_read
     assert not world.picture.now.devices
     assert world.wakes == 1
+
+
+def test_what_cannot_be_made_of_a_reading_leaves_the_last_picture_which_is_then_old(world: World) -> None:
+    faults: list[Exception] = []
+
+    def runs() -> list[Detail]:
+        for fault in faults:
+            raise fault
+        return []
+
+    told: list[str] = []
+    picture = MemoryPicture(world.config, told.append, lambda: world.now, lambda: world.now)
+    picture.connect(Surroundings(world.hardware, runs, {}, lambda: False, world.wake))
+    world.turn()
+    before = picture.now
+    assert before.devices
+    faults.append(ValueError("a mistake of ours"))
+    world.turn()
+    world.turn()
+    assert picture.is_old
+    assert picture.now is before
+    assert len(told) == 1
+    assert told[0].startswith(
+        "the memory of models is not known anew, and what was known last is used until it is\nTrace"
+    )
+    assert "ValueError: a mistake of ours" in told[0]
+    faults.clear()
+    world.turn()
+    assert not picture.is_old
+    assert picture.now is not before
+    assert told[1:] == ["the memory of models is known again"]

@@ -134,7 +134,7 @@ def test_first_it_tells_how_everything_is() -> None:
         need = {"source": "unknown", "devices": None}
         unknown = {"pinned": False, "need": need, "placement": None, "held": None}
         rows = [{"model": model, **unknown} for model in ("m", "zed")]
-        assert memory == {"router": "group", "devices": [], "models": rows}
+        assert memory == {"router": "group", "stale": False, "devices": [], "models": rows}
 
 
 def test_a_silent_server_tells_it_too_and_then_nothing() -> None:
