@@ -159,6 +159,7 @@ class Launching:
             model=model.id,
             argv=model.argv,
             stop_argv=model.stop_argv,
+            status_argv=model.status_argv,
             env=model.env,
             proxy="" if model.is_announced else model.proxy,
             check_endpoint=model.check_endpoint,

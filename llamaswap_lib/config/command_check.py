@@ -78,6 +78,8 @@ class CommandCheck:
         for name, text in zip(COMMAND_KEYS, model.sleep.commands, strict=True) if model.sleep else ():
             if text:
                 self._check_command((*path, "sleep", name), _command(text, split(text), {*macros, "PID"}))
+        if model.status_argv:
+            self._check_command((*path, "cmdStatus"), _command(model.cmd_status, model.status_argv, macros))
         self._check_endpoint(model, (*path, "checkEndpoint"))
         self._check_port(model, command, (*path, "proxy"))
         self._check_gpus(model, command, (*path, "gpus"))

@@ -46,6 +46,9 @@ def complete(
             document.error((*path, "env", index), f"{variable} and gpus both say which GPUs it gets; {cure}")
     if model.sleep is not None:
         _check_sleep(model.sleep, (*path, "sleep"), document)
+    if model.cmd_status and (not model.cmd_stop or "${PID}" in model.cmd_stop):
+        message = "cmdStatus needs a cmdStop without ${PID}: nothing else ends what it finds"
+        document.error((*path, "cmdStatus"), message, at_key=True)
     loading = model.send_loading_state
     return replace(
         model,
@@ -55,6 +58,7 @@ def complete(
         cmd_stop=changed(model.cmd_stop, without_comments),
         stop_argv=split(model.cmd_stop),
         sleep=model.sleep and model.sleep.with_commands(lambda text: changed(text, without_comments)),
+        status_argv=split(changed(model.cmd_status, without_comments)),
         ttl=config.global_ttl if model.ttl < 0 else model.ttl,
         unload_timeout=model.unload_timeout or config.unload_timeout,
         health_check_timeout=_health_check_timeout(model, config),

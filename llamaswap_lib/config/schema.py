@@ -129,6 +129,8 @@ class Model:
     argv: tuple[str, ...] = derived(())  # cmd, split into words
     cmd_stop: str = key("cmdStop", COMMAND, "run instead of sending SIGTERM, to stop it; may use `${PID}`", "")
     stop_argv: tuple[str, ...] = derived(())  # cmd_stop, split; () means SIGTERM
+    cmd_status: str = key("cmdStatus", COMMAND, "exits with 0 while an earlier run has left something elsewhere", "")
+    status_argv: tuple[str, ...] = derived(())  # cmd_status, split
     proxy: str = key(
         "proxy",
         Text("a URL, or `announced`"),

@@ -121,6 +121,19 @@ def test_a_job_that_is_requeued_is_found_again_or_ends(cluster: Cluster, tmp_pat
         assert front.get("/unload").status == 200
 
 
+def test_what_an_earlier_life_has_left_is_ended_before_the_next_start(cluster: Cluster, tmp_path: Path) -> None:
+    model = cluster.model("ls-a", client=SBATCH, there=FRONT, cmdStatus="sh -c 'squeue -h -n ls-a | grep -q .'")
+    config = {"models": {"a": {**model, "cmd": model["cmd"].replace(FRONT, f"{FRONT} --lost-after 0")}}}
+    with Front(cluster, tmp_path / "first", config) as first:
+        job = first.chat("a").json()["job"]
+        first.lose_power()
+        assert cluster.jobs() == {"ls-a": "RUNNING"}
+        with Front(cluster, tmp_path / "second", config) as second:
+            assert second.chat("a").json()["job"] != job
+            assert cluster.job_id("ls-a") != job
+            assert second.get("/unload").status == 200
+
+
 def test_two_users_have_servers_on_one_node_and_each_gets_their_own(cluster: Cluster, tmp_path: Path) -> None:
     models = {name: cluster.model(f"ls-{name}", client=("srun", "-w", "node1")) for name in ("alice", "bob")}
     for model in models.values():

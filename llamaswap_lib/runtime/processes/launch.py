@@ -28,6 +28,7 @@ _LATER = {
     "sleep_argv": (),
     "wake_argv": (),
     "sleep_check": "",
+    "status_argv": (),
 }  # of which an earlier version tells nothing
 _FIRST_LINE_BYTES = 256  # as much of a script as Linux reads to find its interpreter
 
@@ -63,6 +64,8 @@ class LaunchSpec:
     wake_argv: tuple[str, ...] = ()
     sleep_check: str = ""
     """A GET to it says whether it sleeps; '' if it does not say."""
+    status_argv: tuple[str, ...] = ()
+    """The command that exits with 0 while something of an earlier run is there; () for none."""
 
     def packed_stop(self, pid: int) -> str:
         """The command that stops it, where its leader has that pid, for the guardian; '' is SIGTERM."""

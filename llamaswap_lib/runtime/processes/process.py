@@ -31,6 +31,7 @@ from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.out_of_memory import out_of_memory
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.processes.announcements import Announcements
+from llamaswap_lib.runtime.processes.earlier_life import end_earlier_life
 from llamaswap_lib.runtime.processes.group import (
     KILL_GRACE,
     ProcessGroup,
@@ -261,7 +262,7 @@ class Process:
                 check = self._calls.check() if spec.proxy else None
                 self._pipe = stack.enter_context(OutputPipe(spec.model, self.announcements.write))
                 environment = self._environment()  # may take a while
-                if obstacle := self._find_obstacle():
+                if obstacle := self._find_obstacle(environment, self._pipe.write_end):
                     return ProcessExited(self.run_id, f"could not start: {obstacle}")
                 if self._order is not Order.RUN:
                     return ProcessExited(self.run_id, "stopped before it was started")
@@ -283,26 +284,25 @@ class Process:
         """Blocks while leftovers of an earlier llamaswap are stopped. A model's own `env` may remove the mark."""
         marks = self._guard.marks(self.run_id)
         added = dict(entry.partition("=")[::2] for entry in self._spec.env)
-        if MARKER not in added:
-            self._mark = marks.get(MARKER, "")
+        self._mark = "" if MARKER in added else marks.get(MARKER, "")
         return {**os.environ, **marks, **added}
 
-    def _find_obstacle(self) -> str:
-        """Why it cannot listen where it should, '' if it can: llamaswap listens there, or another program does.
+    def _find_obstacle(self, environment: Mapping[str, str], output: int) -> str:
+        """Why it cannot be started, '' if it can: an earlier run is still there, or another server where it listens.
 
         Blocks until that is known, or the run is to be stopped.
         """
-        if not self._spec.proxy:
-            return ""
-        if loop := self._ourselves.loop_through(self._spec.proxy, may_resolve=True):
+        spec = self._spec
+        if spec.proxy and (loop := self._ourselves.loop_through(spec.proxy, may_resolve=True)):
             return loop
         ending = Wakeup()
         try:
             with self._lock:
                 self._waiting = ending if self._order is Order.RUN else None
             if self._waiting:
-                spec = self._spec
-                return await_free_address(spec.proxy, spec.check_endpoint, spec.argv, ending, self._note, spec.through)
+                left = end_earlier_life(spec, environment, output, self._guard, ending, self._note)
+                how = spec.check_endpoint, spec.argv, ending, self._note, spec.through
+                return left or (await_free_address(spec.proxy, *how) if spec.proxy else "")
         except LookCancelled:
             pass
         finally:

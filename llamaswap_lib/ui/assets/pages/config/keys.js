@@ -16,6 +16,9 @@ export const KEYS = {
      "cmdStop": {
       "about": "run instead of sending SIGTERM, to stop it; may use `${PID}`"
      },
+     "cmdStatus": {
+      "about": "exits with 0 while an earlier run has left something elsewhere"
+     },
      "proxy": {
       "about": "where its server listens; with `announced` it says so itself (llamaswap only; see docs/clusters.md)"
      },
