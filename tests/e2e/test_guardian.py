@@ -131,7 +131,7 @@ def elsewhere(folder: Path) -> dict[str, object]:
     """A model whose command leaves a process elsewhere, which only its `cmdStop` ends; both write to a file."""
     job = f"env -u {MARKER} -u LLAMASWAP_TEST setsid sleep 1000"
     start = f"{job} & echo $! >{folder}/job; exec {demo()}"
-    stop = f"echo $NAME ${{PID}} >>{folder}/stopped; kill $(cat job)"
+    stop = f"echo $NAME ${{PID}} >>{folder}/stopped; kill ${{PID}} $(cat job)"
     entry = {"cmd": f"sh -c {shlex.quote(start)}", "cmdStop": f"sh -c {shlex.quote(stop)}", "env": ["NAME=tiny"]}
     return {**models(a=entry)}
 
@@ -163,12 +163,12 @@ def test_it_is_run_once_where_llamaswap_ends_in_good_order_or_the_model_has_ende
     with Program(tmp_path, elsewhere(tmp_path)) as program:
         load(program, "a")
         assert program.get("/unload").status == 200
-        assert not lives(job_of(tmp_path))
+        wait_until(lambda: not lives(job_of(tmp_path)), "the job has ended")
         load(program, "a")
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
         wait_until(lambda: not program.guardians(), "the guardian is gone")
-        assert not lives(job_of(tmp_path))
+        wait_until(lambda: not lives(job_of(tmp_path)), "the second one too")
         assert len((tmp_path / "stopped").read_text().splitlines()) == 2
 
 
