@@ -31,7 +31,7 @@ from .command import mask_variable, secrets_of, shown_words
 from .document import Document
 from .hints import TOP, cure, meant, renamed
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, AutomaticPort, Config, RoutingInput
-from .sections import Hooks
+from .sections import Hooks, Peer
 
 SUFFIXES = (".yml", ".yaml")
 ONE_FILE_EACH = frozenset(  # none of their entries may be in two files
@@ -213,6 +213,15 @@ def finished(loaded: Loaded) -> Config:
     return replace(loaded.config, warnings=in_order(loaded.problems.warnings))
 
 
+def _peers(config: Config, document: Document) -> dict[str, Peer]:
+    """Those of the configuration, with what is protected and what is written."""
+    found = {}
+    for name, peer in config.peers.items():
+        is_bound = _is_written(("peers", name, "timeouts", "responseHeader"), document)
+        found[name] = replace(peer, filters=models.protected(peer.filters), bounds_answers=is_bound)
+    return found
+
+
 def _linked(config: Config, given: RoutingInput, ported: Mapping[str, AutomaticPort], document: Document) -> Config:
     """The configuration with its values resolved against each other."""
     config = _with_defaults(config)
@@ -228,7 +237,7 @@ def _linked(config: Config, given: RoutingInput, ported: Mapping[str, AutomaticP
             )
             for name, selector in config.selectors.items()
         },
-        peers={name: replace(peer, filters=models.protected(peer.filters)) for name, peer in config.peers.items()},
+        peers=_peers(config, document),
     )
     config = replace(config, aliases=names.aliases_of(config, document))
     config = _with_aliases(config)

@@ -272,8 +272,9 @@ class Peer:
     timeouts: Timeouts = key(
         "timeouts",
         Section(Timeouts, {"response_header": 60.0}),
-        "limits of one exchange, as for a model, but `responseHeader` is 60",
+        "limits of one exchange, as for a model, but `responseHeader` is 60, and nothing for a llamaswap",
     )
+    bounds_answers: bool = derived(False, compare=False)  # responseHeader stands in the file
 
 
 # -- which models may run side by side and who goes first --

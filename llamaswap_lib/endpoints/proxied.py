@@ -53,7 +53,7 @@ class Proxied:
         self._destinations = app.destinations
         self._pools = app.config.pools
         self._has_profiles = bool(app.config.profiles)
-        self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model, app.peers.note_refused)
+        self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model, app.peers)
         self._fail_over = FailOver(self._dispatcher, app.peers.budget)
         self._most_quick_bytes = min(MOST_QUICK_BYTES, app.limits.max_json_bytes, app.limits.max_body_bytes)
 

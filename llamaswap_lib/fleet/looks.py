@@ -36,7 +36,14 @@ def list_of(ask: Ask) -> tuple[Offer, ...] | None:
 
 
 class LookFailed(Exception):
-    """The peer did not answer, or not as one should that could serve requests; says why."""
+    """The peer did not answer, or not as one should that could serve requests; says why.
+
+    `is_gone`: there was no answer at all.
+    """
+
+    def __init__(self, why: str, *, is_gone: bool = False) -> None:
+        super().__init__(why)
+        self.is_gone = is_gone
 
 
 class Seen(NamedTuple):
@@ -67,9 +74,9 @@ def look_at(kind: str, ask: Ask) -> Seen:
             if answer.status not in _NOT_THERE:
                 break
     except TimeoutError as error:
-        raise LookFailed(error.strerror or f"it did not answer within {LONGEST_LOOK:g} s") from None
+        raise LookFailed(error.strerror or f"it did not answer within {LONGEST_LOOK:g} s", is_gone=True) from None
     except OSError as error:
-        raise LookFailed((error.strerror or str(error)).lower()) from None
+        raise LookFailed((error.strerror or str(error)).lower(), is_gone=True) from None
     except (HttpError, BadAnswer) as error:
         raise LookFailed(str(error)) from None
     if not (200 <= answer.status < 300 or answer.status == 429):  # one that is asked too often is there

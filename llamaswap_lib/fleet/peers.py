@@ -11,7 +11,7 @@ from typing import Protocol
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.fleet.retrying import RetryBudget
-from llamaswap_lib.fleet.states import PeerState
+from llamaswap_lib.fleet.states import LLAMASWAP, PeerState
 from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
 from llamaswap_lib.runtime.logs.logger import Logger
 
@@ -26,6 +26,13 @@ class Watching(Protocol):
     def close(self) -> None: ...
 
 
+class Waiting(Protocol):
+    """A request that is sent to a peer."""
+
+    def cut_if_silent(self) -> None:
+        """End it where not a byte of its answer has come."""
+
+
 class Peers:
     """What is known of the peers of the configuration in force."""
 
@@ -34,10 +41,15 @@ class Peers:
         log: Logger | None = None,
         proxies: ForwardProxies = NO_PROXIES,
         on_offers: Callable[[], object] = lambda: None,
+        call: Callable[..., object] = lambda _function, *_: None,
     ) -> None:
-        """Without a log nobody is looked at. `on_offers`: a peer says that it has other models than before."""
+        """Without a log nobody is looked at. `on_offers`: a peer says that it has other models than before.
+        `call` has the loop call a function.
+        """
         self._log = log
         self._on_offers = on_offers
+        self._call = call
+        self._waiting: dict[str, set[Waiting]] = {}  # requests that are sent to each peer; the loop's
         self._proxies = proxies
         self.budget = RetryBudget()  # of requests that have several places to go to; the loop's
         self._lock = threading.Lock()  # of changes
@@ -60,9 +72,34 @@ class Peers:
         """These are the peers from now on."""
         with self._lock:
             if self._watching is None and config.peers and self._log is not None:
-                self._watching = _start(self._proxies, self._log, self._on_offers)
+                self._watching = _start(self._proxies, self._log, self._on_offers, self._note_gone)
             if self._watching is not None:
                 self._watching.change(config)
+
+    def is_llamaswap(self, name: str) -> bool:
+        """Whether it was seen to be one."""
+        state = self.states().get(name)
+        return state is not None and state.kind == LLAMASWAP
+
+    def _note_gone(self, name: str) -> None:
+        """It does not answer any more: who has no byte of an answer is not to wait for it."""
+        self._call(self._cut, name)
+
+    # -- loop thread --
+
+    def add(self, name: str, waiting: Waiting) -> None:
+        """A request is sent to that peer."""
+        self._waiting.setdefault(name, set()).add(waiting)
+
+    def remove(self, name: str, waiting: Waiting) -> None:
+        """It has ended."""
+        self._waiting[name].discard(waiting)
+
+    def _cut(self, name: str) -> None:
+        for waiting in tuple(self._waiting.get(name, ())):
+            waiting.cut_if_silent()
+
+    # -- any thread --
 
     def wait_for_lists(self, seconds: float) -> None:
         """Until all that are to say what they have were asked once, for so long at most; blocks."""
@@ -76,10 +113,12 @@ class Peers:
                 self._watching.close()
 
 
-def _start(proxies: ForwardProxies, log: Logger, on_offers: Callable[[], object]) -> Watching | None:
+def _start(
+    proxies: ForwardProxies, log: Logger, on_offers: Callable[[], object], on_gone: Callable[[str], object]
+) -> Watching | None:
     try:
         from llamaswap_lib.fleet.watching import Fleet  # noqa: PLC0415 - most have no peers
     except (ImportError, OSError, MemoryError) as error:  # the installation is gone, and this is a reload
         log.error(f"peers are not looked at, and count as up: {error}; restart llamaswap")
         return None
-    return Fleet(proxies, log, on_offers)
+    return Fleet(proxies, log, on_offers, on_gone)

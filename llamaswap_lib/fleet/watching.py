@@ -17,7 +17,7 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.config.sections import Peer
 from llamaswap_lib.fleet import states
 from llamaswap_lib.fleet.looks import LONGEST_LOOK, LookFailed, fields_of, list_of, look_at
-from llamaswap_lib.fleet.states import UNKNOWN, PeerState
+from llamaswap_lib.fleet.states import LLAMASWAP, UNKNOWN, PeerState
 from llamaswap_lib.printable import printable
 from llamaswap_lib.proxy.asking import Answer, ask
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
@@ -41,13 +41,17 @@ class Fleet:
         proxies: ForwardProxies,
         log: Logger,
         on_offers: Callable[[], object],
+        on_gone: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
         pause: Pause = _wait,
     ) -> None:
-        """`on_offers` is called by a thread `look-M` when what a peer says that it has is another list."""
+        """`on_offers` is called by a thread `look-M` when what a peer says that it has is another list, and
+        `on_gone` when a llamaswap has gone out because it does not answer at all.
+        """
         self._proxies = proxies
         self._log = log
         self._on_offers = on_offers
+        self._on_gone = on_gone
         self._clock = clock
         self._pause = pause
         self._lock = threading.Lock()  # protects what follows
@@ -135,6 +139,9 @@ class Fleet:
         except LookFailed as failed:
             error = printable(str(failed))
             self._put(watch, lambda state: states.after_failure(state, self._clock(), error))
+            is_out = self._states.get(watch.name, UNKNOWN).is_up is False
+            if failed.is_gone and is_out and state.is_up and state.kind == LLAMASWAP:
+                self._on_gone(watch.name)
         else:
             self._put(watch, lambda state: states.after_success(state, self._clock(), *seen))
             if isinstance(peer.models, Auto) and (not state.is_up or self._clock() >= watch.list_due):

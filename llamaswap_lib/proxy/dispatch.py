@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import Conflict, HttpError, LoadFailed, RunNotDead
+from llamaswap_lib.errors import BadGateway, Conflict, HttpError, LoadFailed, RunNotDead
 from llamaswap_lib.proxy import peer_headers as peers
 from llamaswap_lib.proxy.answer_body import Remainder
 from llamaswap_lib.proxy.loading_stream import LoadingStream, is_told
-from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection
+from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection, SaidNo
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.relay import Relay
 from llamaswap_lib.routing.remote_model import Remote
@@ -28,6 +29,9 @@ from llamaswap_lib.runtime.logs.monitor import LogMonitor
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody
 from llamaswap_lib.server.trace import Trace
+from llamaswap_lib.wire.heads import ResponseHead
+
+KEY_REFUSED = (401, 403)
 
 
 @dataclass(slots=True)  # it takes a third of the time to make that a named tuple takes
@@ -44,6 +48,22 @@ class Order:
     never_loads: bool = False  # nor takes a place: it is for a model that is ready, or fails
 
 
+class PeerWatch(Protocol):
+    """What is known of peers, and who waits for an answer of one. Loop thread."""
+
+    def is_llamaswap(self, name: str) -> bool:
+        """Whether it was seen to be one."""
+
+    def note_refused(self, name: str, error: str) -> None:
+        """It takes no connection."""
+
+    def add(self, name: str, relay: Relay) -> None:
+        """A request is sent there: `relay.cut_if_silent` is called where the peer is gone."""
+
+    def remove(self, name: str, relay: Relay) -> None:
+        """It has ended."""
+
+
 class Dispatcher:
     """The way to the models, for all requests."""
 
@@ -52,13 +72,13 @@ class Dispatcher:
         controller: Controller,
         pool: Pool,
         monitor_of: Callable[[str], LogMonitor],
-        note_refused: Callable[[str, str], None],
+        watch: PeerWatch,
     ) -> None:
-        """`monitor_of` has what a model prints; `note_refused` is told of a peer that takes no connection, and why."""
+        """`monitor_of` has what a model prints; `watch` knows the peers."""
         self._controller = controller
         self._pool = pool
         self._monitor_of = monitor_of
-        self._note_refused = note_refused
+        self._watch = watch
 
     def relay(self, exchange: Exchange, order: Order) -> Awaitable[None]:
         """What has the model serve the exchange, a local one once it is ready; raises HttpError or ClientGone."""
@@ -78,12 +98,17 @@ class Dispatcher:
 
     async def _relay_to_peer(self, exchange: Exchange, order: Order, model: Remote) -> None:
         relay = Relay(self._pool, exchange, model, model.key, model.proxy, order.body)
-        relay.is_no = order.is_no
+        if self._watch.is_llamaswap(model.peer):
+            relay.timeouts = model.patient
+        relay.look = partial(_look_at_answer, relay, model, order.is_no)
+        self._watch.add(model.peer, relay)
         try:
             await relay.run(order.path, peers.query_for(model, order.query))
         except NoConnection as error:
-            self._note_refused(model.peer, error.message)
+            self._watch.note_refused(model.peer, error.message)
             raise
+        finally:
+            self._watch.remove(model.peer, relay)
 
     async def _relay_telling(self, exchange: Exchange, order: Order, model: Model) -> None:
         """The same, and the client is told how far that is."""
@@ -163,6 +188,21 @@ class Dispatcher:
             raise refusal
         relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
         await relay.run(order.path, order.query)
+
+
+def _look_at_answer(
+    relay: Relay, model: Remote, is_no: Callable[[int, Mapping[str, str]], bool] | None, head: ResponseHead
+) -> None:
+    """Raise SaidNo where another box may be asked, and BadGateway where it is our key that is refused.
+
+    A client that brings a key of its own for the peer gets to know what the peer says of it.
+    """
+    if head.status < 400:
+        return
+    if is_no is not None and is_no(head.status, head.first):
+        raise SaidNo(f"{model.id} is answered with {head.status}")
+    if head.status in KEY_REFUSED and (model.api_key or not peers.brings_key(relay.message)):
+        raise BadGateway(f"the peer {model.peer} refuses our key: it answered {head.status}; see its apiKey")
 
 
 def _next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:

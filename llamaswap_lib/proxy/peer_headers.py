@@ -18,6 +18,7 @@ from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.wire.headers import dropped_names, upgrade_lines
 from llamaswap_lib.wire.heads import RequestHead
 
+_find_key = re.compile(rb"(?i)\r\n(?:authorization|x-api-key):").search
 _OWN = frozenset(("host", "forwarded"))
 _CREDENTIALS = frozenset(("authorization", "x-api-key"))
 # What they say matters to the meaning of the request, and is never a secret: a key such as "json" does not remove them.
@@ -69,6 +70,11 @@ def _carries(value: str, own_keys: re.Pattern[str]) -> bool:
 def _holds(text: str, own_keys: re.Pattern[str]) -> bool:
     """Whether a key stands in `text`, as it is or percent-encoded."""
     return any(own_keys.search(form) for form in (text, unquote(text, "latin-1")))
+
+
+def brings_key(head: bytes) -> bool:
+    """Whether the head of a request, as it is sent, has credentials."""
+    return _find_key(head) is not None
 
 
 def query_for(remote: Remote, query: str) -> str:

@@ -13,7 +13,7 @@ client's connection is cut. Where the upstream switches protocols as asked, two 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from types import coroutine
 from typing import Any
 
@@ -25,8 +25,9 @@ from llamaswap_lib.net.tls_stream import TlsStream
 from llamaswap_lib.proxy import peer_headers
 from llamaswap_lib.proxy.answer_body import Remainder, pass_body
 from llamaswap_lib.proxy.connection import Key, UpstreamConnection
-from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection, SaidNo
+from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection
 from llamaswap_lib.proxy.pool import Pool
+from llamaswap_lib.proxy.traffic import cut_off
 from llamaswap_lib.proxy.upgrade import pass_both_ways
 from llamaswap_lib.proxy.upload import MOST_JOINED_BYTES, Upload, send_both
 from llamaswap_lib.routing.remote_model import Remote
@@ -62,7 +63,7 @@ class Relay:
     is_tunnel = False  # it goes through the proxy as if it were not there
     place: int | None = None  # id of the run in which the request has a place that others may wait for
     rest: Remainder | None = None  # what the client has still to read when the upstream is done
-    is_no: Callable[[int, Mapping[str, str]], bool] | None = None  # whether to ask another one for that answer
+    look: Callable[[ResponseHead], None] | None = None  # may raise, where the answer is not to be passed on
     is_reusable = True  # all of the request was sent, so that another may follow behind the answer
     _awaits_head = True  # of the final answer
     _upload: Upload | None = None  # while some of the request is still to be sent
@@ -74,6 +75,7 @@ class Relay:
         self.exchange = exchange
         self.client = exchange.client
         self.model = model
+        self.timeouts = model.timeouts
         self.key = key
         self.body = body
         self.is_lenient = isinstance(model, Model)  # the server is the user's own; a peer's answer is not guessed at
@@ -82,12 +84,20 @@ class Relay:
             self.is_tunnel = bool(exchange.head.upgrade)
             self.read_by = None if self.is_tunnel else self.forward_proxy
 
+    def cut_if_silent(self) -> None:
+        """Its upstream is gone: where not a byte of an answer has come, that is no answer."""
+        if self._awaits_head and hasattr(self, "connection"):
+            cut_off(self.connection)
+
     async def run(self, path: str, query: str) -> None:
         """Send the request on, and pass the answer back; raises HttpError and ClientGone."""
         head, rest = await self.ask(path, query)
-        if self.is_no is not None and self.is_no(head.status, head.first):
-            self.connection.close()
-            raise SaidNo(f"{self.model.id} is answered with {head.status}")
+        if self.look is not None:
+            try:
+                self.look(head)
+            except BaseException:
+                self.connection.close()
+                raise
         exchange, size_bytes = self.exchange, len(rest)
         has_body = head.status not in WITHOUT_BODY and exchange.head.method != "HEAD"
         if size_bytes and size_bytes == head.content_length and has_body:
@@ -146,7 +156,7 @@ class Relay:
                 self._awaits_head = False
                 trace = self.exchange.trace
                 trace.answer, trace.head_at = head, client.loop.clock()
-                if self.model.timeouts.response_header:
+                if self.timeouts.response_header:
                     client.set_deadline(None)
                 if head.status >= 400:
                     self._look_at_error(head)
@@ -194,9 +204,7 @@ class Relay:
     async def _connect(self) -> UpstreamConnection:
         self.client.check_client()  # it may have left while a handler thread was at work for it
         try:
-            return await self.pool.connect(
-                self.client, self.key, self.origin, self.model.timeouts, tunnel=self.is_tunnel
-            )
+            return await self.pool.connect(self.client, self.key, self.origin, self.timeouts, tunnel=self.is_tunnel)
         except OSError as error:
             message = f"cannot connect to {self.model.id} at {self.origin}"
             if self.forward_proxy is not None and not self.forward_proxy.fault:
@@ -229,8 +237,8 @@ class Relay:
             return
         if sent_bytes == len(unsent) and content is not None:
             self.exchange.trace.sent_at = self.client.loop.clock()
-            if self.model.timeouts.response_header:
-                self.client.set_deadline(self.model.timeouts.response_header)
+            if self.timeouts.response_header:
+                self.client.set_deadline(self.timeouts.response_header)
         else:
             self.is_reusable = False  # until all is sent
             self._upload = Upload(sock, memoryview(unsent)[sent_bytes:], None if content is not None else body)
@@ -252,8 +260,8 @@ class Relay:
         if not is_whole:
             return
         self.exchange.trace.sent_at = self.client.loop.clock()
-        if self._awaits_head and self.model.timeouts.response_header:
-            self.client.set_deadline(self.model.timeouts.response_header)
+        if self._awaits_head and self.timeouts.response_header:
+            self.client.set_deadline(self.timeouts.response_header)
 
     # -- the head of the answer --
 
@@ -338,7 +346,7 @@ class Relay:
         """Pass the answer on as it comes; whether it was whole and another request may follow it."""
         exchange = self.exchange
         if head.status == 101:
-            probes = self.model.timeouts.keepalive
+            probes = self.timeouts.keepalive
             self.connection.mute()
             await pass_both_ways(exchange, self.connection, answer_lines(head), rest, upstream_probes=probes)
             return False

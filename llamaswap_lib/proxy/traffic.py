@@ -67,7 +67,7 @@ class Traffic:
         run = self._runs.setdefault(run_id, _Run())
         run.open.add(connection)
         if run.is_cut:
-            _cut(connection)
+            cut_off(connection)
 
     def remove(self, run_id: int, connection: Connection) -> None:
         """It is about to be closed."""
@@ -83,7 +83,7 @@ class Traffic:
         run = self._runs.setdefault(run_id, _Run())
         run.is_cut = True
         for connection in tuple(run.open):
-            _cut(connection)
+            cut_off(connection)
 
     def received(self, run_id: int) -> int | None:
         """Bytes that came on the connections that are open to the run; None where the system does not tell."""
@@ -159,7 +159,8 @@ def _has_unread(connection: Connection) -> bool:
         return False
 
 
-def _cut(connection: Connection) -> None:
+def cut_off(connection: Connection) -> None:
+    """End it: what is still to come on it is no answer."""
     connection.is_cut = True
     with contextlib.suppress(OSError, TypeError):  # closed by now
         socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # under TLS: a farewell might have to wait

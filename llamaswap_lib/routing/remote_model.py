@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llamaswap_lib.config.schema import Config, PeerModel
 from llamaswap_lib.config.sections import Timeouts
@@ -22,6 +22,7 @@ class Remote:
     key: str  # of the peer's connections: one whose address changes gets new ones
     proxy: str
     timeouts: Timeouts
+    patient: Timeouts  # the same where the peer is a llamaswap, which bounds each wait itself
     api_key: str
     own_keys: re.Pattern[str] | None  # what is never sent to it
 
@@ -35,6 +36,7 @@ def remote_of(config: Config, offered: PeerModel) -> Remote:
         key=f"{offered.peer} at {peer.proxy}",
         proxy=peer.proxy,
         timeouts=peer.timeouts,
+        patient=peer.timeouts if peer.bounds_answers else replace(peer.timeouts, response_header=0.0),
         api_key=_as_in_head(peer.api_key.strip()),
         own_keys=key_pattern(config.api_keys),
     )

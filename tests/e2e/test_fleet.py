@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from tests.e2e.fleet import Fleet
+from tests.e2e.fleet import Fleet, frozen
 from tests.e2e.program import DEADLINE, Program, demo, models, wait_until
 
 ABLE = {"capabilities": {"in": ["text", "image"], "out": ["text"], "context": 4096}, "aliases": ["al"]}
+TWO = {"strategy": "failover", "targets": ["box1/m", "box2/m"]}
 FAILOVER = {"strategy": "failover", "targets": ["box1/m", "box2/m", "box3/m"]}
 
 
@@ -131,3 +132,14 @@ def test_where_all_boxes_are_down_they_are_tried_all_the_same(tmp_path: Path) ->
         assert (refused.status, "cannot connect to box" in refused.message) == (502, True)
         fleet.boxes["box2"].start()
         assert fleet.front.chat("m").status == 200
+
+
+def test_who_waits_at_a_box_that_is_frozen_is_sent_to_the_next(tmp_path: Path) -> None:
+    with Fleet(tmp_path, [models(m=demo())] * 2, {"selectors": {"s": TWO}}) as fleet:
+        assert fleet.front.chat("s").status == 200
+        fleet.await_running("box1", "m")
+        with frozen(fleet.boxes["box1"]):
+            assert fleet.front.chat("s").status == 200
+            assert fleet.peer("box1")["up"] is False
+            assert fleet.front.chat("s").status == 200
+        fleet.await_up("box1", is_up=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import pytest
 
 from llamaswap_lib.errors import ConcurrencyLimit, LoadFailed, ModelHung, ServiceUnavailable
 from llamaswap_lib.fleet.retrying import ALWAYS
+from tests.fleet.boxes import running
 from tests.web.upstreams import LeapingClock, wait_until
 from tests.web.world import CHUNKED_HEAD, OK, Peer, Upstream, World, chat, get, sized
 
@@ -45,7 +47,7 @@ class Says:
     def __call__(self, peer: Peer) -> None:
         while not peer.has_hung_up():
             _, body = peer.read_message()
-            self.bodies.append(json.loads(body))
+            self.bodies.append(json.loads(body or b"{}"))  # a look has none
             if not self.answer:
                 return
             peer.send(self.answer)
@@ -56,10 +58,13 @@ class Says:
 
 @contextmanager
 def two_boxes(
-    one: Callable[[Peer], None], two: Callable[[Peer], None], clock: Callable[[], float] = time.monotonic
+    one: Callable[[Peer], None],
+    two: Callable[[Peer], None],
+    clock: Callable[[], float] = time.monotonic,
+    config: str = CONFIG,
 ) -> Iterator[World]:
     first, second = Upstream(one), Upstream(two)
-    config = CONFIG.replace("ONE", first.proxy).replace("TWO", second.proxy)
+    config = config.replace("ONE", first.proxy).replace("TWO", second.proxy)
     try:
         with World(Says(), config=config, clock=clock) as world:
             yield world
@@ -207,3 +212,80 @@ def test_nothing_is_held_once_the_request_has_ended() -> None:
         world.ask(ASK)
         counts = world.app.selectors._counts
         wait_until(lambda: not counts.of("one") and not counts.of("two"))
+
+
+# -- a peer that refuses our key, takes long, or is gone --
+
+
+@pytest.mark.parametrize("code", [401, 403])
+@pytest.mark.parametrize(
+    ("model", "extra", "is_ours"),
+    [
+        ("keyed/m", b"", True),
+        ("keyed/m", b"Authorization: Bearer mine\r\n", True),  # which is not sent on
+        ("plain/m", b"", True),
+        ("plain/m", b"Authorization: Bearer mine\r\n", False),
+        ("plain/m", b"X-Api-Key: mine\r\n", False),
+    ],
+)
+def test_that_a_peer_refuses_our_key_is_not_said_of_the_clients(
+    code: int, model: str, extra: bytes, is_ours: bool
+) -> None:
+    config = "peers:\n  keyed: {proxy: PROXY, models: [m], apiKey: sek}\n  plain: {proxy: PROXY, models: [m]}\n"
+    with World(Says(status(code)), config=config) as world:
+        answer = world.ask(chat(json.dumps({"model": model}).encode(), extra=extra))
+        if is_ours:
+            told = json.loads(answer[1])["error"]["message"]
+            assert told == f"the peer {model[:5]} refuses our key: it answered {code}; see its apiKey"
+            assert (code_of(answer), f": 502, {told}" in world.log) == (502, True)
+        else:
+            assert (code_of(answer), answer[1]) == (code, b"body")
+
+
+class Slow:
+    """A llamaswap whose looks are answered, and no request for text before it is told to."""
+
+    def __init__(self, running: bytes) -> None:
+        self.running = running
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, peer: Peer) -> None:
+        head, _ = peer.read_message()
+        if head.startswith(b"POST"):
+            self.asked.set()
+            assert self.go.wait(60)
+            peer.send(OK)
+        elif self.running:
+            peer.send(self.running)
+
+
+@pytest.mark.parametrize(("bound", "code"), [("", 200), (", timeouts: {responseHeader: 60}", 504)])
+def test_a_load_at_a_llamaswap_takes_as_long_as_that_allows(bound: str, code: int) -> None:
+    clock, slow = LeapingClock(), Slow(running())
+    with World(slow, config=f"peers:\n  p: {{proxy: PROXY, models: [m]{bound}}}\n", clock=clock) as world:
+        world.app.peers.change(world.app.config)
+        wait_until(lambda: world.app.peers.is_llamaswap("p"))
+        with world.connect() as client:
+            client.send(chat(b'{"model":"p/m"}'))
+            assert slow.asked.wait(60)
+            clock.leap(world, 3600.0)
+            if code == 200:
+                slow.go.set()
+            assert code_of(client.read_message()) == code
+            slow.go.set()
+
+
+def test_who_waits_at_a_llamaswap_that_does_not_answer_any_more_is_sent_to_the_next() -> None:
+    slow, two = Slow(running()), Says()
+    config = CONFIG.replace(", timeouts: {responseHeader: 5}", "")
+    with two_boxes(slow, two, config=config) as world, world.connect() as client:
+        world.app.peers.change(world.app.config)
+        wait_until(lambda: world.app.peers.is_llamaswap("one"))
+        client.send(ASK)
+        assert slow.asked.wait(60)
+        slow.running = b""  # it closes without a byte, which is an answer of somebody
+        wait_until(lambda: world.app.peers.states()["one"].is_up is False)
+        world.app.peers._note_gone("one")
+        assert client.read_message()[1] == b"ok"
+        slow.go.set()
+    assert [body["model"] for body in two.bodies if body] == ["b"]

@@ -36,8 +36,9 @@ class Watched:
     def __init__(self, config: Config) -> None:
         self.logs = Logs(to_stdout="none", stdout=None)
         self.clock, self.pauses = Clock(), Pauses()
-        self.fleet = Fleet(NO_PROXIES, self.logs.log, self.note_offers, self.clock, self.pauses)
         self.renewals = 0
+        self.gone: list[str] = []
+        self.fleet = Fleet(NO_PROXIES, self.logs.log, self.note_offers, self.gone.append, self.clock, self.pauses)
         self.fleet.change(config)
 
     def note_offers(self) -> None:
@@ -126,7 +127,7 @@ def test_a_refused_connection_of_a_request_takes_it_out_and_has_it_looked_at() -
 def test_the_real_pause_ends_when_a_request_is_refused() -> None:
     logs, box = Logs(to_stdout="none", stdout=None), Box(running=NOT_FOUND, health=OK)  # the next look is in 10 s
     with serving(box) as upstream:
-        fleet = Fleet(NO_PROXIES, logs.log, lambda: None)
+        fleet = Fleet(NO_PROXIES, logs.log, lambda: None, lambda _: None)
         fleet.change(peers_at(upstream.proxy))
         wait_until(lambda: fleet.states()["box1"].is_up is True)
         looks = len(box.heads)
@@ -284,3 +285,20 @@ def test_what_a_peer_says_that_it_has_is_asked_again_and_outlives_it() -> None:
             box.answers.update({"/running": running(), "/v1/models": listed({"id": "c"})})
             world.look_again()
             assert (names(), world.renewals) == (["c"], 3), "it is asked when it comes back"
+
+
+def test_that_a_llamaswap_is_gone_is_told_once_and_only_where_it_does_not_answer_at_all() -> None:
+    box = Box(running=running())
+    upstream = Upstream(box)
+    with watched(peers_at(upstream.proxy)) as world:
+        world.pauses.next()
+        box.answers["/running"] = NOT_FOUND
+        for _ in range(2):
+            world.look_again()
+        assert (world.fleet.states()["box1"].is_up, world.gone) == (False, [])
+        box.answers["/running"] = running()
+        world.look_again()
+        upstream.close()
+        for gone in ([], ["box1"], ["box1"]):
+            world.look_again()
+            assert world.gone == gone

@@ -414,7 +414,7 @@ class World:
             limits,
             feed=self.feed,
             hardware=hardware or Hardware(),
-            peers=Peers(self.logs.log, pool.proxies),  # looked at once a test says so
+            peers=Peers(self.logs.log, pool.proxies, call=self.loop.call),  # looked at once a test says so
         )
         self.app.take_over()
         self.server = Server(endpoints.settings_of(self.app), self.loop, "127.0.0.1", 0, certificate)

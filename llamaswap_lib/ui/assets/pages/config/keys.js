@@ -413,7 +413,7 @@ export const KEYS = {
       }
      },
      "timeouts": {
-      "about": "limits of one exchange, as for a model, but `responseHeader` is 60",
+      "about": "limits of one exchange, as for a model, but `responseHeader` is 60, and nothing for a llamaswap",
       "keys": {
        "connect": {
         "about": "seconds to connect"
