@@ -23,7 +23,7 @@ import pytest
 # How long examples take says more about the machine than about the code; a slow CI is no failure. They are the same
 # each time: what is random, `.ci/long` looks for.
 _ANY_SPEED = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.register_profile("tests", _ANY_SPEED, derandomize=True)
+hypothesis.settings.register_profile("tests", _ANY_SPEED, derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("quick", _ANY_SPEED, derandomize=True, max_examples=10)
 hypothesis.settings.register_profile("long", _ANY_SPEED, derandomize=False, max_examples=5_000)
 hypothesis.settings.load_profile("tests")

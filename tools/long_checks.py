@@ -172,7 +172,7 @@ def fuzz(plan: Plan) -> Iterator[Result]:
 
 
 def examples(plan: Plan) -> Iterator[Result]:
-    """The tests by examples of Hypothesis, with fifty times as many as in CI"""
+    """The tests by examples of Hypothesis, with a hundred times as many as in CI"""
     words = ("-n", "auto", "-m", "hypothesis", "--hypothesis-profile=long", f"--hypothesis-seed={plan.seed}", "tests")
     yield tested("", plan.run(*PYTEST, *words))
 
