@@ -30,8 +30,8 @@ from .hints import renamed
 from .load import Loaded, Report, inspect, inspect_text, inspect_texts, secret_values
 from .offered import Auto
 from .own_policy import load_policy
-from .schema import Config, RoutingInput
-from .sections import Group
+from .routing_keys import Group, RoutingInput
+from .schema import Config
 
 MAX_PORT = 65_535
 TEXT_NAME = "config.yaml"  # of a text that somebody has sent, in what is said of it

@@ -21,8 +21,8 @@ from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, changed, hidden, visi
 
 from .document import Document
 from .memory_keys import DeviceKeys
-from .schema import Config, RoutingInput
-from .sections import Group, Matrix, MatrixKeys, Routing
+from .routing_keys import Group, Matrix, MatrixKeys, Routing, RoutingInput
+from .schema import Config
 
 DEFAULT_GROUP = "(default)"
 POLICY = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)\Z")

@@ -28,20 +28,17 @@ from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, Sequen
 from llamaswap_lib.typed_yaml.problems import KeyPath, fold, nearest, quoted
 from llamaswap_lib.typed_yaml.reader import Kind
 
-from .schema import Config, Model, RoutingInput
+from .routing_keys import FifoKeys, Group, MatrixKeys, RouterKeys, RoutingInput
+from .schema import Config, Model
 from .sections import (
     Capabilities,
-    FifoKeys,
     Filters,
-    Group,
     Hooks,
-    MatrixKeys,
     Metrics,
     ModelFilters,
     Peer,
     Performance,
     Profile,
-    RouterKeys,
     Selector,
     Store,
     UpstreamPassthrough,

@@ -30,7 +30,8 @@ from .automaton import Pattern
 from .command import mask_variable, secrets_of, shown_words
 from .document import Document
 from .hints import TOP, cure, meant, renamed
-from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, AutomaticPort, Config, RoutingInput
+from .routing_keys import RoutingInput
+from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, AutomaticPort, Config
 from .sections import Hooks, Peer
 
 SUFFIXES = (".yml", ".yaml")

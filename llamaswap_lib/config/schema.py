@@ -34,20 +34,17 @@ from .command import mask_variable, split, without_comments
 from .elsewhere_keys import LOST_AFTER, POOL
 from .gpu_keys import GpuChoice, Gpus
 from .memory_keys import Sizes
+from .routing_keys import Routing, RoutingInput
 from .sections import (
     Capabilities,
     ClientLimits,
     Compat,
-    Group,
     Hooks,
-    MatrixKeys,
     Metrics,
     ModelFilters,
     Peer,
     Performance,
     Profile,
-    Routing,
-    RoutingKeys,
     Selector,
     Store,
     Timeouts,
@@ -384,21 +381,6 @@ class Config:
     def resolve_peer(self, name: str) -> PeerModel | None:
         """The peer's model that `name` stands for, if nothing local has that name."""
         return None if self.resolve(name) is not None else self.peer_models.get(name)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class RoutingInput:
-    """The keys at top level that come to `Config.routing`: the section, and the older spelling beside it."""
-
-    routing: RoutingKeys = key(
-        "routing", Section(RoutingKeys), "which models may run side by side, and which request is served first"
-    )
-    groups: Mapping[str, Group] = key(
-        "groups", MapOf(Section(Group), "group"), "older spelling of `routing.router.settings.groups`"
-    )
-    matrix: MatrixKeys | None = key(
-        "matrix", Section(MatrixKeys, optional=True), "older spelling of `routing.router.settings.matrix`"
-    )
 
 
 TOP_LEVEL = (Config, RoutingInput)

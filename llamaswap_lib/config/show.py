@@ -15,8 +15,8 @@ from llamaswap_lib.typed_yaml.kinds import Seconds, show_section
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, visible, visible_keys
 
 from .memory_keys import MemoryKeys
+from .routing_keys import Group, Matrix, Routing
 from .schema import Config
-from .sections import Group, Matrix, Routing
 
 DSL_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 PLAIN = re.compile(r"[A-Za-z_/][\w/ .+-]*\Z", re.ASCII)

@@ -93,3 +93,8 @@ def find_clash(
         if holder in unwanted or model in evict(holder, [*others, model]):
             return holder
     return ""
+
+
+def with_time(times: Mapping[str, float], model: str, took: float) -> dict[str, float]:
+    """The times that models took, with one more of this model: its last ones count most."""
+    return {**times, model: (took + times.get(model, took)) / 2}

@@ -29,7 +29,7 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.eviction import NOWHERE, NoRoom, Placement, Rules, RunningModel
 from llamaswap_lib.core.freeing import Freeing, Wait
-from llamaswap_lib.core.in_force import InForce, ModelSpec
+from llamaswap_lib.core.in_force import InForce, ModelSpec, with_time
 from llamaswap_lib.core.run import Run, RunState, Silence
 
 RETIRED = "the configuration has changed"
@@ -102,9 +102,9 @@ class World:
             run.ready_at, run.is_new = self.now, True
             took = run.load_took = self.now - run.loading_since
             if run.state is RunState.WAKING:
-                self.wake_times = _with_time(self.wake_times, run.model, took)
+                self.wake_times = with_time(self.wake_times, run.model, took)
             else:
-                self.load_times = _with_time(self.load_times, run.model, took)
+                self.load_times = with_time(self.load_times, run.model, took)
             if room := self.in_force.rules.room:
                 room.note_ready(run.model)
         run.move(RunState.READY, self.ttl_look(run, self.now))
@@ -394,8 +394,3 @@ class World:
         times = [time for run in self.runs.values() for time in (run.deadline, run.check_at)]
         times.append(self.freeing.next_deadline(self.now))
         return min((time for time in times if time is not None), default=None)
-
-
-def _with_time(times: Mapping[str, float], model: str, took: float) -> dict[str, float]:
-    """The last times count most."""
-    return {**times, model: (took + times.get(model, took)) / 2}

@@ -6,8 +6,7 @@ exactly once: after the last byte of output was handed on, and as the last event
 `probe-M` and, for a cmdStop, `stop-M` help it and end with the run.
 
 Then no process of the run is left, wherever it went: see `group.RunEnding`. The scheduler measures the time between the
-stop and the kill; here only the time of processes that outlive the leader is bounded. This file never decides, never
-restarts a process and does not know the configuration.
+stop and the kill; here only the time of processes that outlive the leader is bounded. This file decides nothing.
 """
 
 from __future__ import annotations
