@@ -80,7 +80,7 @@ def _of_peers(app: App, loaded: Container[str]) -> Iterator[dict[str, Any]]:
                 said.setdefault(name, offer)
                 if offer.alias_of:
                     about["modelID"] = offer.alias_of
-            entry = describe_plain(app, f"{peer_id}/{name}", about, False)
+            entry = describe_plain(app, f"{peer_id}/{name}", about, runs_there(app, f"{peer_id}/{name}"))
             yield {**entry, "name": f"{peer_id}: {name}"} | _said_of(offer, entry)
     for name, pool in app.config.pools.items():
         if name not in app.destinations:
@@ -106,7 +106,16 @@ def is_loaded(app: App, name: str, loaded: Container[str]) -> bool:
     """Whether what `name` leads to, or for a selector may lead to, is among the `loaded` models."""
     selector = app.config.selectors.get(name) or app.config.pools.get(name)
     targets = selector.targets if selector is not None else (name,)
-    return any(app.config.resolve(target) in loaded for target in targets)
+    return any(app.config.resolve(target) in loaded or runs_there(app, target) for target in targets)
+
+
+def runs_there(app: App, name: str) -> bool:
+    """Whether that is the model of a peer which said at the last look that it runs there."""
+    offered = app.config.resolve_peer(name)
+    state = app.peers.states().get(offered.peer) if offered is not None else None
+    if offered is None or state is None:
+        return False
+    return offered.model in state.models or state.aliases.get(offered.model) in state.models
 
 
 def describe_selector(app: App, name: str, selector: Selector, is_loaded: bool) -> dict[str, Any]:

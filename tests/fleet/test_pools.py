@@ -68,6 +68,9 @@ def test_a_request_goes_to_the_box_where_the_model_is_ready() -> None:
         box.answers["/two/running"] = running(far={"state": "ready"})
         wait_until(lambda: ready_at("two"))
         assert json.loads(world.ask(get("/api/models/far/plan"))[1])["model"] == "two/far"
+        listed = {entry["id"]: entry for entry in json.loads(world.ask(get("/v1/models"))[1])["data"]}
+        loaded = [name for name, entry in listed.items() if entry["status"]["value"] == "loaded"]
+        assert loaded == ["far", "two/far"]
         assert [row.model for row in world.journal.wait_for(2)] == ["two/far", "one/far"]
         assert {entry.selector for entry in world.journal.records} == {"far"}
 
