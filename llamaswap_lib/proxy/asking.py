@@ -15,7 +15,7 @@ from typing import NamedTuple
 from llamaswap_lib.config.sections import Timeouts
 from llamaswap_lib.errors import BadRequest, HeadTooLarge
 from llamaswap_lib.proxy.connection import Origin, TlsUpstreamConnection, UpstreamConnection, Way, origin_of
-from llamaswap_lib.runtime.forward_proxies import ForwardProxies
+from llamaswap_lib.runtime.forward_proxies import ForwardProxies, ForwardProxy
 from llamaswap_lib.wire.body_framing import body_of, missing_end
 from llamaswap_lib.wire.chunked import BadChunk
 from llamaswap_lib.wire.lenient_heads import AnswerHeadReader
@@ -42,27 +42,30 @@ def ask(proxy: str, path: str, proxies: ForwardProxies, deadline: float, fields:
     none.
     """
     origin = origin_of(proxy)
-    connection = _connection(origin, proxies, _left(deadline))
+    through = proxies.way_to(origin.scheme, origin.host, origin.port)
+    target = origin.target(path, "")
+    if through is not None and not origin.is_secure:  # it reads the request: many open no tunnel but to port 443
+        target, fields = f"{origin}{target}", f"{through.authorization}{fields}"
+    connection = _connection(origin, through, _left(deadline))
     try:
         connection.connect()
-        return _ask(connection.sock, origin, path, fields, deadline)
+        return _ask(connection.sock, origin, target, fields, deadline)
     except (BadChunk, BadRequest, HeadTooLarge) as bad:
         raise BadAnswer(f"its answer cannot be understood: {bad}") from None
     finally:
         connection.close()
 
 
-def _connection(origin: Origin, proxies: ForwardProxies, seconds: float) -> UpstreamConnection:
-    through = proxies.way_to(origin.scheme, origin.host, origin.port)
-    way = None if through is None else Way(through, is_tunnel=True)
+def _connection(origin: Origin, through: ForwardProxy | None, seconds: float) -> UpstreamConnection:
+    way = None if through is None else Way(through, is_tunnel=origin.is_secure)
     make = TlsUpstreamConnection if origin.is_secure else UpstreamConnection
     timeouts = Timeouts(connect=seconds, tls_handshake=seconds)
     return make("", origin.host if way is None else way.proxy.host, origin, timeouts, way)
 
 
-def _ask(sock: socket.socket, origin: Origin, path: str, fields: str, deadline: float) -> Answer:
+def _ask(sock: socket.socket, origin: Origin, target: str, fields: str, deadline: float) -> Answer:
     """The answer; raises OSError, HttpError, BadChunk and BadAnswer."""
-    lines = f"GET {origin.target(path, '')} HTTP/1.1\r\nHost: {origin.authority}\r\nConnection: close\r\n{fields}\r\n"
+    lines = f"GET {target} HTTP/1.1\r\nHost: {origin.authority}\r\nConnection: close\r\n{fields}\r\n"
     _send(sock, lines.encode("latin-1"), deadline)
     reader, data = AnswerHeadReader(lenient=True), b""
     while (head := reader.read(data, 0)) is None:

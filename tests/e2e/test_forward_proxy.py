@@ -19,14 +19,19 @@ CONFIG = {
 
 
 @contextmanager
-def proxy(asked: list[str]) -> Iterator[str]:
+def proxy(asked: list[str], looks: list[str]) -> Iterator[str]:
     """The address of a proxy that answers everything itself, from the second health check on."""
 
     def script(peer: Peer) -> None:
         while not peer.has_hung_up():
             head = peer.read_until(b"\r\n\r\n")
             peer.read(length_of(head))
-            asked.append(head.split(b"\r\n")[0].decode())
+            line = head.split(b"\r\n")[0].decode()
+            if line.startswith("GET http://api.invalid/"):  # a look at the peer
+                looks.append(line)
+                peer.send(sized(b"no llamaswap"))
+                return
+            asked.append(line)
             answer = sized(b'{"via":"proxy"}', b"Content-Type: application/json\r\n")
             peer.send(answer if len(asked) > 1 else answer.replace(b"200 OK", b"503 No"))
 
@@ -42,7 +47,8 @@ def test_peers_and_models_elsewhere_are_asked_through_the_proxy_and_those_here_a
     run_program: RunProgram, variable: str
 ) -> None:
     asked: list[str] = []
-    with proxy(asked) as address:
+    looks: list[str] = []
+    with proxy(asked, looks) as address:
         shown = address.removeprefix("http://")
         env = {variable: f"http://me:hush@{shown}", "no_proxy": ""}
         with run_program(CONFIG, env=env) as program:
@@ -53,6 +59,7 @@ def test_peers_and_models_elsewhere_are_asked_through_the_proxy_and_those_here_a
             told = f"asked through the proxy {address}, for no_proxy does not name them: peer p, far"
             wait_until(lambda: told in program.stdout, "the log says so")
             assert "hush" not in program.stdout
+            wait_until(lambda: program.get("/api/peers").json()["peers"][0]["up"] is True, "the looks go that way too")
     assert set(asked[:-2]) == {f"GET {FAR}/health HTTP/1.1"}
     assert asked[-2:] == [
         f"POST {FAR}/v1/chat/completions HTTP/1.1",
