@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.program import HELLO, Program, demo, models, wait_until
+from tests.e2e.program import DEADLINE, HELLO, Program, demo, models, wait_until
 from tests.e2e.test_elsewhere import HAS_NAMESPACES, node
 
 PORT = 29_100
@@ -33,8 +35,19 @@ class Job:
         return {"cmd": f"sh -c {shlex.quote(words)}", "proxy": self.url, "lostAfter": lost_after}
 
     def end_server(self) -> None:
-        """It ends at once, and the command here goes on."""
+        """It has ended, and refuses connections; the command here goes on."""
         os.kill(int(self._pid.read_text()), signal.SIGKILL)
+        wait_until(self._refuses, "the server has ended")
+
+    def _refuses(self) -> bool:
+        address = urlsplit(self.url)
+        try:
+            socket.create_connection((address.hostname or "", address.port or 0), DEADLINE).close()
+        except ConnectionRefusedError:
+            return True
+        except ConnectionResetError:
+            pass  # it is ending
+        return False
 
     @property
     def is_lost(self) -> str:
