@@ -168,6 +168,33 @@ def test_a_model_whose_slurmd_dies_answers_on_and_leaves_nothing_behind(tmp_path
             assert front.get("/unload").status == 200
 
 
+def test_an_idle_model_is_evicted_for_one_that_is_queued(cluster: Cluster, tmp_path: Path) -> None:
+    names = ["a", "b", "c"]  # of which two have a node
+    group = {"swap": False, "exclusive": False, "persistent": True, "whenQueued": "evict", "members": names}
+    config = {"models": {name: cluster.model(f"ls-{name}") for name in names}, "groups": {"cluster": group}}
+    with Front(cluster, tmp_path / "front", config) as front:
+        for name in ("a", "b", "a", "c"):  # b has been idle for longer than a
+            assert front.chat(name).json()["name"] == name
+        assert front.states() == {"a": "ready", "c": "ready"}
+        assert "b: stopping, idle, makes room in the queue of c" in front.stdout
+        assert front.get("/unload").status == 200
+
+
+def test_a_model_whose_node_is_switched_off_is_loaded_elsewhere(tmp_path: Path) -> None:
+    """Long before Slurm notices. The request that finds nobody there waits, and the next run answers it."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    with Cluster(folder) as cluster:
+        model = cluster.model("ls-a", there=FRONT, lostAfter=1, unloadTimeout=1)
+        with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+            node = front.chat("a").json()["node"]
+            cluster.power_off(node)
+            [other] = set(cluster.names) - {node}
+            assert front.chat("a").json()["node"] == other
+            assert "a: lost: no answer from http://127.0.0.1" in front.stdout
+            assert front.get("/unload").status == 200
+
+
 CONFIGURATIONS = [block for block in of_language("yaml") if re.search(r"cmd: (srun|sbatch) ", block.text)]
 
 
@@ -196,8 +223,3 @@ def adapted(text: str, cluster: Cluster, port: str) -> str:
 def servers_of(front: Front) -> int:
     """How many there are on the nodes: helpers and srun have the server's words in theirs."""
     return sum(SERVER.name in command.split()[2] for command in front.relatives().values() if command.count(" ") > 2)
-
-
-# Rows that are still to come, for which the program has to find a server that is gone (`Cluster.power_off`,
-# `Cluster.signal_all` with SIGSTOP) or make room for a job that waits (`Cluster.fill` on one node): a node that is
-# switched off, a node that is silent, idle models that go for one that is queued.
