@@ -1,22 +1,18 @@
 """A server is told to sleep, or to wake, by a command: run as cmdStop is; exit code 0 means that it was done.
 
-Orders are carried out on the thread that waits for what comes of them (`sleep-M`, `probe-M`). The thread `command-M`
-waits for the exit of the command. No process of the command outlives the call: at the end of its time, and once it is
-cancelled, they are killed.
+Orders are carried out on the thread that waits for what comes of them (`sleep-M`, `probe-M`).
 """
 
 from __future__ import annotations
 
-import select
 import threading
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from llamaswap_lib.runtime.health.look import wait
 from llamaswap_lib.runtime.health.sleep import Order
-from llamaswap_lib.runtime.processes.group import KILL_GRACE, ProcessGroup, await_end, describe_exit
-from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.runtime.processes.command_run import CommandTookTooLong, run_to_end
+from llamaswap_lib.runtime.processes.group import ProcessGroup, describe_exit
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 
@@ -58,52 +54,9 @@ class SleepCommands:
 
     def _run(self, argv: Sequence[str], ending: Wakeup, timeout: float) -> str:
         try:
-            run = _CommandRun(self._model, self._start(argv))
+            status = run_to_end(self._model, self._start(argv), ending, timeout)
+        except CommandTookTooLong as error:
+            return f"its command {error}"
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             return f"its command could not start: {self._describe(error)}"
-        try:
-            is_over = wait(ending, time.monotonic() + timeout, run.over, select.POLLIN)
-        finally:
-            run.end()
-        if not is_over:
-            return f"its command did not end within {timeout:g} s"
-        return "" if run.status == 0 else f"its command {describe_exit(run.status)}"
-
-
-class _CommandRun:
-    """The command while it runs; `over` can be waited for."""
-
-    def __init__(self, model: str, group: ProcessGroup) -> None:
-        """Raises OSError, RuntimeError or MemoryError; then it was killed."""
-        self.status: int | None = None
-        self._group = group
-        try:
-            self.over = Wakeup()
-            self._waiter = Thread(self._await, f"command-{model}")
-            self._waiter.start()
-        except (OSError, RuntimeError, MemoryError):
-            if _kill(group):
-                group.wait()
-                await_end(group, KILL_GRACE)
-            raise
-
-    def end(self) -> None:
-        """Kill what is left of it, and wait for that. What runs as another user, and cannot be killed, is left."""
-        if self._group.is_gone() or _kill(self._group):
-            self._waiter.join()
-            self.over.close()
-            await_end(self._group, KILL_GRACE)
-
-    # -- thread command-M --
-
-    def _await(self) -> None:
-        self.status = self._group.wait()
-        self.over.set()
-
-
-def _kill(group: ProcessGroup) -> bool:
-    try:
-        group.kill()
-    except PermissionError:
-        return False
-    return True
+        return "" if status == 0 else f"its command {describe_exit(status)}"
