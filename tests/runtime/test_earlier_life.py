@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from llamaswap_lib.core.events import ProcessReady
 from tests.children import shell
 from tests.runtime.runs import Run, await_condition
@@ -47,9 +49,18 @@ def test_a_start_waits_until_it_has_ended(tmp_path: Path) -> None:
         run.process.kill()
 
 
-def test_what_does_not_end_is_an_obstacle() -> None:
-    with Run(*shell(UP), status_argv=shell("exit 0"), stop_argv=("true",), unload_timeout=0.3) as run:
+@pytest.mark.parametrize("stop", [("true",), ("sleep", "1000")], ids=["that ends", "that hangs"])
+def test_what_a_cmdstop_does_not_end_is_an_obstacle(stop: tuple[str, ...]) -> None:
+    """Also if the last question comes when its time is over: it has time of its own to say so."""
+    with Run(*shell(UP), status_argv=("sleep", "0.01"), stop_argv=stop, unload_timeout=1.0) as run:
         why = "cmdStatus says that an earlier run has left something, which cmdStop has not ended"
+        assert run.exit_detail() == f"could not start: {why}"
+
+
+def test_a_question_that_is_not_answered_is_an_obstacle() -> None:
+    """A second job beside the first one would be worse."""
+    with Run(*shell(UP), status_argv=("sleep", "1000"), stop_argv=("true",), unload_timeout=0.2) as run:
+        why = "cmdStatus did not end within 0.2 s, so it is not known whether an earlier run has left something"
         assert run.exit_detail() == f"could not start: {why}"
 
 

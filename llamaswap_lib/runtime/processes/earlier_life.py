@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.health.look import wait
-from llamaswap_lib.runtime.processes.group import KILL_GRACE, ProcessGroup, await_end
+from llamaswap_lib.runtime.processes.command_run import CommandTookTooLong, run_to_end
+from llamaswap_lib.runtime.processes.group import ProcessGroup
 from llamaswap_lib.runtime.processes.launch import LaunchSpec, describe_error
 from llamaswap_lib.runtime.wakeup import Wakeup
 
-_LOOK, _PAUSE = 0.01, 0.3  # between looks whether a command has ended, and between two questions to a cluster
+_PAUSE = 0.3  # seconds between two questions to a cluster
 
 
 def end_earlier_life(
@@ -28,25 +30,17 @@ def end_earlier_life(
     ending: Wakeup,
     note: Callable[[str], None],
 ) -> str:
-    """Why something is left, '' if there is nothing. `output` gets what `cmdStop` prints.
+    """Why something is left or nobody knows, '' if nothing is. `output` gets what `cmdStop` prints.
 
-    Blocks for two `unload_timeout` at most. Raises `look.LookCancelled` once `ending` is set.
+    Blocks for three `unload_timeout` at most. Raises `look.LookCancelled` once `ending` is set.
     """
     if not spec.status_argv:
         return ""
-    deadline = time.monotonic() + spec.unload_timeout
 
     def runs(argv: Sequence[str], descriptor: int) -> bool:
-        """Whether it exits with 0; False too if it takes too long."""
+        """Whether it exits with 0; raises CommandTookTooLong."""
         group = ProcessGroup.start(argv, env, descriptor, guard)
-        try:
-            while not group.is_gone() and time.monotonic() < deadline:
-                wait(ending, time.monotonic() + _LOOK)
-        finally:
-            if not group.is_gone():
-                group.kill()
-                await_end(group, KILL_GRACE)
-        return group.wait() == 0
+        return run_to_end(spec.model, group, ending, spec.unload_timeout) == 0
 
     nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     name = "cmdStatus"
@@ -55,7 +49,8 @@ def end_earlier_life(
             return ""
         note("cmdStatus says that an earlier run has left something: it is ended by cmdStop")
         name, deadline = "cmdStop", time.monotonic() + spec.unload_timeout
-        runs(spec.stop_argv, output)
+        with suppress(CommandTookTooLong):  # what counts is what is left
+            runs(spec.stop_argv, output)
         name = "cmdStatus"
         while runs(spec.status_argv, nowhere):
             if time.monotonic() >= deadline:
@@ -63,6 +58,8 @@ def end_earlier_life(
             wait(ending, time.monotonic() + _PAUSE)
     except (OSError, ValueError) as error:
         return f"{name}: {describe_error(error)}"
+    except CommandTookTooLong as error:
+        return f"cmdStatus {error}, so it is not known whether an earlier run has left something"
     finally:
         os.close(nowhere)
     return ""
