@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -191,6 +191,23 @@ def test_a_stop_command_that_hangs_is_killed_and_one_that_cannot_be_started_hind
     for pid in pids:
         assert_was_killed(pid)
     assert not is_alive(int(file.read_text()))
+
+
+@pytest.mark.parametrize("told", [lambda text: text[:-2], lambda text: text[:-1], lambda _: ""])
+def test_a_stop_command_of_which_a_piece_is_missing_is_not_run_and_hinders_nobody(
+    tmp_path: Path, told: Callable[[str], str]
+) -> None:
+    """The pipe may be full. The model is ended all the same, and the other commands are run."""
+    wrong, right = tmp_path / "wrong", tmp_path / "right"
+    with stage() as on_stage:
+        on_stage.guardian.marks(1)
+        pids = [spawn({}), spawn({})]
+        on_stage.guardian.add(pids[0], told(stopped_by(f"echo stopped >{wrong}")))
+        on_stage.guardian.add(pids[1], stopped_by(f"echo stopped >{right}"))
+    for pid in pids:
+        assert_was_killed(pid)
+    assert right.read_text() == "stopped\n"
+    assert not wrong.exists()
 
 
 def test_a_successor_knows_the_stop_commands_of_its_predecessor(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,6 +85,30 @@ def test_the_guardian_of_an_heir_runs_the_stop_commands_of_what_the_elder_has_st
             os.kill(guardian, signal.SIGKILL)
             on_stage.await_line("the guardian has ended")
             on_stage.await_pid(but=guardian)
+        assert_was_killed(pid)
+    assert file.read_text() == "stopped\n"
+
+
+@pytest.mark.slow
+def test_a_guardian_of_a_version_that_ran_no_commands_is_replaced_when_there_is_one(tmp_path: Path) -> None:
+    """That version told of groups as numbers, and its guardian ended at any line that was not one."""
+    file = tmp_path / "said"
+    stdin, pipe = os.pipe()
+    script = "import sys\nfor line in sys.stdin: int(line[1:])"
+    with subprocess.Popen((sys.executable, "-c", script), stdin=stdin, stderr=subprocess.DEVNULL) as earlier:
+        os.close(stdin)
+        token = new_token()
+        pids = [spawn({MARKER: f"{token}/{number}"}) for number in (1, 2)]
+        heir = Stage()
+        handed = {"token": token, "groups": pids[:1], "pid": earlier.pid}
+        heir.guardian.adopt(handed, [pipe, os.pidfd_open(earlier.pid)])
+        assert heir.guardian.has(pids[0])
+        assert heir.pids() == []
+        heir.guardian.add(pids[1], packed(("sh", "-c", f"echo stopped >{file}"), {}, "/", 30.0))
+        heir.await_line("the guardian has ended")
+        heir.await_pid()
+        heir.guardian.close(30.0)
+    for pid in pids:
         assert_was_killed(pid)
     assert file.read_text() == "stopped\n"
 

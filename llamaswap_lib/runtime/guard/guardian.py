@@ -25,7 +25,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -124,7 +124,7 @@ class Guardian:
         """Go on with the guardian of the process before, in place of `start`; owns the descriptors from now on."""
         with self._lock:
             self._token = str(state["token"])
-            self._groups, self._pid = dict(state["groups"]), int(state["pid"])
+            self._groups, self._pid = _groups_of(state["groups"]), int(state["pid"])
             if descriptors:
                 self._pipe, ended = descriptors
                 self._thread = VitalThread(partial(self._watch_adopted, ended), "guardian")
@@ -184,11 +184,12 @@ class Guardian:
         """That it runs, and by which command it is stopped, in pieces that a pipe takes whole or not at all."""
         command = self._groups[group].encode()
         for at in range(0, len(command), _PIECE_BYTES):
-            self._tell(b">%d %s\n" % (group, command[at : at + _PIECE_BYTES]))
+            if not self._tell(b">%d %s\n" % (group, command[at : at + _PIECE_BYTES])):
+                break  # without its end it is known to be no command; without its middle it might be another one
         self._tell(b"+%d\n" % group)
 
-    def _tell(self, line: bytes) -> None:
-        """Never blocks. A guardian that is gone is replaced by the thread, and told everything again."""
+    def _tell(self, line: bytes) -> bool:
+        """Never blocks; whether it is told. A guardian that is gone is replaced by the thread, and told all again."""
         try:
             if self._pipe >= 0:
                 os.write(self._pipe, line)
@@ -196,8 +197,10 @@ class Guardian:
             self._log.error(
                 "the guardian does not read its messages any more"
             )  # stopped by hand: its pipe holds thousands of lines
+            return False
         except OSError:
             pass
+        return True
 
     def _start_if_needed(self) -> None:
         if self._pipe < 0 and not self._closing.is_set():
@@ -318,6 +321,14 @@ class Guardian:
                 report("leftovers", self._log.error)
         finally:
             self._is_clean.set()
+
+
+def _groups_of(handed: Iterable[Any]) -> dict[int, str]:
+    """As `Guardian._groups`, of pairs, or of the numbers alone, as versions had it whose guardian ran no commands.
+
+    A guardian of such a version ends at the first command that it is told of, and is replaced as any that has ended.
+    """
+    return dict((one, "") if isinstance(one, int) else one for one in handed)
 
 
 def _program() -> bytes:

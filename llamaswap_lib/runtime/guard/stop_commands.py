@@ -23,18 +23,25 @@ if TYPE_CHECKING:
 MOST_SECONDS = 10.0  # for a command: long enough to give an order to a cluster; whoever waits for its end has left
 _MOST_GUARDIAN_SECONDS = 20.0  # with what it takes to stop processes
 _PAUSE = 0.02
+_FORMAT = 2  # of marshal, which each Python reads: another version of us may be run by another one
 _SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
 _DEFAULT_SIGNALS = (*(1, 2, 3, 15), _SIGPIPE, _SIGXFSZ)  # Python ignores the last two, and a user may have the others
 
 
 def packed(argv: Iterable[str], env: Mapping[str, str], folder: str, seconds: float) -> str:
     """A text without spaces. `env` is added to the environment; the command may take so many seconds."""
-    return marshal.dumps((tuple(argv), dict(env), folder, min(seconds, MOST_SECONDS))).hex()
+    return marshal.dumps((tuple(argv), dict(env), folder, min(seconds, MOST_SECONDS)), _FORMAT).hex()
 
 
 def start(text: str) -> tuple[int, float]:
-    """Start the command; its pid, which leads a group, 0 if it cannot be started; and when its time is up."""
-    argv, added, folder, seconds = marshal.loads(bytes.fromhex(text))  # noqa: S302 - we have written it ourselves
+    """Start the command; its pid, which leads a group, 0 if it cannot be started; and when its time is up.
+
+    Nothing is started for a text of which a piece is missing: the pipe was full.
+    """
+    try:
+        argv, added, folder, seconds = marshal.loads(bytes.fromhex(text))  # noqa: S302 - we have written it ourselves
+    except (EOFError, ValueError, TypeError):
+        return 0, 0.0
     env = {name: value for name, value in os.environ.items() if name not in (MARKER, GUARDIAN_MARKER)}
     added.pop(MARKER, None)
     try:

@@ -120,7 +120,7 @@ def with_pid(argv: Sequence[str], pid: int) -> list[str]:
 def _working_folder() -> str:
     try:
         return os.getcwd()  # noqa: PTH109 - as above
-    except FileNotFoundError:
+    except OSError:  # it has been deleted, or may not be read any more; the process that it is for runs already
         return "/"
 
 
