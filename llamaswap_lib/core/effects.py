@@ -178,7 +178,7 @@ class LookForLoss:
 
 @dataclass(frozen=True, slots=True)
 class AbortRequests:
-    """It hangs or is lost, and is about to be stopped: abort the connections of the requests inside."""
+    """It hangs, is lost, or has exited here and not elsewhere: abort the connections of the requests inside."""
 
     run_id: int
 

@@ -2,7 +2,8 @@
 
 Pure; part of the scheduler. While it is being found out nobody enters, and who got no connection waits too. If the
 server is reached again they are let in. If it is not, for as long as the configuration says, the run is lost: requests
-inside are broken off, so that those without a byte of their answer are tried on the next run, and it is stopped.
+inside are broken off, so that those without a byte of their answer are tried on the next run, and it is stopped. They
+are broken off too where its first process, which is here, exits: the run is over, though its server may be silent.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from llamaswap_lib.core.world import World
 
 def may_be_lost(world: World, run: Run) -> bool:
     """Whether its server is elsewhere, and it is to be ended if that cannot be reached."""
+    return _is_elsewhere(world, run) and run.state.is_serving and not run.is_moving
+
+
+def _is_elsewhere(world: World, run: Run) -> bool:
     spec = world.models.get(run.model) or world.former[run.model]
-    return spec.lost_after > 0 and not run.is_here and run.state.is_serving and not run.is_moving
+    return spec.lost_after > 0 and not run.is_here
 
 
 def watch(world: World, run: Run) -> None:
@@ -59,3 +64,9 @@ def lose(world: World, run: Run, detail: str) -> None:
     run.is_unreachable = False
     world.out += [WriteLog("warn", f"{run.model}: lost: {detail}"), AbortRequests(run.run_id)]
     world.stop(run, "lost", f"lost: {detail}")
+
+
+def break_off(world: World, run: Run) -> None:
+    """Its first process, here, has exited; its server elsewhere may be silent, and hold its connections for ever."""
+    if _is_elsewhere(world, run):
+        world.out.append(AbortRequests(run.run_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llamaswap_lib.core import events
 from llamaswap_lib.core.effects import ProbeRun, ShutGate, WriteLog
 from llamaswap_lib.core.failing import Failing
-from llamaswap_lib.core.losing import lose, may_be_lost, note_unreachable, watch
+from llamaswap_lib.core.losing import break_off, lose, may_be_lost, note_unreachable, watch
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.world import World
 
@@ -28,6 +28,7 @@ class RunNews:
                 self._be_ready(run)
             case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
                 self._failing.crash(run, detail)
+                break_off(self._world, run)
                 self._world.lose(run)
             case events.LoadTimedOut(_, detail, address) if run.is_probed and run.address == address:
                 self._failing.fail_load(run.model, detail)

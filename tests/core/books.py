@@ -52,6 +52,7 @@ class Life:
     looks: int = 0  # times that looks for it began or ended
     is_unreachable: bool = False  # the scheduler knows, or suspects it
     is_lost: bool = False  # the scheduler was told that it is lost
+    has_died: bool = False  # the scheduler was told that its leader has exited
 
     @property
     def is_staying(self) -> bool:

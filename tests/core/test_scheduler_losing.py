@@ -19,6 +19,7 @@ from llamaswap_lib.core.effects import (
     WriteLog,
 )
 from llamaswap_lib.core.events import (
+    LeaderExited,
     ModelsChanged,
     ProcessReady,
     RequestArrived,
@@ -39,7 +40,8 @@ def loaded(spec: ModelSpec = ELSEWHERE) -> Story:
     """A serves elsewhere."""
     story = Story(together, specs={"A": spec})
     story.arrive(1, "A")
-    assert story.ready(1) == [WatchForLoss(1), Admit(1, 1), OpenGate(1)]
+    watched = [WatchForLoss(1)] if spec.lost_after else []
+    assert story.ready(1) == [*watched, Admit(1, 1), OpenGate(1)]
     return story
 
 
@@ -90,6 +92,21 @@ def test_a_lost_run_is_stopped_and_who_had_no_answer_is_tried_on_the_next_one() 
     assert story.tell(RequestArrived(4, "A", 1)) == []  # it was inside
     assert story.exited(1) == [DropRun(1), StartProcess(2, "A")]
     assert story.ready(2) == [WatchForLoss(2), *(Admit(ticket, 2) for ticket in (3, 2, 4)), OpenGate(2)]
+
+
+def test_a_run_whose_command_here_exits_is_over_for_those_inside_though_its_server_is_silent() -> None:
+    """A cluster gives up a machine: nothing closes the connections to it."""
+    story = loaded()
+    ended = WriteLog("warn", "A: exited with code 0 while it was ready")
+    assert story.tell(LeaderExited(1, "exited with code 0")) == [ended, AbortRequests(1), ShutGate(1)]
+    assert story.tell(RequestArrived(2, "A", 1)) == []
+    assert story.exited(1) == [DropRun(1), StartProcess(2, "A")]
+    assert story.ready(2) == [WatchForLoss(2), Admit(2, 2), OpenGate(2)]
+
+
+def test_a_run_whose_command_exits_on_this_machine_has_its_connections_closed_by_the_system() -> None:
+    story = loaded(ModelSpec())
+    assert AbortRequests(1) not in story.tell(LeaderExited(1, "exited with code 0"))
 
 
 def test_a_silent_server_that_cannot_be_reached_is_waited_for_and_may_come_back() -> None:

@@ -222,6 +222,7 @@ class Witness:
         is_ours = life.stopped_at is not None
         if isinstance(event, events.LeaderExited) and life.ready_at is None:
             return  # what it said last is still to be read
+        life.has_died = life.has_died or isinstance(event, events.LeaderExited)
         if isinstance(event, events.ProcessReady):
             if life.is_staying:
                 life.is_moving = False
@@ -342,7 +343,8 @@ class Witness:
 
     def _check_cut(self, life: Life) -> None:
         """It was told to hang, and somebody is overdue for whom it must go."""
-        if life.is_lost and not life.is_cut:
+        has_exited_here = life.has_died and self.plan.lost_after > 0  # and its server, elsewhere, may be silent
+        if (life.is_lost or has_exited_here) and not life.is_cut:
             life.is_cut = True
             return
         self.require(bool(life.proof), f"broke off {life.model}, which was not told to hang")

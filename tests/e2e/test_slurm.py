@@ -195,6 +195,26 @@ def test_a_model_whose_node_is_switched_off_is_loaded_elsewhere(tmp_path: Path) 
             assert front.get("/unload").status == 200
 
 
+def test_a_request_to_a_node_that_is_silent_is_answered_elsewhere_once_slurm_gives_it_up(tmp_path: Path) -> None:
+    """A frozen machine holds its connections: only the end of srun says that nothing will come of them."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    with Cluster(folder) as cluster:
+        model = cluster.model("ls-a", there=FRONT, unloadTimeout=1)
+        with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+            node = front.chat("a").json()["node"]
+            cluster.signal_all(node, signal.SIGSTOP)
+            with front.wire() as wire:
+                wire.request("POST", "/v1/chat/completions", {"model": "a", **HELLO})
+                wait_until(lambda: front.running("a")["in_flight"] == 1, "it is inside")
+                cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=silent")
+                [other] = set(cluster.names) - {node}
+                assert wire.status() == 200
+            assert front.chat("a").json()["node"] == other
+            cluster.power_off(node)
+            assert front.get("/unload").status == 200
+
+
 CONFIGURATIONS = [block for block in of_language("yaml") if re.search(r"cmd: (srun|sbatch) ", block.text)]
 
 
