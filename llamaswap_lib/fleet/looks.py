@@ -8,6 +8,7 @@ form than expected counts as not said.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -38,12 +39,12 @@ def list_of(ask: Ask) -> tuple[Offer, ...] | None:
 class LookFailed(Exception):
     """The peer did not answer, or not as one should that could serve requests; says why.
 
-    `is_gone`: there was no answer at all.
+    `is_silent`: nothing came from its machine. One that refuses a connection may still be at work for those it has.
     """
 
-    def __init__(self, why: str, *, is_gone: bool = False) -> None:
+    def __init__(self, why: str, *, is_silent: bool = False) -> None:
         super().__init__(why)
-        self.is_gone = is_gone
+        self.is_silent = is_silent
 
 
 class Seen(NamedTuple):
@@ -74,9 +75,10 @@ def look_at(kind: str, ask: Ask) -> Seen:
             if answer.status not in _NOT_THERE:
                 break
     except TimeoutError as error:
-        raise LookFailed(error.strerror or f"it did not answer within {LONGEST_LOOK:g} s", is_gone=True) from None
+        raise LookFailed(error.strerror or f"it did not answer within {LONGEST_LOOK:g} s", is_silent=True) from None
     except OSError as error:
-        raise LookFailed((error.strerror or str(error)).lower(), is_gone=True) from None
+        is_silent = error.errno in (errno.EHOSTUNREACH, errno.EHOSTDOWN)
+        raise LookFailed((error.strerror or str(error)).lower(), is_silent=is_silent) from None
     except (HttpError, BadAnswer) as error:
         raise LookFailed(str(error)) from None
     if not (200 <= answer.status < 300 or answer.status == 429):  # one that is asked too often is there

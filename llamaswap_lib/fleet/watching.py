@@ -46,7 +46,7 @@ class Fleet:
         pause: Pause = _wait,
     ) -> None:
         """`on_offers` is called by a thread `look-M` when what a peer says that it has is another list, and
-        `on_gone` when a llamaswap has gone out because it does not answer at all.
+        `on_gone` after each look at a llamaswap that is out and silent.
         """
         self._proxies = proxies
         self._log = log
@@ -140,8 +140,8 @@ class Fleet:
             error = printable(str(failed))
             self._put(watch, lambda state: states.after_failure(state, self._clock(), error))
             is_out = self._states.get(watch.name, UNKNOWN).is_up is False
-            if failed.is_gone and is_out and state.is_up and state.kind == LLAMASWAP:
-                self._on_gone(watch.name)
+            if failed.is_silent and is_out and state.kind == LLAMASWAP:
+                self._on_gone(watch.name)  # also of those who have come since: for them no other time runs
         else:
             self._put(watch, lambda state: states.after_success(state, self._clock(), *seen))
             if isinstance(peer.models, Auto) and (not state.is_up or self._clock() >= watch.list_due):

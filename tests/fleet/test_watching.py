@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from llamaswap_lib.config.load import load_text
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.fleet.states import ModelThere
 from llamaswap_lib.fleet.watching import Fleet
-from llamaswap_lib.runtime.forward_proxies import NO_PROXIES
+from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from tests.fleet.boxes import NOT_FOUND, Box, Pauses, running
 from tests.web.upstreams import wait_until
@@ -33,12 +35,12 @@ class Clock:
 class Watched:
     """A fleet whose pauses a test ends."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, proxies: ForwardProxies = NO_PROXIES) -> None:
         self.logs = Logs(to_stdout="none", stdout=None)
         self.clock, self.pauses = Clock(), Pauses()
         self.renewals = 0
         self.gone: list[str] = []
-        self.fleet = Fleet(NO_PROXIES, self.logs.log, self.note_offers, self.gone.append, self.clock, self.pauses)
+        self.fleet = Fleet(proxies, self.logs.log, self.note_offers, self.gone.append, self.clock, self.pauses)
         self.fleet.change(config)
 
     def note_offers(self) -> None:
@@ -60,8 +62,8 @@ def peers_at(*urls: str, **more: Any) -> Config:
 
 
 @contextmanager
-def watched(config: Config) -> Iterator[Watched]:
-    world = Watched(config)
+def watched(config: Config, proxies: ForwardProxies = NO_PROXIES) -> Iterator[Watched]:
+    world = Watched(config, proxies)
     try:
         yield world
     finally:
@@ -287,18 +289,53 @@ def test_what_a_peer_says_that_it_has_is_asked_again_and_outlives_it() -> None:
             assert (names(), world.renewals) == (["c"], 3), "it is asked when it comes back"
 
 
-def test_that_a_llamaswap_is_gone_is_told_once_and_only_where_it_does_not_answer_at_all() -> None:
+class Route(ForwardProxies):
+    """The way to all servers, which a test takes away."""
+
+    error = 0
+
+    def way_to(self, scheme: str, host: str, port: int) -> None:
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+
+
+@pytest.mark.parametrize(
+    ("error", "gone"),
+    [
+        (errno.EHOSTUNREACH, [[], ["box1"], ["box1"] * 2]),  # also those who have come since it is out are told
+        (errno.ETIMEDOUT, [[], ["box1"], ["box1"] * 2]),
+        (errno.ECONNREFUSED, [[], [], []]),  # it may close its door, and go on with what is inside
+        (errno.ENETUNREACH, [[], [], []]),  # it is our own network
+    ],
+)
+def test_a_llamaswap_is_gone_at_each_look_that_nothing_of_its_machine_answers(
+    error: int, gone: list[list[str]]
+) -> None:
+    route = Route({})
+    with serving(Box(running=running())) as upstream, watched(peers_at(upstream.proxy), route) as world:
+        world.pauses.next()
+        route.error = error
+        for told in gone:
+            world.look_again()
+            assert world.gone == told
+        assert world.fleet.states()["box1"].is_up is False
+
+
+def test_it_is_gone_too_where_a_request_was_the_first_to_find_it_out() -> None:
+    route = Route({})
+    with serving(Box(running=running())) as upstream, watched(peers_at(upstream.proxy), route) as world:
+        world.pauses.next()
+        route.error = errno.EHOSTUNREACH
+        world.fleet.note_refused("box1", "no route to host")
+        world.look_again()
+        assert world.gone == ["box1"]
+
+
+def test_what_answers_is_not_gone_whatever_it_says() -> None:
     box = Box(running=running())
-    upstream = Upstream(box)
-    with watched(peers_at(upstream.proxy)) as world:
+    with serving(box) as upstream, watched(peers_at(upstream.proxy)) as world:
         world.pauses.next()
         box.answers["/running"] = NOT_FOUND
-        for _ in range(2):
+        for _ in range(3):
             world.look_again()
         assert (world.fleet.states()["box1"].is_up, world.gone) == (False, [])
-        box.answers["/running"] = running()
-        world.look_again()
-        upstream.close()
-        for gone in ([], ["box1"], ["box1"]):
-            world.look_again()
-            assert world.gone == gone
