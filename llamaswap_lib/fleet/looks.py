@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from llamaswap_lib.config.sections import Peer
-from llamaswap_lib.errors import HttpError
+from llamaswap_lib.errors import SHORTAGES, HttpError
 from llamaswap_lib.fleet.offers import Offer, read_offers
 from llamaswap_lib.fleet.states import LLAMASWAP, OTHER, ModelThere
 from llamaswap_lib.proxy.asking import Answer, BadAnswer
@@ -61,7 +61,10 @@ def fields_of(peer: Peer) -> str:
 
 
 def look_at(kind: str, ask: Ask) -> Seen:
-    """Look at a peer of that kind, '' where it is not known; raises LookFailed."""
+    """Look at a peer of that kind, '' where it is not known; raises LookFailed.
+
+    Raises OSError where this machine is short of what a look takes (SHORTAGES): that says nothing of the peer.
+    """
     try:
         if kind != OTHER:
             answer = ask("/running")
@@ -77,6 +80,8 @@ def look_at(kind: str, ask: Ask) -> Seen:
     except TimeoutError as error:
         raise LookFailed(error.strerror or f"it did not answer within {LONGEST_LOOK:g} s", is_silent=True) from None
     except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
         is_silent = error.errno in (errno.EHOSTUNREACH, errno.EHOSTDOWN)
         raise LookFailed((error.strerror or str(error)).lower(), is_silent=is_silent) from None
     except (HttpError, BadAnswer) as error:

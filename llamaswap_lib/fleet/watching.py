@@ -136,6 +136,8 @@ class Fleet:
         kind = state.kind if state.is_up else ""
         try:
             seen = look_at(kind, ask_peer)
+        except OSError:  # what is known stays: each request that has no descriptor says so
+            return
         except LookFailed as failed:
             error = printable(str(failed))
             self._put(watch, lambda state: states.after_failure(state, self._clock(), error))

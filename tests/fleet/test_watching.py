@@ -15,6 +15,7 @@ import pytest
 
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.config.schema import Config
+from llamaswap_lib.errors import SHORTAGES
 from llamaswap_lib.fleet.states import ModelThere
 from llamaswap_lib.fleet.watching import Fleet
 from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
@@ -319,6 +320,17 @@ def test_a_llamaswap_is_gone_at_each_look_that_nothing_of_its_machine_answers(
             world.look_again()
             assert world.gone == told
         assert world.fleet.states()["box1"].is_up is False
+
+
+@pytest.mark.parametrize("error", SHORTAGES)
+def test_that_we_are_short_of_descriptors_or_memory_says_nothing_of_a_peer(error: int) -> None:
+    route = Route({})
+    with serving(Box(running=running())) as upstream, watched(peers_at(upstream.proxy), route) as world:
+        world.pauses.next()
+        before, route.error = world.fleet.states()["box1"], error
+        assert [world.look_again() for _ in range(3)] == [1.0] * 3
+        assert (world.fleet.states()["box1"], world.gone) == (before, [])
+        assert "[ERROR]" not in world.log
 
 
 def test_it_is_gone_too_where_a_request_was_the_first_to_find_it_out() -> None:
