@@ -69,8 +69,10 @@ class Fleet:
         with self._lock:
             watch = self._watches.get(name)
         if watch is not None:
+            was_up = self._states.get(name, UNKNOWN).is_usable
             self._put(watch, lambda state: states.after_refusal(state, self._clock(), error))
-            watch.wake.set()
+            if was_up:  # else the looks go on at their own pace, however many requests are refused
+                watch.wake.set()
 
     def change(self, config: Config) -> None:
         """These are the peers from now on; who is another server than before is looked at anew."""

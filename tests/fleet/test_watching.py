@@ -127,6 +127,16 @@ def test_a_refused_connection_of_a_request_takes_it_out_and_has_it_looked_at() -
         assert world.fleet.states()["box1"].is_up is True
 
 
+def test_requests_that_are_refused_by_a_peer_that_is_out_do_not_have_it_looked_at_more_often() -> None:
+    with watched(peers_at("http://127.0.0.1:9")) as world:
+        world.pauses.next()
+        world.look_again()
+        assert world.fleet.states()["box1"].is_up is False
+        for _ in range(3):
+            world.fleet.note_refused("box1", "cannot connect")
+        assert not world.fleet._watches["box1"].wake.is_set()
+
+
 def test_the_real_pause_ends_when_a_request_is_refused() -> None:
     logs, box = Logs(to_stdout="none", stdout=None), Box(running=NOT_FOUND, health=OK)  # the next look is in 10 s
     with serving(box) as upstream:
