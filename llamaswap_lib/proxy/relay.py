@@ -282,7 +282,7 @@ class Relay:
             except OSError:
                 more = b""
             if not more:
-                if self.connection.is_cut:
+                if self.connection.is_cut and self.is_lenient:  # a peer may still be at work
                     raise _UpstreamLost("it closed the connection without an answer")
                 raise self.broken("it broke off within the head of its answer")
             data += more

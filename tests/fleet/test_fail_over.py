@@ -289,3 +289,21 @@ def test_who_waits_at_a_llamaswap_that_does_not_answer_any_more_is_sent_to_the_n
         assert client.read_message()[1] == b"ok"
         slow.go.set()
     assert [body["model"] for body in two.bodies if body] == ["b"]
+
+
+def test_a_box_that_is_gone_within_the_head_of_its_answer_is_not_followed() -> None:
+    begun, go, two = threading.Event(), threading.Event(), Says()
+
+    def begin(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-")
+        begun.set()
+        go.wait(60)
+
+    with two_boxes(begin, two) as world, world.connect() as client:
+        client.send(ASK)
+        assert begun.wait(60)
+        world.app.peers._note_gone("one")
+        assert code_of(client.read_message()) == 502
+        go.set()
+    assert two.bodies == []
