@@ -46,7 +46,7 @@ class FailOver:
             trace = exchange.trace
             trace.answer = trace.head_at = trace.sent_at = None
             trace.retries += 1
-            order = again()
+            order = await exchange.in_thread(again)  # the body is read anew, which may be a large one
 
 
 def _is_no(error: HttpError) -> bool:
