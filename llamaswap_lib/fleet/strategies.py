@@ -14,6 +14,8 @@ from typing import NamedTuple
 from llamaswap_lib.fleet.choosing import HERE, Place, failover, hash_order, place_of, spread
 from llamaswap_lib.fleet.states import LLAMASWAP, UNKNOWN, ModelThere, PeerState
 
+OUT = "out"  # the state of the models of a peer that is
+
 
 class Target(NamedTuple):
     """A target of a selector: what it is called, and the box (HERE or a peer) and the model there that it leads to."""
@@ -29,6 +31,7 @@ class Counts:
     def __init__(self) -> None:
         self.lock = threading.Lock()  # held to read or change what follows
         self._by_box: dict[str, Counter[str]] = {}
+        self.most_here = 0  # models that were seen to run on this machine at the same time
 
     def of(self, box: str) -> Mapping[str, int]:
         return self._by_box.get(box, {})
@@ -79,9 +82,15 @@ class Fleet:
 
     def _choose(self, states: Mapping[str, str], peers: Mapping[str, PeerState]) -> list[str]:
         here = PeerState(True, kind=LLAMASWAP, models={model: ModelThere(state) for model, state in states.items()})
-        here = here._replace(most_models=len(states))
+        self._counts.most_here = max(self._counts.most_here, _number_here(states, peers))
+        here = here._replace(most_models=self._counts.most_here)
         places = []
         for target in self._targets:
             state = here if target.box == HERE else peers.get(target.box, UNKNOWN)
             places.append(place_of(target.name, target.model, state, self._counts.of(target.box)))
         return [place.target for place in self._order(places)]
+
+
+def _number_here(states: Mapping[str, str], peers: Mapping[str, PeerState]) -> int:
+    """How many models run on this machine: `states` has those of peers, too."""
+    return sum(state != OUT for state in states.values()) - sum(len(known.models) for known in peers.values())

@@ -14,7 +14,7 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.config.sections import Selector
 from llamaswap_lib.fleet.choosing import HERE
 from llamaswap_lib.fleet.states import PeerState
-from llamaswap_lib.fleet.strategies import Counts, Fleet, Target
+from llamaswap_lib.fleet.strategies import OUT, Counts, Fleet, Target
 
 
 class Run(Protocol):
@@ -26,8 +26,7 @@ class Run(Protocol):
     def state(self) -> str: ...
 
 
-States = Mapping[str, str]  # model -> the state of its run, or OUT; absent: it does not run
-OUT = "out"  # of the models of a peer that is
+States = Mapping[str, str]  # model -> the state of its run, or OUT for one of a peer that is; absent: it does not run
 FLEET = ("spread", "failover")
 
 

@@ -301,6 +301,20 @@ def test_spread_counts_requests_of_all_names_that_lead_to_a_box() -> None:
     assert chooser.preview("spread") == "one/m"
 
 
+def test_what_runs_at_peers_makes_no_room_on_this_machine() -> None:
+    text = FLEET.replace("selectors:\n", "selectors:\n  mixed: {strategy: spread, targets: [here, one/m]}\n")
+    text = text.replace("models:\n", "models:\n  other: {cmd: 'server ${PORT}', proxy: 'http://localhost:4'}\n", 1)
+    text += "  busy: {strategy: failover, targets: [other]}\n"
+    runs, boxes = Runs(other="ready"), Boxes(one=seen(m="ready", a="ready", b="ready"), two=seen(False))
+    chooser = Selectors(load_text(text), runs, peers=boxes)
+    chooser.choose("busy")
+    assert {chooser.choose("mixed").target for _ in range(9)} == {"one/m"}, "the only model here is busy"
+    runs.states = {"other": "ready", "idle": "ready"}
+    assert chooser.preview("mixed") == "here"
+    runs.states = {"other": "ready"}
+    assert chooser.preview("mixed") == "here", "two were seen to run at the same time"
+
+
 def test_failover_is_the_first_that_is_up() -> None:
     boxes = Boxes(one=seen())
     chooser = boxes.selectors()
