@@ -87,8 +87,11 @@ class Selectors:
         for name, meaning in self._meanings.items():
             is_same = before is not None and before._meanings.get(name) == meaning
             self._by_name[name] = before._by_name[name] if before and is_same else _strategy_of(meaning, self._counts)
-        own = {name: meaning.own for name, meaning in self._meanings.items()}
-        self._own = {name: _strategy_of(meaning, self._counts) for name, meaning in own.items() if meaning is not None}
+        self._own: dict[str, _Strategy] = {}
+        for name, meaning in self._meanings.items():
+            if (own := meaning.own) is not None:
+                is_same = before is not None and name in before._own and before._meanings[name].own == own
+                self._own[name] = before._own[name] if before and is_same else _strategy_of(own, self._counts)
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name

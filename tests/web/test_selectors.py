@@ -355,3 +355,12 @@ def test_a_reload_goes_on_counting() -> None:
     for choice in held:
         choice.give_back()
     assert after.preview("more") == "one/m"
+
+
+def test_a_reload_goes_on_counting_those_of_other_llamaswaps() -> None:
+    text = FLEET.replace("models:\n", "models:\n  other: {cmd: 'server ${PORT}', proxy: 'http://localhost:4'}\n", 1)
+    text += "  mine: {strategy: spillover, targets: [here, other, one/m], settings: {spillover: 1}}\n"
+    chooser = Selectors(load_text(text), Runs())
+    held = chooser.choose("mine", is_sent_on=True)
+    after = Selectors(load_text(text), Runs(), chooser)
+    assert (held.target, after.choose("mine", is_sent_on=True).target) == ("here", "other")
