@@ -110,8 +110,10 @@ def _pooled(offers: list[PeerModel], config: Config) -> list[PeerModel]:
 def pools_of(config: Config) -> dict[str, Selector]:
     """By name: what chooses among all that have it, where several peers do, or this server and a peer.
 
-    A selector of that name takes its place, and a peer may keep its models to themselves (`pooled: false`).
+    A selector of that name takes its place, and so does the full name of a model of a peer. A peer may keep its models
+    to themselves (`pooled: false`).
     """
+    full = {f"{name}/{model}" for name, peer in config.peers.items() for model in peer.models}
     offers: dict[str, list[str]] = {}
     for name, peer in config.peers.items():
         for model in dict.fromkeys(peer.models) if peer.pooled else ():
@@ -119,7 +121,7 @@ def pools_of(config: Config) -> dict[str, Selector]:
     found = {}
     for name, targets in offers.items():
         own = [name] if config.resolve(name) is not None else []
-        if len([*own, *targets]) > 1 and name not in config.selectors:
+        if len([*own, *targets]) > 1 and name not in config.selectors and name not in full:
             found[name] = Selector("spread", (*own, *targets), SelectorSettings(SPREAD_AT))
     return found
 

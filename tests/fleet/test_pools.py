@@ -43,6 +43,16 @@ def test_of_two_that_have_it_the_one_that_does_not_share_is_found_by_its_full_na
     assert (config.peer_models["m"].peer, config.peer_models["q/m"].peer, dict(config.pools)) == ("p", "q", {})
 
 
+def test_a_full_name_means_that_box_alone_whatever_others_call_their_models() -> None:
+    peers = {
+        "openai": {"proxy": "http://h", "models": ["gpt"]},
+        "a": {"proxy": "http://h", "models": ["openai/gpt"]},
+        "b": {"proxy": "http://h", "models": ["openai/gpt"]},
+    }
+    config = load_text(json.dumps({"peers": peers}))
+    assert (dict(config.pools), config.peer_models["openai/gpt"].peer) == ({}, "openai")
+
+
 def chats(box: Box) -> list[str]:
     return [head.split()[1] for head in box.heads if "chat" in head]
 
