@@ -45,18 +45,13 @@ def watch_otherwise(world: World, before: Mapping[str, ModelSpec]) -> None:
 
 
 def doubt(world: World, run: Run) -> None:
-    """A request has lost its connection to it, or got none."""
+    """It is silent, as was found, or a request has lost it. It is looked for anew: who found it may have been ended."""
     if may_be_lost(world, run) and not run.is_unreachable:
-        note_unreachable(world, run)
+        run.is_unreachable = True
+        if run.is_open:
+            run.is_open = False
+            world.out.append(ShutGate(run.run_id))
         world.out.append(LookForLoss(run.run_id))
-
-
-def note_unreachable(world: World, run: Run) -> None:
-    """Nobody enters it for now."""
-    run.is_unreachable = True
-    if run.is_open:
-        run.is_open = False
-        world.out.append(ShutGate(run.run_id))
 
 
 def lose(world: World, run: Run, detail: str) -> None:

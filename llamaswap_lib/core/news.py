@@ -5,7 +5,7 @@ from __future__ import annotations
 from llamaswap_lib.core import events
 from llamaswap_lib.core.effects import ProbeRun, ShutGate, WriteLog
 from llamaswap_lib.core.failing import Failing
-from llamaswap_lib.core.losing import break_off, lose, may_be_lost, note_unreachable, watch
+from llamaswap_lib.core.losing import break_off, doubt, lose, may_be_lost, watch
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.world import World
 
@@ -37,11 +37,11 @@ class RunNews:
                 self._world.note_silence(run, Silence(since, what, proof))
             case events.RunAnswered():
                 run.silence = None
-            case events.RunUnreachable() if may_be_lost(self._world, run):
-                note_unreachable(self._world, run)
+            case events.RunUnreachable():
+                doubt(self._world, run)
             case events.RunReached():
                 run.is_unreachable = False
-            case events.RunLost(_, detail) if run.is_unreachable and run.state.is_serving:
+            case events.RunLost(_, detail) if may_be_lost(self._world, run):
                 lose(self._world, run, detail)
             case events.GateIdle() | events.GateDrained():
                 run.is_watched = False

@@ -103,7 +103,9 @@ class Scheduler:
         self._settle_orphans()
         decision = Pass(world, self._waiting, self._preload.go_on)
         question = decision.run()
-        self._settle_orphans()  # a run that hangs may have been stopped
+        while self._settle_orphans() and question is None:  # whose run was stopped: they are in the line from now on
+            decision = Pass(world, self._waiting, self._preload.go_on)
+            question = decision.run()
         self._failing.settle()
         if question:
             world.out.append(question)
@@ -291,13 +293,14 @@ class Scheduler:
                 del self._unloads[ticket]
                 self._world.out.append(Unloaded(ticket))
 
-    def _settle_orphans(self) -> None:
-        """If their run is ending or gone they arrive once more; after a while the others are told that it is alive."""
-        for orphan in self._orphans.take_settled(self._world.may_serve, self._world.now):
+    def _settle_orphans(self) -> bool:
+        """If their run is ending or gone they come once more; later the others hear that it lives. False: none."""
+        for orphan in (settled := self._orphans.take_settled(self._world.may_serve, self._world.now)):
             if self._world.may_serve(orphan.run_id):
                 self._world.out.append(Refuse(orphan.ticket, Fault.NOT_DEAD, "the run lives on"))
             else:
                 self._arrive_once_more(orphan, self._world.now)
+        return bool(settled)
 
     def _unload(self, ticket: int, models: Iterable[str] | None, grace: float | None) -> None:
         named = {*self._world.models, *self._world.by_model} if models is None else set(models)

@@ -151,7 +151,9 @@ class World:
             self.stop(run, "swap", reason)
 
     def can_sleep(self, run: Run) -> bool:
-        return run.state.is_up and run.model in self.models and self.models[run.model].can_sleep
+        """Now: one whose server is out of reach is stopped, since that may never say whether it fell asleep."""
+        is_there = run.state.is_up and not run.is_unreachable
+        return is_there and run.model in self.models and self.models[run.model].can_sleep
 
     def end_hung(self, run: Run, target: str) -> None:
         """Stop it even if requests are inside: it is known to hang, and a request has waited for too long."""

@@ -85,6 +85,7 @@ class Waiter:
     is_stranded: bool = False  # the run that it lost was stopped: it is tried nowhere else
     has_hung: bool = False  # the run that it lost was ended since it hung
     was_sent: bool = True  # to that run
+    in_line_since: float = 0.0  # since when it waits for a run, where that is later
 
 
 @dataclass(slots=True)

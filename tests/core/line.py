@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from llamaswap_lib.core.effects import Effect, PutToSleep, StartProcess, StopProcess, WakeUp
 from llamaswap_lib.core.events import Event
-from tests.core.reload import Reload
+from tests.core.reload import Reload, Upgrade
 from tests.core.witness import Witness
 
 
@@ -34,12 +34,14 @@ class LineWitness(Witness):
     def check(self, effect: Effect) -> None:
         if self._is_line and self.waiting:
             match effect:
-                case StopProcess(_, "queue" | "queue timeout" | "withdrawn" | "lost"):
+                case StopProcess(_, "queue" | "queue timeout" | "withdrawn" | "lost" | "ttl"):
                     pass
                 case StopProcess(run_id) | PutToSleep(run_id):
                     life = self.lives[run_id]
                     if life.unload_by is None and not (life.has_timed_out or life.is_retired or life.is_away):
                         self._claimed = self._first()
+                case WakeUp() if isinstance(self._event, Upgrade):
+                    pass  # it had begun
                 case StartProcess() | WakeUp():
                     model = effect.model if isinstance(effect, StartProcess) else self.lives[effect.run_id].model
                     due = self._claimed if self._claimed in self.waiting else self._first()
@@ -60,7 +62,8 @@ class LineWitness(Witness):
 
     def _is_overdue(self, ticket: int) -> bool:
         max_wait = self.plan.max_wait
-        return max_wait > 0 and self.waiting[ticket].since + max_wait <= self.now
+        waiter = self.waiting[ticket]
+        return max_wait > 0 and max(waiter.since, waiter.in_line_since) + max_wait <= self.now
 
     def _priority(self, ticket: int) -> int:
         return self._priorities.get(self.waiting[ticket].model, 0)

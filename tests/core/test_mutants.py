@@ -172,6 +172,7 @@ PROMISES = {
         "who lost a run is told that it lives while its server is looked for",
         "a request that may have been sent is sent once more",
         "a run that was retired is never lost",
+        "one that is out of reach is told to sleep",
     },
     "nobody makes room who need not": {"all idle models make room for others", "what ends counts as there still"},
     "idle models make room for one that grows, and it stays": {

@@ -10,15 +10,18 @@ from llamaswap_lib.core.effects import (
     LookForLoss,
     OpenGate,
     ProbeRun,
+    PutToSleep,
     Refuse,
     ShutGate,
     ShutGates,
+    ShutIfIdle,
     StartProcess,
     StopProcess,
     WatchForLoss,
     WriteLog,
 )
 from llamaswap_lib.core.events import (
+    FellAsleep,
     LeaderExited,
     ModelsChanged,
     ProcessReady,
@@ -111,10 +114,10 @@ def test_a_run_whose_command_exits_on_this_machine_has_its_connections_closed_by
 
 def test_a_silent_server_that_cannot_be_reached_is_waited_for_and_may_come_back() -> None:
     story = loaded()
-    assert story.tell(RunUnreachable(1)) == [ShutGate(1)]
+    assert story.tell(RunUnreachable(1)) == [ShutGate(1), LookForLoss(1)]
+    assert story.tell(RunUnreachable(1)) == []
     assert story.arrive(2, "A") == []
     assert story.tell(RunReached(1)) == [Admit(2, 1), OpenGate(1)]
-    assert story.tell(RunLost(1, NO_ANSWER)) == []  # late
 
 
 def test_two_requests_that_lose_a_server_have_it_looked_for_once() -> None:
@@ -153,5 +156,37 @@ def test_a_run_that_was_retired_and_is_out_of_reach_is_lost_too() -> None:
     story = loaded()
     assert story.tell(ModelsChanged({"B": ModelSpec()}, frozenset(), Rules(together), 0.0, {})) == [ShutGates((1,))]
     assert story.answer(ShutGates((1,)), 1) == []
-    assert story.tell(RunUnreachable(1)) == []
+    assert story.tell(RunUnreachable(1)) == [LookForLoss(1)]
     assert [type(effect) for effect in story.tell(RunLost(1, NO_ANSWER))] == [WriteLog, AbortRequests, StopProcess]
+
+
+def test_a_run_that_is_out_of_reach_is_stopped_though_it_could_sleep_and_who_lost_it_is_tried_on_the_next_one() -> None:
+    story = Story(specs={"A": ModelSpec(lost_after=10.0, can_sleep=True)})
+    story.arrive(1, "A")
+    story.ready(1)
+    assert story.tell(RequestArrived(2, "A", 1)) == [ShutGate(1), LookForLoss(1)]
+    assert story.arrive(3, "B") == [ShutIfIdle((1,))]
+    assert story.answer(ShutIfIdle((1,)), 0) == [StopProcess(1, "swap", "to make room for B")]
+    assert [swap.sleepers for swap in story.swaps] == [()]
+    assert story.exited(1) == [DropRun(1), StartProcess(2, "B")]
+    assert story.ready(2)[0] == Admit(3, 2)
+    assert 2 in story.reasons
+
+
+def test_who_lost_a_sleeper_that_its_ttl_ends_is_in_the_queue_at_once() -> None:
+    story = Story(specs={"A": ModelSpec(can_sleep=True, ttl=1.0)})
+    story.load("A", 1)
+    assert story.arrive(2, "B") == [ShutIfIdle((1,))]
+    assert story.answer(ShutIfIdle((1,)), 0) == [PutToSleep(1, "to make room for B")]
+    assert story.tell(FellAsleep(1)) == [StartProcess(2, "B")]
+    assert story.tell(RequestArrived(3, "A", 1)) == []  # it had closed the connection
+    assert StopProcess(1, "ttl", "its ttl is over, and it sleeps") in story.wait_until(1.0)
+    assert set(story.reasons) == {2, 3}
+
+
+def test_a_run_that_was_found_silent_just_before_its_time_was_changed_is_looked_for_all_the_same() -> None:
+    story = loaded()
+    longer = {"A": ModelSpec(lost_after=60.0)}
+    assert story.tell(ModelsChanged(longer, frozenset(), Rules(together), 0.0, {})) == [WatchForLoss(1)]
+    assert story.tell(RunUnreachable(1)) == [ShutGate(1), LookForLoss(1)]  # from who was told to end
+    assert story.tell(RunReached(1)) == [OpenGate(1)]

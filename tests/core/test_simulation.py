@@ -132,6 +132,12 @@ def test_no_promise_is_broken_where_models_sleep(batch: int) -> None:
         play(make_plan(seed, "sleepers"))
 
 
+@pytest.mark.parametrize("batch", batches(BATCHES))
+def test_no_promise_is_broken_where_models_that_sleep_are_out_of_reach(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, BATCHES):
+        play(make_plan(seed, "remote"))
+
+
 @pytest.mark.parametrize("line", samples(ONCE_BROKEN, 4))
 def test_worlds_that_once_were_broken_stay_whole(line: str) -> None:
     seed, flavour, story = line.split(" ", 2)

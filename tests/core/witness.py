@@ -142,7 +142,8 @@ class Witness:
                 if run_id in self.lives:
                     self._note_address(self.lives[run_id], address)
             case events.ProcessReady(run_id, address) | events.LoadTimedOut(run_id, _, address):
-                if run_id in self.lives and self.lives[run_id].address == address:
+                is_late = run_id in self.lives and self.lives[run_id].phase in ("falling asleep", "asleep")  # of before
+                if run_id in self.lives and self.lives[run_id].address == address and not is_late:
                     self._note_probe(self.lives[run_id], event)
             case events.WakeFailed(run_id) if run_id in self.lives:
                 self._note_process(self.lives[run_id], event)
@@ -180,11 +181,12 @@ class Witness:
             life.is_unreachable = False
             for ticket, waiter in list(self.orphans.items()):
                 if waiter.lost_run == life.run_id and not waiter.was_sent:
+                    waiter.in_line_since = self.now
                     self.waiting[ticket] = self.orphans.pop(ticket)
         elif isinstance(event, events.RunUnreachable):
             life.is_unreachable = life.is_ready and not (life.is_ending or life.is_moving)
         else:
-            life.is_lost = life.is_unreachable
+            life.is_lost = life.is_ready and not (life.is_ending or life.is_moving)
 
     def _note_address(self, life: Life, address: str) -> None:
         """It counts while it stays; a run that serves has moved then."""
@@ -199,6 +201,7 @@ class Witness:
     def _end_doubt(self, run_id: int) -> None:
         """The run has ended or moved: those it hung up on wait like others, or not at all."""
         for ticket in [ticket for ticket, waiter in self.orphans.items() if waiter.lost_run == run_id]:
+            self.orphans[ticket].in_line_since = self.now
             self._note_arrival(ticket, self.orphans.pop(ticket))
 
     def _note_unload(self, ticket: int, models: tuple[str, ...] | None, grace: float | None) -> None:
@@ -314,7 +317,8 @@ class Witness:
             case effects.LookForLoss(run_id):
                 life = self.lives[run_id]
                 is_missed = any(waiter.lost_run == run_id for waiter in self.orphans.values())
-                self.require(is_missed and not life.is_unreachable, f"looks for {life.model}, which nobody has lost")
+                is_missed = (is_missed and not life.is_unreachable) or isinstance(self._event, events.RunUnreachable)
+                self.require(is_missed, f"looks for {life.model}, which nobody has lost")
                 life.is_unreachable = True
             case effects.BeginChecks(run_id):
                 self._check_checks(self.lives[run_id], is_begin=True)
@@ -448,7 +452,7 @@ class Witness:
         is_due = is_due or self._is_over_in_queue(life.model) or self._is_queued_for_nobody(life)
         self.disturbances += life.is_queued
         is_due = is_due or life.has_timed_out or self._is_over(life) or life.phase == "sleepless" or life.is_cut
-        is_spared = life.is_ready and self._can_sleep(life)
+        is_spared = life.is_ready and self._can_sleep(life) and not life.is_unreachable
         self.require(is_due or not is_spared, f"stopped {life.model}, which can sleep")
         self.require(is_due or self._is_victim(life), f"stopped {life.model} for no reason")
         is_overtime = life.unload_by is not None and self.now >= life.unload_by
@@ -475,6 +479,7 @@ class Witness:
             return
         self._remember_who_runs()
         self.require(self._can_sleep(life), f"told {life.model} to sleep, which cannot")
+        self.require(not life.is_unreachable, f"told {life.model} to sleep, which is out of reach")
         self.require(life.is_ready and life.is_staying, f"told {life.model} to sleep, which is not ready")
         self.require(len(life.gate) == 0 and life.gate.shut, f"told {life.model} to sleep, which is busy or open")
         self.require(self._is_victim(life), f"told {life.model} to sleep for nobody")

@@ -524,9 +524,17 @@ def lost(seed: int, rng: random.Random) -> Plan:
 
 def sleepers(seed: int, rng: random.Random) -> Plan:
     """Any world without memory, in which most models can sleep, and some of them do not, or do not wake."""
-    plan = FLAVOURS[rng.choice([*SEEDED, "failing", "hanging", "combined", "reloads", "upheaval", "upgrades"])](
-        seed, rng
-    )
+    chosen = rng.choice([*SEEDED, "failing", "hanging", "combined", "reloads", "upheaval", "upgrades"])
+    return _asleep(FLAVOURS[chosen](seed, rng), rng, "sleepers")
+
+
+def remote(seed: int, rng: random.Random) -> Plan:
+    """The same where models are out of reach, for a while or for ever."""
+    return _asleep(lost(seed, rng), rng, "remote")
+
+
+def _asleep(plan: Plan, rng: random.Random, flavour: str) -> Plan:
+    """Most of its models can sleep."""
     habits = {
         model: replace(
             habit,
@@ -538,7 +546,7 @@ def sleepers(seed: int, rng: random.Random) -> Plan:
         )
         for model, habit in plan.habits.items()
     }
-    return replace(plan, flavour="sleepers", habits=habits)
+    return replace(plan, flavour=flavour, habits=habits)
 
 
 FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
@@ -564,6 +572,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "announced": announced,
     "lost": lost,
     "sleepers": sleepers,
+    "remote": remote,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose
 
