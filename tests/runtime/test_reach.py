@@ -6,7 +6,7 @@ import queue
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from llamaswap_lib.core.events import Event, RunLost, RunReached, RunUnreachable
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.health.check import HealthCheck
-from llamaswap_lib.runtime.health.look import wait
+from llamaswap_lib.runtime.health.look import Address, wait
 from llamaswap_lib.runtime.health.reach import SILENT_AFTER, Reach, Target
 from llamaswap_lib.runtime.wakeup import Wakeup
 from tests.runtime.probing import LOADING, OK, PATIENCE, Server, answers, until_it_hangs_up
@@ -37,12 +37,13 @@ class Looked:
         self.is_heard = False
         self.at_pause: Callable[[int], None] = lambda _: None
         self.address = f"http://{host}:{port}"
-        self._check = HealthCheck.at(self.address, "/health")
+        self.check = HealthCheck.at(self.address, "/health")
 
     @contextmanager
-    def looking(self, *, is_doubted: bool) -> Iterator[Looked]:
-        target = Target(3, self.gate, self._check, LOST_AFTER, lambda: self.bytes, lambda: self.is_heard)
-        reach = Reach(target, self.events.put, is_doubted=is_doubted, clock=lambda: self.now, pause=self._pause)
+    def looking(self, *, is_doubted: bool, known: Sequence[Address] = ()) -> Iterator[Looked]:
+        target = Target(3, self.gate, self.check, LOST_AFTER, lambda: self.bytes, lambda: self.is_heard)
+        post, pause = self.events.put, self._pause
+        reach = Reach(target, post, is_doubted=is_doubted, known=known, clock=lambda: self.now, pause=pause)
         reach.start("reach-m")
         try:
             yield self
@@ -96,6 +97,31 @@ def test_a_server_that_cannot_be_found_by_its_name_is_no_lost_one() -> None:
     looked.is_heard = True
     with looked.looking(is_doubted=True):
         assert looked.hears() == RunReached(3)
+
+
+def test_while_no_name_server_answers_it_is_asked_where_another_look_has_found_it() -> None:
+    with Server(answers(OK)) as server:
+        known = HealthCheck.at(f"http://127.0.0.1:{server.port}", "/health").resolve()
+        with Looked(80, "no-such-host.invalid").looking(is_doubted=True, known=known) as looked:
+            assert looked.hears() == RunReached(3)
+
+
+def test_the_name_of_a_server_is_looked_up_as_soon_as_it_serves_and_known_when_no_name_server_answers() -> None:
+    with Server(answers(OK)) as server:
+        looked = Looked(server.port)
+        found = [looked.check.resolve()]
+
+        class FoundOnce(HealthCheck):
+            def resolve(self) -> list[Address]:
+                if not found:
+                    raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
+                return found.pop()
+
+        looked.check = FoundOnce.at(looked.address, "/health")
+        with looked.looking(is_doubted=False):
+            while len(server.questions) < 2:
+                assert looked.events.empty()
+        assert looked.events.empty()
 
 
 @pytest.mark.parametrize("answer", [OK, LOADING])

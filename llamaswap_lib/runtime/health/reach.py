@@ -7,11 +7,13 @@ when there is no answer, then `RunReached`, or `RunLost` after `lostAfter` secon
 An answer is one with any status: its server is there. A server that takes a connection and says nothing is there too;
 whether it hangs is for the watchdog. A server that is at work may not take connections for a while, when those that
 wait for it are too many: so where a connection times out it counts what the connections of requests hear from there.
-What is wrong on this machine (no descriptor, no name server) is no sign either. Nothing is posted after `cancel`.
+What is wrong on this machine (no descriptor, no name server) is no sign either: its name is looked up as soon as it
+serves, and where it was then is asked while no name server answers. Nothing is posted after `cancel`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,20 +54,27 @@ class Reach(Looker):
         post: Callable[[Event], None],
         *,
         is_doubted: bool,
+        known: Sequence[Address] = (),
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[Wakeup, float], object] = wait,
     ) -> None:
-        """`is_doubted`: a request could not reach it. `pause` is as for a `Probe`."""
+        """`is_doubted`: a request could not reach it. `known` are the addresses that another one has found.
+
+        `pause` is as for a `Probe`.
+        """
         super().__init__(post)
         self._target = target
         self._is_doubted = is_doubted
         self._clock = clock
         self._pause = pause
-        self._addresses: Sequence[Address] = ()  # the last ones that its name had
+        self.addresses = known  # the last ones that its name had; any thread may read them
 
     # -- thread reach-M --
 
     def _search(self, ending: Wakeup) -> None:
+        if not self._is_doubted:
+            with contextlib.suppress(OSError):
+                self._resolve()
         while True:
             if not self._is_doubted:
                 self._await_silence(ending)
@@ -130,8 +139,8 @@ class Reach(Looker):
     def _resolve(self) -> Sequence[Address]:
         """Where it is; where it was last if no name server answers."""
         try:
-            self._addresses = self._target.check.resolve()
+            self.addresses = self._target.check.resolve()
         except OSError:
-            if not self._addresses:
+            if not self.addresses:
                 raise TimeoutError from None
-        return self._addresses
+        return self.addresses

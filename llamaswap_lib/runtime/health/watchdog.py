@@ -304,13 +304,14 @@ class Checks:
     def _reach(self, plan: CheckPlan, run: LiveRun, post: Callable[[Event], None], *, is_doubted: bool) -> None:
         """Look for its server. What nobody can look for counts as reached: else requests would wait for ever."""
         upstream, run_id = run.upstream, run.upstream.run_id
-        if reach := self._reaches.pop(run_id, None):
-            reach.cancel()
+        if before := self._reaches.pop(run_id, None):
+            before.cancel()
         check, lost_after = plan.check_of(upstream)[0], plan.lost_after_of(upstream)
         try:
             if check is not None and check.through is None and lost_after > 0:
                 known = partial(plan.received, run_id), partial(plan.is_heard, run_id)
-                reach = Reach(Target(run_id, run.gate, check, lost_after, *known), post, is_doubted=is_doubted)
+                target = Target(run_id, run.gate, check, lost_after, *known)
+                reach = Reach(target, post, is_doubted=is_doubted, known=before.addresses if before else ())
                 reach.start(f"reach-{upstream.model}")
                 self._reaches[run_id] = reach
                 return
