@@ -226,7 +226,8 @@ def test_the_configurations_of_the_page_are_loaded_and_unloaded(cluster: Cluster
             path = cluster.folder / ("serve.sh" if "port=$(" in script.text else "there.sh")
             path.write_text(adapted(script.text, cluster, str(front.port)))
             path.chmod(0o755)
-        assert front.chat(next(iter(config["models"]))).json()["node"] in cluster.names
+        for model in config["models"]:
+            assert front.chat(model).json()["node"] in cluster.names
         assert front.get("/unload").status == 200
 
 
