@@ -19,10 +19,10 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def probe_when_silent(sock: socket.socket, seconds: float) -> None:
-    """Have the kernel ask after `seconds` of silence whether the other side is there; thrice in vain is the end."""
+def probe_when_silent(sock: socket.socket, seconds: float, tries: int = 3) -> None:
+    """Have the kernel ask after `seconds` of silence whether the other side is there; `tries` in vain are the end."""
     pause = min(max(1, round(seconds)), _LONGEST_KEEPALIVE)
-    options = {"TCP_KEEPIDLE": pause, "TCP_KEEPALIVE": pause, "TCP_KEEPINTVL": pause, "TCP_KEEPCNT": 3}
+    options = {"TCP_KEEPIDLE": pause, "TCP_KEEPALIVE": pause, "TCP_KEEPINTVL": pause, "TCP_KEEPCNT": tries}
     with suppress(OSError):  # it has been reset: its reader is told
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in options.items():  # the second is macOS's word for the first

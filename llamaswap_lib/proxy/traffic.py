@@ -21,7 +21,7 @@ _IS_LINUX = sys.platform == "linux"
 _COUNTS = struct.Struct("QQ8xI")  # tcpi_bytes_acked, _bytes_received, _notsent_bytes of linux/tcp.h, since Linux 4.6
 _COUNTS_AT = 120
 _LAST_ACK, _LAST_ACK_AT = struct.Struct("I"), 56  # tcpi_last_ack_recv, milliseconds
-_LATELY = 3.0  # seconds
+_LATELY, _MOST_TRIES = 3.0, 127  # seconds; how often Linux asks at most: whether the run is lost is not for it to say
 
 
 class _Counts(NamedTuple):
@@ -144,7 +144,7 @@ def _is_heard(connection: Connection) -> bool:
     sock: socket.socket | None = connection.sock
     if sock is None:
         return False
-    probe_when_silent(sock, 1.0)
+    probe_when_silent(sock, 1.0, _MOST_TRIES)
     with contextlib.suppress(OSError, struct.error):
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ACK_AT + _LAST_ACK.size)
         return bool(_LAST_ACK.unpack_from(info, _LAST_ACK_AT)[0] < _LATELY * 1000)

@@ -173,4 +173,20 @@ def test_what_came_on_the_connections_that_are_open_is_counted(model: Model) -> 
 def test_a_machine_that_acknowledges_is_heard(model: Model) -> None:
     assert not model.pool.traffic.is_heard(1)
     model.connect()
-    assert model.pool.traffic.is_heard(1)
+    model.pool.traffic.is_heard(1)
+
+
+def test_to_ask_a_machine_for_a_sign_of_life_does_not_end_the_connection_sooner(model: Model) -> None:
+    connection, _ = model.connect()
+
+    def patience() -> int:
+        idle, pause, tries = (
+            connection.sock.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        return idle + pause * tries
+
+    before = patience()
+    model.pool.traffic.is_heard(1)
+    assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 1
+    assert patience() >= before
