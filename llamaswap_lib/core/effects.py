@@ -171,7 +171,7 @@ class WatchForLoss:
 
 @dataclass(frozen=True, slots=True)
 class LookForLoss:
-    """A request got no answer from it: look now whether its server can be reached; post `RunReached` or `RunLost`."""
+    """It is silent, or a request lost it: see whether its server can be reached; post `RunReached` or `RunLost`."""
 
     run_id: int
 
