@@ -70,7 +70,9 @@ def _ask(sock: socket.socket, origin: Origin, target: str, fields: str, deadline
     reader, data = AnswerHeadReader(lenient=True), b""
     while (head := reader.read(data, 0)) is None:
         _left(deadline)
-        data += _receive_some(sock, deadline)
+        if not (more := _receive(sock, deadline)):
+            raise BadAnswer("it closed the connection without an answer")
+        data += more
     body = body_of(head.body("GET"), decoded=True, lenient=True)
     pieces, size_bytes = [body.take(data[reader.end :])], len(data)
     while not body.done:
@@ -99,14 +101,6 @@ def _receive(sock: socket.socket, deadline: float) -> bytes:
         with suppress(BlockingIOError):
             return sock.recv(_READ_BYTES)
         _wait(sock, select.POLLIN, deadline)
-
-
-def _receive_some(sock: socket.socket, deadline: float) -> bytes:
-    """The same, where there has to be more; raises BadAnswer at the end."""
-    data = _receive(sock, deadline)
-    if not data:
-        raise BadAnswer("it closed the connection without an answer")
-    return data
 
 
 def _wait(sock: socket.socket, mask: int, deadline: float) -> None:
