@@ -231,7 +231,6 @@ def _retire(parts: Parts, signals: Signals, is_done: Wakeup, *, is_told_to_end: 
 def _end_retired(parts: Parts, hurry: threading.Event) -> None:
     parts.watchdog.close()
     parts.hardware.close()
-    parts.peers.close()
     config = parts.reloader.config
     until, is_hurried = time.monotonic() + (config.upgrade_timeout or math.inf), False
     while not parts.server.wait_idle(min(RETIRED_LOOK, max(0.0, until - time.monotonic()))):
@@ -240,6 +239,7 @@ def _end_retired(parts: Parts, hurry: threading.Event) -> None:
             break
         if hurry.is_set() and not is_hurried:
             until, is_hurried = min(until, time.monotonic() + config.shutdown_timeout), True
+    parts.peers.close()  # until now requests may wait at one that is frozen
     _end_serving(parts)
     parts.upgrader.end()
 
