@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("errors", "ip_addresses", "printable"),
     ),
     "routing": (
-        *("wire", "config.schema", "config.sections", "errors", "nearest", "printable"),
+        *("wire", "config.fallbacks", "config.schema", "config.sections", "errors", "nearest", "printable"),
         *("fleet.choosing", "fleet.states", "fleet.strategies"),
     ),
     "proxy": (

@@ -29,6 +29,7 @@ from .addresses import check_url
 from .automaton import Pattern
 from .command import mask_variable, secrets_of, shown_words
 from .document import Document
+from .fallbacks import check_fallbacks
 from .hints import TOP, cure, meant, renamed
 from .routing_keys import RoutingInput
 from .schema import DEFAULT_METRICS_ROWS, DEFAULT_UNLOAD_TIMEOUT, TOP_LEVEL, AutomaticPort, Config
@@ -262,6 +263,7 @@ def _linked(config: Config, given: RoutingInput, ported: Mapping[str, AutomaticP
     models.check_sleepers(config, document)
     names.check_peers(config, document)
     names.check_selectors(config, document, lambda together: grouping.run_together(routing, together))
+    check_fallbacks(config, document)
     names.check_profiles(config, document)
     _check_keys(config, document)
     _check_hosts(config, document)

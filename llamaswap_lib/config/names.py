@@ -58,8 +58,10 @@ def _keys_by_id(config: Config) -> Iterator[tuple[str, KeyPath, str]]:
 
 
 def with_named(config: Config) -> Config:
-    """With `models: auto`, a peer has the models that selectors and pins name, whatever it says itself."""
+    """With `models: auto`, a peer has the models that selectors, fallbacks and pins name, whatever it says itself."""
     targets = [target for selector in config.selectors.values() for target in selector.targets]
+    targets += [name for selector in config.selectors.values() for name in selector.fallback]
+    targets += [name for model in config.models.values() for name in model.fallback]
     targets += [target for profile in config.profiles.values() for target in profile.pins.values()]
     named: dict[str, list[str]] = {}
     for name, peer in config.peers.items():

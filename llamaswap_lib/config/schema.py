@@ -36,6 +36,7 @@ from .gpu_keys import GpuChoice, Gpus
 from .memory_keys import Sizes
 from .routing_keys import Routing, RoutingInput
 from .sections import (
+    FALLBACK,
     Capabilities,
     ClientLimits,
     Compat,
@@ -174,6 +175,7 @@ class Model:
     )
     lost_after: float = key("lostAfter", Seconds(), LOST_AFTER, 10.0)
     pool: str = key("pool", Text("a name"), POOL, "")
+    fallback: tuple[str, ...] = key("fallback", ListOf(Text()), FALLBACK)
     use_model_name: str = key("useModelName", Text(), "the `model` that is sent upstream", "")
     concurrency_limit: int = key(
         "concurrencyLimit", Integer(floor=0), "with N > 0 the N+1st request is refused with 429", 0

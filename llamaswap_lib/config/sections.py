@@ -30,6 +30,7 @@ from .offered import Offered
 
 STRATEGY = Choice(("pin", "warm", "spillover", "spread", "failover"))
 MODALITY = Choice(("text", "audio", "image"))
+FALLBACK = "models, aliases or peer models that answer, in this order, where it cannot (llamaswap only; docs/fleet.md)"
 ROUTED_SETTINGS = "for the strategies `spillover` and `spread` only"
 
 
@@ -248,6 +249,7 @@ class Selector:
         "targets", ListOf(Text()), "models, aliases or peer models, at least one", required=True
     )
     settings: SelectorSettings = key("settings", Section(SelectorSettings), ROUTED_SETTINGS)
+    fallback: tuple[str, ...] = key("fallback", ListOf(Text()), FALLBACK)
     name: str = key("name", Text(), "shown in the list of models", "")
     description: str = key("description", Text(), "shown in the list of models", "")
     unlisted: bool = key("unlisted", Flag(), "not in the list of models", False)

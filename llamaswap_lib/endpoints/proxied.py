@@ -52,6 +52,7 @@ class Proxied:
         self._app = app
         self._destinations = app.destinations
         self._pools = app.config.pools
+        self._fallbacks = app.selectors.fallbacks
         self._has_profiles = bool(app.config.profiles)
         self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model, app.peers)
         self._fail_over = FailOver(self._dispatcher, app.peers.budget)
@@ -193,6 +194,8 @@ class Proxied:
             destination = None if name in self._pools else self._destinations.get(name)
             if destination is None:
                 choice = self._choose(exchange, route, name, named.name)
+            elif name in self._fallbacks.by_name:
+                choice = Choice(name, fallback=self._fallbacks.of(name, (name,), is_sent_on=is_sent_on(head)))
         try:
             if destination is None:
                 name, destination = choice.target, self._destinations[choice.target]
@@ -215,7 +218,7 @@ class Proxied:
                 choice.give_back()
             raise
         trace.body, trace.request_bytes = outgoing, outgoing.size_bytes
-        again = partial(self._order_of, exchange, route, body, choice) if choice.rest else None
+        again = partial(self._order_of, exchange, route, body, choice) if choice.rest or choice.fallback else None
         return Order(model, route.upstream_path, query, outgoing, choice, again)
 
     def _choose(self, exchange: Exchange, route: Route, name: str, asked_name: str) -> Choice:
@@ -260,6 +263,7 @@ class Proxied:
         """The request in flight goes to this model now."""
         trace = exchange.trace
         assert isinstance(trace, InFlight), "it has begun"
+        trace.selector = trace.selector or trace.model  # a model whose fallback answers has chosen that
         trace.is_local = isinstance(model, Model)
         trace.model = model.id if isinstance(model, Model) else name
         trace.priorities = self._app.config.routing.fifo_priority if trace.is_local else {}

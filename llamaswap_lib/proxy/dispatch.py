@@ -44,7 +44,7 @@ class Order:
     body: OutgoingBody
     choice: Choice = NO_CHOICE  # of the selector that led to the model
     again: Callable[[], Order] | None = None  # the same for the target that the choice has moved on to
-    is_no: Callable[[int, Mapping[str, str]], bool] | None = None  # of a peer's answer: another one is asked then
+    is_no: Callable[[int, Mapping[str, str]], bool] | None = None  # of an answer: another place is asked then
     never_loads: bool = False  # nor takes a place: it is for a model that is ready, or fails
 
 
@@ -100,7 +100,7 @@ class Dispatcher:
         relay = Relay(self._pool, exchange, model, model.key, model.proxy, order.body)
         if self._watch.is_llamaswap(model.peer):
             relay.timeouts = model.patient
-        relay.look = partial(_look_at_answer, relay, model, order.is_no)
+        relay.look = partial(_look_at_answer, relay, order.is_no)
         self._watch.add(model.peer, relay)
         try:
             await relay.run(order.path, peers.query_for(model, order.query))
@@ -136,6 +136,8 @@ class Dispatcher:
                 while True:
                     relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
                     relay.place = upstream.run_id
+                    if order.is_no is not None:
+                        relay.look = partial(_look_at_answer, relay, order.is_no)
                     try:
                         if stream is None or not exchange.status:
                             await relay.run(order.path, order.query)
@@ -190,18 +192,21 @@ class Dispatcher:
         await relay.run(order.path, order.query)
 
 
-def _look_at_answer(
-    relay: Relay, model: Remote, is_no: Callable[[int, Mapping[str, str]], bool] | None, head: ResponseHead
-) -> None:
-    """Raise SaidNo where another box may be asked, and BadGateway where it is our key that is refused.
+def _look_at_answer(relay: Relay, is_no: Callable[[int, Mapping[str, str]], bool] | None, head: ResponseHead) -> None:
+    """Raise SaidNo where another place may be asked, and BadGateway where it is our key that a peer refuses.
 
     A client that brings a key of its own for the peer gets to know what the peer says of it.
     """
+    model = relay.model
     if head.status < 400:
         return
     if is_no is not None and is_no(head.status, head.first):
         raise SaidNo(f"{model.id} is answered with {head.status}")
-    if head.status in KEY_REFUSED and (model.api_key or not peers.brings_key(relay.message)):
+    if (
+        isinstance(model, Remote)
+        and head.status in KEY_REFUSED
+        and (model.api_key or not peers.brings_key(relay.message))
+    ):
         raise BadGateway(f"the peer {model.peer} refuses our key: it answered {head.status}; see its apiKey")
 
 

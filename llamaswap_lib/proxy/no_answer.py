@@ -18,5 +18,9 @@ class NoConnection(NoAnswer):
     was_sent = False
 
 
+class NotReached(BadGateway):
+    """The same, of a server of which that says nothing: it is not tried again, but another model may be asked."""
+
+
 class SaidNo(BadGateway):
-    """A peer has answered that it cannot serve the request now."""
+    """It has answered that it cannot serve the request now."""

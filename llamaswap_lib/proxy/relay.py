@@ -25,7 +25,7 @@ from llamaswap_lib.net.tls_stream import TlsStream
 from llamaswap_lib.proxy import peer_headers
 from llamaswap_lib.proxy.answer_body import Remainder, pass_body
 from llamaswap_lib.proxy.connection import Key, UpstreamConnection
-from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection
+from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection, NotReached
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.traffic import cut_off
 from llamaswap_lib.proxy.upgrade import pass_both_ways
@@ -215,7 +215,7 @@ class Relay:
             # Without a health check it may never have listened, and most likely lives: that is not worth the wait.
             is_unchecked = isinstance(self.model, Model) and self.model.check_endpoint == "none"
             says_nothing = is_unchecked or (self.is_lenient and self.forward_proxy is not None)  # of the server itself
-            raise (BadGateway if says_nothing else NoConnection)(message) from None
+            raise (NotReached if says_nothing else NoConnection)(message) from None
 
     def _send(self) -> None:
         """Send the request, head and body in one call if the kernel takes it; the rest of it is `_upload`."""

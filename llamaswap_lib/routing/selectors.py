@@ -15,6 +15,7 @@ from llamaswap_lib.config.sections import Selector
 from llamaswap_lib.fleet.choosing import HERE
 from llamaswap_lib.fleet.states import PeerState
 from llamaswap_lib.fleet.strategies import OUT, Counts, Fleet, Target
+from llamaswap_lib.routing.fallbacks import Fallbacks
 
 
 class Run(Protocol):
@@ -33,14 +34,17 @@ FLEET = ("spread", "failover")
 class Choice:
     """The target of one request, as configured, busy with it until `give_back`, or the end of a `with` block.
 
-    `rest`: the others that could answer it, the best first.
+    `rest`: the others that could answer it, the best first. `fallback`: what answers where all of these cannot.
     """
 
-    __slots__ = ("_strategy", "rest", "target")
+    __slots__ = ("_strategy", "fallback", "rest", "target")
 
-    def __init__(self, target: str, strategy: _Strategy | None = None, rest: Sequence[str] = ()) -> None:
+    def __init__(
+        self, target: str, strategy: _Strategy | None = None, rest: Sequence[str] = (), fallback: Sequence[str] = ()
+    ) -> None:
         self.target = target
         self.rest = list(rest)
+        self.fallback = list(fallback)
         self._strategy = strategy
 
     def give_back(self) -> None:
@@ -54,6 +58,13 @@ class Choice:
         self.target = self.rest.pop(0)
         if self._strategy is not None:
             self._strategy.take(self.target)
+
+    def fall_back(self) -> None:
+        """The request goes to the first of `fallback` now, which no strategy counts."""
+        self.give_back()
+        self._strategy = None
+        self.rest.clear()
+        self.target = self.fallback.pop(0)
 
     def __enter__(self) -> str:
         return self.target
@@ -78,6 +89,7 @@ class Selectors:
         """`before`: those of the last configuration; what is the same in both goes on counting its requests."""
         self._runs = runs
         self._peers = peers
+        self.fallbacks = Fallbacks(config)
         self._seen: tuple[object, object, States] = ((), {}, {})  # what ran at the last look, replaced as a whole
         self._counts: Counts = Counts() if before is None else before._counts
         self._offered = [f"{peer}/{model}" for peer, about in config.peers.items() for model in about.models]
@@ -104,7 +116,8 @@ class Selectors:
         strategy = self._own.get(name) if is_sent_on else None
         strategy = strategy or self._by_name[name]
         target, *rest = strategy.begin(*self._states())
-        return Choice(target, strategy, rest if self._meanings[name].fails_over else ())
+        rest = rest if self._meanings[name].fails_over else []
+        return Choice(target, strategy, rest, self.fallbacks.of(name, (target, *rest), is_sent_on=is_sent_on))
 
     def preview(self, name: str) -> str:
         """The target that a request would get now; nothing is chosen, and nothing counted."""

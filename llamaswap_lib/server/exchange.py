@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar, cast
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from llamaswap_lib.errors import ClientGone, HttpError
 from llamaswap_lib.net.loop import Loop
@@ -35,6 +35,7 @@ TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 REASONS = {status.value: status.phrase for status in HTTPStatus}
+IN_HEADER = "!#$&'()*+,/:;=?@[] "  # what stands in our own header as it is, beside letters and digits
 Headers = Iterable[tuple[str, str]]
 MOST_METHOD_BYTES, MOST_PATH_BYTES, MOST_MESSAGE_BYTES = 32, 512, 4_096  # in the log
 
@@ -143,6 +144,7 @@ class Exchange:
     # What most requests leave as it is costs them nothing.
     selector = ""  # that chose the model
     model = ""  # that it came to
+    fallback = ""  # the model that is asked in place of the one that the request is for
     status = 0  # of the answer, once its head is made
     whole = b""  # a whole answer that is made, and not sent yet
     reply = b""  # the same of our own, also when it is sent
@@ -218,6 +220,8 @@ class Exchange:
         """
         if not self.client.may_stay():
             self.closes = True
+        if self.fallback:  # as in a path: a name may have any character
+            lines += f"X-Llamaswap-Fallback: {quote(self.fallback, safe=IN_HEADER)}\r\n"
         if self.closes:
             lines += "Connection: close\r\n"
         elif not self.head.minor:

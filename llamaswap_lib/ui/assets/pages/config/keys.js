@@ -61,6 +61,9 @@ export const KEYS = {
      "pool": {
       "about": "a name for the machines elsewhere on which it runs: models with the same one make room for each other as members of a group with `whenQueued: evict` do (llamaswap only; see docs/clusters.md)"
      },
+     "fallback": {
+      "about": "models, aliases or peer models that answer, in this order, where it cannot (llamaswap only; docs/fleet.md)"
+     },
      "useModelName": {
       "about": "the `model` that is sent upstream"
      },
@@ -462,6 +465,9 @@ export const KEYS = {
         "about": "requests per active target before the next one is started; at least 1, and 8 for `spread` unless set"
        }
       }
+     },
+     "fallback": {
+      "about": "models, aliases or peer models that answer, in this order, where it cannot (llamaswap only; docs/fleet.md)"
      },
      "name": {
       "about": "shown in the list of models"
