@@ -46,8 +46,20 @@ class Counts:
 class Fleet:
     """Chooses among targets on several boxes."""
 
-    def __init__(self, name: str, targets: Sequence[Target], counts: Counts, strategy: str, spillover: int) -> None:
-        """`name` is that of the selector: the model, for the hash order."""
+    def __init__(
+        self,
+        name: str,
+        targets: Sequence[Target],
+        counts: Counts,
+        strategy: str,
+        spillover: int,
+        *,
+        is_in_house: bool = False,
+    ) -> None:
+        """`name` is that of the selector: the model, for the hash order.
+
+        `is_in_house`: peers that are not known to be llamaswaps get nothing: they may be somebody else's.
+        """
         by_box: dict[str, list[Target]] = {}
         for target in targets:
             by_box.setdefault(target.box, []).append(target)
@@ -58,6 +70,7 @@ class Fleet:
             self._order = lambda places: spread(places, spillover)
         self._by_name = {target.name: target for target in targets}
         self._counts = counts
+        self._is_in_house = is_in_house
 
     def preview(self, states: Mapping[str, str], peers: Mapping[str, PeerState]) -> list[str]:
         with self._counts.lock:
@@ -87,6 +100,8 @@ class Fleet:
         places = []
         for target in self._targets:
             state = here if target.box == HERE else peers.get(target.box, UNKNOWN)
+            if self._is_in_house and state.kind != LLAMASWAP:
+                continue
             places.append(place_of(target.name, target.model, state, self._counts.of(target.box)))
         return [place.target for place in self._order(places)]
 

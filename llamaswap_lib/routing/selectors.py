@@ -93,8 +93,9 @@ class Selectors:
         self._seen: tuple[object, object, States] = ((), {}, {})  # what ran at the last look, replaced as a whole
         self._counts: Counts = Counts() if before is None else before._counts
         self._offered = [f"{peer}/{model}" for peer, about in config.peers.items() for model in about.models]
-        choosers = [*config.selectors.items(), *config.pools.items()]
-        self._meanings = {name: _meaning_of(name, selector, config) for name, selector in choosers}
+        self._meanings = {name: _meaning_of(name, selector, config) for name, selector in config.selectors.items()}
+        pools = config.pools.items()
+        self._meanings.update((name, _meaning_of(name, pool, config, is_pool=True)) for name, pool in pools)
         self._by_name: dict[str, _Strategy] = {}
         for name, meaning in self._meanings.items():
             is_same = before is not None and before._meanings.get(name) == meaning
@@ -231,6 +232,7 @@ class _Meaning(NamedTuple):
     strategy: str
     models: tuple[Target, ...]
     limit: int
+    is_pool: bool
 
     @property
     def fails_over(self) -> bool:
@@ -245,14 +247,15 @@ class _Meaning(NamedTuple):
         return self._replace(models=targets) if is_mixed else None
 
 
-def _meaning_of(name: str, selector: Selector, config: Config) -> _Meaning:
+def _meaning_of(name: str, selector: Selector, config: Config, *, is_pool: bool = False) -> _Meaning:
     targets = tuple(_target_of(target, config) for target in selector.targets)
-    return _Meaning(name, selector.strategy, targets, selector.settings.spillover)
+    return _Meaning(name, selector.strategy, targets, selector.settings.spillover, is_pool)
 
 
 def _strategy_of(meaning: _Meaning, counts: Counts) -> _Strategy:
     if meaning.strategy in FLEET:
-        return Fleet(meaning.name, meaning.models, counts, meaning.strategy, meaning.limit)
+        is_in_house = meaning.is_pool and any(target.box == HERE for target in meaning.models)
+        return Fleet(meaning.name, meaning.models, counts, meaning.strategy, meaning.limit, is_in_house=is_in_house)
     models = {one.name: f"{one.box}/{one.model}" if one.box else one.model for one in meaning.models}
     if meaning.strategy == "pin":
         return _Pin(next(iter(models)))

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from llamaswap_lib.config.load import load_text
+from llamaswap_lib.fleet.states import OTHER
 from tests.fleet.boxes import Box, running
 from tests.web.upstreams import wait_until
 from tests.web.world import OK, World, chat, get, sized
@@ -95,6 +96,20 @@ def test_a_request_of_another_llamaswap_stays_on_this_box() -> None:
         via = b"Via: 1.1 llamaswap-%016x\r\n" % 7
         assert world.ask(chat(b'{"model":"m"}', extra=via))[1] == b"ok"
         assert world.controller.leased == ["m"]
+
+
+def test_a_name_of_ours_leads_to_no_peer_that_is_no_llamaswap_be_it_ready_at_once() -> None:
+    """It may be a paid service, to which nothing is to go that names a model of this machine."""
+    box = Box()
+    for path in ("/v1/chat/completions", "/one/v1/chat/completions", "/two/v1/chat/completions"):
+        box.answers[path] = sized(path.split("/")[1].encode())
+    box.answers["/one/health"] = box.answers["/two/health"] = OK
+    with World(box, config=CONFIG) as world:
+        world.app.peers.change(world.app.config)
+        wait_until(lambda: {world.app.peers.states()[name].kind for name in ("one", "two")} == {OTHER})
+        assert {world.ask(chat(b'{"model":"m"}'))[1] for _ in range(4)} == {b"v1"}
+        assert world.ask(chat(b'{"model":"one/m"}'))[1] == b"one"
+        assert world.ask(chat(b'{"model":"far"}'))[1] in (b"one", b"two")
 
 
 @pytest.mark.parametrize(("path", "leased"), [("/upstream/m/v1/chat/completions", ["m"])])
