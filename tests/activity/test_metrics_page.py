@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text()
 SOURCES = [
-    *(ROOT / "llamaswap_lib" / name for name in ("activity/counters.py", "activity/machine.py", "endpoints/metrics.py"))
+    ROOT / "llamaswap_lib" / name
+    for name in ("activity/counters.py", "activity/machine.py", "endpoints/metrics.py", "endpoints/peers.py")
 ]
 
 

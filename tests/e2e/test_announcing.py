@@ -160,7 +160,7 @@ def test_a_model_that_says_that_it_has_moved_is_asked_there(tmp_path: Path) -> N
         wait_until(lambda: one.program.running("m")["port"] != first, "it has moved")
         second = one.answers()
         assert second == one.program.running("m")["port"] != first
-        assert f"[INFO] m: moves to http://127.0.0.1:{second}" in one.program.stdout
+        wait_until(lambda: f"[INFO] m: moves to http://127.0.0.1:{second}" in one.program.stdout, "the log says so")
         assert one.program.starts("m") == 1
 
 

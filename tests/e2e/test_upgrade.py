@@ -567,6 +567,7 @@ def test_systemd_is_told_who_is_the_main_process(run_program: RunProgram, tmp_pa
             notify.hear("STATUS=m ready")
             program.signal(signal.SIGTERM)
             notify.hear("STOPPING=1")
+            assert program.wait() == 0  # a second signal would end it before its model has ended in good order
 
 
 def test_it_is_refused_where_it_cannot_be() -> None:
