@@ -223,20 +223,23 @@ def test_a_successor_knows_the_stop_commands_of_its_predecessor(tmp_path: Path) 
     assert file.read_text() == "stopped\n"
 
 
-def test_no_model_is_started_while_the_guardian_of_an_earlier_life_is_at_work() -> None:
+def test_no_model_is_started_while_the_guardian_of_an_earlier_run_is_at_work() -> None:
     owner = Owner()
     env = {**os.environ, GUARDIAN_MARKER: owner.marks[MARKER]}
     with subprocess.Popen(("sleep", "1000"), env=env) as other, stage() as on_stage:
-        assert await_condition(lambda: command_of(other.pid) == "sleep 1000")
-        owner.die()
-        asked: list[object] = []
-        second = Stage()
-        second.guardian.start()
-        thread = threading.Thread(target=lambda: asked.append(second.guardian.marks(1)))
-        thread.start()
-        assert on_stage.guardian.marks(1), "started before its owner died"
-        assert asked == []
-        other.kill()
+        try:
+            assert await_condition(lambda: command_of(other.pid) == "sleep 1000")
+            assert on_stage.guardian.marks(1), "its owner lives"
+            owner.die()
+            asked: list[object] = []
+            second = Stage()
+            second.guardian.start()
+            thread = threading.Thread(target=lambda: asked.append(second.guardian.marks(1)))
+            thread.start()
+            assert on_stage.guardian.marks(2), "it has looked before the owner died"
+            assert asked == []
+        finally:
+            other.kill()
         thread.join()
         assert asked
         second.guardian.close(30.0)
