@@ -26,7 +26,7 @@ def total(program: Program) -> int:
     return int(json.loads(reply.text)["total"])
 
 
-def test_rows_of_an_earlier_life_are_told_bounded_and_forgotten(run_program: RunProgram, tmp_path: Path) -> None:
+def test_rows_of_an_earlier_run_are_told_bounded_and_forgotten(run_program: RunProgram, tmp_path: Path) -> None:
     path = tmp_path / "activity.db"
     earlier = open_file(path)
     earlier.insert([row(model=f"m{number}") for number in range(500)])

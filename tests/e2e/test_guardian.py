@@ -294,7 +294,7 @@ def test_the_next_start_ends_what_llamaswap_and_its_guardian_left(tmp_path: Path
         wait_until(lambda: not first.guardians(), "the guardian is gone")
         same_port = {**models(a=demo()), "startPort": first.upstream_port("a")}
         with Program(tmp_path / "second", same_port) as second:
-            load(second, "a")  # not before those of the earlier life have ended
+            load(second, "a")  # not before those of the program before have ended
             assert first.relatives() == {}
             assert second.states() == {"a": "ready"}
             [entry] = second.get("/running").json()["running"]

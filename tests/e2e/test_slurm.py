@@ -121,7 +121,7 @@ def test_a_job_that_is_requeued_is_found_again_or_ends(cluster: Cluster, tmp_pat
         assert front.get("/unload").status == 200
 
 
-def test_what_an_earlier_life_has_left_is_ended_before_the_next_start(cluster: Cluster, tmp_path: Path) -> None:
+def test_what_an_earlier_run_has_left_is_ended_before_the_next_start(cluster: Cluster, tmp_path: Path) -> None:
     model = cluster.model("ls-a", client=SBATCH, there=FRONT, cmdStatus="sh -c 'squeue -h -n ls-a | grep -q .'")
     config = {"models": {"a": {**model, "cmd": model["cmd"].replace(FRONT, f"{FRONT} --lost-after 0")}}}
     with Front(cluster, tmp_path / "first", config) as first:

@@ -20,7 +20,7 @@ TYPE_CHECKING = False  # as in `table`
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-MOST_SECONDS = 10.0  # for a command: long enough to give an order to a cluster; whoever waits for its end has left
+MOST_SECONDS = 10.0  # for a command: long enough to give an order to a cluster; nobody waits for its end any more
 _MOST_GUARDIAN_SECONDS = 20.0  # with what it takes to stop processes
 _PAUSE = 0.02
 _FORMAT = 2  # of marshal, which each Python reads: another version of us may be run by another one

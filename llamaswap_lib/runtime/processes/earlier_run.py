@@ -1,4 +1,4 @@
-"""What an earlier life of a model has left where only its commands reach it: a job of a cluster, a container.
+"""What an earlier run of a model has left where only its commands reach it: a job of a cluster, a container.
 
 `cmdStatus` exits with 0 while there is something. Then `cmdStop` ends it before the model is started anew: two would
 take two places, and the first one would never end. On the thread `watch-M`, which blocks meanwhile; a stop or kill of
@@ -22,7 +22,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 _PAUSE = 0.3  # seconds between two questions to a cluster
 
 
-def end_earlier_life(
+def end_earlier_run(
     spec: LaunchSpec,
     env: Mapping[str, str],
     output: int,

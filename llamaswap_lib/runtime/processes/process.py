@@ -30,7 +30,7 @@ from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.out_of_memory import out_of_memory
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.processes.announcements import Announcements
-from llamaswap_lib.runtime.processes.earlier_life import end_earlier_life
+from llamaswap_lib.runtime.processes.earlier_run import end_earlier_run
 from llamaswap_lib.runtime.processes.group import (
     KILL_GRACE,
     ProcessGroup,
@@ -299,7 +299,7 @@ class Process:
             with self._lock:
                 self._waiting = ending if self._order is Order.RUN else None
             if self._waiting:
-                left = end_earlier_life(spec, environment, output, self._guard, ending, self._note)
+                left = end_earlier_run(spec, environment, output, self._guard, ending, self._note)
                 how = spec.check_endpoint, spec.argv, ending, self._note, spec.through
                 return left or (await_free_address(spec.proxy, *how) if spec.proxy else "")
         except LookCancelled:
