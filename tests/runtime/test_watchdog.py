@@ -97,7 +97,7 @@ def test_a_silence_that_proves_nothing_is_told_once_with_one_question_open() -> 
         assert watched.silence() == (CHECK, "")
         watched.await_samples()
         assert watched.events.empty()
-        assert len(server.questions) <= 2  # it listens for longer than a second at a time
+        assert len(server.questions) <= 6  # each is open for as long as the silence has lasted; else there were a dozen
 
 
 def test_a_look_that_finds_no_memory_says_nothing_of_the_run_and_others_follow() -> None:
