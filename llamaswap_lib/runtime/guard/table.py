@@ -287,9 +287,13 @@ def from_ps(text: str) -> Iterator[ProcessEntry]:
         # `sess` is an address on macOS: that a process is in the session of its group is taken for granted.
         entry = ProcessEntry(pid, parent, group, group, "_".join(words[5:10]), words[4].startswith("Z"))
         command = f" {words[10]}" if len(words) > 10 else ""
-        _, found, rest = command.partition(f" {MARKER}=")
-        entry.token, entry.run = parts_of(rest.split(None, 1)[0] if found and rest.strip() else "")
-        _, found, rest = command.partition(f" {GUARDIAN_MARKER}=")
-        entry.guards = rest.split(None, 1)[0] if found and rest.strip() else ""
+        entry.token, entry.run = parts_of(_word_in(command, MARKER))
+        entry.guards = _word_in(command, GUARDIAN_MARKER)
         entry.uid = int(words[3]) if words[3].isdigit() else -1
         yield entry
+
+
+def _word_in(command: str, name: str) -> str:
+    """The value of the variable in what `ps` shows of a command and its environment; '' without one."""
+    rest = command.partition(f" {name}=")[2]
+    return rest.split(None, 1)[0] if rest.strip() else ""
