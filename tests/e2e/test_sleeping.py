@@ -78,14 +78,22 @@ def test_one_that_does_not_fall_asleep_is_stopped(run_program: RunProgram, model
         assert "a: stopping, it did not fall asleep" in program.stdout
 
 
-def test_one_that_does_not_wake_is_a_load_that_failed(run_program: RunProgram) -> None:
-    sleep = {"url": "/sleep", "wake": "/no-such-path"}
-    with run_program(models(a={**SLEEPER, "sleep": sleep}, b=OTHER)) as program:
+WAKES = {
+    "it is answered with an error": ({"wake": "/no-such-path"}, "POST /no-such-path was answered with 503"),
+    "its command fails": ({"wakeCmd": "sh -c 'exit 4'"}, "its command exited with code 4"),
+}
+
+
+@pytest.mark.parametrize(("wake", "why"), WAKES.values(), ids=WAKES)
+def test_one_that_does_not_wake_is_a_load_that_failed(
+    run_program: RunProgram, wake: Mapping[str, str], why: str
+) -> None:
+    with run_program(models(a={**SLEEPER, "sleep": {"url": "/sleep", **wake}}, b=OTHER)) as program:
         for name in "ab":
             assert program.chat(name).status == 200
         answer = program.chat("a")
         assert answer.status == 502
-        assert "it did not wake: POST /no-such-path was answered with 503" in answer.json()["error"]["message"]
+        assert f"it did not wake: {why}" in answer.json()["error"]["message"]
         wait_until(lambda: phases(program) == {}, "it is stopped")
         wait_until(lambda: program.chat("a").status == 200, "it is loaded anew")
 
@@ -126,16 +134,6 @@ def test_a_command_that_fails_stops_it(run_program: RunProgram, cmd: str, why: s
             assert program.chat(name).status == 200
         assert phases(program) == {"b": ("ready", None)}
         assert f"a: could not be put to sleep: {why}" in program.stdout
-
-
-def test_a_command_that_does_not_wake_it_is_a_load_that_failed(run_program: RunProgram) -> None:
-    sleep = {"url": "/sleep", "wakeCmd": "sh -c 'exit 4'"}
-    with run_program(models(a={**SLEEPER, "sleep": sleep}, b=OTHER)) as program:
-        for name in "ab":
-            assert program.chat(name).status == 200
-        answer = program.chat("a")
-        assert answer.status == 502
-        assert "it did not wake: its command exited with code 4" in answer.json()["error"]["message"]
 
 
 def test_another_timeout_alone_restarts_nothing(run_program: RunProgram) -> None:

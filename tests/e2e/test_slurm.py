@@ -35,6 +35,15 @@ def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
     whole_cluster.await_idle()
 
 
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """One that a test may break."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    with Cluster(folder) as made:
+        yield made
+
+
 def test_a_model_is_loaded_on_a_node_answers_and_is_swapped(cluster: Cluster, tmp_path: Path) -> None:
     config = {"models": {name: cluster.model(f"ls-{name}") for name in ("a", "b")}, "logToStdout": "both"}
     with Front(cluster, tmp_path / "front", config) as front:
@@ -149,23 +158,20 @@ def test_two_users_have_servers_on_one_node_and_each_gets_their_own(cluster: Clu
             assert front.get("/unload").status == 200
 
 
-def test_a_model_whose_slurmd_dies_answers_on_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_model_whose_slurmd_dies_answers_on_and_leaves_nothing_behind(own_cluster: Cluster, tmp_path: Path) -> None:
     """Slurm takes the node out, its default is after five minutes: srun ends, and the model is loaded elsewhere."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    with Cluster(folder) as cluster:
-        model = cluster.model("ls-a", there=f"{FRONT} --lost-after 1")
-        with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
-            before = front.chat("a").json()
-            cluster.kill_slurmd(before["node"])
-            assert front.chat("a").json() == before
-            cluster.run("scontrol", "update", f"NodeName={before['node']}", "State=DOWN", "Reason=dead")
-            wait_until(lambda: not front.states(), "srun has ended")
-            after = front.chat("a").json()
-            assert after["node"] != before["node"]
-            wait_until(lambda: servers_of(front) == 1, "the old server ends")
-            assert front.chat("a").json() == after
-            assert front.get("/unload").status == 200
+    model = own_cluster.model("ls-a", there=f"{FRONT} --lost-after 1")
+    with Front(own_cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+        before = front.chat("a").json()
+        own_cluster.kill_slurmd(before["node"])
+        assert front.chat("a").json() == before
+        own_cluster.run("scontrol", "update", f"NodeName={before['node']}", "State=DOWN", "Reason=dead")
+        wait_until(lambda: not front.states(), "srun has ended")
+        after = front.chat("a").json()
+        assert after["node"] != before["node"]
+        wait_until(lambda: servers_of(front) == 1, "the old server ends")
+        assert front.chat("a").json() == after
+        assert front.get("/unload").status == 200
 
 
 def test_an_idle_model_is_evicted_for_one_that_is_queued(cluster: Cluster, tmp_path: Path) -> None:
@@ -180,39 +186,35 @@ def test_an_idle_model_is_evicted_for_one_that_is_queued(cluster: Cluster, tmp_p
         assert front.get("/unload").status == 200
 
 
-def test_a_model_whose_node_is_switched_off_is_loaded_elsewhere(tmp_path: Path) -> None:
+def test_a_model_whose_node_is_switched_off_is_loaded_elsewhere(own_cluster: Cluster, tmp_path: Path) -> None:
     """Long before Slurm notices. The request that finds nobody there waits, and the next run answers it."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    with Cluster(folder) as cluster:
-        model = cluster.model("ls-a", there=FRONT, lostAfter=1, unloadTimeout=1)
-        with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
-            node = front.chat("a").json()["node"]
-            cluster.power_off(node)
-            [other] = set(cluster.names) - {node}
-            assert front.chat("a").json()["node"] == other
-            assert "a: lost: no answer from http://127.0.0.1" in front.stdout
-            assert front.get("/unload").status == 200
+    model = own_cluster.model("ls-a", there=FRONT, lostAfter=1, unloadTimeout=1)
+    with Front(own_cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+        node = front.chat("a").json()["node"]
+        own_cluster.power_off(node)
+        [other] = set(own_cluster.names) - {node}
+        assert front.chat("a").json()["node"] == other
+        assert "a: lost: no answer from http://127.0.0.1" in front.stdout
+        assert front.get("/unload").status == 200
 
 
-def test_a_request_to_a_node_that_is_silent_is_answered_elsewhere_once_slurm_gives_it_up(tmp_path: Path) -> None:
+def test_a_request_to_a_node_that_is_silent_is_answered_elsewhere_once_slurm_gives_it_up(
+    own_cluster: Cluster, tmp_path: Path
+) -> None:
     """A frozen machine holds its connections: only the end of srun says that nothing will come of them."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    with Cluster(folder) as cluster:
-        model = cluster.model("ls-a", there=FRONT, unloadTimeout=1)
-        with Front(cluster, tmp_path / "front", {"models": {"a": model}}) as front:
-            node = front.chat("a").json()["node"]
-            cluster.signal_all(node, signal.SIGSTOP)
-            with front.wire() as wire:
-                wire.request("POST", "/v1/chat/completions", {"model": "a", **HELLO})
-                wait_until(lambda: front.running("a")["in_flight"] == 1, "it is inside")
-                cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=silent")
-                [other] = set(cluster.names) - {node}
-                assert wire.status() == 200
-            assert front.chat("a").json()["node"] == other
-            cluster.power_off(node)
-            assert front.get("/unload").status == 200
+    model = own_cluster.model("ls-a", there=FRONT, unloadTimeout=1)
+    with Front(own_cluster, tmp_path / "front", {"models": {"a": model}}) as front:
+        node = front.chat("a").json()["node"]
+        own_cluster.signal_all(node, signal.SIGSTOP)
+        with front.wire() as wire:
+            wire.request("POST", "/v1/chat/completions", {"model": "a", **HELLO})
+            wait_until(lambda: front.running("a")["in_flight"] == 1, "it is inside")
+            own_cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=silent")
+            [other] = set(own_cluster.names) - {node}
+            assert wire.status() == 200
+        assert front.chat("a").json()["node"] == other
+        own_cluster.power_off(node)
+        assert front.get("/unload").status == 200
 
 
 CONFIGURATIONS = [block for block in of_language("yaml") if re.search(r"cmd: (srun|sbatch) ", block.text)]
