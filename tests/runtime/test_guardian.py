@@ -186,11 +186,12 @@ def test_a_stop_command_that_hangs_is_killed_and_one_that_cannot_be_started_hind
     with stage() as on_stage:
         on_stage.guardian.marks(1)
         pids = [spawn({}), spawn({})]
-        on_stage.guardian.add(pids[0], stopped_by(f"echo $$ >{file}; sleep 1000", seconds=0.2))
+        on_stage.guardian.add(pids[0], stopped_by(f"echo $$ >{file}; sleep 1000", seconds=1.0))
         on_stage.guardian.add(pids[1], packed(("/no/such",), {}, "/no/such/folder", 30.0))
     for pid in pids:
         assert_was_killed(pid)
-    assert not is_alive(int(file.read_text()))
+    stop_command = int(file.read_text())
+    assert await_condition(lambda: not is_alive(stop_command))
 
 
 @pytest.mark.parametrize("told", [lambda text: text[:-2], lambda text: text[:-1], lambda _: ""])
