@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_another_content(tmp_path: Path) -> None:
 def test_links_in_a_circle_and_paths_that_can_be_none_are_told_with_their_reason(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("a")
     assert content(tmp_path / "a").kind == "Too many levels of symbolic links"
-    assert content(Path("/\0")).kind == "embedded null byte"
+    assert "embedded null" in content(Path("/\0")).kind  # Pythons say it in different words
 
 
 def test_what_is_not_asked_for_any_more_is_forgotten(tmp_path: Path) -> None:
