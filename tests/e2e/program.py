@@ -205,7 +205,7 @@ class Program:
         if kind is None:
             assert not left, f"left behind: {left}"
             assert self.stderr == "" or self._is_hurt
-            assert self._is_hurt or len(_own_tracebacks(self.stdout)) == self._tracebacks
+            assert self._is_hurt or len(_own_tracebacks(self.stdout)) == self._tracebacks, self.stdout
         else:
             sys.stderr.write(f"--- its stdout ---\n{self.stdout[-4000:]}--- its stderr ---\n{self.stderr[-4000:]}")
 
