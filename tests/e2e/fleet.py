@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.e2e.freezing import freeze
 from tests.e2e.ports import PortBlock
 from tests.e2e.program import Program, wait_until
 
@@ -94,7 +95,7 @@ class Fleet:
 @contextmanager
 def frozen(box: Box) -> Iterator[None]:
     """It keeps its connections, and says nothing."""
-    box.program.signal(signal.SIGSTOP)
+    freeze(box.program.process.pid)
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.freezing import freeze
 from tests.e2e.program import Program, demo, models, wait_until
 from tests.e2e.talk import Cut, Reply, Wire, ask
 
@@ -47,17 +48,6 @@ def leader(program: Program, model: str = "a") -> int:
     return pid
 
 
-def stop(pid: int) -> None:
-    """Have the process stopped when this returns, each thread of it."""
-    os.kill(pid, signal.SIGSTOP)
-
-    def are_stopped() -> bool:
-        stats = [(task / "stat").read_bytes() for task in Path(f"/proc/{pid}/task").iterdir()]
-        return all(stat.rpartition(b")")[2].split()[0] == b"T" for stat in stats)
-
-    wait_until(are_stopped, f"{pid} is stopped")
-
-
 def assert_hung(reply: Reply, *words: str) -> None:
     assert (reply.status, reply.json()["error"]["code"]) == (504, "model_hung")
     assert reply.headers["x-should-retry"] == "false"
@@ -68,7 +58,7 @@ def assert_hung(reply: Reply, *words: str) -> None:
 def test_a_stopped_server_is_ended_when_a_request_has_waited_longer_than_max_wait(run_program: RunProgram) -> None:
     with run_program(config(demo(), unloadTimeout=60)) as program, ThreadPoolExecutor() as pool:
         assert program.chat("a", max_tokens=1).status == 200
-        stop(leader(program))
+        freeze(leader(program))
         inside = begin(pool, program)
         assert program.chat("b", max_tokens=1).status == 200
         assert_hung(inside.result(), "the server of a hangs", "its processes are stopped", "for b")
@@ -83,7 +73,7 @@ def test_a_stopped_server_that_a_shell_started_is_ended_too(run_program: RunProg
         assert program.post(CHAT, {"model": "a"}).status == 200
         [server] = [pid for pid, command in program.relatives().items() if command.startswith(sys.executable)]
         assert server != leader(program)
-        stop(server)
+        freeze(server)
         inside = begin(pool, program)
         assert program.chat("b", max_tokens=1).status == 200
         assert_hung(inside.result(), "its processes are stopped")
@@ -93,7 +83,7 @@ def test_a_stopped_shell_says_nothing_of_the_server_that_it_started(run_program:
     shell = {"cmd": shlex.join(("sh", "-c", f"{stuck('one').replace('${PORT}', '$0')}; exit 3")) + " ${PORT}"}
     with run_program(config(shell)) as program, ThreadPoolExecutor() as pool:
         inside = begin(pool, program, sleep=5)
-        stop(leader(program))
+        freeze(leader(program))
         behind = pool.submit(program.chat, "b", max_tokens=1)
         assert inside.result().status == 200
         assert behind.result().status == 200
@@ -155,7 +145,7 @@ def test_an_answer_that_had_begun_is_cut(run_program: RunProgram) -> None:
     slow = config(demo("--tokens-per-second", "50"))
     with run_program(slow) as program, ThreadPoolExecutor() as pool, program.stream("a") as wire:
         wire.read_head_and_first_chunk()
-        stop(leader(program))
+        freeze(leader(program))
         behind = pool.submit(program.chat, "b", max_tokens=1)
         with pytest.raises(Cut):
             list(wire.chunks())
@@ -167,7 +157,7 @@ def test_an_answer_that_the_end_of_the_connection_ends_is_not_taken_for_whole(ru
         wire.request("POST", CHAT, {"model": "a", "drip": 1000, "open": True})
         assert wire.status() == 200
         assert wire.exactly(4) == b"drip"
-        stop(leader(program))
+        freeze(leader(program))
         behind = pool.submit(program.chat, "b", max_tokens=1)
         with pytest.raises(Cut, match="reset"):
             wire.exactly(1000)
@@ -178,7 +168,7 @@ def test_those_inside_are_told_at_once_however_long_the_stop_takes(run_program: 
     stubborn = config(demo("--ignore-sigterm"), unloadTimeout=4)
     with run_program(stubborn) as program, ThreadPoolExecutor() as pool:
         assert program.chat("a", max_tokens=1).status == 200
-        stop(leader(program))
+        freeze(leader(program))
         inside = begin(pool, program)
         behind = pool.submit(program.chat, "b", max_tokens=1)
         assert_hung(inside.result(), "its processes are stopped")
@@ -194,7 +184,7 @@ def test_a_request_that_was_told_of_the_loading_is_told_of_the_end_in_the_stream
         wire.request("POST", CHAT, value)
         assert wire.status() == 200
         wait_until(lambda: program.states().get("a") == "ready", "it is inside")
-        stop(leader(program))
+        freeze(leader(program))
         behind = pool.submit(program.chat, "b", max_tokens=1)
         said = b"".join(wire.chunks())
         assert b"event: error" in said
@@ -207,7 +197,7 @@ def test_without_a_check_nothing_can_be_known_and_there_is_only_a_warning(run_pr
     with run_program(config(entry)) as program, ThreadPoolExecutor() as pool:
         wait_until(lambda: program.chat("a", max_tokens=1).status == 200, "it listens")
         stopped = leader(program)
-        stop(stopped)
+        freeze(stopped)
         inside = begin(pool, program)
         behind = pool.submit(program.chat, "b", max_tokens=1)
         wait_until(lambda: "[WARN] a: has sent nothing for" in program.stdout, "the warning")
@@ -229,7 +219,7 @@ def test_a_stopped_server_that_nobody_waits_for_is_left_alone(run_program: RunPr
     with run_program(config(demo())) as program, ThreadPoolExecutor() as pool:
         assert program.chat("a", max_tokens=1).status == 200
         stopped = leader(program)
-        stop(stopped)
+        freeze(stopped)
         inside = begin(pool, program)
         until = time.monotonic() + 4
         wait_until(lambda: time.monotonic() > until, "longer than it takes where somebody waits")
@@ -252,7 +242,7 @@ def test_with_0_nothing_is_ended(run_program: RunProgram) -> None:
     with run_program(config(entry)) as program, ThreadPoolExecutor() as pool:
         assert program.chat("a", max_tokens=1).status == 200
         stopped = leader(program)
-        stop(stopped)
+        freeze(stopped)
         inside = begin(pool, program)
         behind = pool.submit(program.chat, "b", max_tokens=1)
         wait_until(lambda: "[WARN] a: has not answered its check for 10 s" in program.stdout, "the warning")

@@ -21,6 +21,7 @@ import pytest
 import trustme
 
 from tests.e2e.conftest import RunProgram
+from tests.e2e.freezing import freeze
 from tests.e2e.held import Held
 from tests.e2e.program import COMMAND, DEADLINE, HELLO, demo, models, wait_until
 from tests.e2e.service import NotifySocket, Service
@@ -98,17 +99,10 @@ def test_the_watchdog_is_fed_until_the_models_have_ended(
 def test_a_frozen_program_feeds_no_watchdog(run_program: RunProgram, notify: NotifySocket) -> None:
     with run_program(models(m=demo()), env={"NOTIFY_SOCKET": str(notify.path), **WATCHDOG}) as program:
         notify.hear("WATCHDOG=1")
-        program.signal(signal.SIGSTOP)
-        wait_until(lambda: is_stopped(program.process.pid), "it is frozen")
+        freeze(program.process.pid)
         notify.await_silence(1.0)
         program.signal(signal.SIGCONT)
         notify.hear_anew("WATCHDOG=1")
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether none of its threads runs."""
-    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def test_a_controller_that_hangs_feeds_no_watchdog(
