@@ -252,9 +252,10 @@ def _check_idle_keys(loaded: Loaded, document: Document) -> None:
             document.warn(("models", name, "queueTimeout"), "does nothing without proxy: announced", at_key=True)
     _check_idle_keys_of_queues(loaded.config, document)
     for name, selector in loaded.config.selectors.items():
-        at: KeyPath = ("selectors", name, "settings", "spillover")
-        if selector.strategy not in ("spillover", "spread") and document.node(at) is not None:
-            document.warn(at, f"does nothing with the strategy {selector.strategy}", at_key=True)
+        for key in ("spillover", "sticky") if selector.strategy not in ("spillover", "spread") else ():
+            if document.node(("selectors", name, "settings", key)) is not None:
+                message = f"does nothing with the strategy {selector.strategy}"
+                document.warn(("selectors", name, "settings", key), message, at_key=True)
 
 
 def _check_idle_keys_of_queues(config: Config, document: Document) -> None:

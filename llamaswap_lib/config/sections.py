@@ -29,6 +29,8 @@ from llamaswap_lib.typed_yaml.kinds import (
 from .offered import Offered
 
 STRATEGY = Choice(("pin", "warm", "spillover", "spread", "failover"))
+NOT_STICKY = "none"
+STICKY = Choice((NOT_STICKY, "session", "prefix"))
 MODALITY = Choice(("text", "audio", "image"))
 FALLBACK = "models, aliases or peer models that answer, in this order, where it cannot (llamaswap only; docs/fleet.md)"
 ROUTED_SETTINGS = "for the strategies `spillover` and `spread` only"
@@ -237,6 +239,13 @@ class SelectorSettings:
         Integer(),
         "requests per active target before the next one is started; at least 1, and 8 for `spread` unless set",
         1,
+    )
+    sticky: str = key(
+        "sticky",
+        STICKY,
+        "requests of a session, or with the same beginning of the prompt, go to the same target "
+        "(llamaswap only; docs/fleet.md)",
+        NOT_STICKY,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.config.sections import Capabilities, Selector
+from llamaswap_lib.config.sections import NOT_STICKY, Capabilities, Selector
 from llamaswap_lib.endpoints.failures import failures_of
 from llamaswap_lib.endpoints.memory import need_of
 from llamaswap_lib.fleet.offers import Offer
@@ -124,6 +124,7 @@ def describe_selector(app: App, name: str, selector: Selector, is_loaded: bool) 
     about["targets"] = list(selector.targets)
     if selector.strategy in ("spillover", "spread"):
         about["spillover"] = selector.settings.spillover
+        about |= {"sticky": selector.settings.sticky} if selector.settings.sticky != NOT_STICKY else {}
     return describe_plain(app, name, about, is_loaded) | texts_of(selector)
 
 

@@ -21,6 +21,8 @@ from llamaswap_lib.proxy.dispatch import Dispatcher, Order
 from llamaswap_lib.routing.api_keys import given_key
 from llamaswap_lib.routing.loop_detection import is_sent_on
 from llamaswap_lib.routing.model_name import (
+    ONLY_NAME,
+    Named,
     UnknownName,
     find_model,
     find_upstream,
@@ -33,6 +35,7 @@ from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.routes import Route, is_model_path, slash_redirect_status
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
+from llamaswap_lib.routing.sticky import NAMES, key_of
 from llamaswap_lib.server.access_log import told_ip
 from llamaswap_lib.server.decoded_body import decoded, receive_raw
 from llamaswap_lib.server.exchange import Exchange
@@ -53,6 +56,7 @@ class Proxied:
         self._destinations = app.destinations
         self._pools = app.config.pools
         self._fallbacks = app.selectors.fallbacks
+        self._names = NAMES if app.selectors.sticky else ONLY_NAME  # what is read of bodies that are large
         self._has_profiles = bool(app.config.profiles)
         self._dispatcher = Dispatcher(app.controller, app.pool, app.logs.model, app.peers)
         self._fail_over = FailOver(self._dispatcher, app.peers.budget)
@@ -184,7 +188,7 @@ class Proxied:
         before, and has moved on.
         """
         head, query, choice = exchange.head, exchange.query, moved
-        named = find_model(head.method, head.first.get("content-type", ""), query, body)
+        named = find_model(head.method, head.first.get("content-type", ""), query, body, self._names)
         name, destination = named.name, None
         if choice is NO_CHOICE:
             if self._has_profiles:
@@ -193,7 +197,7 @@ class Proxied:
                     raise no_model()
             destination = None if name in self._pools else self._destinations.get(name)
             if destination is None:
-                choice = self._choose(exchange, route, name, named.name)
+                choice = self._choose(exchange, route, name, named)
             elif name in self._fallbacks.by_name:
                 choice = Choice(name, fallback=self._fallbacks.of(name, (name,), is_sent_on=is_sent_on(head)))
         try:
@@ -221,14 +225,16 @@ class Proxied:
         again = partial(self._order_of, exchange, route, body, choice) if choice.rest or choice.fallback else None
         return Order(model, route.upstream_path, query, outgoing, choice, again)
 
-    def _choose(self, exchange: Exchange, route: Route, name: str, asked_name: str) -> Choice:
+    def _choose(self, exchange: Exchange, route: Route, name: str, named: Named) -> Choice:
         """The target of the selector `name`; raises UnknownName where there is none."""
         selectors = self._app.selectors
         if name not in selectors:
-            self._begin(exchange, asked_name, route.upstream_path, None)
-            raise UnknownName(asked_name)
+            self._begin(exchange, named.name, route.upstream_path, None)
+            raise UnknownName(named.name)
         exchange.selector = name
-        return selectors.choose(name, is_sent_on=is_sent_on(exchange.head))
+        sticky = selectors.sticky.get(name)
+        key = key_of(sticky, name, self._caller_of(exchange).session, named) if sticky else ""
+        return selectors.choose(name, is_sent_on=is_sent_on(exchange.head), key=key)
 
     def _begin(
         self, exchange: Exchange, name: str, path: str, model: Model | Remote | None, *, is_recorded: bool = True
@@ -237,15 +243,12 @@ class Proxied:
 
         `is_recorded`: there is a row of it, if it is a POST.
         """
-        app, memo, head = self._app, exchange.memo, exchange.head
-        caller = memo.caller
-        if not isinstance(caller, Caller):
-            memo.caller = caller = self._caller_of(exchange)
+        app, head = self._app, exchange.head
         exchange.trace = trace = InFlight(
             app.feed.table,
             exchange.client,
             head,
-            caller,
+            self._caller_of(exchange),
             exchange.client.requests.started,
             model.id if isinstance(model, Model) else name,
             path,
@@ -270,10 +273,13 @@ class Proxied:
         return trace
 
     def _caller_of(self, exchange: Exchange) -> Caller:
-        app, first = self._app, exchange.head.first
+        app, first, known = self._app, exchange.head.first, exchange.memo.caller
+        if isinstance(known, Caller):
+            return known
         names = app.config.ui.activity.session_id
         session = next((value for name in names if (value := first.get(name.lower()))), "")
-        return Caller(session, app.key_tags.tag(given_key(exchange.head)), told_ip(exchange))
+        exchange.memo.caller = caller = Caller(session, app.key_tags.tag(given_key(exchange.head)), told_ip(exchange))
+        return caller
 
     async def _receive_content(self, exchange: Exchange) -> RequestBody:
         """The body as it was sent; JSON has to be in memory to be understood, so it may be less long."""

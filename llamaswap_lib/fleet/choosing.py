@@ -14,6 +14,7 @@ from llamaswap_lib.fleet.states import OTHER, PeerState
 
 MOST_COLD = 8  # boxes of the hash order on which a model is loaded: its replicas stay together
 HERE = ""  # the box that is this machine
+BOUND = 5, 4  # a place that holds sessions has at most so many times its share of the requests, rounded up
 
 
 class Place(NamedTuple):
@@ -60,12 +61,26 @@ def hash_order(name: str, boxes: Iterable[str]) -> list[str]:
     return sorted(boxes, key=lambda box: blake2b(f"{box}\0{name}".encode(), digest_size=8).digest())
 
 
-def spread(places: Sequence[Place], spillover: int) -> list[Place]:
+def by_key(key: str, requests: Mapping[str, int], few: int = 0) -> list[str]:
+    """The names of places in the order that `key` decides, but those that have their bound of `requests` come last.
+
+    Consistent hashing with bounded loads: the first gets the request, and so no place has more than BOUND times its
+    share of all requests, this one counted; there is always one that has less. `few` are no more than it may have in
+    any case. Fronts that know nothing of each other agree on the order, and a place that goes moves only what it had.
+    """
+    times, of = BOUND
+    most = max(few, -(-times * (sum(requests.values()) + 1) // (of * max(1, len(requests)))))
+    return sorted(hash_order(key, requests), key=lambda name: requests[name] >= most)
+
+
+def spread(places: Sequence[Place], spillover: int, key: str = "") -> list[Place]:
     """Where the model is ready and has fewer than `spillover` requests, the least busy first; else on one box more.
 
     `places` are in the hash order. One box more is the least busy of the first of that order on which the model does
     not run; it is taken only if it has room for a model beside those that are in use there, or if the model runs
-    nowhere.
+    nowhere. `key`: of a session, say; of the places where the model is ready the one that it decides is taken in place
+    of the least busy. Half of `spillover` is few then: what a box has told may be over by now, and among a few requests
+    that would move a session for nothing.
     """
     up = [place for place in places if place.is_up] or list(places)
     warm = sorted((place for place in up if place.is_warm), key=lambda place: (not place.is_ready, place.requests))
@@ -75,6 +90,11 @@ def spread(places: Sequence[Place], spillover: int) -> list[Place]:
         best = min(cold[:MOST_COLD], key=lambda place: place.busy_models, default=None)
         if best is None or (warm and not best.has_room):
             best = min(warm, key=lambda place: place.requests, default=None)
+    if key:
+        ready = {place.target: place for place in warm if place.is_ready}
+        order = by_key(key, {target: place.requests for target, place in ready.items()}, spillover // 2)
+        warm = [*map(ready.__getitem__, order), *(place for place in warm if not place.is_ready)]
+        best = warm[0] if best is not None and best.is_ready else best
     return _from_best(best, [*warm, *cold, *places])
 
 

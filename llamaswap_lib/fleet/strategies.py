@@ -64,22 +64,22 @@ class Fleet:
         for target in targets:
             by_box.setdefault(target.box, []).append(target)
         self._targets = list(targets)
-        self._order: Callable[[Sequence[Place]], list[Place]] = failover
+        self._order: Callable[[Sequence[Place], str], list[Place]] = lambda places, _: failover(places)
         if strategy == "spread":
             self._targets = [target for box in hash_order(name, by_box) for target in by_box[box]]
-            self._order = lambda places: spread(places, spillover)
+            self._order = lambda places, key: spread(places, spillover, key)
         self._by_name = {target.name: target for target in targets}
         self._counts = counts
         self._is_in_house = is_in_house
 
     def preview(self, states: Mapping[str, str], peers: Mapping[str, PeerState]) -> list[str]:
         with self._counts.lock:
-            return self._choose(states, peers)
+            return self._choose(states, peers, "")
 
-    def begin(self, states: Mapping[str, str], peers: Mapping[str, PeerState]) -> list[str]:
-        """The names of all targets, the best first: a request goes there now."""
+    def begin(self, states: Mapping[str, str], peers: Mapping[str, PeerState], key: str = "") -> list[str]:
+        """The names of all targets, the best first: a request goes there now. `key` holds it to a box."""
         with self._counts.lock:
-            names = self._choose(states, peers)
+            names = self._choose(states, peers, key)
             self._counts.add(self._by_name[names[0]], 1)
         return names
 
@@ -93,7 +93,7 @@ class Fleet:
         with self._counts.lock:
             self._counts.add(self._by_name[name], -1)
 
-    def _choose(self, states: Mapping[str, str], peers: Mapping[str, PeerState]) -> list[str]:
+    def _choose(self, states: Mapping[str, str], peers: Mapping[str, PeerState], key: str) -> list[str]:
         here = PeerState(True, kind=LLAMASWAP, models={model: ModelThere(state) for model, state in states.items()})
         self._counts.most_here = max(self._counts.most_here, _number_here(states, peers))
         here = here._replace(most_models=self._counts.most_here)
@@ -103,7 +103,7 @@ class Fleet:
             if self._is_in_house and state.kind != LLAMASWAP:
                 continue
             places.append(place_of(target.name, target.model, state, self._counts.of(target.box)))
-        return [place.target for place in self._order(places)]
+        return [place.target for place in self._order(places, key)]
 
 
 def _number_here(states: Mapping[str, str], peers: Mapping[str, PeerState]) -> int:

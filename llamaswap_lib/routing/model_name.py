@@ -10,11 +10,11 @@ under /upstream.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
 from llamaswap_lib.errors import BadRequest, HttpError, LlamaswapError, NotFound
@@ -35,7 +35,7 @@ from llamaswap_lib.wire.multipart import BadForm, FormScanner, Value, find_pairs
 from llamaswap_lib.wire.splice import Edit, spliced
 
 FIELD = "model"
-_FIELDS = Names((FIELD,))
+ONLY_NAME = Names((FIELD,))
 MAX_URLENCODED_BYTES = 10 << 20
 _BLANKS = b" \t\n\r"  # of JSON
 _MOST_SHOWN_BYTES = 100  # of a Content-Type that a client sent
@@ -66,6 +66,8 @@ class Named:
     json: bytes = b""  # the body, searched for places only when there is something to replace, unless they are known
     json_keys: Collection[str] | None = ()  # its top-level keys; None: of a large body only those asked for were read
     line_end: bytes = b""  # of a form
+    values: Mapping[str, Any] | None = None  # of the JSON body, where it is not large
+    members: Sequence[Member] = ()  # of a large one: where those asked for stand
 
     def edits(self, name: str) -> Sequence[Edit]:
         """What makes the body name `name`; in order, none overlaps another."""
@@ -85,9 +87,10 @@ def name_in_json(name: str) -> bytes:
 # -- the model of a model route --
 
 
-def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
+def find_model(method: str, content_type: str, query: str, body: Body, names: Names = ONLY_NAME) -> Named:
     """The model that a request to a model route names; `query` may begin with its question mark.
 
+    `names` has FIELD, and what else is to be known of a large JSON body: it is read but once.
     Raises BadRequest for a body that is not what `content_type` says, NotFound where no model is named.
     """
     if method in ("GET", "HEAD"):
@@ -101,7 +104,7 @@ def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
             raise type(error)(f"{error.message}: {_json_hint(content_type)}") from None
     data = body.read() if body.memory is None else body.memory
     try:
-        values, members = load_object(data, _FIELDS)
+        values, members = load_object(data, names)
     except (NotJson, NotAnObject, RepeatedTooOften) as wrong:
         raise _refusal_of(data, wrong) from None
     name = values.get(FIELD)
@@ -110,8 +113,8 @@ def find_model(method: str, content_type: str, query: str, body: Body) -> Named:
     if not isinstance(name, str):
         raise BadRequest(f"'model' must be a string of at most {MOST_SMALL_BYTES} bytes")
     if members is None:
-        return Named(name, (), data, values)
-    return Named(name, _values_of(members), data, None)
+        return Named(name, (), data, values, values=values)
+    return Named(name, _values_of(members), data, None, members=members)
 
 
 @lru_cache(maxsize=32)
@@ -187,11 +190,11 @@ def _refusal_of(data: bytes, wrong: ValueError) -> HttpError:
 def _places_in_json(data: bytes) -> tuple[tuple[int, int], ...]:
     """Where the values of every top-level `model` stand."""
     only = only_place(data, FIELD)
-    return _values_of(read_members(data, _FIELDS)) if only is None else (only,)
+    return _values_of(read_members(data, ONLY_NAME)) if only is None else (only,)
 
 
 def _values_of(members: list[Member]) -> tuple[tuple[int, int], ...]:
-    return tuple([(member.start, member.end) for member in members])
+    return tuple([(member.start, member.end) for member in members if member.key == FIELD])
 
 
 def _scan_form(boundary: str, body: Body) -> FormScanner:

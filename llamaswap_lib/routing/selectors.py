@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from llamaswap_lib.config.schema import Config
-from llamaswap_lib.config.sections import Selector
-from llamaswap_lib.fleet.choosing import HERE
+from llamaswap_lib.config.sections import NOT_STICKY, Selector
+from llamaswap_lib.fleet.choosing import HERE, by_key
 from llamaswap_lib.fleet.states import PeerState
 from llamaswap_lib.fleet.strategies import OUT, Counts, Fleet, Target
 from llamaswap_lib.routing.fallbacks import Fallbacks
@@ -96,6 +96,8 @@ class Selectors:
         self._meanings = {name: _meaning_of(name, selector, config) for name, selector in config.selectors.items()}
         pools = config.pools.items()
         self._meanings.update((name, _meaning_of(name, pool, config, is_pool=True)) for name, pool in pools)
+        # What holds requests to a box, of those that hold them.
+        self.sticky = {name: one.sticky for name, one in self._meanings.items() if one.sticky != NOT_STICKY}
         self._by_name: dict[str, _Strategy] = {}
         for name, meaning in self._meanings.items():
             is_same = before is not None and before._meanings.get(name) == meaning
@@ -109,14 +111,15 @@ class Selectors:
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
-    def choose(self, name: str, *, is_sent_on: bool = False) -> Choice:
+    def choose(self, name: str, *, is_sent_on: bool = False, key: str = "") -> Choice:
         """For a `with` block around one request: its target, busy with it until the block ends.
 
         `is_sent_on`: another llamaswap has chosen this one for it, so it is for a model of ours, if there is any.
+        `key`: requests with the same one go to the same target, where that has not too many; '' for one of its own.
         """
         strategy = self._own.get(name) if is_sent_on else None
         strategy = strategy or self._by_name[name]
-        target, *rest = strategy.begin(*self._states())
+        target, *rest = strategy.begin(*self._states(), key)
         rest = rest if self._meanings[name].fails_over else []
         return Choice(target, strategy, rest, self.fallbacks.of(name, (target, *rest), is_sent_on=is_sent_on))
 
@@ -143,7 +146,7 @@ class _Pin:
     def __init__(self, target: str) -> None:
         self._target = target
 
-    def preview(self, _states: States, _peers: object) -> list[str]:
+    def preview(self, _states: States, _peers: object, _key: str = "") -> list[str]:
         return [self._target]
 
     def take(self, target: str) -> None: ...
@@ -157,7 +160,7 @@ class _Warm:
     def __init__(self, models: Mapping[str, str]) -> None:
         self._models = models  # target -> model
 
-    def preview(self, states: States, _peers: object) -> list[str]:
+    def preview(self, states: States, _peers: object, _key: str = "") -> list[str]:
         ranks = {"ready": 0, "starting": 1, OUT: 3}
         return sorted(self._models, key=lambda target: ranks.get(states.get(self._models[target], ""), 2))
 
@@ -183,11 +186,11 @@ class _Spillover:
 
     def preview(self, states: States, _peers: object) -> list[str]:
         with self._lock:
-            return self._choose(states)
+            return self._choose(states, "")
 
-    def begin(self, states: States, _peers: object) -> list[str]:
+    def begin(self, states: States, _peers: object, key: str = "") -> list[str]:
         with self._lock:
-            targets = self._choose(states)
+            targets = self._choose(states, key)
             self._note(targets[0])
         return targets
 
@@ -204,7 +207,7 @@ class _Spillover:
         self._turn += 1
         self._last_turns[target] = self._turn
 
-    def _choose(self, states: States) -> list[str]:
+    def _choose(self, states: States, key: str) -> list[str]:
         """All, the best first."""
         leaving = [target for target, model in self._models.items() if states.get(model) in ("stopping", OUT)]
         staying = [target for target in self._models if target not in leaving]
@@ -212,6 +215,9 @@ class _Spillover:
         cold = [target for target in staying if target not in active]
         active.sort(key=lambda target: (self._counts[target], self._last_turns[target]))
         leaving.sort(key=lambda target: (self._counts[target], self._last_turns[target]))
+        if key and active and states.get(self._models[active[0]]) == "ready":
+            ready = {one: self._counts[one] for one in active if states.get(self._models[one]) == "ready"}
+            active = [*by_key(key, ready), *(target for target in active if target not in ready)]
         is_full = all(self._counts[target] >= self._limit for target in active)
         return [*cold, *active, *leaving] if is_full else [*active, *cold, *leaving]
 
@@ -220,7 +226,7 @@ class _Strategy(Protocol):
     """How a target is chosen. What there is to choose of is all that `preview` and `begin` return, the best first."""
 
     def preview(self, states: States, peers: Mapping[str, PeerState], /) -> list[str]: ...
-    def begin(self, states: States, peers: Mapping[str, PeerState], /) -> list[str]: ...
+    def begin(self, states: States, peers: Mapping[str, PeerState], key: str, /) -> list[str]: ...
     def take(self, target: str, /) -> None: ...
     def free(self, target: str, /) -> None: ...
 
@@ -233,6 +239,7 @@ class _Meaning(NamedTuple):
     models: tuple[Target, ...]
     limit: int
     is_pool: bool
+    sticky: str
 
     @property
     def fails_over(self) -> bool:
@@ -249,7 +256,9 @@ class _Meaning(NamedTuple):
 
 def _meaning_of(name: str, selector: Selector, config: Config, *, is_pool: bool = False) -> _Meaning:
     targets = tuple(_target_of(target, config) for target in selector.targets)
-    return _Meaning(name, selector.strategy, targets, selector.settings.spillover, is_pool)
+    settings = selector.settings
+    sticky = settings.sticky if selector.strategy in ("spread", "spillover") else NOT_STICKY
+    return _Meaning(name, selector.strategy, targets, settings.spillover, is_pool, sticky)
 
 
 def _strategy_of(meaning: _Meaning, counts: Counts) -> _Strategy:

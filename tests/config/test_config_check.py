@@ -224,13 +224,14 @@ def test_keys_without_effect_are_named(checked: Check) -> None:
     report = checked(
         "logRequests: true\nmetricsMaxInMemory: 5\nstore: {path: '%/x.db'}\nmacros: {used: 1, unused: 2}\n"
         "models:\n  a: {cmd: 'server ${PORT} ${used}', macros: {mine: 3}, tll: 1}\n"
-        "selectors: {s: {strategy: pin, targets: [a], settings: {spillover: 2}}}\n"
+        "selectors: {s: {strategy: pin, targets: [a], settings: {spillover: 2, sticky: prefix}}}\n"
         "routing: {router: {use: matrix, settings: {matrix: {sets: {s: a}}, groups: {g: {members: [a]}}}}}\n"
     )
     assert [line.partition(": ")[2] for line in warnings(report)] == [
         "logRequests: does nothing any more; requests are logged at level info",
         'models.a: unknown key "tll" (did you mean "ttl"?)',
         "selectors.s.settings.spillover: does nothing with the strategy pin",
+        "selectors.s.settings.sticky: does nothing with the strategy pin",
         "routing.router.settings.groups: does nothing while routing.router.use is matrix",
         "metricsMaxInMemory: does nothing beside store.path",
         "macros.unused: nothing uses this macro",

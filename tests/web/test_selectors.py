@@ -203,7 +203,8 @@ def test_a_misspelt_selector_is_offered() -> None:
 
 
 LISTED = """
-  s: {strategy: spillover, targets: [b, c], settings: {spillover: 3}, name: " S ", metadata: {k: v, type: x}}
+  s: {strategy: spillover, targets: [b, c], settings: {spillover: 3, sticky: prefix},
+      name: " S ", metadata: {k: v, type: x}}
   hidden: {strategy: pin, targets: [a], unlisted: true}
 profiles: {p: {pins: {new: s, b: warm, pin: a, off: ""}}}
 """
@@ -224,7 +225,14 @@ def test_selectors_and_pins_to_them_are_listed() -> None:
         "name": "S",
         "status": {"value": "loaded"},
         "meta": {
-            "llamaswap": {"k": "v", "type": "selector", "strategy": "spillover", "targets": ["b", "c"], "spillover": 3}
+            "llamaswap": {
+                "k": "v",
+                "type": "selector",
+                "strategy": "spillover",
+                "targets": ["b", "c"],
+                "spillover": 3,
+                "sticky": "prefix",
+            }
         },
     }
     assert listed["pin"]["status"] == {"value": "unloaded"}

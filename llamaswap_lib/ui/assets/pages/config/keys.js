@@ -463,6 +463,14 @@ export const KEYS = {
       "keys": {
        "spillover": {
         "about": "requests per active target before the next one is started; at least 1, and 8 for `spread` unless set"
+       },
+       "sticky": {
+        "about": "requests of a session, or with the same beginning of the prompt, go to the same target (llamaswap only; docs/fleet.md)",
+        "values": [
+         "none",
+         "session",
+         "prefix"
+        ]
        }
       }
      },
