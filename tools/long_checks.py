@@ -231,6 +231,12 @@ def fleet(plan: Plan) -> Iterator[Result]:
     yield said(plan.run(*PYTEST, "-s", "tests/e2e/test_fleet_storm.py", env=env), r"^\d+ troubles .*")
 
 
+def choice(plan: Plan) -> Iterator[Result]:
+    """A played fleet of 50 boxes and 500 models: what the choice among them is worth, beside round robin"""
+    ended = plan.run(sys.executable, "tests/fleet/simulation.py", "--seed", str(plan.seed))
+    yield said(ended, r"^(?:round robin|spread.*?) +loads .*")
+
+
 def kills(plan: Plan) -> Iterator[Result]:
     """300 times kill -9 at any moment of a start: nothing is left"""
     count = plan.count(300)
@@ -304,6 +310,7 @@ STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Result]]], ...] = (
     ("reloads", reloads),
     ("upgrades", upgrades),
     ("fleet", fleet),
+    ("choice", choice),
     ("kills", kills),
     ("rows", rows),
     ("single-file", single_file),
