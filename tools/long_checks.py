@@ -31,7 +31,7 @@ OLDEST = (3, 10)
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 BENCHMARKS: tuple[tuple[str, ...], ...] = (
     ("table",), ("matrix",), ("swap",), ("swap_llama",), ("slow_readers", "--seconds", "120"), ("store",),
-    ("questions",), ("listeners",), ("activity",), ("looks",), ("hop",),
+    ("questions",), ("listeners",), ("activity",), ("looks",), ("hop",), ("spreading",),
 )  # fmt: skip
 
 

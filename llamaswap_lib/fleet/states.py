@@ -43,11 +43,7 @@ class PeerState(NamedTuple):
     most_models: int = 0  # that were seen to run there at the same time
     failures: int = 0  # in a row
     offers: tuple[Offer, ...] | None = None  # with `models: auto`, what its last list says; None before the first one
-
-    @property
-    def aliases(self) -> Mapping[str, str]:
-        """Other name -> the model there, as far as its list says so."""
-        return {offer.name: offer.alias_of for offer in self.offers or () if offer.alias_of}
+    aliases: Mapping[str, str] = MappingProxyType({})  # other name -> the model there, as far as its list says so
 
     @property
     def is_usable(self) -> bool:
@@ -76,6 +72,11 @@ def after_success(state: PeerState, now: float, kind: str, models: Mapping[str, 
         most_models=max(state.most_models, len(models)),
         failures=0,
     )
+
+
+def after_list(state: PeerState, offers: tuple[Offer, ...]) -> PeerState:
+    """It says that it has these."""
+    return state._replace(offers=offers, aliases={offer.name: offer.alias_of for offer in offers if offer.alias_of})
 
 
 def after_failure(state: PeerState, now: float, error: str) -> PeerState:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from llamaswap_lib.fleet.choosing import HERE, Place, failover, hash_order, place_of, spread
+from llamaswap_lib.fleet.choosing import Place, failover, hash_order, place_of, spread, with_use
 from llamaswap_lib.fleet.states import LLAMASWAP, UNKNOWN, ModelThere, PeerState
 
 OUT = "out"  # the state of the models of a peer that is
@@ -31,7 +31,12 @@ class Counts:
     def __init__(self) -> None:
         self.lock = threading.Lock()  # held to read or change what follows
         self._by_box: dict[str, Counter[str]] = {}
-        self.most_here = 0  # models that were seen to run on this machine at the same time
+        self._most_here = 0  # models that were seen to run on this machine at the same time
+
+    def here(self, models: Mapping[str, ModelThere]) -> PeerState:
+        """This machine as a box, with the models that run here."""
+        self._most_here = max(self._most_here, len(models))
+        return PeerState(True, kind=LLAMASWAP, models=models, most_models=self._most_here)
 
     def of(self, box: str) -> Mapping[str, int]:
         return self._by_box.get(box, {})
@@ -64,22 +69,22 @@ class Fleet:
         for target in targets:
             by_box.setdefault(target.box, []).append(target)
         self._targets = list(targets)
-        self._order: Callable[[Sequence[Place], str], list[Place]] = lambda places, _: failover(places)
+        self._spillover = 0
         if strategy == "spread":
             self._targets = [target for box in hash_order(name, by_box) for target in by_box[box]]
-            self._order = lambda places, key: spread(places, spillover, key)
+            self._spillover = spillover
         self._by_name = {target.name: target for target in targets}
         self._counts = counts
         self._is_in_house = is_in_house
 
-    def preview(self, states: Mapping[str, str], peers: Mapping[str, PeerState]) -> list[str]:
+    def preview(self, _states: object, boxes: Mapping[str, PeerState]) -> list[str]:
         with self._counts.lock:
-            return self._choose(states, peers, "")
+            return self._choose(boxes, "")
 
-    def begin(self, states: Mapping[str, str], peers: Mapping[str, PeerState], key: str = "") -> list[str]:
+    def begin(self, _states: object, boxes: Mapping[str, PeerState], key: str = "") -> list[str]:
         """The names of all targets, the best first: a request goes there now. `key` holds it to a box."""
         with self._counts.lock:
-            names = self._choose(states, peers, key)
+            names = self._choose(boxes, key)
             self._counts.add(self._by_name[names[0]], 1)
         return names
 
@@ -93,19 +98,17 @@ class Fleet:
         with self._counts.lock:
             self._counts.add(self._by_name[name], -1)
 
-    def _choose(self, states: Mapping[str, str], peers: Mapping[str, PeerState], key: str) -> list[str]:
-        here = PeerState(True, kind=LLAMASWAP, models={model: ModelThere(state) for model, state in states.items()})
-        self._counts.most_here = max(self._counts.most_here, _number_here(states, peers))
-        here = here._replace(most_models=self._counts.most_here)
+    def _choose(self, boxes: Mapping[str, PeerState], key: str) -> list[str]:
+        ours = self._counts.of
         places = []
         for target in self._targets:
-            state = here if target.box == HERE else peers.get(target.box, UNKNOWN)
-            if self._is_in_house and state.kind != LLAMASWAP:
-                continue
-            places.append(place_of(target.name, target.model, state, self._counts.of(target.box)))
-        return [place.target for place in self._order(places, key)]
+            state = boxes.get(target.box, UNKNOWN)
+            if not self._is_in_house or state.kind == LLAMASWAP:
+                places.append(place_of(target.name, target.model, state, ours(target.box)))
 
+        def measured(place: Place) -> Place:
+            box = self._by_name[place.target].box
+            return with_use(place, boxes.get(box, UNKNOWN), ours(box))
 
-def _number_here(states: Mapping[str, str], peers: Mapping[str, PeerState]) -> int:
-    """How many models run on this machine: `states` has those of peers, too."""
-    return sum(state != OUT for state in states.values()) - sum(len(known.models) for known in peers.values())
+        ordered = spread(places, self._spillover, key, measured) if self._spillover else failover(places)
+        return [place.target for place in ordered]

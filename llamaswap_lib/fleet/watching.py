@@ -156,7 +156,7 @@ class Fleet:
         offers = list_of(ask_peer)
         watch.list_due = self._clock() + (LIST_AGAIN if offers is None else LIST_EVERY)
         if offers is not None and offers != self._states.get(watch.name, UNKNOWN).offers:
-            self._put(watch, lambda state: state._replace(offers=offers))
+            self._put(watch, lambda state: states.after_list(state, offers))
             self._on_offers()
             self._log.info(f"peer {watch.name} has {len(offers)} names of models")
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.config.sections import NOT_STICKY, Selector
 from llamaswap_lib.fleet.choosing import HERE, by_key
-from llamaswap_lib.fleet.states import PeerState
+from llamaswap_lib.fleet.states import ModelThere, PeerState
 from llamaswap_lib.fleet.strategies import OUT, Counts, Fleet, Target
 from llamaswap_lib.routing.fallbacks import Fallbacks
 
@@ -90,9 +90,14 @@ class Selectors:
         self._runs = runs
         self._peers = peers
         self.fallbacks = Fallbacks(config)
-        self._seen: tuple[object, object, States] = ((), {}, {})  # what ran at the last look, replaced as a whole
+        # What ran at the last look, as the choices are told of it; replaced as a whole.
+        self._seen: tuple[object, object, States, Mapping[str, PeerState]] = ((), {}, {}, {})
         self._counts: Counts = Counts() if before is None else before._counts
-        self._offered = [f"{peer}/{model}" for peer, about in config.peers.items() for model in about.models]
+        # What is out where a peer is: the full names of its models.
+        self._offered = {
+            peer: dict.fromkeys((f"{peer}/{model}" for model in about.models), OUT)
+            for peer, about in config.peers.items()
+        }
         self._meanings = {name: _meaning_of(name, selector, config) for name, selector in config.selectors.items()}
         pools = config.pools.items()
         self._meanings.update((name, _meaning_of(name, pool, config, is_pool=True)) for name, pool in pools)
@@ -128,16 +133,17 @@ class Selectors:
         return self._by_name[name].preview(*self._states())[0]
 
     def _states(self) -> tuple[States, Mapping[str, PeerState]]:
-        """What runs now, here and at peers; it is put in order only when it has changed."""
-        runs, peers, (seen_runs, seen_peers, states) = self._runs(), self._peers(), self._seen
+        """What runs now, and what is known of each box; it is put in order only when it has changed."""
+        runs, peers, (seen_runs, seen_peers, states, boxes) = self._runs(), self._peers(), self._seen
         if runs is not seen_runs or peers is not seen_peers:
+            boxes = {HERE: self._counts.here({run.model: ModelThere(run.state) for run in runs}), **peers}
             states = {run.model: run.state for run in runs}
             for peer, known in peers.items():
                 states.update({f"{peer}/{model}": there.state for model, there in known.models.items()})
-            out = tuple(f"{peer}/" for peer, known in peers.items() if not known.is_usable)
-            states.update({name: OUT for name in self._offered if out and name.startswith(out)})
-            self._seen = runs, peers, states
-        return states, peers
+                if not known.is_usable:
+                    states.update(self._offered.get(peer, {}))
+            self._seen = runs, peers, states, boxes
+        return states, boxes
 
 
 class _Pin:
@@ -225,8 +231,8 @@ class _Spillover:
 class _Strategy(Protocol):
     """How a target is chosen. What there is to choose of is all that `preview` and `begin` return, the best first."""
 
-    def preview(self, states: States, peers: Mapping[str, PeerState], /) -> list[str]: ...
-    def begin(self, states: States, peers: Mapping[str, PeerState], key: str, /) -> list[str]: ...
+    def preview(self, states: States, boxes: Mapping[str, PeerState], /) -> list[str]: ...
+    def begin(self, states: States, boxes: Mapping[str, PeerState], key: str, /) -> list[str]: ...
     def take(self, target: str, /) -> None: ...
     def free(self, target: str, /) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.fleet.choosing import Place, failover, hash_order, place_of, spread
+from llamaswap_lib.fleet.choosing import Place, failover, hash_order, place_of, spread, with_use
 from llamaswap_lib.fleet.states import LLAMASWAP, OTHER, UNKNOWN, ModelThere, PeerState
 
 NOWHERE = Place("", is_up=True, is_ready=False, is_warm=False, requests=0, busy_models=0, has_room=True)
@@ -47,6 +47,20 @@ def test_one_box_more_is_taken_when_all_have_as_many_as_they_should_and_it_has_r
     assert spread(busy, 8)[0].target == "b"
 
 
+def test_what_is_in_use_of_a_box_is_found_out_only_where_a_model_is_to_be_loaded() -> None:
+    asked: list[str] = []
+
+    def measured(place: Place) -> Place:
+        asked.append(place.target)
+        return place._replace(busy_models=9 - int(place.target))
+
+    boxes = [cold(f"{number}") for number in range(9)]
+    assert spread([*boxes, ready("a", 7)], 8, measured=measured)[0].target == "a"
+    assert asked == []
+    assert names(spread([*boxes, ready("a", 8)], 8, measured=measured)) == "7 a 0 1 2 3 4 5 6 8"
+    assert asked == [f"{number}" for number in range(8)]
+
+
 def test_one_that_is_out_is_asked_last_and_when_all_are_out_all_are() -> None:
     out = [place._replace(is_up=False) for place in (ready("a"), cold("b"))]
     assert names(spread([*out, cold("c")], 8)) == "c a b"
@@ -59,7 +73,7 @@ def test_one_that_is_out_is_asked_last_and_when_all_are_out_all_are() -> None:
     st.lists(
         st.builds(Place, st.text("ab"), *[st.booleans()] * 3, st.integers(0, 9), st.integers(0, 9), st.booleans()),
         min_size=1,
-        unique=True,
+        unique_by=lambda place: place.target,
     ),
     st.integers(1, 9),
 )
@@ -93,13 +107,14 @@ STATE = PeerState(
 
 
 def test_a_place_is_what_the_peer_has_told_and_what_is_ours() -> None:
-    place = place_of("box/m", "m", STATE, {"m": 1})
+    place = with_use(place_of("box/m", "m", STATE, {"m": 1}), STATE, {"m": 1})
     assert place == Place("box/m", True, True, True, requests=3, busy_models=2, has_room=True)
     assert place_of("t", "m", STATE, {"m": 5}).requests == 5
     assert place_of("t", "new", STATE, {})[2:4] == (False, True)
     assert place_of("t", "far", STATE, {})[2:4] == (False, False)
     assert place_of("t", "far", STATE, {"far": 1})[2:4] == (False, True), "a request of ours has it loaded"
-    assert place_of("t", "far", STATE, {"far": 1}).has_room is False, "three are busy, and more were never seen"
+    far = with_use(place_of("t", "far", STATE, {"far": 1}), STATE, {"far": 1})
+    assert far.has_room is False, "three are busy, and more were never seen"
 
 
 def test_of_a_peer_of_which_nothing_is_known_the_best_is_thought() -> None:
@@ -108,6 +123,4 @@ def test_of_a_peer_of_which_nothing_is_known_the_best_is_thought() -> None:
 
 
 def test_a_server_that_does_not_swap_has_all_its_models_ready() -> None:
-    assert place_of("t", "m", PeerState(True, kind=OTHER), {"m": 4}) == ready("t", 4)._replace(
-        busy_models=1, has_room=False
-    )
+    assert place_of("t", "m", PeerState(True, kind=OTHER), {"m": 4}) == ready("t", 4)
