@@ -140,7 +140,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         hardware=hardware,
         memory=picture,
         feed=feed,
-        peers=Peers(logs.log, proxies, lambda: reloader.renew_peers(), loop.call),  # noqa: PLW0108 - the same
+        peers=Peers(logs.log, proxies, lambda: reloader.renew_peers(), loop.call, ourselves.via),  # noqa: PLW0108 - so
         key_salt=read_salt(config.store.path, logs.log.warn),
         reload=lambda: reloader.reload("POST /api/config/reload"),
         upgrade=lambda: upgrader.upgrade("POST /api/upgrade"),

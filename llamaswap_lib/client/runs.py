@@ -17,6 +17,11 @@ STATE_STYLES = {
 Row = Mapping[str, Any]
 
 
+def is_here(run: Row) -> bool:
+    """Whether the server that was asked runs it itself, and no peer of it."""
+    return not run.get("peer")
+
+
 def state_of(run: Row) -> str:
     """Its phase, where it has one, else its state."""
     return str(run.get("phase") or run["state"])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from llamaswap_lib.client import words
 from llamaswap_lib.client.connection import NoRoute, Refused, Server, in_path
+from llamaswap_lib.client.runs import is_here
 from llamaswap_lib.client.terminal import Style, Terminal
 from llamaswap_lib.commands.arguments import UsageError
 from llamaswap_lib.commands.program import fail
@@ -53,19 +54,18 @@ def run(options: argparse.Namespace) -> int:
 
 def unload(server: Server, terminal: Terminal, name: str | None) -> list[str]:
     """Unload one, or with None all; which models are gone. Raises ServerError."""
-    before = _running(server)
-    polled = Polled(lambda: server.get("/running")["running"])
+    before = _running(server, name)
+    polled = Polled(lambda: _running(server, name))
 
     def text(seconds: float) -> str:
         rows = polled.latest()
-        inside = {row["model"]: row.get("in_flight") or 0 for row in rows} if isinstance(rows, list) else {}
+        inside = rows if isinstance(rows, dict) else {}
         count = sum(inside.values()) if name is None else inside.get(name, 0)
         told = f", {words.counted(count, 'request')} in progress" if count else ""
         return f"{name or 'all models'}: unloading, {words.duration(seconds)}{told}"
 
     wait(terminal, _asking(server, name), text)
-    after = _running(server)
-    return sorted(before - after)
+    return sorted(before.keys() - _running(server, name).keys())
 
 
 def _asking(server: Server, name: str | None) -> Callable[[], object]:
@@ -81,8 +81,10 @@ def _asking(server: Server, name: str | None) -> Callable[[], object]:
     return ask
 
 
-def _running(server: Server) -> set[str]:
-    return {row["model"] for row in server.get("/running")["running"]}
+def _running(server: Server, name: str | None) -> dict[str, int]:
+    """What runs, and how many requests are inside. Those of peers are not among "all", which do not end."""
+    rows = (row for row in server.get("/running")["running"] if name is not None or is_here(row))
+    return {row["model"]: row.get("in_flight") or 0 for row in rows}
 
 
 def _tell(terminal: Terminal, name: str | None, unloaded: list[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from llamaswap_lib.activity.exposition import Family, gauge
 from llamaswap_lib.app import App
+from llamaswap_lib.config.schema import PeerModel
 from llamaswap_lib.config.sections import Peer
 from llamaswap_lib.fleet.states import UNKNOWN, PeerState
 from llamaswap_lib.routing.routes import Route
@@ -37,6 +38,21 @@ def _row(app: App, name: str, peer: Peer, state: PeerState) -> dict[str, Any]:
         "in_flight": sum(there.in_flight for there in state.models.values()),
         "waiting": sum(there.waiting for there in state.models.values()),
     }
+
+
+def rows_of_peers(app: App) -> Iterator[dict[str, Any]]:
+    """For `/running`: the models that run at peers, each by the name that it has here; those without one are left out.
+
+    Every page may read that route, so it says of a peer no more than `/v1/models` does: neither its address nor what it
+    has for others.
+    """
+    states = app.peers.states()
+    for peer_id in app.config.peers:
+        for model, there in states.get(peer_id, UNKNOWN).models.items():
+            name = f"{peer_id}/{model}"
+            if app.config.resolve_peer(name) == PeerModel(peer_id, model):
+                texts = {"cmd": "", "proxy": "", "name": f"{peer_id}: {model}", "description": ""}
+                yield {"model": name, "peer": peer_id, **texts, **there._asdict()}
 
 
 def families(app: App) -> Iterator[Family]:

@@ -1,6 +1,7 @@
 """What runs: the list of it, and its loading and unloading by hand.
 
-A handler thread. The list is a published snapshot: it never waits, never wakes a model, never prolongs one.
+A handler thread. The list is a published snapshot: it never waits, never wakes a model, never prolongs one. What runs
+at peers stands in it as the last looks found it, but not for a llamaswap that asks: that one has to know what is here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.endpoints.memory import need_of
+from llamaswap_lib.endpoints.peers import rows_of_peers
+from llamaswap_lib.routing.loop_detection import is_sent_on
 from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.runtime.control.board import RunDetail
@@ -30,8 +33,10 @@ PAGE_HEADERS = (
 
 def serve_running(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /running."""
-    details = sorted(app.controller.details(), key=lambda detail: detail.run.model)
-    exchange.answer_json({"running": [row for detail in details for row in _rows(app, detail)]})
+    rows = [row for detail in app.controller.details() for row in _rows(app, detail)]
+    if not is_sent_on(exchange.head):
+        rows += rows_of_peers(app)
+    exchange.answer_json({"running": sorted(rows, key=lambda row: str(row["model"]))})
 
 
 def _rows(app: App, detail: RunDetail) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from llamaswap_lib.config.sections import Peer
-from llamaswap_lib.errors import SHORTAGES, HttpError
+from llamaswap_lib.errors import SHORTAGES, HttpError, LoopDetected
 from llamaswap_lib.fleet.offers import Offer, read_offers
 from llamaswap_lib.fleet.states import LLAMASWAP, OTHER, ModelThere
 from llamaswap_lib.proxy.asking import Answer, BadAnswer
@@ -54,10 +54,14 @@ class Seen(NamedTuple):
     models: Mapping[str, ModelThere]
 
 
-def fields_of(peer: Peer) -> str:
-    """The lines of the head that carry its key."""
+def fields_of(peer: Peer, via: str = "") -> str:
+    """The lines of the head that carry its key, and our entry `via` of the header of that name.
+
+    By that one a llamaswap knows who asks: it tells us what runs on its box, and not what runs at its peers.
+    """
     key = peer.api_key.strip().encode().decode("latin-1")
-    return f"Authorization: Bearer {key}\r\nx-api-key: {key}\r\n" if key else ""
+    shown = f"Authorization: Bearer {key}\r\nx-api-key: {key}\r\n" if key else ""
+    return f"Via: {via}\r\n{shown}" if via else shown
 
 
 def look_at(kind: str, ask: Ask) -> Seen:
@@ -94,6 +98,8 @@ def look_at(kind: str, ask: Ask) -> Seen:
 def _refused(status: int, path: str) -> str:
     if status in _REFUSALS:
         return f"it refuses our key: {path} is answered with {status}"
+    if status == LoopDetected.status:
+        return f"its address leads back to this llamaswap: {path} is answered with {status}"
     return f"{path} is answered with {status}" if status != 200 else f"{path} is not answered as a llamaswap does"
 
 
@@ -114,7 +120,7 @@ def _running(body: bytes) -> dict[str, ModelThere] | None:
         if isinstance(row, dict) and isinstance(model := row.get("model"), str) and not row.get("peer"):
             state = row.get("state")
             if state in ("starting", "ready", "stopping"):
-                found[model] = ModelThere(str(state), _count(row, "in_flight"), _count(row, "waiting"))
+                found[model] = ModelThere(str(state), *(_count(row, key) for key in ("in_flight", "waiting", "ttl")))
     return found
 
 

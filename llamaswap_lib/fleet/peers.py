@@ -42,13 +42,15 @@ class Peers:
         proxies: ForwardProxies = NO_PROXIES,
         on_offers: Callable[[], object] = lambda: None,
         call: Callable[..., object] = lambda _function, *_: None,
+        via: str = "",
     ) -> None:
         """Without a log nobody is looked at. `on_offers`: a peer says that it has other models than before.
-        `call` has the loop call a function.
+        `call` has the loop call a function. `via`: our entry of the header of that name.
         """
         self._log = log
         self._on_offers = on_offers
         self._call = call
+        self._via = via
         self._waiting: dict[str, set[Waiting]] = {}  # requests that are sent to each peer; the loop's
         self._proxies = proxies
         self.budget = RetryBudget()  # of requests that have several places to go to; the loop's
@@ -72,7 +74,7 @@ class Peers:
         """These are the peers from now on."""
         with self._lock:
             if self._watching is None and config.peers and self._log is not None:
-                self._watching = _start(self._proxies, self._log, self._on_offers, self._note_gone)
+                self._watching = _start(self._proxies, self._log, self._on_offers, self._note_gone, self._via)
             if self._watching is not None:
                 self._watching.change(config)
 
@@ -114,11 +116,15 @@ class Peers:
 
 
 def _start(
-    proxies: ForwardProxies, log: Logger, on_offers: Callable[[], object], on_gone: Callable[[str], object]
+    proxies: ForwardProxies,
+    log: Logger,
+    on_offers: Callable[[], object],
+    on_gone: Callable[[str], object],
+    via: str,
 ) -> Watching | None:
     try:
         from llamaswap_lib.fleet.watching import Fleet  # noqa: PLC0415 - most have no peers
     except (ImportError, OSError, MemoryError) as error:  # the installation is gone, and this is a reload
         log.error(f"peers are not looked at, and count as up: {error}; restart llamaswap")
         return None
-    return Fleet(proxies, log, on_offers, on_gone)
+    return Fleet(proxies, log, on_offers, on_gone, via=via)

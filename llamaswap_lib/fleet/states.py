@@ -22,11 +22,12 @@ MOST_ERROR_CHARACTERS = 200
 
 
 class ModelThere(NamedTuple):
-    """A model that runs on a peer: `state` is starting, ready or stopping."""
+    """A model that runs on a peer: `state` is starting, ready or stopping; `ttl` in seconds, 0 for none."""
 
     state: str
     in_flight: int = 0
     waiting: int = 0
+    ttl: int = 0
 
 
 NOTHING: Mapping[str, ModelThere] = MappingProxyType({})

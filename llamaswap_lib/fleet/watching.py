@@ -44,9 +44,10 @@ class Fleet:
         on_gone: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
         pause: Pause = _wait,
+        via: str = "",
     ) -> None:
         """`on_offers` is called by a thread `look-M` when what a peer says that it has is another list, and
-        `on_gone` after each look at a llamaswap that is out and silent.
+        `on_gone` after each look at a llamaswap that is out and silent. `via` is our entry of that header.
         """
         self._proxies = proxies
         self._log = log
@@ -54,6 +55,7 @@ class Fleet:
         self._on_gone = on_gone
         self._clock = clock
         self._pause = pause
+        self._via = via
         self._lock = threading.Lock()  # protects what follows
         self._watches: dict[str, _Watch] = {}
         self._states: Mapping[str, PeerState] = MappingProxyType({})
@@ -129,7 +131,7 @@ class Fleet:
             self._pause(watch.wake, state.pause)
 
     def _look(self, watch: _Watch) -> None:
-        peer, fields = watch.peer, fields_of(watch.peer)
+        peer, fields = watch.peer, fields_of(watch.peer, self._via)
 
         def ask_peer(path: str) -> Answer:
             return ask(peer.proxy, path, self._proxies, time.monotonic() + LONGEST_LOOK, fields)

@@ -52,6 +52,30 @@ def test_a_request_goes_where_the_model_is_ready(tmp_path: Path) -> None:
             }
 
 
+def test_boxes_that_have_each_other_as_peers_show_what_runs_where_and_do_not_echo(tmp_path: Path) -> None:
+    own = models(own=demo("--tokens-per-second", "20"), sleeper=demo())
+    with Fleet(tmp_path, [models(m={"cmd": demo(), "ttl": 300})], own) as fleet:
+        front, box = fleet.front, fleet.boxes["box1"]
+        box.close()
+        box.config = {**box.config, "peers": {"front": {"proxy": f"http://127.0.0.1:{front.port}", "models": "auto"}}}
+        box.start()
+        fleet.await_up("box1", is_up=True)
+        with front.stream("own") as wire:
+            wire.read_head_and_first_chunk()
+            assert front.chat("m").status == 200
+            for program, wanted in ((front, ["box1/m", "own"]), (box.program, ["front/own", "m"])):
+                wait_until(lambda told=program, names=wanted: list(told.states()) == names, f"{wanted} are listed")  # type: ignore[misc]
+            there = front.running("box1/m")
+            assert (there["state"], there["peer"], there["ttl"], there["proxy"]) == ("ready", "box1", 300, "")
+            wait_until(lambda: box.program.running("front/own")["in_flight"] == 1, "its request is seen")
+            looked = front.get("/running", Via="1.1 llamaswap-0123456789abcdef").json()["running"]
+            assert [(row["model"], "peer" in row) for row in looked] == [("own", False)]
+            assert [row["model"] for row in fleet.peer("box1")["models"]] == ["m"]
+            assert list(front.states()) == ["box1/m", "own"]
+        front.post("/api/models/unload/own", None)
+        wait_until(lambda: list(box.program.states()) == ["m"], "it is seen to have ended")
+
+
 def _answer(front: Program, model: str) -> tuple[int, str]:
     """The status, 0 where there is no answer at all, and what it says."""
     try:

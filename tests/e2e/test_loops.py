@@ -161,7 +161,11 @@ def test_a_request_to_llamaswaps_in_a_circle_is_508_when_it_comes_back(tmp_path:
         assert refused.headers["x-should-retry"] == "false"
         assert refused.message.endswith(f": {' -> '.join([*names, names[0]])}")
         assert_each_was_asked(programs, 2, *[1] * (size - 1))
-        wait_until(lambda: programs[0].stdout.count(f": 508, {refused.message}\n") == 1, "it is told once")
+        if size == 1:  # by its looks, which bear its name
+            why = "peer next is out: its address leads back to this llamaswap: /health is answered with 508"
+            wait_until(lambda: why in programs[0].stdout, "it is found")
+        told = f'"POST /v1/chat/completions": 508, {refused.message}\n'
+        wait_until(lambda: programs[0].stdout.count(told) == 1, "it is told once")
         assert programs[0].chat("own").status == 200
 
 

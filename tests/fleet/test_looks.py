@@ -16,7 +16,7 @@ from llamaswap_lib.proxy.asking import Answer, BadAnswer
 RUNNING = {
     "running": [
         {"model": "a", "state": "ready", "in_flight": 3, "waiting": 1, "cmd": "x"},
-        {"model": "b", "state": "starting"},
+        {"model": "b", "state": "starting", "ttl": 60},
         {"model": "asleep", "state": "stopped"},
         {"model": "elsewhere", "state": "ready", "peer": "its own"},
         {"model": 7, "state": "ready"},
@@ -44,7 +44,7 @@ class Server:
 
 def test_a_llamaswap_says_what_runs_there_but_not_at_its_peers() -> None:
     server = Server({"/running": Answer(200, json.dumps(RUNNING).encode())})
-    there = {"a": ModelThere("ready", 3, 1), "b": ModelThere("starting", 0, 0), "odd": ModelThere("ready", 0, 0)}
+    there = {"a": ModelThere("ready", 3, 1), "b": ModelThere("starting", 0, 0, 60), "odd": ModelThere("ready", 0, 0)}
     assert look_at("", server) == Seen(LLAMASWAP, there)
     assert server.asked == ["/running"]
 
@@ -81,6 +81,11 @@ def test_what_is_known_to_be_no_llamaswap_is_not_asked_what_runs() -> None:
         ("", {"/running": Answer(401, b"")}, "it refuses our key: /running is answered with 401"),
         (OTHER, {"/health": Answer(403, b"")}, "it refuses our key: /health is answered with 403"),
         (OTHER, {"/health": Answer(503, b"")}, "/health is answered with 503"),
+        (
+            OTHER,
+            {"/health": Answer(508, b"")},
+            "its address leads back to this llamaswap: /health is answered with 508",
+        ),
         (OTHER, {}, "/v1/models is answered with 404"),
         (LLAMASWAP, {"/running": Answer(502, b"")}, "/running is answered with 502"),
         (LLAMASWAP, {"/running": Answer(200, b"{}")}, "/running is not answered as a llamaswap does"),
@@ -93,8 +98,8 @@ def test_a_look_that_fails_says_why(kind: str, answers: dict[str, Answer | Excep
     assert str(failed.value) == why
 
 
-def test_a_peer_is_shown_its_key() -> None:
+def test_a_peer_is_shown_its_key_and_who_asks() -> None:
     assert fields_of(Peer(proxy="http://h", models=("m",))) == ""
-    assert (
-        fields_of(Peer("http://h", ("m",), " sék ")) == "Authorization: Bearer s\xc3\xa9k\r\nx-api-key: s\xc3\xa9k\r\n"
-    )
+    key = "Authorization: Bearer s\xc3\xa9k\r\nx-api-key: s\xc3\xa9k\r\n"
+    assert fields_of(Peer("http://h", ("m",), " sék ")) == key
+    assert fields_of(Peer("http://h", ("m",), " sék "), "1.1 us") == f"Via: 1.1 us\r\n{key}"

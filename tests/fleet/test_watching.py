@@ -41,7 +41,9 @@ class Watched:
         self.clock, self.pauses = Clock(), Pauses()
         self.renewals = 0
         self.gone: list[str] = []
-        self.fleet = Fleet(proxies, self.logs.log, self.note_offers, self.gone.append, self.clock, self.pauses)
+        self.fleet = Fleet(
+            proxies, self.logs.log, self.note_offers, self.gone.append, self.clock, self.pauses, "1.1 us"
+        )
         self.fleet.change(config)
 
     def note_offers(self) -> None:
@@ -89,7 +91,7 @@ def test_a_peer_is_looked_at_goes_out_and_comes_in_again() -> None:
         assert world.pauses.next() == 1.0
         state = world.fleet.states()["box1"]
         assert (state.is_up, state.since, state.models) == (True, 100.0, {"m": ModelThere("ready", 2, 1)})
-        assert "Authorization: Bearer sek\r\n" in box.heads[0]
+        assert "Via: 1.1 us\r\nAuthorization: Bearer sek\r\n" in box.heads[0]
 
         box.answers["/running"], world.clock.now = sized(b"{}"), 110.0
         assert world.look_again() == 1.0
@@ -205,7 +207,8 @@ def peer_rows(world: World) -> dict[str, Any]:
 
 def test_the_route_tells_of_each_peer() -> None:
     box = Box()
-    box.answers["/base/running"] = running(m={"state": "ready", "in_flight": 2, "waiting": 1}, a={"state": "starting"})
+    m = {"state": "ready", "in_flight": 2, "waiting": 1, "ttl": 60}
+    box.answers["/base/running"] = running(m=m, a={"state": "starting"})
     with World(box, config=CONFIG) as world:
         assert [row["up"] for row in peer_rows(world).values()] == [None, None]
         assert b"llamaswap_peer_up" not in world.ask(get("/metrics"))[1]
@@ -221,8 +224,8 @@ def test_the_route_tells_of_each_peer() -> None:
             "last_error": None,
             "kind": "llamaswap",
             "models": [
-                {"model": "a", "state": "starting", "in_flight": 0, "waiting": 0},
-                {"model": "m", "state": "ready", "in_flight": 2, "waiting": 1},
+                {"model": "a", "state": "starting", "in_flight": 0, "waiting": 0, "ttl": 0},
+                {"model": "m", "state": "ready", "in_flight": 2, "waiting": 1, "ttl": 60},
             ],
             "in_flight": 2,
             "waiting": 1,

@@ -36,7 +36,7 @@ export const activeProfile = signal(/** @type {string | null} */ (null));
 export const profiles = signal(/** @type {any[]} */ ([]));
 /** The section `ui` of the configuration. */
 export const uiConfig = signal(/** @type {any} */ (null));
-/** Rows of `/running`, by model. */
+/** Rows of `/running`, by model; those of peers are left out. */
 export const runs = signal(/** @type {Map<string, any>} */ (new Map()));
 /** `/api/config` without the configuration itself: files, warnings, error, can_edit. */
 export const about = signal(/** @type {any} */ (null));
@@ -133,7 +133,8 @@ async function readRuns() {
     while (isBehind && connection.now === "open") {
       isBehind = false;
       const { running } = await ask("running");
-      runs.value = new Map(running.map((/** @type {any} */ run) => [run.model, run]));
+      const here = running.filter((/** @type {any} */ run) => !run.peer);
+      runs.value = new Map(here.map((/** @type {any} */ run) => [run.model, run]));
     }
   } catch {
     // the stream tells of what is wrong
