@@ -26,8 +26,12 @@ WORDS = {str: "a text", float: "a number", bool: "true or false", list: "a list"
 FAILURE = {"message": str, "tries": float, "retry_in": NUMBER}
 RUN = {
     "model": str, "state": str, "cmd": TEXT, "proxy": TEXT, "pid": NUMBER, "ttl": NUMBER, "ttl_remaining": NUMBER,
-    "in_flight": NUMBER, "concurrency_limit": NUMBER, "load_seconds": NUMBER,
+    "in_flight": NUMBER, "concurrency_limit": NUMBER, "load_seconds": NUMBER, "peer": TEXT, "waiting": NUMBER,
     "memory": Maybe([{"device": TEXT, "name": TEXT, "kind": TEXT, "bytes": NUMBER}]),
+}  # fmt: skip
+PEER = {
+    "peer": str, "up": Maybe(bool), "since": TEXT, "last_error": TEXT,
+    "models": [{"model": str, "state": str, "in_flight": NUMBER, "waiting": NUMBER, "ttl": NUMBER}],
 }  # fmt: skip
 TICKET = {
     "ticket": float, "request": TEXT, "model": str, "place": float, "waiting_seconds": float, "reason": str,
@@ -76,6 +80,7 @@ ANSWERS = {
     "/v1/models": {"data": [ENTRY]},
     "/v1/models/*": ENTRY,
     "/api/queue": {"queue": Maybe([TICKET])},
+    "/api/peers": {"peers": [PEER]},
     "/api/models/*/plan": PLAN,
     "/api/memory": MEMORY,
     "/api/inflight": {"requests": Maybe([REQUEST])},

@@ -68,9 +68,9 @@ def configured_models(server: Server) -> Mapping[str, Row]:
 def _of_entry(name: str, entry: Row, running: Mapping[str, str]) -> dict[str, Any]:
     about = about_of(entry)
     kind = about.get("type") or "model"
-    state = running.get(about.get("modelID") or name, "")
+    state = running.get(model_of(name, about), "")
     if kind not in ("model", "alias"):
-        state = "loaded" if (entry.get("status") or {}).get("value") == "loaded" else ""
+        state = state or ("loaded" if (entry.get("status") or {}).get("value") == "loaded" else "")
     elif not state and about.get("failure"):
         state = "failing"
     told = described(entry)
@@ -95,6 +95,12 @@ def about_of(entry: Row) -> Row:
     return about if isinstance(about, dict) else {}
 
 
+def model_of(name: str, about: Row) -> str:
+    """The model that has that name, as `/running` calls it; the name itself where nothing is known of another."""
+    model = str(about.get("modelID") or "")
+    return f"{about['peerID']}/{model}" if model and about.get("type") == "peer" else model or name
+
+
 def described(entry: Row) -> str:
     """Name and description, as far as there are any."""
     texts: Sequence[str] = [str(entry.get(key) or "") for key in ("name", "description")]
@@ -107,6 +113,8 @@ def what_it_leads_to(about: Row) -> str:
         return f"an alias of {about.get('modelID')}"
     if about.get("type") == "peer":
         return f"at {about.get('peerID')}"
+    if about.get("type") == "pool":
+        return f"one of {', '.join(about.get('targets') or ())}"
     if about.get("type") == "selector":
         return f"{about.get('strategy')}: {', '.join(about.get('targets') or ())}"
     return "of the active profile" if about.get("type") == "profile" else ""

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llamaswap_lib.client import memory, words
+from llamaswap_lib.client import memory, peers, words
 from llamaswap_lib.client.background import together
-from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, state_of, until
+from llamaswap_lib.client.runs import STATE_STYLES, is_here, memory_of, places_of, state_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
+from llamaswap_lib.printable import printable
 
 COLUMNS = (
     Column("NAME", may_shrink=True),
+    Column("BOX", goes=5),
     Column("STATE"),
     Column("SIZE", is_number=True),
     Column("NEED", goes=4),
@@ -31,7 +33,11 @@ figure comes from ([memory.md](memory.md#what-a-model-needs)). IN-FLIGHT counts 
 model, of as many as may be inside at once where that is limited, and QUEUE those that wait for it. A model
 that somebody waits for and that does not run is there too, as `queued`; one whose server
 [sleeps](scheduling.md#models-that-sleep) is `sleeping`. UNTIL says when the model is unloaded if nobody
-asks for it. While somebody waits, WAITS FOR says for what, as [the queue](http.md#who-waits) does."""
+asks for it. While somebody waits, WAITS FOR says for what, as [the queue](http.md#who-waits) does.
+
+With [peers](fleet.md), what runs there follows, with the name of its BOX; below the table stand the peers
+that are out, and why. IN-FLIGHT and QUEUE of such a model are those of all clients of that box. `--json`
+has `peers` then, as [`/api/peers`](http.md#peers) tells them."""
 Row = Mapping[str, Any]
 
 
@@ -41,19 +47,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     server, terminal = server_of(options), Terminal()
-    running, queue, told = together(
+    running, queue, told, boxes = together(
         lambda: server.get("/running")["running"],
         lambda: (server.find("/api/queue") or {}).get("queue", []),
         lambda: {} if options.json else memory.find(server),
+        lambda: peers.find(server),
     )
     if options.json:
-        terminal.json({"running": running, "queue": queue})
+        terminal.json({"running": running, "queue": queue, **({"peers": boxes} if boxes else {})})
         return 0
+    there = list(peers.runs_of(boxes)) if boxes else [row for row in running if not is_here(row)]
     left_out = {"NEED"} if not memory.is_decisive(told) else set()
     left_out |= {"WAITS FOR"} if not queue else set()
+    left_out |= {"BOX"} if not boxes and not there else set()
     kept = [number for number, column in enumerate(COLUMNS) if column.title not in left_out]
-    rows = table_rows(running, queue, told)
+    rows = table_rows([*filter(is_here, running), *there], queue, told)
     terminal.table([COLUMNS[number] for number in kept], ([row[number] for number in kept] for row in rows))
+    for line in peers.troubles(boxes):
+        terminal.line(terminal.styled(printable(line), Style.BAD))
     return 0
 
 
@@ -64,12 +75,14 @@ def table_rows(running: Sequence[Row], queue: Sequence[Row], told: Row) -> Itera
     for run_ in running:
         name, state = run_["model"], state_of(run_)
         size, device = memory_of(run_.get("memory"))
+        waits = waiting.pop(name, 0) if is_here(run_) else run_.get("waiting")
         yield [
-            name, Cell(state, STATE_STYLES.get(state, Style.PLAIN)), size, memory.need(needs.get(name)), device,
-            places_of(run_), words.number(waiting.pop(name, 0)), until(run_), reasons.get(name, ""),
+            name, run_.get("peer") or "", Cell(state, STATE_STYLES.get(state, Style.PLAIN)),
+            size, memory.need(needs.get(name)), device, places_of(run_), words.number(waits), until(run_),
+            reasons.get(name, ""),
         ]  # fmt: skip
     for name, count in waiting.items():
         yield [
-            name, Cell("queued", Style.BUSY), words.UNKNOWN, memory.need(needs.get(name)), words.UNKNOWN,
+            name, "", Cell("queued", Style.BUSY), words.UNKNOWN, memory.need(needs.get(name)), words.UNKNOWN,
             "0", words.number(count), words.UNKNOWN, reasons[name],
         ]  # fmt: skip

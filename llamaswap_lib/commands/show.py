@@ -13,7 +13,7 @@ from llamaswap_lib.client.connection import NOT_FOUND, NoRoute, Refused, Server,
 from llamaswap_lib.client.runs import STATE_STYLES, memory_of, state_of, until
 from llamaswap_lib.client.terminal import Style, Terminal
 from llamaswap_lib.commands.load import find_plan
-from llamaswap_lib.commands.ls import about_of, configured_models, described, what_it_leads_to
+from llamaswap_lib.commands.ls import about_of, configured_models, described, model_of, what_it_leads_to
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.printable import printable
 
@@ -67,8 +67,9 @@ class Known:
         self.entry: Row = entry
         self.plan: Row = plan
         self.about = about_of(entry)
-        self.model = str(plan.get("model") or self.about.get("modelID") or name)
-        self.running: Row = next((row for row in running.get("running", ()) if row["model"] == self.model), {})
+        self.model = str(plan.get("model") or model_of(name, self.about))
+        names = (self.model, model_of(name, self.about))  # at a peer it may have another one
+        self.running: Row = next((row for row in running.get("running", ()) if row["model"] in names), {})
         self.configured: Row = configured.get(self.model, {})
         self.waiting = [row for row in queue.get("queue", ()) if row["model"] == self.model]
         self.memory: Row = told

@@ -20,7 +20,8 @@ NOTES = """\
 The bars of memory show our models first, then what others use, then what is free; with `use: memory` also
 what is kept free (`reserve`) at the end, and in NEED what each model needs and where that figure comes from.
 Arrows (or `j` and `k`) select a model or a request; `l` loads the model, `u` unloads it, `c` cancels the
-request, `?` has more, `q` leaves.
+request, `?` has more, `q` leaves. Models that run at [peers](fleet.md) are there by their full names, and above
+all a line for each peer that is out.
 
 Into a pipe, and with `--json`, it prints once how things are. `ps` is shorter."""
 BY_SIGNAL = 128  # and the number of the signal, as shells have it
@@ -63,6 +64,7 @@ def _print_once(server: Server, terminal: Terminal, state: State, *, as_json: bo
         terminal.json(
             {
                 "running": found["running"],
+                **({"peers": found["peers"]} if found["peers"] else {}),
                 **queue,
                 **requests,
                 "memory": found["memory"],

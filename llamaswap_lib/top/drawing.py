@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llamaswap_lib.client import words
+from llamaswap_lib.client.peers import troubles
 from llamaswap_lib.client.terminal import Cell, Style, Table, display_width
 from llamaswap_lib.printable import printable
 from llamaswap_lib.top.devices import Glyphs, Line, clipped, device_lines
@@ -14,6 +15,7 @@ from llamaswap_lib.top.state import State
 
 MARK = "> "  # in front of what is selected
 MANY = 200  # rows, up to which columns are as wide as all of them need
+MOST_TROUBLES = 5  # lines of them
 LEAST_ROWS = 8  # of the screen, that devices leave for the rest
 HELP = (
     "The screen shows how a running llamaswap is. Nothing on it changes anything, but for these keys:",
@@ -51,7 +53,7 @@ def frame(state: State, view: View, width: int, height: int, now: float, glyphs:
 
 def whole(state: State, width: int, now: float, glyphs: Glyphs) -> list[Line]:
     """Everything, for a pipe: as many lines as it takes, without keys."""
-    lines = [_head(state, 0, now, glyphs), *device_lines(state, 90, glyphs)]
+    lines = [_head(state, 0, now, glyphs), *device_lines(state, 90, glyphs), *_troubles(state)]
     for section in sections(state, now):
         lines += [[], *_section_lines(section, None, width, len(section.rows))]
     return lines
@@ -75,6 +77,14 @@ def _head(state: State, width: int, now: float, glyphs: Glyphs) -> Line:
     return [left, Cell(" " * blanks), gone]
 
 
+def _troubles(state: State) -> list[Line]:
+    """The peers that are out: the first of them."""
+    told = list(troubles(state.peers))
+    if len(told) > MOST_TROUBLES:
+        told[MOST_TROUBLES - 1 :] = [f"and {len(told) - MOST_TROUBLES + 1} more are out"]
+    return [[Cell(printable(line), Style.BAD)] for line in told]
+
+
 def _foot(view: View, width: int, glyphs: Glyphs) -> Line:
     if view.message.text:
         return [Cell(printable(view.message.text), view.message.style)]
@@ -88,7 +98,7 @@ def _foot(view: View, width: int, glyphs: Glyphs) -> Line:
 
 
 def _body(state: State, view: View, width: int, height: int, now: float, glyphs: Glyphs) -> list[Line]:
-    devices = device_lines(state, width, glyphs)[: max(0, height - LEAST_ROWS)]
+    devices = [*_troubles(state), *device_lines(state, width, glyphs)][: max(0, height - LEAST_ROWS)]
     shown = sections(state, now)
     room = height - len(devices)
     if sum(max(1, len(section.rows)) + 1 for section in shown) > room:  # one that is empty has nothing to say

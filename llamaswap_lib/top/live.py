@@ -165,6 +165,8 @@ def take_told(state: State, told: Told, now: float) -> None:
     value: Any = told.value
     if told.kind == "running":
         state.take_running(value, now)
+    elif told.kind == "peers":
+        state.peers = value
     elif told.kind == "performance":
         state.take_performance(value)
     elif told.kind == "memory":

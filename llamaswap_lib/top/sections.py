@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llamaswap_lib.client import memory, words
-from llamaswap_lib.client.runs import STATE_STYLES, memory_of, places_of, until
+from llamaswap_lib.client.runs import STATE_STYLES, is_here, memory_of, places_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style
 from llamaswap_lib.top.state import State
 
@@ -87,13 +87,14 @@ def _models(state: State, now: float) -> Iterator[tuple[Key, Cells]]:
     for name in sorted(shown, key=lambda name: (_rank(shown[name]), name)):
         run, how = state.runs.get(name, {}), shown[name]
         style = STATE_STYLES.get(how, Style.QUIET)
+        waits = waiting[name] if is_here(run) else run.get("waiting")
         yield (
             Key("models", name),
             [
                 Cell(name, Style.QUIET if how == "stopped" else Style.PLAIN), Cell(how, style),
                 memory_of(run.get("memory"))[0], memory.need(needs.get(name)),
                 places_of(run) if run else words.UNKNOWN,
-                words.number(waiting[name]) if run or waiting[name] else words.UNKNOWN,
+                words.number(waits) if run or waits else words.UNKNOWN,
                 words.number(state.speed(name, now)), _until(state, name, run, how, now),
             ],
         )  # fmt: skip

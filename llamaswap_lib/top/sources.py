@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from llamaswap_lib.client import memory
+from llamaswap_lib.client import memory, peers
 from llamaswap_lib.client.connection import Refused, Server, ServerError, lines_of
 from llamaswap_lib.client.events import messages
 from llamaswap_lib.client.follow import News, follow
@@ -27,7 +27,7 @@ UNWANTED = ("logData", "uiConfig", "swap", "room")
 
 
 class Told(NamedTuple):
-    """An answer; `kind` is `running`, `memory`, `performance`, `hardware` or `rows`."""
+    """An answer; `kind` is `running`, `peers`, `memory`, `performance`, `hardware` or `rows`."""
 
     kind: str
     value: Any
@@ -73,7 +73,7 @@ class Sources:
 
     def snapshot(self) -> Iterator[Told]:
         """One answer of each kind, now; raises ServerError."""
-        yield Told("running", self._server.get("/running")["running"])
+        yield from self._running()
         yield Told("memory", memory.find(self._server))
         yield from self._hardware()
         yield from self._machine()
@@ -98,12 +98,15 @@ class Sources:
                     for told in self._hardware():
                         self._put(told)
                     has_hardware = True
-                self._put(Told("running", self._server.get("/running")["running"]))
-                for told in (*self._machine(), *self._rows()):
+                for told in (*self._running(), *self._machine(), *self._rows()):
                     self._put(told)
             time.sleep(LEAST_SECONDS)
             self._poke.wait(RUNNING_SECONDS - LEAST_SECONDS)
             self._poke.clear()
+
+    def _running(self) -> Iterator[Told]:
+        yield Told("running", self._server.get("/running")["running"])
+        yield Told("peers", peers.find(self._server))
 
     def _hardware(self) -> Iterator[Told]:
         with suppress(Refused):  # where it is not measured

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llamaswap_lib.client.in_flight import InFlight
+from llamaswap_lib.client.runs import is_here
 
 SPEED_SECONDS = 600.0  # for so long the speed of a request counts
 MOST_SPEEDS = 10  # of a model, the newest
@@ -29,6 +30,7 @@ class State:
         self.queue: Sequence[Row] = ()
         self.queue_at = 0.0
         self.memory: Row = {}
+        self.peers: Sequence[Row] = ()
         self.in_flight = InFlight()
         self.system: Row | None = None
         self.gpus: Sequence[Row] = ()
@@ -106,9 +108,9 @@ class State:
         return sum(speeds) / len(speeds) if speeds else None
 
     def states(self) -> dict[str, str]:
-        """Of each model of this server."""
+        """Of each model of this server, and of those that run at peers."""
         known = {row["id"]: row["state"] for row in self.models if not row.get("peerID")}
-        return known or {name: row["state"] for name, row in self.runs.items()}
+        return known | {name: row["state"] for name, row in self.runs.items() if not (known and is_here(row))}
 
     def failure(self, model: str) -> str:
         """Why it cannot be loaded, '' if nothing is known of that."""

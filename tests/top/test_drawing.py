@@ -45,6 +45,16 @@ def test_a_frame_has_all_that_is_known() -> None:
     )
 
 
+def test_of_many_peers_that_are_out_the_first_are_told() -> None:
+    state = busy_box()
+    state.peers = [
+        {"peer": f"b{number}", "up": number < 1, "since": "", "last_error": "x", "models": []} for number in range(8)
+    ]
+    told = [f"b{number} is out: x" for number in range(1, 5)]
+    assert screen(state).splitlines()[1:6] == [*told, "and 3 more are out"]
+    assert "b5" not in screen(state)
+
+
 def test_with_use_memory_it_has_needs_and_what_is_kept_free() -> None:
     state = busy_box()
     card = {"device": CARD, "name": "GPU 0", "reserve_bytes": 3 * GB, "free_bytes": 2 * GB}
