@@ -20,6 +20,7 @@ from llamaswap_lib.proxy.loading_stream import LoadingStream, is_told
 from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection, SaidNo
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.relay import Relay
+from llamaswap_lib.proxy.retry_after import shortened
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
 from llamaswap_lib.runtime.control.controller import Controller
@@ -32,6 +33,7 @@ from llamaswap_lib.server.trace import Trace
 from llamaswap_lib.wire.heads import ResponseHead
 
 KEY_REFUSED = 401  # a 403 may be about what is in the request
+IsNo = Callable[[int, Mapping[str, str]], bool]  # of the status and the fields of an answer
 
 
 @dataclass(slots=True)  # it takes a third of the time to make that a named tuple takes
@@ -44,7 +46,7 @@ class Order:
     body: OutgoingBody
     choice: Choice = NO_CHOICE  # of the selector that led to the model
     again: Callable[[], Order] | None = None  # the same for the target that the choice has moved on to
-    is_no: Callable[[int, Mapping[str, str]], bool] | None = None  # of an answer: another place is asked then
+    is_no: IsNo | None = None  # of an answer: another place is asked then
     never_loads: bool = False  # nor takes a place: it is for a model that is ready, or fails
 
 
@@ -98,9 +100,10 @@ class Dispatcher:
 
     async def _relay_to_peer(self, exchange: Exchange, order: Order, model: Remote) -> None:
         relay = Relay(self._pool, exchange, model, model.key, model.proxy, order.body)
-        if self._watch.is_llamaswap(model.peer):
+        is_llamaswap = self._watch.is_llamaswap(model.peer)
+        if is_llamaswap:
             relay.timeouts = model.patient
-        relay.look = partial(_look_at_answer, relay, order.is_no)
+        relay.look = partial(_look_at_answer, relay, order.is_no, is_llamaswap)
         self._watch.add(model.peer, relay)
         try:
             await relay.run(order.path, peers.query_for(model, order.query))
@@ -137,7 +140,7 @@ class Dispatcher:
                     relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
                     relay.place = upstream.run_id
                     if order.is_no is not None:
-                        relay.look = partial(_look_at_answer, relay, order.is_no)
+                        relay.look = partial(_look_at_answer, relay, order.is_no, False)
                     try:
                         if stream is None or not exchange.status:
                             await relay.run(order.path, order.query)
@@ -192,14 +195,18 @@ class Dispatcher:
         await relay.run(order.path, order.query)
 
 
-def _look_at_answer(relay: Relay, is_no: Callable[[int, Mapping[str, str]], bool] | None, head: ResponseHead) -> None:
-    """Raise SaidNo where another place may be asked, and BadGateway where it is our key that a peer refuses.
+async def _look_at_answer(
+    relay: Relay, is_no: IsNo | None, is_llamaswap: bool, head: ResponseHead, data: bytes
+) -> tuple[ResponseHead, bytes]:
+    """The answer as it is passed on. Raises SaidNo where another place may be asked, and BadGateway where it is our key
+    that a peer refuses.
 
-    A client that brings a key of its own for the peer gets to know what the peer says of it.
+    A client that brings a key of its own for the peer gets to know what the peer says of it. `is_llamaswap`: it is an
+    answer of a peer that is one, of which clients are not told to wait for long.
     """
     model = relay.model
     if head.status < 400:
-        return
+        return head, data
     if is_no is not None and is_no(head.status, head.first):
         raise SaidNo(f"{model.id} is answered with {head.status}")
     if (
@@ -208,6 +215,10 @@ def _look_at_answer(relay: Relay, is_no: Callable[[int, Mapping[str, str]], bool
         and (model.api_key or not peers.brings_key(relay.message))
     ):
         raise BadGateway(f"the peer {model.peer} refuses our key: it answered {head.status}; see its apiKey")
+    if not is_llamaswap:
+        return head, data
+    relay.connection.answers.forget()  # it remembers answers as they came
+    return await shortened(head, data, relay.exchange.head.method, relay.receive)
 
 
 def _next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:

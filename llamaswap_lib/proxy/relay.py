@@ -13,7 +13,7 @@ client's connection is cut. Where the upstream switches protocols as asked, two 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from types import coroutine
 from typing import Any
 
@@ -45,8 +45,8 @@ from llamaswap_lib.wire.lenient_heads import AnswerHeadReader
 READ_BYTES = 65_536
 _remove_encodings = re.compile(rb"(?im)^accept-encoding:[^\r]*\r\n").sub
 
-
 Asking = Generator[None, Any, tuple[ResponseHead, bytes]]
+Look = Callable[[ResponseHead, bytes], Awaitable[tuple[ResponseHead, bytes]]]  # at a head, and what came of the body
 
 
 class _UpstreamLost(Exception):
@@ -63,7 +63,7 @@ class Relay:
     is_tunnel = False  # it goes through the proxy as if it were not there
     place: int | None = None  # id of the run in which the request has a place that others may wait for
     rest: Remainder | None = None  # what the client has still to read when the upstream is done
-    look: Callable[[ResponseHead], None] | None = None  # may raise, where the answer is not to be passed on
+    look: Look | None = None  # may raise, where the answer is not to be passed on, or have another one passed on
     is_reusable = True  # all of the request was sent, so that another may follow behind the answer
     _awaits_head = True  # of the final answer
     _upload: Upload | None = None  # while some of the request is still to be sent
@@ -94,7 +94,7 @@ class Relay:
         head, rest = await self.ask(path, query)
         if self.look is not None:
             try:
-                self.look(head)
+                head, rest = await self.look(head, rest)
             except BaseException:
                 self.connection.close()
                 raise
