@@ -111,6 +111,7 @@ class Giver:
 
         Leaving(served.server, estate.loop, give).begin()
         served.logs.close_streams()
+        served.latest.app.peers.close_streams()
 
     def hear(self, message: Message) -> None:
         if message["kind"] == CONTROLLER:

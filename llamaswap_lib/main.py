@@ -250,6 +250,7 @@ def _end_in_order(parts: Parts) -> None:
     deadline = time.monotonic() + timeout
     parts.server.begin_stop()
     parts.logs.close_streams()
+    parts.peers.close_streams()
     if not parts.controller.shut_down(timeout, reloader.stop_seconds + LAST_GRACE):
         parts.logs.log.error("some processes could not be ended")
     # What is inside no model of ours has as long: a request to a peer, an answer that its client is still reading.

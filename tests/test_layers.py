@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "fleet.offers",
             "fleet.states",
             "proxy.dispatch",
+            "proxy.no_answer",
             "proxy.scraping",
             "routing",
             "server",

@@ -36,6 +36,7 @@ has it. Where the server could not send all of a log in time, a line says how ma
 COMPLETED = {"MODEL": [("proxy", "the server's own lines"), ("upstream", "the output of all models")]}
 SHOWN = "stdout"  # the name, for programs, of what is shown on the server's stdout
 HISTORY_BYTES = "X-History-Bytes"
+INVALID = "a model's ID"  # what the error for a log that there is not begins with; behind it, why that is so
 SILENCE = 0.5  # seconds after which a server that does not tell how long the history is has sent all of it
 MOST_WAITING = 64  # pieces that are read and not printed yet
 _level_of = re.compile(r"(?:\S+ )?\[(DEBUG|WARN|ERROR)\]").match
@@ -108,6 +109,8 @@ def _explained(failed: Failed) -> Exception:
     error, log = failed.error, failed.source
     if not isinstance(error, Refused) or error.status not in (400, 404) or not log.name:
         return error
+    if INVALID in (message := str(error)) and (why := message.partition(INVALID)[2]):
+        return Refused(f"there is no log of {log.name!r}{why}", 404)
     listed = log.server.find("/v1/models") or {}
     guess = did_you_mean(log.name, [row["id"] for row in listed.get("data", [])])
     return Refused(f"there is no log of {log.name!r}{guess}; expected a model of the server, proxy or upstream", 404)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from llamaswap_lib.client import words
 from llamaswap_lib.client.connection import NoRoute, Refused, Server, in_path
 from llamaswap_lib.client.runs import is_here
 from llamaswap_lib.client.terminal import Style, Terminal
 from llamaswap_lib.commands.arguments import UsageError
+from llamaswap_lib.commands.load import find_plan
+from llamaswap_lib.commands.ls import about_of
 from llamaswap_lib.commands.program import fail
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.commands.waiting import Polled, wait
@@ -17,8 +20,8 @@ from llamaswap_lib.printable import printable
 
 EXAMPLES = "llamaswap unload small\nllamaswap unload --all"
 NOTES = """A model ends when the requests inside it have ended, at the latest after its `unloadTimeout`. It is
-loaded again when somebody asks for it. The server itself is ended where it runs: Ctrl-C, `systemctl stop
-llamaswap`, or SIGTERM."""
+loaded again when somebody asks for it. One of a peer is unloaded there; `--all` means the server's own.
+The server itself is ended where it runs: Ctrl-C, `systemctl stop llamaswap`, or SIGTERM."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def unload(server: Server, terminal: Terminal, name: str | None) -> list[str]:
-    """Unload one, or with None all; which models are gone. Raises ServerError."""
+    """Unload one, or with None all of the server's own; which models are gone. Raises ServerError."""
+    was_loaded = None if name is None else _is_loaded_at_peers(server, name)
     before = _running(server, name)
     polled = Polled(lambda: _running(server, name))
 
@@ -65,7 +69,31 @@ def unload(server: Server, terminal: Terminal, name: str | None) -> list[str]:
         return f"{name or 'all models'}: unloading, {words.duration(seconds)}{told}"
 
     wait(terminal, _asking(server, name), text)
+    if name is not None and was_loaded is not None:
+        return [name] if was_loaded else []
     return sorted(before.keys() - _running(server, name).keys())
+
+
+def _is_loaded_at_peers(server: Server, name: str) -> bool | None:
+    """Whether it is loaded there; None for a model of the server's own, and for a name that leads nowhere."""
+    if about_of(_entry(server, name)).get("type") in ("model", "alias"):
+        return None
+    try:
+        plan = find_plan(server, name)
+    except Refused:  # the unload itself is told
+        return None
+    if plan.get("type") != "peer":
+        return None
+    return (_entry(server, str(plan.get("model"))).get("status") or {}).get("value") == "loaded"
+
+
+def _entry(server: Server, name: str) -> Mapping[str, Any]:
+    """What the list of models says of it; empty where it has none, as for the bare name of a peer's model."""
+    try:
+        entry: Mapping[str, Any] = server.find(f"/v1/models/{in_path(name)}") or {}
+    except Refused:
+        return {}
+    return entry
 
 
 def _asking(server: Server, name: str | None) -> Callable[[], object]:

@@ -7,6 +7,7 @@ raises HttpError or ClientGone before it has begun.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 
 from llamaswap_lib.app import App
@@ -31,6 +32,7 @@ from llamaswap_lib.endpoints import (
     queue,
     runs,
 )
+from llamaswap_lib.endpoints.at_peers import AtPeers, PeerOperations
 from llamaswap_lib.endpoints.proxied import Proxied
 from llamaswap_lib.routing.api_keys import brings_basic, check_key, needs_key
 from llamaswap_lib.routing.cors import PRIVATE, reader_of
@@ -41,7 +43,7 @@ from llamaswap_lib.server.answers import answer_not_found, answer_preflight, ans
 from llamaswap_lib.server.exchange import Exchange, Settings
 from llamaswap_lib.wire.heads import RequestHead
 
-Serve = Callable[[App, Exchange, Route], None]
+Serve = Callable[[App, Exchange, Route], AtPeers | None]  # it has answered, but where it says what peers are asked
 Refuse = Callable[[RequestHead], None]
 
 
@@ -51,14 +53,13 @@ def _operation(endpoint: Serve, ask_first: Serve | None = None, refuse: Refuse =
     One that is a GET has `ask_first`, for browsers that do not say which page has sent them.
     """
 
-    def serve_own_pages(app: App, exchange: Exchange, route: Route) -> None:
+    def serve_own_pages(app: App, exchange: Exchange, route: Route) -> AtPeers | None:
         # With keys it has brought one, or would not be here; but browsers bring that of Basic for any page.
         if not app.config.api_keys or brings_basic(exchange.head):
             refuse(exchange.head)
             if ask_first is not None and is_unexplained(exchange.head):
-                ask_first(app, exchange, route)
-                return
-        endpoint(app, exchange, route)
+                return ask_first(app, exchange, route)
+        return endpoint(app, exchange, route)
 
     return serve_own_pages
 
@@ -136,6 +137,7 @@ class Endpoints:
         self._app = app
         self._has_keys = bool(app.config.api_keys)
         proxied = Proxied(app)
+        self._peer_operations = PeerOperations(app)
         self._proxied = {endpoint: partial(serve, proxied) for endpoint, serve in PROXIED.items()}
 
     def serve(self, exchange: Exchange) -> Awaitable[None]:
@@ -156,11 +158,12 @@ class Endpoints:
         endpoint = ENDPOINTS[route.endpoint]
         if route.endpoint in _QUICK:
             endpoint(self._app, exchange, route)
-        elif route.endpoint in _WHILE_CLIENT_STAYS:
-            await exchange.in_thread(partial(endpoint, self._app, exchange, route))
-        else:
-            with exchange.client.awaiting_answer():
-                await exchange.in_thread(partial(endpoint, self._app, exchange, route))
+            return
+        is_while_client_stays = route.endpoint in _WHILE_CLIENT_STAYS
+        with nullcontext() if is_while_client_stays else exchange.client.awaiting_answer():
+            asked = await exchange.in_thread(partial(endpoint, self._app, exchange, route))
+            if asked is not None:
+                await self._peer_operations.serve(exchange, asked)
 
     def _route_of(self, exchange: Exchange) -> Route:
         """Who answers the exchange; raises Unauthorized, and LoopDetected."""

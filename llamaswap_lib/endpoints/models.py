@@ -113,9 +113,7 @@ def runs_there(app: App, name: str) -> bool:
     """Whether that is the model of a peer which said at the last look that it runs there."""
     offered = app.config.resolve_peer(name)
     state = app.peers.states().get(offered.peer) if offered is not None else None
-    if offered is None or state is None:
-        return False
-    return offered.model in state.models or state.aliases.get(offered.model) in state.models
+    return offered is not None and state is not None and state.runs(offered.model)
 
 
 def describe_selector(app: App, name: str, selector: Selector, is_loaded: bool) -> dict[str, Any]:

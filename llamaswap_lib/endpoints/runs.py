@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Model
+from llamaswap_lib.endpoints.at_peers import AtPeers, all_of, one_of
 from llamaswap_lib.endpoints.memory import need_of
 from llamaswap_lib.endpoints.peers import rows_of_peers
 from llamaswap_lib.routing.loop_detection import is_sent_on
-from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.server.answers import NOSNIFF, preferred_type
@@ -123,23 +123,23 @@ def _answer_page(exchange: Exchange, title: str, content: str) -> None:
     exchange.answer(200, page.encode(), HTML, PAGE_HEADERS)
 
 
-def serve_unload_one(app: App, exchange: Exchange, route: Route) -> None:
+def serve_unload_one(app: App, exchange: Exchange, route: Route) -> AtPeers | None:
     """POST /api/models/unload/{model}: answers when it has stopped."""
     running = {run.model for run in app.controller.runs()}  # one may be configured no more, and be ending
-    model = route.argument if route.argument in running else _known_model(app, route.argument)
+    model = route.argument if route.argument in running else app.config.resolve(route.argument)
+    if model is None:
+        return AtPeers(all_of(app, exchange, route.argument), "/api/models/unload/")
     app.controller.unload([model], exchange.watch.wait_for)
     exchange.answer_text("OK")
+    return None
 
 
-def serve_load_one(app: App, exchange: Exchange, route: Route) -> None:
+def serve_load_one(app: App, exchange: Exchange, route: Route) -> AtPeers | None:
     """POST /api/models/load/{model}: answers when it is ready; tries even if it has just failed."""
-    exchange.model = _known_model(app, route.argument)
-    app.controller.load(exchange.model, exchange.watch.wait_for)
+    model = app.config.resolve(route.argument)
+    if model is None:
+        return AtPeers(one_of(app, exchange, route.argument), "/api/models/load/")
+    exchange.model = model
+    app.controller.load(model, exchange.watch.wait_for)
     exchange.answer_json({"msg": "ok"})
-
-
-def _known_model(app: App, name: str) -> str:
-    model_id = app.config.resolve(name)
-    if model_id is None:
-        raise app.names.unknown(name, Reach.LOCAL, app.profiles.pins())
-    return model_id
+    return None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from llamaswap_lib.config.schema import Config
+from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.fleet.retrying import RetryBudget
 from llamaswap_lib.fleet.states import LLAMASWAP, PeerState
 from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
@@ -21,6 +22,7 @@ class Watching(Protocol):
 
     def states(self) -> Mapping[str, PeerState]: ...
     def note_refused(self, name: str, error: str) -> None: ...
+    def look_soon(self, name: str) -> None: ...
     def change(self, config: Config) -> None: ...
     def wait_for_lists(self, seconds: float) -> None: ...
     def close(self) -> None: ...
@@ -29,8 +31,8 @@ class Watching(Protocol):
 class Waiting(Protocol):
     """A request that is sent to a peer."""
 
-    def cut_if_silent(self) -> None:
-        """End it where not a byte of its answer has come."""
+    def cut(self, *, if_silent: bool) -> None:
+        """End it. `if_silent`: only where not a byte of its answer has come."""
 
 
 class Peers:
@@ -52,6 +54,7 @@ class Peers:
         self._call = call
         self._via = via
         self._waiting: dict[str, set[Waiting]] = {}  # requests that are sent to each peer; the loop's
+        self._logs: set[Waiting] | None = set()  # those of them that follow a log; None: they are to end; the loop's
         self._proxies = proxies
         self.budget = RetryBudget()  # of requests that have several places to go to; the loop's
         self._lock = threading.Lock()  # of changes
@@ -69,6 +72,11 @@ class Peers:
         """No connection to it could be opened for a request."""
         if self._watching is not None:
             self._watching.note_refused(name, error)
+
+    def look_soon(self, name: str) -> None:
+        """What runs there may be another by now."""
+        if self._watching is not None:
+            self._watching.look_soon(name)
 
     def change(self, config: Config) -> None:
         """These are the peers from now on."""
@@ -89,17 +97,28 @@ class Peers:
 
     # -- loop thread --
 
-    def add(self, name: str, waiting: Waiting) -> None:
-        """A request is sent to that peer."""
+    def add(self, name: str, waiting: Waiting, *, is_log: bool = False) -> None:
+        """A request is sent to that peer. `is_log`: it follows a log; raises ServiceUnavailable once these end."""
+        if is_log:
+            if self._logs is None:
+                raise ServiceUnavailable("the server is shutting down")
+            self._logs.add(waiting)
         self._waiting.setdefault(name, set()).add(waiting)
 
     def remove(self, name: str, waiting: Waiting) -> None:
         """It has ended."""
         self._waiting[name].discard(waiting)
+        if self._logs is not None:
+            self._logs.discard(waiting)
+
+    def _cut_logs(self) -> None:
+        logs, self._logs = self._logs or set(), None
+        for waiting in logs:
+            waiting.cut(if_silent=False)
 
     def _cut(self, name: str) -> None:
         for waiting in tuple(self._waiting.get(name, ())):
-            waiting.cut_if_silent()
+            waiting.cut(if_silent=True)
 
     # -- any thread --
 
@@ -107,6 +126,10 @@ class Peers:
         """Until all that are to say what they have were asked once, for so long at most; blocks."""
         if self._watching is not None:
             self._watching.wait_for_lists(seconds)
+
+    def close_streams(self) -> None:
+        """End the logs of peers that clients follow, and all later ones. Does not block."""
+        self._call(self._cut_logs)
 
     def close(self) -> None:
         """Look at nobody any more."""

@@ -46,6 +46,10 @@ class PeerState(NamedTuple):
     offers: tuple[Offer, ...] | None = None  # with `models: auto`, what its last list says; None before the first one
     aliases: Mapping[str, str] = MappingProxyType({})  # other name -> the model there, as far as its list says so
 
+    def runs(self, model: str) -> bool:
+        """Whether it said that this model, or the one of this alias, runs there."""
+        return model in self.models or self.aliases.get(model) in self.models
+
     @property
     def is_usable(self) -> bool:
         """Whether to send it requests, while there is another one that could get them."""

@@ -76,6 +76,13 @@ class Fleet:
             if was_up:  # else the looks go on at their own pace, however many requests are refused
                 watch.wake.set()
 
+    def look_soon(self, name: str) -> None:
+        """Something was done there that may have changed what runs."""
+        with self._lock:
+            watch = self._watches.get(name)
+        if watch is not None:
+            watch.wake.set()
+
     def change(self, config: Config) -> None:
         """These are the peers from now on; who is another server than before is looked at anew."""
         with self._lock:

@@ -17,7 +17,7 @@ from llamaswap_lib.errors import BadGateway, Conflict, HttpError, LoadFailed, Ru
 from llamaswap_lib.proxy import peer_headers as peers
 from llamaswap_lib.proxy.answer_body import Remainder
 from llamaswap_lib.proxy.loading_stream import LoadingStream, is_told
-from llamaswap_lib.proxy.no_answer import NoAnswer, NoConnection, SaidNo
+from llamaswap_lib.proxy.no_answer import Heard, NoAnswer, NoConnection, SaidNo
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.relay import Relay
 from llamaswap_lib.proxy.retry_after import shortened
@@ -33,7 +33,6 @@ from llamaswap_lib.server.trace import Trace
 from llamaswap_lib.wire.heads import ResponseHead
 
 KEY_REFUSED = 401  # a 403 may be about what is in the request
-IsNo = Callable[[int, Mapping[str, str]], bool]  # of the status and the fields of an answer
 
 
 @dataclass(slots=True)  # it takes a third of the time to make that a named tuple takes
@@ -46,8 +45,10 @@ class Order:
     body: OutgoingBody
     choice: Choice = NO_CHOICE  # of the selector that led to the model
     again: Callable[[], Order] | None = None  # the same for the target that the choice has moved on to
-    is_no: IsNo | None = None  # of an answer: another place is asked then
+    is_no: Callable[[int, Mapping[str, str]], bool] | None = None  # of an answer: another place is asked then
     never_loads: bool = False  # nor takes a place: it is for a model that is ready, or fails
+    is_log: bool = False  # a peer's, which its client follows: it ends with the program
+    is_heard: bool = False  # the answer is not passed on: Heard is raised
 
 
 class PeerWatch(Protocol):
@@ -59,8 +60,8 @@ class PeerWatch(Protocol):
     def note_refused(self, name: str, error: str) -> None:
         """It takes no connection."""
 
-    def add(self, name: str, relay: Relay) -> None:
-        """A request is sent there: `relay.cut_if_silent` is called where the peer is gone."""
+    def add(self, name: str, relay: Relay, *, is_log: bool = False) -> None:
+        """A request is sent there: `relay.cut` is called where the peer is gone, and of a log when the program ends."""
 
     def remove(self, name: str, relay: Relay) -> None:
         """It has ended."""
@@ -103,8 +104,8 @@ class Dispatcher:
         is_llamaswap = self._watch.is_llamaswap(model.peer)
         if is_llamaswap:
             relay.timeouts = model.patient
-        relay.look = partial(_look_at_answer, relay, order.is_no, is_llamaswap)
-        self._watch.add(model.peer, relay)
+        relay.look = partial(_look_at_answer, relay, order, is_llamaswap)
+        self._watch.add(model.peer, relay, is_log=order.is_log)
         try:
             await relay.run(order.path, peers.query_for(model, order.query))
         except NoConnection as error:
@@ -140,7 +141,7 @@ class Dispatcher:
                     relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
                     relay.place = upstream.run_id
                     if order.is_no is not None:
-                        relay.look = partial(_look_at_answer, relay, order.is_no, False)
+                        relay.look = partial(_look_at_answer, relay, order, False)
                     try:
                         if stream is None or not exchange.status:
                             await relay.run(order.path, order.query)
@@ -196,18 +197,19 @@ class Dispatcher:
 
 
 async def _look_at_answer(
-    relay: Relay, is_no: IsNo | None, is_llamaswap: bool, head: ResponseHead, data: bytes
+    relay: Relay, order: Order, is_llamaswap: bool, head: ResponseHead, data: bytes
 ) -> tuple[ResponseHead, bytes]:
-    """The answer as it is passed on. Raises SaidNo where another place may be asked, and BadGateway where it is our key
-    that a peer refuses.
+    """The answer as it is passed on.
+
+    Raises SaidNo where another place may be asked, BadGateway where it is our key that a peer refuses, and Heard.
 
     A client that brings a key of its own for the peer gets to know what the peer says of it. `is_llamaswap`: it is an
     answer of a peer that is one, of which clients are not told to wait for long.
     """
     model = relay.model
-    if head.status < 400:
+    if head.status < 400 and not order.is_heard:
         return head, data
-    if is_no is not None and is_no(head.status, head.first):
+    if order.is_no is not None and order.is_no(head.status, head.first):
         raise SaidNo(f"{model.id} is answered with {head.status}")
     if (
         isinstance(model, Remote)
@@ -215,6 +217,8 @@ async def _look_at_answer(
         and (model.api_key or not peers.brings_key(relay.message))
     ):
         raise BadGateway(f"the peer {model.peer} refuses our key: it answered {head.status}; see its apiKey")
+    if order.is_heard:
+        raise Heard(head.status)
     if not is_llamaswap:
         return head, data
     relay.connection.answers.forget()  # it remembers answers as they came

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llamaswap_lib.errors import BadGateway
+from llamaswap_lib.errors import BadGateway, LlamaswapError
 
 
 class NoAnswer(BadGateway):
@@ -20,6 +20,14 @@ class NoConnection(NoAnswer):
 
 class NotReached(BadGateway):
     """The same, of a server of which that says nothing: it is not tried again, but another model may be asked."""
+
+
+class Heard(LlamaswapError):
+    """It has answered with `status`, and that is not for the client to read."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it has answered with {status}")
+        self.status = status
 
 
 class SaidNo(BadGateway):

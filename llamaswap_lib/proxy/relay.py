@@ -84,9 +84,9 @@ class Relay:
             self.is_tunnel = bool(exchange.head.upgrade)
             self.read_by = None if self.is_tunnel else self.forward_proxy
 
-    def cut_if_silent(self) -> None:
-        """Its upstream is gone: where not a byte of an answer has come, that is no answer."""
-        if self._awaits_head and hasattr(self, "connection"):
+    def cut(self, *, if_silent: bool) -> None:
+        """End it. `if_silent`: its upstream is gone; only where not a byte of an answer has come, which is none."""
+        if hasattr(self, "connection") and (self._awaits_head or not if_silent):
             cut_off(self.connection)
 
     async def run(self, path: str, query: str) -> None:
@@ -105,7 +105,7 @@ class Relay:
             self.pool.give(connection, may_stay=head.keep_alive and self.is_reusable)
             exchange.trace.piece = rest
             lines = connection.answers.lines_of(head)
-            if "origin" in exchange.head.first:
+            if exchange.reader or "origin" in exchange.head.first:
                 lines = self._allow(lines, head)
             exchange.whole = exchange.opening(head.status, lines, rest)
             exchange.sent_bytes = size_bytes
@@ -360,7 +360,7 @@ class Relay:
             exchange.closes = True
         exchange.trace.observe(head, first, is_chunked=head.chunked and not is_decoded)
         lines = answer_lines(head, is_decoded=is_decoded)
-        if "origin" in exchange.head.first:
+        if exchange.reader or "origin" in exchange.head.first:
             lines = self._allow(lines, head)
         self.connection.mute()
         await exchange.write_first(exchange.opening(head.status, lines, first), len(first))

@@ -18,9 +18,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from llamaswap_lib.errors import Forbidden
+from llamaswap_lib.wire.headers import without
 from llamaswap_lib.wire.heads import RequestHead
 
 _PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+_MARKS = frozenset(("origin", "referer", "sec-fetch-site"))
 _AHEAD = ("prefetch", "prerender", "preview")
 
 
@@ -47,6 +49,12 @@ def refuse_other_origins(head: RequestHead) -> None:
         raise Forbidden(
             "only a page of this very address may do this; where the configuration has apiKeys, a key allows it"
         )
+
+
+def without_page(head: RequestHead) -> RequestHead:
+    """The head for another server: it does not know the page, which would be one of another site to it."""
+    first = {name: value for name, value in head.first.items() if name not in _MARKS}
+    return head._replace(fields=without(head.fields, _MARKS), first=first)
 
 
 def is_unexplained(head: RequestHead) -> bool:

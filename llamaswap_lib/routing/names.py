@@ -23,8 +23,8 @@ class Reach(Enum):
     """Which names lead somewhere on a route."""
 
     ANY = auto()  # models of ours and of peers, selectors, what the active profile pins
-    MODELS = auto()  # no selectors: /upstream
-    LOCAL = auto()  # models of ours by id or alias: loading and unloading by hand
+    MODELS = auto()  # no selectors, and no pools: /upstream
+    LOADS = auto()  # models of ours and of peers, pools: loading and unloading by hand
 
 
 class Names:
@@ -33,15 +33,11 @@ class Names:
     def __init__(self, config: Config, destinations: Collection[str]) -> None:
         self._config = config
         local = [*config.models, *config.aliases]
-        choosers = [*config.selectors, *config.pools]
-        ordered = tuple(dict.fromkeys([*local, *destinations, *choosers]))
+        models = dict.fromkeys([*local, *destinations])
+        loads = dict.fromkeys([*models, *config.pools])
+        ordered = tuple(dict.fromkeys([*loads, *config.selectors]))
         self._nearest = Nearest(ordered)
-        selectors = [name for name in choosers if name not in destinations]
-        self._counts = {
-            Reach.ANY: len(ordered),
-            Reach.MODELS: len(ordered) - len(selectors),
-            Reach.LOCAL: len(dict.fromkeys(local)),
-        }
+        self._counts = {Reach.MODELS: len(models), Reach.LOADS: len(loads), Reach.ANY: len(ordered)}
         self._most_slashes = max((name.count("/") for name in ordered), default=0)
 
     def most_slashes(self, pins: Mapping[str, str] = NO_PINS) -> int:
@@ -61,7 +57,7 @@ class Names:
 
     def _near(self, name: str, reach: Reach, pins: Mapping[str, str]) -> list[str]:
         nearest = self._nearest.find(name, self._counts[reach])
-        if pins and reach is not Reach.LOCAL:
+        if pins and reach is not Reach.LOADS:
             on = [pin for pin, target in pins.items() if target]
             off = {pin for pin, target in pins.items() if not target}
             nearest = Nearest([other for other in dict.fromkeys([*nearest, *on]) if other not in off]).find(name)
@@ -70,11 +66,11 @@ class Names:
     def _explain(self, name: str, reach: Reach, pins: Mapping[str, str]) -> str:
         """What keeps a name from leading somewhere that is known all the same; '' for one that is not known."""
         shown = _shown(name)
-        if name in pins and reach is not Reach.LOCAL:
+        if name in pins and reach is not Reach.LOADS:
             return self._explain_pin(shown, pins[name], reach)
         if name in self._config.selectors and reach is not Reach.ANY:
-            return f"{shown} is a selector; {self._targets_of(name, reach)}"
-        if offered := self._explain_peers(name, shown, reach):
+            return f"{shown} is a selector; {self._targets_of(name)}"
+        if offered := self._explain_peers(name, shown):
             return offered
         if pins.get(name):
             return f"{shown} is a name of the active profile; name the model that it leads to: {pins[name]!r}"
@@ -84,23 +80,26 @@ class Names:
         if not target:
             return f"{shown} is switched off by the active profile"
         if target in self._config.selectors and reach is not Reach.ANY:
-            return f"the active profile leads {shown} to the selector {target!r}; {self._targets_of(target, reach)}"
+            return f"the active profile leads {shown} to the selector {target!r}; {self._targets_of(target)}"
         return f"the active profile leads {shown} to {target!r}, and there is no such model"
 
-    def _targets_of(self, selector: str, reach: Reach) -> str:
-        targets = self._config.selectors[selector].targets
-        if reach is Reach.LOCAL:
-            targets = tuple(target for target in targets if self._config.resolve(target) is not None)
-        return f"name one of its models: {_listed(targets)}" if targets else "its models are peers'"
+    def _targets_of(self, selector: str) -> str:
+        return f"name one of its models: {_listed(self._config.selectors[selector].targets)}"
 
-    def _explain_peers(self, name: str, shown: str, reach: Reach) -> str:
-        full = self._config.peer_models.get(name)
-        peers = [full.peer] if full else [peer for peer, about in self._config.peers.items() if name in about.models]
+    def at_peers(self, name: str, why: str) -> str:
+        """Why a model of peers is not for this server to load, unload or show the log of; '' where it is none."""
+        peers = self._peers_of(name)
+        return f"{_shown(name)} is a model of {_peers_text(peers)}{why}" if peers else ""
+
+    def _explain_peers(self, name: str, shown: str) -> str:
+        peers = self._peers_of(name)
         if not peers:
             return ""
-        if reach is Reach.LOCAL:
-            return f"{shown} is a model of {_peers_text(peers)}; only this server's own are loaded and unloaded here"
         return f"{shown} is offered by {_peers_text(peers)}: use {_listed([f'{peer}/{name}' for peer in peers])}"
+
+    def _peers_of(self, name: str) -> list[str]:
+        full = self._config.peer_models.get(name)
+        return [full.peer] if full else [peer for peer, about in self._config.peers.items() if name in about.models]
 
 
 def _shown(name: str) -> str:

@@ -130,7 +130,11 @@ class Selectors:
 
     def preview(self, name: str) -> str:
         """The target that a request would get now; nothing is chosen, and nothing counted."""
-        return self._by_name[name].preview(*self._states())[0]
+        return self.order(name)[0]
+
+    def order(self, name: str) -> list[str]:
+        """The same, and the others behind it, as far as there is a choice."""
+        return self._by_name[name].preview(*self._states())
 
     def _states(self) -> tuple[States, Mapping[str, PeerState]]:
         """What runs now, and what is known of each box; it is put in order only when it has changed."""

@@ -129,6 +129,16 @@ def test_a_refused_connection_of_a_request_takes_it_out_and_has_it_looked_at() -
         assert world.fleet.states()["box1"].is_up is True
 
 
+def test_a_peer_is_looked_at_soon_where_something_was_done_there() -> None:
+    with serving(Box(running=running())) as upstream, watched(peers_at(upstream.proxy)) as world:
+        world.pauses.next()
+        wake = world.fleet._watches["box1"].wake
+        assert not wake.is_set()
+        world.fleet.look_soon("nobody")
+        world.fleet.look_soon("box1")
+        assert wake.is_set()
+
+
 def test_requests_that_are_refused_by_a_peer_that_is_out_do_not_have_it_looked_at_more_often() -> None:
     with watched(peers_at("http://127.0.0.1:9")) as world:
         world.pauses.next()

@@ -27,7 +27,6 @@ profiles:
     pins: {default: small, picked: best, small: ~, gone: qwen3-8b}
 """
 OF_BEST = "name one of its models: 'qwen3-14b' or 'qwen3-8b'"
-ONLY_OWN = "only this server's own are loaded and unloaded here"
 PINS = {"default": "small", "picked": "best", "small": "", "gone": "nowhere"}
 
 
@@ -104,12 +103,12 @@ def test_any_text_has_near_names_or_none(name: str) -> None:
     ("name", "reach", "said"),
     [
         ("qwen3-8", Reach.ANY, "model not found: 'qwen3-8'; did you mean 'qwen3-8b' or 'qwen3-14b'?"),
-        ("QWEN3-8B", Reach.LOCAL, "model not found: 'QWEN3-8B'; did you mean 'qwen3-8b' or 'qwen3-14b'?"),
+        ("QWEN3-8B", Reach.LOADS, "model not found: 'QWEN3-8B'; did you mean 'qwen3-8b' or 'qwen3-14b'?"),
         ("bets", Reach.ANY, "model not found: 'bets'; did you mean 'best'?"),
         ("bets", Reach.MODELS, "model not found: 'bets'"),
         ("gtp", Reach.MODELS, "model not found: 'gtp'; did you mean 'gpt'?"),
         ("box/gtp", Reach.MODELS, "model not found: 'box/gtp'; did you mean 'box/gpt', 'box/both' or 'box/alone'?"),
-        ("box/gtp", Reach.LOCAL, "model not found: 'box/gtp'"),
+        ("box/gtp", Reach.LOADS, "model not found: 'box/gtp'; did you mean 'box/gpt', 'box/both' or 'box/alone'?"),
         ("zzz", Reach.ANY, "model not found: 'zzz'"),
         ("both", Reach.ANY, "'both' is offered by the peers 'box' and 'far': use 'box/both' or 'far/both'"),
         (
@@ -119,19 +118,14 @@ def test_any_text_has_near_names_or_none(name: str) -> None:
         ),
         (
             "both",
-            Reach.LOCAL,
-            f"model not found: 'both' is a model of the peers 'box' and 'far'; {ONLY_OWN}",
-        ),
-        (
-            "box/gpt",
-            Reach.LOCAL,
-            f"model not found: 'box/gpt' is a model of the peer 'box'; {ONLY_OWN}",
+            Reach.LOADS,
+            "model not found: 'both' is offered by the peers 'box' and 'far': use 'box/both' or 'far/both'",
         ),
         ("alone", Reach.ANY, "'alone' is offered by the peer 'box': use 'box/alone'"),  # in the list of models
         ("best", Reach.MODELS, f"model not found: 'best' is a selector; {OF_BEST}"),
-        ("best", Reach.LOCAL, f"model not found: 'best' is a selector; {OF_BEST}"),
+        ("best", Reach.LOADS, f"model not found: 'best' is a selector; {OF_BEST}"),
         ("away", Reach.MODELS, "model not found: 'away' is a selector; name one of its models: 'gpt'"),
-        ("away", Reach.LOCAL, "model not found: 'away' is a selector; its models are peers'"),
+        ("away", Reach.LOADS, "model not found: 'away' is a selector; name one of its models: 'gpt'"),
     ],
 )
 def test_what_is_wrong_with_a_name_is_said(names: Names, name: str, reach: Reach, said: str) -> None:
@@ -143,7 +137,7 @@ def test_what_is_wrong_with_a_name_is_said(names: Names, name: str, reach: Reach
     [
         ("defualt", Reach.ANY, "model not found: 'defualt'; did you mean 'default'?"),
         ("smal", Reach.ANY, "model not found: 'smal'; did you mean 'org/small'?"),  # it is switched off
-        ("smal", Reach.LOCAL, "model not found: 'smal'; did you mean 'small' or 'org/small'?"),
+        ("smal", Reach.LOADS, "model not found: 'smal'; did you mean 'small' or 'org/small'?"),
         ("gone", Reach.ANY, "the active profile leads 'gone' to 'nowhere', and there is no such model"),
         ("small", Reach.MODELS, "model not found: 'small' is switched off by the active profile"),
         (
@@ -153,7 +147,7 @@ def test_what_is_wrong_with_a_name_is_said(names: Names, name: str, reach: Reach
         ),
         (
             "default",
-            Reach.LOCAL,
+            Reach.LOADS,
             "model not found: 'default' is a name of the active profile; name the model that it leads to: 'small'",
         ),
     ],
@@ -194,7 +188,7 @@ def test_load_and_unload_name_the_model_and_its_neighbours(method: str) -> None:
         said = refusal(world, get(f"/api/models/{method}/qwen3-8", method="POST"))
         assert said == "model not found: 'qwen3-8'; did you mean 'qwen3-8b' or 'qwen3-14b'?"
         assert "is a selector" in refusal(world, get(f"/api/models/{method}/best", method="POST"))
-        assert "of the peer 'box'" in refusal(world, get(f"/api/models/{method}/box%2Fgpt", method="POST"))
+        assert "did you mean 'box/gpt'" in refusal(world, get(f"/api/models/{method}/box%2Fgtp", method="POST"))
         assert (world.controller.loaded, world.controller.unloaded) == ([], [])
 
 
