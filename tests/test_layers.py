@@ -109,6 +109,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "hardware.readings",
             "hardware.sampler",
             "runtime.control.board",
+            "runtime.files.small_file",
         ),
     ),
     "model_files": (),

@@ -1,27 +1,28 @@
 """What models were measured to need, kept over restarts in a small file.
 
-One thread, `hardware`. The file is JSON, readable by its owner alone, replaced as a whole. What cannot be read is begun
-anew, with a warning; what cannot be written is kept in memory. Of each digest the peaks of the last runs are kept, and
-the highest of them counts for each device.
+One thread, `hardware`. What cannot be read is begun anew, with a warning; what cannot be written is kept in memory. Of
+each digest the peaks of the last runs are kept, and the highest of them counts for each device.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llamaswap_lib.config.schema import Config
+from llamaswap_lib.runtime.files.small_file import SmallFile
 
 FILE = "needs.json"
 VERSION = 1
 RUNS = 5  # whose peaks count
 MOST_DIGESTS = 2000
-MOST_BYTES = 8 << 20  # of the file
 LATEST = 1 << 40  # seconds since 1970
+TOLD = {
+    "if_unread": "what models need is measured anew",
+    "if_unwritten": "what models need is measured anew after a restart",
+}
 NOISE = 0.01  # by how much a peak has to grow until it is written again
 
 
@@ -42,18 +43,17 @@ class Learned:
     def __init__(self, warn: Callable[[str], None], wall: Callable[[], float]) -> None:
         self._warn = warn
         self._wall = wall
-        self._path: Path | None = None
+        self._file: SmallFile | None = None
         self._entries: dict[str, Entry] = {}
         self._runs: dict[int, str] = {}  # run -> the digest whose last peaks are its own
         self._noted: set[str] = set()  # digests that may be otherwise than the file has them
         self._written: dict[str, Mapping[str, int]] = {}  # what the file says of each
-        self._failed = ""
 
     def use(self, path: Path | None) -> None:
         """Keep it in this file from now on; what is in there counts, too."""
-        if path == self._path:
+        if path == (None if self._file is None else self._file.path):
             return
-        self._path, self._written, self._failed = path, {}, ""
+        self._file, self._written = None if path is None else SmallFile(path, self._warn, **TOLD), {}
         found = self._read()
         self._entries = {**found, **self._entries}
         self._noted = set(self._entries)
@@ -90,54 +90,21 @@ class Learned:
         noted = {digest: self._entries[digest].highest() for digest in self._noted if digest in self._entries}
         self._noted = set()
         has_changed = any(_differs(self._written.get(digest), need) for digest, need in noted.items())
-        if self._path is not None and has_changed:
-            self._replace(self._path, {digest: entry.highest() for digest, entry in self._entries.items()})
+        if self._file is not None and has_changed:
+            self._replace(self._file, {digest: entry.highest() for digest, entry in self._entries.items()})
 
-    def _replace(self, path: Path, now: dict[str, dict[str, int]]) -> None:
+    def _replace(self, file: SmallFile, now: dict[str, dict[str, int]]) -> None:
         theirs = {digest: entry for digest, entry in self._read().items() if digest not in self._entries}
         entries = dict(list({**theirs, **self._entries}.items())[-MOST_DIGESTS:])
         rows = {
             digest: {"model": str(entry.model), "at": round(entry.at), "peaks": [dict(peak) for peak in entry.peaks]}
             for digest, entry in entries.items()
         }
-        text = json.dumps({"version": VERSION, "needs": rows}, indent=1)
-        other = path.with_name(f"{path.name}.{os.getpid()}.new")
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):
-                other.unlink()
-            with os.fdopen(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(text.encode())
-            other.replace(path)
-        except OSError as error:
-            self._tell(f"{path}: {error.strerror or error}; what models need is measured anew after a restart")
-            with suppress(OSError):
-                other.unlink()
-        else:
-            self._failed = ""
+        file.write({"version": VERSION, "needs": rows})
         self._written = {**{digest: entry.highest() for digest, entry in theirs.items()}, **now}
 
     def _read(self) -> dict[str, Entry]:
-        if self._path is None:
-            return {}
-        try:
-            with open(self._path, "rb") as file:  # noqa: PTH123 - bounded
-                data = file.read(MOST_BYTES + 1)
-            if len(data) > MOST_BYTES:
-                raise ValueError("it is too large")
-            return _entries_of(json.loads(data))
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            self._tell(f"{self._path}: {error.strerror or error}; what models need is measured anew")
-        except (ValueError, RecursionError) as error:
-            self._tell(f"{self._path}: {error}; what models need is measured anew")
-        return {}
-
-    def _tell(self, line: str) -> None:
-        if line != self._failed:
-            self._warn(line)
-        self._failed = line
+        return (None if self._file is None else self._file.read(_entries_of)) or {}
 
 
 def file_of(config: Config) -> Path | None:
