@@ -52,8 +52,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # peers: what is known of them, who is asked; what looks is imported where there are any
     "fleet": (
         *("config.offered", "config.schema", "config.sections", "errors", "printable", "proxy.asking"),
-        *("proxy.dispatch", "proxy.no_answer", "server.exchange"),
-        *("runtime.forward_proxies", "runtime.logs.logger", "runtime.threads", "runtime.vital"),
+        *("proxy.connection", "proxy.dispatch", "proxy.no_answer", "server.exchange"),
+        *(
+            "runtime.files.small_file",
+            "runtime.forward_proxies",
+            "runtime.logs.logger",
+            "runtime.threads",
+            "runtime.vital",
+        ),
     ),
     "endpoints": (
         *(

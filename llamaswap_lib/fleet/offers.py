@@ -1,4 +1,4 @@
-"""What a peer says that it has: its `/v1/models`, read. Pure.
+"""What a peer says that it has: its `/v1/models`, read, and written down as such a list again. Pure.
 
 Nothing in it is trusted. What a peer has from peers of its own, and the names that it has only while a profile is
 active, are left out: two boxes that have each other as peers would add to each other's lists without end.
@@ -7,7 +7,8 @@ active, are left out: two boxes that have each other as peers would add to each 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 MOST_OFFERS = 10_000
@@ -32,7 +33,11 @@ def read_offers(body: bytes) -> tuple[Offer, ...] | None:
         said = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    entries = said.get("data") if isinstance(said, dict) else None
+    return offers_in(said.get("data") if isinstance(said, dict) else None)
+
+
+def offers_in(entries: object) -> tuple[Offer, ...] | None:
+    """The same of the entries of such a list."""
     if not isinstance(entries, list):
         return None
     found: dict[str, Offer] = {}
@@ -42,6 +47,22 @@ def read_offers(body: bytes) -> tuple[Offer, ...] | None:
                 if _is_name(offer.name):
                     found.setdefault(offer.name, offer)
     return tuple(found.values())
+
+
+def entries_of(offers: Iterable[Offer]) -> list[dict[str, Any]]:
+    """The entries of a list in which stands just that."""
+    rows = []
+    for offer in offers:
+        meta: dict[str, Any] = {"n_ctx": offer.n_ctx} if offer.n_ctx else {}
+        if offer.alias_of:
+            meta["llamaswap"] = {"type": "alias", "modelID": offer.alias_of}
+        rows.append({"id": offer.name, **offer.about, "meta": meta})
+    return rows
+
+
+def lists_file(store: str) -> Path | None:
+    """Where lists are kept: beside the store at this path; None without one."""
+    return Path(f"{store}.peers.json") if store and store != ":memory:" else None
 
 
 def _offers_of(entry: Mapping[str, Any]) -> Iterator[Offer]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ServiceUnavailable
+from llamaswap_lib.fleet.offers import lists_file
 from llamaswap_lib.fleet.retrying import RetryBudget
 from llamaswap_lib.fleet.states import LLAMASWAP, PeerState
 from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
@@ -83,6 +85,9 @@ class Peers:
         with self._lock:
             if self._watching is None and config.peers and self._log is not None:
                 self._watching = _start(self._proxies, self._log, self._on_offers, self._note_gone, self._via)
+            elif not config.peers and (path := lists_file(config.store.path)) is not None:
+                with suppress(OSError):  # what was kept there is of no peer any more
+                    path.unlink(missing_ok=True)
             if self._watching is not None:
                 self._watching.change(config)
 

@@ -16,6 +16,7 @@ from llamaswap_lib.config.offered import Auto
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.config.sections import Peer
 from llamaswap_lib.fleet import states
+from llamaswap_lib.fleet.kept_lists import KeptLists
 from llamaswap_lib.fleet.looks import LONGEST_LOOK, LookFailed, fields_of, list_of, look_at
 from llamaswap_lib.fleet.states import LLAMASWAP, UNKNOWN, PeerState
 from llamaswap_lib.printable import printable
@@ -56,6 +57,7 @@ class Fleet:
         self._clock = clock
         self._pause = pause
         self._via = via
+        self._kept = KeptLists(log.warn)
         self._lock = threading.Lock()  # protects what follows
         self._watches: dict[str, _Watch] = {}
         self._states: Mapping[str, PeerState] = MappingProxyType({})
@@ -84,7 +86,11 @@ class Fleet:
             watch.wake.set()
 
     def change(self, config: Config) -> None:
-        """These are the peers from now on; who is another server than before is looked at anew."""
+        """These are the peers from now on; who is another server than before is looked at anew.
+
+        Until it says its own list, it has what it said last. Blocks for the file of these.
+        """
+        self._kept.change(config)
         with self._lock:
             before, self._watches = self._watches, {}
             for name, peer in config.peers.items():
@@ -93,10 +99,10 @@ class Fleet:
                     watch = _Watch(name, peer)
                 self._watches[name] = watch
             kept = {name: self._states.get(name, UNKNOWN) for name in self._watches}
-            kept.update({name: UNKNOWN for name, watch in self._watches.items() if before.get(name) is not watch})
+            new = [watch for name, watch in self._watches.items() if before.get(name) is not watch]
+            kept.update({watch.name: UNKNOWN._replace(offers=self._kept.of(watch.name)) for watch in new})
             self._states = MappingProxyType(kept)
             gone = [watch for name, watch in before.items() if self._watches.get(name) is not watch]
-            new = [watch for name, watch in self._watches.items() if before.get(name) is not watch]
         for watch in gone:
             watch.end()
         for watch in new:
@@ -167,6 +173,7 @@ class Fleet:
         if offers is not None and offers != self._states.get(watch.name, UNKNOWN).offers:
             self._put(watch, lambda state: states.after_list(state, offers))
             self._on_offers()
+            self._kept.keep(watch.name, watch.peer, offers)
             self._log.info(f"peer {watch.name} has {len(offers)} names of models")
 
     # -- any thread --

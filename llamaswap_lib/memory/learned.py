@@ -19,10 +19,8 @@ VERSION = 1
 RUNS = 5  # whose peaks count
 MOST_DIGESTS = 2000
 LATEST = 1 << 40  # seconds since 1970
-TOLD = {
-    "if_unread": "what models need is measured anew",
-    "if_unwritten": "what models need is measured anew after a restart",
-}
+IF_UNREAD = "what models need is measured anew"
+IF_UNWRITTEN = f"{IF_UNREAD} after a restart"
 NOISE = 0.01  # by how much a peak has to grow until it is written again
 
 
@@ -53,7 +51,8 @@ class Learned:
         """Keep it in this file from now on; what is in there counts, too."""
         if path == (None if self._file is None else self._file.path):
             return
-        self._file, self._written = None if path is None else SmallFile(path, self._warn, **TOLD), {}
+        self._file = None if path is None else SmallFile(path, self._warn, IF_UNREAD, IF_UNWRITTEN)
+        self._written = {}
         found = self._read()
         self._entries = {**found, **self._entries}
         self._noted = set(self._entries)

@@ -89,6 +89,41 @@ def test_a_log_of_a_box_ends_with_the_process_that_an_upgrade_replaces(tmp_path:
             assert again.status() == 200
 
 
+def test_the_list_of_a_box_outlives_a_restart_of_the_front(tmp_path: Path) -> None:
+    able = {"cmd": demo(), "capabilities": {"in": ["text", "image"], "out": ["text"]}}
+    box = Box(tmp_path / "box", {**models(m=able), "apiKeys": ["sek"]})
+    peers = {"box1": {"proxy": box.url, "models": "auto", "apiKey": "sek"}}
+    config = {"peers": peers, "store": {"path": str(tmp_path / "activity.db")}, **models(own=demo())}
+    front = Box(tmp_path / "front", config)
+    kept = tmp_path / "activity.db.peers.json"
+    try:
+        wait_until(kept.exists, "the list is kept")
+        assert "sek" not in kept.read_text()
+        box.kill()
+        front.kill()
+        front.start()
+        [entry] = [one for one in front.program.get("/v1/models").json()["data"] if one["id"] == "box1/m"]
+        assert entry["capabilities"] == {"vision": True}
+        assert front.program.chat("m").status == 502  # and no 404: it is known, and out
+        box.config = {**models(other=demo()), "apiKeys": ["sek"]}
+        box.start()
+        wait_until(lambda: front.program.chat("other").status == 200, "it has said its own list")
+        assert front.program.chat("m").status == 404
+        front.program.reload({**config, "peers": {}})
+        assert "box1" not in kept.read_text()
+        front.close()
+        kept.write_text("{")
+        front.config = config
+        front.start()
+        told = f"[WARN] {kept}: Expecting property name"
+        wait_until(lambda: told in front.program.stdout, "the log says that it is set aside")
+        assert (tmp_path / f"{kept.name}.damaged").read_text() == "{"
+        assert front.program.chat("other").status == 200
+    finally:
+        front.close()
+        box.close()
+
+
 def test_the_commands_work_with_models_of_boxes(tmp_path: Path) -> None:
     with Fleet(tmp_path, [models(m=demo())], {}) as fleet:
         shell, box = Shell(fleet.front.port), fleet.boxes["box1"].program

@@ -12,7 +12,7 @@ from llamaswap_lib.config.load import load_text
 from llamaswap_lib.config.names import with_offers
 from llamaswap_lib.config.offered import Auto
 from llamaswap_lib.config.show import shown
-from llamaswap_lib.fleet.offers import Offer, read_offers
+from llamaswap_lib.fleet.offers import Offer, entries_of, offers_in, read_offers
 from llamaswap_lib.fleet.states import UNKNOWN
 from llamaswap_lib.typed_yaml.problems import InvalidConfig
 from tests.web.world import World
@@ -32,6 +32,14 @@ def test_models_and_their_aliases_come_with_what_they_can_do() -> None:
         Offer("al", "m", about, 4096),
         Offer("plain", "", {}, 0),
     )
+
+
+def test_entries_of_what_was_read_say_the_same() -> None:
+    meta = {"n_ctx": 4096, "llamaswap": {"type": "model", "aliases": ["al"]}}
+    alias = {"id": "bl", "meta": {"llamaswap": {"type": "alias", "modelID": "m"}}}
+    offers = read({"id": "m", **ABLE, "meta": meta}, {"id": "plain", "description": "words"}, alias)
+    assert offers is not None
+    assert offers_in(json.loads(json.dumps(entries_of(offers)))) == offers
 
 
 def test_what_it_has_from_others_is_not_its_own() -> None:

@@ -6,6 +6,7 @@ of each, once for as long as it is the same.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -20,12 +21,18 @@ _T = TypeVar("_T")
 class SmallFile:
     """The file at `path`."""
 
-    def __init__(self, path: Path, warn: Callable[[str], None], *, if_unread: str, if_unwritten: str) -> None:
-        """What the log is told to come of it where the file cannot be read, or written."""
+    def __init__(
+        self, path: Path, warn: Callable[[str], None], if_unread: str, if_unwritten: str, *, sets_aside: bool = False
+    ) -> None:
+        """What the log is told to come of it where the file cannot be read, or written.
+
+        `sets_aside`: one that is damaged is given another name.
+        """
         self.path = path
         self._warn = warn
         self._if_unread = if_unread
         self._if_unwritten = if_unwritten
+        self._sets_aside = sets_aside
         self._told = ""
 
     def read(self, parse: Callable[[Any], _T]) -> _T | None:
@@ -41,18 +48,29 @@ class SmallFile:
         except OSError as error:
             self._tell(f"{self.path}: {error.strerror or error}; {self._if_unread}")
         except (ValueError, RecursionError) as error:
-            self._tell(f"{self.path}: {error}; {self._if_unread}")
+            self._tell(f"{self.path}: {error}; {self._set_aside()}{self._if_unread}")
         return None
+
+    def _set_aside(self) -> str:
+        """Give it another name, if that is wanted and can be done; what is told of it."""
+        other = self.path.with_name(f"{self.path.name}.damaged")
+        with suppress(OSError):
+            if self._sets_aside:
+                self.path.replace(other)
+                return f"it is now called {other.name}, and "
+        return ""
 
     def write(self, value: object) -> None:
         """Replace it, and make its folder if there is none."""
-        text, other = json.dumps(value, indent=1), self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+        data, other = json.dumps(value, indent=1).encode(), self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
         try:
+            if len(data) > MOST_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
                 other.unlink()
             with os.fdopen(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(text.encode())
+                file.write(data)
             other.replace(self.path)
         except OSError as error:
             self._tell(f"{self.path}: {error.strerror or error}; {self._if_unwritten}")
