@@ -8,7 +8,7 @@ from __future__ import annotations
 from urllib.parse import unquote_plus
 
 from llamaswap_lib.app import App
-from llamaswap_lib.endpoints.at_peers import AtPeers, one_of
+from llamaswap_lib.endpoints.at_peers import AtPeers, places_of
 from llamaswap_lib.errors import BadRequest, NotFound
 from llamaswap_lib.routing.model_name import longest_prefix
 from llamaswap_lib.routing.routes import Route
@@ -76,7 +76,7 @@ def find_monitor(app: App, exchange: Exchange, name: str) -> LogMonitor | AtPeer
     if model is not None:
         return app.logs.model(model)
     try:
-        return AtPeers(one_of(app, exchange, found[0]), "/logs/stream/", is_log=True)
+        return AtPeers(places_of(app, exchange, found[0]), "/logs/stream/", is_log=True)
     except NotFound as error:
         raise _refusal(f": {error.message}") from None
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.endpoints.at_peers import AtPeers, all_of, one_of
+from llamaswap_lib.endpoints.at_peers import AtPeers, places_of, where_it_runs
 from llamaswap_lib.endpoints.memory import need_of
 from llamaswap_lib.endpoints.peers import rows_of_peers
 from llamaswap_lib.routing.loop_detection import is_sent_on
@@ -128,7 +128,7 @@ def serve_unload_one(app: App, exchange: Exchange, route: Route) -> AtPeers | No
     running = {run.model for run in app.controller.runs()}  # one may be configured no more, and be ending
     model = route.argument if route.argument in running else app.config.resolve(route.argument)
     if model is None:
-        return AtPeers(all_of(app, exchange, route.argument), "/api/models/unload/")
+        return AtPeers(where_it_runs(app, exchange, route.argument), "/api/models/unload/", is_for_all=True)
     app.controller.unload([model], exchange.watch.wait_for)
     exchange.answer_text("OK")
     return None
@@ -138,7 +138,7 @@ def serve_load_one(app: App, exchange: Exchange, route: Route) -> AtPeers | None
     """POST /api/models/load/{model}: answers when it is ready; tries even if it has just failed."""
     model = app.config.resolve(route.argument)
     if model is None:
-        return AtPeers(one_of(app, exchange, route.argument), "/api/models/load/")
+        return AtPeers(places_of(app, exchange, route.argument), "/api/models/load/")
     exchange.model = model
     app.controller.load(model, exchange.watch.wait_for)
     exchange.answer_json({"msg": "ok"})

@@ -82,7 +82,7 @@ class Fleet:
         """Something was done there that may have changed what runs."""
         with self._lock:
             watch = self._watches.get(name)
-        if watch is not None:
+        if watch is not None and self._states.get(name, UNKNOWN).is_usable:  # looks at one that is out have their pace
             watch.wake.set()
 
     def change(self, config: Config) -> None:

@@ -39,7 +39,8 @@ def front_of(box: Box, *, others: tuple[str, ...] = (), config: str = CONFIG) ->
             box.answers.setdefault(f"/{name}/running", running())
     with World(box, config=config) as world:
         world.app.peers.change(world.app.config)
-        wait_until(lambda: all(state.kind and state.is_up for state in world.app.peers.states().values()))
+        peers = [name for name, peer in world.app.config.peers.items() if peer.proxy.startswith(world.upstream.proxy)]
+        wait_until(lambda: all(world.app.peers.states()[name].is_up for name in peers))
         yield world
 
 
@@ -123,6 +124,27 @@ def test_where_it_runs_nowhere_all_that_are_up_are_asked_for_it_may_have_been_lo
         wait_until(lambda: [world.app.peers.states()[name].is_up for name in LLAMASWAPS] == [True, True, False])
         assert ask(world, "/api/models/unload/far") == (200, "OK")
         assert asked(box) == ["/one/api/models/unload/far", "/two/api/models/unload/far"]
+
+
+def test_a_box_that_has_none_of_that_name_or_is_not_there_is_followed_by_the_next() -> None:
+    box = Box()
+    far_at(box, "two")
+    del box.answers["/two/api/models/load/far"]  # it has it from a peer of its own
+    with front_of(box, config=CONFIG.replace("PROXY/one", "http://127.0.0.1:9")) as world:
+        assert ask(world, "/api/models/load/far") == (200, "three")
+        assert asked(box) == ["/three/api/models/load/far", "/two/api/models/load/far"]
+
+
+def test_a_box_that_has_none_of_that_name_has_none_to_unload() -> None:
+    box = Box()
+    far_at(box)
+    del box.answers["/two/api/models/unload/far"]
+    with front_of(box) as world:
+        assert ask(world, "/api/models/unload/far") == (200, "OK")
+        assert len(asked(box)) == 3
+        for name in LLAMASWAPS:
+            box.answers.pop(f"/{name}/api/models/unload/far", None)
+        assert ask(world, "/api/models/unload/far")[0] == 502
 
 
 def test_where_one_of_several_refuses_the_others_are_asked_all_the_same() -> None:

@@ -137,6 +137,10 @@ def test_a_peer_is_looked_at_soon_where_something_was_done_there() -> None:
         world.fleet.look_soon("nobody")
         world.fleet.look_soon("box1")
         assert wake.is_set()
+        wake.clear()
+        world.fleet._put(world.fleet._watches["box1"], lambda state: state._replace(is_up=False))
+        world.fleet.look_soon("box1")
+        assert not wake.is_set()
 
 
 def test_requests_that_are_refused_by_a_peer_that_is_out_do_not_have_it_looked_at_more_often() -> None:
