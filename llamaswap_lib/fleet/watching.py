@@ -91,6 +91,7 @@ class Fleet:
         Until it says its own list, it has what it said last. Blocks for the file of these.
         """
         self._kept.change(config)
+        offers = {name: self._kept.of(name) for name in config.peers}
         with self._lock:
             before, self._watches = self._watches, {}
             for name, peer in config.peers.items():
@@ -100,7 +101,7 @@ class Fleet:
                 self._watches[name] = watch
             kept = {name: self._states.get(name, UNKNOWN) for name in self._watches}
             new = [watch for name, watch in self._watches.items() if before.get(name) is not watch]
-            kept.update({watch.name: UNKNOWN._replace(offers=self._kept.of(watch.name)) for watch in new})
+            kept.update({watch.name: UNKNOWN._replace(offers=offers[watch.name]) for watch in new})
             self._states = MappingProxyType(kept)
             gone = [watch for name, watch in before.items() if self._watches.get(name) is not watch]
         for watch in gone:

@@ -140,4 +140,11 @@ def test_the_commands_work_with_models_of_boxes(tmp_path: Path) -> None:
         assert shell.run("unload", "box1/m").out == "box1/m: was not loaded\n"
         assert shell.run("unload", "box1/m", "--json").json() == {"unloaded": []}
         unknown = shell.run("unload", "box1/mm")
+        assert box.chat("m").status == 200
+        paid = {"proxy": f"http://127.0.0.1:{box.upstream_port('m')}", "models": ["gpt"]}  # a server, and no llamaswap
+        fleet.front.reload({"peers": {"box1": {"proxy": fleet.boxes["box1"].url, "models": "auto"}, "paid": paid}})
+        wait_until(lambda: fleet.peer("paid")["kind"] == "other", "it is looked at")
+        for words in (("load", "paid/gpt"), ("unload", "paid/gpt"), ("logs", "paid/gpt")):
+            refused = shell.run(*words)
+            assert (refused.code, "only a llamaswap loads and unloads models" in refused.err) == (4, True)
         assert (unknown.code, "did you mean 'box1/m'" in unknown.err) == (4, True)

@@ -232,6 +232,17 @@ def test_our_own_page_may_do_it_and_is_no_other_site_to_the_peer() -> None:
         assert len(asked(box)) == 1
 
 
+def test_a_client_that_ends_its_direction_gets_the_answer_of_an_unload() -> None:
+    """As for a model of ours."""
+    box = Box()
+    far_at(box)
+    with front_of(box) as world, world.connect() as client:
+        client.send(get("/api/models/unload/two/far", method="POST"))
+        client.end()
+        assert client.read_message()[1] == b"two"
+        assert client.read_to_end() == b""
+
+
 class Talker:
     """A llamaswap whose looks are answered, and whose log goes on until its reader leaves."""
 
