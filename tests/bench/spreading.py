@@ -1,4 +1,4 @@
-"""One choice among 50 boxes by the strategy `spread`, of which eight have the model ready: processor time, in the median.
+"""One choice among 50 boxes by the strategy `spread`, of which eight have the model ready: its median processor time.
 
 Beside it the same with a session to hold to a box, and for a model that runs nowhere.
 """
