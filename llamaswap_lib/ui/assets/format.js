@@ -84,15 +84,18 @@ export function relative(moment, now = Date.now()) {
   if (Number.isNaN(away)) return UNKNOWN;
   const size = Math.abs(away);
   if (size < 1500) return "now";
-  const text = duration(
+  return away < 0 ? `${age(size)} ago` : `in ${age(size)}`;
+}
+
+/** `4 s`, `3 min`, `2 h` @param {number} size in milliseconds */
+export const age = (size) =>
+  duration(
     size < 60_000
-      ? Math.round(size / 1000) * 1000
+      ? Math.max(1, Math.round(size / 1000)) * 1000
       : size < 3_600_000
         ? size - (size % 60_000)
         : size - (size % 3_600_000),
   );
-  return away < 0 ? `${text} ago` : `in ${text}`;
-}
 
 /** `1 request`, `3 requests` @param {number} number @param {string} noun @param {string} [many] */
 export const several = (number, noun, many = `${noun}s`) => `${whole.format(number)} ${number === 1 ? noun : many}`;

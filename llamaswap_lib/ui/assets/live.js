@@ -20,6 +20,9 @@ import { effect, signal } from "./view.js";
  *   held_bytes: number, free_bytes: number }} DeviceMemory
  * @typedef {{ model: string, pinned: boolean, need: NeedOf, held: Record<string, number> | null, placement?: string[] | null }} ModelMemory
  * @typedef {{ router: string, devices: DeviceMemory[], models: ModelMemory[] }} Memory
+ * @typedef {{ model: string, state: string, in_flight: number, waiting: number }} PeerRun
+ * @typedef {{ peer: string, address: string, up: boolean | null, since: string | null, last_error: string | null,
+ *   kind: string | null, models: PeerRun[], in_flight: number, waiting: number }} Peer
  */
 
 /** "connecting", "open", "lost" (it is tried again) or "key" (one is asked for) */
@@ -38,6 +41,8 @@ export const profiles = signal(/** @type {any[]} */ ([]));
 export const uiConfig = signal(/** @type {any} */ (null));
 /** Rows of `/running`, by model; those of peers are left out. */
 export const runs = signal(/** @type {Map<string, any>} */ (new Map()));
+/** Rows of `/api/peers`; null until they are told, and where the configuration has none. */
+export const peers = signal(/** @type {Peer[] | null} */ (null));
 /** `/api/config` without the configuration itself: files, warnings, error, can_edit. */
 export const about = signal(/** @type {any} */ (null));
 export const version = signal(/** @type {any} */ (null));
@@ -63,6 +68,7 @@ export async function start() {
   let delay = FIRST_DELAY;
   effect(() => {
     models.value; // a state has changed: what runs has, too
+    about.value; // which says whether there are peers
     queueMicrotask(readRuns);
   });
   setInterval(() => document.visibilityState === "visible" && connection.value === "open" && readRuns(), RUNS_EVERY);
@@ -122,6 +128,16 @@ export async function readAbout() {
   about.value = await ask("api/config").catch(() => about.value);
 }
 
+/** @param {any} told as `about` has it */
+export const hasPeers = (told) => Object.keys(told?.config?.peers ?? {}).length > 0;
+
+/** @returns {Promise<Peer[] | null>} */
+async function readPeers() {
+  if (!hasPeers(about.now)) return null;
+  const told = await ask("api/peers").catch(() => null); // then what was told last stays
+  return told ? told.peers : peers.now;
+}
+
 let reading = false;
 let isBehind = false; // something has changed since it was asked
 
@@ -132,7 +148,8 @@ async function readRuns() {
   try {
     while (isBehind && connection.now === "open") {
       isBehind = false;
-      const { running } = await ask("running");
+      const [{ running }, told] = await Promise.all([ask("running"), readPeers()]);
+      if (JSON.stringify(told) !== JSON.stringify(peers.now)) peers.value = told;
       const here = running.filter((/** @type {any} */ run) => !run.peer);
       runs.value = new Map(here.map((/** @type {any} */ run) => [run.model, run]));
     }

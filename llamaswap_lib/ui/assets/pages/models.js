@@ -1,7 +1,7 @@
 /** The home page: what fills the memory, what happened lately, and what each model does and why. And a model's own page. */
 
 import { several } from "../format.js";
-import { about, activeProfile, connection, models, profiles, queue, runs } from "../live.js";
+import { about, activeProfile, connection, hasPeers, models, peers, profiles, queue, runs } from "../live.js";
 import { setProfile, unloadAll } from "../parts/actions.js";
 import { failed } from "../parts/empty.js";
 import { isRead } from "../parts/history.js";
@@ -9,6 +9,7 @@ import { shortcuts } from "../parts/shortcuts.js";
 import { TEN_MINUTES, newRange, rangeButtons, timeline } from "../parts/timeline.js";
 import { place, setQuery, to } from "../router.js";
 import { cleanup, computed, effect, h, keyed, scope, signal } from "../view.js";
+import { boxSection, boxWords } from "./models/boxes.js";
 import { itemsOf } from "./models/catalog.js";
 import { isMeasured, memorySection } from "./models/memory.js";
 import { isByMemory } from "./models/needs.js";
@@ -63,7 +64,8 @@ function home() {
   const isPatient = signal(true);
   const timer = setTimeout(() => (isPatient.value = false), PATIENCE);
   cleanup(() => clearTimeout(timer));
-  const isSettled = computed(() => !isPatient.value || (isRead.value && isMeasured.value));
+  const isTold = () => about.value && (peers.value || !hasPeers(about.value));
+  const isSettled = computed(() => !isPatient.value || Boolean(isRead.value && isMeasured.value && isTold()));
   shortcuts(
     { keys: "j", what: "Next model", run: () => step(1) },
     { keys: "k", what: "Previous model", run: () => step(-1) },
@@ -72,6 +74,7 @@ function home() {
     "div.page",
     { class: () => (isSettled.value ? "" : "unsettled") },
     head(),
+    boxSection(),
     memorySection(),
     h(
       "section",
@@ -104,6 +107,7 @@ function head() {
     return [
       `${ready} running`,
       loading ? `${loading} loading` : "",
+      ...boxWords(),
       waits ? `${several(waits, "request")} wait${waits === 1 ? "s" : ""}` : "",
       activeProfile.value ? `profile ${activeProfile.value}` : "",
     ]

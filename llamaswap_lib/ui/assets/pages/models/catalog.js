@@ -5,7 +5,7 @@ import { about, activeProfile, connection, models } from "../../live.js";
 import { changed, allTasks } from "../../parts/history.js";
 import { computed, effect, signal } from "../../view.js";
 import { isByMemory, mainSize, needOf } from "./needs.js";
-import { byId, busy, isAsleep, memoryOf, waiting } from "./now.js";
+import { byId, busy, isAsleep, memoryOf, there, waiting } from "./now.js";
 import { rules, setOf } from "./rules.js";
 
 /**
@@ -38,9 +38,18 @@ const ORDER = Object.keys(STATES);
 /** What only the list of models tells: selectors, and names of the profile. */
 const listed = signal(/** @type {any[]} */ ([]));
 
+/** The models of peers, a line each: a list that a peer tells changes by itself. */
+const peersModels = computed(() =>
+  models.value
+    .filter(({ peerID }) => peerID)
+    .map(({ id }) => id)
+    .join("\n"),
+);
+
 effect(() => {
   activeProfile.value;
   about.value;
+  peersModels.value;
   if (connection.value === "open") queueMicrotask(readList);
 });
 
@@ -48,6 +57,20 @@ async function readList() {
   const { data } = await ask("v1/models").catch(() => ({ data: listed.now }));
   listed.value = data;
 }
+
+/** The full names of the models that aliases of peers' models stand for. */
+const behind = computed(() => {
+  /** @type {Map<string, string>} */
+  const found = new Map();
+  for (const { id, meta } of listed.value) {
+    const { type, peerID, modelID } = meta?.llamaswap ?? {};
+    if (type === "peer" && modelID) found.set(id, `${peerID}/${modelID}`);
+  }
+  return found;
+});
+
+/** A peer's model, if it runs there. @param {string} id */
+export const runThere = (id) => there.value.get(id) ?? there.value.get(behind.value.get(id) ?? "");
 
 /** @type {import("../../view.js").Signal<string[]>} */
 export const pinned = signal(readPins());
@@ -91,6 +114,7 @@ export const entries = computed(() => {
   for (const { id, name = "", description = "", meta } of listed.value) {
     const { type, strategy = "", targets = [] } = meta?.llamaswap ?? {};
     if (type === "selector") all.push(entryOf({ id, kind: type, name, description, strategy, targets }));
+    if (type === "pool") all.push(entryOf({ id, kind: "selector", strategy: type, targets }));
     if (type === "profile") all.push(entryOf({ id, kind: type, targets: [pinOf(id)].filter(Boolean) }));
   }
   return all;
@@ -115,6 +139,7 @@ const lastUse = computed(() => {
 /** @param {string} id */
 export const stateOf = (id) => {
   const model = byId.value.get(id);
+  if (model?.peerID) return runThere(id)?.state ?? "";
   return model?.failure ? "failed" : isAsleep(id) ? "sleeping" : (model?.state ?? "");
 };
 
@@ -134,7 +159,7 @@ export function itemsOf(wish) {
   const names = [...groups.keys()].sort((one, other) => placeOf(one, wish.group) - placeOf(other, wish.group));
   return names.flatMap((name) => {
     const members = groups.get(name) ?? [];
-    const running = members.filter((entry) => byId.value.get(entry.id)?.state === "ready").length;
+    const running = members.filter((entry) => stateOf(entry.id) === "ready").length;
     const hint = running ? `${running} of ${members.length} running` : String(members.length);
     return [{ head: name, hint, id: `\0${name}` }, ...members.map(itemOf)];
   });

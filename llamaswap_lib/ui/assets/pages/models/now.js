@@ -1,7 +1,7 @@
 /** What each model does now: its state, who it serves, who waits for it and why, what it takes. */
 
 import { duration, relative, several } from "../../format.js";
-import { inFlight, models, queue, runs } from "../../live.js";
+import { inFlight, models, peers, queue, runs } from "../../live.js";
 import { now } from "../../parts/clock.js";
 import { phasesOf, queueSeen, toLocal } from "../../parts/history.js";
 import { computed, effect } from "../../view.js";
@@ -20,6 +20,15 @@ const sleepers = computed(() =>
 
 /** Of a model that is `stopped` for those who know nothing of sleep. @param {string} id */
 export const isAsleep = (id) => byId.value.get(id)?.state === "stopped" && sleepers.value.split("\n").includes(id);
+
+/** What is known of the peer of this name. @param {string} name */
+export const peerOf = (name) => peers.value?.find(({ peer }) => peer === name) ?? null;
+
+/** What runs at peers, by the full names of the models. */
+export const there = computed(
+  () =>
+    new Map((peers.value ?? []).flatMap(({ peer, models: all }) => all.map((run) => [`${peer}/${run.model}`, run]))),
+);
 
 /** The requests that wait, by model. */
 export const waiting = computed(() => {

@@ -97,9 +97,9 @@ function head(entry) {
     h(
       "h1",
       null,
-      isModel ? h("span.dot", { class: () => dotOf(id) }) : null,
+      h("span.dot", { class: () => dotOf(id), hidden: () => !stateOf(id) }),
       h("bdi", null, id),
-      h("small", null, () => [isModel ? stateWords(id) : kind, entry.value.name].filter(Boolean).join(" · ")),
+      h("small", null, () => [isModel ? "" : kind, stateWords(id), entry.value.name].filter(Boolean).join(" · ")),
     ),
     h(
       "button.quiet",

@@ -8,10 +8,11 @@ import { still } from "../../parts/still.js";
 import { newRange, rangeButtons, timeline } from "../../parts/timeline.js";
 import { to } from "../../router.js";
 import { computed, h, keyed } from "../../view.js";
-import { stateOf } from "./catalog.js";
+import { addressOf } from "./boxes.js";
+import { runThere, stateOf } from "./catalog.js";
 import { lastLines } from "./last_lines.js";
 import { isByMemory, labelOf, needOf, needWords, placementWords } from "./needs.js";
-import { busy, byId, memoryOf, reasonOf, unloadsIn, waiting } from "./now.js";
+import { busy, byId, memoryOf, peerOf, reasonOf, unloadsIn, waiting } from "./now.js";
 import { costInFull, planOf } from "./plans.js";
 import { abilities, progress, stateWords } from "./row.js";
 import { setOf } from "./rules.js";
@@ -289,7 +290,9 @@ function elsewhere(entry) {
     [...inFlight.value.values()].filter((flight) => flight.model === id || flight.metadata?.selector === id).length;
   /** @param {string} name */
   const link = (name) => h("a", { href: to("models", name) }, h("bdi", null, name));
-  const config = about.value?.config?.peers?.[peer];
+  const box = computed(() => peerOf(peer));
+  const address = addressOf(() => box.value);
+  const isPeers = kind === "peer";
   return h(
     "section",
     null,
@@ -301,8 +304,12 @@ function elsewhere(entry) {
     h(
       "dl.facts",
       null,
-      kind === "peer"
-        ? [fact("On", () => h("bdi", null, peer)), fact("Address", () => config?.proxy && h("bdi", null, config.proxy))]
+      isPeers
+        ? [
+            fact("On", () => [h("bdi", null, peer), box.value?.up === false ? ", which is out" : ""]),
+            fact("Address", () => box.value && address),
+            fact("State", () => stateWords(id)),
+          ]
         : null,
       kind === "selector"
         ? fact(
@@ -310,19 +317,28 @@ function elsewhere(entry) {
             () => STRATEGIES[/** @type {keyof typeof STRATEGIES} */ (entry.value.strategy)] ?? entry.value.strategy,
           )
         : null,
-      kind === "peer"
+      isPeers
         ? null
         : fact("Leads to", () => entry.value.targets.flatMap((name, index) => [index ? ", " : "", link(name)])),
-      kind === "peer"
-        ? null
-        : fact("A request now", () => (planOf(id).value ? link(planOf(id).value?.model ?? "") : null)),
-      fact("In progress", () => count(mine())),
+      isPeers ? null : fact("A request now", () => (planOf(id).value ? link(planOf(id).value?.model ?? "") : null)),
+      fact(isPeers ? "In progress from here" : "In progress", () => count(mine())),
+      isPeers ? fact("In all", () => usedThere(id)) : null,
     ),
   );
 }
 
+/** Of all clients of a box, as it tells. @param {string} id */
+function usedThere(id) {
+  const run = runThere(id);
+  if (!run) return null;
+  return `${run.in_flight} in progress${run.waiting ? `, ${run.waiting} wait${run.waiting === 1 ? "s" : ""}` : ""}`;
+}
+
 const STRATEGIES = {
   pin: "the first of them, always",
+  pool: "the least busy box where it is ready; it is loaded on one more when all are busy",
+  spread: "the least busy box where it is ready; it is loaded on one more when all are busy",
+  failover: "the first that is up",
   warm: "the first that is ready, else one that starts, else the first",
   spillover: "the least busy of those that run; one more is started when all are busy",
 };

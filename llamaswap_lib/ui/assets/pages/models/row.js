@@ -8,16 +8,16 @@ import { spark } from "../../parts/spark.js";
 import { to } from "../../router.js";
 import { still } from "../../parts/still.js";
 import { computed, h, signal } from "../../view.js";
-import { pinned, stateOf, togglePin } from "./catalog.js";
+import { pinned, runThere, stateOf, togglePin } from "./catalog.js";
 import { lastLines } from "./last_lines.js";
-import { busy, byId, isAsleep, loadOf, memoryOf, reasonOf, unloadsIn, waiting } from "./now.js";
+import { busy, byId, isAsleep, loadOf, memoryOf, peerOf, reasonOf, unloadsIn, waiting } from "./now.js";
 import { isByMemory, needWords } from "./needs.js";
 import { costInFull, costOf, planOf, watchPlan } from "./plans.js";
 
 /** @typedef {import("./catalog.js").Entry} Entry */
 
-const DOTS = { starting: "load", stopping: "load", ready: "ready", failed: "fail" };
-const WORDS = {
+export const DOTS = { starting: "load", stopping: "load", ready: "ready", failed: "fail" };
+export const WORDS = {
   starting: "loading",
   stopping: "stopping",
   ready: "running",
@@ -58,8 +58,12 @@ function nameLine(entry, model) {
   return h(
     "div.name-line",
     null,
-    kind === "model"
-      ? h("span.dot", { class: () => dotOf(model), role: "img", "aria-label": () => stateWords(model) })
+    kind === "model" || kind === "peer"
+      ? h("span.dot", {
+          class: () => (stateOf(model) ? dotOf(model) : "none"),
+          role: "img",
+          "aria-label": () => stateWords(model),
+        })
       : h("span.dot.none"),
     h("a.name", { href: to("models", id), title: id }, h("bdi", null, id)),
     () => aliasWords(entry.value),
@@ -113,7 +117,7 @@ export function abilities(capabilities) {
 /** @param {Entry} entry */
 function tags({ id, kind, unlisted, strategy }) {
   const words = abilities(byId.value.get(id)?.capabilities);
-  if (kind === "selector") words.push(`selector: ${strategy}`);
+  if (kind === "selector") words.push(strategy === "pool" ? "pool" : `selector: ${strategy}`);
   if (kind === "profile") words.push("profile");
   if (kind === "alias") words.push("alias");
   if (unlisted) words.push("unlisted");
@@ -125,7 +129,11 @@ function where(entry) {
   const { id, kind, peer } = entry.value;
   /** @param {string} name */
   const link = (name) => h("a.plain", { href: to("models", name) }, h("bdi", null, name));
-  if (kind === "peer") return h("div.why.soft", null, "on ", h("bdi", null, peer));
+  if (kind === "peer") {
+    const isOut = computed(() => peerOf(peer)?.up === false);
+    const words = () => (isOut.value ? ", which is out" : stateWords(id) && ` · ${stateWords(id)}`);
+    return h("div.why.soft", null, "on ", h("bdi", null, peer), words);
+  }
   return h("div.why.soft", null, () => {
     const now = kind === "selector" ? planOf(id).value?.model : "";
     const names = entry.value.targets.slice(0, 8).flatMap((name, index) => [index ? ", " : "", link(name)]);
@@ -230,12 +238,12 @@ function speedWords(values) {
 /** Places in use, and who waits; made anew only when one of the figures has changed. @param {string} id @param {string} kind */
 function useCell(id, kind) {
   if (kind !== "model" && kind !== "peer") return null;
-  const works = computed(() => busy.value.get(id) ?? 0);
-  const waits = computed(() => waiting.value.get(id)?.length ?? 0);
+  const works = computed(() => runThere(id)?.in_flight ?? busy.value.get(id) ?? 0);
+  const waits = computed(() => runThere(id)?.waiting ?? waiting.value.get(id)?.length ?? 0);
   const limit = computed(
     () => runs.value.get(id)?.concurrency_limit ?? about.value?.config?.models?.[id]?.concurrencyLimit ?? 0,
   );
-  const isUp = computed(() => runs.value.has(id));
+  const isUp = computed(() => runs.value.has(id) || Boolean(runThere(id)));
   return () => useWords(works.value, waits.value, limit.value, isUp.value);
 }
 
