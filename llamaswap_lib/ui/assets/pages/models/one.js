@@ -89,8 +89,9 @@ function tabbed(nav, chosen) {
 
 /** @param {import("../../view.js").Signal<Entry>} entry */
 function head(entry) {
-  const { id, kind } = entry.value;
+  const { id, kind, strategy } = entry.value;
   const isModel = kind === "model";
+  const kindWord = isModel ? "" : strategy === "pool" ? strategy : kind;
   const node = h(
     "header.page-head",
     null,
@@ -99,7 +100,7 @@ function head(entry) {
       null,
       h("span.dot", { class: () => dotOf(id), hidden: () => !stateOf(id) }),
       h("bdi", null, id),
-      h("small", null, () => [isModel ? "" : kind, stateWords(id), entry.value.name].filter(Boolean).join(" · ")),
+      h("small", null, () => [kindWord, stateWords(id), entry.value.name].filter(Boolean).join(" · ")),
     ),
     h(
       "button.quiet",
