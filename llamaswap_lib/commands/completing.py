@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from llamaswap_lib.client.connection import Server
-from llamaswap_lib.client.runs import is_here
 from llamaswap_lib.commands.ls import about_of, what_it_leads_to
 from llamaswap_lib.commands.parsers import parser_of
 from llamaswap_lib.commands.program import print_text
@@ -217,7 +216,7 @@ def own_models(server: Server) -> Iterator[tuple[str, str]]:
 
 
 def running(server: Server) -> Iterator[tuple[str, str]]:
-    yield from ((str(row["model"]), str(row["state"])) for row in server.get("/running")["running"] if is_here(row))
+    yield from ((str(row["model"]), str(row["state"])) for row in server.get("/running")["running"])
 
 
 def profiles(server: Server) -> Iterator[tuple[str, str]]:

@@ -110,8 +110,8 @@ def _asking(server: Server, name: str | None) -> Callable[[], object]:
 
 
 def _running(server: Server, name: str | None) -> dict[str, int]:
-    """What runs, and how many requests are inside. Those of peers are not among "all", which do not end."""
-    rows = (row for row in server.get("/running")["running"] if name is not None or is_here(row))
+    """What runs on the server itself, and that model wherever it runs; and how many requests are inside."""
+    rows = (row for row in server.get("/running")["running"] if is_here(row) or row["model"] == name)
     return {row["model"]: row.get("in_flight") or 0 for row in rows}
 
 
