@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from types import TracebackType
 from typing import Any, Protocol
 
 from llamaswap_lib.activity.in_flight import InFlightTable
@@ -102,9 +101,7 @@ class Listener:
         self._first = self._feed.join(self, self._open_sources)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._feed.leave(self)
         self.wakeup.close()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from enum import Enum, auto
-from types import TracebackType
 
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -77,9 +76,7 @@ class Follower:
     def __enter__(self) -> Follower:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

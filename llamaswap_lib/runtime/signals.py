@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 CALLING = (signal.SIGHUP, signal.SIGUSR2)
@@ -47,9 +47,7 @@ class Signals:
         self._before_mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before_mask)
         signal.set_wakeup_fd(self._before_fd)
         for number, handler in self._before.items():

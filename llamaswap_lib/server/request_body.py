@@ -11,7 +11,6 @@ import errno
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import IO
 
 from llamaswap_lib.errors import BadRequest, ContentTooLarge, MachineFault, fault_of
@@ -113,9 +112,7 @@ class RequestBody:
     def __enter__(self) -> RequestBody:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

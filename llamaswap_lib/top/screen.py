@@ -18,7 +18,7 @@ import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 
 USUAL_SIZE = (80, 24)
 # Another screen, no cursor, lines that do not go on in the next one; and back.
@@ -68,9 +68,7 @@ class Screen:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)  # until the terminal is as it was
         try:
             self._give_back()

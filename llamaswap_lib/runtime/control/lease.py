@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.errors import ConcurrencyLimit
@@ -140,9 +139,7 @@ class Lease:
             raise
         return upstream
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def move_on(self, *, was_sent: bool = True) -> Upstream:
