@@ -92,7 +92,7 @@ class Latest:
     app: App
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class App:
     """The services that requests share which go by one configuration. A reload makes another one, for later requests.
 

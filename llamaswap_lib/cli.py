@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 
 from llamaswap_lib import __version__
-from llamaswap_lib.client.connection import ServerError
 from llamaswap_lib.commands.arguments import UsageError
 from llamaswap_lib.commands.parsers import parser_of
 from llamaswap_lib.commands.program import fail, interpreter, leave_stdout, program
@@ -36,11 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name != "yaml":
             raise
         return fail(f"PyYAML is missing; install it with: {interpreter()} -m pip install pyyaml")
-    except ServerError as error:
+    except LlamaswapError as error:
         fail(str(error))
         return error.exit_code
-    except LlamaswapError as error:
-        return fail(str(error))
     except BrokenPipeError:
         leave_stdout()
         return 0

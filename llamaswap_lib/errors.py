@@ -16,7 +16,9 @@ from typing import Any, ClassVar
 
 
 class LlamaswapError(Exception):
-    """The root of all errors of this program."""
+    """The root of all errors of this program; `exit_code` is that of a command which ends by it."""
+
+    exit_code = 1
 
 
 class ConfigError(LlamaswapError):

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from signal import Signals as Signal
+from typing import TYPE_CHECKING
 
 from llamaswap_lib import __version__
 from llamaswap_lib.building import Options, Parts, build
@@ -30,15 +31,17 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.reload import tell_who_can_reach
-from llamaswap_lib.runtime.files.watch import FileWatch
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.threads import share_arena
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
-from llamaswap_lib.ui import read_files
+from llamaswap_lib.ui import pack_files, read_files
 from llamaswap_lib.upgrade.taking import Predecessor
 from llamaswap_lib.wire.zstd import find_zstandard
+
+if TYPE_CHECKING:
+    from llamaswap_lib.runtime.files.watch import FileWatch
 
 COLLECTOR = 20_000, 10, 50  # objects that are new, and rounds, until the garbage collector looks at them
 FIRST_READING = 3.0  # seconds for the memory to be read before anything is loaded; a driver may hang
@@ -47,14 +50,20 @@ LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
 RETIRED_LOOK = 0.5  # seconds between two looks whether a signal has come
 JOURNAL_GRACE = 2.0  # for what takes a tenth of a second, where the disk does not hang
 # What is imported only when it is first used, to start fast. It is imported right after the start all the same: an
-# installation that is replaced or deleted while it runs must not be missed.
-NEEDED_LATER = ("encodings.ascii", "encodings.idna", "encodings.unicode_escape", "pwd", "subprocess", "tempfile")
+# installation that is replaced or deleted while it runs must not be missed. Nothing of our own: that may go at once.
+NEEDED_LATER = (
+    *("difflib", "pwd", "subprocess", "tempfile"),
+    *("encodings.ascii", "encodings.idna", "encodings.unicode_escape"),
+)
 
 
 def serve(options: Options) -> int:
     """Run until a signal; the exit code. Raises ConfigError for a configuration or an address that cannot be used."""
     share_arena()
-    seen = _look_at(options.sources) if options.watches_files else []
+    seen: object = None
+    if options.watches_files:
+        importlib.import_module("llamaswap_lib.runtime.files.watch")  # few need it, and later it may not be there
+        seen = _look_at(options.sources)
     files = options.sources.files()
     listen = None if options.supervisor.has_sockets else Listen(options.host, options.port, is_told=True)
     config = to_be_served(inspect(files), listen)
@@ -127,6 +136,8 @@ def _import_the_rest() -> None:
     for name in NEEDED_LATER:
         with suppress(OSError, MemoryError):  # clients have taken all there is: it is imported when it is needed
             importlib.import_module(name)
+    with suppress(MemoryError):
+        pack_files()
 
 
 def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
@@ -158,6 +169,8 @@ def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
 
 def _watch(parts: Parts, sources: Sources, seen: object) -> FileWatch | None:
     """Have the configuration read again whenever its files change. `seen` is how they were before they were read."""
+    from llamaswap_lib.runtime.files.watch import FileWatch  # noqa: PLC0415 - imported already
+
     log, reloader = parts.logs.log, parts.reloader
     try:
         watch = FileWatch(

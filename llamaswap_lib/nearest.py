@@ -8,7 +8,6 @@ Upper and lower case are alike. Guarantees: never more than MOST_COMPARED compar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from difflib import SequenceMatcher
 from heapq import nlargest
 
 MOST_COMPARED = 16
@@ -23,6 +22,8 @@ Likeness = Callable[[str, str], float]
 
 def likeness(name: str, other: str) -> float:
     """From 0 to 1, which is for names that are the same."""
+    from difflib import SequenceMatcher  # noqa: PLC0415 - only where a name is mistyped
+
     matcher = SequenceMatcher(None, other, name)
     if matcher.real_quick_ratio() < LEAST_RATIO or matcher.quick_ratio() < LEAST_RATIO:
         return 0.0

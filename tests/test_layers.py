@@ -155,7 +155,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "chat": ("client", "errors", "printable"),
     "benchmark": ("client",),
     "agents": ("errors",),  # it reads and adds to YAML of others, in which their comments stay
-    "cli": ("client.connection", "commands", "errors", "typed_yaml.problems"),
+    "cli": ("commands", "errors", "typed_yaml.problems"),
     "commands": ("",),
     "__init__": (),
     "__main__": ("cli",),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -95,6 +94,8 @@ def _copy(path: Path) -> Path:
 def _write(path: Path, text: str, *, is_private: bool) -> None:
     """In one step: a reader sees the old text or the new one. Its mode stays, but that a key is for its user alone."""
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    import tempfile  # noqa: PLC0415 - the server writes none
+
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:

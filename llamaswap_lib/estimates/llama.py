@@ -7,7 +7,7 @@ is on unless set, does to options that nobody has set is foreseen as well as it 
 
 from __future__ import annotations
 
-import platform
+import os
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -46,7 +46,7 @@ class Room(NamedTuple):
 
     gpus: int = 0
     bytes: int = 0
-    machine: str = platform.machine().lower()
+    machine: str = os.uname().machine.lower()
 
 
 class Split(NamedTuple):

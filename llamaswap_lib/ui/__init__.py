@@ -2,7 +2,8 @@
 
 Any thread. The files are read once, at the start, out of a folder or a zip: later another version may lie there. Which
 files there are is found by following the names of modules from `main.js` on, and what `app.css` imports. They are
-compressed when the first of them is asked for; until then all of them are kept in a fourth of their size.
+compressed when the first of them is asked for; until then all of them are kept in a fourth of their size, once the
+server is there.
 """
 
 from __future__ import annotations
@@ -87,7 +88,13 @@ def site() -> Site:
 
 def read_files() -> None:
     """Now, and not when the first of them is asked for. Raises OSError where they cannot be read."""
+    _texts()
+
+
+def pack_files() -> None:
+    """Keep what was read in less memory."""
     _packed()
+    _texts.cache_clear()
 
 
 @cache
@@ -95,6 +102,7 @@ def _packed() -> bytes:
     return zlib.compress(_END.join(part for item in _texts().items() for part in item).encode(), 1)
 
 
+@cache
 def _texts() -> dict[str, str]:
     """The files' texts, by name. Raises OSError where they cannot be read."""
     texts = {name: _read(name) for name in (DOCUMENT, "theme.js", ICON)}

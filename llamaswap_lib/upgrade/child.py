@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from llamaswap_lib.printable import TRACEBACK, printable
 from llamaswap_lib.runtime.descriptors import at_first_soft_limit
 from llamaswap_lib.runtime.guard.table import HEIR_MARKER
 from llamaswap_lib.runtime.threads import Thread
+
+if TYPE_CHECKING:
+    import subprocess
 
 VARIABLE = "LLAMASWAP_UPGRADE"
 MOST_TOLD = 8  # lines of its stderr that say why it failed
@@ -145,6 +147,8 @@ class Child:
 def _spawn(start: Start, more: Mapping[str, str], inherited: Inheritance) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in start.environment.items() if name not in _NOT_ITS_OWN}
     environment.update(more)
+    import subprocess  # noqa: PLC0415 - few upgrade while it runs
+
     with at_first_soft_limit(start.words, environment) as (program, words):
         return subprocess.Popen(
             words,
