@@ -20,7 +20,7 @@ MOST_AIR = 250  # lines that one of these may be above what is there
 
 # Package -> modules in its longest chain of imports, those of its sub-packages included. Goal: 5.
 LONGEST_CHAIN = {
-    "activity": 6,
+    "activity": 5,
     "agents": 3,
     "benchmark": 2,
     "chat": 3,

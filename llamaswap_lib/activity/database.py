@@ -18,14 +18,13 @@ from contextlib import contextmanager, suppress
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from . import periods
+from .connections import BUSY_TIMEOUT, connect
 from .periods import ALL_MODELS
 from .row import COLUMNS, Row, numbered, storable
 from .schema import APPLICATION_ID, FIELDS, SPEED_KINDS, STATUS_FIELD, STEPS, bucket_of
 
-BUSY_TIMEOUT = 2.0  # seconds that another program may hold the file
 MOST_TEXTS_KNOWN = 20_000  # numbers of texts that are remembered
 BLOCK_ROWS = 999 // len(COLUMNS)  # in one statement: older versions of SQLite take 999 values
 CACHE_KIB = 500  # of pages of the file in memory, for the thread that writes; the system has them too
@@ -344,14 +343,3 @@ def _refuse_foreign(connection: sqlite3.Connection, newest: int) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > newest:
         raise UnusableStore(f"it was written by a newer llamaswap (version {version} of the store)")
-
-
-def connect(path: Path, mode: str, busy_timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
-    """A connection to a file that is there, with mode `ro` or `rw`. Raises sqlite3.Error."""
-    return sqlite3.connect(
-        f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}",
-        timeout=busy_timeout,
-        isolation_level=None,
-        check_same_thread=False,
-        uri=True,
-    )

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 from llamaswap_lib.errors import ServiceUnavailable
 
+from .connections import Readers
 from .database import Database, UnusableStore, is_corrupt, open_file, open_memory, select_rows
-from .readers import Readers
 from .row import Row, numbered
 
 KEPT_MEANWHILE = 10_000  # rows at least, while the file cannot be written
@@ -312,7 +312,7 @@ class Store:
         if memory is None:
             memory = self._memory = open_memory()
             memory.go_on_from(self._last_id)
-            self._readers.read_memory(memory)
+            self._readers.read_memory(memory.connection, memory.lock)
         return memory
 
     def _give_up(self, error: BaseException) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.activity.database import Database, connect, open_file, select_rows
+from llamaswap_lib.activity.connections import connect
+from llamaswap_lib.activity.database import Database, open_file, select_rows
 from llamaswap_lib.activity.store import STEP_ROWS, Store, StoreSettings
 from llamaswap_lib.errors import ServiceUnavailable
 from tests.activity.rows import BEGIN, row

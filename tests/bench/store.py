@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from llamaswap_lib.activity.bare_row import bare_row
-from llamaswap_lib.activity.database import connect, open_file, open_memory
+from llamaswap_lib.activity.connections import connect
+from llamaswap_lib.activity.database import open_file, open_memory
 from llamaswap_lib.activity.facets import facets_of
 from llamaswap_lib.activity.queries import page_of
 from llamaswap_lib.activity.query import Parameters, read_filter, read_query, text_of

@@ -1,4 +1,4 @@
-"""Connections for those who ask: each of them has one for itself, so that no question holds up the writer.
+"""Connections to a file of rows; for those who ask, each has one for itself, so that no question holds up the writer.
 
 Any thread borrows one; the writer's thread says what there is to read. A file is read through connections of their own,
 which are kept for the next one; what is in memory through the writer's connection, under its lock. Guarantees: what one
@@ -8,17 +8,30 @@ it cannot be read.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from llamaswap_lib.errors import ServiceUnavailable
 
-from .database import BUSY_TIMEOUT, Database, connect
-
+BUSY_TIMEOUT = 2.0  # seconds that another program may hold the file
 MOST_KEPT = 4  # idle connections; each has up to 2 MB of pages in memory
+_Shared = tuple[sqlite3.Connection, AbstractContextManager[object]]
+
+
+def connect(path: Path, mode: str, busy_timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
+    """A connection to a file that is there, with mode `ro` or `rw`. Raises sqlite3.Error."""
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}",
+        timeout=busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
+    )
 
 
 class Readers:
@@ -29,7 +42,7 @@ class Readers:
         self._on_fault = on_fault
         self._guard = threading.Lock()  # protects the three below
         self._file: Path | None = None
-        self._memory: Database | None = None
+        self._memory: _Shared | None = None
         self._idle: list[sqlite3.Connection] = []
 
     # -- the writer's thread --
@@ -38,14 +51,14 @@ class Readers:
         """From now on this file is read."""
         self._turn_to(path, None)
 
-    def read_memory(self, database: Database) -> None:
-        """From now on this database is read, until another one is named; it may be closed after that."""
-        self._turn_to(None, database)
+    def read_memory(self, connection: sqlite3.Connection, lock: AbstractContextManager[object]) -> None:
+        """From now on this is read, under the lock, until another one is named; it may be closed after that."""
+        self._turn_to(None, (connection, lock))
 
     def close(self) -> None:
         self._turn_to(None, None)
 
-    def _turn_to(self, file: Path | None, memory: Database | None) -> None:
+    def _turn_to(self, file: Path | None, memory: _Shared | None) -> None:
         with self._guard:
             self._file, self._memory = file, memory
             idle, self._idle = self._idle, []
@@ -64,8 +77,9 @@ class Readers:
             raise ServiceUnavailable("the store of activity is not open")
         try:
             if memory is not None:
-                with memory.lock:
-                    yield memory.connection
+                shared, lock = memory
+                with lock:
+                    yield shared
                 return
             assert file is not None
             if connection is None:
