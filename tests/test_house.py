@@ -39,7 +39,7 @@ LONGEST_CHAIN = {
     "net": 4,
     "proxy": 5,
     "routing": 3,
-    "runtime": 8,  # `control/succession.py` stands above the controller
+    "runtime": 7,  # `control/succession.py` above the controller; `processes/adopted.py` above what runs commands
     "server": 5,
     "service": 2,
     "ui": 1,

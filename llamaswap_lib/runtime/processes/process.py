@@ -30,7 +30,7 @@ from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.out_of_memory import out_of_memory
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.processes.announcements import Announcements
-from llamaswap_lib.runtime.processes.earlier_run import end_earlier_run
+from llamaswap_lib.runtime.processes.command_run import SleepCommands, end_earlier_run
 from llamaswap_lib.runtime.processes.group import (
     KILL_GRACE,
     ProcessGroup,
@@ -43,7 +43,6 @@ from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, de
 from llamaswap_lib.runtime.processes.obstacles import await_free_address
 from llamaswap_lib.runtime.processes.output import OutputPipe
 from llamaswap_lib.runtime.processes.server_calls import ServerCalls
-from llamaswap_lib.runtime.processes.sleep_command import SleepCommands
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
