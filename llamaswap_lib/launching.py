@@ -13,10 +13,10 @@ from hmac import compare_digest
 from typing import Any
 from urllib.parse import urlsplit
 
-from llamaswap_lib.config.addresses import ANNOUNCED
 from llamaswap_lib.config.command_check import model_files
 from llamaswap_lib.config.placed import ANNOUNCE, SAID, asked, placed
 from llamaswap_lib.config.schema import Config, Model
+from llamaswap_lib.config.sections import ANNOUNCED
 from llamaswap_lib.config.sleep_keys import Sleep
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.snapshot import RunView

@@ -12,7 +12,7 @@ import shlex
 import socket
 from collections.abc import Sequence
 
-from llamaswap_lib.config.command import mask_command
+from llamaswap_lib.command_words import mask_command
 from llamaswap_lib.net.listening import address_text
 from llamaswap_lib.printable import bounded, printable
 from llamaswap_lib.runtime.ports import LAST_PORT, find_holder, is_free

@@ -26,7 +26,7 @@ LONGEST_CHAIN = {
     "chat": 3,
     "client": 3,  # what answers are made of stands below the connection, and has nothing to do with it
     "commands": 4,
-    "config": 6,  # `memory_keys.py` stands below `sections.py`, which would be too long with it
+    "config": 5,
     "core": 6,
     "demo": 5,
     "endpoints": 4,

@@ -22,8 +22,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "nearest": (),
     "core": (),
     "typed_yaml": ("errors", "nearest", "printable"),
+    "command_words": ("typed_yaml.secrets",),
     # policies are asked, and the language of the matrix is read
-    "config": ("typed_yaml", "errors", "ip_addresses", "core.eviction"),
+    "config": ("command_words", "typed_yaml", "errors", "ip_addresses", "core.eviction"),
     "runtime": ("core", "errors", "printable", "wire.rfc3339"),  # how a moment is written, at one place
     "wire": ("errors", "printable"),  # an error says whose fault it is, and these two import nothing
     "net": ("ip_addresses", "wire", "runtime.vital", "runtime.wakeup"),
@@ -51,8 +52,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     # peers: what is known of them, who is asked; what looks is imported where there are any
     "fleet": (
-        *("config.offered", "config.schema", "config.sections", "errors", "printable", "proxy.asking"),
-        *("proxy.connection", "proxy.dispatch", "proxy.no_answer", "server.exchange"),
+        *("config.schema", "config.sections", "errors", "printable", "proxy.asking"),
+        *("proxy.connection", "proxy.dispatch", "proxy.no_answer", "routing.remote_model", "server.exchange"),
         *(
             "runtime.files.small_file",
             "runtime.forward_proxies",
@@ -101,7 +102,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "hardware": ("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "wire.rfc3339"),
     "memory": (
-        *("config.command", "config.command_check", "config.gpu_keys", "config.memory_keys", "config.schema"),
+        *("command_words", "config.command_check", "config.device_keys", "config.routing_keys", "config.schema"),
         *("config.document", "config.wrappers", "typed_yaml"),  # for `check`
         *(
             "core.eviction.devices",
@@ -129,11 +130,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "runtime.wakeup",
     ),
     "init": ("estimates", "hardware.readings", "hardware.sources", "model_files"),
-    "service": ("config", "errors"),
-    "listen_failure": ("config.command", "net.listening", "printable", "runtime.ports"),
+    "service": ("command_words", "config", "errors"),
+    "listen_failure": ("command_words", "net.listening", "printable", "runtime.ports"),
     "launching": (
-        "config.addresses",
         "config.schema",
+        "config.sections",
         "config.command_check",
         "config.placed",
         "config.sleep_keys",

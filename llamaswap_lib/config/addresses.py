@@ -15,13 +15,13 @@ from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
 from llamaswap_lib.typed_yaml.secrets import MASK, changed, visible
 
 from .document import Document
+from .sections import ANNOUNCED
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 SCHEME_LIKE = re.compile(r"\s*(?P<scheme>https?)(?:://?|/{1,2}|:(?!\d+(?:/|\Z)))/?(?P<rest>.+)\Z", re.IGNORECASE)
 PORT_ALONE = re.compile(r":?[0-9]+\Z")
 PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@", re.DOTALL)  # also of no good URL
 PORT = "${PORT}"
-ANNOUNCED = "announced"  # in place of a URL: the server says itself where it listens
 EXAMPLE = f"llama-server --port {PORT} -m model.gguf"
 # What people write who know macros from elsewhere.
 NEAR = (

@@ -28,10 +28,10 @@ from .command_check import CommandCheck
 from .document import Document
 from .hints import renamed
 from .load import Loaded, Report, inspect, inspect_text, inspect_texts, secret_values
-from .offered import Auto
 from .own_policy import load_policy
 from .routing_keys import Group, RoutingInput
 from .schema import Config
+from .sections import Auto
 
 MAX_PORT = 65_535
 TEXT_NAME = "config.yaml"  # of a text that somebody has sent, in what is said of it

@@ -14,12 +14,12 @@ import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 
+from llamaswap_lib.command_words import mask_command, shown_words, split
 from llamaswap_lib.typed_yaml.nodes import MappingNode
 from llamaswap_lib.typed_yaml.problems import KeyPath, Place, quoted
 from llamaswap_lib.typed_yaml.secrets import Hidden, mask_text
 
 from .addresses import address_of
-from .command import mask_command, shown_words, split
 from .document import Document
 from .schema import Model
 from .shell_habits import Command, habit_in_value, habits_in

@@ -20,8 +20,7 @@ from llamaswap_lib.typed_yaml.problems import KeyPath, Place, did_you_mean, quot
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, changed, hidden, visible, visible_keys
 
 from .document import Document
-from .memory_keys import DeviceKeys
-from .routing_keys import Group, Matrix, MatrixKeys, Routing, RoutingInput
+from .routing_keys import DeviceKeys, Group, Matrix, MatrixKeys, Routing, RoutingInput
 from .schema import Config
 
 DEFAULT_GROUP = "(default)"

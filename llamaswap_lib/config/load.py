@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from llamaswap_lib.command_words import mask_variable, secrets_of, shown_words
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.typed_yaml.kinds import keys_of, read_section
 from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, is_null, is_refused, merge
@@ -27,7 +28,6 @@ from llamaswap_lib.typed_yaml.text import parse, read
 from . import grouping, macros, models, names, re2
 from .addresses import check_url
 from .automaton import Pattern
-from .command import mask_variable, secrets_of, shown_words
 from .document import Document
 from .fallbacks import check_fallbacks
 from .hints import TOP, cure, meant, renamed

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 
+from llamaswap_lib.command_words import mask_command, own_command, without_comments
 from llamaswap_lib.typed_yaml import scalars
 from llamaswap_lib.typed_yaml.kinds import keys_of
 from llamaswap_lib.typed_yaml.nodes import (
@@ -26,9 +27,9 @@ from llamaswap_lib.typed_yaml.nodes import (
 from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, Problems, nearest, quoted
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, mask_text, text_of, visible
 
-from .addresses import ANNOUNCED, EXAMPLE, port_cure
-from .command import mask_command, own_command, without_comments
+from .addresses import EXAMPLE, port_cure
 from .schema import LATE_MACROS, TOP_LEVEL, AutomaticPort, Config, Model, late_macros
+from .sections import ANNOUNCED
 from .sleep_keys import commands_in
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")

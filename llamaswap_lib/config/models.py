@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from llamaswap_lib.command_words import mask_command, shown_words, split, without_comments
 from llamaswap_lib.typed_yaml.nodes import MACRO
 from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
 from llamaswap_lib.typed_yaml.secrets import changed, mask_text, mask_value
 
 from .addresses import address_of, check_url, has_braces_and_parses
-from .command import mask_command, shown_words, split, without_comments
+from .device_keys import names_devices
 from .document import Document
-from .gpu_keys import names_devices
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
 from .sections import Filters, ModelFilters
 from .sleep_keys import Sleep

@@ -14,9 +14,8 @@ from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
 from llamaswap_lib.typed_yaml.secrets import changed, text_of, visible
 
 from .document import Document
-from .offered import Auto
 from .schema import Config, PeerModel
-from .sections import Selector, SelectorSettings
+from .sections import Auto, Selector, SelectorSettings
 
 SPREAD_AT = 8  # requests of a model on one box before it is loaded on another one: what a server batches well
 RunTogether = Callable[[tuple[str, ...]], bool]

@@ -24,9 +24,49 @@ from llamaswap_lib.typed_yaml.kinds import (
     derived,
     key,
 )
+from llamaswap_lib.typed_yaml.sizes import Size, SizeOrShare
 
-from .elsewhere_keys import WHEN_QUEUED
-from .memory_keys import MemoryKeys
+WHEN_QUEUED = (
+    "what the others do while a member of it is queued elsewhere: `evict` unloads the one that has been idle longest,"
+    " one after the other, until the job of the member starts (llamaswap only; see docs/clusters.md)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKeys:
+    """How much of a device models may have."""
+
+    capacity: int | None = key("capacity", Size(), "what there is of it; as measured unless set")
+    reserve: float | None = key(
+        "reserve", SizeOrShare(or_none=True), "what is left free, a size or a share of the capacity; 5% unless set"
+    )
+    yield_to: str = key(
+        "yieldTo",
+        Choice(("nobody", "others")),
+        "`others`: when other programs leave less than the reserve, idle models go",
+        "nobody",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryKeys:
+    """Models stay as long as they fit."""
+
+    devices: Mapping[str, DeviceKeys] = key(
+        "devices", MapOf(Section(DeviceKeys), "device"), "`ram`, or a GPU by its number or UUID"
+    )
+    min_residency: float = key(
+        "minResidency",
+        Seconds(),
+        "seconds that a model stays after it was loaded, unless somebody has waited for `maxWait`",
+        10.0,
+    )
+    settle_timeout: float = key(
+        "settleTimeout",
+        Seconds(maximum=60),
+        "seconds for which a start waits at most until memory of a model that has ended is free; 0 for no wait",
+        5.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)

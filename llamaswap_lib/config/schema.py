@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from llamaswap_lib.command_words import mask_variable, split, without_comments
 from llamaswap_lib.typed_yaml.kinds import (
     Anything,
     Choice,
@@ -28,14 +29,11 @@ from llamaswap_lib.typed_yaml.kinds import (
 from llamaswap_lib.typed_yaml.problems import Problem
 from llamaswap_lib.typed_yaml.secrets import changed
 
-from .addresses import ANNOUNCED
 from .automaton import Pattern
-from .command import mask_variable, split, without_comments
-from .elsewhere_keys import LOST_AFTER, POOL
-from .gpu_keys import GpuChoice, Gpus
-from .memory_keys import Sizes
+from .device_keys import GpuChoice, Gpus, Sizes
 from .routing_keys import Routing, RoutingInput
 from .sections import (
+    ANNOUNCED,
     FALLBACK,
     Capabilities,
     ClientLimits,
@@ -54,6 +52,14 @@ from .sections import (
 )
 from .sleep_keys import COMMAND, Sleep, SleepChoice
 
+POOL = (
+    "a name for the machines elsewhere on which it runs: models with the same one make room for each other as members"
+    " of a group with `whenQueued: evict` do (llamaswap only; see docs/clusters.md)"
+)
+LOST_AFTER = (
+    "where its server is not on this machine: seconds without an answer to its check after which a ready one counts as"
+    " lost, and is ended; 0 never (llamaswap only; see docs/clusters.md)"
+)
 LOG_LEVELS = ("debug", "info", "warn", "error")
 LOG_TIME_FORMATS = (
     "", "ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z", "rfc3339", "rfc3339nano",

@@ -1,7 +1,7 @@
 """The smaller sections of the configuration: what models and peers are made of, and what clients may take.
 
 Owns their dataclasses, which are both the description of the keys and the values that the rest of the program reads.
-Frozen, so any thread may read them; they hold no logic.
+Frozen, so any thread may read them; they hold no logic but how the models of a peer are written.
 """
 
 # ruff: noqa: RUF009 - `key` and `derived` make a `dataclasses.field`
@@ -25,8 +25,9 @@ from llamaswap_lib.typed_yaml.kinds import (
     derived,
     key,
 )
-
-from .offered import Offered
+from llamaswap_lib.typed_yaml.nodes import Node, ScalarNode
+from llamaswap_lib.typed_yaml.problems import KeyPath
+from llamaswap_lib.typed_yaml.reader import Reader, Schema
 
 STRATEGY = Choice(("pin", "warm", "spillover", "spread", "failover"))
 NOT_STICKY = "none"
@@ -34,6 +35,38 @@ STICKY = Choice((NOT_STICKY, "session", "prefix"))
 MODALITY = Choice(("text", "audio", "image"))
 FALLBACK = "models, aliases or peer models that answer, in this order, where it cannot (llamaswap only; docs/fleet.md)"
 ROUTED_SETTINGS = "for the strategies `spillover` and `spread` only"
+ANNOUNCED = "announced"  # in place of a URL: the server says itself where it listens
+AUTO = "auto"
+
+
+class Auto(tuple[str, ...]):
+    """The models of a peer with `auto`: what it is known to have, which may be nothing yet."""
+
+    __slots__ = ()
+
+
+class Offered(ListOf):
+    """The models of a peer as they are written: a list of names, or the word for those that it says it has."""
+
+    expected = "a list, or auto"
+
+    def __init__(self) -> None:
+        super().__init__(Text())
+
+    @property
+    def summary(self) -> str:
+        return f"{super().summary}, or `{AUTO}`"
+
+    def schema(self) -> Schema:
+        return {"anyOf": [super().schema(), {"const": AUTO}]}
+
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+        if isinstance(node, ScalarNode) and node.text == AUTO:
+            return Auto()
+        return super()._value(node, path, reader)
+
+    def show(self, value: Any, *, mask: bool) -> Any:
+        return AUTO if isinstance(value, Auto) else super().show(value, mask=mask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from llamaswap_lib.command_words import Parts, mask_variable, parts_of, words_of
 from llamaswap_lib.typed_yaml.problems import quoted
 
-from .command import Parts, mask_variable, parts_of, words_of
 from .wrappers import ASSIGNMENT, Started, name_of
 
 _BUILTINS = frozenset(

@@ -14,8 +14,7 @@ from llamaswap_lib.core.eviction.dsl import Both, Either, Expression, MatrixSet,
 from llamaswap_lib.typed_yaml.kinds import Seconds, show_section
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, visible, visible_keys
 
-from .memory_keys import MemoryKeys
-from .routing_keys import Group, Matrix, Routing
+from .routing_keys import Group, Matrix, MemoryKeys, Routing
 from .schema import Config
 
 DSL_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")

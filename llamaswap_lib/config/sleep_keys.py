@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llamaswap_lib.command_words import mask_command, split
 from llamaswap_lib.typed_yaml.kinds import MACRO, Integer, Seconds, Section, Text, key
 from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, is_null
 from llamaswap_lib.typed_yaml.problems import KeyPath
 from llamaswap_lib.typed_yaml.reader import Reader, Schema
 from llamaswap_lib.typed_yaml.secrets import text_of
-
-from .command import mask_command, split
 
 VLLM_WORD = "vllm"
 COMMAND = Text("a command", "command", mask_command)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .command import is_command_option
+from llamaswap_lib.command_words import is_command_option
 
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 SHELLS = frozenset(("sh", "bash", "zsh", "dash", "ash", "ksh", "fish"))

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llamaswap_lib.config.offered import Auto
 from llamaswap_lib.config.schema import Config
-from llamaswap_lib.config.sections import Peer
+from llamaswap_lib.config.sections import Auto, Peer
 from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.fleet.offers import Offer, entries_of, lists_file, offers_in
 from llamaswap_lib.proxy.connection import origin_of

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from llamaswap_lib.config.offered import Auto
 from llamaswap_lib.config.schema import Config
-from llamaswap_lib.config.sections import Peer
+from llamaswap_lib.config.sections import Auto, Peer
 from llamaswap_lib.fleet import states
 from llamaswap_lib.fleet.kept_lists import KeptLists
 from llamaswap_lib.fleet.looks import LONGEST_LOOK, LookFailed, fields_of, list_of, look_at

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from llamaswap_lib.config.gpu_keys import Gpus
-from llamaswap_lib.config.memory_keys import ANYWHERE, DeviceKeys
+from llamaswap_lib.config.device_keys import ANYWHERE, Gpus
+from llamaswap_lib.config.routing_keys import DeviceKeys
 from llamaswap_lib.core.eviction.devices import Device
 from llamaswap_lib.hardware.readings import Gpu, Memory
 from llamaswap_lib.typed_yaml.secrets import visible

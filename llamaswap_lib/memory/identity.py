@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 
-from llamaswap_lib.config.command import mask_variable, masked_words
+from llamaswap_lib.command_words import mask_variable, masked_words
 from llamaswap_lib.config.command_check import model_files
 from llamaswap_lib.config.schema import Model
 

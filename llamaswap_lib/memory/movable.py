@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from llamaswap_lib.config.gpu_keys import Gpus
+from llamaswap_lib.config.device_keys import Gpus
 from llamaswap_lib.core.eviction.devices import Movable, Need, NeedSource
 from llamaswap_lib.memory.devices import RAM, Measured, candidates, declared
 

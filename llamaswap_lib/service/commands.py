@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from llamaswap_lib.config.command import own_words
+from llamaswap_lib.command_words import own_words
 from llamaswap_lib.config.load import load
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ConfigError

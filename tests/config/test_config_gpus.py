@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llamaswap_lib.config.check import Listen, report
+from llamaswap_lib.config.device_keys import Gpus
 from llamaswap_lib.config.difference import is_same_process
-from llamaswap_lib.config.gpu_keys import Gpus
 from llamaswap_lib.config.load import inspect_text, load_text
 from llamaswap_lib.config.placed import placed
 from llamaswap_lib.config.schema import Model

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.config.command import split, without_comments
+from llamaswap_lib.command_words import split, without_comments
 from llamaswap_lib.config.load import load, load_text
 from llamaswap_lib.config.schema import Model, PeerModel
 from llamaswap_lib.typed_yaml.problems import InvalidConfig

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamaswap_lib.command_words import split
 from llamaswap_lib.config.check import report
-from llamaswap_lib.config.command import split
 from llamaswap_lib.config.load import ONE_FILE_EACH, inspect_text, load_text
 from llamaswap_lib.config.re2 import BadPattern, compiled
 from llamaswap_lib.config.render import json_of, text_of

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.config.command import mask_command, mask_variable, split, words_of
+from llamaswap_lib.command_words import mask_command, mask_variable, split, words_of
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.config.show import shown, to_yaml
 from llamaswap_lib.typed_yaml.problems import InvalidConfig, quoted

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llamaswap_lib.config.command import split
+from llamaswap_lib.command_words import split
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import COMMAND, DEADLINE, Program, environment, upstream
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.config.names import with_offers
-from llamaswap_lib.config.offered import Auto
+from llamaswap_lib.config.sections import Auto
 from llamaswap_lib.config.show import shown
 from llamaswap_lib.fleet.offers import Offer, entries_of, offers_in, read_offers
 from llamaswap_lib.fleet.states import UNKNOWN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llamaswap_lib.config.gpu_keys import Gpus
+from llamaswap_lib.config.device_keys import Gpus
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.config.placed import placed
 from llamaswap_lib.core.eviction.devices import Movable, NeedSource

@@ -1,4 +1,7 @@
-"""Which GPUs a model gets, as the file says it. Frozen, so any thread may read it; it holds no logic."""
+"""Which GPUs a model gets, and how much of each device, as the file says it.
+
+Frozen, so any thread may read it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from llamaswap_lib.typed_yaml import scalars
-from llamaswap_lib.typed_yaml.kinds import MACRO
+from llamaswap_lib.typed_yaml.kinds import MACRO, MapOf
 from llamaswap_lib.typed_yaml.nodes import Node, ScalarNode, SequenceNode, is_null
 from llamaswap_lib.typed_yaml.problems import KeyPath
 from llamaswap_lib.typed_yaml.reader import Kind, Reader, Schema
 from llamaswap_lib.typed_yaml.secrets import changed, hidden, text_of, visible
+from llamaswap_lib.typed_yaml.sizes import LEAST, MOST, Size, size_of
 
 AUTO = "auto"
 _is_name = re.compile(r"[0-9]{1,3}|[0-9A-Za-z]+[-:][0-9A-Za-z:.-]+").fullmatch  # a number, a UUID, a PCI address
@@ -73,3 +77,35 @@ def names_devices(entry: str) -> str:
     """The variable of this entry of `env` that says which GPUs a server sees, unless it says what was chosen."""
     name, _, value = entry.partition("=")
     return name if name in DEVICE_VARIABLES and "${GPUS}" not in value else ""
+
+
+ANYWHERE = ""  # the name of a device under which a size without one stands
+
+
+class Sizes(MapOf):
+    """A size for each of several devices; one alone stands under `ANYWHERE`."""
+
+    expected = "a size such as 18GB, or a mapping from devices to sizes, such as {gpu: 18GB, ram: 2GB}"
+
+    def __init__(self) -> None:
+        super().__init__(Size(or_none=True), "device")
+
+    @property
+    def summary(self) -> str:
+        return "size, or device -> size"
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self.item.schema(), super().schema()]}
+
+    def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
+        if not isinstance(node, ScalarNode) or is_null(node):
+            return super()._value(node, path, reader)
+        size = size_of(node.text)
+        if size is None or not LEAST <= size <= MOST:
+            return reader.bad(self, node, path)
+        return {ANYWHERE: size if node.shown is None else hidden(size, node.shown)}
+
+    def show(self, value: Any, *, mask: bool) -> Any:
+        if list(value) == [ANYWHERE]:
+            return self.item.show(value[ANYWHERE], mask=mask)
+        return super().show(value, mask=mask)

@@ -240,7 +240,7 @@ def own_words() -> tuple[str, str]:
     It works from any folder, and does not depend on how the program was started. It is found out once: later the
     program's file may have been replaced or deleted.
     """
-    place = Path(__file__).absolute().parents[2]  # of a zip: the zip itself
+    place = Path(__file__).absolute().parents[1]  # of a zip: the zip itself
     program = place if place.is_file() else place / "llamaswap.py"
     return sys.executable, str(program)
 
