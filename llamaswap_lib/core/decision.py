@@ -10,16 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from llamaswap_lib.core.effects import (
-    Admit,
-    CheckLaunch,
-    Fault,
-    LookInside,
-    Question,
-    Refuse,
-    ShutGates,
-    ShutIfIdle,
-)
+from llamaswap_lib.core.effects import Admit, CheckLaunch, Fault, LookInside, Question, Refuse, ShutGates, ShutIfIdle
 from llamaswap_lib.core.eviction import NoRoom, Placement
 from llamaswap_lib.core.in_force import find_clash
 from llamaswap_lib.core.queue_room import ask_room, leaving_for

@@ -26,16 +26,7 @@ from dataclasses import replace
 
 from llamaswap_lib.core import events
 from llamaswap_lib.core.decision import Pass
-from llamaswap_lib.core.effects import (
-    Effect,
-    Fault,
-    LookInside,
-    Question,
-    Refuse,
-    ShutGates,
-    ShutIfIdle,
-    Unloaded,
-)
+from llamaswap_lib.core.effects import Effect, Fault, LookInside, Question, Refuse, ShutGates, ShutIfIdle, Unloaded
 from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, unexplained
 from llamaswap_lib.core.failing import Failing
 from llamaswap_lib.core.failures import ModelFailure, ModelFailures

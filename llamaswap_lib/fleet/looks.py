@@ -18,6 +18,7 @@ from llamaswap_lib.errors import SHORTAGES, HttpError, LoopDetected
 from llamaswap_lib.fleet.offers import Offer, read_offers
 from llamaswap_lib.fleet.states import LLAMASWAP, OTHER, ModelThere
 from llamaswap_lib.proxy.asking import Answer, BadAnswer
+from llamaswap_lib.routing.remote_model import key_lines, key_of
 
 LONGEST_LOOK = 5.0  # seconds for one answer
 MOST_MODELS = 10_000
@@ -59,8 +60,7 @@ def fields_of(peer: Peer, via: str = "") -> str:
 
     By that one a llamaswap knows who asks: it tells us what runs on its box, and not what runs at its peers.
     """
-    key = peer.api_key.strip().encode().decode("latin-1")
-    shown = f"Authorization: Bearer {key}\r\nx-api-key: {key}\r\n" if key else ""
+    shown = key_lines(key_of(peer))
     return f"Via: {via}\r\n{shown}" if via else shown
 
 

@@ -71,11 +71,7 @@ class Dispatcher:
     """The way to the models, for all requests."""
 
     def __init__(
-        self,
-        controller: Controller,
-        pool: Pool,
-        monitor_of: Callable[[str], LogMonitor],
-        watch: PeerWatch,
+        self, controller: Controller, pool: Pool, monitor_of: Callable[[str], LogMonitor], watch: PeerWatch
     ) -> None:
         """`monitor_of` has what a model prints; `watch` knows the peers."""
         self._controller = controller

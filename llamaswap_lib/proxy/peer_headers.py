@@ -14,7 +14,7 @@ import re
 from urllib.parse import unquote
 
 from llamaswap_lib.errors import BadRequest
-from llamaswap_lib.routing.remote_model import Remote
+from llamaswap_lib.routing.remote_model import Remote, key_lines
 from llamaswap_lib.wire.headers import dropped_names, upgrade_lines
 from llamaswap_lib.wire.heads import RequestHead
 
@@ -40,9 +40,7 @@ def request_fields(head: RequestHead, remote: Remote, body_bytes: int | None) ->
     lines = [line for line in head.fields.split("\r\n")[:-1] if _may_be_sent(line, dropped, remote.own_keys)]
     if body_bytes != head.content_length:
         lines.append(f"Content-Length: {body_bytes}")
-    if remote.api_key:
-        lines += [f"Authorization: Bearer {remote.api_key}", f"x-api-key: {remote.api_key}"]
-    return "".join([f"{line}\r\n" for line in lines]) + upgrade_lines(head)
+    return "".join([f"{line}\r\n" for line in lines]) + key_lines(remote.api_key) + upgrade_lines(head)
 
 
 def _may_be_sent(line: str, dropped: frozenset[str], own_keys: re.Pattern[str] | None) -> bool:

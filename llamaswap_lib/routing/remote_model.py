@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llamaswap_lib.config.schema import Config, PeerModel
-from llamaswap_lib.config.sections import Timeouts
+from llamaswap_lib.config.sections import Peer, Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,19 @@ def remote_of(config: Config, offered: PeerModel) -> Remote:
         proxy=peer.proxy,
         timeouts=peer.timeouts,
         patient=peer.timeouts if peer.bounds_answers else replace(peer.timeouts, response_header=0.0),
-        api_key=_as_in_head(peer.api_key.strip()),
+        api_key=key_of(peer),
         own_keys=key_pattern(config.api_keys),
     )
+
+
+def key_of(peer: Peer) -> str:
+    """Its key, as it is in a head; '' for none."""
+    return _as_in_head(peer.api_key.strip())
+
+
+def key_lines(key: str) -> str:
+    """The lines of a head that carry the key of a peer; none for ''."""
+    return f"Authorization: Bearer {key}\r\nx-api-key: {key}\r\n" if key else ""
 
 
 def key_pattern(keys: Sequence[str]) -> re.Pattern[str] | None:

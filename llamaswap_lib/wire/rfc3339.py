@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 
-_MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))",
-    re.ASCII,
-)
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
 SECOND = 10**9  # nanoseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EXPECTED = "expected a moment like 2026-01-31T12:00:00Z"
