@@ -135,6 +135,15 @@ def test_a_box_that_has_none_of_that_name_or_is_not_there_is_followed_by_the_nex
         assert asked(box) == ["/three/api/models/load/far", "/two/api/models/load/far"]
 
 
+@pytest.mark.parametrize("gone", LLAMASWAPS)
+def test_a_box_that_takes_no_connection_is_followed_by_the_next_whichever_is_the_first(gone: str) -> None:
+    box = Box()
+    far_at(box)
+    with World(box, config=CONFIG.replace(f"PROXY/{gone}", "http://127.0.0.1:9")) as world:  # nobody was looked at
+        assert ask(world, "/api/models/load/far")[0] == 200
+        assert len(asked(box)) == 1
+
+
 def test_a_box_that_has_none_of_that_name_has_none_to_unload() -> None:
     box = Box()
     far_at(box)
