@@ -55,7 +55,7 @@ class Peers:
         self._on_offers = on_offers
         self._call = call
         self._via = via
-        self._waiting: dict[str, set[Waiting]] = {}  # requests that are sent to each peer; the loop's
+        self._waiting: dict[str, set[Waiting]] = {}  # requests that are sent to each address; the loop's
         self._logs: set[Waiting] | None = set()  # those of them that follow a log; None: they are to end; the loop's
         self._proxies = proxies
         self.budget = RetryBudget()  # of requests that have several places to go to; the loop's
@@ -84,35 +84,46 @@ class Peers:
         """These are the peers from now on."""
         with self._lock:
             if self._watching is None and config.peers and self._log is not None:
-                self._watching = _start(self._proxies, self._log, self._on_offers, self._note_gone, self._via)
+                self._watching = self._start(self._log)
             elif not config.peers and (path := lists_file(config.store.path)) is not None:
                 with suppress(OSError):  # what was kept there is of no peer any more
                     path.unlink(missing_ok=True)
             if self._watching is not None:
                 self._watching.change(config)
 
+    def _start(self, log: Logger) -> Watching | None:
+        try:
+            from llamaswap_lib.fleet.watching import Fleet  # noqa: PLC0415 - most have no peers
+        except (ImportError, OSError, MemoryError) as error:  # the installation is gone, and this is a reload
+            log.error(f"peers are not looked at, and count as up: {error}; restart llamaswap")
+            return None
+        return Fleet(self._proxies, log, self._on_offers, self._note_gone, self._waits_at, via=self._via)
+
     def is_llamaswap(self, name: str) -> bool:
         """Whether it was seen to be one."""
         state = self.states().get(name)
         return state is not None and state.kind == LLAMASWAP
 
-    def _note_gone(self, name: str) -> None:
+    def _note_gone(self, address: str) -> None:
         """It does not answer any more: who has no byte of an answer is not to wait for it."""
-        self._call(self._cut, name)
+        self._call(self._cut, address)
+
+    def _waits_at(self, address: str) -> bool:
+        return bool(self._waiting.get(address))
 
     # -- loop thread --
 
-    def add(self, name: str, waiting: Waiting, *, is_log: bool = False) -> None:
-        """A request is sent to that peer. `is_log`: it follows a log; raises ServiceUnavailable once these end."""
+    def add(self, address: str, waiting: Waiting, *, is_log: bool = False) -> None:
+        """A request is sent to the peer there. `is_log`: it follows a log; raises ServiceUnavailable once these end."""
         if is_log:
             if self._logs is None:
                 raise ServiceUnavailable("the server is shutting down")
             self._logs.add(waiting)
-        self._waiting.setdefault(name, set()).add(waiting)
+        self._waiting.setdefault(address, set()).add(waiting)
 
-    def remove(self, name: str, waiting: Waiting) -> None:
+    def remove(self, address: str, waiting: Waiting) -> None:
         """It has ended."""
-        self._waiting[name].discard(waiting)
+        self._waiting[address].discard(waiting)
         if self._logs is not None:
             self._logs.discard(waiting)
 
@@ -121,8 +132,8 @@ class Peers:
         for waiting in logs:
             waiting.cut(if_silent=False)
 
-    def _cut(self, name: str) -> None:
-        for waiting in tuple(self._waiting.get(name, ())):
+    def _cut(self, address: str) -> None:
+        for waiting in tuple(self._waiting.get(address, ())):
             waiting.cut(if_silent=True)
 
     # -- any thread --
@@ -141,18 +152,3 @@ class Peers:
         with self._lock:
             if self._watching is not None:
                 self._watching.close()
-
-
-def _start(
-    proxies: ForwardProxies,
-    log: Logger,
-    on_offers: Callable[[], object],
-    on_gone: Callable[[str], object],
-    via: str,
-) -> Watching | None:
-    try:
-        from llamaswap_lib.fleet.watching import Fleet  # noqa: PLC0415 - most have no peers
-    except (ImportError, OSError, MemoryError) as error:  # the installation is gone, and this is a reload
-        log.error(f"peers are not looked at, and count as up: {error}; restart llamaswap")
-        return None
-    return Fleet(proxies, log, on_offers, on_gone, via=via)

@@ -42,22 +42,26 @@ class Fleet:
         log: Logger,
         on_offers: Callable[[], object],
         on_gone: Callable[[str], object],
+        waits_at: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
         pause: Pause = _wait,
         via: str = "",
     ) -> None:
         """`on_offers` is called by a thread `look-M` when what a peer says that it has is another list, and
-        `on_gone` after each look at a llamaswap that is out and silent. `via` is our entry of that header.
+        `on_gone` with its address after each look at a llamaswap that is out and silent. `waits_at`: whether requests
+        are sent to an address. `via` is our entry of that header.
         """
         self._proxies = proxies
         self._log = log
         self._on_offers = on_offers
         self._on_gone = on_gone
+        self._waits_at = waits_at
         self._clock = clock
         self._pause = pause
         self._via = via
         self._kept = KeptLists(log.warn)
         self._lock = threading.Lock()  # protects what follows
+        self._is_closed = False
         self._watches: dict[str, _Watch] = {}
         self._states: Mapping[str, PeerState] = MappingProxyType({})
 
@@ -87,7 +91,8 @@ class Fleet:
     def change(self, config: Config) -> None:
         """These are the peers from now on; who is another server than before is looked at anew.
 
-        Until it says its own list, it has what it said last. Blocks for the file of these.
+        Until it says its own list, it has what it said last. One that is a peer no more is looked at while requests
+        are there. Blocks for the file of the lists.
         """
         self._kept.change(config)
         offers = {name: self._kept.of(name) for name in config.peers}
@@ -96,12 +101,10 @@ class Fleet:
             for name, peer in config.peers.items():
                 watch = before.get(name)
                 if watch is None or _server(watch.peer) != _server(peer):
-                    watch = _Watch(name, peer)
+                    watch = _Watch(name, peer, UNKNOWN._replace(offers=offers[name]))
                 self._watches[name] = watch
-            kept = {name: self._states.get(name, UNKNOWN) for name in self._watches}
             new = [watch for name, watch in self._watches.items() if before.get(name) is not watch]
-            kept.update({watch.name: UNKNOWN._replace(offers=offers[watch.name]) for watch in new})
-            self._states = MappingProxyType(kept)
+            self._publish()
             gone = [watch for name, watch in before.items() if self._watches.get(name) is not watch]
         for watch in gone:
             watch.end()
@@ -118,7 +121,7 @@ class Fleet:
     def close(self) -> None:
         """Look at nobody any more; a look in progress ends by itself."""
         with self._lock:
-            watches, self._watches = list(self._watches.values()), {}
+            watches, self._watches, self._is_closed = list(self._watches.values()), {}, True
         for watch in watches:
             watch.end()
 
@@ -133,15 +136,17 @@ class Fleet:
     def _watch(self, watch: _Watch) -> None:
         while True:
             watch.wake.clear()  # before the question whether it has ended, which sets it
-            if watch.has_ended:
+            if self._is_closed:
                 return
+            has_ended = watch.has_ended
             try:
                 self._look(watch)
             except Exception:  # noqa: BLE001 - a mistake of ours: the next look may go well
                 report(f"look-{watch.name}", self._log.error)
             watch.was_asked.set()
-            state = self._states.get(watch.name, UNKNOWN)
-            self._pause(watch.wake, state.pause)
+            self._pause(watch.wake, watch.state.pause)
+            if has_ended and not self._waits_at(watch.peer.proxy):
+                return
 
     def _look(self, watch: _Watch) -> None:
         peer, fields = watch.peer, fields_of(watch.peer, self._via)
@@ -149,7 +154,7 @@ class Fleet:
         def ask_peer(path: str) -> Answer:
             return ask(peer.proxy, path, self._proxies, time.monotonic() + LONGEST_LOOK, fields)
 
-        state = self._states.get(watch.name, UNKNOWN)
+        state = watch.state
         kind = state.kind if state.is_up else ""
         try:
             seen = look_at(kind, ask_peer)
@@ -158,19 +163,22 @@ class Fleet:
         except LookFailed as failed:
             error = printable(str(failed))
             self._put(watch, lambda state: states.after_failure(state, self._clock(), error))
-            is_out = self._states.get(watch.name, UNKNOWN).is_up is False
-            if failed.is_silent and is_out and state.kind == LLAMASWAP:
-                self._on_gone(watch.name)  # also of those who have come since: for them no other time runs
+            if failed.is_silent and watch.state.is_up is False and state.kind == LLAMASWAP:
+                self._on_gone(peer.proxy)  # also of those who have come since: for them no other time runs
         else:
             self._put(watch, lambda state: states.after_success(state, self._clock(), *seen))
-            if isinstance(peer.models, Auto) and (not state.is_up or self._clock() >= watch.list_due):
+            if (
+                isinstance(peer.models, Auto)
+                and not watch.has_ended
+                and (not state.is_up or self._clock() >= watch.list_due)
+            ):
                 self._ask_for_list(watch, ask_peer)
 
     def _ask_for_list(self, watch: _Watch, ask_peer: Callable[[str], Answer]) -> None:
         """Have what it says that it has in force; where it says nothing, the last list stays."""
         offers = list_of(ask_peer)
         watch.list_due = self._clock() + (LIST_AGAIN if offers is None else LIST_EVERY)
-        if offers is not None and offers != self._states.get(watch.name, UNKNOWN).offers:
+        if offers is not None and offers != watch.state.offers:
             self._put(watch, lambda state: states.after_list(state, offers))
             self._on_offers()
             self._kept.keep(watch.name, watch.peer, offers)
@@ -180,24 +188,28 @@ class Fleet:
 
     def _put(self, watch: _Watch, change: Callable[[PeerState], PeerState]) -> None:
         with self._lock:
+            before, after = watch.state, change(watch.state)
+            watch.state = after
             if self._watches.get(watch.name) is not watch:
                 return
-            before = self._states[watch.name]
-            after = change(before)
             if after != before:
-                self._states = MappingProxyType({**self._states, watch.name: after})
+                self._publish()
         if after.is_up is False and before.is_up is not False:
             self._log.warn(f"peer {watch.name} is out: {after.last_error}")
         elif after.is_up and before.is_up is False:
             self._log.info(f"peer {watch.name} is in again after {after.since - before.since:.0f} s")
 
+    def _publish(self) -> None:
+        self._states = MappingProxyType({name: watch.state for name, watch in self._watches.items()})
+
 
 class _Watch:
-    """One peer that is looked at."""
+    """One peer that is looked at, or was one."""
 
-    def __init__(self, name: str, peer: Peer) -> None:
+    def __init__(self, name: str, peer: Peer, state: PeerState) -> None:
         self.name = name
         self.peer = peer
+        self.state = state
         self.wake = threading.Event()  # set to look sooner, and at the end
         self.was_asked = threading.Event()
         self.list_due = 0.0

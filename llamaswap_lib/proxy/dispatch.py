@@ -60,10 +60,10 @@ class PeerWatch(Protocol):
     def note_refused(self, name: str, error: str) -> None:
         """It takes no connection."""
 
-    def add(self, name: str, relay: Relay, *, is_log: bool = False) -> None:
+    def add(self, address: str, relay: Relay, *, is_log: bool = False) -> None:
         """A request is sent there: `relay.cut` is called where the peer is gone, and of a log when the program ends."""
 
-    def remove(self, name: str, relay: Relay) -> None:
+    def remove(self, address: str, relay: Relay) -> None:
         """It has ended."""
 
 
@@ -101,14 +101,14 @@ class Dispatcher:
         if is_llamaswap:
             relay.timeouts = model.patient
         relay.look = partial(_look_at_answer, relay, order, is_llamaswap)
-        self._watch.add(model.peer, relay, is_log=order.is_log)
+        self._watch.add(model.proxy, relay, is_log=order.is_log)
         try:
             await relay.run(order.path, peers.query_for(model, order.query))
         except NoConnection as error:
             self._watch.note_refused(model.peer, error.message)
             raise
         finally:
-            self._watch.remove(model.peer, relay)
+            self._watch.remove(model.proxy, relay)
 
     async def _relay_telling(self, exchange: Exchange, order: Order, model: Model) -> None:
         """The same, and the client is told how far that is."""

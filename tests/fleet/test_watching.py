@@ -41,9 +41,9 @@ class Watched:
         self.clock, self.pauses = Clock(), Pauses()
         self.renewals = 0
         self.gone: list[str] = []
-        self.fleet = Fleet(
-            proxies, self.logs.log, self.note_offers, self.gone.append, self.clock, self.pauses, "1.1 us"
-        )
+        self.waited_for: set[str] = set()
+        asked = (self.note_offers, self.gone.append, self.waited_for.__contains__)
+        self.fleet = Fleet(proxies, self.logs.log, *asked, self.clock, self.pauses, "1.1 us")
         self.fleet.change(config)
 
     def note_offers(self) -> None:
@@ -328,24 +328,24 @@ class Route(ForwardProxies):
 
 
 @pytest.mark.parametrize(
-    ("error", "gone"),
+    ("error", "times"),
     [
-        (errno.EHOSTUNREACH, [[], ["box1"], ["box1"] * 2]),  # also those who have come since it is out are told
-        (errno.ETIMEDOUT, [[], ["box1"], ["box1"] * 2]),
-        (errno.ECONNREFUSED, [[], [], []]),  # it may close its door, and go on with what is inside
-        (errno.ENETUNREACH, [[], [], []]),  # it is our own network
+        (errno.EHOSTUNREACH, (0, 1, 2)),  # also those who have come since it is out are told
+        (errno.ETIMEDOUT, (0, 1, 2)),
+        (errno.ECONNREFUSED, (0, 0, 0)),  # it may close its door, and go on with what is inside
+        (errno.ENETUNREACH, (0, 0, 0)),  # it is our own network
     ],
 )
 def test_a_llamaswap_is_gone_at_each_look_that_nothing_of_its_machine_answers(
-    error: int, gone: list[list[str]]
+    error: int, times: tuple[int, ...]
 ) -> None:
     route = Route({})
     with serving(Box(running=running())) as upstream, watched(peers_at(upstream.proxy), route) as world:
         world.pauses.next()
         route.error = error
-        for told in gone:
+        for count in times:
             world.look_again()
-            assert world.gone == told
+            assert world.gone == [upstream.proxy] * count
         assert world.fleet.states()["box1"].is_up is False
 
 
@@ -367,7 +367,25 @@ def test_it_is_gone_too_where_a_request_was_the_first_to_find_it_out() -> None:
         route.error = errno.EHOSTUNREACH
         world.fleet.note_refused("box1", "no route to host")
         world.look_again()
-        assert world.gone == ["box1"]
+        assert world.gone == [upstream.proxy]
+
+
+def test_what_is_a_peer_no_more_is_looked_at_while_requests_are_there() -> None:
+    def is_looked_at() -> bool:
+        return any(thread.name == "look-box1" for thread in threading.enumerate())
+
+    route = Route({})
+    with serving(Box(running=running())) as upstream, watched(peers_at(upstream.proxy), route) as world:
+        world.pauses.next()
+        world.waited_for.add(upstream.proxy)
+        world.fleet.change(peers_at())
+        route.error = errno.EHOSTUNREACH
+        assert [world.look_again() for _ in range(2)] == [1.0, 1.0]
+        assert (world.gone, world.fleet.states()) == ([upstream.proxy], {})
+        assert "is out" not in world.log, "nobody is to do anything about it"
+        world.waited_for.clear()
+        world.pauses.end()
+        wait_until(lambda: not is_looked_at())
 
 
 def test_what_answers_is_not_gone_whatever_it_says() -> None:
