@@ -26,7 +26,7 @@ class Place(NamedTuple):
     is_warm: bool  # ready, on its way to be, or in use by a request of ours
     requests: int  # inside it, and those that wait for it
     busy_models: int = 0  # models of its box that have requests
-    has_room: bool = True  # its box has fewer of those than it was seen to run at the same time
+    has_room: bool = True  # for one more that is in use, as far as was seen
 
 
 def place_of(target: str, model: str, state: PeerState, ours: Mapping[str, int]) -> Place:
@@ -50,7 +50,8 @@ def with_use(place: Place, state: PeerState, ours: Mapping[str, int]) -> Place:
     """The same with what is in use of its box, which takes longer to find out."""
     busy = {name for name, one in state.models.items() if one.in_flight or one.waiting}
     busy.update(name for name, count in ours.items() if count)
-    return place._replace(busy_models=len(busy), has_room=len(busy) < max(1, state.most_models))
+    most = state.most_models if state.has_swapped else state.most_models + 1  # it was not seen to be full yet
+    return place._replace(busy_models=len(busy), has_room=len(busy) < max(1, most))
 
 
 def hash_order(name: str, boxes: Iterable[str]) -> list[str]:

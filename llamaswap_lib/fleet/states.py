@@ -8,6 +8,7 @@ in again. Times are monotonic, in seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ EVERY = 1.0  # seconds between two looks at a llamaswap, and after a failure
 EVERY_OTHER = 10.0  # at another server, which says no more than that it is there, and may be somebody else's
 LONGEST_PAUSE = 15.0  # seconds between two looks at a peer that is out: 1, 2, 4, 8, 15
 FAILURES_UNTIL_OUT = 2
+SWAP = 5.0  # seconds from the end of a model within which another one that comes is taken to have its place
 MOST_ERROR_CHARACTERS = 200
 
 
@@ -42,6 +44,8 @@ class PeerState(NamedTuple):
     kind: str = ""  # LLAMASWAP or OTHER; '' while that is not known
     models: Mapping[str, ModelThere] = NOTHING  # those that run there
     most_models: int = 0  # that were seen to run there at the same time
+    has_swapped: bool = False  # one of these went when another came: there is no room for more
+    gone_at: float = -inf  # when one was last seen to go
     failures: int = 0  # in a row
     offers: tuple[Offer, ...] | None = None  # with `models: auto`, what its last list says; None before the first one
     aliases: Mapping[str, str] = MappingProxyType({})  # other name -> the model there, as far as its list says so
@@ -69,12 +73,18 @@ UNKNOWN = PeerState()
 
 def after_success(state: PeerState, now: float, kind: str, models: Mapping[str, ModelThere]) -> PeerState:
     """The look was answered: it is a peer of that kind, and these run there."""
+    number = sum(one.state != "stopping" for one in models.values())
+    is_leaving = any(name not in models or models[name].state == "stopping" for name in state.models)
+    gone_at = now if is_leaving else state.gone_at
+    has_swapped = state.has_swapped or (now - gone_at <= SWAP and not models.keys() <= state.models.keys())
     return state._replace(
         is_up=True,
         since=state.since if state.is_up else now,
         kind=kind,
         models=models,
-        most_models=max(state.most_models, len(models)),
+        most_models=max(state.most_models, number),
+        has_swapped=has_swapped and number <= state.most_models,
+        gone_at=gone_at,
         failures=0,
     )
 

@@ -34,9 +34,9 @@ class Counts:
         self._most_here = 0  # models that were seen to run on this machine at the same time
 
     def here(self, models: Mapping[str, ModelThere]) -> PeerState:
-        """This machine as a box, with the models that run here."""
+        """This machine as a box, with the models that run here. It has as much room as was seen."""
         self._most_here = max(self._most_here, len(models))
-        return PeerState(True, kind=LLAMASWAP, models=models, most_models=self._most_here)
+        return PeerState(True, kind=LLAMASWAP, models=models, most_models=self._most_here, has_swapped=True)
 
     def of(self, box: str) -> Mapping[str, int]:
         return self._by_box.get(box, {})

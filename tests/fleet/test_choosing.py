@@ -113,8 +113,10 @@ def test_a_place_is_what_the_peer_has_told_and_what_is_ours() -> None:
     assert place_of("t", "new", STATE, {})[2:4] == (False, True)
     assert place_of("t", "far", STATE, {})[2:4] == (False, False)
     assert place_of("t", "far", STATE, {"far": 1})[2:4] == (False, True), "a request of ours has it loaded"
-    far = with_use(place_of("t", "far", STATE, {"far": 1}), STATE, {"far": 1})
-    assert far.has_room is False, "three are busy, and more were never seen"
+    far, full = place_of("t", "far", STATE, {"far": 1}), STATE._replace(has_swapped=True)
+    assert with_use(far, full, {"far": 1}).has_room is False, "three are busy, and no more fit"
+    assert with_use(far, STATE, {"far": 1}).has_room is True, "more were never seen, but one may fit"
+    assert with_use(far, STATE, {"far": 1, "m2": 1}).has_room is False
 
 
 def test_of_a_peer_of_which_nothing_is_known_the_best_is_thought() -> None:

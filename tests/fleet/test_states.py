@@ -69,6 +69,33 @@ def test_how_many_models_ran_there_at_once_is_remembered() -> None:
     assert [UP.most_models, two.most_models, after_success(two, 12.0, LLAMASWAP, {}).most_models] == [1, 2, 2]
 
 
+def seen_one_after_another(*looks: str) -> PeerState:
+    """After a look a second, each with a letter for a model; a small one is on its way out."""
+    state = UNKNOWN
+    for number, look in enumerate(looks):
+        models = {name.upper(): ModelThere("stopping" if name.islower() else "ready") for name in look}
+        state = after_success(state, float(number), LLAMASWAP, models)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("looks", "most", "is_full"),
+    [
+        (["", "A", "AB"], 2, False),
+        (["A", "B"], 1, True),
+        (["A", "a", "", "B"], 1, True),
+        (["A", "", *[""] * 5, "B"], 1, False),
+        (["AB", "Ab", "AC"], 2, True),
+        (["A", "B", "BC"], 2, False),
+        (["AB", "aB", "B"], 2, False),
+        (["A", "aB"], 1, True),
+    ],
+)
+def test_a_box_is_full_once_a_model_went_when_another_came(looks: list[str], most: int, is_full: bool) -> None:
+    state = seen_one_after_another(*looks)
+    assert (state.most_models, state.has_swapped) == (most, is_full)
+
+
 @pytest.mark.parametrize("length", [200, 201, 5000])
 def test_an_endless_error_is_cut(length: int) -> None:
     assert len(after_failure(UP, 1.0, "x" * length).last_error) == 200
