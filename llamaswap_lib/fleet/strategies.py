@@ -35,8 +35,9 @@ class Counts:
 
     def here(self, models: Mapping[str, ModelThere]) -> PeerState:
         """This machine as a box, with the models that run here. It has as much room as was seen."""
-        self._most_here = max(self._most_here, len(models))
-        return PeerState(True, kind=LLAMASWAP, models=models, most_models=self._most_here, has_swapped=True)
+        with self.lock:
+            self._most_here = most = max(self._most_here, len(models))
+        return PeerState(True, kind=LLAMASWAP, models=models, most_models=most, has_swapped=True)
 
     def of(self, box: str) -> Mapping[str, int]:
         return self._by_box.get(box, {})
@@ -69,10 +70,10 @@ class Fleet:
         for target in targets:
             by_box.setdefault(target.box, []).append(target)
         self._targets = list(targets)
-        self._spillover = 0
-        if strategy == "spread":
+        self._is_spread = strategy == "spread"
+        self._spillover = spillover
+        if self._is_spread:
             self._targets = [target for box in hash_order(name, by_box) for target in by_box[box]]
-            self._spillover = spillover
         self._by_name = {target.name: target for target in targets}
         self._counts = counts
         self._is_in_house = is_in_house
@@ -110,5 +111,5 @@ class Fleet:
             box = self._by_name[place.target].box
             return with_use(place, boxes.get(box, UNKNOWN), ours(box))
 
-        ordered = spread(places, self._spillover, key, measured) if self._spillover else failover(places)
+        ordered = spread(places, self._spillover, key, measured) if self._is_spread else failover(places)
         return [place.target for place in ordered]

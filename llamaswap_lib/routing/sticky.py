@@ -3,7 +3,7 @@
 Pure, any thread. The beginning of a prompt is what all requests of one conversation have in common: the system's
 messages and the first one behind them. Of each text only the first FIRST characters count, so that it costs some
 microseconds, and a prompt that is one text, and grows, keeps its beginning. Guarantees: a conversation has the same key
-whether its body was read as values or, being large, only searched; no body is read twice for it.
+whether its body was read as values or, being large, only searched; of that only the items that count are read again.
 """
 
 from __future__ import annotations
