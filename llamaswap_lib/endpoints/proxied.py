@@ -243,12 +243,14 @@ class Proxied:
 
         `is_recorded`: there is a row of it, if it is a POST.
         """
-        app, head = self._app, exchange.head
+        app, head, caller = self._app, exchange.head, exchange.memo.caller
+        if not isinstance(caller, Caller):  # else it is known already
+            caller = self._caller_of(exchange)
         exchange.trace = trace = InFlight(
             app.feed.table,
             exchange.client,
             head,
-            self._caller_of(exchange),
+            caller,
             exchange.client.requests.started,
             model.id if isinstance(model, Model) else name,
             path,
