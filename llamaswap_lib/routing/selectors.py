@@ -227,7 +227,7 @@ class _Spillover:
         leaving.sort(key=lambda target: (self._counts[target], self._last_turns[target]))
         if key and active and states.get(self._models[active[0]]) == "ready":
             ready = {one: self._counts[one] for one in active if states.get(self._models[one]) == "ready"}
-            active = [*by_key(key, ready), *(target for target in active if target not in ready)]
+            active = [*by_key(key, ready, self._limit // 2), *(target for target in active if target not in ready)]
         is_full = all(self._counts[target] >= self._limit for target in active)
         return [*cold, *active, *leaving] if is_full else [*active, *cold, *leaving]
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamaswap_lib.config.load import load_text
 from llamaswap_lib.routing.model_name import Named, find_model
+from llamaswap_lib.routing.selectors import Selectors
 from llamaswap_lib.routing.sticky import FIRST, NAMES, key_of
 from llamaswap_lib.server.request_body import RequestBody
 from tests.web.world import OK, Peer, Running, World, chat
@@ -172,6 +174,16 @@ selectors:
   prefix: {strategy: spillover, targets: [a, b, c], settings: {spillover: 8, sticky: prefix}}
   plain: {strategy: spillover, targets: [a, b, c], settings: {spillover: 8}}
 """
+
+
+def test_of_a_session_as_many_stay_as_are_few_and_those_beyond_go_to_the_next() -> None:
+    runs = tuple(Running(name, 1, "ready") for name in "abc")
+    chooser = Selectors(load_text(CONFIG.replace("PROXY", "http://localhost:1")), lambda: runs)
+    targets = [chooser.choose("session", key="k").target for _ in range(8)]
+    home, following = targets[0], targets[4]
+    assert targets == [home] * 4 + [following] * 4
+    assert following != home
+    assert {chooser.choose("session").target} == set("abc") - {home, following}, "without a session the least busy"
 
 
 def answer(peer: Peer) -> None:
