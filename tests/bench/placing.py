@@ -1,6 +1,6 @@
 """The choice of GPUs for one model while 20 others run on 1, 2, 4 or 8 of them, and some of those have to go.
 
-Processor time, the least of three times for each case, for the machine may be busy.
+Processor time, the least of five times for each case, for the machine may be busy.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from llamaswap_lib.core.eviction.memory import MemoryPolicy
 from tests.bench.rig import median, report
 
 RUNNING = 20
-CASES, TIMES = 100, 3
+CASES, TIMES = 100, 5
 TARGET = "target"
 
 
 def main() -> int:
-    medians, figures = [], []
+    medians, worst, figures = [], 0.0, []
     for count in (1, 2, 4, 8):
         chance = random.Random(count)
         took = [seconds * 1000 for _ in range(CASES) if (seconds := decide(*world(chance, count)))]
         medians.append(median(took))
+        worst = max(worst, *took)
         figures.append(f"{count} GPU{'s' * (count > 1)} {medians[-1]:.2f} ms, {max(took):.1f} at most")
-    return report("placing", "; ".join(figures), (max(medians), operator.lt, 4.0))
+    return report("placing", "; ".join(figures), (max(medians), operator.lt, 1.0), (worst, operator.lt, 10.0))
 
 
 def decide(memory: Memory, seen: dict[str, RunningModel]) -> float:

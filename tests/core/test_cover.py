@@ -82,6 +82,31 @@ def test_of_as_many_as_can_be_tried_no_set_is_cheaper(seed: int) -> None:
         assert by_halves(costs, sizes, wanted) == (None if chosen is None else sum(costs[i] for i in chosen))
 
 
+@pytest.mark.parametrize("seed", batches(8))
+def test_of_items_that_are_much_alike_no_set_is_cheaper(seed: int) -> None:
+    """A bound on the cost tells of none of them, and too many sets are nearly as cheap to try them one by one."""
+    rng = random.Random(seed)
+    count, dimensions = rng.randint(14, EXACT - 2), rng.randint(1, 3)
+    costs = [rng.randint(9900, 10100) for _ in range(count)]
+    sizes = [[rng.randint(50, 53) for _ in range(dimensions)] for _ in range(count)]
+    wanted = [52 * count // 2] * dimensions
+    chosen = cheapest_cover(costs, sizes, wanted)
+    assert chosen is not None
+    assert by_halves(costs, sizes, wanted) == sum(costs[i] for i in chosen)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_set_that_costs_too_much_is_none(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(20):
+        asked = question(rng, rng.randint(0, 12))
+        chosen = cheapest_cover(*asked)
+        if chosen is not None:
+            cost = sum(asked[0][i] for i in chosen)
+            assert cheapest_cover(*asked, cost - 1) is None
+            assert cheapest_cover(*asked, cost + rng.randint(0, cost)) == chosen
+
+
 def test_what_is_left_of_the_answer_is_the_answer_once_some_of_it_is_gone() -> None:
     rng = random.Random(1)
     for _ in range(100):

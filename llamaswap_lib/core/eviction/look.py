@@ -55,7 +55,7 @@ class Look:
         if self.need.source is not NeedSource.ESTIMATED:
             return False
         sizes = [(name, size) for name, size in self.need.devices.items() if name in self.memory.devices]
-        return any(size > self.room(name, self.pinned()) for name, size in sizes)
+        return any(0 < size > self.room(name, self.pinned()) for name, size in sizes)
 
     def _asked_devices(self) -> Iterable[str]:
         if self.is_unknown:
@@ -105,13 +105,6 @@ class Look:
             return floors.get(device, 0) if floors else 0
         gpus = tuple(name for name in movable.among if name in self.need.devices)
         return replace(movable, size=floors.get(CHOSEN, 0), known={}).sizes_on(gpus, self.memory.devices)[device]
-
-    def is_cut_short(self) -> bool:
-        """Whether there cannot be as much of the GPUs that would be chosen for it as it is taken to need."""
-        if self.target not in self.memory.floors or self.is_unknown:
-            return False
-        gpus = [name for name in self.memory.movable[self.target].among if name in self.devices]
-        return any(self.floor(name) > self.room(name, self.pinned()) for name in gpus)
 
     def on_device(self, device: str, size: int, at_best: int) -> int:
         """The same of one that was measured. `at_best`: the room if all go that may."""

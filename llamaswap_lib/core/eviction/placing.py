@@ -1,29 +1,45 @@
 """On which GPUs a model is put, and who goes for it there: one question.
 
-Pure and exact. Of all choices of GPUs the one counts whose victims cost least: none that cost a wait if others are
-enough, as for one that has its place. Of like ones the fewest sleepers that have to be stopped, then the fewest GPUs,
-then the least room that is left on them beside what runs, then the first. A bound of what each choice costs at least
-leaves few of them to be looked at closely.
+Pure and exact. With each choice of GPUs go the models that `look.py` says. The choice counts that comes first by these,
+in this order: who has to go (the kinds below), what the loss of them costs, how many sleepers have to be stopped, how
+many GPUs it takes, how much room is left on them beside what runs, and its number.
+
+Choices are taken up by what they cost at least, the cheapest first, until none of the others can be better. Nothing is
+worked out for one before it is the cheapest. What it costs at least is what the dearest of its GPUs does: first by a
+sum that is good for all choices of as many GPUs, then by what is lacking there. Then it is what all GPUs do, where a
+model that is on several of them costs a part of its loss on each. That mostly is what it costs.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from llamaswap_lib.core.eviction.devices import Movable, NeedSource
+from llamaswap_lib.core.eviction.cover import cheapest_cover
+from llamaswap_lib.core.eviction.devices import CHOSEN, Movable, NeedSource, choices_of
 from llamaswap_lib.core.eviction.look import Look
 from llamaswap_lib.core.eviction.manners import is_calm
 from llamaswap_lib.core.eviction.sleepers import in_the_way
 
-SETTLED, CALM, BUSY, NEVER = range(4)  # who has to go: what nobody misses; what was just loaded; what serves; too few
+SETTLED, CALM, BUSY = range(3)  # who has to go: what nobody misses; what was just loaded; what serves
+ALL_GPUS, DEAREST, UNSEEN, GROUP = range(
+    4
+)  # how what a choice costs at least is known; one of a group is not looked at
 MOST_LISTED = 6  # models on a device whose sets are all listed; of more what they cost is bounded from below
-MOST_LOOKS = 32  # at choices of one kind: a bound, for more GPUs and models on several of them than anybody has
 LIKE = 0.9  # of the room of the emptiest GPU: one with so much is as good for a model of unknown need
+NO_WAY = 1 << 100  # bytes that no device has, and a cost that no set of models has
+BITS = 80  # of bytes, below the cost of a set
+GIVEN = (1 << BITS) - 1
 
+_Bytes = dict[str, int]  # by device
 _Table = tuple[list[int], list[int]]  # sizes that are wanted, and for each what it costs at least
-_Tables = tuple[_Table, _Table]  # of one device: with whole costs, and with those shared by devices
+_Worth = tuple[int, ...]  # of a choice, to be compared: what is less is better
+_Open = tuple[
+    int, int, int, int, _Bytes
+]  # what it costs at least, GPUs, how that is known, its number, what is lacking
 
 
 class Placed(NamedTuple):
@@ -36,60 +52,44 @@ class Placed(NamedTuple):
 
 def place(look: Look, movable: Movable, kept: Collection[str], asleep: Sequence[str] = ()) -> Placed:
     """`kept` as for `Look.choose`; `asleep` are the sleepers. No GPUs if there is nothing to choose from."""
-    search = _Search(look, movable, kept, asleep)
-    if movable.source is NeedSource.UNKNOWN:
-        search.look_closely(_emptiest(look, movable.choices()))
-        return search.found
-    known = _Bounds(look, movable, kept, asleep)
-    if (free := known.first_free()) is not None:
-        return Placed(free)
-    if movable.source is NeedSource.ESTIMATED and known.is_guessed_too_large():
-        search.look_closely(_emptiest(look, movable.choices()))
-        return search.found
-    if known.is_everywhere_cut_short():
-        search.look_closely(_emptiest(look, movable.choices()))
-        return search.found
-    if len(movable.choices()) == 1:
-        search.look_closely([(SETTLED, 0, 0, 0)])
-        return search.found
-    for kind in (SETTLED, CALM, BUSY, NEVER):
-        search.look_closely(known.bounds(kind))
-        if search.best[:1] <= (kind,):
-            break
-    return search.found
+    question = _Question(look, movable, kept, asleep)
+    if len(question.choices) > 1 and movable.source is not NeedSource.UNKNOWN:
+        lacks = _Lacks(question)
+        for kind in (SETTLED, CALM, BUSY):
+            if (found := _Search(question, lacks, kind).best()) is not None:
+                return found
+    return _on_the_emptiest(question)
 
 
-_Bound = tuple[int, int, int, int]  # who has to go at least, what that costs, how many GPUs, the number of the choice
-
-
-class _Search:
-    """Choices that are looked at closely, and the best of them."""
+class _Question:
+    """What is asked, and what one choice of GPUs comes to."""
 
     def __init__(self, look: Look, movable: Movable, kept: Collection[str], asleep: Sequence[str]) -> None:
-        self.found = Placed(())
-        self.best: tuple[int, ...] = (NEVER + 1,)
-        self._look, self._movable, self._kept, self._asleep = look, movable, kept, asleep
+        self.look, self.movable, self.kept = look, movable, kept
+        self.choices = movable.choices()
+        self.kinds = {model: _kind(look, model) for model in look.seen}
+        self._asleep = asleep
 
-    def look_closely(self, bounds: Iterable[_Bound]) -> None:
-        choices = self._movable.choices()
-        for *bound, i in sorted(bounds)[:MOST_LOOKS]:
-            if (*bound[:2], 0, bound[2]) > self.best[:4]:
-                break
-            on = self._look.on(self._movable.need_on(choices[i], self._look.memory.devices))
-            room, lack = on.choose(self._kept)
-            kind, cost = _cost(on, room, lack, self._kept)
-            kind = NEVER if on.is_cut_short() else kind
-            stopped = len(in_the_way(on, self._asleep, room))
-            key = kind, cost, stopped, len(choices[i]), _left(on, choices[i], room), i
-            if key < self.best:
-                self.best, self.found = key, Placed(choices[i], room, lack)
+    def cost(self, model: str, kind: int) -> int:
+        return 1 if kind >= BUSY and model in self.kept else self.look.loss(model)
 
+    def on(self, i: int) -> Look:
+        return self.look.on(self.movable.need_on(self.choices[i], self.look.memory.devices))
 
-def _cost(look: Look, room: Collection[str], lack: Mapping[str, int], kept: Collection[str]) -> tuple[int, int]:
-    kind = max((_kind(look, model) for model in room), default=SETTLED)
-    if any(sum(look.use(model, name) for model in room) < size for name, size in lack.items()):
-        kind = NEVER
-    return kind, sum(1 if kind >= BUSY and model in kept else look.loss(model) for model in room)
+    def closely(self, on: Look) -> tuple[int, int, tuple[str, ...], _Bytes]:
+        """Who goes for one choice, of what kind the worst of them is, what they cost, and what is lacking."""
+        room, lack = on.choose(self.kept)
+        kind = max([self.kinds[model] for model in room], default=SETTLED)
+        return kind, sum(self.cost(model, kind) for model in room), room, lack
+
+    def worth(self, i: int, cost: int, room: Collection[str]) -> _Worth:
+        """Of a choice for which these go, to be compared with others of the same kind."""
+        gpus, look = self.choices[i], self.look
+        stopped = len(in_the_way(self.on(i), self._asleep, room)) if self._asleep else 0
+        staying = [model for model in look.seen if model not in room]
+        sizes = self.movable.sizes_on(gpus, look.memory.devices)
+        left = sum(look.room(name, staying) - size for name, size in sizes.items())
+        return cost, stopped, len(gpus), left, i
 
 
 def _kind(look: Look, model: str) -> int:
@@ -99,170 +99,237 @@ def _kind(look: Look, model: str) -> int:
     return CALM if look.manners.is_young(seen) else SETTLED
 
 
-def _left(look: Look, gpus: Collection[str], room: Collection[str]) -> int:
-    """What is free on these GPUs once it is there."""
-    staying = [model for model in look.seen if model not in room]
-    return sum(look.room(name, staying) - look.need.devices.get(name, 0) for name in gpus)
-
-
-def _emptiest(look: Look, choices: Sequence[tuple[str, ...]]) -> list[_Bound]:
-    """Those on which it would have most room, alone."""
-    pinned = look.pinned()
-    rooms = [sum(look.room(name, pinned) for name in gpus) for gpus in choices]
+def _on_the_emptiest(question: _Question) -> Placed:
+    """Where it has most room, alone: of unknown need, or of a need for which there cannot be enough anywhere."""
+    best: _Worth = (BUSY + 1,)
+    look, pinned, found = question.look, question.look.pinned(), Placed(())
+    rooms = [sum(look.room(name, pinned) for name in gpus) for gpus in question.choices]
     most = max(rooms, default=0)
-    good = [i for i, room in enumerate(rooms) if room >= LIKE * most or room == most]
-    return [(SETTLED, 0, len(choices[i]), i) for i in good]
+    for i in (i for i, room in enumerate(rooms) if room >= LIKE * most or room == most):
+        kind, cost, room, lack = question.closely(question.on(i))
+        worth = kind, *question.worth(i, cost, room)
+        if worth < best:
+            best, found = worth, Placed(question.choices[i], room, lack)
+    return found
 
 
-class _Bounds:
-    """What putting a model of known need on some GPUs costs at least, by sums for each device."""
+class _Lacks:
+    """How much is lacking on choices of GPUs, if nobody goes. It says of each device what `Look.size` does."""
 
-    def __init__(self, look: Look, movable: Movable, kept: Collection[str], asleep: Sequence[str]) -> None:
-        self._look, self._movable, self._kept, self._asleep = look, movable, kept, asleep
-        self._stopped: tuple[int, tuple[str, ...]] | None = None  # the fewest sleepers, and the choice for which
-        self._choices = movable.choices()
-        devices = look.memory.devices
-        beside = {name: size for name, size in movable.beside.items() if size > 0 and name in devices}
+    def __init__(self, question: _Question) -> None:
+        look, movable = question.look, question.movable
+        devices, pinned, floors = look.memory.devices, look.pinned(), look.memory.floors.get(look.target, {})
+        beside = [name for name, size in movable.beside.items() if size > 0 and name in devices]
+        self.names = (*movable.among, *beside)
+        self._movable, self._is_guess = movable, movable.source is NeedSource.ESTIMATED
         self._capacities = {name: devices[name].capacity for name in movable.among}
-        self._rooms = {name: look.room(name, look.seen) for name in (*movable.among, *beside)}
-        pinned = look.pinned()
-        is_measured = movable.source is NeedSource.MEASURED
-        self._at_best = {name: look.room(name, pinned) for name in self._rooms} if is_measured else {}
-        self._beside = tuple(beside)
-        self._lacks_beside = [lack for name, size in beside.items() if (lack := self._lack(name, size))]
-        unknown = [model for model in look.seen if look.memory.need(model).source is NeedSource.UNKNOWN]
-        self._unknown = {model: look.memory.need(model).devices or devices for model in unknown if look.may_go(model)}
-        self._lacks: list[list[tuple[str, int]]] = []  # by choice, as far as they were worked out
-        self._open: Sequence[int] = range(len(self._choices))  # for which nothing was found yet
+        self._rooms = {name: look.room(name, look.seen) for name in self.names}
+        self._at_best = {name: look.room(name, pinned) for name in self.names}
+        self._spare = {name: devices[name].spare for name in self.names}
+        if movable.source is not NeedSource.MEASURED:
+            self._spare = dict.fromkeys(self.names, 0)
+        self._floor = floors.get(CHOSEN, 0)
+        cut = {name: min(floors.get(name, 0), self._at_best[name]) for name in beside}
+        all_beside = {name: self._lack(name, movable.beside[name], cut[name]) for name in beside}
+        self.beside = {name: lack for name, lack in all_beside.items() if lack > 0}
 
-    def first_free(self) -> tuple[str, ...] | None:
-        """The best choice on which it fits beside all that run: mostly of the fewest GPUs."""
-        free: list[tuple[int, int, int]] = []  # how many, what is left on them, the number of the choice
-        for i, gpus in enumerate(self._choices):
-            if free and len(gpus) > free[-1][0] and (found := self._first(free)) is not None:
-                return found
-            self._lacks.append(self._lacks_on(gpus))
-            if not self._lacks[i] and not self._unknown_on(gpus):
-                sizes = self._movable.sizes_on(gpus, self._look.memory.devices)
-                free.append((len(gpus), sum(self._rooms[name] - size for name, size in sizes.items()), i))
-        return self._first(free) or (self._stopped and self._stopped[1])
-
-    def _first(self, free: list[tuple[int, int, int]]) -> tuple[str, ...] | None:
-        """The first of them, in their order, for which nobody goes, sleepers neither; the others are taken out."""
-        for _, _, i in sorted(free):
-            on = self._look.on(self._movable.need_on(self._choices[i], self._look.memory.devices))
-            if not any(on.choose(())) and not on.is_cut_short():
-                stopped = len(in_the_way(on, self._asleep))
-                if not stopped:
-                    return self._choices[i]
-                if self._stopped is None or stopped < self._stopped[0]:
-                    self._stopped = stopped, self._choices[i]
-        free.clear()
-        return None
-
-    def is_guessed_too_large(self) -> bool:
-        """Whether a guess is more than there can be, wherever it is put: it is then loaded where there is most room."""
-        devices = self._look.memory.devices
-        needs = (self._movable.need_on(gpus, devices) for gpus in self._choices)
-        return all(self._look.on(need).is_unknown for need in needs)
-
-    def is_everywhere_cut_short(self) -> bool:
-        """Whether it has run out of memory with as much as there can be, wherever it is put: see `Look.floor`."""
-        devices = self._look.memory.devices
-        needs = (self._movable.need_on(gpus, devices) for gpus in self._choices)
-        has_floor = self._look.target in self._look.memory.floors
-        return has_floor and all(self._look.on(need).is_cut_short() for need in needs)
-
-    def bounds(self, kind: int) -> list[_Bound]:
-        """The choices for which somebody of this kind has to go at least. Ask for the better kinds first."""
-        tables = self._tables(kind) if kind < NEVER else {}
-        found, rest = [], []
-        for i in self._open:
-            unknown = self._unknown_on(self._choices[i]) if self._unknown else ()
-            if unknown:
-                cost = 0 if max(_kind(self._look, model) for model in unknown) <= kind else None
-            else:
-                cost = _least(tables, self._lacks[i]) if kind < NEVER else 0
-            if cost is None:
-                rest.append(i)
-            else:
-                found.append((kind, cost, len(self._choices[i]), i))
-        self._open = rest
-        return found
-
-    def _tables(self, kind: int) -> Mapping[str, _Tables]:
-        """What it costs at least to have so much of each device, if only models up to this kind may go.
-
-        In the second one of a device, what one costs that is on several devices is shared by them, so that it never
-        counts twice where several are lacking.
-        """
-        look = self._look
-        rows: dict[str, list[tuple[int, int, int]]] = {name: [] for name in self._rooms}
-        lacking = [*self._movable.among, *(name for name, _ in self._lacks_beside)]
-        for model in look.seen:
-            if model not in self._unknown and look.may_go(model) and _kind(look, model) <= kind:
-                uses = [(name, size) for name in lacking if (size := look.use(model, name)) > 0]
-                cost = 1 if kind >= BUSY and model in self._kept else look.loss(model)
-                for name, size in uses:
-                    rows[name].append((size, cost, cost // len(uses)))
-        return {
-            name: (
-                _table([(size, cost) for size, cost, _ in each]),
-                _table([(size, share) for size, _, share in each]),
-            )
-            for name, each in rows.items()
-        }
-
-    def _unknown_on(self, gpus: tuple[str, ...]) -> list[str]:
-        """Those of unknown need that would have to go."""
-        names = gpus + self._beside
-        return [model for model, devices in self._unknown.items() if any(name in devices for name in names)]
-
-    def _lacks_on(self, gpus: tuple[str, ...]) -> list[tuple[str, int]]:
-        """How much of each device is lacking, if nobody goes."""
-        known, rooms, found = self._movable.known.get(gpus), self._rooms, [*self._lacks_beside]
-        capacities, whole_size = self._capacities, self._movable.size
+    def on(self, gpus: tuple[str, ...]) -> _Bytes:
+        """Of these GPUs, and of what is no GPU."""
+        found, capacities, whole_size, floor = {**self.beside}, self._capacities, self._movable.size, self._floor
+        known, rooms = self._movable.known.get(gpus), self._rooms
         whole = sum([capacities[name] for name in gpus]) or 1
         for name in gpus:
             size = whole_size * capacities[name] // whole if known is None else known[name]
-            if 0 < size > rooms[name] and (lack := self._lack(name, size)):
-                found.append(lack)
+            if size > rooms[name] or floor:
+                lack = self._lack(name, size, floor * capacities[name] // whole)
+                if lack > 0:
+                    found[name] = lack
         return found
 
-    def _lack(self, name: str, size: int) -> tuple[str, int] | None:
-        if self._at_best and size > self._rooms[name]:
-            size = self._look.on_device(name, size, self._at_best[name])
-        return (name, size - self._rooms[name]) if size > self._rooms[name] else None
+    def least(self) -> dict[int, _Bytes]:
+        """By number of GPUs: what is lacking at least on each, whichever are the others."""
+        capacities, counts = self._capacities, {len(gpus) for gpus in self._movable.choices()}
+        largest = sorted(capacities, key=capacities.__getitem__, reverse=True)
+        found = {}
+        for count in counts:
+            wholes = dict.fromkeys(largest[:count], sum(capacities[name] for name in largest[:count]))
+            but_one = sum(capacities[name] for name in largest[: count - 1])
+            wholes |= {name: but_one + capacities[name] for name in largest[count:]}
+            found[count] = {name: self._of_whole(name, whole or 1) for name, whole in wholes.items()}
+        for gpus, known in self._movable.known.items():
+            row = found.get(len(gpus), {})
+            row |= {name: min(row[name], self._lack(name, known[name], 0)) for name in gpus if name in row}
+        return found
+
+    def _of_whole(self, name: str, whole: int) -> int:
+        capacity = self._capacities[name]
+        return self._lack(name, self._movable.size * capacity // whole, self._floor * capacity // whole)
+
+    def _lack(self, name: str, size: int, floor: int) -> int:
+        """`floor`: what it is taken to need since it was short of memory. Where there cannot be as much, or as much as
+        a guess, it is put only if it can be put nowhere else.
+        """
+        at_best = self._at_best[name]
+        if not size:
+            return 0
+        if floor > at_best or (self._is_guess and size > at_best):
+            return NO_WAY
+        if at_best < size <= at_best + self._spare[name]:
+            size = at_best
+        return max(size, floor) - self._rooms[name]
 
 
-def _least(tables: Mapping[str, _Tables], lacks: list[tuple[str, int]]) -> int | None:
-    """What it costs at least to have all of this; None if that cannot be."""
-    dearest = together = 0
-    for name, lack in lacks:
-        (sizes, costs), (shared_sizes, shares) = tables[name]
-        at = bisect_left(sizes, lack)
-        if at == len(sizes):
+class _Search:
+    """The best choice for which none goes that is of a worse kind."""
+
+    def __init__(self, question: _Question, lacks: _Lacks, kind: int) -> None:
+        look, memory = question.look, question.look.memory
+        self._question, self._lacks, self._kind = question, lacks, kind
+        self._models = sorted(model for model in look.seen if look.may_go(model) and question.kinds[model] <= kind)
+        self._costs = [question.cost(model, kind) for model in self._models]
+        self._uses = {name: [look.use(model, name) for model in self._models] for name in lacks.names}
+        self._bits = {name: 1 << i for i, name in enumerate(lacks.names)}
+        on = [sum([self._bits[name] for name, use in self._uses.items() if use[i]]) for i in range(len(self._models))]
+        self._on = {
+            name: [one for one in zip(use, self._costs, on, strict=True) if one[0]] for name, use in self._uses.items()
+        }
+        """By device the models there: what each takes, what it costs, and all devices that it is on as bits."""
+        self._tables: dict[str, _Table] = {}
+        self._grouped: list[tuple[int, int]] = []  # a GPU of all choices of a group, and those that there may be beside
+        unknown = [model for model in look.seen if memory.need(model).source is NeedSource.UNKNOWN]
+        self._alone = [memory.need(model).devices or memory.devices for model in unknown if look.may_go(model)]
+        """The devices of those of unknown need, which must go from there."""
+
+    def best(self) -> Placed | None:
+        best: _Worth = (NO_WAY,)
+        found, todo = None, self._groups()
+        while todo:
+            bound, count, step, i, lack = heappop(todo)
+            if (bound, 0, count) > best[:3]:
+                break
+            if step == GROUP:
+                for member in self._members(count, i):
+                    heappush(todo, (bound, count, UNSEEN, member, lack))
+            elif step == UNSEEN:
+                lack = self._lacks.on(self._question.choices[i])
+                higher = max([self._least(name, size) for name, size in lack.items()], default=0)
+                heappush(todo, (higher, count, DEAREST, i, lack))
+            elif step == DEAREST:
+                higher = max(bound, self._least_together(lack, best[0]))
+                heappush(todo, (higher, count, ALL_GPUS, i, lack))
+            elif (victims := self._victims(i, lack, best[0])) is not None:
+                cost, room, lack = victims
+                worth = self._question.worth(i, cost, room)
+                if worth < best:
+                    best, found = worth, Placed(self._question.choices[i], room, lack)
+        return found
+
+    def _groups(self) -> list[_Open]:
+        """All choices that may be possible, by how many GPUs they have and which is the dearest: a heap."""
+        beside = max([self._least(name, lack) for name, lack in self._lacks.beside.items()], default=0)
+        found: list[_Open] = []
+        for count, row in self._lacks.least().items():
+            costs, cheaper = {name: max(beside, self._least(name, lack)) for name, lack in row.items()}, 0
+            for place, name in enumerate(sorted(costs, key=costs.__getitem__), 1):
+                cheaper |= self._bits[name]
+                if place >= count and costs[name] < NO_WAY:
+                    found.append((costs[name], count, GROUP, len(self._grouped), {}))
+                    self._grouped.append((self._bits[name], cheaper))
+        heapify(found)
+        return found
+
+    def _members(self, count: int, group: int) -> list[int]:
+        dearest, cheaper = self._grouped[group]
+        choices = _as_bits(self._question.movable.among, self._question.movable.count)[count]
+        return [i for i, gpus in choices if gpus & dearest and not gpus & ~cheaper]
+
+    def _victims(self, i: int, lack: _Bytes, most: int) -> tuple[int, tuple[str, ...], _Bytes] | None:
+        """What they cost, who they are, and what is lacking; None if they cost more than `most`, or are not enough."""
+        names = self._question.choices[i] + tuple(self._lacks.beside)
+        if any(name in devices for devices in self._alone for name in names):
+            on = self._question.on(i)
+            kind, cost, room, lack = self._question.closely(on)
+            return None if kind > self._kind or on.is_unknown else (cost, room, lack)
+        if not lack:
+            return 0, (), lack
+        sizes = list(zip(*[self._uses[name] for name in lack], strict=True))
+        chosen = cheapest_cover(self._costs, sizes, list(lack.values()), most)
+        if chosen is None:
             return None
-        dearest = max(dearest, costs[at])
-        together += shares[bisect_left(shared_sizes, lack)]
-    return max(dearest, together)
+        models = {self._models[j] for j in chosen}
+        room = tuple(model for model in self._question.look.seen if model in models)
+        return sum(self._costs[j] for j in chosen), room, lack
+
+    def _least(self, name: str, lack: int) -> int:
+        """What it costs at least to have so much more of one device."""
+        if lack <= 0:
+            return 0
+        if (table := self._tables.get(name)) is None:
+            table = self._tables[name] = _table([(size, cost) for size, cost, _ in self._on[name]])
+        at = bisect_left(table[0], lack)
+        return table[1][at] if at < len(table[0]) else NO_WAY
+
+    def _least_together(self, lack: _Bytes, most: int) -> int:
+        """What all of it costs at least: each model costs a part of its loss on each of the devices that it is on."""
+        bits, found = sum([self._bits[name] for name in lack]), 0
+        for name, size in lack.items():
+            pairs = [(use, cost // (on & bits).bit_count()) for use, cost, on in self._on[name] if cost <= most]
+            found += _least_of(pairs, size)
+            if found > most:
+                break
+        return found
+
+
+@lru_cache(maxsize=64)
+def _as_bits(among: tuple[str, ...], count: int) -> dict[int, list[tuple[int, int]]]:
+    """The numbers of the choices and their GPUs as bits, by how many these are."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for i, gpus in enumerate(choices_of(among, count)):
+        found.setdefault(len(gpus), []).append((i, sum(1 << among.index(name) for name in gpus)))
+    return found
+
+
+def _least_of(pairs: list[tuple[int, int]], lack: int) -> int:
+    """What it costs at least to have so much, of sizes and costs."""
+    if sum([size for size, _ in pairs]) < lack:
+        return NO_WAY
+    if len(pairs) <= MOST_LISTED:
+        return min([one for one in _sets(pairs) if one & GIVEN >= lack], default=NO_WAY << BITS) >> BITS
+    found = 0
+    for size, cost in sorted(pairs, key=_value):  # as if one could go in part
+        if size >= lack:
+            return found + cost * lack // size
+        found, lack = found + cost, lack - size
+    return NO_WAY
 
 
 def _table(pairs: list[tuple[int, int]]) -> _Table:
     """For each size that models give together, or for steps between, what it costs at least to have so much."""
     if len(pairs) <= MOST_LISTED:
-        sets = [(0, 0)]
-        for size, cost in pairs:
-            sets += [(given + size, paid + cost) for given, paid in sets]
+        sets = _sets(pairs)
     else:  # as if one could go in part
-        sets, given, paid = [(0, 0)], 0, 0
-        for size, cost in sorted(pairs, key=lambda pair: pair[1] / pair[0]):
-            sets.append((given + size, paid))  # what is in between costs no less than those before it
-            given, paid = given + size, paid + cost
-    least, sizes, costs = None, [], []
-    for size, cost in sorted(sets, key=lambda pair: (-pair[0], pair[1])):
-        if least is None or cost < least:
-            least = cost
-            sizes.append(size)
-            costs.append(cost)
-    return sizes[::-1], costs[::-1]
+        sets, given, paid = [0], 0, 0
+        for size, cost in sorted(pairs, key=_value):
+            given += size
+            sets.append(paid << BITS | given)  # what is in between costs no less than those before it
+            paid += cost
+    largest, sizes, costs = -1, [], []
+    for one in sorted(sets):
+        if one & GIVEN > largest:
+            largest = one & GIVEN
+            sizes.append(largest)
+            costs.append(one >> BITS)
+    return sizes, costs
+
+
+def _sets(pairs: list[tuple[int, int]]) -> list[int]:
+    """Each set of them: what it costs, and in the last bits what it gives."""
+    sets = [0]
+    for size, cost in pairs:
+        more = cost << BITS | size
+        sets += [one + more for one in sets]
+    return sets
+
+
+def _value(pair: tuple[int, int]) -> float:
+    return pair[1] / pair[0]
