@@ -178,18 +178,20 @@ class Pass:
     def _turn_away(self, model: str, refusal: NoRoom) -> None:
         """For good, or when it has not fitted for a while: what has ended may yet give its memory back."""
         until = self._world.unfit.setdefault(model, self._world.now) + FREEING
-        if refusal.is_final or until <= self._world.now:
-            del self._world.unfit[model]
-            run = self._world.by_model.get(model)
-            if run is not None and run.state is RunState.SLEEPING and run.gpus:  # on others there may be room for it
-                self._world.stop(run, "swap", "there is no room for it where it sleeps")
-                return
-            fault = Fault.NEVER_FITS if refusal.is_final else Fault.SHORTAGE
-            tickets = self._waiting.remove_all(model)
-            self._world.out += [Refuse(ticket, fault, refusal.message) for ticket in tickets]
-        else:
+        run = self._world.by_model.get(model)
+        if until > self._world.now and not refusal.is_final:
             self._looks.append(until)
             self.reasons[model] = Reason("no room", room=refusal.room)
+            return
+        del self._world.unfit[model]
+        if refusal.is_elsewhere and run is not None:
+            if run.state is RunState.SLEEPING:
+                self._world.stop(run, "swap", "there is no room for it where it sleeps")
+            self._note(model, "stopping", [model])
+            return
+        fault = Fault.NEVER_FITS if refusal.is_final else Fault.SHORTAGE
+        tickets = self._waiting.remove_all(model)
+        self._world.out += [Refuse(ticket, fault, refusal.message) for ticket in tickets]
 
     def _wait_for_outgoing(self, model: str) -> None:
         """What goes for those in front makes room for this one too."""

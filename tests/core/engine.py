@@ -58,7 +58,7 @@ class Simulation:
         self._in_line: deque[Life] = deque()  # for one
         self._next_plan = plan  # what holds when all that was posted has arrived
         if self._truth is not None:
-            self._truth.standing = self._standing
+            self._truth.standing, self._truth.can_wake = self._standing, self.witness.can_wake
         self.scheduler = self._new_scheduler()
 
     @property
@@ -471,6 +471,9 @@ class Simulation:
         life.turns += 1
         event: Event
         if is_wake:
+            if self._truth is not None:
+                self._truth.asleep.discard(life.model)
+                self._truth.loaded.discard(life.model)
             is_failure = self._may(habit.never_wakes)
             event = events.WakeFailed(life.run_id, "no") if is_failure else events.ProcessReady(life.run_id)
         else:
@@ -483,7 +486,12 @@ class Simulation:
     def _end_turn(self, life: Life, turn: int, event: Event) -> None:
         """Unless it was told anew meanwhile, by another scheduler."""
         if turn == life.turns and life.stopped_at is None:
-            self._report(life, event)
+            if isinstance(event, events.FellAsleep) and life.is_alive:
+                self._free(life.model, is_gone=False)
+            if isinstance(event, events.ProcessReady):
+                self._end_load(life)
+            else:
+                self._report(life, event)
 
     def _hang(self, life: Life) -> None:
         """Nobody inside is answered any more, mostly for ever."""
@@ -531,14 +539,19 @@ class Simulation:
             self._truth.unknown.discard(life.model)
             self._tell_memory()
 
-    def _free(self, model: str) -> None:
-        """What its process held; it may seem to be others' for a while."""
+    def _free(self, model: str, *, is_gone: bool = True) -> None:
+        """What its process held, or does not hold while it sleeps; it may seem to be others' for a while."""
         truth = self._truth
         if truth is None or model not in truth.runs:
             return
-        sizes = {device: truth.takes(model, device) for device in truth.sizes[model]}
-        truth.runs.remove(model)
-        truth.loaded.discard(model)
+        sizes = {device: truth.takes(model, device) for device in truth.devices}
+        if is_gone:
+            truth.runs.remove(model)
+            truth.loaded.discard(model)
+            truth.asleep.discard(model)
+        else:
+            truth.asleep.add(model)
+            sizes = {device: size - truth.takes(model, device) for device, size in sizes.items()}
         if truth.freeing and not truth.is_hidden:
             self.witness.changed_at = self.now
         for device, size in sizes.items() if truth.freeing else ():
@@ -563,7 +576,8 @@ class Simulation:
 
     def _standing(self) -> dict[str, Standing]:
         lives = self.witness.lives.values()
-        return {life.model: Standing(life.run_id, life.is_ready) for life in lives if life.is_staying}
+        there = [life for life in lives if life.is_staying or (life.is_asleep and not life.is_ending)]
+        return {life.model: Standing(life.run_id, life.is_ready, life.is_asleep) for life in there}
 
     def _tell_memory(self) -> None:
         self.witness.disturbances += 1

@@ -46,7 +46,7 @@ class MemoryWitness(LineWitness):
 
     def note(self, event: Event) -> None:
         self._open = ""
-        if isinstance(event, events.ProcessExited) and event.run_id in self.lives:
+        if isinstance(event, events.ProcessExited | events.FellAsleep) and event.run_id in self.lives:
             self._note_exit(self.lives[event.run_id].model)
         LineWitness.note(self, event)
         if self._truth is None:
@@ -105,6 +105,31 @@ class MemoryWitness(LineWitness):
                     pass
         LineWitness.check(self, effect)
 
+    def _may_have_to_go(self) -> bool:
+        """One that sleeps, or has until it was stopped, may hold what another needs."""
+        return any(life.phase == "asleep" for life in self.lives.values())
+
+    def _may_be_stopped_asleep(self, life: Life) -> bool:
+        """It holds what one that can start now lacks with all that sleep; or there is no room for it where it is."""
+        truth = self._truth
+        if truth is None or not life.is_asleep:
+            return False
+        if self.waits(life.model) and not self._fits_at_best(life.model):
+            return True
+        existing = [other for other in self._existing() if other in self.plan.configured]
+        asleep = [one.model for one in self.lives.values() if one.phase == "asleep"]
+        for target in self._startable() - {life.model}:
+            for way in truth.ways_now(target):
+                lacking = [
+                    name
+                    for name, size in way.items()
+                    if target in truth.unknown
+                    or size > truth.room(name, existing) - sum(truth.takes(one, name) for one in asleep)
+                ]
+                if any(truth.takes(life.model, name) for name in lacking):
+                    return True
+        return False
+
     def _check_room(self, truth: Truth, model: str, gpus: tuple[str, ...]) -> None:
         """Never over capacity, those that are ending counted, on the GPUs that were chosen."""
         existing = [other for other in self._existing() if other in self.plan.configured]
@@ -120,6 +145,7 @@ class MemoryWitness(LineWitness):
         self.require(self._fits(model, existing), f"started {model}, which does not fit beside {existing}")
         recent = {one: at for one, at in self._exits.items() if self.now < at + truth.settle - MOMENT}
         way = truth.sizes_on(model, gpus) if gpus else truth.sizes[model]
+        self._check_sleepers(truth, model, way, existing)
         is_shown = truth.is_shown(model, way, existing, recent)
         room = {name: truth.room(name, existing) for name in way}
         has_waited = any(at + truth.settle <= self.now + MOMENT for at in (*self._exits.values(), *self._old_exits))
@@ -133,6 +159,15 @@ class MemoryWitness(LineWitness):
         late = {one: at for one, at in self._exits.items() if self.now <= at + 2 * truth.settle + MOMENT}
         is_late_shown = truth.is_shown(model, way, existing, late)
         self._tries[model] = room, is_late_shown and model not in self._starved  # which waits for more than that
+
+    def _check_sleepers(self, truth: Truth, model: str, way: Room, existing: Collection[str]) -> None:
+        """It fits beside what those hold that sleep, as far as that was read since then."""
+        since = {life.model: self._exits.get(life.model, 0.0) for life in self.lives.values() if life.phase == "asleep"}
+        read = [one for one, at in since.items() if truth.readings and truth.readings[-1].at > at and one != model]
+        for name, size in way.items():
+            held = sum(truth.takes(one, name) for one in read if one in truth.runs)
+            fits = size <= truth.room(name, existing) - held or model in truth.unknown
+            self.require(fits, f"started {model} beside {read}, which sleep and hold {held} of {name}")
 
     def _check_victim(self, truth: Truth, life: Life, target: str) -> None:
         staying = [other for other in self._staying() if other in self.plan.configured]
@@ -254,7 +289,7 @@ class MemoryWitness(LineWitness):
             return True
         pinned = self._pinned(model)
         rooms = {name: truth.room(name, pinned) for name in truth.devices}
-        return any(all(size <= rooms[name] for name, size in way.items()) for way in truth.ways(model))
+        return any(all(size <= rooms[name] for name, size in way.items()) for way in truth.ways_now(model))
 
     def _is_there(self, model: str) -> bool:
         return any(life.model == model and life.is_staying for life in self.lives.values())

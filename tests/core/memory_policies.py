@@ -48,6 +48,13 @@ def press(rng: random.Random, truth: Truth) -> None:
         truth.growths.append((rng.uniform(0.0, 35.0), model, name, rng.choice([1, 1, 2, 4])))
 
 
+def doze(rng: random.Random, truth: Truth) -> None:
+    """What models keep when they sleep."""
+    for model in truth.sizes:
+        if rng.random() < rng.choice([0.0, 0.5]):
+            truth.kept[model] = {name: rng.choice([0, 1, 2]) for name in truth.devices}
+
+
 def movable(rng: random.Random, models: list[str]) -> Policy:
     """Two or three GPUs, of one size or several, and models most of which are put where it suits."""
     count = rng.choice([2, 2, 3])

@@ -77,6 +77,38 @@ def test_a_model_that_sleeps_is_woken_where_it_is_and_others_go_for_it_there() -
     assert rig.gpus["A"] == ("g1",)
 
 
+def asleep_on_the_second(others: int) -> Rig:
+    """A sleeps on GPU 1, of which other programs now use 10 GB; of GPU 0 they use so many. Another request waits."""
+    rig = Rig({"A": 20, "B": 22})
+    rig.story = Story(max_wait=60.0, specs={"A": ModelSpec(can_sleep=True)}, rules=rig.policy.rules())
+    a = rig.load("A", SECOND)
+    rig.devices["g0"] = Device(48 * GB, others=40 * GB, label="GPU 0")
+    assert rig.story.arrive(2, "B") == [ShutIfIdle((a,))]
+    rig.story.answer(ShutIfIdle((a,)), 0)
+    assert rig.story.tell(FellAsleep(a)) == [StartProcess(2, "B", SECOND)]
+    rig.story.exited(2)
+    rig.devices["g0"] = Device(48 * GB, others=others * GB, label="GPU 0")
+    rig.devices["g1"] = Device(24 * GB, others=10 * GB, label="GPU 1")
+    rig.story.now = 100.0
+    assert rig.story.arrive(3, "A") == []
+    return rig
+
+
+def test_a_sleeper_without_room_where_it_is_is_stopped_and_started_where_there_is_room() -> None:
+    rig = asleep_on_the_second(0)
+    assert rig.story.wait_until(105.0) == [StopProcess(1, "swap", "there is no room for it where it sleeps")]
+    assert rig.story.reasons == {3: "waiting for A to stop"}
+    assert rig.story.exited(1) == [DropRun(1), StartProcess(3, "A", FIRST)]
+
+
+def test_a_sleeper_for_which_there_is_room_nowhere_sleeps_on_and_who_waits_is_told_at_once() -> None:
+    rig = asleep_on_the_second(40)
+    [refusal] = rig.story.wait_until(105.0)
+    assert isinstance(refusal, Refuse)
+    assert (refusal.ticket, refusal.fault) == (3, Fault.SHORTAGE)
+    assert rig.story.states == {"A": "sleeping"}
+
+
 def test_a_model_does_not_start_where_one_in_front_is_to_be() -> None:
     rig = Rig({"A": 30, "B": 40, "C": 10})
     a = rig.load("A", FIRST)

@@ -133,6 +133,12 @@ def test_no_promise_is_broken_where_models_sleep(batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", batches(BATCHES))
+def test_no_promise_is_broken_where_memory_decides_and_models_sleep(batch: int) -> None:
+    for seed in range(batch, WORLDS // 5, BATCHES):
+        play(make_plan(seed, "drowsy"))
+
+
+@pytest.mark.parametrize("batch", batches(BATCHES))
 def test_no_promise_is_broken_where_models_that_sleep_are_out_of_reach(batch: int) -> None:
     for seed in range(batch, WORLDS // 5, BATCHES):
         play(make_plan(seed, "remote"))

@@ -30,6 +30,8 @@ class Truth:
     settle: float = 5.0  # the longest wait for memory of what has ended
     every: float = 0.1  # seconds between two readings
     loaded: set[str] = field(default_factory=set)  # of those that run, the ones that have all they take
+    asleep: set[str] = field(default_factory=set)  # of those that run, the ones that have given back what they took
+    kept: dict[str, Sizes] = field(default_factory=dict)  # model -> what it does not give back when it sleeps
     unfreed: dict[str, int] = field(default_factory=dict)  # of what has ended, and is not told to be of others
     readings: tuple[Reading, ...] = ()  # the last two
     present: tuple[frozenset[str], ...] = ()  # what ran at those
@@ -40,6 +42,7 @@ class Truth:
     growths: list[tuple[float, str, str, int]] = field(default_factory=list)  # when which model takes how much more
     growth: Growth = field(default_factory=Growth)
     ever_grown: set[str] = field(default_factory=set)
+    can_wake: Callable[[str], bool] = lambda _: False
     standing: Callable[[], Mapping[str, Standing]] = dict  # the runs that are to stay, by model
 
     def picture(self) -> Memory:
@@ -72,6 +75,10 @@ class Truth:
         count = 1 if model in self.unknown and not one.count else one.count
         return [self.sizes_on(model, gpus) for gpus in choices_of(one.among, count)]
 
+    def ways_now(self, model: str) -> list[Sizes]:
+        """The same; but what sleeps can only be woken where it is."""
+        return [self.sizes[model]] if self.can_wake(model) else self.ways(model)
+
     @property
     def held(self) -> dict[str, Sizes]:
         """What is told of models that were there at the last reading."""
@@ -80,6 +87,9 @@ class Truth:
 
     def takes(self, model: str, device: str) -> int:
         """Of one that runs."""
+        if model in self.asleep:
+            kept = self.kept.get(model, {}).get(device, 0)
+            return min(kept, self.sizes[model].get(device, 0))
         more = self.hungry.get(model, {}).get(device, 0) if model in self.loaded else 0
         return self.sizes[model].get(device, 0) + more
 
@@ -154,7 +164,7 @@ class Truth:
 
     def fits(self, target: str, staying: Collection[str], pinned: Collection[str]) -> bool:
         """By sums of its own, in one of the ways that there are."""
-        return any(self._fits_so(target, way, staying, pinned) for way in self.ways(target))
+        return any(self._fits_so(target, way, staying, pinned) for way in self.ways_now(target))
 
     def _fits_so(self, target: str, way: Sizes, staying: Collection[str], pinned: Collection[str]) -> bool:
         """One of unknown need is alone on the devices that it may use, but for pinned ones."""

@@ -454,7 +454,8 @@ class Witness:
         is_due = is_due or life.has_timed_out or self._is_over(life) or life.phase == "sleepless" or life.is_cut
         is_spared = life.is_ready and self._can_sleep(life) and not life.is_unreachable
         self.require(is_due or not is_spared, f"stopped {life.model}, which can sleep")
-        self.require(is_due or self._is_victim(life), f"stopped {life.model} for no reason")
+        is_due = is_due or self._is_victim(life) or self._may_be_stopped_asleep(life)
+        self.require(is_due, f"stopped {life.model} for no reason")
         is_overtime = life.unload_by is not None and self.now >= life.unload_by
         self.require(inside == 0 or is_overtime or life.is_cut, f"stopped {life.model} with {inside} inside")
         self.require(life.gate.shut, f"stopped {life.model} while its gate was open")
@@ -572,14 +573,23 @@ class Witness:
             is_due = is_due or all(life.unload_by is not None or life.is_retired for life in asked)
         self.require(is_due, f"asked about {models} for nobody")
 
+    def _may_have_to_go(self) -> bool:
+        """Whether one that sleeps may."""
+        return False
+
+    def _may_be_stopped_asleep(self, life: Life) -> bool:
+        """Whether it sleeps, and somebody needs what it holds."""
+        del life
+        return False
+
     def _check_launch_question(self, model: str) -> None:
         """Once in a chain, and only of a model that somebody waits for, that has to start, and others to go for it."""
-        is_there = self._is_up(model) or self._can_wake(model)
+        is_there = self._is_up(model) or self.can_wake(model)
         self.require(not is_there, f"asked whether {model} can start, which is there")
         self.require(self.waits(model), f"asked whether {model} can start, for which nobody waits")
         self.require(model not in self._looked_at, f"asked twice whether {model} can start")
         self._looked_at.add(model)
-        is_needed = any(self._victims(model, stay) for stay in self._stays)
+        is_needed = self._may_have_to_go() or any(self._victims(model, stay) for stay in self._stays)
         self.require(is_needed, f"asked whether {model} can start, for which nobody has to go")
 
     def check_shown(self, orders: list[Effect]) -> None:
@@ -723,9 +733,9 @@ class Witness:
         """The models that somebody waits for, and which are there, or can start and are not backing off."""
         models = {waiter.model for waiter in self.waiting.values() if waiter.model in self.plan.configured}
         ready = {model for model in models if self.is_launchable(model) and self._records.until(model) <= self.now}
-        return ready.union(filter(self._is_up, models), filter(self._can_wake, models))
+        return ready.union(filter(self._is_up, models), filter(self.can_wake, models))
 
-    def _can_wake(self, model: str) -> bool:
+    def can_wake(self, model: str) -> bool:
         """Whether it sleeps, or is about to."""
         away = ("falling asleep", "asleep")
         return any(life.model == model and life.phase in away and not life.is_ending for life in self.lives.values())

@@ -528,6 +528,14 @@ def sleepers(seed: int, rng: random.Random) -> Plan:
     return _asleep(FLAVOURS[chosen](seed, rng), rng, "sleepers")
 
 
+def drowsy(seed: int, rng: random.Random) -> Plan:
+    """Memory decides, most models can sleep, and some keep a part of what they hold when they do."""
+    plan = FLAVOURS[rng.choice(["memory", "memory", "pressure", "places"])](seed, rng)
+    assert plan.policy.truth is not None
+    memory_policies.doze(rng, plan.policy.truth)
+    return _asleep(plan, rng, "drowsy")
+
+
 def remote(seed: int, rng: random.Random) -> Plan:
     """The same where models are out of reach, for a while or for ever."""
     return _asleep(lost(seed, rng), rng, "remote")
@@ -572,6 +580,7 @@ FLAVOURS: dict[str, Callable[[int, random.Random], Plan]] = {
     "announced": announced,
     "lost": lost,
     "sleepers": sleepers,
+    "drowsy": drowsy,
     "remote": remote,
 }
 SEEDED = ("mixed", "hot", "patience", "churn", "queue", "unloads", "mixed", "mixed")  # what a seed alone may choose

@@ -70,13 +70,14 @@ class NoRoom:
     """Why a model cannot be loaded whatever goes for it. `is_final`: nor later, unless the configuration changes.
 
     `room` is the memory that it lacks, where others than models may give it back. `is_unread`: nothing is known of the
-    memory yet, and soon will be.
+    memory yet, and soon will be. `is_elsewhere`: it sleeps where there is no room, and could start on other GPUs.
     """
 
     message: str
     is_final: bool
     room: str = ""
     is_unread: bool = False
+    is_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

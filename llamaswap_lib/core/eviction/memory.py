@@ -139,7 +139,13 @@ class MemoryPolicy:
         others = self._manners.others_first(target, running)
         look = self._look(target, [model for model in running if model != target and model not in others])
         movable = self._memory.movable.get(target)
-        return refusal(look) if movable is None or self._home(target) else refusal_anywhere(look, movable)
+        if movable is None:
+            return refusal(look)
+        here = refusal(look) if self._home(target) else None
+        if self._home(target) and here is None:
+            return None
+        anywhere = refusal_anywhere(look, movable)
+        return replace(here, is_elsewhere=True) if here is not None and anywhere is None else anywhere
 
     def place(self, target: str, running: tuple[str, ...]) -> Placement | None:
         """Where it starts; None if it would have to be where others must go first."""
