@@ -72,6 +72,30 @@ def test_more_goes_for_a_model_that_ran_out_of_memory_and_it_is_started_once_mor
     assert card.story.ready(3)[0].ticket == 2  # type: ignore[union-attr]
 
 
+KILLED = "the kernel (OOM killer) has ended it, since RAM was used up"
+
+
+def test_one_that_the_kernel_ended_needs_more_ram_than_there_was() -> None:
+    card = Card(A=4, B=8)
+    needs = {name: Need({**need.devices, "ram": 30 * GB}, need.source) for name, need in card.memory.needs.items()}
+    card.memory = replace(card.memory, needs=needs)
+    a = card.story.load("A", 1)
+    assert card.story.arrive(2, "B") == [StartProcess(2, "B")]
+    effects = card.fail(2, KILLED)
+    said = (
+        f"B: {DIED}, out of memory: {KILLED}; it needs more than the 34.0 GB that were free on RAM (30.0 GB declared)"
+    )
+    assert lines(effects) == [f"{said}; it is started once more, with more room"]
+    assert effects[-1] == ShutIfIdle((a,))
+
+
+def test_one_that_the_kernel_ended_and_needs_no_ram_that_anybody_knows_of_has_crashed() -> None:
+    card, _, b = beside_one()
+    effects = card.fail(b, KILLED)
+    assert [refusal.fault for refusal in refusals(effects)] == [Fault.LOAD_FAILED]
+    assert card.story.scheduler.hand_over().floors == {}
+
+
 def test_after_the_second_try_everybody_who_waits_is_told_why() -> None:
     card, a, b = beside_one()
     card.fail(b)

@@ -44,7 +44,7 @@ class Run:
 
     def __init__(self, *argv: str, **overrides: Any) -> None:
         token = overrides.pop("token", "")  # the owner's, for marks
-        clock = overrides.pop("clock", time.monotonic)
+        clock, kills = overrides.pop("clock", time.monotonic), overrides.pop("kills", lambda: None)
         values: dict[str, Any] = {"stop_argv": (), "env": (), "proxy": "http://localhost:1", "check_endpoint": "none"}
         values |= {"health_timeout": PATIENCE, "unload_timeout": PATIENCE, **overrides}
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -54,7 +54,7 @@ class Run:
         self._has_exited = False
         self.guard = Unguarded(token)
         spec = LaunchSpec("m", argv, **values)
-        self.process = Process(7, spec, self._post, self._print, self.guard, clock=clock)
+        self.process = Process(7, spec, self._post, self._print, self.guard, clock=clock, kills=kills)
 
     def __enter__(self) -> Run:
         self.process.start()

@@ -146,7 +146,7 @@ class Room(Protocol):
         """It had enough."""
         ...
 
-    def note_out_of_memory(self, target: str, words: str, staying: tuple[str, ...]) -> Shortfall:
+    def note_out_of_memory(self, target: str, words: str, staying: tuple[str, ...]) -> Shortfall | None:
         """It had not, its log says. From now on it is taken to need more than what was free."""
         ...
 

@@ -18,6 +18,7 @@ from llamaswap_lib.core.eviction.sleepers import in_the_way, was_read
 
 STEP = 0.05  # of a device, by which more is taken to be needed than was free
 RAM = "ram"
+OF_RAM = re.compile(r"oom killer", re.IGNORECASE)  # and of nothing else
 OF_GPU = re.compile(r"cuda|hip|rocm|vulkan|vk_|vk::|sycl|oneapi|metal|gpu|device|vram", re.IGNORECASE)
 
 
@@ -90,11 +91,13 @@ class MemoryRoom:
     def note_ready(self, target: str) -> None:
         self._floors.end([target])
 
-    def note_out_of_memory(self, target: str, words: str, staying: tuple[str, ...]) -> Shortfall:
+    def note_out_of_memory(self, target: str, words: str, staying: tuple[str, ...]) -> Shortfall | None:
         gpus, tried = self._floors.gpus.get(target, ()), self._floors.tried.get(target, {})
         look = self._look(target, staying, gpus)
         now = {name: max(0, look.room(name, staying)) for name in look.devices}
         free = {name: min(size, tried.get(name, size)) for name, size in now.items()}
+        if OF_RAM.search(words) and RAM not in free:
+            return None
         short = _named(words, free)
         steps = {name: free[name] + int(STEP * look.memory.devices[name].capacity) + 1 for name in short}
         self._floors.raise_to(target, _pooled(look.memory.movable.get(target), steps))
@@ -159,6 +162,8 @@ def _yet_to_come(look: Look, model: str, device: str) -> int:
 
 def _named(words: str, devices: Collection[str]) -> list[str]:
     """Those of the devices that the words may mean; all, if they mean none of them."""
+    if OF_RAM.search(words):
+        return [RAM]
     is_gpu = OF_GPU.search(words) is not None
     return [name for name in devices if (name != RAM) == is_gpu] or list(devices)
 

@@ -41,6 +41,7 @@ from llamaswap_lib.runtime.processes.group import (
 )
 from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, describe_error, is_shortage, with_pid
 from llamaswap_lib.runtime.processes.obstacles import await_free_address
+from llamaswap_lib.runtime.processes.oom_killer import oom_kills, words_of_kill
 from llamaswap_lib.runtime.processes.output import OutputPipe
 from llamaswap_lib.runtime.processes.server_calls import ServerCalls
 from llamaswap_lib.runtime.threads import Thread
@@ -70,16 +71,19 @@ class Process:
         way_to: Callable[[str], ForwardProxy | None] = lambda _: None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        kills: Callable[[], int | None] = oom_kills,
     ) -> None:
         """`output` gets what the process writes, from one thread; `note` our own lines, from any; None: `output`.
 
         `way_to`: the proxy on the way to a URL that the process announces. `clock` says when the time for a stop is up.
+        `kills` is how many processes the kernel has ended for want of memory.
         """
         self.run_id = run_id
         self._spec = spec
         self._unload_timeout = spec.unload_timeout
         self._post = post
         self._clock = clock
+        self._kills = kills
         self.output = RunOutput(output, note)
         self.announcements = Announcements(run_id, spec.token, post, self.output)
         self._guard = guard
@@ -247,7 +251,8 @@ class Process:
     def _watch(self) -> None:
         ended = ProcessExited(self.run_id, "was lost: the thread that watched it failed")
         try:
-            ended = replace(self._live(), out_of_memory=out_of_memory(self.output.tail()))
+            ended = self._live()
+            ended = replace(ended, out_of_memory=ended.out_of_memory or out_of_memory(self.output.tail()))
         finally:
             self._post(ended)
 
@@ -264,16 +269,18 @@ class Process:
                     return ProcessExited(self.run_id, f"could not start: {obstacle}")
                 if self._order is not Order.RUN:
                     return ProcessExited(self.run_id, "stopped before it was started")
-                before = strangers()
+                before, kills = strangers(), self._kills()
                 group = ProcessGroup.start(spec.argv, environment, self._pipe.write_end, self._guard, spec.packed_stop)
                 stack.callback(self._finish, group, before)
                 self._begin(group, check)
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
                 return self._not_started(error)
-            detail = describe_exit(group.wait())
+            status, words = group.wait(), ""
+            detail = describe_exit(status)
             if self._order is Order.RUN:
                 self._post(LeaderExited(self.run_id, detail))
-            return ProcessExited(self.run_id, detail)
+                words = words_of_kill(status, kills, self._kills())
+            return ProcessExited(self.run_id, detail, out_of_memory=words)
 
     def _not_started(self, error: Exception) -> ProcessExited:
         return ProcessExited(self.run_id, f"could not start: {self._describe(error)}", is_shortage(error))
