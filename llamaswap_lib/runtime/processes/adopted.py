@@ -19,10 +19,11 @@ from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import read_stat
 from llamaswap_lib.runtime.ourselves import Ourselves
+from llamaswap_lib.runtime.processes.end_order import Order
 from llamaswap_lib.runtime.processes.group import ProcessGroup
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 from llamaswap_lib.runtime.processes.output import OutputPipe
-from llamaswap_lib.runtime.processes.process import Order, Process
+from llamaswap_lib.runtime.processes.process import Process
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 UNKNOWN_EXIT = "exited (how is not known)"

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from enum import Enum
 from typing import Any
 
 from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, SleepFailed, WakeFailed
@@ -31,6 +30,7 @@ from llamaswap_lib.runtime.logs.out_of_memory import out_of_memory
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.processes.announcements import Announcements
 from llamaswap_lib.runtime.processes.command_run import SleepCommands, end_earlier_run
+from llamaswap_lib.runtime.processes.end_order import Order
 from llamaswap_lib.runtime.processes.group import (
     KILL_GRACE,
     ProcessGroup,
@@ -46,14 +46,6 @@ from llamaswap_lib.runtime.processes.output import OutputPipe
 from llamaswap_lib.runtime.processes.server_calls import ServerCalls
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
-
-
-class Order(Enum):
-    """What is to become of a run."""
-
-    RUN = "run"
-    STOP = "stop"
-    KILL = "kill"
 
 
 class Process:
