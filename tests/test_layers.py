@@ -117,6 +117,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "hardware.sampler",
             "runtime.control.board",
             "runtime.files.small_file",
+            "runtime.threads",
         ),
     ),
     "model_files": (),

@@ -7,10 +7,12 @@ the next reading of the memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.estimates.estimator import Estimate, Estimator
 from llamaswap_lib.memory.devices import RAM, Measured, candidates, declared, takes_of_ram
+from llamaswap_lib.memory.files_apart import FilesApart, folder_of
 
 PATIENCE = 0.5  # seconds
 
@@ -63,27 +65,34 @@ def _choices(model: Model, usable: Sequence[str], devices: Mapping[str, Measured
 class Estimates:
     """Of all models, by digest."""
 
-    def __init__(self, estimator: Estimator) -> None:
-        self._estimator = estimator
+    def __init__(self, estimator: Estimator, files: FilesApart) -> None:
+        self._estimator, self._files = estimator, files
+        self._held: set[str] = set()  # folders of which something was not read
         self._known: dict[str, tuple[object, Mapping[str, int]]] = {}  # for the room that there was
 
     def begin(self, digests: Mapping[str, str]) -> None:
         """Another round; what is in none of these digests, by model, is forgotten."""
         kept = set(digests.values())
         self._known = {digest: known for digest, known in self._known.items() if digest in kept}
+        self._held = set()
         self._estimator.begin()
 
     @property
     def is_behind(self) -> bool:
-        """Whether some files are still to be read."""
-        return self._estimator.is_behind
+        """Whether some files are still to be read, and can be."""
+        return self._estimator.is_behind or any(not self._files.is_held(folder) for folder in self._held)
 
     def find(self, digest: str, model: Model, usable: Sequence[str], devices: Mapping[str, Measured]) -> None:
         """Have it known, if it can be."""
         room = [(name, devices[name].device.usable) for name in usable]
         if digest in self._known and self._known[digest][0] == room:
             return
-        sizes, _ = estimated_where_it_runs(self._estimator, model, usable, devices)
+        read = partial(estimated_where_it_runs, self._estimator, model, usable, devices)
+        folder = folder_of(model)
+        nothing: tuple[dict[str, int] | None, str] = None, ""
+        sizes, _ = self._files.ask(folder, read, nothing)
+        if self._files.is_held(folder):
+            self._held.add(folder)
         if sizes is not None:
             self._known[digest] = room, sizes
 

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 
 from llamaswap_lib.command_words import mask_variable, masked_words
 from llamaswap_lib.config.command_check import model_files
 from llamaswap_lib.config.schema import Model
+from llamaswap_lib.memory.files_apart import Look, look_of
 
 PORT_OPTIONS = frozenset(("--port", "-port", "--listen-port"))
 DIGITS = 32
 CHOSEN = ["the GPUs that were chosen"]
 
 
-def digest_of(model: Model, devices: Iterable[str]) -> str:
+def digest_of(model: Model, devices: Iterable[str], look: Look = look_of) -> str:
     """`devices` are the names of those that there are; of a model whose GPUs are chosen it does not matter which."""
     at = (model.unplaced or model).at_port(0)
     said = [
         list(_without_ports(masked_words(list(map(str, at.argv))))),
         sorted(mask_variable(str(entry)) for entry in at.env),
         sorted(devices) if at.gpus is None else CHOSEN,
-        [_look_of(file) for _, file in model_files(at.argv)],
+        [look(file) for _, file in model_files(at.argv)],
     ]
     return hashlib.sha256(json.dumps(said).encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
 
@@ -40,12 +40,3 @@ def _without_ports(words: Iterable[str]) -> Iterator[str]:
             word = name if value else ""
         yield word
         before = word
-
-
-def _look_of(file: str) -> list[int]:
-    """Size and time; [] where it cannot be seen, as in a container."""
-    try:
-        stat = os.stat(file)  # noqa: PTH116 - a name that is too long is an OSError here
-    except (OSError, ValueError):
-        return []
-    return [stat.st_size, stat.st_mtime_ns]

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
@@ -25,6 +26,7 @@ from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.memory.devices import Measured, measured
 from llamaswap_lib.memory.estimated import PATIENCE as READING
 from llamaswap_lib.memory.estimated import Estimates
+from llamaswap_lib.memory.files_apart import FilesApart, Look, folder_of, unseen
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned, file_of
 from llamaswap_lib.memory.movable import Known, movable, need_on
@@ -60,6 +62,7 @@ class MemoryPicture:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         estimator: Estimator | None = None,
+        files: FilesApart | None = None,
     ) -> None:
         self.now = Memory()
         self._lock = threading.Lock()  # protects a change of `now`: the one that is made of a reading stands
@@ -70,7 +73,8 @@ class MemoryPicture:
         self._warn = warn
         self._around: Surroundings | None = None
         self._learned = Learned(warn, wall)
-        self._estimates = Estimates(estimator or Estimator(patience=READING))
+        self._files = files or FilesApart(warn)
+        self._estimates = Estimates(estimator or Estimator(patience=READING), self._files)
         self._file_of: Config | None = None  # the configuration that has said where the file is
         self._digests: dict[str, str] = {}  # by model of the configuration
         self._seen_for: tuple[Config, tuple[str, ...], frozenset[int]] | None = None  # what these were made for
@@ -200,13 +204,28 @@ class MemoryPicture:
     def _look(self, config: Config, devices: tuple[str, ...], details: Collection[RunDetail], now: float) -> bool:
         """Find the digests, where anything of them may have changed; whether that was so."""
         seen = config, devices, frozenset(detail.run.run_id for detail in details)
-        if self._seen_for is not None and now < self._look_at:
-            before = self._seen_for
-            if before[0] is config and before[1:] == seen[1:]:
-                return False
+        before = self._seen_for
+        if before is not None and now < self._look_at and before[0] is config and before[1:] == seen[1:]:
+            return False
         self._seen_for, self._look_at = seen, now + LOOK_AGAIN
-        self._digests = {name: digest_of(model, devices) for name, model in config.models.items()}
+        is_same = before is not None and before[0] is config and before[1] == devices
+        known = self._digests if is_same else {}
+        self._digests = self._digests_of(config.models, devices, known)
         return True
+
+    def _digests_of(
+        self, models: Mapping[str, Model], devices: Collection[str], known: Mapping[str, str]
+    ) -> dict[str, str]:
+        """By name. Where its files do not answer it is the one that is `known`, or of a model without files."""
+        folders: dict[str, list[str]] = {}
+        for name, model in models.items():
+            folders.setdefault(folder_of(model), []).append(name)
+        found, none = dict[str, str](), dict[str, str]()
+        for folder, names in folders.items():
+            read = partial(_digests_by, self._files.look, {name: models[name] for name in names}, devices)
+            found |= self._files.ask(folder, read, none)
+        rest = {name: model for name, model in models.items() if name not in found}
+        return _digests_by(unseen, rest, devices) | {name: known[name] for name in rest if name in known} | found
 
     def _estimate(self, config: Config, devices: Mapping[str, Measured], hardware: Hardware) -> None:
         """What those need of which nothing better is known, if anybody goes by it."""
@@ -227,7 +246,7 @@ class MemoryPicture:
             run_id, before = detail.run.run_id, self._runs.get(detail.run.run_id)
             digest, launched = before.digest if before is not None else "", around.launched.get(run_id)
             if not digest and launched is not None:
-                digest = digest_of(launched, devices)
+                digest = self._digests_of({detail.run.model: launched}, devices, self._digests)[detail.run.model]
             sees = detail.run.gpus or (devices if launched is None else seen_by(launched, devices))
             found[run_id] = taken(detail.run, memories.get(run_id), before, digest, devices, sees)
             if found[run_id].peaks and digest:
@@ -329,6 +348,10 @@ def is_close(picture: Memory, ready: Mapping[str, bool], details: Collection[Run
     if ready and any(device.yields for device in picture.devices.values()):
         return True
     return any(detail.in_flight for detail in details) and is_near(picture, ready)
+
+
+def _digests_by(look: Look, models: Mapping[str, Model], devices: Collection[str]) -> dict[str, str]:
+    return {name: digest_of(model, devices, look) for name, model in models.items()}
 
 
 def is_news(before: Memory, now: Memory) -> bool:
