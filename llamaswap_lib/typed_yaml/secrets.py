@@ -57,6 +57,9 @@ class Hidden(str):
         self.shown = shown
         return self
 
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # a copy has what may be shown, too
+        return str(self), self.shown
+
 
 class HiddenInt(int):
     """A whole number that came from the environment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -293,3 +294,11 @@ def test_the_keys_of_a_map_of_keys_are_not_in_its_errors(value: str) -> None:
         load_text(f"apiKeyNames: {{sk-one: {value}, sk-two: tv}}\n")
     assert "sk-" not in str(failure.value)
     assert 'apiKeyNames."[hidden]": expected text' in str(failure.value)
+
+
+def test_a_copy_that_another_process_gets_hides_the_same() -> None:
+    text = "models: {m: {cmd: 'server ${PORT}'}}\napiKeys: ['sk-${env.KEY}']\n"
+    [secret] = load_text(text, environment={"KEY": "1234567890"}).api_keys
+    copy = pickle.loads(pickle.dumps(secret))  # noqa: S301 - our own
+    assert (copy, visible(copy)) == ("sk-1234567890", visible(secret))
+    assert "1234567890" not in visible(copy)
