@@ -1,7 +1,7 @@
-"""What the old and the new process tell each other: messages in JSON, with descriptors, over a pair of Unix sockets.
+"""What two processes tell each other: messages, in JSON unless said otherwise, with descriptors, over Unix sockets.
 
 Any thread sends, and never waits: the thread `link-out` writes, in order. The thread `link-in` reads, and calls what
-hears messages. A frame is the length of its JSON (4 bytes), the number of descriptors (1 byte), and the JSON; its
+hears messages. A frame is the length of its message (4 bytes), the number of descriptors (1 byte), and the message; its
 descriptors come with its first byte. Guarantees: every whole message that the other side has sent is heard, then its
 end, once; descriptors that nobody takes are closed.
 """
@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import report
@@ -25,10 +25,21 @@ from llamaswap_lib.runtime.vital import report
 _HEAD = struct.Struct(">IB")
 _READ_BYTES = 1 << 18
 _NUMBER = struct.Struct("@i")
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has none
 MOST_DESCRIPTORS = 250  # in one message; the system takes 253
 _DESCRIPTOR_BYTES = socket.CMSG_SPACE(MOST_DESCRIPTORS * _NUMBER.size)
 
 Message = Mapping[str, Any]
+
+
+class Codec(NamedTuple):
+    """How messages become bytes, and what comes is read."""
+
+    dumps: Callable[[Message], bytes]
+    loads: Callable[[bytes], Message]
+
+
+JSON = Codec(lambda message: json.dumps(message).encode(), json.loads)
 Hear = Callable[[Message, Sequence[int]], None]
 """Gets a message, and its descriptors, which are its own from then on."""
 
@@ -36,12 +47,20 @@ Hear = Callable[[Message, Sequence[int]], None]
 class Link:
     """One end."""
 
-    def __init__(self, sock: socket.socket, hear: Hear, on_end: Callable[[], None], on_error: Callable[[str], None]):
+    def __init__(
+        self,
+        sock: socket.socket,
+        hear: Hear,
+        on_end: Callable[[], None],
+        on_error: Callable[[str], None],
+        codec: Codec = JSON,
+    ) -> None:
         """`hear` and `on_end` are called on the thread that reads; `on_error` is told of mistakes in them."""
         self.hear = hear  # may be replaced while nothing is expected
         self._sock = sock
         self._on_end = on_end
         self._on_error = on_error
+        self._codec = codec
         self._outgoing: queue.SimpleQueue[tuple[bytes, Sequence[int]] | None] = queue.SimpleQueue()
         self._is_broken = False
         self._reader = Thread(self._read, "link-in")
@@ -58,7 +77,7 @@ class Link:
         """Have it sent; the descriptors are closed here then. To a process that has ended nothing is sent."""
         if len(descriptors) > MOST_DESCRIPTORS:
             raise ValueError(f"{len(descriptors)} descriptors are too many for one message")
-        data = json.dumps(message).encode()
+        data = self._codec.dumps(message)
         self._outgoing.put((_HEAD.pack(len(data), len(descriptors)) + data, descriptors))
 
     def close(self, timeout: float) -> None:
@@ -107,9 +126,12 @@ class Link:
     def _receive(self, received: bytearray, descriptors: deque[int]) -> bool:
         """Wait for more; False at the end."""
         # Not `socket.recv_fds`: it drops the flag, and a process that is started at this moment would inherit them.
-        data, found, _, _ = self._sock.recvmsg(_READ_BYTES, _DESCRIPTOR_BYTES, socket.MSG_CMSG_CLOEXEC)
+        data, found, _, _ = self._sock.recvmsg(_READ_BYTES, _DESCRIPTOR_BYTES, _CLOEXEC)
         for _, _, numbers in found:
             descriptors.extend(number for (number,) in _NUMBER.iter_unpack(numbers))
+        if not _CLOEXEC:
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
         received += data
         return bool(data)
 
@@ -120,7 +142,7 @@ class Link:
             end = _HEAD.size + length
             if len(received) < end:
                 return
-            message = json.loads(received[_HEAD.size : end])
+            message = self._codec.loads(bytes(received[_HEAD.size : end]))
             del received[:end]
             own = [descriptors.popleft() for _ in range(count)]
             self._attempt(lambda message=message, own=own: self.hear(message, own))  # type: ignore[misc]
