@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from llamaswap_lib.activity.in_flight import InFlightTable
+from llamaswap_lib.activity.in_flight_events import InFlightEvents
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.wire.messages import message
@@ -135,6 +136,14 @@ class Feed:
         """The requests in progress, the oldest first."""
         now = self.table.clock()
         return [entry.describe(now) for entry in self.table.current()]
+
+    def cancel(self, number: int, ask: Callable[[Callable[[], bool]], bool]) -> bool:
+        """End that request; whether there is one. Blocks; `ask` has the loop call a function."""
+        return ask(lambda: self.table.cancel(number))
+
+    def in_flight(self, note_news: Callable[[], None]) -> Source:
+        """The source of events about requests in progress."""
+        return InFlightEvents(self.table, note_news)
 
     def note(self, kind: str, values: Iterable[Any]) -> None:
         """Each of `values` is an event of that kind."""

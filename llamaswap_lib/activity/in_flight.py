@@ -105,6 +105,7 @@ class InFlightTable:
         self.is_awaited = False  # somebody wants to be told of the next change
         self.ended: deque[InFlight] = deque(maxlen=MOST_ENDED)  # since somebody looked
         self.on_change: Callable[[], None] = _nobody
+        self.on_begin: Callable[[InFlight], None] | None = None  # is told of each of which there will be a row
 
     # -- loop thread --
 
@@ -338,6 +339,7 @@ class InFlight:
             fields if captures else "",
             self.body.read() if captures and self.body is not None else None,
             captures,
+            self.number,
         )
         return tuple.__new__(Record, values)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llamaswap_lib.errors import GatewayTimeout, MachineFault
@@ -59,6 +59,7 @@ class Journal:
             settings.store, on_warning=on_warning, on_info=on_info, on_renumbered=self._captures.renumber
         )
         self._writer = Writer(self._store, self._captures, row_of, on_error)
+        self.gather: Callable[[], object] = lambda: None  # has other processes hand over their rows
         self.append = self._writer.append
         self.has_room = self._writer.has_room
         self._is_decided = threading.Event()  # what becomes of the rows, while it pauses
@@ -137,7 +138,12 @@ class Journal:
 
     def hand_on(self, heir: Callable[[Mapping[str, Any], str | None], None]) -> None:
         """Give each row to the other process from now on, with its capture."""
-        self._writer.heir = lambda row, packed: heir(row._asdict(), packed)
+
+        def give(records: Sequence[Record], rows: Sequence[Row]) -> None:
+            for record, row in zip(records, rows, strict=True):
+                heir(row._asdict(), self._captures.packed_of(record))
+
+        self._writer.heir = give
         self._is_decided.set()
 
     def inherit(self, told: Mapping[str, Any]) -> None:
@@ -152,14 +158,26 @@ class Journal:
         """A row of another process, and its capture."""
         self._writer.post(lambda: self._writer.take(row_of_values(values), packed))
 
+    # -- workers: one process stores the rows that others make --
+
+    def hand_to(self, parent: Callable[[Sequence[Record], Sequence[Row]], None]) -> None:
+        """Store nothing: give rows, and what they were made of, to another process; they are to be read at once."""
+        self._writer.heir = parent
+
+    def take_all(self, rows: Sequence[Row], records: Sequence[Record | None]) -> None:
+        """Rows of another process; a record where a capture may be wanted."""
+        self._writer.post(lambda: self._writer.take_all(rows, records))
+
     # -- questions; each sees what was appended before it, and raises ServiceUnavailable --
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Have all stored, or given away, that was appended before; blocks."""
+        self.gather()
         self._writer.flush(FLUSH_TIMEOUT)
 
     def page(self, query: Query) -> dict[str, Any]:
         """A page of rows."""
-        self._flush()
+        self.flush()
         with self._store.reading() as connection:
             page = page_of(connection, query)
         return {
@@ -174,28 +192,28 @@ class Journal:
 
     def export(self, query: Query) -> Iterator[bytes]:
         """All rows of the query, in pieces."""
-        self._flush()
+        self.flush()
         return pieces_of(self._store, query, self._captures.has)
 
     def stats(self, model: str) -> dict[str, Any]:
         """Of one model, or of all for ''."""
-        self._flush()
+        self.flush()
         with self._store.reading() as connection:
             return stats_of(connection, model)
 
     def facets(self, filter_: Filter) -> dict[str, Any]:
         """Values to filter by, of the rows that the filter means."""
-        self._flush()
+        self.flush()
         with self._store.reading() as connection:
             return facets_of(connection, filter_)
 
     def series(self, span: Span) -> dict[str, Any]:
         """Figures over time."""
-        self._flush()
+        self.flush()
         with self._store.reading() as connection:
             return series_of(connection, span)
 
     def capture(self, row_id: int) -> Iterator[bytes] | None:
         """What was captured of a request, as JSON in pieces; None for nothing."""
-        self._flush()
+        self.flush()
         return self._captures.get(row_id)

@@ -86,6 +86,7 @@ class Record(NamedTuple):
     response_fields: str = ""
     request_body: bytes | None = None  # as sent upstream, where it is captured
     captures: bool = False  # whether a capture is wanted; the sample then has all of the body, if that is not too long
+    number: int = 0  # among the requests in progress
 
 
 MakeRecord = Callable[[], Record]  # called once, by the activity writer

@@ -85,8 +85,8 @@ class Writer:
         self._on_error = on_error
         self._pause = pause
         self._clock = clock
-        # In another process: it gets rows and their captures.
-        self.heir: Callable[[Row, str | None], None] | None = None
+        # In another process: it gets rows, and what they were made of, at once; the lists are changed after that.
+        self.heir: Callable[[Sequence[Record], Sequence[Row]], None] | None = None
         self._waiting: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._appended_bytes = 0  # of bodies, since the start; the thread that appends
         self._done_bytes = 0  # of those, the ones that are in a row or forgotten; the writer's thread
@@ -239,8 +239,7 @@ class Writer:
 
     def _store_and_tell(self, records: Sequence[Record], rows: Sequence[Row]) -> None:
         if self.heir is not None:
-            for record, row in zip(records, rows, strict=True):
-                self.heir(row, self._captures.packed_of(record))
+            self.heir(records, rows)
             return
         stored = self._stored(records, rows)
         for record, row in zip(records, stored, strict=True):
@@ -252,6 +251,14 @@ class Writer:
         stored = self._store.write([row])
         if packed is not None:
             self._captures.unpack(stored[0].id, packed)
+        self._tell(stored)
+
+    def take_all(self, rows: Sequence[Row], records: Sequence[Record | None]) -> None:
+        """Store rows of another process; a record where a capture may be wanted."""
+        stored = self._store.write(rows)
+        for row, record in zip(stored, records, strict=True):
+            if record is not None:
+                self._captures.add(row.id, record)
         self._tell(stored)
 
     def _tell(self, stored: Sequence[Row]) -> None:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llamaswap_lib.activity.feed import Source
-from llamaswap_lib.activity.in_flight_events import InFlightEvents
 from llamaswap_lib.app import App
 from llamaswap_lib.endpoints.memory import describe_memory
 from llamaswap_lib.endpoints.models import status_rows
@@ -63,7 +62,7 @@ def _sources(app: App, note_news: Callable[[], None]) -> Sequence[Source]:
         _Log("proxy", app.logs.proxy, note_news),
         _Log("upstream", app.logs.upstream, note_news),
         _Models(app, note_news),
-        InFlightEvents(app.feed.table, note_news),
+        app.feed.in_flight(note_news),
         _Queue(app, note_news),
         _Memory(app, note_news),
     )

@@ -20,8 +20,8 @@ def serve_list(app: App, exchange: Exchange, _route: Route) -> None:
 
 def serve_cancel(app: App, exchange: Exchange, route: Route) -> None:
     """POST /api/inflight/{id}/cancel: ends that request, whether it waits or runs."""
-    text, table = route.argument, app.feed.table
+    text = route.argument
     is_number = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
-    if not is_number or not exchange.client.loop.ask(lambda: table.cancel(int(text))):
+    if not is_number or not app.feed.cancel(int(text), exchange.client.loop.ask):
         raise NotFound("inflight request not found")
     exchange.answer_json({"msg": "ok"})

@@ -246,8 +246,9 @@ class Proxied:
         app, head, caller = self._app, exchange.head, exchange.memo.caller
         if not isinstance(caller, Caller):  # else it is known already
             caller = self._caller_of(exchange)
+        table = app.feed.table
         exchange.trace = trace = InFlight(
-            app.feed.table,
+            table,
             exchange.client,
             head,
             caller,
@@ -262,6 +263,8 @@ class Proxied:
             trace.priorities = app.config.routing.fifo_priority
         else:
             trace.is_local = False
+        if table.on_begin is not None and trace.is_recorded:
+            table.on_begin(trace)
         return trace
 
     def _move(self, exchange: Exchange, name: str, model: Model | Remote) -> InFlight:

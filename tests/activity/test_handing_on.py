@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from llamaswap_lib.activity.journal import Journal, JournalSettings
 from llamaswap_lib.activity.query import read_query
+from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import COLUMNS, Row, row_of_values, rows_of_table
 from llamaswap_lib.activity.store import StoreSettings
 from tests.activity.rows import DEADLINE, record, row
@@ -147,3 +149,25 @@ def test_a_row_of_another_version_is_read_as_far_as_it_is_known() -> None:
     kinds = {type(value) for value in row_of_values({})}
     assert kinds == {int, float, str, bool, type(None)}
     assert len(Row._make(row_of_values({}))) == len(COLUMNS)
+
+
+def test_rows_that_one_process_makes_another_one_stores(path: Path | None) -> None:
+    parent = Journal(settings(path))
+    places: list[int] = []
+    heard: list[str] = []
+
+    def take(records: Sequence[Record], rows: Sequence[Row]) -> None:
+        places.extend(one.number for one in records)
+        parent.take_all(*pickle.loads(pickle.dumps((rows, [one if one.captures else None for one in records]))))  # noqa: S301 - our own
+
+    parent.listen(lambda rows: heard.extend(one.model for one in rows))
+    worker = Journal(settings(None))
+    worker.hand_to(take)
+    parent.gather = worker.flush
+    with running(parent), running(worker):
+        worker.append(partial(record, model="a", number=5), 0)
+        worker.append(partial(record, model="b", number=6, captures=False), 0)
+        assert models_of(parent) == [(2, "b", False), (1, "a", True)]
+        assert (places, heard) == ([5, 6], ["a", "b"])
+        assert whole(parent.capture(1))["req_path"] == record().path
+        assert models_of(worker) == []
