@@ -22,12 +22,22 @@ from llamaswap_lib.runtime.logs.logger import Logger
 class Watching(Protocol):
     """What looks at peers; see `watching.py`."""
 
+    on_states: Callable[[], None]  # is called when what is known of one changes
+
     def states(self) -> Mapping[str, PeerState]: ...
     def note_refused(self, name: str, error: str) -> None: ...
     def look_soon(self, name: str) -> None: ...
     def change(self, config: Config) -> None: ...
     def wait_for_lists(self, seconds: float) -> None: ...
     def close(self) -> None: ...
+
+
+class Follower(Protocol):
+    """Is told what is known of peers when that changes. Any thread."""
+
+    def note_states(self) -> None: ...
+    def note_gone(self, name: str) -> None:
+        """That peer does not answer any more."""
 
 
 class Waiting(Protocol):
@@ -47,9 +57,11 @@ class Peers:
         on_offers: Callable[[], object] = lambda: None,
         call: Callable[..., object] = lambda _function, *_: None,
         via: str = "",
+        watching: Watching | None = None,
     ) -> None:
         """Without a log nobody is looked at. `on_offers`: a peer says that it has other models than before.
-        `call` has the loop call a function. `via`: our entry of the header of that name.
+        `call` has the loop call a function. `via`: our entry of the header of that name. `watching`: what knows of
+        peers, in place of looks.
         """
         self._log = log
         self._on_offers = on_offers
@@ -60,7 +72,8 @@ class Peers:
         self._proxies = proxies
         self.budget = RetryBudget()  # of requests that have several places to go to; the loop's
         self._lock = threading.Lock()  # of changes
-        self._watching: Watching | None = None
+        self._watching = watching
+        self.follower: Follower | None = None
 
     def states(self) -> Mapping[str, PeerState]:
         """Of each peer, by its name; one that is not in it is not looked at, and counts as up."""
@@ -89,6 +102,7 @@ class Peers:
                 with suppress(OSError):  # what was kept there is of no peer any more
                     path.unlink(missing_ok=True)
             if self._watching is not None:
+                self._watching.on_states = self._note_states
                 self._watching.change(config)
 
     def _start(self, log: Logger) -> Watching | None:
@@ -97,19 +111,25 @@ class Peers:
         except (ImportError, OSError, MemoryError) as error:  # the installation is gone, and this is a reload
             log.error(f"peers are not looked at, and count as up: {error}; restart llamaswap")
             return None
-        return Fleet(self._proxies, log, self._on_offers, self._note_gone, self._waits_at, via=self._via)
+        return Fleet(self._proxies, log, self._on_offers, self.note_gone, self._waits_at, via=self._via)
 
     def is_llamaswap(self, name: str) -> bool:
         """Whether it was seen to be one."""
         state = self.states().get(name)
         return state is not None and state.kind == LLAMASWAP
 
-    def _note_gone(self, address: str) -> None:
+    def note_gone(self, address: str) -> None:
         """It does not answer any more: who has no byte of an answer is not to wait for it."""
         self._call(self._cut, address)
+        if self.follower is not None:
+            self.follower.note_gone(address)
 
     def _waits_at(self, address: str) -> bool:
         return bool(self._waiting.get(address))
+
+    def _note_states(self) -> None:
+        if self.follower is not None:
+            self.follower.note_states()
 
     # -- loop thread --
 

@@ -60,6 +60,7 @@ class Fleet:
         self._pause = pause
         self._via = via
         self._kept = KeptLists(log.warn)
+        self.on_states: Callable[[], None] = lambda: None
         self._lock = threading.Lock()  # protects what follows
         self._is_closed = False
         self._watches: dict[str, _Watch] = {}
@@ -194,6 +195,8 @@ class Fleet:
                 return
             if after != before:
                 self._publish()
+        if after != before:
+            self.on_states()
         if after.is_up is False and before.is_up is not False:
             self._log.warn(f"peer {watch.name} is out: {after.last_error}")
         elif after.is_up and before.is_up is False:

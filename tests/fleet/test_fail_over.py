@@ -289,7 +289,7 @@ def test_who_waits_at_a_llamaswap_that_does_not_answer_any_more_is_sent_to_the_n
         assert slow.asked.wait(60)
         slow.running = b""  # it closes without a byte, which is an answer of somebody
         wait_until(lambda: world.app.peers.states()["one"].is_up is False)
-        world.app.peers._note_gone(world.app.config.peers["one"].proxy)
+        world.app.peers.note_gone(world.app.config.peers["one"].proxy)
         assert client.read_message()[1] == b"ok"
         slow.go.set()
     assert [body["model"] for body in two.bodies if body] == ["b"]
@@ -307,7 +307,7 @@ def test_a_box_that_is_gone_within_the_head_of_its_answer_is_not_followed() -> N
     with two_boxes(begin, two) as world, world.connect() as client:
         client.send(ASK)
         assert begun.wait(60)
-        world.app.peers._note_gone(world.app.config.peers["one"].proxy)
+        world.app.peers.note_gone(world.app.config.peers["one"].proxy)
         assert code_of(client.read_message()) == 502
         go.set()
     assert two.bodies == []
