@@ -8,7 +8,6 @@ leaves what runs to the process that serves then.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import math
 import os
@@ -33,7 +32,7 @@ from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.reload import tell_who_can_reach
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.signals import Signals
-from llamaswap_lib.runtime.threads import share_arena
+from llamaswap_lib.runtime.threads import share_arena, spare_collector
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.ui import pack_files, read_files
@@ -43,7 +42,6 @@ from llamaswap_lib.wire.zstd import find_zstandard
 if TYPE_CHECKING:
     from llamaswap_lib.runtime.files.watch import FileWatch
 
-COLLECTOR = 20_000, 10, 50  # objects that are new, and rounds, until the garbage collector looks at them
 FIRST_READING = 3.0  # seconds for the memory to be read before anything is loaded; a driver may hang
 FIRST_LISTS = 2.0  # seconds for peers to say what models they have; one may be down
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
@@ -141,11 +139,7 @@ def _import_the_rest() -> None:
 
 
 def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
-    # What exists now lives as long as the server: let the collector never look at it again. What requests leave behind
-    # holds hardly a cycle, so it looks at that seldom: at its usual pace that took a sixth of the time under load.
-    gc.freeze()
-    gc.set_threshold(*COLLECTOR)
-    gc.enable()
+    spare_collector()
     threading.excepthook = lambda args: parts.logs.log.error(_thread_death(args))
     end_with(partial(end_program, parts.logs))
     begin_to_decide()

@@ -10,6 +10,7 @@ memory.
 
 from __future__ import annotations
 
+import gc
 import queue
 import sys
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+COLLECTOR = 20_000, 10, 50  # objects that are new, and rounds, until the garbage collector looks at them
 M_ARENA_MAX = -8  # of malloc.h
 START_TIMEOUT = 2.0  # seconds, if the death of the new thread could not be told
 
@@ -95,6 +97,17 @@ class _Started(threading.Event):
         if not is_set:
             raise _NotBegunError("the new thread does not begin")
         return True
+
+
+def spare_collector() -> None:
+    """Have the garbage collector look at little, and seldom; call it when all is there that lives as long as we do.
+
+    What exists now is never looked at again. What requests leave behind holds hardly a cycle: at its usual pace the
+    collector took a sixth of the time under load.
+    """
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR)
+    gc.enable()
 
 
 def share_arena() -> None:
