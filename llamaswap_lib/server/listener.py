@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from llamaswap_lib.errors import SHORTAGES, ServiceUnavailable
 from llamaswap_lib.ip_addresses import plain_ip
@@ -43,6 +43,16 @@ MOST_AT_ONCE = 64  # connections that are accepted before those are served that 
 MOST_LINGERING = 256
 CLIENT_PROBES = 30.0  # seconds of silence between two, under TLS
 CLOSE_GRACE = 1.0  # seconds for handler threads to end
+
+
+class Share(Protocol):
+    """What others know that accept on the same socket."""
+
+    def put(self, count: int) -> None:
+        """We have so many connections."""
+
+    def pause(self) -> float:
+        """Seconds for which newcomers are left to others; 0.0 where nobody has fewer."""
 
 
 class Server(HandlerThreads):
@@ -69,6 +79,7 @@ class Server(HandlerThreads):
         self.socket.setblocking(False)
         self.is_shared = listening is not None  # somebody else listens on the socket as well
         self.settings = settings  # of the requests that begin now
+        self.share: Share | None = None  # with others that accept on the socket
         self.is_stopping = False
         self.on_idle: Callable[[ClientConnection], object] | None = None
         self.table: ConnectionTable[ClientConnection] = ConnectionTable(TOO_MANY, loop.clock)
@@ -208,10 +219,19 @@ class Server(HandlerThreads):
         """Accept them, for as long as the server does."""
         while True:
             await suspended()
-            for _ in range(MOST_AT_ONCE):
+            is_hurried = self.share is None or await self._has_left_to_others(self.share)
+            for _ in range(MOST_AT_ONCE if is_hurried else 1):
                 if not self._is_accepting or not await self._accept_one():
                     break
             self._set_report_timer()
+
+    async def _has_left_to_others(self, share: Share) -> bool:
+        """Leave newcomers to others for a moment, where they have fewer; whether it did."""
+        share.put(len(self.table))
+        seconds = share.pause()
+        if seconds and self._is_accepting:
+            await self._pause(seconds)
+        return bool(seconds)
 
     async def _accept_one(self) -> bool:
         """Accept a connection; False where there is none."""
@@ -319,6 +339,8 @@ class Server(HandlerThreads):
 
     def note_closed(self, connection: ClientConnection) -> None:
         self.lingering.pop(connection, None)
+        if self.share is not None:
+            self.share.put(len(self.table))
         self._tell_if_empty()
 
     def _tell_if_empty(self) -> None:

@@ -49,7 +49,8 @@ class Logs:
         self.combined = shown.get(to_stdout, self.proxy)
         self._is_both = to_stdout == "both"
         self._has_several_models = False
-        self.log = Logger(self._write_both if self._is_both else self.proxy.write, level=level, time_format=time_format)
+        self.write = self._write_both if self._is_both else self.proxy.write  # whole lines that are ours
+        self.log = Logger(self.write, level=level, time_format=time_format)
         self._lock = threading.Lock()  # protects the two below
         self._models: dict[str, LogMonitor] = {}
         self._streams_ended = False
