@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from llamaswap_lib import __version__, endpoints
 from llamaswap_lib.activity.counters import Counters
@@ -62,6 +63,10 @@ from llamaswap_lib.upgrade.child import Start
 from llamaswap_lib.upgrade.giving import Upgrader
 from llamaswap_lib.upgrade.taking import Predecessor
 
+if TYPE_CHECKING:
+    from llamaswap_lib.workers.workers import Workers
+
+MOST_NAMED = 3  # models
 DESCRIPTORS_EACH = 3  # of a client's connection: itself, and two to wait for a model or one to the model's server
 
 
@@ -82,6 +87,7 @@ class Options:
     editor: ConfigEditor | None = None  # with which clients may change the files
     start: Start = field(default_factory=Start)
     predecessor: Predecessor | None = None
+    workers: int = 1  # processes that serve clients; one is this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +109,22 @@ class Parts:
     peers: Peers
     upgrader: Upgrader
     taker: Taker | None  # where there is a process before this one
+    workers: Workers | None  # that serve clients in place of this process
 
 
 def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -> Parts:
     """Everything, connected and not started; raises ConfigError for an address that cannot be listened on."""
     guardian, ourselves, certificate = Guardian(logs.log), Ourselves(), options.certificate
-    given, host, port = _listening(options, logs)
-    refuse = _refusing(config, host, options.editor)
+    (given, host, port), supervisor = _listening(options, logs), options.supervisor
+    refuse, workers = _refusing(config, host, options), _workers(options)
     loop, proxies = Loop(on_error=logs.log.error, on_slow=logs.log.warn), _proxies(config, logs)
     pool, (standing, picture) = Pool(loop, proxies=proxies), _standing(config, logs)
     launching = Launching(config, logs, guardian, ourselves, proxies)
     controller = _controller(standing, launching, logs, pool.traffic)
     changes, hardware = Changes(), _hardware(config, controller, logs)
     counters = _counters(controller, lambda name: name in app.latest.app.destinations)
-    _tell_of_changes(controller, pool, launching, changes, options.supervisor)
-    journal, feed = _activity(config, host, logs, loop, controller, counters)
+    _tell_of_changes(controller, pool, launching, changes, supervisor)
+    journal, feed = _activity(config, host, logs, loop, controller, counters, workers)
     _connect(picture, hardware, controller, launching, journal, changes)
     app = App(
         config,
@@ -125,7 +132,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         logs,
         pool,
         changes,
-        Profiles(config.profiles, Activation(partial(changes.note, Topic.PROFILE))),
+        Profiles(config.profiles, Activation(partial(_tell_profile, changes, workers))),
         Version(__version__),
         limits_of(config),
         ourselves,
@@ -135,8 +142,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         announce=launching.announce,
         activity=journal,
         counters=counters,
-        loop_lag=loop.lag,
-        connection_count=lambda: len(server.table),
+        **_gauges(loop, workers, lambda: len(server.table)),
         hardware=hardware,
         memory=picture,
         feed=feed,
@@ -150,17 +156,50 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     capacity = _capacity(config, logs)
     server = _server(endpoints.settings_of(app), loop, host, port, certificate, capacity, given)
     ourselves.note_listening(server.socket)
-    served = Served(logs, controller, launching, app.latest, server, capacity, certificate, options.supervisor)
+    served = Served(logs, controller, launching, app.latest, server, capacity, certificate, supervisor)
     reloader = Reloader(options.sources, standing, served, refuse)
     upgrader, taker = _upgrade(Estate(served, guardian, journal, loop, reloader), options)
-    parts = (logs, controller, pool, loop, journal, server, guardian, ourselves, hardware, options.supervisor)
-    return Parts(*parts, _watchdog(options.supervisor, controller, loop, logs), reloader, app.peers, upgrader, taker)
+    _connect_workers(workers, served, reloader, loop, journal)
+    parts = (logs, controller, pool, loop, journal, server, guardian, ourselves, hardware, supervisor)
+    return Parts(*parts, _watchdog(supervisor, controller, loop, logs), reloader, app.peers, upgrader, taker, workers)
+
+
+def _gauges(loop: Loop, workers: Workers | None, connection_count: Callable[[], int]) -> dict[str, Any]:
+    """What `/metrics` says of clients' connections: of all processes that have some."""
+    if workers is None:
+        return {"loop_lag": loop.lag, "connection_count": connection_count}
+    return {"loop_lag": workers.loop_lag, "connection_count": workers.connection_count}
+
+
+def _workers(options: Options) -> Workers | None:
+    if options.workers == 1:
+        return None
+    from llamaswap_lib.workers.workers import Workers  # noqa: PLC0415 - most have none
+
+    return Workers(options.workers)
+
+
+def _tell_profile(changes: Changes, workers: Workers | None) -> None:
+    """Another one is active: in all processes, before that is answered."""
+    changes.note(Topic.PROFILE)
+    if workers is not None:
+        workers.change()
+
+
+def _connect_workers(workers: Workers | None, served: Served, reloader: Reloader, loop: Loop, journal: Journal) -> None:
+    """Have them told of what changes, and asked for what they know."""
+    if workers is None:
+        return
+    from llamaswap_lib.workers.workers import Estate as WorkersEstate  # noqa: PLC0415 - most have none
+
+    workers.connect(WorkersEstate(served.logs, loop, journal, served.server, served.latest, served.certificate))
+    reloader.after_change = workers.change
 
 
 def _upgrade(estate: Estate, options: Options) -> tuple[Upgrader, Taker | None]:
     """The one to the next process, and the one from the process before, where there is one."""
     predecessor = options.predecessor
-    upgrader = Upgrader(Giver(estate, options.start, predecessor), estate.served.logs.log)
+    upgrader = Upgrader(Giver(estate, options.start, predecessor, options.workers), estate.served.logs.log)
     return upgrader, None if predecessor is None else Taker(estate, predecessor)
 
 
@@ -236,19 +275,26 @@ def _activity(
     loop: Loop,
     controller: Controller,
     counters: Counters,
+    workers: Workers | None,
 ) -> tuple[Journal, Feed]:
     """The rows of requests, and what listeners are told of them and of those in progress."""
     log = logs.log
     journal = Journal(
         journal_settings_of(config, host), row_of, on_error=log.error, on_warning=log.warn, on_info=log.info
     )
-    feed = Feed(InFlightTable(journal, loop.clock))
+    feed = Feed(InFlightTable(journal, loop.clock)) if workers is None else _feed_of(workers)
     controller.listen_to_swaps(partial(_tell_swap, feed))
     controller.listen_to_orders(partial(_tell_room, feed), lambda _model, _why: None)
     journal.listen(counters.observe)
     journal.listen(feed.note_rows)
     journal.listen(partial(_tell_timing, logs))
     return journal, feed
+
+
+def _feed_of(workers: Workers) -> Feed:
+    from llamaswap_lib.workers.feed import WorkersFeed  # noqa: PLC0415 - most have none
+
+    return WorkersFeed(workers)
 
 
 def _tell_timing(logs: Logs, rows: Sequence[Row]) -> None:
@@ -304,17 +350,23 @@ def _tell_room(feed: Feed, _run_id: int, model: str, kind: StopKind, reason: str
         feed.note("room", ({"model": model, "kind": kind, "reason": reason},))
 
 
-def _refusing(config: Config, host: str, editor: ConfigEditor | None) -> Callable[[Config], None]:
+def _refusing(config: Config, host: str, options: Options) -> Callable[[Config], None]:
     """What refuses a configuration; this one is refused at once."""
-    refuse = partial(_refuse_open_editing, host=host, editor=editor)
+    refuse = partial(_refuse, host=host, editor=options.editor, has_workers=options.workers > 1)
     refuse(config)
     return refuse
 
 
-def _refuse_open_editing(config: Config, *, host: str, editor: ConfigEditor | None) -> None:
-    """Raise ConfigError where other machines, which reach us at `host`, could change the files without a key."""
+def _refuse(config: Config, *, host: str, editor: ConfigEditor | None, has_workers: bool) -> None:
+    """Raise ConfigError where other machines, which reach us at `host`, could change the files without a key.
+
+    And where workers cannot serve it.
+    """
     if editor is not None:
         refuse_open_editing(config.api_keys, host)
+    if has_workers and config.models:
+        names = ", ".join(list(config.models)[:MOST_NAMED])
+        raise ConfigError(f"-workers is for a configuration with peers only, and this one has models ({names})")
 
 
 def _capacity(config: Config, logs: Logs) -> DescriptorCapacity:

@@ -45,7 +45,9 @@ class Estate:
 class Giver:
     """The old process."""
 
-    def __init__(self, estate: Estate, start: Start, predecessor: Predecessor | None) -> None:
+    def __init__(self, estate: Estate, start: Start, predecessor: Predecessor | None, workers: int = 1) -> None:
+        """`workers`: processes that serve clients."""
+        self._workers = workers
         self._estate, self._served = estate, estate.served
         self._start = start
         self._predecessor = predecessor
@@ -54,6 +56,8 @@ class Giver:
     def why_not(self) -> str:
         if name := self._start.ends_with_us:
             raise NotImplementedByServer(f"{name} (PID 1) ends with this process, and its container too: restart that")
+        if self._workers > 1:
+            raise NotImplementedByServer("with -workers no other process can take over: restart llamaswap")
         if not self._served.controller.has_elder:
             return ""
         pid = self._predecessor.pid if self._predecessor else "unknown"

@@ -156,7 +156,11 @@ def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
     parts.peers.wait_for_lists(FIRST_LISTS)
     if parts.reloader.config.routing.router == "memory":
         parts.hardware.read_now(FIRST_READING)  # what is not known yet would be loaded alone
-    parts.server.start()
+    if parts.workers is None:
+        parts.server.start()
+    else:
+        parts.server.start_lending()
+        parts.workers.start()
     parts.supervisor.ready()
     parts.watchdog.start()
 
@@ -257,6 +261,9 @@ def _end_in_order(parts: Parts) -> None:
     reloader = parts.reloader
     timeout = reloader.config.shutdown_timeout
     deadline = time.monotonic() + timeout
+    if parts.workers is not None:
+        parts.logs.close_streams()
+        parts.workers.end(timeout)
     parts.server.begin_stop()
     parts.logs.close_streams()
     parts.peers.close_streams()

@@ -76,6 +76,7 @@ class Reloader:
         self._policy = standing.config.routing.policy  # as it was read last, of use or not
         self.before_reading: Callable[[], None] = lambda: None
         self.after_reading: Callable[[Sequence[Path]], None] = lambda _: None  # it is given the files
+        self.after_change: Callable[[], None] = lambda: None  # what requests go by has changed; in the reload's turn
         self.stop_seconds = standing.config.stop_seconds  # the longest that any run may take to stop at the end
 
     @property
@@ -135,6 +136,7 @@ class Reloader:
             app = now.with_config(self._with_offers(self.config), now.limits)
             self._served.server.change(settings_of(app))
             app.renew()
+            self.after_change()
         finally:
             self.let_go()
 
@@ -261,6 +263,7 @@ class Reloader:
         self._standing = new
         self.stop_seconds = max(self.stop_seconds, new.config.stop_seconds)
         self._change_settings(old.config, new.config)
+        self.after_change()
         self._tell(changed, new.config)
         return _described(changed, new.config)
 

@@ -47,6 +47,7 @@ LONGEST_CHAIN = {
     "typed_yaml": 5,
     "upgrade": 2,
     "wire": 5,
+    "workers": 4,
 }
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 

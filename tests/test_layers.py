@@ -148,6 +148,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "adoption": ("core.events", "launching", "runtime", "scheduling"),
     "scheduling": ("config", "core", "errors", "typed_yaml.secrets"),
+    "workers": ("",),
     "reload": ("",),
     "handing_over": ("",),
     "main": ("",),

@@ -98,6 +98,7 @@ class Journal:
         Raises ServiceUnavailable where the file cannot be emptied, and GatewayTimeout where that takes too long.
         """
         counts: list[int] = []
+        self.gather()
 
         def clear() -> None:
             self._captures.clear()

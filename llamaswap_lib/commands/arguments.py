@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from llamaswap_lib.config.load import Sources
 
 PORT_MAX = 65535
+MOST_WORKERS = 64
+WORKERS_HELP = "processes that serve, for a configuration with peers only (default 1; see docs/fleet.md)"
 # What Go's `flag` package takes as the value of a switch, `-watch-config=true`; it is never a word of its own.
 SWITCHED = {
     **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
@@ -140,8 +142,17 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     add("-tls-cert-file", "--tls-cert-file", metavar="FILE", type=Path, help="certificate (PEM): serve HTTPS")
     add("-tls-key-file", "--tls-key-file", metavar="FILE", type=Path, help="its key (PEM)")
     add("-watch-config", "--watch-config", action="store_true", help="take the configuration again when it changes")
+    add("-workers", "--workers", metavar="N", type=worker_count, default=1, help=WORKERS_HELP)
     edit_help = "let clients read and replace the configuration's files, and so have any command run"
     add("-allow-config-edit", "--allow-config-edit", action="store_true", help=edit_help)
+
+
+def worker_count(text: str) -> int:
+    """How many processes serve, as the type of an argument."""
+    count = count_of(text)
+    if not 1 <= count <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_WORKERS}, got {text!r}")
+    return count
 
 
 def server_address(options: argparse.Namespace) -> tuple[str, int]:
@@ -159,6 +170,8 @@ def server_words(options: argparse.Namespace) -> list[str]:
     words = [word for flag, path in files.items() if path is not None for word in (flag, str(path.absolute()))]
     flags = {"-watch-config": options.watch_config, "-allow-config-edit": options.allow_config_edit}
     words += [flag for flag, is_given in flags.items() if is_given]
+    if options.workers > 1:
+        words += ["-workers", str(options.workers)]
     return words if options.listen is None else [*words, "-listen", options.listen]
 
 

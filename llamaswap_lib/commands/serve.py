@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 
 from llamaswap_lib import __version__
 from llamaswap_lib.commands.arguments import add_config_flags, add_server_flags, config_sources, server_address
@@ -37,5 +38,5 @@ def run(options: argparse.Namespace) -> int:
     start = Start()
     supervisor = take_supervisor(os.environ, os.getpid(), None if inheritance is None else inheritance.listening)
     editor = ConfigEditor(options.config, options.config_dir) if options.allow_config_edit else None
-    watches = options.watch_config
-    return serve(Options(sources, host, port, certificate, supervisor, watches, editor, start, predecessor))
+    given = Options(sources, host, port, certificate, supervisor, options.watch_config, editor, start, predecessor)
+    return serve(replace(given, workers=options.workers))

@@ -72,7 +72,7 @@ PROXIED: dict[Endpoint, Callable[[Proxied, Exchange, Route], Awaitable[None]]] =
     Endpoint.COMFYUI: Proxied.serve_comfyui,
 }
 # What never waits for anything, and takes no time: it needs no handler thread.
-_QUICK = frozenset(
+QUICK = frozenset(
     {
         *(Endpoint.PREFLIGHT, Endpoint.METHOD_NOT_ALLOWED, Endpoint.REDIRECT, Endpoint.CLEAN_PATH),
         Endpoint.NOT_FOUND,
@@ -80,7 +80,7 @@ _QUICK = frozenset(
     }
 )
 # What is done while its client stays: one that has only ended its direction counts as having left.
-_WHILE_CLIENT_STAYS = frozenset({Endpoint.LOAD_ONE, Endpoint.EVENTS, Endpoint.LOG_STREAM, Endpoint.LOG_STREAM_OF})
+WHILE_CLIENT_STAYS = frozenset({Endpoint.LOAD_ONE, Endpoint.EVENTS, Endpoint.LOG_STREAM, Endpoint.LOG_STREAM_OF})
 ENDPOINTS: dict[Endpoint, Serve] = {
     Endpoint.PREFLIGHT: lambda _app, exchange, _route: answer_preflight(exchange),
     Endpoint.NOT_FOUND: lambda _app, exchange, _route: answer_not_found(exchange),
@@ -156,10 +156,10 @@ class Endpoints:
         if route.endpoint in PRIVATE and not self._has_keys:
             self._app.hosts.refuse_foreign(exchange.head)
         endpoint = ENDPOINTS[route.endpoint]
-        if route.endpoint in _QUICK:
+        if route.endpoint in QUICK:
             endpoint(self._app, exchange, route)
             return
-        is_while_client_stays = route.endpoint in _WHILE_CLIENT_STAYS
+        is_while_client_stays = route.endpoint in WHILE_CLIENT_STAYS
         with nullcontext() if is_while_client_stays else exchange.client.awaiting_answer():
             asked = await exchange.in_thread(partial(endpoint, self._app, exchange, route))
             if asked is not None:

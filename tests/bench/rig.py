@@ -100,13 +100,13 @@ def paced_upstream(*arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def llamaswap(config: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def llamaswap(config: str, *flags: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The program of this checkout, listening: its URL and its process."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(config)
-        command = [sys.executable, str(ROOT / "llamaswap.py"), "-c", str(path), "-listen", f"127.0.0.1:{port}"]
+        command = [sys.executable, str(ROOT / "llamaswap.py"), "-c", str(path), "-listen", f"127.0.0.1:{port}", *flags]
         with running(command) as server:
             wait_until_ok(f"http://127.0.0.1:{port}/health", server)
             yield f"http://127.0.0.1:{port}", server

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -52,15 +52,22 @@ class Box:
 class Fleet:
     """Some boxes, `box1` and so on, and a front; a `with` block ends all of it."""
 
-    def __init__(self, folder: Path, boxes: list[Mapping[str, Any]], front: Mapping[str, Any], **peer: Any) -> None:
-        """`peer` is said of each peer in the front's configuration."""
+    def __init__(
+        self,
+        folder: Path,
+        boxes: list[Mapping[str, Any]],
+        front: Mapping[str, Any],
+        flags: Sequence[str] = (),
+        **peer: Any,
+    ) -> None:
+        """`peer` is said of each peer in the front's configuration; `flags` are the front's."""
         self.boxes: dict[str, Box] = {}
         try:
             for number, config in enumerate(boxes, 1):
                 self.boxes[f"box{number}"] = Box(folder / f"box{number}", config)
-            peers = {name: {"proxy": box.url, "models": "auto", **peer} for name, box in self.boxes.items()}
+            self.peers = {name: {"proxy": box.url, "models": "auto", **peer} for name, box in self.boxes.items()}
             (folder / "front").mkdir()
-            self.front = Program(folder / "front", {"peers": peers, **front}).__enter__()
+            self.front = Program(folder / "front", {"peers": self.peers, **front}, flags=flags).__enter__()
         except BaseException:
             self._close_boxes()
             raise

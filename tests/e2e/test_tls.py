@@ -7,6 +7,7 @@ import signal
 import ssl
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ import openai
 import pytest
 import trustme
 
+from tests.e2e.fleet import Box
 from tests.e2e.held import Held
 from tests.e2e.program import COMMAND, DEADLINE, Program, demo, environment, models, wait_until
 
@@ -111,3 +113,13 @@ def test_a_reload_refuses_a_certificate_that_cannot_be_used_and_goes_on_with_the
         assert f"cannot use the certificate {tmp_path / 'certificate.pem'}" in answer.message
         (tmp_path / "certificate.pem").write_bytes(good)
         assert program.reload(config)["changed"] is False
+
+
+def test_each_worker_speaks_it(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    (tmp_path / "front").mkdir()
+    with closing(Box(tmp_path / "box", models(m=demo()))) as box:
+        config = {"peers": {"box1": {"proxy": box.url, "models": ["m"]}}}
+        workers = ("-workers", "3")
+        with Program(tmp_path / "front", config, flags=(*flags, *workers), context=trusting()) as front:
+            assert [front.chat("m", max_tokens=1).status for _ in range(12)] == [200] * 12
+            assert len(front.get("/api/metrics/activity").json()["data"]) == 12

@@ -1,0 +1,291 @@
+"""All workers of one parent: kept alive, told what is in force, asked what they know.
+
+A thread `worker-N` starts the worker of its place, waits for its end, and starts another. Any thread asks and tells.
+Guarantees: a change is in force in every worker that serves when `change` returns, for one that does not say so in time
+is ended, and its successor begins with it; a worker is told of each change that comes after its beginning; when `end`
+has returned none is left, and their rows have come.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llamaswap_lib.activity.journal import Journal
+from llamaswap_lib.activity.record import Record
+from llamaswap_lib.activity.row import Row
+from llamaswap_lib.app import Latest
+from llamaswap_lib.fleet.states import PeerState
+from llamaswap_lib.net.loop import Loop
+from llamaswap_lib.runtime.logs.server_logs import Logs
+from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.server.certificate import Certificate
+from llamaswap_lib.server.connection import ClientConnection
+from llamaswap_lib.server.listener import Server
+from llamaswap_lib.workers.connection_counts import ConnectionCounts
+from llamaswap_lib.workers.messages import NUMBERS_EACH, Begin, InForce, Kind, Question
+from llamaswap_lib.workers.process import ANSWER_TIMEOUT, WorkerProcess
+from llamaswap_lib.workers.told_peers import Told
+
+START_TIMEOUT = 30.0  # seconds from the start of a process until it serves
+CHANGE_TIMEOUT = 5.0  # seconds for a change to be in force
+END_MARGIN = 10.0  # seconds for the end of a worker, beyond `shutdownTimeout`
+SHORTEST_LIFE = 2.0  # seconds; one that dies sooner is replaced after a pause, which doubles each time
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+
+
+class Events(Protocol):
+    """Who wants to know of requests in progress. Any thread."""
+
+    def take(self, events: bytes) -> None: ...
+    def note_lost(self) -> None:
+        """A worker has ended, with requests that were told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """What the workers need of their parent."""
+
+    logs: Logs
+    loop: Loop
+    journal: Journal
+    server: Server
+    latest: Latest
+    certificate: Certificate | None
+
+
+class Workers:
+    """See above; it is what each worker process has as its `Household`, and a `Follower` of peers."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lock = threading.Lock()  # protects what follows, and the order of what each worker is told
+        self._workers: dict[int, WorkerProcess] = {}  # that have begun
+        self._counts = ConnectionCounts()
+        self._last_number = 0
+        self._told: Mapping[str, PeerState] = {}  # of peers
+        self._events: Events | None = None
+        self._are_ending = threading.Event()
+        self._threads: list[Thread] = []
+
+    # -- main thread --
+
+    def connect(self, estate: Estate) -> None:
+        """Before the start."""
+        self._estate = estate
+        self._server, self._log = estate.server, estate.logs.log
+        estate.journal.gather = lambda: self.ask(Question.FLUSH)
+        estate.latest.app.peers.follower = self
+
+    def start(self) -> None:
+        """Have all of them serve; blocks until they do, or have been tried."""
+        tried = [threading.Event() for _ in range(self._count)]
+        for place, event in enumerate(tried):
+            thread = Thread(self._keep, f"worker-{place + 1}", (place, event))
+            self._threads.append(thread)
+            thread.start()
+        deadline = time.monotonic() + START_TIMEOUT
+        for event in tried:
+            event.wait(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            self._log.info(f"{len(self._workers)} of {self._count} workers serve")
+
+    def end(self, timeout: float) -> None:
+        """Have them end: they accept nobody, and have `timeout` seconds for what is in progress."""
+        deadline = time.monotonic() + timeout + END_MARGIN
+        with self._lock:
+            self._are_ending.set()
+            for worker in self._workers.values():
+                worker.link.send({"kind": Kind.STOP, "is_shared": self._server.is_shared})
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            left = list(self._workers.values())
+        for worker in left:
+            self._log.error(f"worker {worker.number} does not end, and is killed")
+            worker.kill()
+        for thread in self._threads:
+            thread.join(END_MARGIN)
+
+    # -- threads worker-N --
+
+    def _keep(self, place: int, tried: threading.Event) -> None:
+        """Have a worker as long as the parent lives."""
+        pause = 0.0
+        while not self._are_ending.is_set():
+            began = time.monotonic()
+            try:
+                worker = self._begin_one(place)
+                if worker is not None:
+                    tried.set()
+                    self._see_it_end(worker)
+                self._counts.clear(place)
+            except (OSError, RuntimeError, MemoryError) as error:
+                self._log.error(f"a worker cannot be started: {error or 'no memory'}")
+            tried.set()
+            if time.monotonic() - began >= SHORTEST_LIFE:
+                pause = 0.0
+                continue
+            pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
+            self._are_ending.wait(pause)
+
+    def _begin_one(self, place: int) -> WorkerProcess | None:
+        """One that serves, or None; raises OSError, RuntimeError and MemoryError."""
+        with self._lock:
+            self._last_number += 1
+            number = self._last_number
+        listening, counts, logs = self._server.socket, self._counts.descriptor, self._estate.logs
+        worker = WorkerProcess(number, place, listening, counts, self, logs)
+        why = worker.await_ready(START_TIMEOUT)
+        with self._lock:
+            if not why and not self._are_ending.is_set():
+                worker.begin(self._begin(number))
+                self._workers[number] = worker
+                if self._events is not None:
+                    worker.link.send({"kind": Kind.FOLLOW, "follows": True})
+        if not why and worker.is_serving.wait(START_TIMEOUT) and not self._are_ending.is_set():
+            return worker
+        worker.kill()
+        self._see_it_end(worker, why)
+        return None
+
+    def _begin(self, number: int) -> Begin:
+        """Under the lock."""
+        app, certificate = self._estate.latest.app, self._estate.certificate
+        states = {**app.peers.states()}
+        files = None if certificate is None else certificate.files
+        listen, name = app.listen, app.ourselves.name
+        return Begin(number, self._in_force(), states, listen, name, app.key_salt, app.started_at, files)
+
+    def _see_it_end(self, worker: WorkerProcess, why: str = "") -> None:
+        """Block until it has ended, and see to what it leaves."""
+        how = worker.wait()
+        with self._lock:
+            self._workers.pop(worker.number, None)
+            events = self._events
+        lost_count = worker.end()
+        if events is not None:
+            events.note_lost()
+        if not self._are_ending.is_set():
+            also = f"; requests broken off: {lost_count}" if lost_count else ""
+            reason = f": {why}" if why else ""
+            told = f"worker {worker.number} (process {worker.pid}) has ended, {how}{reason}{also}"
+            self._log.error(f"{told}; another one is started")
+
+    # -- any thread: what all are told --
+
+    def _in_force(self) -> InForce:
+        app = self._estate.latest.app
+        return InForce(app.config, app.profiles.active)
+
+    def change(self) -> None:
+        """Have what is in force now be in force in all of them; blocks until it is."""
+        with self._lock:
+            if not self._workers:
+                return
+            in_force = self._in_force()
+            answers = [(worker, worker.change(in_force)) for worker in self._workers.values()]
+        self.note_states()
+        for worker, answer in answers:
+            worker.is_serving.wait(START_TIMEOUT)
+            if not _answers_of([answer], time.monotonic() + CHANGE_TIMEOUT):
+                self._log.error(f"worker {worker.number} does not take what has changed, and is killed")
+                worker.kill()
+
+    def note_states(self) -> None:
+        """What is known of peers has changed."""
+        with self._lock:
+            if not self._workers:
+                return
+            now, before = self._estate.latest.app.peers.states(), self._told
+            self._told = now
+            changed = [name for name, state in now.items() if state is not before.get(name)]
+            told = {name: _told(now[name], before.get(name)) for name in changed}
+            for worker in self._workers.values():
+                worker.link.send({"kind": Kind.STATES, "states": told})
+
+    def note_gone(self, name: str) -> None:
+        """That peer does not answer any more."""
+        with self._lock:
+            for worker in self._workers.values():
+                worker.link.send({"kind": Kind.GONE, "name": name})
+
+    def follow(self, events: Events | None) -> None:
+        """Have it told of requests in progress from now on, None: nobody."""
+        with self._lock:
+            self._events = events
+            for worker in self._workers.values():
+                worker.link.send({"kind": Kind.FOLLOW, "follows": events is not None})
+
+    # -- any thread: what they are asked --
+
+    def ask(self, question: Question) -> list[Any]:
+        """What each of them answers; who does not in time is left out."""
+        with self._lock:
+            answers = [worker.ask(question) for worker in self._workers.values()]
+        return _answers_of(answers, time.monotonic() + ANSWER_TIMEOUT)
+
+    def cancel(self, number: int) -> bool:
+        """End the request in progress of that number; whether there is one."""
+        with self._lock:
+            worker = self._workers.get(number // NUMBERS_EACH)
+        if worker is None:
+            return False
+        return any(_answers_of([worker.ask(Question.CANCEL, number)], time.monotonic() + ANSWER_TIMEOUT))
+
+    def connection_count(self) -> int:
+        """Of clients."""
+        return sum(gauges.connections for gauges in self.ask(Question.GAUGES))
+
+    def loop_lag(self) -> float:
+        """The longest, ours among them."""
+        lags: list[float] = [gauges.loop_lag for gauges in self.ask(Question.GAUGES)]
+        return max([self._estate.loop.lag(), *lags])
+
+    # -- threads link-in --
+
+    def take_rows(self, rows: Sequence[Row], records: Sequence[Record | None]) -> None:
+        self._estate.journal.take_all(rows, records)
+
+    def take_events(self, events: bytes) -> None:
+        with self._lock:
+            follower = self._events
+        if follower is not None:
+            follower.take(events)
+
+    def take_connection(self, client_ip: str, descriptor: int) -> None:
+        server, loop = self._server, self._estate.loop
+
+        def begin() -> None:
+            sock = socket.socket(fileno=descriptor)
+            try:
+                sock.setblocking(False)
+                ClientConnection(server, loop, sock, client_ip).begin()
+            except (OSError, MemoryError):  # the worker sees that it is closed
+                sock.close()
+
+        loop.call(begin)
+
+    def note_refused(self, name: str, error: str) -> None:
+        self._estate.latest.app.peers.note_refused(name, error)
+
+
+def _told(state: PeerState, before: PeerState | None) -> Told:
+    """What a worker is told of a peer, of which it was told `before`."""
+    has_same_offers = before is not None and state.offers is before.offers
+    return Told(state._replace(offers=None) if has_same_offers else state, has_same_offers)
+
+
+def _answers_of(answers: Sequence[queue.SimpleQueue[Any]], deadline: float) -> list[Any]:
+    """Those that come in time, and not from a worker that has ended instead."""
+    found = []
+    for answer in answers:
+        with suppress(queue.Empty):
+            found.append(answer.get(timeout=max(0.0, deadline - time.monotonic())))
+    return [answer for answer in found if answer is not None]

@@ -1,0 +1,272 @@
+"""A front of several workers: it is one server, whichever worker a client comes to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.conftest import RunProgram
+from tests.e2e.program import COMMAND, DEADLINE, HELLO, Program, demo, environment, models, wait_until
+from tests.e2e.talk import events
+from tests.e2e.test_events import follow
+from tests.e2e.workers import (
+    COUNT,
+    Streams,
+    front_of_workers,
+    in_flight,
+    kill,
+    pid_of_worker,
+    worker_of,
+    workers,
+)
+
+CLIENTS, REQUESTS = 8, 6  # of each client
+COUNTED = re.compile(r'^llamaswap_requests_total\{.*status="200".*\} (\d+)$', re.MULTILINE)
+TRIES = 4 * COUNT  # connections in a row, so that more than one worker is asked
+
+
+def rows_of(front: Program, **headers: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = front.get("/api/metrics/activity?limit=100", **headers).json()["data"]
+    return found
+
+
+def test_concurrent_clients_are_answered_and_each_request_has_one_row(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet:
+        front = fleet.front
+
+        def client(number: int) -> list[int]:
+            return [
+                front.chat("m", max_tokens=3, user=f"{number}", stream=bool(turn % 2)).status
+                for turn in range(REQUESTS)
+            ]
+
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            statuses = [status for found in pool.map(client, range(CLIENTS)) for status in found]
+        assert Counter(statuses) == {200: CLIENTS * REQUESTS}
+        rows = rows_of(front)
+        assert Counter(row["ended"] for row in rows) == {"complete": CLIENTS * REQUESTS}
+        assert len({row["id"] for row in rows}) == CLIENTS * REQUESTS
+        assert {row["remote_ip"] for row in rows} == {"127.0.0.1"}
+        assert {row["tokens"]["output_tokens"] for row in rows} == {3}
+        capture = front.get(f"/api/captures/{rows[0]['id']}")
+        assert capture.status == 200
+        assert capture.json()["req_path"] == "/v1/chat/completions"
+        for _ in range(TRIES):
+            assert sum(map(int, COUNTED.findall(front.get("/metrics").text))) == CLIENTS * REQUESTS
+        assert front.stdout.count('"POST /v1/chat/completions HTTP/1.1" 200') == CLIENTS * REQUESTS
+        assert front.stdout.count('"GET /api/metrics/activity') == 1, "the parent's line alone"
+
+
+def test_a_stream_comes_whole(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet, fleet.front.wire() as wire:
+        wire.request("POST", "/v1/chat/completions", {"model": "m", **HELLO, "stream": True, "max_tokens": 20})
+        told = events(b"".join(wire.chunks_of_answer()))
+        assert told[-1] == "[DONE]"
+        assert sum("content" in each["choices"][0]["delta"] for each in told[:-1] if each["choices"]) >= 20
+
+
+def test_requests_in_progress_are_seen_and_ended_by_whichever_worker_is_asked(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet, Streams(fleet.front) as streams:
+        front = fleet.front
+        for _ in range(TRIES):
+            assert {row["id"] for row in in_flight(front)} == streams.by_id.keys()
+        gauge = re.search(r"^llamaswap_connections (\d+)$", front.get("/metrics").text, re.MULTILINE)
+        assert gauge is not None
+        assert int(gauge[1]) == len(streams.by_id) + 1, "and the one that asks"
+        wire, told = follow(front)
+        with wire:
+            [snapshot] = [event.data for event in told.start() if event.type == "inflight"]
+            assert {row["id"] for row in snapshot["requests"]} == streams.by_id.keys()
+            for number in streams.by_id:
+                assert front.post(f"/api/inflight/{number}/cancel", {}).status == 200
+            gone: set[str] = set()
+            while gone != streams.by_id.keys():
+                change = told.next_of("inflight")
+                gone |= {change["id"]} if change["operation"] == "remove" else set()
+        for one in streams.by_id.values():
+            assert not one.rest().endswith(b"0\r\n\r\n")
+        wait_until(lambda: in_flight(front) == [], "none is left")
+        assert Counter(row["ended"] for row in rows_of(front)) == {"cancelled": len(streams.by_id)}
+        assert front.post("/api/inflight/7/cancel", {}).status == 404
+        assert front.post("/api/inflight/9000000001/cancel", {}).status == 404
+
+
+def test_events_tell_of_requests_of_all_workers(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet:
+        front = fleet.front
+        wire, told = follow(front)
+        with wire:
+            told.start()
+            assert [front.chat("m", max_tokens=1).status for _ in range(TRIES)] == [200] * TRIES
+            begun: set[str] = set()
+            ended: set[str] = set()
+            while len(ended) < TRIES:
+                change = told.next_of("inflight")
+                if change["operation"] == "upsert":
+                    begun.add(change["request"]["id"])
+                elif change["operation"] == "remove":
+                    ended.add(change["id"])
+            assert begun == ended
+        wire, told = follow(front)  # nobody has followed meanwhile
+        with wire:
+            told.start()
+            assert front.chat("m", max_tokens=1).status == 200
+            seen: dict[str, Any] = {}
+            while not {"inflight", "activity"} <= seen.keys():
+                event = told.next()
+                assert event is not None
+                seen.setdefault(event.type, event.data)
+            assert seen["inflight"]["request"]["id"] not in begun
+
+
+def test_a_reload_is_in_force_in_every_worker_once_it_is_answered(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet:
+        front = fleet.front
+        for turn in range(3):
+            name = f"new{turn}"
+            config = {"peers": fleet.peers, "selectors": {name: {"strategy": "pin", "targets": ["box1/m"]}}}
+            assert front.reload(config)["changed"]
+            assert [front.chat(name, max_tokens=1).status for _ in range(TRIES)] == [200] * TRIES
+            assert f"new{turn - 1}" not in {entry["id"] for entry in front.get("/v1/models").json()["data"]}
+        front.write_config({"peers": fleet.peers, **models(own=demo())})
+        refused = front.post("/api/config/reload", None)
+        assert (refused.status, "-workers is for a configuration with peers only" in refused.text) == (400, True)
+        front.write_config({"peers": fleet.peers, "selectors": 1})
+        assert front.post("/api/config/reload", None).status == 400
+        assert [front.chat("new2", max_tokens=1).status for _ in range(TRIES)] == [200] * TRIES
+
+
+def test_a_profile_is_active_in_every_worker_once_that_is_answered(tmp_path: Path) -> None:
+    profiles = {"on": {"pins": {"x": "box2/m"}}}
+    with front_of_workers(tmp_path, {"profiles": profiles}) as fleet:
+        front = fleet.front
+        for name, status in (("on", 200), (None, 404), ("on", 200)):
+            changed = front.ask("PUT", "/api/profiles/active", json.dumps({"name": name}).encode())
+            assert (changed.status, changed.json()) == (200, {"active": name})
+            assert [front.chat("x", max_tokens=1).status for _ in range(TRIES)] == [status] * TRIES
+            assert front.get("/api/profiles").json()["active"] == name
+        kill(next(iter(workers(front))))
+        wait_until(lambda: len(workers(front)) == COUNT, "another one is started")
+        assert [front.chat("x", max_tokens=1).status for _ in range(TRIES)] == [200] * TRIES
+
+
+def test_a_worker_that_is_killed_takes_only_its_own_requests_with_it(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet, Streams(fleet.front) as streams:
+        front, by_worker = fleet.front, streams.by_worker()
+        killed = min(by_worker)
+        kill(pid_of_worker(front, killed))
+        for one in by_worker[killed]:
+            assert not one.rest().endswith(b"0\r\n\r\n")
+        left = {number for number in streams.by_id if worker_of({"id": number}) != killed}
+        for number in left:
+            assert streams.by_id[number].chunk()
+        wait_until(lambda: len(workers(front)) == COUNT, "another one is started")
+        assert {row["id"] for row in in_flight(front)} == left
+        broken = [row for row in rows_of(front) if row["ended"] == "failed"]
+        assert len(broken) == len(streams.by_id) - len(left)
+        assert {row["req_path"] for row in broken} == {"/v1/chat/completions"}
+        assert {row["remote_ip"] for row in broken} == {"127.0.0.1"}
+        wait_until(lambda: f"[ERROR] worker {killed} (process " in front.stdout, "the log says so")
+        assert [front.chat("m", max_tokens=1).status for _ in range(TRIES)] == [200] * TRIES
+
+
+def test_a_worker_that_is_told_to_end_finishes_what_it_has(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet, fleet.front.wire() as wire:
+        front = fleet.front
+        wire.request("POST", "/v1/chat/completions", {"model": "m", **HELLO, "stream": True, "max_tokens": 40})
+        wire.read_head_and_first_chunk()
+        [row] = in_flight(front)
+        pid = pid_of_worker(front, worker_of(row))
+        os.kill(pid, signal.SIGTERM)
+        assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+        wait_until(lambda: pid not in workers(front) and len(workers(front)) == COUNT, "it is replaced")
+        assert [row["ended"] for row in rows_of(front)] == ["complete"]
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet:
+        front = fleet.front
+        with front.stream("m") as wire:
+            wire.read_head_and_first_chunk()
+            front.signal(signal.SIGKILL)
+            front.wait()
+            assert not wire.rest().endswith(b"0\r\n\r\n")
+            wait_until(lambda: not workers(front), "they end")
+
+
+def test_what_is_in_progress_ends_before_all_do(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet, ExitStack() as stack:
+        front = fleet.front
+        wires = [stack.enter_context(front.wire()) for _ in range(TRIES)]
+        for wire in wires:
+            wire.request("POST", "/v1/chat/completions", {"model": "m", **HELLO, "stream": True, "max_tokens": 40})
+        for wire in wires:
+            wire.read_head_and_first_chunk()
+        follower, told = follow(front)
+        stack.enter_context(follower)
+        told.start()
+        front.signal(signal.SIGTERM)
+        for wire in wires:
+            assert events(b"".join(wire.chunks()))[-1] == "[DONE]"
+        assert front.wait() == 0
+        while told.next():
+            """To the proper end."""
+        assert front.stdout.count('"POST /v1/chat/completions HTTP/1.1" 200') == TRIES
+
+
+def test_keys_are_for_all_of_it(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path, {"apiKeys": ["secret"]}, apiKey="theirs") as fleet:
+        front = fleet.front
+        paths = ["/v1/models", "/api/inflight", "/running", "/metrics", "/api/events", "/logs"]
+        assert [front.get(path).status for path in paths] == [401] * len(paths)
+        assert front.chat("m").status == 401
+        assert front.post("/api/config/reload", None).status == 401
+        key = {"authorization": "Bearer secret"}
+        assert [front.get(path, **key).status for path in ("/v1/models", "/running", "/logs")] == [200] * 3
+        body = {"model": "m", **HELLO, "max_tokens": 1}
+        assert front.post("/v1/chat/completions", body, x_forwarded_for="192.0.2.7", **key).status == 200
+        [row] = rows_of(front, **key)
+        assert (row["remote_ip"], row["key"][:4]) == ("192.0.2.7", "key-")
+        assert front.get("/running", x_forwarded_for="192.0.2.9", **key).status == 200
+        wait_until(lambda: 'Request 192.0.2.9 "GET /running HTTP/1.1" 200' in front.stdout, "the log has the address")
+        assert 'Request 127.0.0.1 "GET /logs HTTP/1.1" 200' in front.stdout
+
+
+def test_a_peer_that_one_worker_cannot_reach_is_out_for_all(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet:
+        front = fleet.front
+        fleet.boxes["box1"].kill()
+        assert [front.chat("m", max_tokens=1).status for _ in range(TRIES)] == [200] * TRIES
+        fleet.await_up("box1", is_up=False)
+        assert front.chat("box1/m").status == 502
+        wait_until(lambda: "peer box1 is out" in front.stdout, "the log says so")
+        fleet.boxes["box1"].start()
+        fleet.await_up("box1", is_up=True)
+        wait_until(lambda: front.chat("box1/m", max_tokens=1).status == 200, "it is known to all")
+
+
+def test_models_of_ones_own_are_refused(run_program: RunProgram, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(json.dumps(models(own=demo())))
+    command = (*COMMAND, "-c", str(file), "-listen", "127.0.0.1:0", "-workers", "2")
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, env=environment(), check=False)
+    assert ended.returncode == 1
+    assert "-workers is for a configuration with peers only, and this one has models (own)" in ended.stderr
+    with run_program(models(own=demo()), flags=("-workers", "1")) as program:
+        assert program.chat("own", max_tokens=1).status == 200
+        assert not workers(program)
+
+
+def test_there_is_no_upgrade(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet:
+        refused = fleet.front.post("/api/upgrade", None)
+        assert refused.status == 501
+        assert "with -workers no other process can take over: restart llamaswap" in refused.text
