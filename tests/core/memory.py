@@ -123,7 +123,7 @@ class MemoryWitness(LineWitness):
                 lacking = [
                     name
                     for name, size in way.items()
-                    if target in truth.unknown
+                    if target in truth.unknown | self._starved
                     or size > truth.room(name, existing) - sum(truth.takes(one, name) for one in asleep)
                 ]
                 if any(truth.takes(life.model, name) for name in lacking):
@@ -249,6 +249,8 @@ class MemoryWitness(LineWitness):
     def _is_excused(self, model: str) -> bool:
         """Whether it waits for other programs, for the time that a model stays, or for memory to become free."""
         if self._is_freeing(model):
+            return True
+        if any(life.is_asleep and life.is_ending for life in self.lives.values()):  # and may hold what it needs
             return True
         stays = self.plan.policy.manners.min_residency
         young = any(life.ready_at is not None and self.now < life.ready_at + stays for life in self.lives.values())
