@@ -36,8 +36,11 @@ class Follower(Protocol):
     """Is told what is known of peers when that changes. Any thread."""
 
     def note_states(self) -> None: ...
-    def note_gone(self, name: str) -> None:
-        """That peer does not answer any more."""
+    def note_gone(self, address: str) -> None:
+        """The peer there does not answer any more."""
+
+    def waits_at(self, address: str) -> bool:
+        """Whether requests are sent to a peer there."""
 
 
 class Waiting(Protocol):
@@ -111,7 +114,7 @@ class Peers:
         except (ImportError, OSError, MemoryError) as error:  # the installation is gone, and this is a reload
             log.error(f"peers are not looked at, and count as up: {error}; restart llamaswap")
             return None
-        return Fleet(self._proxies, log, self._on_offers, self.note_gone, self._waits_at, via=self._via)
+        return Fleet(self._proxies, log, self._on_offers, self.note_gone, self.waits_at, via=self._via)
 
     def is_llamaswap(self, name: str) -> bool:
         """Whether it was seen to be one."""
@@ -124,8 +127,9 @@ class Peers:
         if self.follower is not None:
             self.follower.note_gone(address)
 
-    def _waits_at(self, address: str) -> bool:
-        return bool(self._waiting.get(address))
+    def waits_at(self, address: str) -> bool:
+        """Whether requests are sent to a peer there."""
+        return bool(self._waiting.get(address)) or (self.follower is not None and self.follower.waits_at(address))
 
     def _note_states(self) -> None:
         if self.follower is not None:

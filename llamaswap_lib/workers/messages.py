@@ -38,7 +38,7 @@ class Kind(str, Enum):
     BEGIN = "begin"  # begin: Begin
     CHANGE = "change"  # number, in_force: InForce
     STATES = "states"  # states: of peers, by their names
-    GONE = "gone"  # name: of a peer that does not answer any more
+    GONE = "gone"  # address: of a peer that does not answer any more
     ASK = "ask"  # number, question: Question, argument
     FOLLOW = "follow"  # follows: whether somebody wants to know of requests in progress
     STOP = "stop"  # is_shared: somebody else goes on listening on the socket
@@ -57,6 +57,7 @@ class Question(str, Enum):
 
     IN_FLIGHT = "in flight"  # the rows of its requests in progress
     CANCEL = "cancel"  # whether the request of that number was there, and is ended
+    WAITS_AT = "waits at"  # whether requests are sent to a peer at that address
     GAUGES = "gauges"  # Gauges
     FLUSH = "flush"  # hand over all rows of requests that have ended
 

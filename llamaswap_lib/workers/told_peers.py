@@ -51,6 +51,9 @@ class ToldPeers:
             state = after_refusal(self._states.get(name, UNKNOWN), time.monotonic(), error)
             self._states = MappingProxyType({**self._states, name: state})
 
+    def look_soon(self, name: str) -> None:
+        """What changes what runs at peers is asked of the parent, which looks."""
+
     def change(self, config: Config) -> None:
         """Those that are not configured any more are forgotten."""
         with self._lock:

@@ -159,7 +159,7 @@ class Worker:
         elif kind is Kind.STATES:
             self._told.take(message["states"])
         elif kind is Kind.GONE:
-            self._latest.app.peers.note_gone(message["name"])
+            self._latest.app.peers.note_gone(message["address"])
         elif kind is Kind.FOLLOW:
             self._following.change(follows=message["follows"])
 
@@ -169,6 +169,8 @@ class Worker:
             return app.feed.rows()
         if question is Question.CANCEL:
             return app.feed.cancel(argument, self.loop.ask)
+        if question is Question.WAITS_AT:
+            return app.peers.waits_at(argument)
         if question is Question.GAUGES:
             return Gauges(len(self.server.table), self.loop.lag())
         self.journal.flush()

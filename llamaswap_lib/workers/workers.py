@@ -210,11 +210,11 @@ class Workers:
             for worker in self._workers.values():
                 worker.link.send({"kind": Kind.STATES, "states": told})
 
-    def note_gone(self, name: str) -> None:
-        """That peer does not answer any more."""
+    def note_gone(self, address: str) -> None:
+        """The peer there does not answer any more."""
         with self._lock:
             for worker in self._workers.values():
-                worker.link.send({"kind": Kind.GONE, "name": name})
+                worker.link.send({"kind": Kind.GONE, "address": address})
 
     def follow(self, events: Events | None) -> None:
         """Have it told of requests in progress from now on, None: nobody."""
@@ -225,10 +225,10 @@ class Workers:
 
     # -- any thread: what they are asked --
 
-    def ask(self, question: Question) -> list[Any]:
+    def ask(self, question: Question, argument: object = None) -> list[Any]:
         """What each of them answers; who does not in time is left out."""
         with self._lock:
-            answers = [worker.ask(question) for worker in self._workers.values()]
+            answers = [worker.ask(question, argument) for worker in self._workers.values()]
         return _answers_of(answers, time.monotonic() + ANSWER_TIMEOUT)
 
     def cancel(self, number: int) -> bool:
@@ -238,6 +238,10 @@ class Workers:
         if worker is None:
             return False
         return any(_answers_of([worker.ask(Question.CANCEL, number)], time.monotonic() + ANSWER_TIMEOUT))
+
+    def waits_at(self, address: str) -> bool:
+        """Whether requests are sent to a peer there."""
+        return any(self.ask(Question.WAITS_AT, address))
 
     def connection_count(self) -> int:
         """Of clients."""
