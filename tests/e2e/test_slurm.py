@@ -112,6 +112,23 @@ def test_a_job_that_is_preempted_is_loaded_again(cluster: Cluster, tmp_path: Pat
         assert front.get("/unload").status == 200
 
 
+def test_jobs_whose_time_limit_is_over_are_loaded_again(cluster: Cluster, tmp_path: Path) -> None:
+    """Slurm looks at time limits each half a minute."""
+    clients = {"a": ("srun",), "b": SBATCH}
+    models = {name: cluster.model(f"ls-{name}", client=words, there=FRONT) for name, words in clients.items()}
+    groups = {"cluster": {"swap": False, "exclusive": False, "members": ["a", "b"]}}
+    with Front(cluster, tmp_path / "front", {"models": models, "groups": groups}) as front:
+        first = {name: front.chat(name).json()["job"] for name in models}
+        for job in first.values():
+            cluster.run("scontrol", "update", f"JobId={job}", "EndTime=now")
+        wait_until(lambda: len(front.states()) < 2, "the end of one is noticed")
+        wait_until(lambda: not front.states(), "that of the other, too")
+        for name, job in first.items():
+            assert "JobState=TIMEOUT " in cluster.run("scontrol", "show", "job", job)
+            assert front.chat(name).json()["job"] != job
+        assert front.get("/unload").status == 200
+
+
 def test_a_job_that_is_requeued_is_found_again_or_ends(cluster: Cluster, tmp_path: Path) -> None:
     """`sbatch --wait` goes on, or ends, as it happens. Then the run has ended, and the job starts again for nobody."""
     model = cluster.model("ls-a", client=(*SBATCH, "--requeue"), there=f"{FRONT} --lost-after 1")
