@@ -30,6 +30,7 @@ from llamaswap_lib.runtime.logs.monitor import LogMonitor
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import OutgoingBody
 from llamaswap_lib.server.trace import Trace
+from llamaswap_lib.wire.cors_headers import unsaid
 from llamaswap_lib.wire.heads import ResponseHead
 
 KEY_REFUSED = 401  # a 403 may be about what is in the request
@@ -203,6 +204,9 @@ async def _look_at_answer(
     answer of a peer that is one, of which clients are not told to wait for long.
     """
     model = relay.model
+    if order.is_log:  # it tells of others: which pages may read it is ours to say
+        relay.connection.answers.forget()  # it remembers answers as they came
+        head = unsaid(head)
     if head.status < 400 and not order.is_heard:
         return head, data
     if order.is_no is not None and order.is_no(head.status, head.first):
@@ -217,7 +221,7 @@ async def _look_at_answer(
         raise Heard(head.status)
     if not is_llamaswap:
         return head, data
-    relay.connection.answers.forget()  # it remembers answers as they came
+    relay.connection.answers.forget()
     return await shortened(head, data, relay.exchange.head.method, relay.receive)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llamaswap_lib.wire.headers import without
-from llamaswap_lib.wire.heads import Headers, read_pairs
+from llamaswap_lib.wire.heads import Headers, ResponseHead, read_pairs
 
 ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 ANYBODY = "*"
@@ -41,3 +41,9 @@ def allow_once(lines: str, first: Mapping[str, str], reader: str) -> str:
         if said:
             return f"{lines}{ALLOW_ORIGIN}: {said[0]}\r\n"
     return lines + "".join([f"{name}: {value}\r\n" for name, value in allow(reader)])
+
+
+def unsaid(head: ResponseHead) -> ResponseHead:
+    """The head without what its server says of that: for answers of which that is ours to say."""
+    first = {name: value for name, value in head.first.items() if name != _NAME}
+    return head._replace(fields=without(head.fields, (_NAME,)), first=first)

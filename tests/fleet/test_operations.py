@@ -241,6 +241,17 @@ def test_our_own_page_may_do_it_and_is_no_other_site_to_the_peer() -> None:
         assert len(asked(box)) == 1
 
 
+def test_no_page_of_another_site_reads_the_log_of_a_peer_whatever_that_allows() -> None:
+    box = Box()
+    allowed = b"Access-Control-Allow-Origin: *\r\n"
+    box.answers["/two/logs/stream/far"] = sized(b"said", allowed)
+    box.answers["/two/logs/stream/m"] = CHUNKED_HEAD[:-2] + allowed + b"\r\n4\r\nsaid\r\n0\r\n\r\n"
+    with front_of(box) as world:
+        for name in ("far", "m"):
+            head, _ = world.ask(get(f"/logs/stream/two/{name}", extra=b"Origin: http://evil.example\r\n"))
+            assert (head.split()[1], b"access-control-allow" in head.lower()) == (b"200", False)
+
+
 def test_a_client_that_ends_its_direction_gets_the_answer_of_an_unload() -> None:
     """As for a model of ours."""
     box = Box()
