@@ -79,13 +79,15 @@ class PeerOperations:
         """
         exchange.replace_head(without_page(exchange.head))
         exchange.client.follow(follows=asked.is_log)
-        with await exchange.receive_body() as body:
-            orders = [self._order(exchange, asked, one, body) for one in asked.models]
-            if asked.is_for_all and len(orders) > 1:
-                await self._ask_all(exchange, orders)
-            else:
-                await self._ask_first(exchange, orders)
-        exchange.client.follow(follows=False)
+        try:
+            with await exchange.receive_body() as body:
+                orders = [self._order(exchange, asked, one, body) for one in asked.models]
+                if asked.is_for_all and len(orders) > 1:
+                    await self._ask_all(exchange, orders)
+                else:
+                    await self._ask_first(exchange, orders)
+        finally:
+            exchange.client.follow(follows=False)
         if not asked.is_log:
             for one in asked.models:  # something else may run there now
                 self._app.peers.look_soon(one.peer)

@@ -336,12 +336,14 @@ def ask_log(world: World) -> int:
     return int(world.ask(get("/logs/stream/p/q"))[0].split()[1])
 
 
-def test_a_log_that_nobody_follows_any_more_leaves_a_connection_like_any_other() -> None:
+@pytest.mark.parametrize(("name", "said"), [("two/far", b"all of it"), ("one/far", b"refuses our key")])
+def test_a_log_that_nobody_follows_any_more_leaves_a_connection_like_any_other(name: str, said: bytes) -> None:
     box = Box()
     box.answers["/two/logs/stream/far"] = sized(b"all of it")
+    box.answers["/one/logs/stream/far"] = b"HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n"
     with front_of(box) as world, world.connect() as client:
-        client.send(get("/logs/stream/two/far"))
-        assert client.read_message()[1] == b"all of it"
+        client.send(get(f"/logs/stream/{name}"))
+        assert said in client.read_message()[1]
         client.send(get("/health"))
         assert client.read_message()[1] == b"OK"
         assert not world.server.table._followers
