@@ -96,13 +96,14 @@ class Fleet:
         are there. Blocks for the file of the lists.
         """
         self._kept.change(config)
-        offers = {name: self._kept.of(name) for name in config.peers}
+        kept = {name: self._kept.of(name) for name in config.peers}
         with self._lock:
             before, self._watches = self._watches, {}
             for name, peer in config.peers.items():
                 watch = before.get(name)
                 if watch is None or _server(watch.peer) != _server(peer):
-                    watch = _Watch(name, peer, UNKNOWN._replace(offers=offers[name]))
+                    offers = kept[name]
+                    watch = _Watch(name, peer, UNKNOWN if offers is None else states.after_list(UNKNOWN, offers))
                 self._watches[name] = watch
             new = [watch for name, watch in self._watches.items() if before.get(name) is not watch]
             self._publish()

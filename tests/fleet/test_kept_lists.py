@@ -11,12 +11,12 @@ import pytest
 from llamaswap_lib.config.load import load_text
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.fleet.kept_lists import KeptLists
-from llamaswap_lib.fleet.offers import Offer, lists_file
+from llamaswap_lib.fleet.offers import Offer, entries_of, lists_file
 from llamaswap_lib.fleet.peers import Peers
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from tests.fleet.boxes import Box, running
 from tests.web.upstreams import wait_until
-from tests.web.world import Upstream, sized
+from tests.web.world import DEADLINE, Upstream, sized
 
 MANY = (
     Offer("m", "", {"capabilities": {"vision": True}, "description": "ä \U0001f600"}, 4096),
@@ -149,6 +149,27 @@ def test_the_last_list_counts_from_the_start_until_the_peer_says_its_own(tmp_pat
         peers.change(config)
         wait_until(lambda: names_of(peers) == ["y"])
         wait_until(lambda: kept_at(config).of("a") == (Offer("y", "", {}, 0),))
+    finally:
+        peers.close()
+        upstream.close()
+        logs.close()
+
+
+def test_other_names_of_models_are_known_from_the_start_too(tmp_path: Path) -> None:
+    """A list that stays the same is not heard as a new one."""
+    said = json.dumps({"data": entries_of(MANY)}).encode()
+    box, logs = (
+        Box(running=running(m={"state": "ready"}), **{"v1/models": sized(said)}),
+        Logs(to_stdout="none", stdout=None),
+    )
+    upstream = Upstream(box)
+    config = config_of(tmp_path / "s", a={"proxy": upstream.proxy})
+    kept_at(config).keep("a", config.peers["a"], MANY)
+    peers = Peers(logs.log)
+    try:
+        peers.change(config)
+        peers.wait_for_lists(DEADLINE)
+        assert [peers.states()["a"].runs(name) for name in ("m", "al", "x")] == [True, True, False]
     finally:
         peers.close()
         upstream.close()
