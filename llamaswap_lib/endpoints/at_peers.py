@@ -119,7 +119,7 @@ class PeerOperations:
             try:
                 await self._dispatcher.relay(exchange, order)
             except Heard as heard:
-                if heard.status >= 400:
+                if heard.status >= 300:  # one that sends us elsewhere has not done it
                     error = BadGateway(f"{order.model.id} is answered with {heard.status}")
                     (absent if _has_none(heard.status) else failures).append(error)
             except HttpError as wrong:
