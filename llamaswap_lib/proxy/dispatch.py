@@ -13,9 +13,10 @@ from functools import partial
 from typing import Protocol
 
 from llamaswap_lib.config.schema import Model
-from llamaswap_lib.errors import BadGateway, Conflict, HttpError, LoadFailed, RunNotDead
+from llamaswap_lib.errors import BadGateway, Conflict, HttpError, LoadFailed, RunNotDead, ServiceUnavailable
 from llamaswap_lib.proxy import peer_headers as peers
 from llamaswap_lib.proxy.answer_body import Remainder
+from llamaswap_lib.proxy.connection import UpstreamConnection
 from llamaswap_lib.proxy.loading_stream import LoadingStream, is_told
 from llamaswap_lib.proxy.no_answer import Heard, NoAnswer, NoConnection, SaidNo
 from llamaswap_lib.proxy.pool import Pool
@@ -97,7 +98,8 @@ class Dispatcher:
         return self._relay_inside(exchange, order, model, None)
 
     async def _relay_to_peer(self, exchange: Exchange, order: Order, model: Remote) -> None:
-        relay = Relay(self._pool, exchange, model, model.key, model.proxy, order.body)
+        make = _LogRelay if order.is_log else Relay
+        relay = make(self._pool, exchange, model, model.key, model.proxy, order.body)
         is_llamaswap = self._watch.is_llamaswap(model.peer)
         if is_llamaswap:
             relay.timeouts = model.patient
@@ -191,6 +193,23 @@ class Dispatcher:
             raise refusal
         relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
         await relay.run(order.path, order.query)
+
+
+class _LogRelay(Relay):
+    """One that may be ended while there is no connection yet: the program does not wait for what follows a log."""
+
+    _is_over = False
+
+    def cut(self, *, if_silent: bool) -> None:
+        self._is_over = not if_silent
+        super().cut(if_silent=if_silent)
+
+    async def _connect(self) -> UpstreamConnection:
+        connection = await super()._connect()
+        if self._is_over:
+            connection.close()
+            raise ServiceUnavailable("the server is shutting down")
+        return connection
 
 
 async def _look_at_answer(

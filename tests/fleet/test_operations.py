@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.fleet.boxes import NOT_FOUND, Box, running
+from tests.web.certificates import trusted_upstream
 from tests.web.upstreams import wait_until
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, get, sized
 
@@ -331,6 +332,25 @@ def test_logs_of_peers_end_with_the_program_and_count_as_followed() -> None:
         assert client.read_to_end() == b""
         assert talker.has_ended.wait(DEADLINE)
         assert ask_log(world) == 503
+
+
+def test_a_log_whose_peer_is_still_to_be_connected_ends_with_the_program_too() -> None:
+    box, shakes_hands, go = Box(**{"logs/stream/q": OK}), threading.Event(), threading.Event()
+    context = trusted_upstream()
+
+    def hold(*_: object) -> None:
+        shakes_hands.set()
+        assert go.wait(DEADLINE)
+
+    context.sni_callback = hold
+    with World(box, config=TALKING, upstream_context=context) as world, world.connect() as client:
+        client.send(get("/logs/stream/p/q"))
+        assert shakes_hands.wait(DEADLINE)
+        world.app.peers.close_streams()
+        world.loop.ask(lambda: None)
+        go.set()
+        assert b" 503 " in client.read_message()[0]
+    assert box.heads == []
 
 
 def ask_log(world: World) -> int:
