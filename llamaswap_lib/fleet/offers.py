@@ -7,15 +7,19 @@ active, are left out: two boxes that have each other as peers would add to each 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 MOST_OFFERS = 10_000
 MOST_NAME_CHARACTERS = 500
+MOST_LEVELS = 20  # of lists and objects in each other, in one key of an entry
 _LEFT_OUT = ("peer", "pool", "profile")
 # Of an entry: what a model can do, in the keys that clients read.
 _KEPT = ("architecture", "capabilities", "supported_parameters", "context_length", "description")
+_find_surrogate = re.compile("[\ud800-\udfff]").search  # half a character, which has no UTF-8
 
 
 class Offer(NamedTuple):
@@ -72,7 +76,7 @@ def _offers_of(entry: Mapping[str, Any]) -> Iterator[Offer]:
     kind, name = ours.get("type"), entry.get("id")
     if kind in _LEFT_OUT or not isinstance(name, str):
         return
-    about = {key: entry[key] for key in _KEPT if entry.get(key)}
+    about = {key: entry[key] for key in _KEPT if entry.get(key) and _may_be_passed_on(entry[key])}
     context = meta.get("n_ctx")
     n_ctx = context if isinstance(context, int) else 0
     alias_of = ours.get("modelID") if kind == "alias" else ""
@@ -85,6 +89,16 @@ def _offers_of(entry: Mapping[str, Any]) -> Iterator[Offer]:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _may_be_passed_on(value: object, levels: int = MOST_LEVELS) -> bool:
+    """Whether our own list is still JSON with it, for clients that take it strictly, and for the file that keeps it."""
+    if isinstance(value, str):
+        return _find_surrogate(value) is None
+    if isinstance(value, float):
+        return isfinite(value)
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return not parts or (levels > 0 and all(_may_be_passed_on(part, levels - 1) for part in parts))
 
 
 def _is_name(name: str) -> bool:

@@ -53,6 +53,15 @@ def test_what_is_no_list_is_none(body: bytes) -> None:
     assert read_offers(body) is None
 
 
+@pytest.mark.parametrize(
+    "value",
+    [b"NaN", b"[1e999]", b'"\\ud83d"', b'{"\\udc00": 1}', b"[" * 900 + b"1" + b"]" * 900, b"[" * 21 + b"1" + b"]" * 21],
+)
+def test_what_our_own_list_could_not_say_is_left_out(value: bytes) -> None:
+    said = b'{"data": [{"id": "m", "architecture": %b, "description": "\\ud83d\\ude00"}]}' % value
+    assert read_offers(said) == (Offer("m", "", {"description": "\U0001f600"}, 0),)
+
+
 def test_names_that_could_not_be_asked_for_are_left_out() -> None:
     assert read({"id": ""}, {"id": " a"}, {"id": "a\nb"}, {"id": 3}, "m", {"id": "x" * 501}, {"id": "ok"}) == (
         Offer("ok", "", {}, 0),
