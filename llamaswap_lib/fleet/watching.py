@@ -93,7 +93,7 @@ class Fleet:
         """These are the peers from now on; who is another server than before is looked at anew.
 
         Until it says its own list, it has what it said last. One that is a peer no more is looked at while requests
-        are there. Blocks for the file of the lists.
+        are there, unless another one is at the same address, and known. Blocks for the file of the lists.
         """
         self._kept.change(config)
         kept = {name: self._kept.of(name) for name in config.peers}
@@ -147,8 +147,14 @@ class Fleet:
                 report(f"look-{watch.name}", self._log.error)
             watch.was_asked.set()
             self._pause(watch.wake, watch.state.pause)
-            if has_ended and not self._waits_at(watch.peer.proxy):
+            if has_ended and not self._is_needed(watch.peer.proxy):
                 return
+
+    def _is_needed(self, address: str) -> bool:
+        """Whether requests are at what was a peer, and nobody else would find that it is gone."""
+        with self._lock:
+            has_other = any(one.peer.proxy == address and one.state.kind for one in self._watches.values())
+        return not has_other and self._waits_at(address)
 
     def _look(self, watch: _Watch) -> None:
         peer, fields = watch.peer, fields_of(watch.peer, self._via)
