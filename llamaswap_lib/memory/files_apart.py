@@ -1,8 +1,8 @@
 """Files of models are read on threads of their own: those on a network mount that hangs may never answer.
 
-One thread asks, `hardware`; it waits for HOLD seconds at most. While a read in a folder hangs nothing more is read of
-that folder, and what is asked for is as it was before, or unknown. A thread that hangs is a daemon: it does not hold
-up the end of the program.
+One thread asks, `hardware`; it waits for HOLD seconds at most, and the less the more folders hang: each model of a
+mount may have a folder of its own. While a read in a folder hangs nothing more is read of that folder, and what is
+asked for is as it was before, or unknown. A thread that hangs is a daemon: it does not hold up the end of the program.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.typed_yaml.secrets import visible
 
 HOLD = 1.0  # seconds
+LEAST = 0.1  # of HOLD, however many folders hang
 
 T = TypeVar("T")
 Look = Callable[[str], list[int]]  # of a file: its size and time; [] where it cannot be seen
@@ -59,6 +60,11 @@ class FilesApart:
             self._warn(f"the files of models in {_where(folder)} answer again")
         return folder in self._hanging
 
+    @property
+    def patience(self) -> float:
+        """Seconds for which the next one is waited for."""
+        return self._hold * max(LEAST, 1 / (1 + len(self._hanging)))
+
     def ask(self, folder: str, read: Callable[[], T], otherwise: T) -> T:
         """What `read` returns or raises; `otherwise` where that hangs, an earlier one does, or there is no thread."""
         if self.is_held(folder):
@@ -77,7 +83,7 @@ class FilesApart:
             Thread(run, "model-files").start()
         except (RuntimeError, MemoryError):
             return otherwise
-        if not ended.wait(self._hold):
+        if not ended.wait(self.patience):
             self._hanging[folder] = ended
             where = f"the files of models in {_where(folder)} do not answer, as on a network mount that hangs"
             self._warn(f"{where}; until they do, what is not known of these models stays unknown")

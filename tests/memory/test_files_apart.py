@@ -16,6 +16,7 @@ from llamaswap_lib.memory.picture import MemoryPicture, Surroundings
 from tests.estimates.test_estimator import weights
 from tests.hardware.machines import GIB
 from tests.memory.test_picture import World
+from tests.web.upstreams import wait_until
 
 PATIENCE = 10.0  # seconds, until the test gives up
 CONFIG = """
@@ -130,3 +131,18 @@ def test_what_is_read_comes_back_and_so_does_an_error() -> None:
     with pytest.raises(ValueError, match="wrong"):
         files.ask("x", lambda: int("wrong"), 0)
     assert not files.is_held("x")
+
+
+def test_many_folders_of_one_mount_are_waited_for_little_longer_than_one() -> None:
+    files, door = FilesApart(hold=0.02), threading.Event()
+    waited, folders = 0.0, [f"models/{number}" for number in range(40)]
+    try:
+        for folder in folders:
+            waited += files.patience
+            assert files.ask(folder, lambda: door.wait(PATIENCE), otherwise=False) is False
+        assert waited < 7 * 0.02
+        assert files.ask(folders[0], lambda: True, otherwise=False) is False, "it hangs still"
+    finally:
+        door.set()
+    wait_until(lambda: not any(map(files.is_held, folders)))
+    assert files.patience == 0.02
