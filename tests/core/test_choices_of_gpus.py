@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from llamaswap_lib.core.eviction import RunningModel
-from llamaswap_lib.core.eviction.devices import CHOSEN, GB, Device, Memory, Movable, NeedSource
+from llamaswap_lib.core.eviction.devices import CHOSEN, GB, Device, Memory, Movable, Need, NeedSource
 from llamaswap_lib.core.eviction.look import Look
 from llamaswap_lib.core.eviction.manners import Manners, is_calm
 from llamaswap_lib.core.eviction.placing import Placed, place
@@ -29,6 +29,7 @@ class Box:
         self.pinned: set[str] = set()
         self.kept: set[str] = set()
         self.movable: dict[str, Movable] = {}
+        self.needs: dict[str, Need] = {}  # of models whose GPUs are not chosen
         self.seen: dict[str, RunningModel] = {}
         self.held = {name: {gpu: self._size(0, 3) for gpu in self.gpus} for name in ("s0", "s1")}
         for i in range(self.rng.choice([2, 8, 20])):
@@ -63,6 +64,8 @@ class Box:
         if source is NeedSource.UNKNOWN:
             self.movable[name] = Movable(self.gpus)
             self.held[name] = {gpu: self._size(0, 9) for gpu in (*at, "ram")}
+            if rng.random() < 0.5:
+                self.needs[name] = Need(dict.fromkeys((*at, "ram"), 0))
         busy, ready = rng.choice([0] * 9 + [1]), rng.choice([YOUNG, 1e6, 1e6, 1e6])
         idle, load = rng.choice([100.0, 10 ** rng.uniform(0, 5)]), rng.choice([5.0, rng.uniform(2, 90)])
         self.seen[name] = RunningModel(name, "ready", 0.0 if busy else idle, busy, load, ready, gpus=at)
@@ -86,8 +89,8 @@ class Box:
             self.floors = {TARGET: {CHOSEN: int(size * rng.uniform(0.8, 1.5)), "ram": self._size(0, 9)}}
 
     def look(self) -> Look:
-        places = {name: seen.gpus for name, seen in self.seen.items()}
-        memory = Memory(self.devices, {}, self.held, movable=self.movable, floors=self.floors).placed(places)
+        places = {name: seen.gpus for name, seen in self.seen.items() if name not in self.needs}
+        memory = Memory(self.devices, self.needs, self.held, movable=self.movable, floors=self.floors).placed(places)
         manners = Manners(frozenset(self.pinned), {}, min_residency=2 * YOUNG)
         return Look(memory, manners, lambda model: self.seen[model], TARGET, list(self.seen))
 
@@ -139,3 +142,4 @@ def test_the_boxes_are_of_many_kinds() -> None:
     assert any(box.asleep and answer.room for box, answer in found)
     unknown = {name for box, _ in found for name, one in box.movable.items() if one.source is NeedSource.UNKNOWN}
     assert unknown
+    assert any(name in answer.room for box, answer in found for name in box.needs)

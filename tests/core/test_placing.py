@@ -229,6 +229,18 @@ def test_what_is_no_gpu_counts_too() -> None:
     assert box.put("B") in ("g0, A", "g1, A")
 
 
+def test_one_of_unknown_need_goes_for_a_model_that_shares_no_gpu_with_it_but_needs_the_memory_of_the_machine() -> None:
+    box = Box(24, 24)
+    box.devices["ram"] = Device(32 * GB, label="RAM")
+    box.model("A", 20, beside={"ram": 2 * GB})
+    memory = Memory(box.devices, {"U": Need({"g0": 0, "ram": 0})}, movable=box.movable)
+    policy = MemoryPolicy(lambda: memory, Manners())
+    for in_flight in (0, 1):
+        busy = RunningModel("U", "ready", 100.0, in_flight, 10.0, 1000.0)
+        policy.observe(lambda model, busy=busy: busy if model == "U" else RunningModel(model), lambda _: False)  # type: ignore[misc]
+        assert policy._choose("A", ("U",)) == Choice(room=("U",), gpus=("g0",))
+
+
 def test_the_start_is_told_the_place_and_its_name() -> None:
     box = Box(24, 24)
     box.model("A", 20)

@@ -120,7 +120,7 @@ class _Lacks:
         look, movable = question.look, question.movable
         devices, pinned, floors = look.memory.devices, look.pinned(), look.memory.floors.get(look.target, {})
         beside = [name for name, size in movable.beside.items() if size > 0 and name in devices]
-        self.names = (*movable.among, *beside)
+        self.names, self.shared = (*movable.among, *beside), beside
         self._movable, self._is_guess = movable, movable.source is NeedSource.ESTIMATED
         self._capacities = {name: devices[name].capacity for name in movable.among}
         self._rooms = {name: look.room(name, look.seen) for name in self.names}
@@ -185,7 +185,15 @@ class _Search:
     def __init__(self, question: _Question, lacks: _Lacks, kind: int) -> None:
         look, memory = question.look, question.look.memory
         self._question, self._lacks, self._kind = question, lacks, kind
-        self._models = sorted(model for model in look.seen if look.may_go(model) and question.kinds[model] <= kind)
+        unknown = [model for model in look.seen if memory.need(model).source is NeedSource.UNKNOWN]
+        self._alone = {model: memory.need(model).devices or memory.devices for model in unknown if look.may_go(model)}
+        """The devices of those of unknown need, which must go from there."""
+        self._sure = [model for model, names in self._alone.items() if any(name in names for name in lacks.shared)]
+        """Those of them that go with each choice: all choices need something of the devices that are no GPUs."""
+        self._paid = sum([question.cost(model, kind) for model in self._sure])
+        self._given = {name: sum([look.use(model, name) for model in self._sure]) for name in lacks.names}
+        going = [model for model in look.seen if look.may_go(model) and question.kinds[model] <= kind]
+        self._models = sorted(model for model in going if model not in self._sure)
         self._costs = [question.cost(model, kind) for model in self._models]
         self._uses = {name: [look.use(model, name) for model in self._models] for name in lacks.names}
         self._bits = {name: 1 << i for i, name in enumerate(lacks.names)}
@@ -196,11 +204,10 @@ class _Search:
         """By device the models there: what each takes, what it costs, and all devices that it is on as bits."""
         self._tables: dict[str, _Table] = {}
         self._grouped: list[tuple[int, int]] = []  # a GPU of all choices of a group, and those that there may be beside
-        unknown = [model for model in look.seen if memory.need(model).source is NeedSource.UNKNOWN]
-        self._alone = [memory.need(model).devices or memory.devices for model in unknown if look.may_go(model)]
-        """The devices of those of unknown need, which must go from there."""
 
     def best(self) -> Placed | None:
+        if any(self._question.kinds[model] > self._kind for model in self._sure):
+            return None
         best: _Worth = (NO_WAY,)
         found, todo = None, self._groups()
         while todo:
@@ -212,7 +219,7 @@ class _Search:
                     heappush(todo, (bound, count, UNSEEN, member, lack))
             elif step == UNSEEN:
                 lack = self._lacks.on(self._question.choices[i])
-                higher = max([self._least(name, size) for name, size in lack.items()], default=0)
+                higher = max([bound, *(self._least(name, size) for name, size in lack.items())])
                 heappush(todo, (higher, count, DEAREST, i, lack))
             elif step == DEAREST:
                 higher = max(bound, self._least_together(lack, best[0]))
@@ -226,7 +233,7 @@ class _Search:
 
     def _groups(self) -> list[_Open]:
         """All choices that may be possible, by how many GPUs they have and which is the dearest: a heap."""
-        beside = max([self._least(name, lack) for name, lack in self._lacks.beside.items()], default=0)
+        beside = max([self._paid, *(self._least(name, lack) for name, lack in self._lacks.beside.items())])
         found: list[_Open] = []
         for count, row in self._lacks.least().items():
             costs, cheaper = {name: max(beside, self._least(name, lack)) for name, lack in row.items()}, 0
@@ -245,8 +252,8 @@ class _Search:
 
     def _victims(self, i: int, lack: _Bytes, most: int) -> tuple[int, tuple[str, ...], _Bytes] | None:
         """What they cost, who they are, and what is lacking; None if they cost more than `most`, or are not enough."""
-        names = self._question.choices[i] + tuple(self._lacks.beside)
-        if any(name in devices for devices in self._alone for name in names):
+        names = self._question.choices[i]
+        if self._sure or any(name in devices for devices in self._alone.values() for name in names):
             on = self._question.on(i)
             kind, cost, room, lack = self._question.closely(on)
             return None if kind > self._kind or on.is_unknown else (cost, room, lack)
@@ -262,19 +269,20 @@ class _Search:
 
     def _least(self, name: str, lack: int) -> int:
         """What it costs at least to have so much more of one device."""
+        lack -= self._given[name]
         if lack <= 0:
-            return 0
+            return self._paid
         if (table := self._tables.get(name)) is None:
             table = self._tables[name] = _table([(size, cost) for size, cost, _ in self._on[name]])
         at = bisect_left(table[0], lack)
-        return table[1][at] if at < len(table[0]) else NO_WAY
+        return table[1][at] + self._paid if at < len(table[0]) else NO_WAY
 
     def _least_together(self, lack: _Bytes, most: int) -> int:
         """What all of it costs at least: each model costs a part of its loss on each of the devices that it is on."""
-        bits, found = sum([self._bits[name] for name in lack]), 0
+        bits, found = sum([self._bits[name] for name in lack]), self._paid
         for name, size in lack.items():
             pairs = [(use, cost // (on & bits).bit_count()) for use, cost, on in self._on[name] if cost <= most]
-            found += _least_of(pairs, size)
+            found += _least_of(pairs, size - self._given[name])
             if found > most:
                 break
         return found
@@ -293,6 +301,8 @@ def _least_of(pairs: list[tuple[int, int]], lack: int) -> int:
     """What it costs at least to have so much, of sizes and costs."""
     if sum([size for size, _ in pairs]) < lack:
         return NO_WAY
+    if lack <= 0:
+        return 0
     if len(pairs) <= MOST_LISTED:
         return min([one for one in _sets(pairs) if one & GIVEN >= lack], default=NO_WAY << BITS) >> BITS
     found = 0
