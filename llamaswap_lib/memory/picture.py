@@ -207,16 +207,14 @@ class MemoryPicture:
         before = self._seen_for
         if before is not None and now < self._look_at and before[0] is config and before[1:] == seen[1:]:
             return False
+        self._digests = self._digests_of(config.models, devices)
         self._seen_for, self._look_at = seen, now + LOOK_AGAIN
-        is_same = before is not None and before[0] is config and before[1] == devices
-        known = self._digests if is_same else {}
-        self._digests = self._digests_of(config.models, devices, known)
         return True
 
-    def _digests_of(
-        self, models: Mapping[str, Model], devices: Collection[str], known: Mapping[str, str]
-    ) -> dict[str, str]:
-        """By name. Where its files do not answer it is the one that is `known`, or of a model without files."""
+    def _digests_of(self, models: Mapping[str, Model], devices: Collection[str]) -> dict[str, str]:
+        """By name. Where its files do not answer it is that of the last look, if all else of it is as it was then;
+        else that of a model without files.
+        """
         folders: dict[str, list[str]] = {}
         for name, model in models.items():
             folders.setdefault(folder_of(model), []).append(name)
@@ -224,8 +222,13 @@ class MemoryPicture:
         for folder, names in folders.items():
             read = partial(_digests_by, self._files.look, {name: models[name] for name in names}, devices)
             found |= self._files.ask(folder, read, none)
-        rest = {name: model for name, model in models.items() if name not in found}
-        return _digests_by(unseen, rest, devices) | {name: known[name] for name in rest if name in known} | found
+        rest = _digests_by(unseen, {name: model for name, model in models.items() if name not in found}, devices)
+        if rest and self._seen_for is not None:
+            config, seen, _ = self._seen_for
+            before = {name: config.models[name] for name in rest if name in config.models}
+            same = [name for name, digest in _digests_by(unseen, before, seen).items() if digest == rest[name]]
+            rest |= {name: self._digests[name] for name in same}
+        return rest | found
 
     def _estimate(self, config: Config, devices: Mapping[str, Measured], hardware: Hardware) -> None:
         """What those need of which nothing better is known, if anybody goes by it."""
@@ -246,7 +249,7 @@ class MemoryPicture:
             run_id, before = detail.run.run_id, self._runs.get(detail.run.run_id)
             digest, launched = before.digest if before is not None else "", around.launched.get(run_id)
             if not digest and launched is not None:
-                digest = self._digests_of({detail.run.model: launched}, devices, self._digests)[detail.run.model]
+                digest = self._digests_of({detail.run.model: launched}, devices)[detail.run.model]
             sees = detail.run.gpus or (devices if launched is None else seen_by(launched, devices))
             found[run_id] = taken(detail.run, memories.get(run_id), before, digest, devices, sees)
             if found[run_id].peaks and digest:

@@ -125,6 +125,21 @@ def test_what_was_measured_counts_on_while_its_file_does_not_answer(tmp_path: Pa
     assert world.source("a") is NeedSource.MEASURED
 
 
+def test_what_was_measured_counts_on_after_a_reload_too_if_the_model_is_the_same(tmp_path: Path, mount: Mount) -> None:
+    world = MountedWorld(tmp_path, mount)
+    world.run(1, ready=True)
+    world.take(1, GIB, GIB)
+    world.turn()
+    mount.hang()
+    text = CONFIG.format(folder=tmp_path)
+    world.picture.change(world.load(f"healthCheckTimeout: 60\n{text}"))
+    world.turn()
+    assert world.source("a") is NeedSource.MEASURED
+    world.picture.change(world.load(text.replace("-c 4096", "-c 8192")))
+    world.turn()
+    assert world.source("a") is NeedSource.UNKNOWN
+
+
 def test_what_is_read_comes_back_and_so_does_an_error() -> None:
     files = FilesApart()
     assert files.ask("x", lambda: 1, 0) == 1
