@@ -54,13 +54,19 @@ class Link:
         on_end: Callable[[], None],
         on_error: Callable[[str], None],
         codec: Codec = JSON,
+        *,
+        may_lose: bool = False,
     ) -> None:
-        """`hear` and `on_end` are called on the thread that reads; `on_error` is told of mistakes in them."""
+        """`hear` and `on_end` are called on the thread that reads; `on_error` is told of mistakes in them.
+
+        `may_lose`: a message for whose descriptors there is no room here is left out; otherwise it ends the link.
+        """
         self.hear = hear  # may be replaced while nothing is expected
         self._sock = sock
         self._on_end = on_end
         self._on_error = on_error
         self._codec = codec
+        self._may_lose = may_lose
         self._outgoing: queue.SimpleQueue[tuple[bytes, Sequence[int]] | None] = queue.SimpleQueue()
         self._is_broken = False
         self._reader = Thread(self._read, "link-in")
@@ -144,6 +150,9 @@ class Link:
                 return
             message = self._codec.loads(bytes(received[_HEAD.size : end]))
             del received[:end]
+            if count > len(descriptors) and self._may_lose:  # those of the next message come with the next reading
+                self._on_error("a message was left out: too many open files")
+                continue
             own = [descriptors.popleft() for _ in range(count)]
             self._attempt(lambda message=message, own=own: self.hear(message, own))  # type: ignore[misc]
 

@@ -90,7 +90,7 @@ class WorkerProcess:
             except BaseException:
                 ours.close()
                 raise
-        self.link = Link(ours, self._hear, self._note_end, logs.log.error, PICKLE)
+        self.link = Link(ours, self._hear, self._note_end, logs.log.error, PICKLE, may_lose=True)
         self._reader = Thread(self._read, f"worker-output-{number}", (self._process.stdout,))
         try:
             self._reader.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 from collections import Counter
@@ -20,6 +21,7 @@ from tests.e2e.test_events import follow
 from tests.e2e.workers import (
     COUNT,
     Streams,
+    await_workers,
     front_of_workers,
     in_flight,
     kill,
@@ -251,6 +253,20 @@ def test_a_peer_that_one_worker_cannot_reach_is_out_for_all(tmp_path: Path) -> N
         fleet.boxes["box1"].start()
         fleet.await_up("box1", is_up=True)
         wait_until(lambda: front.chat("box1/m", max_tokens=1).status == 200, "it is known to all")
+
+
+def test_a_parent_without_free_descriptors_hears_its_workers_all_the_same(run_program: RunProgram) -> None:
+    config = {"peers": {"box": {"proxy": "http://127.0.0.1:9", "models": ["m"]}}}
+    with run_program(config, flags=("-workers", str(COUNT)), is_hurt=True) as front:
+        await_workers(front)
+        before, pid = workers(front), front.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (front.descriptor_count() // 2, hard))
+        assert {front.get("/running").status for _ in range(TRIES)} == {502}
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        assert {front.get("/running").status for _ in range(TRIES)} == {200}
+        assert workers(front) == before
+        assert "[ERROR] a message was left out: too many open files" in front.stdout
 
 
 def test_models_of_ones_own_are_refused(run_program: RunProgram, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from llamaswap_lib.upgrade.link import Link, Message
+from tests.e2e.program import soft_limit
 
 DEADLINE = 60.0  # of waits for what must come
 END: Message = {"kind": "end"}
@@ -23,10 +24,11 @@ END: Message = {"kind": "end"}
 class Heard:
     """What one end has heard."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, may_lose: bool = False) -> None:
         self._queue: queue.SimpleQueue[tuple[Message, Sequence[int]]] = queue.SimpleQueue()
         self.mistakes: list[str] = []
-        self.link = Link(sock, self._hear, lambda: self._queue.put((END, ())), self.mistakes.append)
+        on_end = lambda: self._queue.put((END, ()))  # noqa: E731
+        self.link = Link(sock, self._hear, on_end, self.mistakes.append, may_lose=may_lose)
 
     def _hear(self, message: Message, descriptors: Sequence[int]) -> None:
         if message.get("kind") == "mistake":
@@ -38,8 +40,8 @@ class Heard:
 
 
 @contextmanager
-def linked() -> Iterator[tuple[Heard, Heard]]:
-    one, other = map(Heard, socket.socketpair())
+def linked(*, may_lose: bool = False) -> Iterator[tuple[Heard, Heard]]:
+    one, other = (Heard(sock, may_lose=may_lose) for sock in socket.socketpair())
     for heard in (one, other):
         heard.link.start()
     try:
@@ -149,3 +151,17 @@ def test_descriptors_of_a_message_that_never_became_whole_are_closed() -> None:
     assert heard.next() == (END, ())
     heard.link.close(DEADLINE)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_a_message_whose_descriptor_finds_no_room_is_left_out_and_the_next_one_heard() -> None:
+    with linked(may_lose=True) as (one, other):
+        kept = pipe_with(b"kept")
+        lost = pipe_with(b"lost")
+        with soft_limit(0):  # nobody gets a new descriptor
+            one.link.send({"number": 1}, [lost])
+            one.link.send({"number": 2})
+            assert other.next() == ({"number": 2}, [])
+        one.link.send({"number": 3}, [kept])
+        message, [descriptor] = other.next()
+        assert (message, read_and_close(descriptor)) == ({"number": 3}, b"kept")
+        assert other.mistakes == ["a message was left out: too many open files"]
