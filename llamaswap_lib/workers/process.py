@@ -36,7 +36,9 @@ ANSWER_TIMEOUT = 2.0  # seconds; one that does not answer is left out
 END_TIMEOUT = 2.0  # seconds for what a process that has ended has said
 PIECE_BYTES = 65_536
 _BOOT = """\
-import json, signal, sys
+import sys
+sys.path[:1] = filter(None, sys.path[:1])  # no modules from the folder that we are in
+import json, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = json.loads(sys.argv[1])[0]
 from llamaswap_lib.workers.worker import main
@@ -141,8 +143,13 @@ class WorkerProcess:
     # -- the thread that looks after it --
 
     def wait(self) -> str:
-        """Block until it has ended; how."""
-        code = self._process.wait()
+        """Block until it has ended; how. One that nobody hears any more is of no use, and ends."""
+        self._has_said_all.wait()
+        try:
+            code = self._process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = self._process.wait()
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def end(self) -> int:
