@@ -194,7 +194,9 @@ class Workers:
         self.note_states()
         for worker, answer in answers:
             worker.is_serving.wait(START_TIMEOUT)
-            if not _answers_of([answer], time.monotonic() + CHANGE_TIMEOUT):
+            try:
+                answer.get(timeout=CHANGE_TIMEOUT)  # also if it has ended: another one has it
+            except queue.Empty:
                 self._log.error(f"worker {worker.number} does not take what has changed, and is killed")
                 worker.kill()
 

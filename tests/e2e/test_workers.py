@@ -180,6 +180,21 @@ def test_a_worker_that_is_killed_takes_only_its_own_requests_with_it(tmp_path: P
         assert [front.chat("m", max_tokens=1).status for _ in range(TRIES)] == [200] * TRIES
 
 
+def test_a_worker_that_dies_during_a_reload_is_not_taken_for_one_that_hangs(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet, ThreadPoolExecutor(1) as pool:
+        front = fleet.front
+        pid = min(workers(front))
+        os.kill(pid, signal.SIGSTOP)
+        config = {"peers": fleet.peers, "selectors": {"new": {"strategy": "pin", "targets": ["box1/m"]}}}
+        reload = pool.submit(front.reload, config)
+        wait_until(lambda: "new" in front.get("/v1/models").text, "the parent has it")
+        kill(pid)
+        assert reload.result()["changed"]
+        wait_until(lambda: len(workers(front) - {pid}) == COUNT, "another one is started")
+        assert [front.chat("new", max_tokens=1).status for _ in range(TRIES)] == [200] * TRIES
+        assert "does not take what has changed" not in front.stdout
+
+
 def test_a_worker_that_is_told_to_end_finishes_what_it_has(tmp_path: Path) -> None:
     with front_of_workers(tmp_path) as fleet, fleet.front.wire() as wire:
         front = fleet.front
