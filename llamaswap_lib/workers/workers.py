@@ -144,12 +144,13 @@ class Workers:
         worker = WorkerProcess(number, place, listening, counts, self, logs)
         why = worker.await_ready(START_TIMEOUT)
         with self._lock:
-            if not why and not self._are_ending.is_set():
+            is_begun = not why and not self._are_ending.is_set()
+            if is_begun:
                 worker.begin(self._begin(number))
                 self._workers[number] = worker
                 if self._events is not None:
                     worker.link.send({"kind": Kind.FOLLOW, "follows": True})
-        if not why and worker.is_serving.wait(START_TIMEOUT) and not self._are_ending.is_set():
+        if is_begun and worker.is_serving.wait(START_TIMEOUT):  # if all are ending, it was told so
             return worker
         worker.kill()
         self._see_it_end(worker, why)

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from llamaswap_lib.workers.workers import START_TIMEOUT
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import COMMAND, DEADLINE, HELLO, Program, demo, environment, models, wait_until
 from tests.e2e.talk import events
@@ -237,6 +238,17 @@ def test_what_is_in_progress_ends_before_all_do(tmp_path: Path) -> None:
         while told.next():
             """To the proper end."""
         assert front.stdout.count('"POST /v1/chat/completions HTTP/1.1" 200') == TRIES
+
+
+def test_a_worker_that_has_not_begun_yet_holds_up_no_end(tmp_path: Path) -> None:
+    with front_of_workers(tmp_path) as fleet:
+        front, before = fleet.front, workers(fleet.front)
+        kill(min(before))
+        wait_until(lambda: workers(front) - before != set(), "another one is started")
+        front.signal(signal.SIGTERM)
+        # It would be waited for until it serves, which it never does.
+        wait_until(lambda: front.process.poll() is not None, "all have ended", START_TIMEOUT - 5)
+        assert front.wait() == 0
 
 
 def test_keys_are_for_all_of_it(tmp_path: Path) -> None:
