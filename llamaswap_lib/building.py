@@ -194,6 +194,7 @@ def _connect_workers(workers: Workers | None, served: Served, reloader: Reloader
 
     workers.connect(WorkersEstate(served.logs, loop, journal, served.server, served.latest, served.certificate))
     reloader.after_change = workers.change
+    served.capacity.grow()  # workers hand over connections, and nobody asks for room for them
 
 
 def _upgrade(estate: Estate, options: Options) -> tuple[Upgrader, Taker | None]:
