@@ -126,7 +126,8 @@ def test_another_program_gets_the_memory_of_idle_models_and_they_come_back(
             assert room["model"] not in program.states()
             (stays,) = program.states()
             (gone,) = {"a", "b"} - {stays}
-            assert f"{gone}: stopping, to make room on RAM for other programs, which use " in program.stdout
+            why = f"{gone}: stopping, to make room on RAM for other programs, which use "
+            wait_until(lambda: why in program.stdout, "the log says why")
             assert evictions(program, gone, "yield")
             assert program.get(f"/upstream/{stays}/").status == 200  # it has not been touched
             other.hold(0)
@@ -149,7 +150,8 @@ def test_an_idle_model_makes_room_for_one_that_grows(run_program: RunProgram, gr
             assert program.get(f"/upstream/{name}/").status == 200
         assert program.get("/upstream/a/hold/600").status == 200
         wait_until(lambda: program.states() == {"a": "ready"}, "b makes room")
-        assert "b: stopping, to make room on RAM for a, which has grown to " in program.stdout
+        why = "b: stopping, to make room on RAM for a, which has grown to "
+        wait_until(lambda: why in program.stdout, "the log says why")
         assert evictions(program, "b", "growth")
 
 
@@ -201,10 +203,12 @@ def test_a_game_on_a_gpu_gets_the_memory_of_an_idle_model_and_one_that_grows_doe
         load_both()
         card.others = 12 * GIB
         wait_until(lambda: len(card.follow(program)) == 1, "one makes room")
-        assert "to make room on GPU 0 for other programs, which use 12.0 GB" in program.stdout
+        others = "to make room on GPU 0 for other programs, which use 12.0 GB"
+        wait_until(lambda: others in program.stdout, "the log says why")
         card.others = 0
         wait_until(lambda: not any(evicts(program, name) for name in card.follow(program) ^ {"a", "b"}), "room")
         load_both()
         card.sizes["a"] = 16 * GIB
         wait_until(lambda: card.follow(program) == {"a"}, "b makes room for a")
-        assert "b: stopping, to make room on GPU 0 for a, which has grown to 16.0 GB" in program.stdout
+        grown = "b: stopping, to make room on GPU 0 for a, which has grown to 16.0 GB"
+        wait_until(lambda: grown in program.stdout, "the log says why")
