@@ -15,6 +15,8 @@ from llamaswap_lib.core.eviction.placing import Placed, place
 from llamaswap_lib.core.eviction.sleepers import in_the_way
 from tests.batches import batches
 
+pytestmark = pytest.mark.slow  # each choice is compared with all others
+
 TARGET = "target"
 YOUNG = 5.0  # seconds since it is ready
 

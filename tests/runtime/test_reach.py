@@ -182,6 +182,7 @@ def test_a_silent_server_that_answers_is_asked_again_and_again_and_nothing_is_sa
         assert looked.events.empty()
 
 
+@pytest.mark.slow  # it waits for a connection that is never taken
 def test_a_server_that_has_no_room_for_connections_is_there_if_it_is_heard() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         port = listener.getsockname()[1]

@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.workers.connection_counts import ConnectionCounts
 from llamaswap_lib.workers.process import _BOOT, WorkerProcess
 from tests.e2e.program import DEADLINE
+
+pytestmark = pytest.mark.slow  # each starts a process
 
 
 def test_nothing_is_imported_from_the_folder_that_it_starts_in(tmp_path: Path) -> None:
