@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,50 +132,42 @@ def names_of(peers: Peers) -> list[str]:
     return peers.offers()["a"]
 
 
-def test_the_last_list_counts_from_the_start_until_the_peer_says_its_own(tmp_path: Path) -> None:
-    box, logs = Box(running=running()), Logs(to_stdout="none", stdout=None)
-    upstream = Upstream(box)
-    config = config_of(tmp_path / "s", a={"proxy": upstream.proxy})
-    kept_at(config).keep("a", config.peers["a"], ONE)
-    peers = Peers(logs.log)
+@contextmanager
+def a_box_with_a_kept_list(folder: Path, box: Box, offers: tuple[Offer, ...]) -> Iterator[tuple[Config, Logs]]:
+    """The peer `a`, of which this is kept."""
+    logs, upstream = Logs(to_stdout="none", stdout=None), Upstream(box)
+    config = config_of(folder / "s", a={"proxy": upstream.proxy})
+    kept_at(config).keep("a", config.peers["a"], offers)
     try:
-        peers.change(config)
-        assert names_of(peers) == ["x"]
-        wait_until(lambda: peers.is_llamaswap("a"))
-        assert names_of(peers) == ["x"]  # it has no list that could be read
+        yield config, logs
     finally:
-        peers.close()
-    box.answers["/v1/models"] = sized(b'{"data": [{"id": "y"}]}')
-    peers = Peers(logs.log)
-    try:
-        peers.change(config)
-        wait_until(lambda: names_of(peers) == ["y"])
-        wait_until(lambda: kept_at(config).of("a") == (Offer("y", "", {}, 0),))
-    finally:
-        peers.close()
         upstream.close()
         logs.close()
+
+
+def test_the_last_list_counts_from_the_start_until_the_peer_says_its_own(tmp_path: Path) -> None:
+    box = Box(running=running())
+    with a_box_with_a_kept_list(tmp_path, box, ONE) as (config, logs):
+        with closing(Peers(logs.log)) as peers:
+            peers.change(config)
+            assert names_of(peers) == ["x"]
+            wait_until(lambda: peers.is_llamaswap("a"))
+            assert names_of(peers) == ["x"]  # it has no list that could be read
+        box.answers["/v1/models"] = sized(b'{"data": [{"id": "y"}]}')
+        with closing(Peers(logs.log)) as again:
+            again.change(config)
+            wait_until(lambda: names_of(again) == ["y"])
+            wait_until(lambda: kept_at(config).of("a") == (Offer("y", "", {}, 0),))
 
 
 def test_other_names_of_models_are_known_from_the_start_too(tmp_path: Path) -> None:
     """A list that stays the same is not heard as a new one."""
     said = json.dumps({"data": entries_of(MANY)}).encode()
-    box, logs = (
-        Box(running=running(m={"state": "ready"}), **{"v1/models": sized(said)}),
-        Logs(to_stdout="none", stdout=None),
-    )
-    upstream = Upstream(box)
-    config = config_of(tmp_path / "s", a={"proxy": upstream.proxy})
-    kept_at(config).keep("a", config.peers["a"], MANY)
-    peers = Peers(logs.log)
-    try:
+    box = Box(running=running(m={"state": "ready"}), **{"v1/models": sized(said)})
+    with a_box_with_a_kept_list(tmp_path, box, MANY) as (config, logs), closing(Peers(logs.log)) as peers:
         peers.change(config)
         peers.wait_for_lists(DEADLINE)
         assert [peers.states()["a"].runs(name) for name in ("m", "al", "x")] == [True, True, False]
-    finally:
-        peers.close()
-        upstream.close()
-        logs.close()
 
 
 def test_where_there_are_no_peers_at_the_start_there_is_no_list_either(tmp_path: Path) -> None:
