@@ -1,4 +1,5 @@
-"""A fleet in trouble: three boxes behind two fronts, while boxes are killed, frozen, started again and reloaded.
+"""A fleet in trouble: three boxes behind two fronts, while boxes are killed, frozen, started again and reloaded,
+and fronts are reloaded.
 
 No request is without an answer. What may end early is an answer that had begun, on a box that was killed. Three
 troubles and eight clients unless `LLAMASWAP_FLEET_TROUBLES` and `LLAMASWAP_FLEET_CLIENTS` say otherwise; with
@@ -154,9 +155,9 @@ class Storm:
                 raise Cut(text[-100:])
 
 
-def trouble(box: Box, choice: random.Random) -> str:
+def trouble(box: Box, front: Front, choice: random.Random) -> str:
     """One, which ends with a box that serves; what it was."""
-    kind = choice.choice(("killed", "killed", "frozen", "started again", "reloaded"))
+    kind = choice.choice(("killed", "killed", "frozen", "started again", "reloaded", "front reloaded"))
     if kind == "killed":
         box.end(signal.SIGKILL)
         box.start()
@@ -167,35 +168,58 @@ def trouble(box: Box, choice: random.Random) -> str:
     elif kind == "started again":
         box.end()
         box.start()
-    else:
+    elif kind == "reloaded":
         box.reload()
+    else:
+        front.reload()
     return kind
 
 
+class Front:
+    """A llamaswap that has the boxes as peers, and no models of its own."""
+
+    def __init__(self, folder: Path, boxes: list[Box]) -> None:
+        folder.mkdir()
+        self._boxes = boxes
+        self._turn = 0
+        self.program = Program(folder, self._config())
+
+    def _config(self) -> dict[str, Any]:
+        """With a key that no box asks for, so that with another one each box counts as another server."""
+        peer = {"models": list(MODELS), "apiKey": f"turn-{self._turn}"}
+        return {
+            "models": {},
+            "peers": {box.name: {"proxy": f"http://127.0.0.1:{box.port}", **peer} for box in self._boxes},
+        }
+
+    def reload(self) -> None:
+        """With a change by which nothing is known of any box until it is looked at."""
+        self._turn += 1
+        self.program.reload(self._config())
+
+
 @contextmanager
-def fleet(folder: Path) -> Iterator[tuple[list[Box], list[Program]]]:
+def fleet(folder: Path) -> Iterator[tuple[list[Box], list[Front]]]:
     """Three boxes and two fronts, which know nothing of each other."""
     with ExitStack() as stack:
         boxes = [stack.enter_context(closing(Box(folder / name, name))) for name in BOXES]
         for box in boxes:
             box.start()
-        peers = {box.name: {"proxy": f"http://127.0.0.1:{box.port}", "models": list(MODELS)} for box in boxes}
-        fronts = []
-        for name in ("front1", "front2"):
-            (folder / name).mkdir()
-            fronts.append(stack.enter_context(Program(folder / name, {"models": {}, "peers": peers})))
+        fronts = [Front(folder / name, boxes) for name in ("front1", "front2")]
+        for front in fronts:
+            stack.enter_context(front.program)
         yield boxes, fronts
 
 
-def is_whole(front: Program) -> bool:
-    rows: list[dict[str, Any]] = front.get("/api/peers").json()["peers"]
+def is_whole(front: Front) -> bool:
+    rows: list[dict[str, Any]] = front.program.get("/api/peers").json()["peers"]
     return all(row["up"] for row in rows)
 
 
 def test_a_fleet_in_trouble_answers_every_request(tmp_path: Path) -> None:
     choice = random.Random(SEED)
     with fleet(tmp_path) as (boxes, fronts):
-        storm = Storm(tuple(front.port for front in fronts))
+        storm = Storm(tuple(front.program.port for front in fronts))
         kinds: Counter[str] = Counter()
         whole: list[float] = []
         with ThreadPoolExecutor(CLIENTS) as pool:
@@ -208,7 +232,7 @@ def test_a_fleet_in_trouble_answers_every_request(tmp_path: Path) -> None:
                         "clients go on",
                         DEADLINE,
                     )
-                    kinds[trouble(choice.choice(boxes), choice)] += 1
+                    kinds[trouble(choice.choice(boxes), choice.choice(fronts), choice)] += 1
                     begun = time.monotonic()
                     wait_until(lambda: all(is_whole(front) for front in fronts), "the fleet is whole again")
                     whole.append(time.monotonic() - begun)
@@ -226,4 +250,4 @@ def test_a_fleet_in_trouble_answers_every_request(tmp_path: Path) -> None:
         assert all(storm.answered[number] for number in range(CLIENTS))
         for front in fronts:
             for model in MODELS:
-                assert front.chat(model, max_tokens=3).status == 200
+                assert front.program.chat(model, max_tokens=3).status == 200
