@@ -72,6 +72,8 @@ class Giver:
         with ExitStack() as undo:
             estate.reloader.hold(FREEZE_TIMEOUT)
             undo.callback(estate.reloader.let_go)
+            app.peers.pause_lists(FREEZE_TIMEOUT)  # for ever, if there is an heir: it has the file then
+            undo.callback(app.peers.go_on_with_lists)
             activity = estate.journal.pause()
             undo.callback(estate.journal.go_on)
             controller, runs = served.controller.freeze(FREEZE_TIMEOUT)

@@ -2,7 +2,8 @@
 
 Any thread; the file is read once, and written under a lock of its own. A list belongs to a name and an address: one of
 a peer that has left the configuration, or has moved, is dropped. No key is written, nor what an address says beside the
-machine and the port. Without a store nothing is kept.
+machine and the port. Without a store nothing is kept. At an upgrade the file changes hands: the old process writes
+nothing from before it is read by the new one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class KeptLists:
         self._lists: Lists = {}
         self._file: SmallFile | None = None
         self._is_read = False
+        self._is_paused = False
+        self._is_behind = False  # what the file says is not all
 
     def change(self, config: Config) -> None:
         """These are the peers from now on, and this is the store; blocks for the file."""
@@ -68,8 +71,23 @@ class KeptLists:
                 self._lists[name] = address, offers
                 self._write()
 
+    def pause(self, timeout: float) -> None:
+        """Leave the file as it is, until `go_on`; raises TimeoutError where it is being written for so many seconds."""
+        if not self._lock.acquire(timeout=timeout):
+            raise TimeoutError("the lists of peers are not written in time")
+        self._is_paused = True
+        self._lock.release()
+
+    def go_on(self) -> None:
+        """As if it had not paused; blocks for the file, if there is more to write."""
+        with self._lock:
+            self._is_paused = False
+            if self._is_behind:
+                self._write()
+
     def _write(self) -> None:
-        if self._file is not None:
+        self._is_behind = self._is_paused
+        if self._file is not None and not self._is_paused:
             rows = {
                 name: {"address": address, "models": entries_of(offers)}
                 for name, (address, offers) in self._lists.items()

@@ -29,6 +29,8 @@ class Watching(Protocol):
     def look_soon(self, name: str) -> None: ...
     def change(self, config: Config) -> None: ...
     def wait_for_lists(self, seconds: float) -> None: ...
+    def pause_lists(self, timeout: float) -> None: ...
+    def go_on_with_lists(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -166,6 +168,19 @@ class Peers:
         """Until all that are to say what they have were asked once, for so long at most; blocks."""
         if self._watching is not None:
             self._watching.wait_for_lists(seconds)
+
+    def pause_lists(self, timeout: float) -> None:
+        """Write nothing of what peers have, until `go_on_with_lists`; no `change` may come in between.
+
+        Raises TimeoutError where the file is being written for so many seconds.
+        """
+        if self._watching is not None:
+            self._watching.pause_lists(timeout)
+
+    def go_on_with_lists(self) -> None:
+        """As if there had been no pause; blocks for the file."""
+        if self._watching is not None:
+            self._watching.go_on_with_lists()
 
     def close_streams(self) -> None:
         """End the logs of peers that clients follow, and all later ones. Does not block."""

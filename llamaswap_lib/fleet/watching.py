@@ -120,6 +120,14 @@ class Fleet:
             if isinstance(watch.peer.models, Auto):
                 watch.was_asked.wait(max(0.0, deadline - time.monotonic()))
 
+    def pause_lists(self, timeout: float) -> None:
+        """Write no lists until `go_on_with_lists`; raises TimeoutError where the file is being written for so long."""
+        self._kept.pause(timeout)
+
+    def go_on_with_lists(self) -> None:
+        """As if there had been no pause; blocks for the file."""
+        self._kept.go_on()
+
     def close(self) -> None:
         """Look at nobody any more; a look in progress ends by itself."""
         with self._lock:

@@ -62,5 +62,11 @@ class ToldPeers:
     def wait_for_lists(self, seconds: float) -> None:
         """The parent has waited."""
 
+    def pause_lists(self, timeout: float) -> None:
+        """The parent writes them."""
+
+    def go_on_with_lists(self) -> None:
+        """The same."""
+
     def close(self) -> None:
         """The parent ends the looks."""

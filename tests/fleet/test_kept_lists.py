@@ -121,6 +121,39 @@ def test_one_that_is_damaged_is_set_aside_with_a_warning(tmp_path: Path, said: A
     assert json.loads((tmp_path / "activity.db.peers.json.damaged").read_text()) == said
 
 
+def test_while_it_pauses_nothing_is_written_and_all_of_it_afterwards(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "s", a={"proxy": "http://h:80"}, b={"proxy": "http://h:81"})
+    kept = kept_at(config)
+    kept.keep("a", config.peers["a"], MANY)
+    kept.pause(DEADLINE)
+    kept.keep("a", config.peers["a"], ONE)
+    kept.keep("b", config.peers["b"], ONE)
+    kept.change(config)
+    heir = kept_at(config)
+    assert (heir.of("a"), heir.of("b"), kept.of("a")) == (MANY, None, ONE)
+    kept.go_on()
+    assert (kept_at(config).of("a"), kept_at(config).of("b")) == (ONE, ONE)
+
+
+def test_a_pause_that_changed_nothing_writes_nothing(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "s", a={"proxy": "http://h:80"})
+    kept = kept_at(config)
+    kept.keep("a", config.peers["a"], MANY)
+    kept.pause(DEADLINE)
+    lists_file(str(tmp_path / "s")).unlink()  # type: ignore[union-attr]
+    kept.go_on()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pause_does_not_wait_for_a_disk_that_hangs(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "s", a={"proxy": "http://h:80"})
+    kept = kept_at(config)
+    with kept._lock, pytest.raises(TimeoutError):
+        kept.pause(0.01)
+    kept.keep("a", config.peers["a"], ONE)
+    assert kept_at(config).of("a") == ONE
+
+
 def test_what_does_not_parse_as_a_name_in_it_is_left_out(tmp_path: Path) -> None:
     models = [{"id": "x"}, {"id": "\x1b[2J"}, 1, {"id": ""}]
     peers = {"a": {"address": "http://h", "models": models}}
