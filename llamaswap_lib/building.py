@@ -31,6 +31,7 @@ from llamaswap_lib.core import events
 from llamaswap_lib.core.effects import StopKind
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.fleet.gathered import Gathered
 from llamaswap_lib.fleet.peers import Peers
 from llamaswap_lib.handing_over import Estate, Giver, Taker
 from llamaswap_lib.hardware.sampler import Hardware
@@ -146,7 +147,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
         hardware=hardware,
         memory=picture,
         feed=feed,
-        peers=Peers(logs.log, proxies, lambda: reloader.renew_peers(), loop.call, ourselves.via),  # noqa: PLW0108 - so
+        peers=Peers(logs.log, proxies, Gathered(lambda: reloader.renew_peers()), loop.call, ourselves.via),  # noqa: PLW0108
         key_salt=read_salt(config.store.path, logs.log.warn),
         reload=lambda: reloader.reload("POST /api/config/reload"),
         upgrade=lambda: upgrader.upgrade("POST /api/upgrade"),

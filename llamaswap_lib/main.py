@@ -151,9 +151,9 @@ def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
     tell_who_can_reach(parts.server.address, parts.logs.log, has_keys=bool(parts.reloader.config.api_keys))
     parts.hardware.start()
     parts.peers.change(parts.reloader.config)
-    if any(parts.peers.offers().values()):  # as the last run was told: a peer may be down now
-        parts.reloader.renew_peers()
     parts.peers.wait_for_lists(FIRST_LISTS)
+    if any(parts.peers.offers().values()):  # of a peer that is down, as the last run was told
+        parts.reloader.renew_peers()
     if parts.reloader.config.routing.router == "memory":
         parts.hardware.read_now(FIRST_READING)  # what is not known yet would be loaded alone
     if parts.workers is None:

@@ -196,6 +196,7 @@ class Fleet:
         watch.list_due = self._clock() + (LIST_AGAIN if offers is None else LIST_EVERY)
         if offers is not None and offers != watch.state.offers:
             self._put(watch, lambda state: states.after_list(state, offers))
+            watch.was_asked.set()  # who waits for that may be the one that a renewal would have to wait for
             self._on_offers()
             self._kept.keep(watch.name, watch.peer, offers)
             self._log.info(f"peer {watch.name} has {len(offers)} names of models")
