@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from llamaswap_lib.runtime.files.watch import FileWatch
 
 FIRST_READING = 3.0  # seconds for the memory to be read before anything is loaded; a driver may hang
-FIRST_LISTS = 2.0  # seconds for peers to say what models they have; one may be down
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
 RETIRED_LOOK = 0.5  # seconds between two looks whether a signal has come
 JOURNAL_GRACE = 2.0  # for what takes a tenth of a second, where the disk does not hang
@@ -151,7 +150,7 @@ def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
     tell_who_can_reach(parts.server.address, parts.logs.log, has_keys=bool(parts.reloader.config.api_keys))
     parts.hardware.start()
     parts.peers.change(parts.reloader.config)
-    parts.peers.wait_for_lists(FIRST_LISTS)
+    parts.peers.wait_for_lists()
     if any(parts.peers.offers().values()):  # of a peer that is down, as the last run was told
         parts.reloader.renew_peers()
     if parts.reloader.config.routing.router == "memory":

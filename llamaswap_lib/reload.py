@@ -247,6 +247,9 @@ class Reloader:
         if new.made.use and new.made is not old.made:
             more.add("routing")  # the policy's file is another one, at least
         changed = changed._replace(settings=tuple(sorted({*changed.settings, *more})))
+        peers = served.latest.app.peers
+        peers.change(new.config)  # first: what the new ones have is part of what comes into force
+        peers.wait_for_lists()
         app = served.latest.app.with_config(self._with_offers(new.config), limits_of(new.config))
         settings = settings_of(app)
 
@@ -272,7 +275,6 @@ class Reloader:
         served.logs.log.change(config.log_level, config.log_time_format)
         served.latest.app.hardware.change(hardware_settings(config))
         served.latest.app.memory.change(config)
-        served.latest.app.peers.change(config)
         running = {model.id for model in list(served.launching.launched.values())}
         served.logs.keep_only(config.models.keys() | running)
         served.latest.app.activity.change(journal_settings_of(config, served.latest.app.listen.host))

@@ -18,6 +18,8 @@ from llamaswap_lib.fleet.states import LLAMASWAP, PeerState
 from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
 from llamaswap_lib.runtime.logs.logger import Logger
 
+FIRST_LISTS = 2.0  # seconds for peers to say what models they have; one may be down
+
 
 class Watching(Protocol):
     """What looks at peers; see `watching.py`."""
@@ -164,7 +166,7 @@ class Peers:
 
     # -- any thread --
 
-    def wait_for_lists(self, seconds: float) -> None:
+    def wait_for_lists(self, seconds: float = FIRST_LISTS) -> None:
         """Until all that are to say what they have were asked once, for so long at most; blocks."""
         if self._watching is not None:
             self._watching.wait_for_lists(seconds)

@@ -1,15 +1,16 @@
-"""The kept list of what peers have, over an upgrade: it is the new process's, however long the old one lives."""
+"""What peers say that they have, over a reload that moves one, and over an upgrade: whose list counts, and is kept."""
 
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.conftest import RunProgram
 from tests.e2e.held import Held
-from tests.e2e.program import models, wait_until
-from tests.fleet.boxes import NOT_FOUND, running
+from tests.e2e.program import demo, models, wait_until
+from tests.fleet.boxes import NOT_FOUND, Box, running
 from tests.web.world import Peer, Upstream, sized
 
 
@@ -63,3 +64,26 @@ def test_a_process_that_was_replaced_writes_no_list_any_more(run_program: RunPro
             wait_until(lambda: lists() == before + 2, "the old process has the next list, too")
             assert is_kept(f"{new}-2")
             held.end(wire)
+
+
+def test_a_list_belongs_to_the_address_that_has_said_it(run_program: RunProgram) -> None:
+    boxes = {name: Box(running=running()) for name in ("first", "silent", "last")}
+    for name in ("first", "last"):
+        boxes[name].answers["/v1/models"] = sized(json.dumps({"data": [{"id": name}]}).encode())
+    with ExitStack() as stack:
+        at = {name: stack.enter_context(closing(Upstream(box))).proxy for name, box in boxes.items()}
+
+        def config(name: str) -> dict[str, Any]:
+            return {"peers": {"box": {"proxy": at[name], "models": "auto"}}, **models(own=demo())}
+
+        program = stack.enter_context(run_program(config("first")))
+
+        def names() -> list[str]:
+            return [row["id"] for row in program.get("/v1/models").json()["data"]]
+
+        wait_until(lambda: "box/first" in names(), "it has said its list")
+        program.reload(config("silent"))
+        assert names() == ["own"]
+        program.reload(config("last"))
+        wait_until(lambda: "box/last" in names(), "the new one has said its list")
+        assert "box/first" not in names()
