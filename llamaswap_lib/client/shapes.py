@@ -52,7 +52,7 @@ ENTRY = {
 CONFIGURED = {"aliases": TEXTS, "description": TEXT, "name": TEXT, "ttl": NUMBER, "cmd": TEXT}
 VICTIM = {"model": str, "in_flight": NUMBER, "reason": str}
 PLAN = {
-    "model": TEXT, "state": TEXT, "evicts": Maybe([VICTIM]), "rule": Maybe({"kind": TEXT, "text": TEXT}),
+    "model": TEXT, "type": TEXT, "state": TEXT, "evicts": Maybe([VICTIM]), "rule": Maybe({"kind": TEXT, "text": TEXT}),
     "estimate_seconds": NUMBER, "refusal": TEXT, "failure": Maybe(FAILURE),
 }  # fmt: skip
 DEVICE = {"device": str, "name": str, "reserve_bytes": float, "free_bytes": float}

@@ -18,6 +18,7 @@ from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.commands.waiting import Polled, wait
 from llamaswap_lib.printable import printable
 
+LOOK_SECONDS = 1.0  # what is known of a model of a peer is as old: one that takes longer may have been unloaded since
 MOST_OUTPUT = 4096  # characters of which the last line is taken
 EXAMPLES = "llamaswap load small\nllamaswap load embed small"
 NOTES = """While a model loads, a line shows how long that has taken, what it waits for, and what its process
@@ -59,7 +60,7 @@ def load(server: Server, terminal: Terminal, name: str, *, is_told: bool) -> dic
     seconds = time.monotonic() - began
     gone = _gone(server, plan)
     if is_told:
-        was_ready = plan.get("state") == "ready"
+        was_ready = plan.get("state") == "ready" and (plan.get("type") != "peer" or seconds < LOOK_SECONDS)
         state = "is ready already" if was_ready else f"ready after {words.duration(seconds)}"
         terminal.line(f"{terminal.styled(printable(name), Style.NAME)}: {state}{printable(_told_of(gone))}")
     return {"model": name, "state": "ready", "seconds": round(seconds, 3), "unloaded": gone}

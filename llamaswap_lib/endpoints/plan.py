@@ -11,6 +11,7 @@ from llamaswap_lib.app import App
 from llamaswap_lib.config.schema import Model
 from llamaswap_lib.core.plan import Plan
 from llamaswap_lib.endpoints.failures import failures_of
+from llamaswap_lib.fleet.states import UNKNOWN
 from llamaswap_lib.routing.model_name import no_model
 from llamaswap_lib.routing.names import Reach
 from llamaswap_lib.routing.remote_model import Remote
@@ -22,7 +23,8 @@ def serve_plan(app: App, exchange: Exchange, route: Route) -> None:
     """GET /api/models/{id}/plan."""
     model = _find(app, route.argument)
     if isinstance(model, Remote):
-        plan = {"model": model.id, "type": "peer", "state": "", "evicts": [], "waits_for": []}
+        state = app.peers.states().get(model.peer, UNKNOWN).state_of(model.id.removeprefix(f"{model.peer}/"))
+        plan = {"model": model.id, "type": "peer", "state": state, "evicts": [], "waits_for": []}
         exchange.answer_json({**plan, "rule": None, "estimate_seconds": None})
     else:
         exchange.answer_json(_row(app, app.controller.plan(model.id)))

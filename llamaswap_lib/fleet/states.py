@@ -54,6 +54,11 @@ class PeerState(NamedTuple):
         """Whether it said that this model, or the one of this alias, runs there."""
         return model in self.models or self.aliases.get(model) in self.models
 
+    def state_of(self, model: str) -> str:
+        """In which state it said that this model, or the one of this alias, runs there; '' where it did not."""
+        one = self.models.get(model) or self.models.get(self.aliases.get(model, ""))
+        return "" if one is None else one.state
+
     @property
     def is_usable(self) -> bool:
         """Whether to send it requests, while there is another one that could get them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -134,6 +135,9 @@ def test_the_commands_work_with_models_of_boxes(tmp_path: Path) -> None:
             shell.run("logs", "box1/m").out == shell.run("logs", "m").out == Shell(box.port).run("logs", "m").out != ""
         )
         fleet.await_running("box1", "m")
+        plan = fleet.front.get("/api/models/box1%2Fm/plan").json()
+        assert (plan["state"], fleet.front.get("/api/models/m/plan").json()) == ("ready", plan)
+        assert re.match("m: (is ready already|ready after [1-9])", shell.run("load", "m").out)
         assert shell.run("unload", "m").out == "m: unloaded\n"
         assert box.states() == {}
         wait_until(lambda: fleet.peer("box1")["models"] == [], "the front knows")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import pytest
 from llamaswap_lib.core.eviction import Explanation
 from llamaswap_lib.core.failures import ModelFailure
 from llamaswap_lib.core.plan import Plan, Victim, Wait
+from llamaswap_lib.endpoints import settings_of
+from llamaswap_lib.fleet.peers import Peers
+from llamaswap_lib.fleet.states import ModelThere, PeerState
+from llamaswap_lib.workers.told_peers import ToldPeers
 from tests.web.world import OK, Running, World, answers, get
 
 GROUPS = """
@@ -137,6 +142,22 @@ def test_for_a_model_of_a_peer_nothing_goes_and_nothing_is_waited_for(name: str)
     with World(answers(OK), config=GROUPS) as world:
         expected = {"model": "box/far", "type": "peer", "state": "", "evicts": [], "waits_for": []}
         assert ask(world, name) == (200, {**expected, "rule": None, "estimate_seconds": None})
+
+
+AT_BOX = Peers(
+    watching=ToldPeers(
+        {"box": PeerState(True, models={"far": ModelThere("ready")}, aliases={"other": "far"})}, lambda *_: None
+    )
+)
+
+
+@pytest.mark.parametrize(("name", "state"), [("box/far", "ready"), ("box/other", "ready"), ("box/idle", "")])
+def test_the_state_of_a_model_of_a_peer_is_that_of_the_last_look(name: str, state: str) -> None:
+    config = 'peers: {box: {proxy: "http://h:1", models: [far, other, idle]}}'
+    with World(answers(OK), config=config) as world:
+        world.app = replace(world.app, peers=AT_BOX)
+        world.server.change(settings_of(world.app))
+        assert ask(world, name)[1]["state"] == state
 
 
 def test_an_unknown_name_is_not_found_and_near_ones_are_offered() -> None:
