@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from math import isnan
 
 from llamaswap_lib.errors import LONGEST_RETRY_AFTER
 from llamaswap_lib.wire.headers import without
@@ -53,25 +54,19 @@ def wait_of(head: ResponseHead) -> float | None:
     """The seconds for which an error asks clients to wait, where these are more than they are to; else None."""
     if head.status < 400:
         return None
-    found = [seconds for seconds in (_in_ms(head), _in_seconds(head)) if seconds is not None]
-    longest = max(found, default=0.0)
+    pairs = [(name.lower(), text) for name, text in head.headers]  # of several lines any may be the one that counts
+    longest = max([_read(name, text, head) for name, text in pairs if name in (_AFTER, _AFTER_MS)], default=0.0)
     return min(longest, LONGEST) if longest > LONGEST_RETRY_AFTER else None
 
 
-def _in_ms(head: ResponseHead) -> float | None:
+def _read(name: str, text: str, head: ResponseHead) -> float:
+    """Seconds; of a moment, how long that is after the answer was made; 0 for what is no time."""
     with suppress(ValueError):
-        return float(head.first[_AFTER_MS]) / 1000 if _AFTER_MS in head.first else None
-    return None
-
-
-def _in_seconds(head: ResponseHead) -> float | None:
-    """Of a moment, how long that is after the answer was made."""
-    text = head.first.get(_AFTER, "")
-    with suppress(ValueError):
-        return float(text)
+        seconds = float(text) / (1000 if name == _AFTER_MS else 1)
+        return 0.0 if isnan(seconds) else seconds
     with suppress(ValueError, TypeError, OverflowError):
         return (parsedate_to_datetime(text) - parsedate_to_datetime(head.first.get("date", ""))).total_seconds()
-    return None
+    return 0.0
 
 
 def _is_small_json(head: ResponseHead) -> bool:
