@@ -41,11 +41,13 @@ class Kind(str, Enum):
     GONE = "gone"  # address: of a peer that does not answer any more
     ASK = "ask"  # number, question: Question, argument
     FOLLOW = "follow"  # follows: whether somebody wants to know of requests in progress
+    PING = "ping"  # the loop is to answer
     STOP = "stop"  # is_shared: somebody else goes on listening on the socket
     # from the worker
     READY = "ready"  # version; nothing is accepted before BEGIN
     SERVING = "serving"
     ANSWER = "answer"  # number, answer; to ASK and CHANGE
+    PONG = "pong"  # from the loop
     ROWS = "rows"  # handed: HandedRows
     EVENTS = "events"  # events: bytes about requests in progress
     CONNECTION = "connection"  # client: its address; with a descriptor: the other end of it

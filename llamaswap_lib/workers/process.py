@@ -31,9 +31,11 @@ from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.upgrade.link import Link, Message
 from llamaswap_lib.workers.ledger import Ledger, Noted, new_ledger
 from llamaswap_lib.workers.messages import PICKLE, Begin, HandedRows, InForce, Kind, Question, Words
+from llamaswap_lib.workers.pulse import MOST_MISSED, PAUSE, Pulse
 
 ANSWER_TIMEOUT = 2.0  # seconds; one that does not answer is left out
 END_TIMEOUT = 2.0  # seconds for what a process that has ended has said
+ABORT_TIMEOUT = 2.0  # seconds for one that hangs to say where its threads are
 PIECE_BYTES = 65_536
 _BOOT = """\
 import sys
@@ -66,10 +68,18 @@ class WorkerProcess:
     """One of them."""
 
     def __init__(
-        self, number: int, place: int, listening: socket.socket, counts: int, household: Household, logs: Logs
+        self,
+        number: int,
+        place: int,
+        listening: socket.socket,
+        counts: int,
+        household: Household,
+        logs: Logs,
+        look_pause: float = PAUSE,
     ) -> None:
         """Start it; `counts` is the descriptor of those. Raises OSError, RuntimeError and MemoryError."""
         self.number = number
+        self._look_pause = look_pause
         self._household = household
         self._logs = logs
         self._numbers = itertools.count(1)
@@ -93,6 +103,7 @@ class WorkerProcess:
                 ours.close()
                 raise
         self.link = Link(ours, self._hear, self._note_end, logs.log.error, PICKLE, may_lose=True)
+        self._pulse = Pulse(lambda: self.link.send({"kind": Kind.PING}))
         self._reader = Thread(self._read, f"worker-output-{number}", (self._process.stdout,))
         try:
             self._reader.start()
@@ -143,14 +154,29 @@ class WorkerProcess:
     # -- the thread that looks after it --
 
     def wait(self) -> str:
-        """Block until it has ended; how. One that nobody hears any more is of no use, and ends."""
-        self._has_said_all.wait()
+        """Block until it has ended; how. One that hangs, or that nobody hears any more, is of no use, and ends."""
+        while not self._has_said_all.wait(self._look_pause):
+            if self._pulse.has_stopped():
+                self._abort()
         try:
             code = self._process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.kill()
             code = self._process.wait()
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _abort(self) -> None:
+        """End it; what it writes then says where each of its threads is."""
+        seconds = MOST_MISSED * self._look_pause
+        self._logs.log.error(
+            f"worker {self.number} (process {self.pid}) has not answered for {seconds:.0f} s, and is ended;"
+            " what it says next is where its threads are"
+        )
+        self._process.send_signal(signal.SIGABRT)
+        self._process.send_signal(signal.SIGCONT)  # it may have been stopped, and hears nothing else then
+        if not self._has_said_all.wait(ABORT_TIMEOUT):
+            self.kill()
+            self._has_said_all.wait()
 
     def end(self) -> int:
         """Behind its end: hear what is still to be heard, and write rows for the requests that it had; how many."""
@@ -169,7 +195,10 @@ class WorkerProcess:
     def _hear(self, message: Message, descriptors: Sequence[int]) -> None:
         kind = message["kind"]
         if kind is Kind.ROWS:
+            self._pulse.note_work()
             self._take_rows(message["handed"])
+        elif kind is Kind.PONG:
+            self._pulse.note_answer()
         elif kind is Kind.CONNECTION:
             self._household.take_connection(message["client"], *descriptors)
         elif kind is Kind.ANSWER:

@@ -7,6 +7,7 @@ when the parent ends, in whatever way, the worker ends at once.
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import itertools
 import os
@@ -87,6 +88,7 @@ class Worker:
         self._parent = ParentPool(loop, link.send)
         self.pool = Pool(loop, proxies=ForwardProxies(os.environ))
         self._ledger = Ledger(words.ledger)
+        self._has_loop = True
         self._places: dict[int, int] = {}  # in the ledger, by the number of a request
         self.journal = Journal(_settings(config, begin.listen), row_of, on_error=log.error)
         self.journal.hand_to(self._hand_rows)
@@ -150,7 +152,12 @@ class Worker:
     def hear(self, message: Message) -> None:
         """What the parent says."""
         kind, number = message["kind"], message.get("number")
-        if kind is Kind.ASK:
+        if kind is Kind.PING:
+            if self._has_loop:
+                self.loop.call(self._pong)
+            else:
+                self._pong()
+        elif kind is Kind.ASK:
             answer = self._answer(message["question"], message["argument"])
             self._link.send({"kind": Kind.ANSWER, "number": number, "answer": answer})
         elif kind is Kind.CHANGE:
@@ -162,6 +169,10 @@ class Worker:
             self._latest.app.peers.note_gone(message["address"])
         elif kind is Kind.FOLLOW:
             self._following.change(follows=message["follows"])
+
+    def _pong(self) -> None:
+        """The parent ends a worker whose loop does not get to this."""
+        self._link.send({"kind": Kind.PONG})
 
     def _answer(self, question: Question, argument: Any) -> object:
         app = self._latest.app
@@ -213,7 +224,9 @@ class Worker:
         server.abort()
         server.close()
         self.pool.close()
+        self._has_loop = False
         self.loop.stop()
+        self._pong()  # what was asked before; from now on it is answered without
         self.journal.close(LAST_GRACE)
         self.logs.close()
 
@@ -256,6 +269,7 @@ class Ears:
 def main(text: str) -> None:
     """Serve until the parent says so, or a signal; `text`: see `Words`."""
     share_arena()
+    faulthandler.enable()  # where each thread is, when the parent ends one that hangs
     words, ears = words_of(text), Ears()
     link = Link(socket.socket(fileno=words.link), ears.hear, ears.note_end, _complain, PICKLE)
     with Signals() as signals:

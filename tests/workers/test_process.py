@@ -16,10 +16,13 @@ import pytest
 
 from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import Row
+from llamaswap_lib.config.check import Listen
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.workers.connection_counts import ConnectionCounts
 from llamaswap_lib.workers.process import _BOOT, WorkerProcess
-from tests.e2e.program import DEADLINE
+from llamaswap_lib.workers.pulse import MOST_MISSED
+from tests.e2e.program import DEADLINE, wait_until
+from tests.workers.test_worker import begin_of
 
 pytestmark = pytest.mark.slow  # each starts a process
 
@@ -51,6 +54,43 @@ class _Nobody:
         os.close(descriptor)
 
     def note_refused(self, name: str, error: str) -> None: ...
+
+
+def test_one_that_is_stopped_is_ended_and_says_where_it_was() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, closing(Logs()) as logs:
+        counts = ConnectionCounts().descriptor
+        worker = WorkerProcess(7, 0, listening, counts, _Nobody(), logs, 0.01)
+        try:
+            assert worker.await_ready(DEADLINE) == ""
+            os.kill(worker.pid, signal.SIGSTOP)
+            os.waitpid(worker.pid, os.WUNTRACED)  # until it is
+            assert worker.wait() == "killed by SIGABRT"
+        finally:
+            worker.kill()
+            os.close(counts)
+        assert worker.end() == 0
+        told = b"".join(logs.histories().values()).decode()
+        assert f"worker 7 (process {worker.pid}) has not answered for " in told
+        assert "Fatal Python error: Aborted" in told
+        assert "worker.py" in told.partition("Fatal Python error: Aborted")[2]
+
+
+def test_one_that_serves_answers_each_look() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, closing(Logs()) as logs:
+        counts = ConnectionCounts().descriptor
+        worker = WorkerProcess(1, 0, listening, counts, _Nobody(), logs)
+        pulse = worker._pulse
+        try:
+            worker.begin(begin_of(Listen(*listening.getsockname())))
+            assert worker.is_serving.wait(DEADLINE)
+            for _ in range(2 * MOST_MISSED):
+                assert not pulse.has_stopped()
+                wait_until(lambda: not pulse._is_awaited, "it answers")
+        finally:
+            worker.kill()
+            os.close(counts)
+        assert worker.wait() == "killed by SIGKILL"
+        assert worker.end() == 0
 
 
 def test_one_that_hangs_and_is_heard_no_more_is_killed() -> None:
