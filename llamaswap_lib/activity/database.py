@@ -118,11 +118,16 @@ class Database:
 
     # -- writing --
 
-    def insert(self, rows: Iterable[Row]) -> list[Row]:
-        """Store them; they get ids that follow the last one, but for those whose id is higher already."""
+    def insert(self, rows: Sequence[Row], above: int = 0) -> list[Row]:
+        """Store them; they get ids that follow the last one, but for those whose id is higher already.
+
+        If the first of them needs another id, all get one `above` that.
+        """
         with self._transaction():
             self._look_for_others()
             last, stored = self.last_id, []
+            if rows and rows[0].id <= last:
+                last = max(last, above)
             for row in rows:
                 last = row.id if row.id > last else last + 1
                 stored.append(row if row.id == last else numbered(row, last))

@@ -295,11 +295,15 @@ class Store:
         return True
 
     def _move(self, file: Database) -> int:
-        """Write what is in memory to the file; how many rows. What is written is in memory no more."""
+        """Write what is in memory to the file; how many rows. What is written is in memory no more.
+
+        A row that gets another id gets none that one of ours has: captures are known by them.
+        """
         self._settle()
         count, memory = 0, self._memory
         while memory is not None and (rows := select_rows(memory.connection, "ORDER BY id LIMIT ?", (STEP_ROWS,))):
-            stored = file.insert(rows)
+            stored = file.insert(rows, above=self._last_id)
+            self._last_id = max(self._last_id, stored[-1].id)
             memory.remove_oldest(len(rows))
             count += len(rows)
             renumbered = {old.id: new.id for old, new in zip(rows, stored, strict=True) if old.id != new.id}

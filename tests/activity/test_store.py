@@ -129,6 +129,14 @@ def unreachable(database: Database) -> None:
     raise OSError(errno.EIO, "Input/output error")
 
 
+def breaks_behind(database: Database, number: int) -> None:
+    """It takes no row with a higher id."""
+    database.connection.execute(
+        f"CREATE TEMP TRIGGER breaks BEFORE INSERT ON main.requests WHEN new.id > {number} "
+        "BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+    )
+
+
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [(full, "database or disk is full"), (read_only, "readonly database"), (unreachable, "Input/output error")],
@@ -192,9 +200,38 @@ def test_a_file_that_could_not_be_opened_at_the_start_gets_its_rows_later(world:
         assert later.write("a", "b") == [1, 2]
         later.trouble = None
         later.now += 1.0
-        assert later.write("c") == [4]
-        assert later.shown() == [(1, "of the first life"), (2, "a"), (3, "b"), (4, "c")]
-        assert later.renumbered == {1: 2, 2: 3}
+        assert later.write("c") == [5]
+        assert later.shown() == [(1, "of the first life"), (3, "a"), (4, "b"), (5, "c")]
+        assert later.renumbered == {1: 3, 2: 4}
+
+
+def test_no_row_gets_an_id_that_another_one_had_in_memory(world: World) -> None:
+    """They move in steps: captures of the later ones would be taken for those of the ones before."""
+    world.write("of the first life")
+    world.store.close()
+    later = World(world.path)
+    later.trouble = unreachable
+    with opened(later):
+        in_memory = later.write(*["m"] * (2 * STEP_ROWS + 1))
+        later.trouble = None
+        later.now += 1.0
+        later.tend()
+        assert [*later.renumbered] == in_memory
+        assert min(later.renumbered.values()) > in_memory[-1]
+
+
+def test_no_row_gets_an_id_of_one_that_has_moved_before_the_file_broke_again(world: World) -> None:
+    world.write("of the first life")
+    world.store.close()
+    later = World(world.path)
+    later.trouble = unreachable
+    with opened(later):
+        in_memory = later.write(*["m"] * (2 * STEP_ROWS))
+        later.trouble = lambda database: breaks_behind(database, in_memory[-1] + STEP_ROWS)
+        later.now += 1.0
+        later.tend()
+        assert [*later.renumbered] == in_memory[:STEP_ROWS]
+        assert later.write("meanwhile")[0] > max(later.renumbered.values())
 
 
 @pytest.mark.slow
