@@ -281,11 +281,12 @@ class Writer:
 
     def _tend(self) -> float | None:
         """What is to be done besides; seconds until there is more of it, None for never."""
-        if self._is_busy:
-            has_more, pause = False, QUIET_PAUSE if self._captures.are_waiting else None
-        else:
-            has_more, pause = self._captures.compress(COMPRESSED_BYTES), None
+        has_more, pause = False, None
         try:
+            if not self._is_busy:
+                has_more = self._captures.compress(COMPRESSED_BYTES)
+            elif self._captures.are_waiting:
+                pause = QUIET_PAUSE
             rest = self._store.tend()
         except Exception:  # noqa: BLE001 - the thread goes on
             report(NAME, self._on_error)

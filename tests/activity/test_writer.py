@@ -146,6 +146,15 @@ def test_a_row_that_cannot_be_stored_in_memory_costs_no_other_one(rig: Rig) -> N
     assert [one.model for one in rig.shown()] == ["a", "c"]
 
 
+def test_a_capture_that_cannot_be_compressed_costs_no_row(rig: Rig) -> None:
+    rig.writer.append(partial(record, request_body="no bytes", captures=True))
+    assert rig.writer.flush(DEADLINE)
+    rig.writer.append(partial(record, model="after"))
+    assert rig.writer.flush(DEADLINE)
+    assert [row.model for row in rig.shown()] == ["m", "after"]
+    assert "TypeError" in rig.errors[0]
+
+
 def test_a_listener_that_fails_costs_nobody_anything() -> None:
     rig = Rig()
 
