@@ -13,9 +13,9 @@ import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain, takewhile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ _VALUES = f"({', '.join('?' * len(COLUMNS))})"
 _INSERT = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES {_VALUES}"
 _INSERTS = {rows: _INSERT + f", {_VALUES}" * (rows - 1) for rows in (BLOCK_ROWS, BLOCK_ROWS // 3, BLOCK_ROWS // 9, 1)}
 _OLDEST = f"SELECT {', '.join(COLUMNS)} FROM requests ORDER BY id LIMIT ?"
+_BEFORE = f"SELECT {', '.join(COLUMNS)} FROM requests WHERE timestamp < ? ORDER BY timestamp, id LIMIT ?"
 _COUNT_TEXT = "UPDATE texts SET count = count + ? WHERE id = ?"
 _COUNT_TOTAL = """
 INSERT INTO totals (model, requests, input_tokens, output_tokens, cache_tokens) VALUES (?, ?, ?, ?, ?)
@@ -146,15 +147,23 @@ class Database:
                 self.connection.execute(sql, values[begin:end])
                 begin = end
 
-    def remove_oldest(self, most: int, is_old: Callable[[float], bool] | None = None) -> int:
-        """Remove the oldest rows, `most` at most, up to the first whose timestamp is not old; how many there were."""
+    def remove_oldest(self, most: int) -> int:
+        """Remove those with the lowest ids, `most` at most; how many there were."""
         with self._transaction():
             removed = self.connection.execute(_OLDEST, (most,)).fetchall()
-            if is_old is not None:
-                removed = [*takewhile(lambda values: is_old(values[_TIMESTAMP]), removed)]
             if removed:
                 self.connection.execute("DELETE FROM requests WHERE id <= ?", (removed[-1][0],))
                 self._count([*zip(*removed, strict=True)], -1)
+        return len(removed)
+
+    def remove_before(self, timestamp: float, most: int) -> int:
+        """Remove those whose timestamp is before that, `most` at most; how many there were."""
+        with self._transaction():
+            removed = self.connection.execute(_BEFORE, (timestamp, most)).fetchall()
+            if removed:
+                columns = [*zip(*removed, strict=True)]
+                self.connection.executemany("DELETE FROM requests WHERE id = ?", [(number,) for number in columns[0]])
+                self._count(columns, -1)
         return len(removed)
 
     def clear(self) -> int:

@@ -212,7 +212,7 @@ class Store:
             return None
         if now >= self._next_look_at_age:
             oldest = self._wall() - settings.max_age
-            if file.remove_oldest(STEP_ROWS, lambda timestamp: timestamp < oldest) == STEP_ROWS:
+            if file.remove_before(oldest, STEP_ROWS) == STEP_ROWS:
                 return 0.0
             self._next_look_at_age = now + AGE_PAUSE
         return self._next_look_at_age - now

@@ -344,6 +344,19 @@ def test_rows_that_are_too_old_go_and_younger_ones_stay(world: World) -> None:
     assert 0 < rest <= 60
 
 
+def test_rows_that_are_too_old_go_though_the_clock_was_wrong_before_them(world: World) -> None:
+    world.store.change(world.settings._replace(max_age=3600.0))
+    world.wall += 10 * 365 * 86_400
+    world.write("of the wrong time")
+    world.wall = BEGIN
+    world.write("old")
+    world.wall += 3601
+    world.write("young")
+    world.now += 100
+    world.tend()
+    assert world.shown() == [(1, "of the wrong time"), (3, "young")]
+
+
 def test_another_path_is_used_from_then_on(world: World) -> None:
     world.write("a")
     other = world.path.with_name("other.db")
