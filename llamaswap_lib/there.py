@@ -60,10 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lost_help = "end the server when that llamaswap has not known this run for so long (default: 15; 0: never)"
     add("--lost-after", metavar="SECONDS", type=seconds, default=LOST_AFTER, help=lost_help)
     end_help = "run this in a shell after such an end; '' for nothing (default: cancel this job of Slurm's)"
-    add("--at-end", metavar="COMMAND", help=end_help)
+    add("--at-end", metavar="COMMAND", type=str, help=end_help)
     grace_help = "from the signal that ends the server to SIGKILL (default: 10)"
     add("--grace", metavar="SECONDS", type=seconds, default=GRACE, help=grace_help)
-    add("command", metavar="CMD", nargs="*", help="the server's command, behind --, with the words HOST and PORT in it")
+    cmd_help = "the server's command, behind --, with the words HOST and PORT in it"
+    add("command", metavar="CMD", type=str, nargs="*", help=cmd_help)
 
 
 def port_range(text: str) -> tuple[int, int]:

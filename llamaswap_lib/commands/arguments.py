@@ -6,6 +6,7 @@ Pure, but for the files of a folder that `config_files` lists.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=_Formatter)
         self._positionals.title, self._optionals.title = "arguments", "flags"
+        self.register("type", None, text_of)  # of each argument that names no other type
 
     def parse_args(self, arguments: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]  # all that is used
         return super().parse_args(self._plain(arguments))
@@ -83,6 +85,18 @@ def spellings(action: argparse.Action) -> list[str]:
 
 def shown_flag(action: argparse.Action) -> str:
     return ", ".join(spellings(action))
+
+
+def text_of(word: str) -> str:
+    """What a word of the command line means: it is UTF-8, whatever the locale has made of it.
+
+    What goes to the system again (a file, a command) has the type `str`, which keeps the bytes.
+    """
+    try:
+        word.encode()
+    except UnicodeEncodeError:  # bytes that the locale has no characters for
+        return os.fsencode(word).decode("utf-8", "replace")
+    return word
 
 
 def count_of(text: str) -> int:

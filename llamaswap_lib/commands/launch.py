@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the settings into its files; what was there is copied first",
     )
-    add("--run", "-run", metavar="ARG", nargs=argparse.REMAINDER, help="start it; what follows goes to it")
+    add("--run", "-run", metavar="ARG", type=str, nargs=argparse.REMAINDER, help="start it; what follows goes to it")
     add_remote_flags(parser)
 
 

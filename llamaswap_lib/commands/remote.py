@@ -19,7 +19,13 @@ def add_remote_flags(parser: argparse.ArgumentParser, *, has_json: bool = True) 
     add = parser.add_argument_group("the server").add_argument
     add("--url", "-url", metavar="URL", help=f"where it is (default: LLAMASWAP_URL, or {DEFAULT_URL})")
     add("--api-key", "-api-key", metavar="KEY", help="one of its apiKeys (default: LLAMASWAP_API_KEY)")
-    add("--ca-file", "-ca-file", metavar="FILE", help="certificates (PEM) to trust (default: LLAMASWAP_CA_FILE)")
+    add(
+        "--ca-file",
+        "-ca-file",
+        metavar="FILE",
+        type=str,
+        help="certificates (PEM) to trust (default: LLAMASWAP_CA_FILE)",
+    )
     if has_json:
         parser.add_argument("--json", "-json", action="store_true", help="print the result as JSON")
 

@@ -46,7 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="the model, by its name or an alias")
     add("prompt", metavar="PROMPT", nargs="*", help="one question, with what comes on stdin before it; none: a chat")
     add("--system", "-system", metavar="TEXT", default="", help="the system prompt")
-    add("--image", "-image", metavar="FILE", action="append", default=[], help="a picture for the first question")
+    add(
+        "--image",
+        "-image",
+        metavar="FILE",
+        type=str,
+        action="append",
+        default=[],
+        help="a picture for the first question",
+    )
     add("--no-think", "-no-think", action="store_true", help="ask a model that can reason not to")
     add("--hide-thinking", "-hide-thinking", action="store_true", help="do not show how it reasons")
     add("--verbose", "-verbose", action="store_true", help="after each answer: time to the first token, and speed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from llamaswap_lib.commands import run, there
 from llamaswap_lib.commands.arguments import Parser, UsageError
 from llamaswap_lib.commands.remote import DEFAULT_URL, add_remote_flags, server_of
 
@@ -30,6 +31,23 @@ def test_the_environment_names_the_server(told: str, url: str) -> None:
 
 def test_without_anything_it_is_the_usual_address() -> None:
     assert url_of() == DEFAULT_URL
+
+
+@pytest.mark.parametrize(("word", "text"), [(b"wei\xc3\x9f", "weiß"), (b"wei\xdf", "wei\ufffd"), (b"a b\n", "a b\n")])
+def test_words_are_text_in_utf_8_in_any_locale(word: bytes, text: str) -> None:
+    as_ascii = word.decode("ascii", "surrogateescape")  # as Python reads them under LC_ALL=C without its UTF-8 mode
+    parser = Parser("llamaswap run", "")
+    run.add_arguments(parser)
+    options = parser.parse_args([as_ascii, as_ascii, as_ascii, "--system", as_ascii, "--image", as_ascii])
+    assert (options.model, options.prompt, options.system) == (text, [text, text], text)
+    assert options.image == [as_ascii], "a file keeps its bytes"
+
+
+def test_a_command_for_another_machine_keeps_its_bytes() -> None:
+    parser = Parser("llamaswap there", "")
+    there.add_arguments(parser)
+    options = parser.parse_args(["--at-end", "\udcdf", "--", "\udcdf"])
+    assert (options.at_end, options.command) == ("\udcdf", ["\udcdf"])
 
 
 def test_a_flag_counts_before_the_environment() -> None:
