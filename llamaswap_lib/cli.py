@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from llamaswap_lib import __version__
 from llamaswap_lib.commands.arguments import UsageError
 from llamaswap_lib.commands.parsers import parser_of
-from llamaswap_lib.commands.program import fail, interpreter, leave_stdout, program
+from llamaswap_lib.commands.program import fail, interpreter, leave_stdout, open_missing_streams, program
 from llamaswap_lib.commands.table import DOWNLOADS, HELP, SERVE, Command, command_names, find_command, meant_by
-from llamaswap_lib.errors import LlamaswapError
+from llamaswap_lib.errors import CannotPrint, LlamaswapError
 
 COMPLETE = "__complete"  # what the scripts of `llamaswap completion` call; no command for people
 HELP_FLAGS = ("-h", "-help", "--help")
@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name != "yaml":
             raise
         return fail(f"PyYAML is missing; install it with: {interpreter()} -m pip install pyyaml")
+    except CannotPrint as error:
+        leave_stdout()
+        return fail(str(error))
     except LlamaswapError as error:
         fail(str(error))
         return error.exit_code
@@ -64,6 +67,8 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _call(command: Command, name: str, arguments: Sequence[str]) -> int:
+    if command is not SERVE:  # which has to know what it was started without
+        open_missing_streams()
     return command.module().run(parser_of(command, name).parse_args(arguments))
 
 

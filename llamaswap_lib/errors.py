@@ -25,6 +25,13 @@ class ConfigError(LlamaswapError):
     """The configuration cannot be used; the text says file, line, path, value and what was expected."""
 
 
+class CannotPrint(LlamaswapError):
+    """What a command has found out cannot be written to stdout: a full disk."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the result cannot be written: {error.strerror or error}")
+
+
 class ClientGone(LlamaswapError):
     """The client hung up: there is nobody left to answer."""
 

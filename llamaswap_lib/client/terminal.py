@@ -17,6 +17,7 @@ from enum import Enum
 from io import TextIOWrapper
 from typing import Any, NamedTuple, TextIO
 
+from llamaswap_lib.errors import CannotPrint
 from llamaswap_lib.printable import CUT, printable
 
 GAP = "  "  # between two columns
@@ -57,7 +58,7 @@ class Column(NamedTuple):
 
 
 class Terminal:
-    """Writes to `file`; raises BrokenPipeError when its reader has left."""
+    """Writes to `file`; raises BrokenPipeError when its reader has left, and CannotPrint where the disk is full."""
 
     def __init__(self, file: TextIO | None = None, environ: Mapping[str, str] | None = None) -> None:
         self._file = sys.stdout if file is None else file
@@ -105,9 +106,15 @@ class Terminal:
 
     def write(self, text: str) -> None:
         """Print the text as it is, at once; a status that is shown goes."""
-        self._file.write(f"{ERASE_LINE}{text}" if self._has_status else text)
+        erasing = ERASE_LINE if self._has_status else ""
         self._has_status = False
-        self._file.flush()
+        try:
+            self._file.write(f"{erasing}{text}")
+            self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise CannotPrint(error) from None
 
     def clear(self) -> None:
         """Take away the status, if one is shown: before the end, and before anybody else writes to the terminal."""

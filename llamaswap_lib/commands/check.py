@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from llamaswap_lib.commands.arguments import add_config_file, config_files, parse_address, take_config_file
-from llamaswap_lib.commands.program import fail, print_text
+from llamaswap_lib.commands.program import print_text
 
 if TYPE_CHECKING:
     from llamaswap_lib.config.document import Document
@@ -28,10 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
     listen = told and check.Listen(*told, is_told=True)
     report = check.check(config_files(options), listen=listen, also=_look_at_memory)
-    try:
-        print_text(render.render(report, show=options.show, as_json=options.json))
-    except OSError as error:
-        return fail(f"the result cannot be written: {error.strerror or error}")
+    print_text(render.render(report, show=options.show, as_json=options.json))
     return 1 if report.errors else 0
 
 

@@ -12,6 +12,7 @@ from llamaswap_lib.commands.arguments import (
     server_words,
     take_config_file,
 )
+from llamaswap_lib.commands.program import print_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     take_config_file(options)
     server_address(options)
-    from llamaswap_lib.service.commands import print_launchd  # noqa: PLC0415 - after the arguments
+    from llamaswap_lib.service.commands import agent  # noqa: PLC0415 - after the arguments
 
-    print_launchd(config_files(options), server_words(options))
+    made = agent(config_files(options), server_words(options))
+    print_text(made.text.rstrip("\n"), notes=made.how)
     return 0

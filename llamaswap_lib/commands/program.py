@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from io import TextIOWrapper
 from pathlib import Path
+
+from llamaswap_lib.errors import CannotPrint
 
 
 def program() -> str:
@@ -28,16 +31,27 @@ def interpreter() -> str:
         return str(ours)
 
 
-def print_text(text: str) -> None:
-    """The text on stdout; what its encoding lacks is escaped. A reader that left is no error; other OSErrors are."""
+def print_text(text: str, *, notes: Iterable[str] = ()) -> None:
+    """The text on stdout, and lines about it on stderr; what an encoding lacks is escaped.
+
+    A reader that left is no error; raises CannotPrint where the disk is full.
+    """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         print(text, flush=True)  # noqa: T201 - what the user asked for
-    except OSError as error:
+    except BrokenPipeError:
         leave_stdout()
-        if not isinstance(error, BrokenPipeError):
-            raise
+    except OSError as error:
+        raise CannotPrint(error) from None
+    sys.stderr.write("".join(f"{line}\n" for line in notes))
+
+
+def open_missing_streams() -> None:
+    """A command does its work also where stdout or stderr were closed before: what it prints goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
 
 
 def leave_stdout() -> None:

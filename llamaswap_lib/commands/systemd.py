@@ -13,6 +13,7 @@ from llamaswap_lib.commands.arguments import (
     server_words,
     take_config_file,
 )
+from llamaswap_lib.commands.program import print_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +31,11 @@ def run(options: argparse.Namespace) -> int:
     if options.user and options.run_as:
         raise UsageError("-run-as: your own user manager runs everything as you")
     files = config_files(options)
-    from llamaswap_lib.service.commands import print_service, print_socket  # noqa: PLC0415 - after the arguments
+    from llamaswap_lib.service.commands import service, socket  # noqa: PLC0415 - after the arguments
 
     if options.socket:
-        print_socket(host, port, is_user=options.user)
+        made = socket(host, port, is_user=options.user)
     else:
-        print_service(files, server_words(options), port, is_user=options.user, run_as=options.run_as)
+        made = service(files, server_words(options), port, is_user=options.user, run_as=options.run_as)
+    print_text(made.text.rstrip("\n"), notes=made.how)
     return 0

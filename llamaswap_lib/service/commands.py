@@ -1,7 +1,7 @@
-"""`llamaswap systemd` and `llamaswap launchd`: files for this installation on stdout, how to install them on stderr.
+"""`llamaswap systemd` and `llamaswap launchd`: files for this installation, and how to install them.
 
 Runs on the main thread, once. Reads the configuration to know how long a stop may take and which programs are needed;
-writes no file.
+writes no file, and prints nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import ipaddress
 import os
 import pwd
 import shutil
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from llamaswap_lib.command_words import own_words
 from llamaswap_lib.config.load import load
@@ -24,13 +24,23 @@ from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.service.launchd import LABEL, agent_plist
 from llamaswap_lib.service.systemd import Service, service_unit, socket_unit
 
+SERVICE, SOCKET = "llamaswap.service", "llamaswap.socket"
 GPU_GROUPS = ("render", "video")  # whose members may open the GPUs of AMD and Intel
 OWN_FOLDERS = ("/tmp/", "/var/tmp/")  # noqa: S108 - of which the service does not see what others have there
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what systemd sets
 
 
-def print_service(files: Sequence[Path], flags: Sequence[str], port: int, *, is_user: bool, run_as: str | None) -> None:
-    """Print the service for a configuration that loads; raises ConfigError.
+class Installation(NamedTuple):
+    """A file of a service manager."""
+
+    text: str
+    how: Sequence[str]  # lines that say how to install it
+
+
+def service(
+    files: Sequence[Path], flags: Sequence[str], port: int, *, is_user: bool, run_as: str | None
+) -> Installation:
+    """The service for a configuration that loads; raises ConfigError.
 
     `flags` are those of the server; `is_user`: for the user's own manager; `run_as`: a user, None for who asks.
     """
@@ -48,39 +58,40 @@ def print_service(files: Sequence[Path], flags: Sequence[str], port: int, *, is_
             nvidia_modprobe=shutil.which("nvidia-modprobe", path=SYSTEM_PATH) or "",
         )
     )
-    sys.stdout.write(unit)
-    _tell(*_how_to_install("service", is_user=is_user), f"    {_systemctl(is_user)} enable --now llamaswap.service")
+    how = [*_how_to_install("service", is_user=is_user), f"    {_systemctl(is_user)} enable --now {SERVICE}"]
     if is_user:
-        _tell("So that it runs while you are not logged in: loginctl enable-linger")
+        how.append("So that it runs while you are not logged in: loginctl enable-linger")
     if owner is not None and any(word.startswith(OWN_FOLDERS) for word in flags):
-        _tell("The service has a /tmp and a /var/tmp of its own (PrivateTmp): put the files of the command elsewhere.")
+        private = "The service has a /tmp and a /var/tmp of its own (PrivateTmp)"
+        how.append(f"{private}: put the files of the command elsewhere.")
     if owner == "root":
-        _tell("It runs as root, and so does every model; -run-as NAME names another user.")
+        how.append("It runs as root, and so does every model; -run-as NAME names another user.")
+    return Installation(unit, how)
 
 
-def print_socket(host: str, port: int, *, is_user: bool) -> None:
-    """Print the socket for the service; raises ConfigError for a host that systemd takes for something else."""
-    sys.stdout.write(socket_unit(_listen_stream(host, port)))
+def socket(host: str, port: int, *, is_user: bool) -> Installation:
+    """The socket for the service; raises ConfigError for a host that systemd takes for something else."""
     manage = _systemctl(is_user)
-    _tell(
+    how = (
         *_how_to_install("socket", is_user=is_user),
-        f"    {manage} stop llamaswap.service && {manage} enable --now llamaswap.socket"
-        f" && {manage} start llamaswap.service",
+        " && ".join((f"    {manage} stop {SERVICE}", f"{manage} enable --now {SOCKET}", f"{manage} start {SERVICE}")),
         "It takes the place of -listen in the service, whose text stays as it is.",
     )
+    return Installation(socket_unit(_listen_stream(host, port)), how)
 
 
-def print_launchd(files: Sequence[Path], flags: Sequence[str]) -> None:
-    """Print the property list for a configuration that loads; raises ConfigError."""
+def agent(files: Sequence[Path], flags: Sequence[str]) -> Installation:
+    """The property list for a configuration that loads; raises ConfigError."""
     log = Path.home() / "Library" / "Logs" / "llamaswap.log"
     command, path = (*own_words(), *flags), os.environ.get("PATH", SYSTEM_PATH)
-    sys.stdout.write(agent_plist(command, str(Path.cwd()), load(files).end_seconds, path, str(log)))
+    text = agent_plist(command, str(Path.cwd()), load(files).end_seconds, path, str(log))
     place = f"~/Library/LaunchAgents/{LABEL}.plist"
-    _tell(
+    how = (
         f"To install it: put `> {place}` behind this command, then",
         f"    launchctl bootstrap gui/$(id -u) {place}",
         f"To end it for good: launchctl bootout gui/$(id -u)/{LABEL}",
     )
+    return Installation(text, how)
 
 
 def _how_to_install(kind: str, *, is_user: bool) -> tuple[str, str]:
@@ -127,7 +138,3 @@ def _listen_stream(host: str, port: int) -> str:
     except ValueError:
         raise ConfigError(f"-listen: a socket unit needs an IP address or none, got {host!r}") from None
     return f"[{host}]:{port}" if address.version == 6 else f"{host}:{port}"
-
-
-def _tell(*lines: str) -> None:
-    sys.stderr.write("".join(f"{line}\n" for line in lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import json
@@ -28,6 +29,7 @@ from llamaswap_lib.client.terminal import (
     harmless,
     shortened,
 )
+from llamaswap_lib.errors import CannotPrint
 
 TIMEOUT = 30.0
 COLUMNS = (Column("NAME", may_shrink=True), Column("SIZE", is_number=True), Column("WHERE", goes=1), Column("END"))
@@ -113,6 +115,19 @@ def test_a_status_that_ctrl_c_comes_behind_is_taken_away_at_the_end() -> None:
         terminal.status("1 in progress")
     terminal.clear()
     assert file.getvalue() == "\r\x1b[K1 in progress\r\x1b[K"
+
+
+def test_a_full_disk_is_an_error_that_can_be_told_and_a_reader_that_has_left_is_none() -> None:
+    class Failing(io.StringIO):
+        def flush(self) -> None:
+            raise failure
+
+    failure = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(CannotPrint, match="cannot be written: No space left"):
+        Terminal(Failing(), {}).line("said")
+    failure = BrokenPipeError()
+    with pytest.raises(BrokenPipeError):
+        Terminal(Failing(), {}).line("said")
 
 
 def test_a_dumb_terminal_has_no_status() -> None:

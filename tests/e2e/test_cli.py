@@ -432,10 +432,11 @@ def test_check_ends_quietly_when_its_reader_leaves(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_check_says_when_its_result_cannot_be_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("check", "-show", "-c", "c.yaml"), ("systemd", "-c", "c.yaml"), ("version",)])
+def test_a_command_says_when_its_result_cannot_be_written(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "c.yaml").write_text(GOOD)
     with Path("/dev/full").open("wb") as full:
-        argv = (*COMMAND, "check", "-show", "-c", "c.yaml")
+        argv = (*COMMAND, *words)
         ended = subprocess.run(
             argv, cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE, check=False
         )
@@ -443,6 +444,13 @@ def test_check_says_when_its_result_cannot_be_written(tmp_path: Path) -> None:
         1,
         b"llamaswap: the result cannot be written: No space left on device\n",
     )
+
+
+def test_a_command_does_its_work_without_anywhere_to_print() -> None:
+    argv = ("sh", "-c", '"$@" >&- 2>&-', "sh", *COMMAND)
+    for words, code in ((("version",), 0), (("ps", "--url", "127.0.0.1:1"), 3)):
+        ended = subprocess.run((*argv, *words), env=environment(), timeout=DEADLINE, check=False)
+        assert ended.returncode == code
 
 
 @pytest.mark.skipif("-I" in COMMAND, reason="a Python that ignores its environment takes no encoding from there")
