@@ -401,6 +401,11 @@ class Program:
         """Wait until the demo says so."""
         wait_until(lambda: wanted.items() <= self.stats(model).items(), f"{model}: {wanted}")
 
+    def await_log(self, *texts: str) -> None:
+        """Wait until stdout has each of them: it has a line a moment after what the line tells of can be seen."""
+        for text in texts:
+            wait_until(lambda text=text: text in self.stdout, f"the log has: {text}")  # type: ignore[misc]
+
     def starts(self, model: str) -> int:
         """How often it was started, by the log."""
         return self.stdout.count(f"[INFO] {model}: starting\n")

@@ -82,7 +82,7 @@ def test_a_line_with_another_token_is_not_believed_and_no_log_shows_the_token(tm
         prompt = "LLAMASWAP_ADDRESS=*** http://127.0.0.1:1"
         assert one.program.chat("m", messages=[{"role": "user", "content": f"\n{prompt}\n"}]).status == 200
         assert one.answers() == port
-        assert f"LLAMASWAP_ADDRESS=*** http://127.0.0.1:{port}\n" in one.log()
+        one.program.await_log(f"LLAMASWAP_ADDRESS=*** http://127.0.0.1:{port}\n")
         assert not re.search(r"_[0-9a-f]{32}", one.log().replace("_0123456789abcdef0123456789abcdef", ""))
 
 
@@ -95,10 +95,10 @@ def test_a_queued_job_says_what_it_waits_for_and_is_withdrawn_when_nobody_waits_
             row = one.program.running("m")
             assert (row["state"], row["phase"], row["reason"]) == ("starting", "queued", "job 31, Resources")
         wait_until(lambda: not one.program.states(), "it is withdrawn")
-        assert "m: stopping, it is queued, and nobody waits for it any more" in one.program.stdout
+        one.program.await_log("m: stopping, it is queued, and nobody waits for it any more")
         with asked(one):
             one.tell("listen", "announce")
-        assert one.program.starts("m") == 2
+        one.program.await_starts("m", 2)
 
 
 def test_a_client_of_a_stream_is_told_what_a_queued_job_waits_for(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_job_that_is_queued_for_too_long_is_503_and_the_next_request_starts_an
         wait_until(lambda: not one.program.states(), "the first job reads no orders any more")
         with asked(one):
             one.tell("listen", "announce")
-        assert one.program.starts("m") == 2
+        one.program.await_starts("m", 2)
 
 
 def test_what_is_no_address_is_not_used_and_the_log_says_so(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_model_that_says_that_it_has_moved_is_asked_there(tmp_path: Path) -> N
         second = one.answers()
         assert second == one.program.running("m")["port"] != first
         wait_until(lambda: f"[INFO] m: moves to http://127.0.0.1:{second}" in one.program.stdout, "the log says so")
-        assert one.program.starts("m") == 1
+        one.program.await_starts("m", 1)
 
 
 @pytest.mark.skipif(why_impossible() != "", reason="needs Linux")
@@ -180,7 +180,7 @@ def test_a_model_goes_on_saying_where_it_listens_after_an_upgrade(tmp_path: Path
         one.tell("listen", "announce")
         wait_until(lambda: one.program.running("m")["port"] != first, "it has moved")
         assert one.answers() != first
-        assert one.program.starts("m") == 1
+        one.program.await_starts("m", 1)
 
 
 def test_a_model_that_says_where_it_listens_swaps_with_others(tmp_path: Path) -> None:
@@ -203,4 +203,4 @@ def test_an_address_is_told_by_a_request_without_a_key(tmp_path: Path) -> None:
         wire.request("POST", "/v1/chat/completions", {"model": "m", **HELLO}, extra="Authorization: Bearer secret\r\n")
         Job(tmp_path, program).tell("listen", f"post http://127.0.0.1:{program.port}")
         assert wire.status() == 200
-        assert '"POST /api/announce/*** HTTP/1.1" 200' in program.stdout
+        program.await_log('"POST /api/announce/*** HTTP/1.1" 200')

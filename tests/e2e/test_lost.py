@@ -61,9 +61,9 @@ def test_a_request_to_a_server_that_refuses_is_answered_by_the_next_run(tmp_path
             assert program.chat("a").status == 200
             job.end_server()
             assert program.chat("a").status == 200
-            assert program.starts("a") == 2
-            assert f"{job.is_lost}1 s\n" in program.stdout
-            assert f"a: stopping, lost: no answer from {job.url} for 1 s" in program.stdout
+            program.await_starts("a", 2)
+            program.await_log(f"{job.is_lost}1 s\n")
+            program.await_log(f"a: stopping, lost: no answer from {job.url} for 1 s")
             assert 'llamaswap_evictions_total{model="a",reason="lost"} 1' in program.get("/metrics").text
 
 
@@ -84,7 +84,7 @@ def test_requests_wait_for_a_server_that_comes_back_in_time(tmp_path: Path) -> N
                     assert other.status() == 200
                 finally:
                     server.kill()
-            assert program.starts("a") == 1
+            program.await_starts("a", 1)
             assert job.is_lost not in program.stdout
 
 
@@ -99,7 +99,7 @@ def test_a_request_without_a_byte_leaves_a_machine_that_is_silent(tmp_path: Path
             wait_until(lambda: job.is_lost in program.stdout, "it is lost")
             subprocess.run(shlex.split(f"{enter} ip link set eth0 up"), check=True)
             assert wire.status() == 200
-            assert program.starts("a") == 2
+            program.await_starts("a", 2)
 
 
 def test_a_model_that_works_for_long_without_a_byte_is_not_lost(tmp_path: Path) -> None:
@@ -107,5 +107,5 @@ def test_a_model_that_works_for_long_without_a_byte_is_not_lost(tmp_path: Path) 
         job = Job(tmp_path, address, enter)
         with Program(tmp_path, models(a=job.entry(1, "--prompt-seconds 8"))) as program:
             assert program.chat("a").status == 200
-            assert program.starts("a") == 1
+            program.await_starts("a", 1)
             assert job.is_lost not in program.stdout

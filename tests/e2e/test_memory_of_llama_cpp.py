@@ -198,8 +198,8 @@ def test_one_that_runs_out_of_memory_gets_more_room_once_and_is_refused_in_its_o
             "(attempted to allocate 16384.00 MB); it needs more than the 4.0 GB that were free on RAM (100 MB declared)"
         )
         assert f"insufficient memory {said}\n" in error["message"]
-        assert program.stdout.count("b: starting\n") == 2
-        assert "a: stopping, to make room for b" in program.stdout
+        program.await_starts("b", 2)
+        program.await_log("a: stopping, to make room for b")
         load(program, "a")
 
 

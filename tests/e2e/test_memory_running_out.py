@@ -45,8 +45,8 @@ def test_a_start_waits_until_the_card_shows_the_memory_of_the_one_that_has_gone(
         for name in "aba":
             assert program.chat(name).status == 200
         assert card.answers == [(16, True), (12, True), (16, True)]
-        assert "for 12.0 GB on GPU 0 to become free after the end of a" in program.stdout
-        assert "for 16.0 GB on GPU 0 to become free after the end of b" in program.stdout
+        program.await_log("for 12.0 GB on GPU 0 to become free after the end of a")
+        program.await_log("for 16.0 GB on GPU 0 to become free after the end of b")
 
 
 def test_who_waits_for_it_is_told_so(run_program: RunProgram, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_is_not_given_back_is_not_waited_for_for_ever(run_program: RunProgr
         assert "that were free on GPU 0 (12.0 GB declared)\nggml_backend" in error["message"]
         assert error["message"].endswith("\nexiting")
         assert card.answers == [(16, True), (12, False), (12, False)]  # once more, for it came too early
-        assert "12.0 GB on GPU 0 did not become free within" in program.stdout
+        program.await_log("12.0 GB on GPU 0 did not become free within")
 
 
 def test_a_model_that_takes_more_than_is_known_gets_more_and_is_started_once_more(

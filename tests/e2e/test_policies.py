@@ -37,12 +37,12 @@ def test_the_printed_policy_evicts_the_least_recently_used(run_program: RunProgr
         assert program.states() == {"a": "ready", "b": "ready"}
         assert program.chat("c").status == 200
         assert program.states() == {"a": "ready", "c": "ready"}
-        assert "swap to c: stopping b; decided by lru.py:LeastRecentlyUsed\n" in program.stdout
+        program.await_log("swap to c: stopping b; decided by lru.py:LeastRecentlyUsed\n")
         assert program.chat("a").status == 200  # which is loaded: nobody goes
-        assert program.starts("a") == 1
+        program.await_starts("a", 1)
         assert program.chat("b").status == 200
         assert program.states() == {"a": "ready", "b": "ready"}
-        assert "swap to b: stopping c; decided by lru.py:LeastRecentlyUsed\n" in program.stdout
+        program.await_log("swap to b: stopping c; decided by lru.py:LeastRecentlyUsed\n")
         assert program.stdout.count("swap to ") == 2
 
 
@@ -74,8 +74,8 @@ def test_a_policy_that_fails_serves_one_at_a_time_and_is_told_once(run_program: 
             assert program.chat(name).status == 200
             assert program.states() == {name: "ready"}
         assert program.stdout.count("the policy failed for ") == 1
-        assert f'File "{tmp_path / "mine.py"}", line 3, in evict' in program.stdout
-        assert "AttributeError: 'RunningModel' object has no attribute 'nonsense'" in program.stdout
+        program.await_log(f'File "{tmp_path / "mine.py"}", line 3, in evict')
+        program.await_log("AttributeError: 'RunningModel' object has no attribute 'nonsense'")
 
 
 def test_a_policy_that_answers_rubbish_serves_one_at_a_time(run_program: RunProgram, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_policy_that_answers_rubbish_serves_one_at_a_time(run_program: RunProg
         for name in ("a", "b"):
             assert program.chat(name).status == 200
         assert program.states() == {"b": "ready"}
-        assert "expected names of models, or a list of choices of names, got None" in program.stdout
+        program.await_log("expected names of models, or a list of choices of names, got None")
 
 
 @pytest.mark.parametrize("command", [(), ("check",)])

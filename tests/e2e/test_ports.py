@@ -53,7 +53,7 @@ def test_an_automatic_port_that_is_taken_makes_way_for_the_next_free_one(run_pro
         taken = program.upstream_port("a")  # the next one is b's, the one after nobody's
         with closing(socket.create_server(("127.0.0.1", taken + 2))), somebody_else(taken):
             assert program.chat("a").status == 200
-            assert f"[WARN] a: port {taken} is taken, using {taken + 3}\n" in program.stdout
+            program.await_log(f"[WARN] a: port {taken} is taken, using {taken + 3}\n")
             entry = running(program)
             assert entry["proxy"] == f"http://127.0.0.1:{taken + 3}"
             assert f"--port {taken + 3} " in entry["cmd"]

@@ -20,12 +20,12 @@ def test_models_are_loaded_in_order_whatever_becomes_of_one(run_program: RunProg
     entries = models(a=demo(), b=demo("--exit-at-start", "3"), c={"cmd": demo(), "aliases": ["sea"]})
     with run_program({**entries, **TOGETHER, **preloading("sea", "b", "nobody", "a")}) as program:
         wait_until(lambda: program.states() == {"a": "ready", "c": "ready"}, "they are loaded")
+        program.await_log("a: ready after ", "b: could not be loaded: exited with code 3")
         lines = program.stdout.splitlines()
         starts = [line.split()[1] for line in lines if line.endswith(": starting")]
         assert starts == ["c:", "b:", "a:"]
-        assert "b: could not be loaded: exited with code 3" in program.stdout
         assert program.chat("a").status == 200
-        assert program.starts("a") == 1
+        program.await_starts("a", 1)
 
 
 def test_the_server_listens_while_it_preloads_and_a_request_has_its_way(run_program: RunProgram) -> None:

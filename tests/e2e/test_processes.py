@@ -29,7 +29,7 @@ def test_one_that_does_not_stop_is_killed_after_its_unload_timeout(run_program: 
     with run_program(models(a={"cmd": demo(flag), "unloadTimeout": 1}, b=demo())) as program:
         assert program.chat("a").status == 200
         assert_swaps_to(program, "b")
-        assert "a: did not stop in time, killing it" in program.stdout
+        program.await_log("a: did not stop in time, killing it")
         assert program.chat("a").status == 200
 
 
@@ -45,7 +45,7 @@ def test_a_global_unload_timeout_counts_where_a_model_has_none(run_program: RunP
     with run_program({**models(a=demo("--ignore-sigterm")), "unloadTimeout": 1}) as program:
         assert program.chat("a").status == 200
         assert program.get("/unload").status == 200
-        assert "a: did not stop in time, killing it" in program.stdout
+        program.await_log("a: did not stop in time, killing it")
 
 
 @pytest.mark.parametrize("flag", ["--fork-grandchild", "--grandchild-ignores-sigterm"])
@@ -126,7 +126,7 @@ def test_a_crash_while_ready_is_noticed_and_the_next_request_loads_it_again(run_
         wait_until(lambda: program.states() == {}, "it is noticed")
         assert program.chat("a", **SHORT).status == 200
         assert program.run_ids()["a"] > first
-        assert "a: killed by SIGKILL while it was ready" in program.stdout
+        program.await_log("a: killed by SIGKILL while it was ready")
 
 
 def test_a_crash_while_serving_fails_only_those_who_have_had_a_byte(run_program: RunProgram, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_crash_while_serving_fails_only_those_who_have_had_a_byte(run_program:
         for wire in (*wires, whole, last):
             wire.close()
         assert program.chat("a", **SHORT).status == 200
-        assert program.starts("a") == 2
+        program.await_starts("a", 2)
 
 
 def test_a_stream_that_the_upstream_cuts_off_is_cut_off(run_program: RunProgram) -> None:
@@ -160,7 +160,7 @@ def test_a_stream_that_the_upstream_cuts_off_is_cut_off(run_program: RunProgram)
                 wire.chunk()
         wait_until(lambda: "a: the answer broke off after" in program.stdout, "it is told")
         assert program.chat("a").status == 200
-        assert program.starts("a") == 1
+        program.await_starts("a", 1)
 
 
 @pytest.mark.parametrize("milliseconds", ["0", "1", "20"])

@@ -55,7 +55,7 @@ def test_a_new_model_serves_at_once_and_the_others_keep_process_port_and_request
                 before[key] for key in ("pid", "port", "run_id")
             ]
             held.end(wire)
-        assert program.starts("b") == 1
+        program.await_starts("b", 1)
 
 
 def test_a_removed_model_finishes_its_requests_takes_no_new_ones_and_is_stopped(
@@ -388,7 +388,7 @@ def test_a_file_that_is_written_is_taken_by_itself(watched: Program) -> None:
             await_model(watched, name)
         assert watched.running("a")["pid"] == pid
         assert wire.read_to(b"[DONE]")
-    assert "a file has changed: reading the configuration again" in watched.stdout
+    watched.await_log("a file has changed: reading the configuration again")
 
 
 def test_a_file_that_is_moved_into_place_is_taken(watched: Program) -> None:
@@ -494,7 +494,7 @@ def test_a_reload_in_the_middle_of_a_load_and_of_a_swap_changes_neither(
         program.reload(models(a=demo(), b={"cmd": loads, "ttl": 99}, c=demo()))
         gate.touch()
         assert "this is b." in answer.result()
-        assert program.starts("b") == 1
+        program.await_starts("b", 1)
 
 
 def test_a_name_that_comes_with_the_reload_counts_for_a_body_that_was_on_its_way(run_program: RunProgram) -> None:

@@ -24,9 +24,13 @@ def fifo(**settings: Any) -> dict[str, Any]:
     return {"routing": {"scheduler": {"settings": {"fifo": settings}}}}
 
 
-def loads(program: Program) -> str:
-    """The models in the order in which they were loaded; their names have one letter."""
-    return "".join(re.findall(r"\[INFO\] (\w): starting\n", program.stdout))
+def await_loads(program: Program, names: str) -> None:
+    """Until these are all that were loaded, in this order, by the log; their names have one letter."""
+
+    def loads() -> str:
+        return "".join(re.findall(r"\[INFO\] (\w): starting\n", program.stdout))
+
+    wait_until(lambda: loads() == names, f"{names} were loaded")
 
 
 def ask(program: Program, stack: ExitStack, name: str) -> Wire:
@@ -97,10 +101,10 @@ def test_the_higher_priority_goes_first_and_equal_ones_as_they_came(run_program:
         busy = stack.enter_context(program.stream("a"))
         busy.read_head_and_first_chunk()
         wires = stand_in_line(program, stack, "bcd")
-        assert loads(program) == "a"
+        await_loads(program, "a")
         busy.close()
         read_all(wires)
-        assert loads(program) == "adcb"
+        await_loads(program, "adcb")
 
 
 def test_a_priority_does_not_interrupt(run_program: RunProgram, tmp_path: Path) -> None:
@@ -112,10 +116,10 @@ def test_a_priority_does_not_interrupt(run_program: RunProgram, tmp_path: Path) 
         waits = stand_in_line(program, stack, "b")
         also = ask(program, stack, "a")  # the loaded model still serves those who come later
         also.read_head_and_first_chunk()
-        assert loads(program) == "a"
+        await_loads(program, "a")
         held.end(busy, also)
         read_all(waits)
-        assert loads(program) == "ab"
+        await_loads(program, "ab")
 
 
 def test_a_b_c_a_b_c_becomes_a_a_b_b_c_c(run_program: RunProgram) -> None:
@@ -127,7 +131,7 @@ def test_a_b_c_a_b_c_becomes_a_a_b_b_c_c(run_program: RunProgram) -> None:
         read_all(wires)
         wait_until(lambda: program.stdout.count('"as-') == 6, "all are in the log")
         assert re.findall(r'"as-(\w)"', program.stdout) == list("aabbcc")
-        assert loads(program) == "zabc"
+        await_loads(program, "zabc")
 
 
 def test_past_max_wait_a_hot_model_gives_way_whatever_its_priority_and_comes_back(run_program: RunProgram) -> None:
@@ -136,7 +140,7 @@ def test_past_max_wait_a_hot_model_gives_way_whatever_its_priority_and_comes_bac
         for _ in range(2):
             assert program.chat("c", max_tokens=2).status == 200
             wait_until(lambda: program.states() == {"h": "ready"}, "the hot one is back")
-        assert loads(program) == "hchch"
+        await_loads(program, "hchch")
 
 
 def test_without_max_wait_a_hot_model_keeps_its_place(run_program: RunProgram) -> None:
@@ -148,6 +152,6 @@ def test_without_max_wait_a_hot_model_keeps_its_place(run_program: RunProgram) -
             wait_until(lambda: program.queue()[0]["waiting_seconds"] > 2.5, "it waits for long")
             assert program.chat("h", max_tokens=1).status == 200
             assert not cold.done()
-            assert loads(program) == "h"
+            await_loads(program, "h")
         assert cold.result().status == 200
-        assert loads(program) == "hc"
+        await_loads(program, "hc")

@@ -36,10 +36,9 @@ def test_a_model_sleeps_for_another_one_and_is_woken_by_the_next_request(run_pro
         assert program.chat("a").status == 200
         assert phases(program) == {"a": ("ready", None)}
         assert pid_of(program, "a") == pid
-        assert "swap to b: putting to sleep a; " in program.stdout
-        for line in ("a: going to sleep, to make room for b", "a: asleep", "a: waking"):
-            assert line in program.stdout
-        assert program.stdout.count("a: ready after ") == 2
+        program.await_log("swap to b: putting to sleep a; ")
+        program.await_log("a: going to sleep, to make room for b", "a: asleep", "a: waking")
+        wait_until(lambda: program.stdout.count("a: ready after ") == 2, "it was ready twice")
         assert "[INFO] a: stopping" not in program.stdout
 
 
@@ -51,7 +50,7 @@ def test_a_sleeper_is_unloaded_by_hand_and_by_its_ttl(run_program: RunProgram) -
         assert phases(program) == {"a": ("ready", None), "b": ("stopped", "sleeping")}
         program.reload(models(a=SLEEPER, b={**SLEEPER, "ttl": 1}))
         wait_until(lambda: "b" not in phases(program), "b is stopped by its ttl")
-        assert "b: stopping, its ttl is over, and it sleeps" in program.stdout
+        program.await_log("b: stopping, its ttl is over, and it sleeps")
         program.reload(config)
         assert program.chat("b").status == 200
         assert phases(program)["a"] == ("stopped", "sleeping")
@@ -74,8 +73,8 @@ def test_one_that_does_not_fall_asleep_is_stopped(run_program: RunProgram, model
         assert program.chat("a").status == 200
         assert program.chat("b").status == 200
         assert phases(program) == {"b": ("ready", None)}
-        assert f"a: could not be put to sleep: {why}" in program.stdout
-        assert "a: stopping, it did not fall asleep" in program.stdout
+        program.await_log(f"a: could not be put to sleep: {why}")
+        program.await_log("a: stopping, it did not fall asleep")
 
 
 WAKES = {
@@ -133,7 +132,7 @@ def test_a_command_that_fails_stops_it(run_program: RunProgram, cmd: str, why: s
         for name in "ab":
             assert program.chat(name).status == 200
         assert phases(program) == {"b": ("ready", None)}
-        assert f"a: could not be put to sleep: {why}" in program.stdout
+        program.await_log(f"a: could not be put to sleep: {why}")
 
 
 def test_another_timeout_alone_restarts_nothing(run_program: RunProgram) -> None:

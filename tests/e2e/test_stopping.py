@@ -40,7 +40,7 @@ def test_sighup_does_not_end_the_program_and_is_logged(run_program: RunProgram) 
         program.signal(signal.SIGHUP)
         wait_until(lambda: "[INFO] configuration reloaded: nothing has changed" in program.stdout, "it is told")
         assert program.chat("m").status == 200
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 def test_sigusr1_does_not_end_the_program(run_program: RunProgram) -> None:

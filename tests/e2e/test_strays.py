@@ -62,7 +62,7 @@ def test_a_worker_is_gone_when_the_process_of_the_next_model_starts(run_program:
             assert workers(tmp_path) == []
         assert asked(tmp_path) == 3
         assert not seen.exists()
-        assert program.starts("w") == 3
+        program.await_starts("w", 3)
 
 
 def test_a_worker_that_ignores_sigterm_is_killed_after_the_unload_timeout(
@@ -88,7 +88,7 @@ def test_the_worker_of_another_model_beside_it_lives_on(run_program: RunProgram,
         assert workers(tmp_path / "b") == before
         assert asked(tmp_path / "b") == 0
         assert program.chat("b").status == 200
-        assert program.starts("b") == 1
+        program.await_starts("b", 1)
 
 
 def test_another_llamaswaps_workers_live_on(tmp_path: Path) -> None:

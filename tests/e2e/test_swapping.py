@@ -24,7 +24,7 @@ def test_two_models_swap_and_each_answers_for_itself(run_program: RunProgram) ->
             assert f"this is {name}." in answer.json()["choices"][0]["message"]["content"]
             assert program.states() == {name: "ready"}
             assert [name in command for command in program.relatives().values()] == [True]
-        assert program.starts("small") == 2
+        program.await_starts("small", 2)
 
 
 def test_a_stream_arrives_chunk_by_chunk(run_program: RunProgram) -> None:
@@ -121,7 +121,7 @@ def test_an_unload_waits_for_what_is_inside_and_new_requests_load_it_again(run_p
             assert wire.read_to(b"data: ")
         assert unload.result().status == 200
         assert late.result().status == 200
-        assert program.starts("m") == 2
+        program.await_starts("m", 2)
 
 
 def test_members_of_a_group_that_does_not_swap_run_side_by_side(run_program: RunProgram) -> None:
@@ -140,7 +140,7 @@ def test_a_persistent_group_stays_whatever_else_runs(run_program: RunProgram) ->
     with run_program({**models(keep=demo(), a=demo(), b=demo()), "groups": groups}) as program:
         assert [program.chat(name).status for name in ("keep", "a", "b", "keep")] == [200] * 4
         assert program.states() == {"keep": "ready", "b": "ready"}
-        assert program.starts("keep") == 1
+        program.await_starts("keep", 1)
 
 
 def test_a_group_that_is_not_exclusive_unloads_nobody_and_is_unloaded_by_one_that_is(run_program: RunProgram) -> None:
@@ -160,7 +160,8 @@ def test_a_group_that_is_not_exclusive_unloads_nobody_and_is_unloaded_by_one_tha
         ):
             assert program.chat(name).status == 200
             assert program.states() == dict.fromkeys(left, "ready")
-        assert [program.starts(name) for name in ("main", "helper", "keep")] == [1, 2, 1]
+        for name, count in (("main", 1), ("helper", 2), ("keep", 1)):
+            program.await_starts(name, count)
         assert len(program.relatives()) == 2
         log = program.get("/logs").text
         assert log.count("swap to main: stopping helper; group exclusive is exclusive") == 2
@@ -240,7 +241,8 @@ def test_a_hot_model_whose_requests_never_pause_gives_way_after_max_wait(run_pro
             finally:
                 is_over.set()
             hot.result()
-        assert (program.starts("hot"), program.starts("cold")) == (2, 1)
+        program.await_starts("hot", 2)
+        program.await_starts("cold", 1)
 
 
 def test_requests_for_the_loaded_model_go_first_so_three_models_swap_three_times(run_program: RunProgram) -> None:
@@ -259,7 +261,8 @@ def test_requests_for_the_loaded_model_go_first_so_three_models_swap_three_times
         for wire in waiting:
             assert events(b"".join(wire.chunks_of_answer()))[-1] == "[DONE]"
             wire.close()
-        assert [program.starts(name) for name in "abc"] == [1, 1, 1]
+        for name in "abc":
+            program.await_starts(name, 1)
 
 
 def test_what_runs_is_told_while_a_swap_is_under_way(run_program: RunProgram, tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def test_a_new_process_serves_and_says_so(run_program: RunProgram) -> None:
         assert [after[key] for key in ("pid", "run_id", "port", "load_seconds", "started")] == [
             before[key] for key in ("pid", "run_id", "port", "load_seconds", "started")
         ]
-        assert program.starts("m") == 1
-        assert program.stdout.count("[INFO] it has taken over from process") == 1
+        program.await_starts("m", 1)
+        wait_until(lambda: program.stdout.count("[INFO] it has taken over from process") == 1, "the log says so")
 
 
 def test_the_command_does_it_and_says_who_serves(run_program: RunProgram) -> None:
@@ -155,7 +155,7 @@ def test_a_stream_goes_on_to_its_end_in_the_old_process(run_program: RunProgram,
         assert program.before.wait(DEADLINE) == 0
         wire.request("GET", "/health")  # its connection has gone to the new one
         assert wire.answer() == (200, b"OK")
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 @pytest.mark.skipif(find_spec("websockets") is None, reason="the websockets library is not installed")
@@ -174,7 +174,7 @@ def test_a_websocket_goes_on_until_its_client_closes_it(run_program: RunProgram)
                     assert socket.recv(DEADLINE) == text
                 assert program.running("m")["in_flight"] == 2
         assert program.before.wait(DEADLINE) == 0
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 def test_a_model_that_an_earlier_process_has_loaded_is_unloaded_and_loaded_again(run_program: RunProgram) -> None:
@@ -188,7 +188,8 @@ def test_a_model_that_an_earlier_process_has_loaded_is_unloaded_and_loaded_again
         assert program.chat("a").status == 200
         assert program.get("/unload").status == 200
         assert program.states() == {}
-        assert (program.starts("a"), program.starts("b")) == (2, 1)
+        program.await_starts("a", 2)
+        program.await_starts("b", 1)
 
 
 def test_a_model_that_is_being_stopped_is_gone_for_the_new_process_too(run_program: RunProgram) -> None:
@@ -232,7 +233,7 @@ def test_a_model_whose_command_has_changed_is_loaded_anew_when_it_is_idle(run_pr
         wire.chunk()
         held.end(wire)
         assert program.chat("m").status == 200
-        assert program.starts("m") == 2
+        program.await_starts("m", 2)
 
 
 def test_what_a_client_has_sent_ahead_is_answered(run_program: RunProgram, held: Held) -> None:
@@ -256,7 +257,7 @@ def test_requests_that_wait_for_a_model_that_loads_are_answered(run_program: Run
         wait_until(lambda: len(program.queue()) == 8, "all wait")
         gate.touch()
         assert [answer.result(DEADLINE).status for answer in answers] == [200] * 8
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 def test_requests_that_wait_for_another_model_to_go_are_answered(run_program: RunProgram, held: Held) -> None:
@@ -330,7 +331,7 @@ def test_a_signal_to_the_old_process_leaves_its_requests_the_time_of_a_shutdown(
         assert program.before.wait(DEADLINE) == 0
         held.end()
         assert program.chat("m").status == 200
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 # -- what goes along --
@@ -393,7 +394,7 @@ def failed(program: Program, why: str, status: int = 500) -> None:
 def goes_on(program: Program) -> None:
     """It serves as if nothing had been: the model has not been loaded again, and others can be."""
     assert program.chat("m").status == 200
-    assert program.starts("m") == 1
+    program.await_starts("m", 1)
     assert [command for command in program.relatives().values() if "llamaswap.py" in command] == []
 
 
@@ -441,7 +442,7 @@ def test_a_new_version_that_breaks_changes_nothing(
 def goes_on_after(program: Program) -> None:
     assert program.before.wait(DEADLINE) == 0
     assert program.chat("m").status == 200
-    assert program.starts("m") == 1
+    program.await_starts("m", 1)
 
 
 @pytest.mark.slow
@@ -479,7 +480,7 @@ def test_the_old_process_goes_on_when_the_new_one_is_killed(
         assert answer.result(DEADLINE).status == 500
         assert waits.result(DEADLINE).status == 200
         assert program.chat("m").status == 200
-        assert program.starts("m") == 2
+        program.await_starts("m", 2)
 
 
 @pytest.mark.parametrize("where", PLACES)
@@ -510,7 +511,7 @@ def test_the_new_process_goes_on_when_the_old_one_is_killed_after_it_has_handed_
         wait_until(lambda: program.running("m")["in_flight"] == 0, "nobody is inside any more")
         held.end()
         assert program.chat("m").status == 200
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 def test_requests_in_the_old_process_end_well_when_the_new_one_is_killed(run_program: RunProgram, held: Held) -> None:

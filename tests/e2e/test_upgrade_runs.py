@@ -63,7 +63,7 @@ def test_what_a_model_prints_is_read_by_the_new_process(run_program: RunProgram)
             assert program.chat("m").status == 200
             wait_until(lambda count=count: program.stdout.count("asked") == count, "it is read")  # type: ignore[misc]
             upgraded(program)
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 def test_cmd_stop_stops_a_model_that_was_taken_over(run_program: RunProgram, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_model_that_is_being_stopped_is_waited_for_once(run_program: RunProgra
         assert waits.result(DEADLINE).status == comes.result(DEADLINE).status == 200
         assert program.states() == {"b": "ready"}
         assert program.stdout.count("told to stop") == 1
-        assert program.starts("b") == 1
+        program.await_starts("b", 1)
 
 
 def test_a_model_that_the_old_process_was_stopping_is_stopped_by_the_new_one_if_that_dies(
@@ -121,7 +121,7 @@ def test_how_a_model_has_died_is_known_while_its_parent_lives(run_program: RunPr
         assert program.before.wait(DEADLINE) == 0
         os.kill(program.running("m")["pid"], signal.SIGSEGV)
         wait_until(lambda: "m: exited (how is not known) while it was ready" in program.stdout, "it is told")
-        assert program.starts("n") == 2
+        program.await_starts("n", 2)
 
 
 def test_what_left_its_group_is_found_by_the_new_process(run_program: RunProgram) -> None:
@@ -172,7 +172,7 @@ def test_another_llamaswap_takes_no_model_for_what_an_earlier_one_has_left(
         with Program(folder, models(n=demo())) as other:
             assert other.chat("n").status == 200  # which waits until leftovers have ended
         assert program.chat("m").status == 200
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 def test_the_time_without_requests_goes_on(run_program: RunProgram) -> None:

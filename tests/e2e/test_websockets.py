@@ -45,7 +45,7 @@ def test_messages_of_every_kind_pass_both_ways(run_program: RunProgram) -> None:
                 client.send(iter(("in ", "several ", "frames")))
                 assert client.recv(DEADLINE) == "in several frames"
                 assert client.ping().wait(DEADLINE)
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
         wait_until(lambda: '"GET /upstream/m/ws HTTP/1.1" 101 ' in program.stdout, "it is logged")
 
 
@@ -175,7 +175,7 @@ def test_an_ignored_websocket_does_not_keep_the_ttl_from_running(run_program: Ru
             with pytest.raises(ConnectionClosed):
                 client.recv(DEADLINE)
         wait_until(lambda: program.states() == {}, "it is unloaded")
-        assert program.starts("m") == 1
+        program.await_starts("m", 1)
 
 
 def test_unloading_cuts_a_tunnel_when_its_time_is_over(run_program: RunProgram) -> None:
