@@ -27,11 +27,11 @@ def test_the_longest_idle_model_makes_room_for_one_that_is_queued(tmp_path: Path
         for name in "ab":
             assert program.chat(name).json()["name"] == name
         assert program.chat("c").json()["name"] == "c"
-        assert set(program.states()) == {"b", "c"}
-        assert "[INFO] a: stopping, idle, makes room in the queue of c\n" in program.stdout
+        wait_until(lambda: set(program.states()) == {"b", "c"}, "the end of a is noticed")
+        program.await_log("[INFO] a: stopping, idle, makes room in the queue of c\n")
         assert program.chat("b").status == 200
         assert 'llamaswap_evictions_total{model="a",reason="queue"} 1' in program.get("/metrics").text
-        assert program.starts("b") == 1
+        program.await_starts("b", 1)
 
 
 def test_a_busy_model_makes_no_room_and_what_is_queued_waits_for_an_idle_one(tmp_path: Path) -> None:
@@ -43,6 +43,6 @@ def test_a_busy_model_makes_no_room_and_what_is_queued_waits_for_an_idle_one(tmp
         wait_until(lambda: program.running("a")["in_flight"] == 1, "it is busy")
         assert program.chat("b").status == 200
         assert program.chat("c").json()["name"] == "c"
-        assert set(program.states()) == {"a", "c"}
+        wait_until(lambda: set(program.states()) == {"a", "c"}, "the end of b is noticed")
         (tmp_path / "go").write_text("")
         assert wire.status() == 200

@@ -56,7 +56,7 @@ def test_a_request_that_is_cancelled_here_ends_at_the_box(tmp_path: Path, is_str
         assert front.post(f"/api/inflight/{number}/cancel", None).json() == {"msg": "ok"}
         wait_until(lambda: inside(box, "m") == 0, "the box has ended it")
         box.program.await_stats("m", in_progress=0, cancelled=1)
-        assert (in_flight(front), in_flight(box.program)) == ([], [])
+        wait_until(lambda: (in_flight(front), in_flight(box.program)) == ([], []), "no row of it is left")
 
 
 def follow(program: Program, path: str) -> Wire:

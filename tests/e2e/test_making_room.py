@@ -128,7 +128,7 @@ def test_another_program_gets_the_memory_of_idle_models_and_they_come_back(
             (gone,) = {"a", "b"} - {stays}
             why = f"{gone}: stopping, to make room on RAM for other programs, which use "
             wait_until(lambda: why in program.stdout, "the log says why")
-            assert evictions(program, gone, "yield")
+            wait_until(lambda: evictions(program, gone, "yield"), "it is counted")
             assert program.get(f"/upstream/{stays}/").status == 200  # it has not been touched
             other.hold(0)
             wait_until(lambda: not evicts(program, gone), "there is room again")
@@ -152,7 +152,7 @@ def test_an_idle_model_makes_room_for_one_that_grows(run_program: RunProgram, gr
         wait_until(lambda: program.states() == {"a": "ready"}, "b makes room")
         why = "b: stopping, to make room on RAM for a, which has grown to "
         wait_until(lambda: why in program.stdout, "the log says why")
-        assert evictions(program, "b", "growth")
+        wait_until(lambda: evictions(program, "b", "growth"), "it is counted")
 
 
 # -- a GPU --

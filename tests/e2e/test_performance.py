@@ -43,6 +43,7 @@ def test_the_memory_of_a_model_is_told_while_it_runs(run_program: RunProgram) ->
     with run_program(models(m=holding())) as program:
         assert program.chat("m", max_tokens=1).status == 200
         wait_until(lambda: has_peak(memory_of(program, "m")), "its memory is known")
+        wait_until(lambda: memory_of(program, "m")["ram"]["bytes"] >= LARGE, "it was seen with all that it takes")
         ram = memory_of(program, "m")["ram"]
         assert ram["witness"] == "ram"
         assert LARGE <= ram["bytes"] <= ram["peak_bytes"] < 3 * LARGE

@@ -198,8 +198,8 @@ def test_an_idle_model_is_evicted_for_one_that_is_queued(cluster: Cluster, tmp_p
     with Front(cluster, tmp_path / "front", config) as front:
         for name in ("a", "b", "a", "c"):  # b has been idle for longer than a
             assert front.chat(name).json()["name"] == name
-        assert front.states() == {"a": "ready", "c": "ready"}
-        assert "b: stopping, idle, makes room in the queue of c" in front.stdout
+        wait_until(lambda: front.states() == {"a": "ready", "c": "ready"}, "the end of b is noticed")
+        front.await_log("b: stopping, idle, makes room in the queue of c")
         assert front.get("/unload").status == 200
 
 
@@ -211,7 +211,7 @@ def test_a_model_whose_node_is_switched_off_is_loaded_elsewhere(own_cluster: Clu
         own_cluster.power_off(node)
         [other] = set(own_cluster.names) - {node}
         assert front.chat("a").json()["node"] == other
-        assert "a: lost: no answer from http://127.0.0.1" in front.stdout
+        front.await_log("a: lost: no answer from http://127.0.0.1")
         assert front.get("/unload").status == 200
 
 
