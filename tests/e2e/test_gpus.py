@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ class Cards:
         rows = program.get("/running").json()["running"]
         self.tell({row["model"]: row["pid"] for row in rows if row["pid"]})
 
+    def chat(self, program: Program, name: str) -> None:
+        """A request is answered; the memory of who goes for it is free as soon as it has gone, and no later."""
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(program.chat, name)
+
+            def is_answered() -> bool:
+                self.follow(program)
+                return answer.done()
+
+            wait_until(is_answered, f"{name} answers")
+        assert answer.result().status == 200, answer.result().text
+
     def settle(self, program: Program, *models: str) -> None:
         """Until it is seen what these hold, and that others hold nothing."""
 
@@ -64,9 +77,13 @@ class Cards:
 
 
 def visible(pid: int) -> list[str]:
-    """What the process was told."""
-    said = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-    return dict(entry.partition("=")[::2] for entry in said)["CUDA_VISIBLE_DEVICES"].split(",")
+    """What the process was told; nothing where it has just ended, or is not that program yet."""
+    try:
+        said = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    except OSError:
+        return []
+    told = dict(entry.partition("=")[::2] for entry in said).get("CUDA_VISIBLE_DEVICES")
+    return [] if told is None else told.split(",")
 
 
 def where(program: Program) -> dict[str, list[str]]:
@@ -105,7 +122,7 @@ def test_models_are_put_on_two_gpus_and_the_next_one_where_it_costs_least(
     models["far"] = {"gpus": [7], "memory": {"gpu": "1GB"}}
     with run_program(config(tmp_path, models), env=environment(compile_library(tmp_path), cards.told)) as program:
         for name in "ab":
-            assert program.chat(name).status == 200
+            cards.chat(program, name)
             cards.settle(program, name)
         assert where(program) == {"a": [CARDS[0]], "b": [CARDS[1]]}
         wait_until(lambda: "a: starting on GPU 0\n" in program.stdout, "the log says so")
@@ -115,10 +132,10 @@ def test_models_are_put_on_two_gpus_and_the_next_one_where_it_costs_least(
             CARDS[1]: 18 * GIB
         }
         assert rows["c"]["load"]["evicts"] == ["a"]
-        assert program.chat("c").status == 200
+        cards.chat(program, "c")
         cards.settle(program, "b", "c")
         assert where(program) == {"b": [CARDS[1]], "c": [CARDS[0]]}
-        assert program.chat("wide").status == 200
+        cards.chat(program, "wide")
         cards.settle(program, "wide")
         assert where(program) == {"wide": [*CARDS]}
         wait_until(lambda: "wide: starting on GPU 0 and GPU 1\n" in program.stdout, "the log says so")
@@ -138,13 +155,13 @@ def test_what_was_learned_on_one_gpu_counts_on_the_other(run_program: RunProgram
         return {row["model"]: row["need"] for row in program.get("/api/memory").json()["models"]}["a"]
 
     with run_program(config(tmp_path, models), env=environment(compile_library(tmp_path), cards.told)) as program:
-        assert program.chat("a").status == 200
+        cards.chat(program, "a")
         wait_until(lambda: need(program)["source"] == "measured", "a figure for a")
         assert where(program) == {"a": [CARDS[0]]}
-        assert program.chat("first").status == 200
+        cards.chat(program, "first")
         cards.settle(program, "first")
         assert where(program) == {"first": [CARDS[0]]}
-        assert program.chat("a").status == 200
+        cards.chat(program, "a")
         cards.settle(program, "a", "first")
         assert where(program) == {"a": [CARDS[1]], "first": [CARDS[0]]}
         assert need(program)["devices"][CARDS[1]] == 18 * GIB
@@ -155,7 +172,7 @@ def test_an_upgrade_carries_the_choice_to_the_new_process(run_program: RunProgra
     cards = Cards(tmp_path / "told", {"a": 18, "b": 18})
     models = {name: {"gpus": "auto", "memory": {"gpu": "18GB"}} for name in "ab"}
     with run_program(config(tmp_path, models), env=environment(compile_library(tmp_path), cards.told)) as program:
-        assert program.chat("a").status == 200
+        cards.chat(program, "a")
         cards.settle(program, "a")
         before = {row["pid"] for row in program.get("/running").json()["running"]}
         program.upgrade()
@@ -164,6 +181,6 @@ def test_an_upgrade_carries_the_choice_to_the_new_process(run_program: RunProgra
         assert {row["pid"] for row in program.get("/running").json()["running"]} == before
         assert where(program) == {"a": [CARDS[0]]}
         assert os.getpid() not in before
-        assert program.chat("b").status == 200
+        cards.chat(program, "b")
         cards.settle(program, "a", "b")
         assert where(program) == {"a": [CARDS[0]], "b": [CARDS[1]]}
