@@ -18,7 +18,7 @@ from tests.core.policies import Policy
 from tests.core.worlds import FLAVOURS, Habits, Plan, make_plan
 
 WORLDS = int(os.environ.get("LLAMASWAP_WORLDS", "150"))
-BATCHES = 15  # of which the quick part plays one
+BATCHES = 30  # of which the quick part plays one
 
 SEEDS = Path(__file__).with_name("seeds.txt")
 ONCE_BROKEN = [line for line in SEEDS.read_text().splitlines() if not line.startswith("#")]
