@@ -13,8 +13,7 @@ from collections.abc import Callable, Collection
 from llamaswap_lib.core.effects import Admit, CheckLaunch, Fault, LookInside, Question, Refuse, ShutGates, ShutIfIdle
 from llamaswap_lib.core.eviction import NoRoom, Placement
 from llamaswap_lib.core.in_force import find_clash
-from llamaswap_lib.core.queue_room import ask_room, leaving_for
-from llamaswap_lib.core.relief import Ask, ask_relief
+from llamaswap_lib.core.relief import Ask, ask_relief, ask_room, leaving_for
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Reason
 from llamaswap_lib.core.waiting import WaitingRoom
@@ -51,7 +50,7 @@ class Pass:
             self._world.freeing.keep_only([*freeing, *preloading])
             self._world.settle_gates(self._needed_shut, self._waiting.models())
             self._world.settle_checks(self._in_the_way)
-            question = self._ask_relief() or self._ask_ttl() or self._ask(ask_room(self._world, self._has_turn))
+            question = self._ask_relief() or self._ask_ttl() or self._ask_room()
         return question
 
     @property
@@ -83,6 +82,10 @@ class Pass:
         world = self._world
         runs = [run for run in world.runs.values() if run.model in world.models]
         return self._ask(ask_relief(world.in_force.rules, runs, self._waiting.has, world.now))
+
+    def _ask_room(self) -> ShutIfIdle | LookInside | None:
+        world, turn = self._world, self._has_turn
+        return self._ask(ask_room(world.runs.values(), world.models, turn, world.now, has_looked=world.has_looked))
 
     def _ask(self, ask: Ask) -> ShutIfIdle | LookInside | None:
         world = self._world
@@ -363,7 +366,8 @@ class Pass:
         return None
 
     def _note_load(self, run: Run) -> None:
-        leaving = tuple(leaving_for(self._world, run)) if run.is_queued else ()
+        runs, models = self._world.runs.values(), self._world.models
+        leaving = tuple(leaving_for(runs, models, run)) if run.is_queued else ()
         reason = Reason("queued", leaving, told=run.reason) if run.is_queued else Reason("loading")
         self.reasons[run.model] = reason
 

@@ -241,6 +241,7 @@ class CheckLaunch:
     model: str
 
 
+CheckOrder = BeginChecks | EndChecks | WatchForLoss | LookForLoss | AbortRequests
 GateQuestion = ShutIfIdle | ShutGates | LookInside
 Question = GateQuestion | CheckLaunch
 
@@ -257,11 +258,7 @@ Effect = (
     | OpenGate
     | ShutGate
     | DropRun
-    | BeginChecks
-    | EndChecks
-    | WatchForLoss
-    | LookForLoss
-    | AbortRequests
+    | CheckOrder
     | WriteLog
     | ReportSwap
     | Question

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from llamaswap_lib.core.effects import GateQuestion
 from llamaswap_lib.core.eviction import Rules
 from llamaswap_lib.core.handover import State
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llamaswap_lib.core.failures import Record
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.run import Run
 from llamaswap_lib.core.waiting import Orphan, Ticket
 

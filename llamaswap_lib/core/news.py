@@ -1,19 +1,36 @@
-"""What is heard of a run that exists, and what follows from it at once. Pure; part of the scheduler."""
+"""What is heard of a run that exists, and what follows from it at once. Pure; part of the scheduler.
+
+Of a server on another machine it may be heard that it cannot be reached. While it is being found out nobody enters, and
+who got no connection waits too. If it is reached again they are let in. If it is not, for as long as the configuration
+says, the run is lost: requests inside are broken off, so that those without a byte of their answer are tried on the
+next run, and it is stopped. They are broken off too where its first process, which is here, exits: the run is over,
+though its server may be silent, and hold its connections for ever.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from llamaswap_lib.core import events
-from llamaswap_lib.core.effects import ProbeRun, ShutGate, WriteLog
-from llamaswap_lib.core.failing import Failing
-from llamaswap_lib.core.losing import break_off, doubt, lose, may_be_lost, watch
+from llamaswap_lib.core.effects import AbortRequests, LookForLoss, ProbeRun, ShutGate, WatchForLoss, WriteLog
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.world import World
+
+
+class Failures(Protocol):
+    """Is told how loads and runs end; see `failing.py`."""
+
+    def note_ready(self, model: str) -> None: ...
+    def fail_load(self, model: str, detail: str) -> None: ...
+    def crash(self, run: Run, detail: str) -> None: ...
 
 
 class RunNews:
     """Takes it in; what is late, and fits the state of the run no more, changes nothing."""
 
-    def __init__(self, world: World, failing: Failing) -> None:
+    def __init__(self, world: World, failing: Failures) -> None:
         self._world = world
         self._failing = failing
 
@@ -28,7 +45,7 @@ class RunNews:
                 self._be_ready(run)
             case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:
                 self._failing.crash(run, detail)
-                break_off(self._world, run)
+                self._break_off(run)
                 self._world.lose(run)
             case events.LoadTimedOut(_, detail, address) if run.is_probed and run.address == address:
                 self._failing.fail_load(run.model, detail)
@@ -38,11 +55,11 @@ class RunNews:
             case events.RunAnswered():
                 run.silence = None
             case events.RunUnreachable():
-                doubt(self._world, run)
+                self.doubt(run)
             case events.RunReached():
                 run.is_unreachable = False
-            case events.RunLost(_, detail) if may_be_lost(self._world, run):
-                lose(self._world, run, detail)
+            case events.RunLost(_, detail) if self._may_be_lost(run):
+                self._lose(run, detail)
             case events.GateIdle() | events.GateDrained():
                 run.is_watched = False
                 run.has_news = True
@@ -85,11 +102,11 @@ class RunNews:
         if not run.is_moving:
             self._world.become_ready(run)
             self._failing.note_ready(run.model)
-            watch(self._world, run)
+            self.watch(run)
             return
         self._world.out.append(WriteLog("info", f"{run.model}: ready at {run.address}"))
         run.is_moving = False
-        watch(self._world, run)
+        self.watch(run)
         if run.state is RunState.READY:
             run.deadline = self._world.ttl_look(run, self._world.now)
 
@@ -105,3 +122,49 @@ class RunNews:
         run.move(RunState.SLEEPING, self._world.ttl_of_sleeper(run))
         run.asleep_since = self._world.now
         self._world.freeing.note_end(run.model, self._world.now)
+
+    # -- a server on another machine --
+
+    def watch(self, run: Run) -> None:
+        """It serves where it is now: requests in it that get no byte are noticed from now on."""
+        if self._may_be_lost(run):
+            self._world.out.append(WatchForLoss(run.run_id))
+
+    def watch_otherwise(self, before: Mapping[str, ModelSpec]) -> None:
+        """The configuration has changed, and may say another time. What is being looked for is looked for anew."""
+        for run in self._world.runs.values():
+            old, new = before.get(run.model), self._world.models.get(run.model)
+            if old is None or new is None or old.lost_after == new.lost_after:
+                continue
+            was_unreachable, run.is_unreachable = run.is_unreachable, False
+            self._world.out.append(WatchForLoss(run.run_id))
+            if was_unreachable:
+                self.doubt(run)
+
+    def doubt(self, run: Run) -> None:
+        """It is silent, or a request has lost it. It is looked for anew: who found it may have been ended."""
+        if self._may_be_lost(run) and not run.is_unreachable:
+            run.is_unreachable = True
+            if run.is_open:
+                run.is_open = False
+                self._world.out.append(ShutGate(run.run_id))
+            self._world.out.append(LookForLoss(run.run_id))
+
+    def _lose(self, run: Run, detail: str) -> None:
+        """It cannot be reached, for long enough."""
+        run.is_unreachable = False
+        self._world.out += [WriteLog("warn", f"{run.model}: lost: {detail}"), AbortRequests(run.run_id)]
+        self._world.stop(run, "lost", f"lost: {detail}")
+
+    def _break_off(self, run: Run) -> None:
+        """Its first process, here, has exited."""
+        if self._is_elsewhere(run):
+            self._world.out.append(AbortRequests(run.run_id))
+
+    def _may_be_lost(self, run: Run) -> bool:
+        """Whether its server is elsewhere, and it is to be ended if that cannot be reached."""
+        return self._is_elsewhere(run) and run.state.is_serving and not run.is_moving
+
+    def _is_elsewhere(self, run: Run) -> bool:
+        spec = self._world.models.get(run.model) or self._world.former[run.model]
+        return spec.lost_after > 0 and not run.is_here

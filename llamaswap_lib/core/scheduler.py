@@ -31,12 +31,12 @@ from llamaswap_lib.core.eviction import Evict, Explain, Observe, Rules, unexplai
 from llamaswap_lib.core.failing import Failing
 from llamaswap_lib.core.failures import ModelFailure, ModelFailures
 from llamaswap_lib.core.handover import State
-from llamaswap_lib.core.in_force import InForce, ModelSpec
-from llamaswap_lib.core.losing import doubt, watch, watch_otherwise
+from llamaswap_lib.core.in_force import InForce
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.news import RunNews
 from llamaswap_lib.core.plan import Published
 from llamaswap_lib.core.preload import Preload
-from llamaswap_lib.core.queue_room import note_exit
+from llamaswap_lib.core.relief import sharing
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.snapshot import Queue, Reason, RunView, Snapshot, view_queue, view_runs
 from llamaswap_lib.core.waiting import Orphan, Orphans, WaitingRoom
@@ -178,7 +178,7 @@ class Scheduler:
                 world.out.append(Unloaded(ticket))
         for run in world.runs.values():
             run.is_unreachable = False
-            watch(world, run)
+            self._news.watch(run)
         for waiting in state.tickets:
             self._arrive(events.RequestArrived(waiting.ticket, waiting.model), waiting.since)
         for orphan in state.orphans:
@@ -249,7 +249,7 @@ class Scheduler:
             world.out.append(Refuse(ticket, Fault.NOT_DEAD, "the run was stopped"))
         elif lost_run is not None and world.may_serve(lost_run):
             self._orphans.add(Orphan(ticket, model, lost_run, since, arrived.was_sent))
-            doubt(world, world.runs[lost_run])
+            self._news.doubt(world.runs[lost_run])
         elif refusal := self._failures.refusal(model, world.now):
             fault = Fault.OUT_OF_MEMORY if self._failures.is_short_of_memory(model) else Fault.BACKING_OFF
             world.out.append(Refuse(ticket, fault, *refusal))
@@ -265,7 +265,8 @@ class Scheduler:
     def _forget(self, run: Run, ended: events.ProcessExited) -> None:
         """A run is gone: a load that failed, or a crash if it served, unless it was known to be ending."""
         self._world.forget(run)
-        note_exit(self._world, run)
+        for other in sharing(self._world.runs.values(), self._world.models, run):
+            other.others_left_at = self._world.now  # what it held may be given to one that is queued
         if run.state.is_loading:
             if ended.is_shortage:
                 self._failing.break_off_load(run.model, ended.detail)
@@ -328,7 +329,7 @@ class Scheduler:
         self._waiting.change_rules(priorities, change.max_wait)
         before = self._world.models
         self._world.change(change.models, change.replaced, change.rules, change.blocked)
-        watch_otherwise(self._world, before)
+        self._news.watch_otherwise(before)
         for orphan in self._orphans.take_of(gone):
             self._arrive_once_more(orphan, self._world.now)
 

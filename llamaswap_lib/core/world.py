@@ -29,7 +29,8 @@ from llamaswap_lib.core.effects import (
 )
 from llamaswap_lib.core.eviction import NOWHERE, NoRoom, Placement, Rules, RunningModel
 from llamaswap_lib.core.freeing import Freeing, Wait
-from llamaswap_lib.core.in_force import InForce, ModelSpec, with_time
+from llamaswap_lib.core.in_force import InForce, with_time
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.run import Run, RunState, Silence
 
 RETIRED = "the configuration has changed"

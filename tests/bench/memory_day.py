@@ -23,7 +23,7 @@ from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy, Policy
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
 from tests.bench.mixes import MIXES, Mix
 from tests.bench.rendering import with_block

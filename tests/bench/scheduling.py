@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
 from tests.bench.arrivals import Pattern, patterns
 from tests.bench.world import Pace, World, figures

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.handover import State
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from tests.core import policies
 from tests.core.memory_policies import other_rules
 from tests.core.policies import Policy

@@ -32,7 +32,7 @@ from llamaswap_lib.core.events import (
 )
 from llamaswap_lib.core.eviction import Evict, Explain, Rules, unexplained
 from llamaswap_lib.core.eviction.own import OwnPolicy, Policy
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
 
 

@@ -9,10 +9,9 @@ import pytest
 
 from llamaswap_lib.core.eviction import RunningModel
 from llamaswap_lib.core.eviction.devices import CHOSEN, GB, Device, Memory, Movable, Need, NeedSource
-from llamaswap_lib.core.eviction.look import Look
+from llamaswap_lib.core.eviction.look import Look, in_the_way
 from llamaswap_lib.core.eviction.manners import Manners, is_calm
 from llamaswap_lib.core.eviction.placing import Placed, place
-from llamaswap_lib.core.eviction.sleepers import in_the_way
 from tests.batches import batches
 
 pytestmark = pytest.mark.slow  # each choice is compared with all others

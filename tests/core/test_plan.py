@@ -35,7 +35,7 @@ from llamaswap_lib.core.eviction.dsl import compile_sets
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.gate import Gate, ask_gates
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.plan import Plan, Victim, Wait, make_plan
 from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.scheduler import Scheduler

@@ -6,7 +6,7 @@ import pytest
 
 from llamaswap_lib.core.effects import DropRun, ShutGates, ShutIfIdle, StartProcess, Unloaded
 from llamaswap_lib.core.events import UnloadRequested
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.snapshot import Reason
 from tests.core.story import Story, rules
 

@@ -31,7 +31,7 @@ from llamaswap_lib.core.events import (
     RunSilent,
 )
 from llamaswap_lib.core.eviction import Rules
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.plan import make_plan
 from llamaswap_lib.core.world import CHECK_AFTER
 from tests.core.story import Story, together

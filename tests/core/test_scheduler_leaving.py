@@ -16,7 +16,7 @@ from llamaswap_lib.core.effects import (
     Unloaded,
 )
 from llamaswap_lib.core.events import GatesAnswered, ShutdownRequested, UnloadRequested
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from tests.core.story import Story, together
 
 SHORT = {model: ModelSpec(unload_timeout=4.0) for model in "ABC"}

@@ -32,7 +32,7 @@ from llamaswap_lib.core.events import (
     RunUnreachable,
 )
 from llamaswap_lib.core.eviction import Rules
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from tests.core.story import Story, together
 
 NO_ANSWER = "no answer from http://node1:5801 for 10 s"

@@ -22,7 +22,7 @@ from llamaswap_lib.core.events import ModelsChanged, PreloadRequested
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.plan import Victim, make_plan
 from tests.core.story import Story
 

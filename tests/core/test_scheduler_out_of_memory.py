@@ -21,7 +21,7 @@ from llamaswap_lib.core.events import LeaderExited, ModelsChanged, PreloadReques
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource, Reading
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from tests.core.story import Story, together
 
 SAID = "cudaMalloc failed: out of memory"

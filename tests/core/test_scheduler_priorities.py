@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from llamaswap_lib.core.effects import Admit, DropRun, ShutGates, ShutIfIdle, StartProcess, StopProcess
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Rules
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from tests.core.story import Story, one_place
 
 

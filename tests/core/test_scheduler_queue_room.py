@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llamaswap_lib.core.effects import Admit, DropRun, Effect, OpenGate, ProbeRun, ShutIfIdle, StartProcess, StopProcess
 from llamaswap_lib.core.events import FellAsleep, PreloadRequested, ProcessReady, RunAnnounced, RunQueued
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from tests.core.story import Story, rules, together
 
 SHARES = ModelSpec(is_announced=True, engine="cluster", makes_room=True)

@@ -21,7 +21,7 @@ from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSo
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from tests.core.story import Story
 
 

@@ -34,7 +34,7 @@ from llamaswap_lib.core.events import (
 )
 from llamaswap_lib.core.eviction import Evict, Rules, RunningModel
 from llamaswap_lib.core.eviction.own import OwnPolicy
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.world import CHECK_AFTER, RETIRED
 from tests.core.story import Story, one_place, rules, together
 

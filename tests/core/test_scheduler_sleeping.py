@@ -36,7 +36,7 @@ from llamaswap_lib.core.eviction import Rules, RunningModel
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource, Reading
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.plan import make_plan
 from llamaswap_lib.core.scheduler import Scheduler
 from tests.core.story import Story, one_place

@@ -12,7 +12,7 @@ from llamaswap_lib.core.eviction import Placement
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Movable, NeedSource
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
 from tests.core.story import Story
 

@@ -15,7 +15,7 @@ from llamaswap_lib.core.effects import (
     StopProcess,
 )
 from llamaswap_lib.core.events import UnloadRequested
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from tests.core.story import Story, rules
 
 URGENT = ModelSpec(priority=5)

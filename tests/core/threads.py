@@ -12,7 +12,7 @@ from llamaswap_lib.core import effects, events
 from llamaswap_lib.core.effects import Effect
 from llamaswap_lib.core.eviction.group import Group, GroupPolicy
 from llamaswap_lib.core.gate import Gate, ask_gates
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
 
 PATIENCE = 600.0  # seconds

@@ -22,7 +22,7 @@ from llamaswap_lib.core.events import (
     RunQueued,
 )
 from llamaswap_lib.core.eviction import Evict, Explain, unexplained
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.errors import ClientGone

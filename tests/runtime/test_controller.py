@@ -12,7 +12,7 @@ import pytest
 from llamaswap_lib.core.effects import StopKind
 from llamaswap_lib.core.events import LoadDemanded, ModelsChanged
 from llamaswap_lib.core.eviction import Rules
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, NotFound, ServiceUnavailable
 from tests.runtime.launches import PATIENCE, Stage, Visit, one_at_a_time, side_by_side, standing_still, staying
 from tests.shortage import no_descriptor_left

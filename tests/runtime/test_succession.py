@@ -13,7 +13,7 @@ import pytest
 
 from llamaswap_lib.core.events import Event, ModelsChanged
 from llamaswap_lib.core.eviction import Rules
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.errors import ClientGone, ConcurrencyLimit, HttpError, LoadFailed, RunNotDead, ServiceUnavailable
 from llamaswap_lib.runtime.control.live_run import Upstream
 from tests.runtime.launches import FakeProcess, Stage, Visit, one_at_a_time, side_by_side, standing_still

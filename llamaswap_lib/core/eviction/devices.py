@@ -167,6 +167,14 @@ class Memory:
 UNKNOWN_NEED = Need()
 
 
+def held(memory: Memory, model: str, device: str, *, is_ready: bool) -> int:
+    """What it holds of a device; what it needs, if nobody tells, and at least that while it loads."""
+    need = memory.need(model)
+    needed = 0 if need.source is NeedSource.UNKNOWN else need.devices.get(device, 0)
+    known = memory.held.get(model, {}).get(device)
+    return needed if known is None else known if is_ready else max(needed, known)
+
+
 def in_words(size: int) -> str:
     """`6.2 GB`, and `320 MB` below one GB."""
     return f"{size / GB:.1f} GB" if abs(size) >= GB else f"{size / MB:.0f} MB"

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from llamaswap_lib.core.eviction import RunningModel
 from llamaswap_lib.core.eviction.cover import cheapest_cover
-from llamaswap_lib.core.eviction.devices import CHOSEN, Memory, Need, NeedSource
+from llamaswap_lib.core.eviction.devices import CHOSEN, Memory, Need, NeedSource, held
 from llamaswap_lib.core.eviction.manners import Manners, is_calm, is_passing
 
 
@@ -159,6 +159,33 @@ class Look:
         if (known := self._losses.get(model)) is None:
             known = self._losses[model] = self.manners.loss(self.seen[model], self.memory.gaps.get(model, 0.0))
         return known
+
+
+def in_the_way(look: Look, models: Iterable[str], going: Collection[str] = ()) -> tuple[str, ...]:
+    """As few of these sleepers as have to be stopped for the target, once those in `going` have gone.
+
+    One of unknown need is loaded alone, so all go that hold anything of its devices. Those that sleep are in nobody's
+    way but for that, so none of those that run goes for what a sleeper can give.
+    """
+    models = tuple(models)
+    sizes = [[_held_by_sleeper(look, model, name) for name in look.devices] for model in models]
+    if look.is_unknown or not models:
+        return tuple(model for model, size in zip(models, sizes, strict=True) if any(size))
+    staying = [model for model in look.seen if model not in going]
+    there = [sum(column) for column in zip(*sizes, strict=True)]
+    rooms = zip(look.devices, there, strict=True)
+    lacks = [look.size(name) + size - look.room(name, staying) for name, size in rooms]
+    columns = [column for column, lack in enumerate(lacks) if there[column] and lack > 0]
+    if not columns:
+        return ()
+    helps = [[size[column] for column in columns] for size in sizes]
+    chosen = cheapest_cover([1] * len(models), helps, [lacks[column] for column in columns]) or []
+    return tuple(models[i] for i in chosen)
+
+
+def _held_by_sleeper(look: Look, model: str, device: str) -> int:
+    size = held(look.memory, model, device, is_ready=True)
+    return size if size > look.memory.devices[device].noise else 0
 
 
 def use(memory: Memory, model: str, device: str) -> int:

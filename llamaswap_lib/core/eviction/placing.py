@@ -20,9 +20,8 @@ from typing import NamedTuple
 
 from llamaswap_lib.core.eviction.cover import cheapest_cover
 from llamaswap_lib.core.eviction.devices import CHOSEN, Movable, NeedSource, choices_of
-from llamaswap_lib.core.eviction.look import Look
+from llamaswap_lib.core.eviction.look import Look, in_the_way
 from llamaswap_lib.core.eviction.manners import is_calm
-from llamaswap_lib.core.eviction.sleepers import in_the_way
 
 SETTLED, CALM, BUSY = range(3)  # who has to go: what nobody misses; what was just loaded; what serves
 ALL_GPUS, DEAREST, UNSEEN, GROUP = range(

@@ -19,16 +19,8 @@ from dataclasses import replace
 
 from llamaswap_lib.core.eviction import Relief, RunningModel
 from llamaswap_lib.core.eviction.cover import cheapest_cover
-from llamaswap_lib.core.eviction.devices import Memory, NeedSource, in_words
+from llamaswap_lib.core.eviction.devices import Memory, held, in_words
 from llamaswap_lib.core.eviction.manners import Manners, is_calm
-
-
-def held(memory: Memory, model: str, device: str, *, is_ready: bool) -> int:
-    """What it holds of a device; what it needs, if nobody tells, and at least that while it loads."""
-    need = memory.need(model)
-    needed = 0 if need.source is NeedSource.UNKNOWN else need.devices.get(device, 0)
-    known = memory.held.get(model, {}).get(device)
-    return needed if known is None else known if is_ready else max(needed, known)
 
 
 def left(memory: Memory, running: Mapping[str, bool]) -> dict[str, int]:

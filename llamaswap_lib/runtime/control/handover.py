@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from llamaswap_lib.core.failures import Record
 from llamaswap_lib.core.handover import State
-from llamaswap_lib.core.in_force import ModelSpec
+from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.run import Run, RunState
 from llamaswap_lib.core.waiting import Orphan, Ticket
 
