@@ -52,7 +52,7 @@ from llamaswap_lib.runtime.control.swaps import Swap
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from llamaswap_lib.runtime.guard.guardian import Guardian
-from llamaswap_lib.runtime.health.watchdog import CheckPlan
+from llamaswap_lib.runtime.health.watchdog import CheckPlan, Checks
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.supervisor import Supervisor, WatchdogFeeder, status_text
@@ -381,14 +381,15 @@ def _capacity(config: Config, logs: Logs) -> DescriptorCapacity:
 
 def _controller(standing: Standing, launching: Launching, logs: Logs, traffic: Traffic) -> SuccessionController:
     rules, config = standing.made.rules, standing.config
+    plan = CheckPlan(
+        *(launching.check_of, traffic.look_at, traffic.cut),
+        *(launching.lost_after_of, traffic.received, traffic.is_heard),
+    )
     return SuccessionController(
         Scheduler(model_specs(config), rules.evict, config.routing.max_wait, rules=rules),
         launching.launch,
         limits=concurrency_limits(config),
         log=logs.log,
+        checks=Checks(plan, logs.log),
         check_launch=launching.check,
-        checks=CheckPlan(
-            *(launching.check_of, traffic.look_at, traffic.cut),
-            *(launching.lost_after_of, traffic.received, traffic.is_heard),
-        ),
     )

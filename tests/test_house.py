@@ -39,7 +39,7 @@ LONGEST_CHAIN = {
     "net": 4,
     "proxy": 5,
     "routing": 3,
-    "runtime": 7,  # `control/succession.py` above the controller; `processes/adopted.py` above what runs commands
+    "runtime": 6,  # `control/succession.py` above the controller; `processes/adopted.py` above a process
     "server": 5,
     "service": 2,
     "ui": 1,

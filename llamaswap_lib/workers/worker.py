@@ -42,6 +42,7 @@ from llamaswap_lib.runtime.changes import Changes
 from llamaswap_lib.runtime.control.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
+from llamaswap_lib.runtime.health.watchdog import Checks
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.signals import Signals
@@ -320,7 +321,7 @@ def _controller(config: Config, logs: Logs) -> Controller:
     """One that is never started: there are no models."""
     rules = make_rules(config).rules
     scheduler = Scheduler({}, rules.evict, config.routing.max_wait, rules=rules)
-    return Controller(scheduler, _launch_nothing, limits={}, log=logs.log)
+    return Controller(scheduler, _launch_nothing, limits={}, log=logs.log, checks=Checks(None, logs.log))
 
 
 def _launch_nothing(*_: object) -> NoReturn:

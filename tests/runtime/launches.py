@@ -29,7 +29,7 @@ from llamaswap_lib.errors import ClientGone
 from llamaswap_lib.runtime.control.entrance import Client, Waiter
 from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.control.succession import SuccessionController
-from llamaswap_lib.runtime.health.watchdog import CheckPlan
+from llamaswap_lib.runtime.health.watchdog import CheckPlan, Checks
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.logger import Logger
 
@@ -190,14 +190,15 @@ class Stage:
         self._started: queue.SimpleQueue[FakeProcess] = queue.SimpleQueue()
         self._obeys = obeys
         specs = {model: ModelSpec(0, ttl, unload_timeout, is_announced, can_sleep=can_sleep) for model in models}
+        log = Logger(self._note_line, level="debug")
         self.controller = SuccessionController(
             scheduler(specs, evict, max_wait, explain=explain),
             self._launch,
             limits=limits or {},
-            log=Logger(self._note_line, level="debug"),
+            log=log,
             check_launch=lambda _model, _running: self.problem,
             clock=clock,
-            checks=checks,
+            checks=Checks(checks, log),
         )
         self.controller.listen(self.published.append)
 

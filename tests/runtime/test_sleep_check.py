@@ -9,7 +9,7 @@ import pytest
 
 from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.health.look import LookCancelled
-from llamaswap_lib.runtime.health.sleep import checked, post_order
+from llamaswap_lib.runtime.health.server_calls import checked, post_order
 from llamaswap_lib.runtime.wakeup import Wakeup
 from tests.runtime.probing import LOADING, OK, PATIENCE, Server, answers
 

@@ -16,6 +16,7 @@ from llamaswap_lib.core import events
 from llamaswap_lib.core.effects import (
     Admit,
     CheckLaunch,
+    CheckOrder,
     DropRun,
     Effect,
     KillProcess,
@@ -43,9 +44,8 @@ from llamaswap_lib.core.snapshot import RunView, TicketView
 from llamaswap_lib.runtime.control.board import Board, Listener, RunDetail, StopListener, SwapListener
 from llamaswap_lib.runtime.control.entrance import Client, Entrance, new_gate
 from llamaswap_lib.runtime.control.lease import Lease, Places
-from llamaswap_lib.runtime.control.live_run import Launch, LiveRun, Upstream
+from llamaswap_lib.runtime.control.live_run import Launch, LiveRun, RunChecks, Upstream
 from llamaswap_lib.runtime.control.swaps import Swap, Swaps
-from llamaswap_lib.runtime.health.watchdog import CheckOrder, CheckPlan, Checks
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.processes.launch import is_shortage
@@ -87,14 +87,14 @@ class Controller:
         *,
         limits: Mapping[str, int],
         log: Logger,
+        checks: RunChecks,
         check_launch: Callable[[str, Collection[str]], str] = lambda _model, _running: "",
-        checks: CheckPlan | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`limits`: places of each model, 0 for no limit.
 
         `check_launch`: why a model cannot be started beside the runs with these proxies, '' if no reason is known.
-        `checks`: how runs in the way are checked; None: not at all.
+        `checks` looks whether runs in the way live.
         """
         self._scheduler = scheduler
         self._launch = launch
@@ -109,7 +109,7 @@ class Controller:
         self._outputs: dict[str, RunOutput] = {}  # by model: of its last run; none if a later start was not even tried
         self._board = Board(self._live, log, scheduler.published())
         self._swaps = Swaps()
-        self._checks = Checks(checks, log)
+        self._checks = checks
         self._thread = VitalThread(self._work, "controller")
 
     # -- any thread --

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from llamaswap_lib.core.effects import KillProcess, PutToSleep, WakeUp
+from llamaswap_lib.core.effects import CheckOrder, KillProcess, PutToSleep, WakeUp
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.logs.last_words import RunOutput
@@ -77,6 +77,19 @@ class LiveRun:
             case KillProcess():
                 self.process.kill()
                 log.warn(f"{model}: did not stop in time, killing it")
+
+
+class RunChecks(Protocol):
+    """Looks whether runs live, as the scheduler orders; see `health/watchdog.py`. Controller thread."""
+
+    is_unseen: Callable[[int], bool]
+    """Whether the run has requests of another process, whose bytes are not seen here."""
+
+    def obey(self, order: CheckOrder, run: LiveRun, post: Callable[[Event], None]) -> None: ...
+    def forget(self, run_id: int) -> None:
+        """The run has ended, or is elsewhere."""
+
+    def close(self) -> None: ...
 
 
 Launch = Callable[[int, str, tuple[str, ...], Callable[[Event], None]], tuple[ProcessHandle, Upstream]]

@@ -42,6 +42,10 @@ class LookCancelled(Exception):
     """The look, or the search that it belongs to, was cancelled."""
 
 
+Order = Callable[[Wakeup, float], str]
+"""Gives it and awaits what comes of it, for so many seconds: what is wrong, '' for nothing. Raises LookCancelled."""
+
+
 class Looker:
     """A thread that looks again and again, until it has found out or is cancelled; nothing is posted after `cancel`."""
 

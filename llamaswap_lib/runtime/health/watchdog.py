@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from llamaswap_lib.core.effects import AbortRequests, BeginChecks, EndChecks, LookForLoss, WatchForLoss
+from llamaswap_lib.core.effects import AbortRequests, BeginChecks, CheckOrder, LookForLoss, WatchForLoss
 from llamaswap_lib.core.events import Event, RunAnswered, RunReached, RunSilent
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
@@ -46,8 +46,6 @@ _CONNECT_TIMEOUT, _LONGEST_LOOK = 5.0, 60.0
 
 STOPPED = "its processes are stopped"
 ANSWERED_BEFORE = "it had answered before while a request was inside"
-
-CheckOrder = BeginChecks | EndChecks | WatchForLoss | LookForLoss | AbortRequests
 
 
 class Movement(NamedTuple):

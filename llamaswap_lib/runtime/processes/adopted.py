@@ -16,11 +16,10 @@ from typing import Any
 
 from llamaswap_lib.core.events import Event, LeaderExited, ProcessExited
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
-from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import read_stat
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.processes.end_order import Order
-from llamaswap_lib.runtime.processes.group import ProcessGroup
+from llamaswap_lib.runtime.processes.group import Guard, ProcessGroup
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 from llamaswap_lib.runtime.processes.output import OutputPipe
 from llamaswap_lib.runtime.processes.process import Process
@@ -39,7 +38,7 @@ class AdoptedProcess(Process):
         spec: LaunchSpec,
         post: Callable[[Event], None],
         output: Callable[[bytes], None],
-        guard: Guardian,
+        guard: Guard,
         ourselves: Ourselves,
         note: Callable[[bytes], None] | None,
         handed: Mapping[str, Any],

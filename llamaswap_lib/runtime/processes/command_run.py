@@ -15,10 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from llamaswap_lib.runtime.guard.guardian import Guardian
-from llamaswap_lib.runtime.health.look import wait
-from llamaswap_lib.runtime.health.sleep import Order
-from llamaswap_lib.runtime.processes.group import KILL_GRACE, ProcessGroup, await_end, describe_exit
+from llamaswap_lib.runtime.health.look import Order, wait
+from llamaswap_lib.runtime.processes.group import KILL_GRACE, Guard, ProcessGroup, await_end, describe_exit
 from llamaswap_lib.runtime.processes.launch import LaunchSpec, describe_error
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
@@ -133,7 +131,7 @@ class SleepCommands:
 
 
 def end_earlier_run(
-    spec: LaunchSpec, env: Mapping[str, str], output: int, guard: Guardian, ending: Wakeup, note: Callable[[str], None]
+    spec: LaunchSpec, env: Mapping[str, str], output: int, guard: Guard, ending: Wakeup, note: Callable[[str], None]
 ) -> str:
     """End what an earlier run of a model has left where only its commands reach it: a job of a cluster, a container.
 

@@ -22,9 +22,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 from llamaswap_lib.runtime.descriptors import at_first_soft_limit, keep_inherited_descriptors
-from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.sweep import NOBODY, Sweep, of_run
 from llamaswap_lib.runtime.guard.table import HAS_PROC, ProcessEntry, look_at_others, parts_of, read_stat, who_is_there
 
@@ -42,10 +42,18 @@ class _GroupState(Enum):
     GONE = "gone"
 
 
+class Guard(Protocol):
+    """Ends what is left of groups if we die; see `guard/guardian.py`."""
+
+    def marks(self, run_id: int) -> Mapping[str, str]: ...
+    def add(self, group: int, stop_command: str = "") -> None: ...
+    def remove(self, group: int) -> None: ...
+
+
 class ProcessGroup:
     """One group, from the start of its leader to the end of its last member."""
 
-    def __init__(self, pid: int, begun: str, guard: Guardian) -> None:
+    def __init__(self, pid: int, begun: str, guard: Guard) -> None:
         """`begun`: when the leader started, as /proc says; '' where there is no /proc. `guard` knows the group."""
         self._guard = guard
         self._lock = threading.Lock()
@@ -61,7 +69,7 @@ class ProcessGroup:
         argv: Sequence[str],
         env: Mapping[str, str],
         output: int,
-        guard: Guardian,
+        guard: Guard,
         stop_command: Callable[[int], str] = lambda _: "",
     ) -> ProcessGroup:
         """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError.

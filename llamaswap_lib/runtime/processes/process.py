@@ -21,10 +21,10 @@ from typing import Any
 
 from llamaswap_lib.core.events import Event, LeaderExited, LoadTimedOut, ProcessExited, SleepFailed, WakeFailed
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
-from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.runtime.guard.table import MARKER
 from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.health.look import LookCancelled, Looker
+from llamaswap_lib.runtime.health.server_calls import ServerCalls
 from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.out_of_memory import out_of_memory
 from llamaswap_lib.runtime.ourselves import Ourselves
@@ -33,6 +33,7 @@ from llamaswap_lib.runtime.processes.command_run import SleepCommands, end_earli
 from llamaswap_lib.runtime.processes.end_order import Order
 from llamaswap_lib.runtime.processes.group import (
     KILL_GRACE,
+    Guard,
     ProcessGroup,
     RunEnding,
     await_end,
@@ -43,7 +44,6 @@ from llamaswap_lib.runtime.processes.launch import LaunchSpec, check_command, de
 from llamaswap_lib.runtime.processes.obstacles import await_free_address
 from llamaswap_lib.runtime.processes.oom_killer import oom_kills, words_of_kill
 from llamaswap_lib.runtime.processes.output import OutputPipe
-from llamaswap_lib.runtime.processes.server_calls import ServerCalls
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -57,7 +57,7 @@ class Process:
         spec: LaunchSpec,
         post: Callable[[Event], None],
         output: Callable[[bytes], None],
-        guard: Guardian,
+        guard: Guard,
         ourselves: Ourselves | None = None,
         note: Callable[[bytes], None] | None = None,
         way_to: Callable[[str], ForwardProxy | None] = lambda _: None,
