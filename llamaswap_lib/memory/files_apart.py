@@ -1,15 +1,18 @@
-"""Files of models are read on threads of their own: those on a network mount that hangs may never answer.
+"""Files of models are read on a thread of their own: those on a network mount that hangs may never answer.
 
 One thread asks, `hardware`; it waits for HOLD seconds at most, and the less the more folders hang: each model of a
 mount may have a folder of its own. While a read in a folder hangs nothing more is read of that folder, and what is
-asked for is as it was before, or unknown. A thread that hangs is a daemon: it does not hold up the end of the program.
+asked for is as it was before, or unknown. A thread that hangs is replaced, and ends when its read does; it is a daemon,
+so it does not hold up the end of the program. A thread that has nothing to do ends with the `FilesApart` that it is of.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TypeVar
 
 from llamaswap_lib.config.command_check import model_files
@@ -21,6 +24,7 @@ HOLD = 1.0  # seconds
 LEAST = 0.1  # of HOLD, however many folders hang
 
 T = TypeVar("T")
+_Reads = SimpleQueue[Callable[[], None] | None]  # None: no more come
 Look = Callable[[str], list[int]]  # of a file: its size and time; [] where it cannot be seen
 
 
@@ -51,6 +55,8 @@ class FilesApart:
         self._warn = warn
         self._hold = hold
         self._hanging: dict[str, threading.Event] = {}  # folder -> set once its read has ended after all
+        self._reads: _Reads | None = None  # of the thread that does them; None where there is none
+        self._end_thread: Callable[[], object] = lambda: None
 
     def is_held(self, folder: str) -> bool:
         """Whether a read of that folder hangs."""
@@ -79,17 +85,39 @@ class FilesApart:
             finally:
                 ended.set()
 
-        try:
-            Thread(run, "model-files").start()
-        except (RuntimeError, MemoryError):
+        if not self._begin(run):
             return otherwise
         if not ended.wait(self.patience):
             self._hanging[folder] = ended
+            self.close()
             where = f"the files of models in {_where(folder)} do not answer, as on a network mount that hangs"
             self._warn(f"{where}; until they do, what is not known of these models stays unknown")
         elif errors:
             raise errors[0]
         return found[0] if found else otherwise
+
+    def close(self) -> None:
+        """Let the thread go: it ends when its read has ended. What is asked for later is done by another one."""
+        self._reads = None
+        self._end_thread()
+
+    def _begin(self, read: Callable[[], None]) -> bool:
+        """Have it done by the thread; whether there is one."""
+        if self._reads is None:
+            reads: _Reads = SimpleQueue()
+            try:
+                Thread(_work, "model-files", (reads,)).start()
+            except (RuntimeError, MemoryError):
+                return False
+            self._reads, self._end_thread = reads, weakref.finalize(self, reads.put, None)
+        self._reads.put(read)
+        return True
+
+
+def _work(reads: _Reads) -> None:
+    while (read := reads.get()) is not None:
+        read()
+        del read  # nothing of it is held on to while the thread waits
 
 
 def _where(folder: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ class EstimatedWorld(World):
 
     def start(self) -> MemoryPicture:
         warn = self.log.warnings.append
-        picture = MemoryPicture(self.config, warn, lambda: self.now, lambda: self.now, self.estimator)
+        picture = MemoryPicture(self.config, warn, lambda: self.now, lambda: self.now, self.estimator, self.files)
         launched = {run: self.config.models["ab"[run - 1]] for run in (1, 2)}
         around = Surroundings(
             self.hardware, lambda: list(self.details.values()), launched, lambda: self.is_awaited, self.wake
@@ -50,9 +51,11 @@ def world_of(folder: Path, use: str = "memory") -> EstimatedWorld:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> EstimatedWorld:
+def world(tmp_path: Path) -> Iterator[EstimatedWorld]:
     weights(tmp_path / "a.gguf")
-    return world_of(tmp_path)
+    world = world_of(tmp_path)
+    yield world
+    world.files.close()
 
 
 def test_an_estimate_is_marked_and_replaced_by_the_first_measurement(world: EstimatedWorld) -> None:

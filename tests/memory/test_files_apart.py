@@ -35,9 +35,12 @@ class Mount:
         self.folder = str(folder)
         self.door = threading.Event()
         self.door.set()
+        self.stuck: list[threading.Thread] = []
 
     def look(self, file: str) -> list[int]:
         if file.startswith(self.folder):
+            if not self.door.is_set():
+                self.stuck.append(threading.current_thread())
             assert self.door.wait(PATIENCE)
         return look_of(file)
 
@@ -47,10 +50,9 @@ class Mount:
     def go_on(self) -> None:
         """All that hung has ended."""
         self.door.set()
-        for thread in threading.enumerate():
-            if thread.name == "model-files":
-                thread.join(PATIENCE)
-                assert not thread.is_alive()
+        for thread in self.stuck:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
 
 
 class HangingEstimator(Estimator):
@@ -72,9 +74,9 @@ class MountedWorld(World):
 
     def start(self) -> MemoryPicture:
         warn = self.log.warnings.append
-        files = FilesApart(warn, self.mount.look, hold=0.05)
+        self.files = FilesApart(warn, self.mount.look, hold=0.05)
         estimator = HangingEstimator(self.mount, self.folder)
-        picture = MemoryPicture(self.config, warn, lambda: self.now, lambda: self.now, estimator, files)
+        picture = MemoryPicture(self.config, warn, lambda: self.now, lambda: self.now, estimator, self.files)
         launched = {run: self.config.models["ab"[run - 1]] for run in (1, 2)}
         around = Surroundings(
             self.hardware, lambda: list(self.details.values()), launched, lambda: self.is_awaited, self.wake
@@ -146,6 +148,37 @@ def test_what_is_read_comes_back_and_so_does_an_error() -> None:
     with pytest.raises(ValueError, match="wrong"):
         files.ask("x", lambda: int("wrong"), 0)
     assert not files.is_held("x")
+
+
+def test_one_thread_does_all_and_ends_with_those_that_ask_it() -> None:
+    files = FilesApart()
+    threads = {files.ask(folder, threading.current_thread, None) for folder in "abcd"}
+    [reader] = threads
+    assert isinstance(reader, threading.Thread)
+    assert reader.is_alive()
+    del files
+    reader.join(PATIENCE)
+    assert not reader.is_alive()
+
+
+def test_one_that_hangs_is_replaced_and_ends_when_it_is_done() -> None:
+    files, door = FilesApart(hold=0.05), threading.Event()
+    stuck: list[threading.Thread] = []
+
+    def hang() -> None:
+        stuck.append(threading.current_thread())
+        assert door.wait(PATIENCE)
+
+    try:
+        files.ask("mount", hang, None)
+        assert files.is_held("mount")
+        other = files.ask("disk", threading.current_thread, None)
+        assert other not in (None, stuck[0])
+        assert files.ask("disk", threading.current_thread, None) is other
+    finally:
+        door.set()
+    stuck[0].join(PATIENCE)
+    assert not stuck[0].is_alive()
 
 
 def test_many_folders_of_one_mount_are_waited_for_little_longer_than_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from llamaswap_lib.core.run import RunState
 from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.readings import Held
 from llamaswap_lib.hardware.sampler import CLOSE, LEAST_PAUSE, Hardware, Roots
+from llamaswap_lib.memory.files_apart import FilesApart
 from llamaswap_lib.memory.picture import FREEING, PATIENCE, MemoryPicture, Surroundings
 from tests.hardware.folders import process, write
 from tests.hardware.machines import GIB, MIB, Cards, Detail, Log, gpu
@@ -45,6 +47,7 @@ class World:
             open_sources=[partial(lambda cards: cards, self.cards)] if card else [],
             clock=lambda: self.now,
         )
+        self.files = FilesApart(self.log.warnings.append)
         self.picture = self.start()
 
     def load(self, config: str) -> Config:
@@ -54,7 +57,8 @@ class World:
 
     def start(self) -> MemoryPicture:
         """As after a restart of the program."""
-        picture = MemoryPicture(self.config, self.log.warnings.append, lambda: self.now, lambda: self.now)
+        warn = self.log.warnings.append
+        picture = MemoryPicture(self.config, warn, lambda: self.now, lambda: self.now, files=self.files)
         launched = {run: self.config.models["ab"[run - 1]] for run in (1, 2)}
         around = Surroundings(
             *(self.hardware, lambda: list(self.details.values()), launched, lambda: self.is_awaited, self.wake),
@@ -113,8 +117,10 @@ def rollup(own: int, mapped: int) -> str:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.files.close()
 
 
 def test_a_model_is_measured_when_it_is_ready_by_what_it_takes_and_has_mapped(world: World) -> None:
@@ -511,7 +517,7 @@ def test_what_cannot_be_made_of_a_reading_leaves_the_last_picture_which_is_then_
         return []
 
     told: list[str] = []
-    picture = MemoryPicture(world.config, told.append, lambda: world.now, lambda: world.now)
+    picture = MemoryPicture(world.config, told.append, lambda: world.now, lambda: world.now, files=world.files)
     picture.connect(Surroundings(world.hardware, runs, {}, lambda: False, world.wake))
     world.turn()
     before = picture.now
