@@ -47,7 +47,9 @@ def test_boxes_are_shown_as_they_come_and_go_with_what_runs_there(fleet: Fleet, 
     one = fleet.boxes["box1"]
     with one.program.stream("m"), one.program.stream("loads"):
         expect(box(page, "box1").locator(".busy")).to_have_text("1 in progress · 1 waits")
-        expect(box(page, "box1").locator("li")).to_have_text(["loads 1 waits", "m 1 in progress"])
+        expect(box(page, "box1").locator("li")).to_have_text(
+            ["loads 1 waits Cancel", "m 1 in progress Unload"], use_inner_text=True
+        )
         expect(box(page, "box1").get_by_role("img", name="loading")).to_be_visible()
         for name, told in (("box1/m", "running"), ("box1/al", "running"), ("box1/loads", "loading")):
             expect(row(page, name)).to_contain_text(f"on box1 · {told}")
@@ -67,6 +69,33 @@ def test_boxes_are_shown_as_they_come_and_go_with_what_runs_there(fleet: Fleet, 
     expect(page.get_by_role("status").filter(has_text="1 box out")).to_be_visible()
     fleet.boxes["box2"].start()
     expect(box(page, "box2")).to_contain_text("nothing runs")
+    watched.close()
+
+
+def test_models_of_boxes_are_loaded_and_unloaded_where_they_are_shown(
+    fleet: Fleet, watch: Callable[..., Watched]
+) -> None:
+    one, two = (fleet.boxes[name].program for name in ("box1", "box2"))
+    watched = watch(fleet.front, stays=True)
+    page = watched.open()
+    row(page, "box2/m").get_by_role("button", name="Load box2/m").press("Enter")
+    expect(row(page, "box2/m")).to_contain_text("on box2 · running")
+    assert (one.states(), two.states()) == ({}, {"m": "ready"})
+    box(page, "box2").get_by_role("button", name="Unload box2/m").press("Enter")
+    expect(row(page, "box2/m").get_by_role("button", name="Load box2/m")).to_be_enabled()
+    assert two.states() == {}
+    row(page, "box1/loads").get_by_role("button", name="Load box1/loads").click()
+    row(page, "box1/loads").get_by_role("button", name="Cancel the load of box1/loads").click()
+    expect(row(page, "box1/loads").get_by_role("button", name="Load box1/loads")).to_be_enabled()
+    wait_until(lambda: one.states() == {}, "its load is cancelled")
+    watched.open("models/box1/m")
+    page.get_by_role("button", name="Load box1/m").click()
+    expect(page.get_by_role("button", name="Unload box1/m")).to_be_enabled()
+    assert one.states() == {"m": "ready"}
+    watched.open()
+    fleet.boxes["box2"].kill()
+    expect(row(page, "box2/m")).to_contain_text("on box2, which is out")
+    expect(row(page, "box2/m").get_by_role("button", name="Load box2/m")).to_have_count(0)
     watched.close()
 
 

@@ -95,14 +95,7 @@ def test_what_is_loaded_at_once_is_named_for_the_browser_to_fetch_together() -> 
 
 def test_the_first_page_is_small_over_the_wire() -> None:
     everything = sum(len(asset.compressed) for asset in site().assets.values())
-    first = [
-        *site().preload,
-        "main.js",
-        STYLES,
-        "theme.js",
-        "favicon.svg",
-        *(n for n in files() if n.startswith("pages/models")),
-    ]
+    first = [*site().preload, *site().more["models"], "main.js", STYLES, "theme.js", "favicon.svg"]
     assert sum(len(site().assets[name].compressed) for name in first) < FIRST_PAGE // 2
     assert everything < 3 * FIRST_PAGE
 

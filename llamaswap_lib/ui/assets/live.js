@@ -183,11 +183,13 @@ function pause(delay) {
 addEventListener("online", tryNow);
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && tryNow());
 
-/** Ends when that is so. @param {() => boolean} holds reads signals */
-export function until(holds) {
+/** Ends when that is so, or after `most` milliseconds. @param {() => boolean} holds reads signals @param {number} [most] */
+export function until(holds, most) {
   return new Promise((resolve) => {
+    const stop = () => (end(), clearTimeout(timer), resolve(undefined));
+    const timer = most && setTimeout(stop, most);
     const end = effect(() => {
-      if (holds()) queueMicrotask(() => (end(), resolve(undefined)));
+      if (holds()) queueMicrotask(stop);
     });
   });
 }

@@ -1,9 +1,9 @@
 /** Builds the page: the frame around all pages, and the page that the address names. */
 
+import { keyIsMissing } from "./api.js";
 import * as live from "./live.js";
 import { PAGES } from "./pages.js";
 import { notFound, failed } from "./parts/empty.js";
-import { askForKey } from "./parts/key_dialog.js";
 import { holdWhatIsPressed } from "./parts/press.js";
 import { place } from "./router.js";
 import { frame } from "./shell.js";
@@ -43,5 +43,7 @@ effect(() => {
   }
 });
 holdWhatIsPressed();
-askForKey();
+effect(() => {
+  if (keyIsMissing.value) import("./parts/key_dialog.js").then(({ askForKey }) => askForKey(), reportError);
+});
 void live.start();

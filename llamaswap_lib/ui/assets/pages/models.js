@@ -6,13 +6,14 @@ import { setProfile, unloadAll } from "../parts/actions.js";
 import { failed } from "../parts/empty.js";
 import { isRead } from "../parts/history.js";
 import { shortcuts } from "../parts/shortcuts.js";
+import { still } from "../parts/still.js";
 import { TEN_MINUTES, newRange, rangeButtons, timeline } from "../parts/timeline.js";
 import { place, setQuery, to } from "../router.js";
 import { cleanup, computed, effect, h, keyed, scope, signal } from "../view.js";
-import { boxSection, boxWords } from "./models/boxes.js";
 import { itemsOf } from "./models/catalog.js";
 import { isMeasured, memorySection } from "./models/memory.js";
 import { isByMemory } from "./models/needs.js";
+import { boxWords } from "./models/now.js";
 import { modelRow } from "./models/row.js";
 import { rules } from "./models/rules.js";
 
@@ -58,13 +59,19 @@ export function show(at) {
   return h("div.page", null, () => built.value);
 }
 
+/** What shows boxes: it is loaded where there are any. @type {import("../view.js").Signal<typeof import("./models/boxes.js") | null>} */
+const boxes = signal(/** @type {any} */ (null));
+
 function home() {
   const range = newRange();
   const isHeld = signal(false); // somebody is about to click in the list: nothing moves away under the pointer
   const isPatient = signal(true);
   const timer = setTimeout(() => (isPatient.value = false), PATIENCE);
   cleanup(() => clearTimeout(timer));
-  const isTold = () => about.value && (peers.value || !hasPeers(about.value));
+  effect(() => {
+    if (hasPeers(about.value)) import("./models/boxes.js").then((loaded) => (boxes.value = loaded), reportError);
+  });
+  const isTold = () => about.value && ((peers.value && boxes.value) || !hasPeers(about.value));
   const isSettled = computed(() => !isPatient.value || Boolean(isRead.value && isMeasured.value && isTold()));
   shortcuts(
     { keys: "j", what: "Next model", run: () => step(1) },
@@ -74,7 +81,7 @@ function home() {
     "div.page",
     { class: () => (isSettled.value ? "" : "unsettled") },
     head(),
-    boxSection(),
+    () => (boxes.value ? still(boxes.value.boxSection) : null),
     memorySection(),
     h(
       "section",

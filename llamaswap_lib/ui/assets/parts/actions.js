@@ -1,13 +1,14 @@
 /** What one can do from several places: load, unload, profiles. Each says what has happened. */
 
 import { operate, pathOf, request } from "../api.js";
-import { queue, runs, until } from "../live.js";
+import { models, queue, runs, until } from "../live.js";
 import { confirm } from "./dialog.js";
 import { notify, attempt } from "./notices.js";
 
 /** The loads that were asked for here and have not ended. @type {Map<string, AbortController>} */
 const loads = new Map();
 const PATIENCE = 5000; // milliseconds until a load that was taken back has left the queue
+const MOMENT = 300; // the same at a box, whose queue is not known here
 
 /** Load a model; ends when it is ready. @param {string} id */
 export async function loadModel(id) {
@@ -24,7 +25,7 @@ export async function cancelLoad(id) {
   const most = waiters() - 1;
   if (loads.get(id)) {
     loads.get(id)?.abort();
-    await Promise.race([until(() => waiters() <= most), new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
+    await until(() => waiters() <= most, models.now.find((model) => model.id === id)?.peerID ? MOMENT : PATIENCE);
   }
   await unloadModel(id);
 }

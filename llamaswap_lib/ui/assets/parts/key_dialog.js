@@ -1,18 +1,12 @@
 /** Asks for a key when the server wants one. */
 
 import { keyIsMissing, request, setKey } from "../api.js";
-import { effect, h, signal } from "../view.js";
+import { h, signal } from "../view.js";
 import { openDialog } from "./dialog.js";
-
-export function askForKey() {
-  effect(() => {
-    if (keyIsMissing.value) queueMicrotask(open);
-  });
-}
 
 let isOpen = false;
 
-function open() {
+export function askForKey() {
   if (isOpen) return;
   isOpen = true;
   const trouble = signal("");

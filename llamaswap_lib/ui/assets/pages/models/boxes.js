@@ -1,13 +1,14 @@
 /** The boxes of the fleet, which are peers: which of them are up, since when, what runs there, and how busy they are. */
 
-import { age, exact, several } from "../../format.js";
+import { age, exact } from "../../format.js";
 import { peers } from "../../live.js";
 import { now } from "../../parts/clock.js";
 import { toLocal } from "../../parts/history.js";
+import { still } from "../../parts/still.js";
 import { to } from "../../router.js";
 import { computed, h, keyed, signal } from "../../view.js";
-import { byId, there } from "./now.js";
-import { DOTS, WORDS } from "./row.js";
+import { byId } from "./now.js";
+import { DOTS, WORDS, actions } from "./row.js";
 
 /** @typedef {import("../../live.js").Peer} Peer */
 
@@ -19,13 +20,6 @@ const boxes = computed(() => {
   const told = peers.value ?? [];
   return [...told.filter(({ up }) => up === false), ...told.filter(({ up }) => up !== false)];
 });
-
-/** What the head of the page says of them. */
-export function boxWords() {
-  const ready = [...there.value.values()].filter(({ state }) => state === "ready").length;
-  const out = boxes.value.filter(({ up }) => up === false).length;
-  return [ready ? `${ready} on boxes` : "", out ? `${several(out, "box", "boxes")} out` : ""];
-}
 
 /** A section for all of them; hidden where there are none. */
 export function boxSection() {
@@ -118,6 +112,7 @@ function runItem(peer, run) {
     }),
     () => (isKnown.value ? h("a.plain", { href: to("models", name) }, h("bdi", null, model)) : h("bdi", null, model)),
     h("small", null, () => [" ", usedWords(run.value)]),
+    () => (isKnown.value ? still(() => actions(name)) : null),
   );
 }
 

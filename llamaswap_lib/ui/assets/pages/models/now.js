@@ -30,6 +30,13 @@ export const there = computed(
     new Map((peers.value ?? []).flatMap(({ peer, models: all }) => all.map((run) => [`${peer}/${run.model}`, run]))),
 );
 
+/** What the head of the page says of boxes. */
+export function boxWords() {
+  const ready = [...there.value.values()].filter(({ state }) => state === "ready").length;
+  const out = (peers.value ?? []).filter(({ up }) => up === false).length;
+  return [ready ? `${ready} on boxes` : "", out ? `${several(out, "box", "boxes")} out` : ""];
+}
+
 /** The requests that wait, by model. */
 export const waiting = computed(() => {
   /** @type {Map<string, import("../../live.js").Waiting[]>} */

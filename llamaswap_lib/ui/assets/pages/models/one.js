@@ -91,6 +91,7 @@ function tabbed(nav, chosen) {
 function head(entry) {
   const { id, kind, strategy } = entry.value;
   const isModel = kind === "model";
+  const isPeer = kind === "peer";
   const kindWord = isModel ? "" : strategy === "pool" ? strategy : kind;
   const node = h(
     "header.page-head",
@@ -121,8 +122,8 @@ function head(entry) {
           "Its server",
         )
       : null,
-    isModel ? actions(id) : null,
+    isModel || isPeer ? actions(id) : null,
   );
-  if (kind !== "peer") watchPlan(id, node);
+  if (!isPeer) watchPlan(id, node);
   return node;
 }

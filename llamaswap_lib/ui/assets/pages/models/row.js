@@ -1,7 +1,7 @@
 /** One row of the list of models. */
 
 import { count, memorySize, several, speed } from "../../format.js";
-import { runs, about } from "../../live.js";
+import { runs, about, until } from "../../live.js";
 import { cancelLoad, loadModel, unloadModel } from "../../parts/actions.js";
 import { changed, phasesOf, speedsOf } from "../../parts/history.js";
 import { spark } from "../../parts/spark.js";
@@ -26,6 +26,7 @@ export const WORDS = {
   stopped: "stopped",
 };
 const MOST_ALIASES = 4;
+const PATIENCE = 4000; // milliseconds until what was done at a box is known here
 
 /** The class of the dot of a state. @param {string} id */
 export const dotOf = (id) => DOTS[/** @type {keyof typeof DOTS} */ (stateOf(id))] ?? "";
@@ -46,7 +47,7 @@ export function modelRow(entry) {
     isOurs || kind === "peer" ? speedCell(model) : h("td.hide-narrow"),
     h("td.n.use", null, useCell(model, kind)),
     h("td.n.hide-narrow", null, () => (isOurs ? ttlCell(model) : "")),
-    h("td.n.act", null, kind === "model" || kind === "alias" ? actions(model) : null),
+    h("td.n.act", null, ["model", "alias", "peer"].includes(kind) ? actions(model) : null),
   );
   if (kind !== "alias" && kind !== "peer") watchPlan(model, row);
   return row;
@@ -267,26 +268,29 @@ function ttlCell(id) {
     : h("span.faint", { title: words ? "" : "Only a model that is idle has a time" }, words || "–");
 }
 
-/** Load, cancel or unload, and under the button what follows from it. @param {string} id */
+/** Load, cancel or unload, and under the button what follows from it; nothing where its box cannot do it. @param {string} id */
 export function actions(id) {
   const asked = signal(false);
   /** @param {() => Promise<unknown>} work */
   const once = (work) => async () => {
+    const before = state.now;
     asked.value = true;
     await work();
+    if (box.now) await until(() => state.value !== before, PATIENCE);
     asked.value = false;
   };
   const load = once(() => loadModel(id));
   const unload = once(() => unloadModel(id));
+  const state = computed(() => runThere(id)?.state ?? byId.value.get(id)?.state);
+  const box = computed(() => peerOf(byId.value.get(id)?.peerID ?? ""));
   /** @type {import("../../view.js").Signal<"Load" | "Cancel" | "Unload">} */
   const kind = computed(() => {
-    const state = byId.value.get(id)?.state;
-    if (state === "starting") return "Cancel";
-    return state === "ready" || state === "stopping" ? "Unload" : "Load";
+    if (state.value === "starting") return "Cancel";
+    return state.value === "ready" || state.value === "stopping" ? "Unload" : "Load";
   });
   const run = () => void { Load: load, Cancel: () => cancelLoad(id), Unload: unload }[kind.value]();
   const label = () => (kind.value === "Cancel" ? `Cancel the load of ${id}` : `${kind.value} ${id}`);
-  const isOff = () => byId.value.get(id)?.state === "stopping" || (asked.value && kind.value !== "Cancel");
+  const isOff = () => state.value === "stopping" || (asked.value && kind.value !== "Cancel");
   const plan = () => (kind.value === "Load" ? planOf(id).value : null);
   const cost = computed(() => {
     const rows = kind.value === "Cancel" ? (waiting.value.get(id) ?? []).filter((row) => row.request) : [];
@@ -294,9 +298,9 @@ export function actions(id) {
   });
   return h(
     "div.action",
-    null,
+    { hidden: () => box.value?.up === false || box.value?.kind === "other" },
     h("button.small", { type: "button", "aria-label": label, disabled: isOff, onclick: run }, () =>
-      byId.value.get(id)?.state === "stopping" ? "Stopping" : kind.value,
+      state.value === "stopping" ? "Stopping" : kind.value,
     ),
     h(
       "button.quiet.small",
