@@ -159,7 +159,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     ourselves.note_listening(server.socket)
     served = Served(logs, controller, launching, app.latest, server, capacity, certificate, supervisor)
     reloader = Reloader(options.sources, standing, served, refuse)
-    upgrader, taker = _upgrade(Estate(served, guardian, journal, loop, reloader), options)
+    upgrader, taker = _upgrade(Estate(served, guardian, journal, loop, reloader, workers), options)
     _connect_workers(workers, served, reloader, loop, journal)
     parts = (logs, controller, pool, loop, journal, server, guardian, ourselves, hardware, supervisor)
     return Parts(*parts, _watchdog(supervisor, controller, loop, logs), reloader, app.peers, upgrader, taker, workers)
@@ -201,7 +201,7 @@ def _connect_workers(workers: Workers | None, served: Served, reloader: Reloader
 def _upgrade(estate: Estate, options: Options) -> tuple[Upgrader, Taker | None]:
     """The one to the next process, and the one from the process before, where there is one."""
     predecessor = options.predecessor
-    upgrader = Upgrader(Giver(estate, options.start, predecessor, options.workers), estate.served.logs.log)
+    upgrader = Upgrader(Giver(estate, options.start, predecessor), estate.served.logs.log)
     return upgrader, None if predecessor is None else Taker(estate, predecessor)
 
 

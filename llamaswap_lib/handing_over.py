@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from llamaswap_lib.activity.journal import Journal
 from llamaswap_lib.adoption import Adoption
@@ -28,7 +29,27 @@ from llamaswap_lib.upgrade.phases import News
 from llamaswap_lib.upgrade.taking import Predecessor, State
 
 FREEZE_TIMEOUT = 5.0  # seconds for what is in progress to come to a rest
-CONTROLLER, CONNECTION, ROW = "controller", "connection", "row"  # kinds of messages, besides News
+# Kinds of messages, besides News. With workers: `OWN` is a request for the parent itself, and at `SERVING` the new
+# process has workers that accept.
+CONTROLLER, CONNECTION, ROW, OWN, SERVING = "controller", "connection", "row", "own", "serving"
+
+
+class ClientProcesses(Protocol):
+    """Other processes that have our clients, where there are some. Any thread."""
+
+    def hand_on(
+        self, give_left: Callable[[str, Sequence[int]], None], give_own: Callable[[str, Sequence[int]], None]
+    ) -> None:
+        """Give connections of clients, and requests for us, to the process that has taken over."""
+
+    def leave(self) -> None:
+        """Others serve: accept nobody, give idle connections away, end with the last request."""
+
+    def take_client(self, client_ip: str, descriptor: int) -> None:
+        """Have one of them serve a client's connection; the descriptor is its own."""
+
+    def take_connection(self, client_ip: str, descriptor: int) -> None:
+        """Serve the request for us that comes there; the descriptor is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +61,13 @@ class Estate:
     journal: Journal
     loop: Loop
     reloader: Reloader
+    workers: ClientProcesses | None = None
 
 
 class Giver:
     """The old process."""
 
-    def __init__(self, estate: Estate, start: Start, predecessor: Predecessor | None, workers: int = 1) -> None:
-        """`workers`: processes that serve clients."""
-        self._workers = workers
+    def __init__(self, estate: Estate, start: Start, predecessor: Predecessor | None) -> None:
         self._estate, self._served = estate, estate.served
         self._start = start
         self._predecessor = predecessor
@@ -56,8 +76,6 @@ class Giver:
     def why_not(self) -> str:
         if name := self._start.ends_with_us:
             raise NotImplementedByServer(f"{name} (PID 1) ends with this process, and its container too: restart that")
-        if self._workers > 1:
-            raise NotImplementedByServer("with -workers no other process can take over: restart llamaswap")
         if not self._served.controller.has_elder:
             return ""
         pid = self._predecessor.pid if self._predecessor else "unknown"
@@ -112,19 +130,26 @@ class Giver:
         estate.reloader.close()
         estate.reloader.let_go()
 
-        def give(client_ip: str, descriptors: Sequence[int]) -> None:
-            link.send({"kind": CONNECTION, "client": client_ip}, descriptors)
+        def give(kind: str, client_ip: str, descriptors: Sequence[int]) -> None:
+            link.send({"kind": kind, "client": client_ip}, descriptors)
 
-        Leaving(served.server, estate.loop, give).begin()
+        if estate.workers is None:
+            Leaving(served.server, estate.loop, partial(give, CONNECTION)).begin()
+        else:
+            estate.workers.hand_on(partial(give, CONNECTION), partial(give, OWN))
         served.logs.close_streams()
         served.latest.app.peers.close_streams()
 
     def hear(self, message: Message) -> None:
         if message["kind"] == CONTROLLER:
             self._served.controller.receive(message["message"])
+        elif message["kind"] == SERVING and self._estate.workers is not None:
+            self._estate.workers.leave()
 
     def note_alone(self) -> None:
         self._served.controller.note_link_lost()
+        if self._estate.workers is not None:
+            self._estate.workers.leave()
 
 
 class _InOrder:
@@ -192,14 +217,23 @@ class Taker:
         """The memory was read, or that takes too long."""
         self._served.latest.app.memory.do_without()
 
+    def note_serving(self) -> None:
+        """All that serves here does."""
+        if self._estate.workers is not None:
+            self._predecessor.link.send({"kind": SERVING})
+
     # -- thread link-in --
 
     def hear(self, message: Message, descriptors: Sequence[int]) -> None:
-        estate, served = self._estate, self._served
+        estate, served, workers = self._estate, self._served, self._estate.workers
         if message["kind"] == CONTROLLER:
             served.controller.receive(message["message"])
-        elif message["kind"] == CONNECTION:
+        elif message["kind"] == CONNECTION and workers is None:
             take(served.server, estate.loop, message["client"], *descriptors)
+        elif message["kind"] == CONNECTION and workers is not None:
+            workers.take_client(message["client"], *descriptors)
+        elif message["kind"] == OWN and workers is not None:
+            workers.take_connection(message["client"], *descriptors)
         elif message["kind"] == ROW:
             estate.journal.take(message["row"], message["capture"])
 

@@ -114,6 +114,8 @@ def _take_over(parts: Parts, predecessor: Predecessor) -> None:
     taker = parts.taker
     assert taker is not None, "it was built without a process before this one"
     try:
+        if parts.workers is not None and not parts.workers.prepare():
+            raise ConfigError("not all of its workers can be started, as the log says")
         try:
             taker.take(predecessor.state(parts.logs.log.error))
         except (KeyError, ValueError, TypeError) as error:
@@ -126,6 +128,7 @@ def _take_over(parts: Parts, predecessor: Predecessor) -> None:
     taker.note_read()
     parts.logs.log.info(f"it has taken over from process {predecessor.pid}")
     predecessor.serve(taker)
+    taker.note_serving()
 
 
 def _import_the_rest() -> None:
@@ -244,6 +247,8 @@ def _end_retired(parts: Parts, hurry: threading.Event) -> None:
     parts.watchdog.close()
     parts.hardware.close()
     config = parts.reloader.config
+    if parts.workers is not None:
+        parts.workers.wait_left(hurry, config.shutdown_timeout)
     until, is_hurried = time.monotonic() + (config.upgrade_timeout or math.inf), False
     while not parts.server.wait_idle(min(RETIRED_LOOK, max(0.0, until - time.monotonic()))):
         if time.monotonic() >= until:

@@ -140,11 +140,11 @@ class Journal:
     def hand_on(self, heir: Callable[[Mapping[str, Any], str | None], None]) -> None:
         """Give each row to the other process from now on, with its capture."""
 
-        def give(records: Sequence[Record], rows: Sequence[Row]) -> None:
+        def give(records: Sequence[Record | None], rows: Sequence[Row]) -> None:
             for record, row in zip(records, rows, strict=True):
-                heir(row._asdict(), self._captures.packed_of(record))
+                heir(row._asdict(), None if record is None else self._captures.packed_of(record))
 
-        self._writer.heir = give
+        self._writer.heir = self._writer.heir_of_others = give
         self._is_decided.set()
 
     def inherit(self, told: Mapping[str, Any]) -> None:

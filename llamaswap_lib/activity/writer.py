@@ -87,6 +87,8 @@ class Writer:
         self._clock = clock
         # In another process: it gets rows, and what they were made of, at once; the lists are changed after that.
         self.heir: Callable[[Sequence[Record], Sequence[Row]], None] | None = None
+        # It gets those of workers; a record where a capture may be wanted.
+        self.heir_of_others: Callable[[Sequence[Record | None], Sequence[Row]], None] | None = None
         self._waiting: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._appended_bytes = 0  # of bodies, since the start; the thread that appends
         self._done_bytes = 0  # of those, the ones that are in a row or forgotten; the writer's thread
@@ -254,7 +256,10 @@ class Writer:
         self._tell(stored)
 
     def take_all(self, rows: Sequence[Row], records: Sequence[Record | None]) -> None:
-        """Store rows of another process; a record where a capture may be wanted."""
+        """Store rows of another process, or give them on; a record where a capture may be wanted."""
+        if self.heir_of_others is not None:
+            self.heir_of_others(records, rows)
+            return
         stored = self._store.write(rows)
         for row, record in zip(stored, records, strict=True):
             if record is not None:

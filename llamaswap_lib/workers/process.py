@@ -60,6 +60,9 @@ class Household(Protocol):
     def take_connection(self, client_ip: str, descriptor: int) -> None:
         """Serve the request that comes there; the descriptor is its own."""
 
+    def take_left(self, client_ip: str, descriptor: int) -> None:
+        """A client's connection, for another process to serve; the descriptor is its own."""
+
     def note_refused(self, name: str, error: str) -> None:
         """That peer takes no connection."""
 
@@ -123,8 +126,9 @@ class WorkerProcess:
         """Block until it waits for BEGIN; why it cannot be used, '' if it can."""
         if not self._is_ready.wait(timeout) or not self._version:
             return "it did not begin"
-        other = f"it is llamaswap {self._version} by now, and this is {__version__}: restart llamaswap"
-        return "" if self._version == __version__ else other
+        if self._version == __version__:
+            return ""
+        return f"it is llamaswap {self._version} by now, and this is {__version__}: say llamaswap upgrade"
 
     def begin(self, begin: Begin) -> None:
         self.link.send({"kind": Kind.BEGIN, "begin": begin})
@@ -201,6 +205,8 @@ class WorkerProcess:
             self._pulse.note_answer()
         elif kind is Kind.CONNECTION:
             self._household.take_connection(message["client"], *descriptors)
+        elif kind is Kind.LEFT:
+            self._household.take_left(message["client"], *descriptors)
         elif kind is Kind.ANSWER:
             with self._lock:
                 self._answers.pop(message["number"]).put(message["answer"])

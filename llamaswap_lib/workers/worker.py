@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import importlib
 import itertools
+import math
 import os
 import queue
 import signal
@@ -17,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -46,12 +47,13 @@ from llamaswap_lib.runtime.health.watchdog import Checks
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.signals import Signals
-from llamaswap_lib.runtime.threads import share_arena, spare_collector
+from llamaswap_lib.runtime.threads import Thread, share_arena, spare_collector
 from llamaswap_lib.runtime.vital import end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.scheduling import make_rules
 from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.listener import Server
+from llamaswap_lib.upgrade.connections import Leaving, take
 from llamaswap_lib.upgrade.link import Link, Message
 from llamaswap_lib.wire.zstd import find_zstandard
 from llamaswap_lib.workers.connection_counts import ConnectionCounts, Share
@@ -74,6 +76,7 @@ from llamaswap_lib.workers.told_peers import ToldPeers
 
 DESCRIPTORS_EACH = 3  # of a client's connection: itself, one to a peer or the parent, one to wait for that
 NEEDED_LATER = ("encodings.ascii", "encodings.idna", "encodings.unicode_escape", "tempfile")  # as in `main.py`
+LEAVING_LOOK = 0.5  # seconds between two looks whether the time is over
 LAST_GRACE = 5.0  # seconds for what should be immediate
 
 
@@ -150,7 +153,7 @@ class Worker:
 
     # -- thread link-in --
 
-    def hear(self, message: Message) -> None:
+    def hear(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """What the parent says."""
         kind, number = message["kind"], message.get("number")
         if kind is Kind.PING:
@@ -170,6 +173,34 @@ class Worker:
             self._latest.app.peers.note_gone(message["address"])
         elif kind is Kind.FOLLOW:
             self._following.change(follows=message["follows"])
+        elif kind is Kind.CLIENT:
+            take(self.server, self.loop, message["client"], *descriptors)
+
+    def leave(self, stop: Callable[[], None]) -> None:
+        """Other workers accept: give away what is idle, and call `stop` once the last request has ended.
+
+        `upgradeTimeout` bounds that.
+        """
+
+        def give(client_ip: str, descriptors: Sequence[int]) -> None:
+            self._link.send({"kind": Kind.LEFT, "client": client_ip}, descriptors)
+
+        self.server.is_shared = True
+        Leaving(self.server, self.loop, give).begin()
+        Thread(self._see_them_leave, "leaving", (stop,)).start()
+
+    # -- thread leaving --
+
+    def _see_them_leave(self, stop: Callable[[], None]) -> None:
+        until = time.monotonic() + (self._latest.app.config.upgrade_timeout or math.inf)
+        while not self.server.wait_idle(min(LEAVING_LOOK, max(0.0, until - time.monotonic()))):
+            if time.monotonic() >= until:
+                self.logs.log.warn(f"requests in progress are broken off: {len(self.server.table)}")
+                self.server.abort()
+                break
+        stop()
+
+    # -- thread link-in --
 
     def _pong(self) -> None:
         """The parent ends a worker whose loop does not get to this."""
@@ -249,7 +280,7 @@ class Ears:
 
     # -- thread link-in --
 
-    def hear(self, message: Message, _descriptors: Sequence[int]) -> None:
+    def hear(self, message: Message, descriptors: Sequence[int]) -> None:
         if message["kind"] is Kind.BEGIN:
             self.begin.put(message["begin"])
             return
@@ -258,8 +289,10 @@ class Ears:
         if message["kind"] is Kind.STOP:
             self._worker.server.is_shared = message["is_shared"]
             self.stop.set()
+        elif message["kind"] is Kind.LEAVE:
+            self._worker.leave(self.stop.set)
         else:
-            self._worker.hear(message)
+            self._worker.hear(message, descriptors)
 
     def note_end(self) -> None:
         """The parent has ended: nobody knows of what is served here any more."""
@@ -272,7 +305,7 @@ def main(text: str) -> None:
     share_arena()
     faulthandler.enable()  # where each thread is, when the parent ends one that hangs
     words, ears = words_of(text), Ears()
-    link = Link(socket.socket(fileno=words.link), ears.hear, ears.note_end, _complain, PICKLE)
+    link = Link(socket.socket(fileno=words.link), ears.hear, ears.note_end, _complain, PICKLE, may_lose=True)
     with Signals() as signals:
         link.start()
         link.send({"kind": Kind.READY, "version": __version__})

@@ -8,11 +8,12 @@ has returned none is left, and their rows have come.
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -37,7 +38,12 @@ START_TIMEOUT = 30.0  # seconds from the start of a process until it serves
 CHANGE_TIMEOUT = 5.0  # seconds for a change to be in force
 END_MARGIN = 10.0  # seconds for the end of a worker, beyond `shutdownTimeout`
 SHORTEST_LIFE = 2.0  # seconds; one that dies sooner is replaced after a pause, which doubles each time
+LEAVING_LOOK = 0.5  # seconds between two looks whether all have left
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+
+
+Give = Callable[[str, Sequence[int]], None]
+"""Gets a client's address and the descriptor of its connection, which is its own from then on."""
 
 
 class Events(Protocol):
@@ -60,6 +66,24 @@ class Estate:
     certificate: Certificate | None
 
 
+class _Outcome:
+    """What has come of the first worker of a place. Its thread sets, the main thread waits."""
+
+    def __init__(self) -> None:
+        self.is_known = threading.Event()  # whether it is of use
+        self.is_of_use = False
+        self.is_tried = threading.Event()
+
+    def note_ready(self, *, is_of_use: bool) -> None:
+        self.is_of_use = is_of_use
+        self.is_known.set()
+
+    def note_tried(self) -> None:
+        """It serves, or has come to nothing."""
+        self.is_known.set()
+        self.is_tried.set()
+
+
 class Workers:
     """See above; it is what each worker process has as its `Household`, and a `Follower` of peers."""
 
@@ -71,7 +95,13 @@ class Workers:
         self._last_number = 0
         self._told: Mapping[str, PeerState] = {}  # of peers
         self._events: Events | None = None
+        self._give_left: Give | None = None  # to the process that has taken over
+        self._give_own: Give | None = None
+        self._last_given = 0
+        self._have_left = False
         self._are_ending = threading.Event()
+        self._may_begin = threading.Event()  # to serve
+        self._outcomes: list[_Outcome] = []  # by place, of the first try
         self._threads: list[Thread] = []
 
     # -- main thread --
@@ -83,16 +113,22 @@ class Workers:
         estate.journal.gather = lambda: self.ask(Question.FLUSH)
         estate.latest.app.peers.follower = self
 
-    def start(self) -> None:
-        """Have all of them serve; blocks until they do, or have been tried."""
-        tried = [threading.Event() for _ in range(self._count)]
-        for place, event in enumerate(tried):
-            thread = Thread(self._keep, f"worker-{place + 1}", (place, event))
+    def prepare(self) -> bool:
+        """Have all processes be there, which serve at `start`; blocks until they are; whether they are all of use."""
+        self._outcomes = [_Outcome() for _ in range(self._count)]
+        for place, outcome in enumerate(self._outcomes):
+            thread = Thread(self._keep, f"worker-{place + 1}", (place, outcome))
             self._threads.append(thread)
             thread.start()
-        deadline = time.monotonic() + START_TIMEOUT
-        for event in tried:
-            event.wait(max(0.0, deadline - time.monotonic()))
+        _wait_for_all([outcome.is_known for outcome in self._outcomes])
+        return all(outcome.is_of_use for outcome in self._outcomes)
+
+    def start(self) -> None:
+        """Have all of them serve; blocks until they do, or have been tried."""
+        self._may_begin.set()
+        if not self._outcomes:
+            self.prepare()
+        _wait_for_all([outcome.is_tried for outcome in self._outcomes])
         with self._lock:
             self._log.info(f"{len(self._workers)} of {self._count} workers serve")
 
@@ -113,29 +149,64 @@ class Workers:
         for thread in self._threads:
             thread.join(END_MARGIN)
 
+    # -- any thread: an upgrade, after which another parent has workers of its own --
+
+    def hand_on(self, give_left: Give, give_own: Give) -> None:
+        """Start no worker any more; give connections of clients, and requests for the parent, to another process."""
+        with self._lock:
+            self._give_left, self._give_own = give_left, give_own
+            self._are_ending.set()
+
+    def leave(self) -> None:
+        """Others serve: accept nobody, give idle connections away, end with the last request."""
+        with self._lock:
+            if self._have_left:
+                return
+            self._have_left = True
+            for worker in self._workers.values():
+                worker.link.send({"kind": Kind.LEAVE})
+
+    def wait_left(self, hurry: threading.Event, timeout: float) -> None:
+        """Block until all have ended; once there is hurry, requests have so many seconds."""
+        while any(thread.is_alive() for thread in self._threads):
+            if hurry.wait(LEAVING_LOOK):
+                self.end(timeout)
+                return
+
+    def take_client(self, client_ip: str, descriptor: int) -> None:
+        """Have a worker serve a client's connection; the descriptor is its own."""
+        with self._lock:
+            workers = list(self._workers.values())
+            if workers:
+                self._last_given += 1
+                worker = workers[self._last_given % len(workers)]
+                worker.link.send({"kind": Kind.CLIENT, "client": client_ip}, [descriptor])
+                return
+        os.close(descriptor)
+
     # -- threads worker-N --
 
-    def _keep(self, place: int, tried: threading.Event) -> None:
+    def _keep(self, place: int, outcome: _Outcome) -> None:
         """Have a worker as long as the parent lives."""
         pause = 0.0
         while not self._are_ending.is_set():
             began = time.monotonic()
             try:
-                worker = self._begin_one(place)
+                worker = self._begin_one(place, outcome)
                 if worker is not None:
-                    tried.set()
+                    outcome.is_tried.set()
                     self._see_it_end(worker)
                 self._counts.clear(place)
             except (OSError, RuntimeError, MemoryError) as error:
                 self._log.error(f"a worker cannot be started: {error or 'no memory'}")
-            tried.set()
+            outcome.note_tried()
             if time.monotonic() - began >= SHORTEST_LIFE:
                 pause = 0.0
                 continue
             pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
             self._are_ending.wait(pause)
 
-    def _begin_one(self, place: int) -> WorkerProcess | None:
+    def _begin_one(self, place: int, outcome: _Outcome) -> WorkerProcess | None:
         """One that serves, or None; raises OSError, RuntimeError and MemoryError."""
         with self._lock:
             self._last_number += 1
@@ -143,6 +214,9 @@ class Workers:
         listening, counts, logs = self._server.socket, self._counts.descriptor, self._estate.logs
         worker = WorkerProcess(number, place, listening, counts, self, logs)
         why = worker.await_ready(START_TIMEOUT)
+        outcome.note_ready(is_of_use=not why)
+        if not why:
+            self._may_begin.wait()
         with self._lock:
             is_begun = not why and not self._are_ending.is_set()
             if is_begun:
@@ -173,11 +247,11 @@ class Workers:
         lost_count = worker.end()
         if events is not None:
             events.note_lost()
-        if not self._are_ending.is_set():
+        if lost_count or not self._are_ending.is_set():
             also = f"; requests broken off: {lost_count}" if lost_count else ""
             reason = f": {why}" if why else ""
             told = f"worker {worker.number} (process {worker.pid}) has ended, {how}{reason}{also}"
-            self._log.error(f"{told}; another one is started")
+            self._log.error(told if self._are_ending.is_set() else f"{told}; another one is started")
 
     # -- any thread: what all are told --
 
@@ -266,7 +340,14 @@ class Workers:
         if follower is not None:
             follower.take(events)
 
+    def take_left(self, client_ip: str, descriptor: int) -> None:
+        assert self._give_left is not None, "it was told to leave"
+        self._give_left(client_ip, [descriptor])
+
     def take_connection(self, client_ip: str, descriptor: int) -> None:
+        if self._give_own is not None:
+            self._give_own(client_ip, [descriptor])
+            return
         server, loop = self._server, self._estate.loop
 
         def begin() -> None:
@@ -281,6 +362,12 @@ class Workers:
 
     def note_refused(self, name: str, error: str) -> None:
         self._estate.latest.app.peers.note_refused(name, error)
+
+
+def _wait_for_all(events: Sequence[threading.Event]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    for event in events:
+        event.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _told(state: PeerState, before: PeerState | None) -> Told:

@@ -171,3 +171,16 @@ def test_rows_that_one_process_makes_another_one_stores(path: Path | None) -> No
         assert (places, heard) == ([5, 6], ["a", "b"])
         assert whole(parent.capture(1))["req_path"] == record().path
         assert models_of(worker) == []
+
+
+def test_rows_that_a_worker_makes_go_to_who_has_taken_over_from_its_parent(path: Path | None) -> None:
+    with running(Journal(settings(path))) as parent:
+        told = sent(parent.pause())
+        parent.take_all([row(model="a")], [record(model="a")])
+        new = Journal(settings(path))
+        new.inherit(told)
+        with running(new):
+            parent.hand_on(lambda values, packed: new.take(sent(values), packed))
+            parent.take_all([row(model="b")], [None])
+            assert parent._writer.flush(DEADLINE)
+            assert models_of(new) == [(2, "b", False), (1, "a", True)]

@@ -311,10 +311,3 @@ def test_models_of_ones_own_are_refused(run_program: RunProgram, tmp_path: Path)
     with run_program(models(own=demo()), flags=("-workers", "1")) as program:
         assert program.chat("own", max_tokens=1).status == 200
         assert not workers(program)
-
-
-def test_there_is_no_upgrade(tmp_path: Path) -> None:
-    with front_of_workers(tmp_path) as fleet:
-        refused = fleet.front.post("/api/upgrade", None)
-        assert refused.status == 501
-        assert "with -workers no other process can take over: restart llamaswap" in refused.text

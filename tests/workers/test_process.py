@@ -53,6 +53,9 @@ class _Nobody:
     def take_connection(self, client_ip: str, descriptor: int) -> None:
         os.close(descriptor)
 
+    def take_left(self, client_ip: str, descriptor: int) -> None:
+        os.close(descriptor)
+
     def note_refused(self, name: str, error: str) -> None: ...
 
 
