@@ -61,7 +61,7 @@ from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Settings
 from llamaswap_lib.server.listener import Server
 from llamaswap_lib.upgrade.child import Start
-from llamaswap_lib.upgrade.giving import Upgrader
+from llamaswap_lib.upgrade.giving import READY_TIMEOUT, Upgrader
 from llamaswap_lib.upgrade.taking import Predecessor
 
 if TYPE_CHECKING:
@@ -201,7 +201,9 @@ def _connect_workers(workers: Workers | None, served: Served, reloader: Reloader
 def _upgrade(estate: Estate, options: Options) -> tuple[Upgrader, Taker | None]:
     """The one to the next process, and the one from the process before, where there is one."""
     predecessor = options.predecessor
-    upgrader = Upgrader(Giver(estate, options.start, predecessor), estate.served.logs.log)
+    ready_timeout = READY_TIMEOUT if options.workers == 1 else 2 * READY_TIMEOUT  # it starts others
+    giver, log = Giver(estate, options.start, predecessor), estate.served.logs.log
+    upgrader = Upgrader(giver, log, ready_timeout=ready_timeout)
     return upgrader, None if predecessor is None else Taker(estate, predecessor)
 
 

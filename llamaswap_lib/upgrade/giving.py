@@ -27,7 +27,7 @@ from llamaswap_lib.upgrade.child import Child, why_impossible
 from llamaswap_lib.upgrade.link import Link, Message
 from llamaswap_lib.upgrade.phases import DECIDED, Deed, News, Old, move
 
-READY_TIMEOUT = 30.0  # seconds from the start of the new process until it is ready
+READY_TIMEOUT = 30.0  # seconds from the start of a new process until it is ready
 FROZEN_TIMEOUT = 10.0  # of these, from the moment at which nothing is decided: requests for other models wait, and logs
 COMMIT_TIMEOUT = 10.0  # seconds that the answer to who asked for it waits for the new process to say that it serves
 LAST_WORDS_TIMEOUT = 5.0  # seconds in which what is still to be said reaches the new process
@@ -61,8 +61,16 @@ class Household(Protocol):
 class Upgrader:
     """Replaces this process by a new one, when asked to."""
 
-    def __init__(self, household: Household, log: Logger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        household: Household,
+        log: Logger,
+        clock: Callable[[], float] = time.monotonic,
+        ready_timeout: float = READY_TIMEOUT,
+    ) -> None:
+        """`ready_timeout`: seconds from the start of the new process until it is ready."""
         self._household = household
+        self._ready_timeout = ready_timeout
         self._log = log
         self._clock = clock
         self._guard = threading.Lock()  # protects the three below
@@ -138,7 +146,7 @@ class Upgrader:
                 raise Conflict("another process serves already" if is_over else "another upgrade is under way")
             if why := "the server is shutting down" if self._is_closed else self._household.why_not():
                 raise Conflict(why)
-            attempt = self._attempt = _Attempt(self._household, self._log, self._clock)
+            attempt = self._attempt = _Attempt(self._household, self._log, self._clock, self._ready_timeout)
         return attempt
 
     def _end(self, attempt: _Attempt) -> None:
@@ -153,8 +161,9 @@ class Upgrader:
 class _Attempt:
     """One upgrade."""
 
-    def __init__(self, household: Household, log: Logger, clock: Callable[[], float]) -> None:
+    def __init__(self, household: Household, log: Logger, clock: Callable[[], float], ready_timeout: float) -> None:
         self._household = household
+        self._ready_timeout = ready_timeout
         self._log = log
         self._clock = clock
         self._phase = Old.STARTING
@@ -178,7 +187,7 @@ class _Attempt:
             link.start()
         except (RuntimeError, MemoryError):
             self.note(News.BROKEN)
-        deadline = self._clock() + READY_TIMEOUT
+        deadline = self._clock() + self._ready_timeout
         while self._phase not in DECIDED:
             deed = self._move(child, link, self._next(deadline))
             if deed is Deed.FREEZE:
@@ -233,7 +242,7 @@ class _Attempt:
         if news is News.LATE and is_frozen:
             why = f"the new process did not take over within {FROZEN_TIMEOUT:.0f} s"
         elif news is News.LATE:
-            why = f"the new process was not ready within {READY_TIMEOUT:.0f} s"
+            why = f"the new process was not ready within {self._ready_timeout:.0f} s"
         elif news is News.CALLED_OFF:
             return "the server is shutting down"
         elif news is News.GONE:

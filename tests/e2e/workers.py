@@ -32,8 +32,8 @@ def workers(front: Program) -> set[int]:
     return {pid for pid, command in front.relatives().items() if "llamaswap_lib.workers" in command}
 
 
-def await_workers(front: Program, times: int = 1) -> None:
-    wait_until(lambda: front.stdout.count(f"{COUNT} of {COUNT} workers serve") == times, "all workers serve")
+def await_workers(front: Program, count: int = COUNT) -> None:
+    wait_until(lambda: f"{count} of {count} workers serve" in front.stdout, "all workers serve")
 
 
 def in_flight(front: Program, **headers: str) -> list[dict[str, Any]]:
