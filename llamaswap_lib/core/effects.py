@@ -1,4 +1,4 @@
-"""What to do: the effects that the scheduler orders, one frozen dataclass each.
+"""What to do: the effects that the scheduler orders, frozen dataclasses.
 
 Pure data, carried out in order by the controller thread. A list of effects has at most one question, always as its last
 element. The controller answers it before it handles anything else: one about gates (`ShutIfIdle`, `ShutGates`,
@@ -46,6 +46,13 @@ class Fault(Enum):
     SHUTTING_DOWN = "shutting down"
     ABANDONED = "abandoned"
     HUNG = "hung"  # the run that was lost hung, and was stopped for a request that waited
+
+
+@dataclass(frozen=True, slots=True)
+class ToOneRun:
+    """What names a run and nothing else. One dataclass for them all: to make one takes long, and they are many."""
+
+    run_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,74 +120,64 @@ class PutToSleep:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class WakeUp:
+class WakeUp(ToOneRun):
     """Have its server, which sleeps, serve again. Answered as a start is, or with `WakeFailed`."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KillProcess:
+class KillProcess(ToOneRun):
     """It did not stop in time."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OpenGate:
+class OpenGate(ToOneRun):
     """Let requests in by the fast path."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ShutGate:
+class ShutGate(ToOneRun):
     """Let nothing in by the fast path; the run still serves the requests that the scheduler admits."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DropRun:
+class DropRun(ToOneRun):
     """The run is gone; forget its gate."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BeginChecks:
+class BeginChecks(ToOneRun):
     """A request waits for this busy run to stop: check whether it is alive; post `RunSilent` and `RunAnswered`."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EndChecks:
+class EndChecks(ToOneRun):
     """No request waits for it any more: stop checking it."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class WatchForLoss:
+class WatchForLoss(ToOneRun):
     """It serves on another machine: notice if its server cannot be reached; post `RunUnreachable` and what follows."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LookForLoss:
+class LookForLoss(ToOneRun):
     """It is silent, or a request lost it: see whether its server can be reached; post `RunReached` or `RunLost`."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AbortRequests:
+class AbortRequests(ToOneRun):
     """It hangs, is lost, or has exited here and not elsewhere: abort the connections of the requests inside."""
 
-    run_id: int
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What happened: the facts that the scheduler is told, one frozen dataclass each.
+"""What happened: the facts that the scheduler is told, frozen dataclasses.
 
 Pure data. Each event that can arrive late names its cause (`run_id`, `ticket`), so that a late event about a run that
 has ended can be dropped. `Event` is the union of them all.
@@ -13,6 +13,21 @@ from llamaswap_lib.core.effects import GateQuestion
 from llamaswap_lib.core.eviction import Rules
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.model_spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class OfOneRun:
+    """What names a run and nothing else. One dataclass for them all: to make one takes long, and they are many."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class OfOneRunInDetail:
+    """What names a run, and says how it came to that."""
+
+    run_id: int
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +134,10 @@ class RunQueued:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderExited:
+class LeaderExited(OfOneRunInDetail):
     """The run's first process has exited by itself; `ProcessExited` follows when all that it started has been ended."""
 
-    run_id: int
-    detail: str
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,27 +163,22 @@ class LoadTimedOut:
     address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FellAsleep:
+class FellAsleep(OfOneRun):
     """The server of the run was told to sleep, and does."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SleepFailed:
+class SleepFailed(OfOneRunInDetail):
     """The server of the run was told to sleep, and does not; `detail` says why."""
 
-    run_id: int
-    detail: str
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class WakeFailed:
+class WakeFailed(OfOneRunInDetail):
     """The server of the run was told to wake, and does not; `detail` says why."""
 
-    run_id: int
-    detail: str
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,50 +195,43 @@ class RunSilent:
     proof: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RunAnswered:
+class RunAnswered(OfOneRun):
     """The run has given a sign of life after a `RunSilent`."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunUnreachable:
+class RunUnreachable(OfOneRun):
     """Requests inside got no byte for a while, and the server of the run cannot be reached.
 
     `RunReached` or `RunLost` follows, unless the run ends before.
     """
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunReached:
+class RunReached(OfOneRun):
     """The server of the run has answered its check, or has at least taken a connection."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunLost:
+class RunLost(OfOneRunInDetail):
     """The server of the run could not be reached for as long as is waited for; `detail` says where, and how long."""
 
-    run_id: int
-    detail: str
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GateIdle:
+class GateIdle(OfOneRun):
     """A watched gate has emptied. A hint that may be out of date: the scheduler asks again."""
 
-    run_id: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GateDrained:
+class GateDrained(OfOneRun):
     """A shut gate has emptied. A hint, like `GateIdle`."""
 
-    run_id: int
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
