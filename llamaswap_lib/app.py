@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from llamaswap_lib.activity.captures import may_capture
 from llamaswap_lib.activity.counters import Counters
@@ -77,8 +78,7 @@ def journal_settings_of(config: Config, host: str) -> JournalSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """Which program this is, as /api/version tells."""
 
     version: str

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llamaswap_lib import __version__, endpoints
 from llamaswap_lib.activity.counters import Counters
@@ -91,8 +91,7 @@ class Options:
     workers: int = 1  # processes that serve clients; one is this one
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """What runs."""
 
     logs: Logs

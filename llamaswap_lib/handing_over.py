@@ -11,9 +11,9 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from llamaswap_lib.activity.journal import Journal
 from llamaswap_lib.adoption import Adoption
@@ -52,8 +52,7 @@ class ClientProcesses(Protocol):
         """Serve the request for us that comes there; the descriptor is its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estate:
+class Estate(NamedTuple):
     """The parts that have something to hand over."""
 
     served: Served

@@ -13,8 +13,8 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from llamaswap_lib.app import Latest, journal_settings_of, limits_of
 from llamaswap_lib.config.check import to_be_served
@@ -45,8 +45,7 @@ TURN_TIMEOUT = 60.0  # seconds for a reload in progress to end: a policy's file 
 AT_START_ONLY = ("logToStdout",)
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """What goes by the configuration."""
 
     logs: Logs

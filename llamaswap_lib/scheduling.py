@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from llamaswap_lib.config.addresses import address_of, leads_elsewhere
 from llamaswap_lib.config.grouping import policy_of
@@ -111,8 +112,7 @@ def concurrency_limits(config: Config) -> dict[str, int]:
     return {name: model.concurrency_limit for name, model in config.models.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A configuration with the rules made of it."""
 
     config: Config

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +20,7 @@ class CannotChange(LlamaswapError):
     """A file that is left as it is; the text says which and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What is to be in a file. `text` is what a person adds to it by hand."""
 
     path: Path

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llamaswap_lib.agents import json_text, toml_text, yaml_text
 from llamaswap_lib.agents.edits import Value, json_edit, toml_tables, yaml_item, yaml_keys
@@ -57,8 +57,7 @@ class Settings:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(NamedTuple):
     """`program` is what it is called as a command, `install` how it gets here."""
 
     name: str

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import NamedTuple
 
 LONGEST_BACKOFF = 60.0
 SETTLING = 5.0
@@ -44,8 +45,7 @@ class Record:
         return f"{'could not be loaded' if self.loads == 1 else 'keeps failing to load'}: {self.detail}"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFailure:
+class ModelFailure(NamedTuple):
     """How a model fails: why it failed last, since when, how often in a row, and until when it is not tried.
 
     Monotonic seconds. It is there from a failed load, or the second early death in a row, until a load succeeds or the

@@ -7,13 +7,12 @@ wait: what ends later does not prolong it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from llamaswap_lib.core.eviction import Room, Unfreed
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Of one model: since when, until when at most, which models have ended when, and for what it waits."""
 
     since: float
@@ -47,7 +46,7 @@ class Freeing:
                 wait = self.waits[model] = Wait(now if wait is None else wait.since, until, ended, lacking)
                 return wait
             if wait is not None:
-                self.waits[model] = replace(wait, unfreed=lacking, is_over=True)
+                self.waits[model] = wait._replace(unfreed=lacking, is_over=True)
         return None
 
     def end(self, model: str, now: float) -> tuple[str, str] | None:

@@ -8,7 +8,6 @@ policy that keeps state about what runs is not asked, because it runs on one thr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from llamaswap_lib.core.eviction import Explanation, RunningModel
@@ -44,8 +43,7 @@ class Wait(NamedTuple):
     inside: int  # requests
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """For one model. `evicts` is None if only the policy itself could tell, when it is asked.
 
     `estimate`: seconds of loading until it can serve, its own and those that it would wait for; None if one of these

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class RunState(Enum):
@@ -77,8 +78,7 @@ MOVES: dict[RunState, frozenset[RunState]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(NamedTuple):
     """A run gave no sign of life since `since`: `what` it did not do, and the `proof` that it hangs, '' for none."""
 
     since: float

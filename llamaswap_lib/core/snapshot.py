@@ -14,8 +14,7 @@ from llamaswap_lib.core.run import Run, RunState, Silence
 from llamaswap_lib.core.waiting import Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """Why a model's tickets wait: `kind`, the other models that it concerns, and how many requests were inside them.
 
     `silent` are those of the other models that give no sign of life. `room` is the memory that they hold and that the
@@ -123,8 +122,7 @@ class RunView:
         return self.detail is RunState.FALLING_ASLEEP
 
 
-@dataclass(frozen=True, slots=True)
-class TicketView:
+class TicketView(NamedTuple):
     """One waiting request; `place` counts from 1 over all models, in the order in which they will be served.
 
     `estimate`: how many seconds are left of its load and of those in front of it; None if one of these models was never
@@ -139,8 +137,7 @@ class TicketView:
     estimate: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What runs and which requests wait, at one moment."""
 
     runs: tuple[RunView, ...]

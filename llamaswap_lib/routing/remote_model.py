@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config, PeerModel
 from llamaswap_lib.config.sections import Peer, Timeouts
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(NamedTuple):
     """A model of a peer, as `relay` serves it."""
 
     id: str  # peer/model

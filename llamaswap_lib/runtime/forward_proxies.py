@@ -14,7 +14,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from llamaswap_lib.printable import printable
@@ -30,8 +30,7 @@ _is_port = re.compile(r"[0-9]{1,5}").fullmatch
 _is_host = re.compile(r"[-0-9A-Za-z._~:]+").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardProxy:
+class ForwardProxy(NamedTuple):
     """One proxy, or the fault of the variable that should name it."""
 
     host: str

@@ -12,9 +12,9 @@ import hashlib
 import os
 import re
 import zlib
-from dataclasses import dataclass
 from functools import cache
 from string import Template
+from typing import NamedTuple
 
 TYPES = {
     "css": "text/css; charset=utf-8",
@@ -31,8 +31,7 @@ _style = re.compile(r'^@import "([^"]+\.css)";$', re.MULTILINE)
 _page = re.compile(r'\bname: "([a-z]+)"')
 
 
-@dataclass(frozen=True)
-class Asset:
+class Asset(NamedTuple):
     """A file of the page: its content type, its bytes compressed by gzip, and its entity tag (quotes included)."""
 
     content_type: str
@@ -44,8 +43,7 @@ class Asset:
         return zlib.decompress(self.compressed, _GZIP)
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """All files of the page, by name (`pages/models.js`); `build` names this very set of them in addresses."""
 
     assets: dict[str, Asset]

@@ -42,7 +42,7 @@ class Policy:
         rules = Rules(self.evict, observe=self.observe)
         if self.memory is None:
             return rules
-        return replace(self.memory.rules(), evict=self.evict)
+        return self.memory.rules()._replace(evict=self.evict)
 
     def victims(self, target: str, running: Collection[str]) -> set[str]:
         """What the answer means: a failure is "all of them", strangers are ignored.

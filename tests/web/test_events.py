@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -238,8 +237,8 @@ def test_who_joins_leaves_moves_up_or_waits_for_another_reason_is_told() -> None
     steps = [
         [first],
         [first, second],
-        [replace(second, place=1)],
-        [replace(second, place=1, reason="after zed")],
+        [second._replace(place=1)],
+        [second._replace(place=1, reason="after zed")],
         [TicketView(3, "m", 1, 0.0, "after zed")],
         [],
     ]

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 
 from llamaswap_lib import endpoints
@@ -107,7 +106,7 @@ class FakeQueue(Waiter):
 
     def show(self, place: int, reason: str) -> None:
         """This is our place in the queue now."""
-        self.own = replace(self.own, place=place, reason=reason)
+        self.own = self.own._replace(place=place, reason=reason)
         self.queue = [*self.queue[:-1], self.own]
 
     def fileno(self) -> int:

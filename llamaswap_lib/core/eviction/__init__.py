@@ -65,8 +65,7 @@ class RunningModel:
     """When it fell asleep, in monotonic seconds; None of one that does not sleep."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoRoom:
+class NoRoom(NamedTuple):
     """Why a model cannot be loaded whatever goes for it. `is_final`: nor later, unless the configuration changes.
 
     `room` is the memory that it lacks, where others than models may give it back. `is_unread`: nothing is known of the
@@ -80,8 +79,7 @@ class NoRoom:
     is_elsewhere: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Relief:
+class Relief(NamedTuple):
     """Models go though none asks for their room: for other programs (`yield`), or for one that has grown (`growth`).
 
     `models` are to go at once, `later` would help too and cannot go now. `reason` is for people.
@@ -93,8 +91,7 @@ class Relief:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """The GPUs that are chosen for a model, by name; `where` for people. None: nothing is chosen for it."""
 
     gpus: tuple[str, ...] = ()
@@ -180,8 +177,7 @@ def unexplained(target: str, running: tuple[str, ...]) -> Explanation:
     return Explanation("decided by the policy")
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """A policy, and what belongs to it.
 
     `observe` is None for a policy that goes by names alone: any thread may ask such a policy. `still`, where there is

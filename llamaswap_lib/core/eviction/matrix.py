@@ -13,7 +13,6 @@ import functools
 import itertools
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from llamaswap_lib.core.eviction import Explanation
@@ -23,8 +22,7 @@ _State = tuple[int, int, int]
 _Table = dict[int, _State]  # by what the state keeps of what is beside
 
 
-@dataclass(frozen=True, slots=True)
-class SetChoice:
+class SetChoice(NamedTuple):
     """The set that is to run, by name ('' for the model alone), who must go for it, and what that costs."""
 
     set_name: str

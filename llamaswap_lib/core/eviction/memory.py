@@ -145,7 +145,7 @@ class MemoryPolicy:
         if self._home(target) and here is None:
             return None
         anywhere = refusal_anywhere(look, movable)
-        return replace(here, is_elsewhere=True) if here is not None and anywhere is None else anywhere
+        return here._replace(is_elsewhere=True) if here is not None and anywhere is None else anywhere
 
     def place(self, target: str, running: tuple[str, ...]) -> Placement | None:
         """Where it starts; None if it would have to be where others must go first."""

@@ -15,7 +15,6 @@ help, or who serves, loads or is pinned. Differences that mean nothing (`Device.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 
 from llamaswap_lib.core.eviction import Relief, RunningModel
 from llamaswap_lib.core.eviction.cover import cheapest_cover
@@ -70,7 +69,7 @@ def relieve(memory: Memory, manners: Manners, seen: Mapping[str, RunningModel], 
     )
     if growth is None or found is None:
         return growth or found
-    return replace(growth, later=tuple(dict.fromkeys([*found.later, *growth.later])))
+    return growth._replace(later=tuple(dict.fromkeys([*found.later, *growth.later])))
 
 
 def is_settled(seen: RunningModel) -> bool:

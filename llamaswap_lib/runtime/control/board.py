@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from llamaswap_lib.core.effects import StopKind
@@ -102,7 +102,7 @@ class Board:
         runs, queue, _ = self._published
         inside = self._inside(runs)
         reasons = {
-            model: replace(reason, inside=sum(inside.get(other, 0) for other in reason.others))
+            model: reason._replace(inside=sum(inside.get(other, 0) for other in reason.others))
             for model, reason in queue.reasons.items()
         }
         return view_queue(queue._replace(reasons=reasons), runs, now)

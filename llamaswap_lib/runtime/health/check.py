@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
@@ -39,8 +39,7 @@ def may_lead_elsewhere(proxy: str) -> bool:
     return urlsplit(proxy).hostname not in _PLAIN_HOSTS
 
 
-@dataclass(frozen=True, slots=True)
-class HealthCheck:
+class HealthCheck(NamedTuple):
     """Where to ask, and the bytes of the request; `through` a proxy, if there is one."""
 
     address: str

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from llamaswap_lib.core.events import Event, RunLost, RunReached, RunUnreachable
 from llamaswap_lib.core.gate import Gate
@@ -30,8 +30,7 @@ _SAMPLE_PAUSE, _LOOK_PAUSE = 1.0, 0.25
 _CONNECT_TIMEOUT, _ANSWER_TIMEOUT = 2.0, 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The run that is looked for, and for how long. `received` grows with each byte of it; None: it is not known.
 
     `is_heard`: whether the machine of its server gave a sign of life on a connection of a request within seconds.

@@ -21,7 +21,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -60,8 +59,7 @@ class Movement(NamedTuple):
     taken: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """The run that is checked. `check` is None if it has no health check; `hung_after` in seconds, 0 for never.
 
     `pid` gives the leader's, if there is one; `movement` gives None where the system does not tell.
@@ -233,8 +231,7 @@ class _WatchThread(Looker):
 # -- the watchdogs of all runs --
 
 
-@dataclass(frozen=True, slots=True)
-class CheckPlan:
+class CheckPlan(NamedTuple):
     """How runs are checked. `check_of` gives the health check (None for none) and `hungAfter` of a run."""
 
     check_of: Callable[[Upstream], tuple[HealthCheck | None, float]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from llamaswap_lib.printable import printable, printable_message
 
@@ -73,8 +73,7 @@ class Logger:
         self._write(f"{when}[{level}] {message}\n{lines}".encode("utf-8", "backslashreplace"))
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """What is before and after the fraction of a second; the placeholders are those of `_fields`."""
 
     head: str
