@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from enum import Enum, auto
 from http.client import HTTPResponse
 from typing import Any, NamedTuple
@@ -119,7 +118,7 @@ class Completion:
     def _who_broke_off(self, error: Unreachable) -> ServerError:
         """The error, unless the server itself still answers."""
         try:
-            replace(self._server, patience=PATIENCE).ask("GET", "/health")
+            self._server._replace(patience=PATIENCE).ask("GET", "/health")
         except ServerError:
             return error
         return ServerError(BROKE_OFF)

@@ -13,8 +13,7 @@ import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from llamaswap_lib import __version__
@@ -77,8 +76,7 @@ class _Object(dict[str, Any]):
         raise ServerError(f"there is no {key!r} in the server's answer: {NOT_ONE_OF_OURS}")
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(NamedTuple):
     """Where it is and which key it gets. `url` may have a path, as behind a proxy; `ca_file` is trusted besides.
 
     `patience`: seconds for a connection, and at most for each byte of an answer to a question.

@@ -7,7 +7,6 @@ stderr, for that would be written into the line that somebody types.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -189,7 +188,7 @@ class _Line:
         """What the server of this line tells; nothing where it does not."""
         told = argparse.Namespace(**{name: self._values.get(name) for name in ("url", "api_key", "ca_file")})
         with suppress(LlamaswapError, TypeError, AttributeError):  # the answer of another program may be anything
-            yield from names_of(dataclasses.replace(server_of(told), patience=PATIENCE))
+            yield from names_of(server_of(told)._replace(patience=PATIENCE))
 
 
 # -- names that the server knows --

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 
 class Topic(Enum):
@@ -28,8 +27,7 @@ class CommandModule(Protocol):
     run: Callable[[argparse.Namespace], int]  # the exit code; raises UsageError and ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """`summary` is a sentence for the list of commands and the head of its own help."""
 
     name: str

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from llamaswap_lib.commands import run, there
 from llamaswap_lib.commands.arguments import Parser, UsageError
 from llamaswap_lib.commands.remote import DEFAULT_URL, add_remote_flags, server_of
+
+ASKING = ("completing", "load", "ls", "profile", "ps", "reload", "show", "unload", "version")
 
 
 def url_of(*arguments: str, **environ: str) -> str:
@@ -60,3 +65,13 @@ def test_a_flag_counts_before_the_environment() -> None:
 def test_what_is_no_address_is_refused(told: str) -> None:
     with pytest.raises(UsageError, match=r"^--url: "):
         url_of("--url", told)
+
+
+def test_commands_that_ask_do_not_import_what_takes_long_and_they_do_not_need() -> None:
+    names = ", ".join(f"llamaswap_lib.commands.{name}" for name in ASKING)
+    probe = f"import sys; had = {{*sys.modules}}; import llamaswap_lib.cli, {names}; print(*({{*sys.modules}} - had))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    imported = done.stdout.split()
+    assert "llamaswap_lib.client.connection" in imported
+    for name in ("dataclasses", "inspect", "yaml", "llamaswap_lib.config"):  # the first one imports the second
+        assert name not in imported
