@@ -185,6 +185,11 @@ class Database:
                 self.connection.execute("DELETE FROM sqlite_sequence WHERE name = 'requests'")
                 self.connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('requests', ?)", (last_id,))
 
+    def empty_log(self) -> None:
+        """Have all in the file itself and nothing in the log beside it, as far as that can be done."""
+        with self.lock, suppress(sqlite3.Error):
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         with self.lock:
             self.connection.close()

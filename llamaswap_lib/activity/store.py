@@ -70,6 +70,7 @@ class Store:
         self._wall = wall
         self._readers = Readers(self._note_fault)
         self._file: Database | None = None
+        self._identity: tuple[int, int] | None = None  # of the file that is open: device and number
         self._memory: Database | None = None
         self._fresh: deque[Row] = deque()  # of memory, with their ids, and not in its database yet
         self._settling = threading.Lock()  # protects the rows on their way from there into the database
@@ -251,12 +252,11 @@ class Store:
 
     def _try_file(self) -> bool:
         """Whether the file is open now; it is opened if that may be tried again."""
-        fault, self._fault = self._fault, None
-        if fault is not None and self._file is not None:
+        path, fault = self._settings.path, self._fault_of_file()
+        if fault is not None:
             self._give_up(fault)
         if self._file is not None:
             return True
-        path = self._settings.path
         if path is None or self._has_left or self._clock() < self._next_try:
             return False
         try:
@@ -267,6 +267,17 @@ class Store:
                 return False
         return True
 
+    def _fault_of_file(self) -> Exception | None:
+        """Why the file that is open is of no use any more."""
+        path, fault, self._fault = self._settings.path, self._fault, None
+        if self._file is None or path is None:
+            return None
+        if fault is None and _identity_of(path) not in (self._identity, None):
+            self._turn_to_memory()  # nobody reads it any more
+            self._file.empty_log()  # which has the name of the next one's
+            return UnusableStore("it was removed, or another file has taken its place")
+        return fault
+
     def _open(self, path: Path) -> None:
         """Open the file, and write to it what is in memory; raises Troubles."""
         file = self._open_at(path)
@@ -276,7 +287,7 @@ class Store:
         except BaseException:
             file.close()
             raise
-        self._file, self._pause = file, FIRST_PAUSE
+        self._file, self._identity, self._pause = file, _identity_of(path), FIRST_PAUSE
         self._last_id = file.last_id
         self._readers.read_file(path)
         if self._memory is not None:
@@ -364,3 +375,14 @@ class Store:
             self._has_told_of_others = True
             shown = self._settings.shown_path
             self._on_warning(f"store.path: another program writes to {shown} too; give each a file of its own")
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    """What tells the file of this name from any other; 0, 0 where there is none, None where that cannot be told now."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -245,6 +245,29 @@ def test_memory_is_bounded_while_the_file_is_of_no_use(world: World) -> None:
     assert world.shown()[-1][0] == 11_000
 
 
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["removed", "replaced"])
+def test_a_file_that_is_removed_or_replaced_meanwhile_is_left_for_the_one_that_is_there(
+    world: World, *, is_replaced: bool
+) -> None:
+    world.write("before", "before")
+    assert world.shown()
+    if is_replaced:
+        other = open_file(world.path.with_name("other.db"))
+        other.insert([row(model="other")])
+        other.close()
+        world.path.with_name("other.db").replace(world.path)
+    else:
+        world.path.unlink()
+    assert world.write("meanwhile") == [3]
+    assert world.shown() == [(3, "meanwhile")]
+    assert "removed, or another file has taken its place" in world.warnings[0]
+    world.now += 1.0
+    assert world.write("after") == [4]
+    assert world.stored() == [(1, "other")] * is_replaced + [(3, "meanwhile"), (4, "after")]
+    assert (len(world.warnings), len(world.news)) == (1, 1)
+    assert not world.renumbered
+
+
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(world: World) -> None:
     world.write("before")
     world.store.close()
