@@ -194,7 +194,8 @@ class Exchange:
         self.sent_bytes = len(body)
 
     def answer_json(self, value: Any, status: int = 200, headers: Headers = ()) -> None:
-        body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        body = text.encode("utf-8", "backslashreplace")  # half a character is written as JSON has it
         self.answer(status, body, JSON, headers)
 
     def answer_text(self, text: str, status: int = 200, headers: Headers = ()) -> None:

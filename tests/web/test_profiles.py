@@ -89,12 +89,15 @@ def test_a_profile_is_made_active_and_inactive() -> None:
         (b'{"name": 3}', b"400"),
         (b'{"name": ["night"]}', b"400"),
         (b'{"name": "zzz"}', b"404"),
+        (b'{"name": "\\ud800"}', b"404"),
     ],
 )
 def test_a_profile_that_makes_no_sense_is_refused_and_nothing_changes(body: bytes, status: bytes) -> None:
     with World(answers(OK), config=CONFIG) as world:
         activate(world, "night")
-        assert world.ask(put(body))[0].startswith(b"HTTP/1.1 " + status)
+        head, answer = world.ask(put(body))
+        assert head.startswith(b"HTTP/1.1 " + status)
+        assert json.loads(answer.decode())["error"]["message"]
         assert json.loads(world.ask(get("/api/profiles"))[1])["active"] == "night"
 
 
