@@ -13,6 +13,8 @@ from llamaswap_lib.routing.routes import Route
 from llamaswap_lib.server.decoded_body import read_content
 from llamaswap_lib.server.exchange import Exchange
 
+MOST_BYTES = 65_536  # of what is to be active: read in one call, which nobody is to notice
+
 
 def serve_list(app: App, exchange: Exchange, _route: Route) -> None:
     """GET /api/profiles."""
@@ -25,10 +27,10 @@ def serve_list(app: App, exchange: Exchange, _route: Route) -> None:
 
 def serve_activation(app: App, exchange: Exchange, _route: Route) -> None:
     """PUT /api/profiles/active: `{"name": id or null}`, '' is null."""
-    with read_content(exchange, app.limits.max_json_bytes) as body:
+    with read_content(exchange, MOST_BYTES) as body:
         try:
             wanted = json.loads(body.read())
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadRequest("invalid profile request: the body is not JSON") from None
     if not isinstance(wanted, dict) or "name" not in wanted:
         raise BadRequest('profile name is required: {"name": id or null}')

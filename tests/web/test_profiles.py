@@ -88,6 +88,8 @@ def test_a_profile_is_made_active_and_inactive() -> None:
         (b"{}", b"400"),
         (b'{"name": 3}', b"400"),
         (b'{"name": ["night"]}', b"400"),
+        (b"[" * 50_000, b"400"),
+        (b'{"name": "%b"}' % (b"z" * 70_000), b"413"),
         (b'{"name": "zzz"}', b"404"),
         (b'{"name": "\\ud800"}', b"404"),
     ],
