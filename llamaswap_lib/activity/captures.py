@@ -200,6 +200,13 @@ class Captures:
             self._kept = OrderedDict((ids.get(row_id, row_id), capture) for row_id, capture in self._kept.items())
             self._fresh = deque(ids.get(row_id, row_id) for row_id in self._fresh)
 
+    def forget_before(self, row_id: int) -> None:
+        """The rows with lower ids are others now."""
+        with self._lock:
+            for old in [number for number in self._kept if number < row_id]:
+                self._bytes -= self._kept.pop(old).size_bytes
+            self._fresh = deque(number for number in self._fresh if number >= row_id)
+
     def _evict(self) -> None:
         """Under the lock: the oldest go until the rest is within the bound."""
         while self._bytes > self._most_bytes:

@@ -362,3 +362,14 @@ def _refuse_foreign(connection: sqlite3.Connection, newest: int) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > newest:
         raise UnusableStore(f"it was written by a newer llamaswap (version {version} of the store)")
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """What tells the file of this name from any other; 0, 0 where there is none, None where that cannot be told now."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

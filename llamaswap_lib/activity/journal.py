@@ -56,7 +56,11 @@ class Journal:
         self._settings = settings
         self._captures = Captures(settings.capture_bytes)
         self._store = Store(
-            settings.store, on_warning=on_warning, on_info=on_info, on_renumbered=self._captures.renumber
+            settings.store,
+            on_warning=on_warning,
+            on_info=on_info,
+            on_renumbered=self._captures.renumber,
+            on_other_file=self._captures.forget_before,
         )
         self._writer = Writer(self._store, self._captures, row_of, on_error)
         self.gather: Callable[[], object] = lambda: None  # has other processes hand over their rows

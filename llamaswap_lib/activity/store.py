@@ -22,7 +22,7 @@ from typing import NamedTuple
 from llamaswap_lib.errors import ServiceUnavailable
 
 from .connections import Readers
-from .database import Database, UnusableStore, is_corrupt, open_file, open_memory, select_rows
+from .database import Database, UnusableStore, identity_of, is_corrupt, open_file, open_memory, select_rows
 from .row import Row, numbered
 
 KEPT_MEANWHILE = 10_000  # rows at least, while the file cannot be written
@@ -56,21 +56,27 @@ class Store:
         on_warning: Callable[[str], None] = _nothing,
         on_info: Callable[[str], None] = _nothing,
         on_renumbered: Callable[[Mapping[int, int]], None] = _nothing,
+        on_other_file: Callable[[int], None] = _nothing,
         open_at: Callable[[Path], Database] = open_file,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`on_renumbered` is told of rows that got another id (old -> new) when they were written to the file."""
+        """`on_renumbered` is told of rows that got another id (old -> new) when they were written to the file.
+
+        `on_other_file`: from now on rows with a lower id than this are those of another file.
+        """
         self._settings = settings
         self._on_warning = on_warning
         self._on_info = on_info
         self._on_renumbered = on_renumbered
+        self._on_other_file = on_other_file
         self._open_at = open_at
         self._clock = clock
         self._wall = wall
         self._readers = Readers(self._note_fault)
         self._file: Database | None = None
         self._identity: tuple[int, int] | None = None  # of the file that is open: device and number
+        self._is_other_next = False  # the file that is opened next is not the one before
         self._memory: Database | None = None
         self._fresh: deque[Row] = deque()  # of memory, with their ids, and not in its database yet
         self._settling = threading.Lock()  # protects the rows on their way from there into the database
@@ -173,7 +179,7 @@ class Store:
         """Go by other settings from now on. Rows of a file that is not named any more stay there."""
         if settings.path != self._settings.path:
             self._leave_file()
-            self._is_told, self._next_try, self._has_told_of_others = False, 0.0, False
+            self._is_told, self._next_try, self._has_told_of_others, self._is_other_next = False, 0.0, False, True
         self._settings = settings
         self.open()
         self._settle()
@@ -272,9 +278,11 @@ class Store:
         path, fault, self._fault = self._settings.path, self._fault, None
         if self._file is None or path is None:
             return None
-        if fault is None and _identity_of(path) not in (self._identity, None):
+        found = identity_of(path)
+        if fault is None and None not in (found, self._identity) and found != self._identity:
             self._turn_to_memory()  # nobody reads it any more
             self._file.empty_log()  # which has the name of the next one's
+            self._is_other_next = True
             return UnusableStore("it was removed, or another file has taken its place")
         return fault
 
@@ -282,12 +290,15 @@ class Store:
         """Open the file, and write to it what is in memory; raises Troubles."""
         file = self._open_at(path)
         try:
+            if self._is_other_next:
+                self._is_other_next = False
+                self._on_other_file(self._first_in_memory())
             moved = self._move(file)
             file.go_on_from(self._last_id)
         except BaseException:
             file.close()
             raise
-        self._file, self._identity, self._pause = file, _identity_of(path), FIRST_PAUSE
+        self._file, self._identity, self._pause = file, identity_of(path), FIRST_PAUSE
         self._last_id = file.last_id
         self._readers.read_file(path)
         if self._memory is not None:
@@ -304,6 +315,12 @@ class Store:
         except Troubles:
             return False
         return True
+
+    def _first_in_memory(self) -> int:
+        """The id of the first row that is only there; where there is none, one that no row has."""
+        self._settle()
+        rows = [] if self._memory is None else select_rows(self._memory.connection, "ORDER BY id LIMIT 1")
+        return rows[0].id if rows else self._last_id + 1
 
     def _move(self, file: Database) -> int:
         """Write what is in memory to the file; how many rows. What is written is in memory no more.
@@ -366,6 +383,7 @@ class Store:
                     beside.rename(path.with_name(name + suffix))
         except OSError:
             return False
+        self._is_other_next = True
         shown = self._settings.shown_path
         self._on_warning(f"store.path: {shown} is damaged ({error}): it is now called {name}, and a new one is begun")
         return True
@@ -375,14 +393,3 @@ class Store:
             self._has_told_of_others = True
             shown = self._settings.shown_path
             self._on_warning(f"store.path: another program writes to {shown} too; give each a file of its own")
-
-
-def _identity_of(path: Path) -> tuple[int, int] | None:
-    """What tells the file of this name from any other; 0, 0 where there is none, None where that cannot be told now."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -220,6 +220,18 @@ def test_captures_follow_rows_that_get_another_id() -> None:
     assert body_of(told(captures, 2), "req_body") == b"one"
 
 
+def test_captures_of_rows_that_are_others_now_are_forgotten() -> None:
+    captures = Captures(MB)
+    for number in (1, 2, 3):
+        captures.add(number, record())
+    captures.compress(1)
+    captures.forget_before(3)
+    assert [captures.has(number) for number in (1, 2, 3)] == [False, False, True]
+    assert not captures.compress(MB)
+    captures.forget_before(4)
+    assert captures.size_bytes == 0
+
+
 @pytest.mark.parametrize(
     ("buffer_mb", "is_written", "has_keys", "is_loopback", "may"),
     [

@@ -76,3 +76,26 @@ def test_other_settings_hold_for_what_comes_after_them(tmp_path: Path) -> None:
         assert [row["model"] for row in later.page(read_query(""))["data"]] == ["after", "before"]
     finally:
         assert later.close(DEADLINE)
+
+
+def test_a_row_of_another_file_has_no_capture_of_a_row_before_it(tmp_path: Path) -> None:
+    other = Journal(JournalSettings(StoreSettings(tmp_path / "b.db"), 0))
+    other.start()
+    for _ in range(3):
+        other.append(partial(record, model="of long ago"))
+    assert other.close(DEADLINE)
+    journal = Journal(JournalSettings(StoreSettings(tmp_path / "a.db"), 1 << 20))
+    journal.start()
+    try:
+        for _ in range(2):
+            journal.append(record)
+        assert journal.capture(2) is not None
+        journal.change(JournalSettings(StoreSettings(tmp_path / "b.db"), 1 << 20))
+        journal.append(partial(record, model="after"))
+        page = journal.page(read_query(""))
+        assert [(row["id"], row["model"], row["has_capture"]) for row in page["data"]] == [
+            (4, "after", True), (3, "of long ago", False), (2, "of long ago", False), (1, "of long ago", False),
+        ]  # fmt: skip
+        assert journal.capture(2) is None
+    finally:
+        assert journal.close(DEADLINE)

@@ -26,6 +26,7 @@ class World:
         self.warnings: list[str] = []
         self.news: list[str] = []
         self.renumbered: dict[int, int] = {}
+        self.others: list[int] = []  # below which rows are those of another file
         self.trouble: Callable[[Database], None] | None = None  # for each database that is opened
         self.database: Database | None = None  # that is open
         self.settings = StoreSettings(path, shown_path="ACTIVITY")._replace(**settings)  # type: ignore[arg-type]
@@ -34,6 +35,7 @@ class World:
             on_warning=self.warnings.append,
             on_info=self.news.append,
             on_renumbered=self._note_renumbered,
+            on_other_file=self.others.append,
             open_at=self._open,
             clock=lambda: self.now,
             wall=lambda: self.wall,
@@ -189,6 +191,7 @@ def test_a_file_that_another_program_locks_is_tried_again(world: World) -> None:
     assert world.write("after") == [4]
     assert world.stored() == [(1, "before"), (2, "meanwhile"), (3, "still in memory"), (4, "after")]
     assert (len(world.warnings), len(world.news)) == (1, 1)
+    assert not world.others
 
 
 def test_a_file_that_could_not_be_opened_at_the_start_gets_its_rows_later(world: World) -> None:
@@ -266,6 +269,7 @@ def test_a_file_that_is_removed_or_replaced_meanwhile_is_left_for_the_one_that_i
     assert world.stored() == [(1, "other")] * is_replaced + [(3, "meanwhile"), (4, "after")]
     assert (len(world.warnings), len(world.news)) == (1, 1)
     assert not world.renumbered
+    assert world.others == [3]
 
 
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(world: World) -> None:
@@ -386,6 +390,7 @@ def test_another_path_is_used_from_then_on(world: World) -> None:
     world.store.change(world.settings._replace(path=other))
     assert world.write("b") == [2]
     assert world.shown() == [(2, "b")]
+    assert world.others == [2]
     assert world.stored() == [(1, "a")]
     world.store.change(world.settings._replace(path=None))
     assert world.write("c") == [3]
