@@ -195,8 +195,7 @@ class Exchange:
 
     def answer_json(self, value: Any, status: int = 200, headers: Headers = ()) -> None:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        body = text.encode("utf-8", "backslashreplace")  # half a character is written as JSON has it
-        self.answer(status, body, JSON, headers)
+        self.answer(status, text.encode("utf-8", "backslashreplace"), JSON, headers)  # half a character: \ud800
 
     def answer_text(self, text: str, status: int = 200, headers: Headers = ()) -> None:
         self.answer(status, text.encode(), TEXT, headers)
