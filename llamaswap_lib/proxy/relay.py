@@ -38,7 +38,7 @@ from llamaswap_lib.wire.body_framing import Body, body_of, ends_clear
 from llamaswap_lib.wire.chunked import BadChunk
 from llamaswap_lib.wire.cors_headers import allow_once
 from llamaswap_lib.wire.head_cache import find_length
-from llamaswap_lib.wire.headers import answer_lines, request_fields, without_host
+from llamaswap_lib.wire.headers import answer_lines, request_fields, with_readable_codings, without_host
 from llamaswap_lib.wire.heads import WITHOUT_BODY, ResponseHead
 from llamaswap_lib.wire.lenient_heads import AnswerHeadReader
 
@@ -196,6 +196,7 @@ class Relay:
             host = "" if "host" in head.first else f"Host: {origin.authority}\r\n"
             if read_by is not None:  # which sends it on to the Host of the target: there is no other one
                 host, fields = f"Host: {origin.authority}\r\n", without_host(fields)
+        fields = with_readable_codings(fields) if exchange.trace.is_recorded else fields
         data = f"{head.method} {target} HTTP/1.1\r\n{login}{host}{fields}\r\n".encode("latin-1")
         if (found := find_length(data)) is not None:
             memo.sent_on_for, memo.sent_on = whither, (data[: found.start(1)], data[found.end(1) :])

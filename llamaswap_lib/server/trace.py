@@ -14,6 +14,7 @@ from llamaswap_lib.wire.heads import ResponseHead
 class Trace(Protocol):
     """What is noted of a request to a model while it lasts, for those who look on; times are by the loop's clock."""
 
+    is_recorded: bool  # there will be a row of it
     sent_at: float | None  # when all of the request had been sent to the upstream
     answer: ResponseHead | None  # the upstream's
     head_at: float | None  # when that was there
@@ -37,6 +38,7 @@ class Trace(Protocol):
 class Untraced:
     """The same of a request that nobody looks on: all of it is forgotten."""
 
+    is_recorded = False
     sent_at: float | None = None
     answer: ResponseHead | None = None
     head_at: float | None = None

@@ -8,6 +8,7 @@ match it is a ValueError.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Container
 from functools import lru_cache
 
@@ -33,6 +34,8 @@ _FORWARDED_FOR = "x-forwarded-for"
 _LENGTH = ("content-length",)
 _HOST = ("host",)
 _ENCODING = "content-encoding"
+_READABLE = frozenset(("gzip", "x-gzip", "deflate", "identity", ""))  # codings of an answer that is read for its row
+_replace_accepted = re.compile(r"(?im)^(accept-encoding:)([^\r\n]*)").sub
 # A Connection header may not take away what the next hop's parser needs.
 _KEPT_WHATEVER_CONNECTION_SAYS = frozenset(("host", "content-length"))
 
@@ -108,6 +111,17 @@ def without(fields: str, names: Container[str]) -> str:
     """The lines whose name, in lower case, is none of `names`."""
     lines = fields.split("\r\n")  # the last one is empty
     return "\r\n".join([line for line in lines if line.partition(":")[0].lower() not in names])
+
+
+def with_readable_codings(fields: str) -> str:
+    """The lines, where those that say which codings an answer may have name no other ones than those we can read."""
+    return _replace_accepted(_readable, fields)
+
+
+def _readable(line: re.Match[str]) -> str:
+    items = line[2].split(",")
+    kept = [item for item in items if item.partition(";")[0].strip(" \t").lower() in _READABLE]
+    return line[0] if len(kept) == len(items) else f"{line[1]} {','.join(kept).strip() or 'identity'}"
 
 
 def without_host(fields: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llamaswap_lib.wire.headers import request_fields, response_fields, serialize_response
+from llamaswap_lib.wire.headers import request_fields, response_fields, serialize_response, with_readable_codings
 from llamaswap_lib.wire.heads import RequestHead, ResponseHead, read_pairs
 from llamaswap_lib.wire.parser import parse_request_head, parse_response_head
 
@@ -56,6 +56,23 @@ def test_connection_cannot_take_away_host_or_length() -> None:
     assert sent_on(read, "::1") == [("Host", "h:1"), ("Content-Length", "3"), ("X-Forwarded-For", "::1")]
     got = parse_response_head(answer("Connection: Content-Length", "Content-Length: 3"))
     assert passed_back(got) == [("Content-Length", "3")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("Accept-Encoding: gzip, deflate", "Accept-Encoding: gzip, deflate"),
+        ("accept-encoding:gzip;q=0.5,identity", "accept-encoding:gzip;q=0.5,identity"),
+        ("ACCEPT-Encoding: br, gzip;q=0.9, zstd,deflate", "ACCEPT-Encoding: gzip;q=0.9,deflate"),
+        ("Accept-Encoding: br;q=1.0", "Accept-Encoding: identity"),
+        ("Accept-Encoding: *", "Accept-Encoding: identity"),
+        ("Accept-Encoding:", "Accept-Encoding:"),
+        ("X-Accept-Encoding: br", "X-Accept-Encoding: br"),
+    ],
+)
+def test_codings_that_are_read_are_asked_for_and_no_other_ones(asked: str, sent: str) -> None:
+    assert with_readable_codings(f"A: 1\r\n{asked}\r\nB: br\r\n") == f"A: 1\r\n{sent}\r\nB: br\r\n"
+    assert with_readable_codings(f"{asked}\r\n{asked}\r\n") == f"{sent}\r\n{sent}\r\n"
 
 
 def test_the_client_is_appended_to_those_before_it() -> None:

@@ -513,3 +513,29 @@ def test_nothing_of_a_body_outlives_its_record_until_the_collector_comes() -> No
             wait_until(lambda: budget.left_bytes == before)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("request_", "is_read"),
+    [
+        (post("/v1/chat/completions", extra=b"Accept-Encoding: br, gzip\r\n"), True),
+        (post("/v1/chat/completions", b'{"model":"p/far"}', b"Accept-Encoding: br, gzip\r\n"), True),
+        (post("/upstream/m/v1/chat/completions", extra=b"Accept-Encoding: br, gzip\r\n"), True),
+        (post("/upstream/m/x", extra=b"Accept-Encoding: br, gzip\r\n"), False),
+    ],
+)
+def test_an_answer_that_is_read_for_its_record_comes_in_a_coding_that_can_be_read(
+    request_: bytes, *, is_read: bool
+) -> None:
+    seen: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        seen.append(peer.read_message()[0])
+        peer.send(OK)
+
+    with World(script, config=CONFIG) as world:
+        for _ in range(2):
+            assert world.ask(request_)[0].startswith(b"HTTP/1.1 200 ")
+    assert len(seen) == 2
+    for head in seen:
+        assert (b"\r\nAccept-Encoding: gzip\r\n" if is_read else b"\r\nAccept-Encoding: br, gzip\r\n") in head
