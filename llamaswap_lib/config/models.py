@@ -94,8 +94,10 @@ def check_sleepers(config: Config, document: Document) -> None:
         if model.is_announced and model.sleep is not None:
             message = "a server that says itself where it listens cannot be put to sleep: leave out sleep"
             document.error(("models", name, "sleep"), message, at_key=True)
-        address = addresses[name] if model.sleep is not None else None
-        others = [other for other in addresses if other != name and address is not None and addresses[other] == address]
+        address = addresses[name]
+        if model.sleep is None or address is None:
+            continue
+        others = [other for other in addresses if other != name and addresses[other] == address]
         if others:
             message = f"{quoted(others[0])} has the same address, and could not start while this one sleeps"
             document.error(("models", name, "sleep"), message, at_key=True)
