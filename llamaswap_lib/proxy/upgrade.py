@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from functools import partial
 
 from llamaswap_lib.net.loop import Loop, suspended
 from llamaswap_lib.net.poller import ERR, HUP, IN, OUT
@@ -144,8 +145,8 @@ class _Ways:
         up.write()
         down.write()
         serving = loop.on_ready[client_fd]
-        loop.on_ready[client_fd] = self._serve_client
-        loop.on_ready[upstream_fd] = self._serve_upstream
+        loop.on_ready[client_fd] = partial(self._serve, up, down)
+        loop.on_ready[upstream_fd] = partial(self._serve, down, up)
         self._masks = {client_fd: self._client.mask, upstream_fd: IN}
         try:
             self._watch()
@@ -167,13 +168,7 @@ class _Ways:
         up, down = self._up, self._down
         return up.is_broken or down.is_broken or (up.is_over and down.is_over)
 
-    def _serve_client(self, mask: int) -> None:
-        self._serve(mask, self._up, self._down)
-
-    def _serve_upstream(self, mask: int) -> None:
-        self._serve(mask, self._down, self._up)
-
-    def _serve(self, mask: int, from_here: _Way, to_here: _Way) -> None:
+    def _serve(self, from_here: _Way, to_here: _Way, mask: int) -> None:
         """Do what one side is ready for, and find out what to wait for next."""
         is_wanted = from_here.has_room or to_here.is_pending
         if to_here.is_pending and mask & (OUT | BROKEN):

@@ -18,7 +18,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from llamaswap_lib.errors import Forbidden
-from llamaswap_lib.wire.headers import without
+from llamaswap_lib.wire.headers import head_without
 from llamaswap_lib.wire.heads import RequestHead
 
 _PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
@@ -53,8 +53,7 @@ def refuse_other_origins(head: RequestHead) -> None:
 
 def without_page(head: RequestHead) -> RequestHead:
     """The head for another server: it does not know the page, which would be one of another site to it."""
-    first = {name: value for name, value in head.first.items() if name not in _MARKS}
-    return head._replace(fields=without(head.fields, _MARKS), first=first)
+    return head_without(head, *_MARKS)
 
 
 def is_unexplained(head: RequestHead) -> bool:

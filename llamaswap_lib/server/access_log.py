@@ -11,12 +11,8 @@ from llamaswap_lib.ip_addresses import plain_ip
 from llamaswap_lib.printable import in_quotes
 from llamaswap_lib.server.exchange import MOST_METHOD_BYTES, MOST_PATH_BYTES, Exchange, decoded_path
 
-UNTOLD = (
-    "/wol-health",
-    "/api/performance",
-    "/metrics",
-    "/ui/assets/",
-)  # asked every few seconds by machines, or for show
+# Asked every few seconds by machines, or for show.
+UNTOLD = ("/wol-health", "/api/performance", "/metrics", "/ui/assets/")
 ANNOUNCEMENT = re.compile(r"(/api/+announce/+).*", re.DOTALL)  # what follows is secret
 OWN_PAGE = "llamaswap"  # what our page says in X-Requested-With; it reads more than anybody wants to see in a log
 GONE = 499  # of a client that left before its answer began

@@ -12,7 +12,7 @@ from llamaswap_lib.errors import ContentTooLarge
 from llamaswap_lib.server.exchange import Exchange
 from llamaswap_lib.server.request_body import RequestBody
 from llamaswap_lib.wire.content_coding import Coding, decode, find_codings, longest_coded
-from llamaswap_lib.wire.headers import without_encoding
+from llamaswap_lib.wire.headers import head_without
 
 
 def read_content(exchange: Exchange, most_bytes: int, too_long: str = "") -> RequestBody:
@@ -51,7 +51,7 @@ def decoded(exchange: Exchange, raw: RequestBody, most_bytes: int, too_long: str
         except BaseException:
             body.close()
             raise
-    exchange.replace_head(without_encoding(exchange.head))
+    exchange.replace_head(head_without(exchange.head, "content-encoding"))
     return body
 
 

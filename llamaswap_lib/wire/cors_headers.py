@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llamaswap_lib.wire.headers import without
+from llamaswap_lib.wire.headers import head_without, without
 from llamaswap_lib.wire.heads import Headers, ResponseHead, read_pairs
 
 ALLOW_ORIGIN = "Access-Control-Allow-Origin"
@@ -45,5 +45,4 @@ def allow_once(lines: str, first: Mapping[str, str], reader: str) -> str:
 
 def unsaid(head: ResponseHead) -> ResponseHead:
     """The head without what its server says of that: for answers of which that is ours to say."""
-    first = {name: value for name, value in head.first.items() if name != _NAME}
-    return head._replace(fields=without(head.fields, (_NAME,)), first=first)
+    return head_without(head, _NAME)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Container
 from functools import lru_cache
+from typing import TypeVar
 
 from llamaswap_lib.wire.heads import WITHOUT_BODY, RequestHead, ResponseHead, match_response
 
@@ -33,11 +34,12 @@ HOP_BY_HOP = frozenset(
 _FORWARDED_FOR = "x-forwarded-for"
 _LENGTH = ("content-length",)
 _HOST = ("host",)
-_ENCODING = "content-encoding"
 _READABLE = frozenset(("gzip", "x-gzip", "deflate", "identity", ""))  # codings of an answer that is read for its row
 _replace_accepted = re.compile(r"(?im)^(accept-encoding:)([^\r\n]*)").sub
 # A Connection header may not take away what the next hop's parser needs.
 _KEPT_WHATEVER_CONNECTION_SAYS = frozenset(("host", "content-length"))
+
+_Head = TypeVar("_Head", RequestHead, ResponseHead)
 
 
 def request_fields(head: RequestHead, client_ip: str, body_bytes: int | None) -> str:
@@ -59,10 +61,10 @@ def request_fields(head: RequestHead, client_ip: str, body_bytes: int | None) ->
     return f"{fields}X-Forwarded-For: {client_ip}\r\n"
 
 
-def without_encoding(head: RequestHead) -> RequestHead:
-    """The head for a body that was decoded; the length is still that of the body that came."""
-    first = {name: value for name, value in head.first.items() if name != _ENCODING}
-    return head._replace(fields=without(head.fields, (_ENCODING,)), first=first)
+def head_without(head: _Head, *names: str) -> _Head:
+    """The head without the headers of these names, in lower case; what was read of them stays."""
+    first = {name: value for name, value in head.first.items() if name not in names}
+    return head._replace(fields=without(head.fields, names), first=first)
 
 
 def answer_lines(head: ResponseHead, *, is_decoded: bool = False) -> str:
