@@ -183,9 +183,6 @@ class Orphans:
         self._is_looked_for = is_looked_for
         self._by_ticket: dict[int, Orphan] = {}
 
-    def __len__(self) -> int:
-        return len(self._by_ticket)
-
     def add(self, orphan: Orphan) -> None:
         self._by_ticket[orphan.ticket] = orphan
 

@@ -10,9 +10,9 @@ from llamaswap_lib.core import effects
 from llamaswap_lib.core.effects import DropRun, OpenGate, ShutIfIdle, StartProcess, WriteLog
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.core.eviction.devices import GB, Device, Memory, Need, NeedSource, Reading
-from llamaswap_lib.core.eviction.freeing import is_shown
 from llamaswap_lib.core.eviction.manners import Manners
 from llamaswap_lib.core.eviction.memory import MemoryPolicy
+from llamaswap_lib.core.eviction.readings import is_shown
 from tests.core.story import Story
 
 CARD = Device(24 * GB, label="GPU 0")

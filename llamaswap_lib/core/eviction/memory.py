@@ -29,8 +29,8 @@ from llamaswap_lib.core.eviction.memory_words import (
 )
 from llamaswap_lib.core.eviction.placing import Placed, place
 from llamaswap_lib.core.eviction.pressure import relieve
+from llamaswap_lib.core.eviction.readings import was_read
 from llamaswap_lib.core.eviction.room import Floors, MemoryRoom
-from llamaswap_lib.core.eviction.sleepers import sleepers
 
 Gpus = tuple[str, ...]
 
@@ -196,7 +196,7 @@ class MemoryPolicy:
         home = () if movable is None else self._home(target)
         if movable is None or home:
             return Placed(home, *look.choose(kept))
-        return place(look, movable, kept, sleepers(look.memory, self._view, {target, *staying}))
+        return place(look, movable, kept, _sleepers(look.memory, self._view, {target, *staying}))
 
     def _home(self, model: str) -> Gpus:
         """The GPUs of one that sleeps: it can be woken nowhere else."""
@@ -233,3 +233,13 @@ class MemoryPolicy:
         places = {model: self._view(model).gpus or homes.get(model, ()) for model in models}
         movable = self._memory.movable
         return self._memory.placed({model: at for model, at in places.items() if at and model in movable})
+
+
+def _sleepers(memory: Memory, view: Callable[[str], RunningModel], but: Collection[str]) -> tuple[str, ...]:
+    """All that sleep, in order, as far as what they hold was read since then."""
+    found = []
+    for model in memory.held.keys() - but if memory.readings else ():
+        seen = view(model)
+        if seen.state == "sleeping" and seen.asleep_since is not None and was_read(memory, seen.asleep_since):
+            found.append(model)
+    return tuple(sorted(found))

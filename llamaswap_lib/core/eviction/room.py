@@ -12,9 +12,8 @@ from collections.abc import Callable, Collection, Mapping
 
 from llamaswap_lib.core.eviction import Shortfall, Unfreed
 from llamaswap_lib.core.eviction.devices import CHOSEN, Memory, Movable, NeedSource, in_words
-from llamaswap_lib.core.eviction.freeing import ALIKE, is_shown
 from llamaswap_lib.core.eviction.look import Look, in_the_way
-from llamaswap_lib.core.eviction.sleepers import was_read
+from llamaswap_lib.core.eviction.readings import ALIKE, is_shown, was_read
 
 STEP = 0.05  # of a device, by which more is taken to be needed than was free
 RAM = "ram"

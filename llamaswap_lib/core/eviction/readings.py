@@ -1,4 +1,7 @@
-"""Whether memory is really free: a driver gives it back 0.1 to 2 seconds after the end of a process. Pure."""
+"""What the last readings of the memory tell, and what they do not tell yet. Pure.
+
+A driver gives memory back 0.1 to 2 seconds after the end of a process.
+"""
 
 from __future__ import annotations
 
@@ -17,3 +20,8 @@ def is_shown(memory: Memory, device: str, wanted: int, since: float) -> bool:
     free = [reading.free[device] for reading in memory.readings if reading.at > since and device in reading.free]
     most = ALIKE * memory.devices[device].capacity
     return len(free) > 1 and min(free) >= wanted and max(free) - min(free) <= most
+
+
+def was_read(memory: Memory, asleep_since: float) -> bool:
+    """Whether the last reading tells what a model holds that fell asleep then; else it is of before."""
+    return bool(memory.readings) and memory.readings[-1].at > asleep_since
