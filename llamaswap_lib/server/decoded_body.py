@@ -15,13 +15,13 @@ from llamaswap_lib.wire.content_coding import Coding, decode, find_codings, long
 from llamaswap_lib.wire.headers import head_without
 
 
-def read_content(exchange: Exchange, most_bytes: int, too_long: str = "") -> RequestBody:
-    """The whole body, `most_bytes` at most; `too_long` is said of a longer one. Its reader closes it. Handler thread.
+def read_content(exchange: Exchange, most_bytes: int) -> RequestBody:
+    """The whole body, `most_bytes` at most. Its reader closes it. Handler thread.
 
     Raises HttpError or ClientGone.
     """
-    raw = exchange.on_loop(lambda: receive_raw(exchange, most_bytes, too_long))
-    return decoded(exchange, raw, most_bytes, too_long)
+    raw = exchange.on_loop(lambda: receive_raw(exchange, most_bytes))
+    return decoded(exchange, raw, most_bytes)
 
 
 async def receive_raw(exchange: Exchange, most_bytes: int, too_long: str = "") -> RequestBody:

@@ -4,7 +4,7 @@ Pure, any thread. Guarantees: the whole text is checked, as `json.loads` would; 
 as for `json.loads`, and all are found, so that a receiver that lets the first one count sees the same. Numbers are read
 as floats whatever their length: a value is there to be looked at, the text is what counts.
 
-`jsonscan` decides what is valid. A small text is given to `json` first, which takes it several times faster; what it
+`json_scan` decides what is valid. A small text is given to `json` first, which takes it several times faster; what it
 does not take is scanned, so that there is one verdict and one error message for all sizes.
 """
 
@@ -125,7 +125,7 @@ def load_object(data: bytes, names: Names) -> tuple[Mapping[Any, Any], list[Memb
 
 
 def _is_small(data: bytes) -> bool:
-    """Whether `json` takes it in a few milliseconds and MB, and no deeper than `jsonscan` on any version of Python."""
+    """Whether `json` takes it in a few milliseconds and MB, and no deeper than `json_scan` on any version of Python."""
     if len(data) > MOST_SMALL_BYTES or not _has_few(data, MAX_DEPTH, b"[", b"{"):
         return False
     return len(data) <= SMALL_BYTES or _has_few(data, SMALL_BYTES // 2, b"[", b"{", b",")

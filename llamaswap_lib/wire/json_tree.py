@@ -3,7 +3,7 @@
 Pure; one thread at a time. Guarantees: what no edit reaches stays byte for byte, with its numbers, key order, spacing,
 escapes and duplicates; of a repeated key every one is edited, so that a receiver that lets the first one count sees the
 same as one that lets the last. Of an object or a list only the entries that some change names are remembered, so that
-the memory needed does not grow with the text. The text has to be valid (`jsontext.load_object` took it).
+the memory needed does not grow with the text. The text has to be valid (`json_edit.load_object` took it).
 
 A place is a path of names: keys of objects, and indices of lists, where -1 stands for the last one when something is
 removed and for the one behind it when something is set.
