@@ -103,7 +103,7 @@ class Dispatcher:
         is_llamaswap = self._watch.is_llamaswap(model.peer)
         if is_llamaswap:
             relay.timeouts = model.patient
-        relay.look = partial(_look_at_answer, relay, order, is_llamaswap)
+        relay.look = partial(_look_at_peers_answer, relay, order, model, is_llamaswap)
         self._watch.add(model.proxy, relay, is_log=order.is_log)
         try:
             await relay.run(order.path, peers.query_for(model, order.query))
@@ -140,7 +140,7 @@ class Dispatcher:
                     relay = Relay(self._pool, exchange, model, upstream.run_id, upstream.proxy, order.body)
                     relay.place = upstream.run_id
                     if order.is_no is not None:
-                        relay.look = partial(_look_at_answer, relay, order, False)
+                        relay.look = partial(_look_at_own_answer, order)
                     try:
                         if stream is None or not exchange.status:
                             await relay.run(order.path, order.query)
@@ -212,34 +212,49 @@ class _LogRelay(Relay):
         return connection
 
 
-async def _look_at_answer(
-    relay: Relay, order: Order, is_llamaswap: bool, head: ResponseHead, data: bytes
+async def _look_at_own_answer(order: Order, head: ResponseHead, data: bytes) -> tuple[ResponseHead, bytes]:
+    """The answer of a model of ours, which is passed on as it is; raises SaidNo where another place is asked."""
+    if head.status >= 400:
+        _check_no(order, head)
+    return head, data
+
+
+async def _look_at_peers_answer(
+    relay: Relay, order: Order, model: Remote, is_llamaswap: bool, head: ResponseHead, data: bytes
 ) -> tuple[ResponseHead, bytes]:
-    """The answer as it is passed on.
-
-    Raises SaidNo where another place may be asked, BadGateway where it is our key that a peer refuses, and Heard.
-
-    A client that brings a key of its own for the peer gets to know what the peer says of it. `is_llamaswap`: it is an
-    answer of a peer that is one, of which clients are not told to wait for long.
-    """
-    model = relay.model
-    if order.is_log:  # it tells of others: which pages may read it is ours to say
-        relay.connection.answers.forget()  # it remembers answers as they came
-        head = unsaid(head)
-    if head.status < 400 and not order.is_heard:
-        return head, data
-    if order.is_no is not None and order.is_no(head.status, head.first):
-        raise SaidNo(f"{model.id} is answered with {head.status}")
-    if (
-        isinstance(model, Remote)
-        and head.status == KEY_REFUSED
-        and (model.api_key or not peers.brings_key(relay.message))
-    ):
-        raise BadGateway(f"the peer {model.peer} refuses our key: it answered {head.status}; see its apiKey")
+    """The answer of a peer as it is passed on; raises where it is not: SaidNo, BadGateway and Heard."""
+    if order.is_log:
+        head = _for_our_pages(relay, head)
+    if head.status >= 400:
+        _check_no(order, head)
+        _check_key(relay, model, head)
     if order.is_heard:
         raise Heard(head.status)
-    if not is_llamaswap:
-        return head, data
+    if head.status >= 400 and is_llamaswap:
+        return await _with_short_wait(relay, head, data)
+    return head, data
+
+
+def _check_no(order: Order, head: ResponseHead) -> None:
+    """Raises SaidNo where another place is asked after this error."""
+    if order.is_no is not None and order.is_no(head.status, head.first):
+        raise SaidNo(f"{order.model.id} is answered with {head.status}")
+
+
+def _check_key(relay: Relay, model: Remote, head: ResponseHead) -> None:
+    """Raises BadGateway where it is our key that the peer refuses; a client gets to know what is said of its own."""
+    if head.status == KEY_REFUSED and (model.api_key or not peers.brings_key(relay.message)):
+        raise BadGateway(f"the peer {model.peer} refuses our key: it answered {head.status}; see its apiKey")
+
+
+def _for_our_pages(relay: Relay, head: ResponseHead) -> ResponseHead:
+    """The head of a log, which tells of others: which pages may read it is ours to say."""
+    relay.connection.answers.forget()  # it remembers answers as they came
+    return unsaid(head)
+
+
+async def _with_short_wait(relay: Relay, head: ResponseHead, data: bytes) -> tuple[ResponseHead, bytes]:
+    """The error of a llamaswap, after which clients are not told to wait for long."""
     relay.connection.answers.forget()
     return await shortened(head, data, relay.exchange.head.method, relay.receive)
 
