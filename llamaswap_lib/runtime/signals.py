@@ -10,11 +10,12 @@ not hear SIGTERM. A handler that does nothing, and Python's wake-up descriptor, 
 
 from __future__ import annotations
 
-import select
 import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
+
+from llamaswap_lib.runtime.wakeup import poll_for_input
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 CALLING = (signal.SIGHUP, signal.SIGUSR2)
@@ -60,10 +61,7 @@ class Signals:
 
         `on_other` is called for each SIGHUP and SIGUSR2 that comes meanwhile.
         """
-        poll = select.poll()
-        poll.register(self._read, select.POLLIN)
-        if other_fd is not None:
-            poll.register(other_fd, select.POLLIN)
+        poll = poll_for_input(self._read.fileno(), *([] if other_fd is None else [other_fd]))
         while True:
             ready = {fd for fd, _ in poll.poll()}
             if self._read.fileno() in ready:

@@ -6,6 +6,7 @@ Any thread may set it; setting it twice is setting it once. Its maker closes it.
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Callable
 
 
@@ -60,3 +61,11 @@ class CallingWakeup(Wakeup):
 
     def clear(self) -> None: ...
     def close(self) -> None: ...
+
+
+def poll_for_input(*descriptors: int) -> select.poll:
+    """What waits for any of them to be readable, or broken."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return poll

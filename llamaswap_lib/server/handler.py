@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import queue
-import select
 import threading
 import time
 from collections import deque
@@ -23,7 +22,7 @@ from llamaswap_lib.errors import ClientGone, HttpError, OutOfResources, ServiceU
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import Wakeup, poll_for_input
 
 MOST_WAITING = 16  # handler threads that wait for work: each holds memory for its stack
 OnLoop = Callable[[], Coroutine[Any, Any, Any]]
@@ -63,11 +62,7 @@ class Watch:
         if self._wakeup is None:
             self._wakeup = Wakeup()
         self.check()  # only now: the loop sets the flag first, then the wakeup
-        poll = select.poll()
-        poll.register(self._wakeup.fileno(), select.POLLIN)
-        for fd in fds:
-            poll.register(fd, select.POLLIN)
-        ready = poll.poll(None if timeout is None else max(0.0, timeout * 1000))
+        ready = poll_for_input(self._wakeup.fileno(), *fds).poll(None if timeout is None else max(0.0, timeout * 1000))
         self.check()
         return bool(ready)
 

@@ -13,7 +13,6 @@ need no thread, an end that waits for requests but not for idle connections, no 
 
 from __future__ import annotations
 
-import select
 import socket
 import threading
 import time
@@ -28,6 +27,7 @@ from llamaswap_lib.net.loop import Loop, Timer, suspended
 from llamaswap_lib.net.poller import IN
 from llamaswap_lib.net.stream import prepare, probe_when_silent
 from llamaswap_lib.net.tls_stream import TlsStream
+from llamaswap_lib.runtime.wakeup import poll_for_input
 from llamaswap_lib.server.admission import ROOM_LOOK, Admission, Capacity, CrowdReport, Unbounded
 from llamaswap_lib.server.answers import raw_answer
 from llamaswap_lib.server.certificate import Certificate
@@ -296,9 +296,7 @@ class Server(HandlerThreads):
 
     def _is_awaited(self) -> bool:
         """Whether somebody waits to be accepted."""
-        look = select.poll()
-        look.register(self.socket, select.POLLIN)
-        return bool(look.poll(0))
+        return bool(poll_for_input(self.socket.fileno()).poll(0))
 
     async def _pause(self, seconds: float) -> bool:
         """Wait, and do not look who else wants to be accepted meanwhile; whether the server still goes on then."""

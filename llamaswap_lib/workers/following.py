@@ -6,12 +6,12 @@ thinned out, as a client of a single process.
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Sequence
 
 from llamaswap_lib.activity.feed import Feed, Listener, Source
 from llamaswap_lib.activity.in_flight_events import InFlightEvents
 from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.runtime.wakeup import poll_for_input
 
 END_TIMEOUT = 2.0  # seconds for the thread to end
 
@@ -60,7 +60,4 @@ class Following:
 
 
 def _wait(descriptors: Sequence[int], seconds: float | None) -> None:
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    poll.poll(None if seconds is None else seconds * 1000)
+    poll_for_input(*descriptors).poll(None if seconds is None else seconds * 1000)

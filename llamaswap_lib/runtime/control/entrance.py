@@ -6,7 +6,6 @@ Any thread goes in, or waits; `Waiter`'s answers are given by the controller thr
 from __future__ import annotations
 
 import itertools
-import select
 import sysconfig
 import threading
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from llamaswap_lib.errors import (
 )
 from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
 from llamaswap_lib.runtime.logs.last_words import RunOutput, Words, load_failed
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import Wakeup, poll_for_input
 
 IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 _ERRORS: dict[Fault, type[HttpError]] = {
@@ -89,8 +88,7 @@ class Waiter:
         Only the wakeup counts, not another flag: a waiter that saw such a flag first would close the descriptor that
         the controller is about to write to.
         """
-        poll = select.poll()
-        poll.register(self._wakeup.fileno(), select.POLLIN)
+        poll = poll_for_input(self._wakeup.fileno())
         return bool(poll.poll(None if timeout is None else timeout * 1000))
 
     def admission(self) -> tuple[Gate, Upstream] | None:

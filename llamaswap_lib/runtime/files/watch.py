@@ -27,7 +27,7 @@ from llamaswap_lib.runtime.files.inotify import Inotify
 from llamaswap_lib.runtime.files.watched_paths import WatchedPaths, reason
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import Failures, report
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import Wakeup, poll_for_input
 
 NAME = "config-watch"
 GATHERING = 0.05  # seconds from the first event until events are read: many cost no more than one
@@ -154,17 +154,12 @@ class FileWatch:
 
     def _wait(self, timeout: float) -> bool:
         """Block until there are events (true), until `_wake`, or for so many seconds."""
-        poll = select.poll()
-        poll.register(self._wakeup, select.POLLIN)
-        if self._notifier is not None:
-            poll.register(self._notifier, select.POLLIN)
-        ready = {descriptor for descriptor, _ in _poll(poll, timeout)}
+        notifier = [] if self._notifier is None else [self._notifier.fileno()]
+        ready = {descriptor for descriptor, _ in _poll(poll_for_input(self._wakeup.fileno(), *notifier), timeout)}
         return bool(ready) and self._wakeup.fileno() not in ready
 
     def _wait_for_wakeup(self, timeout: float) -> None:
-        poll = select.poll()
-        poll.register(self._wakeup, select.POLLIN)
-        _poll(poll, timeout)
+        _poll(poll_for_input(self._wakeup.fileno()), timeout)
 
 
 def _poll(poll: select.poll, timeout: float) -> list[tuple[int, int]]:

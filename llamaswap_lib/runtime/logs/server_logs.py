@@ -21,7 +21,7 @@ from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.logs.monitor import LogMonitor, Subscription
 from llamaswap_lib.runtime.logs.whole_lines import WholeLines
 from llamaswap_lib.runtime.vital import Failures, VitalThread
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import Wakeup, poll_for_input
 
 PAUSE_MS = 10  # after a write; a lone line is shown at once
 RETRY_PAUSE_MS = 250  # before the next try, when it takes nothing: a full disk
@@ -221,8 +221,8 @@ class StdoutSink:
                     failures.endure()
 
     def _show_all(self) -> None:
-        stop = _poll_for_input(self._stop.fileno())
-        stop_or_lines = _poll_for_input(self._stop.fileno(), self._lines.wakeup.fileno())
+        stop = poll_for_input(self._stop.fileno())
+        stop_or_lines = poll_for_input(self._stop.fileno(), self._lines.wakeup.fileno())
         while not self._is_over:
             stop_or_lines.poll()
             is_last = self._deadline < math.inf  # read before taking, so that what was written before `close` is taken
@@ -252,7 +252,7 @@ class StdoutSink:
 
     def _pause(self, pause_ms: int) -> bool:
         """Wait a while before the next try; False when the time to flush is over."""
-        if self._deadline == math.inf and not _poll_for_input(self._stop.fileno()).poll(pause_ms):
+        if self._deadline == math.inf and not poll_for_input(self._stop.fileno()).poll(pause_ms):
             return True
         left_ms = (self._deadline - time.monotonic()) * 1000
         if left_ms > 0:
@@ -274,13 +274,6 @@ class StdoutSink:
                 return True
             if not ready:
                 return False
-
-
-def _poll_for_input(*fds: int) -> select.poll:
-    poller = select.poll()
-    for fd in fds:
-        poller.register(fd, select.POLLIN)
-    return poller
 
 
 class _Unwritten:

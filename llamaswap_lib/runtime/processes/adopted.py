@@ -8,7 +8,6 @@ a pidfd says when the leader exits, though not how. Orders are as in `process`, 
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -23,7 +22,7 @@ from llamaswap_lib.runtime.processes.group import Guard, ProcessGroup
 from llamaswap_lib.runtime.processes.launch import LaunchSpec
 from llamaswap_lib.runtime.processes.output import OutputPipe
 from llamaswap_lib.runtime.processes.process import Process
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import Wakeup, poll_for_input
 
 UNKNOWN_EXIT = "exited (how is not known)"
 _PATIENCE = 1.0  # seconds for the elder to tell how the leader has exited, which it learns when we do
@@ -132,9 +131,7 @@ class AdoptedProcess(Process):
         """Until the leader has exited; the end of an elder that was to end it leaves that to us."""
         if self._exit < 0:
             return
-        poll = select.poll()
-        poll.register(self._exit, select.POLLIN)
-        poll.register(self._news, select.POLLIN)
+        poll = poll_for_input(self._exit, self._news.fileno())
         while not any(descriptor == self._exit for descriptor, _ in poll.poll()):
             self._news.clear()
             if self._is_elder_gone:
@@ -147,8 +144,7 @@ class AdoptedProcess(Process):
     def _await_news(self, has_come: Callable[[], bool], timeout: float | None = None) -> None:
         """Until that is so, or the elder is gone, for `timeout` seconds at most."""
         until = None if timeout is None else time.monotonic() + timeout
-        poll = select.poll()
-        poll.register(self._news, select.POLLIN)
+        poll = poll_for_input(self._news.fileno())
         while not (has_come() or self._is_elder_gone):
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:

@@ -8,14 +8,13 @@ group may keep its write end open for days.
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
 from llamaswap_lib.runtime.threads import Thread
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import Wakeup, poll_for_input
 
 _READ_BYTES = 65_536
 _PAUSE = 0.1  # seconds to wait when there is no memory to read into
@@ -85,7 +84,8 @@ class OutputPipe:
     # -- thread output-M --
 
     def _drain(self) -> None:
-        news, input_or_news = _poll(self._news.fileno()), _poll(self._news.fileno(), self._read_end)
+        news = poll_for_input(self._news.fileno())
+        input_or_news = poll_for_input(self._news.fileno(), self._read_end)
         while True:
             try:
                 ready = (news if self._is_held else input_or_news).poll()
@@ -114,10 +114,3 @@ class OutputPipe:
         os.close(self._read_end)
         os.close(self.write_end)
         self._news.close()
-
-
-def _poll(*descriptors: int) -> select.poll:
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return poll
