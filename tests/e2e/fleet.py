@@ -95,8 +95,12 @@ class Fleet:
         wait_until(lambda: self.peer(name)["up"] is is_up, f"{name} is {'in' if is_up else 'out'}")
 
     def await_running(self, name: str, model: str) -> None:
-        """Until the front knows that the model runs there."""
-        wait_until(lambda: any(row["model"] == model for row in self.peer(name)["models"]), f"{model} runs on {name}")
+        """Until the front knows that the model is ready there."""
+
+        def is_ready() -> bool:
+            return any(row["model"] == model and row["state"] == "ready" for row in self.peer(name)["models"])
+
+        wait_until(is_ready, f"{model} is ready on {name}")
 
 
 @contextmanager
