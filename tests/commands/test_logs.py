@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from tests.commands.conftest import Serve
 from tests.commands.terminal import Shell
 from tests.e2e.ports import PortBlock
-from tests.e2e.program import Program, demo, models, python
+from tests.e2e.program import Program, demo, models, python, wait_until
 
 ODD = r"""
 import sys, http.server
@@ -36,10 +37,9 @@ def test_without_a_name_it_shows_what_the_server_shows_and_ends(serve: Serve) ->
 def test_each_line_of_several_logs_has_a_name_in_front(serve: Serve) -> None:
     with serve() as shell:
         shell.program.chat("small")
-        ended = shell.run("logs", "tiny", "proxy", "-n", "1")
-        first, second = ended.out.splitlines()
-        assert first.startswith("tiny  | POST /v1/chat/completions 200")
-        assert second.startswith("proxy | [INFO] Request")
+        said = re.compile(r"tiny  \| POST /v1/chat/completions 200.*\nproxy \| \[INFO\] Request.*\n")
+        # What the model prints is read a moment after its answer.
+        wait_until(lambda: said.fullmatch(shell.run("logs", "tiny", "proxy", "-n", "1").out) is not None, "both lines")
 
 
 def test_lines_are_searched_before_the_last_of_them_are_taken(serve: Serve) -> None:
@@ -53,6 +53,7 @@ def test_lines_are_searched_before_the_last_of_them_are_taken(serve: Serve) -> N
 def test_nothing_of_a_model_moves_the_cursor_and_its_colours_stay_on_a_terminal(serve: Serve) -> None:
     with serve(models(odd=python(ODD))) as shell:
         shell.program.post("/api/models/load/odd", None)
+        wait_until(lambda: "\nlast\n" in shell.run("logs", "odd").out, "it has said all")
         with shell.screen("logs", "odd") as screen:
             assert screen.end() == 0
             assert screen.text.startswith("green and \\x1b[2Jcleared, \\x1b]0;title\\x07 and a bar\n2 of 2\nlast\n")

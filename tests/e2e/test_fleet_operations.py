@@ -131,6 +131,7 @@ def test_the_commands_work_with_models_of_boxes(tmp_path: Path) -> None:
         loaded = shell.run("load", "box1/m")
         assert (loaded.code, loaded.out.startswith("box1/m: ready after ")) == (0, True)
         assert box.states() == {"m": "ready"}
+        wait_until(lambda: "listening on" in shell.run("logs", "m").out, "it has said all")
         assert (
             shell.run("logs", "box1/m").out == shell.run("logs", "m").out == Shell(box.port).run("logs", "m").out != ""
         )
