@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,15 @@ def sharing(folder: Path, slots: int, **group: Any) -> dict[str, Any]:
     return {**models(**entries), "groups": {"cluster": {"swap": False, "members": list("abc"), **group}}}
 
 
+def load_at_once(program: Program, names: str) -> None:
+    """One that is ready goes for another one that takes a second or more to begin, as on a busy machine."""
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert [reply.status for reply in pool.map(program.chat, names)] == [200] * len(names)
+
+
 def test_the_longest_idle_model_makes_room_for_one_that_is_queued(tmp_path: Path) -> None:
     with Program(tmp_path, sharing(tmp_path, 2, whenQueued="evict")) as program:
+        load_at_once(program, "ab")
         for name in "ab":
             assert program.chat(name).json()["name"] == name
         assert program.chat("c").json()["name"] == "c"

@@ -14,6 +14,7 @@ import yaml
 from tests.e2e.pages import Block, blocks, name_of, of_language
 from tests.e2e.program import HELLO, wait_until
 from tests.e2e.slurm import SERVER, Cluster, Front, why_impossible
+from tests.e2e.test_engine_queue import load_at_once
 
 REASON = why_impossible()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(REASON != "", reason=REASON)]
@@ -196,7 +197,8 @@ def test_an_idle_model_is_evicted_for_one_that_is_queued(cluster: Cluster, tmp_p
     group = {"swap": False, "exclusive": False, "persistent": True, "whenQueued": "evict", "members": names}
     config = {"models": {name: cluster.model(f"ls-{name}") for name in names}, "groups": {"cluster": group}}
     with Front(cluster, tmp_path / "front", config) as front:
-        for name in ("a", "b", "a", "c"):  # b has been idle for longer than a
+        load_at_once(front, "ab")
+        for name in ("a", "c"):  # b has been idle for longer than a
             assert front.chat(name).json()["name"] == name
         wait_until(lambda: front.states() == {"a": "ready", "c": "ready"}, "the end of b is noticed")
         front.await_log("b: stopping, idle, makes room in the queue of c")
