@@ -55,10 +55,10 @@ def slots(program: Program, model: str) -> list[bool]:
     return [slot["is_processing"] for slot in program.get(f"/upstream/{model}/slots").json()]
 
 
-def begin_stream(program: Program, model: str) -> Wire:
+def begin_stream(program: Program, model: str, **more: object) -> Wire:
     """A stream of which the first chunk has come."""
     wire = program.wire()
-    wire.request("POST", "/v1/chat/completions", {"model": model, **LONG})
+    wire.request("POST", "/v1/chat/completions", {"model": model, **LONG, **more})
     wire.read_head_and_first_chunk()
     return wire
 
@@ -199,7 +199,7 @@ def test_a_reload_leaves_a_stream_alone_and_the_next_request_gets_the_changed_se
     files: dict[str, Path], run_program: RunProgram
 ) -> None:
     with run_program(models(slow=llama(files["slow"]), one=llama(files["one"]))) as program:
-        with begin_stream(program, "slow") as wire:
+        with begin_stream(program, "slow", max_tokens=300) as wire:  # for as long as the reloads, and read to its end
             pid = program.running("slow")["pid"]
             told = program.reload(models(slow={"cmd": llama(files["slow"]), "ttl": 60}, two=llama(files["two"])))
             assert (told["models"]["updated"], told["models"]["removed"]) == (["slow"], ["one"])
