@@ -204,8 +204,9 @@ class ClientLimits:
     connections: int = key(
         "connections",
         Integer(1),
-        "connections at once, fewer if the system's limit of open files is too low; beyond it others are closed to"
-        " make room (docs/http.md says which); if all of them are being served, the newest is answered 503",
+        "connections at once, of each process with `-workers`, fewer if the system's limit of open files is too low;"
+        " beyond it others are closed to make room (docs/http.md says which); if all of them are being served, the"
+        " newest is answered 503",
         DEFAULT_CONNECTIONS,
     )
     idle_timeout: float = key("idleTimeout", Seconds(1), "seconds a connection may stay without a request", 120.0)

@@ -336,7 +336,7 @@ export const KEYS = {
    "about": "what clients may take (llamaswap only)",
    "keys": {
     "connections": {
-     "about": "connections at once, fewer if the system's limit of open files is too low; beyond it others are closed to make room (docs/http.md says which); if all of them are being served, the newest is answered 503"
+     "about": "connections at once, of each process with `-workers`, fewer if the system's limit of open files is too low; beyond it others are closed to make room (docs/http.md says which); if all of them are being served, the newest is answered 503"
     },
     "idleTimeout": {
      "about": "seconds a connection may stay without a request"
