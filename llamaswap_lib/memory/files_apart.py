@@ -48,12 +48,19 @@ def folder_of(model: Model) -> str:
 
 
 class FilesApart:
-    """`look` is how size and time of one file are found."""
+    """`look` is how size and time of one file are found; `wait` says whether an event is set, after so many seconds."""
 
-    def __init__(self, warn: Callable[[str], None] = lambda _: None, look: Look = look_of, hold: float = HOLD) -> None:
+    def __init__(
+        self,
+        warn: Callable[[str], None] = lambda _: None,
+        look: Look = look_of,
+        hold: float = HOLD,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+    ) -> None:
         self.look = look
         self._warn = warn
         self._hold = hold
+        self._wait = wait
         self._hanging: dict[str, threading.Event] = {}  # folder -> set once its read has ended after all
         self._reads: _Reads | None = None  # of the thread that does them; None where there is none
         self._end_thread: Callable[[], object] = lambda: None
@@ -87,7 +94,7 @@ class FilesApart:
 
         if not self._begin(run):
             return otherwise
-        if not ended.wait(self.patience):
+        if not self._wait(ended, self.patience):
             self._hanging[folder] = ended
             self.close()
             where = f"the files of models in {_where(folder)} do not answer, as on a network mount that hangs"
