@@ -136,8 +136,8 @@ def test_the_commands_work_with_models_of_boxes(tmp_path: Path) -> None:
             shell.run("logs", "box1/m").out == shell.run("logs", "m").out == Shell(box.port).run("logs", "m").out != ""
         )
         fleet.await_running("box1", "m")
-        plan = fleet.front.get("/api/models/box1%2Fm/plan").json()
-        assert (plan["state"], fleet.front.get("/api/models/m/plan").json()) == ("ready", plan)
+        plans = [f"/api/models/{name}/plan" for name in ("box1%2Fm", "m")]
+        wait_until(lambda: all(fleet.front.get(path).json()["state"] == "ready" for path in plans), "it is known here")
         assert re.match("m: (is ready already|ready after [1-9])", shell.run("load", "m").out)
         assert shell.run("unload", "m").out == "m: unloaded\n"
         assert box.states() == {}
