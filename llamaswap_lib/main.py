@@ -30,9 +30,9 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.reload import tell_who_can_reach
+from llamaswap_lib.runtime.heap import share_arena, spare_collector
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.signals import Signals
-from llamaswap_lib.runtime.threads import share_arena, spare_collector
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.ui import pack_files, read_files

@@ -10,17 +10,13 @@ memory.
 
 from __future__ import annotations
 
-import gc
 import queue
-import sys
 import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-COLLECTOR = 20_000, 10, 50  # objects that are new, and rounds, until the garbage collector looks at them
-M_ARENA_MAX = -8  # of malloc.h
 START_TIMEOUT = 2.0  # seconds, if the death of the new thread could not be told
 
 
@@ -97,33 +93,3 @@ class _Started(threading.Event):
         if not is_set:
             raise _NotBegunError("the new thread does not begin")
         return True
-
-
-def spare_collector() -> None:
-    """Have the garbage collector look at little, and seldom; call it when all is there that lives as long as we do.
-
-    What exists now is never looked at again. What requests leave behind holds hardly a cycle: at its usual pace the
-    collector took a sixth of the time under load.
-    """
-    gc.freeze()
-    gc.set_threshold(*COLLECTOR)
-    gc.enable()
-
-
-def share_arena() -> None:
-    """Have all threads allocate from one arena; the first of them calls it.
-
-    glibc keeps an arena for each of the first threads: 64 MB of address space, and whatever its thread has freed. One
-    for all takes 2 MB less of memory under load, and costs nothing here: the interpreter lock lets one thread at a time
-    allocate. Under a limit on the address space (`ulimit -v`) arenas would take all that there is, and a later thread
-    that finds no room for its own would never get memory, however much the others have left. Does nothing where there
-    is another C library.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        import ctypes  # noqa: PLC0415 - costs 5 ms
-
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
-    except (ImportError, OSError, AttributeError, MemoryError):
-        pass  # no `ctypes`, or no such function

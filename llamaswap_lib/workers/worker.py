@@ -44,10 +44,11 @@ from llamaswap_lib.runtime.control.controller import Controller
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
 from llamaswap_lib.runtime.health.watchdog import Checks
+from llamaswap_lib.runtime.heap import share_arena, spare_collector
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.ourselves import Ourselves
 from llamaswap_lib.runtime.signals import Signals
-from llamaswap_lib.runtime.threads import Thread, share_arena, spare_collector
+from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.scheduling import make_rules

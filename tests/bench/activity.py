@@ -31,7 +31,7 @@ from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.activity.store import Store, StoreSettings
 from llamaswap_lib.activity.writer import BATCH_ROWS
-from llamaswap_lib.runtime.threads import COLLECTOR
+from llamaswap_lib.runtime.heap import COLLECTOR
 from llamaswap_lib.server.request_body import RequestBody
 from llamaswap_lib.wire.parser import parse_request_head, parse_response_head
 from tests.bench.listeners import listening

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
 import resource, sys, threading
-from llamaswap_lib.runtime.threads import share_arena
+from llamaswap_lib.runtime.heap import share_arena
 
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), resource.RLIM_INFINITY))
 share_arena()
