@@ -27,6 +27,8 @@ from .record import Record, Sample
 from .redaction import redacted
 
 LEVEL = 1  # of zlib: text gets a quarter of its size with 10 ms for each MB
+SMALL_BYTES = 1 << 13  # of a capture for which zlib's usual 256 KB of memory are too much
+SMALL = 13, 5  # the window of so much, and how much memory zlib takes beside: a fifth of the time for a small one
 COMPRESSED_BYTES = 500  # of what holds a capture that is compressed, beside its content
 FRESH_BYTES = 2_500  # the same of one that is not yet: of a flood fewer are kept, so that it takes less memory
 MOST_DECODED_BYTES = 16 << 20  # of an answer
@@ -224,7 +226,8 @@ def _packed(kept: _Fresh | _Compressed) -> str:
 
 
 def _compressed(kept: _Fresh | _Compressed) -> _Compressed:
-    packer = zlib.compressobj(LEVEL)
+    window, memory = SMALL if kept.size_bytes <= SMALL_BYTES else (zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL)
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, window, memory)
     content = b"".join([*map(packer.compress, kept.parts()), packer.flush()])
     return _Compressed(content, len(content) + COMPRESSED_BYTES)
 
