@@ -30,7 +30,7 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.reload import tell_who_can_reach
-from llamaswap_lib.runtime.heap import share_arena, spare_collector
+from llamaswap_lib.runtime.heap import give_back, share_arena, spare_collector
 from llamaswap_lib.runtime.logs.server_logs import Logs
 from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
@@ -138,6 +138,7 @@ def _import_the_rest() -> None:
             importlib.import_module(name)
     with suppress(MemoryError):
         pack_files()
+    give_back()
 
 
 def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:

@@ -98,7 +98,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # readings of answers, rows, captures; its writer's thread is the only one that writes the store
     "activity": (
         *("hardware.readings", "wire", "errors", "printable", "core.eviction"),
-        *("core.snapshot", "runtime.changes", "runtime.threads", "runtime.vital", "runtime.wakeup"),
+        *("core.snapshot", "runtime.changes", "runtime.heap", "runtime.threads", "runtime.vital", "runtime.wakeup"),
     ),
     "hardware": ("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "wire.rfc3339"),
     "memory": (

@@ -108,11 +108,6 @@ class Captures:
     def size_bytes(self) -> int:
         return self._bytes
 
-    @property
-    def are_waiting(self) -> bool:
-        """Whether some are not compressed yet."""
-        return bool(self._fresh)
-
     def has(self, row_id: int) -> bool:
         return row_id in self._kept
 

@@ -2,9 +2,10 @@
 
 Any thread appends the function that makes a record, which costs it nothing but that. Thread `activity-writer` does the
 rest, in this order: it calls that once, reads what the answer says, has the row stored, keeps the capture, and tells
-those who listen. Guarantees: rows are stored in the order of their records; a record becomes visible at once
-after a rest, otherwise at most BATCH_PAUSE later; all that was appended is written at an orderly end; no failure of one
-record, listener or store ends the thread. It holds the interpreter for GROUP_ROWS records at most without a pause.
+those who listen. After a busy time it has the memory given back that this has needed. Guarantees: rows are stored in
+the order of their records; a record becomes visible at once after a rest, otherwise at most BATCH_PAUSE later; all that
+was appended is written at an orderly end; no failure of one record, listener or store ends the thread. It holds the
+interpreter for GROUP_ROWS records at most without a pause.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from llamaswap_lib.runtime.heap import give_back
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import report
 
@@ -78,13 +80,16 @@ class Writer:
         *,
         pause: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        after_rush: Callable[[], None] = give_back,
     ) -> None:
+        """`after_rush` is called when a busy time is over and all is done, by the writer's thread."""
         self._store = store
         self._captures = captures
         self._row_of = row_of
         self._on_error = on_error
         self._pause = pause
         self._clock = clock
+        self._after_rush = after_rush
         # In another process: it gets rows, and what they were made of, at once; the lists are changed after that.
         self.heir: Callable[[Sequence[Record], Sequence[Row]], None] | None = None
         # It gets those of workers; a record where a capture may be wanted.
@@ -96,6 +101,7 @@ class Writer:
         self._hurry = threading.Event()  # somebody waits
         self._lost = 0
         self._is_busy = False  # the last batch was a large one
+        self._was_busy = False  # so was one before, and `after_rush` was not called since
         self._ends = False
         self._listeners: tuple[Listener, ...] = ()
         self._thread: Thread | None = None
@@ -287,11 +293,11 @@ class Writer:
     def _tend(self) -> float | None:
         """What is to be done besides; seconds until there is more of it, None for never."""
         has_more, pause = False, None
+        if self._is_busy:
+            pause, self._was_busy = QUIET_PAUSE, True
         try:
             if not self._is_busy:
                 has_more = self._captures.compress(COMPRESSED_BYTES)
-            elif self._captures.are_waiting:
-                pause = QUIET_PAUSE
             rest = self._store.tend()
         except Exception:  # noqa: BLE001 - the thread goes on
             report(NAME, self._on_error)
@@ -299,6 +305,9 @@ class Writer:
         if rest == 0 or has_more:
             self._pause(GROUP_PAUSE)
             return 0.0
+        if self._was_busy and not self._is_busy:
+            self._was_busy = False
+            self._attempt(self._after_rush)
         return min((seconds for seconds in (rest, pause) if seconds is not None), default=None)
 
     def _tell_of_lost(self) -> None:

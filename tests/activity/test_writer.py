@@ -16,7 +16,7 @@ from llamaswap_lib.activity.database import Database, open_file, select_rows
 from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.activity.store import Store, StoreSettings
-from llamaswap_lib.activity.writer import BATCH_BYTES, BATCH_ROWS, MOST_WAITING, MOST_WAITING_BYTES, Writer
+from llamaswap_lib.activity.writer import BATCH_BYTES, BATCH_ROWS, BUSY_ROWS, MOST_WAITING, MOST_WAITING_BYTES, Writer
 from tests.activity.rows import DEADLINE, record
 
 
@@ -313,3 +313,37 @@ def test_who_falls_behind_makes_no_pauses() -> None:
     assert rig.writer.flush(DEADLINE)
     assert rig.writer.close(DEADLINE)
     assert len(pauses) == writer_module.MOST_IN_HAND // writer_module.GROUP_ROWS
+
+
+def test_when_a_busy_time_is_over_the_memory_that_it_needed_is_given_back_once() -> None:
+    rig, is_over = Rig(), threading.Semaphore(0)
+    rig.writer = Writer(rig.store, rig.captures, rig.row_of, rig.errors.append, after_rush=is_over.release)
+    for _ in range(BUSY_ROWS):
+        rig.writer.append(record)
+    rig.writer.start()
+    assert is_over.acquire(timeout=DEADLINE)
+    assert len(rig.shown()) == BUSY_ROWS
+    for _ in range(3):
+        rig.writer.append(record)
+        assert rig.writer.flush(DEADLINE)
+    assert rig.writer.close(DEADLINE)
+    assert not is_over.acquire(blocking=False)
+
+
+def test_a_failure_to_give_memory_back_ends_nothing() -> None:
+    rig, is_called = Rig(), threading.Event()
+
+    def fail() -> None:
+        is_called.set()
+        raise MemoryError
+
+    rig.writer = Writer(rig.store, rig.captures, rig.row_of, rig.errors.append, after_rush=fail)
+    for _ in range(BUSY_ROWS):
+        rig.writer.append(record)
+    rig.writer.start()
+    assert is_called.wait(DEADLINE)
+    rig.writer.append(record)
+    assert rig.writer.flush(DEADLINE)
+    assert len(rig.shown()) == BUSY_ROWS + 1
+    assert "MemoryError" in rig.errors[0]
+    assert rig.writer.close(DEADLINE)
