@@ -46,7 +46,7 @@ CONFIGS = {
     "on": "",
     "all": "store: {path: FOLDER/activity.db}\ncaptureBuffer: 5\n",
 }
-SERVE, OFF = "serve", "off"
+SERVED, OFF = Path(__file__).with_name("served.py"), "off"
 PATH = "/v1/chat/completions"
 CALLER = Caller("", "", "127.0.0.1")
 ASKED = parse_request_head(
@@ -59,17 +59,6 @@ ANSWER = (
 )
 
 _T = TypeVar("_T")
-
-
-def serve(kind: str, arguments: list[str]) -> int:
-    """Run the program; where it is `off`, nothing is noted of a request."""
-    from llamaswap_lib.cli import main as run  # noqa: PLC0415 - only where it is served
-    from llamaswap_lib.endpoints import proxied  # noqa: PLC0415
-    from llamaswap_lib.server.trace import UNTRACED  # noqa: PLC0415
-
-    if kind == OFF:
-        vars(proxied)["InFlight"] = lambda *_, **__: UNTRACED
-    return run(arguments)
 
 
 @dataclass(frozen=True)
@@ -90,7 +79,7 @@ def server(kind: str, upstream: str) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         port, path = free_port(), Path(folder) / "config.yaml"
         path.write_text(CONFIGS[kind].replace("FOLDER", folder) + MODEL.replace("PACED", upstream))
-        command = [sys.executable, __file__, SERVE, kind, "-c", str(path), "-listen", f"127.0.0.1:{port}"]
+        command = [sys.executable, str(SERVED), kind, "-c", str(path), "-listen", f"127.0.0.1:{port}"]
         process = stack.enter_context(running(command, {"PYTHONPATH": str(ROOT)}))
         url = f"http://127.0.0.1:{port}"
         wait_until_ok(f"{url}/health", process)
@@ -222,8 +211,6 @@ def stages(count: int) -> int:
 
 
 def main() -> int:
-    if sys.argv[1:2] == [SERVE]:
-        return serve(sys.argv[2], sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--requests", type=int, default=24_000, help="of each server in each turn")
