@@ -1,7 +1,7 @@
 """Metrics of several servers as one text: each sample says of which model it is, and a family stands there once.
 
 Pure, any thread. Where two servers mean different kinds by one name, the first one counts. What has our own prefix is
-left out, for it would be taken for ours.
+left out, for it would be taken for ours, and so is a sample with labels for which Prometheus would refuse all others.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def _of_model(model: str, family: Family) -> Iterator[Sample]:
             ("exported_model" if name == "model" else name, _bound(text) if name in ("le", "quantile") else text)
             for name, text in labels
         )
-        yield Sample(suffix, (("model", model), *kept), value)
+        names = {"model", *(name for name, _ in kept)}
+        if len(names) == len(kept) + 1 and "__name__" not in names:
+            yield Sample(suffix, (("model", model), *kept), value)
 
 
 def _bound(text: str) -> str:

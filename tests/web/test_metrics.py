@@ -345,3 +345,10 @@ def test_what_cannot_be_merged_is_left_out_or_renamed() -> None:
         'h_sum{model="other"} 1.0',
     }
     assert list(parse_open(text))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("labels", ['a="b",a="c"', 'model="x",exported_model="y"', '__name__="y"'])
+def test_a_sample_that_would_cost_all_others_is_left_out(labels: str) -> None:
+    text = written(merged({"m": f'x{{{labels}}} 1\nx{{a="b"}} 2\n'}), is_open=True).decode()
+    assert lines(text.encode()) == {'x{model="m",a="b"} 2.0'}
+    assert list(parse_open(text))  # type: ignore[no-untyped-call]
