@@ -99,6 +99,7 @@ class Database:
         self._known: dict[int, dict[str | None, int]] = {field: {} for field in (*FIELDS.values(), STATUS_FIELD)}
         self._version_of_data = self._ask("PRAGMA data_version")
         self.others_wrote = False  # another program has written to the file
+        self.is_clean = True  # nothing is on the disk of rows that were to be forgotten
         self._upgrade(steps)
 
     # -- reading --
@@ -167,7 +168,10 @@ class Database:
         return len(removed)
 
     def clear(self) -> int:
-        """Remove all rows, from the disk too; how many there were. Ids go on."""
+        """Remove all rows, from the disk too; how many there were. Ids go on.
+
+        While another program reads, they stay on the disk: `is_clean` says so, and `clean` tries again.
+        """
         with self._transaction():
             count = self.count
             for table in ("requests", "texts", "totals", "speeds", "periods"):
@@ -175,8 +179,18 @@ class Database:
             self._forget_numbers()
         with self.lock:
             self.connection.execute("VACUUM")  # what was removed may still be read in the file, until here
-            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self.is_clean = self.empty_log()
         return count
+
+    def clean(self) -> bool:
+        """Remove what is still on the disk of rows that are removed; whether that is done. Waits for nobody."""
+        timeout = self._ask("PRAGMA busy_timeout")
+        self.connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            self.is_clean = self.empty_log()
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout = {timeout}")
+        return self.is_clean
 
     def go_on_from(self, last_id: int) -> None:
         """Have the next row get a higher id."""
@@ -185,10 +199,12 @@ class Database:
                 self.connection.execute("DELETE FROM sqlite_sequence WHERE name = 'requests'")
                 self.connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('requests', ?)", (last_id,))
 
-    def empty_log(self) -> None:
-        """Have all in the file itself and nothing in the log beside it, as far as that can be done."""
+    def empty_log(self) -> bool:
+        """Have all in the file itself and nothing in the log beside it; False where that cannot be done now."""
         with self.lock, suppress(sqlite3.Error):
-            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            (is_busy, *_) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not is_busy
+        return False
 
     def close(self) -> None:
         with self.lock:

@@ -192,7 +192,10 @@ class Store:
         if self._file is None:
             return None if self._settings.path is None else max(0.0, self._next_try - self._clock())
         try:
-            return self._remove_some(self._file)
+            rest = self._remove_some(self._file)
+            if self._file.is_clean or self._file.clean():
+                return rest
+            return FIRST_PAUSE if rest is None else min(rest, FIRST_PAUSE)
         except Troubles as error:
             self._give_up(error)
             return FIRST_PAUSE

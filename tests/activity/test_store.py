@@ -408,6 +408,25 @@ def test_a_file_that_cannot_be_emptied_says_so(world: World) -> None:
         world.store.clear()
 
 
+def test_what_is_cleared_goes_from_the_disk_once_nobody_reads_it(world: World) -> None:
+    def is_on_disk() -> bool:
+        return any(b"of a secret" in path.read_bytes() for path in world.path.parent.iterdir())
+
+    world.write("of a secret")
+    other = connect(world.path, "ro")
+    try:
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM requests").fetchone() == (1,)
+        assert world.store.clear() == 1
+        assert is_on_disk()
+        assert world.store.tend() == 1.0
+        assert is_on_disk()
+    finally:
+        other.close()
+    assert world.store.tend() is None
+    assert not is_on_disk()
+
+
 def test_a_store_that_is_closed_cannot_be_read(world: World) -> None:
     world.store.close()
     with pytest.raises(ServiceUnavailable, match="not open"):
