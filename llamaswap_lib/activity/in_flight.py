@@ -24,6 +24,7 @@ from llamaswap_lib.wire.rfc3339 import moment_text
 
 MOST_ENDED = 8  # requests that began and ended since somebody looked, and are still told; a rush has more of them
 SMALL_BYTES = 1_024  # of bodies, for which there is always room: so much a record takes anyway
+MOST_TYPE_CHARACTERS = 1_024  # of an answer's Content-Type
 _BINARY = ("audio/", "image/", "video/")  # answers of which a capture keeps no body
 _EVENT_STREAM = "text/event-stream"
 _COMPLETE = Ended.COMPLETE  # it takes a while to look for it there
@@ -318,7 +319,7 @@ class InFlight:
             self.head.method,
             self.status,
             _COMPLETE if was_usual else self._ended(),
-            _EVENT_STREAM if self.is_told else first.get("content-type", ""),
+            _EVENT_STREAM if self.is_told else first.get("content-type", "")[:MOST_TYPE_CHARACTERS],
             first.get("content-encoding", ""),
             self.is_chunked,
             self.error,

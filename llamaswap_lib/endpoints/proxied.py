@@ -17,6 +17,7 @@ from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.endpoints.metrics import serve_metrics
 from llamaswap_lib.errors import Conflict, NotFound
 from llamaswap_lib.fleet.fail_over import FailOver
+from llamaswap_lib.printable import bounded
 from llamaswap_lib.proxy.dispatch import Dispatcher, Order
 from llamaswap_lib.routing.api_keys import given_key
 from llamaswap_lib.routing.loop_detection import is_sent_on
@@ -44,6 +45,7 @@ from llamaswap_lib.wire.json_edit import is_quick
 
 MOST_QUICK_BYTES = 16_384  # a larger body may take long enough to be read for others to notice
 MOST_NAMED = 5  # of the models that run, in an error
+MOST_TEXT_BYTES = 1_024  # of what clients write, in what is kept of requests
 UP = ("starting", "ready")  # states of runs that are asked
 MAX_MATCHED_CHARACTERS = 8192  # of a path, by upstream.ignorePaths: it bounds what a path may cost
 
@@ -253,8 +255,8 @@ class Proxied:
             head,
             caller,
             exchange.client.requests.started,
-            model.id if isinstance(model, Model) else name,
-            path,
+            model.id if isinstance(model, Model) else name if model else bounded(name, MOST_TEXT_BYTES),
+            path if len(path) < MOST_TEXT_BYTES else bounded(path, MOST_TEXT_BYTES),
             is_recorded=is_recorded and head.method == "POST",
         )
         if exchange.selector:
@@ -283,7 +285,8 @@ class Proxied:
             return known
         names = app.config.ui.activity.session_id
         session = next((value for name in names if (value := first.get(name.lower()))), "")
-        exchange.memo.caller = caller = Caller(session, app.key_tags.tag(given_key(exchange.head)), told_ip(exchange))
+        ip, session = bounded(told_ip(exchange), MOST_TEXT_BYTES), bounded(session, MOST_TEXT_BYTES)
+        exchange.memo.caller = caller = Caller(session, app.key_tags.tag(given_key(exchange.head)), ip)
         return caller
 
     async def _receive_content(self, exchange: Exchange) -> RequestBody:

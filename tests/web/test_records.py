@@ -264,6 +264,21 @@ def test_a_name_that_leads_nowhere_is_recorded_as_it_was_written() -> None:
     assert "model not found" in record.error
 
 
+def test_of_texts_without_measure_only_the_beginning_is_kept() -> None:
+    name, long = b"n" * 900_000, b"l" * 20_000
+    extra = b"X-Mine: %b\r\nX-Forwarded-For: %b\r\n" % (long, long)
+    typed = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: 2\r\n\r\nhi" % long
+    with World(answers(typed), config=CONFIG) as world:
+        world.ask(post("/v1/chat/completions", b'{"model":"%b"}' % name, extra))
+        world.ask(post(f"/upstream/{long.decode()}/v1/chat/completions", extra=extra))
+        world.ask(post("/v1/chat/completions"))
+        records = world.journal.wait_for(3)
+    for record in records:
+        for text in (record.model, record.path, record.session, record.remote_ip, record.content_type, record.error):
+            assert len(text.encode()) <= 1_024
+    assert records[0].model == f"{'n' * 1_021}…"
+
+
 @pytest.mark.parametrize(
     ("request_", "status", "model"),
     [
