@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.nginx import NGINX, Nginx
 from tests.e2e.ports import PortBlock
+from tests.e2e.program import demo
 from tests.ui.conftest import CONFIG, PHONE, Served, Watched, playwright
 
 expect = playwright.expect
@@ -158,6 +159,23 @@ def test_on_a_phone_the_pages_are_at_the_bottom_and_nothing_scrolls_sideways(
         watched.open(name)
         expect(page.locator("main h1").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Qwen3-Coder-480B-A35B-Instruct-UD-Q4_K_XL-" * 3], ids=["no model", "a long name"]
+)
+def test_on_a_phone_neither_a_long_name_nor_no_model_scrolls_sideways(
+    run_server: Callable[..., Served], watch: Callable[..., Watched], name: str
+) -> None:
+    config = {"models": {name: {"cmd": demo()}}, "profiles": {name: {"pins": {"x": ""}}}} if name else {"models": {}}
+    with run_server(config) as server:
+        watched = watch(server, PHONE)
+        for path in ("models", "logs", "queue", "playground"):
+            page = watched.open(path)
+            shown = page.locator("main option", has_text=name) if name else page.locator("main h1, main pre")
+            if path != "queue" or not name:
+                expect(shown.first).to_be_attached()
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
 
 
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
