@@ -39,10 +39,13 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The stream is not opened again: there has never been a server, or it does not want to be asked."""
+    """The stream is not opened again: there has never been a server, or it does not want to be asked.
+
+    `error` is no ServerError where what is wrong is on this side, as a file of certificates.
+    """
 
     source: Any
-    error: ServerError
+    error: Exception
 
 
 News = Item | Lost | Failed
@@ -67,6 +70,9 @@ def _follow(source: Any, read: Callable[[], Iterable[Any]], put: Callable[[News]
             if not was_open or not may_pass(raised):
                 put(Failed(source, raised))
                 return
+        except Exception as raised:  # noqa: BLE001 - the top of the thread: it is raised where the news are taken
+            put(Failed(source, raised))
+            return
         if tries == 0:
             put(Lost(source, error))
         pause.wait(PAUSES[min(tries, len(PAUSES) - 1)])

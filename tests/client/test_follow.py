@@ -7,19 +7,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from llamaswap_lib.client.connection import Refused, ServerError, Unreachable
+from llamaswap_lib.client.connection import Refused, Unreachable
 from llamaswap_lib.client.follow import Failed, Item, Lost, News, follow
+from llamaswap_lib.errors import LlamaswapError
 
 TIMEOUT = 30.0
 
 
-def followed(*lives: list[int | ServerError]) -> list[News]:
+def followed(*lives: list[int | Exception]) -> list[News]:
     """The news of a stream that is opened so many times; the last life has to end it."""
     opened = iter(lives)
 
     def read() -> Iterator[int]:
         for value in next(opened):
-            if isinstance(value, ServerError):
+            if isinstance(value, Exception):
                 raise value
             yield value
 
@@ -40,12 +41,17 @@ def test_it_is_opened_again_whether_it_ended_or_broke_off() -> None:
     ]  # fmt: skip
 
 
+def test_a_mistake_is_told_and_nobody_waits_on() -> None:
+    wrong = UnicodeEncodeError("utf-8", "\udcff", 0, 1, "half a character")
+    assert followed([1, wrong]) == [Item("s", 1), Failed("s", wrong)]
+
+
 def test_a_loss_is_told_once_however_long_it_takes() -> None:
     assert followed([1], [GONE], [BUSY], [2, KEY]) == [
         Item("s", 1), Lost("s", None), Item("s", 2), Failed("s", KEY),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("error", [GONE, KEY, BUSY])
-def test_one_that_was_never_open_is_not_waited_for(error: ServerError) -> None:
+@pytest.mark.parametrize("error", [GONE, KEY, BUSY, LlamaswapError("no certificate")])
+def test_one_that_was_never_open_is_not_waited_for(error: Exception) -> None:
     assert followed([error]) == [Failed("s", error)]

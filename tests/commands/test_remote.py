@@ -10,6 +10,7 @@ import pytest
 from llamaswap_lib.commands import run, there
 from llamaswap_lib.commands.arguments import Parser, UsageError
 from llamaswap_lib.commands.remote import DEFAULT_URL, add_remote_flags, server_of
+from tests.commands.terminal import Shell
 
 ASKING = ("completing", "load", "ls", "profile", "ps", "reload", "show", "unload", "version")
 
@@ -53,6 +54,12 @@ def test_a_command_for_another_machine_keeps_its_bytes() -> None:
     there.add_arguments(parser)
     options = parser.parse_args(["--at-end", "\udcdf", "--", "\udcdf"])
     assert (options.at_end, options.command) == ("\udcdf", ["\udcdf"])
+
+
+@pytest.mark.parametrize("words", [("logs",), ("logs", "-f"), ("requests", "-f"), ("top", "--json")])
+def test_no_command_waits_for_a_server_that_its_certificates_keep_it_from(shell: Shell, words: tuple[str, ...]) -> None:
+    ended = shell.run(*words, "--url", "https://127.0.0.1:1", "--ca-file", "no.pem")
+    assert (ended.code, ended.err) == (1, "llamaswap: no.pem: cannot be used as --ca-file: No such file or directory\n")
 
 
 def test_a_flag_counts_before_the_environment() -> None:
