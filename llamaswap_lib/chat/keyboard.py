@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+from llamaswap_lib.chat.typed import expanded
 from llamaswap_lib.client.terminal import Style, Terminal
 
 QUOTES = '"""'
@@ -86,11 +87,14 @@ class Keyboard:
             self._readline.write_history_file(str(self._history))
 
 
-def state_folder(environ: Mapping[str, str]) -> Path:
-    """Where what is kept between two runs belongs (https://specifications.freedesktop.org/basedir-spec)."""
+def state_folder(environ: Mapping[str, str]) -> Path | None:
+    """Where what is kept between two runs belongs (https://specifications.freedesktop.org/basedir-spec).
+
+    None where the user has no home.
+    """
     told = environ.get("XDG_STATE_HOME", "")
-    base = Path(told) if told.startswith("/") else Path("~/.local/state").expanduser()
-    return base / "llamaswap"
+    base = Path(told) if told.startswith("/") else expanded("~/.local/state")
+    return base / "llamaswap" if base.is_absolute() else None
 
 
 def _readline() -> ModuleType | None:

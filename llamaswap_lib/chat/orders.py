@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from llamaswap_lib.chat.conversation import Unusable
 from llamaswap_lib.chat.session import Chat
+from llamaswap_lib.chat.typed import expanded
 from llamaswap_lib.client import words
 from llamaswap_lib.client.connection import Server, ServerError, in_path
 from llamaswap_lib.client.terminal import Column, Style
@@ -75,7 +75,7 @@ def _save(chat: Chat, rest: str) -> bool:
     if not rest:
         chat.say_failure("/save: expected the name of a file, as in /save chat.json")
         return True
-    chat.conversation.save(Path(rest).expanduser())
+    chat.conversation.save(expanded(rest))
     chat.remark(f"saved: {words.counted(len(chat.conversation.messages) // 2, 'answer')} in {rest}")
     return True
 
@@ -84,7 +84,7 @@ def _load(chat: Chat, rest: str) -> bool:
     if not rest:
         chat.say_failure("/load: expected the name of a file that /save has written")
         return True
-    chat.conversation.load(Path(rest).expanduser())
+    chat.conversation.load(expanded(rest))
     chat.remark(f"loaded: {words.counted(len(chat.conversation.messages) // 2, 'answer')} from {rest}")
     return True
 
@@ -168,7 +168,7 @@ def completions(server: Server, text: str) -> list[str]:
 def _files(begin: str) -> list[str]:
     folder, _, name = begin.rpartition("/")
     try:
-        place = Path(folder or ("/" if begin.startswith("/") else ".")).expanduser()
+        place = expanded(folder or ("/" if begin.startswith("/") else "."))
         names = sorted(path.name for path in place.iterdir())
     except OSError:
         return []

@@ -5,6 +5,7 @@ Pure, but for a look whether the pictures are there.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +34,7 @@ def question(text: str) -> Question:
         told = match[1] or match[2] or re.sub(r"\\(.)", r"\1", match[3])
         if not told.lower().endswith(PICTURES):
             return match[0]
-        path = Path(told).expanduser()
+        path = expanded(told)
         if not path.is_file():
             missing.append(told)
             return match[0]
@@ -42,6 +43,11 @@ def question(text: str) -> Question:
 
     rest = _path.sub(take, text)
     return Question(re.sub(r"[ \t]{2,}", " ", rest).strip() if images else rest, images, missing)
+
+
+def expanded(told: str) -> Path:
+    """The path, with the home folder for `~`; as it is where there is no such user, or no home."""
+    return Path(os.path.expanduser(told))  # noqa: PTH111 - Path.expanduser raises there
 
 
 def order(text: str) -> tuple[str, str] | None:

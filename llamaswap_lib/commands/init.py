@@ -7,7 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from llamaswap_lib.commands.program import fail, print_text, program
+from llamaswap_lib.commands.program import fail, home_folder, print_text, program
+from llamaswap_lib.errors import LlamaswapError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     path = options.file
+    try:
+        home = home_folder()
+    except LlamaswapError:
+        home = Path("/")  # where the usual folders are not
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        return fail("the folder that this was started in no longer exists")
     from llamaswap_lib.init import gguf, gpus, text  # noqa: PLC0415 - after the arguments
 
-    models = gguf.find(gguf.folders(os.environ, Path.home(), Path.cwd()))
+    models = gguf.find(gguf.folders(os.environ, home, here))
     content = text.config_text(str(path), shutil.which("llama-server"), models, gpus.find())
     try:
         with path.open("x", encoding="utf-8") as file:  # never over one that is there

@@ -13,7 +13,7 @@ from llamaswap_lib.agents.known import AGENTS, KEY_VARIABLE, Agent, Settings, Ta
 from llamaswap_lib.client.connection import Server, in_path
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
 from llamaswap_lib.commands.arguments import UsageError
-from llamaswap_lib.commands.program import fail
+from llamaswap_lib.commands.program import fail, home_folder
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.nearest import Nearest
 
@@ -108,7 +108,7 @@ def _target(server: Server, model: str | None) -> Target:
         [model] = names
     row = server.find(f"/v1/models/{in_path(model)}") or {}  # another kind of server may not have this route
     context = row.get("context_length")
-    return Target(server.url, server.key, model, context if isinstance(context, int) else None)
+    return Target(server.url, server.key, model, context if isinstance(context, int) else None, home_folder())
 
 
 def _print(terminal: Terminal, agent: Agent, settings: Settings, target: Target) -> None:
@@ -164,4 +164,5 @@ def _start(agent: Agent, settings: Settings, target: Target, more: list[str], *,
 
 
 def _short(path: Path) -> str:
-    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
+    home = home_folder()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -12,7 +12,7 @@ from llamaswap_lib.commands.arguments import (
     server_words,
     take_config_file,
 )
-from llamaswap_lib.commands.program import print_text
+from llamaswap_lib.commands.program import home_folder, print_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,6 @@ def run(options: argparse.Namespace) -> int:
     server_address(options)
     from llamaswap_lib.service.commands import agent  # noqa: PLC0415 - after the arguments
 
-    made = agent(config_files(options), server_words(options))
+    made = agent(config_files(options), server_words(options), home_folder())
     print_text(made.text.rstrip("\n"), notes=made.how)
     return 0

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from io import TextIOWrapper
 from pathlib import Path
 
-from llamaswap_lib.errors import CannotPrint
+from llamaswap_lib.errors import CannotPrint, LlamaswapError
 
 
 def program() -> str:
@@ -29,6 +29,14 @@ def interpreter() -> str:
         return str(ours.relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(ours)
+
+
+def home_folder() -> Path:
+    """The user's; raises LlamaswapError where there is none, as for a user of a container who is only a number."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise LlamaswapError("there is no home folder: set HOME") from None
 
 
 def print_text(text: str, *, notes: Iterable[str] = ()) -> None:

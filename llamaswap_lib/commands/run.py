@@ -14,7 +14,7 @@ from llamaswap_lib.chat.keyboard import Keyboard, state_folder
 from llamaswap_lib.chat.orders import check_model, completions, obey
 from llamaswap_lib.chat.session import Chat, Manner, figures, show
 from llamaswap_lib.chat.shown import ShownAnswer
-from llamaswap_lib.chat.typed import Question, order, question
+from llamaswap_lib.chat.typed import Question, expanded, order, question
 from llamaswap_lib.chat.waiting import Waiting
 from llamaswap_lib.client.completion import Completion
 from llamaswap_lib.client.connection import Server
@@ -92,7 +92,7 @@ def _asked(options: argparse.Namespace) -> Question | None:
 
 def _images(paths: Iterable[str | Path]) -> list[str]:
     try:
-        return [image_url(Path(path).expanduser()) for path in paths]
+        return [image_url(expanded(str(path))) for path in paths]
     except Unusable as error:
         raise UsageError(str(error)) from None
 
@@ -140,7 +140,8 @@ def _chat(server: Server, conversation: Conversation, options: argparse.Namespac
     terminal = Terminal()
     chat = Chat(server, terminal, conversation, _manner(options))
     chat.images = _images(options.image)
-    history = None if options.no_history else state_folder(os.environ) / "history"
+    folder = None if options.no_history else state_folder(os.environ)
+    history = folder and folder / "history"
     keyboard = Keyboard(terminal, history, lambda text: completions(server, text))
     terminal.line(f"{conversation.model} at {server.url}. /help lists what can be typed; /bye ends.", Style.QUIET)
     interrupts = 0  # by Ctrl-C, in a row

@@ -80,9 +80,9 @@ def socket(host: str, port: int, *, is_user: bool) -> Installation:
     return Installation(socket_unit(_listen_stream(host, port)), how)
 
 
-def agent(files: Sequence[Path], flags: Sequence[str]) -> Installation:
+def agent(files: Sequence[Path], flags: Sequence[str], home: Path) -> Installation:
     """The property list for a configuration that loads; raises ConfigError."""
-    log = Path.home() / "Library" / "Logs" / "llamaswap.log"
+    log = home / "Library" / "Logs" / "llamaswap.log"
     command, path = (*own_words(), *flags), os.environ.get("PATH", SYSTEM_PATH)
     text = agent_plist(command, str(Path.cwd()), load(files).end_seconds, path, str(log))
     place = f"~/Library/LaunchAgents/{LABEL}.plist"
@@ -106,11 +106,18 @@ def _systemctl(is_user: bool) -> str:
 
 def _user(run_as: str | None) -> str:
     """A user of this machine: the one that is named, or who asks, behind `sudo` too; raises ConfigError."""
-    name = run_as or os.environ.get("SUDO_USER") or getpass.getuser()
+    name = run_as or os.environ.get("SUDO_USER") or _asking_user()
     try:
         return pwd.getpwnam(name).pw_name
     except KeyError:
         raise ConfigError(f"-run-as: there is no user {name!r} on this machine") from None
+
+
+def _asking_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # which of them is told by the version of Python
+        raise ConfigError(f"-run-as: the user {os.getuid()} has no name on this machine; name another one") from None
 
 
 def _groups() -> list[str]:

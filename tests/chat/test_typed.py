@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaswap_lib.chat.typed import order, question
+from llamaswap_lib.chat.typed import expanded, order, question
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,11 @@ def test_blanks_in_a_path_are_escaped_as_terminals_do(tmp_path: Path) -> None:
     picture.touch()
     escaped = str(picture).replace(" ", r"\ ").replace("(", r"\(").replace(")", r"\)")
     assert question(f"What is {escaped}").images == [picture]
+
+
+def test_a_home_that_nobody_has_stays_in_the_path() -> None:
+    assert expanded("~no-such-user/x.json") == Path("~no-such-user/x.json")
+    assert expanded("~/x.json").is_absolute()
 
 
 def test_what_is_no_picture_stays(tmp_path: Path) -> None:
