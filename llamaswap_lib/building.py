@@ -43,7 +43,7 @@ from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.printable import in_quotes
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.proxy.traffic import Traffic
-from llamaswap_lib.reload import Reloader, Served, warn_if_few
+from llamaswap_lib.reload import Reloader, Serving, warn_if_few
 from llamaswap_lib.routing.profiles import Activation, Profiles
 from llamaswap_lib.runtime.changes import Changes, Topic
 from llamaswap_lib.runtime.control.controller import Controller
@@ -94,16 +94,11 @@ class Options:
 class Parts(NamedTuple):
     """What runs."""
 
-    logs: Logs
-    controller: SuccessionController
+    serving: Serving
     pool: Pool
-    loop: Loop
-    journal: Journal
-    server: Server
     guardian: Guardian
     ourselves: Ourselves
     hardware: Hardware
-    supervisor: Supervisor
     watchdog: WatchdogFeeder
     reloader: Reloader
     peers: Peers
@@ -156,12 +151,12 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     capacity = _capacity(config, logs)
     server = _server(endpoints.settings_of(app), loop, host, port, certificate, capacity, given)
     ourselves.note_listening(server.socket)
-    served = Served(logs, controller, launching, app.latest, server, capacity, certificate, supervisor)
-    reloader = Reloader(options.sources, standing, served, refuse)
-    upgrader, taker = _upgrade(Estate(served, guardian, journal, loop, reloader, workers), options)
-    _connect_workers(workers, served, reloader, loop, journal)
-    parts = (logs, controller, pool, loop, journal, server, guardian, ourselves, hardware, supervisor)
-    return Parts(*parts, _watchdog(supervisor, controller, loop, logs), reloader, app.peers, upgrader, taker, workers)
+    serving = Serving(logs, loop, journal, controller, launching, app.latest, server, capacity, certificate, supervisor)
+    reloader = Reloader(options.sources, standing, serving, refuse)
+    upgrader, taker = _upgrade(Estate(serving, guardian, reloader, workers), options)
+    _connect_workers(workers, serving, reloader)
+    watchdog = WatchdogFeeder(supervisor, {"controller": controller.answers, "loop": loop.answers}, logs.log.error)
+    return Parts(serving, pool, guardian, ourselves, hardware, watchdog, reloader, app.peers, upgrader, taker, workers)
 
 
 def _gauges(loop: Loop, workers: Workers | None, connection_count: Callable[[], int]) -> dict[str, Any]:
@@ -186,22 +181,20 @@ def _tell_profile(changes: Changes, workers: Workers | None) -> None:
         workers.change()
 
 
-def _connect_workers(workers: Workers | None, served: Served, reloader: Reloader, loop: Loop, journal: Journal) -> None:
+def _connect_workers(workers: Workers | None, serving: Serving, reloader: Reloader) -> None:
     """Have them told of what changes, and asked for what they know."""
     if workers is None:
         return
-    from llamaswap_lib.workers.workers import Estate as WorkersEstate  # noqa: PLC0415 - most have none
-
-    workers.connect(WorkersEstate(served.logs, loop, journal, served.server, served.latest, served.certificate))
+    workers.connect(serving)
     reloader.after_change = workers.change
-    served.capacity.grow()  # workers hand over connections, and nobody asks for room for them
+    serving.capacity.grow()  # workers hand over connections, and nobody asks for room for them
 
 
 def _upgrade(estate: Estate, options: Options) -> tuple[Upgrader, Taker | None]:
     """The one to the next process, and the one from the process before, where there is one."""
     predecessor = options.predecessor
     ready_timeout = READY_TIMEOUT if options.workers == 1 else 2 * READY_TIMEOUT  # it starts others
-    giver, log = Giver(estate, options.start, predecessor), estate.served.logs.log
+    giver, log = Giver(estate, options.start, predecessor), estate.serving.logs.log
     upgrader = Upgrader(giver, log, ready_timeout=ready_timeout)
     return upgrader, None if predecessor is None else Taker(estate, predecessor)
 
@@ -233,10 +226,6 @@ def _server(
         return Server(settings, loop, host, port, certificate, capacity, given)
     except (OSError, UnicodeError) as error:  # a host that can be no name fails as text
         raise ConfigError(why_not(host, port, error)) from error
-
-
-def _watchdog(supervisor: Supervisor, controller: Controller, loop: Loop, logs: Logs) -> WatchdogFeeder:
-    return WatchdogFeeder(supervisor, {"controller": controller.answers, "loop": loop.answers}, logs.log.error)
 
 
 def _hardware(config: Config, controller: Controller, logs: Logs) -> Hardware:

@@ -15,12 +15,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from llamaswap_lib.activity.journal import Journal
 from llamaswap_lib.adoption import Adoption
 from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.errors import NotFound, NotImplementedByServer
-from llamaswap_lib.net.loop import Loop
-from llamaswap_lib.reload import Reloader, Served
+from llamaswap_lib.reload import Reloader, Serving
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.upgrade.child import Child, Start
 from llamaswap_lib.upgrade.connections import Leaving, take
@@ -55,10 +53,8 @@ class ClientProcesses(Protocol):
 class Estate(NamedTuple):
     """The parts that have something to hand over."""
 
-    served: Served
+    serving: Serving
     guardian: Guardian
-    journal: Journal
-    loop: Loop
     reloader: Reloader
     workers: ClientProcesses | None = None
 
@@ -67,7 +63,7 @@ class Giver:
     """The old process."""
 
     def __init__(self, estate: Estate, start: Start, predecessor: Predecessor | None) -> None:
-        self._estate, self._served = estate, estate.served
+        self._estate, self._serving = estate, estate.serving
         self._start = start
         self._predecessor = predecessor
         self._undo = ExitStack()  # of what is frozen
@@ -75,26 +71,26 @@ class Giver:
     def why_not(self) -> str:
         if name := self._start.ends_with_us:
             raise NotImplementedByServer(f"{name} (PID 1) ends with this process, and its container too: restart that")
-        if not self._served.controller.has_elder:
+        if not self._serving.controller.has_elder:
             return ""
         pid = self._predecessor.pid if self._predecessor else "unknown"
         return f"the process before this one, {pid}, still serves requests; upgradeTimeout bounds how long"
 
     def spawn(self) -> Child:
         more = self._estate.guardian.heir_environment()
-        return Child(self._start, self._served.server.socket, more, self._served.logs.log.warn)
+        return Child(self._start, self._serving.server.socket, more, self._serving.logs.log.warn)
 
     def freeze(self) -> tuple[Message, Sequence[int]]:
-        estate, served, app = self._estate, self._served, self._served.latest.app
+        estate, serving, app = self._estate, self._serving, self._serving.latest.app
         with ExitStack() as undo:
             estate.reloader.hold(FREEZE_TIMEOUT)
             undo.callback(estate.reloader.let_go)
             app.peers.pause_lists(FREEZE_TIMEOUT)  # for ever, if there is an heir: it has the file then
             undo.callback(app.peers.go_on_with_lists)
-            activity = estate.journal.pause()
-            undo.callback(estate.journal.go_on)
-            controller, runs = served.controller.freeze(FREEZE_TIMEOUT)
-            undo.callback(served.controller.resume)
+            activity = serving.journal.pause()
+            undo.callback(serving.journal.go_on)
+            controller, runs = serving.controller.freeze(FREEZE_TIMEOUT)
+            undo.callback(serving.controller.resume)
             try:
                 guardian, pipes = estate.guardian.hand_over()
             except BaseException:
@@ -106,11 +102,11 @@ class Giver:
                 "guardian": guardian,
                 "pipes": len(pipes),  # the guardian's descriptors come first
                 "activity": activity,
-                "logs": {name: history.decode("latin-1") for name, history in served.logs.histories().items()},
+                "logs": {name: history.decode("latin-1") for name, history in serving.logs.histories().items()},
                 "profile": app.profiles.active,
                 "key_salt": app.key_salt.hex(),
-                "connections": len(served.server.table),
-                "is_shared": served.server.is_shared,
+                "connections": len(serving.server.table),
+                "is_shared": serving.server.is_shared,
             }
             self._undo = undo.pop_all()
         return state, [*pipes, *runs]
@@ -119,13 +115,13 @@ class Giver:
         self._undo.close()
 
     def retire(self, pid: int, link: Link) -> None:
-        estate, served = self._estate, self._served
+        estate, serving = self._estate, self._serving
         told = _InOrder(link)
-        told.send_first(served.controller.retire(told.send))
+        told.send_first(serving.controller.retire(told.send))
         estate.guardian.retire()
-        served.latest.app.pool.keep_only(())  # the new process may stop any model, which is slower with a connection
-        served.supervisor.hand_over(pid)
-        estate.journal.hand_on(lambda row, capture: link.send({"kind": ROW, "row": row, "capture": capture}))
+        serving.latest.app.pool.keep_only(())  # the new process may stop any model, which is slower with a connection
+        serving.supervisor.hand_over(pid)
+        serving.journal.hand_on(lambda row, capture: link.send({"kind": ROW, "row": row, "capture": capture}))
         estate.reloader.close()
         estate.reloader.let_go()
 
@@ -133,20 +129,20 @@ class Giver:
             link.send({"kind": kind, "client": client_ip}, descriptors)
 
         if estate.workers is None:
-            Leaving(served.server, estate.loop, partial(give, CONNECTION)).begin()
+            Leaving(serving.server, serving.loop, partial(give, CONNECTION)).begin()
         else:
             estate.workers.hand_on(partial(give, CONNECTION), partial(give, OWN))
-        served.logs.close_streams()
-        served.latest.app.peers.close_streams()
+        serving.logs.close_streams()
+        serving.latest.app.peers.close_streams()
 
     def hear(self, message: Message) -> None:
         if message["kind"] == CONTROLLER:
-            self._served.controller.receive(message["message"])
+            self._serving.controller.receive(message["message"])
         elif message["kind"] == SERVING and self._estate.workers is not None:
             self._estate.workers.leave()
 
     def note_alone(self) -> None:
-        self._served.controller.note_link_lost()
+        self._serving.controller.note_link_lost()
         if self._estate.workers is not None:
             self._estate.workers.leave()
 
@@ -179,42 +175,42 @@ class Taker:
     """The new process."""
 
     def __init__(self, estate: Estate, predecessor: Predecessor) -> None:
-        self._estate, self._served = estate, estate.served
+        self._estate, self._serving = estate, estate.serving
         self._predecessor = predecessor
 
     # -- main thread --
 
     def take(self, state: State) -> None:
         """Go on from there; raises KeyError, ValueError and TypeError for what this version cannot read."""
-        estate, served, told, descriptors = self._estate, self._served, state.told, state.descriptors
-        app, pipes = served.latest.app, int(told["pipes"])
+        estate, serving, told, descriptors = self._estate, self._serving, state.told, state.descriptors
+        app, pipes = serving.latest.app, int(told["pipes"])
         estate.guardian.adopt(told["guardian"], descriptors[:pipes])
-        adoption = Adoption(estate.reloader.standing, served.launching)
-        served.controller.adopt(told["controller"], descriptors[pipes:], adoption)
-        estate.journal.inherit(told["activity"])
+        adoption = Adoption(estate.reloader.standing, serving.launching)
+        serving.controller.adopt(told["controller"], descriptors[pipes:], adoption)
+        serving.journal.inherit(told["activity"])
         histories = {name: history.encode("latin-1") for name, history in told["logs"].items()}
-        served.logs.put_before(histories, app.config.models.keys())
+        serving.logs.put_before(histories, app.config.models.keys())
         if not app.config.store.path:
-            served.latest.app = app = replace(app, key_salt=bytes.fromhex(told["key_salt"]))
-            served.server.change(settings_of(app))
+            serving.latest.app = app = replace(app, key_salt=bytes.fromhex(told["key_salt"]))
+            serving.server.change(settings_of(app))
         with suppress(NotFound):  # it is configured no more
             app.profiles.activate(told["profile"])
-        served.server.is_shared = told["is_shared"]
-        if told["connections"] > served.capacity.connections:
-            served.capacity.grow()
+        serving.server.is_shared = told["is_shared"]
+        if told["connections"] > serving.capacity.connections:
+            serving.capacity.grow()
 
     def begin(self, commit: Message) -> None:
         """Decide from now on; who goes by memory, once it was read: see `note_read`."""
         if self._estate.reloader.config.routing.router == "memory":
-            self._served.latest.app.memory.expect()
+            self._serving.latest.app.memory.expect()
         link = self._predecessor.link
-        self._served.controller.begin(
+        self._serving.controller.begin(
             commit["commit"], lambda message: link.send({"kind": CONTROLLER, "message": message})
         )
 
     def note_read(self) -> None:
         """The memory was read, or that takes too long."""
-        self._served.latest.app.memory.do_without()
+        self._serving.latest.app.memory.do_without()
 
     def note_serving(self) -> None:
         """All that serves here does."""
@@ -224,18 +220,18 @@ class Taker:
     # -- thread link-in --
 
     def hear(self, message: Message, descriptors: Sequence[int]) -> None:
-        estate, served, workers = self._estate, self._served, self._estate.workers
+        serving, workers = self._serving, self._estate.workers
         if message["kind"] == CONTROLLER:
-            served.controller.receive(message["message"])
+            serving.controller.receive(message["message"])
         elif message["kind"] == CONNECTION and workers is None:
-            take(served.server, estate.loop, message["client"], *descriptors)
+            take(serving.server, serving.loop, message["client"], *descriptors)
         elif message["kind"] == CONNECTION and workers is not None:
             workers.take_client(message["client"], *descriptors)
         elif message["kind"] == OWN and workers is not None:
             workers.take_connection(message["client"], *descriptors)
         elif message["kind"] == ROW:
-            estate.journal.take(message["row"], message["capture"])
+            serving.journal.take(message["row"], message["capture"])
 
     def note_end(self) -> None:
-        self._served.controller.note_link_lost()
-        self._served.logs.log.info(f"process {self._predecessor.pid}, which served before, has ended")
+        self._serving.controller.note_link_lost()
+        self._serving.logs.log.info(f"process {self._predecessor.pid}, which served before, has ended")

@@ -80,9 +80,9 @@ def serve(options: Options) -> int:
             logs.log.warn(warning)
         read_files()  # of the page: later another version may lie there
         if options.predecessor is None:
-            _start(parts, parts.controller.start)
+            _start(parts, parts.serving.controller.start)
             parts.guardian.start()
-            parts.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
+            parts.serving.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
             _import_the_rest()
         else:
             _import_the_rest()
@@ -111,22 +111,23 @@ def _obey(parts: Parts, signal: Signal) -> None:
 
 def _take_over(parts: Parts, predecessor: Predecessor) -> None:
     """Go on from where another process is, once it says so; raises ConfigError where that cannot be."""
+    serving = parts.serving
     taker = parts.taker
     assert taker is not None, "it was built without a process before this one"
     try:
         if parts.workers is not None and not parts.workers.prepare():
             raise ConfigError("not all of its workers can be started, as the log says")
         try:
-            taker.take(predecessor.state(parts.logs.log.error))
+            taker.take(predecessor.state(serving.logs.log.error))
         except (KeyError, ValueError, TypeError) as error:
             raise ConfigError(f"what the other process hands over cannot be read: {error!r}") from error
         commit = predecessor.commit()
     except BaseException:
-        parts.logs.close()
+        serving.logs.close()
         raise
     _start(parts, lambda: taker.begin(commit))
     taker.note_read()
-    parts.logs.log.info(f"it has taken over from process {predecessor.pid}")
+    serving.logs.log.info(f"it has taken over from process {predecessor.pid}")
     predecessor.serve(taker)
     taker.note_serving()
 
@@ -142,16 +143,17 @@ def _import_the_rest() -> None:
 
 
 def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
+    serving = parts.serving
     spare_collector()
-    threading.excepthook = lambda args: parts.logs.log.error(_thread_death(args))
-    end_with(partial(end_program, parts.logs))
+    threading.excepthook = lambda args: serving.logs.log.error(_thread_death(args))
+    end_with(partial(end_program, serving.logs))
     begin_to_decide()
-    parts.loop.start()
-    parts.journal.start()
-    parts.logs.log.info(
-        f"llamaswap {__version__} listening on {parts.server.where} with {_models_text(parts.reloader.config)}"
+    serving.loop.start()
+    serving.journal.start()
+    serving.logs.log.info(
+        f"llamaswap {__version__} listening on {serving.server.where} with {_models_text(parts.reloader.config)}"
     )
-    tell_who_can_reach(parts.server.address, parts.logs.log, has_keys=bool(parts.reloader.config.api_keys))
+    tell_who_can_reach(serving.server.address, serving.logs.log, has_keys=bool(parts.reloader.config.api_keys))
     parts.hardware.start()
     parts.peers.change(parts.reloader.config)
     parts.peers.wait_for_lists()
@@ -160,11 +162,11 @@ def _start(parts: Parts, begin_to_decide: Callable[[], None]) -> None:
     if parts.reloader.config.routing.router == "memory":
         parts.hardware.read_now(FIRST_READING)  # what is not known yet would be loaded alone
     if parts.workers is None:
-        parts.server.start()
+        serving.server.start()
     else:
-        parts.server.start_lending()
+        serving.server.start_lending()
         parts.workers.start()
-    parts.supervisor.ready()
+    serving.supervisor.ready()
     parts.watchdog.start()
 
 
@@ -172,7 +174,7 @@ def _watch(parts: Parts, sources: Sources, seen: object) -> FileWatch | None:
     """Have the configuration read again whenever its files change. `seen` is how they were before they were read."""
     from llamaswap_lib.runtime.files.watch import FileWatch  # noqa: PLC0415 - imported already
 
-    log, reloader = parts.logs.log, parts.reloader
+    log, reloader = parts.serving.logs.log, parts.reloader
     try:
         watch = FileWatch(
             reloader.followed_files,
@@ -203,18 +205,19 @@ def _look_at(sources: Sources) -> list[tuple[str, int, int, int]]:
 
 def _stop(parts: Parts, signals: Signals, is_done: Wakeup) -> int:
     """End in order on a thread of its own, which sets `is_done`, so that a second signal is heard."""
+    serving = parts.serving
 
     def end() -> None:
         _end_in_order(parts)
         is_done.set()
 
     VitalThread(end, "shutdown").start()
-    if signals.wait(lambda signal: _note_late(parts.logs, signal), is_done.fileno()) is None:
-        parts.logs.close()
+    if signals.wait(lambda signal: _note_late(serving.logs, signal), is_done.fileno()) is None:
+        serving.logs.close()
         return 0
-    parts.logs.log.warn("a second signal: ending at once")
-    parts.controller.kill_all()
-    parts.logs.close()
+    serving.logs.log.warn("a second signal: ending at once")
+    serving.controller.kill_all()
+    serving.logs.close()
     return 1
 
 
@@ -226,6 +229,7 @@ def _note_late(logs: Logs, signal: Signal) -> None:
 def _retire(parts: Parts, signals: Signals, is_done: Wakeup, *, is_told_to_end: bool) -> int:
     """Another process serves: end with the last request. A signal leaves those in progress `shutdownTimeout`."""
     hurry = threading.Event()
+    serving = parts.serving
 
     def end() -> None:
         _end_retired(parts, hurry)
@@ -234,26 +238,27 @@ def _retire(parts: Parts, signals: Signals, is_done: Wakeup, *, is_told_to_end: 
     VitalThread(end, "shutdown").start()
     while is_told_to_end or signals.wait(parts.upgrader.pass_on, is_done.fileno()) is not None:
         if hurry.is_set():
-            parts.logs.log.warn("a second signal: ending at once")
-            parts.logs.close()
+            serving.logs.log.warn("a second signal: ending at once")
+            serving.logs.close()
             return 1
         hurry.set()
         is_told_to_end = False
-    parts.logs.log.info(f"process {os.getpid()} ends: its requests have ended")
-    parts.logs.close()
+    serving.logs.log.info(f"process {os.getpid()} ends: its requests have ended")
+    serving.logs.close()
     return 0
 
 
 def _end_retired(parts: Parts, hurry: threading.Event) -> None:
+    serving = parts.serving
     parts.watchdog.close()
     parts.hardware.close()
     config = parts.reloader.config
     if parts.workers is not None:
         parts.workers.wait_left(hurry, config.shutdown_timeout)
     until, is_hurried = time.monotonic() + (config.upgrade_timeout or math.inf), False
-    while not parts.server.wait_idle(min(RETIRED_LOOK, max(0.0, until - time.monotonic()))):
+    while not serving.server.wait_idle(min(RETIRED_LOOK, max(0.0, until - time.monotonic()))):
         if time.monotonic() >= until:
-            parts.logs.log.warn(f"requests in progress are broken off: {len(parts.server.table)}")
+            serving.logs.log.warn(f"requests in progress are broken off: {len(serving.server.table)}")
             break
         if hurry.is_set() and not is_hurried:
             until, is_hurried = min(until, time.monotonic() + config.shutdown_timeout), True
@@ -263,20 +268,21 @@ def _end_retired(parts: Parts, hurry: threading.Event) -> None:
 
 
 def _end_in_order(parts: Parts) -> None:
+    serving = parts.serving
     reloader = parts.reloader
     timeout = reloader.config.shutdown_timeout
     deadline = time.monotonic() + timeout
     if parts.workers is not None:
-        parts.logs.close_streams()
+        serving.logs.close_streams()
         parts.workers.end(timeout)
-    parts.server.begin_stop()
-    parts.logs.close_streams()
+    serving.server.begin_stop()
+    serving.logs.close_streams()
     parts.peers.close_streams()
-    if not parts.controller.shut_down(timeout, reloader.stop_seconds + LAST_GRACE):
-        parts.logs.log.error("some processes could not be ended")
+    if not serving.controller.shut_down(timeout, reloader.stop_seconds + LAST_GRACE):
+        serving.logs.log.error("some processes could not be ended")
     # What is inside no model of ours has as long: a request to a peer, an answer that its client is still reading.
-    parts.server.wait_idle(max(LAST_GRACE, deadline - time.monotonic()))
-    parts.server.stop_accepting()
+    serving.server.wait_idle(max(LAST_GRACE, deadline - time.monotonic()))
+    serving.server.stop_accepting()
     parts.watchdog.close()
     parts.hardware.close()
     parts.peers.close()
@@ -284,15 +290,16 @@ def _end_in_order(parts: Parts) -> None:
 
 
 def _end_serving(parts: Parts) -> None:
-    parts.server.abort()
-    parts.server.close()
+    serving = parts.serving
+    serving.server.abort()
+    serving.server.close()
     parts.pool.close()
-    parts.loop.stop()
-    if not parts.journal.close(JOURNAL_GRACE):
-        parts.logs.log.error("the last rows of activity may be lost: the store does not take them in time")
-    parts.controller.close(LAST_GRACE)
+    serving.loop.stop()
+    if not serving.journal.close(JOURNAL_GRACE):
+        serving.logs.log.error("the last rows of activity may be lost: the store does not take them in time")
+    serving.controller.close(LAST_GRACE)
     parts.guardian.close(LAST_GRACE)
-    parts.supervisor.close()
+    serving.supervisor.close()
 
 
 def _models_text(config: Config) -> str:

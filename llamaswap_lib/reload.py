@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from llamaswap_lib.activity.journal import Journal
 from llamaswap_lib.app import Latest, journal_settings_of, limits_of
 from llamaswap_lib.config.check import to_be_served
 from llamaswap_lib.config.difference import Difference, difference, keep_ports, refuse_taken_ports
@@ -29,6 +30,7 @@ from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.launching import Launching, hardware_settings
+from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.control.succession import SuccessionController
 from llamaswap_lib.runtime.descriptors import DescriptorCapacity
@@ -45,10 +47,12 @@ TURN_TIMEOUT = 60.0  # seconds for a reload in progress to end: a policy's file 
 AT_START_ONLY = ("logToStdout",)
 
 
-class Served(NamedTuple):
-    """What goes by the configuration."""
+class Serving(NamedTuple):
+    """What serves, in this process and with its workers, and goes by the configuration."""
 
     logs: Logs
+    loop: Loop
+    journal: Journal
     controller: SuccessionController
     launching: Launching
     latest: Latest
@@ -61,11 +65,13 @@ class Served(NamedTuple):
 class Reloader:
     """Knows the configuration in force, and replaces it."""
 
-    def __init__(self, sources: Sources, standing: Standing, served: Served, refuse: Callable[[Config], None]) -> None:
+    def __init__(
+        self, sources: Sources, standing: Standing, serving: Serving, refuse: Callable[[Config], None]
+    ) -> None:
         """`refuse` raises ConfigError for a configuration that may not be taken over."""
         self._sources = sources
         self._standing = standing
-        self._served = served
+        self._serving = serving
         self._refuse = refuse
         self._turn = threading.Lock()  # held by the one reload that is done
         self._guard = threading.Lock()  # protects the three below
@@ -90,8 +96,8 @@ class Reloader:
     def followed_files(self) -> list[Path]:
         """The files that the configuration is made of, certificate and policy included; raises ConfigError."""
         files = self._sources.files()
-        if self._served.certificate is not None:
-            files += self._served.certificate.files
+        if self._serving.certificate is not None:
+            files += self._serving.certificate.files
         return [*files, Path(self._policy.rpartition(":")[0])] if self._policy else files
 
     @property
@@ -113,7 +119,7 @@ class Reloader:
         except (RuntimeError, MemoryError) as error:
             with self._guard:
                 self._is_at_work = False
-            self._served.logs.log.error(f"{cause}: the configuration cannot be read again: {error or 'no memory'}")
+            self._serving.logs.log.error(f"{cause}: the configuration cannot be read again: {error or 'no memory'}")
 
     def reload(self, cause: str, patience: float = TURN_TIMEOUT) -> Mapping[str, object]:
         """Do it now; what it changed, for JSON.
@@ -131,21 +137,21 @@ class Reloader:
         """Requests that begin after this go by what peers say now that they have. Blocks while a reload is done."""
         self.hold(-1)
         try:
-            now = self._served.latest.app
+            now = self._serving.latest.app
             app = now.with_config(self._with_offers(self.config), now.limits)
-            self._served.server.change(settings_of(app))
+            self._serving.server.change(settings_of(app))
             app.renew()
             self.after_change()
         finally:
             self.let_go()
 
     def _with_offers(self, config: Config) -> Config:
-        return with_offers(config, self._served.latest.app.peers.offers())
+        return with_offers(config, self._serving.latest.app.peers.offers())
 
     def preview(self, config: Config) -> Mapping[str, object]:
         """What a reload with this configuration would change, for JSON; nothing is changed."""
         old = self.config
-        running = list(self._served.launching.launched.values())
+        running = list(self._serving.launching.launched.values())
         return _described(difference(old, keep_ports(old, config, _ports_in_use(running))), config)
 
     def hold(self, patience: float) -> None:
@@ -182,7 +188,7 @@ class Reloader:
     # -- the thread whose turn it is --
 
     def _reload(self, cause: str) -> Mapping[str, object]:
-        log, supervisor = self._served.logs.log, self._served.supervisor
+        log, supervisor = self._serving.logs.log, self._serving.supervisor
         log.info(f"{cause}: reading the configuration again")
         supervisor.reloading()
         try:
@@ -191,11 +197,11 @@ class Reloader:
             standing, is_renewed = self._read(files)
             self._refuse_late()
             taken = self._take(standing, files, is_renewed=is_renewed)
-            self._served.latest.app.counters.note_reload("success")
+            self._serving.latest.app.counters.note_reload("success")
             return taken
         except ConfigError as error:
-            self._served.latest.app.loaded.note_failure(str(error))
-            self._served.latest.app.counters.note_reload("failure")
+            self._serving.latest.app.loaded.note_failure(str(error))
+            self._serving.latest.app.counters.note_reload("failure")
             log.error("the new configuration cannot be used, the old one goes on:")
             for line in str(error).splitlines():
                 log.error(line)
@@ -204,7 +210,7 @@ class Reloader:
             raise
         except Exception as error:  # a mistake of ours: as for one of the user's, nothing may end for it
             report("reload", log.error)
-            self._served.latest.app.counters.note_reload("failure")
+            self._serving.latest.app.counters.note_reload("failure")
             raise ConfigError(f"the reload has failed: {error!r}; the log says more") from error
         finally:
             with suppress(ConfigError):
@@ -221,17 +227,17 @@ class Reloader:
             _refuse_pipe(file)
         loaded = inspect(files)
         self._policy = loaded.config.routing.policy  # to be followed, be it of use or not
-        running = {model.id: model for model in list(self._served.launching.launched.values())}
+        running = {model.id: model for model in list(self._serving.launching.launched.values())}
         if not loaded.problems.errors:
             refuse_taken_ports(loaded, running)
-        config = to_be_served(loaded, self._served.latest.app.listen)
+        config = to_be_served(loaded, self._serving.latest.app.listen)
         if not (config.models or config.peers) and (old.config.models or old.config.peers):
             names = ", ".join(map(str, files))
             raise ConfigError(f"{names}: there are no models and no peers; to serve nothing, stop llamaswap")
         self._refuse(config)
-        picture = self._served.latest.app.memory
+        picture = self._serving.latest.app.memory
         made = make_rules(config, old.made, lambda: picture.now)
-        certificate = self._served.certificate
+        certificate = self._serving.certificate
         is_renewed = certificate is not None and certificate.renew()
         return Standing(keep_ports(old.config, config, _ports_in_use(running.values())), made), is_renewed
 
@@ -240,28 +246,28 @@ class Reloader:
             raise ServiceUnavailable("the server is shutting down")
 
     def _take(self, new: Standing, files: Sequence[Path], *, is_renewed: bool) -> Mapping[str, object]:
-        old, served = self._standing, self._served
+        old, serving = self._standing, self._serving
         changed = difference(old.config, new.config)
         more = {"certificate"} if is_renewed else set()
         if new.made.use and new.made is not old.made:
             more.add("routing")  # the policy's file is another one, at least
         changed = changed._replace(settings=tuple(sorted({*changed.settings, *more})))
-        peers = served.latest.app.peers
+        peers = serving.latest.app.peers
         peers.change(new.config)  # first: what the new ones have is part of what comes into force
         peers.wait_for_lists()
-        app = served.latest.app.with_config(self._with_offers(new.config), limits_of(new.config))
+        app = serving.latest.app.with_config(self._with_offers(new.config), limits_of(new.config))
         settings = settings_of(app)
 
         def make(upstreams: Sequence[Upstream]) -> ModelsChanged:
             """At one moment for all: a request that begins now is looked at by the scheduler after the change."""
             running = {upstream.model: upstream.proxy for upstream in upstreams}
             event = models_changed(old, new, changed.replaced, running)
-            served.launching.change(new.config, changed.replaced)
-            served.server.change(settings)
+            serving.launching.change(new.config, changed.replaced)
+            serving.server.change(settings)
             app.take_over(files)
             return event
 
-        served.controller.change_models(make, concurrency_limits(new.config))
+        serving.controller.change_models(make, concurrency_limits(new.config))
         self._standing = new
         self.stop_seconds = max(self.stop_seconds, new.config.stop_seconds)
         self._change_settings(old.config, new.config)
@@ -270,21 +276,21 @@ class Reloader:
         return _described(changed, new.config)
 
     def _change_settings(self, old: Config, config: Config) -> None:
-        served, limits = self._served, config.limits
-        served.logs.log.change(config.log_level, config.log_time_format)
-        served.latest.app.hardware.change(hardware_settings(config))
-        served.latest.app.memory.change(config)
-        running = {model.id for model in list(served.launching.launched.values())}
-        served.logs.keep_only(config.models.keys() | running)
-        served.latest.app.activity.change(journal_settings_of(config, served.latest.app.listen.host))
-        served.capacity.change(limits.connections, len(config.models))
+        serving, limits = self._serving, config.limits
+        serving.logs.log.change(config.log_level, config.log_time_format)
+        serving.latest.app.hardware.change(hardware_settings(config))
+        serving.latest.app.memory.change(config)
+        running = {model.id for model in list(serving.launching.launched.values())}
+        serving.logs.keep_only(config.models.keys() | running)
+        serving.latest.app.activity.change(journal_settings_of(config, serving.latest.app.listen.host))
+        serving.capacity.change(limits.connections, len(config.models))
         if limits.connections != old.limits.connections:
-            warn_if_few(served.capacity, limits.connections, served.logs.log)
+            warn_if_few(serving.capacity, limits.connections, serving.logs.log)
         if bool(config.api_keys) != bool(old.api_keys):
-            tell_who_can_reach(served.server.address, served.logs.log, has_keys=bool(config.api_keys))
+            tell_who_can_reach(serving.server.address, serving.logs.log, has_keys=bool(config.api_keys))
 
     def _tell(self, changed: Difference, config: Config) -> None:
-        log = self._served.logs.log
+        log = self._serving.logs.log
         for warning in worth_a_line(config.warnings):
             log.warn(warning)
         log.info(f"configuration reloaded: {changed.text()}")

@@ -15,20 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from llamaswap_lib.activity.journal import Journal
 from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import Row
-from llamaswap_lib.app import Latest
 from llamaswap_lib.fleet.states import PeerState
-from llamaswap_lib.net.loop import Loop
-from llamaswap_lib.runtime.logs.server_logs import Logs
+from llamaswap_lib.reload import Serving
 from llamaswap_lib.runtime.threads import Thread
-from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.connection import ClientConnection
-from llamaswap_lib.server.listener import Server
 from llamaswap_lib.workers.connection_counts import ConnectionCounts
 from llamaswap_lib.workers.messages import NUMBERS_EACH, Begin, InForce, Kind, Question
 from llamaswap_lib.workers.process import ANSWER_TIMEOUT, WorkerProcess
@@ -52,18 +46,6 @@ class Events(Protocol):
     def take(self, events: bytes) -> None: ...
     def note_lost(self) -> None:
         """A worker has ended, with requests that were told of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estate:
-    """What the workers need of their parent."""
-
-    logs: Logs
-    loop: Loop
-    journal: Journal
-    server: Server
-    latest: Latest
-    certificate: Certificate | None
 
 
 class _Outcome:
@@ -106,12 +88,12 @@ class Workers:
 
     # -- main thread --
 
-    def connect(self, estate: Estate) -> None:
+    def connect(self, serving: Serving) -> None:
         """Before the start."""
-        self._estate = estate
-        self._server, self._log = estate.server, estate.logs.log
-        estate.journal.gather = lambda: self.ask(Question.FLUSH)
-        estate.latest.app.peers.follower = self
+        self._serving = serving
+        self._server, self._log = serving.server, serving.logs.log
+        serving.journal.gather = lambda: self.ask(Question.FLUSH)
+        serving.latest.app.peers.follower = self
 
     def prepare(self) -> bool:
         """Have all processes be there, which serve at `start`; blocks until they are; whether they are all of use."""
@@ -211,7 +193,7 @@ class Workers:
         with self._lock:
             self._last_number += 1
             number = self._last_number
-        listening, counts, logs = self._server.socket, self._counts.descriptor, self._estate.logs
+        listening, counts, logs = self._server.socket, self._counts.descriptor, self._serving.logs
         worker = WorkerProcess(number, place, listening, counts, self, logs)
         why = worker.await_ready(START_TIMEOUT)
         outcome.note_ready(is_of_use=not why)
@@ -232,7 +214,7 @@ class Workers:
 
     def _begin(self, number: int) -> Begin:
         """Under the lock."""
-        app, certificate = self._estate.latest.app, self._estate.certificate
+        app, certificate = self._serving.latest.app, self._serving.certificate
         states = {**app.peers.states()}
         files = None if certificate is None else certificate.files
         listen, name = app.listen, app.ourselves.name
@@ -256,7 +238,7 @@ class Workers:
     # -- any thread: what all are told --
 
     def _in_force(self) -> InForce:
-        app = self._estate.latest.app
+        app = self._serving.latest.app
         return InForce(app.config, app.profiles.active)
 
     def change(self) -> None:
@@ -280,7 +262,7 @@ class Workers:
         with self._lock:
             if not self._workers:
                 return
-            now, before = self._estate.latest.app.peers.states(), self._told
+            now, before = self._serving.latest.app.peers.states(), self._told
             self._told = now
             changed = [name for name, state in now.items() if state is not before.get(name)]
             told = {name: _told(now[name], before.get(name)) for name in changed}
@@ -327,12 +309,12 @@ class Workers:
     def loop_lag(self) -> float:
         """The longest, ours among them."""
         lags: list[float] = [gauges.loop_lag for gauges in self.ask(Question.GAUGES)]
-        return max([self._estate.loop.lag(), *lags])
+        return max([self._serving.loop.lag(), *lags])
 
     # -- threads link-in --
 
     def take_rows(self, rows: Sequence[Row], records: Sequence[Record | None]) -> None:
-        self._estate.journal.take_all(rows, records)
+        self._serving.journal.take_all(rows, records)
 
     def take_events(self, events: bytes) -> None:
         with self._lock:
@@ -348,7 +330,7 @@ class Workers:
         if self._give_own is not None:
             self._give_own(client_ip, [descriptor])
             return
-        server, loop = self._server, self._estate.loop
+        server, loop = self._server, self._serving.loop
 
         def begin() -> None:
             sock = socket.socket(fileno=descriptor)
@@ -361,7 +343,7 @@ class Workers:
         loop.call(begin)
 
     def note_refused(self, name: str, error: str) -> None:
-        self._estate.latest.app.peers.note_refused(name, error)
+        self._serving.latest.app.peers.note_refused(name, error)
 
 
 def _wait_for_all(events: Sequence[threading.Event]) -> None:
