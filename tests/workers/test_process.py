@@ -36,6 +36,7 @@ def test_nothing_is_imported_from_the_folder_that_it_starts_in(tmp_path: Path) -
         ended = subprocess.run(
             (sys.executable, "-c", _BOOT, json.dumps([sys.path, 1, theirs.fileno(), -1, -1, -1, 0])),
             cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},  # which may be "."
             pass_fds=(theirs.fileno(),),
             capture_output=True,
             text=True,
