@@ -35,6 +35,7 @@ _TESTS = Path(__file__).parent
 _END_TO_END = _TESTS / "e2e"
 _COMMANDS = _TESTS / "commands"
 _PAGE = _TESTS / "ui"
+_SDKS = _TESTS / "fleet" / "test_long_waits_sdks.py"
 _SMOKE = _END_TO_END / "test_smoke.py"
 _HAS_TARGETS = Path("/proc/self/fd").exists()
 _DESCRIPTORS = "/proc/self/fd" if _HAS_TARGETS else "/dev/fd"
@@ -110,9 +111,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Other end-to-end tests are not even read by the quick part: SDKs that some import take seconds, and browsers."""
+    """Other end-to-end tests are not even read by the quick part: SDKs that some import take seconds, and browsers.
+
+    Each process of xdist reads all the others, and so would import them.
+    """
     is_end_to_end = collection_path.parent == _END_TO_END and collection_path.name.startswith("test_")
-    is_left_out = collection_path in (_COMMANDS, _PAGE) or (is_end_to_end and collection_path != _SMOKE)
+    is_left_out = collection_path in (_COMMANDS, _PAGE, _SDKS) or (is_end_to_end and collection_path != _SMOKE)
     return True if config.option.is_quick_part and is_left_out else None
 
 
