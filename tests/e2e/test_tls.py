@@ -122,4 +122,5 @@ def test_each_worker_speaks_it(tmp_path: Path, flags: tuple[str, ...]) -> None:
         workers = ("-workers", "3")
         with Program(tmp_path / "front", config, flags=(*flags, *workers), context=trusting()) as front:
             assert [front.chat("m", max_tokens=1).status for _ in range(12)] == [200] * 12
-            assert len(front.get("/api/metrics/activity").json()["data"]) == 12
+            rows = "/api/metrics/activity"
+            wait_until(lambda: len(front.get(rows).json()["data"]) == 12, "each has its row")
