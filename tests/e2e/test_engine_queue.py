@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,24 @@ def sharing(folder: Path, slots: int, **group: Any) -> dict[str, Any]:
     return {**models(**entries), "groups": {"cluster": {"swap": False, "members": list("abc"), **group}}}
 
 
-def load_at_once(program: Program, names: str) -> None:
-    """One that is ready goes for another one that takes a second or more to begin, as on a busy machine."""
-    with ThreadPoolExecutor(len(names)) as pool:
-        assert [reply.status for reply in pool.map(program.chat, names)] == [200] * len(names)
+@contextmanager
+def busy(program: Program, folder: Path, model: str) -> Iterator[None]:
+    """A request is inside it meanwhile."""
+    os.mkfifo(folder / "go")
+    with program.wire() as wire:
+        hold = [{"role": "user", "content": "hold"}]
+        wire.request("POST", "/v1/chat/completions", {"model": model, "messages": hold})
+        wait_until(lambda: program.states() == {model: "ready"}, "it is ready")
+        wait_until(lambda: program.running(model)["in_flight"] == 1, "it is busy")
+        yield
+        (folder / "go").write_text("")
+        assert wire.status() == 200
 
 
 def test_the_longest_idle_model_makes_room_for_one_that_is_queued(tmp_path: Path) -> None:
     with Program(tmp_path, sharing(tmp_path, 2, whenQueued="evict")) as program:
-        load_at_once(program, "ab")
+        with busy(program, tmp_path, "a"):  # else it goes, where the other one takes a second to say where it listens
+            assert program.chat("b").status == 200
         for name in "ab":
             assert program.chat(name).json()["name"] == name
         assert program.chat("c").json()["name"] == "c"
@@ -43,14 +53,7 @@ def test_the_longest_idle_model_makes_room_for_one_that_is_queued(tmp_path: Path
 
 
 def test_a_busy_model_makes_no_room_and_what_is_queued_waits_for_an_idle_one(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "go")
-    hold = [{"role": "user", "content": "hold"}]
-    with Program(tmp_path, sharing(tmp_path, 2, whenQueued="evict")) as program, program.wire() as wire:
-        assert program.chat("a").status == 200
-        wire.request("POST", "/v1/chat/completions", {"model": "a", "messages": hold})
-        wait_until(lambda: program.running("a")["in_flight"] == 1, "it is busy")
+    with Program(tmp_path, sharing(tmp_path, 2, whenQueued="evict")) as program, busy(program, tmp_path, "a"):
         assert program.chat("b").status == 200
         assert program.chat("c").json()["name"] == "c"
         wait_until(lambda: set(program.states()) == {"a", "c"}, "the end of b is noticed")
-        (tmp_path / "go").write_text("")
-        assert wire.status() == 200

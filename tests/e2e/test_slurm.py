@@ -14,7 +14,6 @@ import yaml
 from tests.e2e.pages import Block, blocks, name_of, of_language
 from tests.e2e.program import HELLO, wait_until
 from tests.e2e.slurm import SERVER, Cluster, Front, why_impossible
-from tests.e2e.test_engine_queue import load_at_once
 
 REASON = why_impossible()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(REASON != "", reason=REASON)]
@@ -197,7 +196,13 @@ def test_an_idle_model_is_evicted_for_one_that_is_queued(cluster: Cluster, tmp_p
     group = {"swap": False, "exclusive": False, "persistent": True, "whenQueued": "evict", "members": names}
     config = {"models": {name: cluster.model(f"ls-{name}") for name in names}, "groups": {"cluster": group}}
     with Front(cluster, tmp_path / "front", config) as front:
-        load_at_once(front, "ab")
+
+        def have_both_nodes() -> bool:
+            """One that is ready goes, where the other one takes a second to begin."""
+            assert [front.chat(name).json()["name"] for name in "ab"] == ["a", "b"]
+            return front.states() == {"a": "ready", "b": "ready"}
+
+        wait_until(have_both_nodes, "both are ready")
         for name in ("a", "c"):  # b has been idle for longer than a
             assert front.chat(name).json()["name"] == name
         wait_until(lambda: front.states() == {"a": "ready", "c": "ready"}, "the end of b is noticed")
