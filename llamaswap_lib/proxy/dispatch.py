@@ -25,7 +25,6 @@ from llamaswap_lib.proxy.retry_after import shortened
 from llamaswap_lib.routing.remote_model import Remote
 from llamaswap_lib.routing.selectors import NO_CHOICE, Choice
 from llamaswap_lib.runtime.control.controller import Controller
-from llamaswap_lib.runtime.control.lease import Lease
 from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.logs.monitor import LogMonitor
 from llamaswap_lib.server.exchange import Exchange
@@ -152,7 +151,11 @@ class Dispatcher:
                         if no_answer is not None or (exchange.status and not error.was_cut):
                             raise
                         no_answer = error
-                    upstream = await self._wait(exchange, model, partial(_next_upstream, lease, no_answer))
+                    try:
+                        move_on = partial(lease.move_on, was_sent=no_answer.was_sent)
+                        upstream = await self._wait(exchange, model, move_on)
+                    except RunNotDead:
+                        raise no_answer from None
                     exchange.trace.retries += 1
             finally:
                 lease.release()
@@ -161,6 +164,7 @@ class Dispatcher:
         finally:
             if rest is not None:
                 rest.close()
+            no_answer = None  # which keeps all that it went through
 
     async def _wait(self, exchange: Exchange, model: Model, enter: Callable[[], Upstream]) -> Upstream:
         """What `enter` returns, on a handler thread; how long that took, and why, is noted."""
@@ -257,14 +261,3 @@ async def _with_short_wait(relay: Relay, head: ResponseHead, data: bytes) -> tup
     """The error of a llamaswap, after which clients are not told to wait for long."""
     relay.connection.answers.forget()
     return await shortened(head, data, relay.exchange.head.method, relay.receive)
-
-
-def _next_upstream(lease: Lease, no_answer: NoAnswer) -> Upstream:
-    """Where to try once more, the process having died, or its server being found; else raises `no_answer`.
-
-    Handler thread.
-    """
-    try:
-        return lease.move_on(was_sent=no_answer.was_sent)
-    except RunNotDead:
-        raise no_answer from None

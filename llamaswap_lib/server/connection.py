@@ -145,6 +145,7 @@ class ClientConnection(ClientStream):
                     seconds = loop.clock() - requests.started
                     log_access(exchange, seconds)
                     exchange.trace.end(exchange, seconds)
+                    exchange.failure = None  # which keeps all that it went through, the exchange and its body too
                 if exchange.closes or server.is_stopping or self.is_gone:
                     if head is UNREADABLE or (exchange.closes and not requests.will_be_clear()):
                         self.is_unfinished = True

@@ -114,9 +114,8 @@ class Job:
             self._turn.acquire()
         self._loop.call(self._resume, make)
         self._turn.acquire()
-        if self._refusal is not None:
-            refusal, self._refusal = self._refusal, None
-            raise refusal
+        refusals, self._refusal = [self._refusal], None
+        _raise(refusals)
         return self._answer
 
     # -- the thread that starts handler threads --
@@ -143,9 +142,19 @@ class Job:
     def result(self) -> Any:
         """What came of it, at its end; raises what it raised."""
         self.watch.close()
-        if self._error is not None:
-            raise self._error
+        errors, self._error = [self._error], None
+        _raise(errors)
         return self._result
+
+
+def _raise(errors: list[BaseException | None]) -> None:
+    """Raise the one that is taken out: whoever kept it would be kept by it, with all that it goes through."""
+    error = errors.pop()
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -6,6 +6,7 @@ import gc
 import gzip
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from llamaswap_lib.activity.in_flight import SMALL_BYTES
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended, Record
-from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, LoadFailed, ModelHung
+from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, LoadFailed, ModelHung, RunNotDead
+from llamaswap_lib.server.request_body import RequestBody
 from tests.web.upstreams import Teller, Thinker, always, ok_then, streaming, wait_until, warm
 from tests.web.world import (
     CHUNKED_HEAD,
@@ -262,6 +264,47 @@ def test_a_name_that_leads_nowhere_is_recorded_as_it_was_written() -> None:
     assert (record.model, record.is_local, record.priority) == ("zzz", False, None)
     assert (record.status, record.ended) == (404, Ended.REFUSED)
     assert "model not found" in record.error
+
+
+REFUSED_BYTES = 100_003
+
+
+def is_body_kept() -> bool:
+    """Whether that of the refused request is anywhere in memory."""
+    return any(isinstance(one, RequestBody) and one.size_bytes == REFUSED_BYTES for one in gc.get_objects())
+
+
+@pytest.mark.parametrize(
+    ("model", "refusal", "status"),
+    [
+        ("zzz", None, 404),
+        ("m", ConcurrencyLimit, 429),
+        ("m", partial(LoadFailed, "it died"), 502),
+        ("m", None, 502),
+        ("strict", None, 502),
+        ("sel", None, 502),
+        ("p/far", None, 502),
+    ],
+)
+def test_nothing_of_a_request_that_fails_outlives_it_until_the_collector_comes(
+    model: str, refusal: Callable[[], HttpError] | None, status: int
+) -> None:
+    body = b'{"model":"%b","pad":"%b"}' % (model.encode(), b"x" * REFUSED_BYTES)
+    body = body[: REFUSED_BYTES - 2] + b'"}'
+    gc.collect()
+    gc.disable()
+    try:
+        with World(after_request(hang_up_now), config=CONFIG) as world, world.connect() as client:
+            if refusal is not None:
+                world.controller.refusal = refusal()
+            client.send(post("/v1/chat/completions", body))
+            assert client.read_message()[0].startswith(b"HTTP/1.1 %d " % status)
+            assert only(world).status == status
+            world.controller.refusal, world.controller.successor = None, RunNotDead()  # as they were raised
+            world.journal.records.clear()
+            wait_until(lambda: not is_body_kept())
+    finally:
+        gc.enable()
 
 
 def test_of_texts_without_measure_only_the_beginning_is_kept() -> None:
