@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from llamaswap_lib.client.words import counted
 from llamaswap_lib.commands.program import fail, home_folder, print_text, program
 from llamaswap_lib.errors import LlamaswapError
 
@@ -36,5 +37,5 @@ def run(options: argparse.Namespace) -> int:
         return fail(f"{path} exists already; name another file: {program()} init other.yaml")
     except OSError as error:
         return fail(f"cannot write {path}: {error.strerror}")
-    print_text(f"wrote {path}: {len(models)} model files found. Next: {program()} -c {path}")
+    print_text(f"wrote {path}: {counted(len(models), 'model file')} found. Next: {program()} -c {path}")
     return 0
