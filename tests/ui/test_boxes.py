@@ -83,7 +83,7 @@ def test_models_of_boxes_are_loaded_and_unloaded_where_they_are_shown(
     assert (one.states(), two.states()) == ({}, {"m": "ready"})
     box(page, "box2").get_by_role("button", name="Unload box2/m").press("Enter")
     expect(row(page, "box2/m").get_by_role("button", name="Load box2/m")).to_be_enabled()
-    assert two.states() == {}
+    wait_until(lambda: two.states() == {}, "it has ended")
     row(page, "box1/loads").get_by_role("button", name="Load box1/loads").click()
     row(page, "box1/loads").get_by_role("button", name="Cancel the load of box1/loads").click()
     expect(row(page, "box1/loads").get_by_role("button", name="Load box1/loads")).to_be_enabled()
