@@ -83,9 +83,9 @@ def serve(options: Options) -> int:
             _start(parts, parts.serving.controller.start)
             parts.guardian.start()
             parts.serving.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
-            _import_the_rest()
+            _import_the_rest(parts)
         else:
-            _import_the_rest()
+            _import_the_rest(parts)
             _take_over(parts, options.predecessor)
         watch = _watch(parts, options.sources, seen) if options.watches_files else None
         if config.peers:  # so that it is known by the way that a request took which went round in a circle
@@ -132,11 +132,12 @@ def _take_over(parts: Parts, predecessor: Predecessor) -> None:
     taker.note_serving()
 
 
-def _import_the_rest() -> None:
-    find_zstandard()
-    for name in NEEDED_LATER:
-        with suppress(OSError, MemoryError):  # clients have taken all there is: it is imported when it is needed
-            importlib.import_module(name)
+def _import_the_rest(parts: Parts) -> None:
+    with parts.serving.latest.app.apart.importing():
+        find_zstandard()
+        for name in NEEDED_LATER:
+            with suppress(OSError, MemoryError):  # clients have taken all there is: it is imported when it is needed
+                importlib.import_module(name)
     with suppress(MemoryError):
         pack_files()
     give_back()

@@ -3,7 +3,8 @@
 Any thread. The child is a copy of this process (`fork`), so it needs no file of the program. Requests are served
 meanwhile, whatever the work does: it takes neither the interpreter lock nor memory from them. The child has none of our
 descriptors except the pipe for its result, and does only the work, which must be pure: no thread, lock or file. There
-is one piece of work at a time; a second one waits a little, and is then refused.
+is one piece of work at a time; a second one waits a little, and is then refused. The locks of modules that are being
+imported would be locked in the child for ever: `importing` keeps children off meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,13 +39,31 @@ class TooMuchWork(Exception):
     """The work needs more time or memory than it may have."""
 
 
+def _fork() -> int:
+    with warnings.catch_warnings():  # it warns of other threads, which matters only if the child waits for one
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 class Apart:
     """Does work in a child process."""
 
-    def __init__(self, *, cpu_seconds: int = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        cpu_seconds: int = CPU_SECONDS,
+        memory_bytes: int = MEMORY_BYTES,
+        fork: Callable[[], int] = _fork,
+    ) -> None:
         self._cpu_seconds = cpu_seconds
         self._memory_bytes = memory_bytes
+        self._fork = fork
         self._one_at_a_time = threading.Lock()
+        self._forking = threading.Lock()  # held to make a child, or to import what one may need
+
+    def importing(self) -> AbstractContextManager[object]:
+        """While it is entered no child begins. For what takes milliseconds: `run` waits."""
+        return self._forking
 
     def run(self, work: Callable[[], bytes], patience: float = PATIENCE) -> bytes:
         """What `work` returns. Raises TooMuchWork, OutOfResources, or ServiceUnavailable while there is other work.
@@ -64,7 +83,8 @@ class Apart:
         reader, writer = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())  # until the child has its own
         try:
-            pid = _fork()
+            with self._forking:
+                pid = self._fork()
             if pid == 0:
                 self._work(work, writer)
         except BaseException:
@@ -124,12 +144,6 @@ def _result_of(work: Callable[[], bytes]) -> bytes:
         return b""
     except BaseException:  # noqa: BLE001 - it is told on the other side
         return "".join(traceback.format_exception_only(*sys.exc_info()[:2])).encode(errors="replace") + FAILED
-
-
-def _fork() -> int:
-    with warnings.catch_warnings():  # it warns of other threads, which matters only if the child waits for one
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
 
 
 def _read(reader: int, deadline: float) -> bytes:

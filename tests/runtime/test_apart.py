@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from pathlib import Path
@@ -43,6 +44,23 @@ def test_the_child_holds_no_connection_of_ours() -> None:
     with one, other:
         count = int(Apart().run(lambda: b"%d" % len(list(Path("/proc/self/fd").iterdir()))))
         assert count <= 2  # the pipe, and that of the listing
+
+
+def test_no_child_begins_while_modules_are_imported() -> None:
+    has_forked = threading.Event()
+
+    def fork() -> int:
+        has_forked.set()
+        return os.fork()
+
+    apart = Apart(fork=fork)
+    results: list[bytes] = []
+    asking = threading.Thread(target=lambda: results.append(apart.run(lambda: b"done")))
+    with apart.importing():
+        asking.start()
+        assert not has_forked.wait(0.1)
+    asking.join(DEADLINE)
+    assert results == [b"done"]
 
 
 def test_a_second_piece_of_work_is_refused_if_the_first_takes_long(tmp_path: Path) -> None:
