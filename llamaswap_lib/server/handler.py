@@ -148,7 +148,7 @@ class Job:
 
 
 def _raise(errors: list[BaseException | None]) -> None:
-    """Raise the one that is taken out: whoever kept it would be kept by it, with all that it goes through."""
+    """Raise the one that is taken out: an error keeps all that it goes through, and what kept the error too."""
     error = errors.pop()
     try:
         if error is not None:
