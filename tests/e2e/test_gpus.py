@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from llamaswap_lib.upgrade.child import why_impossible
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import DEADLINE, Program, demo, wait_until
+from tests.e2e.told_cards import ToldCards
 from tests.hardware.nvml_library import compile_library, environment, needs_compiler
 
 pytestmark = needs_compiler
@@ -21,15 +21,14 @@ GIB = 1 << 30
 CARDS = ("GPU-aaaa", "GPU-bbbb")
 
 
-class Cards:
+class Cards(ToldCards):
     """Two of 24 GB. Each model takes its size where its CUDA_VISIBLE_DEVICES says, in equal parts of several."""
 
     def __init__(self, told: Path, sizes: Mapping[str, int]) -> None:
-        self.told = told
         self.sizes = sizes
-        self.tell({})
+        super().__init__(told)
 
-    def tell(self, pids: dict[str, int]) -> None:
+    def tell(self, pids: Mapping[str, int]) -> None:
         held: dict[str, dict[int, int]] = {card: {} for card in CARDS}
         for model, pid in pids.items():
             cards = visible(pid)
@@ -41,26 +40,7 @@ class Cards:
             lines += [f"{number}.uuid {card}", f"{number}.name Card", f"{number}.pci 0:{number + 1}:0"]
             lines += [f"{number}.memory {24 * GIB} {sum(held[card].values())}"]
             lines += [f"{number}.compute {processes}"]
-        new = self.told.with_suffix(".new")
-        new.write_text("\n".join([*lines, ""]))
-        new.replace(self.told)
-
-    def follow(self, program: Program) -> None:
-        """The models that run have their memory, and those that do not have given it back."""
-        rows = program.get("/running").json()["running"]
-        self.tell({row["model"]: row["pid"] for row in rows if row["pid"]})
-
-    def chat(self, program: Program, name: str) -> None:
-        """A request is answered; the memory of who goes for it is free as soon as it has gone, and no later."""
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(program.chat, name)
-
-            def is_answered() -> bool:
-                self.follow(program)
-                return answer.done()
-
-            wait_until(is_answered, f"{name} answers")
-        assert answer.result().status == 200, answer.result().text
+        self.write(lines)
 
     def settle(self, program: Program, *models: str) -> None:
         """Until it is seen what these hold, and that others hold nothing."""

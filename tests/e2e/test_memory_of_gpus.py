@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import RunProgram
 from tests.e2e.program import Program, demo, wait_until
+from tests.e2e.told_cards import ToldCards
 from tests.hardware.nvml_library import compile_library, environment, needs_compiler
 
 pytestmark = needs_compiler
@@ -17,38 +18,18 @@ CARD = "GPU-aaaa"
 SIZES = {"a": 10 * GIB, "b": 8 * GIB, "c": 9 * GIB}
 
 
-class Card:
+class Card(ToldCards):
     """24 GB, of which others take what a test says, and each model its size while it runs."""
 
     def __init__(self, told: Path) -> None:
-        self.told = told
         self.others = 0
-        self.tell({})
+        super().__init__(told)
 
-    def tell(self, pids: dict[str, int]) -> None:
+    def tell(self, pids: Mapping[str, int]) -> None:
         used = self.others + sum(SIZES[model] for model in pids)
         processes = " ".join(f"{pid}:{SIZES[model]}" for model, pid in pids.items())
         lines = ["count 1", f"0.uuid {CARD}", "0.name Card", f"0.memory {24 * GIB} {used}"]
-        new = self.told.with_suffix(".new")
-        new.write_text("\n".join([*lines, f"0.compute {processes}" if processes else "", ""]))
-        new.replace(self.told)
-
-    def follow(self, program: Program) -> None:
-        """The models that run have their memory, and those that do not have given it back."""
-        rows = program.get("/running").json()["running"]
-        self.tell({row["model"]: row["pid"] for row in rows if row["pid"]})
-
-    def chat(self, program: Program, name: str) -> None:
-        """A request is answered; the memory of who goes for it is free as soon as it has gone, and no later."""
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(program.chat, name)
-
-            def is_answered() -> bool:
-                self.follow(program)
-                return answer.done()
-
-            wait_until(is_answered, f"{name} answers")
-        assert answer.result().status == 200, answer.result().text
+        self.write([*lines, f"0.compute {processes}" if processes else ""])
 
 
 def memory(program: Program) -> dict[str, Any]:
