@@ -46,6 +46,7 @@ def test_a_mistake_is_told_and_nobody_waits_on() -> None:
     assert followed([1, wrong]) == [Item("s", 1), Failed("s", wrong)]
 
 
+@pytest.mark.slow
 def test_a_loss_is_told_once_however_long_it_takes() -> None:
     assert followed([1], [GONE], [BUSY], [2, KEY]) == [
         Item("s", 1), Lost("s", None), Item("s", 2), Failed("s", KEY),

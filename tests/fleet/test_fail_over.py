@@ -279,6 +279,7 @@ def test_a_load_at_a_llamaswap_takes_as_long_as_that_allows(bound: str, code: in
             slow.go.set()
 
 
+@pytest.mark.slow
 def test_who_waits_at_a_llamaswap_that_does_not_answer_any_more_is_sent_to_the_next() -> None:
     slow, two = Slow(running()), Says()
     config = CONFIG.replace(", timeouts: {responseHeader: 5}", "")

@@ -115,6 +115,7 @@ def test_an_unload_of_it_is_done_wherever_it_runs() -> None:
         assert asked(box) == ["/three/api/models/unload/far", "/two/api/models/unload/far"]
 
 
+@pytest.mark.slow
 def test_where_it_runs_nowhere_all_that_are_up_are_asked_for_it_may_have_been_loaded_just_now() -> None:
     box = Box()
     far_at(box)

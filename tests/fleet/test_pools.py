@@ -58,6 +58,7 @@ def chats(box: Box) -> list[str]:
     return [head.split()[1] for head in box.heads if "chat" in head]
 
 
+@pytest.mark.slow
 def test_a_request_goes_to_the_box_where_the_model_is_ready() -> None:
     box = Box()
     for name in ("one", "two"):

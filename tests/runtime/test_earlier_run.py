@@ -50,6 +50,7 @@ def test_a_start_waits_until_it_has_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [("true",), ("sleep", "1000")], ids=["that ends", "that hangs"])
+@pytest.mark.slow
 def test_what_a_cmdstop_does_not_end_is_an_obstacle(stop: tuple[str, ...]) -> None:
     """Also if the last question comes when its time is over: it has time of its own to say so."""
     with Run(*shell(UP), status_argv=("sleep", "0.01"), stop_argv=stop, unload_timeout=1.0) as run:

@@ -272,6 +272,7 @@ def test_one_whose_run_has_died_moves_on_to_the_next_run() -> None:
             inside.leave()
 
 
+@pytest.mark.slow
 def test_one_whose_run_lives_is_told_so() -> None:
     with Stage("a", obeys=False) as elder:
         ready(elder, "a")

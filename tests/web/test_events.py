@@ -427,6 +427,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody_and_finds_the_latest() -> N
         assert max(models, queue) < 500
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_read_is_told_what_it_missed_while_others_miss_nothing() -> None:
     with World(answers(OK), config=CONFIG) as world, world.connect() as client, world.connect() as slow:
         slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -569,6 +569,7 @@ def test_path_and_query_of_the_proxy_stand_in_front() -> None:
         assert seen == [b"GET /base/a%2Fb//c?q=1&x=%20y&x HTTP/1.1", b"GET /base/a? HTTP/1.1"]
 
 
+@pytest.mark.slow
 def test_answer_that_does_not_begin_in_time_is_a_gateway_timeout() -> None:
     config = "models:\n  m:\n    cmd: server\n    proxy: http://127.0.0.1:1\n    timeouts: {responseHeader: 1}\n"
     done = threading.Event()

@@ -76,6 +76,7 @@ def test_a_request_that_was_sent_before_the_end_is_answered(is_first: bool) -> N
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["first", "further"])
+@pytest.mark.slow
 def test_half_a_head_does_not_hold_up_the_end(is_first: bool) -> None:
     with World(answers(OK)) as world, ExitStack() as stack:
         clients = [stack.enter_context(world.connect()) for _ in range(40)]
@@ -304,6 +305,7 @@ def test_request_that_comes_as_its_idle_connection_is_ended_is_not_served_at_all
         assert (world.controller.leased, world.upstream.accepted) == ([], 0)
 
 
+@pytest.mark.slow
 def test_every_request_that_is_served_is_answered_whatever_makes_room() -> None:
     served, answered = itertools.count(), itertools.count()
 
@@ -406,6 +408,7 @@ def test_a_request_whose_rest_comes_when_its_connection_was_closed_for_another_i
     assert (world.controller.leased, world.upstream.accepted) == ([], 0)
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_its_answer_makes_room_and_sees_that_it_is_cut() -> None:
     def script(peer: Peer) -> None:
         peer.read_message()
@@ -435,6 +438,7 @@ def test_those_that_follow_make_room_for_requests(path: str) -> None:
             assert honest.read_message()[0].startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_read_is_never_cut_for_others() -> None:
     go_on = threading.Event()
 

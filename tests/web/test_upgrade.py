@@ -245,6 +245,7 @@ def test_last_word_of_an_upstream_that_does_not_listen_arrives() -> None:
         world.controller.wait_empty()
 
 
+@pytest.mark.slow
 def test_reset_is_seen_while_the_other_side_takes_nothing(across: Callable[..., Tunnelled]) -> None:
     with across() as (world, client, upstream):
         fill(client)
@@ -487,6 +488,7 @@ def test_other_upgrades_and_requests_are_not_ignored() -> None:
         assert world.controller.leased == ["m"] * 3
 
 
+@pytest.mark.slow
 def test_a_client_that_takes_nothing_makes_room_for_another_one() -> None:
     broke = threading.Event()
 

@@ -245,6 +245,7 @@ models:
 """
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_closed_after_its_time() -> None:
     def script(peer: Peer) -> None:
         peer.read_message()

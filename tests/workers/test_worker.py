@@ -110,6 +110,7 @@ def test_one_that_leaves_gives_idle_connections_away_and_ends_with_its_last_requ
                 assert {sock.getpeername() for sock in (given, other)} == {idle.getsockname(), busy.getsockname()}
 
 
+@pytest.mark.slow
 def test_upgrade_timeout_bounds_how_long_it_takes() -> None:
     with built({"upgradeTimeout": 1}) as (worker, _heard):
         worker.start()
