@@ -49,8 +49,8 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ToOneRun:
-    """What names a run and nothing else. One dataclass for them all: to make one takes long, and they are many."""
+class OfOneRun:
+    """What names a run and nothing else, an event too. One dataclass for them all: to make one takes long."""
 
     run_id: int
 
@@ -120,61 +120,61 @@ class PutToSleep:
     reason: str
 
 
-class WakeUp(ToOneRun):
+class WakeUp(OfOneRun):
     """Have its server, which sleeps, serve again. Answered as a start is, or with `WakeFailed`."""
 
     __slots__ = ()
 
 
-class KillProcess(ToOneRun):
+class KillProcess(OfOneRun):
     """It did not stop in time."""
 
     __slots__ = ()
 
 
-class OpenGate(ToOneRun):
+class OpenGate(OfOneRun):
     """Let requests in by the fast path."""
 
     __slots__ = ()
 
 
-class ShutGate(ToOneRun):
+class ShutGate(OfOneRun):
     """Let nothing in by the fast path; the run still serves the requests that the scheduler admits."""
 
     __slots__ = ()
 
 
-class DropRun(ToOneRun):
+class DropRun(OfOneRun):
     """The run is gone; forget its gate."""
 
     __slots__ = ()
 
 
-class BeginChecks(ToOneRun):
+class BeginChecks(OfOneRun):
     """A request waits for this busy run to stop: check whether it is alive; post `RunSilent` and `RunAnswered`."""
 
     __slots__ = ()
 
 
-class EndChecks(ToOneRun):
+class EndChecks(OfOneRun):
     """No request waits for it any more: stop checking it."""
 
     __slots__ = ()
 
 
-class WatchForLoss(ToOneRun):
+class WatchForLoss(OfOneRun):
     """It serves on another machine: notice if its server cannot be reached; post `RunUnreachable` and what follows."""
 
     __slots__ = ()
 
 
-class LookForLoss(ToOneRun):
+class LookForLoss(OfOneRun):
     """It is silent, or a request lost it: see whether its server can be reached; post `RunReached` or `RunLost`."""
 
     __slots__ = ()
 
 
-class AbortRequests(ToOneRun):
+class AbortRequests(OfOneRun):
     """It hangs, is lost, or has exited here and not elsewhere: abort the connections of the requests inside."""
 
     __slots__ = ()

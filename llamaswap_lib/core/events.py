@@ -9,17 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from llamaswap_lib.core.effects import GateQuestion
+from llamaswap_lib.core.effects import GateQuestion, OfOneRun
 from llamaswap_lib.core.eviction import Rules
 from llamaswap_lib.core.handover import State
 from llamaswap_lib.core.model_spec import ModelSpec
-
-
-@dataclass(frozen=True, slots=True)
-class OfOneRun:
-    """What names a run and nothing else. One dataclass for them all: to make one takes long, and they are many."""
-
-    run_id: int
 
 
 @dataclass(frozen=True, slots=True)
