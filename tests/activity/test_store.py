@@ -84,6 +84,15 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
+def next_life(world: World) -> World:
+    """After the end of the first one, which wrote a row: the file cannot be opened."""
+    world.write("of the first life")
+    world.store.close()
+    later = World(world.path)
+    later.trouble = unreachable
+    return later
+
+
 @contextmanager
 def opened(world: World) -> Iterator[World]:
     world.store.open()
@@ -195,11 +204,7 @@ def test_a_file_that_another_program_locks_is_tried_again(world: World) -> None:
 
 
 def test_a_file_that_could_not_be_opened_at_the_start_gets_its_rows_later(world: World) -> None:
-    world.write("of the first life")
-    world.store.close()
-    later = World(world.path)
-    later.trouble = unreachable
-    with opened(later):
+    with opened(next_life(world)) as later:
         assert later.write("a", "b") == [1, 2]
         later.trouble = None
         later.now += 1.0
@@ -210,11 +215,7 @@ def test_a_file_that_could_not_be_opened_at_the_start_gets_its_rows_later(world:
 
 def test_no_row_gets_an_id_that_another_one_had_in_memory(world: World) -> None:
     """They move in steps: captures of the later ones would be taken for those of the ones before."""
-    world.write("of the first life")
-    world.store.close()
-    later = World(world.path)
-    later.trouble = unreachable
-    with opened(later):
+    with opened(next_life(world)) as later:
         in_memory = later.write(*["m"] * (2 * STEP_ROWS + 1))
         later.trouble = None
         later.now += 1.0
@@ -224,11 +225,7 @@ def test_no_row_gets_an_id_that_another_one_had_in_memory(world: World) -> None:
 
 
 def test_no_row_gets_an_id_of_one_that_has_moved_before_the_file_broke_again(world: World) -> None:
-    world.write("of the first life")
-    world.store.close()
-    later = World(world.path)
-    later.trouble = unreachable
-    with opened(later):
+    with opened(next_life(world)) as later:
         in_memory = later.write(*["m"] * (2 * STEP_ROWS))
         later.trouble = lambda database: breaks_behind(database, in_memory[-1] + STEP_ROWS)
         later.now += 1.0
