@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from llamaswap_lib.net.poller import IN, Poller, Watched, new_poller
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import LONGEST_WAIT, Wakeup
 
 SLOW_TURN = 0.05  # seconds
 LAG_SECONDS = 60.0
@@ -236,7 +236,8 @@ class Loop:
     def _turn(self) -> None:
         """Serve whatever is ready."""
         clock, on_ready = self.clock, self.on_ready
-        ready = self._poller.poll(max(0.0, self._heap[0][0] - self._now) if self._heap else None)
+        left = min(max(0.0, self._heap[0][0] - self._now), LONGEST_WAIT) if self._heap else None
+        ready = self._poller.poll(left)
         began = clock()
         for fd, mask in ready:
             serve = on_ready.get(fd)

@@ -9,6 +9,13 @@ import os
 import select
 from collections.abc import Callable
 
+LONGEST_WAIT = 86_400.0  # seconds; `poll` takes no more than 24 days, and a lock no more than 292 years
+
+
+def seconds_until(deadline: float, now: float) -> float:
+    """How long to wait for a moment: 0 if it has passed, and LONGEST_WAIT at most; who wakes by that looks again."""
+    return min(max(0.0, deadline - now), LONGEST_WAIT)
+
 
 class Wakeup:
     """Like `threading.Event`, with a file descriptor that is readable while the flag is set."""

@@ -27,7 +27,7 @@ from llamaswap_lib.net.loop import Loop, Timer, suspended
 from llamaswap_lib.net.poller import IN
 from llamaswap_lib.net.stream import prepare, probe_when_silent
 from llamaswap_lib.net.tls_stream import TlsStream
-from llamaswap_lib.runtime.wakeup import poll_for_input
+from llamaswap_lib.runtime.wakeup import poll_for_input, seconds_until
 from llamaswap_lib.server.admission import ROOM_LOOK, Admission, Capacity, CrowdReport, Unbounded
 from llamaswap_lib.server.answers import raw_answer
 from llamaswap_lib.server.certificate import Certificate
@@ -161,7 +161,7 @@ class Server(HandlerThreads):
         deadline = time.monotonic() + grace
         with self._is_empty:
             while self.table:
-                if not self._is_empty.wait(deadline - time.monotonic()):
+                if not self._is_empty.wait(seconds_until(deadline, time.monotonic())):
                     break
         return not self.table
 

@@ -22,6 +22,7 @@ from llamaswap_lib.activity.row import Row
 from llamaswap_lib.fleet.states import PeerState
 from llamaswap_lib.reload import Serving
 from llamaswap_lib.runtime.threads import Thread
+from llamaswap_lib.runtime.wakeup import seconds_until
 from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.workers.connection_counts import ConnectionCounts
 from llamaswap_lib.workers.messages import NUMBERS_EACH, Begin, InForce, Kind, Question
@@ -122,7 +123,7 @@ class Workers:
             for worker in self._workers.values():
                 worker.link.send({"kind": Kind.STOP, "is_shared": self._server.is_shared})
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(seconds_until(deadline, time.monotonic()))
         with self._lock:
             left = list(self._workers.values())
         for worker in left:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import select
 import socket
 import ssl
 import threading
@@ -306,3 +307,10 @@ def test_a_look_waits_for_nothing_once_the_probe_ends() -> None:
         ending.set()
         with pytest.raises(LookCancelled):
             look.read_status()
+
+
+@pytest.mark.parametrize("seconds", [3e6, 1e10])
+def test_a_wait_may_be_for_longer_than_the_system_waits(seconds: float) -> None:
+    with waking() as ending, waking() as news:
+        news.set()
+        assert wait(ending, time.monotonic() + seconds, news, select.POLLIN)

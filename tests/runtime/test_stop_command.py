@@ -73,6 +73,14 @@ def test_a_cmd_stop_that_outlives_the_process_is_bounded() -> None:
         assert not is_alive(run.printed_pid("stopper"))
 
 
+def test_a_cmd_stop_may_have_centuries() -> None:
+    with Run(*SLEEP, stop_argv=shell("kill ${PID}; echo stopped"), unload_timeout=1e10) as run:
+        run.expect(ProcessReady)
+        run.process.stop()
+        assert run.exit_detail() == "killed by SIGTERM"
+        assert b"stopped" in run.output_at_exit
+
+
 def test_what_cmd_stop_leaves_running_ends_with_it() -> None:
     with Run(*SLEEP, stop_argv=shell("sleep 60 & echo helper $!; kill ${PID}")) as run:
         run.expect(ProcessReady)

@@ -13,6 +13,7 @@ import pytest
 
 from llamaswap_lib.net.loop import LAG_SECONDS, MOST_STALE, SLOW_TURN_PAUSE, Loop, Timer, suspended
 from llamaswap_lib.net.poller import IN, OUT, Poller, SelectorPoller, Watched, new_poller
+from llamaswap_lib.runtime.wakeup import LONGEST_WAIT
 from tests.web.errand import run_on
 from tests.web.world import DEADLINE
 
@@ -209,6 +210,15 @@ def test_a_timer_that_is_cleared_or_closed_is_never_due(turns: Turns) -> None:
     assert due == []
     turns.turn(at=4.0)
     assert due == ["again"]
+
+
+def test_a_timer_may_be_farther_away_than_the_system_waits(turns: Turns) -> None:
+    due: list[str] = []
+    timer_of(turns, due, "after centuries").set(1e10)
+    turns.turn(at=4.0)
+    assert (due, turns.poller.timeouts) == ([], [LONGEST_WAIT])
+    turns.turn(at=2e10)
+    assert due == ["after centuries"]
 
 
 def test_a_timer_may_be_set_by_what_it_calls(turns: Turns) -> None:

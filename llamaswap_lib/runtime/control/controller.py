@@ -50,6 +50,7 @@ from llamaswap_lib.runtime.logs.last_words import RunOutput
 from llamaswap_lib.runtime.logs.logger import Logger
 from llamaswap_lib.runtime.processes.launch import is_shortage
 from llamaswap_lib.runtime.vital import Failures, VitalThread, report
+from llamaswap_lib.runtime.wakeup import seconds_until
 
 KILL_TIMEOUT = 2.0  # seconds for the signals to be sent
 SETTLE_LOOK = 0.1  # seconds between two looks whether the thread is still alive
@@ -261,7 +262,7 @@ class Controller:
     def _next(self) -> Command:
         deadline = self._scheduler.next_deadline()
         try:
-            return self._queue.get(timeout=None if deadline is None else max(0.0, deadline - self._clock()))
+            return self._queue.get(timeout=None if deadline is None else seconds_until(deadline, self._clock()))
         except queue.Empty:
             return events.TimePassed()
 

@@ -26,7 +26,7 @@ from llamaswap_lib.errors import (
 )
 from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
 from llamaswap_lib.runtime.logs.last_words import RunOutput, Words, load_failed
-from llamaswap_lib.runtime.wakeup import Wakeup, poll_for_input
+from llamaswap_lib.runtime.wakeup import LONGEST_WAIT, Wakeup, poll_for_input
 
 IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 _ERRORS: dict[Fault, type[HttpError]] = {
@@ -157,7 +157,7 @@ class PlainWaiter(Waiter):
         """There is nothing to close."""
 
     def wait_for(self, timeout: float | None) -> bool:
-        return self._is_answered.wait(timeout)
+        return self._is_answered.wait(None if timeout is None else min(timeout, LONGEST_WAIT))
 
     def wake(self) -> None:
         self._is_answered.set()

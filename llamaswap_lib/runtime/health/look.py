@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.runtime.threads import Thread
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import Wakeup, seconds_until
 
 _GOODBYE_TIMEOUT, _GOODBYE_BYTES = 0.1, 65_536  # seconds and bytes, for the rest of an answer whose status is known
 _READ_BYTES = 65_536
@@ -217,12 +217,15 @@ class Look:
 
 
 def wait(ending: Wakeup, deadline: float, sock: socket.socket | Wakeup | None = None, events: int = 0) -> bool:
-    """Block until the socket is ready, or the deadline (false); raises LookCancelled once the look is cancelled."""
+    """Block until the socket is ready, or the deadline (false), for LONGEST_WAIT at most.
+
+    Raises LookCancelled once the look is cancelled.
+    """
     poll = select.poll()
     poll.register(ending, select.POLLIN)
     if sock:
         poll.register(sock, events)
-    ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+    ready = poll.poll(seconds_until(deadline, time.monotonic()) * 1000)
     if any(descriptor == ending.fileno() for descriptor, _ in ready):
         raise LookCancelled
     return bool(ready)

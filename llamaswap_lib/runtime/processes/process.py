@@ -45,7 +45,7 @@ from llamaswap_lib.runtime.processes.obstacles import await_free_address
 from llamaswap_lib.runtime.processes.oom_killer import oom_kills, words_of_kill
 from llamaswap_lib.runtime.processes.output import OutputPipe
 from llamaswap_lib.runtime.threads import Thread
-from llamaswap_lib.runtime.wakeup import Wakeup
+from llamaswap_lib.runtime.wakeup import Wakeup, seconds_until
 
 
 class Process:
@@ -341,7 +341,7 @@ class Process:
 
     def _await_stop_command(self, stop_thread: threading.Thread) -> None:
         """Wait for cmdStop: what it does after the exit (free a device, remove a container) belongs to the stop."""
-        stop_thread.join(max(0.0, self._kill_at - self._clock()))
+        stop_thread.join(seconds_until(self._kill_at, self._clock()))
         with self._lock:
             if stop_thread.is_alive():
                 self._order = Order.KILL
