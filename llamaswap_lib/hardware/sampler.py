@@ -153,7 +153,7 @@ class Hardware:
         """What runs has changed, or somebody waits: have the memory read soon. Takes no time."""
         with self._turn:
             self._has_changed = True
-            self._soon = max(self._last + LEAST_PAUSE, self._clock() + DELAY)
+            self._soon = min(self._soon, max(self._last + LEAST_PAUSE, self._clock() + DELAY))
             self._turn.notify_all()
 
     def look_again(self) -> None:

@@ -310,6 +310,18 @@ def test_memory_is_read_soon_after_a_change_and_once_more_when_it_has_settled(tm
     assert soon["_soon"] == machine.now + LEAST_PAUSE
 
 
+def test_changes_without_a_pause_do_not_put_the_reading_off(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.turn(FIRST)
+    soon = vars(machine.hardware)
+    machine.now += 10.0
+    begun = machine.now
+    for _ in range(100):
+        machine.hardware.note_change()
+        machine.now += DELAY / 10
+    assert soon["_soon"] == begun + DELAY
+
+
 def test_memory_that_is_looked_at_closely_is_read_each_second_and_more_seldom_where_that_is_dear(
     tmp_path: Path,
 ) -> None:
