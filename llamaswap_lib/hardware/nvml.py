@@ -20,7 +20,7 @@ from llamaswap_lib.hardware.readings import Gpu, Held, SourceLost
 from llamaswap_lib.printable import printable
 
 LIBRARY = "libnvidia-ml.so.1"
-SUCCESS, INSUFFICIENT_SIZE = 0, 7
+SUCCESS, NOT_SUPPORTED, INSUFFICIENT_SIZE = 0, 3, 7
 NO_DRIVER, NO_LIBRARY = 9, 12
 UNKNOWN = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE
 _ARCHITECTURES = {
@@ -153,12 +153,12 @@ class Nvml:
         whole = self._read_state(handle, fixed)
         parts = list(self._parts(handle))
         if not parts:
-            yield self._with_memory(handle, whole)
+            yield from self._with_memory(handle, whole)
         for part in parts:
             uuid = self._text("nvmlDeviceGetUUID", part, 96)
             name = self._text("nvmlDeviceGetName", part, 96) or whole.name
             if uuid:
-                yield self._with_memory(part, whole._replace(key=uuid, uuid=uuid, name=name))
+                yield from self._with_memory(part, whole._replace(key=uuid, uuid=uuid, name=name))
 
     def _fixed_of(self, handle: ctypes.c_void_p) -> dict[str, Any]:
         known = self._fixed.get(handle.value or 0)
@@ -196,17 +196,22 @@ class Nvml:
             driver_version=self._driver,
         )
 
-    def _with_memory(self, handle: ctypes.c_void_p, gpu: Gpu) -> Gpu:
-        """With it; one that has none of its own (GB10) shares that of the machine."""
-        memory = self._filled("nvmlDeviceGetMemoryInfo", handle, _Memory)
-        if memory is not None and not memory.total:
-            memory = None
+    def _with_memory(self, handle: ctypes.c_void_p, gpu: Gpu) -> Iterator[Gpu]:
+        """With it; one that has none of its own (GB10) shares that of the machine.
+
+        Nothing for one that fails to say: it must not be taken for one that shares.
+        """
+        memory, function = _Memory(), self._function("nvmlDeviceGetMemoryInfo")
+        code = NOT_SUPPORTED if function is None else function(handle, ctypes.byref(memory))
+        if code not in (SUCCESS, NOT_SUPPORTED):
+            return
+        has_own = code == SUCCESS and memory.total > 0
         held = self._held(handle)
         self._processes[gpu.key] = held or {}
-        return gpu._replace(
-            used_bytes=None if memory is None else int(memory.used),
-            total_bytes=None if memory is None else int(memory.total),
-            is_shared=memory is None,
+        yield gpu._replace(
+            used_bytes=int(memory.used) if has_own else None,
+            total_bytes=int(memory.total) if has_own else None,
+            is_shared=not has_own,
             shows_processes=held is not None and self._is_host,
         )
 

@@ -77,7 +77,9 @@ int NEWEST(nvmlDeviceGetHandleByIndex)(unsigned index, void **out) {
 int nvmlDeviceGetUUID(void *handle, char *out, unsigned size) { return text(of(handle, "uuid"), out, size); }
 int nvmlDeviceGetName(void *handle, char *out, unsigned size) { return text(of(handle, "name"), out, size); }
 int nvmlDeviceGetMemoryInfo(void *handle, Memory *out) {
-    const char *value = of(handle, "memory");
+    const char *code = of(handle, "memory_error"), *value;
+    if (code) return atoi(code);
+    value = of(handle, "memory");
     if (!value || sscanf(value, "%lu %lu", &out->total, &out->used) != 2) return NOT_SUPPORTED;
     out->free = out->total - out->used - 300;
     return SUCCESS;

@@ -182,6 +182,13 @@ def test_a_card_that_is_lost_is_left_out_and_the_others_are_told(ask: Ask) -> No
     assert [gpu["key"] for gpu in ask(two + "0.lost 1\n")[0]] == ["GPU-bbbb"]
 
 
+@pytest.mark.parametrize("code", [15, 999])
+def test_a_card_whose_memory_cannot_be_read_now_is_left_out_and_does_not_share_that_of_the_machine(
+    ask: Ask, code: int
+) -> None:
+    assert ask(CARD + f"0.memory_error {code}\n", 100) == [[], {}]
+
+
 def test_a_driver_that_is_not_there_is_nothing_and_one_that_does_not_work_is_told(ask: Ask) -> None:
     assert ask("init 9\n") == "nothing"
     assert ask("init 12\n") == "nothing"
