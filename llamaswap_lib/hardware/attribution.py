@@ -45,17 +45,22 @@ class MemoryOfRuns:
         self._deltas = Deltas()
 
     def update(
-        self, runs: Collection[RunDetail], findings: Mapping[int, Finding], gpus: Collection[Gpu], now: float
+        self,
+        runs: Collection[RunDetail],
+        findings: Mapping[int, Finding],
+        gpus: Collection[Gpu],
+        now: float,
+        stale: Collection[str] = (),
     ) -> None:
-        """`findings` are by run; `now` is in monotonic seconds."""
-        self._deltas.look([detail.run for detail in runs], gpus, now)
+        """`findings` are by run; `now` is in monotonic seconds; `stale` are GPUs of which nothing new is known."""
+        self._deltas.look([detail.run for detail in runs], [gpu for gpu in gpus if gpu.key not in stale], now)
         memory = {}
         for detail in runs:
             run = detail.run
             finding = findings.get(run.run_id)
             if finding is not None:
                 usages = [*self._of_gpus(run, finding, gpus), *self._of_ram(run, finding)]
-                unseen = self._unseen(run, finding, usages, gpus)
+                unseen = self._unseen(run, finding, usages, gpus, stale)
                 memory[run.run_id] = RunMemory(run.model, tuple(usages), tuple(unseen))
         self._peaks = {key: peak for key, peak in self._peaks.items() if key[0] in memory}
         self.now = memory
@@ -71,12 +76,14 @@ class MemoryOfRuns:
                 peak = self._peak(run, gpu.key, held.bytes)
                 yield Usage(gpu.key, gpu.name, "gpu", held.bytes, peak, None, held.witness)
 
-    def _unseen(self, run: RunView, finding: Finding, usages: Iterable[Usage], gpus: Iterable[Gpu]) -> Iterator[str]:
+    def _unseen(
+        self, run: RunView, finding: Finding, usages: Iterable[Usage], gpus: Iterable[Gpu], stale: Collection[str]
+    ) -> Iterator[str]:
         told = {usage.device for usage in usages if usage.bytes is not None}
         if RAM not in told or finding.is_hidden:
             yield RAM
         for gpu in gpus:
-            is_seen = gpu.shows_processes and gpu.key not in finding.held and not finding.is_elsewhere
+            is_seen = gpu.shows_processes and gpu.key not in {*finding.held, *stale} and not finding.is_elsewhere
             is_none = gpu.key not in finding.held and self._deltas.is_none(run.run_id, gpu.key)
             if gpu.key not in told and not is_seen and not is_none and not gpu.is_shared:
                 yield gpu.key
@@ -108,7 +115,7 @@ class Deltas:
         self._since = 0.0
 
     def look(self, runs: Collection[RunView], gpus: Iterable[Gpu], now: float) -> None:
-        """Remember what is in use, if nothing has changed for a while."""
+        """Remember what is in use, if nothing has changed for a while. `gpus`: those that were asked now."""
         standing = frozenset((run.run_id, run.is_settled, run.is_asleep) for run in runs)
         if standing != self._standing:
             is_first, before = self._standing is None, {(run_id, slept) for run_id, _, slept in self._standing or ()}
@@ -122,8 +129,7 @@ class Deltas:
         if all(run.is_settled for run in runs):
             used = {gpu.key: gpu.used_bytes for gpu in gpus if gpu.used_bytes is not None}
             models = frozenset((run.model, run.is_asleep) for run in runs)
-            self._worlds.pop(models, None)
-            self._worlds[models] = used
+            self._worlds[models] = {**self._worlds.pop(models, {}), **used}
             while len(self._worlds) > MOST_WORLDS:
                 del self._worlds[next(iter(self._worlds))]
             for run in runs:

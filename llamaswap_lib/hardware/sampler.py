@@ -293,7 +293,7 @@ class Hardware:
             for run_id, pids in trees.items()
             if pids
         }
-        self._memory.update(runs, findings, gpus, now)
+        self._memory.update(runs, findings, gpus, now, self._gpus.stale)
         self._of_machine = parts.system.memory()
         for listener in self._listeners:
             listener()

@@ -253,7 +253,7 @@ class MemoryPicture:
             sees = detail.run.gpus or (devices if launched is None else seen_by(launched, devices))
             found[run_id] = taken(detail.run, memories.get(run_id), before, digest, devices, sees)
             if found[run_id].peaks and digest:
-                self._learn(detail, found[run_id], devices, now)
+                self._learn(detail, found[run_id], around, devices, now)
         freeing = max(FREEING, self._config.routing.memory.settle_timeout)
         self._ended = [run for run in self._ended if now - run.ended_at < freeing]
         self._ended += [run._replace(ended_at=now) for run_id, run in self._runs.items() if run_id not in found]
@@ -263,7 +263,9 @@ class MemoryPicture:
         self._runs = found
         self._learned.forget_runs(found)
 
-    def _learn(self, detail: RunDetail, run: Taken, devices: Mapping[str, Measured], now: float) -> None:
+    def _learn(
+        self, detail: RunDetail, run: Taken, around: Surroundings, devices: Mapping[str, Measured], now: float
+    ) -> None:
         """Keep the peaks, if they are known of each device; else say so, once."""
         if not run.unseen:
             self._learned.note(run.digest, run.model, detail.run.run_id, run.peaks)
@@ -271,6 +273,7 @@ class MemoryPicture:
         model, since = self._config.models.get(run.model), detail.run.ready_at
         is_known = model is None or bool(model.memory) or self._learned.need(run.digest) is not None
         is_asked = not is_known and self._config.routing.router == "memory"
+        is_asked = is_asked and not around.hardware.stale_gpus().intersection(run.unseen)  # their turn is to come
         if is_asked and since is not None and now - since > PATIENCE:
             where = " and ".join(devices[name].device.label for name in run.unseen)
             self._tell(f"{visible(run.model)}: what it takes of {where} cannot be measured; say it with memory:")

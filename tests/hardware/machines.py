@@ -44,15 +44,17 @@ class Cards:
         self.held: dict[int, dict[str, Held]] = {}  # by pid
         self.lost = ""  # why it answers no more
         self.readings = self.ends = 0
+        self._read: dict[int, dict[str, Held]] = {}  # what was held at the last reading
 
     def read(self) -> list[Gpu]:
         self.readings += 1
         if self.lost:
             raise SourceLost(self.lost)
+        self._read = dict(self.held)
         return list(self.gpus)
 
     def held_by(self, pids: Collection[int]) -> Mapping[str, Held]:
-        return {key: held for pid in sorted(pids) for key, held in self.held.get(pid, {}).items()}
+        return {key: held for pid in sorted(pids) for key, held in self._read.get(pid, {}).items()}
 
     def close(self) -> None:
         self.ends += 1

@@ -138,6 +138,23 @@ def test_a_model_is_measured_when_it_is_ready_by_what_it_takes_and_has_mapped(wo
     assert world.others_seen == {RAM: 0, CARD: 0}
 
 
+@pytest.mark.parametrize("sees", [True, False])
+def test_a_card_that_is_asked_seldom_tells_nothing_of_a_model_that_has_come_since(tmp_path: Path, sees: bool) -> None:
+    world = World(tmp_path, sees=sees)
+    world.cards.pause = 40.0
+    world.turn()
+    world.run(1, ready=True)
+    world.take(1, GIB, 10 * GIB)
+    for _ in range(7):
+        world.turn()
+        assert world.source("a") is NeedSource.UNKNOWN
+    world.turn()  # the card is asked
+    assert world.source("a") is NeedSource.MEASURED
+    assert world.picture.now.need("a").devices == {RAM: GIB, CARD: 10 * GIB}
+    assert world.log.warnings == []
+    world.files.close()
+
+
 def test_the_highest_counts_and_is_known_after_a_restart(world: World) -> None:
     for most in (10, 12, 11):
         world.run(1, ready=True)
