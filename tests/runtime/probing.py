@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from llamaswap_lib.core.events import Event
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
-from llamaswap_lib.runtime.health.look import wait
+from llamaswap_lib.runtime.health.look import Address, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
 
 PATIENCE = 30.0
+SLOW = 1.1  # seconds; longer than a look may take
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 LOADING = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -65,6 +66,14 @@ def answers(*replies: bytes) -> Callable[[socket.socket, int], None]:
 def until_it_hangs_up(client: socket.socket) -> None:
     while client.recv(65536):
         pass
+
+
+class SlowNames(HealthCheck):
+    """One whose name servers take longer to answer than a look may take."""
+
+    def resolve(self) -> list[Address]:
+        threading.Event().wait(SLOW)
+        return super().resolve()
 
 
 class Pauses:

@@ -16,7 +16,18 @@ from llamaswap_lib.core.events import Event, LoadTimedOut, ProcessReady
 from llamaswap_lib.runtime.health.check import HealthCheck, Probe
 from llamaswap_lib.runtime.health.look import Address, Look, LookCancelled, wait
 from llamaswap_lib.runtime.wakeup import Wakeup
-from tests.runtime.probing import LOADING, OK, PATIENCE, Pauses, Probing, Server, answers, until_it_hangs_up, waking
+from tests.runtime.probing import (
+    LOADING,
+    OK,
+    PATIENCE,
+    Pauses,
+    Probing,
+    Server,
+    SlowNames,
+    answers,
+    until_it_hangs_up,
+    waking,
+)
 from tests.runtime.runs import no_thread_to_be_had
 
 CERTIFICATE = Path(__file__).with_name("self_signed.pem")
@@ -261,6 +272,20 @@ def test_a_look_that_finds_no_memory_says_nothing_about_the_server() -> None:
         probe.start("probe-m")
         assert events.get(timeout=PATIENCE) == ProcessReady(3)
     assert Starved.failures == 0
+
+
+@pytest.mark.slow  # it waits for names
+def test_a_look_has_its_time_from_when_the_address_is_known() -> None:
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def answer_after_a_moment(client: socket.socket, number: int) -> None:
+        threading.Event().wait(0.2)
+        answers(OK)(client, number)
+
+    with Server(answer_after_a_moment) as server:
+        probe = Probe(3, SlowNames.at(f"http://127.0.0.1:{server.port}", "/"), 4.0, events.put)
+        probe.start("probe-m")
+        assert events.get(timeout=PATIENCE) == ProcessReady(3)
 
 
 def test_a_probe_for_which_there_is_no_thread_leaves_nothing_open() -> None:

@@ -198,8 +198,8 @@ class Probe(Looker):
 
     def _search(self, ending: Wakeup) -> None:
         pause = _FIRST_PAUSE
-        while (now := self._clock()) < self._deadline:
-            with Look(ending, min(now + _LOOK_TIMEOUT, self._deadline)) as look:
+        while self._clock() < self._deadline:
+            with Look(ending, self._deadline) as look:
                 answer = self._ask(look)
                 if answer == "200":
                     self._tell_once(ProcessReady(self._run_id, self._address))
@@ -218,7 +218,9 @@ class Probe(Looker):
     def _ask(self, look: Look) -> str:
         """The status, or why there is none; '' when the health timeout ended the look."""
         try:
-            self._check.ask(look, self._resolve())
+            addresses = self._resolve()  # name servers may be slow; that is no time of the model's server
+            look.extend(min(self._clock() + _LOOK_TIMEOUT, self._deadline))
+            self._check.ask(look, addresses)
             return look.read_status()
         except TimeoutError:
             return f"none within {_LOOK_TIMEOUT:g} s" if self._clock() < self._deadline else ""
@@ -228,8 +230,7 @@ class Probe(Looker):
             return "none, because memory is short"
 
     def _resolve(self) -> list[Address]:
-        now = self._clock()
-        if now >= self._addresses_until:
+        if self._clock() >= self._addresses_until:
             self._addresses = self._check.resolve()
-            self._addresses_until = now + _ADDRESS_LIFETIME
+            self._addresses_until = self._clock() + _ADDRESS_LIFETIME
         return self._addresses

@@ -117,11 +117,9 @@ class Reach(Looker):
         """One look."""
         check = self._target.check
         try:
+            addresses = self._resolve()
             with Look(ending, time.monotonic() + _CONNECT_TIMEOUT) as look:
-                try:
-                    look.connect(self._resolve())
-                except TimeoutError:
-                    return self._target.is_heard()
+                look.connect(addresses)
                 try:
                     look.extend(time.monotonic() + _ANSWER_TIMEOUT)
                     check.converse(look)
@@ -130,6 +128,8 @@ class Reach(Looker):
                     return True  # it takes connections
                 look.finish()
                 return answer.isdigit()
+        except TimeoutError:  # no connection was taken, or its name is not known
+            return self._target.is_heard()
         except OSError as error:
             return error.errno in SHORTAGES
         except MemoryError:

@@ -152,8 +152,9 @@ class _WatchThread(Looker):
         if not self._is_waited_for:
             self._is_waited_for, self._silent_since = True, asked_at
         try:
-            with Look(ending, asked_at + _CONNECT_TIMEOUT) as look:
-                check.ask(look, check.resolve())
+            addresses = check.resolve()
+            with Look(ending, self._clock() + _CONNECT_TIMEOUT) as look:
+                check.ask(look, addresses)
                 answer = self._await_answer(look)
                 look.finish()
         except OSError:  # refused, reset, no room: no sign of life

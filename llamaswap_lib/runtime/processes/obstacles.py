@@ -88,8 +88,9 @@ class Occupant:
             return str(obstacle)
         self.may_be_leaving = True
         try:
+            addresses = self.check.resolve()
             with Look(ending, time.monotonic() + _LOOK_TIMEOUT) as look:
-                self.check.ask(look, self.check.resolve())
+                self.check.ask(look, addresses)
                 answer = look.read_status()
                 look.finish()
         except TimeoutError:
