@@ -13,7 +13,7 @@ from llamaswap_lib.model_files.gguf import Header, Tensor, Value
 from llamaswap_lib.model_files.opening import Unreadable
 
 MOST_LAYERS = 2000
-LAYER = re.compile(r"blk\.(\d+)\.")
+LAYER = re.compile(r"blk\.(\d{1,9})\.")
 # Of these each so many-th layer sees all of the context and the others a window of it, where the header says no more.
 WINDOWED = {
     **dict.fromkeys(("gemma2", "gpt-oss"), 2),

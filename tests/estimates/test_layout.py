@@ -91,3 +91,8 @@ def test_odd_values_of_other_keys_are_no_crash(odd: Any) -> None:
 def test_the_number_of_a_layer_stands_in_the_name() -> None:
     assert layer_of("blk.12.attn_q.weight") == 12
     assert layer_of("output.weight") is None
+
+
+@pytest.mark.parametrize("name", ["blk." + "9" * 5000 + ".attn_q.weight", "blk..attn_q.weight", "output.weight"])
+def test_what_has_no_number_of_a_layer_is_of_none(name: str) -> None:
+    assert layer_of(name) is None
