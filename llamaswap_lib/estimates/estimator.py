@@ -1,7 +1,8 @@
 """`Estimator`: what the model of a command will need, from its files and options, or why that cannot be told.
 
-One thread at a time; it reads files. A file is read once, until its size or its time is another one. `patience` bounds
-the seconds for which one round reads: what is left is `is_behind`, and done in the next one.
+One thread at a time; it reads files. A file is read once, until its size or its time is another one; one that could
+not be read, each time. `patience` bounds the seconds for which one round reads: what is left is `is_behind`, and done
+in the next one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from llamaswap_lib.estimates import llama, vllm
 from llamaswap_lib.estimates.flags import Flags, flags_of
 from llamaswap_lib.estimates.layout import Layout, layout_of
 from llamaswap_lib.model_files import gguf, hub, safetensors
-from llamaswap_lib.model_files.opening import Unreadable
+from llamaswap_lib.model_files.opening import Unavailable, Unreadable
 
 LLAMA_SERVER = "llama-server"
 MOST_MODELS = 500  # of which it is known what their files say
@@ -153,6 +154,8 @@ class Estimator:
                 raise _Later
             try:
                 found = read()
+            except Unavailable as error:
+                return str(error)
             except Unreadable as error:
                 found = str(error)
             while len(self._read) >= MOST_MODELS:

@@ -65,9 +65,9 @@ def snapshot(repository: str, places: list[Path]) -> Path | None:
     for place in places:
         folder = place / f"models--{user}--{model}" / "snapshots"
         try:
-            found = [one for one in folder.iterdir() if one.is_dir()]
-        except OSError:
+            found = [(one.stat().st_mtime, one.name, one) for one in folder.iterdir() if one.is_dir()]
+        except OSError:  # it is not there, or is being changed
             continue
         if found:
-            return max(found, key=lambda one: (one.stat().st_mtime, one.name))
+            return max(found)[2]
     return None

@@ -14,6 +14,10 @@ class Unreadable(Exception):
     """Why a file tells nothing: words that follow its name."""
 
 
+class Unavailable(Unreadable):
+    """The system cannot read it now; later it may, though nothing of the file has changed."""
+
+
 class Beginning:
     """The first bytes of an open file, as many as are asked for."""
 
@@ -29,7 +33,7 @@ class Beginning:
             try:
                 chunk = self._file.read(max(CHUNK, end - len(self.data)))
             except OSError as error:
-                raise Unreadable(f"cannot be read: {error.strerror or error}") from None
+                raise Unavailable(f"cannot be read: {error.strerror or error}") from None
             if not chunk:
                 raise Unreadable("ends within its header")
             self.data += chunk
@@ -40,7 +44,7 @@ def open_file(path: str) -> tuple[BinaryIO, int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
     except (OSError, ValueError) as error:
-        raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise Unavailable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)

@@ -16,6 +16,7 @@ from llamaswap_lib.estimates.vllm import GB, PROCESS
 from tests.estimates.models import LAYERS, VALUES
 from tests.model_files import test_hub, test_safetensors
 from tests.model_files.written import F16, write_gguf
+from tests.shortage import no_descriptor_left
 
 MB = 1 << 20
 CARD = {"GPU-1": 24 * GB}
@@ -219,3 +220,13 @@ def test_a_count_of_very_many_digits_is_none(estimator: Estimator) -> None:
 def test_an_entry_of_env_that_is_no_variable_is_no_crash(estimator: Estimator, tmp_path: Path) -> None:
     file = weights(tmp_path / "m.gguf")
     assert estimator.estimate(model(f"llama-server -m {file}", "NO_VALUE", "=x"), {}).sizes is not None
+
+
+def test_a_file_that_the_system_could_not_open_once_is_read_the_next_time(
+    estimator: Estimator, tmp_path: Path
+) -> None:
+    file = weights(tmp_path / "m.gguf")
+    with no_descriptor_left():
+        found = estimator.estimate(model(f"llama-server -m {file}"), CARD)
+    assert (found.sizes, found.reason) == (None, f"{file} cannot be read: Too many open files")
+    assert sizes(estimator.estimate(model(f"llama-server -m {file}"), CARD))
