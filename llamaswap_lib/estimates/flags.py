@@ -124,7 +124,7 @@ def flags_of(words: Sequence[str], env: Mapping[str, str]) -> Flags:
                 said[name] = False
     place = 0
     while place < len(words):
-        name, is_yes = WORDS.get(words[place], ("", True))
+        name, is_yes = WORDS.get(_usual(words[place]), ("", True))
         place += 1
         if name in SWITCHES:
             said[name] = is_yes
@@ -134,6 +134,11 @@ def flags_of(words: Sequence[str], env: Mapping[str, str]) -> Flags:
             _note(said, name, words[place])
             place += 1
     return Flags(**said)  # type: ignore[arg-type]
+
+
+def _usual(word: str) -> str:
+    """As the documentation has it; llama-server takes `--ctx_size`, too."""
+    return word.replace("_", "-") if word.startswith("--") else word
 
 
 def _note(said: dict[str, object], name: str, word: str) -> None:

@@ -34,6 +34,8 @@ from llamaswap_lib.estimates.flags import ALL, OPTIONS, Flags, flags_of
         ("-md d.gguf -ngld 3 -cd 100", {"draft": "d.gguf", "draft_layers": 3, "draft_context": 100}),
         ("-hf a/b:Q8_0 -hff c.gguf", {"repository": "a/b:Q8_0", "repository_file": "c.gguf"}),
         ("-ot a=CPU -ot b=CUDA0", {"override": "a=CPU,b=CUDA0"}),
+        ("--ctx_size 4096 --n_gpu_layers 7 --no_mmap", {"context": 4096, "layers": 7, "maps": False}),
+        ("--model a_b.gguf --alias --ctx_size", {"model": "a_b.gguf"}),
         ("--port 1 --unknown -x y", {}),
         ("-m", {}),
         ("--no-mmap --no-repack --swa-full", {"maps": False, "repacks": False, "whole_window": True}),
