@@ -8,6 +8,7 @@ in the next one.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from llamaswap_lib.model_files.opening import Unavailable, Unreadable
 
 LLAMA_SERVER = "llama-server"
 MOST_MODELS = 500  # of which it is known what their files say
+DEVICE = re.compile(r"[A-Za-z]+(\d{1,3})")  # CUDA0, ROCm1, Vulkan2
 
 _Look = tuple[str, int, int]  # of a file: its path, size and time
 
@@ -83,8 +85,10 @@ class Estimator:
         env = {**self._env, **dict(str(entry).partition("=")[::2] for entry in model.env)}
         if program.startswith(LLAMA_SERVER):
             flags = flags_of(words, env)
-            room = llama.Room(len(gpus), sum(gpus.values()))
-            return Estimate(_on_devices(llama.need(self._files(flags, env), flags, room), flags, list(gpus)))
+            used = _used(flags.device, gpus)
+            room = llama.Room(len(used), sum(used.values()))
+            found = llama.need(self._files(flags, env), flags, room)
+            return Estimate(_on_devices(found, flags, used, is_all=len(used) == len(gpus)))
         server = _server(program, words)
         if server is None:
             raise Unreadable(f"the options of {program} are not known")
@@ -182,13 +186,25 @@ def _server(program: str, words: Sequence[str]) -> str | None:
     return None
 
 
-def _on_devices(found: llama.Split, flags: Flags, gpus: Sequence[str]) -> dict[str, int]:
-    """On all GPUs as large as they are, unless the options say which one has how much."""
+def _used(device: str, gpus: Mapping[str, int]) -> dict[str, int]:
+    """Those that `--device` names, as `CUDA1,CUDA0`, in that order; all, where it is not sure which those are."""
+    words = device.split(",")
+    numbers = dict.fromkeys(int(found[1]) for word in words if (found := DEVICE.fullmatch(word)))
+    if len(numbers) != len(words) or max(numbers) >= len(gpus):
+        return dict(gpus)
+    names = list(gpus)
+    return {names[number]: gpus[names[number]] for number in numbers}
+
+
+def _on_devices(found: llama.Split, flags: Flags, gpus: Mapping[str, int], *, is_all: bool) -> dict[str, int]:
+    """On the GPUs that it uses by how large they are, unless the options say which one has how much."""
     if not found.gpu:
         return {"ram": found.ram}
     shares = flags.shares[: len(gpus)]
     if flags.split == "none":
         shares = tuple(float(number == flags.main_gpu) for number in range(len(gpus)))
+    if not (sum(shares) or is_all):
+        shares = tuple(map(float, gpus.values()))
     if not sum(shares):
         return {"gpu": found.gpu, "ram": found.ram}
     sizes = {gpu: int(found.gpu * share / sum(shares)) for gpu, share in zip(gpus, shares, strict=False) if share}

@@ -80,6 +80,19 @@ def test_gpus_that_the_options_name_have_it(estimator: Estimator, tmp_path: Path
     assert sizes(estimator.estimate(model(f"{base} -sm none -mg 7"), cards)).keys() == {"gpu", "ram"}
 
 
+def test_only_the_gpus_that_the_command_names_are_counted_on(estimator: Estimator, tmp_path: Path) -> None:
+    file, cards = weights(tmp_path / "m.gguf", 5000 * MB), dict.fromkeys(("GPU-1", "GPU-2", "GPU-3"), 24 * GB)
+    base = f"llama-server -m {file} -c 4096 -ngl 99"
+    alone, ram = sizes(estimator.estimate(model(base), {"GPU-2": 24 * GB})), "ram"
+    assert sizes(estimator.estimate(model(f"{base} -dev CUDA1"), cards)) == {"GPU-2": alone["gpu"], ram: alone[ram]}
+    two = sizes(estimator.estimate(model(f"{base} --device CUDA2,CUDA0"), cards))
+    assert two.keys() == {"GPU-1", "GPU-3", ram}
+    assert two["GPU-1"] == two["GPU-3"] > alone["gpu"] / 2
+    assert sizes(estimator.estimate(model(f"{base} -dev CUDA2,CUDA0 -sm none -mg 0"), cards)).keys() == {"GPU-3", ram}
+    for unknown in ("CUDA7", "RPC[host:50052]", "CUDA0,BLAS"):
+        assert sizes(estimator.estimate(model(f"{base} -dev {unknown}"), cards)).keys() == {"gpu", ram}
+
+
 def test_all_parts_of_a_model_count(estimator: Estimator, tmp_path: Path) -> None:
     first = weights(tmp_path / "m-00001-of-00002.gguf", 300 * MB)
     command = model(f"llama-server -m {first} -c 4096")
@@ -222,9 +235,7 @@ def test_an_entry_of_env_that_is_no_variable_is_no_crash(estimator: Estimator, t
     assert estimator.estimate(model(f"llama-server -m {file}", "NO_VALUE", "=x"), {}).sizes is not None
 
 
-def test_a_file_that_the_system_could_not_open_once_is_read_the_next_time(
-    estimator: Estimator, tmp_path: Path
-) -> None:
+def test_a_file_that_the_system_could_not_open_once_is_read_the_next_time(estimator: Estimator, tmp_path: Path) -> None:
     file = weights(tmp_path / "m.gguf")
     with no_descriptor_left():
         found = estimator.estimate(model(f"llama-server -m {file}"), CARD)
