@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
 import socket
 import threading
@@ -13,6 +15,7 @@ import pytest
 from llamaswap_lib.core.events import Event, RunAnswered, RunSilent
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.runtime.health.check import HealthCheck
+from llamaswap_lib.runtime.health.look import Address
 from llamaswap_lib.runtime.health.watchdog import ANSWERED_BEFORE, Movement, Subject, Watchdog
 from tests.runtime.probing import OK, PATIENCE, Server, answers, until_it_hangs_up
 
@@ -20,6 +23,17 @@ pytestmark = pytest.mark.slow  # silences take their time
 
 HUNG_AFTER = 1.0  # in which a server in this process answers, however busy the machine is
 CHECK = "has not answered its check"
+
+
+class Crowded(HealthCheck):
+    """One for which there may be no descriptor: while `is_full` is set."""
+
+    is_full = threading.Event()
+
+    def resolve(self) -> list[Address]:
+        if Crowded.is_full.is_set():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().resolve()
 
 
 class Watched:
@@ -34,7 +48,7 @@ class Watched:
         self.bytes: Movement | None = Movement()
         self.shortages = 0  # looks for which there is no memory
         self._samples = threading.Semaphore(0)
-        check = HealthCheck.at(f"http://127.0.0.1:{server.port}", "/health") if server else None
+        check = Crowded.at(f"http://127.0.0.1:{server.port}", "/health") if server else None
         subject = Subject(3, "m", self.gate, lambda: None, check, hung_after, self._sample)
         self.watchdog = Watchdog(subject, self.events.put)
 
@@ -108,6 +122,18 @@ def test_a_look_that_finds_no_memory_says_nothing_of_the_run_and_others_follow()
         watched.shortages = 16  # as many as fill twice `hungAfter`
         watched.await_samples()
         assert watched.events.empty()
+        assert watched.silence() == (CHECK, ANSWERED_BEFORE)
+
+
+def test_a_look_for_which_there_is_no_descriptor_says_nothing_of_the_run_and_others_follow() -> None:
+    hanging = Hanging()
+    with Server(hanging) as server, Watched(server) as watched:
+        hanging.await_answers(3)
+        Crowded.is_full.set()
+        hanging.hangs.set()
+        watched.await_samples(40)  # of each look, and of each pause
+        assert watched.events.empty()
+        Crowded.is_full.clear()
         assert watched.silence() == (CHECK, ANSWERED_BEFORE)
 
 

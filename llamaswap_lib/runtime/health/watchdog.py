@@ -27,6 +27,7 @@ from typing import NamedTuple
 from llamaswap_lib.core.effects import AbortRequests, BeginChecks, CheckOrder, LookForLoss, WatchForLoss
 from llamaswap_lib.core.events import Event, RunAnswered, RunReached, RunSilent
 from llamaswap_lib.core.gate import Gate
+from llamaswap_lib.errors import SHORTAGES
 from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
 from llamaswap_lib.runtime.guard.table import HAS_PROC, ProcessEntry, read_stat
 from llamaswap_lib.runtime.health.check import HealthCheck
@@ -138,7 +139,7 @@ class _WatchThread(Looker):
                 self._sample()
                 self._look(ending)
                 self._rest(ending, self._clock() + self._look_pause)
-            except MemoryError:  # noqa: PERF203 - that llamaswap has none left says nothing about the run
+            except (MemoryError, OSError):  # noqa: PERF203 - what llamaswap is short of says nothing about the run
                 self._silent_since = self._clock()
                 time.sleep(self._sample_pause)
 
@@ -157,7 +158,9 @@ class _WatchThread(Looker):
                 check.ask(look, addresses)
                 answer = self._await_answer(look)
                 look.finish()
-        except OSError:  # refused, reset, no room: no sign of life
+        except OSError as error:  # refused, reset, no room there: no sign of life
+            if error.errno in SHORTAGES:
+                raise
             self._sample()
             return
         if answer:
