@@ -136,7 +136,8 @@ def test_the_time_to_load_ends_in_the_heir(port: int) -> None:
     with Run(*SLEEP, proxy=f"http://127.0.0.1:{port}", check_endpoint="/health") as elder:
         assert await_condition(lambda: elder.process.pid is not None)
         with adopted(elder, loading_since=time.monotonic() - PATIENCE) as heir:
-            heir.expect(LoadTimedOut)
+            timed_out = heir.expect(LoadTimedOut)
+    assert timed_out.detail == f"not ready after {PATIENCE:g} s; last health answer: none"
 
 
 def test_the_time_to_load_of_one_that_says_anew_where_it_listens_begins_then(port: int) -> None:

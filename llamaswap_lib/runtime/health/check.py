@@ -170,10 +170,11 @@ class Probe(Looker):
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[Wakeup, float], object] = wait,
         address: str = "",
+        since: float | None = None,
     ) -> None:
         """`pause` blocks until a time of `clock`, in seconds, and raises LookCancelled once the probe is.
 
-        `address`: what the run has said of where it listens, for the event.
+        `address`: what the run has said of where it listens, for the event. `since`: when the load began, if not now.
         """
         super().__init__(post)
         self._run_id = run_id
@@ -182,7 +183,7 @@ class Probe(Looker):
         self._health_timeout = health_timeout
         self._clock = clock
         self._pause = pause
-        self._deadline = clock() + health_timeout
+        self._deadline = (clock() if since is None else since) + health_timeout
         self._last_answer = "none"
         self._addresses: list[Address] = []
         self._addresses_until = 0.0

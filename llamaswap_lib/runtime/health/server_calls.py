@@ -57,12 +57,12 @@ class ServerCalls:
             through = self._way_to(self.address)
         return HealthCheck.of(self.address or spec.proxy, spec.check_endpoint, self._ourselves.via, through)
 
-    def look_for_readiness(self, check: HealthCheck | None, health_timeout: float) -> Looker | None:
-        """None if that is not asked: then it is ready."""
+    def look_for_readiness(self, check: HealthCheck | None, since: float | None = None) -> Looker | None:
+        """None if that is not asked: then it is ready. `since`: when the load began, if not now."""
         if check is None:
             self._post(ProcessReady(self._run_id, self.address))
             return None
-        probe = Probe(self._run_id, check, health_timeout, self._post, address=self.address)
+        probe = Probe(self._run_id, check, self._spec.health_timeout, self._post, address=self.address, since=since)
         probe.start(f"probe-{self._spec.model}")
         return probe
 

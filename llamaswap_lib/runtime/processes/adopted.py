@@ -124,8 +124,7 @@ class AdoptedProcess(Process):
         self._environment()  # for its mark
         with self._lock:
             if self._loading_since is not None and self._order is Order.RUN:
-                left = self._loading_since + self._spec.health_timeout - time.monotonic()
-                self._probe = self._calls.look_for_readiness(self._calls.check(), max(0.0, left))
+                self._probe = self._calls.look_for_readiness(self._calls.check(), self._loading_since)
 
     def _await_exit(self) -> None:
         """Until the leader has exited; the end of an elder that was to end it leaves that to us."""

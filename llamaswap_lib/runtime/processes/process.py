@@ -122,7 +122,7 @@ class Process:
                 self._probe.cancel()
             self._calls.address = address
             try:
-                self._probe = self._calls.look_for_readiness(self._calls.check(), self._spec.health_timeout)
+                self._probe = self._calls.look_for_readiness(self._calls.check())
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
                 self._post(LoadTimedOut(self.run_id, f"its health probe failed: {describe_error(error)}", address))
 
@@ -315,7 +315,7 @@ class Process:
             if self._order is not Order.RUN:
                 self._carry_out()
             elif self._spec.proxy:
-                self._probe = self._calls.look_for_readiness(check, self._spec.health_timeout)
+                self._probe = self._calls.look_for_readiness(check)
 
     def _finish(self, group: ProcessGroup, before: Mapping[int, int]) -> None:
         """Wait until no process of the run and no cmdStop is left; signal those that stay.
