@@ -43,7 +43,7 @@ class Learned:
         self._wall = wall
         self._file: SmallFile | None = None
         self._entries: dict[str, Entry] = {}
-        self._runs: dict[int, str] = {}  # run -> the digest whose last peaks are its own
+        self._runs: dict[int, Mapping[str, int]] = {}  # run -> its own peaks, which stand in an entry
         self._noted: set[str] = set()  # digests that may be otherwise than the file has them
         self._written: dict[str, Mapping[str, int]] = {}  # what the file says of each
 
@@ -70,19 +70,17 @@ class Learned:
 
     def note(self, digest: str, model: str, run_id: int, peaks: Mapping[str, int]) -> None:
         """The most that a run has taken of each device since it is ready."""
-        entry = self._entries.pop(digest, None)
-        before = () if entry is None else entry.peaks
-        if self._runs.get(run_id) == digest:
-            before = before[:-1]
-        self._runs[run_id] = digest
+        entry, own = self._entries.pop(digest, None), self._runs.get(run_id)
+        others = () if entry is None else [one for one in entry.peaks if one is not own]
+        self._runs[run_id] = now = dict(peaks)
         self._noted.add(digest)
-        self._entries[digest] = Entry(model, self._wall(), (*before, dict(peaks))[-RUNS:])
+        self._entries[digest] = Entry(model, self._wall(), (*others, now)[-RUNS:])
         while len(self._entries) > MOST_DIGESTS:
             del self._entries[next(iter(self._entries))]
 
     def forget_runs(self, kept: Mapping[int, object]) -> None:
         """Only these are there still."""
-        self._runs = {run: digest for run, digest in self._runs.items() if run in kept}
+        self._runs = {run: own for run, own in self._runs.items() if run in kept}
 
     def write(self) -> None:
         """Into the file, if anything has changed by more than noise."""

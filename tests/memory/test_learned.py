@@ -39,6 +39,18 @@ def test_what_grows_little_by_little_is_written_when_it_is_more_than_noise_in_al
     assert kept(file) == {"a": [{"ram": 1012}]}
 
 
+def test_two_models_with_the_same_command_that_run_at_once_keep_their_own_peaks() -> None:
+    learned = Learned(lambda _: None, lambda: 7.0)
+    learned.note("a", "before", 1, {"ram": 3})
+    learned.forget_runs({})
+    for one, other in ((10, 5), (12, 6), (12, 7)):
+        learned.note("a", "m", 2, {"ram": one})
+        learned.note("a", "n", 3, {"ram": other})
+        learned.forget_runs({2: None, 3: None})
+    assert learned.peaks("a") == ({"ram": 3}, {"ram": 12}, {"ram": 7})
+    assert learned.need("a") == {"ram": 12}
+
+
 def test_another_file_gets_all_that_is_known(tmp_path: Path) -> None:
     learned = Learned(lambda _: None, lambda: 7.0)
     learned.note("a", "m", 1, {"ram": 5})
