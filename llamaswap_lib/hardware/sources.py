@@ -76,7 +76,7 @@ class _Slot:
         self.due = -math.inf  # when it may be read again
 
     def close(self) -> None:
-        source, self.source, self.gpus = self.source, None, []
+        source, self.source, self.gpus, self.due = self.source, None, [], -math.inf
         if source is not None:
             source.close()
 

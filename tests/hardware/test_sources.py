@@ -139,6 +139,16 @@ def test_a_slow_source_is_asked_less_often_unless_it_is_forced(tmp_path: Path) -
     assert cards.readings == 3
 
 
+def test_a_slow_source_that_is_opened_anew_is_asked_at_once(tmp_path: Path) -> None:
+    log, cards = Log(), Cards(gpu("a"), pause=LOOK_AGAIN / 2)
+    gpus = gpus_of(log, tmp_path, Shelf(cards))
+    gpus.read(0.0)
+    gpus.read(LOOK_AGAIN - 5)
+    (tmp_path / "class" / "drm" / "card1").mkdir(parents=True)
+    assert [one.key for one in gpus.read(LOOK_AGAIN)] == ["a"]
+    assert log.warnings == []
+
+
 def test_all_sources_are_asked_what_processes_hold_and_closed_at_the_end(tmp_path: Path) -> None:
     one, other = Cards(gpu("a")), Cards(gpu("b"))
     one.held, other.held = {5: {"a": Held(1, "nvml")}}, {5: {"b": Held(2, "fdinfo")}}
