@@ -1,8 +1,9 @@
 """Which processes belong to which run, and how much memory of the machine they take: by /proc.
 
 Thread `hardware`. A process belongs to the run of its parent, or of the process group that it is in, and stays so when
-its parent ends. A look costs a microsecond for each process of the machine, for only new ones are read: the inode of
-its folder tells a process from another one that has the same pid later.
+its parent ends. A look costs a microsecond for each process of the machine, for only new ones are read: those whose
+folder has another inode than before. Where memory is short the kernel makes folders anew, so what tells a process from
+another one that has the same pid later is when it began.
 
 `docker run` asks a service, so what runs in the container descends from that, and not from the command. Both end with
 the same arguments: those behind the image's name are handed to the program inside. They show whose container it is.
@@ -26,6 +27,7 @@ SHARE = 100  # what a reading cost, as a part of the time until the next one
 LOOKS = 3  # a process that is being started is put into its container a moment later
 BUDGET = 0.005  # seconds of one sample for such readings, from which on the others wait for the next sample
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_BEGUN = 19  # of the words behind the name in /proc/PID/stat: when it began, in ticks since the start of the machine
 CLIENTS = frozenset(("docker", "podman", "nerdctl", "docker-compose", "podman-compose"))
 LEAST_WORDS = 2  # that both ends must have in common; one alone (`serve`) may be the end of any command
 # docker/ID, docker-ID.scope, libpod-ID.scope, cri-containerd-ID.scope, kubepods/.../ID, lxc.payload.NAME
@@ -33,12 +35,13 @@ _ID = re.compile(r"(?:^|[/-])([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
 
 
 class _Process:
-    __slots__ = ("container", "group", "inode", "looks", "parent", "run")
+    __slots__ = ("begun", "container", "group", "inode", "looks", "parent", "run")
 
-    def __init__(self, inode: int, parent: int, group: int) -> None:
+    def __init__(self, inode: int, parent: int, group: int, begun: bytes) -> None:
         self.inode = inode
         self.parent = parent
         self.group = group
+        self.begun = begun
         self.run: int | None = None  # that it belongs to
         self.container = ""
         self.looks = 0  # how often it was looked at which container it is in
@@ -78,8 +81,11 @@ class Processes:
     def _look(self) -> None:
         known, now = self._known, {}
         for pid, inode in self._there():
-            before = known.get(pid)
-            process = before if before is not None and before.inode == inode else self._read(pid, inode)
+            process = before = known.get(pid)
+            if before is None or before.inode != inode:
+                process = self._read(pid, inode)
+                if before is not None and process is not None and process.begun == before.begun:
+                    process, before.inode = before, inode
             if process is not None:
                 now[pid] = process
         self._known = now
@@ -96,7 +102,7 @@ class Processes:
         """None for one that has ended."""
         stat = files.read(f"{self._proc}/{pid}/stat")
         fields = stat[stat.rfind(b")") + 1 :].split()
-        return _Process(inode, int(fields[1]), int(fields[2])) if len(fields) > 2 else None
+        return _Process(inode, int(fields[1]), int(fields[2]), fields[_BEGUN]) if len(fields) > _BEGUN else None
 
     def _assign(self, roots: Mapping[int, int]) -> dict[int, set[int]]:
         known, first = self._known, {pid: run for run, pid in roots.items()}

@@ -24,9 +24,9 @@ def write(root: Path, content: Mapping[str, str | bytes]) -> str:
     return str(root)
 
 
-def stat_line(pid: int, parent: int, group: int, name: str = "server") -> str:
+def stat_line(pid: int, parent: int, group: int, name: str = "server", begun: int = 5000) -> str:
     """/proc/PID/stat, as far as anybody reads it."""
-    return f"{pid} ({name}) S {parent} {group} {group} 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 5000 0 0\n"
+    return f"{pid} ({name}) S {parent} {group} {group} 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 {begun} 0 0\n"
 
 
 def process(pid: int, parent: int, group: int, **more: str) -> dict[str, str]:

@@ -38,6 +38,7 @@ if os.fork() == 0:
 os.write(1, os.read(read, 100))
 sys.stdin.read()
 """
+KEPT = "kept so that its inode is not used again"
 REAL_PROC = Path("/proc/self/stat").exists()
 
 
@@ -94,9 +95,19 @@ def test_a_pid_that_is_used_again_is_another_process(tmp_path: Path) -> None:
     write(tmp_path, {**process(100, 1, 100), **process(101, 100, 101)})
     table = Processes(str(tmp_path))
     assert table.trees({7: 100}) == {7: {100, 101}}
-    (tmp_path / "101").rename(tmp_path / "kept so that its inode is not used again")
-    write(tmp_path, process(101, 1, 101))
+    (tmp_path / "101").rename(tmp_path / KEPT)
+    write(tmp_path, {"101/stat": stat_line(101, 1, 101, begun=6000)})
     assert table.trees({7: 100}) == {7: {100}}
+
+
+def test_a_folder_that_the_kernel_makes_anew_is_of_the_same_process(tmp_path: Path) -> None:
+    write(tmp_path, {**process(100, 1, 100), **process(101, 100, 101), **process(102, 101, 102)})
+    table = Processes(str(tmp_path))
+    assert table.trees({7: 100}) == {7: {100, 101, 102}}
+    remove(tmp_path, 101)
+    (tmp_path / "102").rename(tmp_path / KEPT)  # as where memory is short
+    write(tmp_path, {"102/stat": stat_line(102, 1, 102)})
+    assert table.trees({7: 100}) == {7: {100, 102}}
 
 
 def test_a_process_of_a_run_that_is_gone_belongs_to_nobody(tmp_path: Path) -> None:
