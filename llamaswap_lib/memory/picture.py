@@ -167,10 +167,11 @@ class MemoryPicture:
         if config is not self._file_of:
             self._learned.use(file_of(config))
             self._file_of = config
+        came = {run_id: self._came.pop(run_id) for run_id in list(self._came)}  # before what runs is looked at
         hardware, details = around.hardware, list(around.runs())
         devices = measured(hardware.gpus(), hardware.machine_memory(), config.routing.memory.devices)
         is_anew = self._look(config, tuple(devices), details, now)
-        self._note_runs(details, around, devices, now)
+        self._note_runs(details, came, around, devices, now)
         if is_anew or self._estimates.is_behind:
             self._estimate(config, devices, hardware)
         needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
@@ -241,8 +242,14 @@ class MemoryPicture:
             hardware.note_change()
 
     def _note_runs(
-        self, details: Collection[RunDetail], around: Surroundings, devices: Mapping[str, Measured], now: float
+        self,
+        details: Collection[RunDetail],
+        came: Mapping[int, str],
+        around: Surroundings,
+        devices: Mapping[str, Measured],
+        now: float,
     ) -> None:
+        """`came`: the models of runs that there were before `details`, by number; they may have gone."""
         memories = around.hardware.memory_of_models()
         found = {}
         for detail in details:
@@ -257,7 +264,6 @@ class MemoryPicture:
         freeing = max(FREEING, self._config.routing.memory.settle_timeout)
         self._ended = [run for run in self._ended if now - run.ended_at < freeing]
         self._ended += [run._replace(ended_at=now) for run_id, run in self._runs.items() if run_id not in found]
-        came = {run_id: self._came.pop(run_id) for run_id in list(self._came)}
         unread = [model for run_id, model in came.items() if run_id not in found and run_id not in self._runs]
         self._ended += [unread_run(model, now) for model in unread]
         self._runs = found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -324,6 +325,37 @@ def test_what_one_that_has_ended_has_not_given_back_yet_is_no_others(world: Worl
     assert world.others_seen == {RAM: 0, CARD: 0}
     world.turn(FREEING + 1)
     assert world.others_seen[CARD] == 8 * GIB  # it never came back: somebody else has it
+
+
+class Growing(dict[int, Detail]):
+    """Runs, to which one comes right after they have been looked at for the second time."""
+
+    def __init__(self, come: Callable[[], None]) -> None:
+        super().__init__()
+        self.come = come
+        self.looks = 0
+
+    def values(self) -> Any:
+        found, self.looks = list(super().values()), self.looks + 1
+        if self.looks == 2:
+            self.come()
+        return found
+
+
+def test_what_comes_while_the_picture_is_made_has_not_gone(world: World) -> None:
+    world.turn()
+
+    def come() -> None:
+        world.run(1, ready=True)
+        world.picture.note_runs([world.details[1].run])
+
+    world.details = Growing(come)
+    world.turn()
+    world.take(1, GIB, 10 * GIB)
+    world.turn(1.0)
+    world.others[CARD] = 8 * GIB
+    world.turn(1.0)
+    assert world.others_seen[CARD] == 8 * GIB
 
 
 def test_what_came_and_went_between_two_readings_is_no_others(world: World) -> None:
