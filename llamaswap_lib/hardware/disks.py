@@ -7,11 +7,13 @@ up everything else.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 
 from llamaswap_lib.hardware import files
 from llamaswap_lib.hardware.readings import Disk
 
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # a space, a tab, a line end or a backslash
 _REMOTE = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "lustre", "afs", "glusterfs", "gpfs", "beegfs", "autofs")
 )
@@ -27,7 +29,7 @@ def disks(folders: Iterable[str], proc: str = "/proc") -> Iterator[Disk]:
             continue
         try:
             device, room = os.stat(folder).st_dev, os.statvfs(folder)
-        except OSError:
+        except (OSError, ValueError):  # it is not there, or no name of a folder
             continue
         if device not in seen:
             seen.add(device)
@@ -40,7 +42,7 @@ def _mounts(mountinfo: str) -> Iterator[tuple[str, str]]:
         before, _, behind = line.partition(" - ")
         words = before.split()
         if len(words) >= 5 and behind:
-            yield words[4].encode().decode("unicode_escape", "replace"), behind.split()[0]
+            yield _ESCAPED.sub(lambda found: chr(int(found[1], 8)), words[4]), behind.split()[0]
 
 
 def _is_remote(folder: str, mounts: list[tuple[str, str]]) -> bool:

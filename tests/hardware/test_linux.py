@@ -141,11 +141,14 @@ def test_each_file_system_is_told_once_and_one_of_another_machine_is_not_asked(t
             "20 1 8:1 / / rw - ext4 /dev/sda1 rw",
             f"30 20 0:50 / {str(other).replace(' ', chr(92) + '040')} rw shared:1 - nfs4 box:/models rw",
             f"31 20 0:51 / {tmp_path}/far rw - fuse.sshfs box:/ rw",
+            f"32 20 0:52 / {tmp_path}/für rw - nfs box:/ rw",
         ]
     )
     proc = write(tmp_path / "proc", {"self/mountinfo": mounts})
-    folders = [str(one), str(tmp_path), str(other), str(tmp_path / "far" / "x"), str(tmp_path / "missing")]
-    found = list(disks(folders, proc))
+    (tmp_path / "für").mkdir()
+    folders = [str(one), str(other), *(f"{tmp_path}/{name}" for name in ("far/x", "missing", "für", "no\0name"))]
+    assert list(disks(folders[1:], proc)) == []
+    found = list(disks([*folders, str(tmp_path)], proc))
     assert [disk.path for disk in found] == [str(tmp_path)]
     assert 0 < found[0].free <= found[0].total
 
