@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -11,7 +12,7 @@ from llamaswap_lib.runtime.health.check import HealthCheck
 from llamaswap_lib.runtime.health.look import LookCancelled
 from llamaswap_lib.runtime.health.server_calls import checked, post_order
 from llamaswap_lib.runtime.wakeup import Wakeup
-from tests.runtime.probing import LOADING, OK, PATIENCE, Server, answers
+from tests.runtime.probing import LOADING, OK, PATIENCE, Server, answers, until_it_hangs_up
 
 ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -25,12 +26,13 @@ AWAKE, ASLEEP = says(False), says(True)
 
 
 def give(
-    replies: list[bytes],
+    replies: Sequence[bytes] = (),
     prepare: Callable[[Wakeup], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
+    serve: Callable[[socket.socket, int], None] | None = None,
 ) -> str:
-    """An order to wake, to a server that answers with these; what came of it, and what it was asked."""
-    with Server(answers(*replies)) as server:
+    """An order to wake, to a server that answers with these, or serves so; what came of it, and what it was asked."""
+    with Server(serve or answers(*replies)) as server:
         proxy, ending = f"http://127.0.0.1:{server.port}", Wakeup()
         prepare(ending)
         order = post_order(HealthCheck.at(proxy, "/wake_up", method="POST"))
@@ -65,6 +67,14 @@ def test_one_that_goes_on_saying_that_it_sleeps_does_not_wake() -> None:
     times = iter([begun, begun, begun + 1.0, begun + PATIENCE])
     told = give([ASLEEP, OK, ASLEEP], clock=lambda: next(times))
     assert told == "GPGG GET /is_sleeping still says that it sleeps"
+
+
+def test_what_it_says_counts_though_it_keeps_the_connection_open() -> None:
+    def keep_open(client: socket.socket, number: int) -> None:
+        answers(ASLEEP, OK, ASLEEP, AWAKE)(client, number)
+        until_it_hangs_up(client)
+
+    assert give(serve=keep_open) == "GPGG"
 
 
 def test_nothing_is_asked_once_it_is_cancelled() -> None:

@@ -32,6 +32,7 @@ _READ_BYTES = 65_536
 # As lenient as where answers to requests are read.
 _STATUS_LINE = re.compile(rb"[\r\n]*(?i:HTTP)/\d(?:\.\d)?[ \t]+(\d{3})[ \t\r\n]")
 _STATUS_LINE_BYTES = 4096
+_ANSWER_BYTES = 65_536  # as far as something is looked for in an answer
 
 _Result = TypeVar("_Result")
 Address = tuple[socket.AddressFamily, Any]
@@ -181,11 +182,13 @@ class Look:
             return match[1].decode()
         return "not HTTP" if self._start else "closed without an answer"
 
-    def read_answer(self, most: int = _GOODBYE_BYTES) -> bytes:
-        """The whole answer with its head, as far as it comes and `most` bytes of it."""
-        while len(self._start) < most and (data := self.receive()):
+    def find(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """The first place in the answer with its head; None if it, or as much of it as is read, has none."""
+        while (found := pattern.search(self._start)) is None and len(self._start) < _ANSWER_BYTES:
+            if not (data := self.receive()):
+                break
             self._start += data
-        return self._start
+        return found
 
     def extend(self, deadline: float) -> None:
         """Use another deadline from now on."""

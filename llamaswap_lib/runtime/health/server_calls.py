@@ -175,7 +175,7 @@ def _ask(check: HealthCheck, ending: Wakeup, deadline: float) -> bool | None:
             check.ask(look, check.resolve())
             if look.read_status() != "200":
                 return None
-            said = _SAID.search(look.read_answer())
+            said = look.find(_SAID)
     except (OSError, MemoryError):
         return None
     return None if said is None else said[1] == b"true"
