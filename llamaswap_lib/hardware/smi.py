@@ -17,6 +17,8 @@ from llamaswap_lib.printable import printable
 
 PROGRAM = "nvidia-smi"
 TIMEOUT = 10.0
+_TOTAL = "fb_memory_usage/total"
+_NONE = ("", "N/A", "[N/A]", "Not Supported")  # what is said where there is none
 
 Processes = dict[int, "int | None"]
 
@@ -74,9 +76,9 @@ def read_xml(text: str, is_host: bool = True) -> Iterator[tuple[Gpu, Processes]]
         whole = _gpu(node, version, is_host)
         processes = list(node.iterfind("processes/process_info"))
         parts = list(node.iterfind("mig_devices/mig_device"))
-        if not parts:
-            yield _with_memory(whole, node, "fb_memory_usage"), _held(processes)
-        for part in parts:
+        if not parts and _is_told(node):
+            yield _with_memory(whole, node), _held(processes)
+        for part in filter(_is_told, parts):
             yield _part(whole, part), _held([one for one in processes if _is_in(one, part)])
 
 
@@ -106,15 +108,21 @@ def _gpu(node: ElementTree.Element, version: str, is_host: bool) -> Gpu:
 
 def _part(whole: Gpu, part: ElementTree.Element) -> Gpu:
     key = f"{whole.key}/{_text(part, 'gpu_instance_id')}/{_text(part, 'compute_instance_id')}"
-    return _with_memory(whole._replace(key=key, uuid=""), part, "fb_memory_usage")
+    return _with_memory(whole._replace(key=key, uuid=""), part)
 
 
 def _is_in(process: ElementTree.Element, part: ElementTree.Element) -> bool:
     return all(_text(process, name) == _text(part, name) for name in ("gpu_instance_id", "compute_instance_id"))
 
 
-def _with_memory(gpu: Gpu, node: ElementTree.Element, below: str) -> Gpu:
-    total, used = _bytes(_text(node, f"{below}/total")), _bytes(_text(node, f"{below}/used"))
+def _is_told(node: ElementTree.Element) -> bool:
+    """Whether its memory is, or that it has none of its own; not where it could not be read."""
+    total = _text(node, _TOTAL)
+    return total in _NONE or _bytes(total) is not None
+
+
+def _with_memory(gpu: Gpu, node: ElementTree.Element) -> Gpu:
+    total, used = _bytes(_text(node, _TOTAL)), _bytes(_text(node, "fb_memory_usage/used"))
     return gpu._replace(total_bytes=total, used_bytes=used if total else None, is_shared=not total)
 
 

@@ -85,6 +85,11 @@ def test_what_is_not_told_is_unknown_and_the_memory_is_then_that_of_the_machine(
     assert processes == {}
 
 
+@pytest.mark.parametrize("total", ["Unknown Error", "GPU is lost"])
+def test_a_card_whose_memory_cannot_be_read_now_is_left_out(total: str) -> None:
+    assert list(read_xml(CARD.replace("16376 MiB", total))) == []
+
+
 def test_a_text_that_is_no_document_is_refused() -> None:
     with pytest.raises(ElementTree.ParseError):
         list(read_xml("NVIDIA-SMI has failed because it could not communicate with the driver"))
