@@ -88,10 +88,10 @@ class Processes:
                     process, before.inode = before, inode
             if process is not None:
                 now[pid] = process
-        self._known = now
+        self._known = now or known
 
     def _there(self) -> list[tuple[int, int]]:
-        """Each pid, and the inode of its folder; [] where there is no /proc."""
+        """Each pid, and the inode of its folder; [] where there is no /proc, or it cannot be read now."""
         try:
             with os.scandir(self._proc) as folders:
                 return [(int(folder.name), folder.inode()) for folder in folders if folder.name.isdigit()]

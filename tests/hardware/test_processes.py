@@ -14,6 +14,7 @@ from llamaswap_lib.hardware.processes import Processes
 from llamaswap_lib.hardware.readings import Ram
 from tests.children import python
 from tests.hardware.folders import process, stat_line, write
+from tests.shortage import no_descriptor_left
 
 KIB = 1 << 10
 ROLLUP = """55d000-7ffe000 ---p 00000000 00:00 0                          [rollup]
@@ -107,6 +108,17 @@ def test_a_folder_that_the_kernel_makes_anew_is_of_the_same_process(tmp_path: Pa
     remove(tmp_path, 101)
     (tmp_path / "102").rename(tmp_path / KEPT)  # as where memory is short
     write(tmp_path, {"102/stat": stat_line(102, 1, 102)})
+    assert table.trees({7: 100}) == {7: {100, 102}}
+
+
+def test_a_look_for_which_there_is_no_descriptor_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, {**process(100, 1, 100), **process(101, 100, 101), **process(102, 101, 102)})
+    table = Processes(str(tmp_path))
+    assert table.trees({7: 100}) == {7: {100, 101, 102}}
+    remove(tmp_path, 101)
+    write(tmp_path, {"102/stat": stat_line(102, 1, 102)})
+    with no_descriptor_left():
+        assert table.trees({7: 100}) == {7: {100, 101, 102}}
     assert table.trees({7: 100}) == {7: {100, 102}}
 
 
